@@ -1,0 +1,221 @@
+//! An open card.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use drm::{Device as _, DriverCapability};
+use rustix::fs::{major, minor};
+
+use super::DrmError;
+use super::capability::{self, ImportAbility};
+use crate::model::DeviceIdentity;
+
+/// An open DRM card. Clones share one file description, hence one set of GEM handles.
+#[derive(Clone, Debug)]
+pub struct Card {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    fd: OwnedFd,
+    path: PathBuf,
+    identity: DeviceIdentity,
+    import: ImportAbility,
+    modifiers: bool,
+    /// Held from import to close; see the module's note on GEM handles.
+    handles: Mutex<()>,
+}
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.fd.as_fd()
+    }
+}
+impl drm::Device for Card {}
+impl drm::control::Device for Card {}
+
+impl Card {
+    /// Opens a card to allocate from and to ask, not to drive.
+    ///
+    /// Opening a card that nobody drives makes the opener its DRM master, and a compositor that starts later would be shut
+    /// out. That is given up at once.
+    ///
+    /// # Errors
+    /// [`DrmError::Open`]; [`DrmError::Request`] when the file is no DRM device.
+    pub fn open(path: &Path) -> Result<Self, DrmError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|source| DrmError::Open {
+                card: path.to_owned(),
+                source,
+            })?;
+        let card = Self::from_fd(file.into(), path)?;
+        // Fails where another process is master, which is as good.
+        let _ = card.release_master_lock();
+        Ok(card)
+    }
+
+    /// Lists the primary nodes of all cards, by number.
+    #[must_use]
+    pub fn list() -> Vec<PathBuf> {
+        let mut cards: Vec<(u32, PathBuf)> = fs::read_dir("/dev/dri")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let number = entry
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("card")?
+                    .parse()
+                    .ok()?;
+                Some((number, entry.path()))
+            })
+            .collect();
+        cards.sort();
+        cards.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// Opens the card that a device number belongs to: its primary node, whichever of its nodes was named.
+    ///
+    /// Dumb buffers are not permitted on render nodes, and a protocol may name either.
+    ///
+    /// # Errors
+    /// As [`Card::open`]; [`DrmError::NoSuchDevice`].
+    pub fn open_by_device(device: u64) -> Result<Self, DrmError> {
+        let (major, minor) = (major(device), minor(device));
+        let nodes = format!("/sys/dev/char/{major}:{minor}/device/drm");
+        let name = fs::read_dir(nodes)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .find(|name| name.starts_with("card") && !name.contains('-'))
+            .ok_or(DrmError::NoSuchDevice { major, minor })?;
+        Self::open(&Path::new("/dev/dri").join(name))
+    }
+
+    /// Takes a card that is open already, and leaves it DRM master if it is: for who drives it.
+    ///
+    /// # Errors
+    /// [`DrmError::Request`] when the file is no DRM device.
+    pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<Self, DrmError> {
+        struct Probe<'fd>(BorrowedFd<'fd>);
+        impl AsFd for Probe<'_> {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0
+            }
+        }
+        impl drm::Device for Probe<'_> {}
+        let driver = Probe(fd.as_fd())
+            .get_driver()
+            .map_err(|source| DrmError::Request {
+                card: path.to_owned(),
+                driver: "unknown driver".to_owned(),
+                operation: "DRM_IOCTL_VERSION",
+                source,
+            })?;
+        let identity = DeviceIdentity {
+            driver: driver.name().to_string_lossy().into_owned(),
+            location: location(&fd).unwrap_or_default(),
+            node: path.display().to_string(),
+        };
+        let inner = Inner {
+            fd,
+            path: path.to_owned(),
+            identity,
+            import: ImportAbility::Nothing {
+                why: "not asked".to_owned(),
+            },
+            modifiers: false,
+            handles: Mutex::new(()),
+        };
+        let mut card = Self {
+            inner: Arc::new(inner),
+        };
+        let import = capability::import_ability(&card);
+        let modifiers = card
+            .get_driver_capability(DriverCapability::AddFB2Modifiers)
+            .is_ok_and(|value| value != 0);
+        if let Some(inner) = Arc::get_mut(&mut card.inner) {
+            inner.import = import;
+            inner.modifiers = modifiers;
+        }
+        Ok(card)
+    }
+
+    /// The node that was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Its driver, as the kernel names it.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.inner.identity.driver
+    }
+
+    /// Which device it is.
+    #[must_use]
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.inner.identity
+    }
+
+    /// What it says of importing foreign memory.
+    #[must_use]
+    pub fn import_ability(&self) -> &ImportAbility {
+        &self.inner.import
+    }
+
+    /// Whether framebuffers carry modifiers (DRM_CAP_ADDFB2_MODIFIERS).
+    #[must_use]
+    pub fn has_modifiers(&self) -> bool {
+        self.inner.modifiers
+    }
+
+    /// The device number of the node that was opened.
+    ///
+    /// # Errors
+    /// [`DrmError::Request`].
+    pub fn device_number(&self) -> Result<u64, DrmError> {
+        Ok(rustix::fs::fstat(self)
+            .map_err(|error| self.failed("fstat", error.into()))?
+            .st_rdev)
+    }
+
+    pub(super) fn lock_handles(&self) -> MutexGuard<'_, ()> {
+        self.inner
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn failed(&self, operation: &'static str, source: io::Error) -> DrmError {
+        DrmError::Request {
+            card: self.path().to_owned(),
+            driver: self.driver().to_owned(),
+            operation,
+            source,
+        }
+    }
+}
+
+/// Where the device sits: the name of its folder in sysfs, a PCI address for one.
+fn location(fd: &OwnedFd) -> Option<String> {
+    let file = File::from(fd.try_clone().ok()?);
+    let number = file.metadata().ok()?.rdev();
+    let device = format!("/sys/dev/char/{}:{}/device", major(number), minor(number));
+    fs::canonicalize(device)
+        .ok()?
+        .file_name()?
+        .to_str()
+        .map(str::to_owned)
+}

@@ -1,0 +1,108 @@
+//! Dumb buffers: memory that a card can surely show, allocated by the card itself.
+
+use drm::buffer::{Buffer as _, DrmFourcc};
+use drm::control::Device as _;
+
+use super::DrmError;
+use super::card::Card;
+use crate::backend::machine;
+use crate::buffer::Buffer;
+use crate::model::Layout;
+use crate::solve::Plan;
+
+impl Card {
+    /// Allocates the dumb buffers of a plan.
+    ///
+    /// The kernel chooses the stride; where it is another than planned, every participant must accept it.
+    ///
+    /// # Errors
+    /// [`DrmError::NotPlanned`] for a plan of another source, [`DrmError::Budget`] for more than the machine can spare, [`DrmError::Allocated`] where the kernel's stride is not what
+    /// the participants accept, [`DrmError::Request`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, DrmError> {
+        if *plan.source() != self.dumb_id() {
+            return Err(DrmError::NotPlanned {
+                card: self.path().to_owned(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let needed_bytes = plan
+            .layout()
+            .total_bytes()
+            .saturating_mul(u64::from(plan.count()));
+        if let Some(available_bytes) =
+            machine::available_bytes().filter(|available| needed_bytes > *available)
+        {
+            return Err(DrmError::Budget {
+                card: self.path().to_owned(),
+                needed_bytes,
+                available_bytes,
+            });
+        }
+        (0..plan.count()).map(|_| self.allocate_one(plan)).collect()
+    }
+
+    fn allocate_one(&self, plan: &Plan) -> Result<Buffer, DrmError> {
+        /// Every card has dumb buffers of 32 bits a pixel, and virtio-gpu no others.
+        const PIXEL_BYTES: u32 = 4;
+        let layout = plan.layout();
+        let fourcc = layout.format().fourcc;
+        let unsuitable = |why| DrmError::Unsuitable {
+            card: self.path().to_owned(),
+            format: layout.format(),
+            why,
+        };
+        let stride = layout
+            .planes()
+            .first()
+            .map(|plane| plane.stride_bytes)
+            .filter(|stride| *stride > 0)
+            .ok_or_else(|| unsuitable("it has no rows"))?;
+        let &[total] = layout.memory_sizes() else {
+            return Err(unsuitable("a dumb buffer is one memory"));
+        };
+        // Planes lie one below the other: as many rows of the first plane's stride as hold them all.
+        let rows = u32::try_from(total.div_ceil(u64::from(stride).max(1)))
+            .map_err(|_| unsuitable("it is too high"))?;
+        let width = stride
+            .checked_div(PIXEL_BYTES)
+            .filter(|_| stride.checked_rem(PIXEL_BYTES) == Some(0))
+            .ok_or_else(|| unsuitable("its stride is no multiple of 4 bytes"))?;
+        let guard = self.lock_handles();
+        let dumb = self
+            .create_dumb_buffer((width, rows), DrmFourcc::Xrgb8888, 32)
+            .map_err(|source| self.failed("CREATE_DUMB", source))?;
+        let found = dumb.pitch();
+        let exported = self.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR);
+        // The dma-buf keeps the memory; the handle is of no more use.
+        let destroyed = self.destroy_dumb_buffer(dumb);
+        drop(guard);
+        let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;
+        destroyed.map_err(|source| self.failed("DESTROY_DUMB", source))?;
+        let given = if found == stride {
+            layout.clone()
+        } else {
+            let allocated = |why: String| DrmError::Allocated {
+                card: self.path().to_owned(),
+                fourcc,
+                planned: stride,
+                found,
+                why,
+            };
+            let other = Layout::linear(layout.extent(), fourcc, 1, found)
+                .map_err(|error| allocated(error.to_string()))?;
+            plan.accepts(&other)
+                .map_err(|error| allocated(error.to_string()))?;
+            other
+        };
+        Buffer::assemble(&given, vec![fd], &self.dumb_name()).map_err(|error| DrmError::Unusable {
+            card: self.path().to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    /// What messages call this source: `virtio_gpu dumb`.
+    #[must_use]
+    pub fn dumb_name(&self) -> String {
+        format!("{} dumb", self.driver())
+    }
+}

@@ -1,0 +1,154 @@
+//! A card as plain data: what its planes show, what it imports, what it can allocate.
+
+use std::ops::{Bound, RangeBounds as _};
+
+use drm::buffer::DrmFourcc;
+use drm::control::{Device as _, plane};
+use drm::{Device as _, DriverCapability};
+
+use super::capability::ImportAbility;
+use super::card::Card;
+use super::{DrmError, PlaneKind};
+use crate::backend::machine;
+use crate::constraint::{
+    Contiguity, Imports, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId,
+    SyncLanguage,
+};
+
+/// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
+/// listed may need one run of addresses, and is said to be unknown.
+const PAGED: [&str; 12] = [
+    "amdgpu",
+    "bochs-drm",
+    "gud",
+    "i915",
+    "nouveau",
+    "radeon",
+    "simpledrm",
+    "udl",
+    "vgem",
+    "virtio_gpu",
+    "vkms",
+    "xe",
+];
+
+/// Buffers that a plane holds: the one that is shown, and the one that is next.
+const HELD: u32 = 2;
+
+impl Card {
+    /// Declares what one plane of this card shows.
+    ///
+    /// # Errors
+    /// [`DrmError::Request`] where the card has no such plane.
+    pub fn participant(&self, plane: plane::Handle) -> Result<Participant, DrmError> {
+        let kind = match self.plane_kind(plane)? {
+            PlaneKind::Primary => "primary",
+            PlaneKind::Overlay => "overlay",
+            PlaneKind::Cursor => "cursor",
+        };
+        let name = format!("{} {kind} plane {}", self.driver(), u32::from(plane));
+        let mut participant = self.declare(name, Role::Display);
+        participant.constraints.formats = Some(self.plane_formats(plane)?.into());
+        participant.constraints.buffers_held = HELD;
+        let resources = self
+            .resource_handles()
+            .map_err(|source| self.failed("GETRESOURCES", source))?;
+        let image = &mut participant.constraints.image;
+        image.width.maximum = largest(resources.supported_fb_width().end_bound());
+        image.height.maximum = largest(resources.supported_fb_height().end_bound());
+        Ok(participant)
+    }
+
+    /// Declares what this card as a whole imports, whatever it then does with it.
+    #[must_use]
+    pub fn importer(&self) -> Participant {
+        self.declare(format!("{} import", self.driver()), Role::Import)
+    }
+
+    /// Declares the card's dumb buffers; `None` where it has none or cannot export them.
+    #[must_use]
+    pub fn dumb_source(&self) -> Option<Source> {
+        /// `DRM_PRIME_CAP_EXPORT`.
+        const EXPORT: u64 = 2;
+        let exports = self
+            .get_driver_capability(DriverCapability::Prime)
+            .is_ok_and(|value| value & EXPORT != 0);
+        if !exports || !self.has_dumb_buffers() {
+            return None;
+        }
+        let mut source = Source::new(self.dumb_id(), self.dumb_name());
+        source.device = Some(self.identity().clone());
+        source.guarantees.cost = MemoryCost::System;
+        source.guarantees.available_bytes = machine::available_bytes();
+        let image = &mut source.constraints.image;
+        // One memory of 32-bit words, the one kind that every card's dumb buffers have.
+        image.placement = PlanePlacement::Together;
+        image.stride.alignment = 4;
+        Some(source)
+    }
+
+    pub(super) fn dumb_id(&self) -> SourceId {
+        SourceId::new(format!(
+            "dumb:{}@{}",
+            self.driver(),
+            self.identity().location
+        ))
+    }
+
+    fn has_dumb_buffers(&self) -> bool {
+        match self.get_driver_capability(DriverCapability::DumbBuffer) {
+            Ok(value) => value != 0,
+            // Cards without a display, like vgem, do not answer this question: only an attempt does.
+            Err(_) => {
+                let _guard = self.lock_handles();
+                self.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)
+                    .and_then(|dumb| self.destroy_dumb_buffer(dumb))
+                    .is_ok()
+            }
+        }
+    }
+
+    fn declare(&self, name: String, role: Role) -> Participant {
+        let mut participant = Participant::new(name, self.identity().clone(), role);
+        let constraints = &mut participant.constraints;
+        constraints.memory.imports = match self.import_ability() {
+            ImportAbility::Foreign => Imports::Any,
+            ImportAbility::OwnOnly { why } => Imports::only_from(self.identity().clone(), why),
+            ImportAbility::Nothing { why } => Imports::Nothing {
+                reason: why.clone(),
+            },
+        };
+        constraints.memory.contiguity = if PAGED.contains(&self.driver()) || self.has_iommu() {
+            Contiguity::Scattered
+        } else {
+            Contiguity::Unknown
+        };
+        constraints
+            .sync
+            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+        if self
+            .get_driver_capability(DriverCapability::TimelineSyncObj)
+            .is_ok_and(|value| value != 0)
+        {
+            constraints.sync.insert(SyncLanguage::Timeline);
+        }
+        participant
+    }
+
+    /// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
+    fn has_iommu(&self) -> bool {
+        let Ok(number) = self.device_number() else {
+            return false;
+        };
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        std::path::Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
+    }
+}
+
+fn largest(end: Bound<&u32>) -> u32 {
+    match end {
+        Bound::Included(pixels) => *pixels,
+        Bound::Excluded(pixels) => pixels.saturating_sub(1),
+        Bound::Unbounded => u32::MAX,
+    }
+}

@@ -1,0 +1,300 @@
+//! dma-heaps: memory of no device, by name.
+//!
+//! No ioctl tells what a heap is, so its name has to: `system` gives pages, the CMA heaps one piece of a region that was
+//! set aside. Of a heap with another name nothing is promised.
+
+mod sys;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::machine;
+use crate::buffer::Buffer;
+use crate::constraint::{AddressWindow, Guarantees, MemoryCost, Source, SourceId};
+use crate::solve::Plan;
+
+/// Where the heaps are.
+const FOLDER: &str = "/dev/dma_heap";
+
+/// Names under which kernels have given out the default CMA region: since 6.17 the first.
+const DEFAULT_CMA: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
+
+/// Why a heap did not give memory.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HeapError {
+    /// The node cannot be opened.
+    #[error("{heap} cannot be opened: {source}{}", open_remedy(*source))]
+    Open {
+        /// The node.
+        heap: PathBuf,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The plan names another source.
+    #[error("{heap}: the plan is for {planned}, which has to allocate it")]
+    NotPlanned {
+        /// The node.
+        heap: PathBuf,
+        /// The source that the plan names.
+        planned: String,
+    },
+    /// More than the machine can give: the kernel would kill other processes to find it.
+    #[error(
+        "{heap} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
+    )]
+    Budget {
+        /// The node.
+        heap: PathBuf,
+        /// What all buffers need.
+        needed_bytes: u64,
+        /// What there is.
+        available_bytes: u64,
+    },
+    /// The kernel refused.
+    #[error("{heap} did not give {bytes} bytes: {source}")]
+    Allocate {
+        /// The node.
+        heap: PathBuf,
+        /// What was asked for.
+        bytes: u64,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// What the heap gave is no usable dma-buf.
+    #[error("{heap}: what was allocated is unusable: {why}")]
+    Unusable {
+        /// The node.
+        heap: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn open_remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::ACCESS | Errno::PERM => {
+            "; heaps are root's on most distributions, since their memory is not accounted: a udev rule for the subsystem `dma_heap` gives them to a group"
+        }
+        Errno::NOENT => "; `ls /dev/dma_heap` lists the heaps that are there",
+        _ => "",
+    }
+}
+
+/// An open heap.
+#[derive(Debug)]
+pub struct Heap {
+    fd: OwnedFd,
+    path: PathBuf,
+    name: String,
+}
+
+impl Heap {
+    /// Lists the nodes of all heaps, by name; none where the kernel has no heaps.
+    ///
+    /// # Errors
+    /// What the kernel answered, other than that there is no such folder.
+    pub fn list() -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(FOLDER) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut paths = entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Opens a heap.
+    ///
+    /// # Errors
+    /// [`HeapError::Open`].
+    pub fn open(path: &Path) -> Result<Self, HeapError> {
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |source| HeapError::Open {
+                heap: path.to_owned(),
+                source,
+            },
+        )?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            name,
+        })
+    }
+
+    /// The heap's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Declares what the heap gives and promises.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        let mut source = Source::new(self.id(), self.source_name());
+        source.guarantees = self.guarantees();
+        source
+    }
+
+    /// Allocates the buffers of a plan.
+    ///
+    /// # Errors
+    /// [`HeapError`]. Nothing stays allocated then.
+    ///
+    /// # References
+    /// `linux/dma-heap.h`; kernel documentation, "Allocating dma-buf using heaps".
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, HeapError> {
+        if *plan.source() != self.id() {
+            return Err(HeapError::NotPlanned {
+                heap: self.path.clone(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let layout = plan.layout();
+        let needed_bytes = layout
+            .memory_sizes()
+            .iter()
+            .map(|bytes| whole_pages(*bytes))
+            .fold(0, u64::saturating_add)
+            .saturating_mul(u64::from(plan.count()));
+        if let Some(available_bytes) = self
+            .guarantees()
+            .available_bytes
+            .filter(|available| needed_bytes > *available)
+        {
+            return Err(HeapError::Budget {
+                heap: self.path.clone(),
+                needed_bytes,
+                available_bytes,
+            });
+        }
+        (0..plan.count())
+            .map(|_| {
+                let memories = layout
+                    .memory_sizes()
+                    .iter()
+                    .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                    HeapError::Unusable {
+                        heap: self.path.clone(),
+                        why: error.to_string(),
+                    }
+                })
+            })
+            .collect()
+    }
+
+    fn allocate_memory(&self, bytes: u64) -> Result<OwnedFd, HeapError> {
+        sys::allocate(self.fd.as_fd(), bytes).map_err(|source| HeapError::Allocate {
+            heap: self.path.clone(),
+            bytes,
+            source,
+        })
+    }
+
+    fn id(&self) -> SourceId {
+        SourceId::new(format!("heap:{}", self.name))
+    }
+
+    fn source_name(&self) -> String {
+        format!("dma-heap {}", self.name)
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        let pages = machine::available_bytes();
+        if self.name == "system" {
+            Guarantees {
+                contiguous_up_to_bytes: machine::page_bytes(),
+                address: machine::memory_window(),
+                cached: Some(true),
+                cost: MemoryCost::System,
+                available_bytes: pages,
+                ..Guarantees::default()
+            }
+        } else if let Some(region) = Region::of(&self.name) {
+            Guarantees {
+                contiguous_up_to_bytes: region.bytes.unwrap_or(u64::MAX),
+                address: region.window,
+                cached: Some(true),
+                cost: MemoryCost::Reserved,
+                maximum_bytes: region.bytes,
+                available_bytes: region.free_bytes,
+            }
+        } else {
+            Guarantees {
+                address: machine::memory_window(),
+                cost: MemoryCost::Reserved,
+                available_bytes: pages,
+                ..Guarantees::default()
+            }
+        }
+    }
+}
+
+/// A CMA region.
+struct Region {
+    window: AddressWindow,
+    bytes: Option<u64>,
+    free_bytes: Option<u64>,
+}
+
+impl Region {
+    /// Finds the region behind a heap's name; `None` for a heap that is known to be none, or not known at all.
+    fn of(heap: &str) -> Option<Self> {
+        let is_default = DEFAULT_CMA.contains(&heap);
+        let names = std::iter::once(heap).chain(DEFAULT_CMA.into_iter().filter(|_| is_default));
+        // Only root reads debugfs; without it the region lies somewhere in memory.
+        for name in names {
+            let folder = Path::new("/sys/kernel/debug/cma").join(name);
+            if let Some(region) = Self::from_debugfs(&folder) {
+                return Some(region);
+            }
+        }
+        is_default.then(|| Self {
+            window: machine::memory_window(),
+            bytes: None,
+            free_bytes: machine::cma_free_bytes(),
+        })
+    }
+
+    fn from_debugfs(folder: &Path) -> Option<Self> {
+        let page = machine::page_bytes();
+        let bytes = machine::number(folder.join("count"))?.checked_mul(page)?;
+        let used = machine::number(folder.join("used"))?.checked_mul(page)?;
+        // Kernels from 6.15 on give a region several ranges, each in a folder of its own.
+        let base = machine::number(folder.join("base_pfn"))
+            .or_else(|| machine::number(folder.join("ranges/0/base_pfn")))?;
+        let lowest = base.checked_mul(page)?;
+        if folder.join("ranges/1").exists() {
+            return None;
+        }
+        Some(Self {
+            window: AddressWindow {
+                lowest,
+                highest: lowest.checked_add(bytes)?.checked_sub(1)?,
+            },
+            bytes: Some(bytes),
+            free_bytes: bytes.checked_sub(used),
+        })
+    }
+}
+
+fn whole_pages(bytes: u64) -> u64 {
+    bytes
+        .checked_next_multiple_of(machine::page_bytes())
+        .unwrap_or(bytes)
+}

@@ -1,0 +1,51 @@
+//! The dma-heap ioctl.
+#![allow(
+    unsafe_code,
+    reason = "an ioctl, and the fd that it returns in a number"
+)]
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io;
+use rustix::ioctl::{self, Updater, opcode};
+
+/// `struct dma_heap_allocation_data`.
+#[repr(C)]
+struct Allocation {
+    length: u64,
+    fd: u32,
+    fd_flags: u32,
+    heap_flags: u64,
+}
+
+const ALLOC: ioctl::Opcode = opcode::read_write::<Allocation>(b'H', 0);
+
+/// Allocates bytes from a heap.
+///
+/// # References
+/// `linux/dma-heap.h`, DMA_HEAP_IOCTL_ALLOC.
+pub(super) fn allocate(heap: BorrowedFd<'_>, length: u64) -> io::Result<OwnedFd> {
+    let mut request = Allocation {
+        length,
+        fd: 0,
+        fd_flags: (OFlags::RDWR | OFlags::CLOEXEC).bits(),
+        heap_flags: 0,
+    };
+    // SAFETY: the request is of the size in its opcode, and the kernel reads and writes no more than that.
+    unsafe { ioctl::ioctl(heap, Updater::<ALLOC, Allocation>::new(&mut request)) }?;
+    let fd = i32::try_from(request.fd).map_err(|_| io::Errno::BADF)?;
+    // SAFETY: the ioctl succeeded, so the number is of a new fd that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structure_and_opcode_are_the_headers() {
+        assert_eq!(size_of::<Allocation>(), 24);
+        assert_eq!(ALLOC, 0xc018_4800);
+    }
+}

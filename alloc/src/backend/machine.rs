@@ -1,0 +1,112 @@
+//! What the machine has: how much memory is free, and where it lies.
+
+use std::fs;
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+use std::path::Path;
+
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+use crate::constraint::AddressWindow;
+
+/// Share of all memory that is left to others: a heap that is asked for the last page makes the kernel kill processes.
+const LEFT_TO_OTHERS: u64 = 16;
+
+/// Returns how many bytes of pages can be taken without harm to others; `None` where `/proc` does not tell.
+pub(super) fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    spare(&text)
+}
+
+/// Returns how many bytes of the CMA regions are free; `None` where there are none.
+#[cfg(feature = "heap")]
+pub(super) fn cma_free_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    meminfo(&text, "CmaFree")
+}
+
+/// Returns the addresses in which all memory lies; all there are where nothing tells.
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+pub(super) fn memory_window() -> AddressWindow {
+    let highest = fs::read_to_string("/proc/zoneinfo")
+        .ok()
+        .and_then(|text| highest_frame(&text))
+        .and_then(|end| end.checked_mul(page_bytes())?.checked_sub(1));
+    AddressWindow {
+        lowest: 0,
+        highest: highest.unwrap_or(u64::MAX),
+    }
+}
+
+/// Returns the size of a page.
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+pub(super) fn page_bytes() -> u64 {
+    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
+}
+
+/// Reads a number from a file of one line.
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+pub(super) fn number(path: impl AsRef<Path>) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn spare(meminfo_text: &str) -> Option<u64> {
+    let kept = meminfo(meminfo_text, "MemTotal")?.checked_div(LEFT_TO_OTHERS)?;
+    Some(meminfo(meminfo_text, "MemAvailable")?.saturating_sub(kept))
+}
+
+fn meminfo(text: &str, field: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// Returns the first page frame behind all zones that have memory.
+#[cfg(any(feature = "heap", feature = "udmabuf"))]
+fn highest_frame(zoneinfo: &str) -> Option<u64> {
+    let (mut spanned, mut present) = (0, 0);
+    let mut end = None;
+    for line in zoneinfo.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Node"), _) => (spanned, present) = (0, 0),
+            (Some("spanned"), Some(pages)) => spanned = pages.parse::<u64>().ok()?,
+            (Some("present"), Some(pages)) => present = pages.parse::<u64>().ok()?,
+            (Some("start_pfn:"), Some(first)) if present > 0 => {
+                end = end.max(first.parse::<u64>().ok()?.checked_add(spanned));
+            }
+            _ => {}
+        }
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_to_spare_leaves_a_share_to_others() {
+        let text = "MemTotal:  1600 kB\nMemFree: 1 kB\nMemAvailable:  300 kB\nCmaFree: 7 kB\n";
+        assert_eq!(spare(text), Some(200 * 1024));
+        assert_eq!(spare("MemTotal: 1600 kB\nMemAvailable: 10 kB\n"), Some(0));
+        assert_eq!(spare("MemTotal: x kB\n"), None);
+        assert_eq!(meminfo(text, "CmaFree"), Some(7 * 1024));
+        assert_eq!(meminfo(text, "Mem"), None);
+    }
+
+    #[cfg(any(feature = "heap", feature = "udmabuf"))]
+    #[test]
+    fn zones_without_memory_do_not_count() {
+        let zone = |name: &str, spanned: u64, present: u64, first: u64| {
+            format!(
+                "Node 0, zone {name}\n  pages free 1\n        spanned  {spanned}\n        present  {present}\n  start_pfn:           {first}\n"
+            )
+        };
+        let text = zone("DMA", 4095, 3998, 1)
+            + &zone("DMA32", 520_160, 520_160, 4096)
+            + &zone("Movable", 9, 0, 1 << 40);
+        assert_eq!(highest_frame(&text), Some(4096 + 520_160));
+        assert_eq!(highest_frame(""), None);
+    }
+}

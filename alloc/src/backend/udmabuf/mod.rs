@@ -1,0 +1,301 @@
+//! udmabuf: ordinary memory of this process as dma-bufs, in pages of any size that the machine has.
+//!
+//! The memfd behind each dma-buf is sealed against shrinking, growing and further seals before the kernel takes its pages,
+//! and closed afterwards: nobody can pull memory away from under a mapping.
+
+mod sys;
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::machine;
+use crate::buffer::Buffer;
+use crate::constraint::{MemoryCost, Source, SourceId};
+use crate::solve::Plan;
+
+const NODE: &str = "/dev/udmabuf";
+const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
+const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
+
+/// Why udmabuf gave no memory.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UdmabufError {
+    /// The node cannot be opened.
+    #[error("{node} cannot be opened: {source}{}", open_remedy(*source))]
+    Open {
+        /// The node.
+        node: PathBuf,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The plan names another source.
+    #[error("{source_name}: the plan is for {planned}, which has to allocate it")]
+    NotPlanned {
+        /// This source.
+        source_name: String,
+        /// The source that the plan names.
+        planned: String,
+    },
+    /// More than a dma-buf of udmabuf may have.
+    #[error("{source_name} was not asked for {needed_bytes} bytes: {LIMIT} allows {maximum_bytes}")]
+    Limit {
+        /// This source.
+        source_name: String,
+        /// What a buffer needs.
+        needed_bytes: u64,
+        /// What is allowed.
+        maximum_bytes: u64,
+    },
+    /// More than the machine can give.
+    #[error("{source_name} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken{}", budget_remedy(*.huge))]
+    Budget {
+        /// This source.
+        source_name: String,
+        /// What all buffers need.
+        needed_bytes: u64,
+        /// What there is.
+        available_bytes: u64,
+        /// Whether huge pages are short.
+        huge: bool,
+    },
+    /// The kernel refused.
+    #[error("{source_name}: {operation} for {bytes} bytes failed: {source}")]
+    Allocate {
+        /// This source.
+        source_name: String,
+        /// The system call.
+        operation: &'static str,
+        /// What was asked for.
+        bytes: u64,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// What udmabuf gave is no usable dma-buf.
+    #[error("{source_name}: what was allocated is unusable: {why}")]
+    Unusable {
+        /// This source.
+        source_name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn open_remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::ACCESS | Errno::PERM => {
+            "; the node is for the user of the active seat (udev's tag uaccess) and for the group `kvm`"
+        }
+        Errno::NOENT => "; `modprobe udmabuf` makes it, where the kernel has it",
+        _ => "",
+    }
+}
+
+fn budget_remedy(huge: bool) -> &'static str {
+    if huge {
+        "; vm.nr_hugepages sets how many huge pages there are"
+    } else {
+        " without harm to others"
+    }
+}
+
+/// The open udmabuf device, with one page size.
+#[derive(Debug)]
+pub struct Udmabuf {
+    fd: OwnedFd,
+    huge_page_bytes: Option<u64>,
+}
+
+impl Udmabuf {
+    /// Opens udmabuf for ordinary pages.
+    ///
+    /// # Errors
+    /// [`UdmabufError::Open`].
+    pub fn open() -> Result<Self, UdmabufError> {
+        Self::open_pages(None)
+    }
+
+    /// Opens udmabuf for huge pages of one size in bytes.
+    ///
+    /// # Errors
+    /// [`UdmabufError::Open`].
+    pub fn open_huge(page_bytes: u64) -> Result<Self, UdmabufError> {
+        Self::open_pages(Some(page_bytes))
+    }
+
+    /// Lists the sizes in bytes of huge pages of which the machine has any, smallest first.
+    #[must_use]
+    pub fn huge_page_sizes() -> Vec<u64> {
+        let mut sizes: Vec<u64> = fs::read_dir(HUGE_PAGES)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let kilobytes: u64 = name
+                    .strip_prefix("hugepages-")?
+                    .strip_suffix("kB")?
+                    .parse()
+                    .ok()?;
+                let count = machine::number(entry.path().join("nr_hugepages"))?;
+                kilobytes.checked_mul(1024).filter(|_| count > 0)
+            })
+            .collect();
+        sizes.sort_unstable();
+        sizes
+    }
+
+    fn open_pages(huge_page_bytes: Option<u64>) -> Result<Self, UdmabufError> {
+        let fd = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |source| UdmabufError::Open {
+                node: NODE.into(),
+                source,
+            },
+        )?;
+        Ok(Self {
+            fd,
+            huge_page_bytes,
+        })
+    }
+
+    /// Declares what udmabuf gives and promises with these pages.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        let mut source = Source::new(self.id(), self.source_name());
+        let guarantees = &mut source.guarantees;
+        guarantees.contiguous_up_to_bytes = self.page_bytes();
+        guarantees.address = machine::memory_window();
+        guarantees.cached = Some(true);
+        guarantees.cost = if self.huge_page_bytes.is_some() {
+            MemoryCost::Reserved
+        } else {
+            MemoryCost::System
+        };
+        guarantees.maximum_bytes = maximum_bytes();
+        guarantees.available_bytes = self.available_bytes();
+        source
+    }
+
+    /// Allocates the buffers of a plan.
+    ///
+    /// # Errors
+    /// [`UdmabufError`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, UdmabufError> {
+        if *plan.source() != self.id() {
+            return Err(UdmabufError::NotPlanned {
+                source_name: self.source_name(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let layout = plan.layout();
+        let sizes: Vec<u64> = layout
+            .memory_sizes()
+            .iter()
+            .map(|bytes| self.whole_pages(*bytes))
+            .collect();
+        let largest = sizes.iter().copied().max().unwrap_or_default();
+        if let Some(maximum_bytes) = maximum_bytes().filter(|maximum| largest > *maximum) {
+            return Err(UdmabufError::Limit {
+                source_name: self.source_name(),
+                needed_bytes: largest,
+                maximum_bytes,
+            });
+        }
+        let needed_bytes = sizes
+            .iter()
+            .copied()
+            .fold(0, u64::saturating_add)
+            .saturating_mul(u64::from(plan.count()));
+        if let Some(available_bytes) = self
+            .available_bytes()
+            .filter(|available| needed_bytes > *available)
+        {
+            return Err(UdmabufError::Budget {
+                source_name: self.source_name(),
+                needed_bytes,
+                available_bytes,
+                huge: self.huge_page_bytes.is_some(),
+            });
+        }
+        (0..plan.count())
+            .map(|_| {
+                let memories = sizes
+                    .iter()
+                    .map(|bytes| self.allocate_memory(*bytes))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                    UdmabufError::Unusable {
+                        source_name: self.source_name(),
+                        why: error.to_string(),
+                    }
+                })
+            })
+            .collect()
+    }
+
+    fn allocate_memory(&self, bytes: u64) -> Result<OwnedFd, UdmabufError> {
+        let failed = |operation| {
+            move |source| UdmabufError::Allocate {
+                source_name: self.source_name(),
+                operation,
+                bytes,
+                source,
+            }
+        };
+        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        if let Some(size) = self.huge_page_bytes {
+            // memfd_create(2): the logarithm of the page size lies above bit 26.
+            let logarithm = size.checked_ilog2().unwrap_or_default();
+            flags |= MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
+        }
+        let memfd = rustix::fs::memfd_create("covalent", flags).map_err(failed("memfd_create"))?;
+        rustix::fs::ftruncate(&memfd, bytes).map_err(failed("ftruncate"))?;
+        rustix::fs::fcntl_add_seals(
+            &memfd,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )
+        .map_err(failed("F_ADD_SEALS"))?;
+        sys::create(self.fd.as_fd(), memfd.as_fd(), bytes).map_err(failed("UDMABUF_CREATE"))
+    }
+
+    fn id(&self) -> SourceId {
+        match self.huge_page_bytes {
+            None => SourceId::new("udmabuf"),
+            Some(bytes) => SourceId::new(format!("udmabuf:{}k", bytes >> 10)),
+        }
+    }
+
+    fn source_name(&self) -> String {
+        match self.huge_page_bytes {
+            None => "udmabuf".to_owned(),
+            Some(bytes) => format!("udmabuf of {} KiB pages", bytes >> 10),
+        }
+    }
+
+    fn page_bytes(&self) -> u64 {
+        self.huge_page_bytes.unwrap_or_else(machine::page_bytes)
+    }
+
+    fn whole_pages(&self, bytes: u64) -> u64 {
+        bytes
+            .checked_next_multiple_of(self.page_bytes())
+            .unwrap_or(bytes)
+    }
+
+    fn available_bytes(&self) -> Option<u64> {
+        let Some(size) = self.huge_page_bytes else {
+            return machine::available_bytes();
+        };
+        let folder = Path::new(HUGE_PAGES).join(format!("hugepages-{}kB", size >> 10));
+        machine::number(folder.join("free_hugepages"))?.checked_mul(size)
+    }
+}
+
+fn maximum_bytes() -> Option<u64> {
+    machine::number(LIMIT)?.checked_mul(1 << 20)
+}

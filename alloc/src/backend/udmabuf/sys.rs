@@ -1,0 +1,70 @@
+//! The udmabuf ioctl.
+#![allow(unsafe_code, reason = "an ioctl that returns an fd as its result")]
+
+use std::ffi::c_void;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io;
+use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, opcode};
+
+const CLOEXEC: u32 = 1;
+
+/// `struct udmabuf_create`.
+#[repr(C)]
+struct Create {
+    memfd: u32,
+    flags: u32,
+    offset: u64,
+    size: u64,
+}
+
+const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
+
+// SAFETY: the opcode reads one struct udmabuf_create, of which Create has the layout, and returns a new fd.
+unsafe impl Ioctl for Create {
+    type Output = OwnedFd;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        CREATE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut *self).cast()
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<OwnedFd> {
+        // SAFETY: the ioctl succeeded, so its result is a new fd that nobody else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(output) })
+    }
+}
+
+/// Makes a dma-buf of the pages of a memfd.
+///
+/// # References
+/// `linux/udmabuf.h`, UDMABUF_CREATE.
+pub(super) fn create(
+    udmabuf: BorrowedFd<'_>,
+    memfd: BorrowedFd<'_>,
+    size: u64,
+) -> io::Result<OwnedFd> {
+    let request = Create {
+        memfd: u32::try_from(memfd.as_raw_fd()).map_err(|_| io::Errno::BADF)?,
+        flags: CLOEXEC,
+        offset: 0,
+        size,
+    };
+    // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, whose opcode it is.
+    unsafe { ioctl::ioctl(udmabuf, request) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structure_and_opcode_are_the_headers() {
+        assert_eq!(size_of::<Create>(), 24);
+        assert_eq!(CREATE, 0x4018_7542);
+    }
+}

@@ -1,0 +1,209 @@
+//! V4L2 queues: cameras, video outputs and converters, single- and multi-planar, as importers and as sources.
+//!
+//! Three things that surprise:
+//! - QBUF with a length over the dma-buf's size answers EFAULT and leaks the dma-buf for good, so lengths are always the
+//!   kernel's own size of the buffer and formats that need more are refused before the request.
+//! - vb2 attaches a buffer anew when the fd at an index changes, so a buffer keeps its index for the stream's life.
+//! - No capability says whether a queue needs contiguous memory. Its own exported buffer does: fdinfo names the exporter,
+//!   and `videobuf2_dma_contig` wants what it gives.
+
+mod device;
+mod evidence;
+mod negotiate;
+mod participant;
+mod pixel_format;
+mod queue;
+mod stream;
+mod sys;
+
+pub use device::Device;
+pub use evidence::QueueMemory;
+pub use negotiate::NegotiatedFormat;
+pub use pixel_format::{Disjoint, PixelFormat};
+pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
+pub use stream::{Frame, Stream};
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::buffer::BufferIdentity;
+use crate::model::{Extent, LayoutError};
+
+/// Why a video device did not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such file, or it may not be opened.
+    #[error("{device} cannot be opened: {source}{}", open_remedy(*source))]
+    Open {
+        /// The node.
+        device: PathBuf,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The file is no video device.
+    #[error(
+        "{device} is no V4L2 device ({source}); `v4l2-ctl --list-devices` lists those that are there"
+    )]
+    NotVideo {
+        /// The node.
+        device: PathBuf,
+        /// What the kernel answered to QUERYCAP.
+        source: Errno,
+    },
+    /// The device has no streaming queue of that direction.
+    #[error(
+        "{device} ({driver}) has no {direction} queue that streams; its capabilities are 0x{capabilities:08x}"
+    )]
+    NoQueue {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked for.
+        direction: Direction,
+        /// What it says of itself.
+        capabilities: u32,
+    },
+    /// Another program, or another part of this one, uses the queue.
+    #[error(
+        "{device} ({driver}) is in use: {operation} answered EBUSY; end the program that streams from it (`fuser -v {device}` names it)"
+    )]
+    Busy {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The device went away.
+    #[error("{device} ({driver}) is gone: {operation} answered {source}; was it unplugged?")]
+    Gone {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked.
+        operation: &'static str,
+        /// ENODEV or ENXIO.
+        source: Errno,
+    },
+    /// A request failed.
+    #[error("{device} ({driver}): {operation} failed: {source}")]
+    Request {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The request, as the kernel names it.
+        operation: &'static str,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The driver wants another format than the buffers have.
+    #[error("{device} ({driver}) was asked for {asked} and set {answered}")]
+    Format {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked, in words.
+        asked: String,
+        /// What it set, in words.
+        answered: String,
+    },
+    /// No V4L2 code exists for what was asked.
+    #[error("{device} ({driver}): {extent} in {format} cannot be said to a V4L2 queue")]
+    Unsayable {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The size.
+        extent: Extent,
+        /// The format.
+        format: String,
+    },
+    /// What the driver answered makes no sense.
+    #[error("{device} ({driver}) answered {operation} with a layout that cannot be: {source}")]
+    Nonsense {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked.
+        operation: &'static str,
+        /// What is wrong with it.
+        source: LayoutError,
+    },
+    /// A buffer is smaller than the queue writes.
+    #[error(
+        "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}"
+    )]
+    TooSmall {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// Index of the memory.
+        memory: usize,
+        /// Which buffer.
+        identity: BufferIdentity,
+        /// What the driver writes.
+        needed_bytes: u64,
+        /// What is there.
+        found_bytes: u64,
+    },
+    /// The index is not one of the stream's, or its buffer is with the driver already.
+    #[error("{device}: buffer {index} {why}")]
+    Index {
+        /// The node.
+        device: PathBuf,
+        /// The index.
+        index: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The driver gives fewer buffers than were asked for.
+    #[error("{device} ({driver}) gives {granted} buffers, {asked} are needed")]
+    Count {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What was asked.
+        asked: usize,
+        /// What it gives.
+        granted: usize,
+    },
+    /// The plan names another source.
+    #[error("{device}: the plan is for {planned}, which has to allocate it")]
+    NotPlanned {
+        /// The node.
+        device: PathBuf,
+        /// The source that the plan names.
+        planned: String,
+    },
+    /// What the driver exported is no usable dma-buf.
+    #[error("{device} ({driver}): what it exported is unusable: {why}")]
+    Unusable {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn open_remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::ACCESS | Errno::PERM => "; the user needs the group `video`",
+        Errno::NOENT => "; `v4l2-ctl --list-devices` lists the cameras that are there",
+        Errno::BUSY => "; another program has it open for itself",
+        _ => "",
+    }
+}

@@ -1,0 +1,488 @@
+//! One queue of a video device: what it can do, and how it becomes a stream.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::device::{Device, text};
+use super::negotiate::NegotiatedFormat;
+use super::pixel_format::PixelFormat;
+use super::stream::Stream;
+use super::{Error, sys};
+use crate::buffer::Buffer;
+use crate::model::{Extent, Fourcc, Layout};
+use crate::solve::Plan;
+
+/// Which way pictures go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// The device writes: a camera.
+    Capture,
+    /// The device reads: a video output, or an encoder's input.
+    Output,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if *self == Self::Capture {
+            "capture"
+        } else {
+            "output"
+        })
+    }
+}
+
+/// A format that a queue lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatDescription {
+    /// Its V4L2 code.
+    pub pixel_format: PixelFormat,
+    /// The DRM format of the same bytes; `None` for compressed and raw ones.
+    pub fourcc: Option<Fourcc>,
+    /// What the driver calls it.
+    pub description: String,
+    /// A stream of bytes rather than a picture.
+    pub is_compressed: bool,
+    /// Converted in software by a library rather than made by the device.
+    pub is_emulated: bool,
+}
+
+/// The sizes that a queue has for a format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameSizes {
+    /// These alone.
+    Discrete(Vec<Extent>),
+    /// From the smallest to the largest in steps of width and height, in pixels.
+    Stepwise {
+        /// The smallest.
+        minimum: Extent,
+        /// The largest.
+        maximum: Extent,
+        /// Width and height grow by this many pixels.
+        step: (u32, u32),
+    },
+    /// The driver does not say; TRY_FMT does.
+    Unlisted,
+}
+
+impl FrameSizes {
+    /// Whether `extent` is one of them; `None` when the driver does not say.
+    #[must_use]
+    pub fn contain(&self, extent: Extent) -> Option<bool> {
+        match self {
+            Self::Discrete(sizes) => Some(sizes.contains(&extent)),
+            Self::Stepwise {
+                minimum,
+                maximum,
+                step,
+            } => {
+                let fits = |value: u32, low: u32, high: u32, step: u32| {
+                    (low..=high).contains(&value)
+                        && value.abs_diff(low).checked_rem(step.max(1)) == Some(0)
+                };
+                Some(
+                    fits(extent.width(), minimum.width(), maximum.width(), step.0)
+                        && fits(extent.height(), minimum.height(), maximum.height(), step.1),
+                )
+            }
+            Self::Unlisted => None,
+        }
+    }
+}
+
+/// A queue of an open device.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    device: Device,
+    direction: Direction,
+    kind: u32,
+}
+
+/// More entries than any driver lists; an endless list is a driver's fault and must not hang us.
+const LONGEST_LIST: u32 = 1024;
+
+impl Queue {
+    pub(super) fn new(device: Device, direction: Direction, kind: u32) -> Self {
+        Self {
+            device,
+            direction,
+            kind,
+        }
+    }
+
+    /// The device that it belongs to.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Which way pictures go.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether a picture may lie in several memories.
+    #[must_use]
+    pub fn is_multiplanar(&self) -> bool {
+        NegotiatedFormat::is_multiplanar(self.kind)
+    }
+
+    pub(super) fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    /// The formats that it lists.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`].
+    pub fn formats(&self) -> Result<Vec<FormatDescription>, Error> {
+        let mut formats = Vec::new();
+        for index in 0..LONGEST_LIST {
+            let mut entry = sys::FormatDescription {
+                index,
+                kind: self.kind,
+                ..Default::default()
+            };
+            match sys::enumerate_format(self.device.as_fd(), &mut entry) {
+                Ok(()) => {}
+                Err(Errno::INVAL) => break,
+                Err(source) => return Err(self.device.failed("VIDIOC_ENUM_FMT", source)),
+            }
+            let pixel_format = PixelFormat(entry.pixel_format);
+            formats.push(FormatDescription {
+                pixel_format,
+                fourcc: pixel_format.fourcc().map(|(fourcc, _)| fourcc),
+                description: text(&entry.description),
+                is_compressed: entry.flags & sys::FMT_FLAG_COMPRESSED != 0,
+                is_emulated: entry.flags & sys::FMT_FLAG_EMULATED != 0,
+            });
+        }
+        Ok(formats)
+    }
+
+    /// The sizes that it has for a format.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`].
+    pub fn frame_sizes(&self, format: PixelFormat) -> Result<FrameSizes, Error> {
+        let mut discrete = Vec::new();
+        for index in 0..LONGEST_LIST {
+            let mut entry = sys::FrameSize {
+                index,
+                pixel_format: format.0,
+                ..Default::default()
+            };
+            match sys::enumerate_frame_size(self.device.as_fd(), &mut entry) {
+                Ok(()) => {}
+                Err(Errno::INVAL | Errno::NOTTY) => break,
+                Err(source) => return Err(self.device.failed("VIDIOC_ENUM_FRAMESIZES", source)),
+            }
+            let [first, second, third, fourth, fifth, sixth] = entry.numbers;
+            if entry.kind == sys::FRAME_TYPE_DISCRETE {
+                discrete.extend(Extent::new(first, second));
+            } else if let (Ok(minimum), Ok(maximum)) =
+                (Extent::new(first, fourth), largest(second, fifth))
+            {
+                return Ok(FrameSizes::Stepwise {
+                    minimum,
+                    maximum,
+                    step: (third.max(1), sixth.max(1)),
+                });
+            } else {
+                break;
+            }
+        }
+        Ok(if discrete.is_empty() {
+            FrameSizes::Unlisted
+        } else {
+            FrameSizes::Discrete(discrete)
+        })
+    }
+
+    /// The rates that it has for a format and size, in frames a second, fastest first; empty when the driver does not say.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`].
+    pub fn frame_rates(&self, format: PixelFormat, extent: Extent) -> Result<Vec<f64>, Error> {
+        let mut rates = Vec::new();
+        for index in 0..LONGEST_LIST {
+            let mut entry = sys::FrameInterval {
+                index,
+                pixel_format: format.0,
+                width: extent.width(),
+                height: extent.height(),
+                ..Default::default()
+            };
+            match sys::enumerate_frame_interval(self.device.as_fd(), &mut entry) {
+                Ok(()) => {}
+                Err(Errno::INVAL | Errno::NOTTY) => break,
+                Err(source) => {
+                    return Err(self.device.failed("VIDIOC_ENUM_FRAMEINTERVALS", source));
+                }
+            }
+            let [numerator, denominator, ..] = entry.numbers;
+            if numerator > 0 {
+                rates.push(f64::from(denominator) / f64::from(numerator));
+            }
+            if entry.kind != sys::FRAME_TYPE_DISCRETE {
+                break;
+            }
+        }
+        rates.sort_by(|a, b| b.total_cmp(a));
+        Ok(rates)
+    }
+
+    /// Asks for a rate in frames a second; returns the one that the driver chose, or `None` where it keeps its own.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Busy`], [`Error::Request`].
+    pub fn set_frame_rate(&self, frames_per_second: u32) -> Result<Option<f64>, Error> {
+        let mut parameters = sys::StreamParameters::empty(self.kind);
+        parameters.numerator = 1;
+        parameters.denominator = frames_per_second;
+        match sys::set_parameters(self.device.as_fd(), &mut parameters) {
+            Ok(()) if parameters.numerator > 0 => Ok(Some(
+                f64::from(parameters.denominator) / f64::from(parameters.numerator),
+            )),
+            Ok(()) | Err(Errno::NOTTY | Errno::INVAL) => Ok(None),
+            Err(source) => Err(self.device.failed("VIDIOC_S_PARM", source)),
+        }
+    }
+
+    /// The format that is set.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`], [`Error::Unsayable`] when no picture is set.
+    pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
+        let mut format = sys::Format::empty(self.kind);
+        sys::get_format(self.device.as_fd(), &mut format)
+            .map_err(|source| self.device.failed("VIDIOC_G_FMT", source))?;
+        self.parse("VIDIOC_G_FMT", &format)
+    }
+
+    /// What the driver would make of a size in a format, with `stride_bytes` a row where it leaves the choice (0: its own).
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`].
+    pub fn try_format(
+        &self,
+        extent: Extent,
+        pixel_format: PixelFormat,
+        stride_bytes: u32,
+    ) -> Result<NegotiatedFormat, Error> {
+        let wanted = NegotiatedFormat {
+            extent,
+            pixel_format,
+            strides_bytes: vec![stride_bytes],
+            sizes_bytes: vec![0],
+        };
+        let mut format = wanted.to_request(self.kind);
+        sys::try_format(self.device.as_fd(), &mut format)
+            .map_err(|source| self.device.failed("VIDIOC_TRY_FMT", source))?;
+        self.parse("VIDIOC_TRY_FMT", &format)
+    }
+
+    /// Sets the queue to `layout` and hands it `buffers` to stream with, each at its index for good.
+    ///
+    /// Everything is checked before the kernel sees a buffer: what it set is what was asked for, and every memory is as large
+    /// as it writes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another file owns the queue, [`Error::Format`] when the driver wants another layout,
+    /// [`Error::TooSmall`], [`Error::Count`].
+    pub fn import(&self, layout: &Layout, buffers: &[Buffer]) -> Result<Stream, Error> {
+        let answered = self.set(layout)?;
+        for buffer in buffers {
+            let identities: Vec<_> = buffer.identities().collect();
+            for (memory, needed) in answered.sizes_bytes.iter().enumerate() {
+                let found_bytes = buffer
+                    .layout()
+                    .memory_sizes()
+                    .get(memory)
+                    .copied()
+                    .unwrap_or(0);
+                if found_bytes < u64::from(*needed) {
+                    return Err(Error::TooSmall {
+                        device: self.device.path().to_owned(),
+                        driver: self.device.driver().to_owned(),
+                        memory,
+                        identity: identities
+                            .get(memory)
+                            .copied()
+                            .unwrap_or_else(|| buffer.identity()),
+                        needed_bytes: u64::from(*needed),
+                        found_bytes,
+                    });
+                }
+            }
+        }
+        self.request(sys::MEMORY_DMABUF, buffers.len())?;
+        Ok(Stream::new(
+            self.clone(),
+            sys::MEMORY_DMABUF,
+            buffers.to_vec(),
+        ))
+    }
+
+    /// Allocates the buffers of a plan from the queue's own memory, and exports them.
+    ///
+    /// They are the stream's: another program can use them while it lives, and queueing them by index needs no import.
+    ///
+    /// # Errors
+    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. Nothing stays
+    /// allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
+        if *plan.source() != self.source_id() {
+            return Err(Error::NotPlanned {
+                device: self.device.path().to_owned(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let count = usize::try_from(plan.count()).unwrap_or(usize::MAX);
+        self.allocate_layout(plan.layout(), count)
+    }
+
+    /// Sets the queue to `layout`, lets the device allocate `count` buffers and exports them.
+    fn allocate_layout(&self, layout: &Layout, count: usize) -> Result<Stream, Error> {
+        let answered = self.set(layout)?;
+        self.request(sys::MEMORY_MMAP, count)?;
+        // From here on the stream frees the queue's buffers, whatever happens.
+        let mut stream = Stream::new(self.clone(), sys::MEMORY_MMAP, Vec::new());
+        for index in 0..count {
+            let mut memories = Vec::new();
+            for plane in 0..answered.sizes_bytes.len() {
+                memories.push(self.export(index, plane)?);
+            }
+            let buffer =
+                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                    Error::Unusable {
+                        device: self.device.path().to_owned(),
+                        driver: self.device.driver().to_owned(),
+                        why: error.to_string(),
+                    }
+                })?;
+            stream.push(buffer);
+        }
+        Ok(stream)
+    }
+
+    /// What messages call this queue's own memory: `vivid MMAP`.
+    #[must_use]
+    pub fn source_name(&self) -> String {
+        format!("{} MMAP", self.device.driver())
+    }
+
+    fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
+        let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::Unsayable {
+            device: self.device.path().to_owned(),
+            driver: self.device.driver().to_owned(),
+            extent: layout.extent(),
+            format: layout.format().to_string(),
+        })?;
+        let mut format = wanted.to_request(self.kind);
+        sys::set_format(self.device.as_fd(), &mut format)
+            .map_err(|source| self.device.failed("VIDIOC_S_FMT", source))?;
+        let answered = self.parse("VIDIOC_S_FMT", &format)?;
+        let same = answered.extent == wanted.extent
+            && answered.pixel_format == wanted.pixel_format
+            && answered.strides_bytes == wanted.strides_bytes;
+        if same {
+            Ok(answered)
+        } else {
+            Err(Error::Format {
+                device: self.device.path().to_owned(),
+                driver: self.device.driver().to_owned(),
+                asked: wanted.to_string(),
+                answered: answered.to_string(),
+            })
+        }
+    }
+
+    fn parse(
+        &self,
+        operation: &'static str,
+        format: &sys::Format,
+    ) -> Result<NegotiatedFormat, Error> {
+        NegotiatedFormat::of_answer(format).map_err(|_| self.device.failed(operation, Errno::RANGE))
+    }
+
+    fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
+        let asked = u32::try_from(count).unwrap_or(u32::MAX);
+        let mut request = sys::RequestBuffers {
+            count: asked,
+            kind: self.kind,
+            memory,
+            ..Default::default()
+        };
+        sys::request_buffers(self.device.as_fd(), &mut request)
+            .map_err(|source| self.device.failed("VIDIOC_REQBUFS", source))?;
+        if request.count >= asked && asked > 0 {
+            return Ok(());
+        }
+        self.free_buffers(memory)?;
+        Err(Error::Count {
+            device: self.device.path().to_owned(),
+            driver: self.device.driver().to_owned(),
+            asked: count,
+            granted: usize::try_from(request.count).unwrap_or(usize::MAX),
+        })
+    }
+
+    pub(super) fn free_buffers(&self, memory: u32) -> Result<(), Error> {
+        let mut request = sys::RequestBuffers {
+            kind: self.kind,
+            memory,
+            ..Default::default()
+        };
+        sys::request_buffers(self.device.as_fd(), &mut request)
+            .map_err(|source| self.device.failed("VIDIOC_REQBUFS", source))
+    }
+
+    pub(super) fn export(&self, index: usize, plane: usize) -> Result<OwnedFd, Error> {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        // Flags of 0 would give an fd for reading alone.
+        let flags = OFlags::CLOEXEC | OFlags::RDWR;
+        let mut request = sys::ExportBuffer {
+            kind: self.kind,
+            index: number(index),
+            plane: number(plane),
+            flags: flags.bits(),
+            ..Default::default()
+        };
+        sys::export_buffer(self.device.as_fd(), &mut request)
+            .map_err(|source| self.device.failed("VIDIOC_EXPBUF", source))?;
+        Ok(sys::take_fd(request.fd))
+    }
+}
+
+/// Some drivers list a largest size past any real one; what is usable of it is kept.
+fn largest(width: u32, height: u32) -> Result<Extent, crate::model::ExtentError> {
+    Extent::new(width.min(Extent::LARGEST), height.min(Extent::LARGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_sizes_contain_what_lies_on_a_step() {
+        let extent = |width, height| Extent::new(width, height).unwrap();
+        let sizes = FrameSizes::Stepwise {
+            minimum: extent(16, 16),
+            maximum: extent(4096, 2160),
+            step: (2, 1),
+        };
+        assert_eq!(sizes.contain(extent(640, 481)), Some(true));
+        assert_eq!(sizes.contain(extent(641, 480)), Some(false));
+        assert_eq!(sizes.contain(extent(8, 480)), Some(false));
+        assert_eq!(
+            FrameSizes::Discrete(vec![extent(640, 480)]).contain(extent(640, 480)),
+            Some(true)
+        );
+        assert_eq!(FrameSizes::Unlisted.contain(extent(1, 1)), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! What is asked of the picture: its sides, its strides, where planes begin and how much memory is behind them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::unknown::Unknown;
+
+/// Demands on a picture's layout. [`Default`] demands nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageTerms {
+    /// Width in pixels.
+    pub width: SideTerms,
+    /// Height in pixels.
+    pub height: SideTerms,
+    /// Bytes from row to row.
+    pub stride: StrideTerms,
+    /// Where planes may begin: multiples of this many bytes.
+    pub offset_alignment_bytes: u64,
+    /// How large memories may be: multiples of this many bytes.
+    pub size_alignment_bytes: u64,
+    /// The least size of all memories together, in bytes.
+    pub minimum_size_bytes: u64,
+    /// Bytes that must be there behind the last plane, as for codecs that write below the picture.
+    pub padding_bytes: u64,
+    /// Whether each plane must begin where the one before it ends, stride by stride, as V4L2's single-planar API has it.
+    pub packed_planes: bool,
+    /// Whether planes share one memory or have one each.
+    pub placement: PlanePlacement,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Default for ImageTerms {
+    fn default() -> Self {
+        Self {
+            width: SideTerms::default(),
+            height: SideTerms::default(),
+            stride: StrideTerms::default(),
+            offset_alignment_bytes: 1,
+            size_alignment_bytes: 1,
+            minimum_size_bytes: 0,
+            padding_bytes: 0,
+            packed_planes: false,
+            placement: PlanePlacement::Either,
+            unknown: Unknown::default(),
+        }
+    }
+}
+
+/// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SideTerms {
+    /// The least.
+    pub minimum: u32,
+    /// The most.
+    pub maximum: u32,
+    /// Steps in between.
+    pub multiple_of: u32,
+}
+
+impl Default for SideTerms {
+    fn default() -> Self {
+        Self {
+            minimum: 1,
+            maximum: u32::MAX,
+            multiple_of: 1,
+        }
+    }
+}
+
+impl SideTerms {
+    /// Demands this many pixels and no other.
+    pub fn exactly(pixels: u32) -> Self {
+        Self {
+            minimum: pixels,
+            maximum: pixels,
+            multiple_of: 1,
+        }
+    }
+}
+
+/// Demands and wishes on strides, in bytes. [`Default`] has none.
+///
+/// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StrideTerms {
+    /// The least.
+    pub minimum: u32,
+    /// The most.
+    pub maximum: u32,
+    /// Every plane's stride is a multiple of this.
+    pub alignment: u32,
+    /// Multiples of this are better.
+    pub preferred_alignment: u32,
+    /// These strides are better than all others.
+    pub preferred: BTreeSet<u32>,
+    /// Multiples of these are worse.
+    pub avoided_multiples: BTreeSet<u32>,
+}
+
+impl Default for StrideTerms {
+    fn default() -> Self {
+        Self {
+            minimum: 0,
+            maximum: u32::MAX,
+            alignment: 1,
+            preferred_alignment: 1,
+            preferred: BTreeSet::new(),
+            avoided_multiples: BTreeSet::new(),
+        }
+    }
+}
+
+/// Whether a picture's planes share one memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanePlacement {
+    /// All in one, or one each.
+    #[default]
+    Either,
+    /// All in one.
+    Together,
+    /// One each.
+    Apart,
+    /// Asked for both by two who never agree.
+    Neither,
+}
+
+impl PlanePlacement {
+    /// Returns the placement that serves both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Either, one) | (one, Self::Either) => one,
+            (one, two) if one == two => one,
+            _ => Self::Neither,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The one table by which demands merge.
+//!
+//! Every operator commutes and associates and has its identity, so the order of participants never matters.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::bound::Bound;
+use super::image::{ImageTerms, PlanePlacement};
+use super::memory::{Contiguity, CpuUse, MemoryTerms};
+
+/// How one field merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MergeRule {
+    /// The field.
+    pub field: &'static str,
+    /// The value that demands nothing, as Rust writes it.
+    pub identity: &'static str,
+    /// How two values become one.
+    pub operator: &'static str,
+    /// What the value counts.
+    pub unit: &'static str,
+}
+
+fn max<T: Clone + Ord>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
+    one.choose(two, |a, b| a > b)
+}
+
+fn min<T: Clone + Ord>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
+    one.choose(two, |a, b| a < b)
+}
+
+fn lcm<T: Multiple>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
+    one.join(two, T::least_common(one.value, two.value))
+}
+
+fn union<T: Clone + Ord>(one: &Bound<BTreeSet<T>>, two: &Bound<BTreeSet<T>>) -> Bound<BTreeSet<T>> {
+    one.join(two, one.value.union(&two.value).cloned().collect())
+}
+
+fn or(one: &Bound<bool>, two: &Bound<bool>) -> Bound<bool> {
+    one.join(two, one.value || two.value)
+}
+
+fn agree(one: &Bound<PlanePlacement>, two: &Bound<PlanePlacement>) -> Bound<PlanePlacement> {
+    one.join(two, one.value.and(two.value))
+}
+
+/// Takes one participant's value as the operator sees it: for a least common multiple, 0 demands as little as 1.
+fn one_participant<T: Clone + PartialEq>(
+    owner: &str,
+    value: T,
+    identity: T,
+    operator: impl Fn(&Bound<T>, &Bound<T>) -> Bound<T>,
+) -> Bound<T> {
+    let nobody = |value| Bound {
+        value,
+        owners: BTreeSet::new(),
+    };
+    let value = operator(&nobody(identity.clone()), &nobody(value)).value;
+    Bound::of(owner, value, &identity)
+}
+
+/// Numbers of which a least common multiple is taken.
+trait Multiple: Copy + PartialEq {
+    /// Returns the least common multiple, or the greatest number there is where none fits; 0 counts as 1.
+    fn least_common(one: Self, two: Self) -> Self;
+}
+
+macro_rules! multiple {
+    ($($number:ty),*) => {$(
+        impl Multiple for $number {
+            fn least_common(one: Self, two: Self) -> Self {
+                let (one, two) = (one.max(1), two.max(1));
+                let (mut divisor, mut rest) = (one, two);
+                while let Some(remainder) = divisor.checked_rem(rest) {
+                    (divisor, rest) = (rest, remainder);
+                }
+                one.checked_div(divisor)
+                    .and_then(|share| share.checked_mul(two))
+                    .unwrap_or(Self::MAX)
+            }
+        }
+    )*};
+}
+
+multiple!(u32, u64);
+
+macro_rules! merged {
+    (
+        $(#[$doc:meta])* $name:ident of $terms:ident as $rules:ident;
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $identity:expr, $operator:ident, $unit:literal, $($path:ident).+;)*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Bound<$type>,)*
+        }
+
+        const $rules: &[MergeRule] = &[$(MergeRule {
+            field: stringify!($field),
+            identity: stringify!($identity),
+            operator: stringify!($operator),
+            unit: $unit,
+        },)*];
+
+        impl $name {
+            /// Takes one participant's terms.
+            pub fn of(owner: &str, terms: &$terms) -> Self {
+                Self { $($field: one_participant(owner, terms.$($path).+.clone(), $identity, $operator),)* }
+            }
+
+            /// Returns what two ask for together.
+            #[must_use]
+            pub fn merge(&self, other: &Self) -> Self {
+                Self { $($field: $operator(&self.$field, &other.$field),)* }
+            }
+        }
+
+        /// Demands nothing.
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: Bound { value: $identity, owners: BTreeSet::new() },)* }
+            }
+        }
+    };
+}
+
+merged! {
+    /// What several ask of a picture.
+    MergedImage of ImageTerms as IMAGE_RULES;
+    /// The least width in pixels.
+    width_minimum: u32 = 1, max, "pixels", width.minimum;
+    /// The greatest width in pixels.
+    width_maximum: u32 = u32::MAX, min, "pixels", width.maximum;
+    /// Steps of the width in pixels.
+    width_multiple: u32 = 1, lcm, "pixels", width.multiple_of;
+    /// The least height in pixels.
+    height_minimum: u32 = 1, max, "pixels", height.minimum;
+    /// The greatest height in pixels.
+    height_maximum: u32 = u32::MAX, min, "pixels", height.maximum;
+    /// Steps of the height in pixels.
+    height_multiple: u32 = 1, lcm, "pixels", height.multiple_of;
+    /// The first plane's least stride in bytes.
+    stride_minimum: u32 = 0, max, "bytes", stride.minimum;
+    /// The first plane's greatest stride in bytes.
+    stride_maximum: u32 = u32::MAX, min, "bytes", stride.maximum;
+    /// Steps of every stride in bytes.
+    stride_alignment: u32 = 1, lcm, "bytes", stride.alignment;
+    /// Steps of the first plane's stride that are wished for, in bytes.
+    stride_preferred_alignment: u32 = 1, lcm, "bytes", stride.preferred_alignment;
+    /// Strides of the first plane that are wished for, in bytes.
+    stride_preferred: BTreeSet<u32> = BTreeSet::new(), union, "bytes", stride.preferred;
+    /// Multiples that strides of the first plane better are not, in bytes.
+    stride_avoided_multiples: BTreeSet<u32> = BTreeSet::new(), union, "bytes", stride.avoided_multiples;
+    /// Steps of plane offsets in bytes.
+    offset_alignment: u64 = 1, lcm, "bytes", offset_alignment_bytes;
+    /// Steps of memory sizes in bytes.
+    size_alignment: u64 = 1, lcm, "bytes", size_alignment_bytes;
+    /// The least size of all memories together in bytes.
+    minimum_size: u64 = 0, max, "bytes", minimum_size_bytes;
+    /// What must be behind the last plane, in bytes.
+    padding: u64 = 0, max, "bytes", padding_bytes;
+    /// Whether planes follow one another without a gap.
+    packed_planes: bool = false, or, "", packed_planes;
+    /// Whether planes share one memory.
+    placement: PlanePlacement = PlanePlacement::Either, agree, "", placement;
+}
+
+merged! {
+    /// What several ask of memory. Whose memory is taken does not merge: each is asked by itself.
+    MergedMemory of MemoryTerms as MEMORY_RULES;
+    /// In how many pieces it may come.
+    contiguity: Contiguity = Contiguity::Scattered, max, "", contiguity;
+    /// The lowest address that all reach.
+    lowest_address: u64 = 0, max, "address", address.lowest;
+    /// The highest address that all reach.
+    highest_address: u64 = u64::MAX, min, "address", address.highest;
+    /// How much the processor uses it.
+    cpu: CpuUse = CpuUse::None, max, "", cpu;
+}
+
+/// Every field that merges: of the picture, then of the memory.
+pub const MERGE_TABLE: [&[MergeRule]; 2] = [IMAGE_RULES, MEMORY_RULES];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_common_multiple_serves_both() {
+        assert_eq!(u32::least_common(48, 64), 192);
+        assert_eq!(u32::least_common(0, 64), 64);
+        assert_eq!(u64::least_common(u64::MAX, 2), u64::MAX);
+        assert_eq!(u32::least_common(u32::MAX, u32::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn merged_bound_names_who_set_it() {
+        let mut terms = ImageTerms::default();
+        terms.stride.minimum = 2560;
+        let one = MergedImage::of("camera", &terms);
+        terms.stride.minimum = 4096;
+        let two = MergedImage::of("display", &terms);
+        let both = one.merge(&two).merge(&MergedImage::default());
+        assert_eq!(both.stride_minimum.value, 4096);
+        assert_eq!(
+            both.stride_minimum.owners,
+            BTreeSet::from(["display".to_owned()])
+        );
+        assert!(both.stride_maximum.owners.is_empty());
+    }
+}

@@ -1,0 +1,25 @@
+//! What participants accept and sources guarantee, as plain data, and how demands merge.
+//!
+//! Everything here is serialisable: a machine's declarations can be recorded and solved elsewhere.
+
+#![forbid(unsafe_code)]
+
+mod bound;
+mod demand;
+mod formats;
+mod image;
+mod memory;
+mod merge;
+mod participant;
+mod source;
+mod unknown;
+
+pub use bound::Bound;
+pub use demand::{Demand, Field};
+pub use formats::FormatSet;
+pub use image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};
+pub use memory::{AddressWindow, Contiguity, CpuUse, Imports, MemoryTerms};
+pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory};
+pub use participant::{Constraints, Participant, Role, SyncLanguage};
+pub use source::{Guarantees, MemoryCost, Source, SourceId};
+pub use unknown::Unknown;

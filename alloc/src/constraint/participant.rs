@@ -1,0 +1,126 @@
+//! Who touches the buffer, and what each accepts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::formats::FormatSet;
+use super::image::ImageTerms;
+use super::memory::MemoryTerms;
+use super::unknown::Unknown;
+use crate::model::{DeviceIdentity, Fourcc};
+
+/// One use of one device: the same card can be two participants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Participant {
+    /// What to call it in words; names are unique within a request.
+    pub name: String,
+    /// The device.
+    pub device: DeviceIdentity,
+    /// What it does with the pixels.
+    pub role: Role,
+    /// What it accepts.
+    #[serde(default)]
+    pub constraints: Constraints,
+}
+
+impl Participant {
+    /// Names a participant that accepts everything yet.
+    pub fn new(name: impl Into<String>, device: DeviceIdentity, role: Role) -> Self {
+        Self {
+            name: name.into(),
+            device,
+            role,
+            constraints: Constraints::default(),
+        }
+    }
+}
+
+/// What a participant does with the pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// A device writes them: a camera or a decoder.
+    Capture,
+    /// A device reads them: a V4L2 output or an encoder.
+    Output,
+    /// A display reads them.
+    Display,
+    /// A GPU or another importer reads them.
+    Import,
+    /// A compositor's advertised formats: it does nothing itself.
+    Compositor,
+    /// The processor writes them.
+    CpuWrite,
+    /// The processor reads them.
+    CpuRead,
+}
+
+impl Role {
+    /// Returns whether the pixels come from here.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Capture | Self::CpuWrite)
+    }
+
+    /// Returns whether the participant attaches to the memory as a device does.
+    pub fn imports(self) -> bool {
+        !matches!(self, Self::Compositor | Self::CpuWrite | Self::CpuRead)
+    }
+}
+
+/// What a participant accepts, or a source can give. [`Default`] is everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Constraints {
+    /// The version of this description.
+    pub version: u32,
+    /// Format and modifier pairs; all where there is none.
+    pub formats: Option<FormatSet>,
+    /// What is asked of every picture.
+    pub image: ImageTerms,
+    /// What is asked beyond that of pictures in one format.
+    pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
+    /// What is asked of the memory.
+    pub memory: MemoryTerms,
+    /// How the participant can wait and signal; it can be waited for by the processor where there is none.
+    pub sync: BTreeSet<SyncLanguage>,
+    /// How many buffers it holds at a time; they sum.
+    pub buffers_held: u32,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Constraints {
+    /// The version that this crate writes.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for Constraints {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            formats: None,
+            image: ImageTerms::default(),
+            per_fourcc: BTreeMap::new(),
+            memory: MemoryTerms::default(),
+            sync: BTreeSet::new(),
+            buffers_held: 0,
+            unknown: Unknown::default(),
+        }
+    }
+}
+
+/// How a participant waits for others and tells them that it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SyncLanguage {
+    /// Fences that the dma-buf itself carries.
+    Implicit,
+    /// Fences as file descriptors.
+    SyncFile,
+    /// Points on a DRM timeline.
+    Timeline,
+}

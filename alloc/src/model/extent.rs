@@ -1,0 +1,119 @@
+//! Width and height of a picture.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Width and height in pixels; neither is ever 0, nor over [`Extent::LARGEST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Extent {
+    width: u32,
+    height: u32,
+}
+
+/// Why a size is not an [`Extent`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ExtentError {
+    /// A side is 0 or too long.
+    #[error(
+        "{width}x{height} is no size of a picture: each side is 1 to {} pixels",
+        Extent::LARGEST
+    )]
+    OutOfRange {
+        /// Width that was asked for.
+        width: u32,
+        /// Height that was asked for.
+        height: u32,
+    },
+    /// The text is not two numbers with an `x` between them.
+    #[error("{0:?} is no size; write WIDTHxHEIGHT in pixels, such as 640x480")]
+    Text(String),
+}
+
+impl Extent {
+    /// The longest side, in pixels: with 16 bytes a pixel a row still fits 32 bits, and signed protocols can carry it.
+    pub const LARGEST: u32 = 1 << 16;
+
+    /// Makes an extent.
+    ///
+    /// # Errors
+    /// [`ExtentError::OutOfRange`] when a side is 0 or over [`Extent::LARGEST`].
+    pub const fn new(width: u32, height: u32) -> Result<Self, ExtentError> {
+        if width == 0 || height == 0 || width > Self::LARGEST || height > Self::LARGEST {
+            return Err(ExtentError::OutOfRange { width, height });
+        }
+        Ok(Self { width, height })
+    }
+
+    /// Width in pixels.
+    #[must_use]
+    pub const fn width(self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    #[must_use]
+    pub const fn height(self) -> u32 {
+        self.height
+    }
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}x{}", self.width, self.height)
+    }
+}
+
+impl FromStr for Extent {
+    type Err = ExtentError;
+
+    fn from_str(text: &str) -> Result<Self, ExtentError> {
+        let unreadable = || ExtentError::Text(text.to_owned());
+        let (width, height) = text.split_once('x').ok_or_else(unreadable)?;
+        Self::new(
+            width.parse().map_err(|_| unreadable())?,
+            height.parse().map_err(|_| unreadable())?,
+        )
+    }
+}
+
+impl From<Extent> for String {
+    fn from(extent: Extent) -> Self {
+        extent.to_string()
+    }
+}
+
+impl TryFrom<String> for Extent {
+    type Error = ExtentError;
+
+    fn try_from(text: String) -> Result<Self, ExtentError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extent_of_text_is_parsed_or_named() {
+        assert_eq!("640x480".parse(), Extent::new(640, 480));
+        for text in ["", "x", "640", "640x", "-1x5", "640x480x2", "99999999999x1"] {
+            assert_eq!(
+                text.parse::<Extent>(),
+                Err(ExtentError::Text(text.to_owned()))
+            );
+        }
+        assert!(matches!(
+            "0x480".parse::<Extent>(),
+            Err(ExtentError::OutOfRange { .. })
+        ));
+        assert!(
+            Extent::new(Extent::LARGEST, 1).is_ok() && Extent::new(Extent::LARGEST + 1, 1).is_err()
+        );
+    }
+}

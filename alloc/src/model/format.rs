@@ -1,0 +1,142 @@
+//! How each known format lies in memory when it is linear.
+
+use super::{Extent, Fourcc};
+
+/// One plane of a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaneInfo {
+    /// Bytes of one block of this plane.
+    pub block_bytes: u32,
+    /// Columns of the picture that one block covers.
+    pub horizontal: u32,
+    /// Rows of the picture that one block covers.
+    pub vertical: u32,
+}
+
+impl PlaneInfo {
+    /// Bytes of one row of this plane for a picture `width` pixels wide; `None` on overflow.
+    #[must_use]
+    pub fn row_bytes(&self, width: u32) -> Option<u32> {
+        width
+            .div_ceil(self.horizontal)
+            .checked_mul(self.block_bytes)
+    }
+
+    /// Rows of this plane for a picture `height` pixels high.
+    #[must_use]
+    pub const fn rows(&self, height: u32) -> u32 {
+        height.div_ceil(self.vertical)
+    }
+}
+
+/// A format's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatInfo {
+    /// Its code.
+    pub fourcc: Fourcc,
+    /// DRM's name.
+    pub name: &'static str,
+    /// Its planes, in the order in which DRM counts them.
+    pub planes: &'static [PlaneInfo],
+    /// Whether it carries transparency.
+    pub has_alpha: bool,
+    /// Whether it is luma and chroma.
+    pub is_yuv: bool,
+}
+
+impl FormatInfo {
+    /// The format's place in the solver's last preference among formats, that of the table of formats; lower is better.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        TABLE
+            .iter()
+            .position(|info| info.fourcc == self.fourcc)
+            .unwrap_or(TABLE.len())
+    }
+
+    /// Bytes that the pixels of a picture fill, padding left out; saturates.
+    #[must_use]
+    pub fn picture_bytes(&self, extent: Extent) -> u64 {
+        self.planes
+            .iter()
+            .map(|plane| {
+                let row = plane.row_bytes(extent.width()).unwrap_or(u32::MAX);
+                u64::from(row).saturating_mul(u64::from(plane.rows(extent.height())))
+            })
+            .fold(0, u64::saturating_add)
+    }
+}
+
+const fn plane(block_bytes: u32, horizontal: u32, vertical: u32) -> PlaneInfo {
+    PlaneInfo {
+        block_bytes,
+        horizontal,
+        vertical,
+    }
+}
+
+const fn rgb(
+    fourcc: Fourcc,
+    name: &'static str,
+    planes: &'static [PlaneInfo],
+    has_alpha: bool,
+) -> FormatInfo {
+    FormatInfo {
+        fourcc,
+        name,
+        planes,
+        has_alpha,
+        is_yuv: false,
+    }
+}
+
+const fn yuv(fourcc: Fourcc, name: &'static str, planes: &'static [PlaneInfo]) -> FormatInfo {
+    FormatInfo {
+        fourcc,
+        name,
+        planes,
+        has_alpha: false,
+        is_yuv: true,
+    }
+}
+
+const BITS8: &[PlaneInfo] = &[plane(1, 1, 1)];
+const BITS16: &[PlaneInfo] = &[plane(2, 1, 1)];
+const BITS24: &[PlaneInfo] = &[plane(3, 1, 1)];
+const BITS32: &[PlaneInfo] = &[plane(4, 1, 1)];
+// Packed 4:2:2 is counted in pairs of pixels: an odd width still takes a whole pair.
+const PACKED422: &[PlaneInfo] = &[plane(4, 2, 1)];
+const SEMI420: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 2)];
+const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];
+const PLANAR420: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)];
+const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
+
+/// Every known format.
+///
+/// # References
+/// Linux, `drivers/gpu/drm/drm_fourcc.c`, `__drm_format_info`.
+pub(super) static TABLE: [FormatInfo; 23] = [
+    rgb(Fourcc::XRGB8888, "XRGB8888", BITS32, false),
+    rgb(Fourcc::ARGB8888, "ARGB8888", BITS32, true),
+    rgb(Fourcc::XBGR8888, "XBGR8888", BITS32, false),
+    rgb(Fourcc::ABGR8888, "ABGR8888", BITS32, true),
+    rgb(Fourcc::RGBX8888, "RGBX8888", BITS32, false),
+    rgb(Fourcc::RGBA8888, "RGBA8888", BITS32, true),
+    rgb(Fourcc::BGRX8888, "BGRX8888", BITS32, false),
+    rgb(Fourcc::BGRA8888, "BGRA8888", BITS32, true),
+    rgb(Fourcc::RGB888, "RGB888", BITS24, false),
+    rgb(Fourcc::BGR888, "BGR888", BITS24, false),
+    rgb(Fourcc::RGB565, "RGB565", BITS16, false),
+    rgb(Fourcc::R8, "R8", BITS8, false),
+    yuv(Fourcc::YUYV, "YUYV", PACKED422),
+    yuv(Fourcc::YVYU, "YVYU", PACKED422),
+    yuv(Fourcc::UYVY, "UYVY", PACKED422),
+    yuv(Fourcc::VYUY, "VYUY", PACKED422),
+    yuv(Fourcc::NV12, "NV12", SEMI420),
+    yuv(Fourcc::NV21, "NV21", SEMI420),
+    yuv(Fourcc::NV16, "NV16", SEMI422),
+    yuv(Fourcc::NV61, "NV61", SEMI422),
+    yuv(Fourcc::YUV420, "YUV420", PLANAR420),
+    yuv(Fourcc::YVU420, "YVU420", PLANAR420),
+    yuv(Fourcc::YUV422, "YUV422", PLANAR422),
+];

@@ -1,0 +1,184 @@
+//! Four-character codes of pixel formats, as DRM numbers them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::format::{self, FormatInfo};
+
+/// A DRM pixel format. V4L2 has codes of its own; the `v4l2` backend translates them.
+///
+/// # References
+/// `drm_fourcc.h`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Fourcc(pub u32);
+
+/// Why a text names no format.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{0:?} names no pixel format; write four characters such as XR24, or a DRM name such as XRGB8888"
+)]
+pub struct FourccError(String);
+
+impl Fourcc {
+    /// 32 bits, memory order blue, green, red, unused.
+    pub const XRGB8888: Self = Self::of(*b"XR24");
+    /// 32 bits, memory order blue, green, red, alpha.
+    pub const ARGB8888: Self = Self::of(*b"AR24");
+    /// 32 bits, memory order red, green, blue, unused.
+    pub const XBGR8888: Self = Self::of(*b"XB24");
+    /// 32 bits, memory order red, green, blue, alpha.
+    pub const ABGR8888: Self = Self::of(*b"AB24");
+    /// 32 bits, memory order unused, blue, green, red.
+    pub const RGBX8888: Self = Self::of(*b"RX24");
+    /// 32 bits, memory order alpha, blue, green, red.
+    pub const RGBA8888: Self = Self::of(*b"RA24");
+    /// 32 bits, memory order unused, red, green, blue.
+    pub const BGRX8888: Self = Self::of(*b"BX24");
+    /// 32 bits, memory order alpha, red, green, blue.
+    pub const BGRA8888: Self = Self::of(*b"BA24");
+    /// 24 bits, memory order blue, green, red.
+    pub const RGB888: Self = Self::of(*b"RG24");
+    /// 24 bits, memory order red, green, blue.
+    pub const BGR888: Self = Self::of(*b"BG24");
+    /// 16 bits, 5 red, 6 green, 5 blue from the high bit down.
+    pub const RGB565: Self = Self::of(*b"RG16");
+    /// 8 bits of one channel.
+    pub const R8: Self = Self::of(*b"R8  ");
+    /// Packed 4:2:2, memory order Y, Cb, Y, Cr.
+    pub const YUYV: Self = Self::of(*b"YUYV");
+    /// Packed 4:2:2, memory order Y, Cr, Y, Cb.
+    pub const YVYU: Self = Self::of(*b"YVYU");
+    /// Packed 4:2:2, memory order Cb, Y, Cr, Y.
+    pub const UYVY: Self = Self::of(*b"UYVY");
+    /// Packed 4:2:2, memory order Cr, Y, Cb, Y.
+    pub const VYUY: Self = Self::of(*b"VYUY");
+    /// Two planes, 4:2:0, chroma Cb then Cr.
+    pub const NV12: Self = Self::of(*b"NV12");
+    /// Two planes, 4:2:0, chroma Cr then Cb.
+    pub const NV21: Self = Self::of(*b"NV21");
+    /// Two planes, 4:2:2, chroma Cb then Cr.
+    pub const NV16: Self = Self::of(*b"NV16");
+    /// Two planes, 4:2:2, chroma Cr then Cb.
+    pub const NV61: Self = Self::of(*b"NV61");
+    /// Three planes, 4:2:0, Y, Cb, Cr.
+    pub const YUV420: Self = Self::of(*b"YU12");
+    /// Three planes, 4:2:0, Y, Cr, Cb.
+    pub const YVU420: Self = Self::of(*b"YV12");
+    /// Three planes, 4:2:2, Y, Cb, Cr.
+    pub const YUV422: Self = Self::of(*b"YU16");
+
+    /// The code made of four characters.
+    #[must_use]
+    pub const fn of(characters: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(characters))
+    }
+
+    /// How this format lies in memory when it is linear; `None` for a format that the crate does not know.
+    #[must_use]
+    pub fn info(self) -> Option<&'static FormatInfo> {
+        format::TABLE.iter().find(|info| info.fourcc == self)
+    }
+
+    /// DRM's name, such as `XRGB8888`.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        self.info().map(|info| info.name)
+    }
+}
+
+impl fmt::Display for Fourcc {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let characters = self.0.to_le_bytes();
+        let text: String = characters.iter().map(|byte| char::from(*byte)).collect();
+        let text = text.trim_end_matches(' ');
+        let readable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        // What begins like a number would be read back as one.
+        if readable && !text.starts_with("0x") {
+            out.pad(text)
+        } else {
+            write!(out, "0x{:08x}", self.0)
+        }
+    }
+}
+
+impl fmt::Debug for Fourcc {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+impl FromStr for Fourcc {
+    type Err = FourccError;
+
+    fn from_str(text: &str) -> Result<Self, FourccError> {
+        if let Some(info) = format::TABLE
+            .iter()
+            .find(|info| info.name.eq_ignore_ascii_case(text))
+        {
+            return Ok(info.fourcc);
+        }
+        if let Some(code) = text
+            .strip_prefix("0x")
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        {
+            return Ok(Self(code));
+        }
+        let mut characters = *b"    ";
+        let bytes = text.as_bytes();
+        if bytes.is_empty() || bytes.len() > 4 || !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err(FourccError(text.to_owned()));
+        }
+        for (place, byte) in characters.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        Ok(Self::of(characters))
+    }
+}
+
+impl From<Fourcc> for String {
+    fn from(fourcc: Fourcc) -> Self {
+        fourcc.to_string()
+    }
+}
+
+impl TryFrom<String> for Fourcc {
+    type Error = FourccError;
+
+    fn try_from(text: String) -> Result<Self, FourccError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fourcc_of_code_and_of_name_are_one() {
+        assert_eq!("XR24".parse(), Ok(Fourcc::XRGB8888));
+        assert_eq!("XRGB8888".parse(), Ok(Fourcc::XRGB8888));
+        assert_eq!("nv12".parse(), Ok(Fourcc::NV12));
+        assert_eq!("R8".parse(), Ok(Fourcc::R8));
+        assert!("".parse::<Fourcc>().is_err() && "12345".parse::<Fourcc>().is_err());
+    }
+
+    #[test]
+    fn fourcc_of_any_number_survives_its_text() {
+        for code in [
+            0,
+            1,
+            u32::MAX,
+            Fourcc::YUV420.0,
+            0x2020_3852,
+            0x2020_2020,
+            0x3431_7830,
+            0x3420_5258,
+        ] {
+            assert_eq!(Fourcc(code).to_string().parse(), Ok(Fourcc(code)));
+        }
+    }
+}

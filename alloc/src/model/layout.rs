@@ -1,0 +1,427 @@
+//! Where each plane of a picture lies in its memory.
+//!
+//! ```text
+//! memory 0 ├── offset ──┤├─ stride ─┤├─ stride ─┤ …  plane 0 (rows of luma, or of whole pixels)
+//!                                        ├─ offset ──┤├─ stride ─┤ …  plane 1 (rows of chroma)
+//! ```
+//! Planes may share one memory (one dma-buf) or have one each (disjoint).
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Extent, FormatModifier, Fourcc, Modifier};
+
+/// One plane in its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlaneLayout {
+    /// Index of the memory (the dma-buf) that holds it.
+    pub memory: usize,
+    /// Bytes from the start of that memory to the plane's first row.
+    pub offset_bytes: u64,
+    /// Bytes from one row to the next.
+    pub stride_bytes: u32,
+    /// Bytes of the plane: stride times rows when it is linear.
+    pub size_bytes: u64,
+}
+
+/// A picture's place in memory; every plane lies inside its memory, by construction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Layout {
+    extent: Extent,
+    format: FormatModifier,
+    planes: Vec<PlaneLayout>,
+    memory_sizes: Vec<u64>,
+}
+
+/// Why planes do not make a layout.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The format's shape is not known.
+    #[error("{0} is no format whose layout is known here")]
+    UnknownFormat(Fourcc),
+    /// The format has another number of planes.
+    #[error("{fourcc} has {expected} planes, and {found} were given")]
+    PlaneCount {
+        /// The format.
+        fourcc: Fourcc,
+        /// Planes of the format.
+        expected: usize,
+        /// Planes that were given.
+        found: usize,
+    },
+    /// A row does not fit its stride.
+    #[error(
+        "plane {plane}: a stride of {stride_bytes} bytes does not hold a row of {row_bytes} bytes"
+    )]
+    Stride {
+        /// Index of the plane.
+        plane: usize,
+        /// The stride.
+        stride_bytes: u32,
+        /// Bytes of a row.
+        row_bytes: u32,
+    },
+    /// A plane reaches past the end of its memory.
+    #[error(
+        "plane {plane}: offset {offset_bytes} and {size_bytes} bytes of rows end past the {memory_bytes} bytes of its memory"
+    )]
+    OutOfBounds {
+        /// Index of the plane.
+        plane: usize,
+        /// Its offset.
+        offset_bytes: u64,
+        /// What it needs from there.
+        size_bytes: u64,
+        /// What the memory has.
+        memory_bytes: u64,
+    },
+    /// A plane names a memory that is not there.
+    #[error("plane {plane} lies in memory {memory}, and there are {memories}")]
+    NoMemory {
+        /// Index of the plane.
+        plane: usize,
+        /// Index of the memory that it names.
+        memory: usize,
+        /// How many there are.
+        memories: usize,
+    },
+    /// The numbers are too large to be added.
+    #[error("plane {plane}: its offset, stride and rows are too large to be added up")]
+    Overflow {
+        /// Index of the plane.
+        plane: usize,
+    },
+    /// A stride that no alignment can be applied to.
+    #[error("an alignment of {0} bytes is none: it is 1 or more, and at most 1 MiB")]
+    Alignment(u32),
+}
+
+impl Layout {
+    /// The largest stride alignment that a layout is made for, in bytes; hardware asks for 4096 at most.
+    const LARGEST_ALIGNMENT: u32 = 1 << 20;
+
+    /// Checks planes against their format and their memory.
+    ///
+    /// For a linear layout `size_bytes` of each plane is at least stride times rows; for another one what the driver says
+    /// is taken, as long as it lies inside the memory.
+    ///
+    /// # Errors
+    /// [`LayoutError`] with the plane and the numbers.
+    pub fn new(
+        extent: Extent,
+        format: FormatModifier,
+        planes: Vec<PlaneLayout>,
+        memory_sizes: Vec<u64>,
+    ) -> Result<Self, LayoutError> {
+        if format.modifier == Modifier::LINEAR {
+            let info = format
+                .fourcc
+                .info()
+                .ok_or(LayoutError::UnknownFormat(format.fourcc))?;
+            let (expected, found) = (info.planes.len(), planes.len());
+            if expected != found {
+                return Err(LayoutError::PlaneCount {
+                    fourcc: format.fourcc,
+                    expected,
+                    found,
+                });
+            }
+            for (plane, (layout, shape)) in planes.iter().zip(info.planes).enumerate() {
+                let overflow = LayoutError::Overflow { plane };
+                let row_bytes = shape.row_bytes(extent.width()).ok_or(overflow)?;
+                if layout.stride_bytes < row_bytes {
+                    return Err(LayoutError::Stride {
+                        plane,
+                        stride_bytes: layout.stride_bytes,
+                        row_bytes,
+                    });
+                }
+            }
+        } else if planes.is_empty() || planes.len() > 4 {
+            return Err(LayoutError::PlaneCount {
+                fourcc: format.fourcc,
+                expected: 1,
+                found: planes.len(),
+            });
+        }
+        let layout = Self {
+            extent,
+            format,
+            planes,
+            memory_sizes,
+        };
+        for (plane, place) in layout.planes.iter().enumerate() {
+            let memories = layout.memory_sizes.len();
+            let memory_bytes =
+                *layout
+                    .memory_sizes
+                    .get(place.memory)
+                    .ok_or(LayoutError::NoMemory {
+                        plane,
+                        memory: place.memory,
+                        memories,
+                    })?;
+            let size_bytes = layout
+                .needed_bytes(plane)
+                .ok_or(LayoutError::Overflow { plane })?
+                .max(place.size_bytes);
+            let end = place
+                .offset_bytes
+                .checked_add(size_bytes)
+                .ok_or(LayoutError::Overflow { plane })?;
+            if end > memory_bytes {
+                return Err(LayoutError::OutOfBounds {
+                    plane,
+                    offset_bytes: place.offset_bytes,
+                    size_bytes,
+                    memory_bytes,
+                });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Lays `fourcc` out in rows, planes one after another in one memory.
+    ///
+    /// Strides are multiples of `stride_alignment` bytes and at least `stride_minimum`; chroma strides follow from the
+    /// first plane's, since a V4L2 queue with one plane and a dumb buffer know one stride only.
+    ///
+    /// # Errors
+    /// [`LayoutError`] for an unknown format, an alignment of 0, or a size that overflows.
+    pub fn linear(
+        extent: Extent,
+        fourcc: Fourcc,
+        stride_alignment: u32,
+        stride_minimum: u32,
+    ) -> Result<Self, LayoutError> {
+        if stride_alignment == 0 || stride_alignment > Self::LARGEST_ALIGNMENT {
+            return Err(LayoutError::Alignment(stride_alignment));
+        }
+        let info = fourcc.info().ok_or(LayoutError::UnknownFormat(fourcc))?;
+        let overflow = |plane| LayoutError::Overflow { plane };
+        let first = info
+            .planes
+            .first()
+            .ok_or(LayoutError::UnknownFormat(fourcc))?;
+        let first_row = first.row_bytes(extent.width()).ok_or(overflow(0))?;
+        let first_stride = first_row
+            .max(stride_minimum)
+            .checked_next_multiple_of(stride_alignment)
+            .ok_or(overflow(0))?;
+        let mut planes = Vec::with_capacity(info.planes.len());
+        let mut offset_bytes = 0_u64;
+        for (plane, shape) in info.planes.iter().enumerate() {
+            let stride_bytes = if plane == 0 {
+                first_stride
+            } else {
+                // As many blocks as the first plane's row has, padding included: what V4L2 derives from bytesperline.
+                let columns = first_stride.div_ceil(first.block_bytes.max(1));
+                columns
+                    .div_ceil(shape.horizontal)
+                    .checked_mul(shape.block_bytes)
+                    .ok_or(overflow(plane))?
+            };
+            let size_bytes = u64::from(stride_bytes)
+                .checked_mul(u64::from(shape.rows(extent.height())))
+                .ok_or(overflow(plane))?;
+            planes.push(PlaneLayout {
+                memory: 0,
+                offset_bytes,
+                stride_bytes,
+                size_bytes,
+            });
+            offset_bytes = offset_bytes
+                .checked_add(size_bytes)
+                .ok_or(overflow(plane))?;
+        }
+        Self::new(
+            extent,
+            FormatModifier::linear(fourcc),
+            planes,
+            vec![offset_bytes],
+        )
+    }
+
+    /// The same planes in memories of other sizes, as an allocator gave them.
+    ///
+    /// # Errors
+    /// [`LayoutError::OutOfBounds`] when a plane no longer fits.
+    pub fn with_memory_sizes(&self, memory_sizes: Vec<u64>) -> Result<Self, LayoutError> {
+        Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub const fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Format and modifier.
+    #[must_use]
+    pub const fn format(&self) -> FormatModifier {
+        self.format
+    }
+
+    /// The planes, as DRM counts them.
+    #[must_use]
+    pub fn planes(&self) -> &[PlaneLayout] {
+        &self.planes
+    }
+
+    /// Bytes of each memory.
+    #[must_use]
+    pub fn memory_sizes(&self) -> &[u64] {
+        &self.memory_sizes
+    }
+
+    /// Bytes of all memories together; saturates.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.memory_sizes
+            .iter()
+            .fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// Bytes of one row of a plane, padding left out; `None` for an unknown format or plane.
+    #[must_use]
+    pub fn row_bytes(&self, plane: usize) -> Option<u32> {
+        self.format
+            .fourcc
+            .info()?
+            .planes
+            .get(plane)?
+            .row_bytes(self.extent.width())
+    }
+
+    /// Rows of a plane; `None` for an unknown format or plane.
+    #[must_use]
+    pub fn rows(&self, plane: usize) -> Option<u32> {
+        Some(
+            self.format
+                .fourcc
+                .info()?
+                .planes
+                .get(plane)?
+                .rows(self.extent.height()),
+        )
+    }
+
+    /// What a plane needs at the least. The last row of a linear plane needs its pixels only, yet kernels ask for whole
+    /// strides (ADDFB2 does), so whole strides it is.
+    fn needed_bytes(&self, plane: usize) -> Option<u64> {
+        let place = self.planes.get(plane)?;
+        if self.format.modifier != Modifier::LINEAR {
+            return Some(place.size_bytes);
+        }
+        u64::from(place.stride_bytes).checked_mul(u64::from(self.rows(plane)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(width: u32, height: u32) -> Extent {
+        Extent::new(width, height).unwrap()
+    }
+
+    fn xrgb(stride_bytes: u32, offset_bytes: u64, memory: u64) -> Result<Layout, LayoutError> {
+        let plane = PlaneLayout {
+            memory: 0,
+            offset_bytes,
+            stride_bytes,
+            size_bytes: 0,
+        };
+        Layout::new(
+            extent(640, 480),
+            FormatModifier::linear(Fourcc::XRGB8888),
+            vec![plane],
+            vec![memory],
+        )
+    }
+
+    #[test]
+    fn linear_nv12_has_chroma_after_luma() {
+        let layout = Layout::linear(extent(642, 481), Fourcc::NV12, 64, 0).unwrap();
+        let [luma, chroma] = layout.planes() else {
+            panic!()
+        };
+        assert_eq!((luma.stride_bytes, chroma.stride_bytes), (704, 704));
+        assert_eq!(
+            (chroma.offset_bytes, chroma.size_bytes),
+            (704 * 481, 704 * 241)
+        );
+        assert_eq!(layout.memory_sizes(), [704 * (481 + 241)]);
+    }
+
+    #[test]
+    fn linear_i420_halves_the_stride() {
+        let layout = Layout::linear(extent(640, 480), Fourcc::YUV420, 1, 0).unwrap();
+        let strides: Vec<u32> = layout
+            .planes()
+            .iter()
+            .map(|plane| plane.stride_bytes)
+            .collect();
+        assert_eq!(strides, [640, 320, 320]);
+        assert_eq!(layout.total_bytes(), 640 * 480 * 3 / 2);
+    }
+
+    #[test]
+    fn linear_with_alignment_48_is_a_multiple_of_48() {
+        let layout = Layout::linear(extent(641, 2), Fourcc::XRGB8888, 48, 0).unwrap();
+        assert_eq!(layout.planes()[0].stride_bytes, 2592);
+    }
+
+    #[test]
+    fn layout_at_the_edge_of_its_memory_is_accepted_and_past_it_refused() {
+        assert!(xrgb(2560, 0, 2560 * 480).is_ok());
+        assert!(matches!(
+            xrgb(2560, 4, 2560 * 480),
+            Err(LayoutError::OutOfBounds { plane: 0, .. })
+        ));
+        assert!(matches!(
+            xrgb(2559, 0, 1 << 30),
+            Err(LayoutError::Stride {
+                row_bytes: 2560,
+                ..
+            })
+        ));
+        assert!(matches!(
+            xrgb(u32::MAX, u64::MAX - 8, u64::MAX),
+            Err(LayoutError::Overflow { plane: 0 })
+        ));
+    }
+
+    #[test]
+    fn layout_with_a_wrong_number_of_planes_or_no_memory_is_refused() {
+        let format = FormatModifier::linear(Fourcc::NV12);
+        let plane = PlaneLayout {
+            memory: 3,
+            offset_bytes: 0,
+            stride_bytes: 640,
+            size_bytes: 0,
+        };
+        assert!(matches!(
+            Layout::new(extent(640, 480), format, vec![plane], vec![1 << 30]),
+            Err(LayoutError::PlaneCount {
+                expected: 2,
+                found: 1,
+                ..
+            })
+        ));
+        assert!(matches!(
+            Layout::new(extent(640, 480), format, vec![plane; 2], vec![1 << 30]),
+            Err(LayoutError::NoMemory {
+                memory: 3,
+                memories: 1,
+                ..
+            })
+        ));
+        let unknown = FormatModifier::linear(Fourcc(7));
+        assert!(matches!(
+            Layout::new(extent(1, 1), unknown, vec![plane], vec![9]),
+            Err(LayoutError::UnknownFormat(_))
+        ));
+    }
+}

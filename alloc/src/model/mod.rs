@@ -1,0 +1,17 @@
+//! Typed units: formats, modifiers, extents and layouts. Pure data, no I/O.
+
+#![forbid(unsafe_code)]
+
+mod device;
+mod extent;
+mod format;
+mod fourcc;
+mod layout;
+mod modifier;
+
+pub use device::DeviceIdentity;
+pub use extent::{Extent, ExtentError};
+pub use format::{FormatInfo, PlaneInfo};
+pub use fourcc::{Fourcc, FourccError};
+pub use layout::{Layout, LayoutError, PlaneLayout};
+pub use modifier::{FormatModifier, Modifier, ModifierError};

@@ -1,0 +1,187 @@
+//! Every source on this machine that needs no participant: heaps, udmabuf, the cards' dumb buffers.
+//!
+//! A V4L2 queue's own memory is not among them: it belongs to a queue that somebody has open and can import from.
+
+use std::fmt;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::buffer::Buffer;
+use crate::constraint::Source;
+use crate::solve::Plan;
+
+#[cfg(feature = "drm")]
+use crate::backend::drm::{Card, DrmError};
+#[cfg(feature = "heap")]
+use crate::backend::heap::{Heap, HeapError};
+#[cfg(feature = "udmabuf")]
+use crate::backend::udmabuf::{Udmabuf, UdmabufError};
+
+/// An allocator that is open.
+#[derive(Debug)]
+enum Allocator {
+    #[cfg(feature = "heap")]
+    Heap(Heap),
+    #[cfg(feature = "udmabuf")]
+    Udmabuf(Udmabuf),
+    #[cfg(feature = "drm")]
+    Dumb(Card),
+}
+
+/// Every source that could be opened, and why others could not.
+#[derive(Debug, Default)]
+pub struct Sources {
+    open: Vec<(Source, Allocator)>,
+    unavailable: Vec<Unavailable>,
+}
+
+/// A source that is there and cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unavailable {
+    /// What it is.
+    pub name: String,
+    /// Why it cannot be used, and what would help.
+    pub why: String,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.name, self.why)
+    }
+}
+
+/// Why a plan was not allocated.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No source of that name is open.
+    #[error("{name} ({id}) is not among the sources of this machine that could be opened")]
+    Missing {
+        /// The source's identifier.
+        id: String,
+        /// Its name in words.
+        name: String,
+    },
+    /// A heap did not give it.
+    #[cfg(feature = "heap")]
+    #[error(transparent)]
+    Heap(#[from] HeapError),
+    /// udmabuf did not give it.
+    #[cfg(feature = "udmabuf")]
+    #[error(transparent)]
+    Udmabuf(#[from] UdmabufError),
+    /// A card did not give it.
+    #[cfg(feature = "drm")]
+    #[error(transparent)]
+    Drm(#[from] DrmError),
+}
+
+impl Sources {
+    /// Opens every source on this machine that this process may open. A card that nobody drives is left without a master.
+    #[must_use]
+    pub fn discover() -> Self {
+        #[allow(unused_mut, reason = "each kind of source is a feature")]
+        let mut sources = Self::default();
+        #[cfg(feature = "heap")]
+        sources.add_heaps();
+        #[cfg(feature = "udmabuf")]
+        sources.add_udmabuf();
+        #[cfg(feature = "drm")]
+        sources.add_cards();
+        sources
+    }
+
+    /// Adds the dumb buffers of a card that is open already; nothing where it has none, or they are known.
+    #[cfg(feature = "drm")]
+    pub fn add_card(&mut self, card: &Card) {
+        if let Some(source) = card.dumb_source() {
+            if self.open.iter().all(|(known, _)| known.id != source.id) {
+                self.open.push((source, Allocator::Dumb(card.clone())));
+            }
+        }
+    }
+
+    /// Declares every source that is open.
+    #[must_use]
+    pub fn declarations(&self) -> Vec<Source> {
+        self.open.iter().map(|(source, _)| source.clone()).collect()
+    }
+
+    /// Returns the sources that are there and cannot be used.
+    #[must_use]
+    pub fn unavailable(&self) -> &[Unavailable] {
+        &self.unavailable
+    }
+
+    /// Allocates the buffers of a plan from the source that it names.
+    ///
+    /// # Errors
+    /// [`SourceError`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, SourceError> {
+        let named = self
+            .open
+            .iter()
+            .find(|(source, _)| source.id == *plan.source());
+        match named.map(|(_, allocator)| allocator) {
+            #[cfg(feature = "heap")]
+            Some(Allocator::Heap(heap)) => Ok(heap.allocate(plan)?),
+            #[cfg(feature = "udmabuf")]
+            Some(Allocator::Udmabuf(udmabuf)) => Ok(udmabuf.allocate(plan)?),
+            #[cfg(feature = "drm")]
+            Some(Allocator::Dumb(card)) => Ok(card.allocate(plan)?),
+            _ => Err(SourceError::Missing {
+                id: plan.source().to_string(),
+                name: plan.source_name().to_owned(),
+            }),
+        }
+    }
+
+    #[cfg(feature = "heap")]
+    fn add_heaps(&mut self) {
+        let paths = Heap::list().unwrap_or_else(|error| {
+            self.refused("dma-heaps", &error);
+            Vec::new()
+        });
+        for path in paths {
+            match Heap::open(&path) {
+                Ok(heap) => self.open.push((heap.source(), Allocator::Heap(heap))),
+                Err(error) => self.refused(&path.display().to_string(), &error),
+            }
+        }
+    }
+
+    #[cfg(feature = "udmabuf")]
+    fn add_udmabuf(&mut self) {
+        let huge = Udmabuf::huge_page_sizes().into_iter().map(Some);
+        for page_bytes in std::iter::once(None).chain(huge) {
+            match page_bytes.map_or_else(Udmabuf::open, Udmabuf::open_huge) {
+                Ok(udmabuf) => self
+                    .open
+                    .push((udmabuf.source(), Allocator::Udmabuf(udmabuf))),
+                Err(error) => {
+                    self.refused("udmabuf", &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "drm")]
+    fn add_cards(&mut self) {
+        for path in Card::list() {
+            match Card::open(&path) {
+                Ok(card) => self.add_card(&card),
+                Err(error) => self.refused(&path.display().to_string(), &error),
+            }
+        }
+    }
+
+    #[cfg(any(feature = "heap", feature = "udmabuf", feature = "drm"))]
+    fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
+        self.unavailable.push(Unavailable {
+            name: name.to_owned(),
+            why: error.to_string(),
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::verb::{alloc, plan, probe};
+
+/// What shares memory with what on this machine, and why not.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  covalent probe
+      every camera, card and memory source, with what each asks for and promises
+  covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
+      where a buffer that both take would come from, or why there is none
+  covalent alloc heap:system --size 640x480 --format XR24
+      take such a buffer, write and read it back, and give it up
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed."
+)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List every participant and source of this machine with its constraints.
+    Probe(probe::Options),
+    /// Solve for a buffer that a camera and a display share, and explain the answer.
+    Plan(plan::Options),
+    /// Allocate a buffer from one source, prove it by writing and reading, and free it.
+    Alloc(alloc::Options),
+}
+
+/// The code for a plan that cannot be.
+pub(crate) const NO_PLAN: u8 = 4;
+/// The code for memory that was not given.
+pub(crate) const ALLOCATION_FAILED: u8 = 7;

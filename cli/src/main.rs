@@ -1,0 +1,31 @@
+//! `covalent`: what shares memory with what on this machine, and why not.
+
+mod args;
+mod machine;
+mod verb;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use args::{Command, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+    let outcome = match options.command {
+        Command::Probe(options) => verb::probe::run(&options),
+        Command::Plan(options) => verb::plan::run(&options),
+        Command::Alloc(options) => verb::alloc::run(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Nobody is left to tell where stderr itself fails.
+        let _ = writeln!(io::stderr(), "covalent: {error:#}");
+        ExitCode::FAILURE
+    })
+}

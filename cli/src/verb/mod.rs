@@ -1,0 +1,5 @@
+//! What the tool does, one verb a file.
+
+pub(crate) mod alloc;
+pub(crate) mod plan;
+pub(crate) mod probe;

@@ -1,0 +1,159 @@
+//! `covalent plan`: where a buffer comes from that a camera and a display share.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::backend::v4l2::{Device, Direction, Error};
+use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::sources::Sources;
+
+use crate::args::NO_PLAN;
+use crate::machine;
+
+/// Solve for a buffer that a camera and a display share, and explain the answer.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Prints the plan (who allocates, in which format and layout, who imports) with its reasons; or, where no buffer serves
+all, the demands that conflict, what would help, and the way round that copies least. Nothing is allocated.
+
+Examples:
+  covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
+  covalent plan --camera /dev/video0 --cpu often --size 1280x720 --json
+  covalent plan --from recorded.json
+      solves a request that was recorded elsewhere, without asking this machine
+
+Exit codes: 0 one buffer serves all, 4 none does.")]
+pub(crate) struct Options {
+    /// A camera that writes the pictures; may be given again.
+    #[arg(long, value_name = "NODE")]
+    camera: Vec<PathBuf>,
+    /// A V4L2 output that reads them; may be given again.
+    #[arg(long, value_name = "NODE")]
+    output: Vec<PathBuf>,
+    /// A card whose primary plane shows them; may be given again.
+    #[arg(long, value_name = "NODE")]
+    display: Vec<PathBuf>,
+    /// How much the processor reads the pictures.
+    #[arg(long, value_enum)]
+    cpu: Option<Cpu>,
+    /// The size in pixels.
+    #[arg(long, value_name = "WxH", default_value = "640x480")]
+    size: Extent,
+    /// The only format that is wanted, like XR24 or NV12.
+    #[arg(long, value_name = "FOURCC")]
+    format: Option<Fourcc>,
+    /// The least number of buffers.
+    #[arg(long, default_value_t = 4)]
+    count: u32,
+    /// Solve this recorded request (as --record writes it) instead of asking this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["camera", "output", "display", "cpu", "format", "size", "count"])]
+    from: Option<PathBuf>,
+    /// Write the request to a file, to be solved elsewhere.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Print the solution as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Cpu {
+    Rarely,
+    Often,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let request = match &options.from {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading {}", path.display()))?;
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is no recorded request", path.display()))?
+        }
+        None => ask(options)?,
+    };
+    if let Some(path) = &options.record {
+        let text = serde_json::to_string_pretty(&request)?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let solution = solve(&request);
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &solution)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", solution.explain())?;
+    }
+    Ok(match solution {
+        Solution::Share(_) => ExitCode::SUCCESS,
+        _ => NO_PLAN.into(),
+    })
+}
+
+fn ask(options: &Options) -> Result<Request> {
+    let mut request = Request::new(options.size);
+    request.count = options.count;
+    let mut sources = Sources::discover();
+    let mut queue_sources = Vec::new();
+    let cameras = options.camera.iter().map(|path| (path, Direction::Capture));
+    let outputs = options.output.iter().map(|path| (path, Direction::Output));
+    for (path, direction) in cameras.chain(outputs) {
+        let queue = Device::open(path)?.queue(direction)?;
+        let participant = queue.participant(options.size, options.format)?;
+        match queue.source(&participant) {
+            Ok(source) => queue_sources.extend(source),
+            Err(Error::Busy { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        request.participants.push(participant);
+    }
+    for path in &options.display {
+        let card = Card::open(path)?;
+        sources.add_card(&card);
+        request.participants.push(machine::display(&card)?);
+    }
+    if let Some(cpu) = options.cpu {
+        let identity = DeviceIdentity {
+            driver: "cpu".to_owned(),
+            location: String::new(),
+            node: String::new(),
+        };
+        let mut participant = Participant::new("processor", identity, Role::CpuRead);
+        participant.constraints.memory.cpu = match cpu {
+            Cpu::Rarely => CpuUse::Rarely,
+            Cpu::Often => CpuUse::Often,
+        };
+        request.participants.push(participant);
+    }
+    if request.participants.is_empty() {
+        bail!(
+            "nobody to plan for: name a --camera, an --output, a --display or a use by the --cpu"
+        );
+    }
+    unique_names(&mut request.participants);
+    request.sources = sources.declarations();
+    request.sources.extend(queue_sources);
+    Ok(request)
+}
+
+/// Numbers participants that would be called the same.
+fn unique_names(participants: &mut [Participant]) {
+    for place in 1..participants.len() {
+        let (before, rest) = participants.split_at_mut(place);
+        if let Some(own) = rest.first_mut() {
+            let same = before
+                .iter()
+                .filter(|other| other.name.starts_with(&own.name))
+                .count();
+            if same > 0 {
+                own.name = format!("{} ({})", own.name, own.device.node);
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `covalent probe`: who is there, what each asks for, and what memory there is.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::model::{Extent, FormatModifier};
+use covalent_alloc::sources::{Sources, Unavailable};
+use serde::Serialize;
+
+use crate::machine;
+
+/// List every participant and source of this machine with its constraints.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Cameras are asked what they take at one size; give another with --size. A camera that streams is asked all but what
+memory it works with.
+
+Examples:
+  covalent probe
+  covalent probe --size 1920x1080 --json > machine.json")]
+pub(crate) struct Options {
+    /// The size in pixels that cameras are asked for.
+    #[arg(long, value_name = "WxH", default_value = "640x480")]
+    size: Extent,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Found {
+    size: Extent,
+    participants: Vec<Participant>,
+    sources: Vec<Source>,
+    unavailable: Vec<Unavailable>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut found = Found {
+        size: options.size,
+        participants: Vec::new(),
+        sources: Vec::new(),
+        unavailable: Vec::new(),
+    };
+    let sources = Sources::discover();
+    found.sources = sources.declarations();
+    found.unavailable.extend_from_slice(sources.unavailable());
+    for path in machine::video_nodes() {
+        if let Err(error) = camera(&path, &mut found) {
+            found.unavailable.push(Unavailable {
+                name: path.display().to_string(),
+                why: format!("{error:#}"),
+            });
+        }
+    }
+    for path in Card::list() {
+        // A card that does not open is among the sources that are unavailable.
+        if let Ok(card) = Card::open(&path) {
+            display(&card, &mut found);
+        }
+    }
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &found)?;
+        writeln!(out)?;
+    } else {
+        write(&mut out, &found)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn camera(path: &Path, found: &mut Found) -> Result<()> {
+    for queue in machine::queues(path)? {
+        let participant = queue.participant(found.size, None)?;
+        if let Ok(Some(source)) = queue.source(&participant) {
+            found.sources.push(source);
+        }
+        found.participants.push(participant);
+    }
+    Ok(())
+}
+
+fn display(card: &Card, found: &mut Found) {
+    found.participants.push(card.importer());
+    for plane in machine::planes(card) {
+        match card.participant(plane) {
+            Ok(participant) => found.participants.push(participant),
+            Err(error) => found.unavailable.push(Unavailable {
+                name: format!("plane {} of {}", u32::from(plane), card.path().display()),
+                why: error.to_string(),
+            }),
+        }
+    }
+}
+
+fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
+    writeln!(out, "Participants (cameras at {}):", found.size)?;
+    for participant in &found.participants {
+        writeln!(out, "  {} ({})", participant.name, participant.device)?;
+        if let Some(formats) = &participant.constraints.formats {
+            writeln!(out, "      formats: {}", list(formats.iter()))?;
+        }
+        for demand in participant.demands() {
+            if demand.field != covalent_alloc::constraint::Field::Formats {
+                writeln!(out, "      {}", demand.words)?;
+            }
+        }
+    }
+    writeln!(out, "Sources:")?;
+    for source in &found.sources {
+        writeln!(out, "  {} = {}", source.id, source.name)?;
+        let promises = &source.guarantees;
+        let contiguous = match promises.contiguous_up_to_bytes {
+            0 => "promises nothing of contiguity".to_owned(),
+            u64::MAX => "in one piece".to_owned(),
+            bytes => format!("in one piece up to {bytes} bytes"),
+        };
+        let window = promises.address;
+        let lies = if window == covalent_alloc::constraint::AddressWindow::default() {
+            String::new()
+        } else {
+            format!(", addresses {:#x} to {:#x}", window.lowest, window.highest)
+        };
+        let left = promises.available_bytes.map_or_else(String::new, |bytes| {
+            format!(", {} MiB can be had", bytes >> 20)
+        });
+        writeln!(out, "      {contiguous}{lies}{left}")?;
+    }
+    if !found.unavailable.is_empty() {
+        writeln!(out, "Not usable:")?;
+        for unavailable in &found.unavailable {
+            writeln!(out, "  {unavailable}")?;
+        }
+    }
+    Ok(())
+}
+
+fn list(formats: impl Iterator<Item = FormatModifier>) -> String {
+    let mut formats: Vec<FormatModifier> = formats.collect();
+    formats.sort_by_key(|format| {
+        (
+            format.modifier,
+            format
+                .fourcc
+                .info()
+                .map(covalent_alloc::model::FormatInfo::rank),
+        )
+    });
+    let mut text = String::new();
+    for group in formats.chunk_by(|one, two| one.modifier == two.modifier) {
+        let names: Vec<_> = group
+            .iter()
+            .map(|format| format.fourcc.to_string())
+            .collect();
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        let modifier = group
+            .first()
+            .map_or_else(String::new, |format| format!("{:#}", format.modifier));
+        text.push_str(&format!("{modifier}: {}", names.join(" ")));
+    }
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text
+    }
+}

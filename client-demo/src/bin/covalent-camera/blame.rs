@@ -1,0 +1,58 @@
+//! Which exit status each error of camera and compositor ends in.
+
+use covalent_alloc::backend::v4l2;
+use covalent_client_demo::events::EventsError;
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::offers::OffersError;
+use rustix::io::Errno;
+
+/// Errors that a process's or the machine's limits cause rather than the devices.
+pub(crate) fn is_scarcity(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC | Errno::NOBUFS
+    )
+}
+
+/// Ends because of the camera.
+pub(crate) fn camera(error: v4l2::Error) -> Failure {
+    let exit = match &error {
+        v4l2::Error::Open { source, .. } if is_scarcity(*source) => Exit::Allocation,
+        v4l2::Error::Open {
+            source: Errno::BUSY,
+            ..
+        }
+        | v4l2::Error::Busy { .. } => Exit::CameraBusy,
+        v4l2::Error::Open { .. } | v4l2::Error::NotVideo { .. } | v4l2::Error::NoQueue { .. } => {
+            Exit::NoCamera
+        }
+        v4l2::Error::Gone { .. } => Exit::CameraGone,
+        v4l2::Error::Format { .. } | v4l2::Error::Unsayable { .. } => Exit::NoPlan,
+        v4l2::Error::TooSmall { .. } | v4l2::Error::Count { .. } | v4l2::Error::Unusable { .. } => {
+            Exit::Allocation
+        }
+        v4l2::Error::Request { source, .. } if is_scarcity(*source) => Exit::Allocation,
+        _ => Exit::Unexpected,
+    };
+    Failure::new(exit, error)
+}
+
+/// Ends because of the compositor.
+pub(crate) fn compositor(error: EventsError) -> Failure {
+    let exit = match error {
+        EventsError::Unreachable { .. } => Exit::NoCompositor,
+        EventsError::Gone { .. } => Exit::CompositorGone,
+        EventsError::Scarce { .. } => Exit::Allocation,
+        _ => Exit::Unexpected,
+    };
+    Failure::new(exit, error)
+}
+
+/// Ends because the compositor could not be asked to take the buffers.
+pub(crate) fn offers(error: OffersError) -> Failure {
+    match error {
+        OffersError::Events(error) => compositor(error),
+        OffersError::Nonsense { .. } => Failure::new(Exit::Unexpected, error),
+        other => Failure::new(Exit::NoPlan, other),
+    }
+}

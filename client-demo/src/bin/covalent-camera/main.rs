@@ -1,0 +1,27 @@
+//! Shows a V4L2 camera on a Wayland compositor without a copy: both use the same buffers.
+
+mod bargain;
+mod blame;
+mod options;
+#[cfg(feature = "planted-copy")]
+mod planted;
+mod report;
+mod settle;
+mod size;
+mod stream;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use covalent_client_demo::exit::conclude;
+
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    conclude("covalent-camera", || stream::run(&options))
+}

@@ -1,0 +1,56 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use covalent_alloc::model::{Extent, Fourcc};
+
+/// Shows a V4L2 camera on a Wayland compositor; the frames are captured into buffers that the display can read.
+///
+/// The camera, the compositor and every memory source of this machine say what they can do; the plan made of that names the
+/// one that allocates. No program reads or writes a pixel: where no buffer serves all, that is an error with its reason.
+#[derive(Debug, Parser)]
+#[command(
+    name = "covalent-camera",
+    version,
+    after_help = "Examples:\n  \
+    covalent-camera                              the first camera, filling the screen\n  \
+    covalent-camera --window --size 640x360      in a window\n  \
+    covalent-camera --explain --frames 1         the plan in words, and why it is that one\n  \
+    covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
+    Exit status:\n  \
+    0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor\n  \
+    6 camera busy  7 allocation failed  8 camera gone while streaming  9 compositor gone while streaming"
+)]
+pub(crate) struct Options {
+    /// The camera's node.
+    #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
+    pub(crate) device: PathBuf,
+    /// Size of the frames in pixels; the screen's own when the camera has it, else the camera's largest that fits.
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub(crate) size: Option<Extent>,
+    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Fourcc>,
+    /// Frames a second; the camera takes the nearest that it has.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) fps: Option<u32>,
+    /// End when this many frames were shown.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+    /// Fill the screen (the default).
+    #[arg(long, conflicts_with = "window")]
+    pub(crate) fullscreen: bool,
+    /// Show a window instead of filling the screen.
+    #[arg(long)]
+    pub(crate) window: bool,
+    /// Take memory from this source alone, by its identifier or its name (udmabuf, "dma-heap system"); a wrong one lists them.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+    /// Print the plan in words: on stdout, or on stderr with --json.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print one JSON object on stdout at the end, also when the camera or the compositor went away.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,23 @@
+//! A copy planted on purpose: the test that counts copies has to fail with it.
+
+use anyhow::anyhow;
+use covalent_alloc::buffer::CpuAccess;
+use covalent_client_demo::exit::{Exit, Failure};
+
+use crate::settle::Settled;
+
+/// Reads a whole frame through the guard, as a program does that copies it.
+pub(crate) fn read(settled: &Settled, index: usize) -> Result<(), Failure> {
+    let failed = |error| Failure::new(Exit::Unexpected, anyhow::Error::from(error));
+    let buffer = settled
+        .buffers()
+        .get(index)
+        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} is not there")))?;
+    let mapping = buffer.map().map_err(failed)?;
+    let guard = mapping.access(CpuAccess::Read).map_err(failed)?;
+    for (plane, place) in buffer.layout().planes().iter().enumerate() {
+        let bytes = usize::try_from(place.size_bytes).unwrap_or_default();
+        guard.read(plane, 0, &mut vec![0; bytes]).map_err(failed)?;
+    }
+    Ok(())
+}

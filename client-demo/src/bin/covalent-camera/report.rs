@@ -1,0 +1,115 @@
+//! What the program says of a run at its end.
+
+use covalent_alloc::buffer::{Buffer, cpu_traffic};
+use covalent_client_demo::account::{Account, Path};
+use covalent_client_demo::latency::Percentiles;
+use serde::Serialize;
+
+use crate::settle::Settled;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ending {
+    /// All frames that were asked for were shown.
+    Done,
+    /// SIGINT or SIGTERM came.
+    Interrupted,
+    /// The user closed the window.
+    Closed,
+    /// Something failed; the message on stderr says what.
+    Failed,
+}
+
+/// The object that `--json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Frames that came to the display.
+    frames: u64,
+    /// Frames that the camera delivered.
+    captured: u64,
+    /// Frames that the camera made and nobody saw.
+    dropped: u64,
+    /// Of these, those for which the camera had no buffer.
+    dropped_by_camera: u64,
+    /// Of these, those that this program passed over for a newer one, or that came damaged.
+    dropped_by_client: u64,
+    /// Of these, those that a newer one replaced in the compositor.
+    dropped_by_compositor: u64,
+    /// Frames that came to the display after a newer one.
+    out_of_order: u64,
+    /// How the frames went, as the compositor's presentation feedback says.
+    path: Option<Path>,
+    /// Bytes that this process read from or wrote to buffers, divided by the frames shown.
+    cpu_copied_bytes_per_frame: f64,
+    /// Who allocated.
+    source: String,
+    /// Format of the buffers.
+    format: String,
+    /// Modifier of the buffers.
+    modifier: String,
+    /// Bytes from row to row in the first plane.
+    stride_bytes: u32,
+    /// Width and height in pixels.
+    size: String,
+    /// From the camera's timestamp to the display.
+    latency_ms: Option<Percentiles>,
+    /// Frames whose timestamp lay ahead of their delivery; their latency counts from there.
+    timestamps_ahead: u64,
+    /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
+    buffers: Vec<u64>,
+    /// How the run ended.
+    ended: Ending,
+    /// The plan.
+    plan: serde_json::Value,
+}
+
+impl Report {
+    pub(crate) fn new(settled: &Settled, account: &Account, ended: Ending) -> Self {
+        let layout = settled.layout();
+        let by = [
+            account.frames_missed(),
+            account.frames_skipped(),
+            account.frames_discarded(),
+        ];
+        Self {
+            frames: account.frames_presented(),
+            captured: account.frames_captured(),
+            dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
+            dropped_by_camera: by[0],
+            dropped_by_client: by[1],
+            dropped_by_compositor: by[2],
+            out_of_order: account.frames_disordered(),
+            path: account.path(),
+            cpu_copied_bytes_per_frame: mean(
+                cpu_traffic().total_bytes(),
+                account.frames_presented(),
+            ),
+            source: settled.source_name(),
+            format: layout.format().fourcc.to_string(),
+            modifier: layout.format().modifier.to_string(),
+            stride_bytes: layout
+                .planes()
+                .first()
+                .map_or(0, |plane| plane.stride_bytes),
+            size: layout.extent().to_string(),
+            latency_ms: account.latency_ms(),
+            timestamps_ahead: account.timestamps_ahead(),
+            buffers: settled
+                .buffers()
+                .iter()
+                .map(|buffer: &Buffer| buffer.identity().0)
+                .collect(),
+            ended,
+            plan: settled.plan_data(),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean: what is lost beyond 2^53 bytes is less than it can show"
+)]
+fn mean(bytes: u64, frames: u64) -> f64 {
+    bytes as f64 / frames.max(1) as f64
+}

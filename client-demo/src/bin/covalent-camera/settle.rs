@@ -1,0 +1,176 @@
+//! From what camera, compositor and memory sources say to buffers that all of them have taken.
+//!
+//! The compositor's wishes are tried in its own order: first what the display can read directly, which its card has to import
+//! too; then what can be composited, where the compositor alone decides. A plan is only settled when the compositor has made a
+//! `wl_buffer` of every buffer; if it refuses, that becomes a constraint and the plan is made again.
+
+use anyhow::{Context, anyhow};
+use covalent_alloc::backend::v4l2::Stream;
+use covalent_alloc::backend::v4l2::{Device, Direction};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Layout;
+use covalent_alloc::solve::Plan;
+use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::window::Window;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::bargain::Bargain;
+use crate::blame;
+use crate::options::Options;
+use crate::stream::insane;
+
+/// How often a refusal may lead to another plan.
+const PLANS: usize = 6;
+
+/// What the frames are streamed with.
+pub(crate) struct Ground {
+    pub(crate) events: Events,
+    pub(crate) compositor: Compositor,
+    pub(crate) window: Window,
+    pub(crate) settled: Settled,
+    pub(crate) stream: Stream,
+    pub(crate) wires: Vec<WlBuffer>,
+}
+
+/// A plan that everybody has agreed to, and its buffers.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    plan: Plan,
+    buffers: Vec<Buffer>,
+}
+
+impl Settled {
+    /// Returns who allocated, in words.
+    pub(crate) fn source_name(&self) -> String {
+        self.plan.source_name().to_owned()
+    }
+
+    /// Returns where the planes of the first buffer really lie; all buffers are alike.
+    pub(crate) fn layout(&self) -> &Layout {
+        self.buffers
+            .first()
+            .map_or_else(|| self.plan.layout(), Buffer::layout)
+    }
+
+    /// Returns the buffers, by their index in the camera's queue.
+    pub(crate) fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Returns the plan as data, or null where it cannot be said.
+    pub(crate) fn plan_data(&self) -> serde_json::Value {
+        serde_json::to_value(&self.plan).unwrap_or_default()
+    }
+}
+
+/// Makes the window, plans, allocates, and hands the buffers to camera and compositor.
+pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
+    let device = Device::open(&options.device).map_err(blame::camera)?;
+    let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
+    let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+    let window = open_window(options, &mut events, &mut compositor)?;
+    let mut bargain = Bargain::new(options, &queue, &compositor)?;
+    for _ in 0..PLANS {
+        let (plan, wish) = bargain.plan()?;
+        let stream = match bargain.stream(&plan)? {
+            Ok(stream) => stream,
+            Err(refusal) => {
+                bargain.refused(&plan, wish, &refusal.to_string());
+                continue;
+            }
+        };
+        let buffers = stream.buffers().to_vec();
+        match present(&mut events, &mut compositor, &buffers).map_err(blame::offers)? {
+            Answer::Taken(wires) => {
+                explain(options, &bargain.account(&plan, wish))?;
+                let extent = plan.layout().extent();
+                window.fit(
+                    (extent.width(), extent.height()),
+                    compositor.configure.unwrap_or_default(),
+                );
+                if let Some(rate) = options.fps {
+                    queue.set_frame_rate(rate).map_err(blame::camera)?;
+                }
+                return Ok(Ground {
+                    events,
+                    compositor,
+                    window,
+                    settled: Settled { plan, buffers },
+                    stream,
+                    wires,
+                });
+            }
+            Answer::Refused => bargain.refused(
+                &plan,
+                wish,
+                "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)",
+            ),
+        }
+    }
+    Err(Failure::new(
+        Exit::NoPlan,
+        anyhow!(
+            "{PLANS} plans were refused, which is the most that are tried:\n{}",
+            bargain.refusals.join("\n")
+        ),
+    ))
+}
+
+/// Prints the plan where it was asked for.
+fn explain(options: &Options, words: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    if !options.explain {
+        return Ok(());
+    }
+    let text = format!("{words}\n");
+    if options.json {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    }
+    .context("printing the plan")
+    .map_err(|error| Failure::new(Exit::Unexpected, error))
+}
+
+/// Opens the window and waits until the compositor has said what it wants of it and of its buffers.
+fn open_window(
+    options: &Options,
+    events: &mut Events,
+    compositor: &mut Compositor,
+) -> Result<Window, Failure> {
+    let missing = |error| Failure::new(Exit::NoPlan, error);
+    let handle = events.handle();
+    let fullscreen = options.fullscreen || !options.window;
+    let window = Window::new(compositor, &handle, "camera", fullscreen).map_err(missing)?;
+    let _any = Subscription::any(compositor, &handle).map_err(missing)?;
+    let _own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
+    let mut nonsense = None;
+    events
+        .until(
+            compositor,
+            "configure the window and send its feedback",
+            ANSWER_DEADLINE,
+            |compositor| {
+                nonsense = compositor
+                    .take_events()
+                    .into_iter()
+                    .find_map(|event| match event {
+                        Event::Nonsense(what) => Some(what),
+                        _ => None,
+                    });
+                nonsense.is_some()
+                    || compositor.configure.is_some()
+                        && compositor.feedback.is_some()
+                        && compositor.window_feedback.is_some()
+            },
+        )
+        .map_err(blame::compositor)?;
+    match nonsense {
+        Some(what) => Err(insane(events, &what)),
+        None => Ok(window),
+    }
+}

@@ -1,0 +1,121 @@
+//! Which size the camera captures when nobody says.
+
+use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_client_demo::wishes::Wish;
+
+/// Chooses the size that `wanted` is where the camera has it in a format that somebody wishes, else the largest that fits
+/// into it, else the camera's smallest.
+///
+/// # Errors
+///
+/// When the camera cannot be asked.
+pub(crate) fn choose(
+    queue: &Queue,
+    format: Option<Fourcc>,
+    wishes: &[Wish],
+    wanted: Extent,
+) -> Result<Extent, v4l2::Error> {
+    let mut lists = Vec::new();
+    for description in queue.formats()? {
+        let Some(fourcc) = description.fourcc else {
+            continue;
+        };
+        let is_candidate = format.is_none_or(|format| format == fourcc)
+            && wishes.iter().any(|wish| wish.takes(fourcc));
+        if is_candidate {
+            let pixel_format: PixelFormat = description.pixel_format;
+            lists.push(queue.frame_sizes(pixel_format)?);
+        }
+    }
+    Ok(best(&lists, wanted))
+}
+
+fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
+    // A camera without a list takes whatever it can; what it makes of it shows when it is asked.
+    if lists
+        .iter()
+        .any(|sizes| sizes.contain(wanted) != Some(false))
+    {
+        return wanted;
+    }
+    let area = |extent: &Extent| u64::from(extent.width()) * u64::from(extent.height());
+    let candidates: Vec<Extent> = lists
+        .iter()
+        .flat_map(|sizes| nearest(sizes, wanted))
+        .collect();
+    let fits =
+        |extent: &&Extent| extent.width() <= wanted.width() && extent.height() <= wanted.height();
+    let largest = candidates
+        .iter()
+        .filter(fits)
+        .max_by_key(|extent| area(extent));
+    let smallest = || candidates.iter().min_by_key(|extent| area(extent));
+    largest.or_else(smallest).copied().unwrap_or(wanted)
+}
+
+/// The sizes of a list that are worth comparing with the wanted one.
+fn nearest(sizes: &FrameSizes, wanted: Extent) -> Vec<Extent> {
+    match sizes {
+        FrameSizes::Discrete(sizes) => sizes.clone(),
+        FrameSizes::Stepwise {
+            minimum,
+            maximum,
+            step,
+        } => {
+            let side = |low: u32, high: u32, step: u32, wanted: u32| {
+                let inside = wanted.clamp(low, high.max(low));
+                inside - (inside - low) % step.max(1)
+            };
+            Extent::new(
+                side(minimum.width(), maximum.width(), step.0, wanted.width()),
+                side(minimum.height(), maximum.height(), step.1, wanted.height()),
+            )
+            .into_iter()
+            .collect()
+        }
+        FrameSizes::Unlisted => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(width: u32, height: u32) -> Extent {
+        Extent::new(width, height).unwrap()
+    }
+
+    #[test]
+    fn size_of_the_screen_is_taken_where_the_camera_has_it() {
+        let webcam = FrameSizes::Discrete(vec![extent(640, 360), extent(640, 480)]);
+        assert_eq!(best(&[webcam], extent(640, 480)), extent(640, 480));
+        assert_eq!(
+            best(&[FrameSizes::Unlisted], extent(123, 45)),
+            extent(123, 45)
+        );
+    }
+
+    #[test]
+    fn size_is_else_the_largest_that_fits_or_the_smallest() {
+        let webcam =
+            || FrameSizes::Discrete(vec![extent(320, 180), extent(640, 360), extent(1920, 1080)]);
+        assert_eq!(best(&[webcam()], extent(1280, 800)), extent(640, 360));
+        assert_eq!(best(&[webcam()], extent(100, 100)), extent(320, 180));
+    }
+
+    #[test]
+    fn size_in_steps_is_rounded_down_to_a_step() {
+        let sensor = FrameSizes::Stepwise {
+            minimum: extent(16, 16),
+            maximum: extent(1000, 1000),
+            step: (8, 2),
+        };
+        assert_eq!(best(&[sensor], extent(641, 481)), extent(640, 480));
+    }
+
+    #[test]
+    fn size_without_any_format_in_common_is_the_wanted_one() {
+        assert_eq!(best(&[], extent(640, 480)), extent(640, 480));
+    }
+}

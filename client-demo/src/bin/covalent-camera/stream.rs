@@ -1,0 +1,289 @@
+//! Frames from the camera to the compositor and their buffers back, in one event loop.
+//!
+//! The newest frame wins: each is given to the compositor as soon as it is captured, and one that has not come to the display
+//! by then is replaced. A buffer goes back to the camera when the compositor has released it, never before.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use covalent_alloc::backend::v4l2::{Frame, Stream};
+use covalent_client_demo::account::Account;
+use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
+use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::events::{Events, Ready};
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::window::Window;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::blame;
+use crate::options::Options;
+use crate::report::{Ending, Report};
+use crate::settle::{Settled, settle};
+
+/// How often the loop looks around when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+/// A camera with buffers and without a frame for this long is taken for gone.
+const CAMERA_SILENCE: Duration = Duration::from_secs(10);
+/// A compositor that keeps all buffers this long is worth a word.
+const COMPOSITOR_SILENCE: Duration = Duration::from_secs(5);
+
+struct Session<'a> {
+    options: &'a Options,
+    events: Events,
+    compositor: Compositor,
+    window: Window,
+    settled: Settled,
+    stream: Stream,
+    wires: Vec<WlBuffer>,
+    ready: Ready,
+    buffers: Buffers,
+    account: Account,
+    closed: bool,
+    last_frame: Instant,
+    complained: bool,
+}
+
+/// Shows the camera as the options say.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let mut session = Session::begin(options)?;
+    let end = session.play();
+    let ended = match &end {
+        Ok(ended) => *ended,
+        Err(_) => Ending::Failed,
+    };
+    let said = session.report(ended);
+    session.end();
+    end.and(said)
+}
+
+impl<'a> Session<'a> {
+    fn begin(options: &'a Options) -> Result<Self, Failure> {
+        let ground = settle(options)?;
+        let mut events = ground.events;
+        let ready = events
+            .watch(std::os::fd::AsFd::as_fd(&ground.stream))
+            .map_err(blame::compositor)?;
+        let mut session = Self {
+            options,
+            buffers: Buffers::new(ground.wires.len()),
+            events,
+            compositor: ground.compositor,
+            window: ground.window,
+            settled: ground.settled,
+            stream: ground.stream,
+            wires: ground.wires,
+            ready,
+            account: Account::default(),
+            closed: false,
+            last_frame: Instant::now(),
+            complained: false,
+        };
+        // The camera got all buffers while it was asked whether it takes them.
+        for index in 0..session.wires.len() {
+            session.buffers.produce(index).map_err(kept)?;
+        }
+        session.stream.start().map_err(blame::camera)?;
+        Ok(session)
+    }
+
+    fn play(&mut self) -> Result<Ending, Failure> {
+        loop {
+            if self.events.is_interrupted() {
+                return Ok(Ending::Interrupted);
+            }
+            if self.closed {
+                return Ok(Ending::Closed);
+            }
+            if self.is_done() {
+                return Ok(Ending::Done);
+            }
+            self.events
+                .turn(&mut self.compositor, Some(LOOK))
+                .map_err(blame::compositor)?;
+            for event in self.compositor.take_events() {
+                self.hear(event)?;
+            }
+            if self.ready.take() {
+                self.capture()?;
+            }
+            self.look_around()?;
+        }
+    }
+
+    /// Takes every frame that the camera has, shows the newest and gives the others back.
+    fn capture(&mut self) -> Result<(), Failure> {
+        let mut newest: Option<Frame> = None;
+        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
+            self.buffers.produced(frame.index).map_err(kept)?;
+            self.account.captured(frame.sequence);
+            self.last_frame = Instant::now();
+            let passed_over = if frame.is_damaged {
+                Some(frame)
+            } else {
+                newest.replace(frame)
+            };
+            if let Some(old) = passed_over {
+                self.account.skipped();
+                self.give_to_camera(old.index)?;
+            }
+        }
+        match newest {
+            Some(frame) if self.may_show() => self.show(frame),
+            Some(frame) => {
+                self.account.skipped();
+                self.give_to_camera(frame.index)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn show(&mut self, frame: Frame) -> Result<(), Failure> {
+        #[cfg(feature = "planted-copy")]
+        crate::planted::read(&self.settled, frame.index)?;
+        let Some(wire) = self.wires.get(frame.index) else {
+            return Err(kept(HandOverError::Index {
+                index: frame.index,
+                count: self.wires.len(),
+            }));
+        };
+        self.buffers.show(frame.index).map_err(kept)?;
+        let number = self.window.show(wire, &self.events.handle());
+        tracing::trace!(number, ?frame, "shown");
+        let timestamp = frame.is_monotonic.then_some(frame.timestamp);
+        self.account.committed(number, timestamp, now());
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Released(index) => match self.buffers.released(index) {
+                Ok(()) => self.give_to_camera(index)?,
+                Err(error) => {
+                    tracing::warn!("the compositor released what it did not hold: {error}");
+                }
+            },
+            Event::Presented(frame, shown) => {
+                tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
+                self.account.presented(frame, shown, self.compositor.clock);
+            }
+            Event::Discarded(frame) => self.account.discarded(frame),
+            Event::Closed => self.closed = true,
+            Event::Nonsense(what) => return Err(insane(&self.events, &what)),
+            other => tracing::debug!("{other:?} is not for this program"),
+        }
+        Ok(())
+    }
+
+    fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
+        self.buffers.produce(index).map_err(kept)?;
+        self.stream.queue(index).map_err(blame::camera)
+    }
+
+    /// What the frames that were asked for leave to be shown: the last one must not be replaced before it is seen.
+    fn may_show(&self) -> bool {
+        self.options
+            .frames
+            .is_none_or(|frames| self.shown().saturating_add(self.account.in_flight()) < frames)
+    }
+
+    fn is_done(&self) -> bool {
+        self.options
+            .frames
+            .is_some_and(|frames| self.shown() >= frames)
+    }
+
+    /// Frames that were shown, or given to a compositor that does not say what became of them.
+    fn shown(&self) -> u64 {
+        if self.window.is_timed() {
+            self.account.frames_presented()
+        } else {
+            self.account.frames_committed()
+        }
+    }
+
+    fn look_around(&mut self) -> Result<(), Failure> {
+        let silence = self.last_frame.elapsed();
+        if self.buffers.held_by(Holder::Producer) > 0 {
+            if silence > LOOK {
+                // A camera that was unplugged may leave its fd silent; a request tells.
+                self.capture()?;
+            }
+            if silence > CAMERA_SILENCE {
+                let device = self.options.device.display();
+                return Err(Failure::new(
+                    Exit::CameraGone,
+                    anyhow!(
+                        "{device}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
+                        CAMERA_SILENCE.as_secs()
+                    ),
+                ));
+            }
+        } else if silence > COMPOSITOR_SILENCE && !self.complained {
+            self.complained = true;
+            tracing::warn!(
+                "the compositor at {} keeps all {} buffers since {} s; the camera waits",
+                self.events.place(),
+                self.wires.len(),
+                COMPOSITOR_SILENCE.as_secs()
+            );
+        }
+        Ok(())
+    }
+
+    fn report(&self, ended: Ending) -> Result<(), Failure> {
+        if !self.options.json {
+            return Ok(());
+        }
+        let report = Report::new(&self.settled, &self.account, ended);
+        let print = || -> anyhow::Result<()> {
+            let line = serde_json::to_string(&report)?;
+            std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes())
+                .context("writing the report on stdout")
+        };
+        print().map_err(|error| Failure::new(Exit::Unexpected, error))
+    }
+
+    /// Takes the picture from the screen before the buffers go, where there still is a screen.
+    fn end(self) {
+        let Self {
+            mut events,
+            mut compositor,
+            window,
+            stream,
+            wires,
+            ..
+        } = self;
+        drop(stream);
+        drop(window);
+        for wire in wires {
+            wire.destroy();
+        }
+        if let Err(error) = events.sync(&mut compositor) {
+            tracing::debug!("saying goodbye: {error}");
+        }
+    }
+}
+
+/// The time on `CLOCK_MONOTONIC`, which V4L2 and the compositor's presentation clock are on.
+fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
+}
+
+fn kept(error: HandOverError) -> Failure {
+    Failure::new(
+        Exit::Unexpected,
+        anyhow!(error).context("a buffer is not where it should be"),
+    )
+}
+
+/// Ends because the compositor sent what cannot be true.
+pub(crate) fn insane(events: &Events, what: &str) -> Failure {
+    Failure::new(
+        Exit::Unexpected,
+        anyhow!("the compositor at {} is not sane: {what}", events.place()),
+    )
+}

@@ -1,0 +1,156 @@
+//! Frames to a V4L2 output instead of a compositor: what a camera that is looped back to it then captures.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, Stream};
+use covalent_alloc::buffer::{CpuAccess, Mapping};
+use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::pattern::Pattern;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::options::Options;
+
+/// One that the device reads, two that wait for it, and one to draw into.
+const BUFFERS: u32 = 4;
+
+/// How long a device may take for one frame: the slowest rate that a video output has is one frame a second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Feeds numbered frames to the device at its own rate.
+pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    }
+    let mut stream = open(options, node)?;
+    let extent = stream
+        .buffers()
+        .first()
+        .ok_or_else(|| Failure::new(Exit::Allocation, anyhow!("no buffers were allocated")))?
+        .layout()
+        .extent();
+    let pattern = Pattern::new(extent.width(), extent.height())
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    let mappings = stream
+        .buffers()
+        .iter()
+        .map(|buffer| buffer.map())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let mut number = options.first;
+    let last = options
+        .frames
+        .map(|frames| u64::from(options.first).saturating_add(frames));
+    let ended = |number: u32| last.is_some_and(|last| u64::from(number) >= last);
+    for (index, mapping) in mappings.iter().enumerate() {
+        if ended(number) {
+            break;
+        }
+        draw(pattern, number, mapping)?;
+        stream.queue(index).map_err(lost)?;
+        number = number.wrapping_add(1);
+    }
+    stream.start().map_err(lost)?;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if !wait(&stream)? {
+            continue;
+        }
+        while let Some(frame) = stream.dequeue().map_err(lost)? {
+            if ended(number) {
+                if stream.queued_count() == 0 {
+                    return Ok(());
+                }
+                continue;
+            }
+            let mapping = mappings.get(frame.index).ok_or_else(|| {
+                Failure::new(Exit::Unexpected, anyhow!("a buffer without a mapping"))
+            })?;
+            draw(pattern, number, mapping)?;
+            stream.queue(frame.index).map_err(lost)?;
+            number = number.wrapping_add(1);
+        }
+    }
+    Ok(())
+}
+
+/// Plans, allocates and sets up: the device's own memory, which the processor writes.
+fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
+    let queue = Device::open(node)
+        .and_then(|device| device.queue(Direction::Output))
+        .map_err(lost)?;
+    let extent = match options.size {
+        Some(size) => Extent::new(size.width, size.height)
+            .map_err(|error| Failure::new(Exit::Usage, error))?,
+        None => queue.current_format().map_err(lost)?.extent,
+    };
+    let device = queue
+        .participant(extent, Some(Fourcc::XRGB8888))
+        .map_err(lost)?;
+    let own = queue.source(&device).map_err(lost)?;
+    let identity = DeviceIdentity {
+        driver: "processor".to_owned(),
+        location: String::new(),
+        node: String::new(),
+    };
+    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    processor.constraints.memory.cpu = CpuUse::Often;
+    let mut request = Request::new(extent);
+    request.count = BUFFERS;
+    request.participants = vec![device, processor];
+    request.sources = own.into_iter().collect();
+    match solve(&request) {
+        Solution::Share(plan) => queue.allocate(&plan).map_err(lost),
+        other => Err(Failure::new(Exit::NoPlan, anyhow!("{}", other.explain()))),
+    }
+}
+
+/// Waits until the device is done with a frame; `false` after a signal.
+fn wait(stream: &Stream) -> Result<bool, Failure> {
+    let patience =
+        Timespec::try_from(PATIENCE).map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let fd = stream.as_fd();
+    let mut watched = [PollFd::new(&fd, PollFlags::OUT)];
+    match poll(&mut watched, Some(&patience)) {
+        Ok(0) => Err(Failure::new(
+            Exit::CameraGone,
+            anyhow!(
+                "the video output took no frame for {} s",
+                PATIENCE.as_secs()
+            ),
+        )),
+        Ok(_) => Ok(true),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(Failure::new(Exit::Unexpected, error)),
+    }
+}
+
+fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure> {
+    let rows = pattern.rows(number);
+    let height = mapping.buffer().layout().extent().height();
+    let written = mapping
+        .access(CpuAccess::Write)
+        .and_then(|guard| (0..height).try_for_each(|y| guard.write_row(0, y, 0, rows.row(y))));
+    written
+        .context("a frame cannot be drawn")
+        .map_err(|error| Failure::new(Exit::Unexpected, error))
+}
+
+fn lost(error: Error) -> Failure {
+    let exit = match error {
+        Error::Open { .. } | Error::NotVideo { .. } | Error::NoQueue { .. } => Exit::NoCamera,
+        Error::Busy { .. } => Exit::CameraBusy,
+        Error::Gone { .. } => Exit::CameraGone,
+        Error::Count { .. } | Error::Unusable { .. } => Exit::Allocation,
+        _ => Exit::Unexpected,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,73 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+
+/// Shows numbered frames: a strip of black and white cells holds the number, colour bars move with it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "covalent-pattern",
+    version,
+    after_help = "Examples:\n  \
+    covalent-pattern --frames 300 --json     300 frames, one a refresh, filling the screen\n  \
+    covalent-pattern --window --size 320x240 --fps 10\n  \
+    covalent-pattern --frames 1 --hold       one still picture until a signal comes\n  \
+    covalent-pattern --v4l2-output /dev/video1   to a video output, for a camera that is looped back to it"
+)]
+pub(crate) struct Options {
+    /// Fill the screen (the default).
+    #[arg(long, conflicts_with = "window")]
+    pub(crate) fullscreen: bool,
+    /// Show a window instead of filling the screen.
+    #[arg(long)]
+    pub(crate) window: bool,
+    /// Size of the picture in pixels; the screen's own when nothing is said.
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub(crate) size: Option<Size>,
+    /// End when this many frames were shown.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) frames: Option<u64>,
+    /// Frames a second; as many as the compositor asks for when nothing is said.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) fps: Option<u32>,
+    /// Draw into dma-bufs, allocated by a plan, instead of shared memory.
+    #[arg(long, conflicts_with = "v4l2_output")]
+    pub(crate) dmabuf: bool,
+    /// Feed a V4L2 output, at its own rate, instead of a compositor.
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["window", "fullscreen", "fps", "hold", "json"])]
+    pub(crate) v4l2_output: Option<PathBuf>,
+    /// Number of the first frame.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) first: u32,
+    /// Keep the last frame on the screen until SIGINT or SIGTERM.
+    #[arg(long, requires = "frames")]
+    pub(crate) hold: bool,
+    /// Print one JSON object on stdout at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A size in pixels, both sides at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Width in pixels.
+    pub(crate) width: u32,
+    /// Height in pixels.
+    pub(crate) height: u32,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let sides = text
+            .split_once('x')
+            .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+        match sides {
+            Some((width @ 1.., height @ 1..)) => Ok(Self { width, height }),
+            _ => Err("a size is two numbers of pixels with an x between, as in 640x480".to_owned()),
+        }
+    }
+}

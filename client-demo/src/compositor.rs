@@ -1,0 +1,268 @@
+//! What the compositor has told this client, gathered event by event.
+//!
+//! [`Compositor`] is the state of the Wayland queue. It answers what must be answered at once (pings, configures) and
+//! leaves the rest as plain values and [`Event`]s for the program to take when a turn of the event loop is over.
+
+use std::collections::VecDeque;
+
+use covalent_protocols::feedback::{Collector, Feedback};
+use wayland_client::protocol::wl_buffer::WlBuffer;
+use wayland_client::protocol::wl_callback::{self, WlCallback};
+use wayland_client::protocol::wl_compositor::WlCompositor;
+use wayland_client::protocol::wl_output::{self, WlOutput};
+use wayland_client::protocol::wl_registry::{self, WlRegistry};
+use wayland_client::protocol::wl_shm::{self, WlShm};
+use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum};
+use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
+use wayland_protocols::wp::viewporter::client::wp_viewporter::WpViewporter;
+use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
+
+use crate::presentation::Shown;
+use crate::window::Configure;
+
+/// Something that the compositor said and that the program has to act on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The buffer at this index is free again.
+    Released(usize),
+    /// The dma-buf at this index became a buffer.
+    Created(usize, WlBuffer),
+    /// The compositor cannot use the dma-buf at this index.
+    Refused(usize),
+    /// The frame of this number came to the display.
+    Presented(u64, Shown),
+    /// The frame of this number never came to the display.
+    Discarded(u64),
+    /// The compositor wants the next frame now.
+    Frame,
+    /// The user closed the window.
+    Closed,
+    /// The compositor sent something that cannot be true.
+    Nonsense(String),
+}
+
+/// The size of an output, in its own pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputMode {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// The interfaces that the compositor offers and that this client knows.
+#[derive(Debug, Default)]
+pub struct Globals {
+    /// Makes surfaces.
+    pub compositor: Option<WlCompositor>,
+    /// Makes windows of surfaces.
+    pub shell: Option<XdgWmBase>,
+    /// Scales surfaces.
+    pub viewporter: Option<WpViewporter>,
+    /// Tells when frames were shown.
+    pub presentation: Option<WpPresentation>,
+    /// Makes buffers of dma-bufs.
+    pub dmabuf: Option<ZwpLinuxDmabufV1>,
+    /// Makes buffers of shared memory.
+    pub shm: Option<WlShm>,
+}
+
+/// Whom feedback is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedbackOf {
+    /// Any surface.
+    Any,
+    /// This client's window.
+    Window,
+}
+
+/// Everything that the compositor said so far.
+#[derive(Debug, Default)]
+pub struct Compositor {
+    /// What it offers.
+    pub globals: Globals,
+    /// The mode of its first output, when it has one.
+    pub output: Option<OutputMode>,
+    /// What the window should be like, once it said so.
+    pub configure: Option<Configure>,
+    /// The clock of presentation times, as `clock_gettime` numbers it.
+    pub clock: Option<u32>,
+    /// Feedback for any surface.
+    pub feedback: Option<Feedback>,
+    /// Feedback for the window.
+    pub window_feedback: Option<Feedback>,
+    pub(crate) collectors: [Collector; 2],
+    outputs: Vec<WlOutput>,
+    synced: u32,
+    events: VecDeque<Event>,
+}
+
+/// An interface that is needed and not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the compositor does not offer {interface} version {version}, which this program needs; use a compositor that has it"
+)]
+pub struct MissingGlobal {
+    /// Name of the interface.
+    pub interface: &'static str,
+    /// Lowest version that will do.
+    pub version: u32,
+}
+
+impl Compositor {
+    /// Takes what happened since the last call, oldest first.
+    pub fn take_events(&mut self) -> VecDeque<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Counts the answered [`wl_display.sync`](wayland_client::protocol::wl_display) requests.
+    #[must_use]
+    pub fn synced(&self) -> u32 {
+        self.synced
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    fn bind(
+        &mut self,
+        registry: &WlRegistry,
+        name: u32,
+        interface: &str,
+        version: u32,
+        handle: &QueueHandle<Self>,
+    ) {
+        let known = |highest: u32| version.min(highest);
+        match interface {
+            "wl_compositor" => {
+                self.globals.compositor = Some(registry.bind(name, known(6), handle, ()));
+            }
+            "xdg_wm_base" => self.globals.shell = Some(registry.bind(name, known(5), handle, ())),
+            "wp_viewporter" => {
+                self.globals.viewporter = Some(registry.bind(name, 1, handle, ()));
+            }
+            "wp_presentation" => {
+                self.globals.presentation = Some(registry.bind(name, 1, handle, ()));
+            }
+            // Feedback begins with version 4; what is older is no use to a client that has to plan.
+            "zwp_linux_dmabuf_v1" if version >= 4 => {
+                self.globals.dmabuf = Some(registry.bind(name, known(5), handle, ()));
+            }
+            "wl_shm" => self.globals.shm = Some(registry.bind(name, 1, handle, ())),
+            "wl_output" => {
+                let number = self.outputs.len();
+                self.outputs
+                    .push(registry.bind(name, known(4), handle, number));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Dispatch<WlRegistry, ()> for Compositor {
+    fn event(
+        state: &mut Self,
+        registry: &WlRegistry,
+        event: wl_registry::Event,
+        (): &(),
+        _: &Connection,
+        handle: &QueueHandle<Self>,
+    ) {
+        if let wl_registry::Event::Global {
+            name,
+            interface,
+            version,
+        } = event
+        {
+            state.bind(registry, name, &interface, version, handle);
+        }
+    }
+}
+
+impl Dispatch<WlCallback, ()> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &WlCallback,
+        event: wl_callback::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_callback::Event::Done { .. } = event {
+            state.synced = state.synced.wrapping_add(1);
+        }
+    }
+}
+
+impl Dispatch<WlOutput, usize> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &WlOutput,
+        event: wl_output::Event,
+        number: &usize,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_output::Event::Mode {
+            flags: WEnum::Value(flags),
+            width,
+            height,
+            ..
+        } = event
+        {
+            let current = flags.contains(wl_output::Mode::Current) && *number == 0;
+            if let (true, Ok(width), Ok(height)) =
+                (current, u32::try_from(width), u32::try_from(height))
+            {
+                state.output = Some(OutputMode { width, height });
+            }
+        }
+    }
+}
+
+impl Dispatch<XdgWmBase, ()> for Compositor {
+    fn event(
+        _: &mut Self,
+        shell: &XdgWmBase,
+        event: xdg_wm_base::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let xdg_wm_base::Event::Ping { serial } = event {
+            shell.pong(serial);
+        }
+    }
+}
+
+impl Dispatch<WlShm, ()> for Compositor {
+    fn event(
+        _: &mut Self,
+        _: &WlShm,
+        _: wl_shm::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        // Formats: XRGB8888, the one this client draws, is mandatory and need not be looked for.
+    }
+}
+
+wayland_client::delegate_noop!(Compositor: ignore WlCompositor);
+wayland_client::delegate_noop!(Compositor: ignore WpViewporter);
+wayland_client::delegate_noop!(Compositor: ignore ZwpLinuxDmabufV1);
+
+/// Returns a global, or says which one is missing.
+///
+/// # Errors
+///
+/// [`MissingGlobal`] when the compositor does not offer it.
+pub fn need<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, MissingGlobal> {
+    global.ok_or(MissingGlobal {
+        interface: G::interface().name,
+        version,
+    })
+}

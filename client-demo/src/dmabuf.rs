@@ -1,0 +1,127 @@
+//! Buffers of dma-bufs: the compositor is asked whether it can use each, and each is made into a `wl_buffer` once.
+
+use std::os::fd::BorrowedFd;
+
+use wayland_client::protocol::wl_buffer::WlBuffer;
+use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, event_created_child};
+use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1::{
+    self, EVT_CREATED_OPCODE, Flags, ZwpLinuxBufferParamsV1,
+};
+
+use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::shm::Slot;
+
+/// One plane of an image as the protocol sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plane<'a> {
+    /// The dma-buf.
+    pub fd: BorrowedFd<'a>,
+    /// Where the plane begins in it.
+    pub offset_bytes: u32,
+    /// Bytes from one row to the next.
+    pub stride_bytes: u32,
+}
+
+/// An image in dma-bufs.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// DRM fourcc code.
+    pub fourcc: u32,
+    /// DRM format modifier of all planes.
+    pub modifier: u64,
+    /// The planes, in the format's order.
+    pub planes: &'a [Plane<'a>],
+}
+
+/// Why an image cannot even be offered to the compositor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfferError {
+    /// The compositor takes no dma-bufs.
+    #[error(transparent)]
+    Missing(#[from] MissingGlobal),
+    /// Larger than the protocol can say.
+    #[error("an image of {width}x{height} with {planes} planes is more than linux-dmabuf can say")]
+    Size {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// How many planes.
+        planes: usize,
+    },
+}
+
+/// Asks the compositor to make a buffer of an image.
+///
+/// The answer comes as [`Event::Created`] or [`Event::Refused`] with `index`, and the buffer's releases name it too. Nothing
+/// is shown before that answer: a compositor that cannot use a buffer says so without an end to the connection.
+///
+/// # Errors
+///
+/// [`OfferError`].
+///
+/// # References
+///
+/// `zwp_linux_buffer_params_v1.create` of `linux-dmabuf`.
+pub fn offer(
+    compositor: &Compositor,
+    handle: &QueueHandle<Compositor>,
+    index: usize,
+    image: &Image<'_>,
+) -> Result<(), OfferError> {
+    let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+    let size = || OfferError::Size {
+        width: image.width,
+        height: image.height,
+        planes: image.planes.len(),
+    };
+    let width = i32::try_from(image.width).map_err(|_| size())?;
+    let height = i32::try_from(image.height).map_err(|_| size())?;
+    let count = u32::try_from(image.planes.len()).map_err(|_| size())?;
+    let [high, low] = [32, 0].map(|shift| image.modifier >> shift & u64::from(u32::MAX));
+    let params = dmabuf.create_params(handle, index);
+    for (number, plane) in (0..count).zip(image.planes) {
+        params.add(
+            plane.fd,
+            number,
+            plane.offset_bytes,
+            plane.stride_bytes,
+            u32::try_from(high).unwrap_or_default(),
+            u32::try_from(low).unwrap_or_default(),
+        );
+    }
+    params.create(width, height, image.fourcc, Flags::empty());
+    Ok(())
+}
+
+impl Dispatch<ZwpLinuxBufferParamsV1, usize> for Compositor {
+    fn event(
+        state: &mut Self,
+        params: &ZwpLinuxBufferParamsV1,
+        event: zwp_linux_buffer_params_v1::Event,
+        index: &usize,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        match event {
+            zwp_linux_buffer_params_v1::Event::Created { buffer } => {
+                if let Some(slot) = buffer.data::<Slot>() {
+                    slot.set(*index);
+                }
+                state.tell(Event::Created(*index, buffer));
+            }
+            zwp_linux_buffer_params_v1::Event::Failed => state.tell(Event::Refused(*index)),
+            _ => return,
+        }
+        params.destroy();
+    }
+
+    event_created_child!(Compositor, ZwpLinuxBufferParamsV1, [
+        EVT_CREATED_OPCODE => (WlBuffer, Slot::default()),
+    ]);
+}

@@ -1,0 +1,88 @@
+//! The compositor's wishes for dma-bufs, as its `linux-dmabuf` feedback tells them.
+
+use covalent_protocols::feedback::Feedback;
+use wayland_client::protocol::wl_surface::WlSurface;
+use wayland_client::{Connection, Dispatch, QueueHandle};
+use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_feedback_v1::{
+    Event as Sent, ZwpLinuxDmabufFeedbackV1,
+};
+
+use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, need};
+
+/// Feedback that keeps coming until this is dropped.
+#[derive(Debug)]
+pub struct Subscription(ZwpLinuxDmabufFeedbackV1);
+
+impl Subscription {
+    /// Asks for the feedback that holds for any surface; it comes as [`Compositor::feedback`].
+    ///
+    /// # Errors
+    ///
+    /// [`MissingGlobal`] when the compositor has no `linux-dmabuf` of version 4 or newer.
+    pub fn any(
+        compositor: &Compositor,
+        handle: &QueueHandle<Compositor>,
+    ) -> Result<Self, MissingGlobal> {
+        let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+        Ok(Self(dmabuf.get_default_feedback(handle, FeedbackOf::Any)))
+    }
+
+    /// Asks for the feedback that holds for one surface; it comes as [`Compositor::window_feedback`].
+    ///
+    /// # Errors
+    ///
+    /// [`MissingGlobal`] when the compositor has no `linux-dmabuf` of version 4 or newer.
+    pub fn window(
+        compositor: &Compositor,
+        surface: &WlSurface,
+        handle: &QueueHandle<Compositor>,
+    ) -> Result<Self, MissingGlobal> {
+        let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+        Ok(Self(dmabuf.get_surface_feedback(
+            surface,
+            handle,
+            FeedbackOf::Window,
+        )))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.0.destroy();
+    }
+}
+
+impl Compositor {
+    /// Returns the feedback to plan by: the window's own where it came, else the one for any surface.
+    #[must_use]
+    pub fn wishes(&self) -> Option<&Feedback> {
+        self.window_feedback.as_ref().or(self.feedback.as_ref())
+    }
+}
+
+impl Dispatch<ZwpLinuxDmabufFeedbackV1, FeedbackOf> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &ZwpLinuxDmabufFeedbackV1,
+        event: Sent,
+        of: &FeedbackOf,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        let [any, window] = &mut state.collectors;
+        let collector = match of {
+            FeedbackOf::Any => any,
+            FeedbackOf::Window => window,
+        };
+        match collector.event(event) {
+            Ok(Some(feedback)) => match of {
+                FeedbackOf::Any => state.feedback = Some(feedback),
+                FeedbackOf::Window => state.window_feedback = Some(feedback),
+            },
+            Ok(None) => {}
+            Err(error) => state.tell(Event::Nonsense(format!(
+                "its linux-dmabuf feedback cannot be used: {error}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! How long frames took: samples and the percentiles of them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Samples of a duration.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    samples: Vec<Duration>,
+}
+
+/// Percentiles in milliseconds, as they are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Half of the samples are at most this.
+    pub p50: f64,
+    /// 99 of 100 samples are at most this.
+    pub p99: f64,
+}
+
+impl Latencies {
+    /// Adds a sample.
+    pub fn add(&mut self, sample: Duration) {
+        self.samples.push(sample);
+    }
+
+    /// Returns the smallest sample that at least `percent` of all samples do not exceed (the nearest rank), or `None`
+    /// when there is no sample.
+    ///
+    /// A `percent` over 100 is taken as 100.
+    #[must_use]
+    pub fn percentile(&self, percent: u8) -> Option<Duration> {
+        let mut sorted = self.samples.clone();
+        sorted.sort_unstable();
+        let rank = sorted
+            .len()
+            .checked_mul(usize::from(percent.min(100)))?
+            .div_ceil(100);
+        sorted.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// Returns the percentiles that reports carry, or `None` when there is no sample.
+    #[must_use]
+    pub fn percentiles(&self) -> Option<Percentiles> {
+        let milliseconds = |percent| {
+            self.percentile(percent)
+                .map(|duration| duration.as_secs_f64() * 1000.0)
+        };
+        Some(Percentiles {
+            p50: milliseconds(50)?,
+            p99: milliseconds(99)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latencies(milliseconds: impl IntoIterator<Item = u64>) -> Latencies {
+        let mut latencies = Latencies::default();
+        for sample in milliseconds {
+            latencies.add(Duration::from_millis(sample));
+        }
+        latencies
+    }
+
+    #[test]
+    fn percentile_of_no_samples_is_none() {
+        assert_eq!(Latencies::default().percentile(50), None);
+        assert_eq!(Latencies::default().percentiles(), None);
+    }
+
+    #[test]
+    fn percentile_of_one_sample_is_that_sample() {
+        let one = latencies([7]);
+        for percent in [0, 1, 50, 99, 100, 255] {
+            assert_eq!(one.percentile(percent), Some(Duration::from_millis(7)));
+        }
+    }
+
+    #[test]
+    fn percentile_of_unsorted_samples_is_the_nearest_rank() {
+        let hundred = latencies((1..=100).rev());
+        assert_eq!(hundred.percentile(50), Some(Duration::from_millis(50)));
+        assert_eq!(hundred.percentile(99), Some(Duration::from_millis(99)));
+        assert_eq!(hundred.percentile(100), Some(Duration::from_millis(100)));
+        let three = latencies([30, 10, 20]);
+        assert_eq!(three.percentile(50), Some(Duration::from_millis(20)));
+        assert_eq!(three.percentile(99), Some(Duration::from_millis(30)));
+    }
+}

@@ -1,0 +1,24 @@
+//! Wayland clients that show buffers without a copy: camera to display, and a test pattern.
+//!
+//! The parts, each of which can be used alone:
+//!
+//! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`] are the protocols.
+//! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
+//! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
+//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves.
+
+pub mod account;
+pub mod buffers;
+pub mod compositor;
+pub mod dmabuf;
+pub mod events;
+pub mod exit;
+pub mod feedback;
+pub mod latency;
+pub mod offers;
+pub mod pattern;
+pub mod presentation;
+pub mod shm;
+pub mod window;
+pub mod wishes;

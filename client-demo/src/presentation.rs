@@ -1,0 +1,97 @@
+//! When frames came to the display, and by which way.
+
+use std::time::Duration;
+
+use wayland_client::{Connection, Dispatch, QueueHandle, WEnum};
+use wayland_protocols::wp::presentation_time::client::wp_presentation::{self, WpPresentation};
+use wayland_protocols::wp::presentation_time::client::wp_presentation_feedback::{
+    self, Kind, WpPresentationFeedback,
+};
+
+use crate::compositor::{Compositor, Event};
+
+/// How a frame was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// When it turned into light, on the compositor's presentation clock.
+    pub time: Duration,
+    /// The display's own count of refreshes, 0 where it has none.
+    pub sequence: u64,
+    /// The compositor put the buffer itself on the display.
+    pub zero_copy: bool,
+}
+
+/// Puts the parts of a time together as the protocol splits them; `None` when there are a second's nanoseconds or more.
+#[must_use]
+pub fn timestamp(seconds_high: u32, seconds_low: u32, nanoseconds: u32) -> Option<Duration> {
+    let seconds = u64::from(seconds_high) << 32 | u64::from(seconds_low);
+    (nanoseconds < 1_000_000_000).then(|| Duration::new(seconds, nanoseconds))
+}
+
+impl Dispatch<WpPresentation, ()> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &WpPresentation,
+        event: wp_presentation::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wp_presentation::Event::ClockId { clk_id } = event {
+            state.clock = Some(clk_id);
+        }
+    }
+}
+
+impl Dispatch<WpPresentationFeedback, u64> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &WpPresentationFeedback,
+        event: wp_presentation_feedback::Event,
+        frame: &u64,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        match event {
+            wp_presentation_feedback::Event::Presented {
+                tv_sec_hi,
+                tv_sec_lo,
+                tv_nsec,
+                seq_hi,
+                seq_lo,
+                flags,
+                ..
+            } => state.tell(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
+                Some(time) => Event::Presented(
+                    *frame,
+                    Shown {
+                        time,
+                        sequence: u64::from(seq_hi) << 32 | u64::from(seq_lo),
+                        zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),
+                    },
+                ),
+                None => Event::Nonsense(format!(
+                    "frame {frame} was presented at {tv_nsec} nanoseconds of a second"
+                )),
+            }),
+            wp_presentation_feedback::Event::Discarded => state.tell(Event::Discarded(*frame)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamp_joins_both_halves_of_the_seconds() {
+        assert_eq!(timestamp(0, 5, 7), Some(Duration::new(5, 7)));
+        assert_eq!(timestamp(1, 2, 0), Some(Duration::from_secs((1 << 32) + 2)));
+    }
+
+    #[test]
+    fn timestamp_with_too_many_nanoseconds_is_none() {
+        assert_eq!(timestamp(u32::MAX, u32::MAX, 1_000_000_000), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Buffers in shared memory: what every compositor takes, and always copies.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::Errno;
+use wayland_client::protocol::wl_buffer::{self, WlBuffer};
+use wayland_client::protocol::wl_shm::Format;
+use wayland_client::protocol::wl_shm_pool::WlShmPool;
+use wayland_client::{Connection, Dispatch, QueueHandle};
+
+use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::pattern::Rows;
+
+/// Why there is no pool.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The compositor has no shared memory.
+    #[error(transparent)]
+    Missing(#[from] MissingGlobal),
+    /// More bytes than the protocol can say.
+    #[error(
+        "{count} buffers of {width}x{height} do not fit into one pool: wl_shm counts its bytes in 31 bits; ask for a smaller size"
+    )]
+    Size {
+        /// How many buffers.
+        count: u32,
+        /// Width of each in pixels.
+        width: u32,
+        /// Height of each in pixels.
+        height: u32,
+    },
+    /// The kernel refused.
+    #[error("{operation} of a pool of {bytes} bytes failed: {source}")]
+    Kernel {
+        /// What was asked.
+        operation: &'static str,
+        /// For how many bytes.
+        bytes: u64,
+        /// What it answered.
+        source: Errno,
+    },
+}
+
+/// XRGB8888 buffers of one size, one after the other in one memfd.
+///
+/// The memory is written by `pwrite` and never mapped here, so that it needs no unsafe code.
+#[derive(Debug)]
+pub struct Pool {
+    memory: OwnedFd,
+    buffers: Vec<WlBuffer>,
+    frame_bytes: u64,
+    height: u32,
+}
+
+impl Pool {
+    /// Makes `count` buffers; their releases come as [`Event::Released`] with their index.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub fn new(
+        compositor: &Compositor,
+        handle: &QueueHandle<Compositor>,
+        (width, height): (u32, u32),
+        count: u32,
+    ) -> Result<Self, PoolError> {
+        let shm = need(compositor.globals.shm.as_ref(), 1)?;
+        let size = || PoolError::Size {
+            count,
+            width,
+            height,
+        };
+        let stride = width
+            .checked_mul(4)
+            .and_then(|bytes| i32::try_from(bytes).ok())
+            .ok_or_else(size)?;
+        let rows = i32::try_from(height).map_err(|_| size())?;
+        let columns = i32::try_from(width).map_err(|_| size())?;
+        let frame = stride.checked_mul(rows).ok_or_else(size)?;
+        let total = i32::try_from(count)
+            .ok()
+            .and_then(|count| frame.checked_mul(count))
+            .ok_or_else(size)?;
+        let bytes = u64::try_from(total).map_err(|_| size())?;
+        let kernel = |operation| {
+            move |source| PoolError::Kernel {
+                operation,
+                bytes,
+                source,
+            }
+        };
+        let memory = memfd_create(
+            "covalent-pattern",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )
+        .map_err(kernel("memfd_create"))?;
+        ftruncate(&memory, bytes).map_err(kernel("ftruncate"))?;
+        // A sealed size lets the compositor read without fear of SIGBUS.
+        fcntl_add_seals(
+            &memory,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )
+        .map_err(kernel("fcntl(F_ADD_SEALS)"))?;
+        let pool = shm.create_pool(memory.as_fd(), total, handle, ());
+        let offsets = (0..total).step_by(usize::try_from(frame).map_err(|_| size())?.max(1));
+        let buffers = offsets
+            .enumerate()
+            .map(|(index, offset)| {
+                let slot = Slot::at(index);
+                pool.create_buffer(
+                    offset,
+                    columns,
+                    rows,
+                    stride,
+                    Format::Xrgb8888,
+                    handle,
+                    slot,
+                )
+            })
+            .collect();
+        pool.destroy();
+        Ok(Self {
+            memory,
+            buffers,
+            frame_bytes: u64::try_from(frame).map_err(|_| size())?,
+            height,
+        })
+    }
+
+    /// Returns the buffer at `index`.
+    #[must_use]
+    pub fn buffer(&self, index: usize) -> Option<&WlBuffer> {
+        self.buffers.get(index)
+    }
+
+    /// Writes a frame into the buffer at `index`, which nobody else may hold.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Kernel`] when the memory cannot be written.
+    pub fn draw(&self, index: usize, rows: &Rows) -> Result<(), PoolError> {
+        let picture: Vec<u8> = (0..self.height)
+            .flat_map(|y| rows.row(y))
+            .copied()
+            .collect();
+        let mut offset = u64::try_from(index)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(self.frame_bytes);
+        let mut rest = picture.as_slice();
+        while !rest.is_empty() {
+            let written =
+                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.memory, rest, offset))
+                    .map_err(|source| PoolError::Kernel {
+                        operation: "pwrite",
+                        bytes: self.frame_bytes,
+                        source,
+                    })?;
+            rest = rest.get(written..).unwrap_or_default();
+            offset = offset.saturating_add(u64::try_from(written).unwrap_or(0));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for buffer in &self.buffers {
+            buffer.destroy();
+        }
+    }
+}
+
+/// Where a `wl_buffer` stands in its stream.
+///
+/// A buffer that the compositor makes of a dma-buf is known to the queue before its index is, hence set once.
+#[derive(Debug, Default)]
+pub struct Slot(std::sync::OnceLock<usize>);
+
+impl Slot {
+    /// Makes the slot of a buffer whose index is known.
+    #[must_use]
+    pub fn at(index: usize) -> Self {
+        Self(std::sync::OnceLock::from(index))
+    }
+
+    /// Sets the index, once.
+    pub(crate) fn set(&self, index: usize) {
+        // A second index would be another buffer's; the first stays.
+        let _ = self.0.set(index);
+    }
+}
+
+impl Dispatch<WlBuffer, Slot> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &WlBuffer,
+        event: wl_buffer::Event,
+        slot: &Slot,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let (wl_buffer::Event::Release, Some(index)) = (event, slot.0.get()) {
+            state.tell(Event::Released(*index));
+        }
+    }
+}
+
+wayland_client::delegate_noop!(Compositor: ignore WlShmPool);

@@ -1,0 +1,254 @@
+//! One window on the compositor's screen.
+
+use wayland_client::protocol::wl_buffer::WlBuffer;
+use wayland_client::protocol::wl_surface::{self, WlSurface};
+use wayland_client::{Connection, Dispatch, QueueHandle};
+use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
+use wayland_protocols::wp::viewporter::client::wp_viewport::WpViewport;
+use wayland_protocols::xdg::shell::client::xdg_surface::{self, XdgSurface};
+use wayland_protocols::xdg::shell::client::xdg_toplevel::{self, XdgToplevel};
+
+use crate::compositor::{Compositor, Event, MissingGlobal, need};
+
+/// What the compositor wants the window to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Configure {
+    /// Size in surface units; `None` leaves it to the client.
+    pub size: Option<(u32, u32)>,
+    /// The window fills an output.
+    pub fullscreen: bool,
+}
+
+/// A toplevel window with one surface.
+///
+/// The configures of the compositor are acknowledged as they come; read the latest in [`Compositor::configure`].
+#[derive(Debug)]
+pub struct Window {
+    surface: WlSurface,
+    shell_surface: XdgSurface,
+    toplevel: XdgToplevel,
+    viewport: Option<WpViewport>,
+    presentation: Option<WpPresentation>,
+    shown: u64,
+}
+
+/// State of the toplevel between its own configure and the one of its surface, which makes it valid.
+#[derive(Debug, Default)]
+pub struct Pending(std::sync::Mutex<Configure>);
+
+impl Window {
+    /// Makes a window and asks for its first configure; it shows when the first buffer is attached.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingGlobal`] when the compositor offers no surfaces or no windows.
+    pub fn new(
+        compositor: &Compositor,
+        handle: &QueueHandle<Compositor>,
+        title: &str,
+        fullscreen: bool,
+    ) -> Result<Self, MissingGlobal> {
+        let globals = &compositor.globals;
+        let surface = need(globals.compositor.as_ref(), 1)?.create_surface(handle, ());
+        let shell_surface = match need(globals.shell.as_ref(), 1) {
+            Ok(shell) => shell.get_xdg_surface(&surface, handle, Pending::default()),
+            Err(missing) => {
+                surface.destroy();
+                return Err(missing);
+            }
+        };
+        let toplevel = shell_surface.get_toplevel(handle, shell_surface.clone());
+        toplevel.set_title(title.to_owned());
+        toplevel.set_app_id(format!("org.covalent.{title}"));
+        if fullscreen {
+            toplevel.set_fullscreen(None);
+        }
+        let viewport = globals
+            .viewporter
+            .as_ref()
+            .map(|viewporter| viewporter.get_viewport(&surface, handle, ()));
+        surface.commit();
+        Ok(Self {
+            surface,
+            shell_surface,
+            toplevel,
+            viewport,
+            presentation: globals.presentation.clone(),
+            shown: 0,
+        })
+    }
+
+    /// Returns the surface.
+    #[must_use]
+    pub fn surface(&self) -> &WlSurface {
+        &self.surface
+    }
+
+    /// Scales the buffers of `size` to fill as much of a fullscreen window as their shape allows.
+    ///
+    /// Where sizes are equal nothing is asked for: an unscaled buffer is what a display takes directly.
+    pub fn fit(&self, size: (u32, u32), configure: Configure) {
+        let Some(viewport) = &self.viewport else {
+            return;
+        };
+        match configure {
+            Configure {
+                size: Some(room),
+                fullscreen: true,
+            } if room != size => {
+                let (width, height) = fitted(size, room);
+                viewport.set_destination(width, height);
+            }
+            _ => viewport.set_destination(-1, -1),
+        }
+    }
+
+    /// Shows a buffer, whole and new, as soon as the compositor can; returns the frame's number, which
+    /// [`Event::Presented`] and [`Event::Discarded`] will name.
+    pub fn show(&mut self, buffer: &WlBuffer, handle: &QueueHandle<Compositor>) -> u64 {
+        let frame = self.shown;
+        self.shown = self.shown.wrapping_add(1);
+        self.surface.attach(Some(buffer), 0, 0);
+        self.surface.damage(0, 0, i32::MAX, i32::MAX);
+        if let Some(presentation) = &self.presentation {
+            presentation.feedback(&self.surface, handle, frame);
+        }
+        self.surface.commit();
+        frame
+    }
+
+    /// Tells whether the compositor will say when frames are shown.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.presentation.is_some()
+    }
+
+    /// Asks for [`Event::Frame`] when the time for the next frame has come; it counts from the next [`show`](Self::show).
+    pub fn ask_frame(&self, handle: &QueueHandle<Compositor>) {
+        self.surface.frame(handle, FrameCallback);
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if let Some(viewport) = &self.viewport {
+            viewport.destroy();
+        }
+        self.toplevel.destroy();
+        self.shell_surface.destroy();
+        self.surface.destroy();
+    }
+}
+
+/// The largest size of the shape of `size` that fits into `room`.
+fn fitted(size: (u32, u32), room: (u32, u32)) -> (i32, i32) {
+    let (width, height) = (u64::from(size.0.max(1)), u64::from(size.1.max(1)));
+    let (room_width, room_height) = (u64::from(room.0), u64::from(room.1));
+    let (fitted_width, fitted_height) = if room_width * height <= room_height * width {
+        (room_width, room_width * height / width)
+    } else {
+        (room_height * width / height, room_height)
+    };
+    let side = |length: u64| i32::try_from(length.max(1)).unwrap_or(i32::MAX);
+    (side(fitted_width), side(fitted_height))
+}
+
+/// Marks a callback that asks for the next frame.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameCallback;
+
+impl Dispatch<wayland_client::protocol::wl_callback::WlCallback, FrameCallback> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &wayland_client::protocol::wl_callback::WlCallback,
+        event: wayland_client::protocol::wl_callback::Event,
+        _: &FrameCallback,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wayland_client::protocol::wl_callback::Event::Done { .. } = event {
+            state.tell(Event::Frame);
+        }
+    }
+}
+
+impl Dispatch<WlSurface, ()> for Compositor {
+    fn event(
+        _: &mut Self,
+        _: &WlSurface,
+        _: wl_surface::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        // Outputs entered and preferred scales: the picture's pixels are what they are.
+    }
+}
+
+impl Dispatch<XdgSurface, Pending> for Compositor {
+    fn event(
+        state: &mut Self,
+        shell_surface: &XdgSurface,
+        event: xdg_surface::Event,
+        pending: &Pending,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let xdg_surface::Event::Configure { serial } = event {
+            shell_surface.ack_configure(serial);
+            if let Ok(configure) = pending.0.lock() {
+                state.configure = Some(*configure);
+            }
+        }
+    }
+}
+
+impl Dispatch<XdgToplevel, XdgSurface> for Compositor {
+    fn event(
+        state: &mut Self,
+        _: &XdgToplevel,
+        event: xdg_toplevel::Event,
+        shell_surface: &XdgSurface,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        use wayland_client::Proxy;
+        match event {
+            xdg_toplevel::Event::Configure {
+                width,
+                height,
+                states,
+            } => {
+                let size = match (u32::try_from(width), u32::try_from(height)) {
+                    (Ok(width @ 1..), Ok(height @ 1..)) => Some((width, height)),
+                    _ => None,
+                };
+                let fullscreen = u32::from(xdg_toplevel::State::Fullscreen);
+                let fullscreen = states
+                    .chunks_exact(4)
+                    .any(|state| state == fullscreen.to_ne_bytes());
+                let pending = shell_surface.data::<Pending>();
+                if let Some(Ok(mut pending)) = pending.map(|pending| pending.0.lock()) {
+                    *pending = Configure { size, fullscreen };
+                }
+            }
+            xdg_toplevel::Event::Close => state.tell(Event::Closed),
+            _ => {}
+        }
+    }
+}
+
+wayland_client::delegate_noop!(Compositor: ignore WpViewport);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picture_of_another_shape_is_fitted_by_its_tighter_side() {
+        assert_eq!(fitted((640, 480), (1280, 720)), (960, 720));
+        assert_eq!(fitted((1280, 720), (640, 480)), (640, 360));
+        assert_eq!(fitted((640, 480), (640, 480)), (640, 480));
+        assert_eq!(fitted((u32::MAX, 1), (100, 100)), (100, 1));
+    }
+}

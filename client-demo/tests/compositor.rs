@@ -1,0 +1,337 @@
+//! The client's side of the protocols against a compositor in the same process that says what a test wants it to say.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::dmabuf::{Image, Plane, offer};
+use covalent_client_demo::events::{Events, EventsError};
+use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::window::Window;
+use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags, indices_to_bytes};
+use covalent_protocols::table::{FormatEntry, FormatTable};
+use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_buffer_params_v1::{
+    self, ZwpLinuxBufferParamsV1,
+};
+use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_dmabuf_feedback_v1::ZwpLinuxDmabufFeedbackV1;
+use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_dmabuf_v1::{
+    self, ZwpLinuxDmabufV1,
+};
+use wayland_server::protocol::wl_buffer::WlBuffer;
+use wayland_server::protocol::wl_compositor::WlCompositor;
+use wayland_server::{
+    Client, DataInit, Dispatch, Display, DisplayHandle, GlobalDispatch, New, Resource,
+};
+
+const SECONDS: Duration = Duration::from_secs(10);
+const XR24: FormatEntry = FormatEntry {
+    fourcc: 0x3432_5258,
+    modifier: 0,
+};
+
+/// How the compositor behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    Honest,
+    IndexPastTheTable,
+    RefusesBuffers,
+    ReleasesAtOnce,
+}
+
+struct Fake(Manner);
+
+impl GlobalDispatch<WlCompositor, ()> for Fake {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        new: New<WlCompositor>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        init.init(new, ());
+    }
+}
+
+impl GlobalDispatch<ZwpLinuxDmabufV1, ()> for Fake {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        new: New<ZwpLinuxDmabufV1>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        init.init(new, ());
+    }
+}
+
+impl Dispatch<ZwpLinuxDmabufV1, ()> for Fake {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        _: &ZwpLinuxDmabufV1,
+        request: zwp_linux_dmabuf_v1::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            zwp_linux_dmabuf_v1::Request::GetDefaultFeedback { id } => {
+                let object = init.init(id, ());
+                let table = FormatTable::new([XR24]).unwrap();
+                let sealed = table.seal().unwrap();
+                if state.0 == Manner::IndexPastTheTable {
+                    object.format_table(sealed.as_fd(), sealed.size_bytes());
+                    object.main_device(Device(7).to_bytes().to_vec());
+                    object.tranche_target_device(Device(7).to_bytes().to_vec());
+                    object.tranche_formats(indices_to_bytes(&[0, 1]));
+                    object.tranche_done();
+                    object.done();
+                } else {
+                    let tranche = Tranche {
+                        device: Device(7),
+                        flags: TrancheFlags::SCANOUT,
+                        indices: vec![0],
+                    };
+                    Feedback::new(Device(7), table, vec![tranche])
+                        .unwrap()
+                        .send(&object, &sealed);
+                }
+            }
+            zwp_linux_dmabuf_v1::Request::CreateParams { params_id } => {
+                init.init(params_id, ());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Dispatch<ZwpLinuxBufferParamsV1, ()> for Fake {
+    fn request(
+        state: &mut Self,
+        client: &Client,
+        params: &ZwpLinuxBufferParamsV1,
+        request: zwp_linux_buffer_params_v1::Request,
+        (): &(),
+        handle: &DisplayHandle,
+        _: &mut DataInit<'_, Self>,
+    ) {
+        if let zwp_linux_buffer_params_v1::Request::Create { .. } = request {
+            if state.0 == Manner::RefusesBuffers {
+                params.failed();
+            } else {
+                let buffer = client
+                    .create_resource::<WlBuffer, (), Self>(handle, 1, ())
+                    .unwrap();
+                params.created(&buffer);
+                if state.0 == Manner::ReleasesAtOnce {
+                    buffer.release();
+                }
+            }
+        }
+    }
+}
+
+macro_rules! deaf {
+    ($($interface:ty),*) => {
+        $(impl Dispatch<$interface, ()> for Fake {
+            fn request(
+                _: &mut Self,
+                _: &Client,
+                _: &$interface,
+                _: <$interface as Resource>::Request,
+                (): &(),
+                _: &DisplayHandle,
+                _: &mut DataInit<'_, Self>,
+            ) {
+            }
+        })*
+    };
+}
+deaf!(WlCompositor, WlBuffer, ZwpLinuxDmabufFeedbackV1);
+
+/// A compositor in a thread, until it is dropped.
+struct Running {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn start(manner: Manner) -> (Running, Events, Compositor) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (stop, stopped) = channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let mut display: Display<Fake> = Display::new().unwrap();
+        let handle = display.handle();
+        handle.create_global::<Fake, WlCompositor, ()>(4, ());
+        handle.create_global::<Fake, ZwpLinuxDmabufV1, ()>(4, ());
+        display
+            .handle()
+            .insert_client(theirs, Arc::new(()))
+            .unwrap();
+        let mut fake = Fake(manner);
+        while stopped.recv_timeout(Duration::from_millis(1))
+            == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
+            display.dispatch_clients(&mut fake).unwrap();
+            display.flush_clients().unwrap();
+        }
+    });
+    let running = Running {
+        stop: Some(stop),
+        thread: Some(thread),
+    };
+    let connection = wayland_client::Connection::from_socket(ours).unwrap();
+    let (events, compositor) = Events::over(connection, "a test".to_owned()).unwrap();
+    (running, events, compositor)
+}
+
+/// Waits for the first event that the client has to act on.
+fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
+    let mut found = None;
+    events
+        .until(compositor, "say anything", SECONDS, |compositor| {
+            found = compositor.take_events().pop_front();
+            found.is_some()
+        })
+        .unwrap();
+    found.unwrap()
+}
+
+fn offer_nothing_special(events: &Events, compositor: &Compositor, index: usize) {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let image = Image {
+        width: 4,
+        height: 4,
+        fourcc: XR24.fourcc,
+        modifier: XR24.modifier,
+        planes: &[Plane {
+            fd: file.as_fd(),
+            offset_bytes: 0,
+            stride_bytes: 16,
+        }],
+    };
+    offer(compositor, &events.handle(), index, &image).unwrap();
+}
+
+#[test]
+fn feedback_of_an_honest_compositor_is_what_it_sent() {
+    let (_running, mut events, mut compositor) = start(Manner::Honest);
+    let subscription = Subscription::any(&compositor, &events.handle()).unwrap();
+    events
+        .until(&mut compositor, "send feedback", SECONDS, |compositor| {
+            compositor.wishes().is_some()
+        })
+        .unwrap();
+    let wishes = compositor.wishes().unwrap();
+    assert_eq!(wishes.main_device(), Device(7));
+    assert!(wishes.advertises(XR24));
+    assert_eq!(wishes.tranches()[0].flags, TrancheFlags::SCANOUT);
+    drop(subscription);
+    events.sync(&mut compositor).unwrap();
+}
+
+#[test]
+fn feedback_with_an_index_past_its_table_is_told_as_nonsense() {
+    let (_running, mut events, mut compositor) = start(Manner::IndexPastTheTable);
+    let _subscription = Subscription::any(&compositor, &events.handle()).unwrap();
+    assert!(matches!(
+        event(&mut events, &mut compositor),
+        Event::Nonsense(_)
+    ));
+    assert!(compositor.wishes().is_none());
+}
+
+#[test]
+fn buffer_that_is_refused_keeps_the_connection() {
+    let (_running, mut events, mut compositor) = start(Manner::RefusesBuffers);
+    offer_nothing_special(&events, &compositor, 3);
+    assert!(matches!(
+        event(&mut events, &mut compositor),
+        Event::Refused(3)
+    ));
+    events.sync(&mut compositor).unwrap();
+}
+
+#[test]
+fn buffer_that_is_created_and_released_is_told_by_its_index() {
+    let (_running, mut events, mut compositor) = start(Manner::ReleasesAtOnce);
+    for index in [5, 2] {
+        offer_nothing_special(&events, &compositor, index);
+    }
+    events.sync(&mut compositor).unwrap();
+    let told: Vec<(char, usize)> = compositor
+        .take_events()
+        .into_iter()
+        .map(|event| match event {
+            Event::Created(index, _) => ('c', index),
+            Event::Released(index) => ('r', index),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
+}
+
+#[test]
+fn compositor_that_goes_away_is_told_as_gone() {
+    let (mut running, mut events, mut compositor) = start(Manner::Honest);
+    running.stop();
+    let error = events
+        .until(&mut compositor, "come back", SECONDS, |_| false)
+        .unwrap_err();
+    assert!(
+        matches!(&error, EventsError::Gone { place, .. } if place == "a test"),
+        "{error}"
+    );
+}
+
+#[test]
+fn compositor_without_windows_is_named_as_missing_them() {
+    let (_running, events, compositor) = start(Manner::Honest);
+    let error = Window::new(&compositor, &events.handle(), "test", false).unwrap_err();
+    assert_eq!(error.interface, "xdg_wm_base");
+}
+
+#[test]
+fn compositor_that_does_not_do_a_thing_is_silent_after_the_deadline() {
+    let (_running, mut events, mut compositor) = start(Manner::Honest);
+    let deadline = Duration::from_millis(50);
+    let error = events
+        .until(&mut compositor, "do a thing", deadline, |_| false)
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            EventsError::Silent {
+                what: "do a thing",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}

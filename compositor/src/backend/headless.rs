@@ -1,0 +1,105 @@
+//! A virtual display driven by a timer, for tests and machines without a card.
+
+use calloop::LoopHandle;
+use calloop::timer::{TimeoutAction, Timer};
+
+use crate::backend::{Flip, Mode, SubmitError};
+use crate::clock;
+use crate::options::ModeRequest;
+use crate::render::Target;
+use crate::state::State;
+use crate::swapchain::Swapchain;
+
+/// The virtual display.
+#[derive(Debug)]
+pub struct Headless {
+    mode: Mode,
+    swapchain: Swapchain,
+    in_flight: bool,
+    handle: LoopHandle<'static, State>,
+}
+
+impl Headless {
+    /// Makes a display of the size and rate asked for, or 1280x720 at 60 Hz.
+    pub fn new(handle: LoopHandle<'static, State>, mode: Option<ModeRequest>) -> Self {
+        let mode = Mode {
+            width: mode.map_or(1280, |mode| i32::from(mode.width)),
+            height: mode.map_or(720, |mode| i32::from(mode.height)),
+            refresh_millihertz: mode
+                .and_then(|mode| mode.refresh_millihertz)
+                .unwrap_or(60_000),
+        };
+        let pixels = |count: i32| usize::try_from(count).unwrap_or(0);
+        let targets = (0..2)
+            .map(|_| Target::memory(pixels(mode.width), pixels(mode.height)))
+            .collect();
+        Self {
+            mode,
+            swapchain: Swapchain::new(targets),
+            in_flight: false,
+            handle,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        "HEADLESS-1"
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.in_flight
+    }
+
+    pub(super) fn swapchain(&mut self) -> &mut Swapchain {
+        &mut self.swapchain
+    }
+
+    /// Shows a picture at the next multiple of the period, as a display would.
+    pub(super) fn submit(&mut self) -> Result<(), SubmitError> {
+        let period = self.mode.period();
+        let now = clock::now();
+        let since = now.as_nanos() % period.as_nanos();
+        let wait = period.saturating_sub(std::time::Duration::from_nanos(
+            u64::try_from(since).unwrap_or(0),
+        ));
+        let count = now.saturating_add(wait).as_nanos() / period.as_nanos();
+        let sequence = u32::try_from(count & u128::from(u32::MAX)).unwrap_or(0);
+        let timer = Timer::from_duration(wait);
+        self.handle
+            .insert_source(timer, move |_, _, state| {
+                state.flipped(Flip {
+                    time: clock::now(),
+                    sequence,
+                    synchronised: false,
+                    by_hardware: false,
+                });
+                TimeoutAction::Drop
+            })
+            .map_err(|error| SubmitError::Card {
+                device: "the virtual display's timer".to_owned(),
+                source: error.to_string().into(),
+            })?;
+        self.in_flight = true;
+        Ok(())
+    }
+
+    pub(super) fn flipped(&mut self) {
+        self.in_flight = false;
+        self.swapchain.flipped();
+    }
+}
+
+/// Returns the device that clients of a virtual display should make buffers with.
+///
+/// Nothing imports them: they are read by the CPU. The first render node is named where there is one, because clients ask
+/// drivers for it; else the node that makes dma-bufs out of ordinary memory; else nothing, which is 0.
+pub(super) fn device() -> u64 {
+    let render_nodes = (128..192).map(|number| format!("/dev/dri/renderD{number}"));
+    render_nodes
+        .chain(["/dev/udmabuf".to_owned(), "/dev/dma_heap/system".to_owned()])
+        .find_map(|path| rustix::fs::stat(path.as_str()).ok())
+        .map_or(0, |status| status.st_rdev)
+}

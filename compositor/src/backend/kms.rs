@@ -1,0 +1,498 @@
+//! A display driven by kernel mode setting: clients' buffers where they fit, the compositor's own pictures else.
+
+use std::path::{Path, PathBuf};
+
+use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
+use covalent_alloc::model::FormatModifier;
+use covalent_protocols::FormatEntry;
+use rustix::fs::OFlags;
+use smithay::backend::session::Session;
+
+use crate::backend::pictures::{PictureError, Pictures};
+use crate::backend::{Mode, SubmitError};
+use crate::content::Content;
+use crate::direct::WhyNot;
+use crate::dmabuf::{ClientBuffer, Offer};
+use crate::kms::{Event, KmsError, Pipeline, Show};
+use crate::options::{ModeRequest, Options};
+use crate::region::{Rect, Region};
+use crate::session::Seat;
+use crate::swapchain::Swapchain;
+use crate::writeback::Writeback;
+
+/// A driven display.
+#[derive(Debug)]
+pub struct Kms {
+    pipeline: Pipeline<Card>,
+    path: PathBuf,
+    device: u64,
+    formats: Vec<FormatModifier>,
+    pictures: Pictures,
+    wanted: Option<ModeRequest>,
+    match_mode: bool,
+    in_flight: bool,
+    active: bool,
+    connected: bool,
+    /// Tests passed with another mode say nothing of this one.
+    generation: u64,
+    writeback: Option<Writeback>,
+    seat: Seat,
+    /// The seat manager's own descriptor, which it wants back.
+    lent: Option<std::os::fd::OwnedFd>,
+}
+
+/// Why no display can be driven.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no card.
+    #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
+    NoCard,
+    /// A card cannot be opened.
+    #[error("{path} cannot be opened: {source}; is it a card, and does this user have the seat?")]
+    Open {
+        /// The card.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// A card cannot be asked.
+    #[error(transparent)]
+    Card(#[from] DrmError),
+    /// A display cannot be driven.
+    #[error("{path}: {source}")]
+    Kms {
+        /// The card.
+        path: PathBuf,
+        /// Why.
+        source: KmsError,
+    },
+    /// There is no memory for pictures.
+    #[error(transparent)]
+    Pictures(#[from] PictureError),
+    /// Pictures cannot be written back.
+    #[error("--writeback: {0}")]
+    Writeback(String),
+}
+
+impl Kms {
+    /// Opens the card asked for, or the first one with a connected display.
+    ///
+    /// # Errors
+    ///
+    /// Why none can be driven; of several cards, the last one's reason.
+    pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
+        if let Some(path) = &options.device {
+            return Self::open_card(&mut seat, path, options);
+        }
+        let mut last = OpenError::NoCard;
+        for path in cards() {
+            match Self::open_card(&mut seat, &path, options) {
+                Ok(kms) => return Ok(kms),
+                Err(error) => {
+                    tracing::info!(%error, "a card is not used");
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let open_error = |source| OpenError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let lent = seat
+            .open(path, flags)
+            .map_err(|error| open_error(std::io::Error::from(error)))?;
+        let opened = lent
+            .try_clone()
+            .map_err(open_error)
+            .and_then(|fd| Self::drive(seat, fd, path, options));
+        match opened {
+            Ok(mut kms) => {
+                kms.lent = Some(lent);
+                Ok(kms)
+            }
+            Err(error) => {
+                let _ = seat.close(lent);
+                Err(error)
+            }
+        }
+    }
+
+    fn drive(
+        seat: &Seat,
+        fd: std::os::fd::OwnedFd,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let kms_error = |source| OpenError::Kms {
+            path: path.to_owned(),
+            source,
+        };
+        let card = Card::from_fd(fd, path)?;
+        let size = options.mode.map(|mode| (mode.width, mode.height));
+        let refresh = options.mode.and_then(|mode| mode.refresh_millihertz);
+        let with_writeback = options.writeback.is_some();
+        let pipeline =
+            Pipeline::open(card.clone(), size, refresh, with_writeback).map_err(kms_error)?;
+        let formats = card.plane_formats(pipeline.plane())?;
+        let device = card.device_number()?;
+        let (size, _) = pipeline.mode();
+        let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
+        let writeback = match (&options.writeback, pipeline.writeback()) {
+            (None, _) => None,
+            (Some(_), None) => {
+                return Err(OpenError::Writeback(format!(
+                    "{} ({}) has no writeback connector",
+                    path.display(),
+                    card.driver()
+                )));
+            }
+            (Some(directory), Some(connector)) => Some(
+                Writeback::new(&card, connector, size, directory, options.writeback_every)
+                    .map_err(|error| OpenError::Writeback(format!("{error:#}")))?,
+            ),
+        };
+        Ok(Self {
+            pipeline,
+            path: path.to_owned(),
+            device,
+            formats,
+            pictures,
+            wanted: options.mode,
+            match_mode: options.match_mode,
+            in_flight: false,
+            active: seat.is_active(),
+            connected: true,
+            generation: 0,
+            writeback,
+            seat: seat.clone(),
+            lent: None,
+        })
+    }
+
+    /// Returns the card.
+    pub fn card(&self) -> &Card {
+        self.pipeline.card()
+    }
+
+    /// Returns the seat that the card was opened by.
+    pub fn seat(&mut self) -> &mut Seat {
+        &mut self.seat
+    }
+
+    /// Returns the card's device number.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Returns what is written back.
+    pub fn writeback(&mut self) -> Option<&mut Writeback> {
+        self.writeback.as_mut()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.pipeline.name()
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        let ((width, height), refresh_millihertz) = self.pipeline.mode();
+        Mode {
+            width: i32::from(width),
+            height: i32::from(height),
+            refresh_millihertz,
+        }
+    }
+
+    pub(super) fn offer(&self) -> Offer {
+        Offer {
+            device: self.device,
+            scanout: self
+                .formats
+                .iter()
+                .map(|format| FormatEntry {
+                    fourcc: format.fourcc.0,
+                    modifier: format.modifier.0,
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.active
+            && self.connected
+            && !self.in_flight
+            && self.writeback.as_ref().is_none_or(Writeback::is_idle)
+    }
+
+    pub(super) fn swapchain(&mut self) -> &mut Swapchain {
+        self.pictures.swapchain()
+    }
+
+    /// Tells whether the plane could show a buffer, and imports it if so.
+    pub(super) fn takes(&self, buffer: &ClientBuffer) -> bool {
+        self.check(buffer).is_ok()
+            && self.size_of(buffer) == Some(self.pipeline.mode().0)
+            && buffer.framebuffer(self.card()).is_ok()
+    }
+
+    fn size_of(&self, buffer: &ClientBuffer) -> Option<(u16, u16)> {
+        let extent = buffer.buffer().layout().extent();
+        Some((
+            u16::try_from(extent.width()).ok()?,
+            u16::try_from(extent.height()).ok()?,
+        ))
+    }
+
+    fn check(&self, buffer: &ClientBuffer) -> Result<(), WhyNot> {
+        let format = buffer.buffer().layout().format();
+        if self.formats.contains(&format) {
+            return Ok(());
+        }
+        Err(WhyNot::Format {
+            fourcc: format.fourcc.0,
+            modifier: format.modifier.0,
+        })
+    }
+
+    /// Shows a client's buffer.
+    pub(super) fn submit_direct(&mut self, content: &Content) -> Result<u32, WhyNot> {
+        let buffer = content.dmabuf().ok_or(WhyNot::Shm)?;
+        self.check(buffer)?;
+        let device = || self.path.display().to_string();
+        let framebuffer =
+            buffer
+                .framebuffer(self.card())
+                .map_err(|reason| WhyNot::Framebuffer {
+                    device: device(),
+                    reason: reason.to_owned(),
+                })?;
+        if !buffer.is_tested(self.generation) {
+            self.pipeline
+                .test(framebuffer.handle())
+                .map_err(|source| WhyNot::Test {
+                    device: device(),
+                    source,
+                })?;
+            buffer.set_tested(self.generation);
+        }
+        self.submit(framebuffer, None)
+            .map_err(|source| WhyNot::Commit {
+                device: self.path.display().to_string(),
+                source,
+            })
+    }
+
+    /// Shows one of the compositor's pictures.
+    pub(super) fn submit_picture(
+        &mut self,
+        place: usize,
+        damage: &Region,
+    ) -> Result<Option<u32>, SubmitError> {
+        let framebuffer = self
+            .pictures
+            .framebuffer(place)
+            .ok_or(SubmitError::Paused)?;
+        let bounds = damage.bounds();
+        self.submit(&framebuffer, (!bounds.is_empty()).then_some(bounds))
+            .map(Some)
+            .map_err(|source| SubmitError::Card {
+                device: self.path.display().to_string(),
+                source: source.into(),
+            })
+    }
+
+    /// Shows nothing, by a picture that was never drawn to.
+    pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
+        let framebuffer = self.pictures.blank();
+        self.submit(&framebuffer, None)
+            .map_err(|source| SubmitError::Card {
+                device: self.path.display().to_string(),
+                source: source.into(),
+            })
+    }
+
+    fn submit(&mut self, framebuffer: &Framebuffer, damage: Option<Rect>) -> Result<u32, KmsError> {
+        let mut job = self.writeback.as_mut().and_then(Writeback::start);
+        self.pipeline.submit(&Show {
+            framebuffer: framebuffer.handle(),
+            damage,
+            writeback: job.as_ref().map(|(_, job)| job),
+        })?;
+        if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job.take()) {
+            writeback.submitted(place, job.into_fence(), framebuffer.identity().0);
+        }
+        self.in_flight = true;
+        Ok(u32::from(framebuffer.handle()))
+    }
+
+    /// Reads what the card told.
+    ///
+    /// # Errors
+    ///
+    /// When the card is gone.
+    pub fn events(&self) -> std::io::Result<Vec<Event>> {
+        self.pipeline.events()
+    }
+
+    /// Tells whether refreshes are counted.
+    pub fn counts_vblanks(&self) -> bool {
+        self.pipeline.counts_vblanks()
+    }
+
+    pub(super) fn flipped(&mut self) {
+        self.in_flight = false;
+        self.pictures.flipped();
+    }
+
+    /// Changes the mode to the size of a fullscreen buffer, if that was asked for and the display has it.
+    pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> bool {
+        if !self.match_mode || self.in_flight {
+            return false;
+        }
+        let of =
+            |size: (i32, i32)| Some((u16::try_from(size.0).ok()?, u16::try_from(size.1).ok()?));
+        let matching = size
+            .and_then(of)
+            .filter(|size| self.pipeline.has_mode(*size));
+        let request = match matching {
+            Some((width, height)) => Some(ModeRequest {
+                width,
+                height,
+                refresh_millihertz: None,
+            }),
+            None => self.wanted,
+        };
+        let before = self.pipeline.mode();
+        if matching == Some(before.0) {
+            return false;
+        }
+        self.set_mode(request) && self.pipeline.mode() != before
+    }
+
+    /// Sets a mode and makes pictures of its size; everything stays as it is when that is not possible.
+    fn set_mode(&mut self, request: Option<ModeRequest>) -> bool {
+        let before = self.pipeline.mode();
+        let size = request.map(|mode| (mode.width, mode.height));
+        let refresh = request.and_then(|mode| mode.refresh_millihertz);
+        match self.pipeline.set_mode(size, refresh) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "the mode cannot be changed");
+                return false;
+            }
+        }
+        let (size, _) = self.pipeline.mode();
+        if size == before.0 {
+            return true;
+        }
+        let card = self.pipeline.card().clone();
+        match Pictures::allocate(&card, self.pipeline.plane(), size) {
+            Ok(pictures) => {
+                // The old ones stay until the display shows something else.
+                self.pictures.replace(pictures);
+                self.generation += 1;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the mode cannot be changed");
+                let _ = self.pipeline.set_mode(Some(before.0), Some(before.1));
+                false
+            }
+        }
+    }
+
+    /// Takes in that displays were plugged or unplugged; tells whether the mode changed or the display came back.
+    pub fn hotplug(&mut self) -> bool {
+        let connected = match self.pipeline.probe() {
+            Ok(connected) => connected,
+            Err(error) => {
+                tracing::warn!(%error, "the display cannot be asked");
+                return false;
+            }
+        };
+        if !connected {
+            if self.connected {
+                tracing::warn!(connector = self.name(), "the display was unplugged");
+                self.connected = false;
+                if let Err(error) = self.pipeline.turn_off() {
+                    tracing::debug!(%error, "the unplugged display cannot be turned off");
+                }
+                self.in_flight = false;
+            }
+            return false;
+        }
+        let back = !std::mem::replace(&mut self.connected, true);
+        let (size, refresh) = self.pipeline.mode();
+        if back || !self.pipeline.has_mode(size) {
+            let kept = self.pipeline.has_mode(size);
+            let request = if kept {
+                Some(ModeRequest {
+                    width: size.0,
+                    height: size.1,
+                    refresh_millihertz: Some(refresh),
+                })
+            } else {
+                None
+            };
+            self.pipeline.reset();
+            self.set_mode(request);
+            return true;
+        }
+        false
+    }
+
+    /// Stops showing frames while another program drives the display.
+    pub fn pause(&mut self) {
+        self.active = false;
+    }
+
+    /// Shows frames again; everything on the display is set anew.
+    pub fn resume(&mut self) {
+        self.active = true;
+        self.in_flight = false;
+        self.pipeline.reset();
+        self.pictures.swapchain().damage_all();
+    }
+}
+
+impl Drop for Kms {
+    fn drop(&mut self) {
+        if self.active {
+            self.pipeline.restore();
+        }
+        if let Some(fd) = self.lent.take() {
+            let _ = self.seat.close(fd);
+        }
+    }
+}
+
+/// Lists the cards of the machine, in the order of their numbers.
+fn cards() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/dev/dri")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut cards: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| {
+            let number = entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("card")?
+                .parse()
+                .ok()?;
+            Some((number, entry.path()))
+        })
+        .collect();
+    cards.sort();
+    cards.into_iter().map(|(_, path)| path).collect()
+}

@@ -1,0 +1,145 @@
+//! What a client attached to a surface, as composition and the display see it.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
+
+use crate::dmabuf::ClientBuffer;
+use crate::lock::BufferLock;
+use crate::render::shm::ShmPlanes;
+use crate::render::{PixelFormat, Pixels, ReadPlanes};
+
+/// A committed buffer: locked, understood, and ready to be read.
+#[derive(Debug)]
+pub struct Content {
+    lock: BufferLock,
+    memory: Memory,
+    format: PixelFormat,
+    width: usize,
+    height: usize,
+    acquired: Duration,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Shm { stride: usize },
+    Dmabuf(Rc<ClientBuffer>),
+}
+
+/// Why a buffer cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// Neither `wl_shm` nor `linux-dmabuf` made it.
+    #[error("the buffer is of no kind that this compositor hands out")]
+    Unknown,
+    /// Its format is not one that was advertised.
+    #[error("the wl_shm format {0} was not advertised")]
+    Format(u32),
+    /// Its size or stride is negative or empty.
+    #[error("the buffer's size or stride is not positive")]
+    Size,
+}
+
+impl Content {
+    /// Understands a buffer that was just committed, at the time `acquired`.
+    ///
+    /// # Errors
+    ///
+    /// When the buffer is of no known kind or format.
+    pub fn of_shm(lock: BufferLock, acquired: Duration) -> Result<Self, ContentError> {
+        let data = with_buffer_contents(lock.buffer(), |_, _, data| data)
+            .map_err(|_| ContentError::Unknown)?;
+        let fourcc = shm_format_to_fourcc(data.format).map(|fourcc| fourcc as u32);
+        let format = fourcc
+            .and_then(PixelFormat::from_fourcc)
+            .filter(|format| format.planes() == 1)
+            .ok_or(ContentError::Format(data.format.into()))?;
+        let size = |value: i32| {
+            usize::try_from(value)
+                .ok()
+                .filter(|value| *value > 0)
+                .ok_or(ContentError::Size)
+        };
+        Ok(Self {
+            lock,
+            memory: Memory::Shm {
+                stride: size(data.stride)?,
+            },
+            format,
+            width: size(data.width)?,
+            height: size(data.height)?,
+            acquired,
+        })
+    }
+
+    /// Returns the lock that keeps the buffer from its client.
+    pub fn lock(&self) -> &BufferLock {
+        &self.lock
+    }
+
+    /// Returns the buffer.
+    pub fn buffer(&self) -> &WlBuffer {
+        self.lock.buffer()
+    }
+
+    /// Takes a dma-buf that was just committed, at the time `acquired`.
+    pub fn of_dmabuf(lock: BufferLock, buffer: Rc<ClientBuffer>, acquired: Duration) -> Self {
+        let extent = buffer.buffer().layout().extent();
+        let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            lock,
+            format: buffer.format(),
+            width: pixels(extent.width()),
+            height: pixels(extent.height()),
+            memory: Memory::Dmabuf(buffer),
+            acquired,
+        }
+    }
+
+    /// Returns the dma-buf; `None` for `wl_shm` memory.
+    pub fn dmabuf(&self) -> Option<&Rc<ClientBuffer>> {
+        match &self.memory {
+            Memory::Shm { .. } => None,
+            Memory::Dmabuf(buffer) => Some(buffer),
+        }
+    }
+
+    /// Returns the bytes from one row of its first plane to the next.
+    pub fn stride_bytes(&self) -> Option<u32> {
+        match &self.memory {
+            Memory::Shm { stride } => u32::try_from(*stride).ok(),
+            Memory::Dmabuf(buffer) => buffer
+                .buffer()
+                .layout()
+                .planes()
+                .first()
+                .map(|plane| plane.stride_bytes),
+        }
+    }
+
+    /// Returns when the compositor took it.
+    pub fn acquired(&self) -> Duration {
+        self.acquired
+    }
+}
+
+impl Pixels for Content {
+    fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
+        match &self.memory {
+            Memory::Shm { stride } => Ok(Box::new(ShmPlanes::new(self.buffer(), *stride))),
+            Memory::Dmabuf(buffer) => Ok(Box::new(buffer.open()?)),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Surfaces and the buffers attached to them.
+
+use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::buffer::BufferHandler;
+use smithay::wayland::compositor::{
+    CompositorClientState, CompositorHandler, CompositorState, TraversalAction,
+    add_pre_commit_hook, get_parent, is_sync_subsurface, with_surface_tree_upward,
+};
+use smithay::wayland::shm::{ShmHandler, ShmState};
+use smithay::{delegate_compositor, delegate_shm};
+
+use crate::clock;
+use crate::content::{Content, ContentError};
+use crate::dmabuf::Dmabuf;
+use crate::lock::BufferLock;
+use crate::state::{ClientState, State};
+
+impl CompositorHandler for State {
+    fn compositor_state(&mut self) -> &mut CompositorState {
+        &mut self.protocols.compositor
+    }
+
+    #[allow(clippy::expect_used)] // the trait has no way to fail; every client is inserted with this data
+    fn client_compositor_state<'a>(&self, client: &'a Client) -> &'a CompositorClientState {
+        &client
+            .get_data::<ClientState>()
+            .expect("every client is added by State::add_client")
+            .compositor
+    }
+
+    fn new_surface(&mut self, surface: &WlSurface) {
+        add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
+            state.wait_for_buffer(surface);
+        });
+    }
+
+    fn commit(&mut self, surface: &WlSurface) {
+        if is_sync_subsurface(surface) {
+            return;
+        }
+        let mut committed = Vec::new();
+        with_surface_tree_upward(
+            surface,
+            (),
+            |_, _, ()| TraversalAction::DoChildren(()),
+            |surface, states, ()| {
+                let state = self.stack.surface(surface);
+                let mut refused = None;
+                state.absorb(states, |buffer| {
+                    content(&self.dmabuf, buffer)
+                        .map_err(|error| refused = Some(error))
+                        .ok()
+                });
+                if let Some(error) = refused {
+                    committed.push((surface.clone(), error));
+                }
+            },
+            |_, _, ()| true,
+        );
+        for (surface, error) in committed {
+            tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
+        }
+        let mut root = surface.clone();
+        while let Some(parent) = get_parent(&root) {
+            root = parent;
+        }
+        self.shell_commit(&root);
+        self.screen.want_redraw();
+    }
+
+    fn destroyed(&mut self, surface: &WlSurface) {
+        self.waiting.forget(&self.handle, surface);
+        self.stack.forget(surface);
+        self.screen.want_redraw();
+    }
+}
+
+/// Understands a buffer and keeps it from its client.
+fn content(dmabuf: &Dmabuf, buffer: WlBuffer) -> Result<Content, ContentError> {
+    let memory = dmabuf.find(&buffer).cloned();
+    let lock = BufferLock::new(buffer);
+    match memory {
+        Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
+        None => Content::of_shm(lock, clock::now()),
+    }
+}
+
+impl BufferHandler for State {
+    fn buffer_destroyed(&mut self, _buffer: &WlBuffer) {}
+}
+
+impl ShmHandler for State {
+    fn shm_state(&self) -> &ShmState {
+        &self.protocols.shm
+    }
+}
+
+delegate_compositor!(State);
+delegate_shm!(State);

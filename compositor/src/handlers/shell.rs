@@ -1,0 +1,196 @@
+//! Windows and popups.
+
+use smithay::delegate_xdg_shell;
+use smithay::input::Seat;
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel;
+use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
+use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
+use smithay::wayland::shell::xdg::{
+    PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
+};
+
+use crate::state::State;
+
+impl State {
+    /// Does what a commit asks of the shell: the first one of a window or popup is answered with a configuration.
+    pub(super) fn shell_commit(&mut self, surface: &WlSurface) {
+        if let Some(window) = self.stack.window(surface).cloned() {
+            if !self.stack.is_shown(surface) {
+                if !window.toplevel.is_initial_configure_sent() {
+                    window.toplevel.send_configure();
+                }
+            } else if !window.toplevel.ensure_configured() {
+                // The client was told, and is disconnected.
+                self.stack.forget(surface);
+            }
+        } else if let Some(popup) = self.stack.popup(surface).cloned() {
+            if self.stack.is_shown(surface) {
+                if !popup.ensure_configured() {
+                    self.stack.forget(surface);
+                }
+            } else if !popup.is_initial_configure_sent() {
+                if let Err(error) = popup.send_configure() {
+                    tracing::warn!(%error, "a popup cannot be configured");
+                }
+            }
+        }
+    }
+
+    /// Gives the keyboard to the highest window.
+    fn focus_top(&mut self) {
+        let top = self
+            .stack
+            .windows()
+            .last()
+            .map(|window| window.toplevel.clone());
+        for window in self.stack.windows() {
+            let active = Some(&window.toplevel) == top.as_ref();
+            window.toplevel.with_pending_state(|state| {
+                if active {
+                    state.states.set(xdg_toplevel::State::Activated);
+                } else {
+                    state.states.unset(xdg_toplevel::State::Activated);
+                }
+            });
+            if window.toplevel.is_initial_configure_sent() {
+                window.toplevel.send_pending_configure();
+            }
+        }
+        if let Some(keyboard) = self.seat.get_keyboard() {
+            let surface = top.map(|toplevel| toplevel.wl_surface().clone());
+            keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
+        }
+    }
+
+    /// Tells a window its size: the output's when it is to fill it, its own choice otherwise.
+    fn resize(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
+        let mode = self.screen.mode();
+        toplevel.with_pending_state(|pending| {
+            pending.states.unset(xdg_toplevel::State::Fullscreen);
+            pending.states.unset(xdg_toplevel::State::Maximized);
+            pending.size = state.map(|state| {
+                pending.states.set(state);
+                (mode.width, mode.height).into()
+            });
+            pending.fullscreen_output = None;
+        });
+        self.stack
+            .set_fullscreen(toplevel, state == Some(xdg_toplevel::State::Fullscreen));
+        if toplevel.is_initial_configure_sent() {
+            toplevel.send_configure();
+        }
+        self.screen.want_redraw();
+    }
+
+    /// Tells all windows that fill the output its new size.
+    pub fn mode_changed(&mut self) {
+        let mode = self.screen.mode();
+        for window in self.stack.windows() {
+            window.toplevel.with_pending_state(|pending| {
+                pending.bounds = Some((mode.width, mode.height).into());
+                if pending.states.contains(xdg_toplevel::State::Fullscreen)
+                    || pending.states.contains(xdg_toplevel::State::Maximized)
+                {
+                    pending.size = Some((mode.width, mode.height).into());
+                }
+            });
+            if window.toplevel.is_initial_configure_sent() {
+                window.toplevel.send_pending_configure();
+            }
+        }
+    }
+
+    fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
+        let mode = self.screen.mode();
+        // The parent's place is not known exactly before it is shown; its own size bounds the popup well enough.
+        let parent = popup.get_parent_surface();
+        let size = parent
+            .and_then(|parent| self.stack.find(&parent).map(crate::surface::Surface::size))
+            .unwrap_or((mode.width, mode.height));
+        let left = (mode.width.saturating_sub(size.0) / 2).max(0);
+        let top = (mode.height.saturating_sub(size.1) / 2).max(0);
+        let target = Rectangle::new((-left, -top).into(), (mode.width, mode.height).into());
+        popup.with_pending_state(|state| {
+            state.geometry = positioner.get_unconstrained_geometry(target);
+            state.positioner = positioner;
+        });
+    }
+}
+
+impl XdgShellHandler for State {
+    fn xdg_shell_state(&mut self) -> &mut XdgShellState {
+        &mut self.protocols.shell
+    }
+
+    fn new_toplevel(&mut self, surface: ToplevelSurface) {
+        let mode = self.screen.mode();
+        surface.with_pending_state(|state| {
+            state.bounds = Some((mode.width, mode.height).into());
+        });
+        self.stack.add_window(surface);
+        self.focus_top();
+    }
+
+    fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
+        self.stack.remove_window(&surface);
+        self.focus_top();
+        self.screen.want_redraw();
+    }
+
+    fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
+        self.place_popup(&surface, positioner);
+        self.stack.add_popup(surface);
+    }
+
+    fn popup_destroyed(&mut self, surface: PopupSurface) {
+        self.stack.remove_popup(&surface);
+        self.screen.want_redraw();
+    }
+
+    fn reposition_request(
+        &mut self,
+        surface: PopupSurface,
+        positioner: PositionerState,
+        token: u32,
+    ) {
+        self.place_popup(&surface, positioner);
+        surface.send_repositioned(token);
+        self.screen.want_redraw();
+    }
+
+    fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
+
+    fn fullscreen_request(&mut self, surface: ToplevelSurface, _output: Option<WlOutput>) {
+        self.resize(&surface, Some(xdg_toplevel::State::Fullscreen));
+    }
+
+    fn unfullscreen_request(&mut self, surface: ToplevelSurface) {
+        self.resize(&surface, None);
+    }
+
+    fn maximize_request(&mut self, surface: ToplevelSurface) {
+        self.resize(&surface, Some(xdg_toplevel::State::Maximized));
+    }
+
+    fn unmaximize_request(&mut self, surface: ToplevelSurface) {
+        self.resize(&surface, None);
+    }
+}
+
+impl State {
+    /// Puts a window on top and gives it the keyboard.
+    pub fn activate(&mut self, toplevel: &ToplevelSurface) {
+        self.stack.raise(toplevel);
+        self.focus_top();
+        self.screen.want_redraw();
+    }
+
+    /// Returns the seat.
+    pub fn seat(&self) -> &Seat<Self> {
+        &self.seat
+    }
+}
+
+delegate_xdg_shell!(State);

@@ -1,0 +1,201 @@
+//! Keys and pointers: what the devices tell, given to the window it belongs to.
+
+use calloop::LoopHandle;
+use smithay::backend::input::{
+    AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent,
+    KeyState, KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent,
+};
+use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
+use smithay::backend::session::Session;
+use smithay::input::keyboard::{FilterResult, Keysym};
+use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent};
+use smithay::reexports::input::Libinput;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::{Logical, Point, SERIAL_COUNTER};
+use smithay::wayland::compositor::{SurfaceAttributes, with_states};
+
+use crate::session::Seat;
+use crate::state::State;
+
+/// The input devices of a seat.
+#[derive(Debug)]
+pub struct Devices(Libinput);
+
+impl Devices {
+    /// Opens all devices of the seat and watches them.
+    ///
+    /// # Errors
+    ///
+    /// When udev or the event loop refuses.
+    pub fn open(handle: &LoopHandle<'static, State>, seat: &Seat) -> anyhow::Result<Self> {
+        let name = Session::seat(seat);
+        let mut context = Libinput::new_with_udev(LibinputSessionInterface::from(seat.clone()));
+        context
+            .udev_assign_seat(&name)
+            .map_err(|()| anyhow::anyhow!("input devices of {name} cannot be listed"))?;
+        handle
+            .insert_source(
+                LibinputInputBackend::new(context.clone()),
+                |event, (), state| state.input(event),
+            )
+            .map_err(|error| anyhow::anyhow!("input devices cannot be watched: {}", error.error))?;
+        Ok(Self(context))
+    }
+
+    /// Lets go of the devices while another console is in front.
+    pub fn pause(&mut self) {
+        self.0.suspend();
+    }
+
+    /// Takes the devices again.
+    pub fn resume(&mut self) {
+        if self.0.resume().is_err() {
+            tracing::warn!("input devices cannot be taken again");
+        }
+    }
+}
+
+impl State {
+    /// Handles one event of a device.
+    pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
+        let output = self.screen.mode().rect();
+        match event {
+            InputEvent::Keyboard { event } => self.key(&event),
+            InputEvent::PointerMotion { event } => {
+                let to = self.pointer.current_location() + event.delta();
+                self.point_at(to, event.time_msec());
+            }
+            InputEvent::PointerMotionAbsolute { event } => {
+                let to = event.position_transformed((output.width, output.height).into());
+                self.point_at(to, event.time_msec());
+            }
+            InputEvent::PointerButton { event } => self.button(&event),
+            InputEvent::PointerAxis { event } => self.scroll(&event),
+            _ => {}
+        }
+    }
+
+    fn key<B: InputBackend>(&mut self, event: &impl KeyboardKeyEvent<B>) {
+        let Some(keyboard) = self.seat.get_keyboard() else {
+            return;
+        };
+        let pressed = event.state() == KeyState::Pressed;
+        let console = keyboard.input(
+            self,
+            event.key_code(),
+            event.state(),
+            SERIAL_COUNTER.next_serial(),
+            event.time_msec(),
+            |_, _, key| {
+                let symbol = key.modified_sym().raw();
+                let first = Keysym::XF86_Switch_VT_1.raw();
+                let last = Keysym::XF86_Switch_VT_12.raw();
+                if pressed && (first..=last).contains(&symbol) {
+                    FilterResult::Intercept(symbol - first + 1)
+                } else {
+                    FilterResult::Forward
+                }
+            },
+        );
+        if let Some(number) = console.and_then(|number| i32::try_from(number).ok()) {
+            self.switch_console(number);
+        }
+    }
+
+    fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
+        let output = self.screen.mode().rect();
+        let to: Point<f64, Logical> = (
+            to.x.clamp(0.0, f64::from(output.width.saturating_sub(1))),
+            to.y.clamp(0.0, f64::from(output.height.saturating_sub(1))),
+        )
+            .into();
+        let focus = self.surface_at(to);
+        let pointer = self.pointer.clone();
+        pointer.motion(
+            self,
+            focus,
+            &MotionEvent {
+                location: to,
+                serial: SERIAL_COUNTER.next_serial(),
+                time,
+            },
+        );
+        pointer.frame(self);
+    }
+
+    fn button<B: InputBackend>(&mut self, event: &impl PointerButtonEvent<B>) {
+        if event.state() == ButtonState::Pressed {
+            let at = self.pointer.current_location();
+            let output = self.screen.mode().rect();
+            let clicked = self.surface_at(at).and_then(|(surface, _)| {
+                let scene = self.stack.scene(output);
+                let layer = scene
+                    .layers
+                    .into_iter()
+                    .find(|layer| layer.surface == surface);
+                layer.map(|layer| layer.window.toplevel)
+            });
+            if let Some(toplevel) = clicked {
+                self.activate(&toplevel);
+            }
+        }
+        let pointer = self.pointer.clone();
+        pointer.button(
+            self,
+            &ButtonEvent {
+                button: event.button_code(),
+                state: event.state(),
+                serial: SERIAL_COUNTER.next_serial(),
+                time: event.time_msec(),
+            },
+        );
+        pointer.frame(self);
+    }
+
+    fn scroll<B: InputBackend>(&mut self, event: &impl PointerAxisEvent<B>) {
+        let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
+        for axis in [Axis::Horizontal, Axis::Vertical] {
+            let steps = event.amount_v120(axis);
+            // A wheel that tells only its steps moves 15 units a step, as a notch of 120 does elsewhere.
+            let amount = event
+                .amount(axis)
+                .unwrap_or_else(|| steps.unwrap_or(0.0) * 15.0 / 120.0);
+            if amount != 0.0 {
+                frame = frame.value(axis, amount);
+                if let Some(steps) = steps {
+                    frame = frame.v120(axis, whole(steps));
+                }
+            } else if event.source() == AxisSource::Finger {
+                frame = frame.stop(axis);
+            }
+        }
+        let pointer = self.pointer.clone();
+        pointer.axis(self, frame);
+        pointer.frame(self);
+    }
+
+    /// Finds the highest surface that takes input at a place, and where its left upper corner is.
+    fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
+        let scene = self.stack.scene(self.screen.mode().rect());
+        scene.layers.into_iter().rev().find_map(|layer| {
+            let place = layer.view.destination;
+            let origin: Point<f64, Logical> = (f64::from(place.x), f64::from(place.y)).into();
+            let inside = at - origin;
+            let (width, height) = (f64::from(place.width), f64::from(place.height));
+            if inside.x < 0.0 || inside.y < 0.0 || inside.x >= width || inside.y >= height {
+                return None;
+            }
+            let takes = with_states(&layer.surface, |states| {
+                let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+                let region = attributes.current().input_region.clone();
+                region.is_none_or(|region| region.contains(inside.to_i32_floor::<i32>()))
+            });
+            takes.then_some((layer.surface, origin))
+        })
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // `as` saturates, and no wheel turns that far
+fn whole(value: f64) -> i32 {
+    value as i32
+}

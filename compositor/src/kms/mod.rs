@@ -1,0 +1,75 @@
+//! Kernel mode setting on one display: which connector, which mode, which framebuffer, and when it was shown.
+//!
+//! It knows nothing of Wayland: everything works on a DRM device and on framebuffers that somebody else made.
+//!
+//! # References
+//!
+//! The kernel's "Kernel Mode Setting (KMS)" and "Atomic Mode Setting".
+
+mod mode;
+mod pipeline;
+mod property;
+mod sys;
+mod writeback;
+
+use std::io;
+
+pub use mode::choose;
+pub use pipeline::{Event, Pipeline, Show};
+pub use property::Properties;
+pub use writeback::{Job, WritebackConnector};
+
+/// Why a display cannot be driven.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KmsError {
+    /// The kernel refused.
+    #[error("{operation} failed: {source}{}", remedy(source))]
+    Kernel {
+        /// What was asked of it.
+        operation: &'static str,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// The card cannot change everything at once.
+    #[error("the card has no atomic mode setting; a driver that has it is needed")]
+    NoAtomic,
+    /// No display is connected.
+    #[error("no display is connected to the card (connectors: {0})")]
+    NoDisplay(String),
+    /// No CRTC and primary plane are free for the connector.
+    #[error("connector {0} has no CRTC with a primary plane")]
+    NoPipeline(String),
+    /// The display does not have the mode.
+    #[error("{connector} has no mode {wanted}; it has {available}")]
+    NoMode {
+        /// Name of the connector.
+        connector: String,
+        /// The mode asked for.
+        wanted: String,
+        /// The modes there are.
+        available: String,
+    },
+    /// An object lacks a property.
+    #[error("{object} has no property {name}")]
+    NoProperty {
+        /// The object.
+        object: &'static str,
+        /// The property.
+        name: &'static str,
+    },
+}
+
+/// Says what helps against an error of the kernel, where something does.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (another program drives the display: end it, or switch to a free console)"
+        }
+        _ => "",
+    }
+}
+
+pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
+    move |source| KmsError::Kernel { operation, source }
+}

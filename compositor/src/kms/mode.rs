@@ -1,0 +1,61 @@
+//! Which of a display's modes to set.
+
+use drm::control::{Mode, ModeFlags, ModeTypeFlags};
+
+/// Returns the rate of a mode in thousandths of pictures a second.
+pub(super) fn refresh_millihertz(mode: &Mode) -> u32 {
+    let (_, _, total_x) = mode.hsync();
+    let (_, _, total_y) = mode.vsync();
+    let pixels = u64::from(total_x) * u64::from(total_y);
+    if pixels == 0 || mode.clock() == 0 {
+        return mode.vrefresh().saturating_mul(1000);
+    }
+    let mut refresh = u64::from(mode.clock()) * 1_000_000 / pixels;
+    if mode.flags().contains(ModeFlags::INTERLACE) {
+        refresh *= 2;
+    }
+    if mode.flags().contains(ModeFlags::DBLSCAN) {
+        refresh /= 2;
+    }
+    if mode.vscan() > 1 {
+        refresh /= u64::from(mode.vscan());
+    }
+    u32::try_from(refresh).unwrap_or(u32::MAX)
+}
+
+/// Chooses a mode: the size and rate asked for, else the one that the display prefers, else its first.
+///
+/// Without a rate the highest one of the size is chosen. A rate may differ by half a picture a second, since people write 60
+/// for 59.94.
+pub fn choose(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
+    let Some(size) = size else {
+        let preferred = modes
+            .iter()
+            .find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED));
+        return preferred.or_else(|| modes.first()).copied();
+    };
+    let mut fitting: Vec<_> = modes.iter().filter(|mode| mode.size() == size).collect();
+    match refresh {
+        Some(refresh) => fitting
+            .into_iter()
+            .map(|mode| (refresh_millihertz(mode).abs_diff(refresh), mode))
+            .filter(|(distance, _)| *distance <= 500)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, mode)| *mode),
+        None => {
+            fitting.sort_by_key(|mode| refresh_millihertz(mode));
+            fitting.last().copied().copied()
+        }
+    }
+}
+
+/// Spells a mode as it is asked for.
+pub(super) fn spell(mode: &Mode) -> String {
+    let (width, height) = mode.size();
+    let refresh = refresh_millihertz(mode);
+    format!(
+        "{width}x{height}@{}.{:02}",
+        refresh / 1000,
+        refresh % 1000 / 10
+    )
+}

@@ -1,0 +1,494 @@
+//! One connector, one CRTC and one primary plane: what is shown, and when it changed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{
+    AtomicCommitFlags, Device, Mode, PlaneType, connector, crtc, framebuffer, plane,
+};
+use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
+
+use super::mode::{choose, refresh_millihertz, spell};
+use super::property::Properties;
+use super::writeback::{Job, WritebackConnector};
+use super::{KmsError, kernel};
+use crate::region::Rect;
+
+/// A display that is driven.
+#[derive(Debug)]
+pub struct Pipeline<C: Device> {
+    card: C,
+    connector: connector::Handle,
+    name: String,
+    crtc: crtc::Handle,
+    plane: plane::Handle,
+    formats: Vec<u32>,
+    modes: Vec<Mode>,
+    mode: Mode,
+    mode_blob: u64,
+    of_connector: Properties,
+    of_crtc: Properties,
+    of_plane: Properties,
+    counts_vblanks: bool,
+    needs_modeset: bool,
+    before: Before,
+    writeback: Option<WritebackConnector>,
+}
+
+/// What the display showed before we took it.
+#[derive(Debug)]
+struct Before {
+    mode: Option<Mode>,
+}
+
+/// What to show in the next frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Show<'a> {
+    /// The framebuffer, which covers the mode exactly.
+    pub framebuffer: framebuffer::Handle,
+    /// The part of it that differs from what is shown; all of it when not known.
+    pub damage: Option<Rect>,
+    /// Where the picture is to be written back to.
+    pub writeback: Option<&'a Job>,
+}
+
+/// Something that the card told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The frame that was submitted last is shown.
+    Flipped {
+        /// When, on `CLOCK_MONOTONIC`; zero where the card does not tell.
+        time: Duration,
+        /// The display's count of refreshes; 0 where it does not count.
+        sequence: u32,
+    },
+}
+
+impl<C: Device> Pipeline<C> {
+    /// Takes the first connected display of a card.
+    ///
+    /// Nothing is changed on the display before the first [`submit`](Self::submit). The device must be DRM master by then.
+    ///
+    /// # Errors
+    ///
+    /// When the card cannot set modes atomically, no display is connected, or the display lacks the mode asked for.
+    pub fn open(
+        card: C,
+        size: Option<(u16, u16)>,
+        refresh_millihertz: Option<u32>,
+        with_writeback: bool,
+    ) -> Result<Self, KmsError> {
+        card.set_client_capability(ClientCapability::UniversalPlanes, true)
+            .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
+            .map_err(|_| KmsError::NoAtomic)?;
+        if with_writeback {
+            card.set_client_capability(ClientCapability::WritebackConnectors, true)
+                .map_err(kernel("asking for writeback connectors"))?;
+        }
+        let resources = card
+            .resource_handles()
+            .map_err(kernel("listing the card's displays"))?;
+        let mut seen = Vec::new();
+        let mut found = None;
+        for handle in resources.connectors() {
+            let info = card
+                .get_connector(*handle, true)
+                .map_err(kernel("asking a connector what is connected"))?;
+            let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
+            if info.interface() == connector::Interface::Writeback {
+                continue;
+            }
+            seen.push(format!("{name} {:?}", info.state()));
+            if info.state() == connector::State::Connected && !info.modes().is_empty() {
+                found = Some((info, name));
+                break;
+            }
+        }
+        let (info, name) = found.ok_or_else(|| KmsError::NoDisplay(seen.join(", ")))?;
+        let mode = choose(info.modes(), size, refresh_millihertz).ok_or_else(|| {
+            let available: Vec<_> = info.modes().iter().map(spell).collect();
+            KmsError::NoMode {
+                connector: name.clone(),
+                wanted: size.map_or_else(String::new, |(width, height)| {
+                    let rate = refresh_millihertz.map_or_else(String::new, |rate| {
+                        format!("@{}.{:02}", rate / 1000, rate % 1000 / 10)
+                    });
+                    format!("{width}x{height}{rate}")
+                }),
+                available: available.join(", "),
+            }
+        })?;
+        let crtcs: Vec<crtc::Handle> = info
+            .encoders()
+            .iter()
+            .filter_map(|encoder| card.get_encoder(*encoder).ok())
+            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
+            .collect();
+        let planes = card
+            .plane_handles()
+            .map_err(kernel("listing the card's planes"))?;
+        let mut chosen = None;
+        'search: for crtc in crtcs {
+            for plane in &planes {
+                let info = card
+                    .get_plane(*plane)
+                    .map_err(kernel("asking a plane what it takes"))?;
+                if !resources
+                    .filter_crtcs(info.possible_crtcs())
+                    .contains(&crtc)
+                {
+                    continue;
+                }
+                let properties = Properties::read(&card, *plane, "the plane")?;
+                if properties.value("type") == Some(PlaneType::Primary as u64) {
+                    chosen = Some((crtc, *plane, info.formats().to_vec(), properties));
+                    break 'search;
+                }
+            }
+        }
+        let (crtc, plane, formats, of_plane) =
+            chosen.ok_or_else(|| KmsError::NoPipeline(name.clone()))?;
+        let before = Before {
+            mode: card
+                .get_crtc(crtc)
+                .map_err(kernel("asking the CRTC what it shows"))?
+                .mode(),
+        };
+        let counts_vblanks = counts_vblanks(&card, resources.crtcs(), crtc);
+        let writeback = if with_writeback {
+            WritebackConnector::find(&card, &resources, crtc)?
+        } else {
+            None
+        };
+        let mode_blob = blob(&card, &mode)?;
+        Ok(Self {
+            of_connector: Properties::read(&card, info.handle(), "the connector")?,
+            of_crtc: Properties::read(&card, crtc, "the CRTC")?,
+            of_plane,
+            connector: info.handle(),
+            name,
+            crtc,
+            plane,
+            formats,
+            modes: info.modes().to_vec(),
+            mode,
+            mode_blob,
+            counts_vblanks,
+            needs_modeset: true,
+            before,
+            writeback,
+            card,
+        })
+    }
+
+    /// Returns the card.
+    pub fn card(&self) -> &C {
+        &self.card
+    }
+
+    /// Returns the connector's name, for example `Virtual-1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the primary plane.
+    pub fn plane(&self) -> plane::Handle {
+        self.plane
+    }
+
+    /// Returns the fourccs that the primary plane takes.
+    pub fn formats(&self) -> &[u32] {
+        &self.formats
+    }
+
+    /// Returns size and rate (in thousandths of a hertz) of the mode.
+    pub fn mode(&self) -> ((u16, u16), u32) {
+        (self.mode.size(), refresh_millihertz(&self.mode))
+    }
+
+    /// Tells whether the display counts its refreshes, and changes between two of them.
+    pub fn counts_vblanks(&self) -> bool {
+        self.counts_vblanks
+    }
+
+    /// Returns the connector that pictures can be written back by.
+    pub fn writeback(&self) -> Option<&WritebackConnector> {
+        self.writeback.as_ref()
+    }
+
+    /// Tells whether the display has a mode of that size.
+    pub fn has_mode(&self, size: (u16, u16)) -> bool {
+        self.modes.iter().any(|mode| mode.size() == size)
+    }
+
+    /// Chooses another mode, to be set with the next frame; tells whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not take the mode.
+    pub fn set_mode(
+        &mut self,
+        size: Option<(u16, u16)>,
+        refresh_millihertz: Option<u32>,
+    ) -> Result<bool, KmsError> {
+        let Some(mode) = choose(&self.modes, size, refresh_millihertz) else {
+            return Ok(false);
+        };
+        let blob = blob(&self.card, &mode)?;
+        let _ = self.card.destroy_property_blob(self.mode_blob);
+        self.mode_blob = blob;
+        self.mode = mode;
+        self.needs_modeset = true;
+        Ok(true)
+    }
+
+    /// Asks the connector again what is connected; tells whether a display is.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn probe(&mut self) -> Result<bool, KmsError> {
+        let info = self
+            .card
+            .get_connector(self.connector, true)
+            .map_err(kernel("asking the connector what is connected"))?;
+        if info.state() != connector::State::Connected || info.modes().is_empty() {
+            return Ok(false);
+        }
+        self.modes = info.modes().to_vec();
+        Ok(true)
+    }
+
+    /// Forgets what the display is set to, since somebody else may have set it: the next frame sets everything again.
+    pub fn reset(&mut self) {
+        self.needs_modeset = true;
+    }
+
+    /// Asks the card whether it would show a framebuffer, without showing it.
+    ///
+    /// # Errors
+    ///
+    /// What the card answered.
+    pub fn test(&self, framebuffer: framebuffer::Handle) -> Result<(), KmsError> {
+        let show = Show {
+            framebuffer,
+            damage: None,
+            writeback: None,
+        };
+        let mut request = AtomicModeReq::new();
+        self.fill(&mut request, &show)?;
+        let mut flags = AtomicCommitFlags::TEST_ONLY;
+        if self.needs_modeset {
+            flags |= AtomicCommitFlags::ALLOW_MODESET;
+        }
+        self.card
+            .atomic_commit(flags, request)
+            .map_err(kernel("a test of the frame"))
+    }
+
+    /// Shows a framebuffer with the display's next refresh; an [`Event::Flipped`] tells when it is shown.
+    ///
+    /// # Errors
+    ///
+    /// What the card answered; what was shown before is still shown then.
+    pub fn submit(&mut self, show: &Show<'_>) -> Result<(), KmsError> {
+        let mut request = AtomicModeReq::new();
+        self.fill(&mut request, show)?;
+        let mut damage_blob = None;
+        if let (Some(damage), false) = (show.damage, self.needs_modeset) {
+            if self.of_plane.has("FB_DAMAGE_CLIPS") {
+                let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
+                let blob = blob(&self.card, &clip)?;
+                self.of_plane
+                    .set_if_there(&mut request, "FB_DAMAGE_CLIPS", blob);
+                damage_blob = Some(blob);
+            }
+        }
+        let mut flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
+        if self.needs_modeset {
+            flags |= AtomicCommitFlags::ALLOW_MODESET;
+        }
+        let result = self.card.atomic_commit(flags, request);
+        if let Some(blob) = damage_blob {
+            // The request holds its own reference.
+            let _ = self.card.destroy_property_blob(blob);
+        }
+        result.map_err(kernel("showing the frame"))?;
+        self.needs_modeset = false;
+        Ok(())
+    }
+
+    /// Writes what is to be shown into a request.
+    fn fill(&self, request: &mut AtomicModeReq, show: &Show<'_>) -> Result<(), KmsError> {
+        let (width, height) = self.mode.size();
+        let (width, height) = (u64::from(width), u64::from(height));
+        let crtc = u64::from(u32::from(self.crtc));
+        if self.needs_modeset {
+            self.of_connector.set(request, "CRTC_ID", crtc)?;
+            self.of_crtc.set(request, "MODE_ID", self.mode_blob)?;
+            self.of_crtc.set(request, "ACTIVE", 1)?;
+            if let Some(writeback) = &self.writeback {
+                writeback.attach(request, crtc)?;
+            }
+        }
+        let plane = &self.of_plane;
+        plane.set(request, "FB_ID", u64::from(u32::from(show.framebuffer)))?;
+        plane.set(request, "CRTC_ID", crtc)?;
+        plane.set(request, "SRC_X", 0)?;
+        plane.set(request, "SRC_Y", 0)?;
+        // Source coordinates have 16 fractional bits.
+        plane.set(request, "SRC_W", width << 16)?;
+        plane.set(request, "SRC_H", height << 16)?;
+        plane.set(request, "CRTC_X", 0)?;
+        plane.set(request, "CRTC_Y", 0)?;
+        plane.set(request, "CRTC_W", width)?;
+        plane.set(request, "CRTC_H", height)?;
+        if let (Some(writeback), Some(job)) = (&self.writeback, show.writeback) {
+            writeback.fill(request, job)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the card told since the last time; does not wait when the descriptor is readable.
+    ///
+    /// # Errors
+    ///
+    /// When the card cannot be read, for example because it is gone.
+    pub fn events(&self) -> io::Result<Vec<Event>> {
+        let events = match self.card.receive_events() {
+            Ok(events) => events,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(events
+            .filter_map(|event| match event {
+                drm::control::Event::PageFlip(flip) if flip.crtc == self.crtc => {
+                    Some(Event::Flipped {
+                        time: flip.duration,
+                        sequence: flip.frame,
+                    })
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Turns the display off and gives it back as it was found.
+    ///
+    /// The kernel shows its console again when nobody is left who drives the display.
+    pub fn restore(&mut self) {
+        let restored = self.put_back();
+        if let Err(error) = restored {
+            tracing::debug!(%error, "the display cannot be put back");
+        }
+        let _ = self.card.destroy_property_blob(self.mode_blob);
+        self.mode_blob = 0;
+    }
+
+    fn put_back(&self) -> Result<(), KmsError> {
+        let mut request = AtomicModeReq::new();
+        let mut mode_blob = None;
+        // The framebuffer shown before may be gone, and then the display is turned off.
+        let framebuffer = self.of_plane.value("FB_ID").filter(|id| *id != 0);
+        let mode = self.before.mode;
+        if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
+            let blob = blob(&self.card, &mode)?;
+            mode_blob = Some(blob);
+            self.of_crtc.set(&mut request, "MODE_ID", blob)?;
+            self.of_crtc.set(&mut request, "ACTIVE", 1)?;
+            self.of_plane.set(&mut request, "FB_ID", framebuffer)?;
+            for name in [
+                "CRTC_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W",
+                "CRTC_H",
+            ] {
+                let value = self.of_plane.value(name).unwrap_or(0);
+                self.of_plane.set(&mut request, name, value)?;
+            }
+            let crtc = self.of_connector.value("CRTC_ID").unwrap_or(0);
+            self.of_connector.set(&mut request, "CRTC_ID", crtc)?;
+        } else {
+            self.off(&mut request)?;
+        }
+        let flags = AtomicCommitFlags::ALLOW_MODESET;
+        let mut result = self.card.atomic_commit(flags, request);
+        if result.is_err() && mode_blob.is_some() {
+            let mut request = AtomicModeReq::new();
+            self.off(&mut request)?;
+            result = self.card.atomic_commit(flags, request);
+        }
+        if let Some(blob) = mode_blob {
+            let _ = self.card.destroy_property_blob(blob);
+        }
+        result.map_err(kernel("putting the display back"))
+    }
+
+    /// Turns the display off without giving it back, as when it was unplugged.
+    ///
+    /// # Errors
+    ///
+    /// What the card answered.
+    pub fn turn_off(&mut self) -> Result<(), KmsError> {
+        let mut request = AtomicModeReq::new();
+        self.off(&mut request)?;
+        self.needs_modeset = true;
+        self.card
+            .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
+            .map_err(kernel("turning the display off"))
+    }
+
+    fn off(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
+        self.of_plane.set(request, "FB_ID", 0)?;
+        self.of_plane.set(request, "CRTC_ID", 0)?;
+        self.of_connector.set(request, "CRTC_ID", 0)?;
+        if let Some(writeback) = &self.writeback {
+            writeback.detach(request)?;
+        }
+        self.of_crtc.set(request, "MODE_ID", 0)?;
+        self.of_crtc.set(request, "ACTIVE", 0)
+    }
+}
+
+impl<C: Device> AsFd for Pipeline<C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.card.as_fd()
+    }
+}
+
+/// Gives the kernel data that properties can refer to.
+fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
+    card.create_property_blob(data)
+        .map(u64::from)
+        .map_err(kernel("passing data to the card"))
+}
+
+/// Asks whether the CRTC has refreshes to count: cards without say so by an error.
+fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
+    let index = all.iter().position(|other| *other == crtc);
+    let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
+        return false;
+    };
+    // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
+    let monotonic = card
+        .get_driver_capability(DriverCapability::MonotonicTimestamp)
+        .is_ok_and(|value| value == 1);
+    let query = card.wait_vblank(
+        VblankWaitTarget::Relative(0),
+        VblankWaitFlags::empty(),
+        index,
+        0,
+    );
+    monotonic
+        && query.map_or_else(
+            |error| error.raw_os_error() != Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()),
+            |_| true,
+        )
+}

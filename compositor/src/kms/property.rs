@@ -1,0 +1,80 @@
+//! The named properties of a mode setting object.
+
+use std::collections::HashMap;
+
+use drm::control::{Device, RawResourceHandle, ResourceHandle, atomic::AtomicModeReq, property};
+
+use super::{KmsError, kernel};
+
+/// An object's properties by name, with the values they had when they were read.
+#[derive(Debug)]
+pub struct Properties {
+    object: RawResourceHandle,
+    kind: &'static str,
+    by_name: HashMap<String, (property::Handle, u64)>,
+}
+
+impl Properties {
+    /// Reads all properties of an object; `kind` is what messages call it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn read<H: ResourceHandle>(
+        card: &impl Device,
+        object: H,
+        kind: &'static str,
+    ) -> Result<Self, KmsError> {
+        let mut by_name = HashMap::new();
+        let values = card
+            .get_properties(object)
+            .map_err(kernel("reading properties"))?;
+        for (handle, value) in values {
+            let info = card
+                .get_property(handle)
+                .map_err(kernel("reading a property"))?;
+            by_name.insert(info.name().to_string_lossy().into_owned(), (handle, value));
+        }
+        Ok(Self {
+            object: object.into(),
+            kind,
+            by_name,
+        })
+    }
+
+    /// Returns the value that a property had.
+    pub fn value(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).map(|(_, value)| *value)
+    }
+
+    /// Tells whether there is such a property.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// Adds a value for a property to a request.
+    ///
+    /// # Errors
+    ///
+    /// [`KmsError::NoProperty`] when there is no such property.
+    pub fn set(
+        &self,
+        request: &mut AtomicModeReq,
+        name: &'static str,
+        value: u64,
+    ) -> Result<(), KmsError> {
+        let (handle, _) = self.by_name.get(name).ok_or(KmsError::NoProperty {
+            object: self.kind,
+            name,
+        })?;
+        request.add_raw_property(self.object, *handle, value);
+        Ok(())
+    }
+
+    /// Adds a value for a property that not every card has.
+    pub fn set_if_there(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
+        if let Some((handle, _)) = self.by_name.get(name) {
+            request.add_raw_property(self.object, *handle, value);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A connector that writes what a display shows back to memory, on cards that have one.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{Device, ResourceHandles, connector, crtc, framebuffer};
+
+use super::property::Properties;
+use super::{KmsError, kernel, sys};
+
+/// A connector without a display: pictures come out of it.
+#[derive(Debug)]
+pub struct WritebackConnector {
+    properties: Properties,
+    formats: Vec<u32>,
+}
+
+/// One picture that is to be written back.
+#[derive(Debug)]
+pub struct Job {
+    framebuffer: framebuffer::Handle,
+    /// The kernel writes the fence's descriptor here during the commit.
+    fence: AtomicI32,
+}
+
+impl Job {
+    /// Asks for the picture in a framebuffer of the mode's size.
+    pub fn new(framebuffer: framebuffer::Handle) -> Self {
+        Self {
+            framebuffer,
+            fence: AtomicI32::new(-1),
+        }
+    }
+
+    /// Takes the fence that signals when the picture is written; `None` before the commit.
+    pub fn into_fence(self) -> Option<OwnedFd> {
+        sys::adopt(self.fence.load(Ordering::Acquire))
+    }
+}
+
+impl WritebackConnector {
+    /// Finds a writeback connector for a CRTC.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to tell.
+    pub fn find<C: Device>(
+        card: &C,
+        resources: &ResourceHandles,
+        crtc: crtc::Handle,
+    ) -> Result<Option<Self>, KmsError> {
+        for handle in resources.connectors() {
+            let info = card
+                .get_connector(*handle, false)
+                .map_err(kernel("asking a connector what it is"))?;
+            if info.interface() != connector::Interface::Writeback {
+                continue;
+            }
+            let reaches = info
+                .encoders()
+                .iter()
+                .filter_map(|encoder| card.get_encoder(*encoder).ok())
+                .any(|encoder| {
+                    resources
+                        .filter_crtcs(encoder.possible_crtcs())
+                        .contains(&crtc)
+                });
+            if !reaches {
+                continue;
+            }
+            let properties = Properties::read(card, *handle, "the writeback connector")?;
+            let blob = properties.value("WRITEBACK_PIXEL_FORMATS").unwrap_or(0);
+            let formats = card.get_property_blob(blob).unwrap_or_default();
+            let formats = formats
+                .chunks_exact(4)
+                .map(|code| u32::from_ne_bytes([code[0], code[1], code[2], code[3]]))
+                .collect();
+            return Ok(Some(Self {
+                properties,
+                formats,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Returns the fourccs that it writes.
+    pub fn formats(&self) -> &[u32] {
+        &self.formats
+    }
+
+    pub(super) fn attach(&self, request: &mut AtomicModeReq, crtc: u64) -> Result<(), KmsError> {
+        self.properties.set(request, "CRTC_ID", crtc)
+    }
+
+    pub(super) fn detach(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
+        self.properties.set(request, "CRTC_ID", 0)
+    }
+
+    /// Asks for a picture with the frame; the job must live until the commit returned.
+    pub(super) fn fill(&self, request: &mut AtomicModeReq, job: &Job) -> Result<(), KmsError> {
+        let framebuffer = u64::from(u32::from(job.framebuffer));
+        let place = u64::try_from(job.fence.as_ptr().expose_provenance()).unwrap_or(0);
+        self.properties
+            .set(request, "WRITEBACK_FB_ID", framebuffer)?;
+        self.properties
+            .set(request, "WRITEBACK_OUT_FENCE_PTR", place)
+    }
+}

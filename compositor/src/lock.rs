@@ -1,0 +1,65 @@
+//! Who still reads a client's buffer: the client may draw into it again when the last lock is gone.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smithay::reexports::wayland_server::Resource;
+use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+
+use crate::clock;
+
+/// The moment at which a buffer went back to its client; unknown until then.
+#[derive(Clone, Debug, Default)]
+pub struct ReleaseMark(Rc<Cell<Option<Duration>>>);
+
+impl ReleaseMark {
+    /// Returns the moment on `CLOCK_MONOTONIC`.
+    pub fn get(&self) -> Option<Duration> {
+        self.0.get()
+    }
+}
+
+/// Keeps a buffer from its client; clones share, and the last one to go sends `wl_buffer.release`.
+#[derive(Clone, Debug)]
+pub struct BufferLock(Rc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    buffer: WlBuffer,
+    mark: ReleaseMark,
+}
+
+impl BufferLock {
+    /// Takes the buffer, which its client just committed.
+    pub fn new(buffer: WlBuffer) -> Self {
+        Self(Rc::new(Held {
+            buffer,
+            mark: ReleaseMark::default(),
+        }))
+    }
+
+    /// Returns the buffer.
+    pub fn buffer(&self) -> &WlBuffer {
+        &self.0.buffer
+    }
+
+    /// Returns where the moment of release will be noted.
+    pub fn mark(&self) -> ReleaseMark {
+        self.0.mark.clone()
+    }
+
+    /// Tells whether both keep the same commit of the same buffer.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.mark.0.set(Some(clock::now()));
+        if self.buffer.is_alive() {
+            self.buffer.release();
+        }
+    }
+}

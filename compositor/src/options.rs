@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A Wayland compositor that puts clients' dma-bufs on the display directly where the card can.
+#[derive(Clone, Debug, Default, clap::Parser)]
+#[command(version, about)]
+pub struct Options {
+    /// Where to show: on a display by kernel mode setting, or nowhere.
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendKind,
+
+    /// The card to use; the first one with a connected display when not given.
+    #[arg(long, value_name = "/dev/dri/cardN")]
+    pub device: Option<PathBuf>,
+
+    /// The mode to set; the display's preferred one when not given.
+    #[arg(long, value_name = "WxH[@Hz]")]
+    pub mode: Option<ModeRequest>,
+
+    /// Change the mode to the size of a fullscreen buffer where the display has it.
+    #[arg(long)]
+    pub match_mode: bool,
+
+    /// The socket's name in XDG_RUNTIME_DIR, or its absolute path; the first free wayland-N when not given.
+    #[arg(long, value_name = "NAME")]
+    pub socket: Option<String>,
+
+    /// Write one JSON object a presented frame to this file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Save what is shown as a PNG file, at the end or after the frame that --screenshot-after names.
+    #[arg(long, value_name = "FILE.png")]
+    pub screenshot: Option<PathBuf>,
+
+    /// The presented frame to take the screenshot of, counted from 1.
+    #[arg(long, value_name = "N", requires = "screenshot")]
+    pub screenshot_after: Option<u64>,
+
+    /// Save every shown picture by the card's writeback connector in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub writeback: Option<PathBuf>,
+
+    /// Keep every N-th written-back picture's pixels; 0 keeps none, and only the lines about them.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "writeback")]
+    pub writeback_every: u64,
+
+    /// A command to start when ready; the compositor ends when it ends, with its status.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// Where pictures go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendKind {
+    /// A display, by kernel mode setting.
+    #[default]
+    Kms,
+    /// Nowhere: a virtual display driven by a timer.
+    Headless,
+}
+
+/// A mode as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeRequest {
+    /// Pixels a row.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+    /// Pictures a second, in thousandths; any when not given.
+    pub refresh_millihertz: Option<u32>,
+}
+
+/// Why a mode cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mode: write it as 640x480 or 640x480@60")]
+pub struct ModeError(String);
+
+impl FromStr for ModeRequest {
+    type Err = ModeError;
+
+    fn from_str(text: &str) -> Result<Self, ModeError> {
+        let error = || ModeError(text.to_owned());
+        let (size, refresh) = match text.split_once('@') {
+            Some((size, refresh)) => (size, Some(refresh)),
+            None => (text, None),
+        };
+        let (width, height) = size.split_once('x').ok_or_else(error)?;
+        let number = |text: &str| {
+            text.parse::<u16>()
+                .ok()
+                .filter(|number| (1..=16384).contains(number))
+        };
+        let refresh_millihertz = refresh
+            .map(|text| millihertz(text).ok_or_else(error))
+            .transpose()?;
+        Ok(Self {
+            width: number(width).ok_or_else(error)?,
+            height: number(height).ok_or_else(error)?,
+            refresh_millihertz,
+        })
+    }
+}
+
+/// Reads a rate such as `60` or `59.94`.
+fn millihertz(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = format!("{fraction:0<3}");
+    let fraction = digits
+        .get(..3)?
+        .bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then(|| digits[..3].parse::<u32>().ok())??;
+    let whole = whole.parse::<u32>().ok().filter(|rate| *rate <= 1000)?;
+    let rate = whole * 1000 + fraction;
+    (rate > 0).then_some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_requests_are_read_with_and_without_a_rate() {
+        let mode = |text: &str| text.parse::<ModeRequest>();
+        assert_eq!(
+            mode("640x480@59.94"),
+            Ok(ModeRequest {
+                width: 640,
+                height: 480,
+                refresh_millihertz: Some(59940)
+            })
+        );
+        assert_eq!(mode("1920x1080").unwrap().refresh_millihertz, None);
+        for broken in [
+            "",
+            "640",
+            "0x480",
+            "640x480@",
+            "640x480@0",
+            "640x480@x",
+            "70000x1",
+            "640x480@1.-1",
+        ] {
+            assert!(mode(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn command_line_takes_a_command_behind_two_dashes() {
+        use clap::Parser;
+        let options = Options::parse_from(["c", "--backend", "headless", "--", "ls", "-l"]);
+        assert_eq!(options.command, ["ls", "-l"]);
+        assert!(Options::try_parse_from(["c", "--screenshot-after", "3"]).is_err());
+    }
+}

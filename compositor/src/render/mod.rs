@@ -1,0 +1,12 @@
+//! Turning what clients show into the pixels of one picture.
+
+pub mod format;
+pub mod shm;
+pub mod software;
+pub mod target;
+
+mod sys;
+
+pub use format::{PixelFormat, ReadPlanes, RowDecoder};
+pub use software::{Layer, Pixels, Software, View};
+pub use target::Target;

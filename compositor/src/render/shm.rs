@@ -1,0 +1,35 @@
+//! `wl_shm` buffers as memory that pixels are copied out of.
+
+use std::io;
+
+use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+
+use crate::render::format::ReadPlanes;
+use crate::render::sys;
+
+/// The one plane of a `wl_shm` buffer.
+#[derive(Debug)]
+pub struct ShmPlanes<'a> {
+    buffer: &'a WlBuffer,
+    stride: usize,
+}
+
+impl<'a> ShmPlanes<'a> {
+    /// Reads a buffer whose rows are `stride` bytes apart.
+    pub fn new(buffer: &'a WlBuffer, stride: usize) -> Self {
+        Self { buffer, stride }
+    }
+}
+
+impl ReadPlanes for ShmPlanes<'_> {
+    fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        if plane != 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sys::read_shm(self.buffer, offset, into)
+    }
+
+    fn stride(&self, _plane: usize) -> usize {
+        self.stride
+    }
+}

@@ -1,0 +1,512 @@
+//! Composition by the CPU: rows are read from the clients' buffers, put over each other in a scratch row and written once.
+//!
+//! Every damaged pixel of the picture is written exactly once, whatever the number of layers: what a frame costs is its
+//! damaged area, and that is what the counters of [`Target`] show.
+//!
+//! ```text
+//!   output pixel ──▶ place in the layer (destination) ──▶ place in its source rectangle ──▶ buffer pixel (transform undone)
+//! ```
+
+use std::io;
+
+use crate::region::{Rect, Region};
+use crate::render::format::{PixelFormat, ReadPlanes, RowDecoder, over};
+use crate::render::target::Target;
+
+/// One client buffer as composition reads it.
+pub trait Pixels {
+    /// How pixels are laid out.
+    fn format(&self) -> PixelFormat;
+    /// Pixels a row, and rows.
+    fn size(&self) -> (usize, usize);
+    /// Opens the memory for reading.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>>;
+}
+
+/// How a surface turns its buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the names of wl_output.transform
+pub enum Turn {
+    #[default]
+    Normal,
+    Quarter,
+    Half,
+    ThreeQuarters,
+    Flipped,
+    FlippedQuarter,
+    FlippedHalf,
+    FlippedThreeQuarters,
+}
+
+impl Turn {
+    /// Returns the size of a buffer after it was turned.
+    pub fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
+        match self {
+            Self::Normal | Self::Half | Self::Flipped | Self::FlippedHalf => (width, height),
+            _ => (height, width),
+        }
+    }
+
+    /// Finds the place in the buffer for a place in the turned picture of that size.
+    fn undo(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
+        match self {
+            Self::Normal => (x, y),
+            Self::Quarter => (height - y, x),
+            Self::Half => (width - x, height - y),
+            Self::ThreeQuarters => (y, width - x),
+            Self::Flipped => (width - x, y),
+            Self::FlippedQuarter => (y, x),
+            Self::FlippedHalf => (x, height - y),
+            Self::FlippedThreeQuarters => (height - y, width - x),
+        }
+    }
+}
+
+/// Which part of a buffer is shown where.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// Part of the turned buffer in its pixels: x, y, width, height.
+    pub source: (f64, f64, f64, f64),
+    /// Where that part is on the output.
+    pub destination: Rect,
+    /// How the buffer is turned.
+    pub turn: Turn,
+}
+
+impl View {
+    /// Tells whether each output pixel is one buffer pixel, at a fixed distance.
+    pub fn is_plain(&self) -> bool {
+        let (x, y, width, height) = self.source;
+        self.turn == Turn::Normal
+            && x.fract() == 0.0
+            && y.fract() == 0.0
+            && width == f64::from(self.destination.width)
+            && height == f64::from(self.destination.height)
+    }
+}
+
+/// A buffer with its place in the picture.
+pub struct Layer<'a> {
+    /// What is shown.
+    pub pixels: &'a dyn Pixels,
+    /// Which part of it, and where.
+    pub view: View,
+    /// Output pixels that hide everything below.
+    pub opaque: Region,
+}
+
+/// The composing renderer; keeps its scratch memory from frame to frame.
+#[derive(Debug, Default)]
+pub struct Software {
+    decoder: RowDecoder,
+    row: Vec<u32>,
+    part: Vec<u32>,
+}
+
+/// What became of a layer that could not be read.
+#[derive(Debug)]
+pub struct LayerError {
+    /// Position in the list of layers.
+    pub layer: usize,
+    /// Why.
+    pub error: io::Error,
+}
+
+impl Software {
+    /// Draws `layers`, the lowest first, over `background` in the damaged part of `target`.
+    ///
+    /// A layer that cannot be read is left out and reported; the picture is complete all the same.
+    ///
+    /// # Errors
+    ///
+    /// When the target cannot be written.
+    pub fn draw(
+        &mut self,
+        target: &mut Target,
+        damage: &Region,
+        background: u32,
+        layers: &[Layer<'_>],
+    ) -> io::Result<Vec<LayerError>> {
+        let mut failed = Vec::new();
+        let mut sources: Vec<Source<'_>> = Vec::with_capacity(layers.len());
+        for (position, layer) in layers.iter().enumerate() {
+            let visible = damage
+                .rects()
+                .iter()
+                .any(|rect| rect.intersection(layer.view.destination).is_some());
+            sources.push(if visible {
+                Source::open(&mut self.decoder, layer).unwrap_or_else(|error| {
+                    failed.push(LayerError {
+                        layer: position,
+                        error,
+                    });
+                    Source::Nothing
+                })
+            } else {
+                Source::Nothing
+            });
+        }
+        target.write(&mut |rows| {
+            for rect in damage.rects() {
+                // Layers below one that hides the whole rectangle need not be read.
+                let lowest = layers
+                    .iter()
+                    .rposition(|layer| layer.opaque.covers(*rect))
+                    .unwrap_or(0);
+                let width = usize::try_from(rect.width).unwrap_or(0);
+                for y in rect.y..rect.bottom() {
+                    self.row.clear();
+                    self.row.resize(width, background);
+                    for (position, layer) in layers.iter().enumerate().skip(lowest) {
+                        let line = Rect::new(rect.x, y, rect.width, 1);
+                        let Some(common) = line.intersection(layer.view.destination) else {
+                            continue;
+                        };
+                        let count = usize::try_from(common.width).unwrap_or(0);
+                        self.part.clear();
+                        self.part.resize(count, 0);
+                        let Some(source) = sources.get_mut(position) else {
+                            continue;
+                        };
+                        let read = source.row(&mut self.decoder, layer, common, &mut self.part);
+                        if let Err(error) = read {
+                            *source = Source::Nothing;
+                            failed.push(LayerError {
+                                layer: position,
+                                error,
+                            });
+                            continue;
+                        }
+                        let start = usize::try_from(common.x - rect.x).unwrap_or(0);
+                        for (below, top) in self.row[start..].iter_mut().zip(&self.part) {
+                            *below = over(*top, *below);
+                        }
+                    }
+                    rows.write(rect.x, y, &self.row)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(failed)
+    }
+}
+
+/// A layer's memory while a frame is drawn.
+enum Source<'a> {
+    /// Not to be seen, or not to be read.
+    Nothing,
+    /// Open, and read row by row.
+    Open(Box<dyn ReadPlanes + 'a>),
+    /// Decoded whole, because it is scaled or turned.
+    Decoded(Scaled),
+}
+
+impl<'a> Source<'a> {
+    fn open(decoder: &mut RowDecoder, layer: &Layer<'a>) -> io::Result<Self> {
+        let planes = layer.pixels.open()?;
+        if layer.view.is_plain() {
+            return Ok(Self::Open(planes));
+        }
+        Scaled::decode(decoder, layer, planes).map(Self::Decoded)
+    }
+
+    /// Reads the pixels under `line`; those of a layer that cannot be read stay transparent.
+    fn row(
+        &mut self,
+        decoder: &mut RowDecoder,
+        layer: &Layer<'_>,
+        line: Rect,
+        into: &mut [u32],
+    ) -> io::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Decoded(picture) => {
+                picture.sample(&layer.view, line, into);
+                Ok(())
+            }
+            Self::Open(planes) => {
+                let (source_x, source_y, _, _) = layer.view.source;
+                let destination = layer.view.destination;
+                let x = whole(source_x) + i64::from(line.x) - i64::from(destination.x);
+                let y = whole(source_y) + i64::from(line.y) - i64::from(destination.y);
+                let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
+                let at = (
+                    usize::try_from(x).map_err(outside)?,
+                    usize::try_from(y).map_err(outside)?,
+                );
+                let (format, (_, rows)) = (layer.pixels.format(), layer.pixels.size());
+                decoder.read(&mut **planes, format, rows, at, into)
+            }
+        }
+    }
+}
+
+/// A whole buffer decoded, to be sampled anywhere.
+struct Scaled {
+    colours: Vec<u32>,
+    width: usize,
+    height: usize,
+}
+
+impl Scaled {
+    fn decode(
+        decoder: &mut RowDecoder,
+        layer: &Layer<'_>,
+        mut planes: Box<dyn ReadPlanes + '_>,
+    ) -> io::Result<Self> {
+        let format = layer.pixels.format();
+        let (width, height) = layer.pixels.size();
+        let pixels = width
+            .checked_mul(height)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut colours = vec![0; pixels];
+        for (y, row) in colours.chunks_exact_mut(width).enumerate() {
+            decoder.read(&mut *planes, format, height, (0, y), row)?;
+        }
+        Ok(Self {
+            colours,
+            width,
+            height,
+        })
+    }
+
+    /// Samples the pixels under `line`, weighing the four nearest ones.
+    fn sample(&self, view: &View, line: Rect, into: &mut [u32]) {
+        let (source_x, source_y, source_width, source_height) = view.source;
+        let destination = view.destination;
+        let (width, height) = view.turn.size((self.width, self.height));
+        let turned = (float(width), float(height));
+        let across = source_width / f64::from(destination.width);
+        let down = source_height / f64::from(destination.height);
+        let y = source_y + (f64::from(line.y) - f64::from(destination.y) + 0.5) * down;
+        for (column, colour) in (line.x..line.right()).zip(into) {
+            let x = source_x + (f64::from(column) - f64::from(destination.x) + 0.5) * across;
+            let (x, y) = view.turn.undo((x, y), turned);
+            *colour = self.at(x - 0.5, y - 0.5);
+        }
+    }
+
+    fn at(&self, x: f64, y: f64) -> u32 {
+        let (left, right, weight_x) = neighbours(x, self.width);
+        let (upper, lower, weight_y) = neighbours(y, self.height);
+        let colour = |x: usize, y: usize| self.colours[y * self.width + x];
+        let upper_row = mix(colour(left, upper), colour(right, upper), weight_x);
+        let lower_row = mix(colour(left, lower), colour(right, lower), weight_x);
+        mix(upper_row, lower_row, weight_y)
+    }
+}
+
+/// Returns the two pixels around a place and the weight of the second in 1/256; the border pixels go on outside.
+fn neighbours(place: f64, count: usize) -> (usize, usize, u32) {
+    let last = count.saturating_sub(1);
+    let floor = place.floor();
+    let clamp = |value: i64| usize::try_from(value.max(0)).map_or(last, |value| value.min(last));
+    let first = whole(floor);
+    let weight = u32::try_from(whole((place - floor) * 256.0)).unwrap_or(0);
+    (clamp(first), clamp(first.saturating_add(1)), weight)
+}
+
+fn mix(first: u32, second: u32, weight: u32) -> u32 {
+    if weight == 0 || first == second {
+        return first;
+    }
+    let mut colour = 0;
+    for shift in [0, 8, 16, 24] {
+        let sum = (first >> shift & 0xff) * (256 - weight) + (second >> shift & 0xff) * weight;
+        colour |= (sum >> 8) << shift;
+    }
+    colour
+}
+
+#[allow(clippy::cast_possible_truncation)] // `as` saturates, and places far outside are clamped by every caller
+fn whole(value: f64) -> i64 {
+    value as i64
+}
+
+fn float(value: usize) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Picture {
+        format: PixelFormat,
+        size: (usize, usize),
+        bytes: Vec<u8>,
+    }
+
+    impl Picture {
+        fn plain(width: u32, height: u32, colour: impl Fn(u32, u32) -> u32) -> Self {
+            let bytes = (0..height)
+                .flat_map(|y| (0..width).map(move |x| (x, y)))
+                .flat_map(|(x, y)| colour(x, y).to_le_bytes())
+                .collect();
+            Self {
+                format: PixelFormat::Argb8888,
+                size: (width as usize, height as usize),
+                bytes,
+            }
+        }
+    }
+
+    struct Planes<'a>(&'a Picture);
+
+    impl ReadPlanes for Planes<'_> {
+        fn read(&mut self, _plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()> {
+            let bytes = self.0.bytes.get(offset..offset + into.len());
+            into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+
+        fn stride(&self, _plane: usize) -> usize {
+            self.0.size.0 * 4
+        }
+    }
+
+    impl Pixels for Picture {
+        fn format(&self) -> PixelFormat {
+            self.format
+        }
+
+        fn size(&self) -> (usize, usize) {
+            self.size
+        }
+
+        fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
+            Ok(Box::new(Planes(self)))
+        }
+    }
+
+    fn layer<'a>(pixels: &'a Picture, destination: Rect, turn: Turn, opaque: bool) -> Layer<'a> {
+        let (width, height) = turn.size(pixels.size);
+        Layer {
+            pixels,
+            view: View {
+                source: (0.0, 0.0, float(width), float(height)),
+                destination,
+                turn,
+            },
+            opaque: if opaque {
+                destination.into()
+            } else {
+                Region::default()
+            },
+        }
+    }
+
+    const BACKGROUND: u32 = 0xff00_0000;
+
+    fn draw(layers: &[Layer<'_>], damage: Region) -> (Target, u64) {
+        let mut target = Target::memory(8, 8);
+        let before = target.written_bytes();
+        let failed = Software::default().draw(&mut target, &damage, BACKGROUND, layers);
+        assert!(failed.unwrap().is_empty());
+        let written = target.written_bytes() - before;
+        (target, written)
+    }
+
+    #[test]
+    fn opaque_window_writes_its_own_bytes_and_no_more() {
+        let picture = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
+        let place = Rect::new(2, 2, 4, 3);
+        let (target, written) = draw(&[layer(&picture, place, Turn::Normal, true)], place.into());
+        assert_eq!(written, 4 * 3 * 4);
+        let shown = target.read().unwrap();
+        assert_eq!(shown[2 * 8 + 2], 0xff00_0000);
+        assert_eq!(shown[4 * 8 + 5], 0xff00_0023);
+        assert_eq!(shown[0], 0, "a pixel that was not damaged was written");
+    }
+
+    #[test]
+    fn window_partly_outside_shows_its_inner_part() {
+        let picture = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
+        let place = Rect::new(-2, -1, 4, 4);
+        let (target, _) = draw(
+            &[layer(&picture, place, Turn::Normal, true)],
+            Rect::of_size(8, 8).into(),
+        );
+        let shown = target.read().unwrap();
+        assert_eq!(shown[0], 0xff00_0012);
+        assert_eq!(shown[3 * 8], BACKGROUND);
+    }
+
+    #[test]
+    fn translucent_window_is_blended_over_the_one_below() {
+        let below = Picture::plain(8, 8, |_, _| 0xffff_ffff);
+        let top = Picture::plain(8, 8, |_, _| 0x8000_0000);
+        let full = Rect::of_size(8, 8);
+        let (target, written) = draw(
+            &[
+                layer(&below, full, Turn::Normal, true),
+                layer(&top, full, Turn::Normal, false),
+            ],
+            full.into(),
+        );
+        assert!(target.read().unwrap().iter().all(|c| *c == 0xff7f_7f7f));
+        assert_eq!(
+            written,
+            8 * 8 * 4,
+            "two layers, but each pixel is written once"
+        );
+    }
+
+    #[test]
+    fn scaled_picture_keeps_its_corners() {
+        let picture = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
+        let full = Rect::of_size(8, 8);
+        let (target, _) = draw(&[layer(&picture, full, Turn::Normal, true)], full.into());
+        let shown = target.read().unwrap();
+        assert_eq!([shown[0], shown[7]], [0xff00_0000, 0xff00_0040]);
+        assert_eq!([shown[56], shown[63]], [0xff00_0080, 0xff00_00c0]);
+    }
+
+    #[test]
+    fn turned_pictures_have_their_first_pixel_where_the_protocol_puts_it() {
+        // Only the buffer's left upper pixel is red; where is it after the turn is undone?
+        let picture = Picture::plain(8, 8, |x, y| {
+            if (x, y) == (0, 0) {
+                0xffff_0000
+            } else {
+                BACKGROUND
+            }
+        });
+        let full = Rect::of_size(8, 8);
+        let expected = [
+            (Turn::Normal, 0),
+            (Turn::Quarter, 56),
+            (Turn::Half, 63),
+            (Turn::ThreeQuarters, 7),
+            (Turn::Flipped, 7),
+            (Turn::FlippedQuarter, 0),
+            (Turn::FlippedHalf, 56),
+            (Turn::FlippedThreeQuarters, 63),
+        ];
+        for (turn, place) in expected {
+            let (target, _) = draw(&[layer(&picture, full, turn, true)], full.into());
+            let shown = target.read().unwrap();
+            assert_eq!(
+                shown.iter().position(|colour| *colour == 0xffff_0000),
+                Some(place),
+                "{turn:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn layer_that_cannot_be_read_is_left_out_and_named() {
+        let mut broken = Picture::plain(8, 8, |_, _| 0xffff_ffff);
+        broken.bytes.truncate(100);
+        let mut target = Target::memory(8, 8);
+        let full = Rect::of_size(8, 8);
+        let layers = [layer(&broken, full, Turn::Normal, true)];
+        let failed = Software::default().draw(&mut target, &full.into(), BACKGROUND, &layers);
+        assert_eq!(failed.unwrap()[0].layer, 0);
+        assert_eq!(target.read().unwrap()[63], BACKGROUND);
+    }
+}

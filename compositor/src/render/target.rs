@@ -1,0 +1,212 @@
+//! Where a composed picture is written to.
+
+use std::cell::OnceCell;
+use std::io;
+
+use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
+
+/// A picture in memory that composition writes and screenshots read.
+///
+/// Bytes written to memory of this process are counted in [`written_bytes`](Self::written_bytes) by the call that moves them;
+/// bytes written to a dma-buf are counted by its guard, in `covalent_alloc::buffer::cpu_traffic`.
+#[derive(Debug)]
+pub struct Target {
+    width: usize,
+    height: usize,
+    memory: Memory,
+    written_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Memory {
+    /// Memory of this process, for outputs that no device shows.
+    Own(Vec<u32>),
+    /// A dma-buf in XRGB8888, mapped while it is drawn to.
+    Shared {
+        buffer: Buffer,
+        mapping: OnceCell<Mapping>,
+    },
+}
+
+/// Takes rows of a picture while it is open for writing.
+pub trait WriteRows {
+    /// Writes colours to row `y` from column `x` on.
+    ///
+    /// # Errors
+    ///
+    /// When they lie outside of the picture, or the memory is gone.
+    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()>;
+}
+
+impl Target {
+    /// Makes a black picture in memory of this process.
+    pub fn memory(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            memory: Memory::Own(vec![0; width.saturating_mul(height)]),
+            written_bytes: 0,
+        }
+    }
+
+    /// Takes a dma-buf in XRGB8888; it is mapped when it is drawn to for the first time.
+    pub fn shared(buffer: Buffer) -> Self {
+        let extent = buffer.layout().extent();
+        let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            width: pixels(extent.width()),
+            height: pixels(extent.height()),
+            memory: Memory::Shared {
+                buffer,
+                mapping: OnceCell::new(),
+            },
+            written_bytes: 0,
+        }
+    }
+
+    /// Lets go of the mapping, for a time in which nothing is drawn.
+    pub fn unmap(&mut self) {
+        if let Memory::Shared { mapping, .. } = &mut self.memory {
+            mapping.take();
+        }
+    }
+
+    /// Returns pixels a row, and rows.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// Counts the bytes written to this picture so far, where it is memory of this process.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Opens the picture for writing, for as long as `draw` runs.
+    ///
+    /// # Errors
+    ///
+    /// When the memory cannot be opened, and whatever `draw` fails with.
+    pub fn write(
+        &mut self,
+        draw: &mut dyn FnMut(&mut dyn WriteRows) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match &mut self.memory {
+            Memory::Own(colours) => draw(&mut OwnRows {
+                colours,
+                width: self.width,
+                written_bytes: &mut self.written_bytes,
+            }),
+            Memory::Shared { buffer, mapping } => {
+                let guard = open(buffer, mapping, CpuAccess::Write)?;
+                draw(&mut SharedRows {
+                    guard,
+                    width: self.width,
+                    height: self.height,
+                    row: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Copies the whole picture out.
+    ///
+    /// # Errors
+    ///
+    /// When the memory cannot be read.
+    pub fn read(&self) -> io::Result<Vec<u32>> {
+        match &self.memory {
+            Memory::Own(colours) => Ok(colours.clone()),
+            Memory::Shared { buffer, mapping } => {
+                let guard = open(buffer, mapping, CpuAccess::Read)?;
+                let mut row = vec![0; self.width.saturating_mul(4)];
+                let mut colours = Vec::with_capacity(self.width.saturating_mul(self.height));
+                for y in 0..self.height {
+                    let y = u32::try_from(y).map_err(io::Error::other)?;
+                    guard
+                        .read_row(0, y, 0, &mut row)
+                        .map_err(io::Error::other)?;
+                    colours.extend(
+                        row.chunks_exact(4)
+                            .map(|pixel| u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0xff])),
+                    );
+                }
+                Ok(colours)
+            }
+        }
+    }
+}
+
+struct OwnRows<'a> {
+    colours: &'a mut [u32],
+    width: usize,
+    written_bytes: &'a mut u64,
+}
+
+impl WriteRows for OwnRows<'_> {
+    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()> {
+        let start = place(x, y, self.width, colours.len())?;
+        self.colours
+            .get_mut(start..start.saturating_add(colours.len()))
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .copy_from_slice(colours);
+        let bytes = u64::try_from(size_of_val(colours)).unwrap_or(u64::MAX);
+        *self.written_bytes = self.written_bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+/// Maps a buffer if it is not, and lets the CPU in.
+fn open<'a>(
+    buffer: &Buffer,
+    mapping: &'a OnceCell<Mapping>,
+    access: CpuAccess,
+) -> io::Result<MapGuard<'a>> {
+    let mapping = match mapping.get() {
+        Some(mapping) => mapping,
+        None => {
+            let made = buffer.map().map_err(io::Error::other)?;
+            mapping.get_or_init(|| made)
+        }
+    };
+    mapping.access(access).map_err(io::Error::other)
+}
+
+struct SharedRows<'a> {
+    guard: MapGuard<'a>,
+    width: usize,
+    height: usize,
+    row: Vec<u8>,
+}
+
+impl WriteRows for SharedRows<'_> {
+    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()> {
+        place(x, y, self.width, colours.len())?;
+        let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let x_bytes = u64::try_from(x).map_err(outside)? * 4;
+        let y = u32::try_from(y).map_err(outside)?;
+        if usize::try_from(y).map_err(outside)? >= self.height {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.row.clear();
+        self.row
+            .extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
+        self.guard
+            .write_row(0, y, x_bytes, &self.row)
+            .map_err(io::Error::other)
+    }
+}
+
+/// Returns the position of a pixel in a picture; `count` pixels must follow in the same row.
+fn place(x: i32, y: i32, width: usize, count: usize) -> io::Result<usize> {
+    let outside = || io::Error::from(io::ErrorKind::InvalidInput);
+    let (x, y) = (
+        usize::try_from(x).map_err(|_| outside())?,
+        usize::try_from(y).map_err(|_| outside())?,
+    );
+    if x.checked_add(count).is_none_or(|end| end > width) {
+        return Err(outside());
+    }
+    y.checked_mul(width)
+        .and_then(|start| start.checked_add(x))
+        .ok_or_else(outside)
+}

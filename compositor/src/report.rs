@@ -1,0 +1,246 @@
+//! The report: one JSON object a presented frame, one line each, in order.
+//!
+//! A frame shows new content of a client and has a number. The compositor also redraws by itself, when a window ends or the
+//! mode changes: such a line has no `frame`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::nanoseconds;
+use crate::lock::ReleaseMark;
+
+/// Which way a frame's pixels took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FramePath {
+    /// The client's own buffer is on the display.
+    Direct,
+    /// Clients' buffers were drawn into a buffer of the compositor.
+    Composited,
+}
+
+/// The buffer that a surface showed in a frame.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// Title and application id of the surface's window.
+    pub surface: Option<String>,
+    /// Process of the client.
+    pub client_pid: Option<i32>,
+    /// Inode of the dma-buf; null for `wl_shm` buffers.
+    pub buffer: Option<u64>,
+    /// Format in four letters.
+    pub fourcc: Option<String>,
+    /// Modifier in words; null for `wl_shm` buffers.
+    pub modifier: Option<String>,
+    /// Bytes from one row of the first plane to the next.
+    pub stride_bytes: Option<u32>,
+    /// When the compositor took the buffer: committed, and its fences signalled.
+    #[serde(rename = "acquired_ns", serialize_with = "time")]
+    pub acquired: Option<Duration>,
+    /// When the buffer went back to its client; null while it has not.
+    #[serde(rename = "released_ns", serialize_with = "mark")]
+    pub released: ReleaseMark,
+}
+
+/// One presented frame.
+#[derive(Clone, Debug, Serialize)]
+pub struct FrameRecord {
+    /// Number of the frame, from 1; none when no surface has new content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u64>,
+    /// The topmost surface with new content; its fields stand in the record itself.
+    #[serde(flatten)]
+    pub shown: Shown,
+    /// Further surfaces with new content in the same frame.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Shown>,
+    /// Which way the pixels took.
+    pub path: FramePath,
+    /// Why they did not take the direct one.
+    pub why_not_direct: Option<String>,
+    /// Bytes that the CPU wrote for this frame.
+    pub cpu_copied_bytes: u64,
+    /// Bytes that the CPU read from dma-bufs for this frame.
+    pub cpu_read_bytes: u64,
+    /// When the frame was on the display.
+    #[serde(rename = "flipped_ns", serialize_with = "time")]
+    pub flipped: Option<Duration>,
+    /// The display's count of refreshes; 0 where the card does not count.
+    pub sequence: u32,
+    /// Kernel's number of the framebuffer; null on a virtual display.
+    pub framebuffer: Option<u32>,
+}
+
+fn time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(nanoseconds).serialize(to)
+}
+
+fn mark<S: serde::Serializer>(mark: &ReleaseMark, to: S) -> Result<S::Ok, S::Error> {
+    time(&mark.get(), to)
+}
+
+/// Records kept back at most until their buffer is released.
+const WAITING_MAX: usize = 64;
+
+/// Writes records in order of their frames, each once its buffers went back to their clients.
+#[derive(Debug)]
+pub struct Report<W: Write = File> {
+    to: W,
+    waiting: VecDeque<FrameRecord>,
+}
+
+impl Report {
+    /// Makes the file, empty.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        File::create(path).map(Self::new)
+    }
+}
+
+impl<W: Write> Report<W> {
+    /// Writes to `to`.
+    pub fn new(to: W) -> Self {
+        Self {
+            to,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Takes a frame that was presented.
+    pub fn add(&mut self, record: FrameRecord) {
+        self.waiting.push_back(record);
+    }
+
+    /// Writes the records whose buffers are released, a line each, up to the first that is not.
+    ///
+    /// A client that never replaces its last buffer does not hold up the others for good: when too many wait, its record is
+    /// written without the time.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while let Some(record) = self.waiting.front() {
+            let overdue = self.waiting.len() > WAITING_MAX;
+            let mut shown = std::iter::once(&record.shown).chain(&record.others);
+            if !overdue && !shown.all(Shown::buffer_is_back) {
+                break;
+            }
+            if let Some(record) = self.waiting.pop_front() {
+                self.write(&record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all that is left.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn finish(&mut self) -> io::Result<()> {
+        for record in std::mem::take(&mut self.waiting) {
+            self.write(&record)?;
+        }
+        self.to.flush()
+    }
+
+    fn write(&mut self, record: &FrameRecord) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        self.to.write_all(&line)
+    }
+}
+
+impl Shown {
+    /// A frame in which no surface had new content.
+    pub fn nothing() -> Self {
+        Self {
+            surface: None,
+            client_pid: None,
+            buffer: None,
+            fourcc: None,
+            modifier: None,
+            stride_bytes: None,
+            acquired: None,
+            released: ReleaseMark::default(),
+        }
+    }
+
+    fn buffer_is_back(&self) -> bool {
+        self.acquired.is_none() || self.released.get().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(frame: u64, acquired: Option<Duration>) -> FrameRecord {
+        FrameRecord {
+            frame: Some(frame),
+            shown: Shown {
+                acquired,
+                ..Shown::nothing()
+            },
+            others: Vec::new(),
+            path: FramePath::Composited,
+            why_not_direct: Some("windowed".to_owned()),
+            cpu_copied_bytes: 12,
+            cpu_read_bytes: 0,
+            flipped: Some(Duration::from_nanos(7)),
+            sequence: 3,
+            framebuffer: None,
+        }
+    }
+
+    #[test]
+    fn report_keeps_its_order_while_a_buffer_is_not_released() {
+        let mut report = Report::new(Vec::new());
+        report.add(record(1, Some(Duration::ZERO)));
+        report.add(record(2, None));
+        report.flush().unwrap();
+        assert!(report.to.is_empty());
+        report.finish().unwrap();
+        let text = String::from_utf8(report.to).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!([&lines[0]["frame"], &lines[1]["frame"]], [1, 2]);
+        assert_eq!(lines[0]["released_ns"], serde_json::Value::Null);
+        assert_eq!(lines[0]["flipped_ns"], 7);
+        assert_eq!(lines[0]["path"], "composited");
+        assert_eq!(lines[0]["cpu_copied_bytes"], 12);
+    }
+
+    #[test]
+    fn redraw_without_new_content_has_no_number() {
+        let mut report = Report::new(Vec::new());
+        report.add(FrameRecord {
+            frame: None,
+            ..record(0, None)
+        });
+        report.flush().unwrap();
+        let text = String::from_utf8(report.to).unwrap();
+        assert!(!text.contains("\"frame\":"), "{text}");
+    }
+
+    #[test]
+    fn report_with_a_client_that_keeps_its_buffers_stays_small() {
+        let mut report = Report::new(Vec::new());
+        for frame in 0..200 {
+            report.add(record(frame, Some(Duration::ZERO)));
+            report.flush().unwrap();
+        }
+        assert!(report.waiting.len() <= WAITING_MAX);
+    }
+}

@@ -1,0 +1,338 @@
+//! One run of the compositor, from the command line to the exit code.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::Context;
+use calloop::generic::Generic;
+use calloop::{EventLoop, Interest, LoopHandle, Mode, PostAction};
+use serde_json::json;
+use smithay::backend::session::{Event as SessionEvent, Session};
+use smithay::backend::udev::{UdevBackend, UdevEvent};
+use smithay::reexports::wayland_server::{Display, ListeningSocket};
+
+use crate::backend::Backend;
+use crate::backend::headless::Headless;
+use crate::backend::kms::{Kms, OpenError};
+use crate::command::{Command, exit_code};
+use crate::input::Devices;
+use crate::options::{BackendKind, Options};
+use crate::report::Report;
+use crate::session::Seat;
+use crate::state::State;
+
+/// Exit codes, which the clients of Covalent share.
+pub mod exit {
+    /// Something that nobody foresaw.
+    pub const UNEXPECTED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// No memory to draw to.
+    pub const ALLOCATION: u8 = 7;
+    /// No card, or no display connected to it.
+    pub const NO_DISPLAY: u8 = 10;
+}
+
+/// Why the compositor ended, and with which exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{:#}", self.error)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            code: exit::UNEXPECTED,
+            error: error.into(),
+        }
+    }
+}
+
+/// Runs the compositor; returns the exit code.
+///
+/// # Errors
+///
+/// Why it could not start, or had to end.
+pub fn run(options: &Options) -> Result<u8, Failure> {
+    let mut event_loop: EventLoop<'static, State> =
+        EventLoop::try_new().context("the event loop cannot be made")?;
+    let handle = event_loop.handle();
+    let display: Display<State> = Display::new().context("the Wayland display cannot be made")?;
+    let backend = match options.backend {
+        BackendKind::Headless => Backend::Headless(Headless::new(handle.clone(), options.mode)),
+        BackendKind::Kms => open_display(&handle, options)?,
+    };
+    let mut state = State::new(
+        display.handle(),
+        handle.clone(),
+        event_loop.get_signal(),
+        backend,
+    )?;
+    if let Some(path) = &options.report {
+        let report = Report::create(path)
+            .with_context(|| format!("the report {} cannot be made", path.display()))?;
+        state.screen.set_report(report);
+    }
+    if let Some(path) = &options.screenshot {
+        state
+            .screen
+            .set_screenshot(path.clone(), options.screenshot_after);
+    }
+    drive_display(&handle, &mut state)?;
+    serve_clients(&handle, display)?;
+    let socket = listen(&handle, options.socket.as_deref())?;
+    end_on_signals(&handle)?;
+    announce(&state, &socket)?;
+    let mut command = match options.command.split_first() {
+        Some((program, arguments)) => Some(Command::start(&handle, program, arguments, &socket)?),
+        None => None,
+    };
+    event_loop
+        .run(None, &mut state, State::after_dispatch)
+        .context("the event loop failed")?;
+    state.finish();
+    // The command's own end is what ended the loop, or it is asked to end now.
+    let ended_by_itself = command.as_mut().and_then(Command::status);
+    if let Some(command) = &mut command {
+        command.end();
+    }
+    if let Some(error) = state.failure.take() {
+        return Err(error.into());
+    }
+    Ok(ended_by_itself.map_or(0, exit_code))
+}
+
+/// Takes the seat and the display.
+fn open_display(
+    handle: &LoopHandle<'static, State>,
+    options: &Options,
+) -> Result<Backend, Failure> {
+    let no_display = |error: anyhow::Error| Failure {
+        code: exit::NO_DISPLAY,
+        error,
+    };
+    let (seat, notifier) = Seat::take().map_err(no_display)?;
+    let kms = Kms::open(seat, options).map_err(|error| match error {
+        OpenError::Pictures(error) => Failure {
+            code: exit::ALLOCATION,
+            error: error.into(),
+        },
+        error => no_display(error.into()),
+    })?;
+    if let Some(notifier) = notifier {
+        handle
+            .insert_source(notifier, |event, (), state| match event {
+                SessionEvent::PauseSession => state.pause(),
+                SessionEvent::ActivateSession => state.resume(),
+            })
+            .map_err(|error| anyhow::anyhow!("the seat cannot be watched: {}", error.error))?;
+    }
+    Ok(Backend::Kms(Box::new(kms)))
+}
+
+/// Watches the display and the input devices; does nothing on a virtual display.
+fn drive_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyhow::Result<()> {
+    let Some(kms) = state.screen.backend_mut().kms() else {
+        return Ok(());
+    };
+    let card = kms.card().as_fd().try_clone_to_owned()?;
+    let device = kms.device();
+    let seat = kms.seat().clone();
+    handle
+        .insert_source(
+            Generic::new(card, Interest::READ, Mode::Level),
+            |_, _, state| {
+                state.card_events();
+                Ok(PostAction::Continue)
+            },
+        )
+        .map_err(|error| anyhow::anyhow!("the card cannot be watched: {}", error.error))?;
+    let watched = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
+        let inserted = handle.insert_source(monitor, move |event, (), state| match event {
+            UdevEvent::Changed { device_id } if device_id == device => state.hotplug(),
+            UdevEvent::Removed { device_id } if device_id == device => {
+                state.fail(anyhow::anyhow!("the card was removed"));
+            }
+            _ => {}
+        });
+        inserted.map_err(|error| io::Error::other(error.error.to_string()))
+    });
+    if let Err(error) = watched {
+        tracing::warn!(%error, "displays that are plugged or unplugged will not be noticed");
+    }
+    match Devices::open(handle, &seat) {
+        Ok(devices) => state.devices = Some(devices),
+        Err(error) => tracing::warn!("no keyboard and no pointer: {error:#}"),
+    }
+    Ok(())
+}
+
+/// Dispatches clients' requests as they come.
+///
+/// # Errors
+///
+/// When the event loop takes no more sources.
+pub fn serve_clients(
+    handle: &LoopHandle<'static, State>,
+    mut display: Display<State>,
+) -> anyhow::Result<()> {
+    let poll = display.backend().poll_fd().try_clone_to_owned()?;
+    let display = Rc::new(RefCell::new(display));
+    handle
+        .insert_source(
+            Generic::new(poll, Interest::READ, Mode::Level),
+            move |_, _, state| {
+                display.borrow_mut().dispatch_clients(state)?;
+                Ok(PostAction::Continue)
+            },
+        )
+        .map_err(|error| anyhow::anyhow!("clients cannot be watched: {}", error.error))?;
+    Ok(())
+}
+
+/// Opens the socket that clients connect to; returns what they find it by.
+fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Result<String> {
+    let directory = runtime_directory();
+    let socket = match (name, &directory) {
+        (Some(name), _) if name.starts_with('/') => {
+            ListeningSocket::bind_absolute(PathBuf::from(name))
+        }
+        (Some(name), Ok(directory)) => ListeningSocket::bind_absolute(directory.join(name)),
+        (None, Ok(directory)) => return listen_on_free(handle, directory),
+        (_, Err(error)) => anyhow::bail!("{error}"),
+    };
+    let found_by = match (name, &directory) {
+        // Without XDG_RUNTIME_DIR clients would look nowhere: they need the whole path.
+        (Some(name), Ok(directory)) if std::env::var_os("XDG_RUNTIME_DIR").is_none() => {
+            directory.join(name).display().to_string()
+        }
+        (name, _) => name.unwrap_or_default().to_owned(),
+    };
+    let socket = socket.with_context(|| {
+        format!("the socket {found_by} cannot be opened; is another compositor using it?")
+    })?;
+    accept(handle, socket)?;
+    Ok(found_by)
+}
+
+fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyhow::Result<String> {
+    let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
+    // Clients look for wayland-0 when nobody told them: that name is left to the user's main session.
+    for number in 1..=32 {
+        let name = format!("wayland-{number}");
+        let path = directory.join(&name);
+        if let Ok(socket) = ListeningSocket::bind_absolute(path.clone()) {
+            accept(handle, socket)?;
+            return Ok(if in_environment {
+                name
+            } else {
+                path.display().to_string()
+            });
+        }
+    }
+    anyhow::bail!(
+        "no socket from wayland-1 to wayland-32 can be opened in {}; is it writable?",
+        directory.display()
+    )
+}
+
+fn accept(handle: &LoopHandle<'static, State>, socket: ListeningSocket) -> anyhow::Result<()> {
+    handle
+        .insert_source(
+            Generic::new(socket, Interest::READ, Mode::Level),
+            |_, socket, state| {
+                // A client too many, or one that left again, is no reason to end.
+                match socket.accept() {
+                    Ok(Some(stream)) => {
+                        if let Err(error) = state.add_client(stream) {
+                            tracing::warn!(%error, "a client could not be taken");
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "a client could not connect"),
+                }
+                Ok(PostAction::Continue)
+            },
+        )
+        .map_err(|error| anyhow::anyhow!("the socket cannot be watched: {}", error.error))?;
+    Ok(())
+}
+
+/// Finds the directory for the socket: the user's, or root's own when nobody set one.
+fn runtime_directory() -> anyhow::Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+        return Ok(PathBuf::from(directory));
+    }
+    let user = rustix::process::getuid();
+    let directory = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    if user.is_root() {
+        return Ok(PathBuf::from("/run"));
+    }
+    anyhow::bail!(
+        "XDG_RUNTIME_DIR is not set: set it to a directory of yours, or give --socket an absolute path"
+    )
+}
+
+/// Ends the event loop on SIGTERM, SIGINT and SIGHUP.
+fn end_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
+        let (reader, writer) = UnixStream::pair().context("a signal cannot be watched")?;
+        reader.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(signal, writer)
+            .context("a signal cannot be watched")?;
+        handle
+            .insert_source(
+                Generic::new(reader, Interest::READ, Mode::Level),
+                |_, reader, state| {
+                    let mut byte = [0; 8];
+                    while rustix::io::read(reader.as_fd(), &mut byte).is_ok_and(|count| count > 0) {
+                    }
+                    state.signal.stop();
+                    Ok(PostAction::Continue)
+                },
+            )
+            .map_err(|error| anyhow::anyhow!("a signal cannot be watched: {}", error.error))?;
+    }
+    Ok(())
+}
+
+/// Says on standard output that clients may come, and where.
+fn announce(state: &State, socket: &str) -> io::Result<()> {
+    let backend = state.screen.backend();
+    let line = json!({"ready": {
+        "socket": socket,
+        "output": {"name": backend.name(), "mode": backend.mode().to_string()},
+        "device": backend.device(),
+    }});
+    let mut text = line.to_string();
+    text.push('\n');
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let written =
+            rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest))?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    tracing::info!(socket, fd = io::stdout().as_raw_fd(), "ready");
+    Ok(())
+}

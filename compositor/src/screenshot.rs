@@ -1,0 +1,53 @@
+//! Pictures of what is shown, as PNG files.
+//!
+//! Reading them costs CPU reads that are no part of any frame: the report's counters of the frames do not contain them.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageError};
+
+use crate::render::{Pixels, RowDecoder};
+
+/// Reads all colours of a client's buffer.
+///
+/// # Errors
+///
+/// When its memory cannot be read.
+pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
+    let (width, height) = pixels.size();
+    let count = width
+        .checked_mul(height)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let mut colours = vec![0; count];
+    let mut decoder = RowDecoder::default();
+    let mut planes = pixels.open()?;
+    for (y, row) in colours.chunks_exact_mut(width).enumerate() {
+        decoder.read(&mut *planes, pixels.format(), height, (0, y), row)?;
+    }
+    Ok(colours)
+}
+
+/// Writes colours (`0xAARRGGBB`) as an opaque PNG file.
+///
+/// # Errors
+///
+/// When the file cannot be made or written.
+pub fn save(path: &Path, (width, height): (u32, u32), colours: &[u32]) -> Result<(), ImageError> {
+    let bytes: Vec<u8> = colours
+        .iter()
+        .flat_map(|colour| {
+            let [blue, green, red, _] = colour.to_le_bytes();
+            [red, green, blue]
+        })
+        .collect();
+    let file = File::create(path).map_err(ImageError::IoError)?;
+    PngEncoder::new(BufWriter::new(file)).write_image(
+        &bytes,
+        width,
+        height,
+        ExtendedColorType::Rgb8,
+    )
+}

@@ -1,0 +1,133 @@
+//! Who may open the display and the input devices: a seat manager for a user, or root by itself.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::Context;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use smithay::backend::session::libseat::{
+    Error as LibSeatError, LibSeatSession, LibSeatSessionNotifier,
+};
+use smithay::backend::session::{AsErrno, Session};
+
+/// The right to open devices. Clones share it.
+#[derive(Clone, Debug)]
+pub enum Seat {
+    /// Asked of a seat manager, which also switches consoles.
+    Managed(LibSeatSession),
+    /// Taken by root on a machine without one.
+    Direct,
+}
+
+impl Seat {
+    /// Takes a seat: the seat manager's where there is one, else none, as root.
+    ///
+    /// The notifier that comes with a managed seat must be in an event loop, or the seat is given back.
+    ///
+    /// # Errors
+    ///
+    /// When there is no seat manager that would give one, and the user is not root.
+    pub fn take() -> anyhow::Result<(Self, Option<LibSeatSessionNotifier>)> {
+        let managed = ["/run/seatd.sock", "/run/systemd/seats/seat0"]
+            .iter()
+            .any(|path| Path::new(path).exists())
+            || std::env::var_os("SEATD_SOCK").is_some()
+            || std::env::var_os("LIBSEAT_BACKEND").is_some();
+        let root = rustix::process::geteuid().is_root();
+        if root && !managed {
+            return Ok((Self::Direct, None));
+        }
+        match LibSeatSession::new() {
+            Ok((session, notifier)) => Ok((Self::Managed(session), Some(notifier))),
+            Err(error) if root => {
+                tracing::warn!(%error, "the seat manager gives no seat; devices are opened as root");
+                Ok((Self::Direct, None))
+            }
+            Err(error) => Err(error).context(
+                "no seat: start seatd or log in on a console, or run as root on a machine without a seat manager",
+            ),
+        }
+    }
+
+    /// Tells whether devices can be used now.
+    pub fn is_active(&self) -> bool {
+        match self {
+            Self::Managed(session) => session.is_active(),
+            Self::Direct => true,
+        }
+    }
+
+    /// Switches to another console, where there are consoles.
+    pub fn switch_console(&mut self, number: i32) {
+        let switched = self.change_vt(number);
+        if let Err(error) = switched {
+            tracing::warn!(%error, number, "the console cannot be switched");
+        }
+    }
+}
+
+impl Session for Seat {
+    type Error = SeatError;
+
+    fn open(&mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, SeatError> {
+        match self {
+            Self::Managed(session) => session.open(path, flags).map_err(SeatError::from),
+            Self::Direct => Ok(rustix::fs::open(
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?),
+        }
+    }
+
+    fn close(&mut self, fd: OwnedFd) -> Result<(), SeatError> {
+        match self {
+            Self::Managed(session) => session.close(fd).map_err(SeatError::from),
+            Self::Direct => Ok(()),
+        }
+    }
+
+    fn change_vt(&mut self, number: i32) -> Result<(), SeatError> {
+        match self {
+            Self::Managed(session) => session.change_vt(number).map_err(SeatError::from),
+            Self::Direct => Err(Errno::NOTSUP.into()),
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        Self::is_active(self)
+    }
+
+    fn seat(&self) -> String {
+        match self {
+            Self::Managed(session) => session.seat(),
+            Self::Direct => "seat0".to_owned(),
+        }
+    }
+}
+
+/// What the kernel or the seat manager answered.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SeatError(#[from] Errno);
+
+impl From<SeatError> for std::io::Error {
+    fn from(error: SeatError) -> Self {
+        error.0.into()
+    }
+}
+
+impl AsErrno for SeatError {
+    fn as_errno(&self) -> Option<i32> {
+        Some(self.0.raw_os_error())
+    }
+}
+
+impl From<LibSeatError> for SeatError {
+    fn from(error: LibSeatError) -> Self {
+        error.as_errno().map_or(Self(Errno::NODEV), |errno| {
+            Self(Errno::from_raw_os_error(errno))
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! What is known of one `wl_surface` between its commits.
+
+use std::rc::Rc;
+
+use smithay::reexports::wayland_server::protocol::wl_output::Transform;
+use smithay::wayland::compositor::{
+    BufferAssignment, Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
+};
+use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
+
+use crate::content::Content;
+use crate::region::{Rect, Region};
+use crate::render::software::Turn;
+use crate::render::{PixelFormat, Pixels, View};
+
+/// Rectangles of an opaque region above which it is not used.
+const RECTS_MAX: usize = 64;
+
+/// A surface's content and how it is to be shown, in the surface's own coordinates.
+#[derive(Debug, Default)]
+pub struct Surface {
+    content: Option<Rc<Content>>,
+    fresh: bool,
+    size: (i32, i32),
+    source: (f64, f64, f64, f64),
+    turn: Turn,
+    damage: Region,
+    opaque: Region,
+}
+
+impl Surface {
+    /// Takes over what the client committed; `attach` understands a new buffer, or says why it cannot be shown.
+    pub fn absorb(
+        &mut self,
+        states: &SurfaceData,
+        attach: impl FnOnce(
+            smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer,
+        ) -> Option<Content>,
+    ) {
+        let mut guard = states.cached_state.get::<SurfaceAttributes>();
+        let attributes = guard.current();
+        match attributes.buffer.take() {
+            Some(BufferAssignment::NewBuffer(buffer)) => {
+                self.content = attach(buffer).map(Rc::new);
+                self.fresh = self.content.is_some();
+            }
+            Some(BufferAssignment::Removed) => {
+                self.content = None;
+                self.fresh = false;
+            }
+            None => {}
+        }
+        let scale = attributes.buffer_scale.max(1);
+        self.turn = turn(attributes.buffer_transform);
+        let damage = std::mem::take(&mut attributes.damage);
+        let opaque = attributes.opaque_region.clone();
+        drop(guard);
+        let Some(content) = &self.content else {
+            self.size = (0, 0);
+            self.damage = Region::default();
+            return;
+        };
+        let (width, height) = self.turn.size(content.size());
+        let pixels = (clamp(width), clamp(height));
+        let logical = (pixels.0 / scale, pixels.1 / scale);
+        if !ensure_viewport_valid(states, logical.into()) {
+            self.content = None;
+            self.size = (0, 0);
+            return;
+        }
+        let viewport = *states.cached_state.get::<ViewportCachedState>().current();
+        let source = viewport.src.map_or(
+            (0.0, 0.0, f64::from(logical.0), f64::from(logical.1)),
+            |source| (source.loc.x, source.loc.y, source.size.w, source.size.h),
+        );
+        let scale = f64::from(scale);
+        self.source = (
+            source.0 * scale,
+            source.1 * scale,
+            source.2 * scale,
+            source.3 * scale,
+        );
+        self.size = viewport.size().map_or(logical, |size| (size.w, size.h));
+        let whole = Rect::of_size(self.size.0, self.size.1);
+        let plain = self.view((0, 0)).is_plain() && self.source.0 == 0.0 && self.source.1 == 0.0;
+        for rect in damage {
+            let rect = match rect {
+                Damage::Surface(rect) => {
+                    Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h)
+                }
+                Damage::Buffer(rect) if plain => {
+                    Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h)
+                }
+                Damage::Buffer(_) => whole,
+            };
+            self.damage
+                .add(rect.intersection(whole).unwrap_or_default());
+            self.damage.simplify();
+        }
+        self.opaque = match (content.format().has_alpha(), opaque) {
+            (false, _) => whole.into(),
+            (true, None) => Region::default(),
+            (true, Some(opaque)) => region(&opaque, whole),
+        };
+    }
+
+    /// Returns what it shows; `None` when it is not mapped.
+    pub fn content(&self) -> Option<&Rc<Content>> {
+        self.content.as_ref()
+    }
+
+    /// Returns its size in output pixels.
+    pub fn size(&self) -> (i32, i32) {
+        self.size
+    }
+
+    /// Tells whether its content was not part of a frame yet.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Returns how its buffer is shown with the surface's left upper corner at `origin`.
+    pub fn view(&self, origin: (i32, i32)) -> View {
+        View {
+            source: self.source,
+            destination: Rect::new(origin.0, origin.1, self.size.0, self.size.1),
+            turn: self.turn,
+        }
+    }
+
+    /// Returns the pixels that hide everything below.
+    pub fn opaque(&self) -> &Region {
+        &self.opaque
+    }
+
+    /// Returns the pixels that changed since the last frame it was part of.
+    pub fn damage(&self) -> &Region {
+        &self.damage
+    }
+
+    /// Notes that a frame shows its content as it is now.
+    pub fn latched(&mut self) {
+        self.fresh = false;
+        self.damage = Region::default();
+    }
+
+    /// Tells whether its alpha channel matters.
+    pub fn is_opaque(&self) -> bool {
+        self.opaque.covers(Rect::of_size(self.size.0, self.size.1))
+    }
+
+    /// Returns the format of its content.
+    pub fn format(&self) -> Option<PixelFormat> {
+        self.content.as_ref().map(|content| content.format())
+    }
+}
+
+fn clamp(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn turn(transform: Transform) -> Turn {
+    match transform {
+        Transform::_90 => Turn::Quarter,
+        Transform::_180 => Turn::Half,
+        Transform::_270 => Turn::ThreeQuarters,
+        Transform::Flipped => Turn::Flipped,
+        Transform::Flipped90 => Turn::FlippedQuarter,
+        Transform::Flipped180 => Turn::FlippedHalf,
+        Transform::Flipped270 => Turn::FlippedThreeQuarters,
+        _ => Turn::Normal,
+    }
+}
+
+fn region(attributes: &RegionAttributes, whole: Rect) -> Region {
+    let mut region = Region::default();
+    // A region of so many parts is not worth knowing exactly, and less than what is opaque is always right.
+    if attributes.rects.len() > RECTS_MAX {
+        return region;
+    }
+    for (kind, rect) in &attributes.rects {
+        let rect = Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h);
+        let Some(rect) = rect.intersection(whole) else {
+            continue;
+        };
+        match kind {
+            RectangleKind::Add => region.add(rect),
+            RectangleKind::Subtract => region.subtract(rect),
+        }
+    }
+    region
+}

@@ -1,0 +1,144 @@
+//! The compositor's own pictures: one is shown, another is drawn, and each remembers what it misses.
+
+use crate::region::{Rect, Region};
+use crate::render::Target;
+
+/// Pictures of one size that take turns.
+#[derive(Debug)]
+pub struct Swapchain {
+    slots: Vec<Slot>,
+    shown: Option<usize>,
+    next: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    target: Target,
+    stale: Region,
+}
+
+impl Swapchain {
+    /// Takes pictures that nothing was drawn to yet; there must be at least two for one to be drawn while another is shown.
+    pub fn new(targets: Vec<Target>) -> Self {
+        let slots = targets
+            .into_iter()
+            .map(|target| Slot {
+                stale: whole(&target).into(),
+                target,
+            })
+            .collect();
+        Self {
+            slots,
+            shown: None,
+            next: None,
+        }
+    }
+
+    /// Notes that these pixels differ from what every picture holds.
+    pub fn damage(&mut self, damage: &Region) {
+        for slot in &mut self.slots {
+            slot.stale.merge(damage);
+            slot.stale.simplify();
+        }
+    }
+
+    /// Notes that no picture holds anything of use any more.
+    pub fn damage_all(&mut self) {
+        for slot in &mut self.slots {
+            slot.stale = whole(&slot.target).into();
+        }
+    }
+
+    /// Lets go of everything that only drawing needs, for a time in which nothing is drawn.
+    pub fn rest(&mut self) {
+        self.damage_all();
+        for slot in &mut self.slots {
+            slot.target.unmap();
+        }
+    }
+
+    /// Returns a picture that is neither shown nor about to be, its place, and the pixels it misses; `None` when all are in use.
+    ///
+    /// The one that misses least is chosen.
+    pub fn free(&mut self) -> Option<(usize, &mut Target, Region)> {
+        let (shown, next) = (self.shown, self.next);
+        let place = (0..self.slots.len())
+            .filter(|place| Some(*place) != shown && Some(*place) != next)
+            .min_by_key(|place| self.slots[*place].stale.area())?;
+        let slot = self.slots.get_mut(place)?;
+        let stale = slot.stale.clone();
+        Some((place, &mut slot.target, stale))
+    }
+
+    /// Notes that the picture at `place` holds everything now.
+    pub fn drawn(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.stale = Region::default();
+        }
+    }
+
+    /// Notes which picture goes on the display next; `None` for one that is not of this chain.
+    pub fn submitted(&mut self, place: Option<usize>) {
+        self.next = place;
+    }
+
+    /// Notes that the picture that went last is on the display now.
+    pub fn flipped(&mut self) {
+        self.shown = self.next.take();
+    }
+
+    /// Counts the bytes that were ever written to pictures in memory of this process.
+    pub fn written_bytes(&self) -> u64 {
+        self.slots
+            .iter()
+            .map(|slot| slot.target.written_bytes())
+            .sum()
+    }
+
+    /// Returns the picture at `place`.
+    pub fn target(&self, place: usize) -> Option<&Target> {
+        self.slots.get(place).map(|slot| &slot.target)
+    }
+}
+
+fn whole(target: &Target) -> Rect {
+    let (width, height) = target.size();
+    Rect::of_size(
+        i32::try_from(width).unwrap_or(i32::MAX),
+        i32::try_from(height).unwrap_or(i32::MAX),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swapchain_never_hands_out_what_is_shown_or_about_to_be() {
+        let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
+        let (first, _, stale) = chain.free().unwrap();
+        assert_eq!(stale.area(), 16);
+        chain.drawn(first);
+        chain.submitted(Some(first));
+        let (second, _, _) = chain.free().unwrap();
+        assert_ne!(first, second);
+        chain.flipped();
+        assert_eq!(chain.free().unwrap().0, second);
+        chain.submitted(Some(second));
+        assert!(chain.free().is_none());
+    }
+
+    #[test]
+    fn picture_drawn_before_misses_only_what_changed_since() {
+        let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
+        for _ in 0..2 {
+            let (place, _, _) = chain.free().unwrap();
+            chain.drawn(place);
+            chain.submitted(Some(place));
+            chain.flipped();
+        }
+        let corner = Region::from(Rect::of_size(1, 1));
+        chain.damage(&corner);
+        assert_eq!(chain.free().unwrap().2, corner);
+    }
+}

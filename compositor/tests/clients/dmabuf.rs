@@ -1,0 +1,296 @@
+//! Every error that `linux-dmabuf` has for a wrong description of a buffer, and what a right one needs.
+//!
+//! Descriptions are judged before their descriptors are, so that most of this needs no dma-buf; what does is tested in the
+//! guest, where devices make some.
+
+use std::os::fd::AsFd;
+
+use covalent_protocols::TrancheFlags;
+use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1::{
+    Error, Flags, ZwpLinuxBufferParamsV1,
+};
+use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+
+use crate::fixture::{Client, Fixture, memfd};
+
+const XR24: u32 = u32::from_le_bytes(*b"XR24");
+const NV12: u32 = u32::from_le_bytes(*b"NV12");
+
+/// One plane: index, offset, stride, modifier.
+type Plane = (u32, u32, u32, u64);
+
+/// A description, and the error it ends with; `None` where the description is right but its memory is no dma-buf.
+struct Case {
+    what: &'static str,
+    planes: &'static [Plane],
+    size: (i32, i32),
+    fourcc: u32,
+    expected: Option<Error>,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        what: "a right description",
+        planes: &[(0, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: None,
+    },
+    Case {
+        what: "no plane",
+        planes: &[],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::Incomplete),
+    },
+    Case {
+        what: "a plane that the format lacks",
+        planes: &[(0, 0, 256, 0), (1, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::Incomplete),
+    },
+    Case {
+        what: "a plane that is missing",
+        planes: &[(0, 0, 64, 0)],
+        size: (64, 48),
+        fourcc: NV12,
+        expected: Some(Error::Incomplete),
+    },
+    Case {
+        what: "a gap between planes",
+        planes: &[(0, 0, 64, 0), (2, 0, 64, 0)],
+        size: (64, 48),
+        fourcc: NV12,
+        expected: Some(Error::Incomplete),
+    },
+    Case {
+        what: "only plane 1",
+        planes: &[(1, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::Incomplete),
+    },
+    Case {
+        what: "planes in another order",
+        planes: &[(1, 0, 64, 0), (0, 0, 64, 0)],
+        size: (64, 48),
+        fourcc: NV12,
+        expected: None,
+    },
+    Case {
+        what: "an index past the last",
+        planes: &[(4, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::PlaneIdx),
+    },
+    Case {
+        what: "an index far past the last",
+        planes: &[(u32::MAX, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::PlaneIdx),
+    },
+    Case {
+        what: "a plane twice",
+        planes: &[(0, 0, 256, 0), (0, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::PlaneSet),
+    },
+    Case {
+        what: "a format that nobody has",
+        planes: &[(0, 0, 256, 0)],
+        size: (64, 48),
+        fourcc: 1,
+        expected: Some(Error::InvalidFormat),
+    },
+    Case {
+        what: "a modifier that was not advertised",
+        planes: &[(0, 0, 256, 1)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::InvalidFormat),
+    },
+    Case {
+        what: "the implicit modifier, which was not advertised",
+        planes: &[(0, 0, 256, 0x00ff_ffff_ffff_ffff)],
+        size: (64, 48),
+        fourcc: XR24,
+        expected: Some(Error::InvalidFormat),
+    },
+    Case {
+        what: "planes of different modifiers",
+        planes: &[(0, 0, 64, 0), (1, 0, 64, 1)],
+        size: (64, 48),
+        fourcc: NV12,
+        expected: Some(Error::InvalidFormat),
+    },
+    Case {
+        what: "no width",
+        planes: &[(0, 0, 256, 0)],
+        size: (0, 48),
+        fourcc: XR24,
+        expected: Some(Error::InvalidDimensions),
+    },
+    Case {
+        what: "a negative height",
+        planes: &[(0, 0, 256, 0)],
+        size: (64, -1),
+        fourcc: XR24,
+        expected: Some(Error::InvalidDimensions),
+    },
+    Case {
+        what: "no height, and a sum that overflows",
+        planes: &[(0, 1, u32::MAX, 0)],
+        size: (64, 0),
+        fourcc: XR24,
+        expected: Some(Error::InvalidDimensions),
+    },
+    Case {
+        what: "the largest size there is",
+        planes: &[(0, u32::MAX, u32::MAX, 0)],
+        size: (i32::MAX, i32::MAX),
+        fourcc: XR24,
+        expected: Some(Error::InvalidDimensions),
+    },
+];
+
+fn describe(client: &Client, planes: &[Plane]) -> ZwpLinuxBufferParamsV1 {
+    let memory = memfd(&[0; 4096]);
+    let params = client
+        .bind::<ZwpLinuxDmabufV1>(5)
+        .create_params(&client.handle(), ());
+    for (index, offset, stride, modifier) in planes {
+        let high = u32::try_from(modifier >> 32).unwrap();
+        let low = u32::try_from(modifier & u64::from(u32::MAX)).unwrap();
+        params.add(memory.as_fd(), *index, *offset, *stride, high, low);
+    }
+    params
+}
+
+#[test]
+fn create_ends_each_wrong_description_with_its_own_error() {
+    for case in CASES {
+        let mut fixture = Fixture::new(64, 48);
+        let mut other = fixture.client();
+        let mut client = fixture.client();
+        let params = describe(&client, case.planes);
+        params.create(case.size.0, case.size.1, case.fourcc, Flags::empty());
+        fixture.round_trip(&mut client);
+        check(case, &client, "create");
+        match case.expected {
+            // A memfd is no dma-buf: that is a failure, and no reason to end anybody.
+            None => assert_eq!(
+                (client.seen.failed, client.seen.closed),
+                (1, false),
+                "{}",
+                case.what
+            ),
+            Some(_) => assert_eq!(client.seen.failed, 0, "{}", case.what),
+        }
+        fixture.round_trip(&mut other);
+        assert!(
+            !other.seen.closed,
+            "{}: another client was ended too",
+            case.what
+        );
+        assert_eq!(fixture.state.dmabuf.buffers(), 0);
+    }
+}
+
+#[test]
+fn create_immed_ends_each_wrong_description_with_its_own_error() {
+    for case in CASES {
+        let mut fixture = Fixture::new(64, 48);
+        let mut client = fixture.client();
+        let params = describe(&client, case.planes);
+        let _buffer = params.create_immed(
+            case.size.0,
+            case.size.1,
+            case.fourcc,
+            Flags::empty(),
+            &client.handle(),
+            (),
+        );
+        fixture.round_trip(&mut client);
+        if case.expected.is_some() {
+            check(case, &client, "create_immed");
+        } else {
+            // Nothing else can be answered to who uses the buffer already.
+            let expected = (
+                "zwp_linux_buffer_params_v1".to_owned(),
+                Error::InvalidWlBuffer.into(),
+            );
+            assert_eq!(client.error(), Some(expected), "{}", case.what);
+        }
+        assert_eq!(fixture.state.dmabuf.buffers(), 0);
+    }
+}
+
+fn check(case: &Case, client: &Client, request: &str) {
+    let expected = case
+        .expected
+        .map(|error| ("zwp_linux_buffer_params_v1".to_owned(), u32::from(error)));
+    assert_eq!(client.error(), expected, "{request}: {}", case.what);
+}
+
+#[test]
+fn object_that_made_a_buffer_makes_no_other() {
+    type Again = fn(&ZwpLinuxBufferParamsV1, &Client);
+    let requests: [Again; 3] = [
+        |params, _| params.create(64, 48, XR24, Flags::empty()),
+        |params, client| {
+            params.create_immed(64, 48, XR24, Flags::empty(), &client.handle(), ());
+        },
+        |params, _| params.add(memfd(&[0; 16]).as_fd(), 1, 0, 256, 0, 0),
+    ];
+    for again in requests {
+        let mut fixture = Fixture::new(64, 48);
+        let mut client = fixture.client();
+        let params = describe(&client, &[(0, 0, 256, 0)]);
+        params.create(64, 48, XR24, Flags::empty());
+        again(&params, &client);
+        fixture.round_trip(&mut client);
+        let expected = (
+            "zwp_linux_buffer_params_v1".to_owned(),
+            Error::AlreadyUsed.into(),
+        );
+        assert_eq!(client.error(), Some(expected));
+    }
+}
+
+#[test]
+fn picture_upside_down_is_refused_without_an_error() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let params = describe(&client, &[(0, 0, 256, 0)]);
+    params.create(64, 48, XR24, Flags::YInvert);
+    fixture.round_trip(&mut client);
+    assert_eq!((client.seen.failed, client.error()), (1, None));
+}
+
+#[test]
+fn feedback_reaches_the_client_as_it_was_stated() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let dmabuf: ZwpLinuxDmabufV1 = client.bind(5);
+    let window = client.window();
+    for surface in [None, Some(&window.surface)] {
+        client.seen.feedback = None;
+        match surface {
+            None => dmabuf.get_default_feedback(&client.handle(), ()),
+            Some(surface) => dmabuf.get_surface_feedback(surface, &client.handle(), ()),
+        };
+        fixture.round_trip(&mut client);
+        let feedback = client.seen.feedback.as_ref().unwrap();
+        assert_eq!(feedback, fixture.state.dmabuf.feedback());
+        assert!(
+            feedback
+                .tranches()
+                .iter()
+                .all(|tranche| tranche.flags == TrancheFlags::empty())
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Frames: their callbacks, their feedback, the buffers they give back and the records they leave.
+
+use std::time::Duration;
+
+use covalent_compositor::report::Report;
+use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
+use wayland_protocols::wp::presentation_time::client::wp_presentation_feedback::Kind;
+
+use crate::fixture::Fixture;
+
+const RED: u32 = 0xffff_0000;
+
+#[test]
+fn buffer_that_is_replaced_goes_back_to_its_client() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    let (first, second) = (client.colour(8, 8, RED), client.colour(8, 8, 0xff00_ff00));
+    window.show(&client, &first);
+    fixture.picture(&mut client);
+    assert!(
+        client.seen.released.is_empty(),
+        "the shown buffer was released"
+    );
+    window.show(&client, &second);
+    fixture.picture(&mut client);
+    assert_eq!(client.seen.released, [first]);
+}
+
+#[test]
+fn buffer_that_was_never_shown_goes_back_at_once() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    let (first, second) = (client.colour(8, 8, RED), client.colour(8, 8, 0xff00_ff00));
+    window.show(&client, &first);
+    window.show(&client, &second);
+    fixture.round_trip(&mut client);
+    assert_eq!(client.seen.released, [first]);
+    let picture = fixture.picture(&mut client);
+    assert!(picture.contains(&0xff00_ff00) && !picture.contains(&RED));
+}
+
+#[test]
+fn callbacks_come_at_the_rate_of_the_output() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    let buffers = [client.colour(8, 8, RED), client.colour(8, 8, 0xff00_ff00)];
+    let start = std::time::Instant::now();
+    for round in 0..20 {
+        window.show(&client, &buffers[round % 2]);
+        fixture.until(&mut client, "a frame callback", |_, client| {
+            client.seen.frames.len() > round
+        });
+    }
+    // 20 frames at 200 Hz take 100 ms; a callback without waiting would take nearly none.
+    assert!(
+        start.elapsed() >= Duration::from_millis(80),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn callback_without_a_change_comes_too() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    window.show(&client, &client.colour(8, 8, RED));
+    fixture.until(&mut client, "a callback", |_, client| {
+        !client.seen.frames.is_empty()
+    });
+    let count = client.seen.frames.len();
+    window
+        .surface
+        .frame(&client.handle(), crate::fixture::Marker::Frame);
+    window.surface.commit();
+    fixture.until(&mut client, "a callback", |_, client| {
+        client.seen.frames.len() > count
+    });
+}
+
+#[test]
+fn feedback_tells_the_time_of_a_virtual_display_as_what_it_is() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    let presentation: WpPresentation = client.bind(2);
+    fixture.round_trip(&mut client);
+    assert_eq!(client.seen.clock, Some(1), "CLOCK_MONOTONIC");
+    let now = || {
+        let now = covalent_compositor::clock::now();
+        covalent_compositor::clock::nanoseconds(now)
+    };
+    let before = now();
+    presentation.feedback(&window.surface, &client.handle(), ());
+    window.show(&client, &client.colour(8, 8, RED));
+    fixture.until(&mut client, "a presented event", |_, client| {
+        !client.seen.presented.is_empty()
+    });
+    let (time, flags) = client.seen.presented[0];
+    assert!(time >= before && time <= now());
+    assert_eq!(
+        flags,
+        Kind::empty(),
+        "nothing was synchronised, nothing was hardware"
+    );
+}
+
+#[test]
+fn feedback_for_a_frame_that_was_replaced_says_discarded() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut client = fixture.client();
+    let window = client.window();
+    let presentation: WpPresentation = client.bind(2);
+    fixture.round_trip(&mut client);
+    for _ in 0..2 {
+        presentation.feedback(&window.surface, &client.handle(), ());
+        window.show(&client, &client.colour(8, 8, RED));
+    }
+    fixture.until(&mut client, "a presented event", |_, client| {
+        !client.seen.presented.is_empty()
+    });
+    assert_eq!((client.seen.presented.len(), client.seen.discarded), (1, 1));
+}
+
+#[test]
+fn report_counts_the_bytes_of_the_window_and_says_why_it_was_composed() {
+    let mut fixture = Fixture::new(64, 48);
+    let path = std::env::temp_dir().join(format!("covalent-report-{}", std::process::id()));
+    fixture
+        .state
+        .screen
+        .set_report(Report::create(&path).unwrap());
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    let buffers = [client.colour(16, 8, RED), client.colour(16, 8, 0xff00_ff00)];
+    for round in 0..6 {
+        window.show(&client, &buffers[round % 2]);
+        fixture.picture(&mut client);
+    }
+    fixture.state.finish();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut records: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|record: &serde_json::Value| !record["surface"].is_null())
+        .collect();
+    records.sort_by_key(|record| record["frame"].as_u64());
+    assert_eq!(records.len(), 6);
+    for record in &records[2..] {
+        assert_eq!(record["cpu_copied_bytes"], 16 * 8 * 4, "{record}");
+        assert_eq!(record["path"], "composited");
+        assert_eq!(record["fourcc"], "XR24");
+        assert_eq!(record["client_pid"], std::process::id());
+        let why = record["why_not_direct"].as_str().unwrap();
+        assert!(why.contains("not fullscreen"), "{why}");
+    }
+    for record in &records[..5] {
+        let time = |name: &str| record[name].as_u64().unwrap();
+        assert!(time("acquired_ns") <= time("flipped_ns"));
+        assert!(time("flipped_ns") <= time("released_ns"));
+    }
+    assert!(
+        records[5]["released_ns"].is_null(),
+        "the last buffer is still shown"
+    );
+}

@@ -1,0 +1,8 @@
+//! The compositor and its clients in one event loop, over socket pairs: no card, no session, no threads.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+
+mod dmabuf;
+mod fixture;
+mod frames;
+mod hostile;
+mod shell;

@@ -1,0 +1,137 @@
+//! Every card against every source, and what a card leaves behind.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
+use covalent_alloc::constraint::Participant;
+use covalent_alloc::model::Fourcc;
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::sources::Sources;
+use drm::Device as _;
+use drm::control::Device as _;
+
+use super::sources::{processor, vga};
+use super::{Seen, Tally};
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover();
+    for path in Card::list() {
+        let name = path.display().to_string();
+        tally.check(&format!("cards::{name}::opening_leaves_no_master"), || {
+            let card = Card::open(&path)?;
+            let other = Raw(File::options().read(true).write(true).open(&path)?);
+            // Who opens a card without a master becomes one, and only a master can give that up.
+            other
+                .release_master_lock()
+                .context("the first one was still master")?;
+            drop(card);
+            Ok(Seen::Passed)
+        });
+        tally.check(
+            &format!("cards::{name}::either_node_leads_to_the_card"),
+            || {
+                let card = Card::open(&path)?;
+                for node in std::fs::read_dir("/dev/dri")?.flatten() {
+                    let number = node.metadata()?.rdev();
+                    if let Ok(found) = Card::open_by_device(number) {
+                        let same = found.identity().same_device(card.identity());
+                        ensure!(
+                            !same || found.path() == card.path(),
+                            "{} is not {name}",
+                            found.path().display()
+                        );
+                    }
+                }
+                ensure!(
+                    Card::open_by_device(0x7fff_ffff).is_err(),
+                    "a device number of nobody led somewhere"
+                );
+                Ok(Seen::Passed)
+            },
+        );
+        for source in sources.declarations() {
+            tally.check(
+                &format!("cards::{name}::framebuffer_from_{}", source.id),
+                || {
+                    let card = Card::open(&path)?;
+                    let Some(display) = display(&card)? else {
+                        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+                    };
+                    let request = Request {
+                        participants: vec![display],
+                        sources: vec![source.clone()],
+                        preferred_fourcc: Some(Fourcc::XRGB8888),
+                        ..Request::new(vga()?)
+                    };
+                    let (plan, verdict) = match solve(&request) {
+                        Solution::Share(plan) => {
+                            let verdict = plan.verdict();
+                            (plan, Some(verdict))
+                        }
+                        _ => {
+                            let alone = Request {
+                                participants: vec![processor(Fourcc::XRGB8888)],
+                                ..request
+                            };
+                            match solve(&alone) {
+                                Solution::Share(plan) => (plan, None),
+                                solution => bail!("{}", solution.explain()),
+                            }
+                        }
+                    };
+                    let buffers = sources.allocate(&plan)?;
+                    let buffer = buffers.first().context("no buffer")?;
+                    match (verdict, card.framebuffer(buffer)) {
+                        (Some(_), Ok(framebuffer)) => {
+                            let second =
+                                card.framebuffer(buffer).context("the same buffer again")?;
+                            ensure!(
+                                second.handle() != framebuffer.handle(),
+                                "one framebuffer for two"
+                            );
+                            drop(framebuffer);
+                            card.get_framebuffer(second.handle())
+                                .context("the second died with the first")?;
+                            Ok(Seen::Passed)
+                        }
+                        (Some(Verdict::Guaranteed), Err(error)) => {
+                            Err(error).context("guaranteed, and yet")
+                        }
+                        (Some(_), Err(error)) => Ok(Seen::Skipped(format!(
+                            "possible, and not this time: {error}"
+                        ))),
+                        (None, Err(DrmError::Import { .. })) => Ok(Seen::Passed),
+                        (None, Err(error)) => {
+                            Err(error).context("impossible, and for another reason")
+                        }
+                        (None, Ok(_)) => bail!("impossible, and yet it works"),
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// A card that is opened as anybody would.
+struct Raw(File);
+
+impl std::os::fd::AsFd for Raw {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl drm::Device for Raw {}
+
+fn display(card: &Card) -> Result<Option<Participant>> {
+    // Without this only overlays are listed.
+    let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
+    for plane in card.plane_handles().unwrap_or_default() {
+        if card.plane_kind(plane)? == PlaneKind::Primary {
+            return Ok(Some(card.participant(plane)?));
+        }
+    }
+    Ok(None)
+}

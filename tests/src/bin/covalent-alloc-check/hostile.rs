@@ -1,0 +1,263 @@
+//! Descriptions that lie, about a real dma-buf and about what is none.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::sources::Sources;
+
+use super::sources::{processor, vga};
+use super::{Seen, Tally};
+
+/// Offset and stride of each plane.
+type Planes = &'static [(u32, u32)];
+
+/// A description of the buffer of 640x480 in XR24: 1228800 bytes, whole pages, and not one more.
+struct Lie {
+    name: &'static str,
+    extent: (u32, u32),
+    fourcc: Fourcc,
+    planes: Planes,
+    refused: fn(&DescriptorError) -> bool,
+}
+
+fn out_of_bounds(error: &DescriptorError) -> bool {
+    matches!(
+        error,
+        DescriptorError::Layout(LayoutError::OutOfBounds { .. } | LayoutError::Overflow { .. })
+    )
+}
+
+fn stride(error: &DescriptorError) -> bool {
+    matches!(error, DescriptorError::Layout(LayoutError::Stride { .. }))
+}
+
+fn count(error: &DescriptorError) -> bool {
+    matches!(
+        error,
+        DescriptorError::Layout(LayoutError::PlaneCount { .. })
+    )
+}
+
+const fn lie(
+    name: &'static str,
+    extent: (u32, u32),
+    fourcc: Fourcc,
+    planes: Planes,
+    refused: fn(&DescriptorError) -> bool,
+) -> Lie {
+    Lie {
+        name,
+        extent,
+        fourcc,
+        planes,
+        refused,
+    }
+}
+
+const VGA: (u32, u32) = (640, 480);
+const LIES: &[Lie] = &[
+    lie(
+        "stride_below_a_row",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(0, 2559)],
+        stride,
+    ),
+    lie("stride_of_0", VGA, Fourcc::XRGB8888, &[(0, 0)], stride),
+    lie(
+        "one_row_too_many",
+        (640, 481),
+        Fourcc::XRGB8888,
+        &[(0, 2560)],
+        out_of_bounds,
+    ),
+    lie(
+        "offset_of_one_byte",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(1, 2560)],
+        out_of_bounds,
+    ),
+    lie(
+        "offset_past_the_end",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(1_228_800, 2560)],
+        out_of_bounds,
+    ),
+    lie(
+        "offset_that_overflows",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(u32::MAX, 2560)],
+        out_of_bounds,
+    ),
+    lie(
+        "stride_that_overflows",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(0, u32::MAX)],
+        out_of_bounds,
+    ),
+    lie(
+        "offset_and_stride_that_overflow",
+        (1, 1),
+        Fourcc::XRGB8888,
+        &[(1, u32::MAX)],
+        out_of_bounds,
+    ),
+    lie(
+        "pitch_65536",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(0, 65_536)],
+        out_of_bounds,
+    ),
+    lie(
+        "negative_as_signed",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(0x8000_0000, 0x8000_0000)],
+        out_of_bounds,
+    ),
+    lie(
+        "largest_picture",
+        (65_536, 65_536),
+        Fourcc::XRGB8888,
+        &[(0, 262_144)],
+        out_of_bounds,
+    ),
+    lie("nv12_with_one_plane", VGA, Fourcc::NV12, &[(0, 640)], count),
+    lie(
+        "xr24_with_two_planes",
+        VGA,
+        Fourcc::XRGB8888,
+        &[(0, 2560), (0, 2560)],
+        count,
+    ),
+    lie(
+        "second_plane_too_short",
+        VGA,
+        Fourcc::NV12,
+        &[(0, 640), (1_228_800 - 640 * 240 + 1, 640)],
+        out_of_bounds,
+    ),
+    lie(
+        "second_plane_stride",
+        VGA,
+        Fourcc::NV12,
+        &[(0, 640), (307_200, 639)],
+        stride,
+    ),
+];
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover();
+    for lie in LIES {
+        tally.check(&format!("hostile::{}", lie.name), || {
+            let buffer = real(&sources)?;
+            match describe(&buffer, lie.extent, lie.fourcc, lie.planes)? {
+                Err(error) if (lie.refused)(&error) => Ok(Seen::Passed),
+                Err(error) => bail!("another error: {error}"),
+                Ok(_) => bail!("it was believed"),
+            }
+        });
+    }
+    tally.check("hostile::unknown_fourcc", || {
+        let buffer = real(&sources)?;
+        let answer = describe(&buffer, VGA, Fourcc(0xdead_beef), &[(0, 2560)])?;
+        ensure!(
+            matches!(
+                answer,
+                Err(DescriptorError::Layout(LayoutError::UnknownFormat(_)))
+            ),
+            "{answer:?}"
+        );
+        Ok(Seen::Passed)
+    });
+    tally.check("hostile::memfd_and_null_and_socket", || {
+        let memfd = rustix::fs::memfd_create("frame", rustix::fs::MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&memfd, 1 << 22)?;
+        let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+        let null = File::open("/dev/null")?;
+        for fd in [memfd, socket.into(), null.into()] {
+            let answer = Buffer::import(Descriptor {
+                extent: vga()?,
+                format: FormatModifier::linear(Fourcc::XRGB8888),
+                planes: vec![plane(fd, 0, 2560)],
+            });
+            ensure!(
+                matches!(answer, Err(DescriptorError::Dmabuf { plane: 0, .. })),
+                "{answer:?}"
+            );
+        }
+        Ok(Seen::Passed)
+    });
+    tally.check("hostile::truth_is_believed", || {
+        let buffer = real(&sources)?;
+        let whole = describe(&buffer, VGA, Fourcc::XRGB8888, &[(0, 2560)])??;
+        ensure!(whole.identity() == buffer.identity(), "another buffer");
+        let planes = describe(&buffer, VGA, Fourcc::NV12, &[(0, 640), (307_200, 640)])??;
+        ensure!(
+            planes.memory_count() == 1,
+            "two fds of one dma-buf are two memories"
+        );
+        whole.map()?;
+        Ok(Seen::Passed)
+    });
+    tally.check("hostile::dma_buf_cannot_be_truncated", || {
+        let buffer = real(&sources)?;
+        let fd = buffer.memory_fd(0).context("no memory")?;
+        ensure!(rustix::fs::ftruncate(fd, 4096).is_err(), "it was truncated");
+        Ok(Seen::Passed)
+    });
+}
+
+fn real(sources: &Sources) -> Result<Buffer> {
+    let mut request = Request::new(vga()?);
+    request.participants.push(processor(Fourcc::XRGB8888));
+    request.sources = sources.declarations();
+    request
+        .sources
+        .retain(|source| source.id.as_str() == "heap:system");
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan from the system heap")
+    };
+    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    ensure!(
+        buffer.layout().total_bytes() == 1_228_800,
+        "{:?}",
+        buffer.layout()
+    );
+    Ok(buffer)
+}
+
+fn plane(fd: OwnedFd, offset_bytes: u32, stride_bytes: u32) -> PlaneDescriptor {
+    PlaneDescriptor {
+        fd,
+        offset_bytes,
+        stride_bytes,
+    }
+}
+
+fn describe(
+    buffer: &Buffer,
+    (width, height): (u32, u32),
+    fourcc: Fourcc,
+    planes: &[(u32, u32)],
+) -> Result<Result<Buffer, DescriptorError>> {
+    let fd = buffer.memory_fd(0).context("no memory")?;
+    let planes = planes
+        .iter()
+        .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, *offset, *stride)))
+        .collect::<Result<_>>()?;
+    Ok(Buffer::import(Descriptor {
+        extent: Extent::new(width, height)?,
+        format: FormatModifier::linear(fourcc),
+        planes,
+    }))
+}

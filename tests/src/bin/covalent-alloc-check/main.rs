@@ -1,0 +1,82 @@
+//! `covalent-alloc-check`: holds every backend of `covalent-alloc` to what it says, on the devices that are there. Runs in
+//! the guest, as root.
+//!
+//! Each check prints one line: `passed NAME`, `failed NAME: why` or `skipped NAME: why`.
+
+mod baseline;
+mod cards;
+mod hostile;
+mod queues;
+mod sources;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// Holds every backend of the allocator to what it says.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What to check.
+    #[arg(value_enum)]
+    theme: Theme,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Theme {
+    /// Every source keeps its plan, gives zeroed memory, and takes everything back, also when fds or memory run out.
+    Sources,
+    /// Every queue streams into what the solver says that it takes.
+    Queues,
+    /// Every card shows what the solver says that it takes, and closes what it opens.
+    Cards,
+    /// Descriptions that lie are refused.
+    Hostile,
+}
+
+/// How a check ended that did not fail.
+enum Seen {
+    /// What it claims was seen.
+    Passed,
+    /// It cannot be seen here.
+    Skipped(String),
+}
+
+/// The checks that have ended.
+#[derive(Default)]
+struct Tally {
+    failed: usize,
+}
+
+impl Tally {
+    /// Runs one check; what it leaves behind is a failure too.
+    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<Seen>) {
+        let outcome = baseline::Baseline::take().and_then(|before| {
+            let seen = check()?;
+            before.compare()?;
+            Ok(seen)
+        });
+        match outcome {
+            Ok(Seen::Passed) => println!("passed {name}"),
+            Ok(Seen::Skipped(why)) => println!("skipped {name}: {why}"),
+            Err(error) => {
+                self.failed = self.failed.saturating_add(1);
+                println!("failed {name}: {error:#}");
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut tally = Tally::default();
+    match Arguments::parse().theme {
+        Theme::Sources => sources::run(&mut tally),
+        Theme::Queues => queues::run(&mut tally),
+        Theme::Cards => cards::run(&mut tally),
+        Theme::Hostile => hostile::run(&mut tally),
+    }
+    if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

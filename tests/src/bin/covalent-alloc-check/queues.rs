@@ -1,0 +1,242 @@
+//! Every capture queue against every source: what is guaranteed streams, and what is refused was said to be impossible.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue, Stream};
+use covalent_alloc::buffer::CpuAccess;
+use covalent_alloc::constraint::Contiguity;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::sources::Sources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::sources::{processor, vga};
+use super::{Seen, Tally};
+
+/// How long a camera may take for its first frames: it and the processor are emulated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover();
+    for (node, contiguity) in [
+        ("/dev/video0", Contiguity::Scattered),
+        ("/dev/video2", Contiguity::Contiguous),
+    ] {
+        let open =
+            || -> Result<Queue> { Ok(Device::open(node.as_ref())?.queue(Direction::Capture)?) };
+        tally.check(
+            &format!("queues::{node}::memory_is_judged_by_evidence"),
+            || {
+                let participant = open()?.participant(vga()?, None)?;
+                let found = participant.constraints.memory.contiguity;
+                ensure!(found == contiguity, "{found:?}");
+                ensure!(
+                    contiguity == Contiguity::Scattered
+                        || participant.constraints.memory.address.highest == u64::from(u32::MAX),
+                    "its reach is not 32 bits"
+                );
+                let formats = participant
+                    .constraints
+                    .formats
+                    .map_or(0, |formats| formats.len());
+                ensure!(formats > 10, "only {formats} formats");
+                Ok(Seen::Passed)
+            },
+        );
+        for source in sources.declarations() {
+            for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
+                tally.check(
+                    &format!("queues::{node}::{fourcc}_from_{}", source.id),
+                    || {
+                        let queue = open()?;
+                        let camera = queue.participant(vga()?, Some(fourcc))?;
+                        let request = Request {
+                            count: 3,
+                            participants: vec![camera],
+                            sources: vec![source.clone()],
+                            ..Request::new(vga()?)
+                        };
+                        let plan = match solve(&request) {
+                            Solution::Share(plan) => plan,
+                            solution => {
+                                return Ok(Seen::Skipped(solution.explain().replace('\n', "; ")));
+                            }
+                        };
+                        let verdict = plan.verdict();
+                        let buffers = sources.allocate(&plan)?;
+                        let layout = buffers.first().context("no buffer")?.layout().clone();
+                        let streamed = queue
+                            .import(&layout, &buffers)
+                            .map_err(Into::into)
+                            .and_then(stream);
+                        match (verdict, streamed) {
+                            (_, Ok(())) => Ok(Seen::Passed),
+                            (Verdict::Guaranteed, Err(error)) => {
+                                Err(error.context("guaranteed, and yet"))
+                            }
+                            (Verdict::Possible, Err(error)) => Ok(Seen::Skipped(format!(
+                                "possible, and not this time: {error:#}"
+                            ))),
+                        }
+                    },
+                );
+            }
+        }
+        tally.check(&format!("queues::{node}::own_memory_streams"), || {
+            let queue = open()?;
+            let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
+            let source = queue.source(&camera)?.context("it exports nothing")?;
+            let request = Request {
+                count: 3,
+                participants: vec![camera],
+                sources: vec![source],
+                ..Request::new(vga()?)
+            };
+            let Solution::Share(plan) = solve(&request) else {
+                bail!("no plan from its own memory")
+            };
+            ensure!(
+                plan.verdict() == Verdict::Guaranteed,
+                "its own memory is not sure"
+            );
+            stream(queue.allocate(&plan)?)?;
+            Ok(Seen::Passed)
+        });
+        tally.check(
+            &format!("queues::{node}::buffer_too_small_is_refused_before_the_kernel"),
+            || {
+                let queue = open()?;
+                let buffers = |extent| -> Result<_> {
+                    let request = Request {
+                        count: 2,
+                        participants: vec![processor(Fourcc::XRGB8888)],
+                        sources: sources.declarations(),
+                        ..Request::new(extent)
+                    };
+                    let Solution::Share(plan) = solve(&request) else {
+                        bail!("no plan")
+                    };
+                    Ok(sources.allocate(&plan)?)
+                };
+                let (large, small) = (buffers(vga()?)?, buffers(Extent::new(320, 180)?)?);
+                let layout = large.first().context("no buffer")?.layout();
+                // The kernel would take such a buffer at REQBUFS and leak it at QBUF.
+                for _ in 0..20 {
+                    match queue.import(layout, &small) {
+                        Err(Error::TooSmall { .. }) => {}
+                        Err(error) => return Err(error).context("another error"),
+                        Ok(_) => bail!("it was taken"),
+                    }
+                }
+                if node == "/dev/video0" {
+                    stream(queue.import(layout, &large)?).context("after that")?;
+                }
+                Ok(Seen::Passed)
+            },
+        );
+        tally.check(
+            &format!("queues::{node}::index_that_is_wrong_leaves_the_stream_as_it_was"),
+            || {
+                let queue = open()?;
+                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
+                let source = queue.source(&camera)?.context("it exports nothing")?;
+                let request = Request {
+                    count: 3,
+                    participants: vec![camera],
+                    sources: vec![source],
+                    ..Request::new(vga()?)
+                };
+                let Solution::Share(plan) = solve(&request) else {
+                    bail!("no plan")
+                };
+                let mut own = queue.allocate(&plan)?;
+                ensure!(
+                    matches!(own.queue(99), Err(Error::Index { .. })),
+                    "index 99 was taken"
+                );
+                own.queue(0)?;
+                ensure!(
+                    matches!(own.queue(0), Err(Error::Index { .. })),
+                    "index 0 was taken twice"
+                );
+                own.stop()?;
+                stream(own)?;
+                Ok(Seen::Passed)
+            },
+        );
+        tally.check(
+            &format!("queues::{node}::second_owner_is_told_busy"),
+            || {
+                let queue = open()?;
+                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
+                let source = queue.source(&camera)?.context("it exports nothing")?;
+                let request = Request {
+                    participants: vec![camera],
+                    sources: vec![source],
+                    ..Request::new(vga()?)
+                };
+                let Solution::Share(plan) = solve(&request) else {
+                    bail!("no plan")
+                };
+                let _own = queue.allocate(&plan)?;
+                let second = open()?;
+                ensure!(
+                    matches!(second.allocate(&plan), Err(Error::Busy { .. })),
+                    "two owners"
+                );
+                let unknown = second.participant(vga()?, Some(Fourcc::XRGB8888))?;
+                ensure!(
+                    unknown.constraints.memory.contiguity == Contiguity::Unknown,
+                    "the memory of a busy queue cannot be known"
+                );
+                Ok(Seen::Passed)
+            },
+        );
+    }
+}
+
+/// Streams some frames, each buffer twice at least, and looks whether there is something in them.
+fn stream(mut stream: Stream) -> Result<()> {
+    let count = stream.buffers().len();
+    for index in 0..count {
+        stream.queue(index)?;
+    }
+    stream.start()?;
+    let until = Instant::now() + PATIENCE;
+    let mut frames = 0;
+    let mut last = None;
+    while frames < count.saturating_mul(2) {
+        ensure!(Instant::now() < until, "only {frames} frames came");
+        let mut fds = [PollFd::new(&stream, PollFlags::IN)];
+        let wait = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&wait))?;
+        let Some(frame) = stream.dequeue()? else {
+            continue;
+        };
+        ensure!(!frame.is_damaged, "a damaged frame");
+        ensure!(frame.is_monotonic, "a timestamp of an unknown clock");
+        ensure!(
+            last.is_none_or(|last| frame.sequence > last),
+            "sequence {} after {last:?}",
+            frame.sequence
+        );
+        last = Some(frame.sequence);
+        let buffer = stream
+            .buffers()
+            .get(frame.index)
+            .context("no such buffer")?;
+        let mut row = vec![0; 640];
+        buffer
+            .map()?
+            .access(CpuAccess::Read)?
+            .read(0, 0, &mut row)?;
+        ensure!(row.iter().any(|byte| *byte != 0), "the first row is empty");
+        frames = frames.saturating_add(1);
+        stream.queue(frame.index)?;
+    }
+    Ok(())
+}

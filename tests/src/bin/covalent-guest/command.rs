@@ -1,0 +1,359 @@
+//! One command that runs for the host: its process, its pipes or terminal, and what is under way in them.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use covalent_tests::vm::wire::{CHUNK_BYTES, Exec, Status, Stream, WINDOW_BYTES, Whom, Window};
+use rustix::fs::{Mode, OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::group::{Group, Groups};
+use super::{launch, stage};
+
+/// Where programs are looked for: the project's own first.
+pub(crate) const PATH: &str =
+    "/opt/covalent/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a terminal takes for the end of its input, at the beginning of a line (Ctrl-D).
+const END_OF_TRANSMISSION: u8 = 4;
+
+/// A command from its start until its last output has been sent.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pid: Pid,
+    group: Option<Group>,
+    terminal: bool,
+    input: Option<OwnedFd>,
+    input_ends: bool,
+    pending: VecDeque<u8>,
+    outputs: Vec<Output>,
+    status: Option<Status>,
+}
+
+#[derive(Debug)]
+struct Output {
+    stream: Stream,
+    fd: OwnedFd,
+    /// How much the host still has room for.
+    room: usize,
+}
+
+/// The ends of pipes or of a terminal: the child's first.
+struct Ends {
+    child: [OwnedFd; 3],
+    input: OwnedFd,
+    outputs: Vec<(Stream, OwnedFd)>,
+}
+
+impl Command {
+    /// Starts `exec` as command `id`.
+    pub(crate) fn start(id: u32, exec: &Exec, groups: Option<&Groups>) -> io::Result<Self> {
+        let (Some(program), false) = (exec.argv.first(), exec.argv.iter().any(has_nul)) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no program is named, or a word holds a zero byte",
+            ));
+        };
+        let group = groups.map(|groups| groups.make(id)).transpose()?;
+        let ends = exec.terminal.map_or_else(pipes, terminal)?;
+        let door = group.as_ref().map(Group::door);
+        let home = Path::new("/root");
+        let folder =
+            exec.folder
+                .as_deref()
+                .unwrap_or(if home.is_dir() { home } else { Path::new("/") });
+        let [stdin, stdout, stderr] = ends.child;
+        let child = Process::new(std::env::current_exe()?)
+            .args(launch::words(
+                door.as_deref(),
+                exec.terminal.is_some(),
+                folder,
+            ))
+            .arg(program)
+            .args(&exec.argv[1..])
+            .env_clear()
+            .envs(environment())
+            .envs(&exec.env)
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::from(stdout))
+            .stderr(Stdio::from(stderr))
+            .spawn();
+        let pid = match child {
+            Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
+            Err(error) => {
+                if let Some(group) = group {
+                    group.remove();
+                }
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            pid: pid.ok_or_else(|| io::Error::other("the kernel gave no process number"))?,
+            group,
+            terminal: exec.terminal.is_some(),
+            input: Some(ends.input),
+            input_ends: false,
+            pending: VecDeque::new(),
+            outputs: ends
+                .outputs
+                .into_iter()
+                .map(|(stream, fd)| Output {
+                    stream,
+                    fd,
+                    room: WINDOW_BYTES,
+                })
+                .collect(),
+            status: None,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Takes bytes for the command's input; gives back how many of them nobody will read.
+    pub(crate) fn take_input(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+        if self.input.is_none() {
+            return Ok(bytes.len());
+        }
+        if self.input_ends {
+            return Err("input after its end");
+        }
+        if self.pending.len().saturating_add(bytes.len()) > WINDOW_BYTES {
+            return Err("more input than the window allows");
+        }
+        self.pending.extend(bytes);
+        Ok(0)
+    }
+
+    /// No more input will come.
+    pub(crate) fn end_input(&mut self) {
+        if self.terminal && !self.input_ends {
+            self.pending.push_back(END_OF_TRANSMISSION);
+        }
+        self.input_ends = true;
+        self.close_spent_input();
+    }
+
+    /// Where to write input, while there is some.
+    pub(crate) fn wants_input(&self) -> Option<BorrowedFd<'_>> {
+        let input = self.input.as_ref()?;
+        (!self.pending.is_empty()).then(|| input.as_fd())
+    }
+
+    /// Writes what the command takes; gives back how many bytes are done with.
+    pub(crate) fn write_input(&mut self) -> usize {
+        let Some(input) = &self.input else { return 0 };
+        let (first, _) = self.pending.as_slices();
+        let done = match rustix::io::write(input, first) {
+            Ok(written) => {
+                self.pending.drain(..written);
+                written
+            }
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            // The command reads no more.
+            Err(_) => {
+                self.input = None;
+                let rest = self.pending.len();
+                self.pending.clear();
+                rest
+            }
+        };
+        self.close_spent_input();
+        done
+    }
+
+    fn close_spent_input(&mut self) {
+        if self.input_ends && self.pending.is_empty() && !self.terminal {
+            self.input = None;
+        }
+    }
+
+    /// The outputs that can be read now, if the host has room.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
+        self.outputs
+            .iter()
+            .filter(|output| output.room > 0)
+            .map(|output| (output.stream, output.fd.as_fd()))
+    }
+
+    /// Reads once from an output. Empty: nothing now, or the output has ended.
+    pub(crate) fn read_output(&mut self, stream: Stream) -> Vec<u8> {
+        let Some(index) = self
+            .outputs
+            .iter()
+            .position(|output| output.stream == stream)
+        else {
+            return Vec::new();
+        };
+        let output = &mut self.outputs[index];
+        let mut bytes = vec![0; CHUNK_BYTES.min(output.room)];
+        if bytes.is_empty() {
+            return bytes;
+        }
+        match rustix::io::read(&output.fd, &mut bytes) {
+            Ok(read) if read > 0 => {
+                bytes.truncate(read);
+                output.room = output.room.saturating_sub(read);
+                bytes
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Vec::new(),
+            // The end; a terminal says EIO when its last user has gone.
+            Ok(_) | Err(_) => {
+                self.outputs.swap_remove(index);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The host has room for `bytes` more.
+    pub(crate) fn make_room(&mut self, stream: Stream, bytes: u32) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        for output in &mut self.outputs {
+            if output.stream == stream {
+                output.room = output.room.saturating_add(bytes).min(WINDOW_BYTES);
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: i32, to: Whom) -> Result<(), String> {
+        let named =
+            Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
+        if self.status.is_some() {
+            return Err(format!("signal {signal}: the command has ended"));
+        }
+        let sent = match to {
+            // Before the launch has made the group there is the leader alone.
+            Whom::Group => {
+                kill_process_group(self.pid, named).or_else(|_| kill_process(self.pid, named))
+            }
+            Whom::Leader => kill_process(self.pid, named),
+        };
+        sent.map_err(|errno| format!("signal {signal}: {errno}"))
+    }
+
+    /// Changes the terminal's size.
+    pub(crate) fn resize(&self, window: Window) -> Result<(), String> {
+        match (self.terminal, &self.input) {
+            (true, Some(terminal)) => {
+                set_size(terminal, window).map_err(|errno| format!("resize the terminal: {errno}"))
+            }
+            (true, None) => Ok(()),
+            (false, _) => Err("resize: the command has no terminal".to_owned()),
+        }
+    }
+
+    /// Ends the command and all that it has started.
+    pub(crate) fn kill(&mut self) {
+        if self.status.is_none() {
+            // What has ended meanwhile is what was wanted.
+            let _ = kill_process(self.pid, Signal::KILL);
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        } else {
+            // Whoever still holds the pipes is out of reach; the command is over all the same.
+            self.outputs.clear();
+        }
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+    }
+
+    /// The command's own process has ended: so does all that it has started.
+    pub(crate) fn ended(&mut self, status: WaitStatus) {
+        let narrow = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
+        self.status = Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Status::Code(narrow(code)),
+            (None, Some(signal)) => Status::Signal(narrow(signal)),
+            (None, None) => return,
+        });
+        self.input = None;
+        self.pending.clear();
+        match &self.group {
+            Some(group) => group.kill(),
+            None => {
+                // The group's number is still taken while anybody is in it.
+                let _ = kill_process_group(self.pid, Signal::KILL);
+            }
+        }
+    }
+
+    /// How the command ended, once all of its output is read.
+    pub(crate) fn finished(&self) -> Option<Status> {
+        self.status.filter(|_| self.outputs.is_empty())
+    }
+
+    /// What is left to remove after the end.
+    pub(crate) fn into_group(self) -> Option<Group> {
+        self.group
+    }
+}
+
+fn has_nul(word: &OsString) -> bool {
+    word.as_encoded_bytes().contains(&0)
+}
+
+fn environment() -> [(&'static str, &'static str); 9] {
+    [
+        ("PATH", PATH),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("SHELL", "/bin/bash"),
+        ("LANG", "C.UTF-8"),
+        ("TERM", "dumb"),
+        ("XDG_RUNTIME_DIR", stage::RUNTIME),
+        ("OUT", stage::OUT),
+    ]
+}
+
+fn pipes() -> io::Result<Ends> {
+    let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (error, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    for ours in [&input, &out, &error] {
+        fcntl_setfl(ours, OFlags::NONBLOCK)?;
+    }
+    Ok(Ends {
+        child: [stdin, stdout, stderr],
+        input,
+        outputs: vec![(Stream::Out, out), (Stream::Error, error)],
+    })
+}
+
+fn terminal(window: Window) -> io::Result<Ends> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty())?;
+    set_size(&master, window)?;
+    fcntl_setfl(&master, OFlags::NONBLOCK)?;
+    let child = [slave.try_clone()?, slave.try_clone()?, slave];
+    Ok(Ends {
+        child,
+        input: master.try_clone()?,
+        outputs: vec![(Stream::Out, master)],
+    })
+}
+
+fn set_size(terminal: impl AsFd, window: Window) -> rustix::io::Result<()> {
+    tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_row: window.rows,
+            ws_col: window.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )
+}

@@ -1,0 +1,60 @@
+//! Carrying files in and out. Each is a command like any other, so files need no messages of their own.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// `put PATH MODE`: writes stdin to a file, which appears when it is complete.
+pub(crate) fn put(words: &[OsString]) -> ExitCode {
+    let [path, mode] = words else {
+        eprintln!("covalent-guest put: PATH MODE, the mode in octal digits");
+        return ExitCode::from(super::USAGE);
+    };
+    let Some(mode) = mode
+        .to_str()
+        .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+    else {
+        eprintln!("covalent-guest put: the mode is no octal number");
+        return ExitCode::from(super::USAGE);
+    };
+    told("write", path, write(Path::new(path), mode))
+}
+
+/// `get PATH`: writes a file to stdout.
+pub(crate) fn get(words: &[OsString]) -> ExitCode {
+    let [path] = words else {
+        eprintln!("covalent-guest get: PATH");
+        return ExitCode::from(super::USAGE);
+    };
+    let result =
+        File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock()));
+    told("read", path, result.map(|_| ()))
+}
+
+fn write(path: &Path, mode: u32) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let mut file = File::create(&partial)?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    fs::rename(&partial, path)
+}
+
+fn told(operation: &str, path: &OsString, result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "covalent-guest: {operation} {}: {error}",
+                path.to_string_lossy()
+            );
+            ExitCode::FAILURE
+        }
+    }
+}

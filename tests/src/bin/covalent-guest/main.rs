@@ -1,0 +1,73 @@
+//! `covalent-guest`: the guest's first process. Makes the guest ready, then starts commands for the host.
+//!
+//! Nothing else runs in the guest that was not asked for: no init system, no services but udev. The same binary is
+//! also what each command goes through on its way ([`launch`]), and what carries files in and out ([`files`]).
+
+use std::fs::File;
+use std::io;
+use std::process::ExitCode;
+
+use rustix::system::{RebootCommand, reboot};
+
+mod command;
+mod files;
+mod group;
+mod launch;
+mod serve;
+mod stage;
+
+/// The exit status of a wrong command line.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|verb| verb.to_str()) {
+        Some("launch") => launch::run(&arguments[1..]),
+        Some("put") => files::put(&arguments[1..]),
+        Some("get") => files::get(&arguments[1..]),
+        Some("serve") => on_stdin(),
+        _ if rustix::process::getpid().as_raw_nonzero().get() == 1 => first_process(),
+        _ => {
+            eprintln!(
+                "covalent-guest is the first process of the guest that `./x vm` boots.\n\
+                 usage: covalent-guest serve   (messages on stdin, a socket; for tests)\n\
+                 \x20      covalent-guest put PATH MODE | get PATH"
+            );
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Serves whoever holds the other end of stdin, without touching the machine.
+fn on_stdin() -> ExitCode {
+    let result = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)
+        .map_err(io::Error::from)
+        .and_then(|port| serve::Server::new(File::from(port), None)?.run(None));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("covalent-guest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn first_process() -> ExitCode {
+    if let Err(error) = guest() {
+        // The console's log is what the host shows when a guest ends before its time.
+        eprintln!("covalent-guest: {error}");
+    }
+    rustix::fs::sync();
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        eprintln!("covalent-guest: power off: {error}");
+    }
+    ExitCode::FAILURE
+}
+
+fn guest() -> io::Result<()> {
+    stage::mount_early()?;
+    let port = stage::open_port()?;
+    serve::Server::new(port, group::Groups::open())?.run(Some(stage::prepare))?;
+    stage::leave();
+    Ok(())
+}

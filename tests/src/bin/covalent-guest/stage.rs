@@ -1,0 +1,259 @@
+//! Makes the guest ready: mounts, modules, udev, the network's loopback.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use covalent_tests::vm::wire::{Module, PORT, Prepare, Ready, VERSION};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Where commands leave what the host is to have.
+pub(crate) const OUT: &str = "/out";
+
+/// Where a user's sockets live, the compositor's among them.
+pub(crate) const RUNTIME: &str = "/run/user/0";
+
+/// How long the port may take to appear after the kernel's start.
+const PORT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The devices that udev is told of. It would spend most of a boot on the others, and load drivers that nobody needs;
+/// what appears later it handles as ever.
+const SUBSYSTEMS: [&str; 8] = [
+    "block",
+    "dma_heap",
+    "drm",
+    "input",
+    "media",
+    "misc",
+    "video4linux",
+    "virtio-ports",
+];
+
+/// How long udev may take to handle all devices, in seconds.
+const SETTLE_SECONDS: u32 = 60;
+
+/// Mounts what programs expect to find, before anything else is known.
+pub(crate) fn mount_early() -> io::Result<()> {
+    let noexec = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let nodev = MountFlags::NOSUID | MountFlags::NODEV;
+    mounted("proc", "/proc", noexec, "")?;
+    mounted("sysfs", "/sys", noexec, "")?;
+    mounted("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755")?;
+    mounted(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID,
+        "mode=0620,gid=5,ptmxmode=0666",
+    )?;
+    mounted("tmpfs", "/dev/shm", nodev, "mode=1777")?;
+    mounted("tmpfs", "/run", nodev, "mode=0755")?;
+    mounted("tmpfs", "/tmp", nodev, "mode=1777")?;
+    mounted("cgroup2", "/sys/fs/cgroup", noexec, "")?;
+    mounted("debugfs", "/sys/kernel/debug", noexec, "")?;
+    fs::create_dir_all(RUNTIME)?;
+    fs::set_permissions(RUNTIME, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    for (link, target) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+    ] {
+        match std::os::unix::fs::symlink(target, link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(named(error, &format!("link {link}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Opens the port to the host, found by its name since udev does not run yet.
+pub(crate) fn open_port() -> io::Result<File> {
+    let started = Instant::now();
+    loop {
+        if let Some(node) = port_node()? {
+            let port = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default())
+                .open(&node);
+            match port {
+                Ok(port) => return Ok(port),
+                // devtmpfs makes the node a moment after sysfs shows the port.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(named(error, &format!("open {}", node.display()))),
+            }
+        }
+        if started.elapsed() > PORT_DEADLINE {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no virtio-serial port is named {PORT}: is virtio_console loaded?"),
+            ));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn port_node() -> io::Result<Option<PathBuf>> {
+    let entries = match fs::read_dir("/sys/class/virtio-ports") {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        // A port that is being made has no name yet.
+        let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        if name.trim_end() == PORT {
+            return Ok(Some(Path::new("/dev").join(entry.file_name())));
+        }
+    }
+    Ok(None)
+}
+
+/// Does what the host's first message asks for.
+pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
+    if prepare.version != VERSION {
+        return Err(format!(
+            "the host speaks version {} and the guest's program version {VERSION}: build the guest's programs again",
+            prepare.version
+        ));
+    }
+    rustix::system::sethostname(prepare.hostname.as_bytes())
+        .map_err(|errno| format!("set the host name {:?}: {errno}", prepare.hostname))?;
+    say("begins");
+    for module in &prepare.modules {
+        load(module)?;
+    }
+    say("has its modules");
+    if Path::new("/sys/kernel/config").exists() {
+        let noexec = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mounted("configfs", "/sys/kernel/config", noexec, "").map_err(words)?;
+    }
+    mount_out(prepare.shared_out).map_err(words)?;
+    // Some images lack `ip`; then busybox has it.
+    run("ip", &["link", "set", "lo", "up"])
+        .or_else(|_| run("busybox", &["ip", "link", "set", "lo", "up"]))?;
+    // After the modules: their devices then have the same numbers in every boot, whatever order udev works in.
+    run("/usr/lib/systemd/systemd-udevd", &["--daemon"])?;
+    say("has udev");
+    let mut trigger = vec!["trigger".to_owned(), "--action=add".to_owned()];
+    trigger.extend(SUBSYSTEMS.map(|name| format!("--subsystem-match={name}")));
+    run(
+        "udevadm",
+        &trigger.iter().map(String::as_str).collect::<Vec<_>>(),
+    )?;
+    run(
+        "udevadm",
+        &["settle", &format!("--timeout={SETTLE_SECONDS}")],
+    )?;
+    let uptime = uptime();
+    say("is ready");
+    Ok(Ready {
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Lets go of what the host shares, with everything written.
+pub(crate) fn leave() {
+    rustix::fs::sync();
+    if let Err(errno) = unmount(OUT, UnmountFlags::DETACH) {
+        eprintln!("covalent-guest: unmount {OUT}: {errno}");
+    }
+}
+
+/// Tells the console's log how long each step took.
+fn say(what: &str) {
+    eprintln!(
+        "covalent-guest: {what} after {:.1} s",
+        uptime().as_secs_f32()
+    );
+}
+
+/// The time since the kernel's start.
+fn uptime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+fn load(module: &Module) -> Result<(), String> {
+    let mut arguments = vec!["--", module.name.as_str()];
+    arguments.extend(module.options.iter().map(String::as_str));
+    run("modprobe", &arguments)
+}
+
+fn mount_out(shared: bool) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    if shared {
+        // mmap: files of this folder can be mapped writable, and nothing else is kept back from the host.
+        let data = "trans=virtio,version=9p2000.L,msize=262144,cache=mmap";
+        mounted_from("out", "9p", OUT, flags, data)
+    } else {
+        mounted("tmpfs", OUT, flags, "mode=0755")
+    }
+}
+
+fn mounted(kind: &str, target: &str, flags: MountFlags, data: &str) -> io::Result<()> {
+    mounted_from(kind, kind, target, flags, data)
+}
+
+fn mounted_from(
+    source: &str,
+    kind: &str,
+    target: &str,
+    flags: MountFlags,
+    data: &str,
+) -> io::Result<()> {
+    // In debugfs and its like the folder is there already, and cannot be made.
+    if !Path::new(target).exists() {
+        fs::create_dir_all(target).map_err(|error| named(error, &format!("make {target}")))?;
+    }
+    let data = CString::new(data)?;
+    match mount(source, target, kind, flags, data.as_c_str()) {
+        // The initial file system has mounted it already.
+        Ok(()) | Err(Errno::BUSY) => Ok(()),
+        Err(errno) => Err(named(errno.into(), &format!("mount {kind} on {target}"))),
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", super::command::PATH)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("run {program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut told = String::from_utf8_lossy(&output.stdout).into_owned();
+    told.push_str(&String::from_utf8_lossy(&output.stderr));
+    Err(format!(
+        "{program} {}: {}: {}",
+        arguments.join(" "),
+        output.status,
+        told.trim_end()
+    ))
+}
+
+fn named(error: io::Error, operation: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{operation}: {error}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn words(error: io::Error) -> String {
+    error.to_string()
+}

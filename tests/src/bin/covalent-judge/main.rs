@@ -1,0 +1,115 @@
+//! `covalent-judge`: asks the kernel what really happens, from outside of the processes under test. Runs in the guest.
+
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use covalent_tests::judge::{bufinfo, maps, process, scanout};
+use serde::Serialize;
+
+mod watch;
+
+/// Asks the kernel what really happens, from outside of the processes under test; prints JSON.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The memory behind each primary plane: GETFB2, then PRIME export, then its inode and exporter.
+    Scanout {
+        /// How often to look.
+        #[arg(long, default_value_t = 1)]
+        times: u32,
+        /// Milliseconds between two looks.
+        #[arg(long, default_value_t = 20)]
+        every_ms: u64,
+    },
+    /// The dma-bufs that a process holds, and how many fds it has in all.
+    Held {
+        /// Name of the program; each process of that name is listed.
+        name: String,
+    },
+    /// Every dma-buf of the machine.
+    Bufinfo,
+    /// Runs a command and looks at the mappings of it and all its descendants, from exec to exit.
+    Watch {
+        /// Bytes of a frame: memory of that size counts as frame memory too.
+        #[arg(long)]
+        frame_bytes: u64,
+        /// Where to write what was seen, as JSON.
+        #[arg(long)]
+        output: std::path::PathBuf,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct HeldBy {
+    process: u32,
+    fds: usize,
+    dma_bufs: Vec<process::Held>,
+    mappings: Vec<maps::FrameMapping>,
+}
+
+fn print(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Scanout { times, every_ms } => {
+            for look in 0..times {
+                if look > 0 {
+                    std::thread::sleep(Duration::from_millis(every_ms));
+                }
+                print(&scanout::read()?)?;
+            }
+        }
+        Verb::Held { name } => {
+            let mut all = Vec::new();
+            for process in process::named(&name)? {
+                all.push(HeldBy {
+                    process,
+                    fds: process::fd_count(process)?,
+                    dma_bufs: process::held(process)?,
+                    mappings: maps::read(process, 0)?,
+                });
+            }
+            print(&all)?;
+        }
+        Verb::Bufinfo => print(&bufinfo::read()?)?,
+        Verb::Watch {
+            frame_bytes,
+            output,
+            command,
+        } => {
+            let (program, arguments) = command
+                .split_first()
+                .ok_or_else(|| anyhow::anyhow!("no command"))?;
+            let child = Command::new(program).args(arguments).spawn()?;
+            let (seen, status) = watch::until_exit(child, frame_bytes)?;
+            serde_json::to_writer(std::fs::File::create(output)?, &seen)?;
+            return Ok(status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse().verb).unwrap_or_else(|error| {
+        eprintln!("covalent-judge: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,30 @@
+//! `clean`: gives the cache's disk space back.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use covalent_tests::vm::cache::{Cache, Shelf};
+use covalent_tests::vm::progress::Progress;
+
+/// What to keep.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Keeps the image that was used last, and the packages.
+    #[arg(long)]
+    keep_newest: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let progress = Progress::stderr();
+    let cache = Cache::from_environment()?;
+    let lock = cache.lock(&progress)?;
+    let keep = usize::from(arguments.keep_newest);
+    cache.discard_partial(&lock)?;
+    cache.keep_newest(&lock, Shelf::Images, keep, &progress)?;
+    cache.keep_newest(&lock, Shelf::Roots, keep, &progress)?;
+    if !arguments.keep_newest {
+        cache.discard_packages(&lock)?;
+    }
+    cache.sweep_and_wait(&progress)?;
+    Ok(ExitCode::SUCCESS)
+}

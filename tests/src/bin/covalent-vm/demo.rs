@@ -1,0 +1,120 @@
+//! `demo`: the camera on the display, a picture of it and a report.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ::image::RgbImage;
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use covalent_tests::pipeline::{Finished, Pipeline, Report, Stack};
+use covalent_tests::vm::config::{Config, Size};
+use covalent_tests::vm::guest::{Boot, Guest};
+use covalent_tests::vm::progress::Progress;
+use covalent_tests::vm::{build, image, qemu};
+
+/// How long the pipeline may take beyond the time that its frames take at their rate.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Shows a camera on a display, in a guest.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where the picture and the report go.
+    #[arg(long, value_name = "DIR", default_value = "out/demo")]
+    out: PathBuf,
+    /// How many frames to show.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+    frames: u32,
+    /// Frames a second that the camera is asked for.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
+    fps: u32,
+    /// Size of the display and of the camera's picture, in pixels.
+    #[arg(long, default_value_t = Size { width: 1280, height: 720 })]
+    size: Size,
+    /// No window, also where there is a desktop to show one on.
+    #[arg(long)]
+    no_window: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let progress = Progress::stderr();
+    let image = image::ensure(&progress)?;
+    let programs = build::binaries(&image.root, &[])?;
+    let named = || {
+        format!(
+            "the folder for the picture and the report, {}",
+            arguments.out.display()
+        )
+    };
+    fs::create_dir_all(&arguments.out).with_context(named)?;
+    let out = arguments.out.canonicalize().with_context(named)?;
+    // What an earlier run left must not be taken for this one's.
+    for name in ["display.png", "report.json", "console.log"] {
+        let _ = fs::remove_file(out.join(name));
+    }
+
+    let mut boot = Boot::new(Config::Virtio, &programs);
+    boot.machine.size = arguments.size;
+    boot.machine.watch = !arguments.no_window && qemu::has_desktop(|name| std::env::var_os(name));
+    let step = progress.step("boot the guest");
+    let guest = Guest::boot(&image, &boot)?;
+    step.done();
+
+    let shown = show(&guest, arguments, &progress);
+    if shown.is_err() {
+        let _ = fs::write(out.join("console.log"), guest.console().unwrap_or_default());
+    }
+    let versions = Stack {
+        kernel: image.versions.kernel.clone(),
+        mesa: image.versions.mesa.clone(),
+        qemu: image.versions.qemu,
+        accelerator: guest.accelerator().to_string(),
+    };
+    let (picture, finished) = shown?;
+    guest.stop()?;
+    picture
+        .save(out.join("display.png"))
+        .context("display.png cannot be written")?;
+    let report = Report::new(finished.camera, &finished.frames, versions);
+    fs::write(out.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    println!(
+        "\nA camera (V4L2, vivid) on a display (virtio-gpu), through a Wayland compositor:\n\n{report}"
+    );
+    println!("  {:<18} {}", "picture", out.join("display.png").display());
+    println!("  {:<18} {}", "report", out.join("report.json").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the pipeline to its end, with a picture of the display from its middle.
+fn show(
+    guest: &Guest,
+    arguments: &Arguments,
+    progress: &Progress,
+) -> anyhow::Result<(RgbImage, Finished)> {
+    let Arguments {
+        frames, fps, size, ..
+    } = arguments;
+    let output = guest.sh("v4l2-ctl -d /dev/video0 -c test_pattern=1", PATIENCE)?;
+    ensure!(
+        output.status.success(),
+        "the camera's pattern cannot be set: {}",
+        output.text()
+    );
+    let pipeline = Pipeline {
+        client: format!("--size {size} --fps {fps} --frames {frames}"),
+        compositor: format!("--mode {size}"),
+        ..Pipeline::default()
+    };
+    let step = progress.step("camera to display");
+    let mut running = pipeline.start(guest)?;
+    let limit = Duration::from_secs(u64::from(frames / fps)) + PATIENCE;
+    let count = usize::try_from(*frames)?;
+    let tell = |done: usize| step.detail(&format!("{} of {frames} frames", done.min(count)));
+    running.wait_for_frames_with(count / 2, limit, tell)?;
+    let picture = guest.screendump()?;
+    running.wait_for_frames_with(count, limit, tell)?;
+    let finished = running.finish(PATIENCE)?;
+    step.done();
+    Ok((picture, finished))
+}

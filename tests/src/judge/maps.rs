@@ -1,0 +1,115 @@
+//! Whether a process has frame memory mapped, by its `/proc/PID/maps`.
+
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+/// A mapping through which a CPU could touch frames.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FrameMapping {
+    /// Length in bytes.
+    pub length_bytes: u64,
+    /// What is mapped, as the kernel names it.
+    pub what: String,
+}
+
+/// Names under which memory of a device, or shared memory that may carry frames, shows up in a process's mappings.
+const DEVICES: [&str; 4] = ["/dmabuf:", "anon_inode:dmabuf", "/dev/dri/", "/dev/video"];
+
+/// The mappings of `text` that can be frame memory: any of a dma-buf, of a card or of a camera; and shared or anonymous
+/// memory of exactly a frame's size, to which frames could be copied.
+#[must_use]
+pub fn frame_mappings(text: &str, frame_bytes: u64) -> Vec<FrameMapping> {
+    text.lines()
+        .filter_map(|line| mapping(line, frame_bytes))
+        .collect()
+}
+
+fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let length_bytes = u64::from_str_radix(end, 16)
+        .ok()?
+        .checked_sub(u64::from_str_radix(start, 16).ok()?)?;
+    let what = fields.nth(4).map_or("", str::trim);
+    let device = DEVICES.iter().any(|name| what.contains(name));
+    // An allocator may put a page of its own before a large block, so a frame's copy is a little larger than a frame.
+    let sized = frame_bytes > 0
+        && (frame_bytes..=frame_bytes.saturating_add(2 * 4096)).contains(&length_bytes)
+        && (what.is_empty()
+            || what.contains("memfd:")
+            || what.starts_with("/dev/shm")
+            || what.contains("SYSV"));
+    (device || sized).then(|| FrameMapping {
+        length_bytes,
+        what: what.to_owned(),
+    })
+}
+
+/// Reads the mappings of a process once.
+///
+/// # Errors
+/// What the kernel answers: ENOENT or ESRCH when the process has ended.
+pub fn read(process: u32, frame_bytes: u64) -> io::Result<Vec<FrameMapping>> {
+    Ok(frame_mappings(
+        &fs::read_to_string(format!("/proc/{process}/maps"))?,
+        frame_bytes,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: u64 = 640 * 480 * 4;
+
+    fn found(line: &str) -> Vec<String> {
+        frame_mappings(line, FRAME)
+            .into_iter()
+            .map(|mapping| mapping.what)
+            .collect()
+    }
+
+    #[test]
+    fn mapping_of_a_device_counts_whatever_its_size() {
+        assert_eq!(
+            found("7f00-8f00 rw-s 00000000 00:0c 17                         /dmabuf:"),
+            ["/dmabuf:"]
+        );
+        assert_eq!(
+            found("7f00-8f00 rw-s 00000000 00:06 17    /dev/dri/card0"),
+            ["/dev/dri/card0"]
+        );
+        assert_eq!(
+            found("7f00-8f00 rw-s 00000000 00:06 17    /dev/video0"),
+            ["/dev/video0"]
+        );
+    }
+
+    #[test]
+    fn mapping_of_ordinary_memory_counts_when_a_frame_fits_exactly() {
+        let line = |bytes: u64, what: &str| {
+            format!(
+                "{:x}-{:x} rw-p 00000000 00:00 0 {what}",
+                0x1000,
+                0x1000 + bytes
+            )
+        };
+        assert_eq!(found(&line(FRAME, "")), [""]);
+        assert_eq!(found(&line(FRAME + 4096, "")), [""]);
+        assert_eq!(
+            found(&line(FRAME, "   /memfd:pool (deleted)")),
+            ["/memfd:pool (deleted)"]
+        );
+        assert!(found(&line(FRAME * 2, "")).is_empty());
+        assert!(found(&line(FRAME, "   /usr/lib/libLLVM.so")).is_empty());
+        assert!(found(&line(8192, "   [stack]")).is_empty());
+    }
+
+    #[test]
+    fn mapping_that_is_nonsense_is_no_mapping() {
+        for line in ["", "x", "zz-yy rw-p", "9000-1000 rw-p 0 00:00 0 /dmabuf:"] {
+            assert!(found(line).is_empty(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a process holds: its file descriptors, and the dma-bufs among them.
+
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+/// A dma-buf that a process holds an fd of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The fd's number in that process.
+    pub fd: u32,
+    /// Inode of the dma-buf.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// The driver that made it.
+    pub exporter: String,
+}
+
+/// Number of fds that a process has open.
+///
+/// # Errors
+/// What the kernel answers: ENOENT when the process has ended, EACCES without the right to look.
+pub fn fd_count(process: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{process}/fd"))?.count())
+}
+
+/// The dma-bufs among a process's fds, by number.
+///
+/// # Errors
+/// As [`fd_count`].
+pub fn held(process: u32) -> io::Result<Vec<Held>> {
+    let mut held = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
+        let entry = entry?;
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // An fd may be closed between the listing and this read.
+        let Ok(text) = fs::read_to_string(entry.path()) else {
+            continue;
+        };
+        held.extend(parse(fd, &text));
+    }
+    held.sort_by_key(|held| held.fd);
+    Ok(held)
+}
+
+/// Reads one fdinfo; `None` when it is not a dma-buf's.
+///
+/// # References
+/// Linux, `drivers/dma-buf/dma-buf.c`, `dma_buf_show_fdinfo`.
+fn parse(fd: u32, text: &str) -> Option<Held> {
+    let field = |name: &str| {
+        text.lines().find_map(|line| {
+            line.split_once(':')
+                .filter(|(key, _)| *key == name)
+                .map(|(_, value)| value.trim())
+        })
+    };
+    Some(Held {
+        fd,
+        exporter: field("exp_name")?.to_owned(),
+        size_bytes: field("size")?.parse().ok()?,
+        inode: field("ino")?.parse().ok()?,
+    })
+}
+
+/// Processes whose command name is `name`.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn named(name: &str) -> io::Result<Vec<u32>> {
+    // The kernel keeps 15 characters of a command's name.
+    let short: String = name.chars().take(15).collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(process) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        if fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == short)
+        {
+            found.push(process);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The process and all that descend from it, itself first.
+#[must_use]
+pub fn family(root: u32) -> Vec<u32> {
+    let mut family = vec![root];
+    let mut next = 0;
+    while let Some(&process) = family.get(next) {
+        next += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
+            continue;
+        };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+        }
+    }
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_of_a_dma_buf_is_parsed_and_of_a_file_is_not() {
+        let text = "pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\nsize:\t1228800\ncount:\t3\nexp_name:\tvirtio_gpu\n";
+        assert_eq!(
+            parse(7, text),
+            Some(Held {
+                fd: 7,
+                inode: 42,
+                size_bytes: 1_228_800,
+                exporter: "virtio_gpu".into()
+            })
+        );
+        assert_eq!(
+            parse(7, "pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn own_process_is_found_with_its_fds() {
+        let me = std::process::id();
+        assert!(fd_count(me).unwrap() >= 3);
+        assert!(held(me).unwrap().is_empty());
+        assert_eq!(family(me).first(), Some(&me));
+    }
+}

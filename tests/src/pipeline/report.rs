@@ -1,0 +1,247 @@
+//! The demo's report: one JSON object that sums up a run, and the table on the terminal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CameraRecord, FrameRecord, Path, Percentiles};
+
+/// What was running, so that a report can be compared with another machine's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// The guest's kernel.
+    pub kernel: String,
+    /// Mesa in the guest.
+    pub mesa: String,
+    /// QEMU.
+    pub qemu: String,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+}
+
+/// One run of the pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Frames that the display showed.
+    pub frames: u64,
+    /// Frames captured and not shown.
+    pub dropped: u64,
+    /// `direct` when every frame of the camera was scanned out, `composited` when none was, else `mixed`.
+    pub path: String,
+    /// Frames scanned out from the camera's own buffer.
+    pub direct_frames: u64,
+    /// Why the others were not, each reason once.
+    pub why_not_direct: Vec<String>,
+    /// Bytes that a CPU moved for a frame, in the client and in the compositor together.
+    pub cpu_copied_bytes_per_frame: f64,
+    /// Where the plan took the memory from.
+    pub source: String,
+    /// Format, four characters.
+    pub format: String,
+    /// Layout.
+    pub modifier: String,
+    /// Width and height in pixels.
+    pub size: String,
+    /// Bytes from one row to the next.
+    pub stride: u32,
+    /// From the V4L2 timestamp to the presentation.
+    pub latency_ms: Option<Percentiles>,
+    /// Inode of each shared buffer.
+    pub buffers: Vec<u64>,
+    /// What was running.
+    pub versions: Stack,
+}
+
+impl Report {
+    /// Sums up what client and compositor said of one run.
+    ///
+    /// Only frames whose buffer is one of the client's count for path and copies: the compositor's own first picture
+    /// belongs to nobody.
+    #[must_use]
+    pub fn new(camera: CameraRecord, frames: &[FrameRecord], versions: Stack) -> Self {
+        let own: Vec<&FrameRecord> = frames
+            .iter()
+            .filter(|frame| {
+                frame
+                    .buffer
+                    .is_some_and(|buffer| camera.buffers.contains(&buffer))
+            })
+            .collect();
+        let direct = own
+            .iter()
+            .filter(|frame| frame.path == Path::Direct)
+            .count();
+        let mut why_not_direct: Vec<String> = own
+            .iter()
+            .filter_map(|frame| frame.why_not_direct.clone())
+            .collect();
+        why_not_direct.sort();
+        why_not_direct.dedup();
+        let path = match direct {
+            0 => "composited",
+            all if all == own.len() => "direct",
+            _ => "mixed",
+        };
+        let compositor_bytes: u64 = own.iter().map(|frame| frame.cpu_copied_bytes).sum();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a mean in a report; 2^53 bytes are never copied in a run"
+        )]
+        let compositor_mean = if own.is_empty() {
+            0.0
+        } else {
+            compositor_bytes as f64 / own.len() as f64
+        };
+        Self {
+            frames: camera.frames,
+            dropped: camera.dropped,
+            path: path.to_owned(),
+            direct_frames: u64::try_from(direct).unwrap_or(u64::MAX),
+            why_not_direct,
+            cpu_copied_bytes_per_frame: camera.cpu_copied_bytes_per_frame + compositor_mean,
+            source: camera.source,
+            format: camera.format,
+            modifier: camera.modifier,
+            size: camera.size,
+            stride: camera.stride_bytes,
+            latency_ms: camera.latency_ms,
+            buffers: camera.buffers,
+            versions,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = self.latency_ms.map_or("not known".to_owned(), |times| {
+            format!("{:.1} ms median, {:.1} ms at 99 %", times.p50, times.p99)
+        });
+        let rows = [
+            (
+                "frames shown",
+                format!("{} ({} captured and not shown)", self.frames, self.dropped),
+            ),
+            (
+                "path",
+                format!(
+                    "{} ({} frames scanned out from the camera's buffers)",
+                    self.path, self.direct_frames
+                ),
+            ),
+            (
+                "copied by a CPU",
+                format!("{} bytes a frame", self.cpu_copied_bytes_per_frame),
+            ),
+            (
+                "memory",
+                format!("{}, {} buffers", self.source, self.buffers.len()),
+            ),
+            (
+                "picture",
+                format!(
+                    "{} {} {}, {} bytes a row",
+                    self.size, self.format, self.modifier, self.stride
+                ),
+            ),
+            ("camera to display", latency),
+            (
+                "ran on",
+                format!(
+                    "Linux {}, Mesa {}, QEMU {} ({})",
+                    self.versions.kernel,
+                    self.versions.mesa,
+                    self.versions.qemu,
+                    self.versions.accelerator
+                ),
+            ),
+        ];
+        for (name, value) in rows {
+            writeln!(out, "  {name:<18} {value}")?;
+        }
+        for reason in &self.why_not_direct {
+            writeln!(out, "  {:<18} {reason}", "not direct")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera() -> CameraRecord {
+        CameraRecord {
+            frames: 4,
+            captured: 5,
+            dropped: 1,
+            cpu_copied_bytes_per_frame: 0.0,
+            source: "virtio_gpu dumb".into(),
+            format: "XR24".into(),
+            modifier: "LINEAR".into(),
+            stride_bytes: 2560,
+            size: "640x480".into(),
+            latency_ms: Some(Percentiles {
+                p50: 20.25,
+                p99: 33.0,
+            }),
+            buffers: vec![7, 8],
+        }
+    }
+
+    fn frame(number: u64, buffer: u64, path: Path, copied: u64) -> FrameRecord {
+        FrameRecord {
+            frame: number,
+            surface: None,
+            buffer: Some(buffer),
+            fourcc: Some("XR24".into()),
+            modifier: None,
+            stride_bytes: None,
+            path,
+            why_not_direct: (path == Path::Composited).then(|| "a window".to_owned()),
+            cpu_copied_bytes: copied,
+            acquired_ns: None,
+            flipped_ns: None,
+            released_ns: None,
+            sequence: None,
+        }
+    }
+
+    fn stack() -> Stack {
+        Stack {
+            kernel: "7".into(),
+            mesa: "26".into(),
+            qemu: "11".into(),
+            accelerator: "tcg".into(),
+        }
+    }
+
+    #[test]
+    fn report_of_direct_frames_leaves_out_the_buffers_of_others() {
+        let frames = [
+            frame(0, 99, Path::Composited, 5000),
+            frame(1, 7, Path::Direct, 0),
+            frame(2, 8, Path::Direct, 0),
+        ];
+        let report = Report::new(camera(), &frames, stack());
+        assert_eq!((report.path.as_str(), report.direct_frames), ("direct", 2));
+        assert_eq!(report.cpu_copied_bytes_per_frame, 0.0);
+    }
+
+    #[test]
+    fn report_of_mixed_frames_counts_copies_and_says_why() {
+        let frames = [
+            frame(1, 7, Path::Direct, 0),
+            frame(2, 8, Path::Composited, 1000),
+        ];
+        let report = Report::new(camera(), &frames, stack());
+        assert_eq!(
+            (report.path.as_str(), report.cpu_copied_bytes_per_frame),
+            ("mixed", 500.0)
+        );
+        assert_eq!(report.why_not_direct, ["a window"]);
+        assert!(
+            report.to_string().contains("not direct         a window"),
+            "{report}"
+        );
+    }
+}

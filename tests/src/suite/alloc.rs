@@ -1,0 +1,243 @@
+//! Theme `alloc`: every backend of the allocator holds to what it says, and plans are those that the drivers bear out.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::vm::config::{Config, Memory};
+use crate::vm::wire::Status;
+
+use super::{Bench, Case, Outcome};
+
+/// Enough for one check of all devices on a busy machine without KVM.
+const LONG: Duration = Duration::from_secs(240);
+/// Enough for one verb of the tool.
+const SOON: Duration = Duration::from_secs(60);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("alloc::virtio_sources_conform", Config::Virtio, sources),
+    Case::new("alloc::bochs_sources_conform", Config::Bochs, sources),
+    Case::new("alloc::vkms_sources_conform", Config::Vkms, sources),
+    Case::new(
+        "alloc::virtio_queues_take_what_is_guaranteed",
+        Config::Virtio,
+        queues,
+    ),
+    Case::new(
+        "alloc::vkms_queues_take_what_is_guaranteed",
+        Config::Vkms,
+        queues,
+    ),
+    Case::new(
+        "alloc::queues_in_4g_take_what_is_guaranteed",
+        Config::Virtio,
+        queues,
+    )
+    .memory(Memory::FOUR_GIBIBYTES),
+    Case::new(
+        "alloc::virtio_cards_take_what_is_guaranteed",
+        Config::Virtio,
+        cards,
+    ),
+    Case::new(
+        "alloc::bochs_cards_take_what_is_guaranteed",
+        Config::Bochs,
+        cards,
+    ),
+    Case::new(
+        "alloc::vkms_cards_take_what_is_guaranteed",
+        Config::Vkms,
+        cards,
+    ),
+    Case::new(
+        "alloc::descriptions_that_lie_are_refused",
+        Config::Virtio,
+        hostile,
+    ),
+    Case::new(
+        "alloc::virtio_camera_and_display_share_the_cards_memory",
+        Config::Virtio,
+        virtio_plan,
+    ),
+    Case::new(
+        "alloc::bochs_camera_and_display_share_the_cards_memory",
+        Config::Bochs,
+        bochs_plan,
+    ),
+    Case::new(
+        "alloc::vkms_camera_and_display_share_the_cards_memory",
+        Config::Vkms,
+        vkms_plan,
+    ),
+    Case::new(
+        "alloc::contiguous_camera_is_given_the_cma_heap",
+        Config::Vkms,
+        contiguous_plan,
+    ),
+    Case::new(
+        "alloc::contiguous_camera_and_virtio_are_never_guaranteed",
+        Config::Virtio,
+        lucky_plan,
+    ),
+    Case::new(
+        "alloc::format_that_no_one_has_is_explained",
+        Config::Virtio,
+        no_format,
+    ),
+    Case::new(
+        "alloc::tool_allocates_from_every_source",
+        Config::Virtio,
+        tool,
+    ),
+];
+
+fn sources(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // Huge pages for the sources that are made of them.
+    bench.sh("echo 24 > /proc/sys/vm/nr_hugepages", SOON)?;
+    let outcome = check(bench, "sources");
+    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    outcome
+}
+
+fn queues(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("echo 8 > /proc/sys/vm/nr_hugepages", SOON)?;
+    let outcome = check(bench, "queues");
+    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    outcome
+}
+
+fn cards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    check(bench, "cards")
+}
+
+fn hostile(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    check(bench, "hostile")
+}
+
+/// Runs one theme of `covalent-alloc-check`; its lines are kept.
+fn check(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
+    let output = bench
+        .guest()?
+        .sh(&format!("covalent-alloc-check {theme}"), LONG)?;
+    bench.keep("checks.txt", &output.stdout)?;
+    let text = output.text();
+    let failed: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("failed "))
+        .collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    ensure!(
+        output.status.success(),
+        "covalent-alloc-check {theme} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    ensure!(
+        text.lines().any(|line| line.starts_with("passed ")),
+        "nothing was checked"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Solves for a camera and the first card, and returns the solution.
+fn plan(bench: &mut Bench<'_>, camera: &str) -> anyhow::Result<Value> {
+    let line =
+        format!("covalent plan --camera {camera} --display /dev/dri/card0 --size 640x480 --json");
+    let output = bench.sh(&line, SOON)?;
+    bench.keep("plan.json", &output.stdout)?;
+    let solution: Value = serde_json::from_slice(&output.stdout)?;
+    solution
+        .get("share")
+        .cloned()
+        .context("no buffer serves all")
+}
+
+fn own_memory(bench: &mut Bench<'_>, source: &str) -> anyhow::Result<Outcome> {
+    let plan = plan(bench, "/dev/video0")?;
+    ensure!(
+        plan["source_name"] == source,
+        "it comes from {}",
+        plan["source_name"]
+    );
+    let format = &plan["layout"]["format"];
+    ensure!(
+        format["fourcc"] == "XR24" && format["modifier"] == "LINEAR",
+        "it is in {format}"
+    );
+    ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
+    Ok(Outcome::Passed)
+}
+
+fn virtio_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    own_memory(bench, "virtio_gpu dumb")
+}
+
+fn bochs_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    own_memory(bench, "bochs-drm dumb")
+}
+
+fn vkms_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    own_memory(bench, "vkms dumb")
+}
+
+fn contiguous_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(bench, "/dev/video2")?;
+    // The camera's own memory has fewer importers than the CMA heap, and is as sure.
+    ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
+    let name = plan["source_name"].as_str().unwrap_or_default();
+    ensure!(
+        ["vivid MMAP", "dma-heap default_cma_region"].contains(&name),
+        "it comes from {name}"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn lucky_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(bench, "/dev/video2")?;
+    ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
+    let doubts = plan["doubts"].to_string();
+    ensure!(doubts.contains("in one piece"), "its doubts are {doubts}");
+    Ok(Outcome::Passed)
+}
+
+fn no_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let line =
+        "covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480 --format NV12";
+    let output = bench.guest()?.sh(line, SOON)?;
+    let text = output.text();
+    ensure!(
+        output.status == Status::Code(4),
+        "it ended with {}",
+        output.status
+    );
+    for words in [
+        "takes only XR24 LINEAR",
+        "takes only NV12 LINEAR",
+        "copies 1228800 bytes a frame",
+    ] {
+        ensure!(text.contains(words), "`{words}` is not said: {text}");
+    }
+    Ok(Outcome::Passed)
+}
+
+fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let found: Value = serde_json::from_slice(&bench.sh("covalent probe --json", LONG)?.stdout)?;
+    bench.keep("probe.json", found.to_string().as_bytes())?;
+    let sources = found["sources"].as_array().context("no sources")?;
+    let mut allocated = 0;
+    for source in sources {
+        let id = source["id"].as_str().context("a source without a name")?;
+        if id.starts_with("v4l2:") {
+            continue;
+        }
+        let line = format!("covalent alloc {id} --size 641x481 --format NV12 --count 2 --json");
+        let report: Value = serde_json::from_slice(&bench.sh(&line, SOON)?.stdout)?;
+        let buffers = report["buffers"].as_array().context("no buffers")?;
+        ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());
+        ensure!(report["written_bytes"] == report["read_bytes"], "{report}");
+        allocated += 1;
+    }
+    ensure!(allocated >= 4, "only {allocated} sources");
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,445 @@
+//! Theme `camera`: the display reads the camera's own memory, nobody copies it, and nothing is left of it at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use crate::judge::bufinfo::Object;
+use crate::judge::maps::FrameMapping;
+use crate::judge::scanout::Scanout;
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::{Finished, Path, Pipeline, check_order};
+use crate::vm::config::Config;
+use crate::vm::link::LinkError;
+use crate::vm::wire::Stream;
+
+use super::stage::{RUN, SOON, Stage, camera_record, end};
+use super::{Bench, Case, Outcome};
+
+/// Bytes of a 640x480 frame in XRGB8888.
+const FRAME_BYTES: u64 = 640 * 480 * 4;
+/// Frames of the long run.
+const MANY: u32 = 3000;
+/// How long the long run may take on a busy machine without KVM.
+const MANY_LIMIT: Duration = Duration::from_secs(600);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "camera::plane_reads_the_buffers_that_the_camera_queues",
+        Config::Virtio,
+        same_memory,
+    ),
+    Case::new(
+        "camera::contiguous_queue_has_the_buffers_attached",
+        Config::Bochs,
+        attached,
+    ),
+    Case::new(
+        "camera::nobody_copies_in_direct_scanout",
+        Config::Virtio,
+        nobody_copies,
+    ),
+    Case::new(
+        "camera::no_frame_is_read_or_written_by_a_syscall",
+        Config::Virtio,
+        no_syscalls,
+    ),
+    Case::new("camera::planted_copy_is_found", Config::Virtio, planted)
+        .features(&["covalent-client-demo/planted-copy"])
+        .limit(Duration::from_secs(600)),
+    Case::new(
+        "camera::3000_frames_are_in_order_and_leave_nothing",
+        Config::Virtio,
+        many,
+    )
+    .limit(Duration::from_secs(900)),
+];
+
+/// What `covalent-judge held` says of a process.
+#[derive(Debug, Deserialize)]
+struct Held {
+    dma_bufs: Vec<crate::judge::process::Held>,
+}
+
+/// What `covalent-judge watch` saw of a program.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    looks: u64,
+    frame_mappings: BTreeSet<FrameMapping>,
+}
+
+fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let pipeline = Pipeline {
+        client: "--size 640x480 --frames 300".to_owned(),
+        // strace names the fd that each QBUF carries, in words of its own.
+        wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(20, RUN)?;
+    let held = guest
+        .sh("covalent-judge held covalent-camera", SOON)?
+        .text();
+    let looks = guest.sh("covalent-judge scanout --times 40 --every-ms 30", SOON)?;
+    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
+    let finished = running.finish(RUN)?;
+
+    let held: Vec<Held> = serde_json::from_str(&held).context("covalent-judge held")?;
+    let [held] = held.as_slice() else {
+        anyhow::bail!("one camera client was expected: {held:?}");
+    };
+    // Every dma-buf that the process has: what it queues can only be one of these, since it queues nothing but dma-bufs.
+    let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
+    let ioctls = String::from_utf8_lossy(&bench.guest()?.get("/tmp/ioctls")?).into_owned();
+    let (others, imports) = queued_memories(&ioctls);
+    ensure!(
+        others == 0 && imports >= 300,
+        "{imports} dma-bufs were queued, and {others} buffers of other memory: {}",
+        excerpt(&ioctls)
+    );
+    let reported: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
+    ensure!(
+        queued == reported,
+        "queued are {queued:?}, reported {reported:?}"
+    );
+
+    let mut shown = BTreeSet::new();
+    for line in looks.text().lines() {
+        let scanouts: Vec<Scanout> =
+            serde_json::from_str(line).context("covalent-judge scanout")?;
+        for scanout in scanouts
+            .iter()
+            .filter(|scanout| scanout.driver == "virtio_gpu")
+        {
+            ensure!(
+                queued.contains(&scanout.inode),
+                "the plane reads {scanout:?}, which the camera never queued: {queued:?}"
+            );
+            ensure!(scanout.exporter == "virtio_gpu", "{scanout:?}");
+            shown.insert(scanout.inode);
+        }
+    }
+    ensure!(shown.len() >= 2, "the plane was seen with {shown:?} alone");
+    let listed: Vec<Object> = serde_json::from_str(&listed).context("covalent-judge bufinfo")?;
+    for inode in &queued {
+        let object = listed.iter().find(|object| object.inode == *inode);
+        ensure!(
+            object.is_some_and(|object| object.exporter == "virtio_gpu"),
+            "bufinfo has {object:?} for {inode}"
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// How many of strace's lines of VIDIOC_QBUF are for other memory than dma-bufs, and how many for dma-bufs.
+fn queued_memories(ioctls: &str) -> (usize, usize) {
+    let queued = ioctls.lines().filter(|line| line.contains(", VIDIOC_QBUF"));
+    let (imports, others): (Vec<_>, Vec<_>) =
+        queued.partition(|line| line.contains("V4L2_MEMORY_DMABUF"));
+    (others.len(), imports.len())
+}
+
+fn excerpt(ioctls: &str) -> String {
+    ioctls
+        .lines()
+        .filter(|line| line.contains(", VIDIOC_QBUF"))
+        .take(3)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // vivid's second instance has dma-contig queues, which attach what they import.
+    let pipeline = Pipeline {
+        camera: "/dev/video2".to_owned(),
+        client: "--size 640x480 --frames 100 --source heap:default_cma_region".to_owned(),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(20, RUN)?;
+    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
+    let finished = running.finish(RUN)?;
+    let listed: Vec<Object> = serde_json::from_str(&listed).context("covalent-judge bufinfo")?;
+    for inode in &finished.camera.buffers {
+        let object = listed
+            .iter()
+            .find(|object| object.inode == *inode)
+            .with_context(|| format!("{inode} is not in bufinfo: {listed:?}"))?;
+        ensure!(
+            object
+                .attached
+                .iter()
+                .any(|device| device.contains("vivid")),
+            "the camera's queue is not among the attached: {object:?}"
+        );
+    }
+    let direct = finished.camera_frames();
+    ensure!(
+        direct.iter().all(|frame| frame.path == Path::Direct) && !direct.is_empty(),
+        "not scanned out: {:?}",
+        direct.iter().find(|frame| frame.path != Path::Direct)
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Runs the pipeline fullscreen under the judge's eyes, from exec to exit.
+fn watched(bench: &mut Bench<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
+    let pipeline = Pipeline {
+        client: "--size 640x480 --frames 200".to_owned(),
+        compositor: "--mode 640x480".to_owned(),
+        outer_wrapper: format!(
+            "covalent-judge watch --frame-bytes {FRAME_BYTES} --output /tmp/watch.json --"
+        ),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let seen =
+        serde_json::from_slice(&guest.get("/tmp/watch.json")?).context("covalent-judge watch")?;
+    Ok((finished, seen))
+}
+
+/// Checks that neither program ever had a frame mapped, and that both count no byte.
+fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result<(), String> {
+    let mut faults = Vec::new();
+    // The kernel keeps 15 characters of a program's name.
+    for program in ["covalent-compos", "covalent-camera"] {
+        match seen.get(program) {
+            None => faults.push(format!("{program} was never seen")),
+            Some(seen) if seen.looks < 50 => {
+                faults.push(format!("{program} was looked at {} times only", seen.looks));
+            }
+            Some(seen) if !seen.frame_mappings.is_empty() => {
+                faults.push(format!("{program} mapped {:?}", seen.frame_mappings));
+            }
+            Some(_) => {}
+        }
+    }
+    if finished.camera.cpu_copied_bytes_per_frame != 0.0 {
+        faults.push(format!(
+            "the client counts {} bytes a frame",
+            finished.camera.cpu_copied_bytes_per_frame
+        ));
+    }
+    let frames = finished.camera_frames();
+    if frames.len() < 100 {
+        faults.push(format!("only {} frames were shown", frames.len()));
+    }
+    let copied = frames
+        .iter()
+        .find(|frame| frame.path != Path::Direct || frame.cpu_copied_bytes != 0);
+    if let Some(frame) = copied {
+        faults.push(format!(
+            "the compositor did not scan out, or copied: {frame:?}"
+        ));
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("; "))
+    }
+}
+
+fn nobody_copies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = watched(bench)?;
+    check_untouched(&finished, &seen).map_err(anyhow::Error::msg)?;
+    Ok(Outcome::Passed)
+}
+
+fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = watched(bench)?;
+    let faults = match check_untouched(&finished, &seen) {
+        Ok(()) => anyhow::bail!("a client that reads every frame was found to read none"),
+        Err(faults) => faults,
+    };
+    // Both ways of looking have to see it: the counter and the mappings.
+    for word in ["covalent-camera mapped", "the client counts"] {
+        ensure!(
+            faults.contains(word),
+            "{word:?} is not among the faults found: {faults}"
+        );
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a frame is far below 2^53 bytes"
+    )]
+    let frame_bytes = FRAME_BYTES as f64;
+    ensure!(
+        finished.camera.cpu_copied_bytes_per_frame >= frame_bytes,
+        "a whole frame was read, and {} bytes a frame counted",
+        finished.camera.cpu_copied_bytes_per_frame
+    );
+    Ok(Outcome::Passed)
+}
+
+fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let calls = "read,write,pread64,pwrite64,readv,writev,preadv,pwritev,preadv2,pwritev2,sendfile,splice,copy_file_range,\
+                 process_vm_readv,process_vm_writev,mmap";
+    let pipeline = Pipeline {
+        client: "--size 640x480 --frames 100".to_owned(),
+        compositor: "--mode 640x480".to_owned(),
+        outer_wrapper: format!("strace -f -y -qq -e trace={calls} -o /tmp/calls"),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
+    let touching = calls.lines().find(|line| touches_a_frame(line));
+    ensure!(touching.is_none(), "a frame is touched: {touching:?}");
+    // The judge has eyes: it sees the compositor read the events of its card.
+    ensure!(
+        calls
+            .lines()
+            .any(|line| line.contains("/dev/dri/card") && line.contains("read(")),
+        "strace saw no read of the card's events, so it would not see others either"
+    );
+    ensure!(
+        finished.camera_frames().len() >= 50,
+        "only {} frames",
+        finished.frames.len()
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Whether a line of `strace -y` reads, writes or maps a dma-buf, or a device by more than its events.
+fn touches_a_frame(line: &str) -> bool {
+    // strace names what an fd is in angle brackets behind it; the same words in a message's text are no device.
+    let device = [
+        "</dmabuf:",
+        "<anon_inode:dmabuf",
+        "</dev/video",
+        "</dev/dri/",
+    ]
+    .iter()
+    .any(|name| line.contains(name));
+    if !device {
+        return false;
+    }
+    let bytes = line
+        .rsplit_once("= ")
+        .and_then(|(_, result)| result.split_whitespace().next()?.parse::<u64>().ok());
+    let events = line.contains("read(")
+        && line.contains("</dev/dri/")
+        && bytes.is_none_or(|bytes| bytes <= 4096);
+    !events
+}
+
+fn many(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh(
+        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
+        SOON,
+    )?;
+    let stage = Stage::set(bench)?;
+    let before = stage.frames(bench)?.len();
+    let started = Instant::now();
+    let mut camera = stage.beside(
+        bench,
+        &format!("covalent-camera --size 640x480 --fps 60 --frames {MANY} --json"),
+    )?;
+    let mut pictures = 0;
+    // A picture every five seconds, until the client says how it went.
+    let said = loop {
+        match camera.line(Stream::Out, Duration::from_secs(5)) {
+            Ok(said) => break said.unwrap_or_default(),
+            Err(LinkError::Deadline { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        ensure!(
+            started.elapsed() < MANY_LIMIT,
+            "it takes longer than {} s",
+            MANY_LIMIT.as_secs()
+        );
+        let shown: usize = bench
+            .sh("wc -l </tmp/stage/frames.jsonl", SOON)?
+            .text()
+            .trim()
+            .parse()?;
+        if shown > before + 30 && shown < before + 2900 {
+            let picture = bench.guest()?.screendump()?;
+            check_bars(&picture, Region::whole(&picture), &BARS_100, 1)
+                .with_context(|| format!("the display after {shown} frames"))?;
+            pictures += 1;
+        }
+    };
+    let ended = end(camera, None)?;
+    ensure!(ended.status == 0, "the client ended so: {ended:?}");
+    bench.keep("camera.json", said.as_bytes())?;
+    let record = camera_record(&said)?;
+    ensure!(
+        record.frames == u64::from(MANY),
+        "{} frames were shown",
+        record.frames
+    );
+    ensure!(
+        pictures >= 3,
+        "only {pictures} pictures of the display were judged"
+    );
+    let frames: Vec<_> = stage
+        .frames(bench)?
+        .into_iter()
+        .skip(before)
+        .filter(|frame| {
+            frame
+                .buffer
+                .is_some_and(|buffer| record.buffers.contains(&buffer))
+        })
+        .collect();
+    ensure!(
+        frames.len() >= usize::try_from(MANY)?,
+        "the compositor reports {} of {MANY} frames",
+        frames.len()
+    );
+    check_order(&frames)?;
+    let composited = frames.iter().find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    stage.check_clean(bench, "3,000 frames")?;
+    stage.strike(bench)?;
+    // A framebuffer keeps its GEM objects; debugfs names the process that made it.
+    let framebuffers = bench.sh(
+        "cat /sys/kernel/debug/dri/0/framebuffer | grep -c covalent || true",
+        SOON,
+    )?;
+    ensure!(
+        framebuffers.text() == "0",
+        "{} framebuffers are left",
+        framebuffers.text()
+    );
+    Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touching_is_what_reads_writes_or_maps_a_frame() {
+        for line in [
+            "1 mmap(NULL, 1228800, PROT_READ, MAP_SHARED, 9</dmabuf:>, 0) = 0x7f00",
+            "1 read(9</dmabuf:>, \"\", 1228800) = 1228800",
+            "1 read(5</dev/video0<char 81:0>>, \"\", 1228800) = 1228800",
+            "1 mmap(NULL, 1228800, PROT_WRITE, MAP_SHARED, 4</dev/dri/card0<char 226:0>>, 0) = 0x7f00",
+        ] {
+            assert!(touches_a_frame(line), "{line}");
+        }
+        for line in [
+            "1 read(4</dev/dri/card0<char 226:0>>, \"\\2\\0\", 1024) = 32",
+            "1 read(4</dev/dri/card0<char 226:0>>, 0x7ff, 1024) = -1 EAGAIN (Resource temporarily unavailable)",
+            "1 write(7<socket:[5]>, \"\", 8) = 8",
+            "1 mmap(NULL, 8192, PROT_READ, MAP_PRIVATE, 3</usr/lib/libc.so.6>, 0) = 0x7f00",
+        ] {
+            assert!(!touches_a_frame(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn queued_memories_are_those_of_qbuf_alone() {
+        let text = "7 ioctl(5, VIDIOC_QBUF, {type=V4L2_BUF_TYPE_VIDEO_CAPTURE, index=0, memory=V4L2_MEMORY_DMABUF}) = 0\n\
+                    7 ioctl(5, VIDIOC_DQBUF, {memory=V4L2_MEMORY_DMABUF}) = 0\n\
+                    7 ioctl(5, VIDIOC_QBUF, {memory=V4L2_MEMORY_MMAP}) = 0\n";
+        assert_eq!(queued_memories(text), (1, 1));
+    }
+}

@@ -1,0 +1,362 @@
+//! What is checked without a guest: formatting, lints, documentation, features, unit tests, dependencies, spelling.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::vm::build::{self, checkout};
+use crate::vm::namespace::spawn_kept;
+use crate::vm::progress::{Progress, Step};
+use crate::vm::root::Root;
+
+use super::Outcome;
+use super::record::{Record, Verdict};
+use super::run::judge_skip;
+use super::skips::Skips;
+
+/// The names of all checks, in their order.
+pub const NAMES: [&str; 7] = [
+    "check::formatting",
+    "check::lints",
+    "check::documentation",
+    "check::features",
+    "check::dependencies",
+    "check::spelling",
+    "unit::tests",
+];
+
+/// How long one tool may work. Compiling everything for the first time takes five minutes of two cores.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// How much of a tool's words a failure shows, in bytes.
+const WORDS_BYTES: usize = 8000;
+
+/// Runs the check `name`, and gives one record or, of unit tests, several.
+#[must_use]
+pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<Record> {
+    let started = Instant::now();
+    let step = progress.step(name);
+    let result = match name {
+        "check::formatting" => cargo(root, &["fmt", "--all", "--check"], &[], &step),
+        "check::lints" => {
+            let words = "clippy --workspace --all-targets --locked --quiet -- -D warnings";
+            cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
+        }
+        "check::documentation" => {
+            let words = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+            cargo(root, &words, &[("RUSTDOCFLAGS", "-D warnings")], &step)
+        }
+        "check::features" => features(root, &step),
+        // Not the advisories: they change from day to day, and with them what this tree is would.
+        "check::dependencies" => tool(
+            "cargo-deny",
+            &["check", "bans", "licenses", "sources"],
+            &step,
+        ),
+        "check::spelling" => tool("typos", &[], &step),
+        "unit::tests" => {
+            let words = ["test", "--workspace", "--locked", "--no-fail-fast"];
+            // CI: a snapshot that differs is a failure, never written anew.
+            let told = wait(
+                |log| spawn_cargo(root, &words, &[("CI", "true")], log),
+                &step,
+            );
+            step.done();
+            return match told {
+                Ok(told) => unit_records(&told, started.elapsed(), skips),
+                Err(words) => vec![Record::new(
+                    name,
+                    "",
+                    Verdict::Failed,
+                    started.elapsed(),
+                    &words,
+                )],
+            };
+        }
+        _ => Err(format!("there is no check {name}")),
+    };
+    step.done();
+    let (verdict, words) = match result {
+        Ok(Outcome::Passed) => (Verdict::Passed, String::new()),
+        Ok(Outcome::Skip(reason)) => judge_skip(skips, name, reason),
+        Err(words) => (Verdict::Failed, words),
+    };
+    vec![Record::new(name, "", verdict, started.elapsed(), &words)]
+}
+
+/// What a tool has said, and whether it is content.
+struct Told {
+    content: bool,
+    words: String,
+}
+
+impl Told {
+    fn judge(self) -> Result<Outcome, String> {
+        if self.content {
+            Ok(Outcome::Passed)
+        } else {
+            Err(tail(&self.words).to_owned())
+        }
+    }
+}
+
+fn cargo(
+    root: &Root,
+    words: &[&str],
+    variables: &[(&str, &str)],
+    step: &Step,
+) -> Result<Outcome, String> {
+    wait(|log| spawn_cargo(root, words, variables, log), step)?.judge()
+}
+
+fn spawn_cargo(
+    root: &Root,
+    words: &[&str],
+    variables: &[(&str, &str)],
+    log: File,
+) -> io::Result<Child> {
+    let mut command = build::cargo(root, words);
+    for (name, value) in variables {
+        command.env(name, value);
+    }
+    let copy = log.try_clone()?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(copy)
+        .spawn()
+}
+
+/// Every feature of covalent-alloc compiles alone, and so does what is left without any.
+fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        features: BTreeMap<String, Vec<String>>,
+    }
+    let path = checkout().join("alloc/Cargo.toml");
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    let manifest: Manifest =
+        toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let alone = manifest.features.keys().filter(|name| *name != "default");
+    for feature in std::iter::once(None).chain(alone.map(Some)) {
+        let mut words = vec![
+            "check",
+            "-p",
+            "covalent-alloc",
+            "--no-default-features",
+            "--locked",
+            "--quiet",
+        ];
+        if let Some(feature) = feature {
+            words.extend(["--features", feature]);
+        }
+        step.detail(feature.map_or("none", String::as_str));
+        // A warning in one combination is what this check is for.
+        cargo(root, &words, &[("RUSTFLAGS", "-D warnings")], step)
+            .map_err(|told| format!("cargo {}:\n{told}", words.join(" ")))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Runs a tool of the host, where it is installed.
+fn tool(program: &str, words: &[&str], step: &Step) -> Result<Outcome, String> {
+    let installed = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match installed {
+        Ok(status) if status.success() => {}
+        _ => return Ok(Outcome::Skip(format!("{program} is not installed"))),
+    }
+    let start = |log: File| {
+        let mut command = Command::new(program);
+        let copy = log.try_clone()?;
+        command.args(words).current_dir(checkout());
+        command.stdin(Stdio::null()).stdout(log).stderr(copy);
+        spawn_kept(command)
+    };
+    wait(start, step)?.judge()
+}
+
+fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<Told, String> {
+    let words = |error: io::Error| error.to_string();
+    let mut log = tempfile::tempfile().map_err(words)?;
+    let mut child = start(log.try_clone().map_err(words)?).map_err(words)?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(words)? {
+            break status;
+        }
+        if started.elapsed() > LIMIT {
+            // It may end in this very moment.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!(
+                "it took longer than {} s and was ended",
+                LIMIT.as_secs()
+            ));
+        }
+        step.alive();
+        thread::sleep(Duration::from_millis(50));
+    };
+    let mut bytes = Vec::new();
+    log.rewind().map_err(words)?;
+    log.read_to_end(&mut bytes).map_err(words)?;
+    Ok(Told {
+        content: status.success(),
+        words: String::from_utf8_lossy(&bytes).into_owned(),
+    })
+}
+
+/// What cargo says of unit tests and documentation tests.
+fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut passed = 0;
+    for line in told.words.lines() {
+        let Some(line) = line.strip_prefix("test ") else {
+            continue;
+        };
+        if let Some(counts) = line.strip_prefix("result: ") {
+            passed += number_before(counts, " passed");
+        } else if let Some((name, reason)) = line.split_once(" ... ignored") {
+            let name = format!("unit::{}", name.trim());
+            let reason = reason.trim_start_matches(", ").trim();
+            let (verdict, words) = judge_skip(skips, &name, reason.to_owned());
+            records.push(Record::new(&name, "", verdict, Duration::ZERO, &words));
+        } else if let Some(name) = line.strip_suffix(" ... FAILED") {
+            let name = name.trim();
+            let words = words_of(&told.words, name);
+            records.push(Record::new(
+                &format!("unit::{name}"),
+                "",
+                Verdict::Failed,
+                Duration::ZERO,
+                &words,
+            ));
+        }
+    }
+    let failed = records
+        .iter()
+        .any(|record| record.verdict == Verdict::Failed);
+    if passed > 0 {
+        records.push(Record {
+            count: passed,
+            ..Record::new("unit::tests", "", Verdict::Passed, took, "")
+        });
+    }
+    if !told.content && !failed {
+        records.push(Record::new(
+            "unit::tests",
+            "",
+            Verdict::Failed,
+            took,
+            tail(&told.words),
+        ));
+    } else if records.is_empty() {
+        let words = "cargo found no test at all";
+        records.push(Record::new("unit::tests", "", Verdict::Failed, took, words));
+    }
+    records
+}
+
+/// What a test that failed has written.
+fn words_of(all: &str, name: &str) -> String {
+    let head = format!("---- {name} stdout ----\n");
+    let Some((_, rest)) = all.split_once(&head) else {
+        return "its words were not found".to_owned();
+    };
+    let end = ["\n---- ", "\nfailures:\n"]
+        .iter()
+        .filter_map(|mark| rest.find(mark))
+        .min()
+        .unwrap_or(rest.len());
+    tail(&rest[..end]).to_owned()
+}
+
+fn number_before(text: &str, word: &str) -> usize {
+    text.split_once(word)
+        .and_then(|(before, _)| before.rsplit([' ', ';']).next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn tail(words: &str) -> &str {
+    let words = words.trim();
+    let mut from = words.len().saturating_sub(WORDS_BYTES);
+    while !words.is_char_boundary(from) {
+        from += 1;
+    }
+    &words[from..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLD: &str = "\
+running 3 tests
+test a::works ... ok
+test a::breaks ... FAILED
+test a::waits ... ignored, needs rain
+
+failures:
+
+---- a::breaks stdout ----
+thread 'a::breaks' panicked at 1 != 2
+
+failures:
+    a::breaks
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+
+running 2 tests
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+    fn told(content: bool, words: &str) -> Vec<Record> {
+        let told = Told {
+            content,
+            words: words.to_owned(),
+        };
+        unit_records(&told, Duration::ZERO, &Skips::committed().unwrap())
+    }
+
+    #[test]
+    fn unit_records_count_and_name() {
+        let records = told(false, TOLD);
+        let seen: Vec<_> = records
+            .iter()
+            .map(|record| (record.name.as_str(), record.verdict, record.count))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("unit::a::breaks", Verdict::Failed, 1),
+                // Ignored, and on no list.
+                ("unit::a::waits", Verdict::Failed, 1),
+                ("unit::tests", Verdict::Passed, 3),
+            ]
+        );
+        assert_eq!(records[0].words, "thread 'a::breaks' panicked at 1 != 2");
+        assert!(records[1].words.contains("needs rain"));
+    }
+
+    #[test]
+    fn unit_records_nothing_compiled_is_a_failure() {
+        let records = told(false, "error: could not compile\n");
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].verdict, Verdict::Failed);
+        assert_eq!(told(true, "")[0].verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn tail_never_cuts_a_character() {
+        let words = "é".repeat(WORDS_BYTES);
+        assert!(tail(&words).len() <= WORDS_BYTES);
+    }
+}

@@ -1,0 +1,278 @@
+//! Theme `display`: the display shows the camera, judged by QEMU's own picture of it.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use image::RgbImage;
+
+use super::{Bench, Case, Outcome};
+use crate::picture::{BARS_75, BARS_100, Bars, Region, check_bars, single_colour};
+use crate::pipeline::{Path, Pipeline};
+use crate::vm::config::Config;
+use crate::vm::guest::Guest;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for some hundred frames.
+const FRAMES_LIMIT: Duration = Duration::from_secs(120);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "display::direct_scanout_shows_the_bars",
+        Config::Virtio,
+        direct,
+    ),
+    Case::new(
+        "display::window_shows_the_bars_and_counts_its_bytes",
+        Config::Virtio,
+        window,
+    ),
+    Case::new(
+        "display::other_size_is_composited_and_says_why",
+        Config::Virtio,
+        other_size,
+    ),
+    Case::new(
+        "display::bochs_scans_out_what_the_plan_chose",
+        Config::Bochs,
+        bochs,
+    ),
+];
+
+/// vivid's patterns of one colour, by their numbers.
+const SINGLE: [(u8, [u8; 3]); 4] = [
+    (6, [255; 3]),
+    (7, [255, 0, 0]),
+    (8, [0, 255, 0]),
+    (9, [0, 0, 255]),
+];
+
+fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
+    // Without vivid's own text, which would lie over the bars.
+    let output = guest.sh(
+        &format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2"),
+        SOON,
+    )?;
+    ensure!(
+        output.status.success(),
+        "v4l2-ctl ended with {}",
+        output.status
+    );
+    Ok(())
+}
+
+/// A picture of the display, and the bars that it has to show.
+struct Picture {
+    name: &'static str,
+    picture: RgbImage,
+    /// The size of the window in the middle; the whole display where there is none.
+    window: Option<(u32, u32)>,
+    bars: &'static Bars,
+}
+
+impl Picture {
+    /// Keeps the picture for a person to see, then judges it.
+    fn judge(&self, bench: &Bench<'_>) -> anyhow::Result<()> {
+        let Self {
+            name,
+            picture,
+            window,
+            bars,
+        } = self;
+        let mut png = Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png)?;
+        let kept = bench.keep(name, png.get_ref())?;
+        let region = match *window {
+            Some((width, height)) => {
+                Region::centred(picture, width, height).context("the window does not fit")?
+            }
+            None => Region::whole(picture),
+        };
+        check_bars(picture, region, bars, 1)
+            .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+    }
+}
+
+/// A number that nobody knows before the run.
+fn chance(below: usize) -> anyhow::Result<usize> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(usize::try_from(
+        u64::from_ne_bytes(bytes) % u64::try_from(below)?,
+    )?)
+}
+
+fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    set_pattern(guest, 1)?;
+    let pipeline = Pipeline {
+        client: "--size 640x480 --fps 30 --frames 400".to_owned(),
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    let seen = running.wait_for_frames(30, FRAMES_LIMIT)?;
+    let full = Picture {
+        name: "bars-100.png",
+        picture: guest.screendump()?,
+        window: None,
+        bars: &BARS_100,
+    };
+    // Other pictures, chosen now: no picture that was made before can pass.
+    set_pattern(guest, 0)?;
+    let seen = running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
+    let dimmed = Picture {
+        name: "bars-75.png",
+        picture: guest.screendump()?,
+        window: None,
+        bars: &BARS_75,
+    };
+    let (pattern, colour) = SINGLE[chance(SINGLE.len())?];
+    set_pattern(guest, pattern)?;
+    running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
+    let single = guest.screendump()?;
+
+    let finished = running.finish(FRAMES_LIMIT)?;
+    full.judge(bench)?;
+    dimmed.judge(bench)?;
+    let found = single_colour(&single, Region::whole(&single), 1);
+    ensure!(
+        found == Some(colour),
+        "pattern {pattern} is {colour:?}, and the display shows {found:?}"
+    );
+    let frames = finished.camera_frames();
+    ensure!(
+        frames.len() >= 100,
+        "only {} frames of the camera were shown",
+        frames.len()
+    );
+    for frame in &frames {
+        ensure!(
+            frame.path == Path::Direct && frame.cpu_copied_bytes == 0,
+            "frame {} was {:?} with {} bytes copied: {:?}",
+            frame.frame,
+            frame.path,
+            frame.cpu_copied_bytes,
+            frame.why_not_direct
+        );
+    }
+    ensure!(
+        finished.camera.cpu_copied_bytes_per_frame == 0.0,
+        "the client copied: {:?}",
+        finished.camera
+    );
+    ensure!(
+        finished.camera.source == "virtio_gpu dumb",
+        "the memory came from {}",
+        finished.camera.source
+    );
+    Ok(Outcome::Passed)
+}
+
+fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const SIZE: (u32, u32) = (320, 240);
+    let guest = bench.guest()?;
+    set_pattern(guest, 1)?;
+    let client = format!(
+        "--window --size {}x{} --fps 30 --frames 300",
+        SIZE.0, SIZE.1
+    );
+    let mut running = Pipeline {
+        client,
+        ..Pipeline::default()
+    }
+    .start(guest)?;
+    let seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
+    let window = Some(SIZE);
+    let full = Picture {
+        name: "bars-100.png",
+        picture: guest.screendump()?,
+        window,
+        bars: &BARS_100,
+    };
+    set_pattern(guest, 0)?;
+    running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
+    let dimmed = Picture {
+        name: "bars-75.png",
+        picture: guest.screendump()?,
+        window,
+        bars: &BARS_75,
+    };
+    let finished = running.finish(FRAMES_LIMIT)?;
+    full.judge(bench)?;
+    dimmed.judge(bench)?;
+    let frames = finished.camera_frames();
+    let drawn = u64::from(SIZE.0 * SIZE.1 * 4);
+    // The first frames also draw the background, once into each of the compositor's buffers.
+    let steady = frames.get(5..).context("fewer than five frames")?;
+    ensure!(
+        steady.len() >= 50,
+        "only {} frames were shown",
+        frames.len()
+    );
+    for frame in steady {
+        ensure!(
+            frame.path == Path::Composited && frame.cpu_copied_bytes == drawn,
+            "frame {} was {:?} with {} bytes copied, and the window has {drawn}",
+            frame.frame,
+            frame.path,
+            frame.cpu_copied_bytes
+        );
+        ensure!(
+            frame.why_not_direct.is_some(),
+            "frame {} does not say why it was composited",
+            frame.frame
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn other_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    set_pattern(guest, 1)?;
+    let client = "--fullscreen --size 320x240 --fps 30 --frames 40".to_owned();
+    let running = Pipeline {
+        client,
+        ..Pipeline::default()
+    }
+    .start(guest)?;
+    let frames = running.finish(FRAMES_LIMIT)?.camera_frames();
+    ensure!(!frames.is_empty(), "no frame was shown");
+    for frame in frames {
+        let why = frame.why_not_direct.unwrap_or_default();
+        ensure!(
+            frame.path == Path::Composited && why.contains("320x240") && why.contains("640x480"),
+            "frame {}: {:?}, and the reason {why:?} does not name both sizes",
+            frame.frame,
+            frame.path
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn bochs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    set_pattern(guest, 1)?;
+    let client = "--size 640x480 --fps 30 --frames 200".to_owned();
+    let mut running = Pipeline {
+        client,
+        ..Pipeline::default()
+    }
+    .start(guest)?;
+    running.wait_for_frames(30, FRAMES_LIMIT)?;
+    let full = Picture {
+        name: "bars-100.png",
+        picture: guest.screendump()?,
+        window: None,
+        bars: &BARS_100,
+    };
+    let finished = running.finish(FRAMES_LIMIT)?;
+    full.judge(bench)?;
+    let composited = finished
+        .camera_frames()
+        .into_iter()
+        .find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,506 @@
+//! Theme `guest`: every configuration boots and has what it promises, and commands come back as they went.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use crate::vm::config::{Config, Memory, Size};
+use crate::vm::guest::GuestError;
+use crate::vm::guest::shell;
+use crate::vm::link::LinkError;
+use crate::vm::wire::{Exec, Status, Stream, Window};
+
+use super::{Bench, Case, Outcome};
+
+/// Enough for any of these commands on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(120);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "guest::virtio_has_what_it_promises",
+        Config::Virtio,
+        promises,
+    ),
+    Case::new("guest::bochs_has_what_it_promises", Config::Bochs, promises),
+    Case::new("guest::vkms_has_what_it_promises", Config::Vkms, promises),
+    Case::new("guest::venus_has_what_it_promises", Config::Venus, promises),
+    Case::new("guest::full_has_what_it_promises", Config::Full, promises),
+    Case::new("guest::venus_has_vulkan_of_the_host", Config::Venus, venus),
+    Case::new(
+        "guest::vkms_has_writeback_and_overlays",
+        Config::Vkms,
+        vkms_planes,
+    ),
+    Case::new(
+        "guest::virtio_imports_foreign_buffers_with_blobs",
+        Config::Virtio,
+        blobs,
+    ),
+    Case::new("guest::memory_of_4g_is_there", Config::Virtio, memory)
+        .memory(Memory::FOUR_GIBIBYTES),
+    Case::new(
+        "guest::contiguous_memory_is_as_large_as_asked",
+        Config::Bochs,
+        contiguous,
+    )
+    .contiguous(16),
+    Case::new(
+        "guest::display_of_another_size_is_there",
+        Config::Virtio,
+        size,
+    )
+    .size(Size {
+        width: 1280,
+        height: 720,
+    }),
+    Case::new(
+        "guest::modules_not_from_debian_are_there",
+        Config::Virtio,
+        modules,
+    ),
+    Case::new("guest::command_ends_as_it_says", Config::Virtio, statuses),
+    Case::new(
+        "guest::command_with_10_megabytes_comes_back_unchanged",
+        Config::Virtio,
+        bytes,
+    ),
+    Case::new(
+        "guest::command_beyond_its_deadline_is_ended_with_all_it_started",
+        Config::Virtio,
+        deadline,
+    ),
+    Case::new(
+        "guest::commands_run_side_by_side",
+        Config::Virtio,
+        side_by_side,
+    ),
+    Case::new("guest::terminal_is_one", Config::Virtio, terminal),
+    Case::new("guest::files_go_in_and_out", Config::Virtio, files),
+    Case::new(
+        "guest::environment_is_what_programs_expect",
+        Config::Virtio,
+        environment,
+    ),
+    Case::new(
+        "guest::screendump_is_what_the_display_shows",
+        Config::Virtio,
+        screendump,
+    ),
+    Case::new(
+        "guest::bochs_screendump_has_its_size",
+        Config::Bochs,
+        screendump_size,
+    ),
+    Case::new("guest::display_is_unplugged", Config::Bochs, unplug),
+    Case::new(
+        "guest::panic_is_told_with_the_console",
+        Config::Bochs,
+        panic,
+    ),
+    Case::new(
+        "guest::kernel_has_no_complaint_after_boot",
+        Config::Full,
+        kernel_log,
+    ),
+];
+
+fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let config = bench.guest()?.config();
+    // Platform devices have drivers without a name of their own; the card knows.
+    let cards = bench.sh(
+        "for card in /sys/class/drm/card?; do cat /sys/kernel/debug/dri/${card##*card}/name; done",
+        SOON,
+    )?;
+    let text = cards.text();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    ensure!(
+        names == config.cards(),
+        "the cards are {names:?}, not {:?}",
+        config.cards()
+    );
+
+    for node in [
+        "/dev/dma_heap/system",
+        "/dev/dma_heap/default_cma_region",
+        "/dev/udmabuf",
+    ] {
+        bench
+            .sh(&format!("test -c {node}"), SOON)
+            .with_context(|| format!("{node} is not there"))?;
+    }
+    for (node, capability) in [
+        ("/dev/video0", "Video Capture"),
+        ("/dev/video1", "Video Output"),
+        ("/dev/video2", "Video Capture"),
+        ("/dev/video3", "Video Output"),
+    ] {
+        let told = bench.sh(&format!("v4l2-ctl -d {node} -D"), SOON)?.text();
+        ensure!(told.contains("vivid"), "{node} is not vivid's: {told}");
+        let own = told.split("Device Caps").nth(1).unwrap_or_default();
+        ensure!(
+            own.contains(capability),
+            "{node} has no {capability}: {told}"
+        );
+    }
+    let inputs = bench.sh("v4l2-ctl -d /dev/video0 -n", SOON)?.text();
+    ensure!(
+        inputs.contains("Webcam 0") && inputs.contains("HDMI"),
+        "inputs: {inputs}"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn venus(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let line = "VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json vulkaninfo --summary";
+    let told = bench.sh(line, Duration::from_secs(120))?.text();
+    ensure!(told.contains("DRIVER_ID_MESA_VENUS"), "{told}");
+    Ok(Outcome::Passed)
+}
+
+fn vkms_planes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench.sh("modetest -M vkms -p", SOON)?.text();
+    let connectors = bench.sh("ls /sys/class/drm", SOON)?.text();
+    ensure!(
+        connectors.contains("card0-Writeback-1"),
+        "connectors: {connectors}"
+    );
+    let planes = told.matches("XR24").count();
+    ensure!(planes > 1, "only {planes} planes show XR24: {told}");
+    Ok(Outcome::Passed)
+}
+
+fn blobs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    if !crate::vm::config::Host::here().udmabuf {
+        return Ok(Outcome::Skip("this host has no /dev/udmabuf".to_owned()));
+    }
+    let told = bench
+        .sh("cat /sys/kernel/debug/dri/0/virtio-gpu-features", SOON)?
+        .text();
+    let blob = told
+        .lines()
+        .any(|line| line.contains("blob") && line.contains("yes"));
+    ensure!(blob, "the card has no blobs: {told}");
+    Ok(Outcome::Passed)
+}
+
+fn memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench
+        .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", SOON)?
+        .text();
+    let kibibytes: u64 = told.parse().with_context(|| told.clone())?;
+    ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
+    // Some of it lies above 4 GiB, which is why anybody asks for so much.
+    let above = bench
+        .sh("grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem", SOON)?
+        .text();
+    ensure!(above == "1", "no memory lies above 4 GiB");
+    Ok(Outcome::Passed)
+}
+
+fn contiguous(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench
+        .sh("awk '/CmaTotal/ { print $2 }' /proc/meminfo", SOON)?
+        .text();
+    ensure!(told == "16384", "CMA has {told} KiB");
+    Ok(Outcome::Passed)
+}
+
+fn size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench
+        .sh("head -n 1 /sys/class/drm/card0-*/modes", SOON)?
+        .text();
+    ensure!(told == "1280x720", "the preferred mode is {told}");
+    Ok(Outcome::Passed)
+}
+
+fn modules(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh(
+        "modprobe vim2m && modprobe vicodec && modprobe sw_sync",
+        SOON,
+    )?;
+    bench.sh("test -e /sys/kernel/debug/sync/sw_sync", SOON)?;
+    let names = bench.sh("cat /sys/class/video4linux/*/name", SOON)?.text();
+    for name in ["vim2m", "stateful-encoder", "stateful-decoder"] {
+        ensure!(names.contains(name), "no node is {name}: {names}");
+    }
+    bench.sh("modprobe -r vim2m vicodec", SOON)?;
+    Ok(Outcome::Passed)
+}
+
+fn statuses(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    for (line, status) in [
+        ("exit 0", Status::Code(0)),
+        ("exit 41", Status::Code(41)),
+        ("kill -SEGV $$", Status::Signal(11)),
+        ("exec /no/such/program", Status::Code(127)),
+    ] {
+        let output = guest.sh(line, SOON)?;
+        ensure!(
+            output.status == status,
+            "`{line}` ended with {}",
+            output.status
+        );
+    }
+    let output = guest.sh("printf a; printf b >&2; printf c", SOON)?;
+    ensure!(
+        output.stdout == b"ac" && output.stderr == b"b",
+        "the outputs are {output:?}"
+    );
+    ensure!(guest.complaints().is_empty(), "the guest complains");
+    Ok(Outcome::Passed)
+}
+
+fn bytes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // No power of two, and every byte in every place.
+    let sent: Vec<u8> = (0..10_000_019_u64)
+        .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
+        .collect();
+    let guest = bench.guest()?;
+    let exec = Exec {
+        argv: vec!["tee".into(), "/dev/stderr".into()],
+        ..Exec::default()
+    };
+    let output = guest.run(exec, &sent, Duration::from_secs(120))?;
+    ensure!(output.status.success(), "tee ended with {}", output.status);
+    ensure!(
+        output.stdout == sent,
+        "stdout differs: {} bytes came",
+        output.stdout.len()
+    );
+    ensure!(
+        output.stderr == sent,
+        "stderr differs: {} bytes came",
+        output.stderr.len()
+    );
+    Ok(Outcome::Passed)
+}
+
+fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    // One child leaves the session, the group and the parent.
+    let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
+    let started = Instant::now();
+    let limit = Duration::from_secs(3);
+    let error = guest
+        .sh(line, limit)
+        .err()
+        .context("the command ended by itself")?;
+    match error {
+        GuestError::Link(LinkError::CommandDeadline { output, .. }) => {
+            ensure!(
+                output.stdout == b"begun\n",
+                "its words are lost: {output:?}"
+            );
+        }
+        other => anyhow::bail!("not the deadline's error: {other}"),
+    }
+    ensure!(
+        started.elapsed() < limit + Duration::from_secs(15),
+        "it took {:?}",
+        started.elapsed()
+    );
+    let left = bench.sh("pgrep -fc 'sleep [4]242' || true", SOON)?.text();
+    ensure!(left == "0", "{left} processes are left");
+    let groups = bench
+        .sh("ls -d /sys/fs/cgroup/command-* | wc -l", SOON)?
+        .text();
+    ensure!(
+        groups == "1",
+        "{groups} control groups are there for one command"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn side_by_side(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
+    // A second one floods the port meanwhile, and nobody reads it.
+    let flood = guest.start(shell("cat /dev/zero"))?;
+    for word in ["one", "two", "three"] {
+        echo.input()
+            .write_all(format!("{word}\n").as_bytes(), SOON)?;
+        let line = echo.line(Stream::Out, SOON)?;
+        ensure!(
+            line.as_deref() == Some(format!("got {word}").as_str()),
+            "{line:?}"
+        );
+    }
+    flood.kill()?;
+    echo.input().close()?;
+    ensure!(echo.wait(SOON)?.status.success());
+    Ok(Outcome::Passed)
+}
+
+fn terminal(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let window = Window {
+        rows: 33,
+        columns: 101,
+    };
+    // Job control: bash says nothing about it only on a terminal that is its own.
+    let exec = Exec {
+        terminal: Some(window),
+        argv: [
+            "bash",
+            "-c",
+            "set -m; tty && stty size && sleep 1 & wait; exit 6",
+        ]
+        .map(Into::into)
+        .to_vec(),
+        ..Exec::default()
+    };
+    let output = bench.guest()?.run(exec, b"", SOON)?;
+    let text = output.text().replace('\r', "");
+    ensure!(
+        output.status == Status::Code(6),
+        "it ended with {}: {text}",
+        output.status
+    );
+    ensure!(
+        text.contains("/dev/pts/") && text.contains("33 101"),
+        "{text}"
+    );
+    ensure!(!text.contains("no job control"), "{text}");
+    Ok(Outcome::Passed)
+}
+
+fn files(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let bytes: Vec<u8> = (0..=255).cycle().take(1_234_567).collect();
+    guest.put("/tmp/files/deep", &bytes, 0o750)?;
+    ensure!(
+        guest.get("/tmp/files/deep")? == bytes,
+        "the file came back different"
+    );
+    let mode = bench
+        .sh("stat -c %a /tmp/files/deep; rm -r /tmp/files", SOON)?
+        .text();
+    ensure!(mode == "750", "its mode is {mode}");
+    let error = bench
+        .guest()?
+        .get("/no/such/file")
+        .err()
+        .context("a file that is not there was read")?;
+    ensure!(error.to_string().contains("/no/such/file"), "{error}");
+    Ok(Outcome::Passed)
+}
+
+fn environment(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let line = "test $(id -u) = 0 && test -d $XDG_RUNTIME_DIR && test -w $OUT && test -w /tmp && test -w /dev/shm \
+                && test $HOME = /root && test $(pwd) = /root && command -v covalent-compositor && command -v covalent-camera \
+                && grep -q ' /sys/kernel/debug ' /proc/mounts && grep -q ' /sys/kernel/config ' /proc/mounts \
+                && ping -c 1 -W 5 127.0.0.1 2>/dev/null || ip -br addr show lo | grep -q 127.0.0.1";
+    bench.sh(line, SOON)?;
+    bench.sh(
+        "udevadm info /dev/dri/card0 | grep -q 'CURRENT_TAGS=.*:seat:'",
+        SOON,
+    )?;
+    bench.sh(
+        "udevadm info --export-db | grep -q ID_INPUT_KEYBOARD=1",
+        SOON,
+    )?;
+    bench.sh("udevadm info --export-db | grep -q ID_INPUT_MOUSE=1", SOON)?;
+    let unreaped = bench
+        .sh(
+            "sh -c '(sleep 0.2 &)'; sleep 1; ps -eo stat= | grep -c '^Z' || true",
+            SOON,
+        )?
+        .text();
+    ensure!(unreaped == "0", "{unreaped} processes were not waited for");
+    Ok(Outcome::Passed)
+}
+
+fn screendump(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    screendump_size(bench)?;
+    let guest = bench.guest()?;
+    let connector = guest
+        .sh(
+            "modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'",
+            SOON,
+        )?
+        .text();
+    // It waits for a key, and shows its picture until then.
+    let line = format!("exec modetest -M virtio_gpu -s {connector}:640x480 -F smpte");
+    let mut show = guest.start(shell(&line))?;
+    let until = Instant::now() + SOON;
+    let mut picture = guest.screendump()?;
+    // SMPTE bars begin with grey and yellow.
+    let shown = |picture: &image::RgbImage| {
+        let [grey, yellow] = [40, 140].map(|x| picture.get_pixel(x, 100).0);
+        grey.iter().all(|value| value.abs_diff(192) < 8)
+            && yellow[2] < 8
+            && yellow[0].abs_diff(192) < 8
+    };
+    while !shown(&picture) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(200));
+        picture = guest.screendump()?;
+    }
+    let ok = shown(&picture);
+    let words = if ok {
+        String::new()
+    } else {
+        format!("modetest said {:?}", show.next(Duration::from_secs(1)))
+    };
+    show.kill()?;
+    if !ok {
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png)?;
+        let kept = bench.keep("display.png", png.get_ref())?;
+        anyhow::bail!(
+            "the display does not show the pattern, see {}; {words}",
+            kept.display()
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn screendump_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let picture = bench.guest()?.screendump()?;
+    let size = (picture.width(), picture.height());
+    ensure!(size == (640, 480), "the picture is {size:?}");
+    Ok(Outcome::Passed)
+}
+
+fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.fresh_guest()?.monitor().unplug("display", SOON)?;
+    let left = bench
+        .sh(
+            "cat /sys/kernel/debug/dri/*/name | grep -c bochs || true",
+            SOON,
+        )?
+        .text();
+    ensure!(left == "0", "the card is still there");
+    let options = serde_json::json!({"driver": "bochs-display", "id": "again"});
+    bench.guest()?.monitor().plug(&options)?;
+    let line = "for try in $(seq 100); do grep -q bochs /sys/kernel/debug/dri/*/name && exit; sleep 0.1; done; exit 1";
+    bench
+        .sh(line, SOON)
+        .context("the card that was plugged in does not come up")?;
+    bench.discard();
+    Ok(Outcome::Passed)
+}
+
+fn panic(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.fresh_guest()?;
+    let error = guest
+        .sh("echo c > /proc/sysrq-trigger; sleep 100", SOON)
+        .err()
+        .context("the guest survived a panic")?;
+    let words = error.to_string();
+    ensure!(matches!(error, GuestError::Gone { .. }), "{words}");
+    ensure!(
+        words.contains("Kernel panic") && words.contains(".log"),
+        "{words}"
+    );
+    bench.discard();
+    Ok(Outcome::Passed)
+}
+
+fn kernel_log(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench.sh("dmesg --level=emerg,alert,crit,err", SOON)?.text();
+    ensure!(told.is_empty(), "the kernel says: {told}");
+    Ok(Outcome::Passed)
+}

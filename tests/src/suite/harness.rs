@@ -1,0 +1,217 @@
+//! Theme `harness`: what `./x vm` promises to a script, and that it leaves nothing behind, however it ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::vm::config::Config;
+
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("harness::run_is_as_a_script_would", Config::Virtio, run),
+    Case::new(
+        "harness::run_beyond_its_deadline_ends_with_124",
+        Config::Virtio,
+        deadline,
+    ),
+    Case::new(
+        "harness::run_interrupted_leaves_nothing",
+        Config::Virtio,
+        interrupted,
+    ),
+    Case::new("harness::run_killed_leaves_nothing", Config::Virtio, killed),
+    Case::new(
+        "harness::run_terminated_while_booting_leaves_nothing",
+        Config::Virtio,
+        terminated,
+    ),
+];
+
+/// The exit status by which a person knows that a deadline was met.
+const DEADLINE_STATUS: i32 = 124;
+
+/// How long one run may take until it has started QEMU.
+const START: Duration = Duration::from_secs(300);
+
+/// How long what belongs to a run may take to be gone after its end.
+const GONE: Duration = Duration::from_secs(10);
+
+/// `./x vm run` with a memory of its own, by which its processes are told from all others.
+fn vm_run(bench: &Bench<'_>, mebibytes: u32, scratch: &Path) -> Command {
+    // Not by its path: there may be a newer one at it by now.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .args(["vm", "run", "--memory", &format!("{mebibytes}M")])
+        .arg("--programs")
+        .arg(bench.share())
+        .env("TMPDIR", scratch)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let scratch = tempfile::tempdir()?;
+    let out = scratch.path().join("deep/out");
+    let script = "cat; printf 'a word' >&2; mkdir $OUT/folder; head -c 300000 /dev/urandom >$OUT/folder/bytes; \
+                  sha256sum <$OUT/folder/bytes >$OUT/sum; kill -USR1 $$";
+    let temporary = scratch.path().join("temporary");
+    fs::create_dir(&temporary)?;
+    let mut child = vm_run(bench, 1537, &temporary)
+        .arg("--out")
+        .arg(&out)
+        .args(["--", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let sent: Vec<u8> = (0..=255).cycle().take(500_000).collect();
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    let input = sent.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output()?;
+    writer
+        .join()
+        .map_err(|_| anyhow::anyhow!("the writer died"))??;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.stdout == sent,
+        "stdout differs, {} bytes came; stderr: {words}",
+        output.stdout.len()
+    );
+    ensure!(words == "a word", "stderr is {words:?}");
+    ensure!(
+        output.status.code() == Some(128 + 10),
+        "it ended with {}",
+        output.status
+    );
+    let sum = Command::new("sha256sum")
+        .stdin(fs::File::open(out.join("folder/bytes"))?)
+        .output()?;
+    ensure!(
+        sum.stdout == fs::read(out.join("sum"))?,
+        "what was left in $OUT differs"
+    );
+    clean(1537, &temporary)?;
+    bench.keep("stderr.txt", words.as_bytes())?;
+    Ok(Outcome::Passed)
+}
+
+fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let scratch = tempfile::tempdir()?;
+    let output = vm_run(bench, 1538, scratch.path())
+        .args(["--deadline", "2s", "--", "sleep", "1000"])
+        .output()?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(DEADLINE_STATUS),
+        "it ended with {}: {words}",
+        output.status
+    );
+    ensure!(words.contains("2 s"), "stderr is {words:?}");
+    clean(1538, scratch.path())?;
+    Ok(Outcome::Passed)
+}
+
+fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    ended_by(bench, Signal::INT, 1539)
+}
+
+fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    ended_by(bench, Signal::KILL, 1540)
+}
+
+fn ended_by(bench: &Bench<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result<Outcome> {
+    let scratch = tempfile::tempdir()?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut child = vm_run(bench, mebibytes, scratch.path())
+        .args(["--", "sh", "-c", "echo begun; sleep 1000"])
+        .spawn()?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    ensure!(line == "begun\n", "instead of its first word came {line:?}");
+    ensure!(
+        !processes(mebibytes)?.is_empty(),
+        "its processes cannot be told from others"
+    );
+    end(&mut child, signal)?;
+    clean(mebibytes, scratch.path())?;
+    ensure!(
+        fs::read_to_string("/proc/self/mounts")? == mounts,
+        "the mounts have changed"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn terminated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let scratch = tempfile::tempdir()?;
+    let mut child = vm_run(bench, 1541, scratch.path())
+        .args(["--", "true"])
+        .spawn()?;
+    let started = Instant::now();
+    while processes(1541)?.len() < 2 {
+        ensure!(started.elapsed() < START, "QEMU does not start");
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended by itself with {status}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    end(&mut child, Signal::TERM)?;
+    clean(1541, scratch.path())?;
+    Ok(Outcome::Passed)
+}
+
+fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no process number")?;
+    kill_process(pid, signal)?;
+    let status = child.wait()?;
+    ensure!(!status.success(), "it says that all went well");
+    Ok(())
+}
+
+/// Nothing of a run is left: no process, no file.
+fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let left = processes(mebibytes)?;
+        if left.is_empty() {
+            break;
+        }
+        ensure!(started.elapsed() < GONE, "processes are left: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let files: Vec<_> = fs::read_dir(temporary)?.collect::<Result<_, _>>()?;
+    ensure!(files.is_empty(), "files are left: {files:?}");
+    Ok(())
+}
+
+/// The processes whose command line names that much memory for a guest.
+fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
+    let mark = format!("-m\0{mebibytes}M\0");
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        // A process may end while it is looked at.
+        let line = fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.contains(&mark) {
+            found.push(format!(
+                "{name}: {}",
+                line.replace('\0', " ").chars().take(80).collect::<String>()
+            ));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,112 @@
+//! Theme `loopback`: every frame's pixels, from what was put into a video output to what the display's writeback gives.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::{Bench, Case, Outcome};
+use crate::judge::pattern;
+use crate::pipeline::{Path, Pipeline, check_order};
+use crate::vm::config::Config;
+use crate::vm::guest::shell;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Frames that are shown. vkms composes and writes back in software: emulated in software again, a few frames a second.
+const FRAMES: u32 = 200;
+
+/// Frames that are shown with `--full`.
+const FRAMES_IN_FULL: u32 = 3000;
+
+/// How far numbers may be apart between two frames that are shown: what a busy machine without KVM drops.
+const LARGEST_GAP: u32 = 600;
+
+/// The largest number that the first shown frame can have: the output runs at 60 frames a second while the rest starts.
+const LATEST_START: u32 = 7200;
+
+pub(super) const CASES: &[Case] = &[Case::new(
+    "loopback::every_frame_arrives_whole_and_in_order",
+    Config::Vkms,
+    numbered,
+)
+.full()
+.limit(Duration::from_secs(2400))];
+
+/// One line of what the compositor's writeback gave.
+#[derive(Debug, Deserialize)]
+struct Written {
+    frame: u64,
+    buffer: u64,
+    width: u32,
+    height: u32,
+    checksum: String,
+}
+
+fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // vivid's HDMI output 0 into its HDMI input, both at 640x480: asked what it sees, the input would say 720p.
+    bench.sh(
+        "v4l2-ctl -d /dev/video0 -i 1 -c osd_text_mode=2,hdmi_000_0_is_connected_to=2 && \
+         v4l2-ctl -d /dev/video1 --set-dv-bt-timings index=0 && \
+         v4l2-ctl -d /dev/video0 --set-dv-bt-timings index=0 && \
+         v4l2-ctl -d /dev/video1 --set-fmt-video-out pixelformat=XR24",
+        SOON,
+    )?;
+    let frames_wanted = if bench.is_full() {
+        FRAMES_IN_FULL
+    } else {
+        FRAMES
+    };
+    let guest = bench.guest()?;
+    let feed = guest.start(shell(
+        "exec covalent-pattern --v4l2-output /dev/video1 --size 640x480",
+    ))?;
+    // Writing back and summing up each picture costs the guest more than showing it: the picture file itself is not kept.
+    let pipeline = Pipeline {
+        client: format!("--size 640x480 --frames {frames_wanted}"),
+        compositor: "--mode 640x480 --writeback /tmp/writeback --writeback-every 0".to_owned(),
+        ..Pipeline::default()
+    };
+    let finished = pipeline
+        .start(guest)?
+        .finish(Duration::from_secs(u64::from(frames_wanted / 2) + 200))?;
+    feed.kill()?;
+    let text = guest.get("/tmp/writeback/frames.jsonl")?;
+    let kept = String::from_utf8_lossy(&text).into_owned();
+    bench.keep("writeback.jsonl", kept.as_bytes())?;
+
+    let own = &finished.camera.buffers;
+    let mut previous = 0;
+    let mut shown: u32 = 0;
+    for line in kept.lines() {
+        let written: Written =
+            serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
+        if !own.contains(&written.buffer) {
+            continue;
+        }
+        let sum = u64::from_str_radix(&written.checksum, 16).context("a checksum")?;
+        let span = if shown == 0 {
+            LATEST_START
+        } else {
+            LARGEST_GAP
+        };
+        let number = pattern::identify(sum, previous, span, written.width, written.height);
+        previous = number.with_context(|| {
+            format!(
+                "frame {} (buffer {}) is none of the pattern's frames from {previous} on: it is torn, older, or something else",
+                written.frame, written.buffer
+            )
+        })?;
+        shown += 1;
+    }
+    ensure!(
+        shown >= FRAMES - 10,
+        "{shown} of {FRAMES} frames were written back"
+    );
+    let frames = finished.camera_frames();
+    check_order(&frames)?;
+    let composited = frames.iter().find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    Ok(Outcome::Passed)
+}

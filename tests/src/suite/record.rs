@@ -1,0 +1,255 @@
+//! What a run has found: a line for a person, a file for programs, and what a later run need not do again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// How something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// What it claims was seen.
+    Passed,
+    /// It was not.
+    Failed,
+    /// It could not be looked at.
+    Skipped,
+}
+
+/// One thing that was looked at, or many of a kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub name: String,
+    /// The guest it needed, in words; empty where it needed none.
+    pub guest: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How many it stands for.
+    pub count: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it failed or was skipped.
+    pub words: String,
+}
+
+impl Record {
+    /// A record of one thing.
+    #[must_use]
+    pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, words: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            guest: guest.to_owned(),
+            verdict,
+            count: 1,
+            seconds: took.as_secs_f64(),
+            words: words.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Passed => "ok",
+            Verdict::Failed => "FAILED",
+            Verdict::Skipped => "skipped",
+        };
+        write!(formatter, "{verdict:<8}{}", self.name)?;
+        if self.count != 1 {
+            write!(formatter, " ({})", self.count)?;
+        }
+        write!(formatter, "  {:.1} s", self.seconds)?;
+        match self.verdict {
+            Verdict::Passed => Ok(()),
+            Verdict::Skipped => write!(formatter, "  because {}", self.words),
+            Verdict::Failed => {
+                for line in self.words.lines() {
+                    write!(formatter, "\n        {line}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// All that a run has found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// What the tree was: its commit, and a digest of what was changed since.
+    pub tree: String,
+    /// Whether `--full` was asked for.
+    pub full: bool,
+    /// Versions of kernel, Mesa and QEMU in the guest.
+    pub versions: BTreeMap<String, String>,
+    /// What makes the guest's CPU.
+    pub accelerator: String,
+    /// What was looked at, in order.
+    pub records: Vec<Record>,
+}
+
+impl Summary {
+    /// How many ended so.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.records
+            .iter()
+            .filter(|record| record.verdict == verdict)
+            .map(|record| record.count)
+            .sum()
+    }
+
+    /// Writes the summary to a file, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Reads a summary, where there is one that can be read.
+    #[must_use]
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} passed, {} failed, {} skipped",
+            self.count(Verdict::Passed),
+            self.count(Verdict::Failed),
+            self.count(Verdict::Skipped)
+        )
+    }
+}
+
+/// What the tree in `folder` is: its commit, and a digest of all that was changed or added since. Without git, of all
+/// its files.
+///
+/// # Errors
+/// Where files cannot be read.
+pub fn tree(folder: &Path) -> io::Result<String> {
+    let git = |words: &[&str]| -> Option<Vec<u8>> {
+        let mut command = Command::new("git");
+        let output = command.arg("-C").arg(folder).args(words).output().ok()?;
+        output.status.success().then_some(output.stdout)
+    };
+    let commit = git(&["rev-parse", "HEAD"]);
+    let changed = git(&["diff", "--no-ext-diff", "--binary", "HEAD"]);
+    let added = git(&["ls-files", "-z", "--others", "--exclude-standard"]);
+    let mut digest = Sha256::new();
+    let (name, added) = match (commit, changed, added) {
+        (Some(commit), Some(changed), Some(added)) => {
+            let name = String::from_utf8_lossy(&commit).trim().to_owned();
+            if changed.is_empty() && added.is_empty() {
+                return Ok(name);
+            }
+            digest.update(&changed);
+            (name, added)
+        }
+        _ => {
+            let files = Command::new("find")
+                .current_dir(folder)
+                .args([
+                    "-path", "./target", "-prune", "-o", "-path", "./.git", "-prune",
+                ])
+                .args(["-o", "-type", "f", "-print0"])
+                .output()?;
+            ("no-commit".to_owned(), files.stdout)
+        }
+    };
+    let mut names: Vec<&[u8]> = added
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort_unstable();
+    for name in names {
+        digest.update(name);
+        digest.update([0]);
+        let path: PathBuf = folder.join(std::ffi::OsStr::new(&*String::from_utf8_lossy(name)));
+        let mut file = File::open(path)?;
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => break,
+                read => digest.update(&chunk[..read]),
+            }
+        }
+    }
+    let digest: String = digest
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(format!("{name}+{digest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_last_line_counts_what_records_stand_for() {
+        let record = |verdict, count| Record {
+            count,
+            ..Record::new("a", "", verdict, Duration::ZERO, "")
+        };
+        let summary = Summary {
+            records: vec![
+                record(Verdict::Passed, 7),
+                record(Verdict::Failed, 1),
+                record(Verdict::Skipped, 2),
+                record(Verdict::Passed, 1),
+            ],
+            ..Summary::default()
+        };
+        assert_eq!(summary.to_string(), "8 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn summary_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/summary.json");
+        let summary = Summary {
+            tree: "t".to_owned(),
+            records: vec![Record::new(
+                "a",
+                "virtio",
+                Verdict::Skipped,
+                Duration::from_secs(2),
+                "none",
+            )],
+            ..Summary::default()
+        };
+        summary.write(&path).unwrap();
+        assert_eq!(Summary::read(&path).unwrap().records, summary.records);
+        fs::write(&path, "{").unwrap();
+        assert!(Summary::read(&path).is_none());
+    }
+
+    #[test]
+    fn tree_changes_with_every_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        let before = tree(folder.path()).unwrap();
+        assert_eq!(tree(folder.path()).unwrap(), before);
+        fs::write(folder.path().join("a"), "2").unwrap();
+        assert_ne!(tree(folder.path()).unwrap(), before);
+    }
+}

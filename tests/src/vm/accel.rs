@@ -1,0 +1,194 @@
+//! What makes the guest's CPU: KVM where it works, else QEMU's software emulation (TCG).
+//!
+//! That `/dev/kvm` opens proves nothing: there are hosts, virtual machines themselves, on which a kernel then hangs at
+//! its first instruction or aborts later. So a guest is booted once, with a deadline, and the answer is remembered for
+//! this kernel, CPU and QEMU.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// How long an answer is believed: a host can change in ways that its kernel's version does not show.
+const BELIEVED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long the trial guest may take. With KVM it is ready within five seconds.
+pub(super) const TRIAL: Duration = Duration::from_secs(20);
+
+/// What makes the guest's CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The host's CPU.
+    Kvm,
+    /// QEMU's software emulation.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's options.
+    #[must_use]
+    pub fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Kvm => &[("-accel", "kvm"), ("-cpu", "host")],
+            // Translated code beyond the buffer is thrown away all at once, so a small one costs much time.
+            Self::Tcg => &[("-accel", "tcg,thread=multi,tb-size=1024"), ("-cpu", "max")],
+        }
+    }
+}
+
+impl std::fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+/// An answer and when it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    /// What it depends on.
+    key: String,
+    /// Seconds since 1970.
+    found: u64,
+    accelerator: Accelerator,
+}
+
+/// Says what to use, by the answer in the folder `cache` or by `trial`, which boots a guest with KVM and says whether
+/// it came up.
+pub(super) fn choose(
+    cache: &Path,
+    qemu_version: &str,
+    trial: impl FnOnce() -> bool,
+) -> Accelerator {
+    if File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_err()
+    {
+        return Accelerator::Tcg;
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    remembered(
+        &cache.join("accelerator.json"),
+        &key(qemu_version),
+        now,
+        trial,
+    )
+}
+
+fn remembered(path: &Path, key: &str, now: Duration, trial: impl FnOnce() -> bool) -> Accelerator {
+    let answer = fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Answer>(&bytes).ok());
+    if let Some(answer) = answer {
+        let age = now.checked_sub(Duration::from_secs(answer.found));
+        if answer.key == key && age.is_some_and(|age| age < BELIEVED) {
+            return answer.accelerator;
+        }
+    }
+    let accelerator = if trial() {
+        Accelerator::Kvm
+    } else {
+        Accelerator::Tcg
+    };
+    let answer = Answer {
+        key: key.to_owned(),
+        found: now.as_secs(),
+        accelerator,
+    };
+    if let Err(error) = remember(path, &answer) {
+        tracing::warn!("remember in {} whether KVM works: {error}", path.display());
+    }
+    accelerator
+}
+
+fn remember(path: &Path, answer: &Answer) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&mut file, answer)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// What the answer depends on.
+fn key(qemu_version: &str) -> String {
+    let uname = rustix::system::uname();
+    let cpus = fs::read_to_string(PathBuf::from("/proc/cpuinfo")).unwrap_or_default();
+    let cpu: Vec<&str> = cpus
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| {
+            line.starts_with("model name")
+                || line.starts_with("flags")
+                || line.starts_with("microcode")
+        })
+        .collect();
+    let mut digest = Sha256::new();
+    for part in [
+        uname.release().to_string_lossy().as_ref(),
+        uname.version().to_string_lossy().as_ref(),
+        cpu.join("\n").as_str(),
+        qemu_version,
+    ] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    #[test]
+    fn remembered_answer_is_not_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accelerator.json");
+        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
+        let again = remembered(&path, "a", NOW, || panic!("a second trial"));
+        assert_eq!(again, Accelerator::Kvm);
+    }
+
+    #[test]
+    fn remembered_answer_of_another_host_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accelerator.json");
+        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
+        assert_eq!(remembered(&path, "b", NOW, || false), Accelerator::Tcg);
+    }
+
+    #[test]
+    fn remembered_answer_of_long_ago_or_of_the_future_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accelerator.json");
+        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(
+            remembered(&path, "a", NOW + BELIEVED, || true),
+            Accelerator::Kvm
+        );
+        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+    }
+
+    #[test]
+    fn remembered_rubbish_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accelerator.json");
+        fs::write(&path, b"{").unwrap();
+        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+    }
+}

@@ -1,0 +1,385 @@
+//! apt, with a state of its own in the cache: it finds the versions of packages and fetches them.
+//!
+//! The machine's own apt state is neither read nor changed. Its configuration is respected (proxies, certificates), but
+//! for hooks, which are for the machine's own packages. All of trixie-backports is allowed, not only Mesa, QEMU and the kernel: what these
+//! need from there changes from week to week, and a pin by name would break with them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::mirror;
+use super::namespace::namespace;
+use super::packages::{AnswerError, Package, Resolution, parse_answer};
+use super::progress::{Progress, Step};
+use super::task::{Task, TaskError};
+
+/// Package lists are 10 MB; a mirror that needs longer for them is no mirror to take 600 MB from.
+const LISTS_DEADLINE: Duration = Duration::from_secs(180);
+/// To solve dependencies takes seconds.
+const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
+/// 600 MB at 0.5 MB/s.
+const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+
+/// Why the packages are not known or not here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AptError {
+    /// Debian's signing keys are missing.
+    #[error("no keys to check Debian's packages with: install the package debian-archive-keyring")]
+    NoKeyring,
+    /// No mirror gave lists that can be trusted.
+    #[error("no mirror serves trixie and trixie-backports; tried {tried}. The last said: {last}")]
+    NoMirror {
+        /// The addresses, with commas.
+        tried: String,
+        /// Why the last one failed.
+        last: Box<TaskError>,
+    },
+    /// apt failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// apt's answer is not what its manual says.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// apt said yes, but a package is not there.
+    #[error("apt-get download: {0} is missing; the network or the disk broke off, try again")]
+    Missing(PathBuf),
+    /// The file system refused.
+    #[error("{operation} {path}: {source}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+/// Packages and lists in the cache. Only who holds the cache's lock may use it.
+#[derive(Debug)]
+pub struct Apt<'a> {
+    folder: PathBuf,
+    logs: &'a Path,
+    progress: &'a Progress,
+}
+
+impl<'a> Apt<'a> {
+    /// The packages in `folder`; logs go to the folder `logs`.
+    #[must_use]
+    pub fn at(folder: &Path, logs: &'a Path, progress: &'a Progress) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            logs,
+            progress,
+        }
+    }
+
+    /// Where the downloaded packages are.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.folder.join("archives")
+    }
+
+    /// Where the package lists are.
+    #[must_use]
+    pub fn lists(&self) -> PathBuf {
+        self.folder.join("lists")
+    }
+
+    /// The list of sources that goes with the lists.
+    #[must_use]
+    pub fn sources(&self) -> PathBuf {
+        self.folder.join("sources.list")
+    }
+
+    /// The rule that lets backports come before trixie.
+    #[must_use]
+    pub fn preferences(&self) -> PathBuf {
+        self.folder.join("preferences")
+    }
+
+    /// The last answer for `names`, and whether it is less than a day old.
+    #[must_use]
+    pub fn remembered(&self, names: &[String]) -> Option<(Resolution, bool)> {
+        let text = fs::read(self.folder.join("answer.json")).ok()?;
+        // A damaged answer is as good as none: it is asked for again.
+        let answer: Resolution = serde_json::from_slice(&text).ok()?;
+        (answer.names == names).then(|| {
+            let fresh = answer.is_fresh();
+            (answer, fresh)
+        })
+    }
+
+    /// Asks the mirrors which versions there are now, and remembers the answer.
+    ///
+    /// # Errors
+    /// Where no mirror serves what is needed, or the packages do not fit together.
+    pub fn resolve(&self, names: &[String]) -> Result<Resolution, AptError> {
+        let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
+        let step = self.progress.step("ask for versions");
+        let mut tried = Vec::new();
+        let mut last = None;
+        for address in mirror::candidates(Path::new("/etc/apt")) {
+            step.detail(&address);
+            self.configure(&address, &keyring)?;
+            let update = self.apt(&["update", "--error-on=any"]);
+            let log = self.logs.join("lists.log");
+            let task = Task {
+                title: "apt-get update",
+                log: &log,
+                deadline: LISTS_DEADLINE,
+            };
+            match task.run(update, &step) {
+                Ok(()) => {
+                    let resolution = Resolution {
+                        names: names.to_vec(),
+                        mirror: address,
+                        at_seconds: SystemTime::now()
+                            .duration_since(UNIX_EPOCH)
+                            .unwrap_or_default()
+                            .as_secs(),
+                        packages: self.solve(names, &step)?,
+                    };
+                    let path = self.folder.join("answer.json");
+                    let text = serde_json::to_vec_pretty(&resolution).map_err(io::Error::other);
+                    text.and_then(|text| fs::write(&path, text))
+                        .map_err(at("write", &path))?;
+                    step.done();
+                    return Ok(resolution);
+                }
+                Err(error) => {
+                    tried.push(address);
+                    last = Some(error);
+                }
+            }
+        }
+        match last {
+            Some(last) => Err(AptError::NoMirror {
+                tried: tried.join(", "),
+                last: Box::new(last),
+            }),
+            None => Err(AptError::NoKeyring),
+        }
+    }
+
+    /// Makes the state fit `resolution` again, after an attempt at a newer one has failed.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn go_back_to(&self, resolution: &Resolution) -> Result<(), AptError> {
+        let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
+        self.configure(&resolution.mirror, &keyring)
+    }
+
+    /// Downloads what is missing. What an interrupted run has fetched is used.
+    ///
+    /// # Errors
+    /// Where apt fails or is not done in time.
+    pub fn download(&self, resolution: &Resolution) -> Result<(), AptError> {
+        let archives = self.archives();
+        let step = self
+            .progress
+            .step_bytes("download packages", resolution.size_bytes());
+        let mut command = self.apt(&[
+            "-y",
+            "-q",
+            "--download-only",
+            "install",
+            "?essential",
+            "apt",
+        ]);
+        command.args(&resolution.names);
+        let log = self.logs.join("download.log");
+        let task = Task {
+            title: "apt-get install --download-only",
+            log: &log,
+            deadline: DOWNLOAD_DEADLINE,
+        };
+        let mut looks = 0_u32;
+        task.run_looking(command, || {
+            // Hundreds of files: looked at now and then.
+            if looks % 10 == 0 {
+                step.bytes(present_bytes(&archives, resolution));
+            }
+            looks = looks.wrapping_add(1);
+        })?;
+        for package in &resolution.packages {
+            let path = archives.join(&package.file);
+            let size_bytes = fs::metadata(&path)
+                .map(|metadata| metadata.len())
+                .unwrap_or_default();
+            if size_bytes != package.size_bytes {
+                // apt checks the sums of what it fetches, not of what lies there; a short file is fetched anew.
+                let _ = fs::remove_file(&path);
+                return Err(AptError::Missing(path));
+            }
+        }
+        self.forget_others(resolution)?;
+        step.done();
+        Ok(())
+    }
+
+    /// Removes packages of other versions.
+    fn forget_others(&self, resolution: &Resolution) -> Result<(), AptError> {
+        let archives = self.archives();
+        for entry in fs::read_dir(&archives).map_err(at("list", &archives))? {
+            let path = entry.map_err(at("list", &archives))?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let is_package = path.extension().is_some_and(|extension| extension == "deb");
+            if is_package
+                && !resolution
+                    .packages
+                    .iter()
+                    .any(|package| package.file == name)
+            {
+                fs::remove_file(&path).map_err(at("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
+        // apt leaves out what is already downloaded, so it is shown an empty folder.
+        let nothing = self.folder.join("nothing");
+        fs::create_dir_all(nothing.join("partial")).map_err(at("make the folder", &nothing))?;
+        let mut command = self.apt(&[
+            "-y",
+            "-q",
+            "--print-uris",
+            "-o",
+            "Acquire::ForceHash=SHA256",
+        ]);
+        command
+            .arg("-o")
+            .arg(format!("Dir::Cache::archives={}", nothing.display()));
+        command.args(["install", "?essential", "apt"]).args(names);
+        let log = self.logs.join("versions.log");
+        Task {
+            title: "apt-get --print-uris",
+            log: &log,
+            deadline: SOLVE_DEADLINE,
+        }
+        .run(command, step)?;
+        Ok(parse_answer(
+            &fs::read_to_string(&log).map_err(at("read", &log))?,
+        )?)
+    }
+
+    fn configure(&self, address: &str, keyring: &Path) -> Result<(), AptError> {
+        for folder in [
+            self.archives().join("partial"),
+            self.lists().join("partial"),
+        ] {
+            fs::create_dir_all(&folder).map_err(at("make the folder", &folder))?;
+        }
+        let mut sources = String::new();
+        for suite in ["trixie", "trixie-updates", "trixie-backports"] {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                sources,
+                "deb [signed-by={}] {address} {suite} main",
+                keyring.display()
+            );
+        }
+        let folder = self.folder.display();
+        let configuration = format!(
+            "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n#clear DPkg::Post-Invoke;\n\
+             #clear Acquire::IndexTargets::deb::DEP-11;\n#clear APT::Architectures;\n\
+             APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
+             APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
+             Dir::State \"{folder}\";\nDir::State::lists \"{folder}/lists\";\nDir::State::status \"{folder}/status\";\n\
+             Dir::Cache \"{folder}\";\nDir::Cache::archives \"{folder}/archives\";\n\
+             Dir::Etc::sourcelist \"{folder}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc::preferences \"{folder}/preferences\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             Acquire::Languages \"none\";\nAcquire::Retries \"2\";\n\
+             Acquire::http::Timeout \"20\";\nAcquire::https::Timeout \"20\";\n"
+        );
+        for (path, text) in [
+            (self.sources(), sources),
+            (
+                self.preferences(),
+                "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n".to_owned(),
+            ),
+            (self.folder.join("status"), String::new()),
+            (self.folder.join("apt.conf"), configuration),
+        ] {
+            fs::write(&path, text).map_err(at("write", &path))?;
+        }
+        Ok(())
+    }
+
+    fn apt(&self, words: &[&str]) -> Command {
+        let namespace = namespace();
+        let mut command = Command::new(namespace[0]);
+        command.args(&namespace[1..]).arg("apt-get").args(words);
+        // Read after the machine's own configuration, so it has the last word.
+        command
+            .env("APT_CONFIG", self.folder.join("apt.conf"))
+            .env("LC_ALL", "C");
+        command
+    }
+}
+
+fn present_bytes(archives: &Path, resolution: &Resolution) -> u64 {
+    let size = |path: PathBuf| {
+        fs::metadata(path)
+            .map(|metadata| metadata.len())
+            .unwrap_or_default()
+    };
+    let partial = archives.join("partial");
+    resolution.packages.iter().fold(0, |sum: u64, package| {
+        let whole = size(archives.join(&package.file));
+        sum.saturating_add(if whole > 0 {
+            whole
+        } else {
+            size(partial.join(&package.file))
+        })
+    })
+}
+
+fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
+    let path = path.to_owned();
+    move |source| AptError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembered_answer_for_other_names_is_not_taken() {
+        let scratch = tempfile::tempdir().unwrap();
+        let answer = Resolution {
+            names: vec!["a".into()],
+            mirror: mirror::DEFAULT.into(),
+            at_seconds: 1,
+            packages: vec![Package {
+                file: "a_1_all.deb".into(),
+                size_bytes: 1,
+                sum: "SHA256:00".into(),
+            }],
+        };
+        fs::write(
+            scratch.path().join("answer.json"),
+            serde_json::to_vec(&answer).unwrap(),
+        )
+        .unwrap();
+        let progress = Progress::silent();
+        let apt = Apt::at(scratch.path(), scratch.path(), &progress);
+        assert_eq!(apt.remembered(&["a".into()]), Some((answer, false)));
+        assert_eq!(apt.remembered(&["b".into()]), None);
+    }
+}

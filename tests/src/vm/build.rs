@@ -1,0 +1,347 @@
+//! Compiles the project inside the root, against the guest's own libraries.
+//!
+//! The checkout appears there as `/src`, and `target/guest` in it as `/target`: it has its own target folder, since what
+//! the host's compiler makes with the host's libraries is of no use there.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::progress::Progress;
+use super::root::{Root, RootCommand};
+use super::toolchain::Toolchain;
+
+/// The profile in Cargo.toml that suits an emulated CPU.
+const PROFILE: &str = "guest";
+
+/// How long cargo may take to find that nothing has changed, on a busy machine.
+const UNSAID: Duration = Duration::from_secs(8);
+
+/// Everything anew by Debian's own compiler on two cores that do much else took 20 minutes.
+const DEADLINE: Duration = Duration::from_secs(40 * 60);
+
+/// Where a machine keeps the certificates that it trusts, in one file.
+const CERTIFICATES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// Variables that say how to reach the network.
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// Why the project was not compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The compiler is not content.
+    #[error("the project does not compile for the guest; its words are above")]
+    Compile,
+    /// It took too long and was ended.
+    #[error(
+        "the project was not compiled after {seconds} s; is the machine very busy, or the network away?"
+    )]
+    Deadline {
+        /// How long it was let run.
+        seconds: u64,
+    },
+    /// Cargo's answer is not what its manual says.
+    #[error("cargo --message-format=json: {0}")]
+    Answer(String),
+    /// The file system refused.
+    #[error("{operation} {path}: {source}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+/// The checkout's folder: where this package was compiled from.
+#[must_use]
+pub fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+/// Compiles all of the workspace's programs, with `features` (as `package/feature`), and returns the folder to share
+/// with a guest: the programs, stripped, are in its `bin`.
+///
+/// # Errors
+/// Where the compiler fails, or the folder cannot be filled.
+pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
+    let target = target()?;
+    let mut words = vec![
+        "build",
+        "--workspace",
+        "--bins",
+        "--profile",
+        PROFILE,
+        "--locked",
+    ];
+    words.push("--message-format=json-render-diagnostics");
+    // Where stderr is a file, what runs afterwards has it for itself; a compiler's objections come all the same.
+    let quiet = !io::stderr().is_terminal();
+    if quiet {
+        words.push("--quiet");
+    }
+    let list = features.join(",");
+    if !features.is_empty() {
+        words.extend(["--features", &list]);
+    }
+    let child = cargo(root, &words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(at("start cargo in", root.folder()))?;
+    let answer = wait(child, quiet, root.folder())?;
+    let programs = parse_programs(&answer)?;
+    // A build with other features must not change what a guest that is running has before it.
+    let share = target.join(if features.is_empty() {
+        "share".to_owned()
+    } else {
+        format!("share-{}", name_of(&list))
+    });
+    let bin = share.join("bin");
+    fs::create_dir_all(&bin).map_err(at("make the folder", &bin))?;
+    for program in &programs {
+        let name = program.file_name().unwrap_or_default();
+        let from = target.join(program);
+        let (to, new) = (bin.join(name), share.join("new"));
+        if is_newer(&to, &from) {
+            continue;
+        }
+        // Moved to its place when complete: a running guest holds the old file open.
+        fs::copy(&from, &new).map_err(at("copy", &from))?;
+        fs::rename(&new, &to).map_err(at("move to", &to))?;
+    }
+    remove_others(&bin, &programs)?;
+    Ok(share)
+}
+
+/// Waits for cargo and returns what it wrote. Says that it is at work, where it does not say so itself and has more to
+/// do than to find that nothing has changed.
+fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildError> {
+    // Read aside: cargo must not wait for a full pipe while this thread waits for cargo.
+    let pipe = cargo.stdout.take();
+    let reader = thread::spawn(move || {
+        let mut answer = String::new();
+        pipe.map_or(Ok(0), |mut pipe| pipe.read_to_string(&mut answer))
+            .map(|_| answer)
+    });
+    let started = Instant::now();
+    let step = Progress::stderr().step("compile the programs");
+    let status = loop {
+        if let Some(status) = cargo.try_wait().map_err(at("wait for cargo in", folder))? {
+            break status;
+        }
+        if started.elapsed() > DEADLINE {
+            // The namespace ends with its first process, and all compilers with it.
+            let _ = cargo.kill();
+            let _ = cargo.wait();
+            return Err(BuildError::Deadline {
+                seconds: DEADLINE.as_secs(),
+            });
+        }
+        if quiet && started.elapsed() > UNSAID {
+            step.alive();
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    if !status.success() {
+        return Err(BuildError::Compile);
+    }
+    if quiet && started.elapsed() > UNSAID {
+        step.done();
+    }
+    let answer = reader
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("its reader is gone")));
+    answer.map_err(at("read what cargo wrote in", folder))
+}
+
+/// Prepares any command of cargo in the root, such as `["clippy", "--workspace"]`.
+#[must_use]
+pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
+    let mut command = root.command("cargo");
+    Toolchain::find().show(&mut command);
+    command.args(args).workdir("/src").bind(checkout(), "/src");
+    // An error shows at the bind: cargo's own words about a missing folder are no clearer.
+    command.bind(
+        &target().unwrap_or_else(|_| checkout().join("target/guest")),
+        "/target",
+    );
+    command
+        .env("CARGO_TARGET_DIR", "/target")
+        .env("CARGO_HOME", "/cargo");
+    // A machine's own settings are for its own libraries and linkers. What is set in the environment wins over its
+    // configuration file, which is shown for mirrors and registries.
+    command
+        .env("RUSTFLAGS", "")
+        .env("RUSTC_WRAPPER", "")
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc");
+    command.env("SSL_CERT_FILE", CERTIFICATES[0]);
+    if let Some(home) = cargo_home() {
+        for folder in ["registry", "git"] {
+            let host = home.join(folder);
+            // Made here, so that what is fetched once is there for the host and for the next run.
+            if fs::create_dir_all(&host).is_ok() {
+                command.bind(&host, &format!("/cargo/{folder}"));
+            }
+        }
+        if let Some(file) = ["config.toml", "config"]
+            .iter()
+            .map(|name| home.join(name))
+            .find(|file| file.is_file())
+        {
+            command.bind_read_only(&file, "/cargo/config.toml");
+        }
+    }
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        if let Ok(host) = Path::new(file).canonicalize() {
+            command.bind_read_only(&host, file);
+        }
+    }
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let certificates = named
+        .into_iter()
+        .chain(CERTIFICATES.iter().map(PathBuf::from));
+    if let Some(file) = certificates
+        .filter_map(|file| file.canonicalize().ok())
+        .find(|file| file.is_file())
+    {
+        command.bind_read_only(&file, CERTIFICATES[0]);
+    }
+    let is_network = |name: &str| {
+        PROXIES.contains(&name) || name.starts_with("CARGO_HTTP_") || name.starts_with("CARGO_NET_")
+    };
+    for (name, value) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_network) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
+}
+
+fn target() -> Result<PathBuf, BuildError> {
+    let target = checkout().join("target/guest");
+    fs::create_dir_all(&target).map_err(at("make the folder", &target))?;
+    Ok(target)
+}
+
+/// The programs that cargo says it has made, relative to the target folder.
+fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
+    let mut programs = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('{')) {
+        let message: serde_json::Value =
+            serde_json::from_str(line).map_err(|error| BuildError::Answer(error.to_string()))?;
+        let Some(path) = message.get("executable").and_then(|path| path.as_str()) else {
+            continue;
+        };
+        let path = Path::new(path)
+            .strip_prefix("/target")
+            .map_err(|_| BuildError::Answer(format!("{path} is not in /target")))?;
+        programs.push(path.to_owned());
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+/// A folder's name from a list of features.
+fn name_of(list: &str) -> String {
+    list.chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+fn is_newer(made: &Path, from: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((modified(made), modified(from)), (Ok(made), Ok(from)) if made >= from)
+}
+
+/// Removes programs that the workspace no longer has.
+fn remove_others(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
+    for entry in fs::read_dir(bin).map_err(at("list", bin))? {
+        let path = entry.map_err(at("list", bin))?.path();
+        if !programs
+            .iter()
+            .any(|program| program.file_name() == path.file_name())
+        {
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |source| BuildError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_among_other_messages_are_found() {
+        let text = "{\"reason\":\"compiler-artifact\",\"executable\":null}\nwords\n\
+                    {\"reason\":\"compiler-artifact\",\"executable\":\"/target/guest/covalent\"}\n\
+                    {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(
+            parse_programs(text).unwrap(),
+            [PathBuf::from("guest/covalent")]
+        );
+    }
+
+    #[test]
+    fn programs_outside_the_target_folder_are_refused() {
+        assert!(matches!(
+            parse_programs("{\"executable\":\"/bin/sh\"}"),
+            Err(BuildError::Answer(_))
+        ));
+    }
+
+    #[test]
+    fn others_are_removed_and_programs_stay() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["covalent", "old"] {
+            fs::write(scratch.path().join(name), "").unwrap();
+        }
+        remove_others(scratch.path(), &[PathBuf::from("guest/covalent")]).unwrap();
+        assert!(scratch.path().join("covalent").exists());
+        assert!(!scratch.path().join("old").exists());
+    }
+}

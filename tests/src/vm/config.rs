@@ -1,0 +1,341 @@
+//! The guest's configurations: which display it has, which modules it loads, how large it is.
+//!
+//! Every configuration has cameras, the CMA heap, udmabuf, the system heap and vgem:
+//!
+//! | node | is |
+//! | --- | --- |
+//! | `/dev/video0` | vivid, capture: input 0 a webcam, input 1 HDMI. Its queue takes scattered memory (vmalloc) |
+//! | `/dev/video1` | vivid, output over HDMI; it can be looped back into the capture's HDMI input |
+//! | `/dev/video2`, `/dev/video3` | the same again, with queues that take contiguous memory only (dma-contig) |
+//!
+//! Cards have the same number in every boot: the configuration's own displays come first, vgem last.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::Module;
+
+/// A configuration, by name.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Config {
+    /// A virtio-gpu, 2D. It has `blob=on`, and with it the import of foreign buffers, only where the *host* has
+    /// `/dev/udmabuf`: QEMU refuses the option elsewhere.
+    Virtio,
+    /// A bochs display: a frame buffer in PCI memory, without a GPU.
+    Bochs,
+    /// No PCI display; vkms with writeback and overlay planes.
+    Vkms,
+    /// A virtio-gpu with virgl and Venus (GL and Vulkan by the host's drivers), under an X server inside the root.
+    Venus,
+    /// virtio-gpu, bochs and vkms together. (virgl is left out: QEMU shows no picture of a GL display.)
+    Full,
+}
+
+impl Config {
+    /// All of them, in the order in which a suite runs them.
+    pub const ALL: [Self; 5] = [
+        Self::Virtio,
+        Self::Bochs,
+        Self::Vkms,
+        Self::Venus,
+        Self::Full,
+    ];
+
+    /// The name, as on a command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Bochs => "bochs",
+            Self::Vkms => "vkms",
+            Self::Venus => "venus",
+            Self::Full => "full",
+        }
+    }
+
+    /// Whether QEMU draws the display by GL and needs a screen for that.
+    #[must_use]
+    pub fn needs_screen(self) -> bool {
+        self == Self::Venus
+    }
+
+    /// Whether QEMU's monitor can show what the display shows.
+    #[must_use]
+    pub fn has_screendump(self) -> bool {
+        matches!(self, Self::Virtio | Self::Bochs | Self::Full)
+    }
+
+    /// The kernel drivers of the guest's cards, in the order of their numbers.
+    #[must_use]
+    pub fn cards(self) -> &'static [&'static str] {
+        match self {
+            Self::Virtio | Self::Venus => &["virtio_gpu", "vgem"],
+            Self::Bochs => &["bochs-drm", "vgem"],
+            Self::Vkms => &["vkms", "vgem"],
+            Self::Full => &["virtio_gpu", "bochs-drm", "vkms", "vgem"],
+        }
+    }
+
+    /// QEMU's display devices: what comes after `-device`.
+    #[must_use]
+    pub fn devices(self, size: Size, host: Host) -> Vec<String> {
+        let Size { width, height } = size;
+        let blob = if host.udmabuf { ",blob=on" } else { "" };
+        let virtio = format!("virtio-gpu-pci,id=display,xres={width},yres={height}{blob}");
+        let bochs = |id| format!("bochs-display,id={id},xres={width},yres={height}");
+        match self {
+            Self::Virtio => vec![virtio],
+            Self::Bochs => vec![bochs("display")],
+            Self::Vkms => Vec::new(),
+            Self::Venus => vec![format!(
+                "virtio-gpu-gl-pci,id=display,xres={width},yres={height},hostmem=1G,blob=on,venus=on"
+            )],
+            Self::Full => vec![virtio, bochs("second")],
+        }
+    }
+
+    /// The kernel modules that the guest loads, in order.
+    #[must_use]
+    pub fn modules(self) -> Vec<Module> {
+        let vkms: &[(&str, &[&str])] = &[
+            ("configfs", &[]),
+            ("drm_shmem_helper", &[]),
+            ("vkms", &["enable_writeback=1", "enable_overlay=1"]),
+        ];
+        let displays: Vec<(&str, &[&str])> = match self {
+            Self::Virtio | Self::Venus => vec![("virtio_gpu", &[])],
+            Self::Bochs => vec![("bochs", &[])],
+            Self::Vkms => vkms.to_vec(),
+            Self::Full => [&[("virtio_gpu", &[] as &[&str]), ("bochs", &[])], vkms].concat(),
+        };
+        let common: [(&str, &[&str]); 7] = [
+            ("configfs", &[]),
+            ("vgem", &[]),
+            ("cma_heap", &[]),
+            ("virtio_rng", &[]),
+            ("virtio_input", &[]),
+            ("evdev", &[]),
+            ("vivid", &VIVID),
+        ];
+        displays
+            .into_iter()
+            .chain(common)
+            .map(|(name, options)| Module {
+                name: name.to_owned(),
+                options: options.iter().map(|option| (*option).to_owned()).collect(),
+            })
+            .collect()
+    }
+}
+
+/// vivid twice: with vmalloc queues and with dma-contig ones. Each has one capture node with a webcam (0) and an HDMI
+/// (3) input, in two bits an input from the lowest, and one HDMI output. The nodes are capture (0x1) and output (0x100).
+///
+/// # References
+/// Linux, `Documentation/admin-guide/media/vivid.rst`.
+const VIVID: [&str; 7] = [
+    "n_devs=2",
+    "allocators=0,1",
+    "node_types=0x101,0x101",
+    "num_inputs=2,2",
+    "input_types=0xc,0xc",
+    "num_outputs=1,1",
+    "output_types=1,1",
+];
+
+impl fmt::Display for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// What a configuration may ask of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Host {
+    /// Whether it has `/dev/udmabuf`.
+    pub udmabuf: bool,
+}
+
+impl Host {
+    /// Looks at this host.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            udmabuf: Path::new("/dev/udmabuf").exists(),
+        }
+    }
+}
+
+/// A display's size in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Size {
+    /// Pixels a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Size {
+    /// 640x480, which vivid's webcam has too. Emulated in software, larger pictures only take longer.
+    pub const SMALL: Self = Self {
+        width: 640,
+        height: 480,
+    };
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self::SMALL
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}x{}", self.width, self.height)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|pixels| (1..=16384).contains(pixels))
+        };
+        text.split_once('x')
+            .and_then(|(width, height)| {
+                Some(Self {
+                    width: number(width)?,
+                    height: number(height)?,
+                })
+            })
+            .ok_or_else(|| format!("{text:?} is no size: write 640x480, each 1 to 16384"))
+    }
+}
+
+/// How much memory the guest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Memory {
+    mebibytes: u32,
+}
+
+impl Memory {
+    /// 2 GiB: all of it lies below 4 GiB, where devices of 32 bits reach it.
+    pub const TWO_GIBIBYTES: Self = Self { mebibytes: 2048 };
+    /// 4 GiB, a part of which lies above 4 GiB, where such devices do not reach it.
+    pub const FOUR_GIBIBYTES: Self = Self { mebibytes: 4096 };
+
+    /// The least that the guest starts with, in MiB.
+    const LEAST: u32 = 512;
+    /// The most, in MiB: more than any host of this project has.
+    const MOST: u32 = 1 << 20;
+
+    /// This many MiB, `None` beyond what a guest can have.
+    #[must_use]
+    pub fn mebibytes(mebibytes: u32) -> Option<Self> {
+        (Self::LEAST..=Self::MOST)
+            .contains(&mebibytes)
+            .then_some(Self { mebibytes })
+    }
+
+    /// The size in MiB.
+    #[must_use]
+    pub fn as_mebibytes(self) -> u32 {
+        self.mebibytes
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::TWO_GIBIBYTES
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.mebibytes % 1024 == 0 {
+            formatter.pad(&format!("{}G", self.mebibytes / 1024))
+        } else {
+            formatter.pad(&format!("{}M", self.mebibytes))
+        }
+    }
+}
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, factor) = match text.strip_suffix(['G', 'g']) {
+            Some(digits) => (digits, 1024),
+            None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
+        };
+        digits
+            .parse::<u32>()
+            .ok()
+            .and_then(|number| Self::mebibytes(number.checked_mul(factor)?))
+            .ok_or_else(|| {
+                format!("{text:?} is no size of memory: write 2G or 1536M, 512M to 1024G")
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_words_become_mebibytes() {
+        for (text, mebibytes) in [("2G", 2048), ("1536M", 1536), ("4g", 4096), ("512", 512)] {
+            assert_eq!(text.parse::<Memory>().unwrap().as_mebibytes(), mebibytes);
+        }
+        for text in ["", "G", "-1G", "100M", "4294967295G", "2T"] {
+            assert!(text.parse::<Memory>().is_err(), "{text}");
+        }
+        assert_eq!(Memory::default().to_string(), "2G");
+    }
+
+    #[test]
+    fn size_words_become_pixels() {
+        assert_eq!("640x480".parse(), Ok(Size::default()));
+        for text in ["", "640", "0x480", "640x-1", "640x99999", "x"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn virtio_has_blobs_only_where_the_host_has_udmabuf() {
+        let blob = |udmabuf| {
+            Config::Virtio.devices(Size::default(), Host { udmabuf })[0].contains("blob=on")
+        };
+        assert!(blob(true));
+        assert!(!blob(false));
+    }
+
+    #[test]
+    fn modules_load_the_display_before_other_cards() {
+        for config in Config::ALL {
+            let modules = config.modules();
+            let at = |name: &str| modules.iter().position(|module| module.name == name);
+            let first = config.cards()[0].trim_end_matches("-drm");
+            assert!(at(first) < at("vgem"), "{config}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The guest's image, made in stages, each of which is made aside and moved to its place when it is complete.
+//!
+//! ```text
+//! packages ─▶ root ─▶ modules ─▶ record      keyed by packages and their exact versions, modules' recipe
+//!                                  └─▶ kernel, initrd, disk ─▶ manifest     keyed by that, and their recipes
+//! ```
+//! A run that was interrupted goes on at the stage that was not complete. What is damaged is made again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::apt::{Apt, AptError};
+use super::cache::{Cache, CacheError, Held, Lock, Shelf};
+use super::initrd;
+use super::manifest::{self, Manifest, ManifestError};
+use super::namespace::{self, NamespaceError};
+use super::packages::{self, Resolution};
+use super::progress::Progress;
+use super::root::Root;
+use super::task::{Task, TaskError};
+use super::toolchain::Toolchain;
+use super::tree::{Tree, TreeError, TreeMaker};
+
+pub use super::tree::Versions;
+
+/// Changes when images of before are no longer good, for a reason that no script and no package shows.
+const FORMAT: u32 = 2;
+/// How many images and roots stay: the one in use, and the one before for who goes back in history.
+const KEPT: usize = 2;
+/// The size of the guest's disk in bytes. What is not used takes no room in the cache.
+const DISK_BYTES: u64 = 2 << 30;
+const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
+/// Ten seconds.
+const DISK_DEADLINE: Duration = Duration::from_secs(300);
+
+/// The files of an image that its manifest lists.
+const ARTEFACTS: [&str; 3] = ["kernel", "initrd", "disk"];
+
+/// The file that asks the next run to read every byte.
+const SUSPECT: &str = "suspect";
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// This machine cannot have one.
+    #[error("the guest is of x86_64; this machine is {0}")]
+    Architecture(&'static str),
+    /// This machine does not let programs have mounts of their own.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The packages.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// The root.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A stage.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// What was made is damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The file system refused.
+    #[error("{operation} {path}: {source}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+/// A complete image. While it is held, no other run removes it.
+#[derive(Debug)]
+pub struct Image {
+    /// The kernel, for QEMU's `-kernel`.
+    pub kernel: PathBuf,
+    /// The first file system, for `-initrd`.
+    pub initrd: PathBuf,
+    /// The disk, an ext4 file system without partitions. Never to be written: QEMU takes it with `snapshot=on`.
+    pub disk: PathBuf,
+    /// Where QEMU and the compilers are.
+    pub root: Root,
+    /// What is inside.
+    pub versions: Versions,
+    folder: PathBuf,
+    _held: Held,
+    _tree: Tree,
+}
+
+/// What [`ensure_with`] is asked beyond the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Reads every byte of what is there.
+    pub verify: bool,
+    /// Asks for versions even where the last answer is not a day old.
+    pub refresh: bool,
+}
+
+/// Makes the image where it is missing, checks it where it is there, makes it again where it is damaged.
+///
+/// # Errors
+/// Where the cache, the network or a stage fails; each says what to do.
+pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
+    ensure_with(Options::default(), progress)
+}
+
+/// As [`ensure`], with wishes.
+///
+/// # Errors
+/// Those of [`ensure`].
+pub fn ensure_with(options: Options, progress: &Progress) -> Result<Image, ImageError> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(ImageError::Architecture(std::env::consts::ARCH));
+    }
+    namespace::check()?;
+    let cache = Cache::from_environment()?;
+    let lock = cache.lock(progress)?;
+    cache.discard_partial(&lock)?;
+    let logs = cache.logs();
+    let apt = Apt::at(&cache.packages(), &logs, progress);
+    let names = packages::names(&Toolchain::find());
+    let resolution = resolve(&apt, &names, options.refresh, progress)?;
+
+    let maker = Maker {
+        cache: &cache,
+        lock: &lock,
+        progress,
+    };
+    let trees = TreeMaker {
+        cache: &cache,
+        lock: &lock,
+        apt: &apt,
+        progress,
+    };
+    let mut verify = options.verify;
+    let mut tree = trees.ensure(&resolution, verify)?;
+    let folder = cache.shelf(Shelf::Images).join(key(&tree.key));
+    if !verify && folder.join(SUSPECT).exists() {
+        progress.note("the last guest did not come up, so every byte of the image is checked");
+        verify = true;
+        drop(tree);
+        tree = trees.ensure(&resolution, verify)?;
+    }
+    maker.ensure(&folder, &tree, verify)?;
+    let image = Image::open(&folder, tree)?;
+    cache.keep_newest(&lock, Shelf::Images, KEPT, progress)?;
+    cache.keep_newest(&lock, Shelf::Roots, KEPT, progress)?;
+    cache.discard_partial(&lock)?;
+    cache.sweep()?;
+    Ok(image)
+}
+
+/// Which versions to take: a remembered answer where it is fresh, or where there is no other.
+fn resolve(
+    apt: &Apt<'_>,
+    names: &[String],
+    refresh: bool,
+    progress: &Progress,
+) -> Result<Resolution, ImageError> {
+    let remembered = apt.remembered(names);
+    if let Some((answer, true)) = &remembered {
+        if !refresh {
+            return Ok(answer.clone());
+        }
+    }
+    match (apt.resolve(names), remembered) {
+        (Ok(answer), _) => Ok(answer),
+        (Err(error), Some((answer, _))) if !refresh => {
+            let reason = error.to_string();
+            let reason = reason.lines().next().unwrap_or_default();
+            progress.note(&format!(
+                "no news of versions, so the last known ones are used: {reason}"
+            ));
+            apt.go_back_to(&answer)?;
+            Ok(answer)
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+impl Image {
+    fn open(folder: &Path, tree: Tree) -> Result<Self, ImageError> {
+        Ok(Self {
+            kernel: folder.join("kernel"),
+            initrd: folder.join("initrd"),
+            disk: folder.join("disk"),
+            root: tree.root.clone(),
+            versions: tree.versions.clone(),
+            folder: folder.to_owned(),
+            _held: Held::new(folder)?,
+            _tree: tree,
+        })
+    }
+
+    /// The folder that holds the image.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes the next [`ensure`] read every byte of the image. For who has booted it in vain: the check that every run
+    /// makes is a sample.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn suspect(&self) -> Result<(), ImageError> {
+        let path = self.folder.join(SUSPECT);
+        fs::write(&path, "").map_err(at("write", &path))
+    }
+}
+
+/// The name of the image that is made from the root `tree_key`.
+fn key(tree_key: &str) -> String {
+    let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
+    let scripts = [initrd::SCRIPT, initrd::INIT, DISK_SCRIPT].map(str::to_owned);
+    manifest::key(&[&[first], scripts.as_slice()].concat())
+}
+
+struct Maker<'a> {
+    cache: &'a Cache,
+    lock: &'a Lock,
+    progress: &'a Progress,
+}
+
+impl Maker<'_> {
+    fn ensure(&self, folder: &Path, tree: &Tree, verify: bool) -> Result<(), ImageError> {
+        match Self::check(folder, verify, self.progress) {
+            Ok(()) => return Ok(()),
+            Err(ManifestError::Missing(_)) => {}
+            Err(error) => {
+                self.progress
+                    .note(&format!("the image is made again: {error}"));
+                self.cache.discard(self.lock, folder)?;
+            }
+        }
+        self.make(folder, tree)
+    }
+
+    fn check(folder: &Path, in_full: bool, progress: &Progress) -> Result<(), ManifestError> {
+        let manifest = Manifest::read(folder)?;
+        manifest.check_quickly(folder)?;
+        if in_full {
+            let step = progress.step("read the image");
+            manifest.check_in_full(folder)?;
+            let suspect = folder.join(SUSPECT);
+            if suspect.exists() {
+                fs::remove_file(&suspect).map_err(|source| ManifestError::File {
+                    path: suspect,
+                    source,
+                })?;
+            }
+            step.done();
+        }
+        Ok(())
+    }
+
+    fn make(&self, folder: &Path, tree: &Tree) -> Result<(), ImageError> {
+        let partial = self.cache.partial_folder(self.lock, "image")?;
+        let release = &tree.versions.kernel;
+        let kernel = tree
+            .root
+            .folder()
+            .join("boot")
+            .join(format!("vmlinuz-{release}"));
+        fs::copy(&kernel, partial.join("kernel")).map_err(at("copy", &kernel))?;
+        let log = self.cache.logs().join("initrd.log");
+        initrd::build(&tree.root, release, &partial, &log, self.progress)?;
+        self.make_disk(&tree.root, &partial)?;
+        let step = self.progress.step("measure the image");
+        Manifest::measure(&partial, &ARTEFACTS)?.write(&partial)?;
+        step.done();
+        let images = self.cache.shelf(Shelf::Images);
+        fs::create_dir_all(&images).map_err(at("make the folder", &images))?;
+        if folder.exists() {
+            self.cache.discard(self.lock, folder)?;
+        }
+        fs::rename(&partial, folder).map_err(at("move to", folder))
+    }
+
+    fn make_disk(&self, root: &Root, folder: &Path) -> Result<(), ImageError> {
+        let step = self.progress.step("make the disk");
+        let mut command = root.command("sh");
+        command.args(["-c", DISK_SCRIPT, "disk", "/run/covalent/out/disk"]);
+        command
+            .arg(format!("{}k", DISK_BYTES / 1024))
+            .bind(folder, "/run/covalent/out");
+        let log = self.cache.logs().join("disk.log");
+        Task {
+            title: "make the disk",
+            log: &log,
+            deadline: DISK_DEADLINE,
+        }
+        .run_in_root(&mut command, &step)?;
+        step.done();
+        Ok(())
+    }
+}
+
+fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |source| ImageError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_another_root_differs() {
+        assert_ne!(key("a"), key("b"));
+        assert_eq!(key("a"), key("a"));
+    }
+
+    #[test]
+    fn check_folder_without_a_manifest_is_missing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let result = Maker::check(scratch.path(), false, &Progress::silent());
+        assert!(matches!(result, Err(ManifestError::Missing(_))));
+    }
+
+    #[test]
+    fn check_in_full_takes_the_suspicion_away() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ARTEFACTS {
+            fs::write(scratch.path().join(name), name).unwrap();
+        }
+        Manifest::measure(scratch.path(), &ARTEFACTS)
+            .unwrap()
+            .write(scratch.path())
+            .unwrap();
+        let suspect = scratch.path().join(SUSPECT);
+        fs::write(&suspect, "").unwrap();
+        Maker::check(scratch.path(), false, &Progress::silent()).unwrap();
+        assert!(suspect.exists());
+        Maker::check(scratch.path(), true, &Progress::silent()).unwrap();
+        assert!(!suspect.exists());
+    }
+}

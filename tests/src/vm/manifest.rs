@@ -1,0 +1,361 @@
+//! What a finished image consists of, so that a damaged one is noticed and made again.
+//!
+//! Two strengths of check. At every start: sizes, times and a sample of each file's content, in milliseconds, which finds truncation, and
+//! writes that went past us. In full, on demand and when a guest does not come up: every byte.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The file in an image's folder that says it is complete. It is written last.
+const NAME: &str = "manifest.json";
+/// Changes when a manifest's meaning does.
+const FORMAT: u32 = 2;
+/// A sample is this many blocks, evenly spread, the first and the last among them.
+const SAMPLE_BLOCKS: u64 = 64;
+/// The size of one block of a sample.
+const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
+
+/// What is wrong with an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The image was never finished.
+    #[error("{0} has no manifest: it was not finished")]
+    Missing(PathBuf),
+    /// The manifest itself cannot be read.
+    #[error("{path}: not a manifest: {reason}")]
+    Unreadable {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file is not what it was.
+    #[error("{path} is damaged: {what} changed since it was made")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which property.
+        what: &'static str,
+    },
+    /// The file system refused.
+    #[error("read {path}: {source}")]
+    File {
+        /// On which path.
+        path: PathBuf,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+/// The list of an image's files and their checksums.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    artefacts: Vec<Artefact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Artefact {
+    name: String,
+    size_bytes: u64,
+    modified_seconds: i64,
+    sample_sha256: String,
+    sha256: String,
+}
+
+impl Manifest {
+    /// Measures the files `names` of `image`.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn measure(image: &Path, names: &[&str]) -> Result<Self, ManifestError> {
+        let measure = |name: &&str| Artefact::measure(image, name).map_err(at(&image.join(name)));
+        let artefacts = names.iter().map(measure).collect::<Result<_, _>>()?;
+        Ok(Self {
+            format: FORMAT,
+            artefacts,
+        })
+    }
+
+    /// Reads the manifest of `image`.
+    ///
+    /// # Errors
+    /// Where there is none, or none of this format.
+    pub fn read(image: &Path) -> Result<Self, ManifestError> {
+        let path = image.join(NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ManifestError::Missing(image.to_owned()));
+            }
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let unreadable = |reason: String| ManifestError::Unreadable {
+            path: path.clone(),
+            reason,
+        };
+        let manifest: Self =
+            serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        if manifest.format != FORMAT {
+            return Err(unreadable(format!(
+                "format {}, expected {FORMAT}",
+                manifest.format
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// Declares `image` complete.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, image: &Path) -> Result<(), ManifestError> {
+        let (path, new) = (image.join(NAME), image.join("manifest.new"));
+        let write = || {
+            let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+            fs::write(&new, text)?;
+            // The files reach the disk before the word that they are complete does.
+            File::open(&new)?.sync_all()?;
+            for artefact in &self.artefacts {
+                File::open(image.join(&artefact.name))?.sync_all()?;
+            }
+            fs::rename(&new, &path)
+        };
+        write().map_err(at(&path))
+    }
+
+    /// Checks the files in milliseconds.
+    ///
+    /// # Errors
+    /// The first file that is not what it was.
+    pub fn check_quickly(&self, image: &Path) -> Result<(), ManifestError> {
+        self.artefacts
+            .iter()
+            .try_for_each(|artefact| artefact.check(image, false))
+    }
+
+    /// Checks every byte of the files (the root's are not among them).
+    ///
+    /// # Errors
+    /// The first file that is not what it was.
+    pub fn check_in_full(&self, image: &Path) -> Result<(), ManifestError> {
+        self.artefacts
+            .iter()
+            .try_for_each(|artefact| artefact.check(image, true))
+    }
+}
+
+impl Artefact {
+    fn measure(image: &Path, name: &str) -> io::Result<Self> {
+        let file = File::open(image.join(name))?;
+        let metadata = file.metadata()?;
+        Ok(Self {
+            name: name.to_owned(),
+            size_bytes: metadata.len(),
+            modified_seconds: metadata.mtime(),
+            sample_sha256: sample(&file, metadata.len())?,
+            sha256: whole(file)?,
+        })
+    }
+
+    fn check(&self, image: &Path, in_full: bool) -> Result<(), ManifestError> {
+        let path = image.join(&self.name);
+        let damaged = |what| {
+            Err(ManifestError::Damaged {
+                path: path.clone(),
+                what,
+            })
+        };
+        let file = File::open(&path).map_err(at(&path))?;
+        let metadata = file.metadata().map_err(at(&path))?;
+        if metadata.len() != self.size_bytes {
+            return damaged("its size");
+        }
+        if metadata.mtime() != self.modified_seconds {
+            return damaged("its time");
+        }
+        if sample(&file, self.size_bytes).map_err(at(&path))? != self.sample_sha256 {
+            return damaged("a sample of its content");
+        }
+        if in_full && whole(file).map_err(at(&path))? != self.sha256 {
+            return damaged("its content");
+        }
+        Ok(())
+    }
+}
+
+/// The digest of blocks spread evenly over the file.
+fn sample(file: &File, size_bytes: u64) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let last = size_bytes.saturating_sub(SAMPLE_BLOCK_BYTES);
+    let mut block = Vec::new();
+    for index in 0..SAMPLE_BLOCKS {
+        // In u128 the product fits for any size.
+        let offset = u128::from(last) * u128::from(index) / u128::from(SAMPLE_BLOCKS - 1);
+        let offset = u64::try_from(offset).map_err(io::Error::other)?;
+        let length_bytes = SAMPLE_BLOCK_BYTES.min(size_bytes.saturating_sub(offset));
+        block.resize(usize::try_from(length_bytes).map_err(io::Error::other)?, 0);
+        file.read_exact_at(&mut block, offset)?;
+        digest.update(&block);
+    }
+    Ok(hexadecimal(&digest.finalize()))
+}
+
+fn whole(mut file: File) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(hexadecimal(&digest.finalize())),
+            length => digest.update(&block[..length]),
+        }
+    }
+}
+
+/// A short name for a thing that is made from `parts`, which differs where any of them does.
+pub(crate) fn key(parts: &[String]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part.as_bytes());
+        // No part has a zero byte, so no two lists run into the same text.
+        digest.update([0]);
+    }
+    let mut key = hexadecimal(&digest.finalize());
+    // Sixteen digits are unique among the things of one machine.
+    key.truncate(16);
+    key
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+    let path = path.to_owned();
+    move |source| ManifestError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE_BYTES: u64 = 3_000_000;
+
+    fn image() -> (tempfile::TempDir, Manifest) {
+        let scratch = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..SIZE_BYTES)
+            .map(|index| index.to_le_bytes()[1])
+            .collect();
+        fs::write(scratch.path().join("disk"), content).unwrap();
+        fs::write(scratch.path().join("kernel"), "small").unwrap();
+        let manifest = Manifest::measure(scratch.path(), &["disk", "kernel"]).unwrap();
+        manifest.write(scratch.path()).unwrap();
+        (scratch, manifest)
+    }
+
+    /// Changes a file without its time, as a failing disk does.
+    fn change_silently(path: &Path, change: impl FnOnce(&File)) {
+        let file = File::options().write(true).open(path).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        change(&file);
+        file.set_modified(modified).unwrap();
+    }
+
+    #[test]
+    fn manifest_written_is_read_back_and_holds() {
+        let (scratch, manifest) = image();
+        assert_eq!(Manifest::read(scratch.path()).unwrap(), manifest);
+        manifest.check_quickly(scratch.path()).unwrap();
+        manifest.check_in_full(scratch.path()).unwrap();
+    }
+
+    #[test]
+    fn manifest_of_nonsense_is_unreadable() {
+        let (scratch, _) = image();
+        fs::write(scratch.path().join(NAME), "{").unwrap();
+        assert!(matches!(
+            Manifest::read(scratch.path()),
+            Err(ManifestError::Unreadable { .. })
+        ));
+    }
+
+    #[test]
+    fn quick_check_truncated_file_is_damaged() {
+        let (scratch, manifest) = image();
+        change_silently(&scratch.path().join("disk"), |file| {
+            file.set_len(SIZE_BYTES - 1).unwrap()
+        });
+        let error = manifest.check_quickly(scratch.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ManifestError::Damaged {
+                    what: "its size",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn quick_check_last_block_overwritten_is_damaged() {
+        let (scratch, manifest) = image();
+        change_silently(&scratch.path().join("disk"), |file| {
+            file.write_all_at(b"damage", SIZE_BYTES - 6).unwrap()
+        });
+        let error = manifest.check_quickly(scratch.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ManifestError::Damaged {
+                    what: "a sample of its content",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn full_check_one_byte_between_samples_is_damaged() {
+        let (scratch, manifest) = image();
+        // Block 0 ends at 16 KiB, block 1 begins at (3,000,000 - 16 Ki) / 63, about 47 KB.
+        change_silently(&scratch.path().join("disk"), |file| {
+            file.write_all_at(b"!", 20_000).unwrap()
+        });
+        manifest.check_quickly(scratch.path()).unwrap();
+        let error = manifest.check_in_full(scratch.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ManifestError::Damaged {
+                    what: "its content",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn quick_check_missing_file_is_an_error() {
+        let (scratch, manifest) = image();
+        fs::remove_file(scratch.path().join("kernel")).unwrap();
+        assert!(matches!(
+            manifest.check_quickly(scratch.path()),
+            Err(ManifestError::File { .. })
+        ));
+    }
+}

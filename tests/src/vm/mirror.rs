@@ -1,0 +1,267 @@
+//! Which mirror of Debian to use: the one that this machine's own apt uses, where that may serve trixie.
+//!
+//! Whether it does serve trixie and trixie-backports only an attempt can tell; [`super::apt`] makes it, candidate
+//! by candidate, and Debian's own address comes last.
+
+use std::path::{Path, PathBuf};
+
+/// Debian's own address: every mirror's content by way of a network of caches. It is mmdebstrap's default too.
+pub const DEFAULT: &str = "http://deb.debian.org/debian";
+
+/// Where the distributions keep the keys that sign Debian's archive; Debian's newer package has only `.pgp`.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+];
+
+/// Names of Debian's releases. An entry of another distribution's release is no mirror of Debian.
+const RELEASES: [&str; 12] = [
+    "oldoldstable",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
+    "sid",
+    "buster",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+];
+
+/// More candidates than this are not tried: each may cost a network timeout.
+const CANDIDATES: usize = 3;
+
+/// The keys to check Debian's signatures with, where this machine has them.
+#[must_use]
+pub fn keyring() -> Option<PathBuf> {
+    KEYRINGS
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+}
+
+/// The addresses to try, best first.
+#[must_use]
+pub fn candidates(apt_folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Ok(text) = std::fs::read_to_string(apt_folder.join("sources.list")) {
+        texts.push((false, text));
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(apt_folder.join("sources.list.d"))
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect()
+        })
+        .unwrap_or_default();
+    files.sort();
+    for file in files {
+        let deb822 = file
+            .extension()
+            .is_some_and(|extension| extension == "sources");
+        // A file that cannot be read names no mirror; apt itself would say so.
+        if let Ok(text) = std::fs::read_to_string(&file) {
+            texts.push((deb822, text));
+        }
+    }
+    let mut found: Vec<String> = Vec::new();
+    for (deb822, text) in &texts {
+        let entries = if *deb822 {
+            parse_deb822(text)
+        } else {
+            parse_one_line(text)
+        };
+        for address in entries
+            .iter()
+            .filter(|entry| entry.is_debian())
+            .flat_map(|entry| &entry.addresses)
+        {
+            let address = address.trim_end_matches('/');
+            if is_fetchable(address) && !found.iter().any(|known| known == address) {
+                found.push(address.to_owned());
+            }
+        }
+    }
+    found.truncate(CANDIDATES);
+    if !found.iter().any(|address| address == DEFAULT) {
+        found.push(DEFAULT.to_owned());
+    }
+    found
+}
+
+/// One entry of apt's list of sources.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Entry {
+    addresses: Vec<String>,
+    suites: Vec<String>,
+    components: Vec<String>,
+}
+
+impl Entry {
+    fn is_debian(&self) -> bool {
+        let is_release = |suite: &String| {
+            let name = suite
+                .strip_suffix("-updates")
+                .or_else(|| suite.strip_suffix("-backports"))
+                .unwrap_or(suite);
+            RELEASES.contains(&name)
+        };
+        self.components.iter().any(|component| component == "main")
+            && self.suites.iter().any(is_release)
+    }
+}
+
+/// Whether an address is one that a private copy of apt's state can use as it is.
+fn is_fetchable(address: &str) -> bool {
+    let web = address.starts_with("http://") || address.starts_with("https://");
+    // It becomes part of a sources list: nothing in it may end the word or open options.
+    web && !address.contains(|character: char| {
+        character.is_whitespace() || character.is_control() || "[]".contains(character)
+    })
+}
+
+/// Reads the format of `sources.list`: `deb [options] address suite components`.
+fn parse_one_line(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let Some(rest) = line
+            .strip_prefix("deb")
+            .filter(|rest| rest.starts_with(char::is_whitespace))
+        else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let rest = match rest.strip_prefix('[') {
+            Some(options) => match options.split_once(']') {
+                Some((_, rest)) => rest,
+                None => continue,
+            },
+            None => rest,
+        };
+        let mut words = rest.split_whitespace().map(str::to_owned);
+        if let (Some(address), Some(suite)) = (words.next(), words.next()) {
+            entries.push(Entry {
+                addresses: vec![address],
+                suites: vec![suite],
+                components: words.collect(),
+            });
+        }
+    }
+    entries
+}
+
+/// Reads the format of `*.sources`: paragraphs of `Field: words`, continued on lines that begin with white space.
+fn parse_deb822(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for paragraph in paragraphs(text) {
+        let field = |name: &str| -> Vec<String> {
+            let value = paragraph
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name));
+            value
+                .map(|(_, words)| words.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default()
+        };
+        let disabled = field("Enabled")
+            .first()
+            .is_some_and(|word| ["no", "false", "0"].contains(&word.as_str()));
+        if disabled || !field("Types").iter().any(|word| word == "deb") {
+            continue;
+        }
+        entries.push(Entry {
+            addresses: field("URIs"),
+            suites: field("Suites"),
+            components: field("Components"),
+        });
+    }
+    entries
+}
+
+fn paragraphs(text: &str) -> Vec<Vec<(String, String)>> {
+    let mut paragraphs = vec![Vec::<(String, String)>::new()];
+    for line in text.lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let current = paragraphs.last_mut();
+        if line.trim().is_empty() {
+            paragraphs.push(Vec::new());
+        } else if line.starts_with(char::is_whitespace) {
+            if let Some((_, value)) = current.and_then(|paragraph| paragraph.last_mut()) {
+                value.push(' ');
+                value.push_str(line.trim());
+            }
+        } else if let (Some(paragraph), Some((key, value))) = (current, line.split_once(':')) {
+            paragraph.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    paragraphs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("sources.list.d")).unwrap();
+        for (name, text) in files {
+            std::fs::write(scratch.path().join(name), text).unwrap();
+        }
+        scratch
+    }
+
+    #[test]
+    fn candidates_deb822_of_debian_gives_its_address_once() {
+        let text = "# made by hand\nTypes: deb deb-src\n# a comment inside\nURIs: http://mirror.example/debian/\nSuites: bookworm\n bookworm-updates\n\
+                    Components: main\nSigned-By: /k.gpg\n\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main contrib\n";
+        let scratch = folder(&[("sources.list.d/debian.sources", text)]);
+        assert_eq!(
+            candidates(scratch.path()),
+            ["http://mirror.example/debian", DEFAULT]
+        );
+    }
+
+    #[test]
+    fn candidates_one_line_with_options_and_comment_is_read() {
+        let text = "deb [arch=amd64 signed-by=/k.gpg] https://mirror.example/debian trixie main # ours\n\
+                    deb-src http://other.example/debian trixie main\n#deb http://off.example/debian trixie main\n";
+        let scratch = folder(&[("sources.list", text)]);
+        assert_eq!(
+            candidates(scratch.path()),
+            ["https://mirror.example/debian", DEFAULT]
+        );
+    }
+
+    #[test]
+    fn candidates_other_distribution_or_security_archive_is_passed_over() {
+        let text = "deb http://archive.example/ubuntu noble main universe\n\
+                    deb http://security.example/debian-security bookworm-security main\n\
+                    deb https://tools.example/apt stable tools\ndeb cdrom:[Debian]/ trixie main\n";
+        let scratch = folder(&[("sources.list", text)]);
+        assert_eq!(candidates(scratch.path()), [DEFAULT]);
+    }
+
+    #[test]
+    fn candidates_disabled_paragraph_is_passed_over() {
+        let text = "Types: deb\nEnabled: no\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main\n";
+        let scratch = folder(&[("sources.list.d/a.sources", text)]);
+        assert_eq!(candidates(scratch.path()), [DEFAULT]);
+    }
+
+    #[test]
+    fn candidates_no_apt_at_all_gives_the_default() {
+        assert_eq!(candidates(Path::new("/nonexistent")), [DEFAULT]);
+    }
+
+    #[test]
+    fn candidates_address_with_brackets_is_refused() {
+        let text =
+            "Types: deb\nURIs: http://a.example/[trusted=yes]\nSuites: trixie\nComponents: main\n";
+        let scratch = folder(&[("sources.list.d/a.sources", text)]);
+        assert_eq!(candidates(scratch.path()), [DEFAULT]);
+    }
+}

@@ -1,0 +1,28 @@
+//! Makes the guest and runs things in it.
+//!
+//! Everything that depends on a distribution happens inside one *root*: a Debian tree in the cache. It holds the
+//! libraries to compile against, the kernel, Mesa and QEMU; the project's programs are compiled in it, QEMU runs in it,
+//! and the guest's disk is made from it. So the host's distribution and its glibc do not matter.
+
+pub mod accel;
+pub mod apt;
+pub mod build;
+pub mod cache;
+pub mod config;
+pub mod guest;
+pub mod image;
+pub mod initrd;
+pub mod link;
+pub mod manifest;
+pub mod mirror;
+pub mod modules;
+pub mod namespace;
+pub mod packages;
+pub mod progress;
+pub mod qemu;
+pub mod qmp;
+pub mod root;
+pub mod task;
+pub mod toolchain;
+pub mod tree;
+pub mod wire;

@@ -1,0 +1,100 @@
+//! The kernel modules that Debian leaves out, compiled from Debian's source package for the root's own kernel.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::progress::Progress;
+use super::root::Root;
+use super::task::{Task, TaskError};
+
+/// How they are made; part of the image's recipe.
+pub(crate) const SCRIPT: &str = include_str!("scripts/modules.sh");
+
+/// What must come out, by the names that modprobe takes.
+pub const NAMES: [&str; 6] = [
+    "vkms",
+    "cma_heap",
+    "v4l2-mem2mem",
+    "vim2m",
+    "vicodec",
+    "sw_sync",
+];
+
+/// Twenty seconds of two cores; a machine fifteen times slower is waited for.
+const BUILD_DEADLINE: Duration = Duration::from_secs(600);
+/// Seconds.
+const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Compiles the modules for the kernel `release` into the folder `output`.
+///
+/// # Errors
+/// Where the compiler fails or is not done in time.
+pub fn build(
+    root: &Root,
+    release: &str,
+    output: &Path,
+    log: &Path,
+    progress: &Progress,
+) -> Result<(), TaskError> {
+    let step = progress.step("compile kernel modules");
+    let mut command = root.command("sh");
+    command
+        .args(["-c", SCRIPT, "modules", release, "/run/covalent/modules"])
+        .bind(output, "/run/covalent/modules");
+    Task {
+        title: "compile kernel modules",
+        log,
+        deadline: BUILD_DEADLINE,
+    }
+    .run_in_root(&mut command, &step)?;
+    step.done();
+    Ok(())
+}
+
+/// Puts the modules from the folder `built` into the root, and asks `modinfo` whether each is there. Does no harm when done twice.
+///
+/// # Errors
+/// Where a module is missing or of another kernel.
+pub fn install(
+    root: &Root,
+    release: &str,
+    built: &Path,
+    log: &Path,
+    progress: &Progress,
+) -> Result<(), TaskError> {
+    let step = progress.step("install kernel modules");
+    let mut command = root.command("sh");
+    command
+        .args(["-c", INSTALL, "install", release])
+        .args(NAMES);
+    command
+        .bind_read_only(built, "/run/covalent/modules")
+        .writable();
+    Task {
+        title: "install kernel modules",
+        log,
+        deadline: INSTALL_DEADLINE,
+    }
+    .run_in_root(&mut command, &step)?;
+    step.done();
+    Ok(())
+}
+
+pub(crate) const INSTALL: &str = r#"
+set -eu
+release=$1
+shift
+rm -rf "/lib/modules/$release/extra"
+cp -r /run/covalent/modules/extra "/lib/modules/$release/extra"
+depmod "$release"
+for module in "$@"; do
+    magic=$(modinfo -k "$release" -F vermagic "$module")
+    case $magic in
+    "$release "*) echo "$module: $magic" ;;
+    *)
+        echo "$module is built for '$magic', not for $release"
+        exit 1
+        ;;
+    esac
+done
+"#;

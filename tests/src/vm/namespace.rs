@@ -1,0 +1,155 @@
+//! Namespaces that end with this process, and with them every process and mount inside.
+//!
+//! The surprising parts:
+//! - `unshare` and `setpriv` of util-linux do the work rather than system calls of ours: they exist wherever
+//!   mmdebstrap does, and a process with threads must not do much between fork and exec.
+//! - Every mount is made in a private mount namespace and every process is in a private process namespace. Both end
+//!   with their first process, which the kernel kills when this process ends, however it ends. So there is
+//!   nothing to clean up, and nothing that could fail to be.
+//! - The kernel ties "killed with the parent" to the *thread* that started the child. A thread of its own, which
+//!   lives as long as the process, therefore starts them all.
+
+use std::io;
+use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, Mutex, mpsc};
+
+/// Mounts something, and takes it back with a refusal where the mount would reach beyond the namespace.
+const TRIAL: &str = r#"
+mount -t tmpfs covalent /tmp || exit 1
+if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
+    umount /tmp
+    echo "mounts made here are seen outside" >&2
+    exit 1
+fi
+"#;
+
+/// The words before a program that give it a process and mount namespace which end with this process.
+///
+/// Root uses its own rights; anybody else becomes root of a user namespace, with the subordinate ids of
+/// `/etc/subuid`, since a Debian tree has files of many owners.
+#[must_use]
+pub fn namespace() -> Vec<&'static str> {
+    let mut words = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
+    if !rustix::process::geteuid().is_root() {
+        words.extend(["--user", "--map-root-user", "--map-auto"]);
+    }
+    words.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
+    if is_in_chroot() {
+        // There `/` is no mount, so unshare cannot make it private; the check finds out whether it is.
+        words.extend(["--propagation", "unchanged"]);
+    }
+    words.push("--");
+    words
+}
+
+/// Whether `/` is a folder of a mount whose own root is out of sight.
+fn is_in_chroot() -> bool {
+    static ANSWER: LazyLock<bool> = LazyLock::new(|| {
+        // Without /proc nobody knows; nearly nobody is in a chroot.
+        std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| !has_root_mount(&mounts))
+    });
+    *ANSWER
+}
+
+fn has_root_mount(mountinfo: &str) -> bool {
+    mountinfo
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/"))
+}
+
+/// Why this machine gives no namespaces.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamespaceError {
+    /// A tool is missing.
+    #[error("start setpriv: {0}; is util-linux installed?")]
+    Start(io::Error),
+    /// The kernel, or who set it up, refuses.
+    #[error("this machine refuses namespaces and mounts of our own: {words}\n{remedy}")]
+    Refused {
+        /// What unshare or mount said.
+        words: String,
+        /// What may help.
+        remedy: &'static str,
+    },
+}
+
+/// Tries whether programs can have namespaces and mounts of their own, so that a refusal is said once and plainly.
+///
+/// # Errors
+/// Where they cannot.
+pub fn check() -> Result<(), NamespaceError> {
+    let words = namespace();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["sh", "-c", TRIAL]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = spawn_kept(command).map_err(NamespaceError::Start)?;
+    let output = child.wait_with_output().map_err(NamespaceError::Start)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let remedy = if is_in_chroot() {
+        "this is a chroot: enter it by `unshare --mount --propagation private chroot`, or by systemd-nspawn"
+    } else if rustix::process::geteuid().is_root() {
+        "in a container: give it the capability SYS_ADMIN, and seccomp and AppArmor profiles that allow mounts (as \
+         --privileged does)"
+    } else {
+        "it needs newuidmap (package uidmap), lines for you in /etc/subuid and /etc/subgid, util-linux 2.38, and user \
+         namespaces that the system allows (sysctl kernel.apparmor_restrict_unprivileged_userns=0 where AppArmor forbids \
+         them); or run it as root"
+    };
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(NamespaceError::Refused { words, remedy })
+}
+
+/// Starts `command` from the thread that lives as long as this process.
+///
+/// # Errors
+/// Those of [`Command::spawn`].
+pub fn spawn_kept(command: Command) -> io::Result<Child> {
+    type Request = (Command, mpsc::Sender<io::Result<Child>>);
+    static KEEPER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
+        let (sender, receiver) = mpsc::channel::<Request>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in receiver {
+                // Who asked may have gone; then nobody needs the answer.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    let (answer, result) = mpsc::channel();
+    KEEPER
+        .lock()
+        .map_err(|_| gone())?
+        .send((command, answer))
+        .map_err(|_| gone())?;
+    result.recv().map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_mount_among_others_is_seen() {
+        let mounts =
+            "22 1 254:0 / /proc rw - proc proc rw\n1 0 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
+        assert!(has_root_mount(mounts));
+    }
+
+    #[test]
+    fn root_mount_in_a_chroot_is_missed() {
+        assert!(!has_root_mount("22 1 0:5 / /proc rw - proc proc rw\n"));
+    }
+
+    #[test]
+    fn spawn_kept_program_that_is_not_there_is_an_error() {
+        let error = spawn_kept(Command::new("/nonexistent/program")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

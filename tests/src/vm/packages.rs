@@ -1,0 +1,211 @@
+//! Which packages the root has, and in which versions.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::toolchain::Toolchain;
+
+/// What the guest and the root have, whatever compiles. The comment of a group says who needs it.
+const NAMES: &[&str] = &[
+    // The guest's kernel, and what builds the modules that Debian leaves out.
+    "linux-image-amd64",
+    "linux-headers-amd64",
+    "linux-source",
+    "make",
+    "xz-utils",
+    "zstd",
+    // The guest's graphics.
+    "libgl1-mesa-dri",
+    "mesa-vulkan-drivers",
+    "libgbm1",
+    "libegl1",
+    "libegl-mesa0",
+    "libgles2",
+    "vulkan-tools",
+    "libdrm-tests",
+    "wayland-utils",
+    // The guest's system.
+    "udev",
+    "kmod",
+    "procps",
+    "psmisc",
+    "util-linux",
+    "strace",
+    "seatd",
+    "v4l-utils",
+    "xkb-data",
+    "iproute2",
+    // QEMU, and a display for its GL window.
+    "qemu-system-x86",
+    "qemu-system-gui",
+    "qemu-system-modules-opengl",
+    "libvirglrenderer1",
+    // Venus runs in this process of its own.
+    "virgl-server",
+    "xvfb",
+    "xauth",
+    // What packs the guest's file systems; mke2fs reads a tar through libarchive.
+    "busybox-static",
+    "cpio",
+    "e2fsprogs",
+    "libarchive13t64",
+    // What the project's programs are compiled against.
+    "gcc",
+    "libc6-dev",
+    "pkg-config",
+    "libgbm-dev",
+    "libdrm-dev",
+    "libudev-dev",
+    "libseat-dev",
+    "libinput-dev",
+    "libxkbcommon-dev",
+    "libpixman-1-dev",
+    "libegl-dev",
+    "libgles-dev",
+    "libwayland-dev",
+];
+
+/// Debian's compiler, where the machine has none that can be shown to the root.
+const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
+
+/// How long an answer about versions is believed.
+const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// apt's answer has a line that is not an address, a name, a size and a sum.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("apt-get --print-uris: a line that is not an address, a name, a size and a sum: {0:?}")]
+pub struct AnswerError(String);
+
+/// One package in one version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// The file's name: name, version and architecture.
+    pub file: String,
+    /// The size of the file in bytes.
+    pub size_bytes: u64,
+    /// The file's checksum, with its kind before a colon.
+    pub sum: String,
+}
+
+/// The exact packages that a root is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// What was asked for.
+    pub names: Vec<String>,
+    /// The mirror that answered.
+    pub mirror: String,
+    /// When, in seconds since 1970.
+    pub at_seconds: u64,
+    /// The answer, sorted.
+    pub packages: Vec<Package>,
+}
+
+impl Resolution {
+    /// The size of all packages together, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.packages
+            .iter()
+            .fold(0, |sum, package| sum.saturating_add(package.size_bytes))
+    }
+
+    /// Whether the answer is to be believed without asking again.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let answered = UNIX_EPOCH.checked_add(Duration::from_secs(self.at_seconds));
+        // An answer from the future is of a wrong clock: it is not fresh.
+        answered
+            .and_then(|answered| SystemTime::now().duration_since(answered).ok())
+            .is_some_and(|age| age < ANSWER_LIFETIME)
+    }
+}
+
+/// The names of the packages to ask for.
+#[must_use]
+pub fn names(toolchain: &Toolchain) -> Vec<String> {
+    let rust = if toolchain.is_debian() {
+        RUST_NAMES
+    } else {
+        &[]
+    };
+    NAMES
+        .iter()
+        .chain(rust)
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+/// Reads what `apt-get --print-uris` prints: `'address' file size sum` among other words.
+pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
+    let mut packages = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('\'')) {
+        let wrong = || AnswerError(line.to_owned());
+        let mut words = line.split_whitespace().skip(1);
+        let file = words.next().ok_or_else(wrong)?;
+        let size_bytes = words
+            .next()
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(wrong)?;
+        let sum = words.next().unwrap_or_default();
+        if file.contains('/') || sum.is_empty() {
+            return Err(wrong());
+        }
+        packages.push(Package {
+            file: file.to_owned(),
+            size_bytes,
+            sum: sum.to_owned(),
+        });
+    }
+    if packages.is_empty() {
+        return Err(AnswerError(
+            text.lines().last().unwrap_or_default().to_owned(),
+        ));
+    }
+    packages.sort();
+    Ok(packages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_lines_among_words_are_read_sorted() {
+        let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
+                    'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\
+                    'http://m.example/a_1_all.deb' a_1_all.deb 10 MD5Sum:aa\n";
+        let packages = parse_answer(text).unwrap();
+        assert_eq!(
+            packages[0],
+            Package {
+                file: "a_1_all.deb".into(),
+                size_bytes: 10,
+                sum: "MD5Sum:aa".into()
+            }
+        );
+        assert_eq!(packages[1].file, "b_1%3a2_amd64.deb");
+    }
+
+    #[test]
+    fn answer_without_size_is_refused() {
+        assert!(matches!(
+            parse_answer("'http://m.example/a.deb' a.deb many SHA256:ff"),
+            Err(AnswerError(_))
+        ));
+    }
+
+    #[test]
+    fn answer_with_a_path_for_a_name_is_refused() {
+        assert!(matches!(
+            parse_answer("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
+            Err(AnswerError(_))
+        ));
+    }
+
+    #[test]
+    fn answer_without_packages_is_refused() {
+        assert!(matches!(
+            parse_answer("E: Unable to locate package"),
+            Err(AnswerError(_))
+        ));
+    }
+}

@@ -1,0 +1,318 @@
+//! One QEMU, from its command line to its end.
+//!
+//! Nothing of it lies in the host's file system: QEMU runs in the root, in namespaces of its own that the kernel ends
+//! with this process, its two sockets are pairs that it inherits as stdin and stdout, and its log (its own words and
+//! the guest's console) is a file without a name.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+
+use super::accel::Accelerator;
+use super::config::{Config, Host, Memory, Size};
+use super::image::Image;
+use super::root::RootCommand;
+use super::wire::PORT;
+
+/// Where things of the host are shown in QEMU's file system.
+const PLACE: &str = "/run/covalent";
+
+/// The most that is kept of a log when it is shown or saved, in bytes.
+const LOG_LIMIT: u64 = 4 << 20;
+
+/// Starts an X server that only memory shows, then QEMU. The server must not keep QEMU's sockets open.
+const UNDER_SCREEN: &str = r#"
+Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp </dev/null >&2 &
+tries=0
+until [ -S /tmp/.X11-unix/X9 ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { echo "covalent: Xvfb does not start" >&2; exit 1; }
+    sleep 0.1
+done
+DISPLAY=:9 exec "$@"
+"#;
+
+/// What a guest is made of.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Which configuration.
+    pub config: Config,
+    /// How much memory.
+    pub memory: Memory,
+    /// The display's size.
+    pub size: Size,
+    /// How much of the memory is set aside for contiguous buffers, in MiB.
+    pub contiguous_mebibytes: u32,
+    /// The folder with the project's programs.
+    pub share: PathBuf,
+    /// The folder for what commands leave in `$OUT`.
+    pub out: Option<PathBuf>,
+    /// Shows the display in a window, on the desktop that this program was started from.
+    pub watch: bool,
+}
+
+/// A QEMU that runs. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Qemu {
+    child: Child,
+    log: File,
+}
+
+/// A QEMU's sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The guest's port.
+    pub port: UnixStream,
+    /// The monitor.
+    pub monitor: UnixStream,
+}
+
+impl Qemu {
+    /// Starts QEMU.
+    ///
+    /// # Errors
+    /// Where a process or a file cannot be made. What QEMU itself objects to shows in its log and its end.
+    pub fn start(
+        image: &Image,
+        machine: &Machine,
+        accelerator: Accelerator,
+    ) -> io::Result<(Self, Sockets)> {
+        let (port, guest_end) = UnixStream::pair()?;
+        let (monitor, monitor_end) = UnixStream::pair()?;
+        let log = tempfile::tempfile()?;
+        fcntl_setfl(&log, OFlags::APPEND)?;
+
+        let words = command_line(machine, accelerator, Host::here());
+        let mut command = if machine.config.needs_screen() && !machine.watch {
+            let mut command = image.root.command("sh");
+            command.args(["-c", UNDER_SCREEN, "screen", QEMU]);
+            command
+        } else {
+            image.root.command(QEMU)
+        };
+        command.args(words);
+        // Where QEMU puts what a guest writes to its disk: in memory, and gone with it.
+        command.env("TMPDIR", "/tmp");
+        for (path, name) in [
+            (&image.kernel, "kernel"),
+            (&image.initrd, "initrd"),
+            (&image.disk, "disk"),
+            (&machine.share, "share"),
+        ] {
+            command.bind_read_only(path, &place(name));
+        }
+        if let Some(out) = &machine.out {
+            command.bind(out, &place("out"));
+        }
+        if machine.watch {
+            show_desktop(&mut command, |name| std::env::var_os(name));
+        }
+        let child = command
+            .stdin(OwnedFd::from(guest_end))
+            .stdout(OwnedFd::from(monitor_end))
+            .stderr(log.try_clone()?)
+            .spawn()?;
+        Ok((Self { child, log }, Sockets { port, monitor }))
+    }
+
+    /// Waits until QEMU ends by itself; `None` where it still runs after `limit`.
+    ///
+    /// # Errors
+    /// Where the kernel does not know the process.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends QEMU and all that is in its namespace, at once.
+    ///
+    /// # Errors
+    /// Where the kernel does not know the process.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if self.child.try_wait()?.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// The process that holds QEMU's namespace.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What QEMU and the guest's console have said; the end of it where it is very long.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn log(&self) -> io::Result<Vec<u8>> {
+        let length = self.log.metadata()?.len();
+        let from = length.saturating_sub(LOG_LIMIT);
+        let mut bytes = vec![0; usize::try_from(length - from).unwrap_or(0)];
+        self.log.read_exact_at(&mut bytes, from)?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // With the namespace's holder goes all that is in it; nothing else could be done.
+        let _ = self.kill();
+    }
+}
+
+const QEMU: &str = "qemu-system-x86_64";
+
+fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut option = |name: &str, value: &str| words.extend([OsString::from(name), value.into()]);
+    for (name, value) in accelerator.options() {
+        option(name, value);
+    }
+    option("-machine", "pc,vmport=off");
+    option("-smp", "2");
+    option("-m", &format!("{}M", machine.memory.as_mebibytes()));
+    option("-kernel", &place("kernel"));
+    option("-initrd", &place("initrd"));
+    // quiet: each character on the console is emulated by itself. panic: a guest that is broken ends at once.
+    // no_timer_check: on a busy host the kernel's trial of its timer comes too late, and it would look for another.
+    let kernel = format!(
+        "console=ttyS0 quiet panic=-1 oops=panic no_timer_check cma={}M",
+        machine.contiguous_mebibytes
+    );
+    option("-append", &kernel);
+    let disk = format!(
+        "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
+        place("disk")
+    );
+    option("-drive", &disk);
+    let share = |tag: &str, path: &str, more: &str| {
+        format!("local,path={path},mount_tag={tag},security_model=none{more}")
+    };
+    option(
+        "-virtfs",
+        &share("covalent", &place("share"), ",readonly=on,multidevs=remap"),
+    );
+    if machine.out.is_some() {
+        option("-virtfs", &share("out", &place("out"), ",multidevs=remap"));
+    }
+    option("-device", "virtio-serial-pci");
+    option("-chardev", "socket,id=port,fd=0");
+    option(
+        "-device",
+        &format!("virtserialport,chardev=port,name={PORT}"),
+    );
+    option("-chardev", "socket,id=monitor,fd=1");
+    option("-object", "monitor-qmp,id=control,chardev=monitor");
+    option("-chardev", "file,id=console,path=/proc/self/fd/2,append=on");
+    option("-serial", "chardev:console");
+    option("-object", "rng-random,id=random,filename=/dev/urandom");
+    option("-device", "virtio-rng-pci,rng=random");
+    option("-device", "virtio-keyboard-pci");
+    option("-device", "virtio-tablet-pci");
+    for device in machine.config.devices(machine.size, host) {
+        option("-device", &device);
+    }
+    let display = match (machine.watch, machine.config.needs_screen()) {
+        (true, true) => "gtk,gl=on",
+        (true, false) => "gtk",
+        (false, true) => "sdl,gl=on",
+        (false, false) => "none",
+    };
+    option("-display", display);
+    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+    words
+}
+
+fn place(name: &str) -> String {
+    format!("{PLACE}/{name}")
+}
+
+/// Lets QEMU reach the desktop that this program was started from.
+fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsString>) {
+    if let Some(display) = variable("DISPLAY") {
+        command.env("DISPLAY", display);
+        let sockets = Path::new("/tmp/.X11-unix");
+        if sockets.is_dir() {
+            command.bind_read_only(sockets, "/tmp/.X11-unix");
+        }
+        if let Some(cookies) = variable("XAUTHORITY")
+            .map(PathBuf::from)
+            .filter(|path| path.is_file())
+        {
+            command.bind_read_only(&cookies, &place("xauthority"));
+            command.env("XAUTHORITY", place("xauthority"));
+        }
+    }
+    if let (Some(name), Some(folder)) = (variable("WAYLAND_DISPLAY"), variable("XDG_RUNTIME_DIR")) {
+        // An absolute name stands for itself.
+        let socket = Path::new(&folder).join(&name);
+        if socket.exists() {
+            command.bind(&socket, &place("wayland"));
+            command.env("WAYLAND_DISPLAY", place("wayland"));
+            command.env("XDG_RUNTIME_DIR", PLACE);
+        }
+    }
+}
+
+/// Whether there is a desktop to show a window on.
+#[must_use]
+pub fn has_desktop(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY"]
+        .into_iter()
+        .any(|name| variable(name).is_some_and(|value| value != OsStr::new("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(config: Config, out: Option<&str>) -> String {
+        let machine = Machine {
+            config,
+            memory: Memory::default(),
+            size: Size::default(),
+            contiguous_mebibytes: 128,
+            share: "/share".into(),
+            out: out.map(PathBuf::from),
+            watch: false,
+        };
+        let words = command_line(&machine, Accelerator::Tcg, Host { udmabuf: false });
+        words.join(OsStr::new(" ")).to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn command_line_out_folder_is_shared_only_when_given() {
+        assert!(!line(Config::Virtio, None).contains("mount_tag=out"));
+        assert!(line(Config::Virtio, Some("/o")).contains("path=/run/covalent/out,mount_tag=out"));
+    }
+
+    #[test]
+    fn command_line_only_gl_needs_a_screen() {
+        assert!(line(Config::Venus, None).contains("-display sdl,gl=on"));
+        assert!(line(Config::Vkms, None).contains("-display none"));
+    }
+
+    #[test]
+    fn command_line_disk_is_never_written() {
+        assert!(line(Config::Full, None).contains("format=raw,if=virtio,snapshot=on"));
+    }
+}

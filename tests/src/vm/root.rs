@@ -1,0 +1,213 @@
+//! Runs programs inside the root, in namespaces of their own, so that nothing of them outlives them.
+//!
+//! The root itself is read-only for what runs in it: runs do not see each other's leftovers.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use super::namespace::{namespace, spawn_kept};
+
+/// Sets the stage and runs the program as a child, so that the first process of the namespace is a shell that reaps
+/// orphans. See the script for its arguments.
+const ENTER: &str = include_str!("scripts/enter.sh");
+
+/// Where Debian's programs are.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A ready root directory.
+#[derive(Debug, Clone)]
+pub struct Root {
+    folder: PathBuf,
+}
+
+impl Root {
+    /// The root in `folder`. What is inside is taken on trust: [`super::image::ensure`] makes and checks it.
+    #[must_use]
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// The root's folder, as the host sees it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Prepares to run `program` (a name in the root's PATH, or a path inside the root).
+    #[must_use]
+    pub fn command(&self, program: &str) -> RootCommand {
+        RootCommand {
+            root: self.folder.clone(),
+            words: vec![program.into()],
+            environment: Vec::new(),
+            binds: Vec::new(),
+            folder: "/".to_owned(),
+            writable: false,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+        }
+    }
+}
+
+/// A program to run in the root. As [`Command`], with binds.
+///
+/// The program sees `/proc`, a small `/dev`, empty `/tmp` and `/run`, the host's network, a read-only root and what was bound. The environment
+/// is empty but for `PATH`, `HOME`, `LANG`, `TERM` and what was set.
+#[derive(Debug)]
+pub struct RootCommand {
+    root: PathBuf,
+    words: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    binds: Vec<Bind>,
+    folder: String,
+    writable: bool,
+    stdin: Option<Stdio>,
+    stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
+}
+
+#[derive(Debug)]
+struct Bind {
+    host: PathBuf,
+    inside: String,
+    mode: &'static str,
+}
+
+impl RootCommand {
+    /// Adds one word to the command line.
+    pub fn arg(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
+        self.words.push(word.as_ref().to_owned());
+        self
+    }
+
+    /// Adds words to the command line.
+    pub fn args(&mut self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.words
+            .extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets one environment variable.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Shows the host's file or folder `host` at the path `inside`, writable.
+    pub fn bind(&mut self, host: &Path, inside: &str) -> &mut Self {
+        self.binds.push(Bind {
+            host: host.to_owned(),
+            inside: inside.to_owned(),
+            mode: "rw",
+        });
+        self
+    }
+
+    /// Shows the host's file or folder `host` at the path `inside`, read-only.
+    pub fn bind_read_only(&mut self, host: &Path, inside: &str) -> &mut Self {
+        self.binds.push(Bind {
+            host: host.to_owned(),
+            inside: inside.to_owned(),
+            mode: "ro",
+        });
+        self
+    }
+
+    /// Starts the program in the folder `inside`.
+    pub fn workdir(&mut self, inside: &str) -> &mut Self {
+        inside.clone_into(&mut self.folder);
+        self
+    }
+
+    /// Lets the program change the root itself. For who makes the root.
+    pub fn writable(&mut self) -> &mut Self {
+        self.writable = true;
+        self
+    }
+
+    /// Sets the standard input; as [`Command`] does, it is inherited by default.
+    pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
+    /// Sets the standard output; inherited by default.
+    pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
+    /// Sets the standard error; inherited by default.
+    pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    /// Starts the program. To kill the child ends all that runs in its namespace.
+    ///
+    /// A program that a signal ended shows as the exit status 128 + signal, since a shell stands in between.
+    ///
+    /// # Errors
+    /// Where `setpriv` cannot be started. That a namespace or a bind was refused shows as exit status 125 with words
+    /// on stderr.
+    pub fn spawn(&mut self) -> io::Result<Child> {
+        let words = namespace();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(["sh", "-c", ENTER, "enter"]);
+        command
+            .arg(&self.root)
+            .arg(&self.folder)
+            .arg(if self.writable { "rw" } else { "ro" });
+        command.arg(self.binds.len().to_string());
+        for bind in &self.binds {
+            command.arg(&bind.host).arg(&bind.inside).arg(bind.mode);
+        }
+        command.arg("env").arg("-i");
+        // A terminal's name is the one thing that only the host can know.
+        let terminal = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
+        command.args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"]);
+        command.arg(assignment("TERM".as_ref(), &terminal));
+        command.args(
+            self.environment
+                .iter()
+                .map(|(name, value)| assignment(name, value)),
+        );
+        command.args(&self.words);
+        command.stdin(self.stdin.take().unwrap_or_else(Stdio::inherit));
+        command.stdout(self.stdout.take().unwrap_or_else(Stdio::inherit));
+        command.stderr(self.stderr.take().unwrap_or_else(Stdio::inherit));
+        spawn_kept(command)
+    }
+
+    /// Runs the program to its end and collects what it writes.
+    ///
+    /// # Errors
+    /// Those of [`RootCommand::spawn`], and of reading the output.
+    pub fn output(&mut self) -> io::Result<Output> {
+        self.stdin.get_or_insert_with(Stdio::null);
+        self.stdout.get_or_insert_with(Stdio::piped);
+        self.stderr.get_or_insert_with(Stdio::piped);
+        self.spawn()?.wait_with_output()
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// # Errors
+    /// Those of [`RootCommand::spawn`], and of waiting.
+    pub fn status(&mut self) -> io::Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+}
+
+fn assignment(name: &OsStr, value: &OsStr) -> OsString {
+    let mut word = name.to_owned();
+    word.push("=");
+    word.push(value);
+    word
+}

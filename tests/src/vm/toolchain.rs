@@ -1,0 +1,141 @@
+//! The Rust compiler that works inside the root: this machine's own where it can be shown there, else Debian's.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::root::RootCommand;
+
+/// The oldest compiler that the workspace says it can use.
+const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
+
+/// Where a shown toolchain lies inside the root.
+const INSIDE: &str = "/opt/rust";
+
+/// What a toolchain must hold to build, check and document.
+const PROGRAMS: [&str; 6] = [
+    "cargo",
+    "rustc",
+    "rustdoc",
+    "cargo-clippy",
+    "clippy-driver",
+    "rustfmt",
+];
+
+/// A Rust compiler for the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Toolchain {
+    /// A folder of this machine, with everything in it: rustup's toolchains link with nothing but an old glibc, so
+    /// they run in any root.
+    Shown(PathBuf),
+    /// Debian's packages.
+    Debian,
+}
+
+impl Toolchain {
+    /// Finds the one to use. No error: Debian's always is there.
+    #[must_use]
+    pub fn find() -> Self {
+        let output = Command::new("rustc").args(["--print", "sysroot"]).output();
+        let sysroot = output
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+        match sysroot {
+            Some(sysroot) if is_usable(&sysroot) => Self::Shown(sysroot),
+            _ => Self::Debian,
+        }
+    }
+
+    /// Whether Debian's packages are needed.
+    #[must_use]
+    pub fn is_debian(&self) -> bool {
+        *self == Self::Debian
+    }
+
+    /// Makes the toolchain available to `command`.
+    pub(crate) fn show(&self, command: &mut RootCommand) {
+        let mut path = super::root::PATH.to_owned();
+        if let Self::Shown(sysroot) = self {
+            command.bind_read_only(sysroot, INSIDE);
+            path = format!("{INSIDE}/bin:{path}");
+        }
+        command.env("PATH", path);
+    }
+}
+
+fn is_usable(sysroot: &Path) -> bool {
+    // A distribution's compiler is spread over /usr and uses the distribution's libraries.
+    if !sysroot.is_absolute() || sysroot.starts_with("/usr") || sysroot == Path::new("/") {
+        return false;
+    }
+    let complete = PROGRAMS
+        .iter()
+        .all(|program| sysroot.join("bin").join(program).is_file());
+    complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
+}
+
+fn version(rustc: &Path) -> Option<(u32, u32)> {
+    let output = Command::new(rustc).arg("-vV").output().ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The release from `rustc -vV`, where the host is what the root is.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    if field("host: ")? != "x86_64-unknown-linux-gnu" {
+        return None;
+    }
+    let mut numbers = field("release: ")?.split(['.', '-']).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+const fn parse_oldest(text: &str) -> (u32, u32) {
+    let bytes = text.as_bytes();
+    let mut numbers = [0_u32; 2];
+    let mut which = 0;
+    let mut index = 0;
+    while index < bytes.len() && which < 2 {
+        if bytes[index] == b'.' {
+            which += 1;
+        } else {
+            numbers[which] = numbers[which] * 10 + (bytes[index] - b'0') as u32;
+        }
+        index += 1;
+    }
+    (numbers[0], numbers[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oldest_is_the_workspace_version() {
+        assert_eq!(parse_oldest("1.85"), (1, 85));
+        assert_eq!(parse_oldest("2.7.1"), (2, 7));
+    }
+
+    #[test]
+    fn version_of_this_architecture_is_read() {
+        let text =
+            "rustc 1.95.0 (abc 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n";
+        assert_eq!(parse_version(text), Some((1, 95)));
+        assert_eq!(
+            parse_version(&text.replace("1.95.0", "1.96.0-nightly")),
+            Some((1, 96))
+        );
+    }
+
+    #[test]
+    fn version_of_another_host_is_none() {
+        assert_eq!(
+            parse_version("host: x86_64-unknown-linux-musl\nrelease: 1.95.0\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn distribution_compiler_is_not_shown() {
+        assert!(!is_usable(Path::new("/usr")));
+    }
+}

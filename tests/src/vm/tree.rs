@@ -1,0 +1,446 @@
+//! Makes the root: Debian's packages installed by mmdebstrap, and the kernel modules that Debian leaves out.
+//!
+//! mmdebstrap gets the packages and lists that [`super::apt`] has fetched: it needs no network and installs exactly what was
+//! resolved. It runs with `--mode=root` for everybody, since the namespace around it makes everybody root.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::apt::{Apt, AptError};
+use super::cache::{Cache, CacheError, Held, Lock, Shelf};
+use super::manifest;
+use super::modules;
+use super::namespace::namespace;
+use super::packages::Resolution;
+use super::progress::Progress;
+use super::root::Root;
+use super::task::{Task, TaskError};
+
+/// Changes when roots of before are no longer good, for a reason that no script and no package shows.
+const FORMAT: u32 = 2;
+
+/// Three minutes of two busy cores; a slow disk is waited for.
+const INSTALL_DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// Reading 1.5 GB.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Gives mmdebstrap the packages and lists that are here, and dpkg its options: what no program here needs only costs
+/// time to unpack. Not by mmdebstrap's own option for that, which starts a filter in Python for each package.
+const BEFORE_INSTALL: &str = r#"
+set -eu
+mkdir -p "$1/etc/apt/preferences.d" "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial"
+cp "$COVALENT_PREFERENCES" "$1/etc/apt/preferences.d/covalent"
+mkdir -p "$1/etc/dpkg/dpkg.cfg.d"
+cat >"$1/etc/dpkg/dpkg.cfg.d/covalent" <<'OPTIONS'
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/locale/*
+force-unsafe-io
+OPTIONS
+cp -l "$COVALENT_ARCHIVES"/*.deb "$1/var/cache/apt/archives/"
+find "$COVALENT_LISTS" -maxdepth 1 -type f ! -name lock -exec cp {} "$1/var/lib/apt/lists/" \;
+"#;
+
+/// Makes the places that are bound over later, and a system that starts without questions.
+const AFTER_INSTALL: &str = r#"
+set -eu
+mkdir -p "$1/src" "$1/target" "$1/cargo/registry" "$1/cargo/git" "$1/opt/rust" "$1/opt/covalent" "$1/out" "$1/etc/ssl/certs"
+for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /cargo/config.toml; do
+    rm -f "$1$file"
+    : >"$1$file"
+done
+echo covalent >"$1/etc/hostname"
+: >"$1/etc/machine-id"
+"#;
+
+/// Without these a root is of no use; they are looked for at every start.
+const SIGNS: [&str; 3] = [
+    "usr/bin/qemu-system-x86_64",
+    "usr/bin/gcc",
+    "usr/lib/x86_64-linux-gnu/libc.so.6",
+];
+
+/// Prints one digest of all files. Empty files are left out: a path that is bound over may leave one.
+const DIGEST: &str =
+    "find / -xdev -type f -size +0 -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The packages.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// A stage.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// It was never finished.
+    #[error("{0} was not finished")]
+    Unfinished(PathBuf),
+    /// It is not what it was.
+    #[error("{path} is damaged: {what}")]
+    Damaged {
+        /// The root.
+        path: PathBuf,
+        /// How it shows.
+        what: String,
+    },
+    /// The root lacks something that its packages promise.
+    #[error("the root has no {0}: its recipe and Debian's packages have parted ways")]
+    Lacks(String),
+    /// The file system refused.
+    #[error("{operation} {path}: {source}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+/// The versions of what a root holds, in Debian's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The kernel's release, as `uname -r` says it.
+    pub kernel: String,
+    /// The version of Mesa's packages.
+    pub mesa: String,
+    /// The version of QEMU's packages.
+    pub qemu: String,
+}
+
+/// A complete root, which no other run removes while it is held.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) root: Root,
+    pub(crate) key: String,
+    pub(crate) versions: Versions,
+    sha256: String,
+    _held: Held,
+}
+
+/// What is known of a complete root. Its file is written last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    versions: Versions,
+    sha256: String,
+}
+
+/// Makes roots in a cache.
+pub(crate) struct TreeMaker<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) lock: &'a Lock,
+    pub(crate) apt: &'a Apt<'a>,
+    pub(crate) progress: &'a Progress,
+}
+
+impl TreeMaker<'_> {
+    /// The root that `resolution` makes: found, or made where it is missing or damaged.
+    pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
+        let key = key(resolution);
+        let folder = self.cache.shelf(Shelf::Roots).join(&key);
+        match Tree::open(&folder, &key)
+            .and_then(|tree| tree.check(in_full, self.progress).map(|()| tree))
+        {
+            Ok(tree) => return Ok(tree),
+            Err(TreeError::Unfinished(_)) => {}
+            Err(error) => {
+                self.progress
+                    .note(&format!("the root is made again: {error}"));
+                self.cache.discard(self.lock, &folder)?;
+            }
+        }
+        self.make(&folder, resolution)?;
+        Tree::open(&folder, &key)
+    }
+
+    fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
+        fs::create_dir_all(folder).map_err(at("make the folder", folder))?;
+        let root = Root::at(&folder.join("root"));
+        if !root.folder().exists() {
+            self.apt.download(resolution)?;
+            self.install(root.folder(), resolution)?;
+        }
+        let release = kernel_release(&root)?;
+        let built = folder.join("modules");
+        if !built.exists() {
+            let partial = self.cache.partial_folder(self.lock, "modules")?;
+            modules::build(
+                &root,
+                &release,
+                &partial,
+                &self.log("modules"),
+                self.progress,
+            )?;
+            fs::rename(&partial, &built).map_err(at("move to", &built))?;
+        }
+        modules::install(&root, &release, &built, &self.log("install"), self.progress)?;
+        let record = Record {
+            versions: Versions {
+                kernel: release,
+                mesa: package_version(&root, "mesa-libgallium")?,
+                qemu: package_version(&root, "qemu-system-x86")?,
+            },
+            sha256: digest(&root, &self.log("digest"), self.progress)?,
+        };
+        let (path, new) = (folder.join("record.json"), folder.join("record.new"));
+        let text = serde_json::to_vec_pretty(&record).map_err(io::Error::other);
+        text.and_then(|text| fs::write(&new, text))
+            .map_err(at("write", &new))?;
+        fs::rename(&new, &path).map_err(at("move to", &path))
+    }
+
+    fn install(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
+        let partial = self.cache.partial_folder(self.lock, "root")?;
+        let temporary = self.cache.partial_folder(self.lock, "temporary")?;
+        let step = self.progress.step("install the root");
+        let words = namespace();
+        let mut command = Command::new(words[0]);
+        command.args(words[1..].iter().filter(|word| **word != "--"));
+        command.args([
+            "--mount-proc",
+            "--",
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=apt",
+            "--format=directory",
+        ]);
+        command.arg("--skip=update,download/empty,essential/unlink,check/empty");
+        command.args([
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--aptopt=Acquire::Languages \"none\"",
+        ]);
+        command.arg(format!("--setup-hook={BEFORE_INSTALL}"));
+        command.arg(format!("--customize-hook={AFTER_INSTALL}"));
+        command.arg(format!("--include={}", resolution.names.join(",")));
+        command.arg("trixie").arg(&partial).arg(self.apt.sources());
+        command.env("COVALENT_ARCHIVES", self.apt.archives());
+        command.env("COVALENT_LISTS", self.apt.lists());
+        command.env("COVALENT_PREFERENCES", self.apt.preferences());
+        // Where it leaves its temporary files when it is killed, they are found.
+        command.env("TMPDIR", temporary);
+        // To Debian's hooks: the initrd is made here, theirs takes half a minute and is not used.
+        command.env("INITRD", "No");
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .env("PATH", super::root::PATH);
+        let log = self.log("root");
+        Task {
+            title: "mmdebstrap",
+            log: &log,
+            deadline: INSTALL_DEADLINE,
+        }
+        .run(command, &step)?;
+        fs::rename(&partial, folder).map_err(at("move to", folder))?;
+        step.done();
+        Ok(())
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.cache.logs().join(format!("{name}.log"))
+    }
+}
+
+impl Tree {
+    fn open(folder: &Path, key: &str) -> Result<Self, TreeError> {
+        let path = folder.join("record.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TreeError::Unfinished(folder.to_owned()));
+            }
+            Err(error) => return Err(at("read", &path)(error)),
+        };
+        let record: Record = serde_json::from_slice(&text).map_err(|error| TreeError::Damaged {
+            path,
+            what: error.to_string(),
+        })?;
+        Ok(Self {
+            root: Root::at(&folder.join("root")),
+            key: key.to_owned(),
+            versions: record.versions,
+            sha256: record.sha256,
+            _held: Held::new(folder)?,
+        })
+    }
+
+    fn check(&self, in_full: bool, progress: &Progress) -> Result<(), TreeError> {
+        let folder = self.root.folder();
+        let damaged = |what: String| {
+            Err(TreeError::Damaged {
+                path: folder.to_owned(),
+                what,
+            })
+        };
+        if let Some(sign) = SIGNS.iter().find(|sign| !folder.join(sign).exists()) {
+            return damaged(format!("it has no {sign}"));
+        }
+        if in_full
+            && digest(&self.root, &folder.with_file_name("check.log"), progress)? != self.sha256
+        {
+            return damaged("its files changed since it was made".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The name of the root that a resolution makes.
+fn key(resolution: &Resolution) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    let mut parts = vec![format!("format {FORMAT}, user {user}")];
+    let scripts = [
+        BEFORE_INSTALL,
+        AFTER_INSTALL,
+        modules::SCRIPT,
+        modules::INSTALL,
+    ];
+    parts.extend(scripts.map(str::to_owned));
+    parts.extend(resolution.names.iter().cloned());
+    parts.extend(
+        resolution
+            .packages
+            .iter()
+            .map(|package| format!("{} {}", package.file, package.sum)),
+    );
+    manifest::key(&parts)
+}
+
+fn kernel_release(root: &Root) -> Result<String, TreeError> {
+    let folder = root.folder().join("usr/lib/modules");
+    let entries = fs::read_dir(&folder).map_err(at("list", &folder))?;
+    let mut names: Vec<String> = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(at("list", &folder))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    match names.as_slice() {
+        [release] => Ok(release.clone()),
+        _ => Err(TreeError::Lacks(format!("single kernel, but {names:?}"))),
+    }
+}
+
+fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
+    let path = root.folder().join("var/lib/dpkg/status");
+    let status = fs::read_to_string(&path).map_err(at("read", &path))?;
+    parse_version(&status, package).ok_or_else(|| TreeError::Lacks(format!("package {package}")))
+}
+
+fn parse_version(status: &str, package: &str) -> Option<String> {
+    let wanted = format!("Package: {package}");
+    let paragraph = status
+        .split("\n\n")
+        .find(|paragraph| paragraph.lines().any(|line| line == wanted))?;
+    paragraph
+        .lines()
+        .find_map(|line| line.strip_prefix("Version: "))
+        .map(str::to_owned)
+}
+
+fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeError> {
+    let step = progress.step("read the root");
+    let mut command = root.command("sh");
+    command.args(["-c", DIGEST]);
+    Task {
+        title: "read the root",
+        log,
+        deadline: DIGEST_DEADLINE,
+    }
+    .run_in_root(&mut command, &step)?;
+    let text = fs::read_to_string(log).map_err(at("read", log))?;
+    step.done();
+    Ok(text
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned())
+}
+
+fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+    let path = path.to_owned();
+    move |source| TreeError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::packages::Package;
+
+    fn resolution() -> Resolution {
+        Resolution {
+            names: vec!["qemu".into()],
+            mirror: "http://a.example".into(),
+            at_seconds: 1,
+            packages: vec![Package {
+                file: "qemu_1_amd64.deb".into(),
+                size_bytes: 1,
+                sum: "SHA256:aa".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn key_same_packages_from_another_mirror_on_another_day_is_the_same() {
+        let other = Resolution {
+            mirror: "http://b.example".into(),
+            at_seconds: 2,
+            ..resolution()
+        };
+        assert_eq!(key(&resolution()), key(&other));
+        assert_eq!(key(&other).len(), 16);
+    }
+
+    #[test]
+    fn key_another_version_or_another_name_differs() {
+        let mut version = resolution();
+        version.packages[0].file = "qemu_2_amd64.deb".into();
+        let mut name = resolution();
+        name.names.push("strace".into());
+        assert_ne!(key(&resolution()), key(&version));
+        assert_ne!(key(&resolution()), key(&name));
+    }
+
+    #[test]
+    fn version_of_a_package_is_found_among_others() {
+        let status =
+            "Package: a\nVersion: 1\n\nPackage: ab\nStatus: install ok installed\nVersion: 2:3-4\n";
+        assert_eq!(parse_version(status, "ab").as_deref(), Some("2:3-4"));
+        assert_eq!(parse_version(status, "b"), None);
+    }
+
+    #[test]
+    fn open_root_without_a_record_is_unfinished() {
+        let scratch = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Tree::open(scratch.path(), "k"),
+            Err(TreeError::Unfinished(_))
+        ));
+    }
+
+    #[test]
+    fn check_root_without_its_signs_is_damaged() {
+        let scratch = tempfile::tempdir().unwrap();
+        let record = r#"{"versions":{"kernel":"7","mesa":"26","qemu":"11"},"sha256":""}"#;
+        fs::write(scratch.path().join("record.json"), record).unwrap();
+        let tree = Tree::open(scratch.path(), "k").unwrap();
+        assert!(matches!(
+            tree.check(false, &Progress::silent()),
+            Err(TreeError::Damaged { .. })
+        ));
+    }
+}
