@@ -35,6 +35,13 @@ use crate::render::{Layer, Pixels, Software};
 use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer};
 use crate::scene::{Scene, SceneLayer, Shown};
 use crate::state::State;
+use crate::writeback::Writeback;
+
+/// How long a picture that is written back may take before it is asked for again: vkms needs 20 ms on an emulated machine.
+const WRITEBACK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a picture is asked for.
+const WRITEBACK_ATTEMPTS: u32 = 60;
 
 /// The output and the frames on their way to it.
 #[derive(Debug)]
@@ -132,6 +139,10 @@ impl Screen {
     /// Asks for a frame as soon as the output can take one.
     pub fn want_redraw(&mut self) {
         self.wanted = true;
+    }
+
+    fn writeback(&mut self) -> Option<&mut Writeback> {
+        self.backend.kms()?.writeback()
     }
 
     fn announce_mode(&self) {
@@ -385,6 +396,9 @@ impl State {
 
     /// Gives up on a frame that will not reach the display; its buffers go back with the next one.
     fn abandon_frame(&mut self) {
+        if let Some(writeback) = self.screen.writeback() {
+            writeback.abandon();
+        }
         if let Some(frame) = self.screen.in_flight.take() {
             for feedback in frame.feedback {
                 feedback.discarded();
@@ -402,42 +416,94 @@ impl State {
 
     /// Puts the picture of a frame down when the card has written it back.
     fn watch_writeback(&mut self, frame: Option<u64>) {
-        let submitted = self
-            .screen
-            .backend
-            .kms()
-            .and_then(|kms| kms.writeback()?.take_submitted());
-        let Some(submitted) = submitted else {
+        let Some(writeback) = self.screen.writeback() else {
             return;
         };
-        let (place, buffer) = (submitted.place, submitted.buffer);
-        let Some(fence) = submitted.fence else {
-            self.written_back(place, frame, buffer);
+        writeback.number(frame);
+        self.await_writeback(1);
+    }
+
+    /// Waits for the picture that was asked for last, `attempt` times until now.
+    fn await_writeback(&mut self, attempt: u32) {
+        let Some(writeback) = self.screen.writeback() else {
+            return;
+        };
+        let Some(request) = writeback.outstanding() else {
+            return;
+        };
+        let Some(fence) = writeback.take_fence() else {
+            self.look_at_writeback();
             return;
         };
         let source = Generic::new(fence, Interest::READ, CalloopMode::Level);
         let watched = self.handle.insert_source(source, move |_, _, state| {
-            state.written_back(place, frame, buffer);
+            state.look_at_writeback();
             Ok(PostAction::Remove)
         });
-        if let Err(error) = watched {
+        let timer = Timer::from_duration(WRITEBACK_PATIENCE);
+        let timed = self
+            .handle
+            .insert_source(timer, move |_, (), state: &mut Self| {
+                state.writeback_is_late(request, attempt)
+            });
+        if watched.is_err() || timed.is_err() {
             self.fail(anyhow::anyhow!(
-                "a picture that is written back cannot be waited for: {}",
-                error.error
+                "a picture that is written back cannot be waited for"
             ));
         }
     }
 
-    fn written_back(&mut self, place: usize, frame: Option<u64>, buffer: u64) {
-        let Some(writeback) = self.screen.backend.kms().and_then(|kms| kms.writeback()) else {
+    fn look_at_writeback(&mut self) {
+        let Some(writeback) = self.screen.writeback() else {
             return;
         };
         let before = cpu_traffic();
-        let finished = writeback.finished(place, frame, buffer);
+        let looked = writeback.look();
         self.screen.meter.set_aside(before);
-        if let Err(error) = finished {
-            self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
+        match looked {
+            Ok(false) => {}
+            Ok(true) => {
+                let timer = Timer::from_duration(self.screen.mode().period());
+                let rest = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+                    if let Some(writeback) = state.screen.writeback() {
+                        writeback.rested();
+                    }
+                    TimeoutAction::Drop
+                });
+                if let Err(error) = rest {
+                    self.fail(anyhow::anyhow!("the card cannot rest: {}", error.error));
+                }
+            }
+            Err(error) => {
+                self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
+            }
         }
+    }
+
+    /// Asks again for a picture that did not come.
+    fn writeback_is_late(&mut self, request: u64, attempt: u32) -> TimeoutAction {
+        let Some(kms) = self.screen.backend.kms() else {
+            return TimeoutAction::Drop;
+        };
+        if kms
+            .writeback()
+            .and_then(|writeback| writeback.outstanding())
+            != Some(request)
+        {
+            return TimeoutAction::Drop;
+        }
+        if attempt >= WRITEBACK_ATTEMPTS {
+            self.fail(anyhow::anyhow!(
+                "the card writes no picture back, asked {attempt} times"
+            ));
+            return TimeoutAction::Drop;
+        }
+        if !kms.write_again() {
+            return TimeoutAction::ToDuration(WRITEBACK_PATIENCE);
+        }
+        tracing::info!(attempt, "a picture is asked for again: the card lost it");
+        self.await_writeback(attempt.saturating_add(1));
+        TimeoutAction::Drop
     }
 
     /// Does what is due when the frame in flight is on the display.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
-use covalent_alloc::buffer::{CpuAccess, Mapping};
+use covalent_alloc::buffer::{AccessError, CpuAccess, Mapping};
 use covalent_alloc::constraint::Role;
 use covalent_alloc::model::Extent;
 use serde_json::json;
@@ -20,38 +20,48 @@ use crate::backend::pictures::{plan, processor};
 use crate::kms::{Job, WritebackConnector};
 use crate::render::PixelFormat;
 
-/// Pictures that can be under way at a time: one is written while others are read.
+/// Pictures that take turns: one that the card may still be writing to is not the next one.
 const SLOTS: usize = 3;
 
-/// Pictures that a card writes back.
+/// What the last row of a picture holds until the card has written it: no row of a frame has these bytes.
+const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
+
+/// Pictures that a card writes back, one at a time.
+///
+/// vkms can lose a picture: it tidies up after the one before when its fence has signalled, and if the next is asked for by then, it
+/// composes no more, and the fence of the lost one signals in the place of the following one's. So the card is given time after each picture,
+/// a fence is a reason to look, the picture itself tells whether it is there, and one that does not come is asked for again.
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
+    turn: usize,
     size: (u16, u16),
     every: u64,
     written: u64,
     lines: File,
     raw: File,
     raw_bytes: u64,
-    submitted: Option<Submitted>,
+    expected: Option<Expected>,
+    resting: bool,
+    requests: u64,
 }
 
 #[derive(Debug)]
 struct Slot {
     framebuffer: Framebuffer,
     mapping: Mapping,
-    busy: bool,
 }
 
-/// A picture that the card is writing.
+/// The picture that the card was asked for last.
 #[derive(Debug)]
-pub struct Submitted {
-    /// Which picture.
-    pub place: usize,
-    /// Signals when it is written; `None` when it is already.
-    pub fence: Option<OwnedFd>,
+struct Expected {
+    place: usize,
+    /// Number of its frame in the report.
+    frame: Option<u64>,
     /// Inode of the dma-buf that the frame showed.
-    pub buffer: u64,
+    buffer: u64,
+    /// Signals when it is written.
+    fence: Option<OwnedFd>,
 }
 
 impl Writeback {
@@ -85,71 +95,108 @@ impl Writeback {
         let slots = plan(card, extent, count, vec![card.importer(), reader])?
             .into_iter()
             .map(|buffer| {
-                Ok(Slot {
+                let slot = Slot {
                     framebuffer: card.framebuffer(&buffer)?,
                     mapping: buffer.map()?,
-                    busy: false,
-                })
+                };
+                slot.mark(size)?;
+                Ok(slot)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self {
             slots,
+            turn: 0,
             size,
             every,
             written: 0,
             lines: create("frames.jsonl")?,
             raw: create("frames.raw")?,
             raw_bytes: 0,
-            submitted: None,
+            expected: None,
+            resting: false,
+            requests: 0,
         })
     }
 
     /// Tells whether another picture can be asked for: no frame is shown unseen.
     pub fn is_idle(&self) -> bool {
-        self.slots.iter().any(|slot| !slot.busy)
+        self.expected.is_none() && !self.resting
+    }
+
+    /// Notes that the card has had its time after a picture.
+    pub fn rested(&mut self) {
+        self.resting = false;
     }
 
     /// Prepares the next picture.
-    pub fn start(&mut self) -> Option<(usize, Job)> {
-        let place = self.slots.iter().position(|slot| !slot.busy)?;
-        let slot = self.slots.get(place)?;
-        Some((place, Job::new(slot.framebuffer.handle())))
+    pub fn start(&self) -> Option<(usize, Job)> {
+        let slot = self.slots.get(self.turn)?;
+        Some((self.turn, Job::new(slot.framebuffer.handle())))
     }
 
-    /// Notes that the card writes the picture at `place`, for a frame that shows `buffer`.
+    /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.
+    ///
+    /// Asked again for the same frame, the number that the frame has is kept.
     pub fn submitted(&mut self, place: usize, fence: Option<OwnedFd>, buffer: u64) {
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.busy = true;
-        }
-        self.submitted = Some(Submitted {
+        let frame = self.expected.take().and_then(|expected| expected.frame);
+        self.expected = Some(Expected {
             place,
-            fence,
+            frame,
             buffer,
+            fence,
         });
+        self.turn = (place + 1) % self.slots.len().max(1);
+        self.requests += 1;
     }
 
-    /// Returns the picture that was submitted last, once.
-    pub fn take_submitted(&mut self) -> Option<Submitted> {
-        self.submitted.take()
+    /// Notes which frame of the report the picture is of.
+    pub fn number(&mut self, frame: Option<u64>) {
+        if let Some(expected) = &mut self.expected {
+            expected.frame = frame;
+        }
     }
 
-    /// Reads a picture that is written, and puts it down as that of frame number `frame` of the report.
+    /// Returns the fence of the picture that was asked for last, once.
+    pub fn take_fence(&mut self) -> Option<OwnedFd> {
+        self.expected.as_mut()?.fence.take()
+    }
+
+    /// Returns how often a picture was asked for, if one is still expected.
+    pub fn outstanding(&self) -> Option<u64> {
+        self.expected.as_ref().map(|_| self.requests)
+    }
+
+    /// Gives up on the picture that is expected, because its frame will not be shown.
+    pub fn abandon(&mut self) {
+        self.expected = None;
+    }
+
+    /// Looks whether the expected picture is written, and puts it down if so; [`rested`](Self::rested) is due a while later.
     ///
     /// # Errors
     ///
     /// When the picture cannot be read or the files cannot be written.
-    pub fn finished(&mut self, place: usize, frame: Option<u64>, buffer: u64) -> io::Result<()> {
+    pub fn look(&mut self) -> io::Result<bool> {
+        let Some(expected) = &self.expected else {
+            return Ok(false);
+        };
+        let (place, frame, buffer) = (expected.place, expected.frame, expected.buffer);
+        let Some(slot) = self.slots.get(place) else {
+            return Ok(false);
+        };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
         let keep = self.every > 0 && self.written % self.every == 0;
-        let Some(slot) = self.slots.get_mut(place) else {
-            return Ok(());
-        };
-        slot.busy = false;
         let guard = slot
             .mapping
             .access(CpuAccess::Read)
             .map_err(io::Error::other)?;
         let mut row = vec![0; width * 4];
+        guard
+            .read_row(0, height.saturating_sub(1), 0, &mut row)
+            .map_err(io::Error::other)?;
+        if row.chunks_exact(4).all(|pixel| pixel == UNWRITTEN) {
+            return Ok(false);
+        }
         let mut sum = Checksum::default();
         for y in 0..height {
             guard
@@ -161,6 +208,9 @@ impl Writeback {
             }
         }
         drop(guard);
+        slot.mark(self.size).map_err(io::Error::other)?;
+        self.expected = None;
+        self.resting = true;
         let offset = keep.then_some(self.raw_bytes);
         if keep {
             let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
@@ -177,7 +227,19 @@ impl Writeback {
         });
         let mut text = line.to_string();
         text.push('\n');
-        self.lines.write_all(text.as_bytes())
+        self.lines.write_all(text.as_bytes())?;
+        Ok(true)
+    }
+}
+
+impl Slot {
+    /// Marks the picture as not written.
+    fn mark(&self, size: (u16, u16)) -> Result<(), AccessError> {
+        let row = UNWRITTEN.repeat(usize::from(size.0));
+        let last = u32::from(size.1).saturating_sub(1);
+        self.mapping
+            .access(CpuAccess::Write)?
+            .write_row(0, last, 0, &row)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
 use covalent_alloc::model::FormatModifier;
 use covalent_protocols::FormatEntry;
+use drm::control::framebuffer;
 use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
@@ -31,6 +32,10 @@ pub struct Kms {
     wanted: Option<ModeRequest>,
     match_mode: bool,
     in_flight: bool,
+    /// The frame in flight is the one on the display, shown again for its picture.
+    repeats: bool,
+    /// What was submitted last: its framebuffer, and the inode of its dma-buf.
+    latest: Option<(framebuffer::Handle, u64)>,
     active: bool,
     connected: bool,
     /// Tests passed with another mode say nothing of this one.
@@ -166,6 +171,8 @@ impl Kms {
             wanted: options.mode,
             match_mode: options.match_mode,
             in_flight: false,
+            repeats: false,
+            latest: None,
             active: seat.is_active(),
             connected: true,
             generation: 0,
@@ -321,17 +328,49 @@ impl Kms {
     }
 
     fn submit(&mut self, framebuffer: &Framebuffer, damage: Option<Rect>) -> Result<u32, KmsError> {
-        let mut job = self.writeback.as_mut().and_then(Writeback::start);
+        let shown = (framebuffer.handle(), framebuffer.identity().0);
+        self.show(shown, damage)?;
+        self.repeats = false;
+        self.latest = Some(shown);
+        Ok(u32::from(framebuffer.handle()))
+    }
+
+    fn show(
+        &mut self,
+        (framebuffer, buffer): (framebuffer::Handle, u64),
+        damage: Option<Rect>,
+    ) -> Result<(), KmsError> {
+        let job = self.writeback.as_ref().and_then(Writeback::start);
         self.pipeline.submit(&Show {
-            framebuffer: framebuffer.handle(),
+            framebuffer,
             damage,
             writeback: job.as_ref().map(|(_, job)| job),
         })?;
-        if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job.take()) {
-            writeback.submitted(place, job.into_fence(), framebuffer.identity().0);
+        if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job) {
+            writeback.submitted(place, job.into_fence(), buffer);
         }
         self.in_flight = true;
-        Ok(u32::from(framebuffer.handle()))
+        Ok(())
+    }
+
+    /// Asks again for the picture of the frame on the display; tells whether that was possible.
+    pub fn write_again(&mut self) -> bool {
+        let Some(latest) = self.latest else {
+            return false;
+        };
+        if self.in_flight || !self.active || !self.connected {
+            return false;
+        }
+        match self.show(latest, None) {
+            Ok(()) => {
+                self.repeats = true;
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the picture cannot be asked for again");
+                false
+            }
+        }
     }
 
     /// Reads what the card told.
@@ -350,7 +389,9 @@ impl Kms {
 
     pub(super) fn flipped(&mut self) {
         self.in_flight = false;
-        self.pictures.flipped();
+        if !std::mem::take(&mut self.repeats) {
+            self.pictures.flipped();
+        }
     }
 
     /// Changes the mode to the size of a fullscreen buffer, if that was asked for and the display has it.

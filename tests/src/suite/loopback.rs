@@ -14,8 +14,8 @@ use crate::vm::guest::shell;
 /// Enough for any single command on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Frames that are shown. vkms composes and writes back in software: emulated in software again, a few frames a second.
-const FRAMES: u32 = 200;
+/// Frames that are shown. vkms composes and writes back in software: emulated in software again, 5 to 20 frames a second.
+const FRAMES: u32 = 300;
 
 /// Frames that are shown with `--full`.
 const FRAMES_IN_FULL: u32 = 3000;
@@ -31,7 +31,6 @@ pub(super) const CASES: &[Case] = &[Case::new(
     Config::Vkms,
     numbered,
 )
-.full()
 .limit(Duration::from_secs(2400))];
 
 /// One line of what the compositor's writeback gave.
@@ -101,8 +100,8 @@ fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         shown += 1;
     }
     ensure!(
-        shown >= FRAMES - 10,
-        "{shown} of {FRAMES} frames were written back"
+        shown >= frames_wanted,
+        "{shown} of {frames_wanted} frames were written back"
     );
     let frames = finished.camera_frames();
     check_order(&frames)?;
