@@ -110,8 +110,8 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     if let Some(command) = &mut command {
         command.end();
     }
-    if let Some(error) = state.failure.take() {
-        return Err(error.into());
+    if let Some(failure) = state.failure.take() {
+        return Err(failure);
     }
     Ok(ended_by_itself.map_or(0, exit_code))
 }

@@ -25,6 +25,7 @@ use smithay::wayland::presentation::{
     PresentationFeedbackCachedState, PresentationFeedbackCallback, Refresh,
 };
 
+use crate::backend::kms::Plug;
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
 use crate::content::Content;
@@ -33,6 +34,7 @@ use crate::kms::Event as CardEvent;
 use crate::meter::Meter;
 use crate::render::{Layer, Pixels, Software};
 use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer};
+use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
 use crate::state::State;
 use crate::writeback::Writeback;
@@ -141,6 +143,11 @@ impl Screen {
         self.wanted = true;
     }
 
+    /// Tells whether the display ever took a frame.
+    fn frames_shown(&self) -> bool {
+        self.in_flight.is_some() || self.on_display.is_some()
+    }
+
     fn writeback(&mut self) -> Option<&mut Writeback> {
         self.backend.kms()?.writeback()
     }
@@ -187,11 +194,16 @@ impl State {
                 self.screen.in_flight = Some(frame);
                 self.watch_writeback(number);
             }
-            Err(error) => {
+            Err(error) if self.screen.frames_shown() => {
                 // The frame is tried again with the next change, or when the output is back.
                 tracing::warn!("{error:#}");
                 self.screen.backend.swapchain().damage_all();
             }
+            // A display that does not even take the first frame is none.
+            Err(error) => self.fail_with(
+                exit::NO_DISPLAY,
+                error.context("the display shows nothing, not even a first frame"),
+            ),
         }
     }
 
@@ -387,10 +399,14 @@ impl State {
 
     /// Takes in that displays were plugged or unplugged.
     pub fn hotplug(&mut self) {
-        let changed = self.screen.backend.kms().is_some_and(|kms| kms.hotplug());
-        if changed {
-            self.abandon_frame();
-            self.output_changed();
+        let plug = self.screen.backend.kms().map(|kms| kms.hotplug());
+        match plug {
+            None | Some(Plug::Same) => {}
+            Some(Plug::Gone) => self.abandon_frame(),
+            Some(Plug::Changed) => {
+                self.abandon_frame();
+                self.output_changed();
+            }
         }
     }
 

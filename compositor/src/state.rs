@@ -22,6 +22,7 @@ use crate::dmabuf::{self, Dmabuf};
 use crate::fence::Waiting;
 use crate::input::Devices;
 use crate::render::PixelFormat;
+use crate::run::{Failure, exit};
 use crate::screen::Screen;
 use crate::stack::Stack;
 
@@ -51,7 +52,7 @@ pub struct State {
     /// The output and its frames.
     pub screen: Screen,
     /// What made the compositor end, if it was no request.
-    pub failure: Option<anyhow::Error>,
+    pub failure: Option<Failure>,
 }
 
 /// The state that Smithay keeps for each protocol.
@@ -153,8 +154,13 @@ impl State {
 
     /// Ends the event loop because of an error.
     pub fn fail(&mut self, error: anyhow::Error) {
+        self.fail_with(exit::UNEXPECTED, error);
+    }
+
+    /// Ends the event loop because of an error that has an exit code of its own.
+    pub fn fail_with(&mut self, code: u8, error: anyhow::Error) {
         tracing::error!("{error:#}");
-        self.failure.get_or_insert(error);
+        self.failure.get_or_insert(Failure { code, error });
         self.signal.stop();
     }
 

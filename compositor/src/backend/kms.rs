@@ -46,6 +46,17 @@ pub struct Kms {
     lent: Option<std::os::fd::OwnedFd>,
 }
 
+/// What plugging or unplugging did to the display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plug {
+    /// Nothing.
+    Same,
+    /// It is gone, and the frame in flight with it.
+    Gone,
+    /// It is back, or has another mode.
+    Changed,
+}
+
 /// Why no display can be driven.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +89,14 @@ pub enum OpenError {
     /// Pictures cannot be written back.
     #[error("--writeback: {0}")]
     Writeback(String),
+    /// There are several cards, each with its own reason.
+    #[error("no card drives a display: {}", words(.0))]
+    EachOf(Vec<OpenError>),
+}
+
+fn words(errors: &[OpenError]) -> String {
+    let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 impl Kms {
@@ -85,22 +104,26 @@ impl Kms {
     ///
     /// # Errors
     ///
-    /// Why none can be driven; of several cards, the last one's reason.
+    /// Why none can be driven; of several cards, each one's reason.
     pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = &options.device {
             return Self::open_card(&mut seat, path, options);
         }
-        let mut last = OpenError::NoCard;
+        let mut errors = Vec::new();
         for path in cards() {
             match Self::open_card(&mut seat, &path, options) {
                 Ok(kms) => return Ok(kms),
                 Err(error) => {
                     tracing::info!(%error, "a card is not used");
-                    last = error;
+                    errors.push(error);
                 }
             }
         }
-        Err(last)
+        Err(match errors.len() {
+            0 => OpenError::NoCard,
+            1 => errors.swap_remove(0),
+            _ => OpenError::EachOf(errors),
+        })
     }
 
     fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
@@ -246,8 +269,11 @@ impl Kms {
 
     /// Tells whether the plane could show a buffer, and imports it if so.
     pub(super) fn takes(&self, buffer: &ClientBuffer) -> bool {
+        let fits = |size| {
+            size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
+        };
         self.check(buffer).is_ok()
-            && self.size_of(buffer) == Some(self.pipeline.mode().0)
+            && self.size_of(buffer).is_some_and(fits)
             && buffer.framebuffer(self.card()).is_ok()
     }
 
@@ -412,11 +438,16 @@ impl Kms {
             }),
             None => self.wanted,
         };
+        let size = request.map(|mode| (mode.width, mode.height));
+        let refresh = request.and_then(|mode| mode.refresh_millihertz);
         let before = self.pipeline.mode();
-        if matching == Some(before.0) {
-            return false;
-        }
-        self.set_mode(request) && self.pipeline.mode() != before
+        let stays = match self.pipeline.mode_for(size, refresh) {
+            None => true,
+            // A fullscreen buffer of the mode's size is no reason to change the rate.
+            Some((size, _)) if matching.is_some() => size == before.0,
+            Some(mode) => mode == before,
+        };
+        !stays && self.set_mode(request) && self.pipeline.mode() != before
     }
 
     /// Sets a mode and makes pictures of its size; everything stays as it is when that is not possible.
@@ -452,25 +483,27 @@ impl Kms {
         }
     }
 
-    /// Takes in that displays were plugged or unplugged; tells whether the mode changed or the display came back.
-    pub fn hotplug(&mut self) -> bool {
+    /// Takes in that displays were plugged or unplugged.
+    pub fn hotplug(&mut self) -> Plug {
         let connected = match self.pipeline.probe() {
             Ok(connected) => connected,
             Err(error) => {
                 tracing::warn!(%error, "the display cannot be asked");
-                return false;
+                return Plug::Same;
             }
         };
         if !connected {
-            if self.connected {
-                tracing::warn!(connector = self.name(), "the display was unplugged");
-                self.connected = false;
-                if let Err(error) = self.pipeline.turn_off() {
-                    tracing::debug!(%error, "the unplugged display cannot be turned off");
-                }
-                self.in_flight = false;
+            if !self.connected {
+                return Plug::Same;
             }
-            return false;
+            tracing::warn!(connector = self.name(), "the display was unplugged");
+            self.connected = false;
+            if let Err(error) = self.pipeline.turn_off() {
+                tracing::debug!(%error, "the unplugged display cannot be turned off");
+            }
+            self.in_flight = false;
+            self.latest = None;
+            return Plug::Gone;
         }
         let back = !std::mem::replace(&mut self.connected, true);
         let (size, refresh) = self.pipeline.mode();
@@ -487,9 +520,9 @@ impl Kms {
             };
             self.pipeline.reset();
             self.set_mode(request);
-            return true;
+            return Plug::Changed;
         }
-        false
+        Plug::Same
     }
 
     /// Stops showing frames while another program drives the display.

@@ -73,6 +73,8 @@ impl CompositorHandler for State {
     fn destroyed(&mut self, surface: &WlSurface) {
         self.waiting.forget(&self.handle, surface);
         self.stack.forget(surface);
+        // The output would keep it among the surfaces that it shows.
+        self.screen.output().leave(surface);
         self.screen.want_redraw();
     }
 }

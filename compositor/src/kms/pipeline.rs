@@ -223,6 +223,16 @@ impl<C: Device> Pipeline<C> {
         self.modes.iter().any(|mode| mode.size() == size)
     }
 
+    /// Returns size and rate of the mode that would be chosen for a request, as [`mode`](Self::mode) does.
+    pub fn mode_for(
+        &self,
+        size: Option<(u16, u16)>,
+        refresh: Option<u32>,
+    ) -> Option<((u16, u16), u32)> {
+        let mode = choose(&self.modes, size, refresh)?;
+        Some((mode.size(), refresh_millihertz(&mode)))
+    }
+
     /// Chooses another mode, to be set with the next frame; tells whether there is one.
     ///
     /// # Errors
@@ -433,6 +443,8 @@ impl<C: Device> Pipeline<C> {
 
     /// Turns the display off without giving it back, as when it was unplugged.
     ///
+    /// What the card told of earlier frames and was not read yet is forgotten: no [`Event`] of a frame from before comes later.
+    ///
     /// # Errors
     ///
     /// What the card answered.
@@ -440,9 +452,12 @@ impl<C: Device> Pipeline<C> {
         let mut request = AtomicModeReq::new();
         self.off(&mut request)?;
         self.needs_modeset = true;
-        self.card
+        let off = self
+            .card
             .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
-            .map_err(kernel("turning the display off"))
+            .map_err(kernel("turning the display off"));
+        while self.events().is_ok_and(|events| !events.is_empty()) {}
+        off
     }
 
     fn off(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
