@@ -37,6 +37,8 @@ pub enum Event {
     Discarded(u64),
     /// The compositor wants the next frame now.
     Frame,
+    /// The window was given a size or a state; [`Compositor::configure`] has it.
+    Configured,
     /// The user closed the window.
     Closed,
     /// The compositor sent something that cannot be true.

@@ -199,6 +199,7 @@ impl Dispatch<XdgSurface, Pending> for Compositor {
             if let Ok(configure) = pending.0.lock() {
                 state.configure = Some(*configure);
             }
+            state.tell(Event::Configured);
         }
     }
 }

@@ -359,7 +359,9 @@ impl State {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                Some(surface.size())
+                // The buffer's own size: a surface may be scaled to the mode because it does not fit.
+                let (width, height) = content.size();
+                Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });
         if self.screen.backend.match_size(wanted) {
             self.output_changed();

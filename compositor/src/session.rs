@@ -2,14 +2,19 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use calloop::{Dispatcher, EventLoop};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use smithay::backend::session::libseat::{
     Error as LibSeatError, LibSeatSession, LibSeatSessionNotifier,
 };
 use smithay::backend::session::{AsErrno, Session};
+
+/// How long a seat manager may take until devices can be opened.
+const ACTIVATION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The right to open devices. Clones share it.
 #[derive(Clone, Debug)]
@@ -39,7 +44,10 @@ impl Seat {
             return Ok((Self::Direct, None));
         }
         match LibSeatSession::new() {
-            Ok((session, notifier)) => Ok((Self::Managed(session), Some(notifier))),
+            Ok((session, notifier)) => {
+                let notifier = await_activation(&session, notifier)?;
+                Ok((Self::Managed(session), Some(notifier)))
+            }
             Err(error) if root => {
                 tracing::warn!(%error, "the seat manager gives no seat; devices are opened as root");
                 Ok((Self::Direct, None))
@@ -65,6 +73,35 @@ impl Seat {
             tracing::warn!(%error, number, "the console cannot be switched");
         }
     }
+}
+
+/// Waits until the seat manager lets devices be opened: it says so a moment after it took the session.
+///
+/// A seat that belongs to another console stays closed for as long as its user is there; that is no reason to wait longer.
+fn await_activation(
+    session: &LibSeatSession,
+    notifier: LibSeatSessionNotifier,
+) -> anyhow::Result<LibSeatSessionNotifier> {
+    let mut event_loop: EventLoop<'_, ()> = EventLoop::try_new()?;
+    let dispatcher = Dispatcher::new(notifier, |_, (), ()| {});
+    let token = event_loop
+        .handle()
+        .register_dispatcher(dispatcher.clone())
+        .context("the seat cannot be watched")?;
+    let deadline = Instant::now() + ACTIVATION_PATIENCE;
+    while !session.is_active() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tracing::warn!("the seat is not active: another console has it");
+            break;
+        }
+        event_loop
+            .dispatch(Some(left), &mut ())
+            .context("the seat manager went away")?;
+    }
+    event_loop.handle().remove(token);
+    drop(event_loop);
+    Ok(Dispatcher::into_source_inner(dispatcher))
 }
 
 impl Session for Seat {

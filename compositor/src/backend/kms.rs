@@ -65,23 +65,23 @@ pub enum OpenError {
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
     /// A card cannot be opened.
-    #[error("{path} cannot be opened: {source}; is it a card, and does this user have the seat?")]
+    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?")]
     Open {
         /// The card.
         path: PathBuf,
         /// What the kernel answered.
-        source: std::io::Error,
+        answer: std::io::Error,
     },
     /// A card cannot be asked.
     #[error(transparent)]
     Card(#[from] DrmError),
     /// A display cannot be driven.
-    #[error("{path}: {source}")]
+    #[error("{path}: {why}")]
     Kms {
         /// The card.
         path: PathBuf,
         /// Why.
-        source: KmsError,
+        why: KmsError,
     },
     /// There is no memory for pictures.
     #[error(transparent)]
@@ -128,9 +128,9 @@ impl Kms {
 
     fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let open_error = |source| OpenError::Open {
+        let open_error = |answer| OpenError::Open {
             path: path.to_owned(),
-            source,
+            answer,
         };
         let lent = seat
             .open(path, flags)
@@ -157,9 +157,9 @@ impl Kms {
         path: &Path,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        let kms_error = |source| OpenError::Kms {
+        let kms_error = |why| OpenError::Kms {
             path: path.to_owned(),
-            source,
+            why,
         };
         let card = Card::from_fd(fd, path)?;
         let size = options.mode.map(|mode| (mode.width, mode.height));
@@ -171,6 +171,12 @@ impl Kms {
         let device = card.device_number()?;
         let (size, _) = pipeline.mode();
         let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
+        // A card that another program drives says so now, and the next one can be tried.
+        if seat.is_active() {
+            pipeline
+                .test(pictures.blank().handle())
+                .map_err(kms_error)?;
+        }
         let writeback = match (&options.writeback, pipeline.writeback()) {
             (None, _) => None,
             (Some(_), None) => {

@@ -65,7 +65,7 @@ pub enum SubmitError {
     #[error("the output takes no frames at the moment")]
     Paused,
     /// The card refused the frame.
-    #[error("{device} refused a frame: {source}")]
+    #[error("{device} refused a frame")]
     Card {
         /// The card.
         device: String,

@@ -24,12 +24,12 @@ pub use writeback::{Job, WritebackConnector};
 #[non_exhaustive]
 pub enum KmsError {
     /// The kernel refused.
-    #[error("{operation} failed: {source}{}", remedy(source))]
+    #[error("{operation} failed: {answer}{}", remedy(answer))]
     Kernel {
         /// What was asked of it.
         operation: &'static str,
         /// What it answered.
-        source: io::Error,
+        answer: io::Error,
     },
     /// The card cannot change everything at once.
     #[error("the card has no atomic mode setting; a driver that has it is needed")]
@@ -71,5 +71,5 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
-    move |source| KmsError::Kernel { operation, source }
+    move |answer| KmsError::Kernel { operation, answer }
 }

@@ -35,6 +35,7 @@ mod harness;
 mod loopback;
 pub mod record;
 pub mod run;
+mod seat;
 pub mod skips;
 mod stage;
 
@@ -158,6 +159,7 @@ pub fn all() -> Vec<Case> {
         loopback::CASES,
         camera::CASES,
         faults::CASES,
+        seat::CASES,
     ]
     .concat()
 }

@@ -61,6 +61,12 @@ impl Settled {
         &self.buffers
     }
 
+    /// Returns the size of the picture in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let extent = self.plan.layout().extent();
+        (extent.width(), extent.height())
+    }
+
     /// Returns the plan as data, or null where it cannot be said.
     pub(crate) fn plan_data(&self) -> serde_json::Value {
         serde_json::to_value(&self.plan).unwrap_or_default()

@@ -167,6 +167,13 @@ impl<'a> Session<'a> {
                 self.account.presented(frame, shown, self.compositor.clock);
             }
             Event::Discarded(frame) => self.account.discarded(frame),
+            Event::Configured => {
+                // The display's mode may be another one now.
+                self.window.fit(
+                    self.settled.size(),
+                    self.compositor.configure.unwrap_or_default(),
+                );
+            }
             Event::Closed => self.closed = true,
             Event::Nonsense(what) => return Err(insane(&self.events, &what)),
             other => tracing::debug!("{other:?} is not for this program"),

@@ -40,6 +40,8 @@ struct Show<'a> {
     events: Events,
     compositor: Compositor,
     window: Window,
+    /// Of the buffers.
+    size: (u32, u32),
     pattern: Pattern,
     canvas: Canvas,
     buffers: Buffers,
@@ -96,6 +98,7 @@ impl<'a> Show<'a> {
             events,
             compositor,
             window,
+            size,
             pattern,
             canvas,
             buffers: Buffers::new(usize::try_from(BUFFERS).unwrap_or_default()),
@@ -199,6 +202,9 @@ impl<'a> Show<'a> {
             }
             Event::Discarded(_) => self.report.discarded = self.report.discarded.saturating_add(1),
             Event::Frame => self.wanted = true,
+            Event::Configured => self
+                .window
+                .fit(self.size, self.compositor.configure.unwrap_or_default()),
             Event::Closed => self.closed = true,
             Event::Nonsense(what) => {
                 return Err(Failure::new(

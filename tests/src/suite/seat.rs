@@ -1,0 +1,262 @@
+//! Theme `seat`: the compositor as an ordinary user, other programs at the display, and displays that come and go.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::{Bench, Case, Outcome};
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::{Path, Pipeline, Running, check_order};
+use crate::vm::config::Config;
+use crate::vm::guest::{Guest, shell};
+use crate::vm::link::{Output, Process};
+use crate::vm::wire::Status;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for some hundred frames.
+const FRAMES_LIMIT: Duration = Duration::from_secs(180);
+
+/// The compositor's exit code where no display can be driven.
+const NO_DISPLAY: u8 = 10;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "seat::user_drives_the_display_by_seatd",
+        Config::Virtio,
+        user,
+    ),
+    Case::new(
+        "seat::console_switch_pauses_and_resumes",
+        Config::Virtio,
+        console_switch,
+    ),
+    Case::new(
+        "seat::display_that_is_unplugged_comes_back",
+        Config::Virtio,
+        unplug,
+    ),
+    Case::new(
+        "seat::second_compositor_is_told_why_it_has_no_display",
+        Config::Virtio,
+        second,
+    ),
+    Case::new(
+        "seat::match_mode_scans_out_a_smaller_camera",
+        Config::Virtio,
+        match_mode,
+    ),
+];
+
+/// A seat manager, and what a user's programs are started under. seatd ends with it.
+struct Session {
+    seatd: Process,
+    wrapper: String,
+}
+
+impl Session {
+    /// Starts seatd, and makes a folder for a user who is in no group but those of cards, cameras and inputs.
+    fn start(guest: &Guest) -> anyhow::Result<Self> {
+        let seatd = guest.start(shell("exec seatd -g video"))?;
+        let output = must(
+            guest,
+            "for try in $(seq 100); do test -S /run/seatd.sock && break; sleep 0.1; done\n\
+             test -S /run/seatd.sock || exit 1\n\
+             mkdir -p /tmp/user && chown 1000:1000 /tmp/user && chmod 700 /tmp/user || exit 1\n\
+             for name in video render input; do getent group $name | cut -d: -f3; done | paste -sd,",
+        )?;
+        let groups = output.text();
+        let wrapper = format!(
+            "setpriv --reuid=1000 --regid=1000 --groups={groups} --no-new-privs env XDG_RUNTIME_DIR=/tmp/user HOME=/tmp/user"
+        );
+        Ok(Self { seatd, wrapper })
+    }
+
+    /// A pipeline whose compositor and camera run as that user; the reports' folder is made by root and given away.
+    fn pipeline(&self, frames: u32) -> Pipeline {
+        Pipeline {
+            client: format!("--size 640x480 --fps 30 --frames {frames}"),
+            outer_wrapper: format!("chown 1000:1000 /tmp/pipeline && {}", self.wrapper),
+            ..Pipeline::default()
+        }
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        Ok(self.seatd.kill()?)
+    }
+}
+
+fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
+    let picture = guest.screendump()?;
+    Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
+}
+
+/// Runs a line of shell that has to succeed.
+fn must(guest: &Guest, line: &str) -> anyhow::Result<Output> {
+    let output = guest.sh(line, SOON)?;
+    ensure!(
+        output.status.success(),
+        "{line:?} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(output)
+}
+
+fn bars_without_text(guest: &Guest) -> anyhow::Result<()> {
+    must(
+        guest,
+        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
+    )?;
+    Ok(())
+}
+
+/// Sees that no frame reaches the display for a while, after those that were under way.
+fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
+    std::thread::sleep(Duration::from_secs(1));
+    let before = running.reached()?;
+    std::thread::sleep(Duration::from_secs(3));
+    let after = running.reached()?;
+    ensure!(!after.ended, "the pipeline has ended");
+    ensure!(
+        before.frames == after.frames,
+        "frames {} to {} were shown",
+        before.frames,
+        after.frames
+    );
+    Ok(after.frames)
+}
+
+fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.fresh_guest()?;
+    bars_without_text(guest)?;
+    let session = Session::start(guest)?;
+    let mut running = session.pipeline(120).start(guest)?;
+    running.wait_for_frames(30, FRAMES_LIMIT)?;
+    shows_bars(guest)?;
+    let owner = must(guest, "stat -c %u /proc/$(pidof covalent-compositor)")?.text();
+    ensure!(owner == "1000", "the compositor runs as user {owner}");
+    let finished = running.finish(FRAMES_LIMIT)?;
+    session.end()?;
+    let frames = finished.camera_frames();
+    ensure!(frames.len() >= 100, "{} frames were shown", frames.len());
+    let composited = frames.iter().find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    Ok(Outcome::Passed)
+}
+
+fn console_switch(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.fresh_guest()?;
+    bars_without_text(guest)?;
+    let home = must(guest, "cat /sys/class/tty/tty0/active")?.text();
+    let session = Session::start(guest)?;
+    let mut running = session.pipeline(100_000).start(guest)?;
+    running.wait_for_frames(20, FRAMES_LIMIT)?;
+    shows_bars(guest)?;
+    for round in 0..2 {
+        must(guest, "busybox chvt 5")?;
+        let seen = stands_still(&running).with_context(|| format!("away, round {round}"))?;
+        ensure!(
+            shows_bars(guest).is_err(),
+            "the other console shows the camera"
+        );
+        let number = home.trim_start_matches("tty");
+        must(guest, &format!("busybox chvt {number}"))?;
+        running
+            .wait_for_frames(seen + 20, FRAMES_LIMIT)
+            .with_context(|| format!("back, round {round}"))?;
+        shows_bars(guest)?;
+    }
+    must(guest, "pkill -TERM covalent-camera")?;
+    check_order(&running.finish(FRAMES_LIMIT)?.camera_frames())?;
+    session.end()?;
+    Ok(Outcome::Passed)
+}
+
+fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
+    const TELL: &str = "udevadm trigger -c change /sys/class/drm/card0";
+    let guest = bench.fresh_guest()?;
+    bars_without_text(guest)?;
+    let pipeline = Pipeline {
+        client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(20, FRAMES_LIMIT)?;
+    for round in 0..3 {
+        must(guest, &format!("echo off > {CONNECTOR} && {TELL}"))?;
+        let seen = stands_still(&running).with_context(|| format!("unplugged, round {round}"))?;
+        must(guest, &format!("echo detect > {CONNECTOR} && {TELL}"))?;
+        running
+            .wait_for_frames(seen + 20, FRAMES_LIMIT)
+            .with_context(|| format!("back, round {round}"))?;
+        shows_bars(guest)?;
+    }
+    must(guest, "pkill -TERM covalent-camera")?;
+    running.finish(FRAMES_LIMIT)?;
+    // With nothing connected at all, the compositor says so.
+    must(guest, &format!("echo off > {CONNECTOR}"))?;
+    let refused = guest.sh("covalent-compositor -- true", SOON)?;
+    must(guest, &format!("echo detect > {CONNECTOR}"))?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        refused.status == Status::Code(NO_DISPLAY) && words.contains("Virtual-1"),
+        "ended with {}: {words}",
+        refused.status
+    );
+    Ok(Outcome::Passed)
+}
+
+fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.fresh_guest()?;
+    bars_without_text(guest)?;
+    let pipeline = Pipeline {
+        client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    let seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
+    let refused = guest.sh("covalent-compositor -- sleep 1000", FRAMES_LIMIT)?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        refused.status == Status::Code(NO_DISPLAY)
+            && words.contains("another program drives the display"),
+        "the second compositor ended with {}: {words}",
+        refused.status
+    );
+    running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
+    shows_bars(guest)?;
+    must(guest, "pkill -TERM covalent-camera")?;
+    running.finish(FRAMES_LIMIT)?;
+    Ok(Outcome::Passed)
+}
+
+fn match_mode(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.fresh_guest()?;
+    bars_without_text(guest)?;
+    let pipeline = Pipeline {
+        client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),
+        compositor: "--mode 800x600 --match-mode".to_owned(),
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(30, FRAMES_LIMIT)?;
+    let picture = guest.screendump()?;
+    ensure!(
+        picture.dimensions() == (640, 480),
+        "the display has {:?} pixels",
+        picture.dimensions()
+    );
+    check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
+    let finished = running.finish(FRAMES_LIMIT)?;
+    let frames = finished.camera_frames();
+    // Until the client knows of the mode, its first frames are scaled to the other one.
+    let composited = frames
+        .iter()
+        .skip(15)
+        .find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    Ok(Outcome::Passed)
+}
