@@ -14,7 +14,7 @@ use crate::solve::Plan;
 #[cfg(feature = "drm")]
 use crate::backend::drm::{Card, DrmError};
 #[cfg(feature = "heap")]
-use crate::backend::heap::{Heap, HeapError};
+use crate::backend::heap::{Heap, HeapError, HeapKind};
 #[cfg(feature = "udmabuf")]
 use crate::backend::udmabuf::{Udmabuf, UdmabufError};
 
@@ -143,9 +143,15 @@ impl Sources {
             self.refused("dma-heaps", &error);
             Vec::new()
         });
+        let mut has_default_cma = false;
         for path in paths {
             match Heap::open(&path) {
-                Ok(heap) => self.open.push((heap.source(), Allocator::Heap(heap))),
+                // Another name of the same region; listed by name, the stable one comes first.
+                Ok(heap) if heap.kind() == HeapKind::DefaultCma && has_default_cma => {}
+                Ok(heap) => {
+                    has_default_cma |= heap.kind() == HeapKind::DefaultCma;
+                    self.open.push((heap.source(), Allocator::Heap(heap)));
+                }
                 Err(error) => self.refused(&path.display().to_string(), &error),
             }
         }

@@ -116,7 +116,7 @@ fn hostile(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs one theme of `covalent-alloc-check`; its lines are kept.
-fn check(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
+pub(super) fn check(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let output = bench
         .guest()?
         .sh(&format!("covalent-alloc-check {theme}"), LONG)?;

@@ -33,6 +33,7 @@ mod faults;
 mod guest;
 mod harness;
 mod loopback;
+mod memory;
 pub mod record;
 pub mod run;
 mod seat;
@@ -153,6 +154,7 @@ impl Case {
 pub fn all() -> Vec<Case> {
     [
         alloc::CASES,
+        memory::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,

@@ -1,9 +1,13 @@
 //! dma-heaps: memory of no device, by name.
 //!
 //! No ioctl tells what a heap is, so its name has to: `system` gives pages, the CMA heaps one piece of a region that was
-//! set aside. Of a heap with another name nothing is promised.
+//! set aside, and the protected heaps memory that the processor does not reach. Of a heap with another name nothing is
+//! promised.
 
+mod kind;
 mod sys;
+
+pub use kind::HeapKind;
 
 use std::fs;
 use std::io;
@@ -21,9 +25,6 @@ use crate::solve::Plan;
 
 /// Where the heaps are.
 const FOLDER: &str = "/dev/dma_heap";
-
-/// Names under which kernels have given out the default CMA region: since 6.17 the first.
-const DEFAULT_CMA: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
 
 /// Why a heap did not give memory.
 #[derive(Debug, Error)]
@@ -141,6 +142,12 @@ impl Heap {
         &self.name
     }
 
+    /// What kind of heap its name says that it is.
+    #[must_use]
+    pub fn kind(&self) -> HeapKind {
+        HeapKind::of(&self.name)
+    }
+
     /// Declares what the heap gives and promises.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -216,7 +223,8 @@ impl Heap {
 
     fn guarantees(&self) -> Guarantees {
         let pages = machine::available_bytes();
-        if self.name == "system" {
+        let kind = self.kind();
+        if kind == HeapKind::System {
             Guarantees {
                 contiguous_up_to_bytes: machine::page_bytes(),
                 address: machine::memory_window(),
@@ -237,6 +245,8 @@ impl Heap {
         } else {
             Guarantees {
                 address: machine::memory_window(),
+                // What the processor must not read is in no cache of its.
+                cached: (kind == HeapKind::Protected).then_some(false),
                 cost: MemoryCost::Reserved,
                 available_bytes: pages,
                 ..Guarantees::default()
@@ -255,8 +265,9 @@ struct Region {
 impl Region {
     /// Finds the region behind a heap's name; `None` for a heap that is known to be none, or not known at all.
     fn of(heap: &str) -> Option<Self> {
-        let is_default = DEFAULT_CMA.contains(&heap);
-        let names = std::iter::once(heap).chain(DEFAULT_CMA.into_iter().filter(|_| is_default));
+        let is_default = HeapKind::of(heap) == HeapKind::DefaultCma;
+        let aliases = kind::DEFAULT_CMA.into_iter().filter(|_| is_default);
+        let names = std::iter::once(heap).chain(aliases);
         // Only root reads debugfs; without it the region lies somewhere in memory.
         for name in names {
             let folder = Path::new("/sys/kernel/debug/cma").join(name);

@@ -3,16 +3,20 @@
 //! The memfd behind each dma-buf is sealed against shrinking, growing and further seals before the kernel takes its pages,
 //! and closed afterwards: nobody can pull memory away from under a mapping.
 
+mod pages;
+mod share;
 mod sys;
 
-use std::fs;
+pub use share::MemfdError;
+
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use self::pages::Pages;
 use super::machine;
 use crate::buffer::Buffer;
 use crate::constraint::{MemoryCost, Source, SourceId};
@@ -20,7 +24,6 @@ use crate::solve::Plan;
 
 const NODE: &str = "/dev/udmabuf";
 const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
-const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
 /// Why udmabuf gave no memory.
 #[derive(Debug, Error)]
@@ -76,6 +79,14 @@ pub enum UdmabufError {
         /// What the kernel answered.
         source: Errno,
     },
+    /// The caller's memory cannot become a dma-buf.
+    #[error("{source_name} was not asked: {source}")]
+    Memfd {
+        /// This source.
+        source_name: String,
+        /// What is wrong with the memory.
+        source: MemfdError,
+    },
     /// What udmabuf gave is no usable dma-buf.
     #[error("{source_name}: what was allocated is unusable: {why}")]
     Unusable {
@@ -108,7 +119,7 @@ fn budget_remedy(huge: bool) -> &'static str {
 #[derive(Debug)]
 pub struct Udmabuf {
     fd: OwnedFd,
-    huge_page_bytes: Option<u64>,
+    pages: Pages,
 }
 
 impl Udmabuf {
@@ -117,7 +128,7 @@ impl Udmabuf {
     /// # Errors
     /// [`UdmabufError::Open`].
     pub fn open() -> Result<Self, UdmabufError> {
-        Self::open_pages(None)
+        Self::open_pages(Pages::Ordinary)
     }
 
     /// Opens udmabuf for huge pages of one size in bytes.
@@ -125,59 +136,45 @@ impl Udmabuf {
     /// # Errors
     /// [`UdmabufError::Open`].
     pub fn open_huge(page_bytes: u64) -> Result<Self, UdmabufError> {
-        Self::open_pages(Some(page_bytes))
+        Self::open_pages(Pages::Huge(page_bytes))
     }
 
     /// Lists the sizes in bytes of huge pages of which the machine has any, smallest first.
     #[must_use]
     pub fn huge_page_sizes() -> Vec<u64> {
-        let mut sizes: Vec<u64> = fs::read_dir(HUGE_PAGES)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let kilobytes: u64 = name
-                    .strip_prefix("hugepages-")?
-                    .strip_suffix("kB")?
-                    .parse()
-                    .ok()?;
-                let count = machine::number(entry.path().join("nr_hugepages"))?;
-                kilobytes.checked_mul(1024).filter(|_| count > 0)
-            })
-            .collect();
-        sizes.sort_unstable();
-        sizes
+        Pages::huge_sizes()
     }
 
-    fn open_pages(huge_page_bytes: Option<u64>) -> Result<Self, UdmabufError> {
+    fn open_pages(pages: Pages) -> Result<Self, UdmabufError> {
         let fd = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
             |source| UdmabufError::Open {
                 node: NODE.into(),
                 source,
             },
         )?;
-        Ok(Self {
-            fd,
-            huge_page_bytes,
-        })
+        Ok(Self { fd, pages })
     }
 
     /// Declares what udmabuf gives and promises with these pages.
     #[must_use]
     pub fn source(&self) -> Source {
         let mut source = Source::new(self.id(), self.source_name());
+        if self.pages.is_huge() {
+            // A buffer takes whole pages, and a plan counts them.
+            source.constraints.image.size_alignment_bytes = self.pages.bytes();
+        }
         let guarantees = &mut source.guarantees;
-        guarantees.contiguous_up_to_bytes = self.page_bytes();
+        // A buffer begins where a page begins.
+        guarantees.contiguous_up_to_bytes = self.pages.bytes();
         guarantees.address = machine::memory_window();
         guarantees.cached = Some(true);
-        guarantees.cost = if self.huge_page_bytes.is_some() {
+        guarantees.cost = if self.pages.is_huge() {
             MemoryCost::Reserved
         } else {
             MemoryCost::System
         };
         guarantees.maximum_bytes = maximum_bytes();
-        guarantees.available_bytes = self.available_bytes();
+        guarantees.available_bytes = self.pages.available_bytes();
         source
     }
 
@@ -196,22 +193,16 @@ impl Udmabuf {
         let sizes: Vec<u64> = layout
             .memory_sizes()
             .iter()
-            .map(|bytes| self.whole_pages(*bytes))
+            .map(|bytes| self.pages.whole(*bytes))
             .collect();
-        let largest = sizes.iter().copied().max().unwrap_or_default();
-        if let Some(maximum_bytes) = maximum_bytes().filter(|maximum| largest > *maximum) {
-            return Err(UdmabufError::Limit {
-                source_name: self.source_name(),
-                needed_bytes: largest,
-                maximum_bytes,
-            });
-        }
+        self.check_limit(sizes.iter().copied().max().unwrap_or_default())?;
         let needed_bytes = sizes
             .iter()
             .copied()
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
         if let Some(available_bytes) = self
+            .pages
             .available_bytes()
             .filter(|available| needed_bytes > *available)
         {
@@ -219,7 +210,7 @@ impl Udmabuf {
                 source_name: self.source_name(),
                 needed_bytes,
                 available_bytes,
-                huge: self.huge_page_bytes.is_some(),
+                huge: self.pages.is_huge(),
             });
         }
         (0..plan.count())
@@ -247,52 +238,41 @@ impl Udmabuf {
                 source,
             }
         };
-        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        if let Some(size) = self.huge_page_bytes {
-            // memfd_create(2): the logarithm of the page size lies above bit 26.
-            let logarithm = size.checked_ilog2().unwrap_or_default();
-            flags |= MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
-        }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | self.pages.flags();
         let memfd = rustix::fs::memfd_create("covalent", flags).map_err(failed("memfd_create"))?;
+        let bytes = self.pages.whole(bytes);
         rustix::fs::ftruncate(&memfd, bytes).map_err(failed("ftruncate"))?;
         rustix::fs::fcntl_add_seals(
             &memfd,
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
         )
         .map_err(failed("F_ADD_SEALS"))?;
-        sys::create(self.fd.as_fd(), memfd.as_fd(), bytes).map_err(failed("UDMABUF_CREATE"))
+        sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(failed("UDMABUF_CREATE"))
+    }
+
+    fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
+        match maximum_bytes() {
+            Some(maximum_bytes) if needed_bytes > maximum_bytes => Err(UdmabufError::Limit {
+                source_name: self.source_name(),
+                needed_bytes,
+                maximum_bytes,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn id(&self) -> SourceId {
-        match self.huge_page_bytes {
-            None => SourceId::new("udmabuf"),
-            Some(bytes) => SourceId::new(format!("udmabuf:{}k", bytes >> 10)),
+        match self.pages {
+            Pages::Ordinary => SourceId::new("udmabuf"),
+            Pages::Huge(bytes) => SourceId::new(format!("udmabuf:{}k", bytes >> 10)),
         }
     }
 
     fn source_name(&self) -> String {
-        match self.huge_page_bytes {
-            None => "udmabuf".to_owned(),
-            Some(bytes) => format!("udmabuf of {} KiB pages", bytes >> 10),
+        match self.pages {
+            Pages::Ordinary => "udmabuf".to_owned(),
+            Pages::Huge(bytes) => format!("udmabuf of {} KiB pages", bytes >> 10),
         }
-    }
-
-    fn page_bytes(&self) -> u64 {
-        self.huge_page_bytes.unwrap_or_else(machine::page_bytes)
-    }
-
-    fn whole_pages(&self, bytes: u64) -> u64 {
-        bytes
-            .checked_next_multiple_of(self.page_bytes())
-            .unwrap_or(bytes)
-    }
-
-    fn available_bytes(&self) -> Option<u64> {
-        let Some(size) = self.huge_page_bytes else {
-            return machine::available_bytes();
-        };
-        let folder = Path::new(HUGE_PAGES).join(format!("hugepages-{}kB", size >> 10));
-        machine::number(folder.join("free_hugepages"))?.checked_mul(size)
     }
 }
 

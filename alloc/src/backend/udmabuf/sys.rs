@@ -39,19 +39,20 @@ unsafe impl Ioctl for Create {
     }
 }
 
-/// Makes a dma-buf of the pages of a memfd.
+/// Makes a dma-buf of a range of a memfd, in bytes that are whole pages.
 ///
 /// # References
 /// `linux/udmabuf.h`, UDMABUF_CREATE.
 pub(super) fn create(
     udmabuf: BorrowedFd<'_>,
     memfd: BorrowedFd<'_>,
+    offset: u64,
     size: u64,
 ) -> io::Result<OwnedFd> {
     let request = Create {
         memfd: u32::try_from(memfd.as_raw_fd()).map_err(|_| io::Errno::BADF)?,
         flags: CLOEXEC,
-        offset: 0,
+        offset,
         size,
     };
     // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, whose opcode it is.

@@ -6,6 +6,7 @@
 mod baseline;
 mod cards;
 mod hostile;
+mod memory;
 mod queues;
 mod sources;
 
@@ -31,6 +32,8 @@ enum Theme {
     Cards,
     /// Descriptions that lie are refused.
     Hostile,
+    /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
+    Memory,
 }
 
 /// How a check ended that did not fail.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),
+        Theme::Memory => memory::run(&mut tally),
     }
     if tally.failed == 0 {
         ExitCode::SUCCESS

@@ -1,0 +1,161 @@
+//! Memory of the caller as a dma-buf: all that the kernel would refuse is refused before, with its reason.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::SealFlags;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::{Udmabuf, UdmabufError, sys};
+use crate::backend::machine;
+
+/// Why a memfd cannot become a dma-buf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MemfdError {
+    /// The file is no memfd.
+    #[error("the fd is no memfd ({0}); memfd_create makes one")]
+    NotMemfd(Errno),
+    /// Its owner could take pages away from under a mapping.
+    #[error("the memfd can still shrink; seal it with F_SEAL_SHRINK")]
+    CanShrink,
+    /// Devices could not write.
+    #[error(
+        "the memfd is sealed against writing (F_SEAL_WRITE), and whoever imports a dma-buf may write"
+    )]
+    NotWritable,
+    /// Nothing was asked for.
+    #[error("0 bytes make no dma-buf")]
+    Empty,
+    /// Not whole pages.
+    #[error(
+        "{size_bytes} bytes from byte {offset_bytes} on are not whole pages of {page_bytes} bytes"
+    )]
+    Unaligned {
+        /// Where they begin.
+        offset_bytes: u64,
+        /// How many there are.
+        size_bytes: u64,
+        /// The size of a page.
+        page_bytes: u64,
+    },
+    /// The memfd ends before.
+    #[error("{size_bytes} bytes from byte {offset_bytes} on end past the memfd's {memfd_bytes}")]
+    PastTheEnd {
+        /// Where they begin.
+        offset_bytes: u64,
+        /// How many there are.
+        size_bytes: u64,
+        /// The size of the memfd.
+        memfd_bytes: u64,
+    },
+}
+
+impl Udmabuf {
+    /// Makes a dma-buf of a range of a memfd that the caller has: `offset_bytes` and `size_bytes` are whole pages.
+    ///
+    /// The memfd must be sealed against shrinking (F_SEAL_SHRINK), so that nobody can pull memory away from under a mapping,
+    /// and not against writing. The dma-buf keeps the pages; the memfd may be closed.
+    ///
+    /// # Errors
+    /// [`UdmabufError::Memfd`] for what the kernel would refuse with EINVAL or EBADFD; [`UdmabufError::Limit`];
+    /// [`UdmabufError::Allocate`].
+    ///
+    /// # References
+    /// `linux/udmabuf.h`, UDMABUF_CREATE; memfd_create(2), "File sealing".
+    pub fn share(
+        &self,
+        memfd: impl AsFd,
+        offset_bytes: u64,
+        size_bytes: u64,
+    ) -> Result<OwnedFd, UdmabufError> {
+        let memfd = memfd.as_fd();
+        let refused = |source| UdmabufError::Memfd {
+            source_name: self.source_name(),
+            source,
+        };
+        let seals = rustix::fs::fcntl_get_seals(memfd)
+            .map_err(|error| refused(MemfdError::NotMemfd(error)))?;
+        let size = rustix::fs::fstat(memfd)
+            .map_err(|error| refused(MemfdError::NotMemfd(error)))?
+            .st_size;
+        let memfd_bytes = u64::try_from(size).unwrap_or(0);
+        check(seals, memfd_bytes, offset_bytes, size_bytes).map_err(refused)?;
+        self.check_limit(size_bytes)?;
+        sys::create(self.fd.as_fd(), memfd, offset_bytes, size_bytes).map_err(|source| {
+            UdmabufError::Allocate {
+                source_name: self.source_name(),
+                operation: "UDMABUF_CREATE",
+                bytes: size_bytes,
+                source,
+            }
+        })
+    }
+}
+
+fn check(
+    seals: SealFlags,
+    memfd_bytes: u64,
+    offset_bytes: u64,
+    size_bytes: u64,
+) -> Result<(), MemfdError> {
+    if !seals.contains(SealFlags::SHRINK) {
+        return Err(MemfdError::CanShrink);
+    }
+    if seals.intersects(SealFlags::WRITE) {
+        return Err(MemfdError::NotWritable);
+    }
+    if size_bytes == 0 {
+        return Err(MemfdError::Empty);
+    }
+    let page_bytes = machine::page_bytes();
+    let whole = |bytes: u64| bytes.checked_rem(page_bytes) == Some(0);
+    if !whole(offset_bytes) || !whole(size_bytes) {
+        return Err(MemfdError::Unaligned {
+            offset_bytes,
+            size_bytes,
+            page_bytes,
+        });
+    }
+    match offset_bytes.checked_add(size_bytes) {
+        Some(end) if end <= memfd_bytes => Ok(()),
+        _ => Err(MemfdError::PastTheEnd {
+            offset_bytes,
+            size_bytes,
+            memfd_bytes,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memfd_that_the_kernel_would_refuse_is_refused_with_its_reason() {
+        let page = machine::page_bytes();
+        let shrink = SealFlags::SHRINK;
+        let of = |seals, offset, size| check(seals, 4 * page, offset, size);
+        assert_eq!(of(shrink, 0, 4 * page), Ok(()));
+        assert_eq!(of(shrink | SealFlags::GROW, page, 3 * page), Ok(()));
+        assert_eq!(of(SealFlags::GROW, 0, page), Err(MemfdError::CanShrink));
+        assert_eq!(
+            of(shrink | SealFlags::WRITE, 0, page),
+            Err(MemfdError::NotWritable)
+        );
+        assert_eq!(of(shrink, 0, 0), Err(MemfdError::Empty));
+        for (offset, size) in [(1, page), (0, page + 1), (page - 1, 1)] {
+            assert!(matches!(
+                of(shrink, offset, size),
+                Err(MemfdError::Unaligned { .. })
+            ));
+        }
+        let last = u64::MAX - (u64::MAX % page);
+        for (offset, size) in [(0, 5 * page), (4 * page, page), (last, page), (page, last)] {
+            assert!(matches!(
+                of(shrink, offset, size),
+                Err(MemfdError::PastTheEnd { .. })
+            ));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Memory of the process and huge pages as dma-bufs.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::udmabuf::{MemfdError, Udmabuf, UdmabufError};
+use covalent_alloc::buffer::identify;
+use covalent_alloc::constraint::Source;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, ftruncate, memfd_create};
+use rustix::io::Errno;
+
+use super::sources::{processor, vga};
+use super::{Seen, Tally};
+
+const PAGE: u64 = 4096;
+
+/// Seals, offset and size of a memfd of four pages, and what is wrong with them.
+type Wrong = (&'static str, SealFlags, u64, u64, fn(&MemfdError) -> bool);
+
+const WRONG: &[Wrong] = &[
+    ("no_shrink_seal", SealFlags::GROW, 0, PAGE, |error| {
+        *error == MemfdError::CanShrink
+    }),
+    (
+        "write_seal",
+        SealFlags::SHRINK.union(SealFlags::WRITE),
+        0,
+        PAGE,
+        |error| *error == MemfdError::NotWritable,
+    ),
+    ("unaligned_size", SealFlags::SHRINK, 0, PAGE + 1, |error| {
+        matches!(error, MemfdError::Unaligned { .. })
+    }),
+    ("unaligned_offset", SealFlags::SHRINK, 1, PAGE, |error| {
+        matches!(error, MemfdError::Unaligned { .. })
+    }),
+    ("size_of_0", SealFlags::SHRINK, 0, 0, |error| {
+        *error == MemfdError::Empty
+    }),
+    ("past_the_end", SealFlags::SHRINK, PAGE, 4 * PAGE, |error| {
+        matches!(error, MemfdError::PastTheEnd { .. })
+    }),
+    (
+        "offset_that_overflows",
+        SealFlags::SHRINK,
+        u64::MAX - PAGE + 1,
+        PAGE,
+        |error| matches!(error, MemfdError::PastTheEnd { .. }),
+    ),
+];
+
+pub(crate) fn run(tally: &mut Tally) {
+    for (name, seals, offset, size, wrong) in WRONG {
+        tally.check(
+            &format!("memory::memfd_with_{name}_is_refused"),
+            || match Udmabuf::open()?.share(memfd(*seals)?, *offset, *size) {
+                Err(UdmabufError::Memfd { source, .. }) if wrong(&source) => Ok(Seen::Passed),
+                Err(error) => bail!("another error: {error}"),
+                Ok(_) => bail!("it was taken"),
+            },
+        );
+    }
+    tally.check("memory::file_that_is_no_memfd_is_refused", || {
+        let null = File::open("/dev/null")?;
+        match Udmabuf::open()?.share(null, 0, PAGE) {
+            Err(UdmabufError::Memfd {
+                source: MemfdError::NotMemfd(Errno::INVAL),
+                ..
+            }) => Ok(Seen::Passed),
+            answer => bail!("{answer:?}"),
+        }
+    });
+    tally.check("memory::more_than_the_limit_is_refused", || {
+        let limit = std::fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb")?;
+        let megabytes: u64 = limit.trim().parse()?;
+        // Only its size: the pages are never touched.
+        let size = (megabytes + 1) << 20;
+        let large = memfd_create("large", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&large, size)?;
+        rustix::fs::fcntl_add_seals(&large, SealFlags::SHRINK)?;
+        match Udmabuf::open()?.share(large, 0, size) {
+            Err(UdmabufError::Limit { .. }) => Ok(Seen::Passed),
+            answer => bail!("{answer:?}"),
+        }
+    });
+    tally.check("memory::shared_memfd_can_no_longer_shrink", || {
+        let memfd = memfd(SealFlags::SHRINK)?;
+        let shared = Udmabuf::open()?.share(&memfd, PAGE, 2 * PAGE)?;
+        let (_, size) = identify(&shared)?;
+        ensure!(size == 2 * PAGE, "it has {size} bytes");
+        let shrunk = ftruncate(&memfd, PAGE);
+        ensure!(shrunk == Err(Errno::PERM), "the memfd: {shrunk:?}");
+        let shrunk = ftruncate(&shared, PAGE);
+        ensure!(shrunk == Err(Errno::INVAL), "the dma-buf: {shrunk:?}");
+        drop(memfd);
+        let (_, size) = identify(&shared).context("after the memfd")?;
+        ensure!(size == 2 * PAGE, "it has {size} bytes");
+        Ok(Seen::Passed)
+    });
+    let sizes = Udmabuf::huge_page_sizes();
+    tally.check("memory::machine_has_huge_pages_to_check", || {
+        ensure!(!sizes.is_empty(), "it has none");
+        Ok(Seen::Passed)
+    });
+    for page_bytes in sizes {
+        tally.check(
+            &format!("memory::page_of_{page_bytes}_is_counted_whole"),
+            || {
+                let udmabuf = Udmabuf::open_huge(page_bytes)?;
+                let source = udmabuf.source();
+                ensure!(
+                    source.guarantees.contiguous_up_to_bytes == page_bytes,
+                    "{source:?}"
+                );
+                let free = source.guarantees.available_bytes.context("unknown")?;
+                let all = u32::try_from(free / page_bytes)?;
+                ensure!(plan(source.clone(), all).is_ok(), "not all pages");
+                ensure!(
+                    plan(source.clone(), all + 1).is_err(),
+                    "more than all pages"
+                );
+                let buffers = udmabuf.allocate(&plan(source, 1)?)?;
+                let size = buffers.first().context("no buffer")?.layout().total_bytes();
+                ensure!(size == page_bytes, "it has {size} bytes");
+                let left = udmabuf.source().guarantees.available_bytes;
+                ensure!(
+                    left == Some(free - page_bytes),
+                    "{left:?} are left of {free}"
+                );
+                Ok(Seen::Passed)
+            },
+        );
+        tally.check(
+            &format!("memory::page_of_{page_bytes}_that_is_not_free_is_refused_before"),
+            || {
+                let udmabuf = Udmabuf::open_huge(page_bytes)?;
+                let plan = plan(udmabuf.source(), 1)?;
+                let free = udmabuf.source().guarantees.available_bytes;
+                // A hugetlb memfd that fills itself takes every page that is free.
+                let logarithm = page_bytes.ilog2();
+                let flags = MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
+                let taken = memfd_create("taken", MemfdFlags::CLOEXEC | flags)?;
+                fallocate(&taken, FallocateFlags::empty(), 0, free.context("unknown")?)?;
+                match udmabuf.allocate(&plan) {
+                    Err(UdmabufError::Budget {
+                        available_bytes: 0,
+                        huge: true,
+                        ..
+                    }) => {}
+                    answer => bail!("{answer:?}"),
+                }
+                drop(taken);
+                ensure!(
+                    udmabuf.allocate(&plan)?.len() == 1,
+                    "not when it is free again"
+                );
+                Ok(Seen::Passed)
+            },
+        );
+    }
+}
+
+fn plan(source: Source, count: u32) -> Result<Plan> {
+    let extent: Extent = vga()?;
+    let request = Request {
+        count,
+        participants: vec![processor(Fourcc::XRGB8888)],
+        sources: vec![source],
+        ..Request::new(extent)
+    };
+    match solve(&request) {
+        Solution::Share(plan) => Ok(plan),
+        solution => bail!("{}", solution.explain()),
+    }
+}
+
+fn memfd(seals: SealFlags) -> Result<OwnedFd> {
+    let memfd = memfd_create("frame", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&memfd, 4 * PAGE)?;
+    rustix::fs::fcntl_add_seals(&memfd, seals)?;
+    Ok(memfd)
+}
