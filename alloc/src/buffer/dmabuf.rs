@@ -69,11 +69,22 @@ pub fn identify(fd: impl AsFd) -> Result<(BufferIdentity, u64), DmabufError> {
 /// The kernel's name for the exporter of a dma-buf; `None` where `/proc` does not tell.
 #[must_use]
 pub fn exporter(fd: impl AsFd) -> Option<String> {
+    field(fd, "exp_name:")
+}
+
+/// How many references there are to a dma-buf in all processes: fds, mappings, and devices that have it; `None` where
+/// `/proc` does not tell.
+#[must_use]
+pub fn reference_count(fd: impl AsFd) -> Option<u64> {
+    field(fd, "count:")?.parse().ok()
+}
+
+fn field(fd: impl AsFd, name: &str) -> Option<String> {
     let number = fd.as_fd().as_raw_fd();
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
     text.lines()
-        .find_map(|line| line.strip_prefix("exp_name:"))
-        .map(|name| name.trim().to_owned())
+        .find_map(|line| line.strip_prefix(name))
+        .map(|value| value.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use rustix::io::{self, Errno};
 use rustix::ioctl::{self, Setter};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use super::{AccessError, Buffer, CpuAccess, MapGuard};
+use super::{AccessError, Buffer, CpuAccess, MapGuard, traffic};
 
 /// `DMA_BUF_IOCTL_SYNC`: begins or ends CPU access.
 ///
@@ -98,6 +98,18 @@ impl Mapping {
             });
         }
         MapGuard::begin(self, access)
+    }
+
+    /// Zeroes all memory, what lies between and behind the planes included.
+    pub(super) fn zero(&self) -> Result<(), AccessError> {
+        let _guard = self.access(CpuAccess::Write)?;
+        for area in &self.areas {
+            // SAFETY: the area is mapped with this length and writable, as `access` checked. A device that writes meanwhile
+            // leaves its bytes, which are bytes.
+            unsafe { ptr::write_bytes(area.start.as_ptr().cast::<u8>(), 0, area.length) };
+            traffic::count_written(area.length);
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&self, step: Step, access: CpuAccess) -> Result<(), AccessError> {

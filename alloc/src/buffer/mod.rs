@@ -1,17 +1,22 @@
 //! Buffers that are there: dma-bufs, what comes in from outside, and the CPU's access to them.
 
 mod access;
+mod cache;
 mod descriptor;
 mod dmabuf;
 mod map;
 mod object;
+mod pool;
+mod sys;
 mod traffic;
 
 pub use access::{CpuAccess, MapGuard};
+pub use cache::ImportCache;
 pub use descriptor::{Descriptor, DescriptorError, PlaneDescriptor};
-pub use dmabuf::{BufferIdentity, DmabufError, exporter, identify};
+pub use dmabuf::{BufferIdentity, DmabufError, exporter, identify, reference_count};
 pub use map::Mapping;
 pub use object::Buffer;
+pub use pool::{Owner, Pool, Pooled};
 pub use traffic::{CpuTraffic, cpu_traffic};
 
 use thiserror::Error;

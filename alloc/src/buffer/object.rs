@@ -1,11 +1,12 @@
 //! The buffer itself: owned dma-bufs and what lies where in them.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::descriptor::{Descriptor, DescriptorError};
 use super::dmabuf::{self, BufferIdentity, DmabufError};
-use super::{AccessError, Mapping};
+use super::{AccessError, Mapping, sys};
 use crate::model::{Layout, LayoutError};
 
 /// A picture's memory: one dma-buf or several, with their layout. Clones are cheap and share the same fds.
@@ -39,11 +40,16 @@ impl Buffer {
     /// # Errors
     /// [`DescriptorError`] with the plane and the field; all fds are closed.
     pub fn import(descriptor: Descriptor) -> Result<Self, DescriptorError> {
+        Self::described(descriptor, "another process")
+    }
+
+    /// Makes a buffer of what `origin` described, plane by plane; planes in one dma-buf share one memory.
+    pub(crate) fn described(descriptor: Descriptor, origin: &str) -> Result<Self, DescriptorError> {
         let checked = descriptor.check()?;
         let inner = Inner {
             layout: checked.layout,
             memories: checked.memories,
-            origin: "another process".to_owned(),
+            origin: origin.to_owned(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -70,13 +76,51 @@ impl Buffer {
             sizes.push(size_bytes);
         }
         let layout = layout.with_memory_sizes(sizes)?;
-        Ok(Self {
+        let buffer = Self {
             inner: Arc::new(Inner {
                 layout,
                 memories: identified,
                 origin: origin.to_owned(),
             }),
-        })
+        };
+        // For who looks at bufinfo or fdinfo; a kernel that has no names loses nothing.
+        let format = buffer.layout().format().fourcc;
+        buffer.set_name(&format!("covalent-{format}-{}", buffer.layout().extent()));
+        Ok(buffer)
+    }
+
+    /// Names the buffer's memory for people who look at what is allocated (bufinfo, fdinfo). The kernel keeps 31 bytes; what
+    /// stands behind them or behind a zero is left out.
+    ///
+    /// Returns whether the kernel took it; kernels before 5.3 have no names.
+    pub fn set_name(&self, name: &str) -> bool {
+        let bytes: Vec<u8> = name
+            .bytes()
+            .take_while(|byte| *byte != 0)
+            .take(sys::LONGEST_NAME)
+            .collect();
+        let Ok(name) = CString::new(bytes) else {
+            return false;
+        };
+        self.inner
+            .memories
+            .iter()
+            .all(|(fd, _)| sys::set_name(fd.as_fd(), &name).is_ok())
+    }
+
+    /// Whether this is the only clone.
+    pub(super) fn is_only_clone(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+
+    /// Whether no other clone, process, mapping or device has any of its memory; false where the kernel does not tell.
+    pub(super) fn is_held_here_alone(&self) -> bool {
+        self.is_only_clone()
+            && self
+                .inner
+                .memories
+                .iter()
+                .all(|(fd, _)| dmabuf::reference_count(fd) == Some(1))
     }
 
     /// Where each plane lies.
