@@ -1,4 +1,7 @@
-//! Every source on this machine that needs no participant: heaps, udmabuf, the cards' dumb buffers.
+//! Every source on this machine that needs no participant: heaps, udmabuf, the cards' dumb buffers, GBM and Vulkan.
+//!
+//! The last two run drivers in this process, which take their time to load and may end it: they are there only for who asks
+//! for them ([`Sources::discover_with_drivers`]).
 //!
 //! A V4L2 queue's own memory is not among them: it belongs to a queue that somebody has open and can import from.
 
@@ -8,15 +11,21 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::buffer::Buffer;
+#[cfg(feature = "gbm")]
+use crate::constraint::FormatSet;
 use crate::constraint::Source;
 use crate::solve::Plan;
 
 #[cfg(feature = "drm")]
 use crate::backend::drm::{Card, DrmError};
+#[cfg(feature = "gbm")]
+use crate::backend::gbm::{Gbm, GbmError};
 #[cfg(feature = "heap")]
 use crate::backend::heap::{Heap, HeapError, HeapKind};
 #[cfg(feature = "udmabuf")]
 use crate::backend::udmabuf::{Udmabuf, UdmabufError};
+#[cfg(feature = "vulkan")]
+use crate::backend::vulkan::{Gpu, Vulkan, VulkanError};
 
 /// An allocator that is open.
 #[derive(Debug)]
@@ -27,12 +36,20 @@ enum Allocator {
     Udmabuf(Udmabuf),
     #[cfg(feature = "drm")]
     Dumb(Card),
+    #[cfg(feature = "gbm")]
+    Gbm(Gbm),
+    #[cfg(feature = "vulkan")]
+    Vulkan(Gpu),
 }
 
 /// Every source that could be opened, and why others could not.
 #[derive(Debug, Default)]
 pub struct Sources {
     open: Vec<(Source, Allocator)>,
+    #[cfg(feature = "gbm")]
+    gbm: Vec<(Gbm, FormatSet)>,
+    #[cfg(feature = "vulkan")]
+    gpus: Vec<Gpu>,
     unavailable: Vec<Unavailable>,
 }
 
@@ -75,10 +92,18 @@ pub enum SourceError {
     #[cfg(feature = "drm")]
     #[error(transparent)]
     Drm(#[from] DrmError),
+    /// GBM did not give it.
+    #[cfg(feature = "gbm")]
+    #[error(transparent)]
+    Gbm(#[from] GbmError),
+    /// Vulkan did not give it.
+    #[cfg(feature = "vulkan")]
+    #[error(transparent)]
+    Vulkan(#[from] VulkanError),
 }
 
 impl Sources {
-    /// Opens every source on this machine that this process may open. A card that nobody drives is left without a master.
+    /// Opens every source on this machine that this process may open and that needs no driver in this process. A card that nobody drives is left without a master.
     #[must_use]
     pub fn discover() -> Self {
         #[allow(unused_mut, reason = "each kind of source is a feature")]
@@ -90,6 +115,33 @@ impl Sources {
         #[cfg(feature = "drm")]
         sources.add_cards();
         sources
+    }
+
+    /// Opens every source on this machine, those of GBM and Vulkan included.
+    ///
+    /// Their drivers are loaded into this process; opening and declaring is harmless, and allocating may end the process with
+    /// some of them.
+    #[must_use]
+    pub fn discover_with_drivers() -> Self {
+        #[allow(unused_mut, reason = "each kind of source is a feature")]
+        let mut sources = Self::discover();
+        #[cfg(feature = "gbm")]
+        sources.add_gbm();
+        #[cfg(feature = "vulkan")]
+        sources.add_vulkan();
+        sources
+    }
+
+    /// Returns the GBM devices that are open, each with the formats that it has.
+    #[cfg(feature = "gbm")]
+    pub fn gbm_devices(&self) -> impl Iterator<Item = (&Gbm, &FormatSet)> {
+        self.gbm.iter().map(|(gbm, formats)| (gbm, formats))
+    }
+
+    /// Returns the Vulkan devices that are open.
+    #[cfg(feature = "vulkan")]
+    pub fn gpus(&self) -> impl Iterator<Item = &Gpu> {
+        self.gpus.iter()
     }
 
     /// Adds the dumb buffers of a card that is open already; nothing where it has none, or they are known.
@@ -130,6 +182,10 @@ impl Sources {
             Some(Allocator::Udmabuf(udmabuf)) => Ok(udmabuf.allocate(plan)?),
             #[cfg(feature = "drm")]
             Some(Allocator::Dumb(card)) => Ok(card.allocate(plan)?),
+            #[cfg(feature = "gbm")]
+            Some(Allocator::Gbm(gbm)) => Ok(gbm.allocate(plan)?),
+            #[cfg(feature = "vulkan")]
+            Some(Allocator::Vulkan(gpu)) => Ok(gpu.allocate(plan)?),
             _ => Err(SourceError::Missing {
                 id: plan.source().to_string(),
                 name: plan.source_name().to_owned(),
@@ -183,11 +239,70 @@ impl Sources {
         }
     }
 
-    #[cfg(any(feature = "heap", feature = "udmabuf", feature = "drm"))]
+    #[cfg(feature = "gbm")]
+    fn add_gbm(&mut self) {
+        for path in Gbm::list() {
+            let gbm = match Gbm::open(&path) {
+                Ok(gbm) => gbm,
+                Err(error) => {
+                    self.refused(&format!("GBM on {}", path.display()), &error);
+                    continue;
+                }
+            };
+            let formats = gbm.formats(&candidates(&path));
+            if let Some(source) = gbm.source(&formats) {
+                self.open.push((source, Allocator::Gbm(gbm.clone())));
+            }
+            self.gbm.push((gbm, formats));
+        }
+    }
+
+    #[cfg(feature = "vulkan")]
+    fn add_vulkan(&mut self) {
+        let (gpus, closed) = match Vulkan::load().and_then(|vulkan| vulkan.gpus()) {
+            Ok(found) => found,
+            Err(error) => {
+                self.refused("Vulkan", &error);
+                return;
+            }
+        };
+        for error in closed {
+            self.refused("Vulkan", &error);
+        }
+        for gpu in gpus {
+            match gpu.source() {
+                Ok(source) => self
+                    .open
+                    .extend(source.map(|source| (source, Allocator::Vulkan(gpu.clone())))),
+                Err(error) => self.refused(gpu.name(), &error),
+            }
+            self.gpus.push(gpu);
+        }
+    }
+
+    #[cfg(any(
+        feature = "heap",
+        feature = "udmabuf",
+        feature = "drm",
+        feature = "gbm",
+        feature = "vulkan"
+    ))]
     fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
         self.unavailable.push(Unavailable {
             name: name.to_owned(),
             why: error.to_string(),
         });
     }
+}
+
+/// What to ask GBM for, which lists nothing: what is linear, and what the card's planes show.
+#[cfg(feature = "gbm")]
+fn candidates(path: &std::path::Path) -> FormatSet {
+    let linear = Gbm::linear_candidates();
+    #[cfg(feature = "drm")]
+    if let Ok(card) = Card::open(path) {
+        return linear.iter().chain(card.listed_formats()).collect();
+    }
+    let _ = path;
+    linear
 }

@@ -16,6 +16,14 @@ pub(super) fn available_bytes() -> Option<u64> {
     spare(&text)
 }
 
+/// Returns the kernel's words where this process can open no more files: drivers then say that memory is out.
+#[cfg(any(feature = "gbm", feature = "vulkan"))]
+pub(super) fn fds_are_out() -> Option<std::io::Error> {
+    fs::File::open("/proc/self/stat")
+        .err()
+        .filter(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()))
+}
+
 /// Returns how many bytes of the CMA regions are free; `None` where there are none.
 #[cfg(feature = "heap")]
 pub(super) fn cma_free_bytes() -> Option<u64> {

@@ -2,11 +2,25 @@
 
 #[cfg(feature = "drm")]
 pub mod drm;
+#[cfg(feature = "gbm")]
+pub mod gbm;
 #[cfg(feature = "heap")]
 pub mod heap;
-#[cfg(any(feature = "drm", feature = "heap", feature = "udmabuf"))]
+#[cfg(any(
+    feature = "drm",
+    feature = "gbm",
+    feature = "heap",
+    feature = "udmabuf",
+    feature = "vulkan"
+))]
 mod machine;
+#[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
+mod node;
+#[cfg(any(feature = "drm", feature = "gbm"))]
+mod prime;
 #[cfg(feature = "udmabuf")]
 pub mod udmabuf;
 #[cfg(feature = "v4l2")]
 pub mod v4l2;
+#[cfg(feature = "vulkan")]
+pub mod vulkan;

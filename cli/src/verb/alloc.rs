@@ -63,7 +63,7 @@ struct Allocated {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let sources = Sources::discover();
+    let sources = Sources::discover_with_drivers();
     let source = find(&sources, &options.source)?;
     let plan = match solve(&request(options, source)) {
         Solution::Share(plan) => plan,

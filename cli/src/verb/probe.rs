@@ -47,9 +47,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         sources: Vec::new(),
         unavailable: Vec::new(),
     };
-    let sources = Sources::discover();
+    let sources = Sources::discover_with_drivers();
     found.sources = sources.declarations();
     found.unavailable.extend_from_slice(sources.unavailable());
+    drivers(&sources, &mut found);
     for path in machine::video_nodes() {
         if let Err(error) = camera(&path, &mut found) {
             found.unavailable.push(Unavailable {
@@ -72,6 +73,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         write(&mut out, &found)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what GBM and Vulkan import, as far as this program is made with them.
+fn drivers(sources: &Sources, found: &mut Found) {
+    #[cfg(feature = "gbm")]
+    for (gbm, formats) in sources.gbm_devices() {
+        found.participants.push(gbm.participant(formats));
+    }
+    #[cfg(feature = "vulkan")]
+    for gpu in sources.gpus() {
+        match gpu.participant(found.size, None) {
+            Ok(participant) => found.participants.push(participant),
+            Err(error) => found.unavailable.push(Unavailable {
+                name: gpu.name().to_owned(),
+                why: error.to_string(),
+            }),
+        }
+    }
+    let _ = (sources, found);
 }
 
 fn camera(path: &Path, found: &mut Found) -> Result<()> {

@@ -231,7 +231,13 @@ fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         if id.starts_with("v4l2:") {
             continue;
         }
-        let line = format!("covalent alloc {id} --size 641x481 --format NV12 --count 2 --json");
+        // Drivers have pictures of their own sizes and formats.
+        let picture = if id.starts_with("gbm:") || id.starts_with("vulkan:") {
+            "--size 640x480 --format XR24"
+        } else {
+            "--size 641x481 --format NV12"
+        };
+        let line = format!("covalent alloc {id} {picture} --count 2 --json");
         let report: Value = serde_json::from_slice(&bench.sh(&line, SOON)?.stdout)?;
         let buffers = report["buffers"].as_array().context("no buffers")?;
         ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());

@@ -42,11 +42,22 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
     let result = match name {
         "check::formatting" => cargo(root, &["fmt", "--all", "--check"], &[], &step),
         "check::lints" => {
-            let words = "clippy --workspace --all-targets --locked --quiet -- -D warnings";
+            let words = format!(
+                "clippy --workspace --features {} --all-targets --locked --quiet -- -D warnings",
+                build::FEATURES
+            );
             cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
         }
         "check::documentation" => {
-            let words = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+            let words = [
+                "doc",
+                "--workspace",
+                "--features",
+                build::FEATURES,
+                "--no-deps",
+                "--locked",
+                "--quiet",
+            ];
             cargo(root, &words, &[("RUSTDOCFLAGS", "-D warnings")], &step)
         }
         "check::features" => features(root, &step),
@@ -58,7 +69,14 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         ),
         "check::spelling" => tool("typos", &[], &step),
         "unit::tests" => {
-            let words = ["test", "--workspace", "--locked", "--no-fail-fast"];
+            let words = [
+                "test",
+                "--workspace",
+                "--features",
+                build::FEATURES,
+                "--locked",
+                "--no-fail-fast",
+            ];
             // CI: a snapshot that differs is a failure, never written anew.
             let told = wait(
                 |log| spawn_cargo(root, &words, &[("CI", "true")], log),

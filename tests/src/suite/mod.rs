@@ -29,6 +29,7 @@ mod bench;
 mod camera;
 pub mod checks;
 mod display;
+mod drivers;
 mod faults;
 mod guest;
 mod harness;
@@ -155,6 +156,7 @@ pub fn all() -> Vec<Case> {
     [
         alloc::CASES,
         memory::CASES,
+        drivers::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,

@@ -17,6 +17,10 @@ use super::toolchain::Toolchain;
 /// The profile in Cargo.toml that suits an emulated CPU.
 const PROFILE: &str = "guest";
 
+/// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
+pub const FEATURES: &str =
+    "covalent-cli/gbm,covalent-cli/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
+
 /// How long cargo may take to find that nothing has changed, on a busy machine.
 const UNSAID: Duration = Duration::from_secs(8);
 
@@ -101,9 +105,8 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
         words.push("--quiet");
     }
     let list = features.join(",");
-    if !features.is_empty() {
-        words.extend(["--features", &list]);
-    }
+    let all = format!("{FEATURES},{list}");
+    words.extend(["--features", all.trim_end_matches(',')]);
     let child = cargo(root, &words)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

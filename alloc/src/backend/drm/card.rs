@@ -1,9 +1,8 @@
 //! An open card.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +10,8 @@ use drm::{Device as _, DriverCapability};
 use rustix::fs::{major, minor};
 
 use super::DrmError;
-use super::capability::{self, ImportAbility};
+use crate::backend::node;
+use crate::backend::prime::{self, ImportAbility};
 use crate::model::DeviceIdentity;
 
 /// An open DRM card. Clones share one file description, hence one set of GEM handles.
@@ -65,22 +65,7 @@ impl Card {
     /// Lists the primary nodes of all cards, by number.
     #[must_use]
     pub fn list() -> Vec<PathBuf> {
-        let mut cards: Vec<(u32, PathBuf)> = fs::read_dir("/dev/dri")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let number = entry
-                    .file_name()
-                    .to_str()?
-                    .strip_prefix("card")?
-                    .parse()
-                    .ok()?;
-                Some((number, entry.path()))
-            })
-            .collect();
-        cards.sort();
-        cards.into_iter().map(|(_, path)| path).collect()
+        node::cards()
     }
 
     /// Opens the card that a device number belongs to: its primary node, whichever of its nodes was named.
@@ -107,26 +92,12 @@ impl Card {
     /// # Errors
     /// [`DrmError::Request`] when the file is no DRM device.
     pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<Self, DrmError> {
-        struct Probe<'fd>(BorrowedFd<'fd>);
-        impl AsFd for Probe<'_> {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0
-            }
-        }
-        impl drm::Device for Probe<'_> {}
-        let driver = Probe(fd.as_fd())
-            .get_driver()
-            .map_err(|source| DrmError::Request {
-                card: path.to_owned(),
-                driver: "unknown driver".to_owned(),
-                operation: "DRM_IOCTL_VERSION",
-                source,
-            })?;
-        let identity = DeviceIdentity {
-            driver: driver.name().to_string_lossy().into_owned(),
-            location: location(&fd).unwrap_or_default(),
-            node: path.display().to_string(),
-        };
+        let identity = node::identity(fd.as_fd(), path).map_err(|source| DrmError::Request {
+            card: path.to_owned(),
+            driver: "unknown driver".to_owned(),
+            operation: "DRM_IOCTL_VERSION",
+            source,
+        })?;
         let inner = Inner {
             fd,
             path: path.to_owned(),
@@ -140,7 +111,7 @@ impl Card {
         let mut card = Self {
             inner: Arc::new(inner),
         };
-        let import = capability::import_ability(&card);
+        let import = prime::import_ability(&card, card.driver());
         let modifiers = card
             .get_driver_capability(DriverCapability::AddFB2Modifiers)
             .is_ok_and(|value| value != 0);
@@ -206,16 +177,4 @@ impl Card {
             source,
         }
     }
-}
-
-/// Where the device sits: the name of its folder in sysfs, a PCI address for one.
-fn location(fd: &OwnedFd) -> Option<String> {
-    let file = File::from(fd.try_clone().ok()?);
-    let number = file.metadata().ok()?.rdev();
-    let device = format!("/sys/dev/char/{}:{}/device", major(number), minor(number));
-    fs::canonicalize(device)
-        .ok()?
-        .file_name()?
-        .to_str()
-        .map(str::to_owned)
 }

@@ -1,9 +1,10 @@
 //! Which formats and modifiers a plane shows.
 
 use drm::control::{Device as _, PlaneType, plane};
+use drm::{ClientCapability, Device as _};
 
+use super::DrmError;
 use super::card::Card;
-use super::{DrmError, capability::ImportAbility};
 use crate::model::{FormatModifier, Fourcc, Modifier};
 
 /// What a plane is for.
@@ -69,8 +70,19 @@ impl Card {
             .collect())
     }
 
+    /// Every pair that any plane of the card shows, more than once where several do; none for a card without planes.
+    pub fn listed_formats(&self) -> Vec<FormatModifier> {
+        // Without this only overlays are listed; a card that lacks it lists what it can.
+        let _ = self.set_client_capability(ClientCapability::UniversalPlanes, true);
+        self.plane_handles()
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|plane| self.plane_formats(plane).unwrap_or_default())
+            .collect()
+    }
+
     fn renders_implicitly(&self) -> bool {
-        matches!(self.import_ability(), ImportAbility::OwnOnly { why } if why.contains("3D_FEATURES"))
+        self.import_ability().is_of_a_renderer()
     }
 
     fn plane_property(&self, plane: plane::Handle, name: &[u8]) -> Result<Option<u64>, DrmError> {

@@ -4,15 +4,13 @@
 //! closing it once closes both. So no handle leaves this module, none outlives the call that made it, and a lock on the
 //! card keeps two imports of one buffer from closing each other's handle.
 
-mod capability;
 mod card;
 mod dumb;
 mod formats;
 mod framebuffer;
 mod participant;
-mod sys;
 
-pub use capability::ImportAbility;
+pub use crate::backend::prime::ImportAbility;
 pub use card::Card;
 pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;

@@ -6,31 +6,12 @@ use drm::buffer::DrmFourcc;
 use drm::control::{Device as _, plane};
 use drm::{Device as _, DriverCapability};
 
-use super::capability::ImportAbility;
 use super::card::Card;
 use super::{DrmError, PlaneKind};
-use crate::backend::machine;
+use crate::backend::{machine, prime};
 use crate::constraint::{
-    Contiguity, Imports, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId,
-    SyncLanguage,
+    MemoryCost, Participant, PlanePlacement, Role, Source, SourceId, SyncLanguage,
 };
-
-/// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
-/// listed may need one run of addresses, and is said to be unknown.
-const PAGED: [&str; 12] = [
-    "amdgpu",
-    "bochs-drm",
-    "gud",
-    "i915",
-    "nouveau",
-    "radeon",
-    "simpledrm",
-    "udl",
-    "vgem",
-    "virtio_gpu",
-    "vkms",
-    "xe",
-];
 
 /// Buffers that a plane holds: the one that is shown, and the one that is next.
 const HELD: u32 = 2;
@@ -111,18 +92,8 @@ impl Card {
     fn declare(&self, name: String, role: Role) -> Participant {
         let mut participant = Participant::new(name, self.identity().clone(), role);
         let constraints = &mut participant.constraints;
-        constraints.memory.imports = match self.import_ability() {
-            ImportAbility::Foreign => Imports::Any,
-            ImportAbility::OwnOnly { why } => Imports::only_from(self.identity().clone(), why),
-            ImportAbility::Nothing { why } => Imports::Nothing {
-                reason: why.clone(),
-            },
-        };
-        constraints.memory.contiguity = if PAGED.contains(&self.driver()) || self.has_iommu() {
-            Contiguity::Scattered
-        } else {
-            Contiguity::Unknown
-        };
+        constraints.memory.imports = self.import_ability().demand(self.identity());
+        constraints.memory.contiguity = prime::contiguity(self, self.driver());
         constraints
             .sync
             .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
@@ -133,15 +104,6 @@ impl Card {
             constraints.sync.insert(SyncLanguage::Timeline);
         }
         participant
-    }
-
-    /// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
-    fn has_iommu(&self) -> bool {
-        let Ok(number) = self.device_number() else {
-            return false;
-        };
-        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-        std::path::Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
     }
 }
 

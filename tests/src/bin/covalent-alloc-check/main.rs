@@ -5,10 +5,15 @@
 
 mod baseline;
 mod cards;
+#[cfg(feature = "gbm")]
+mod gbm;
 mod hostile;
 mod memory;
+mod pixels;
 mod queues;
 mod sources;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
 use std::process::ExitCode;
 
@@ -30,6 +35,12 @@ enum Theme {
     Queues,
     /// Every card shows what the solver says that it takes, and closes what it opens.
     Cards,
+    /// Every GBM device imports what the solver says that it takes, and exports what it says of itself.
+    #[cfg(feature = "gbm")]
+    Gbm,
+    /// Every Vulkan device on the processor reads what others write, and is read by them.
+    #[cfg(feature = "vulkan")]
+    Vulkan,
     /// Descriptions that lie are refused.
     Hostile,
     /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
@@ -75,6 +86,10 @@ fn main() -> ExitCode {
         Theme::Sources => sources::run(&mut tally),
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
+        #[cfg(feature = "gbm")]
+        Theme::Gbm => gbm::run(&mut tally),
+        #[cfg(feature = "vulkan")]
+        Theme::Vulkan => vulkan::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
     }

@@ -1,12 +1,34 @@
-//! Whether a card can import what another device allocated: asked of the card, never judged by its name alone.
+//! Whether a card can import what another device allocated, and in how many pieces: asked of the card, never judged by its
+//! name alone. Every backend that imports through the card's driver asks here.
+
+mod sys;
 
 use std::fmt;
+use std::os::fd::AsFd;
+use std::path::Path;
 
-use drm::{Device as _, DriverCapability};
+use drm::DriverCapability;
 use serde::{Deserialize, Serialize};
 
-use super::card::Card;
-use super::sys;
+use crate::constraint::{Contiguity, Imports};
+use crate::model::DeviceIdentity;
+
+/// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
+/// listed may need one run of addresses, and is said to be unknown.
+const PAGED: [&str; 12] = [
+    "amdgpu",
+    "bochs-drm",
+    "gud",
+    "i915",
+    "nouveau",
+    "radeon",
+    "simpledrm",
+    "udl",
+    "vgem",
+    "virtio_gpu",
+    "vkms",
+    "xe",
+];
 
 /// What a card says of importing foreign memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +60,49 @@ impl fmt::Display for ImportAbility {
     }
 }
 
+impl ImportAbility {
+    /// Whether it is limited because the card renders: then its driver does the importing, whoever asks.
+    pub(super) fn is_of_a_renderer(&self) -> bool {
+        matches!(self, Self::OwnOnly { why } if why.contains("3D_FEATURES"))
+    }
+
+    /// The same as a demand of a participant on the card `own`.
+    pub(super) fn demand(&self, own: &DeviceIdentity) -> Imports {
+        match self {
+            Self::Foreign => Imports::Any,
+            Self::OwnOnly { why } => Imports::only_from(own.clone(), why),
+            Self::Nothing { why } => Imports::Nothing {
+                reason: why.clone(),
+            },
+        }
+    }
+}
+
+/// In how many pieces the card's driver takes memory.
+pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
+    if PAGED.contains(&driver) || has_iommu(card) {
+        Contiguity::Scattered
+    } else {
+        Contiguity::Unknown
+    }
+}
+
+/// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
+fn has_iommu(card: impl AsFd) -> bool {
+    let Ok(status) = rustix::fs::fstat(card) else {
+        return false;
+    };
+    let number = status.st_rdev;
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
+}
+
 /// Asks the card.
 ///
 /// # References
 /// Linux, `drivers/gpu/drm/virtio/virtgpu_prime.c`: a foreign dma-buf becomes a guest blob only where the device has
 /// RESOURCE_BLOB, and only where it does not render (a 3D context cannot use a guest blob of unknown layout).
-pub(super) fn import_ability(card: &Card) -> ImportAbility {
+pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbility {
     /// `DRM_PRIME_CAP_IMPORT`.
     const IMPORT: u64 = 1;
     match card.get_driver_capability(DriverCapability::Prime) {
@@ -59,7 +118,7 @@ pub(super) fn import_ability(card: &Card) -> ImportAbility {
             };
         }
     }
-    if card.driver() != "virtio_gpu" {
+    if driver != "virtio_gpu" {
         return ImportAbility::Foreign;
     }
     let parameter = |name| sys::virtgpu_parameter(card, name).is_ok_and(|value| value != 0);

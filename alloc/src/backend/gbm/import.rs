@@ -1,0 +1,154 @@
+//! A buffer as GBM imports it: with its own layout and an explicit modifier.
+
+use std::fmt;
+
+use gbm::{BufferObject, BufferObjectFlags};
+
+use super::GbmError;
+use super::device::Gbm;
+use super::participant::format_of;
+use crate::buffer::Buffer;
+use crate::model::Modifier;
+
+/// A buffer that a GBM device has imported; it lets go on drop.
+pub struct Imported {
+    object: Option<BufferObject<()>>,
+    buffer: Buffer,
+    // Kept until the object is gone: the file belongs to it.
+    gbm: Gbm,
+}
+
+impl fmt::Debug for Imported {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Imported")
+            .field("gbm", &self.gbm)
+            .field("buffer", &self.buffer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Imported {
+    fn drop(&mut self) {
+        let _device = self.gbm.lock();
+        self.object = None;
+    }
+}
+
+impl Imported {
+    /// The buffer that it is.
+    #[must_use]
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// Reads every pixel of a buffer with one plane as the driver sees it: rows one after another without padding.
+    ///
+    /// # Errors
+    /// [`GbmError::Unsuitable`] for several planes; [`GbmError::Map`].
+    pub fn read(&self) -> Result<Vec<u8>, GbmError> {
+        let layout = self.buffer.layout();
+        let (Some(object), [_], Some(row)) = (&self.object, layout.planes(), layout.row_bytes(0))
+        else {
+            return Err(GbmError::Unsuitable {
+                node: self.gbm.path().to_owned(),
+                format: layout.format(),
+                why: "GBM maps buffers of one plane alone".to_owned(),
+            });
+        };
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let (width, height) = (layout.extent().width(), layout.extent().height());
+        let _device = self.gbm.lock();
+        let mapped = object.map(0, 0, width, height, |mapped| {
+            let stride = usize::try_from(mapped.stride()).unwrap_or(0).max(1);
+            let rows = mapped.buffer().chunks(stride);
+            rows.flat_map(|bytes| bytes.get(..row).unwrap_or(bytes).iter().copied())
+                .collect::<Vec<u8>>()
+        });
+        mapped.map_err(|source| GbmError::Map {
+            node: self.gbm.path().to_owned(),
+            driver: self.gbm.driver(),
+            source,
+        })
+    }
+}
+
+impl Gbm {
+    /// Imports a buffer.
+    ///
+    /// A driver may end the process here: try it in a child process first.
+    ///
+    /// # Errors
+    /// [`GbmError::Unsuitable`] for what cannot be said to GBM; [`GbmError::Import`].
+    pub fn import(&self, buffer: &Buffer) -> Result<Imported, GbmError> {
+        let layout = buffer.layout();
+        let unsuitable = |why: &str| GbmError::Unsuitable {
+            node: self.path().to_owned(),
+            format: layout.format(),
+            why: why.to_owned(),
+        };
+        let format =
+            format_of(layout.format().fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        let modifier = layout.format().modifier;
+        if modifier.is_implicit() {
+            return Err(unsuitable("its arrangement is implicit"));
+        }
+        let (width, height) = (layout.extent().width(), layout.extent().height());
+        let (mut fds, mut strides, mut offsets) = ([None; 4], [0_i32; 4], [0_i32; 4]);
+        for (number, plane) in layout.planes().iter().enumerate() {
+            let places = (
+                fds.get_mut(number),
+                strides.get_mut(number),
+                offsets.get_mut(number),
+            );
+            let (Some(fd), Some(stride), Some(offset)) = places else {
+                return Err(unsuitable("it has more than four planes"));
+            };
+            *fd = buffer.plane_fd(number);
+            let signed =
+                |value: u64| i32::try_from(value).map_err(|_| unsuitable("a number over 2 GiB"));
+            *stride = signed(plane.stride_bytes.into())?;
+            *offset = signed(plane.offset_bytes)?;
+        }
+        let count = u32::try_from(layout.planes().len()).unwrap_or(0);
+        let device = self.lock();
+        let explicit = device.import_buffer_object_from_dma_buf_with_modifiers::<()>(
+            count,
+            fds,
+            width,
+            height,
+            format,
+            BufferObjectFlags::RENDERING,
+            strides,
+            offsets,
+            modifier.0.into(),
+        );
+        let [first, ..] = fds;
+        let made = match (explicit, first, layout.planes()) {
+            // A driver without modifiers takes linear buffers of one plane.
+            (Err(_), Some(fd), [plane])
+                if modifier == Modifier::LINEAR && plane.offset_bytes == 0 =>
+            {
+                device.import_buffer_object_from_dma_buf(
+                    fd,
+                    width,
+                    height,
+                    plane.stride_bytes,
+                    format,
+                    BufferObjectFlags::LINEAR,
+                )
+            }
+            (answer, ..) => answer,
+        };
+        let object = made.map_err(|source| GbmError::Import {
+            node: self.path().to_owned(),
+            driver: self.driver(),
+            origin: buffer.source_name().to_owned(),
+            source,
+        })?;
+        Ok(Imported {
+            object: Some(object),
+            buffer: buffer.clone(),
+            gbm: self.clone(),
+        })
+    }
+}

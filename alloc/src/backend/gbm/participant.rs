@@ -1,0 +1,129 @@
+//! A GBM device as plain data.
+
+use gbm::{BufferObjectFlags, Format};
+
+use super::device::{Gbm, SMALL};
+use crate::backend::machine;
+use crate::constraint::{
+    FormatSet, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId, SyncLanguage,
+};
+use crate::model::{FormatModifier, Fourcc, Modifier};
+
+/// Images that a renderer holds: the one that it reads, and the one that is next.
+const HELD: u32 = 2;
+
+/// Formats that GBM and this crate both name.
+const KNOWN: [Fourcc; 22] = [
+    Fourcc::XRGB8888,
+    Fourcc::ARGB8888,
+    Fourcc::XBGR8888,
+    Fourcc::ABGR8888,
+    Fourcc::RGBX8888,
+    Fourcc::RGBA8888,
+    Fourcc::BGRX8888,
+    Fourcc::BGRA8888,
+    Fourcc::RGB888,
+    Fourcc::BGR888,
+    Fourcc::RGB565,
+    Fourcc::R8,
+    Fourcc::YUYV,
+    Fourcc::YVYU,
+    Fourcc::UYVY,
+    Fourcc::VYUY,
+    Fourcc::NV12,
+    Fourcc::NV21,
+    Fourcc::NV16,
+    Fourcc::YUV420,
+    Fourcc::YVU420,
+    Fourcc::YUV422,
+];
+
+impl Gbm {
+    /// Returns those of `candidates` that the driver has, with explicit modifiers alone.
+    ///
+    /// GBM lists no modifiers, so somebody has to name them: a card's planes (IN_FORMATS), EGL, or a compositor's feedback.
+    /// Implicit ones are left out. A driver that knows no modifiers has linear buffers where a small one that was asked for as
+    /// linear says that it is.
+    #[must_use]
+    pub fn formats(&self, candidates: &FormatSet) -> FormatSet {
+        candidates
+            .iter()
+            .filter(|candidate| !candidate.modifier.is_implicit() && self.has(*candidate))
+            .collect()
+    }
+
+    /// Every known format in rows: candidates for who has no other list.
+    #[must_use]
+    pub fn linear_candidates() -> FormatSet {
+        KNOWN.into_iter().map(FormatModifier::linear).collect()
+    }
+
+    fn has(&self, wanted: FormatModifier) -> bool {
+        let Some(format) = format_of(wanted.fourcc) else {
+            return false;
+        };
+        let device = self.lock();
+        let planes = device.format_modifier_plane_count(format, wanted.modifier.0.into());
+        if planes.is_some_and(|planes| planes > 0) {
+            return device.is_format_supported(format, BufferObjectFlags::RENDERING);
+        }
+        let linear = BufferObjectFlags::LINEAR;
+        wanted.modifier == Modifier::LINEAR
+            && device.is_format_supported(format, linear)
+            && device
+                .create_buffer_object::<()>(SMALL, SMALL, format, linear)
+                .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
+    }
+
+    /// Declares what this device imports of `formats`, which [`Gbm::formats`] gave.
+    #[must_use]
+    pub fn participant(&self, formats: &FormatSet) -> Participant {
+        let identity = self.identity();
+        let name = format!("{} GBM", identity.driver);
+        let mut participant = Participant::new(name, identity.clone(), Role::Import);
+        let constraints = &mut participant.constraints;
+        constraints.formats = Some(formats.clone());
+        constraints.buffers_held = HELD;
+        // For a card that renders Mesa imports through the card's driver, and has to take what that says. For one that only
+        // shows it renders on the processor, and maps what it is given.
+        if self.import_ability().is_of_a_renderer() {
+            constraints.memory.imports = self.import_ability().demand(identity);
+        }
+        constraints.memory.contiguity = self.contiguity();
+        constraints.sync.insert(SyncLanguage::Implicit);
+        participant
+    }
+
+    /// Declares the buffers that this device allocates in `formats`, which [`Gbm::formats`] gave; `None` for no formats, and for
+    /// a device that imports and makes nothing.
+    #[must_use]
+    pub fn source(&self, formats: &FormatSet) -> Option<Source> {
+        let first = formats.iter().next()?;
+        if self.create(first, SMALL, SMALL).is_err() {
+            return None;
+        }
+        let mut source = Source::new(self.source_id(), self.source_name());
+        source.device = Some(self.identity().clone());
+        source.guarantees.cost = MemoryCost::System;
+        source.guarantees.available_bytes = machine::available_bytes();
+        source.constraints.formats = Some(formats.clone());
+        source.constraints.image.placement = PlanePlacement::Together;
+        Some(source)
+    }
+
+    pub(super) fn source_id(&self) -> SourceId {
+        let identity = self.identity();
+        SourceId::new(format!("gbm:{}@{}", identity.driver, identity.location))
+    }
+
+    /// What messages call this source: `virtio_gpu GBM`.
+    #[must_use]
+    pub fn source_name(&self) -> String {
+        format!("{} GBM", self.identity().driver)
+    }
+}
+
+/// GBM's name; `None` for a format that the crate does not know.
+pub(super) fn format_of(fourcc: Fourcc) -> Option<Format> {
+    Format::try_from(fourcc.0).ok()
+}

@@ -1,0 +1,139 @@
+//! Buffers that GBM allocates: asked for by modifier, exported plane by plane, read back.
+
+use std::os::fd::OwnedFd;
+
+use gbm::{BufferObject, BufferObjectFlags};
+
+use super::GbmError;
+use super::device::Gbm;
+use super::participant::format_of;
+use crate::backend::machine;
+use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
+use crate::model::{FormatModifier, Modifier};
+use crate::solve::Plan;
+
+impl Gbm {
+    /// Allocates the buffers of a plan.
+    ///
+    /// The driver chooses strides and offsets; what it chose must be what every participant accepts. A driver may end the
+    /// process here: try it in a child process first.
+    ///
+    /// # Errors
+    /// [`GbmError::NotPlanned`] for a plan of another source, [`GbmError::Budget`], [`GbmError::Unsuitable`],
+    /// [`GbmError::Allocate`], [`GbmError::Unusable`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, GbmError> {
+        if *plan.source() != self.source_id() {
+            return Err(GbmError::NotPlanned {
+                node: self.path().to_owned(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let needed_bytes = plan
+            .layout()
+            .total_bytes()
+            .saturating_mul(u64::from(plan.count()));
+        if let Some(available_bytes) =
+            machine::available_bytes().filter(|available| needed_bytes > *available)
+        {
+            return Err(GbmError::Budget {
+                node: self.path().to_owned(),
+                needed_bytes,
+                available_bytes,
+            });
+        }
+        (0..plan.count()).map(|_| self.allocate_one(plan)).collect()
+    }
+
+    fn allocate_one(&self, plan: &Plan) -> Result<Buffer, GbmError> {
+        let planned = plan.layout();
+        let made = self.create(
+            planned.format(),
+            planned.extent().width(),
+            planned.extent().height(),
+        )?;
+        let unusable = |why: String| GbmError::Unusable {
+            node: self.path().to_owned(),
+            driver: self.driver(),
+            why,
+        };
+        let modifier = Modifier(made.modifier().into());
+        if modifier != planned.format().modifier {
+            return Err(unusable(format!(
+                "it says that its arrangement is {modifier:#}, planned was {}",
+                planned.format()
+            )));
+        }
+        let device = self.lock();
+        let planes = (0..made.plane_count())
+            .map(|plane| plane_of(&made, plane))
+            .collect::<Result<_, _>>();
+        // The dma-bufs keep the memory.
+        drop(made);
+        drop(device);
+        let planes = planes.map_err(unusable)?;
+        let descriptor = Descriptor {
+            extent: planned.extent(),
+            format: planned.format(),
+            planes,
+        };
+        let buffer = Buffer::described(descriptor, &self.source_name())
+            .map_err(|error| unusable(error.to_string()))?;
+        plan.accepts(buffer.layout())
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(buffer)
+    }
+
+    /// Makes one; the caller looks at the modifier that came.
+    pub(super) fn create(
+        &self,
+        wanted: FormatModifier,
+        width: u32,
+        height: u32,
+    ) -> Result<BufferObject<()>, GbmError> {
+        let unsuitable = |why: &str| GbmError::Unsuitable {
+            node: self.path().to_owned(),
+            format: wanted,
+            why: why.to_owned(),
+        };
+        let format = format_of(wanted.fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        if wanted.modifier.is_implicit() {
+            return Err(unsuitable(
+                "its arrangement is implicit, and buffers are asked for with an explicit one",
+            ));
+        }
+        let device = self.lock();
+        let list = std::iter::once(gbm::Modifier::from(wanted.modifier.0));
+        let rendering = BufferObjectFlags::RENDERING;
+        let made = device
+            .create_buffer_object_with_modifiers2::<()>(width, height, format, list, rendering)
+            .or_else(|error| {
+                if wanted.modifier != Modifier::LINEAR {
+                    return Err(error);
+                }
+                // A driver without modifiers; the caller looks at what it says of the buffer.
+                device.create_buffer_object(width, height, format, BufferObjectFlags::LINEAR)
+            });
+        made.map_err(|source| GbmError::Allocate {
+            node: self.path().to_owned(),
+            driver: self.driver(),
+            format: wanted,
+            source,
+            hint: machine::fds_are_out().map_or_else(String::new, |error| {
+                format!("; this process has no fds left ({error})")
+            }),
+        })
+    }
+}
+
+fn plane_of(made: &BufferObject<()>, plane: u32) -> Result<PlaneDescriptor, String> {
+    let number = i32::try_from(plane).map_err(|error| error.to_string())?;
+    let fd: OwnedFd = made.fd_for_plane(number).map_err(|error| {
+        let cause = machine::fds_are_out().map_or_else(|| error.to_string(), |out| out.to_string());
+        format!("plane {plane} cannot be exported: {cause}")
+    })?;
+    Ok(PlaneDescriptor {
+        fd,
+        offset_bytes: made.offset(number),
+        stride_bytes: made.stride_for_plane(number),
+    })
+}

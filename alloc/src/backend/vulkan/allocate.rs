@@ -1,0 +1,117 @@
+//! Images as a source: the driver allocates, and everybody else gets a dma-buf.
+
+use ash::vk;
+
+use super::image::{self, RawImage};
+use super::participant::Kind;
+use super::{Gpu, VulkanError};
+use crate::backend::machine;
+use crate::buffer::Buffer;
+use crate::model::{Layout, Modifier};
+use crate::solve::Plan;
+
+impl Gpu {
+    /// Allocates the buffers of a plan as images, and exports them. The dma-bufs keep the memory; no image stays.
+    ///
+    /// A linear image has the planned layout, where the driver takes it. Else the driver chooses one for the planned modifier,
+    /// and it must be one that every participant accepts.
+    ///
+    /// A driver may end the process here: try it in a child process first.
+    ///
+    /// # Errors
+    /// [`VulkanError::NotPlanned`] for a plan of another source, [`VulkanError::Budget`], [`VulkanError::Unsuitable`],
+    /// [`VulkanError::Call`], [`VulkanError::Unusable`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, VulkanError> {
+        if *plan.source() != self.source_id() {
+            return Err(VulkanError::NotPlanned {
+                device: self.name().to_owned(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let layout = plan.layout();
+        let needed_bytes = layout.total_bytes().saturating_mul(u64::from(plan.count()));
+        if let Some(available_bytes) =
+            machine::available_bytes().filter(|available| needed_bytes > *available)
+        {
+            return Err(VulkanError::Budget {
+                device: self.name().to_owned(),
+                needed_bytes,
+                available_bytes,
+            });
+        }
+        let kind = self
+            .kind(layout.format())?
+            .filter(|kind| {
+                kind.support
+                    .memory
+                    .contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE)
+            })
+            .ok_or_else(|| VulkanError::Unsuitable {
+                device: self.name().to_owned(),
+                extent: layout.extent(),
+                format: layout.format(),
+                why: "it exports no images of that kind".to_owned(),
+            })?;
+        (0..plan.count())
+            .map(|_| self.allocate_one(plan, &kind))
+            .collect()
+    }
+
+    fn allocate_one(&self, plan: &Plan, kind: &Kind) -> Result<Buffer, VulkanError> {
+        let unusable = |why: String| VulkanError::Unusable {
+            device: self.name().to_owned(),
+            why,
+        };
+        let (mut raw, layout) = self.image_of(plan, kind)?;
+        let needed = raw.requirements(None);
+        let memory_type = self
+            .exportable_type(needed.type_bits)
+            .ok_or_else(|| unusable("no memory type serves the image".to_owned()))?;
+        // A plan can ask for more behind the picture than the driver, and the driver for more than the plan.
+        let size = needed.size_bytes.max(plan.layout().total_bytes());
+        let fd = raw
+            .allocate(size, memory_type, size == needed.size_bytes)
+            .map_err(self.failed("vkAllocateMemory, to be exported"))?;
+        Buffer::assemble(&layout, vec![fd], &self.source_name())
+            .map_err(|error| unusable(error.to_string()))
+    }
+
+    /// Makes the image of a plan, and says where its planes lie.
+    ///
+    /// In rows the plan says it, and the driver is asked for just that. Other arrangements are the driver's to lay out, and so
+    /// are rows where it has strides of its own only.
+    fn image_of(&self, plan: &Plan, kind: &Kind) -> Result<(RawImage, Layout), VulkanError> {
+        let (planned, extent) = (plan.layout(), plan.layout().extent());
+        if planned.format().modifier == Modifier::LINEAR {
+            if let Ok(raw) = image::unbacked(self, kind, extent, Some(planned)) {
+                return Ok((raw, planned.clone()));
+            }
+        }
+        let raw =
+            image::unbacked(self, kind, extent, None).map_err(self.failed("vkCreateImage"))?;
+        let unusable = |why: String| VulkanError::Unusable {
+            device: self.name().to_owned(),
+            why,
+        };
+        let layout = image::read_back(&raw, kind, extent)
+            .ok_or_else(|| unusable("its numbers contradict each other".to_owned()))?;
+        plan.accepts(&layout)
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok((raw, layout))
+    }
+
+    /// The memory type for an image that others use: one that the processor can map, where there is one.
+    fn exportable_type(&self, type_bits: u32) -> Option<u32> {
+        let visible = self
+            .device()
+            .physical
+            .memory_types()
+            .iter()
+            .zip(0_u32..)
+            .filter(|(flags, _)| flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE))
+            .fold(0_u32, |bits, (_, number)| {
+                bits | 1_u32.checked_shl(number).unwrap_or(0)
+            });
+        image::first(type_bits & visible).or_else(|| image::first(type_bits))
+    }
+}

@@ -1,0 +1,265 @@
+//! The memory between, and the commands that copy.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::{Arc, PoisonError};
+
+use ash::vk;
+
+use crate::backend::vulkan::image::RawImage;
+use crate::backend::vulkan::sys::Device;
+
+/// How long a copy may take, in nanoseconds: drivers that do it on an emulated processor need seconds.
+const PATIENCE: u64 = 60_000_000_000;
+
+/// Which way pixels go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    IntoImage,
+    OutOfImage,
+}
+
+/// One plane, and where it lies in the memory between.
+pub(super) struct Region {
+    pub(super) aspect: vk::ImageAspectFlags,
+    pub(super) offset_bytes: u64,
+    pub(super) size_bytes: u64,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+/// Memory that the processor and the device both see, mapped.
+pub(super) struct Staging {
+    device: Arc<Device>,
+    buffer: vk::Buffer,
+    memory: vk::DeviceMemory,
+    start: *mut c_void,
+    size_bytes: u64,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // SAFETY: both are of this device or null, and no work uses them any more; freeing memory unmaps it.
+        unsafe {
+            self.device.raw.destroy_buffer(self.buffer, None);
+            self.device.raw.free_memory(self.memory, None);
+        }
+    }
+}
+
+impl Staging {
+    pub(super) fn new(device: &Arc<Device>, size_bytes: u64) -> Result<Self, vk::Result> {
+        let wanted = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
+        let info = vk::BufferCreateInfo::default()
+            .size(size_bytes.max(4))
+            .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST);
+        // SAFETY: the structure is complete.
+        let buffer = unsafe { device.raw.create_buffer(&info, None) }?;
+        // From here on a drop gives back what was made.
+        let mut staging = Self {
+            device: Arc::clone(device),
+            buffer,
+            memory: vk::DeviceMemory::null(),
+            start: ptr::null_mut(),
+            size_bytes,
+        };
+        // SAFETY: the buffer is of this device.
+        let needed = unsafe { device.raw.get_buffer_memory_requirements(buffer) };
+        let memory_type = device
+            .physical
+            .memory_types()
+            .iter()
+            .zip(0_u32..)
+            .find(|(flags, number)| {
+                flags.contains(wanted) && needed.memory_type_bits >> number & 1 == 1
+            })
+            .map(|(_, number)| number)
+            .ok_or(vk::Result::ERROR_FEATURE_NOT_PRESENT)?;
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(needed.size)
+            .memory_type_index(memory_type);
+        // SAFETY: size and type are what the buffer asked for.
+        staging.memory = unsafe { device.raw.allocate_memory(&info, None) }?;
+        // SAFETY: the buffer has no memory yet; the memory is as large as it asked for.
+        unsafe { device.raw.bind_buffer_memory(buffer, staging.memory, 0) }?;
+        let (all, flags) = (vk::WHOLE_SIZE, vk::MemoryMapFlags::empty());
+        // SAFETY: the memory is visible to the processor and mapped once.
+        staging.start = unsafe { device.raw.map_memory(staging.memory, 0, all, flags) }?;
+        Ok(staging)
+    }
+
+    /// Copies bytes in; nothing where they do not fit.
+    pub(super) fn write(&self, offset_bytes: u64, from: &[u8]) {
+        if let Some(into) = self.place(offset_bytes, from.len()) {
+            // SAFETY: `place` checked that the bytes lie inside the mapping, which lives as long as self; no work uses it.
+            unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
+        }
+    }
+
+    /// Copies bytes out; nothing where there are fewer.
+    pub(super) fn read(&self, offset_bytes: u64, into: &mut [u8]) {
+        if let Some(from) = self.place(offset_bytes, into.len()) {
+            // SAFETY: as in `write`.
+            unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        }
+    }
+
+    fn place(&self, offset_bytes: u64, length: usize) -> Option<*mut u8> {
+        let end = offset_bytes.checked_add(u64::try_from(length).ok()?)?;
+        if end > self.size_bytes || self.start.is_null() {
+            return None;
+        }
+        let offset = usize::try_from(offset_bytes).ok()?;
+        // SAFETY: the offset lies inside the mapping, as just checked.
+        Some(unsafe { self.start.cast::<u8>().add(offset) })
+    }
+}
+
+/// What one submission needs, given back on drop.
+struct Work<'a> {
+    device: &'a Device,
+    pool: vk::CommandPool,
+    fence: vk::Fence,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        // SAFETY: both are of this device or null; the work was waited for, or the device is lost.
+        unsafe {
+            self.device.raw.destroy_fence(self.fence, None);
+            self.device.raw.destroy_command_pool(self.pool, None);
+        }
+    }
+}
+
+/// Takes the image over from outside, copies, hands it back, and waits until that is done.
+pub(super) fn copy(
+    image: &RawImage,
+    staging: &Staging,
+    regions: &[Region],
+    way: Way,
+    outside: u32,
+) -> Result<(), vk::Result> {
+    let device: &Device = &image.device;
+    let raw = &device.raw;
+    let info = vk::CommandPoolCreateInfo::default()
+        .flags(vk::CommandPoolCreateFlags::TRANSIENT)
+        .queue_family_index(device.family);
+    // SAFETY: the structure is complete and the family is the device's.
+    let pool = unsafe { raw.create_command_pool(&info, None) }?;
+    let mut work = Work {
+        device,
+        pool,
+        fence: vk::Fence::null(),
+    };
+    // SAFETY: the structure is complete.
+    work.fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }?;
+    let info = vk::CommandBufferAllocateInfo::default()
+        .command_pool(pool)
+        .level(vk::CommandBufferLevel::PRIMARY)
+        .command_buffer_count(1);
+    // SAFETY: the pool is of this device; its command buffers go with it.
+    let commands = unsafe { raw.allocate_command_buffers(&info) }?;
+    let commands = *commands
+        .first()
+        .ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
+    let copies: Vec<vk::BufferImageCopy> = regions.iter().map(described).collect();
+    // SAFETY: the command buffer is new; image and memory are of this device and live until the fence below.
+    unsafe { record(commands, image, staging, &copies, way, outside) }?;
+    let list = [commands];
+    let submit = [vk::SubmitInfo::default().command_buffers(&list)];
+    {
+        let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the queue is used by one thread at a time, under its lock; the commands are complete.
+        unsafe { raw.queue_submit(*queue, &submit, work.fence) }?;
+    }
+    // SAFETY: the fence is of this device and was submitted.
+    let done = unsafe { raw.wait_for_fences(&[work.fence], true, PATIENCE) };
+    if done == Err(vk::Result::TIMEOUT) {
+        // What is in use must not be given back: the device is left to finish first.
+        let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: as for the submission.
+        let _ = unsafe { raw.queue_wait_idle(*queue) };
+    }
+    done
+}
+
+/// Records the copy between two hand-overs.
+///
+/// # Safety
+/// The command buffer is not begun; image, memory and command buffer are of one device and live until it is done.
+unsafe fn record(
+    commands: vk::CommandBuffer,
+    image: &RawImage,
+    staging: &Staging,
+    copies: &[vk::BufferImageCopy],
+    way: Way,
+    outside: u32,
+) -> Result<(), vk::Result> {
+    let device: &Device = &image.device;
+    let begin =
+        vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    let access = vk::AccessFlags::TRANSFER_READ | vk::AccessFlags::TRANSFER_WRITE;
+    // GENERAL on both sides keeps the pixels; a layout of UNDEFINED would let the driver drop them.
+    let general = vk::ImageLayout::GENERAL;
+    let barrier = vk::ImageMemoryBarrier::default()
+        .old_layout(general)
+        .new_layout(general)
+        .image(image.raw)
+        .subresource_range(
+            vk::ImageSubresourceRange::default()
+                .aspect_mask(vk::ImageAspectFlags::COLOR)
+                .level_count(1)
+                .layer_count(1),
+        );
+    let acquire = [barrier
+        .dst_access_mask(access)
+        .src_queue_family_index(outside)
+        .dst_queue_family_index(device.family)];
+    let release = [barrier
+        .src_access_mask(access)
+        .src_queue_family_index(device.family)
+        .dst_queue_family_index(outside)];
+    let to_host = [vk::MemoryBarrier::default()
+        .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+        .dst_access_mask(vk::AccessFlags::HOST_READ)];
+    let (raw, buffer) = (&device.raw, staging.buffer);
+    let transfer = vk::PipelineStageFlags::TRANSFER;
+    let top = vk::PipelineStageFlags::TOP_OF_PIPE;
+    let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE | vk::PipelineStageFlags::HOST;
+    let none = vk::DependencyFlags::empty();
+    // SAFETY: by the caller; regions lie inside of image and memory, as `Image::regions` counts them.
+    unsafe {
+        raw.begin_command_buffer(commands, &begin)?;
+        raw.cmd_pipeline_barrier(commands, top, transfer, none, &[], &[], &acquire);
+        match way {
+            Way::IntoImage => {
+                raw.cmd_copy_buffer_to_image(commands, buffer, image.raw, general, copies);
+            }
+            Way::OutOfImage => {
+                raw.cmd_copy_image_to_buffer(commands, image.raw, general, buffer, copies);
+            }
+        }
+        raw.cmd_pipeline_barrier(commands, transfer, end, none, &to_host, &[], &release);
+        raw.end_command_buffer(commands)
+    }
+}
+
+fn described(region: &Region) -> vk::BufferImageCopy {
+    vk::BufferImageCopy::default()
+        .buffer_offset(region.offset_bytes)
+        .image_subresource(
+            vk::ImageSubresourceLayers::default()
+                .aspect_mask(region.aspect)
+                .layer_count(1),
+        )
+        .image_extent(vk::Extent3D {
+            width: region.width,
+            height: region.height,
+            depth: 1,
+        })
+}

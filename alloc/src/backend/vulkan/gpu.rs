@@ -1,0 +1,289 @@
+//! The loader, and a device that is open.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+use ash::{ext, khr, vk};
+
+use super::VulkanError;
+use super::sys::{self, Device, Facts, NoInstance, Physical};
+use crate::backend::{machine, node};
+use crate::model::DeviceIdentity;
+
+/// What an image in a dma-buf needs.
+const NEEDED: [&CStr; 3] = [
+    khr::external_memory_fd::NAME,
+    ext::external_memory_dma_buf::NAME,
+    ext::image_drm_format_modifier::NAME,
+];
+
+/// What [`NEEDED`] depends on, where Vulkan 1.2 has not taken it in.
+const BEFORE_1_2: [&CStr; 1] = [khr::image_format_list::NAME];
+
+/// The machine's Vulkan loader.
+#[derive(Clone)]
+pub struct Vulkan {
+    instance: Arc<sys::Instance>,
+}
+
+impl fmt::Debug for Vulkan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Vulkan").finish_non_exhaustive()
+    }
+}
+
+impl Vulkan {
+    /// Opens the machine's Vulkan loader.
+    ///
+    /// # Errors
+    /// [`VulkanError::Loader`] where there is none; [`VulkanError::Lacks`] for one of Vulkan 1.0; [`VulkanError::Call`].
+    pub fn load() -> Result<Self, VulkanError> {
+        let loader = || "the Vulkan loader".to_owned();
+        match sys::Instance::new() {
+            Ok(instance) => Ok(Self { instance }),
+            Err(NoInstance::Loader(error)) => Err(VulkanError::Loader {
+                why: error.to_string(),
+            }),
+            Err(NoInstance::Old) => Err(VulkanError::Lacks {
+                device: loader(),
+                lacks: "Vulkan 1.1".to_owned(),
+            }),
+            Err(NoInstance::Call(answer)) => Err(VulkanError::Call {
+                device: loader(),
+                operation: "vkCreateInstance",
+                answer,
+                hint: hint(answer),
+            }),
+        }
+    }
+
+    /// Opens every device that shares images, and says of the others why they do not.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`] where the devices cannot be listed.
+    pub fn gpus(&self) -> Result<(Vec<Gpu>, Vec<VulkanError>), VulkanError> {
+        let listed = Physical::list(&self.instance).map_err(|answer| VulkanError::Call {
+            device: "the Vulkan loader".to_owned(),
+            operation: "vkEnumeratePhysicalDevices",
+            answer,
+            hint: hint(answer),
+        })?;
+        let mut open = Vec::new();
+        let mut closed = Vec::new();
+        for physical in listed {
+            match Gpu::open(&physical) {
+                Ok(gpu) => open.push(gpu),
+                Err(error) => closed.push(error),
+            }
+        }
+        Ok((open, closed))
+    }
+}
+
+/// An open Vulkan device. Clones share it.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: Arc<Device>,
+    name: String,
+    identity: DeviceIdentity,
+    is_processor: bool,
+    /// Who owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT where the driver knows it.
+    outside: u32,
+    speaks_sync_file: bool,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Gpu")
+            .field("name", &self.inner.name)
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    fn open(physical: &Physical) -> Result<Self, VulkanError> {
+        let failed = |operation, device: &str| {
+            let device = device.to_owned();
+            move |answer| VulkanError::Call {
+                device,
+                operation,
+                answer,
+                hint: hint(answer),
+            }
+        };
+        let extensions = physical.extensions().map_err(failed(
+            "vkEnumerateDeviceExtensionProperties",
+            "a Vulkan device",
+        ))?;
+        let facts = physical.facts(&extensions);
+        let lacks = |what: &str| VulkanError::Lacks {
+            device: facts.name.clone(),
+            lacks: what.to_owned(),
+        };
+        if facts.api_version < vk::API_VERSION_1_1 {
+            return Err(lacks("Vulkan 1.1"));
+        }
+        let mut wanted = NEEDED.to_vec();
+        if facts.api_version < vk::API_VERSION_1_2 {
+            wanted.extend(BEFORE_1_2);
+        }
+        if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
+            return Err(lacks(&missing.to_string_lossy()));
+        }
+        let has_foreign = extensions.contains(ext::queue_family_foreign::NAME);
+        if has_foreign {
+            wanted.push(ext::queue_family_foreign::NAME);
+        }
+        let device = Device::open(physical, &wanted, facts.has_ycbcr)
+            .map_err(failed("vkCreateDevice", &facts.name))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                device,
+                identity: identity(&facts, &extensions),
+                name: facts.name,
+                is_processor: facts.is_processor,
+                outside: if has_foreign {
+                    vk::QUEUE_FAMILY_FOREIGN_EXT
+                } else {
+                    vk::QUEUE_FAMILY_EXTERNAL
+                },
+                speaks_sync_file: extensions.contains(khr::external_semaphore_fd::NAME),
+            }),
+        })
+    }
+
+    /// What the device calls itself to people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Which device it is: the DRM device where the driver tells (VK_EXT_physical_device_drm), and else the driver with the
+    /// device's UUID.
+    #[must_use]
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.inner.identity
+    }
+
+    /// Whether the work is done on the processor.
+    #[must_use]
+    pub fn is_processor(&self) -> bool {
+        self.inner.is_processor
+    }
+
+    pub(super) fn device(&self) -> &Arc<Device> {
+        &self.inner.device
+    }
+
+    pub(super) fn outside(&self) -> u32 {
+        self.inner.outside
+    }
+
+    pub(super) fn speaks_sync_file(&self) -> bool {
+        self.inner.speaks_sync_file
+    }
+
+    pub(super) fn failed(&self, operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
+        let device = self.inner.name.clone();
+        move |answer| VulkanError::Call {
+            device: device.clone(),
+            operation,
+            answer,
+            hint: hint(answer),
+        }
+    }
+}
+
+/// What may stand behind an answer that says nothing of its cause.
+fn hint(answer: vk::Result) -> String {
+    match answer {
+        vk::Result::ERROR_OUT_OF_HOST_MEMORY
+        | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
+        | vk::Result::ERROR_TOO_MANY_OBJECTS
+        | vk::Result::ERROR_INITIALIZATION_FAILED => machine::fds_are_out()
+            .map_or_else(String::new, |error| {
+                format!("; this process has no fds left ({error})")
+            }),
+        vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
+            "; no driver is installed (Debian's package mesa-vulkan-drivers brings Mesa's)"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn identity(facts: &Facts, extensions: &BTreeSet<CString>) -> DeviceIdentity {
+    // The render node first: whoever opens a primary node that nobody drives becomes its master.
+    let nodes = [facts.render, facts.primary];
+    if extensions.contains(ext::physical_device_drm::NAME) {
+        for (major, minor) in nodes.into_iter().flatten() {
+            if let Some(found) = of_node(major, minor) {
+                return found;
+            }
+        }
+    }
+    let uuid: String = facts
+        .uuid
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    DeviceIdentity {
+        driver: if facts.driver.is_empty() {
+            "vulkan".to_owned()
+        } else {
+            facts.driver.clone()
+        },
+        location: format!("uuid:{uuid}"),
+        node: String::new(),
+    }
+}
+
+fn of_node(major: u32, minor: u32) -> Option<DeviceIdentity> {
+    let path = node::path_of(major, minor)?;
+    let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .open(&path)
+        .ok()?;
+    node::identity(file.as_fd(), &path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_without_a_node_is_named_by_driver_and_uuid() {
+        let facts = Facts {
+            name: "llvmpipe (LLVM 19)".to_owned(),
+            driver: "llvmpipe".to_owned(),
+            api_version: vk::API_VERSION_1_3,
+            uuid: [0xab; 16],
+            is_processor: true,
+            primary: None,
+            render: None,
+            has_ycbcr: true,
+        };
+        let found = identity(&facts, &BTreeSet::new());
+        assert_eq!(found.driver, "llvmpipe");
+        assert_eq!(found.location, format!("uuid:{}", "ab".repeat(16)));
+    }
+
+    #[test]
+    fn answer_that_names_no_cause_has_none_invented() {
+        assert_eq!(hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
+        assert_eq!(hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
+    }
+}

@@ -1,0 +1,250 @@
+//! Images, and the memory behind them.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::backend::vulkan::sys::{Device, ImageKind};
+
+const DMA_BUF: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT;
+
+/// Where the planes of an image lie.
+pub(super) enum Arrangement<'a> {
+    /// Where the driver wants them.
+    Chosen,
+    /// Here.
+    Given(&'a [vk::SubresourceLayout]),
+}
+
+/// What an image, or one of its memory planes, needs.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backend::vulkan) struct Requirements {
+    pub(in crate::backend::vulkan) size_bytes: u64,
+    pub(in crate::backend::vulkan) type_bits: u32,
+    pub(in crate::backend::vulkan) wants_dedicated: bool,
+}
+
+/// An image with its memory.
+pub(in crate::backend::vulkan) struct RawImage {
+    pub(in crate::backend::vulkan) device: Arc<Device>,
+    pub(in crate::backend::vulkan) raw: vk::Image,
+    memories: Vec<vk::DeviceMemory>,
+}
+
+impl Drop for RawImage {
+    fn drop(&mut self) {
+        // SAFETY: both are of this device, and all work with them is waited for before this value can go.
+        unsafe {
+            self.device.raw.destroy_image(self.raw, None);
+            for memory in &self.memories {
+                self.device.raw.free_memory(*memory, None);
+            }
+        }
+    }
+}
+
+const ASPECTS: [vk::ImageAspectFlags; 4] = [
+    vk::ImageAspectFlags::MEMORY_PLANE_0_EXT,
+    vk::ImageAspectFlags::MEMORY_PLANE_1_EXT,
+    vk::ImageAspectFlags::MEMORY_PLANE_2_EXT,
+    vk::ImageAspectFlags::MEMORY_PLANE_3_EXT,
+];
+
+fn aspect(plane: usize) -> vk::ImageAspectFlags {
+    ASPECTS.get(plane).copied().unwrap_or_default()
+}
+
+impl RawImage {
+    /// Makes an image without memory. The device has images of this kind.
+    pub(super) fn new(
+        device: &Arc<Device>,
+        kind: ImageKind,
+        (width, height): (u32, u32),
+        arrangement: &Arrangement<'_>,
+    ) -> Result<Self, vk::Result> {
+        let modifiers = [kind.modifier];
+        let mut list =
+            vk::ImageDrmFormatModifierListCreateInfoEXT::default().drm_format_modifiers(&modifiers);
+        let mut explicit = vk::ImageDrmFormatModifierExplicitCreateInfoEXT::default()
+            .drm_format_modifier(kind.modifier);
+        let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(DMA_BUF);
+        let info = vk::ImageCreateInfo::default()
+            .flags(kind.flags)
+            .image_type(vk::ImageType::TYPE_2D)
+            .format(kind.format)
+            .extent(vk::Extent3D {
+                width,
+                height,
+                depth: 1,
+            })
+            .mip_levels(1)
+            .array_layers(1)
+            .samples(vk::SampleCountFlags::TYPE_1)
+            .tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT)
+            .usage(kind.usage)
+            .sharing_mode(vk::SharingMode::EXCLUSIVE)
+            .initial_layout(vk::ImageLayout::UNDEFINED)
+            .push_next(&mut external);
+        let info = match arrangement {
+            Arrangement::Chosen => info.push_next(&mut list),
+            Arrangement::Given(planes) => {
+                explicit = explicit.plane_layouts(planes);
+                info.push_next(&mut explicit)
+            }
+        };
+        // SAFETY: the chain is complete and outlives the call; the kind was asked for before. Of a plane's layout the
+        // driver is to say itself whether it takes it.
+        let raw = unsafe { device.raw.create_image(&info, None) }?;
+        Ok(Self {
+            device: Arc::clone(device),
+            raw,
+            memories: Vec::new(),
+        })
+    }
+
+    /// The arrangement that the driver chose.
+    pub(super) fn modifier(&self) -> Result<u64, vk::Result> {
+        let mut properties = vk::ImageDrmFormatModifierPropertiesEXT::default();
+        // SAFETY: the image is of this device and has an arrangement by modifier.
+        unsafe {
+            self.device
+                .modifier
+                .get_image_drm_format_modifier_properties(self.raw, &mut properties)
+        }?;
+        Ok(properties.drm_format_modifier)
+    }
+
+    /// Where a memory plane lies.
+    pub(super) fn plane(&self, plane: usize) -> vk::SubresourceLayout {
+        let subresource = vk::ImageSubresource::default().aspect_mask(aspect(plane));
+        // SAFETY: the image has an arrangement by modifier, for which these aspects are; callers ask for planes that it has.
+        unsafe {
+            self.device
+                .raw
+                .get_image_subresource_layout(self.raw, subresource)
+        }
+    }
+
+    /// What the image needs, or one memory plane of a disjoint one.
+    pub(in crate::backend::vulkan) fn requirements(&self, plane: Option<usize>) -> Requirements {
+        let mut of_plane = vk::ImagePlaneMemoryRequirementsInfo::default()
+            .plane_aspect(aspect(plane.unwrap_or(0)));
+        let mut info = vk::ImageMemoryRequirementsInfo2::default().image(self.raw);
+        if plane.is_some() {
+            info = info.push_next(&mut of_plane);
+        }
+        let mut dedicated = vk::MemoryDedicatedRequirements::default();
+        let mut found = vk::MemoryRequirements2::default().push_next(&mut dedicated);
+        // SAFETY: the image is of this device; a plane is asked for only of disjoint images.
+        unsafe {
+            self.device
+                .raw
+                .get_image_memory_requirements2(&info, &mut found);
+        }
+        let plain = found.memory_requirements;
+        Requirements {
+            size_bytes: plain.size,
+            type_bits: plain.memory_type_bits,
+            wants_dedicated: dedicated.prefers_dedicated_allocation == vk::TRUE
+                || dedicated.requires_dedicated_allocation == vk::TRUE,
+        }
+    }
+
+    /// Gives the image memory that can be exported, and exports it.
+    pub(in crate::backend::vulkan) fn allocate(
+        &mut self,
+        size_bytes: u64,
+        memory_type: u32,
+        dedicated: bool,
+    ) -> Result<OwnedFd, vk::Result> {
+        let mut export = vk::ExportMemoryAllocateInfo::default().handle_types(DMA_BUF);
+        let mut own = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
+        let mut info = vk::MemoryAllocateInfo::default()
+            .allocation_size(size_bytes)
+            .memory_type_index(memory_type)
+            .push_next(&mut export);
+        if dedicated {
+            info = info.push_next(&mut own);
+        }
+        // SAFETY: the chain is complete and outlives the call; the type is one that the image asked for, and the size no less.
+        let memory = unsafe { self.device.raw.allocate_memory(&info, None) }?;
+        self.memories.push(memory);
+        // SAFETY: the image has no memory yet, and this one was made for it.
+        unsafe { self.device.raw.bind_image_memory(self.raw, memory, 0) }?;
+        let info = vk::MemoryGetFdInfoKHR::default()
+            .memory(memory)
+            .handle_type(DMA_BUF);
+        // SAFETY: the memory was made to be exported as such.
+        let fd = unsafe { self.device.memory_fd.get_memory_fd(&info) }?;
+        // lavapipe, when the process has no fds left, says that it succeeded and gives -1.
+        if fd < 0 {
+            return Err(vk::Result::ERROR_TOO_MANY_OBJECTS);
+        }
+        // SAFETY: the call succeeded, so the number is of a new fd that nobody else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Imports a dma-buf as memory of this image; bound by [`RawImage::bind`].
+    pub(super) fn import(
+        &mut self,
+        fd: OwnedFd,
+        size_bytes: u64,
+        memory_type: u32,
+        dedicated: bool,
+    ) -> Result<(), vk::Result> {
+        let number = fd.into_raw_fd();
+        let mut import = vk::ImportMemoryFdInfoKHR::default()
+            .handle_type(DMA_BUF)
+            .fd(number);
+        let mut own = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
+        let mut info = vk::MemoryAllocateInfo::default()
+            .allocation_size(size_bytes)
+            .memory_type_index(memory_type)
+            .push_next(&mut import);
+        if dedicated {
+            info = info.push_next(&mut own);
+        }
+        // SAFETY: the chain is complete and outlives the call. The fd is ours to give.
+        match unsafe { self.device.raw.allocate_memory(&info, None) } {
+            Ok(memory) => {
+                self.memories.push(memory);
+                Ok(())
+            }
+            Err(error) => {
+                // SAFETY: an import that fails does not take the fd (VkImportMemoryFdInfoKHR), so it is ours still.
+                drop(unsafe { OwnedFd::from_raw_fd(number) });
+                Err(error)
+            }
+        }
+    }
+
+    /// Binds what was imported: one memory for all, or one for each memory plane of a disjoint image.
+    pub(super) fn bind(&self, disjoint: bool) -> Result<(), vk::Result> {
+        let mut planes: Vec<_> = ASPECTS
+            .iter()
+            .map(|aspect| vk::BindImagePlaneMemoryInfo::default().plane_aspect(*aspect))
+            .collect();
+        let binds: Vec<_> = self
+            .memories
+            .iter()
+            .zip(&mut planes)
+            .map(|(memory, plane)| {
+                let bind = vk::BindImageMemoryInfo::default()
+                    .image(self.raw)
+                    .memory(*memory);
+                if disjoint {
+                    bind.push_next(plane)
+                } else {
+                    bind
+                }
+            })
+            .collect();
+        // SAFETY: image and memories are of this device, the image has none yet, and there are as many as it asks for.
+        unsafe { self.device.raw.bind_image_memory2(&binds) }
+    }
+}

@@ -1,0 +1,246 @@
+//! A device as plain data: the images that it imports and exports, and what it asks of their layout.
+
+use ash::vk;
+
+use super::format;
+use super::image::{self, Trial};
+use super::sys::{ImageKind, ImageSupport};
+use super::{Gpu, VulkanError};
+use crate::backend::machine;
+use crate::constraint::{
+    FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, SideTerms, Source,
+    SourceId, StrideTerms, SyncLanguage,
+};
+use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
+
+/// Images that a renderer holds: the one that it reads, and the one that is next.
+const HELD: u32 = 2;
+
+/// The alignments that drivers are asked for, in bytes: 1 to a page, each twice the one before.
+const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
+
+/// A format with an arrangement, as a device has it.
+pub(super) struct Kind {
+    pub(super) format: FormatModifier,
+    pub(super) kind: ImageKind,
+    pub(super) support: ImageSupport,
+    /// Whether planes may lie in memories of their own.
+    pub(super) disjoint: bool,
+    /// How many planes lie in memory, those of a driver's own bookkeeping included.
+    pub(super) memory_planes: u32,
+}
+
+impl Gpu {
+    /// Declares what this device reads as images of one size: in `fourcc` alone, or in every format that it has.
+    ///
+    /// Nothing tells in which steps a driver takes strides and offsets, so it is asked for images with some, without memory
+    /// behind them.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`].
+    pub fn participant(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<Participant, VulkanError> {
+        let name = format!("{} image", self.identity().driver);
+        let mut participant = Participant::new(name, self.identity().clone(), Role::Import);
+        let constraints = &mut participant.constraints;
+        let mut formats = Vec::new();
+        for kind in self.kinds(vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {
+            if fourcc.is_some_and(|wanted| wanted != kind.format.fourcc) {
+                continue;
+            }
+            formats.push(kind.format);
+            // Only linear layouts are chosen by the solver; the demands on others are their drivers'.
+            if kind.format.modifier == Modifier::LINEAR {
+                let terms = self.terms(extent, &kind);
+                constraints.per_fourcc.insert(kind.format.fourcc, terms);
+            }
+        }
+        constraints.formats = Some(FormatSet::from(formats));
+        constraints.buffers_held = HELD;
+        if self.speaks_sync_file() {
+            constraints.sync.insert(SyncLanguage::SyncFile);
+        }
+        Ok(participant)
+    }
+
+    /// Declares the images that this device exports; `None` where it exports none.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`].
+    pub fn source(&self) -> Result<Option<Source>, VulkanError> {
+        let kinds = self.kinds(vk::ExternalMemoryFeatureFlags::EXPORTABLE)?;
+        if kinds.is_empty() {
+            return Ok(None);
+        }
+        let mut source = Source::new(self.source_id(), self.source_name());
+        source.device = Some(self.identity().clone());
+        source.guarantees.cost = MemoryCost::System;
+        if self.is_processor() {
+            source.guarantees.cached = Some(true);
+        }
+        source.guarantees.available_bytes = machine::available_bytes();
+        source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
+        // One memory holds all planes of an image that is not disjoint.
+        source.constraints.image.placement = PlanePlacement::Together;
+        for kind in kinds {
+            let terms = ImageTerms {
+                width: sides(kind.support.width, format::steps(kind.format.fourcc).0),
+                height: sides(kind.support.height, format::steps(kind.format.fourcc).1),
+                ..ImageTerms::default()
+            };
+            source
+                .constraints
+                .per_fourcc
+                .insert(kind.format.fourcc, terms);
+        }
+        Ok(Some(source))
+    }
+
+    pub(super) fn source_id(&self) -> SourceId {
+        let identity = self.identity();
+        SourceId::new(format!("vulkan:{}@{}", identity.driver, identity.location))
+    }
+
+    /// What messages call this source: `llvmpipe Vulkan`.
+    #[must_use]
+    pub fn source_name(&self) -> String {
+        format!("{} Vulkan", self.identity().driver)
+    }
+
+    /// Lists the pairs of which the device has images in dma-bufs with this ability.
+    fn kinds(&self, ability: vk::ExternalMemoryFeatureFlags) -> Result<Vec<Kind>, VulkanError> {
+        let mut kinds = Vec::new();
+        for (fourcc, _) in format::all() {
+            kinds.extend(
+                self.kinds_of(fourcc)?
+                    .into_iter()
+                    .filter(|kind| kind.support.memory.contains(ability)),
+            );
+        }
+        Ok(kinds)
+    }
+
+    /// One pair; `None` where the device has no such images.
+    pub(super) fn kind(&self, wanted: FormatModifier) -> Result<Option<Kind>, VulkanError> {
+        Ok(self
+            .kinds_of(wanted.fourcc)?
+            .into_iter()
+            .find(|kind| kind.format == wanted))
+    }
+
+    fn kinds_of(&self, fourcc: Fourcc) -> Result<Vec<Kind>, VulkanError> {
+        let Some(vulkan) = format::of(fourcc) else {
+            return Ok(Vec::new());
+        };
+        let physical = &self.device().physical;
+        let mut kinds = Vec::new();
+        for listed in physical.modifiers(vulkan) {
+            let features = listed.drm_format_modifier_tiling_features;
+            let kind = ImageKind {
+                format: vulkan,
+                modifier: listed.drm_format_modifier,
+                usage: usage(features),
+                flags: vk::ImageCreateFlags::empty(),
+            };
+            if kind.usage.is_empty() {
+                continue;
+            }
+            let support = physical
+                .image_support(kind)
+                .map_err(self.failed("vkGetPhysicalDeviceImageFormatProperties2"))?;
+            if let Some(support) = support {
+                kinds.push(Kind {
+                    format: FormatModifier::new(fourcc, Modifier(listed.drm_format_modifier)),
+                    kind,
+                    support,
+                    disjoint: features.contains(vk::FormatFeatureFlags::DISJOINT),
+                    memory_planes: listed.drm_format_modifier_plane_count,
+                });
+            }
+        }
+        Ok(kinds)
+    }
+
+    fn terms(&self, extent: Extent, kind: &Kind) -> ImageTerms {
+        let (horizontal, vertical) = format::steps(kind.format.fourcc);
+        let mut terms = ImageTerms {
+            width: sides(kind.support.width, horizontal),
+            height: sides(kind.support.height, vertical),
+            placement: PlanePlacement::Together,
+            ..ImageTerms::default()
+        };
+        let fits = |side: u32, step: u32| side.checked_rem(step) == Some(0);
+        if !fits(extent.width(), horizontal) || !fits(extent.height(), vertical) {
+            // No image of this size can be asked for; the sides above say so.
+            return terms;
+        }
+        let trial = |alignment: u32, offset: u32| -> Option<Trial> {
+            let layout = image::aligned(extent, kind.format.fourcc, alignment, offset)?;
+            image::attempt(self, kind, &layout).ok()
+        };
+        let aligned = ALIGNMENTS
+            .map(|power| 1_u32 << power)
+            .find_map(|alignment| Some((alignment, trial(alignment, 0)?)));
+        if let Some((alignment, found)) = aligned {
+            terms.stride.alignment = alignment;
+            terms.padding_bytes = found.padding_bytes;
+            if image::takes_planes_apart(self, kind, extent, alignment) {
+                terms.placement = PlanePlacement::Either;
+            }
+            terms.offset_alignment_bytes = ALIGNMENTS
+                .map(|power| 1_u32 << power)
+                .find(|offset| trial(alignment, *offset).is_some())
+                .map_or(1, u64::from);
+            return terms;
+        }
+        // The driver takes its own stride and no other.
+        if let Some(own) = image::chosen(self, kind, extent).ok().flatten() {
+            terms.stride = exactly(&own);
+        }
+        terms
+    }
+}
+
+fn exactly(layout: &Layout) -> StrideTerms {
+    let stride = layout
+        .planes()
+        .first()
+        .map_or(0, |plane| plane.stride_bytes);
+    StrideTerms {
+        minimum: stride,
+        maximum: stride,
+        ..StrideTerms::default()
+    }
+}
+
+fn sides(maximum: u32, multiple_of: u32) -> SideTerms {
+    SideTerms {
+        minimum: 1,
+        maximum,
+        multiple_of,
+    }
+}
+
+/// What an image with these features is made for: to be looked at and copied.
+fn usage(features: vk::FormatFeatureFlags) -> vk::ImageUsageFlags {
+    [
+        (
+            vk::FormatFeatureFlags::SAMPLED_IMAGE,
+            vk::ImageUsageFlags::SAMPLED,
+        ),
+        (
+            vk::FormatFeatureFlags::TRANSFER_SRC,
+            vk::ImageUsageFlags::TRANSFER_SRC,
+        ),
+        (
+            vk::FormatFeatureFlags::TRANSFER_DST,
+            vk::ImageUsageFlags::TRANSFER_DST,
+        ),
+    ]
+    .into_iter()
+    .filter(|(feature, _)| features.contains(*feature))
+    .fold(vk::ImageUsageFlags::empty(), |all, (_, usage)| all | usage)
+}

@@ -1,0 +1,342 @@
+//! The loader, an instance and a device: everything of Vulkan that is asked before an image is made.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+
+use ash::{ext, khr, vk};
+
+/// The loader with one instance.
+pub(super) struct Instance {
+    // Keeps the library loaded.
+    _entry: ash::Entry,
+    raw: ash::Instance,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // SAFETY: whatever was made of the instance holds an Arc of it, and is gone.
+        unsafe { self.raw.destroy_instance(None) };
+    }
+}
+
+/// Why there is no instance.
+pub(super) enum NoInstance {
+    /// The loader is not on this machine.
+    Loader(ash::LoadingError),
+    /// The loader is of Vulkan 1.0.
+    Old,
+    /// A call failed.
+    Call(vk::Result),
+}
+
+impl Instance {
+    /// Loads the machine's Vulkan loader, and makes an instance of Vulkan 1.1 without layers and extensions.
+    pub(super) fn new() -> Result<Arc<Self>, NoInstance> {
+        // SAFETY: the library is the system's loader by its fixed name, trusted as any library that a program links.
+        let entry = unsafe { ash::Entry::load() }.map_err(NoInstance::Loader)?;
+        // SAFETY: the entry is loaded.
+        let version =
+            unsafe { entry.try_enumerate_instance_version() }.map_err(NoInstance::Call)?;
+        if version.is_none_or(|version| version < vk::API_VERSION_1_1) {
+            return Err(NoInstance::Old);
+        }
+        let application = vk::ApplicationInfo::default()
+            .application_name(c"covalent")
+            .api_version(vk::API_VERSION_1_1);
+        let info = vk::InstanceCreateInfo::default().application_info(&application);
+        // SAFETY: the structures are complete and outlive the call.
+        let raw = unsafe { entry.create_instance(&info, None) }.map_err(NoInstance::Call)?;
+        Ok(Arc::new(Self { _entry: entry, raw }))
+    }
+}
+
+/// What a physical device says of itself.
+pub(super) struct Facts {
+    pub(super) name: String,
+    pub(super) driver: String,
+    pub(super) api_version: u32,
+    pub(super) uuid: [u8; 16],
+    pub(super) is_processor: bool,
+    /// Major and minor number of its primary and its render node, where it has them.
+    pub(super) primary: Option<(u32, u32)>,
+    pub(super) render: Option<(u32, u32)>,
+    pub(super) has_ycbcr: bool,
+}
+
+/// What a physical device does with images of one kind.
+pub(super) struct ImageSupport {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) memory: vk::ExternalMemoryFeatureFlags,
+}
+
+/// One kind of image.
+#[derive(Clone, Copy)]
+pub(super) struct ImageKind {
+    pub(super) format: vk::Format,
+    pub(super) modifier: u64,
+    pub(super) usage: vk::ImageUsageFlags,
+    pub(super) flags: vk::ImageCreateFlags,
+}
+
+/// A GPU, or a driver that does its work on the processor.
+#[derive(Clone)]
+pub(super) struct Physical {
+    instance: Arc<Instance>,
+    raw: vk::PhysicalDevice,
+}
+
+impl Physical {
+    pub(super) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
+        // SAFETY: the instance lives.
+        let found = unsafe { instance.raw.enumerate_physical_devices() }?;
+        Ok(found
+            .into_iter()
+            .map(|raw| Self {
+                instance: Arc::clone(instance),
+                raw,
+            })
+            .collect())
+    }
+
+    pub(super) fn extensions(&self) -> Result<BTreeSet<CString>, vk::Result> {
+        // SAFETY: the physical device is of this instance.
+        let listed = unsafe {
+            self.instance
+                .raw
+                .enumerate_device_extension_properties(self.raw)
+        }?;
+        Ok(listed
+            .iter()
+            .filter_map(|extension| extension.extension_name_as_c_str().ok())
+            .map(CStr::to_owned)
+            .collect())
+    }
+
+    /// Asks who it is; `extensions` are those that it has.
+    pub(super) fn facts(&self, extensions: &BTreeSet<CString>) -> Facts {
+        let mut driver = vk::PhysicalDeviceDriverProperties::default();
+        let mut identity = vk::PhysicalDeviceIDProperties::default();
+        let mut nodes = vk::PhysicalDeviceDrmPropertiesEXT::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut identity);
+        let has = |name: &CStr| extensions.contains(name);
+        // Core since 1.2; as an extension before.
+        let names_driver = has(khr::driver_properties::NAME);
+        if names_driver {
+            properties = properties.push_next(&mut driver);
+        }
+        let names_nodes = has(ext::physical_device_drm::NAME);
+        if names_nodes {
+            properties = properties.push_next(&mut nodes);
+        }
+        // SAFETY: the chain holds structures of Vulkan 1.1 and of extensions that the device has.
+        unsafe {
+            self.instance
+                .raw
+                .get_physical_device_properties2(self.raw, &mut properties);
+        }
+        let plain = properties.properties;
+        let text = |words: Result<&CStr, std::ffi::FromBytesUntilNulError>| {
+            words.map_or_else(
+                |_| String::new(),
+                |words| words.to_string_lossy().into_owned(),
+            )
+        };
+        let number = |present: vk::Bool32, major: i64, minor: i64| {
+            let there = names_nodes && present == vk::TRUE;
+            there
+                .then(|| Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?)))
+                .flatten()
+        };
+        let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default();
+        let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut ycbcr);
+        // SAFETY: the chain holds structures of Vulkan 1.1.
+        unsafe {
+            self.instance
+                .raw
+                .get_physical_device_features2(self.raw, &mut features);
+        }
+        Facts {
+            name: text(plain.device_name_as_c_str()),
+            driver: text(driver.driver_name_as_c_str()),
+            api_version: plain.api_version,
+            uuid: identity.device_uuid,
+            is_processor: plain.device_type == vk::PhysicalDeviceType::CPU,
+            primary: number(nodes.has_primary, nodes.primary_major, nodes.primary_minor),
+            render: number(nodes.has_render, nodes.render_major, nodes.render_minor),
+            has_ycbcr: ycbcr.sampler_ycbcr_conversion == vk::TRUE,
+        }
+    }
+
+    /// Lists the arrangements of a format. The device has VK_EXT_image_drm_format_modifier.
+    pub(super) fn modifiers(&self, format: vk::Format) -> Vec<vk::DrmFormatModifierPropertiesEXT> {
+        let mut list = vk::DrmFormatModifierPropertiesListEXT::default();
+        let mut properties = vk::FormatProperties2::default().push_next(&mut list);
+        // SAFETY: without an array the call only counts.
+        unsafe {
+            self.instance.raw.get_physical_device_format_properties2(
+                self.raw,
+                format,
+                &mut properties,
+            );
+        }
+        let count = usize::try_from(list.drm_format_modifier_count).unwrap_or(0);
+        let mut found = vec![vk::DrmFormatModifierPropertiesEXT::default(); count];
+        let mut list = vk::DrmFormatModifierPropertiesListEXT::default()
+            .drm_format_modifier_properties(&mut found);
+        let mut properties = vk::FormatProperties2::default().push_next(&mut list);
+        // SAFETY: the array has as many entries as the structure says, and outlives the call.
+        unsafe {
+            self.instance.raw.get_physical_device_format_properties2(
+                self.raw,
+                format,
+                &mut properties,
+            );
+        }
+        let written = usize::try_from(list.drm_format_modifier_count).unwrap_or(0);
+        found.truncate(written);
+        found
+    }
+
+    /// Asks for images of one kind in dma-bufs; `None` where the device has none.
+    pub(super) fn image_support(
+        &self,
+        kind: ImageKind,
+    ) -> Result<Option<ImageSupport>, vk::Result> {
+        let mut modifier = vk::PhysicalDeviceImageDrmFormatModifierInfoEXT::default()
+            .drm_format_modifier(kind.modifier)
+            .sharing_mode(vk::SharingMode::EXCLUSIVE);
+        let mut external = vk::PhysicalDeviceExternalImageFormatInfo::default()
+            .handle_type(vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT);
+        let info = vk::PhysicalDeviceImageFormatInfo2::default()
+            .format(kind.format)
+            .ty(vk::ImageType::TYPE_2D)
+            .tiling(vk::ImageTiling::DRM_FORMAT_MODIFIER_EXT)
+            .usage(kind.usage)
+            .flags(kind.flags)
+            .push_next(&mut modifier)
+            .push_next(&mut external);
+        let mut memory = vk::ExternalImageFormatProperties::default();
+        let mut properties = vk::ImageFormatProperties2::default().push_next(&mut memory);
+        // SAFETY: the chains hold structures of Vulkan 1.1 and of an extension that the device has, and outlive the call.
+        let answer = unsafe {
+            self.instance
+                .raw
+                .get_physical_device_image_format_properties2(self.raw, &info, &mut properties)
+        };
+        match answer {
+            Ok(()) => {}
+            Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let largest = properties.image_format_properties.max_extent;
+        Ok(Some(ImageSupport {
+            width: largest.width,
+            height: largest.height,
+            memory: memory.external_memory_properties.external_memory_features,
+        }))
+    }
+
+    /// What each memory type is.
+    pub(super) fn memory_types(&self) -> Vec<vk::MemoryPropertyFlags> {
+        // SAFETY: the physical device is of this instance.
+        let properties = unsafe {
+            self.instance
+                .raw
+                .get_physical_device_memory_properties(self.raw)
+        };
+        properties
+            .memory_types_as_slice()
+            .iter()
+            .map(|kind| kind.property_flags)
+            .collect()
+    }
+
+    /// The first family of queues that copies images whole.
+    fn queue_family(&self) -> Option<u32> {
+        // SAFETY: the physical device is of this instance.
+        let families = unsafe {
+            self.instance
+                .raw
+                .get_physical_device_queue_family_properties(self.raw)
+        };
+        let copies = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
+        let place = families
+            .iter()
+            .position(|family| family.queue_flags.intersects(copies) && family.queue_count > 0)?;
+        u32::try_from(place).ok()
+    }
+}
+
+/// A device with one queue, and the functions of the extensions that dma-bufs need.
+pub(super) struct Device {
+    pub(super) physical: Physical,
+    pub(super) raw: ash::Device,
+    pub(super) memory_fd: khr::external_memory_fd::Device,
+    pub(super) modifier: ext::image_drm_format_modifier::Device,
+    pub(super) family: u32,
+    pub(super) queue: Mutex<vk::Queue>,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: whatever was made of the device holds an Arc of it, and is gone; so is all work, which is waited for.
+        unsafe { self.raw.destroy_device(None) };
+    }
+}
+
+impl Device {
+    /// Opens a device with these extensions, which it has.
+    pub(super) fn open(
+        physical: &Physical,
+        extensions: &[&CStr],
+        with_ycbcr: bool,
+    ) -> Result<Arc<Self>, vk::Result> {
+        let family = physical
+            .queue_family()
+            .ok_or(vk::Result::ERROR_INITIALIZATION_FAILED)?;
+        let queues = [vk::DeviceQueueCreateInfo::default()
+            .queue_family_index(family)
+            .queue_priorities(&[1.0])];
+        let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+        let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
+            .sampler_ycbcr_conversion(with_ycbcr);
+        let info = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .enabled_extension_names(&names)
+            .push_next(&mut ycbcr);
+        let instance = &physical.instance.raw;
+        // SAFETY: the structures are complete and outlive the call; the extensions and the feature are there.
+        let raw = unsafe { instance.create_device(physical.raw, &info, None) }?;
+        // SAFETY: the device was made with one queue of this family.
+        let queue = unsafe { raw.get_device_queue(family, 0) };
+        Ok(Arc::new(Self {
+            memory_fd: khr::external_memory_fd::Device::new(instance, &raw),
+            modifier: ext::image_drm_format_modifier::Device::new(instance, &raw),
+            physical: physical.clone(),
+            raw,
+            family,
+            queue: Mutex::new(queue),
+        }))
+    }
+
+    /// The memory types as which a dma-buf can be imported, a bit each.
+    pub(super) fn types_of_fd(&self, fd: BorrowedFd<'_>) -> Result<u32, vk::Result> {
+        let mut properties = vk::MemoryFdPropertiesKHR::default();
+        // SAFETY: the fd is open and a dma-buf; the call does not take it.
+        unsafe {
+            self.memory_fd.get_memory_fd_properties(
+                vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,
+                fd.as_raw_fd(),
+                &mut properties,
+            )
+        }?;
+        Ok(properties.memory_type_bits)
+    }
+}

@@ -1,0 +1,217 @@
+//! Every source against every Vulkan device that works on the processor: what one writes, the other reads.
+//!
+//! Devices that work elsewhere can end the process; they are tried in a process of their own.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
+use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
+use covalent_alloc::constraint::{PlanePlacement, Source};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
+use covalent_alloc::sources::Sources;
+
+use super::pixels::{pattern, read, same, write};
+use super::sources::{processor, vga};
+use super::{Seen, Tally};
+
+const FORMATS: [Fourcc; 9] = [
+    Fourcc::XRGB8888,
+    Fourcc::ABGR8888,
+    Fourcc::RGB565,
+    Fourcc::R8,
+    Fourcc::YUYV,
+    Fourcc::UYVY,
+    Fourcc::NV12,
+    Fourcc::NV16,
+    Fourcc::YUV420,
+];
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover_with_drivers();
+    let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_processor()).collect();
+    tally.check("vulkan::device_on_the_processor_is_there", || {
+        let [gpu] = on_processor.as_slice() else {
+            bail!(
+                "{} devices; not usable: {:?}",
+                on_processor.len(),
+                sources.unavailable()
+            );
+        };
+        ensure!(gpu.identity().driver == "llvmpipe", "{}", gpu.identity());
+        ensure!(
+            gpu.identity().location.starts_with("uuid:"),
+            "{}",
+            gpu.identity()
+        );
+        let source = gpu.source()?.context("it exports nothing")?;
+        let formats = source.constraints.formats.context("any format")?;
+        ensure!(
+            formats.contains(FormatModifier::linear(Fourcc::XRGB8888)),
+            "it exports {formats:?}"
+        );
+        Ok(Seen::Passed)
+    });
+    for gpu in on_processor {
+        for source in sources.declarations() {
+            if source.id.as_str().starts_with("gbm:") {
+                // The memory of dumb buffers once more.
+                continue;
+            }
+            for fourcc in FORMATS {
+                let name = format!("vulkan::{fourcc}_from_{}_is_read_both_ways", source.id);
+                tally.check(&name, || both_ways(&sources, gpu, &source, fourcc));
+            }
+        }
+        tally.check(
+            "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
+            || disjoint(&sources, gpu),
+        );
+        tally.check("vulkan::buffer_that_is_too_small_is_refused", || {
+            too_small(&sources, gpu)
+        });
+        tally.check(
+            "vulkan::image_is_imported_twice_and_outlives_its_buffer",
+            || twice(&sources, gpu),
+        );
+    }
+}
+
+/// Sizes with strides of their own: plain, one that is no multiple of 64 bytes, and rows that are wider than the picture.
+fn sizes() -> Result<[(Extent, u32); 3]> {
+    Ok([
+        (vga()?, 0),
+        (Extent::new(322, 46)?, 0),
+        (Extent::new(322, 46)?, 2048),
+    ])
+}
+
+fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+    let mut seen = 0;
+    for (extent, least_stride) in sizes()? {
+        let mut writer = processor(fourcc);
+        writer.constraints.image.stride.minimum = least_stride;
+        let request = Request {
+            participants: vec![writer, gpu.participant(extent, Some(fourcc))?],
+            sources: vec![source.clone()],
+            ..Request::new(extent)
+        };
+        let plan = match solve(&request) {
+            Solution::Share(plan) => plan,
+            solution => return Ok(Seen::Skipped(solution.explain().replace('\n', "; "))),
+        };
+        let (sure, what) = (
+            plan.verdict() == Verdict::Guaranteed,
+            format!("{extent} in {fourcc}"),
+        );
+        match exchange(sources, gpu, &plan) {
+            Ok(()) => seen += 1,
+            Err(error) if sure => return Err(error.context(format!("guaranteed, and yet {what}"))),
+            Err(error) => {
+                return Ok(Seen::Skipped(format!(
+                    "possible, and not this time: {error:#}"
+                )));
+            }
+        }
+    }
+    ensure!(seen == 3, "only {seen} sizes");
+    Ok(Seen::Passed)
+}
+
+fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
+    let buffer = sources.allocate(plan)?.pop().context("no buffer")?;
+    let image = gpu.import(&buffer)?;
+    let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
+    write(&buffer, &first)?;
+    same(&image.read()?, &first).context("the device reads what the processor wrote")?;
+    image.write(&second)?;
+    same(&read(&buffer)?, &second).context("the processor reads what the device wrote")
+}
+
+fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
+    let mut writer = processor(fourcc);
+    if apart {
+        writer.constraints.image.placement = PlanePlacement::Apart;
+    }
+    let mut request = Request::new(vga()?);
+    request.participants.push(writer);
+    request.sources = sources.declarations();
+    request.sources.retain(|source| source.id.as_str() == id);
+    match solve(&request) {
+        Solution::Share(plan) => Ok(plan),
+        solution => bail!("{}", solution.explain()),
+    }
+}
+
+fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+    let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
+    let formats = participant.constraints.formats.context("any format")?;
+    if !formats.contains_fourcc(Fourcc::NV12) {
+        return Ok(Seen::Skipped("it has no NV12".to_owned()));
+    }
+    let terms = participant
+        .constraints
+        .per_fourcc
+        .get(&Fourcc::NV12)
+        .context("no terms for NV12")?;
+    let plan = plan_from(sources, "heap:system", Fourcc::NV12, true)?;
+    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    ensure!(
+        buffer.memory_count() == 2,
+        "{} memories",
+        buffer.memory_count()
+    );
+    match (terms.placement, gpu.import(&buffer)) {
+        (
+            PlanePlacement::Together,
+            Err(VulkanError::Unsuitable { .. } | VulkanError::TooSmall { .. }),
+        ) => Ok(Seen::Passed),
+        (PlanePlacement::Either, Ok(image)) => {
+            let (first, second) = (pattern(&buffer, 3)?, pattern(&buffer, 4)?);
+            write(&buffer, &first)?;
+            same(&image.read()?, &first)?;
+            image.write(&second)?;
+            same(&read(&buffer)?, &second)?;
+            Ok(Seen::Passed)
+        }
+        (said, answer) => bail!("it says {said:?}, and {answer:?}"),
+    }
+}
+
+fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+    let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
+    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    // The dma-buf ends with the picture: one row more and the image needs what is not there.
+    let bytes = buffer.layout().total_bytes();
+    let rows = u32::try_from(bytes / 640)?;
+    let fd = buffer.memory_fd(0).context("no memory")?;
+    let described = Buffer::import(Descriptor {
+        extent: Extent::new(640, rows)?,
+        format: FormatModifier::linear(Fourcc::R8),
+        planes: vec![PlaneDescriptor {
+            fd: fd.try_clone_to_owned()?,
+            offset_bytes: 0,
+            stride_bytes: 640,
+        }],
+    })?;
+    match gpu.import(&described) {
+        // A device that asks for no more than the picture takes it, and all of it is there.
+        Ok(image) => same(&image.read()?, &[vec![0; 640 * usize::try_from(rows)?]])?,
+        Err(VulkanError::TooSmall { .. } | VulkanError::Unsuitable { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Seen::Passed)
+}
+
+fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+    let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
+    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let pixels = pattern(&buffer, 5)?;
+    write(&buffer, &pixels)?;
+    let one = gpu.import(&buffer)?;
+    let two = gpu.import(&buffer)?;
+    drop(buffer);
+    same(&one.read()?, &pixels)?;
+    drop(one);
+    same(&two.read()?, &pixels)?;
+    Ok(Seen::Passed)
+}

@@ -1,0 +1,47 @@
+//! Theme `drivers`: GBM and Vulkan allocate and import what the solver says, and mean the same bytes as everybody else.
+
+use crate::vm::config::Config;
+
+use super::alloc::check;
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "drivers::virtio_gbm_takes_what_is_guaranteed",
+        Config::Virtio,
+        gbm,
+    ),
+    Case::new(
+        "drivers::bochs_gbm_takes_what_is_guaranteed",
+        Config::Bochs,
+        gbm,
+    ),
+    Case::new(
+        "drivers::vkms_gbm_takes_what_is_guaranteed",
+        Config::Vkms,
+        gbm,
+    ),
+    Case::new(
+        "drivers::virtio_vulkan_reads_what_others_write",
+        Config::Virtio,
+        vulkan,
+    ),
+    Case::new(
+        "drivers::bochs_vulkan_reads_what_others_write",
+        Config::Bochs,
+        vulkan,
+    ),
+    Case::new(
+        "drivers::vkms_vulkan_reads_what_others_write",
+        Config::Vkms,
+        vulkan,
+    ),
+];
+
+fn gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    check(bench, "gbm")
+}
+
+fn vulkan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    check(bench, "vulkan")
+}
