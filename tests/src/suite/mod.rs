@@ -28,6 +28,7 @@ mod alloc;
 mod bench;
 mod camera;
 pub mod checks;
+mod codecs;
 mod display;
 mod drivers;
 mod faults;
@@ -157,6 +158,7 @@ pub fn all() -> Vec<Case> {
         alloc::CASES,
         memory::CASES,
         drivers::CASES,
+        codecs::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,

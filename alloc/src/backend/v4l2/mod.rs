@@ -1,5 +1,8 @@
 //! V4L2 queues: cameras, video outputs and converters, single- and multi-planar, as importers and as sources.
 //!
+//! A device that converts has both queues on one file: open it once, and ask it for each. Every open file is a job of its
+//! own, so that nobody else can make it busy.
+//!
 //! Three things that surprise:
 //! - QBUF with a length over the dma-buf's size answers EFAULT and leaks the dma-buf for good, so lengths are always the
 //!   kernel's own size of the buffer and formats that need more are refused before the request.
@@ -7,6 +10,7 @@
 //! - No capability says whether a queue needs contiguous memory. Its own exported buffer does: fdinfo names the exporter,
 //!   and `videobuf2_dma_contig` wants what it gives.
 
+mod coded;
 mod device;
 mod evidence;
 mod negotiate;

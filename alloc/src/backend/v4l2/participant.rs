@@ -65,7 +65,9 @@ impl Queue {
                 .collect(),
         );
         constraints.per_fourcc = formats;
-        constraints.buffers_held = HELD;
+        // One more than the device cannot do without: the one that is next.
+        let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
+        constraints.buffers_held = HELD.max(least);
         match self.memory() {
             Ok(QueueMemory::Virtual) => {}
             Ok(QueueMemory::Scattered) => constraints.memory.address = self.reach(),

@@ -324,6 +324,7 @@ impl Queue {
         Ok(Stream::new(
             self.clone(),
             sys::MEMORY_DMABUF,
+            answered.sizes_bytes,
             buffers.to_vec(),
         ))
     }
@@ -351,7 +352,12 @@ impl Queue {
         let answered = self.set(layout)?;
         self.request(sys::MEMORY_MMAP, count)?;
         // From here on the stream frees the queue's buffers, whatever happens.
-        let mut stream = Stream::new(self.clone(), sys::MEMORY_MMAP, Vec::new());
+        let mut stream = Stream::new(
+            self.clone(),
+            sys::MEMORY_MMAP,
+            answered.sizes_bytes.clone(),
+            Vec::new(),
+        );
         for index in 0..count {
             let mut memories = Vec::new();
             for plane in 0..answered.sizes_bytes.len() {
@@ -410,7 +416,7 @@ impl Queue {
         NegotiatedFormat::of_answer(format).map_err(|_| self.device.failed(operation, Errno::RANGE))
     }
 
-    fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
+    pub(super) fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
         let asked = u32::try_from(count).unwrap_or(u32::MAX);
         let mut request = sys::RequestBuffers {
             count: asked,

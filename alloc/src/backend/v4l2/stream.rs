@@ -33,6 +33,8 @@ pub struct Frame {
 pub struct Stream {
     queue: Queue,
     memory: u32,
+    /// What the driver said that a picture takes, a number a memory.
+    sizes_bytes: Vec<u32>,
     buffers: Vec<Buffer>,
     with_driver: Vec<bool>,
 }
@@ -44,11 +46,17 @@ impl AsFd for Stream {
 }
 
 impl Stream {
-    pub(super) fn new(queue: Queue, memory: u32, buffers: Vec<Buffer>) -> Self {
+    pub(super) fn new(
+        queue: Queue,
+        memory: u32,
+        sizes_bytes: Vec<u32>,
+        buffers: Vec<Buffer>,
+    ) -> Self {
         let with_driver = vec![false; buffers.len()];
         Self {
             queue,
             memory,
+            sizes_bytes,
             buffers,
             with_driver,
         }
@@ -82,6 +90,18 @@ impl Stream {
     /// # Errors
     /// [`Error::Index`] for an index that is none or is with the device already; [`Error::Gone`], [`Error::Request`].
     pub fn queue(&mut self, index: usize) -> Result<(), Error> {
+        self.queue_used(index, None)
+    }
+
+    /// Gives a buffer to a decoder, with the bytes that are in it.
+    ///
+    /// # Errors
+    /// As [`Stream::queue`]; [`Error::TooSmall`] for more bytes than it has.
+    pub fn queue_bytes(&mut self, index: usize, bytes_used: u32) -> Result<(), Error> {
+        self.queue_used(index, Some(bytes_used))
+    }
+
+    fn queue_used(&mut self, index: usize, bytes_used: Option<u32>) -> Result<(), Error> {
         let wrong = |why| Error::Index {
             device: self.queue.device().path().to_owned(),
             index,
@@ -113,10 +133,25 @@ impl Stream {
                 .unwrap_or(0);
             plane.length =
                 u32::try_from(bytes).map_err(|_| wrong("is larger than a V4L2 buffer can be"))?;
-            plane.bytes_used = if self.queue.direction() == Direction::Output {
-                plane.length
-            } else {
-                0
+            // vb2 holds what is used against the picture's size and not against the buffer's, which may end a page later.
+            let most = self
+                .sizes_bytes
+                .get(memory)
+                .map_or(plane.length, |size| plane.length.min(*size));
+            plane.bytes_used = match (self.queue.direction(), bytes_used) {
+                (Direction::Output, None) => most,
+                (Direction::Output, Some(used)) if used > most => {
+                    return Err(Error::TooSmall {
+                        device: self.queue.device().path().to_owned(),
+                        driver: self.queue.device().driver().to_owned(),
+                        memory,
+                        identity: buffer.identity(),
+                        needed_bytes: used.into(),
+                        found_bytes: most.into(),
+                    });
+                }
+                (Direction::Output, Some(used)) => used,
+                (Direction::Capture, _) => 0,
             };
             plane.memory = buffer.memory_fd(memory).map_or(0, fd_number);
         }

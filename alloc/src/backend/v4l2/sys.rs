@@ -204,6 +204,17 @@ pub(super) struct Buffer {
     pub(super) tail: u32,
 }
 
+/// `struct v4l2_control`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Control {
+    pub(super) id: u32,
+    pub(super) value: i32,
+}
+
+pub(super) const MIN_BUFFERS_FOR_CAPTURE: u32 = 0x0098_0927;
+pub(super) const MIN_BUFFERS_FOR_OUTPUT: u32 = 0x0098_0928;
+
 /// `struct v4l2_exportbuffer`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -272,6 +283,7 @@ pub(super) trait Request: Copy {}
 impl Request for FormatDescription {}
 impl Request for Format {}
 impl Request for RequestBuffers {}
+impl Request for Control {}
 impl Request for ExportBuffer {}
 impl Request for FrameSize {}
 impl Request for FrameInterval {}
@@ -315,6 +327,7 @@ updates! {
     request_buffers: RequestBuffers = 8, "VIDIOC_REQBUFS";
     export_buffer: ExportBuffer = 16, "VIDIOC_EXPBUF";
     set_parameters: StreamParameters = 22, "VIDIOC_S_PARM";
+    get_control: Control = 27, "VIDIOC_G_CTRL";
     try_format: Format = 64, "VIDIOC_TRY_FMT";
     enumerate_frame_size: FrameSize = 74, "VIDIOC_ENUM_FRAMESIZES";
     enumerate_frame_interval: FrameInterval = 75, "VIDIOC_ENUM_FRAMEINTERVALS";

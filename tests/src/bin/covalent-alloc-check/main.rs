@@ -5,6 +5,7 @@
 
 mod baseline;
 mod cards;
+mod codecs;
 #[cfg(feature = "gbm")]
 mod gbm;
 mod hostile;
@@ -35,6 +36,8 @@ enum Theme {
     Queues,
     /// Every card shows what the solver says that it takes, and closes what it opens.
     Cards,
+    /// Devices that convert give back what they were given.
+    Codecs,
     /// Every GBM device imports what the solver says that it takes, and exports what it says of itself.
     #[cfg(feature = "gbm")]
     Gbm,
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Theme::Sources => sources::run(&mut tally),
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
+        Theme::Codecs => codecs::run(&mut tally),
         #[cfg(feature = "gbm")]
         Theme::Gbm => gbm::run(&mut tally),
         #[cfg(feature = "vulkan")]

@@ -1,0 +1,22 @@
+//! Theme `codecs`: devices that convert take what the solver says, and give back what they were given.
+
+use std::time::Duration;
+
+use crate::vm::config::Config;
+
+use super::alloc::check;
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[Case::new(
+    "codecs::converted_pictures_come_back_from_every_source",
+    Config::Vkms,
+    codecs,
+)];
+
+fn codecs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let soon = Duration::from_secs(60);
+    bench.sh("modprobe vim2m && modprobe vicodec", soon)?;
+    let outcome = check(bench, "codecs");
+    bench.sh("modprobe -r vim2m && modprobe -r vicodec", soon)?;
+    outcome
+}
