@@ -26,6 +26,7 @@ use crate::vm::config::{Config, Memory, Size};
 
 mod alloc;
 mod bench;
+mod buffers;
 mod camera;
 pub mod checks;
 mod codecs;
@@ -159,6 +160,7 @@ pub fn all() -> Vec<Case> {
         memory::CASES,
         drivers::CASES,
         codecs::CASES,
+        buffers::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,

@@ -4,15 +4,18 @@
 //! Each check prints one line: `passed NAME`, `failed NAME: why` or `skipped NAME: why`.
 
 mod baseline;
+mod buffers;
 mod cards;
 mod codecs;
 #[cfg(feature = "gbm")]
 mod gbm;
 mod hostile;
+mod injected;
 mod memory;
 mod pixels;
 mod queues;
 mod sources;
+mod unplug;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 
@@ -36,6 +39,12 @@ enum Theme {
     Queues,
     /// Every card shows what the solver says that it takes, and closes what it opens.
     Cards,
+    /// Buffers are given again, imported once, used by many threads, made and freed without end, and nothing is left.
+    Buffers,
+    /// A camera whose driver is told to fail.
+    Injected,
+    /// Devices that go away. The first camera stays away.
+    Unplug,
     /// Devices that convert give back what they were given.
     Codecs,
     /// Every GBM device imports what the solver says that it takes, and exports what it says of itself.
@@ -89,6 +98,9 @@ fn main() -> ExitCode {
         Theme::Sources => sources::run(&mut tally),
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
+        Theme::Buffers => buffers::run(&mut tally),
+        Theme::Injected => injected::run(&mut tally),
+        Theme::Unplug => unplug::run(&mut tally),
         Theme::Codecs => codecs::run(&mut tally),
         #[cfg(feature = "gbm")]
         Theme::Gbm => gbm::run(&mut tally),

@@ -1,0 +1,229 @@
+//! A camera whose driver is told to fail: each failure is told once, and the stream goes on afterwards.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, Frame, Queue, Stream};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Fourcc;
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::sources::Sources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::sources::vga;
+use super::{Seen, Tally};
+
+const CAMERA: &str = "/dev/video0";
+const BUFFERS: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover();
+    tally.check(
+        "injected::reqbufs_that_fails_is_told_and_tried_again",
+        || {
+            let (queue, buffers) = camera(&sources)?;
+            let layout = first(&buffers)?.layout();
+            control("inject_vidioc_reqbufs_error=1")?;
+            refused(queue.import(layout, &buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
+            stream(&mut queue.import(layout, &buffers)?, 8).map(|_| Seen::Passed)
+        },
+    );
+    tally.check(
+        "injected::qbuf_that_fails_leaves_the_stream_as_it_was",
+        || {
+            let (queue, buffers) = camera(&sources)?;
+            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            control("inject_vidioc_qbuf_error=1")?;
+            refused(stream.queue(0), "VIDIOC_QBUF")?;
+            ensure!(stream.queued_count() == 0, "the device has it");
+            self::stream(&mut stream, 8).map(|_| Seen::Passed)
+        },
+    );
+    tally.check("injected::streamon_that_fails_is_tried_again", || {
+        let (queue, buffers) = camera(&sources)?;
+        let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+        fill(&mut stream)?;
+        control("inject_vidioc_streamon_error=1")?;
+        refused(stream.start(), "VIDIOC_STREAMON")?;
+        stream.start().context("the second time")?;
+        frames(&mut stream, 8).map(|_| Seen::Passed)
+    });
+    tally.check(
+        "injected::damaged_frame_is_marked_and_the_next_is_not",
+        || {
+            let (queue, buffers) = camera(&sources)?;
+            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            fill(&mut stream)?;
+            stream.start()?;
+            frames(&mut stream, 4)?;
+            control("inject_v4l2_buf_flag_error=1")?;
+            let after = frames(&mut stream, 12)?;
+            let damaged = after.iter().filter(|frame| frame.is_damaged).count();
+            ensure!(damaged == 1, "{damaged} of {} are damaged", after.len());
+            Ok(Seen::Passed)
+        },
+    );
+    tally.check(
+        "injected::fatal_error_ends_the_stream_and_a_new_start_resumes",
+        || {
+            let (queue, buffers) = camera(&sources)?;
+            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            fill(&mut stream)?;
+            stream.start()?;
+            frames(&mut stream, 4)?;
+            control("inject_fatal_streaming_error=1")?;
+            let until = Instant::now() + PATIENCE;
+            loop {
+                ensure!(Instant::now() < until, "nothing is told");
+                match stream.dequeue() {
+                    Ok(Some(frame)) => {
+                        // A frame of before; what is given now may fail as well.
+                        let _ = stream.queue(frame.index);
+                    }
+                    Ok(None) => wait(&stream)?,
+                    Err(Error::Request { operation, .. }) => {
+                        ensure!(operation == "VIDIOC_DQBUF", "{operation} failed");
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            stream.stop()?;
+            self::stream(&mut stream, 8).map(|_| Seen::Passed)
+        },
+    );
+    tally.check(
+        "injected::dropped_half_leaves_gaps_and_no_old_frame",
+        || {
+            let (queue, buffers) = camera(&sources)?;
+            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            control("percentage_of_dropped_buffers=50")?;
+            let seen = self::stream(&mut stream, 40);
+            control("percentage_of_dropped_buffers=0")?;
+            let seen = seen?;
+            let gaps = seen
+                .windows(2)
+                .filter(|pair| matches!(pair, [one, two] if two.sequence > one.sequence + 1))
+                .count();
+            ensure!(gaps > 0, "nothing was dropped");
+            ensure!(
+                seen.windows(2)
+                    .all(|pair| matches!(pair, [one, two] if two.timestamp > one.timestamp)),
+                "an old frame came again"
+            );
+            Ok(Seen::Passed)
+        },
+    );
+    tally.check("injected::sequence_that_wraps_goes_on_from_0", || {
+        let (queue, buffers) = camera(&sources)?;
+        let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+        control("wrap_sequence_number=1")?;
+        let seen = stream_through(&mut stream);
+        control("wrap_sequence_number=0")?;
+        seen
+    });
+}
+
+/// From near the largest sequence number over to the small ones.
+fn stream_through(stream: &mut Stream) -> Result<Seen> {
+    fill(stream)?;
+    stream.start()?;
+    let first = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
+    ensure!(first >= 0xffff_ff00, "it begins at {first:#x}");
+    let until = Instant::now() + PATIENCE;
+    let mut last = first;
+    while last >= first {
+        ensure!(Instant::now() < until, "it is at {last:#x}");
+        let next = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
+        ensure!(next != last, "one frame twice");
+        last = next;
+    }
+    ensure!(last < 0x100, "after the largest comes {last:#x}");
+    Ok(Seen::Passed)
+}
+
+fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
+    let queue = Device::open(CAMERA.as_ref())?.queue(Direction::Capture)?;
+    let mut request = Request {
+        count: BUFFERS,
+        participants: vec![queue.participant(vga()?, Some(Fourcc::XRGB8888))?],
+        sources: sources.declarations(),
+        ..Request::new(vga()?)
+    };
+    request
+        .sources
+        .retain(|source| source.id.as_str() == "heap:system");
+    match solve(&request) {
+        Solution::Share(plan) => Ok((queue, sources.allocate(&plan)?)),
+        solution => bail!("{}", solution.explain()),
+    }
+}
+
+pub(super) fn control(setting: &str) -> Result<()> {
+    let told = Command::new("v4l2-ctl")
+        .args(["-d", CAMERA, "-c", setting])
+        .output()?;
+    let words = String::from_utf8_lossy(&told.stderr);
+    ensure!(
+        told.status.success() && words.is_empty(),
+        "v4l2-ctl -c {setting}: {words}"
+    );
+    Ok(())
+}
+
+fn refused(answer: Result<(), Error>, expected: &str) -> Result<()> {
+    match answer {
+        Err(Error::Request { operation, .. }) if operation == expected => Ok(()),
+        Err(error) => Err(error).context("another error"),
+        Ok(()) => bail!("{expected} did not fail"),
+    }
+}
+
+fn first(buffers: &[Buffer]) -> Result<&Buffer> {
+    buffers.first().context("no buffer")
+}
+
+fn fill(stream: &mut Stream) -> Result<()> {
+    for index in 0..stream.buffers().len() {
+        stream.queue(index)?;
+    }
+    Ok(())
+}
+
+fn stream(stream: &mut Stream, count: usize) -> Result<Vec<Frame>> {
+    fill(stream)?;
+    stream.start()?;
+    frames(stream, count)
+}
+
+fn wait(stream: &Stream) -> Result<()> {
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    let wait = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&wait))?;
+    Ok(())
+}
+
+fn frames(stream: &mut Stream, count: usize) -> Result<Vec<Frame>> {
+    let until = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        ensure!(
+            Instant::now() < until,
+            "only {} frames of {count}",
+            seen.len()
+        );
+        match stream.dequeue()? {
+            Some(frame) => {
+                seen.push(frame);
+                stream.queue(frame.index)?;
+            }
+            None => wait(stream)?,
+        }
+    }
+    Ok(seen)
+}

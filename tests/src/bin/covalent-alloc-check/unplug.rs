@@ -1,0 +1,129 @@
+//! Devices that go away while their memory is shared, or between the plan and the import.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::drm::{Card, DrmError};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Fourcc;
+use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use covalent_alloc::sources::{SourceError, Sources};
+
+use super::sources::{processor, vga};
+use super::{Seen, Tally, injected, pixels};
+
+pub(crate) fn run(tally: &mut Tally) {
+    tally.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);
+    tally.check(
+        "unplug::card_that_leaves_its_driver_is_told_and_its_memory_stays",
+        card,
+    );
+    // The camera is gone for good after this.
+    tally.check(
+        "unplug::camera_that_leaves_between_plan_and_import_is_told",
+        camera,
+    );
+}
+
+fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
+    let sources = Sources::discover();
+    let mut request = Request::new(vga()?);
+    request.participants.push(processor(Fourcc::XRGB8888));
+    request.sources = sources.declarations();
+    request
+        .sources
+        .retain(|source| source.id.as_str().starts_with(prefix));
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan from {prefix}")
+    };
+    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    Ok((sources, plan, buffer))
+}
+
+fn unload(module: &str) -> Result<bool> {
+    let told = Command::new("modprobe").args(["-r", module]).output()?;
+    Ok(told.status.success())
+}
+
+fn driver() -> Result<Seen> {
+    let (sources, _, buffer) = allocate("dumb:vgem")?;
+    // No file of the card is left; the dma-buf alone is.
+    drop(sources);
+    let pattern = pixels::pattern(&buffer, 1)?;
+    pixels::write(&buffer, &pattern)?;
+    ensure!(!unload("vgem")?, "the driver went from under its memory");
+    pixels::same(&pixels::read(&buffer)?, &pattern)?;
+    drop(buffer);
+    ensure!(unload("vgem")?, "the driver is kept by nobody");
+    let loaded = Command::new("modprobe").arg("vgem").status()?;
+    ensure!(loaded.success(), "it does not come back");
+    Ok(Seen::Passed)
+}
+
+fn card() -> Result<Seen> {
+    let driver = Path::new("/sys/bus/pci/drivers/bochs-drm");
+    let address = std::fs::read_dir(driver)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .find(|name| name.contains(':'));
+    let Some(address) = address else {
+        return Ok(Seen::Skipped("no bochs card".to_owned()));
+    };
+    let (sources, plan, buffer) = allocate("dumb:bochs-drm")?;
+    let path = Card::list()
+        .into_iter()
+        .find(|path| Card::open(path).is_ok_and(|card| card.driver() == "bochs-drm"))
+        .context("no card")?;
+    let card = Card::open(&path)?;
+    let pattern = pixels::pattern(&buffer, 2)?;
+    pixels::write(&buffer, &pattern)?;
+    std::fs::write(driver.join("unbind"), &address)?;
+    let refused = sources
+        .allocate(&plan)
+        .err()
+        .context("it still allocates")?;
+    ensure!(
+        matches!(refused, SourceError::Drm(DrmError::Request { .. })),
+        "{refused}"
+    );
+    let refused = card.framebuffer(&buffer).err().context("it still shows")?;
+    ensure!(
+        matches!(refused, DrmError::Request { .. } | DrmError::Import { .. }),
+        "{refused}"
+    );
+    pixels::same(&pixels::read(&buffer)?, &pattern).context("its memory after it left")?;
+    drop((buffer, card, sources));
+    std::fs::write(driver.join("bind"), &address)?;
+    // It is there again, as if nothing had been.
+    allocate("dumb:bochs-drm").context("after it came back")?;
+    Ok(Seen::Passed)
+}
+
+fn camera() -> Result<Seen> {
+    let queue = Device::open("/dev/video0".as_ref())?.queue(Direction::Capture)?;
+    let sources = Sources::discover();
+    let mut request = Request::new(vga()?);
+    request
+        .participants
+        .push(queue.participant(vga()?, Some(Fourcc::XRGB8888))?);
+    request.sources = sources.declarations();
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan for the camera")
+    };
+    let buffers = sources.allocate(&plan)?;
+    let layout = buffers.first().context("no buffer")?.layout();
+    injected::control("disconnect=1")?;
+    match queue.import(layout, &buffers) {
+        Err(Error::Gone { .. }) => {}
+        answer => bail!("{answer:?}"),
+    }
+    ensure!(
+        matches!(queue.participant(vga()?, None), Err(Error::Gone { .. })),
+        "it still answers"
+    );
+    Ok(Seen::Passed)
+}
