@@ -13,7 +13,7 @@
 //! | [`constraint`] | what participants accept and sources guarantee, and how demands merge | nothing |
 //! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
-//! | `backend` | heaps, udmabuf, DRM, V4L2; none knows another | one feature each |
+//! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
 //! | `sources` | all sources on this machine | feature `buffer` |
 //!
 //! # Example

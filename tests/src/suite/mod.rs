@@ -37,6 +37,7 @@ mod guest;
 mod harness;
 mod loopback;
 mod memory;
+mod planes;
 pub mod record;
 pub mod run;
 mod seat;
@@ -160,6 +161,7 @@ pub fn all() -> Vec<Case> {
         memory::CASES,
         drivers::CASES,
         codecs::CASES,
+        planes::CASES,
         buffers::CASES,
         guest::CASES,
         harness::CASES,

@@ -22,7 +22,8 @@ impl Card {
     /// # Errors
     /// [`DrmError::Request`] where the card has no such plane.
     pub fn participant(&self, plane: plane::Handle) -> Result<Participant, DrmError> {
-        let kind = match self.plane_kind(plane)? {
+        let plane_kind = self.plane_kind(plane)?;
+        let kind = match plane_kind {
             PlaneKind::Primary => "primary",
             PlaneKind::Overlay => "overlay",
             PlaneKind::Cursor => "cursor",
@@ -37,7 +38,23 @@ impl Card {
         let image = &mut participant.constraints.image;
         image.width.maximum = largest(resources.supported_fb_width().end_bound());
         image.height.maximum = largest(resources.supported_fb_height().end_bound());
+        if plane_kind == PlaneKind::Cursor {
+            image.width.maximum = self.cursor_side(DriverCapability::CursorWidth);
+            image.height.maximum = self.cursor_side(DriverCapability::CursorHeight);
+        }
         Ok(participant)
+    }
+
+    /// The longest side of a cursor in pixels.
+    ///
+    /// # References
+    /// `drm.h`, DRM_CAP_CURSOR_WIDTH: 64 where a driver does not say.
+    fn cursor_side(&self, capability: DriverCapability) -> u32 {
+        const UNSAID: u32 = 64;
+        let said = self.get_driver_capability(capability).ok();
+        said.and_then(|pixels| u32::try_from(pixels).ok())
+            .filter(|pixels| *pixels > 0)
+            .unwrap_or(UNSAID)
     }
 
     /// Declares what this card as a whole imports, whatever it then does with it.

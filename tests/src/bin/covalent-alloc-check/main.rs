@@ -13,6 +13,7 @@ mod hostile;
 mod injected;
 mod memory;
 mod pixels;
+mod planes;
 mod queues;
 mod sources;
 mod unplug;
@@ -53,6 +54,8 @@ enum Theme {
     /// Every Vulkan device on the processor reads what others write, and is read by them.
     #[cfg(feature = "vulkan")]
     Vulkan,
+    /// Every plane of every card shows what it lists.
+    Planes,
     /// Descriptions that lie are refused.
     Hostile,
     /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Theme::Gbm => gbm::run(&mut tally),
         #[cfg(feature = "vulkan")]
         Theme::Vulkan => vulkan::run(&mut tally),
+        Theme::Planes => planes::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
     }

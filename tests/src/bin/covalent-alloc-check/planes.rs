@@ -1,0 +1,109 @@
+//! Every plane of every card: primary, overlays and cursor, each with every format that it lists and this crate knows.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::drm::{Card, PlaneKind};
+use covalent_alloc::constraint::FormatSet;
+use covalent_alloc::model::{Extent, Modifier};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::sources::Sources;
+use drm::Device as _;
+use drm::control::{Device as _, plane};
+
+use super::{Seen, Tally};
+
+pub(crate) fn run(tally: &mut Tally) {
+    let sources = Sources::discover();
+    let mut kinds = Vec::new();
+    for path in Card::list() {
+        let Ok(card) = Card::open(&path) else {
+            continue;
+        };
+        // Without this only overlays are listed.
+        let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
+        for plane in card.plane_handles().unwrap_or_default() {
+            kinds.extend(card.plane_kind(plane));
+            let name = format!("planes::{}::plane_{}", path.display(), u32::from(plane));
+            tally.check(&format!("{name}_takes_every_format_that_it_lists"), || {
+                formats(&sources, &card, plane)
+            });
+            tally.check(
+                &format!("{name}_takes_its_largest_size_and_no_larger"),
+                || largest(&sources, &card, plane),
+            );
+        }
+    }
+    tally.check("planes::there_is_a_primary_one", || {
+        ensure!(kinds.contains(&PlaneKind::Primary), "{kinds:?}");
+        Ok(Seen::Passed)
+    });
+}
+
+fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+    let display = card.participant(plane)?;
+    let listed = display.constraints.formats.clone().context("any format")?;
+    ensure!(!listed.is_empty(), "it lists nothing");
+    let mut shown = 0;
+    for format in listed.iter() {
+        if format.modifier != Modifier::LINEAR || format.fourcc.info().is_none() {
+            continue;
+        }
+        let mut display = display.clone();
+        display.constraints.formats = Some(FormatSet::from([format]));
+        let request = Request {
+            participants: vec![display],
+            sources: sources.declarations(),
+            ..Request::new(Extent::new(64, 64)?)
+        };
+        let plan = match solve(&request) {
+            Solution::Share(plan) => plan,
+            solution => bail!("{format}: {}", solution.explain()),
+        };
+        ensure!(
+            plan.verdict() == Verdict::Guaranteed,
+            "{format} is a matter of luck"
+        );
+        let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+        card.framebuffer(&buffer)
+            .with_context(|| format!("{format} from {}", plan.source_name()))?;
+        shown += 1;
+    }
+    ensure!(shown > 0, "it lists nothing that is known");
+    Ok(Seen::Passed)
+}
+
+fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+    let display = card.participant(plane)?;
+    let image = &display.constraints.image;
+    let (width, height) = (image.width.maximum, image.height.maximum);
+    if card.plane_kind(plane)? == PlaneKind::Cursor {
+        ensure!(
+            width <= 512 && height <= 512,
+            "a cursor of {width}x{height}"
+        );
+    }
+    let request = |width, height| -> Result<Request> {
+        Ok(Request {
+            participants: vec![display.clone()],
+            sources: sources.declarations(),
+            ..Request::new(Extent::new(width, height)?)
+        })
+    };
+    let Some(wider) = width
+        .checked_add(1)
+        .filter(|wider| *wider <= Extent::LARGEST)
+    else {
+        return Ok(Seen::Skipped("it has no largest width".to_owned()));
+    };
+    if let Solution::Share(_) = solve(&request(wider, 16)?) {
+        bail!("{wider} pixels are wider than it takes")
+    }
+    match solve(&request(width, 16)?) {
+        Solution::Share(plan) => {
+            let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+            card.framebuffer(&buffer)
+                .with_context(|| format!("{width}x16"))?;
+            Ok(Seen::Passed)
+        }
+        solution => bail!("{}", solution.explain()),
+    }
+}

@@ -1,0 +1,28 @@
+//! Theme `planes`: primary planes, overlays and cursors show every format that they list.
+
+use crate::vm::config::Config;
+
+use super::alloc::check;
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "planes::virtio_planes_show_what_they_list",
+        Config::Virtio,
+        planes,
+    ),
+    Case::new(
+        "planes::bochs_planes_show_what_they_list",
+        Config::Bochs,
+        planes,
+    ),
+    Case::new(
+        "planes::vkms_planes_show_what_they_list",
+        Config::Vkms,
+        planes,
+    ),
+];
+
+fn planes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    check(bench, "planes")
+}
