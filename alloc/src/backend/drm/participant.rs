@@ -36,8 +36,14 @@ impl Card {
             .resource_handles()
             .map_err(|source| self.failed("GETRESOURCES", source))?;
         let image = &mut participant.constraints.image;
-        image.width.maximum = largest(resources.supported_fb_width().end_bound());
-        image.height.maximum = largest(resources.supported_fb_height().end_bound());
+        let (widths, heights) = (
+            resources.supported_fb_width(),
+            resources.supported_fb_height(),
+        );
+        image.width.minimum = smallest(widths.start_bound());
+        image.height.minimum = smallest(heights.start_bound());
+        image.width.maximum = largest(widths.end_bound());
+        image.height.maximum = largest(heights.end_bound());
         if plane_kind == PlaneKind::Cursor {
             image.width.maximum = self.cursor_side(DriverCapability::CursorWidth);
             image.height.maximum = self.cursor_side(DriverCapability::CursorHeight);
@@ -121,6 +127,15 @@ impl Card {
             constraints.sync.insert(SyncLanguage::Timeline);
         }
         participant
+    }
+}
+
+/// Not even a cursor's framebuffer may be smaller: virtio-gpu refuses less than 32 pixels a side.
+fn smallest(start: Bound<&u32>) -> u32 {
+    match start {
+        Bound::Included(pixels) => (*pixels).max(1),
+        Bound::Excluded(pixels) => pixels.saturating_add(1),
+        Bound::Unbounded => 1,
     }
 }
 

@@ -94,19 +94,27 @@ impl Gbm {
         participant
     }
 
-    /// Declares the buffers that this device allocates in `formats`, which [`Gbm::formats`] gave; `None` for no formats, and for
-    /// a device that imports and makes nothing.
+    /// Declares the buffers that this device allocates in `formats`, which [`Gbm::formats`] gave; `None` where it makes none.
+    ///
+    /// What is imported can be more than what is made: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa says so only
+    /// when one is asked for. So one small linear buffer is made in each format; other modifiers are taken at the driver's word.
     #[must_use]
     pub fn source(&self, formats: &FormatSet) -> Option<Source> {
-        let first = formats.iter().next()?;
-        if self.create(first, SMALL, SMALL).is_err() {
+        let makes = |format: &FormatModifier| {
+            format.modifier != Modifier::LINEAR
+                || self
+                    .create(*format, SMALL, SMALL)
+                    .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
+        };
+        let formats: FormatSet = formats.iter().filter(makes).collect();
+        if formats.is_empty() {
             return None;
         }
         let mut source = Source::new(self.source_id(), self.source_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
-        source.constraints.formats = Some(formats.clone());
+        source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
     }

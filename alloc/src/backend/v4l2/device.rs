@@ -101,6 +101,18 @@ impl Device {
         &self.inner.identity.location
     }
 
+    /// What tells a device that converts from others of its driver at the same place: the node's name in sysfs; `None` for one
+    /// that does not convert.
+    pub(super) fn converter_name(&self) -> Option<String> {
+        if self.capabilities() & (sys::CAP_M2M | sys::CAP_M2M_MPLANE) == 0 {
+            return None;
+        }
+        let node = std::fs::canonicalize(self.path()).ok()?;
+        let folder = Path::new("/sys/class/video4linux").join(node.file_name()?);
+        let name = std::fs::read_to_string(folder.join("name")).ok()?;
+        Some(name.trim().replace(char::is_whitespace, "-"))
+    }
+
     /// Which device it is.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {

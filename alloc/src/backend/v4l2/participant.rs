@@ -7,8 +7,8 @@ use super::pixel_format::{Disjoint, PixelFormat};
 use super::queue::{Direction, Queue};
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
-    AddressWindow, Contiguity, ImageTerms, Imports, MemoryCost, Participant, PlanePlacement, Role,
-    SideTerms, Source, SourceId, StrideTerms,
+    AddressWindow, Contiguity, FormatSet, ImageTerms, Imports, MemoryCost, Participant,
+    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms,
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
@@ -96,7 +96,9 @@ impl Queue {
     /// [`Error::Busy`] when another program streams; [`Error::Gone`].
     pub fn source(&self, participant: &Participant) -> Result<Option<Source>, Error> {
         let memory = self.memory()?;
-        if matches!(memory, QueueMemory::Unknown(_)) {
+        let formats = participant.constraints.formats.as_ref();
+        // A codec's queue of bytes has no pictures to give.
+        if matches!(memory, QueueMemory::Unknown(_)) || formats.is_some_and(FormatSet::is_empty) {
             return Ok(None);
         }
         let mut source = Source::new(self.source_id(), self.source_name());
@@ -117,8 +119,12 @@ impl Queue {
 
     pub(super) fn source_id(&self) -> SourceId {
         let device = self.device();
+        // One driver can have several converters at one place, as vicodec has; each is a memory of its own.
+        let converter = device
+            .converter_name()
+            .map_or_else(String::new, |name| format!(":{name}"));
         SourceId::new(format!(
-            "v4l2:{}@{}:{}",
+            "v4l2:{}@{}{converter}:{}",
             device.driver(),
             device.bus(),
             self.direction()

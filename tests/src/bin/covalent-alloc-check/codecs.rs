@@ -47,6 +47,22 @@ pub(crate) fn run(tally: &mut Tally) {
         other.import(&layout, &buffers).context("the second file")?;
         Ok(Seen::Passed)
     });
+    tally.check("codecs::each_converter_is_a_source_of_its_own", || {
+        let mut ids = Vec::new();
+        for path in [encoder()?, decoder()?, node("vim2m", |_| true)?] {
+            let (output, capture) = queues(&Device::open(&path)?)?;
+            for queue in [output, capture] {
+                let participant = queue.participant(vga()?, None)?;
+                ids.extend(queue.source(&participant)?.map(|source| source.id));
+            }
+        }
+        // Of the codecs one queue each is of bytes.
+        ensure!(ids.len() == 4, "{ids:?}");
+        ids.sort();
+        ids.dedup();
+        ensure!(ids.len() == 4, "two have one name: {ids:?}");
+        Ok(Seen::Passed)
+    });
     for source in sources.declarations() {
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
             tally.check(
