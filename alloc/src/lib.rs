@@ -12,6 +12,7 @@
 //! | [`model`] | formats, modifiers, extents, layouts, devices | nothing |
 //! | [`constraint`] | what participants accept and sources guarantee, and how demands merge | nothing |
 //! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
+//! | [`prove`] | plans tried on everybody; what is refused is learnt and solved around | nothing; its trials feature `buffer` |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
 //! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
 //! | `sources` | all sources on this machine | feature `buffer` |
@@ -67,6 +68,7 @@ pub mod backend;
 pub mod buffer;
 pub mod constraint;
 pub mod model;
+pub mod prove;
 pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;

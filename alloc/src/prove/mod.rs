@@ -1,0 +1,37 @@
+//! Proof and learning: a plan is tried on everybody, and what drivers refuse becomes a constraint.
+//!
+//! A plan is proved by allocating one buffer by it and trying that on every participant, in a helper process, because a
+//! driver may hang or abort. [`solve_and_prove`] does so, solves again with what was refused, and keeps what is worth
+//! keeping as facts.
+//!
+//! A trial refutes; it never guarantees. That scattered memory happened to lie in one piece today proves nothing of its
+//! source, so no success is ever kept, and no refusal of a plan that was only possible either.
+//!
+//! Facts, how far they reach and what they make of a request are pure data and pure functions. Their file, the helper
+//! process and the trials need the feature `buffer`.
+
+#![forbid(unsafe_code)]
+
+mod book;
+mod exclude;
+mod fact;
+mod generalise;
+mod known;
+mod narrow;
+mod outcome;
+
+#[cfg(feature = "buffer")]
+mod cycle;
+#[cfg(feature = "buffer")]
+mod trial;
+
+pub use book::{FactBook, Informed};
+pub use fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
+pub use generalise::{Probe, WITNESSES, generalise};
+pub use narrow::{narrowed, pair, plan_of};
+pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
+
+#[cfg(feature = "buffer")]
+pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
+#[cfg(feature = "buffer")]
+pub use trial::{Allocation, Planned, Trial};

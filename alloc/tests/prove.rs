@@ -1,0 +1,603 @@
+//! The loop of solving, proving and learning, with trials that the test implements itself, and what facts do to requests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use common::{camera, device, display, linear, ram, source};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::constraint::{Contiguity, Guarantees, Participant, Role};
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::prove::{
+    Allocation, Conditions, Ending, Environment, Fact, FactBook, Limits, Origin, Outcome, Planned,
+    Refusal, RefusalKind, Scope, Trial, solve_and_prove,
+};
+use covalent_alloc::solve::{Request, Solution, Verdict};
+
+const NOW: u64 = 1_800_000_000;
+
+fn here() -> Environment {
+    Environment {
+        kernel: "7.3.4".to_owned(),
+        memory_mebibytes: 2048,
+        ..Environment::default()
+    }
+}
+
+fn book() -> FactBook {
+    FactBook::empty(here(), NOW)
+}
+
+fn vga() -> Extent {
+    Extent::new(640, 480).unwrap()
+}
+
+/// Scattered camera and a card of another driver; two heaps, of which the solver takes `heap:a` first.
+fn request() -> Request {
+    let guarantees = Guarantees {
+        address: ram(2),
+        ..Guarantees::default()
+    };
+    Request {
+        participants: vec![camera(Contiguity::Scattered), display("bochs-drm")],
+        sources: vec![
+            source("heap:a", "heap a", guarantees.clone()),
+            source("heap:b", "heap b", guarantees),
+        ],
+        ..Request::new(vga())
+    }
+}
+
+fn refused(errno: i32) -> Outcome {
+    Outcome::Refused(Refusal::of_errno(
+        "bochs-drm",
+        "PRIME_FD_TO_HANDLE",
+        errno,
+        "no",
+    ))
+}
+
+const EINVAL: i32 = 22;
+const EBUSY: i32 = 16;
+const EACCES: i32 = 13;
+
+/// An application's trial: answers by a function of participant and plan, and counts.
+struct Fake<F> {
+    answer: F,
+    allocations: u32,
+    attempts: BTreeMap<String, u32>,
+}
+
+impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
+    fn new(answer: F) -> Self {
+        Self {
+            answer,
+            allocations: 0,
+            attempts: BTreeMap::new(),
+        }
+    }
+}
+
+impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
+    fn allocate(&mut self, _planned: Planned<'_>) -> Option<Allocation> {
+        self.allocations += 1;
+        Some(Allocation {
+            outcome: Outcome::Proved,
+            buffer: None,
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        planned: Planned<'_>,
+        participant: &Participant,
+        _buffer: Option<&Buffer>,
+    ) -> Option<Outcome> {
+        *self.attempts.entry(participant.name.clone()).or_default() += 1;
+        Some((self.answer)(participant, planned))
+    }
+}
+
+fn source_of(solution: &Solution) -> &str {
+    match solution {
+        Solution::Share(plan) => plan.source().as_str(),
+        _ => "none",
+    }
+}
+
+#[test]
+fn plan_that_all_take_is_proved_and_its_verdict_stays() {
+    let mut request = request();
+    request.participants[0] = camera(Contiguity::Contiguous);
+    let mut fake = Fake::new(|_, _| Outcome::Proved);
+    let mut facts = book();
+    let proven = solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
+    assert_eq!(proven.ending, Ending::Proved);
+    assert_eq!(proven.tried.len(), 3);
+    // It lay well this time. That is no promise.
+    let Solution::Share(plan) = &proven.solution else {
+        panic!()
+    };
+    assert_eq!(plan.verdict(), Verdict::Possible);
+    assert_eq!(facts.facts(), []);
+}
+
+#[test]
+fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
+    let mut facts = book();
+    let mut fake = Fake::new(|participant, planned| {
+        let is_a = planned.plan.source().as_str() == "heap:a";
+        if participant.role == Role::Display && is_a {
+            refused(EINVAL)
+        } else {
+            Outcome::Proved
+        }
+    });
+    let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+    assert_eq!(proven.ending, Ending::Proved);
+    assert_eq!(source_of(&proven.solution), "heap:b");
+    assert_eq!(proven.given_up.len(), 1);
+    assert_eq!(proven.learnt, facts.facts());
+    let [fact] = facts.facts() else {
+        panic!("{:?}", facts.facts())
+    };
+    assert!(fact.to_string().starts_with(
+        "bochs-drm at bus-bochs-drm (display) refuses memory of heap:a in XR24 LINEAR at every size"
+    ));
+    assert_eq!(fact.conditions, Conditions::exactly(&here()));
+    assert_eq!(fact.expires, Some(NOW + FactBook::BELIEVED_SECONDS));
+
+    // Known from now on: nothing is tried from heap a, and the reason is told.
+    let mut again = Fake::new(|_, planned: Planned<'_>| {
+        assert_eq!(planned.plan.source().as_str(), "heap:b");
+        Outcome::Proved
+    });
+    let second = solve_and_prove(&request(), &mut [&mut again], &mut facts, Limits::default());
+    assert_eq!(second.ending, Ending::Proved);
+    assert_eq!(second.known, proven.learnt);
+    assert!(second.solution.explain().contains("not heap a"));
+}
+
+#[test]
+fn transient_refusal_is_never_learnt() {
+    for errno in [EBUSY, 12, 24, EACCES] {
+        let mut facts = book();
+        let mut fake = Fake::new(|participant, planned| {
+            let is_a = planned.plan.source().as_str() == "heap:a";
+            if participant.role == Role::Display && is_a {
+                refused(errno)
+            } else {
+                Outcome::Proved
+            }
+        });
+        let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+        assert_eq!(facts.facts(), [], "{errno}");
+        // It is no reason to fail either: another plan serves this time.
+        assert_eq!(source_of(&proven.solution), "heap:b", "{errno}");
+        assert_eq!(proven.ending, Ending::Proved, "{errno}");
+    }
+}
+
+#[test]
+fn refusal_that_does_not_come_again_is_a_proof_of_nothing() {
+    let mut facts = book();
+    let mut first = true;
+    let mut fake = Fake::new(|participant, _| {
+        if participant.role == Role::Display && std::mem::take(&mut first) {
+            refused(EINVAL)
+        } else {
+            Outcome::Proved
+        }
+    });
+    let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+    assert_eq!(proven.ending, Ending::Proved);
+    assert_eq!(source_of(&proven.solution), "heap:a");
+    assert_eq!(facts.facts(), []);
+}
+
+#[test]
+fn refusal_of_what_was_only_possible_is_bad_luck_and_not_learnt() {
+    let mut request = request();
+    request.participants[0] = camera(Contiguity::Contiguous);
+    let mut facts = book();
+    let mut fake = Fake::new(|participant, _| {
+        if participant.role == Role::Capture {
+            refused(14)
+        } else {
+            Outcome::Proved
+        }
+    });
+    let proven = solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
+    assert_eq!(proven.ending, Ending::NoPlan);
+    assert_eq!(proven.given_up.len(), 2);
+    assert_eq!(facts.facts(), []);
+}
+
+#[test]
+fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
+    let mut facts = book();
+    let mut fake = Fake::new(|participant, planned| {
+        let large = planned.request.extent.width() >= 640;
+        let is_a = planned.plan.source().as_str() == "heap:a";
+        if participant.role == Role::Display && large && is_a {
+            refused(EINVAL)
+        } else {
+            Outcome::Proved
+        }
+    });
+    let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+    assert_eq!(proven.ending, Ending::Proved);
+    let text = facts.facts()[0].to_string();
+    assert!(text.contains("in XR24 LINEAR at 640x480"), "{text}");
+    let smaller = Request {
+        extent: Extent::new(320, 240).unwrap(),
+        ..request()
+    };
+    assert_eq!(facts.inform(&smaller).request, smaller);
+}
+
+#[test]
+fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
+    let mut request = request();
+    let all = linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]);
+    request.participants[1].constraints.formats = Some(all);
+    let mut facts = book();
+    let mut fake = Fake::new(|participant, planned| {
+        let is_a = planned.plan.source().as_str() == "heap:a";
+        if participant.role == Role::Display && is_a {
+            refused(EINVAL)
+        } else {
+            Outcome::Proved
+        }
+    });
+    solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
+    let text = facts.facts()[0].to_string();
+    assert!(
+        text.contains("in every LINEAR format at every size"),
+        "{text}"
+    );
+    let explained = covalent_alloc::solve::solve(&facts.inform(&request).request).explain();
+    assert!(
+        explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because a fact says"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn trials_are_capped() {
+    for trials in 0..12 {
+        let mut facts = book();
+        let count = RefCell::new(0);
+        let mut fake = Fake::new(|_, _| {
+            *count.borrow_mut() += 1;
+            refused(EINVAL)
+        });
+        let limits = Limits {
+            trials,
+            ..Limits::default()
+        };
+        let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, limits);
+        let made = fake.allocations + *count.borrow();
+        assert!(made <= trials, "{made} of {trials}");
+        assert_eq!(proven.trials, made);
+    }
+}
+
+#[test]
+fn plans_are_capped() {
+    let mut request = request();
+    for number in 0..20 {
+        let id = format!("heap:more{number:02}");
+        request
+            .sources
+            .push(source(&id, &id, request.sources[0].guarantees.clone()));
+    }
+    let mut fake = Fake::new(|participant, _| {
+        if participant.role == Role::Display {
+            refused(EBUSY)
+        } else {
+            Outcome::Proved
+        }
+    });
+    let limits = Limits {
+        plans: 3,
+        trials: 10_000,
+        repeats: 2,
+    };
+    let proven = solve_and_prove(&request, &mut [&mut fake], &mut book(), limits);
+    assert_eq!(proven.ending, Ending::Capped);
+    assert_eq!(proven.given_up.len(), 3);
+}
+
+#[test]
+fn participant_that_cannot_be_tried_is_untested_and_not_proved() {
+    let mut fake = Fake::new(|participant, _| {
+        if participant.role == Role::Display {
+            Outcome::Untestable("another process is DRM master".to_owned())
+        } else {
+            Outcome::Proved
+        }
+    });
+    let proven = solve_and_prove(&request(), &mut [&mut fake], &mut book(), Limits::default());
+    assert_eq!(proven.ending, Ending::Untested);
+    assert!(matches!(&proven.tried[2].outcome, Outcome::Untestable(why) if why.contains("master")));
+}
+
+#[test]
+fn trial_that_is_for_nobody_leaves_everybody_untested() {
+    struct Nobody;
+    impl Trial for Nobody {
+        fn attempt(
+            &mut self,
+            _: Planned<'_>,
+            _: &Participant,
+            _: Option<&Buffer>,
+        ) -> Option<Outcome> {
+            None
+        }
+    }
+    let proven = solve_and_prove(
+        &request(),
+        &mut [&mut Nobody],
+        &mut book(),
+        Limits::default(),
+    );
+    assert_eq!(proven.ending, Ending::Untested);
+}
+
+#[test]
+fn applications_trial_goes_before_the_others() {
+    struct Compositor(u32);
+    impl Trial for Compositor {
+        fn attempt(
+            &mut self,
+            _: Planned<'_>,
+            participant: &Participant,
+            _: Option<&Buffer>,
+        ) -> Option<Outcome> {
+            (participant.role == Role::Compositor).then(|| {
+                self.0 += 1;
+                Outcome::Refused(Refusal::structural(
+                    "compositor",
+                    "zwp_linux_buffer_params_v1.create",
+                    "it answered `failed`",
+                ))
+            })
+        }
+    }
+    let mut request = request();
+    request.participants[1] = Participant::new("wayland-1", device("compositor"), Role::Compositor);
+    let mut compositor = Compositor(0);
+    let mut fake = Fake::new(|_, _| Outcome::Proved);
+    let mut facts = book();
+    let proven = solve_and_prove(
+        &request,
+        &mut [&mut compositor, &mut fake],
+        &mut facts,
+        Limits::default(),
+    );
+    assert_eq!(proven.ending, Ending::NoPlan);
+    assert!(compositor.0 >= 2);
+    assert!(!fake.attempts.contains_key("wayland-1"));
+    assert!(
+        facts
+            .facts()
+            .iter()
+            .all(|fact| fact.participant.role == Some(Role::Compositor))
+    );
+}
+
+#[test]
+fn facts_expire_and_hold_on_their_machine_alone() {
+    let mut facts = book();
+    let mut fake = Fake::new(|participant, planned| {
+        let is_a = planned.plan.source().as_str() == "heap:a";
+        if participant.role == Role::Display && is_a {
+            refused(EINVAL)
+        } else {
+            Outcome::Proved
+        }
+    });
+    solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+    let fact = facts.facts()[0].clone();
+    assert_ne!(facts.inform(&request()).request, request());
+
+    let mut later = FactBook::empty(here(), NOW + FactBook::BELIEVED_SECONDS);
+    later.add(fact.clone());
+    assert_eq!(later.inform(&request()).request, request());
+    let elsewhere = Environment {
+        memory_mebibytes: 6144,
+        ..here()
+    };
+    let mut other = FactBook::empty(elsewhere, NOW);
+    other.add(fact.clone());
+    assert_eq!(other.inform(&request()).request, request());
+
+    // Said twice it is one fact, seen more often; forgotten it is none.
+    let mut again = FactBook::empty(here(), NOW + 5);
+    again.add(fact.clone());
+    let mut renewed = fact;
+    renewed.origin = Origin::Learnt {
+        at: NOW + 5,
+        times: 2,
+    };
+    again.add(renewed);
+    assert!(matches!(
+        again.facts(),
+        [Fact {
+            origin: Origin::Learnt { times: 3, .. },
+            ..
+        }]
+    ));
+    assert_eq!(again.forget(|_| true).len(), 1);
+    assert_eq!(again.facts(), []);
+}
+
+#[test]
+fn well_known_facts_change_only_what_they_name() {
+    let facts = FactBook::well_known(here(), NOW);
+    assert_eq!(facts.inform(&request()).request, request());
+    let mut amd = request();
+    amd.participants[1] = display("amdgpu");
+    let informed = facts.inform(&amd);
+    assert_eq!(informed.facts.len(), 1);
+    let alignment = informed.request.participants[1]
+        .constraints
+        .image
+        .stride
+        .alignment;
+    assert_eq!(alignment, 256);
+}
+
+mod properties {
+    use super::*;
+    use covalent_alloc::prove::{Effect, Whose};
+    use covalent_alloc::solve::solve;
+    use proptest::prelude::*;
+
+    fn scopes() -> impl Strategy<Value = Scope> {
+        let fourcc = prop::option::of(prop::sample::select(vec![
+            Fourcc::XRGB8888,
+            Fourcc::YUYV,
+            Fourcc::NV12,
+        ]));
+        let extent = prop::option::of(prop::sample::select(vec![
+            vga(),
+            Extent::new(1280, 720).unwrap(),
+        ]));
+        (fourcc, extent).prop_map(|(fourcc, extent)| Scope {
+            fourcc,
+            modifier: None,
+            extent,
+        })
+    }
+
+    fn facts() -> impl Strategy<Value = Vec<Fact>> {
+        let who = prop::sample::select(vec!["vivid", "bochs-drm", "elsewhere"]);
+        let whose = prop::sample::select(vec!["heap:a", "heap:b", "heap:*", "dumb:bochs-drm"]);
+        let fact =
+            (who, whose, scopes(), any::<bool>()).prop_map(|(who, source, scope, expired)| Fact {
+                participant: Whose {
+                    driver: who.to_owned(),
+                    location: None,
+                    role: None,
+                },
+                effect: Effect::Refuses {
+                    source: source.to_owned(),
+                    scope,
+                    refusal: Refusal::of_errno(who, "PRIME", 22, "no"),
+                },
+                conditions: Conditions::default(),
+                origin: Origin::Learnt { at: NOW, times: 2 },
+                expires: Some(if expired { NOW } else { NOW + 1 }),
+            });
+        prop::collection::vec(fact, 0..6)
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        let formats =
+            || prop::sample::subsequence(vec![Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12], 1..=3);
+        (formats(), formats()).prop_map(|(one, two)| {
+            let mut request = request();
+            request.participants[0].constraints.formats = Some(linear(&one));
+            request.participants[1].constraints.formats = Some(linear(&two));
+            let mut own = source("dumb:bochs-drm", "bochs dumb", Guarantees::default());
+            own.device = Some(device("bochs-drm"));
+            request.sources.push(own);
+            request
+        })
+    }
+
+    fn informed(request: &Request, facts: &[Fact]) -> Request {
+        let mut book = book();
+        facts.iter().for_each(|fact| book.add(fact.clone()));
+        book.inform(request).request
+    }
+
+    /// Whether any fact in force is about a picture of this source for somebody in the request.
+    fn contradicts(request: &Request, facts: &[Fact], plan: &covalent_alloc::solve::Plan) -> bool {
+        facts.iter().any(|fact| {
+            let Effect::Refuses { source, scope, .. } = &fact.effect else {
+                return false;
+            };
+            let about = match source.strip_suffix('*') {
+                Some(start) => plan.source().as_str().starts_with(start),
+                None => plan.source().as_str() == source,
+            };
+            fact.expires > Some(NOW)
+                && about
+                && scope.covers(plan.layout().format(), request.extent)
+                && request
+                    .participants
+                    .iter()
+                    .any(|one| fact.participant.is(one))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn plan_never_contradicts_a_fact(request in requests(), facts in facts()) {
+            if let Solution::Share(plan) = solve(&informed(&request, &facts)) {
+                prop_assert!(!contradicts(&request, &facts, &plan), "{}", plan.explain());
+            }
+        }
+
+        #[test]
+        fn facts_never_add_a_plan(request in requests(), facts in facts()) {
+            if let Solution::Share(_) = solve(&informed(&request, &facts)) {
+                prop_assert!(matches!(solve(&request), Solution::Share(_)));
+            }
+        }
+
+        #[test]
+        fn facts_leave_every_plan_that_none_is_about(request in requests(), facts in facts()) {
+            // Each source by itself in each format: what no fact is about stands as before.
+            for source in &request.sources {
+                for fourcc in [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12] {
+                    let mut one = request.clone();
+                    one.sources = vec![source.clone()];
+                    for participant in &mut one.participants {
+                        let kept = participant.constraints.formats.as_ref()
+                            .is_none_or(|formats| formats.contains_fourcc(fourcc));
+                        participant.constraints.formats = Some(if kept { linear(&[fourcc]) } else { linear(&[]) });
+                    }
+                    let before = solve(&one);
+                    let Solution::Share(plan) = &before else { continue };
+                    if !contradicts(&one, &facts, plan) {
+                        let Solution::Share(after) = solve(&informed(&one, &facts)) else {
+                            return Err(TestCaseError::fail(format!("lost: {}", before.explain())));
+                        };
+                        prop_assert_eq!(after.source(), plan.source());
+                        prop_assert_eq!(after.verdict(), plan.verdict());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn order_of_facts_does_not_matter(request in requests(), facts in facts()) {
+            let mut other = facts.clone();
+            other.reverse();
+            let (one, two) = (solve(&informed(&request, &facts)), solve(&informed(&request, &other)));
+            prop_assert_eq!(source_of(&one), source_of(&two));
+        }
+
+        #[test]
+        fn fact_survives_json(facts in facts()) {
+            let text = serde_json::to_string(&facts).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Vec<Fact>>(&text).unwrap(), facts);
+        }
+
+        #[test]
+        fn nothing_but_structural_refusals_is_learnt(errno in 1..134_i32) {
+            let mut facts = book();
+            let mut fake = Fake::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Proved });
+            solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
+            let structural = RefusalKind::of_errno(errno) == RefusalKind::Structural;
+            prop_assert_eq!(!facts.facts().is_empty(), structural);
+        }
+    }
+}
