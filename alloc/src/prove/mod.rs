@@ -23,7 +23,19 @@ mod outcome;
 #[cfg(feature = "buffer")]
 mod cycle;
 #[cfg(feature = "buffer")]
+mod environment;
+#[cfg(feature = "buffer")]
+mod helper;
+#[cfg(feature = "buffer")]
+mod serve;
+#[cfg(feature = "buffer")]
+mod store;
+#[cfg(feature = "buffer")]
 mod trial;
+#[cfg(feature = "buffer")]
+mod trials;
+#[cfg(feature = "buffer")]
+mod wire;
 
 pub use book::{FactBook, Informed};
 pub use fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
@@ -33,5 +45,11 @@ pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
 
 #[cfg(feature = "buffer")]
 pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
+#[cfg(feature = "buffer")]
+pub use helper::{Helper, HelperError};
+#[cfg(feature = "buffer")]
+pub use serve::{ServeError, serve};
+#[cfg(feature = "buffer")]
+pub use store::{FactError, FactStore};
 #[cfg(feature = "buffer")]
 pub use trial::{Allocation, Planned, Trial};

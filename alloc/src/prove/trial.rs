@@ -29,7 +29,7 @@ pub struct Allocation {
 /// An application implements this for what only it can ask: a Wayland client tries a plan on its compositor by
 /// `zwp_linux_buffer_params_v1.create`. Trials are asked in order, and the first that answers counts.
 ///
-/// A driver may refuse, hang or abort, and the helper process survives all three. What is tried in this one
+/// A driver may refuse, hang or abort, and [`Helper`](super::Helper) survives all three. What is tried in this process
 /// does not.
 pub trait Trial {
     /// Allocates one buffer by the plan, and keeps it until the next call; `None` where this trial allocates nothing.

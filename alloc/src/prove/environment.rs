@@ -1,0 +1,131 @@
+//! This machine, as far as a refusal may depend on it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::fact::Environment;
+
+/// Memory is told in steps of this many MiB: the kernel keeps a little more or less of it for itself at each boot.
+const STEP_MEBIBYTES: u64 = 256;
+
+/// Where distributions put Mesa's library. Its file name tells its version since Mesa 24.1.
+const LIBRARY_FOLDERS: [&str; 5] = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/local/lib",
+];
+
+impl Environment {
+    /// Asks this machine. What cannot be found out is left empty.
+    #[must_use]
+    pub fn here() -> Self {
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        Self {
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            mesa: LIBRARY_FOLDERS
+                .iter()
+                .find_map(|folder| mesa_in(Path::new(folder)))
+                .unwrap_or_default(),
+            memory_mebibytes: memory_mebibytes(&memory).unwrap_or_default(),
+            iommu: fs::read_dir("/sys/class/iommu")
+                .is_ok_and(|mut entries| entries.next().is_some()),
+            swiotlb: parameter(&command_line, "swiotlb").unwrap_or_default(),
+            host: virtio_features(Path::new("/sys/bus/virtio/devices")),
+        }
+    }
+}
+
+fn mesa_in(folder: &Path) -> Option<String> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let version = name.strip_prefix("libgallium-")?.strip_suffix(".so")?;
+        Some(version.to_owned())
+    })
+}
+
+fn memory_mebibytes(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    (kilobytes / 1024).checked_next_multiple_of(STEP_MEBIBYTES)
+}
+
+fn parameter(command_line: &str, name: &str) -> Option<String> {
+    command_line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .map(str::to_owned)
+}
+
+/// Returns what the host offers each virtio GPU: the bits that it negotiated, by its name.
+///
+/// # References
+/// Virtual I/O Device (VIRTIO), "GPU Device", feature bits: 0 is 3D, 3 is blob resources.
+fn virtio_features(folder: &Path) -> BTreeSet<String> {
+    const GPU: &str = "0x0010";
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        if read("device").trim() != GPU {
+            continue;
+        }
+        let bits = read("features");
+        let set: Vec<String> = bits
+            .trim()
+            .chars()
+            .enumerate()
+            .filter(|(_, bit)| *bit == '1')
+            .map(|(number, _)| number.to_string())
+            .collect();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        found.insert(format!("{name} gpu features {}", set.join(" ")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_in_steps() {
+        assert_eq!(memory_mebibytes("MemTotal: 2000000 kB\n"), Some(2048));
+        assert_eq!(memory_mebibytes("MemTotal: 1990000 kB\n"), Some(2048));
+        assert_eq!(memory_mebibytes("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn parameter_of_the_kernel_is_found_by_its_whole_name() {
+        let line = "quiet swiotlb=force cma=128M";
+        assert_eq!(parameter(line, "swiotlb").as_deref(), Some("force"));
+        assert_eq!(parameter(line, "swio"), None);
+    }
+
+    #[test]
+    fn features_of_a_virtio_gpu_are_its_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, device, bits) in [
+            ("virtio0", "0x0010", "10010\n"),
+            ("virtio1", "0x0001", "1\n"),
+        ] {
+            let own = folder.path().join(name);
+            fs::create_dir(&own).unwrap();
+            fs::write(own.join("device"), format!("{device}\n")).unwrap();
+            fs::write(own.join("features"), bits).unwrap();
+        }
+        fs::write(folder.path().join("libgallium-26.1.6-1.so"), "").unwrap();
+        assert_eq!(
+            virtio_features(folder.path()),
+            BTreeSet::from(["virtio0 gpu features 0 3".to_owned()])
+        );
+        assert_eq!(mesa_in(folder.path()).as_deref(), Some("26.1.6-1"));
+    }
+}

@@ -1,0 +1,436 @@
+//! The helper process, from the side of the program that asks: it tries buffers on drivers, and may die of them.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::outcome::{Cause, Outcome, Refusal, RefusalKind};
+use super::trial::{Allocation, Planned, Trial};
+use super::wire::{self, Answer, Question, VERSION, WireError};
+use crate::buffer::Buffer;
+use crate::constraint::Participant;
+use crate::model::Extent;
+use crate::solve::Request;
+
+/// The name of the helper program, beside the one that runs.
+const PROGRAM: &str = "covalent-prove";
+/// The variable that names another.
+const VARIABLE: &str = "COVALENT_PROVE";
+
+/// How much of the helper's last words is kept, in bytes.
+const LAST_WORDS: u64 = 600;
+
+/// Why there is no helper process.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HelperError {
+    /// The program is nowhere.
+    #[error(
+        "the helper program that tries buffers is not there: {looked}; build it (`cargo build -p covalent-cli`) and put it beside this program, or set {VARIABLE} to its path"
+    )]
+    Missing {
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// The program does not start.
+    #[error("the helper program {program} does not start: {source}")]
+    Start {
+        /// Its path.
+        program: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program does not talk as it should.
+    #[error("{program} is not the helper program of this version: {why}")]
+    Stranger {
+        /// Its path.
+        program: PathBuf,
+        /// What it said or did not say.
+        why: String,
+    },
+}
+
+/// A helper process that tries buffers on drivers. Started when it is first needed, and again after it died.
+#[derive(Debug)]
+pub struct Helper {
+    program: PathBuf,
+    deadline: Duration,
+    running: Option<Running>,
+    /// What the process that runs has allocated.
+    allocated: Option<Request>,
+    deaths: u32,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    socket: OwnedFd,
+    words: File,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that is stuck in a driver does not see that its socket is closed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Helper {
+    /// How long a trial may take: drivers answer in milliseconds, an emulated machine that is busy in seconds.
+    pub const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// Finds the helper program: the one that `COVALENT_PROVE` names, or `covalent-prove` beside this program.
+    ///
+    /// # Errors
+    /// [`HelperError::Missing`], with where it was looked for.
+    pub fn find() -> Result<Self, HelperError> {
+        let missing = |looked: String| HelperError::Missing { looked };
+        if let Some(named) = std::env::var_os(VARIABLE) {
+            let program = PathBuf::from(named);
+            return if program.is_file() {
+                Ok(Self::new(program))
+            } else {
+                Err(missing(format!(
+                    "{VARIABLE} names {}, which is no file",
+                    program.display()
+                )))
+            };
+        }
+        let own = std::env::current_exe()
+            .map_err(|error| missing(format!("this program's own path is not known ({error})")))?;
+        let program = own.with_file_name(PROGRAM);
+        if program.is_file() {
+            Ok(Self::new(program))
+        } else {
+            Err(missing(format!(
+                "no {}, and {VARIABLE} is not set",
+                program.display()
+            )))
+        }
+    }
+
+    /// Takes a helper program by its path.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            deadline: Self::DEADLINE,
+            running: None,
+            allocated: None,
+            deaths: 0,
+        }
+    }
+
+    /// Gives each trial this long.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The program's path.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// How many processes died or were ended for giving no answer.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.deaths
+    }
+
+    /// Starts the process, where none runs, so that errors show before the first trial.
+    ///
+    /// # Errors
+    /// [`HelperError::Start`], [`HelperError::Stranger`].
+    pub fn start(&mut self) -> Result<(), HelperError> {
+        self.running().map(|_| ())
+    }
+
+    fn running(&mut self) -> Result<&mut Running, HelperError> {
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => {
+                self.allocated = None;
+                let running = self.spawn()?;
+                self.greet(&running)?;
+                running
+            }
+        };
+        Ok(self.running.insert(running))
+    }
+
+    fn spawn(&self) -> Result<Running, HelperError> {
+        let failed = |source| HelperError::Start {
+            program: self.program.clone(),
+            source,
+        };
+        let (socket, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|error| failed(error.into()))?;
+        // Its words go to memory rather than to a pipe: it must not wait for a reader.
+        let words = memfd_create("covalent-prove", MemfdFlags::CLOEXEC)
+            .map(File::from)
+            .map_err(|error| failed(error.into()))?;
+        let child = Command::new(&self.program)
+            .stdin(other)
+            .stdout(Stdio::null())
+            .stderr(words.try_clone().map_err(failed)?)
+            .spawn()
+            .map_err(failed)?;
+        Ok(Running {
+            child,
+            socket,
+            words,
+        })
+    }
+
+    fn greet(&self, running: &Running) -> Result<(), HelperError> {
+        let stranger = |why| HelperError::Stranger {
+            program: self.program.clone(),
+            why,
+        };
+        let hello = Question::Hello { version: VERSION };
+        wire::send(&running.socket, &hello, &[]).map_err(|error| stranger(error.to_string()))?;
+        let until = Instant::now().checked_add(self.deadline);
+        match wire::receive(&running.socket, until) {
+            Ok((Answer::Hello { version: VERSION }, _)) => Ok(()),
+            Ok((Answer::Hello { version }, _)) => Err(stranger(format!(
+                "it speaks version {version} of the messages, and this program {VERSION}"
+            ))),
+            Ok(_) => Err(stranger("it does not greet".to_owned())),
+            Err(error) => Err(stranger(error.to_string())),
+        }
+    }
+
+    /// Asks and waits. A death or a silence becomes a refusal by `who`, and the next question starts another process.
+    fn ask(
+        &mut self,
+        question: &Question,
+        who: &str,
+        operation: &str,
+    ) -> Result<(Answer, Vec<OwnedFd>), Outcome> {
+        let deadline = self.deadline;
+        let running = self
+            .running()
+            .map_err(|error| Outcome::Untestable(format!("there is no helper process: {error}")))?;
+        let answer = exchange(&running.socket, question, deadline);
+        let error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let Some(running) = self.running.take() else {
+            return Err(Outcome::Untestable(error.to_string()));
+        };
+        self.allocated = None;
+        self.deaths = self.deaths.saturating_add(1);
+        Err(Outcome::Refused(died(
+            running, &error, who, operation, deadline,
+        )))
+    }
+
+    /// Makes the process hold the buffer of a plan.
+    fn hold(&mut self, planned: Planned<'_>) -> (Outcome, Option<Buffer>) {
+        let question = Question::Allocate {
+            request: Box::new(planned.request.clone()),
+        };
+        self.allocated = None;
+        let who = planned.plan.source_name();
+        match self.ask(&question, who, "allocate") {
+            Ok((Answer::Allocated { outcome, buffer }, fds)) => {
+                if outcome == Outcome::Proved {
+                    self.allocated = Some(planned.request.clone());
+                }
+                match buffer.map(|buffer| buffer.into_buffer(&fds)).transpose() {
+                    Ok(buffer) => (outcome, buffer),
+                    Err(error) => (
+                        Outcome::Refused(Refusal::structural(
+                            who,
+                            "export",
+                            format!("{who}: {error}"),
+                        )),
+                        None,
+                    ),
+                }
+            }
+            Ok(_) => (confused(), None),
+            Err(outcome) => (outcome, None),
+        }
+    }
+}
+
+fn confused() -> Outcome {
+    Outcome::Untestable("the helper process answered something else".to_owned())
+}
+
+fn exchange<A: DeserializeOwned>(
+    socket: &OwnedFd,
+    question: &Question,
+    deadline: Duration,
+) -> Result<(A, Vec<OwnedFd>), WireError> {
+    wire::send(socket, question, &[])?;
+    wire::receive(socket, Instant::now().checked_add(deadline))
+}
+
+/// Says what became of a process that did not answer.
+fn died(
+    mut running: Running,
+    error: &WireError,
+    who: &str,
+    operation: &str,
+    deadline: Duration,
+) -> Refusal {
+    let seconds = deadline.as_secs();
+    let (kind, cause, what) = if matches!(error, WireError::Late) {
+        (
+            RefusalKind::Transient,
+            Cause::Deadline(seconds),
+            format!("no answer within {seconds} s"),
+        )
+    } else {
+        // It closed its socket, so it is ending; one that does not is made to.
+        match ended(&mut running.child) {
+            Some(status) => told(status),
+            None => (
+                RefusalKind::Transient,
+                Cause::Deadline(seconds),
+                format!("it stopped talking ({error}) and did not end"),
+            ),
+        }
+    };
+    let last = last_words(&mut running.words);
+    let said = if last.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {last}")
+    };
+    Refusal {
+        kind,
+        device: who.to_owned(),
+        operation: operation.to_owned(),
+        cause,
+        words: format!("{who}: {operation}: {what}{said}"),
+    }
+}
+
+fn told(status: ExitStatus) -> (RefusalKind, Cause, String) {
+    /// What the kernel sends when memory is short, and what an administrator sends.
+    const SIGKILL: i32 = 9;
+    const SIGTERM: i32 = 15;
+    const SIGABRT: i32 = 6;
+    match (status.signal(), status.code()) {
+        (Some(SIGKILL), _) => (
+            RefusalKind::Transient,
+            Cause::Signal(SIGKILL),
+            "the helper process was killed (signal 9), as the kernel does when memory is short"
+                .to_owned(),
+        ),
+        (Some(SIGTERM), _) => (
+            RefusalKind::Transient,
+            Cause::Signal(SIGTERM),
+            "the helper process was told to end (signal 15)".to_owned(),
+        ),
+        (Some(SIGABRT), _) => (
+            RefusalKind::Structural,
+            Cause::Signal(SIGABRT),
+            "the driver aborted the helper process".to_owned(),
+        ),
+        (Some(signal), _) => (
+            RefusalKind::Structural,
+            Cause::Signal(signal),
+            format!("the driver crashed the helper process (signal {signal})"),
+        ),
+        (None, code) => {
+            let code = code.unwrap_or_default();
+            (
+                RefusalKind::Structural,
+                Cause::Exit(code),
+                format!("the helper process ended with code {code}"),
+            )
+        }
+    }
+}
+
+/// Waits a little for a process that is ending.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    const TRIES: u32 = 200;
+    for _ in 0..TRIES {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn last_words(words: &mut File) -> String {
+    let length = words.metadata().map_or(0, |data| data.len());
+    let mut text = Vec::new();
+    let from = length.saturating_sub(LAST_WORDS);
+    let read = words
+        .seek(SeekFrom::Start(from))
+        .and_then(|_| words.take(LAST_WORDS).read_to_end(&mut text));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&text).trim().replace('\n', " / "),
+        Err(_) => String::new(),
+    }
+}
+
+impl Trial for Helper {
+    fn allocate(&mut self, planned: Planned<'_>) -> Option<Allocation> {
+        let (outcome, buffer) = self.hold(planned);
+        Some(Allocation { outcome, buffer })
+    }
+
+    fn attempt(
+        &mut self,
+        planned: Planned<'_>,
+        participant: &Participant,
+        _buffer: Option<&Buffer>,
+    ) -> Option<Outcome> {
+        // After a death the next process has to allocate anew.
+        if self.allocated.as_ref() != Some(planned.request) {
+            let (outcome, _) = self.hold(planned);
+            if outcome != Outcome::Proved {
+                return Some(Outcome::Untestable(format!(
+                    "there is no buffer to try: {outcome}"
+                )));
+            }
+        }
+        let question = Question::Attempt {
+            participant: Box::new(participant.clone()),
+        };
+        match self.ask(&question, &participant.name, "try the buffer") {
+            Ok((Answer::Attempted { outcome }, _)) => outcome,
+            Ok(_) => Some(confused()),
+            Err(outcome) => Some(outcome),
+        }
+    }
+
+    fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
+        let question = Question::Redeclare {
+            participant: Box::new(participant.clone()),
+            extent,
+        };
+        match self.ask(&question, &participant.name, "declare") {
+            Ok((Answer::Redeclared { participant }, _)) => participant.map(|one| *one),
+            _ => None,
+        }
+    }
+}
