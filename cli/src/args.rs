@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{alloc, plan, probe};
+use crate::verb::{alloc, facts, matrix, plan, probe};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
@@ -17,8 +17,12 @@ Examples:
       where a buffer that both take would come from, or why there is none
   covalent alloc heap:system --size 640x480 --format XR24
       take such a buffer, write and read it back, and give it up
+  covalent matrix
+      who can share with whom here, tried on every device
+  covalent facts list
+      what drivers refused before, and what is well known of them
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed."
+Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 10 verdict and drivers disagree."
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -34,9 +38,15 @@ pub(crate) enum Command {
     Plan(plan::Options),
     /// Allocate a buffer from one source, prove it by writing and reading, and free it.
     Alloc(alloc::Options),
+    /// Try every source on every participant, and show who can share with whom.
+    Matrix(matrix::Options),
+    /// List, export or forget what was learnt of this machine's drivers.
+    Facts(facts::Options),
 }
 
 /// The code for a plan that cannot be.
 pub(crate) const NO_PLAN: u8 = 4;
 /// The code for memory that was not given.
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
+/// The code for a verdict that drivers do not bear out.
+pub(crate) const MISMATCH: u8 = 10;

@@ -1,12 +1,14 @@
 //! The cameras and cards of this machine, as participants.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue};
 use covalent_alloc::constraint::Participant;
+use covalent_alloc::prove::{Fact, FactBook, FactError, FactStore};
 use drm::control::{Device as _, plane};
 
 /// Lists the nodes of all video devices, by number.
@@ -60,4 +62,55 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
         }
     }
     Ok(card.importer())
+}
+
+/// Numbers participants that would be called the same.
+pub(crate) fn unique_names(participants: &mut [Participant]) {
+    for place in 1..participants.len() {
+        let (before, rest) = participants.split_at_mut(place);
+        if let Some(own) = rest.first_mut() {
+            let same = before
+                .iter()
+                .filter(|other| other.name.starts_with(&own.name))
+                .count();
+            if same > 0 {
+                own.name = format!("{} ({})", own.name, own.device.node);
+            }
+        }
+    }
+}
+
+/// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
+pub(crate) fn facts() -> FactBook {
+    match FactStore::of_user() {
+        Ok(store) => {
+            let (book, read) = store.book();
+            if let Err(error) = read {
+                tell(&error);
+            }
+            book
+        }
+        Err(error) => {
+            tell(&error);
+            FactBook::well_known(covalent_alloc::prove::Environment::here(), FactStore::now())
+        }
+    }
+}
+
+/// Keeps what was learnt. That it could not be kept is told; what was found out stands.
+pub(crate) fn keep(learnt: &[Fact]) {
+    if learnt.is_empty() {
+        return;
+    }
+    let kept = FactStore::of_user().and_then(|store| {
+        store.update(|book| learnt.iter().for_each(|fact| book.add(fact.clone())))
+    });
+    if let Err(error) = kept {
+        tell(&error);
+    }
+}
+
+fn tell(error: &FactError) {
+    // Nobody is left to tell where stderr itself fails.
+    let _ = writeln!(io::stderr(), "covalent: {error}");
 }

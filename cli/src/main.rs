@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Probe(options) => verb::probe::run(&options),
         Command::Plan(options) => verb::plan::run(&options),
         Command::Alloc(options) => verb::alloc::run(&options),
+        Command::Matrix(options) => verb::matrix::run(&options),
+        Command::Facts(options) => verb::facts::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to tell where stderr itself fails.

@@ -152,6 +152,25 @@ impl FactStore {
         Self { path }
     }
 
+    /// The second since 1970 that it is now; 0 for a clock before that.
+    #[must_use]
+    pub fn now() -> u64 {
+        now()
+    }
+
+    /// Returns facts as the text of such a file.
+    ///
+    /// # Errors
+    /// Never, unless a fact holds what JSON cannot say.
+    pub fn text(facts: &[Fact]) -> serde_json::Result<String> {
+        let contents = Contents {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            facts: facts.to_vec(),
+        };
+        Ok(serde_json::to_string_pretty(&contents)? + "\n")
+    }
+
     /// Where the file is, or will be.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -225,26 +244,21 @@ impl FactStore {
             Err(error) => return Err(error),
         }
         let result = change(&mut book);
-        let contents = Contents {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            facts: book
-                .learnt()
-                .filter(|fact| fact.expires.is_none_or(|end| book.now() < end))
-                .cloned()
-                .collect(),
-        };
-        self.write(&contents)?;
+        let kept: Vec<Fact> = book
+            .learnt()
+            .filter(|fact| fact.expires.is_none_or(|end| book.now() < end))
+            .cloned()
+            .collect();
+        self.write(&kept)?;
         Ok(result)
     }
 
-    fn write(&self, contents: &Contents) -> Result<(), FactError> {
+    fn write(&self, facts: &[Fact]) -> Result<(), FactError> {
         let new = self.beside("new");
-        let mut text = serde_json::to_vec_pretty(contents)
-            .map_err(|error| self.failed("write", io::Error::other(error)))?;
-        text.push(b'\n');
+        let text =
+            Self::text(facts).map_err(|error| self.failed("write", io::Error::other(error)))?;
         let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&text)?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()
         });
         if let Err(error) = written.and_then(|()| fs::rename(&new, &self.path)) {

@@ -1,5 +1,7 @@
 //! What the tool does, one verb a file.
 
 pub(crate) mod alloc;
+pub(crate) mod facts;
+pub(crate) mod matrix;
 pub(crate) mod plan;
 pub(crate) mod probe;

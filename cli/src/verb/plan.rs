@@ -10,6 +10,7 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::prove::{Ending, Helper, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 
@@ -22,13 +23,17 @@ use crate::machine;
 Prints the plan (who allocates, in which format and layout, who imports) with its reasons; or, where no buffer serves
 all, the demands that conflict, what would help, and the way round that copies least. Nothing is allocated.
 
+With --prove one buffer is allocated by the plan and tried on everybody, in a process of its own (covalent-prove, which
+is beside this program or named by COVALENT_PROVE). What is refused is solved around; what repeats is kept as a fact.
+
 Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
   covalent plan --camera /dev/video0 --cpu often --size 1280x720 --json
+  covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove
   covalent plan --from recorded.json
       solves a request that was recorded elsewhere, without asking this machine
 
-Exit codes: 0 one buffer serves all, 4 none does.")]
+Exit codes: 0 one buffer serves all, 4 none does, or none was found within the limits of --prove.")]
 pub(crate) struct Options {
     /// A camera that writes the pictures; may be given again.
     #[arg(long, value_name = "NODE")]
@@ -57,6 +62,9 @@ pub(crate) struct Options {
     /// Write the request to a file, to be solved elsewhere.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Allocate a buffer by the plan and try it on everybody; learn from refusals.
+    #[arg(long)]
+    prove: bool,
     /// Print the solution as one JSON object.
     #[arg(long)]
     json: bool,
@@ -82,7 +90,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&request)?;
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    let solution = solve(&request);
+    let mut facts = machine::facts();
+    if options.prove {
+        let mut helper = Helper::find()?;
+        helper.start()?;
+        let proven = solve_and_prove(&request, &mut [&mut helper], &mut facts, Limits::default());
+        machine::keep(&proven.learnt);
+        return write_proven(options, &proven);
+    }
+    let solution = solve(&facts.inform(&request).request);
     let mut out = io::stdout().lock();
     if options.json {
         serde_json::to_writer_pretty(&mut out, &solution)?;
@@ -92,6 +108,47 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     Ok(match solution {
         Solution::Share(_) => ExitCode::SUCCESS,
+        _ => NO_PLAN.into(),
+    })
+}
+
+fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, proven)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", proven.solution.explain())?;
+        for tried in &proven.tried {
+            writeln!(out, "tried on {}: {}", tried.who, tried.outcome)?;
+        }
+        for given_up in &proven.given_up {
+            writeln!(
+                out,
+                "given up: {} in {}, which {} refused ({}): {}",
+                given_up.source_name,
+                given_up.format,
+                given_up.who,
+                given_up.refusal.kind,
+                given_up.refusal
+            )?;
+        }
+        for fact in &proven.learnt {
+            writeln!(out, "learnt: {fact}")?;
+        }
+        for fact in &proven.known {
+            writeln!(out, "known before: {fact}")?;
+        }
+        let ending = match proven.ending {
+            Ending::Proved => "proved",
+            Ending::Untested => "not refused, and not tried on everybody",
+            Ending::NoPlan => "no plan is left",
+            _ => "the limits of trying were reached before a plan was proved",
+        };
+        writeln!(out, "{ending} ({} trials)", proven.trials)?;
+    }
+    Ok(match proven.ending {
+        Ending::Proved | Ending::Untested => ExitCode::SUCCESS,
         _ => NO_PLAN.into(),
     })
 }
@@ -136,24 +193,8 @@ fn ask(options: &Options) -> Result<Request> {
             "nobody to plan for: name a --camera, an --output, a --display or a use by the --cpu"
         );
     }
-    unique_names(&mut request.participants);
+    machine::unique_names(&mut request.participants);
     request.sources = sources.declarations();
     request.sources.extend(queue_sources);
     Ok(request)
-}
-
-/// Numbers participants that would be called the same.
-fn unique_names(participants: &mut [Participant]) {
-    for place in 1..participants.len() {
-        let (before, rest) = participants.split_at_mut(place);
-        if let Some(own) = rest.first_mut() {
-            let same = before
-                .iter()
-                .filter(|other| other.name.starts_with(&own.name))
-                .count();
-            if same > 0 {
-                own.name = format!("{} ({})", own.name, own.device.node);
-            }
-        }
-    }
 }

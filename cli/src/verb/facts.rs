@@ -1,0 +1,124 @@
+//! `covalent facts`: what drivers have refused here, and what is well known of them.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use covalent_alloc::prove::{Fact, FactBook, FactStore};
+use serde::Serialize;
+
+use crate::machine;
+
+/// List, export or forget what was learnt of this machine's drivers.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A fact is a refusal that came back: it is of two devices, and holds on a machine that is equal in kernel, Mesa, memory,
+IOMMU and what the host offers. It is believed for thirty days. Facts that ship with Covalent are listed as well, and
+cannot be forgotten.
+
+Examples:
+  covalent facts list
+  covalent facts export --out facts.json
+  covalent facts forget virtio_gpu
+  covalent facts forget --all")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List all facts, and whether they hold here and now.
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the facts that were learnt, as the file has them.
+    Export {
+        /// Write to this file instead of the standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Forget facts that were learnt.
+    Forget {
+        /// Forget those in whose sentence all of these words are.
+        #[arg(required_unless_present = "all")]
+        words: Vec<String>,
+        /// Forget every one.
+        #[arg(long, conflicts_with = "words")]
+        all: bool,
+    },
+    /// Print where facts are kept.
+    Path,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    words: String,
+    in_force: bool,
+    fact: &'a Fact,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match &options.verb {
+        Verb::List { json } => {
+            let book = machine::facts();
+            let listed: Vec<Listed<'_>> = book
+                .facts()
+                .iter()
+                .map(|fact| Listed {
+                    words: fact.to_string(),
+                    in_force: book.is_in_force(fact),
+                    fact,
+                })
+                .collect();
+            if *json {
+                serde_json::to_writer_pretty(&mut out, &listed)?;
+                writeln!(out)?;
+            } else {
+                for one in &listed {
+                    writeln!(out, "{}{}", one.words, not_in_force(&book, one.fact))?;
+                }
+            }
+        }
+        Verb::Export { out: path } => {
+            let facts = FactStore::of_user()?.read()?;
+            let text = FactStore::text(&facts)?;
+            match path {
+                Some(path) => std::fs::write(path, text)
+                    .with_context(|| format!("writing {}", path.display()))?,
+                None => out.write_all(text.as_bytes())?,
+            }
+        }
+        Verb::Forget { words, all } => {
+            let forgotten = FactStore::of_user()?.update(|book| {
+                book.forget(|fact| {
+                    let sentence = fact.to_string();
+                    *all || words.iter().all(|word| sentence.contains(word.as_str()))
+                })
+            })?;
+            if forgotten.is_empty() && !all {
+                bail!("no fact that was learnt has these words; `covalent facts list` lists them");
+            }
+            for fact in forgotten {
+                writeln!(out, "forgotten: {fact}")?;
+            }
+        }
+        Verb::Path => writeln!(out, "{}", FactStore::of_user()?.path().display())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_in_force(book: &FactBook, fact: &Fact) -> &'static str {
+    if book.is_in_force(fact) {
+        ""
+    } else if fact.expires.is_some_and(|end| end <= book.now()) {
+        " [expired]"
+    } else {
+        " [of another kernel, Mesa, memory size or host]"
+    }
+}

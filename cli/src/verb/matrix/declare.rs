@@ -1,0 +1,127 @@
+//! Everybody of this machine, as they declare themselves for one size.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::constraint::{CpuUse, Participant, Role, Source};
+use covalent_alloc::model::{DeviceIdentity, Extent};
+use covalent_alloc::prove::pair;
+use covalent_alloc::solve::Request;
+use covalent_alloc::sources::Sources;
+
+use super::measure::Cell;
+use crate::machine;
+
+/// Participants and sources for pictures of one size.
+pub(super) struct Declared {
+    pub(super) size: Extent,
+    pub(super) participants: Vec<Participant>,
+    pub(super) sources: Vec<Source>,
+    /// What is there and cannot be asked, and why.
+    pub(super) unavailable: Vec<String>,
+}
+
+impl Declared {
+    pub(super) fn of(size: Extent) -> Result<Self> {
+        let sources = Sources::discover();
+        let mut declared = Self {
+            size,
+            participants: vec![
+                processor("processor reading", Role::CpuRead),
+                processor("processor writing", Role::CpuWrite),
+            ],
+            sources: sources.declarations(),
+            unavailable: sources
+                .unavailable()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        };
+        drop(sources);
+        for path in machine::video_nodes() {
+            if let Err(error) = declared.add_video(&path) {
+                let mut words = path.display().to_string();
+                write!(words, ": {error:#}")?;
+                declared.unavailable.push(words);
+            }
+        }
+        for path in Card::list() {
+            // A card that does not open is among the sources that are unavailable.
+            if let Ok(card) = Card::open(&path) {
+                declared.participants.push(card.importer());
+                for plane in machine::planes(&card) {
+                    declared.participants.push(card.participant(plane)?);
+                }
+            }
+        }
+        machine::unique_names(&mut declared.participants);
+        Ok(declared)
+    }
+
+    fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
+        for queue in machine::queues(path)? {
+            let participant = queue.participant(self.size, None)?;
+            // Queues of compressed streams are no place for pictures.
+            if participant
+                .constraints
+                .formats
+                .as_ref()
+                .is_some_and(|formats| formats.is_empty())
+            {
+                continue;
+            }
+            if let Some(source) = queue.source(&participant)? {
+                self.sources.push(source);
+            }
+            self.participants.push(participant);
+        }
+        Ok(())
+    }
+
+    /// Returns the request of a cell's pair; `None` for a cell of another size.
+    pub(super) fn pair(&self, cell: &Cell) -> Option<Request> {
+        if cell.size != self.size {
+            return None;
+        }
+        let participant = self
+            .participants
+            .iter()
+            .find(|participant| participant.name == cell.participant)?;
+        let source = self
+            .sources
+            .iter()
+            .find(|source| source.id == cell.source)?;
+        Some(pair(participant, source, cell.format, cell.size))
+    }
+}
+
+fn processor(name: &str, role: Role) -> Participant {
+    let identity = DeviceIdentity {
+        driver: "cpu".to_owned(),
+        location: String::new(),
+        node: String::new(),
+    };
+    let mut participant = Participant::new(name, identity, role);
+    participant.constraints.memory.cpu = CpuUse::Often;
+    participant
+}
+
+/// Returns the names of all sources and participants, each once and in order.
+pub(super) fn names(machines: &[Declared]) -> (Vec<String>, Vec<String>) {
+    let (mut sources, mut participants) = (Vec::new(), Vec::new());
+    for declared in machines {
+        for source in &declared.sources {
+            let name = source.id.to_string();
+            if !sources.contains(&name) {
+                sources.push(name);
+            }
+        }
+        for participant in &declared.participants {
+            if !participants.contains(&participant.name) {
+                participants.push(participant.name.clone());
+            }
+        }
+    }
+    (sources, participants)
+}

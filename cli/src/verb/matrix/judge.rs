@@ -1,0 +1,182 @@
+//! Whether a verdict is what the drivers did.
+
+use anyhow::{Context as _, Result};
+use covalent_alloc::constraint::{Contiguity, Field};
+use covalent_alloc::prove::{Outcome, plan_of};
+use covalent_alloc::solve::Request;
+use serde::{Deserialize, Serialize};
+
+use super::measure::Said;
+
+/// What is to be said of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Judgement {
+    /// Guaranteed and it worked, or impossible and it did not.
+    Agrees,
+    /// Possible, for a reason that is on the list: nothing can disagree.
+    Listed,
+    /// Possible, and the list has no reason why nothing better can be known.
+    Unlisted,
+    /// It could not be tried.
+    Untested,
+    /// Guaranteed and it failed, or impossible and it worked.
+    Mismatch,
+}
+
+pub(super) fn judge(
+    said: Said,
+    outcome: Option<&Outcome>,
+    is_listed: impl FnOnce() -> bool,
+) -> Judgement {
+    match (said, outcome) {
+        (Said::Possible, _) if is_listed() => Judgement::Listed,
+        (Said::Possible, _) => Judgement::Unlisted,
+        (_, None | Some(Outcome::Untestable(_))) => Judgement::Untested,
+        (Said::Guaranteed, Some(Outcome::Proved))
+        | (Said::Impossible, Some(Outcome::Refused(_))) => Judgement::Agrees,
+        _ => Judgement::Mismatch,
+    }
+}
+
+/// The list of what is only possible, and why nothing better can be known.
+const COMMITTED: &str = include_str!("possible.json");
+
+/// That list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Possible {
+    possible: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// What is in doubt.
+    about: About,
+    /// What the participant says of it.
+    participant: Says,
+    /// The beginnings of the sources' identifiers.
+    sources: Vec<String>,
+    /// Why nothing better can be known.
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum About {
+    Contiguity,
+    Address,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Says {
+    /// It needs memory in one piece, or reaches not all of memory.
+    Needs,
+    /// Nothing tells whether it does.
+    MayNeed,
+}
+
+impl Possible {
+    pub(super) fn committed() -> Result<Self> {
+        serde_json::from_str(COMMITTED).context("possible.json, which is compiled in")
+    }
+
+    /// Returns whether each doubt of a pair is on the list.
+    pub(super) fn covers(&self, request: &Request) -> bool {
+        let doubts = doubtful(request);
+        !doubts.is_empty()
+            && doubts
+                .iter()
+                .all(|about| self.possible.iter().any(|entry| entry.is(*about, request)))
+    }
+}
+
+impl Entry {
+    fn is(&self, about: About, request: &Request) -> bool {
+        let says = request.participants.iter().map(|participant| {
+            match (about, participant.constraints.memory.contiguity) {
+                (About::Contiguity, Contiguity::Unknown) => Says::MayNeed,
+                _ => Says::Needs,
+            }
+        });
+        self.about == about
+            && !self.reason.is_empty()
+            && says.into_iter().all(|says| says == self.participant)
+            && request.sources.iter().all(|source| {
+                let id = source.id.as_str();
+                self.sources.iter().any(|start| id.starts_with(start))
+            })
+    }
+}
+
+/// Returns what a plan's doubts are about: what, given up, leaves fewer of them.
+fn doubtful(request: &Request) -> Vec<About> {
+    let doubts = |request: &Request| plan_of(request).map_or(0, |plan| plan.doubts().len());
+    let all = doubts(request);
+    [
+        (About::Contiguity, Field::Contiguity),
+        (About::Address, Field::Address),
+    ]
+    .into_iter()
+    .filter(|(_, field)| {
+        let mut without = request.clone();
+        for participant in &mut without.participants {
+            participant.constraints.relax(*field);
+        }
+        doubts(&without) < all
+    })
+    .map(|(about, _)| about)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use covalent_alloc::prove::Refusal;
+
+    fn refused() -> Outcome {
+        Outcome::Refused(Refusal::of_errno("card", "PRIME", 22, "no"))
+    }
+
+    #[test]
+    fn verdict_that_drivers_do_not_bear_out_is_a_mismatch() {
+        let untestable = Outcome::Untestable("busy".to_owned());
+        for (said, outcome, expected) in [
+            (Said::Guaranteed, Some(Outcome::Proved), Judgement::Agrees),
+            (Said::Guaranteed, Some(refused()), Judgement::Mismatch),
+            (
+                Said::Guaranteed,
+                Some(untestable.clone()),
+                Judgement::Untested,
+            ),
+            (Said::Guaranteed, None, Judgement::Untested),
+            (Said::Impossible, Some(Outcome::Proved), Judgement::Mismatch),
+            (Said::Impossible, Some(refused()), Judgement::Agrees),
+            (Said::Impossible, Some(untestable), Judgement::Untested),
+        ] {
+            assert_eq!(judge(said, outcome.as_ref(), || true), expected);
+        }
+        for outcome in [Outcome::Proved, refused()] {
+            assert_eq!(
+                judge(Said::Possible, Some(&outcome), || true),
+                Judgement::Listed
+            );
+            assert_eq!(
+                judge(Said::Possible, Some(&outcome), || false),
+                Judgement::Unlisted
+            );
+        }
+    }
+
+    #[test]
+    fn every_entry_of_the_list_has_a_reason() {
+        let list = Possible::committed().unwrap();
+        assert!(!list.possible.is_empty());
+        for entry in &list.possible {
+            assert!(entry.reason.len() > 30, "{entry:?}");
+            assert!(!entry.sources.is_empty(), "{entry:?}");
+        }
+    }
+}

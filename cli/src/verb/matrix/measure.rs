@@ -1,0 +1,260 @@
+//! One cell at a time: what the solver says of a pair, and what its drivers do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use covalent_alloc::constraint::{Field, FormatSet, Participant, Source, SourceId};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::prove::{
+    FactBook, Helper, Outcome, Planned, RefusalKind, Trial as _, pair, plan_of,
+};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use serde::Serialize;
+
+use super::declare::Declared;
+use super::judge::{self, Judgement, Possible};
+
+/// What the solver says of one pair in one picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Guaranteed,
+    Possible,
+    Impossible,
+}
+
+/// One source, one participant, one format, one size.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cell {
+    pub(super) source: SourceId,
+    pub(super) participant: String,
+    pub(super) format: FormatModifier,
+    pub(super) size: Extent,
+    /// What the solver says, and why it is not sure or sure that it cannot be.
+    pub(super) said: Said,
+    pub(super) reasons: Vec<String>,
+    /// Whether the participant has this format at this size at all.
+    pub(super) is_listed: bool,
+    /// What the drivers did; none where they cannot be asked.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) judgement: Judgement,
+}
+
+impl Cell {
+    pub(super) fn is_wrong(&self) -> bool {
+        matches!(self.judgement, Judgement::Mismatch | Judgement::Unlisted)
+    }
+
+    pub(super) fn is_worth_learning(&self) -> bool {
+        self.said == Said::Guaranteed
+            && self
+                .outcome
+                .as_ref()
+                .and_then(Outcome::refusal)
+                .is_some_and(|refusal| refusal.kind == RefusalKind::Structural)
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = match self.said {
+            Said::Guaranteed => "guaranteed",
+            Said::Possible => "possible",
+            Said::Impossible => "impossible",
+        };
+        write!(
+            out,
+            "wrong: {} to {} in {} at {}: {said}, and ",
+            self.source, self.participant, self.format, self.size
+        )?;
+        match (&self.outcome, self.judgement) {
+            (_, Judgement::Unlisted) => {
+                write!(out, "no listed reason why nothing better is known")?
+            }
+            (Some(outcome), _) => write!(out, "{outcome}")?,
+            (None, _) => write!(out, "not tried")?,
+        }
+        if !self.reasons.is_empty() {
+            write!(out, " [{}]", self.reasons.join("; "))?;
+        }
+        Ok(())
+    }
+}
+
+/// What cells are measured with.
+pub(super) struct Measure<'a> {
+    pub(super) declared: &'a Declared,
+    pub(super) facts: &'a FactBook,
+    pub(super) possible: &'a Possible,
+    pub(super) helper: &'a mut Helper,
+}
+
+/// So often is tried again what was refused for the moment only.
+const TRIES: u32 = 3;
+/// And so long is waited before.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Measure<'_> {
+    /// Returns every pair of format and modifier that any participant has and whose shape is known.
+    pub(super) fn formats(&self, wanted: &[Fourcc]) -> Vec<FormatModifier> {
+        let all: BTreeSet<FormatModifier> = self
+            .declared
+            .participants
+            .iter()
+            .filter_map(|participant| participant.constraints.formats.as_ref())
+            .flat_map(FormatSet::iter)
+            .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
+            .filter(|format| format.fourcc.info().is_some())
+            .filter(|format| wanted.is_empty() || wanted.contains(&format.fourcc))
+            .collect();
+        if all.is_empty() {
+            vec![FormatModifier::linear(Fourcc::XRGB8888)]
+        } else {
+            all.into_iter().collect()
+        }
+    }
+
+    /// Measures one row. What a participant does not list does not depend on the source, and is tried from the first alone.
+    pub(super) fn source(
+        &mut self,
+        source: &Source,
+        is_first: bool,
+        formats: &[FormatModifier],
+        cells: &mut Vec<Cell>,
+    ) {
+        for participant in &self.declared.participants {
+            for format in formats {
+                let is_listed = participant
+                    .constraints
+                    .formats
+                    .as_ref()
+                    .is_none_or(|listed| listed.contains(*format));
+                if is_listed || is_first {
+                    cells.push(self.cell(source, participant, *format, is_listed));
+                }
+            }
+        }
+    }
+
+    fn cell(
+        &mut self,
+        source: &Source,
+        participant: &Participant,
+        format: FormatModifier,
+        is_listed: bool,
+    ) -> Cell {
+        let size = self.declared.size;
+        let request = self
+            .facts
+            .inform(&pair(participant, source, format, size))
+            .request;
+        let (said, reasons) = match solve(&request) {
+            Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {
+                (Said::Guaranteed, Vec::new())
+            }
+            Solution::Share(plan) => (Said::Possible, plan.doubts().to_vec()),
+            Solution::Split(split) => (
+                Said::Impossible,
+                split
+                    .rejections()
+                    .iter()
+                    .map(|rejection| rejection.words.clone())
+                    .collect(),
+            ),
+            _ => (Said::Impossible, Vec::new()),
+        };
+        let outcome =
+            forced(participant, source, format, size).map(|request| self.attempt(&request));
+        let judgement = judge::judge(said, outcome.as_ref(), || self.possible.covers(&request));
+        Cell {
+            source: source.id.clone(),
+            participant: participant.name.clone(),
+            format,
+            size,
+            said,
+            reasons,
+            is_listed,
+            outcome,
+            judgement,
+        }
+    }
+
+    /// Allocates and tries; again where the refusal was of the moment.
+    fn attempt(&mut self, request: &Request) -> Outcome {
+        let mut last = Outcome::Untestable("nothing was tried".to_owned());
+        for number in 0..TRIES {
+            if number > 0 {
+                thread::sleep(PAUSE);
+            }
+            last = self.attempt_once(request);
+            let is_transient = last
+                .refusal()
+                .is_some_and(|refusal| refusal.kind == RefusalKind::Transient);
+            if !is_transient {
+                break;
+            }
+        }
+        last
+    }
+
+    fn attempt_once(&mut self, request: &Request) -> Outcome {
+        let nothing = || Outcome::Untestable("there is no plan to try".to_owned());
+        let (Some(plan), Some(participant)) = (plan_of(request), request.participants.first())
+        else {
+            return nothing();
+        };
+        let planned = Planned {
+            request,
+            plan: &plan,
+        };
+        match self.helper.allocate(planned) {
+            Some(allocation) if allocation.outcome != Outcome::Proved => allocation.outcome,
+            _ => self
+                .helper
+                .attempt(planned, participant, None)
+                .unwrap_or_else(|| Outcome::Untestable("no trial is for this".to_owned())),
+        }
+    }
+}
+
+/// Demands that are given up one after another to have a buffer to try where the solver says that there is none: first
+/// those of the memory, which a driver has to refuse by itself, then those of the picture.
+const GIVEN_UP: [&[Field]; 4] = [
+    &[],
+    &[
+        Field::Imports,
+        Field::Contiguity,
+        Field::Address,
+        Field::Unknown,
+    ],
+    &[Field::Formats],
+    &[
+        Field::Extent,
+        Field::Planes,
+        Field::Stride,
+        Field::Offset,
+        Field::Size,
+    ],
+];
+
+/// Returns the request of a pair with as little given up as has a plan; `None` where the source gives no such buffer at all.
+fn forced(
+    participant: &Participant,
+    source: &Source,
+    format: FormatModifier,
+    size: Extent,
+) -> Option<Request> {
+    let mut relaxed = participant.clone();
+    for fields in GIVEN_UP {
+        for field in fields {
+            relaxed.constraints.relax(*field);
+        }
+        let request = pair(&relaxed, source, format, size);
+        if plan_of(&request).is_some() {
+            return Some(request);
+        }
+    }
+    None
+}
