@@ -131,17 +131,21 @@ impl FactBook {
                         changes |= stride.alignment != both;
                         stride.alignment = both;
                     }
-                    Effect::Refuses { scope, .. } => {
+                    Effect::Refuses { scope, refusal, .. } => {
                         let found = request
                             .sources
                             .iter()
                             .filter(|source| fact.effect.is_about(source))
                             .filter(|_| scope.extent.is_none_or(|own| own == request.extent))
+                            .filter(|source| {
+                                let imports = &participant.constraints.memory.imports;
+                                imports.takes(source, &participant.device)
+                            })
                             .map(|source| Exclusion {
                                 source: source.id.clone(),
                                 participant: Some(participant.name.clone()),
                                 scope: *scope,
-                                reason: format!("a fact says: {fact}"),
+                                cause: refusal.in_short(),
                             });
                         let before = exclusions.len();
                         exclusions.extend(found);

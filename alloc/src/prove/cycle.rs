@@ -170,7 +170,7 @@ pub fn solve_and_prove(
             source: source.clone(),
             participant: refused.participant.clone(),
             scope: Scope::exactly(format, request.extent),
-            reason: refused.refusal.words.clone(),
+            cause: refused.refusal.in_short(),
         });
         if let Some(fact) = run.learn(&limited, &source, format, &refused, facts) {
             learnt.retain(|known| !known.says_as(&fact));

@@ -1,6 +1,6 @@
 //! From what is known to be refused to constraints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::Scope;
 use crate::constraint::{FormatSet, Imports, Participant, Source, SourceId};
@@ -16,8 +16,8 @@ pub(super) struct Exclusion {
     pub(super) participant: Option<String>,
     /// In which pictures.
     pub(super) scope: Scope,
-    /// Why, in words that end a sentence after "because".
-    pub(super) reason: String,
+    /// What came back, in a few words.
+    pub(super) cause: String,
 }
 
 /// Returns the request in which no plan takes what is excluded.
@@ -28,91 +28,109 @@ pub(super) struct Exclusion {
 pub(super) fn apply(request: &Request, exclusions: &[Exclusion]) -> Request {
     let mut limited = request.clone();
     let formats = candidates(request);
+    let mut refused: BTreeMap<usize, Vec<&Exclusion>> = BTreeMap::new();
     for exclusion in exclusions {
-        if exclusion
+        let is_of_this_size = exclusion
             .scope
             .extent
-            .is_some_and(|extent| extent != request.extent)
-        {
-            continue;
-        }
-        let Some(source) = limited
+            .is_none_or(|extent| extent == request.extent);
+        let source = limited
             .sources
             .iter_mut()
-            .find(|source| source.id == exclusion.source)
-        else {
+            .find(|source| source.id == exclusion.source);
+        let (true, Some(source)) = (is_of_this_size, source) else {
             continue;
         };
         let refuser = exclusion.participant.as_ref().and_then(|name| {
-            limited
+            request
                 .participants
-                .iter_mut()
-                .find(|participant| participant.name == *name)
+                .iter()
+                .position(|participant| participant.name == *name)
         });
-        match refuser {
-            Some(participant)
-                if is_whole(participant, &exclusion.scope, &formats)
-                    && participant.role.imports()
-                    && !source.is_of(&participant.device) =>
-            {
-                refuse(participant, source, &request.sources, &exclusion.reason);
+        if let Some(place) = refuser {
+            let participant = request.participants.get(place);
+            if participant.is_some_and(|one| is_whole(one, source, &exclusion.scope, &formats)) {
+                refused.entry(place).or_default().push(exclusion);
+                continue;
             }
-            _ => {
-                let left: FormatSet = formats
-                    .iter()
-                    .copied()
-                    .filter(|format| {
-                        source
-                            .constraints
-                            .formats
-                            .as_ref()
-                            .is_none_or(|given| given.contains(*format))
-                    })
-                    .filter(|format| !exclusion.scope.covers_format(*format))
-                    .collect();
-                source.constraints.formats = Some(left);
-            }
+        }
+        let left: FormatSet = formats
+            .iter()
+            .copied()
+            .filter(|format| gives(source, *format))
+            .filter(|format| !exclusion.scope.covers_format(*format))
+            .collect();
+        source.constraints.formats = Some(left);
+    }
+    for (place, exclusions) in refused {
+        if let Some(participant) = limited.participants.get_mut(place) {
+            refuse(participant, &request.sources, &exclusions);
         }
     }
     limited
 }
 
-/// Returns whether a scope holds every format that a participant takes.
-fn is_whole(participant: &Participant, scope: &Scope, candidates: &[FormatModifier]) -> bool {
-    match &participant.constraints.formats {
-        Some(own) => own.iter().all(|format| scope.covers_format(format)),
-        None => candidates.iter().all(|format| scope.covers_format(*format)),
-    }
+/// Returns whether a source gives a format, as far as it says.
+fn gives(source: &Source, format: FormatModifier) -> bool {
+    source
+        .constraints
+        .formats
+        .as_ref()
+        .is_none_or(|given| given.contains(format))
 }
 
-/// Takes one source from those whose memory a participant imports.
-fn refuse(participant: &mut Participant, source: &Source, all: &[Source], reason: &str) {
-    let imports = &participant.constraints.memory.imports;
-    let (before, sources): (Option<&str>, BTreeSet<SourceId>) = match imports {
-        Imports::Nothing { .. } => return,
-        Imports::Any => (None, others(all, source, |_| true)),
-        Imports::OnlyFrom { reason, .. } => (
-            Some(reason.as_str()),
-            others(all, source, |other| {
-                imports.takes(other, &participant.device)
-            }),
-        ),
+/// Returns whether a scope holds every format that a participant imports, which it then does not from this source.
+fn is_whole(
+    participant: &Participant,
+    source: &Source,
+    scope: &Scope,
+    candidates: &[FormatModifier],
+) -> bool {
+    let all = match &participant.constraints.formats {
+        Some(own) => own.iter().all(|format| scope.covers_format(format)),
+        None => candidates.iter().all(|format| scope.covers_format(*format)),
     };
+    all && participant.role.imports() && !source.is_of(&participant.device)
+}
+
+/// Takes sources from those whose memory a participant imports.
+fn refuse(participant: &mut Participant, all: &[Source], exclusions: &[&Exclusion]) {
+    let imports = &participant.constraints.memory.imports;
+    let mut sources: BTreeSet<SourceId> = all
+        .iter()
+        .filter(|source| imports.takes(source, &participant.device))
+        .map(|source| source.id.clone())
+        .collect();
+    let mut by_cause: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for exclusion in exclusions {
+        // What is not taken anyway needs no second reason.
+        if sources.remove(&exclusion.source) {
+            by_cause
+                .entry(&exclusion.cause)
+                .or_default()
+                .push(exclusion.source.as_str());
+        }
+    }
+    if by_cause.is_empty() {
+        return;
+    }
+    let reasons = by_cause
+        .into_iter()
+        .map(|(cause, sources)| format!("it refused memory of {} ({cause})", sources.join(", ")));
+    let before = match imports {
+        Imports::OnlyFrom { reason, .. } | Imports::Nothing { reason } => Some(reason.clone()),
+        Imports::Any => None,
+    };
+    let reason = before
+        .into_iter()
+        .chain(reasons)
+        .collect::<Vec<_>>()
+        .join(", and ");
     participant.constraints.memory.imports = Imports::OnlyFrom {
         devices: BTreeSet::new(),
         sources,
-        reason: match before {
-            Some(before) => format!("{before}, and {reason}"),
-            None => reason.to_owned(),
-        },
+        reason,
     };
-}
-
-fn others(all: &[Source], source: &Source, taken: impl Fn(&Source) -> bool) -> BTreeSet<SourceId> {
-    all.iter()
-        .filter(|other| other.id != source.id && taken(other))
-        .map(|other| other.id.clone())
-        .collect()
 }
 
 /// Returns every pair that a plan of this request could be in.

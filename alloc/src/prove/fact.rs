@@ -160,8 +160,8 @@ impl fmt::Display for Effect {
                 refusal,
             } => write!(
                 out,
-                "refuses memory of {source} {scope}: {}",
-                refusal.words.trim_end_matches('.')
+                "refuses memory of {source} {scope} ({})",
+                refusal.in_short()
             ),
             Self::StrideAlignment { bytes } => {
                 write!(out, "needs strides in multiples of {bytes} bytes")

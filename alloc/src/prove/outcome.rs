@@ -84,6 +84,14 @@ impl Refusal {
         }
     }
 
+    /// Returns what was asked and what came back, in a few words.
+    pub fn in_short(&self) -> String {
+        match self.cause {
+            Cause::Answer => self.words.trim_end_matches('.').to_owned(),
+            cause => format!("{}: {cause}", self.operation),
+        }
+    }
+
     /// Returns whether both are the same refusal, whatever numbers their messages hold.
     pub fn repeats(&self, other: &Self) -> bool {
         self.kind == other.kind && self.operation == other.operation && self.cause == other.cause
@@ -152,6 +160,18 @@ pub enum Cause {
     Deadline(u64),
     /// An answer that is no success and has no number.
     Answer,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(errno) => write!(out, "{}", std::io::Error::from_raw_os_error(*errno)),
+            Self::Signal(signal) => write!(out, "signal {signal} ended the helper process"),
+            Self::Exit(code) => write!(out, "the helper process ended with code {code}"),
+            Self::Deadline(seconds) => write!(out, "no answer within {seconds} s"),
+            Self::Answer => out.write_str("refused"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -477,7 +477,7 @@ mod tests {
         assert_eq!(contents.facts.len(), 1);
         assert_eq!(
             contents.facts[0].to_string(),
-            "virtio_gpu at virtio0 (display) refuses memory of heap:system in XR24 LINEAR at every size: …; seen 2 times here"
+            "virtio_gpu at virtio0 (display) refuses memory of heap:system in XR24 LINEAR at every size (PRIME_FD_TO_HANDLE: No such device (os error 19)); seen 2 times here"
         );
     }
 }

@@ -41,10 +41,24 @@ fn attempt(
         Err(error) => return Some(outcome(&error)),
     };
     Some(if is_display {
-        show(&card, buffer, &participant.name)
+        let plane = machine.plane(&card, &participant.name);
+        show(&card, buffer, &participant.name, plane)
     } else {
         import(&card, buffer)
     })
+}
+
+impl Machine {
+    /// Finds the plane that was declared under this name. Once: asking a card for all of its planes takes long.
+    fn plane(&mut self, card: &Card, name: &str) -> Option<(plane::Handle, PlaneKind)> {
+        let key = (card.identity().node.clone(), name.to_owned());
+        if let Some(known) = self.planes.get(&key) {
+            return Some(*known);
+        }
+        let found = plane_of(card, name)?;
+        self.planes.insert(key, found);
+        Some(found)
+    }
 }
 
 fn card(machine: &mut Machine, node: &str) -> Result<Card, DrmError> {
@@ -93,7 +107,12 @@ fn import(card: &Card, buffer: &Buffer) -> Outcome {
 }
 
 /// Makes a framebuffer of it and tests a commit with it.
-fn show(card: &Card, buffer: &Buffer, name: &str) -> Outcome {
+fn show(
+    card: &Card,
+    buffer: &Buffer,
+    name: &str,
+    plane: Option<(plane::Handle, PlaneKind)>,
+) -> Outcome {
     let framebuffer = match card.framebuffer(buffer) {
         Ok(framebuffer) => framebuffer,
         Err(error) => return outcome(&error),
@@ -103,7 +122,7 @@ fn show(card: &Card, buffer: &Buffer, name: &str) -> Outcome {
             "{why}; the buffer was imported and is a framebuffer"
         ))
     };
-    let Some((plane, kind)) = plane_of(card, name) else {
+    let Some((plane, kind)) = plane else {
         return untested(format!("{} has no {name} now", card.path().display()));
     };
     let commit = match Commit::prepare(card, plane, &framebuffer) {
@@ -144,7 +163,6 @@ fn show(card: &Card, buffer: &Buffer, name: &str) -> Outcome {
     }
 }
 
-/// Finds the plane that was declared under this name.
 fn plane_of(card: &Card, name: &str) -> Option<(plane::Handle, PlaneKind)> {
     card.plane_handles().ok()?.into_iter().find_map(|plane| {
         let declared = card.participant(plane).ok()?;

@@ -6,6 +6,8 @@ mod drm;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 
+#[cfg(feature = "drm")]
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 
@@ -24,7 +26,16 @@ use crate::sources::{SourceError, Sources};
 pub(super) struct Machine {
     sources: Option<Sources>,
     #[cfg(feature = "drm")]
-    cards: std::collections::BTreeMap<String, crate::backend::drm::Card>,
+    cards: BTreeMap<String, crate::backend::drm::Card>,
+    /// By node and name.
+    #[cfg(feature = "drm")]
+    planes: BTreeMap<
+        (String, String),
+        (
+            ::drm::control::plane::Handle,
+            crate::backend::drm::PlaneKind,
+        ),
+    >,
 }
 
 impl Machine {
