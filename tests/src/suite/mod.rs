@@ -38,6 +38,7 @@ mod harness;
 mod loopback;
 mod memory;
 mod planes;
+mod matrix;
 pub mod record;
 pub mod run;
 mod seat;
@@ -163,6 +164,7 @@ pub fn all() -> Vec<Case> {
         codecs::CASES,
         planes::CASES,
         buffers::CASES,
+        matrix::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,

@@ -242,6 +242,8 @@ impl Memory {
     pub const TWO_GIBIBYTES: Self = Self { mebibytes: 2048 };
     /// 4 GiB, a part of which lies above 4 GiB, where such devices do not reach it.
     pub const FOUR_GIBIBYTES: Self = Self { mebibytes: 4096 };
+    /// 6 GiB: where a device with a 32-bit DMA mask leaves out half of the memory.
+    pub const SIX_GIBIBYTES: Self = Self { mebibytes: 6144 };
 
     /// The least that the guest starts with, in MiB.
     const LEAST: u32 = 512;
