@@ -22,7 +22,7 @@ Examples:
   covalent facts list
       what drivers refused before, and what is well known of them
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 10 verdict and drivers disagree."
+Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 11 verdict and drivers disagree."
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -49,4 +49,4 @@ pub(crate) const NO_PLAN: u8 = 4;
 /// The code for memory that was not given.
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
 /// The code for a verdict that drivers do not bear out.
-pub(crate) const MISMATCH: u8 = 10;
+pub(crate) const MISMATCH: u8 = 11;

@@ -36,7 +36,7 @@ Examples:
   covalent matrix --size 640x480 --size 1280x720 --format XR24 --json > matrix.json
   covalent matrix --verify
 
-Exit codes: 0 done, 10 with --verify: a verdict and the drivers disagree.")]
+Exit codes: 0 done, 11 with --verify: a verdict and the drivers disagree.")]
 pub(crate) struct Options {
     /// A size in pixels; may be given again.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
