@@ -9,6 +9,7 @@ use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
 
 use crate::dmabuf::ClientBuffer;
 use crate::lock::BufferLock;
+use crate::render::gles::{GpuSource, Uploaded};
 use crate::render::shm::ShmPlanes;
 use crate::render::{PixelFormat, Pixels, ReadPlanes};
 
@@ -25,7 +26,7 @@ pub struct Content {
 
 #[derive(Debug)]
 enum Memory {
-    Shm { stride: usize },
+    Shm { stride: usize, uploaded: Uploaded },
     Dmabuf(Rc<ClientBuffer>),
 }
 
@@ -68,6 +69,7 @@ impl Content {
             lock,
             memory: Memory::Shm {
                 stride: size(data.stride)?,
+                uploaded: Uploaded::default(),
             },
             format,
             width: size(data.width)?,
@@ -111,7 +113,7 @@ impl Content {
     /// Returns the bytes from one row of its first plane to the next.
     pub fn stride_bytes(&self) -> Option<u32> {
         match &self.memory {
-            Memory::Shm { stride } => u32::try_from(*stride).ok(),
+            Memory::Shm { stride, .. } => u32::try_from(*stride).ok(),
             Memory::Dmabuf(buffer) => buffer
                 .buffer()
                 .layout()
@@ -138,8 +140,15 @@ impl Pixels for Content {
 
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
         match &self.memory {
-            Memory::Shm { stride } => Ok(Box::new(ShmPlanes::new(self.buffer(), *stride))),
+            Memory::Shm { stride, .. } => Ok(Box::new(ShmPlanes::new(self.buffer(), *stride))),
             Memory::Dmabuf(buffer) => Ok(Box::new(buffer.open()?)),
         }
+    }
+
+    fn gpu(&self) -> Option<GpuSource<'_>> {
+        Some(match &self.memory {
+            Memory::Shm { uploaded, .. } => GpuSource::Memory(uploaded),
+            Memory::Dmabuf(buffer) => GpuSource::Dmabuf(buffer.buffer(), buffer.imported()),
+        })
     }
 }

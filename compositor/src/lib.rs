@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod clock;
 pub mod command;
+pub mod compose;
 pub mod content;
 pub mod direct;
 pub mod dmabuf;

@@ -15,6 +15,10 @@ pub struct Options {
     #[arg(long, value_name = "/dev/dri/cardN")]
     pub device: Option<PathBuf>,
 
+    /// What composes windows. A virtual output knows the CPU alone.
+    #[arg(long, value_enum, default_value_t)]
+    pub renderer: RendererKind,
+
     /// The mode to set; the display's preferred one when not given.
     #[arg(long, value_name = "WxH[@Hz]")]
     pub mode: Option<ModeRequest>,
@@ -60,6 +64,18 @@ pub enum BackendKind {
     Kms,
     /// Nowhere: a virtual display driven by a timer.
     Headless,
+}
+
+/// What composes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RendererKind {
+    /// The card's GPU where it has one that OpenGL ES drives, else the CPU.
+    #[default]
+    Auto,
+    /// The card's GPU, by OpenGL ES, also where a driver draws by the CPU.
+    Gles,
+    /// The CPU.
+    Software,
 }
 
 /// A mode as asked for.

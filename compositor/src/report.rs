@@ -63,6 +63,11 @@ pub struct FrameRecord {
     pub path: FramePath,
     /// Why they did not take the direct one.
     pub why_not_direct: Option<String>,
+    /// What drew it: `gles` or `software`; null when nothing was drawn.
+    pub renderer: Option<&'static str>,
+    /// Why the GPU that composes did not draw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_not_gles: Option<String>,
     /// Bytes that the CPU wrote for this frame.
     pub cpu_copied_bytes: u64,
     /// Bytes that the CPU read from dma-bufs for this frame.
@@ -194,6 +199,8 @@ mod tests {
             others: Vec::new(),
             path: FramePath::Composited,
             why_not_direct: Some("windowed".to_owned()),
+            renderer: Some("software"),
+            why_not_gles: None,
             cpu_copied_bytes: 12,
             cpu_read_bytes: 0,
             flipped: Some(Duration::from_nanos(7)),

@@ -22,6 +22,7 @@ use crate::backend::kms::{Kms, OpenError};
 use crate::command::{Command, exit_code};
 use crate::input::Devices;
 use crate::options::{BackendKind, Options};
+use crate::render::Renderer;
 use crate::report::Report;
 use crate::session::Seat;
 use crate::state::State;
@@ -76,11 +77,13 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         BackendKind::Headless => Backend::Headless(Headless::new(handle.clone(), options.mode)),
         BackendKind::Kms => open_display(&handle, options)?,
     };
+    let renderer = Renderer::open(options.renderer, backend.device()).context("--renderer gles")?;
     let mut state = State::new(
         display.handle(),
         handle.clone(),
         event_loop.get_signal(),
         backend,
+        renderer,
     )?;
     if let Some(path) = &options.report {
         let report = Report::create(path)
@@ -324,6 +327,7 @@ fn announce(state: &State, socket: &str) -> io::Result<()> {
         "socket": socket,
         "output": {"name": backend.name(), "mode": backend.mode().to_string()},
         "device": backend.device(),
+        "renderer": state.screen.renderer().name(),
     }});
     let mut text = line.to_string();
     text.push('\n');

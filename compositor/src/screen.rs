@@ -8,6 +8,7 @@
 //!
 //! One frame is in flight at most; commits that come meanwhile are gathered for the next one.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,11 +29,12 @@ use smithay::wayland::presentation::{
 use crate::backend::kms::Plug;
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
+use crate::compose::{self, Composed, Reading};
 use crate::content::Content;
 use crate::direct;
 use crate::kms::Event as CardEvent;
 use crate::meter::Meter;
-use crate::render::{Layer, Pixels, Software};
+use crate::render::{Pixels, Renderer};
 use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer};
 use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
@@ -50,7 +52,7 @@ const WRITEBACK_ATTEMPTS: u32 = 60;
 pub struct Screen {
     output: Output,
     backend: Backend,
-    software: Software,
+    renderer: Renderer,
     shown: Shown,
     wanted: bool,
     frames: u64,
@@ -72,11 +74,13 @@ struct Frame {
     /// The buffer that the display reads: it must outlive the frame.
     direct: Option<Rc<Content>>,
     picture: Option<usize>,
+    /// What the GPU reads to draw it.
+    reading: Option<Reading>,
 }
 
 impl Screen {
-    /// Announces the output of `backend` to clients.
-    pub fn new(display: &DisplayHandle, backend: Backend) -> Self {
+    /// Announces the output of `backend` to clients; `renderer` composes what it shows.
+    pub fn new(display: &DisplayHandle, backend: Backend, renderer: Renderer) -> Self {
         let output = Output::new(
             backend.name().to_owned(),
             PhysicalProperties {
@@ -90,7 +94,7 @@ impl Screen {
         let screen = Self {
             output,
             backend,
-            software: Software::default(),
+            renderer,
             shown: Shown::default(),
             // A display that shows nothing is taken all the same, so that what was on it before goes away.
             wanted: true,
@@ -131,6 +135,11 @@ impl Screen {
     /// Returns where frames go.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// Returns what composes.
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
     }
 
     /// Returns where frames go, to drive it.
@@ -250,12 +259,12 @@ impl State {
         });
         let mut why_not_direct = None;
         let mut content = None;
-        let mut picture = None;
+        let mut composed = None;
         let framebuffer = match direct {
             Ok((shown, framebuffer)) => {
                 content = Some(shown);
                 #[cfg(feature = "planted-copy")]
-                screen.compose(scene)?;
+                compose::by_cpu(&mut screen.backend, screen.renderer.software(), scene)?;
                 // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
                 screen.backend.swapchain().rest();
                 screen.backend.swapchain().submitted(None);
@@ -275,18 +284,21 @@ impl State {
                         Some(framebuffer?)
                     }
                     None => {
-                        let place = screen.compose(scene)?;
-                        let framebuffer = screen.backend.submit_picture(place, damage)?;
+                        let drawn =
+                            compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
+                        let (place, fence) = (drawn.place, drawn.drawn.as_ref().map(AsFd::as_fd));
+                        let framebuffer = screen.backend.submit_picture(place, damage, fence)?;
                         screen.backend.swapchain().submitted(Some(place));
-                        picture = Some(place);
+                        composed = Some(drawn);
                         framebuffer
                     }
                 }
             }
         };
+        let own_bytes = screen.backend.swapchain().written_bytes();
         let moved = screen
             .meter
-            .take(screen.backend.swapchain().written_bytes());
+            .take(own_bytes.saturating_add(screen.renderer.uploaded_bytes()));
         let mut shown = visible
             .iter()
             .rev()
@@ -306,6 +318,10 @@ impl State {
                 FramePath::Composited
             },
             why_not_direct,
+            renderer: composed.as_ref().map(|composed| composed.renderer),
+            why_not_gles: composed
+                .as_mut()
+                .and_then(|composed: &mut Composed| composed.why_not_gles.take()),
             cpu_copied_bytes: moved.written_bytes,
             cpu_read_bytes: moved.read_bytes,
             flipped: None,
@@ -323,7 +339,8 @@ impl State {
             record,
             feedback,
             direct: content,
-            picture,
+            picture: composed.as_ref().map(|composed| composed.place),
+            reading: composed.and_then(|composed| composed.reading),
         })
     }
 
@@ -550,6 +567,8 @@ impl State {
                 flags,
             );
         }
+        // The display waited for the GPU, which therefore reads nothing of this frame any more.
+        frame.reading = None;
         frame.record.flipped = Some(flip.time);
         frame.record.sequence = flip.sequence;
         let number = frame.record.frame;
@@ -558,6 +577,9 @@ impl State {
         }
         // The frame before is off the display only now: this is where its buffer goes back.
         drop(self.screen.on_display.replace(frame));
+        if let Some(gles) = self.screen.renderer.gles() {
+            gles.rest();
+        }
         if let Some(report) = &mut self.screen.report {
             if let Err(error) = report.flush() {
                 self.fail(anyhow::Error::new(error).context("the report cannot be written"));
@@ -635,33 +657,6 @@ impl State {
 }
 
 impl Screen {
-    /// Draws the scene into a picture of the compositor's own.
-    fn compose(&mut self, scene: &Scene) -> anyhow::Result<usize> {
-        let output = self.backend.mode().rect();
-        let layers: Vec<Layer<'_>> = scene
-            .visible(output)
-            .into_iter()
-            .map(|layer| Layer {
-                pixels: &*layer.content,
-                view: layer.view,
-                opaque: layer.opaque.clone(),
-            })
-            .collect();
-        let swapchain = self.backend.swapchain();
-        let (place, target, mut stale) = swapchain
-            .free()
-            .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
-        stale.clip(output);
-        let failed = self
-            .software
-            .draw(target, &stale, scene.background, &layers)?;
-        for failure in failed {
-            tracing::warn!(layer = failure.layer, error = %failure.error, "a surface cannot be drawn");
-        }
-        swapchain.drawn(place);
-        Ok(place)
-    }
-
     /// Tells whether what is on the display is all there is to show.
     pub fn is_quiet(&self) -> bool {
         !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
@@ -695,10 +690,11 @@ impl Screen {
             .target(place)
             .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
         let (width, height) = target.size();
-        Ok((
-            (u32::try_from(width)?, u32::try_from(height)?),
-            target.read()?,
-        ))
+        let colours = match (target.dmabuf(), self.renderer.gles()) {
+            (Some(picture), Some(gles)) => gles.read(picture)?,
+            _ => target.read()?,
+        };
+        Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
     }
 }
 

@@ -18,10 +18,10 @@ use smithay::wayland::viewporter::ViewporterState;
 
 use crate::backend::Backend;
 use crate::clock;
-use crate::dmabuf::{self, Dmabuf};
+use crate::dmabuf::{self, Dmabuf, Offer};
 use crate::fence::Waiting;
 use crate::input::Devices;
-use crate::render::PixelFormat;
+use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::screen::Screen;
 use crate::stack::Stack;
@@ -87,7 +87,7 @@ impl ClientData for ClientState {
 }
 
 impl State {
-    /// Makes the globals that clients see, for an output that `backend` shows.
+    /// Makes the globals that clients see, for an output that `backend` shows and `renderer` composes for.
     ///
     /// # Errors
     ///
@@ -97,6 +97,7 @@ impl State {
         handle: LoopHandle<'static, Self>,
         signal: LoopSignal,
         backend: Backend,
+        renderer: Renderer,
     ) -> anyhow::Result<Self> {
         let formats = PixelFormat::ALL
             .into_iter()
@@ -121,8 +122,12 @@ impl State {
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
         };
-        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&backend.offer())?)?;
-        let screen = Screen::new(&display, backend);
+        let offer = Offer {
+            sampled: renderer.sampled(),
+            ..backend.offer()
+        };
+        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?)?;
+        let screen = Screen::new(&display, backend, renderer);
         Ok(Self {
             display,
             handle,

@@ -57,13 +57,37 @@ impl Swapchain {
         }
     }
 
-    /// Returns a picture that is neither shown nor about to be, its place, and the pixels it misses; `None` when all are in use.
-    ///
-    /// The one that misses least is chosen.
+    /// Takes more pictures of the same size, such as another renderer's.
+    pub fn add(&mut self, targets: Vec<Target>) {
+        let more = Self::new(targets);
+        self.slots.extend(more.slots);
+    }
+
+    /// Tells whether there are pictures that the GPU draws to.
+    pub fn has_gpu_pictures(&self) -> bool {
+        self.slots.iter().any(|slot| slot.target.dmabuf().is_some())
+    }
+
+    /// Returns a picture that the CPU draws to, as [`free_gpu`](Self::free_gpu) does for the GPU.
     pub fn free(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.free_where(|target| target.dmabuf().is_none())
+    }
+
+    /// Returns a picture that the GPU draws to and that is neither shown nor about to be, its place, and the pixels it misses.
+    ///
+    /// The one that misses least is chosen; there is none when all are in use.
+    pub fn free_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.free_where(|target| target.dmabuf().is_some())
+    }
+
+    fn free_where(
+        &mut self,
+        fits: impl Fn(&Target) -> bool,
+    ) -> Option<(usize, &mut Target, Region)> {
         let (shown, next) = (self.shown, self.next);
         let place = (0..self.slots.len())
             .filter(|place| Some(*place) != shown && Some(*place) != next)
+            .filter(|place| fits(&self.slots[*place].target))
             .min_by_key(|place| self.slots[*place].stale.area())?;
         let slot = self.slots.get_mut(place)?;
         let stale = slot.stale.clone();

@@ -1,5 +1,6 @@
 //! A display driven by kernel mode setting: clients' buffers where they fit, the compositor's own pictures else.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
@@ -17,6 +18,7 @@ use crate::dmabuf::{ClientBuffer, Offer};
 use crate::kms::{Event, KmsError, Pipeline, Show};
 use crate::options::{ModeRequest, Options};
 use crate::region::{Rect, Region};
+use crate::render::gles::GpuPicture;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
 use crate::writeback::Writeback;
@@ -259,6 +261,7 @@ impl Kms {
                     modifier: format.modifier.0,
                 })
                 .collect(),
+            sampled: Vec::new(),
         }
     }
 
@@ -271,6 +274,20 @@ impl Kms {
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
         self.pictures.swapchain()
+    }
+
+    /// Returns what the plane takes.
+    pub fn plane_formats(&self) -> &[FormatModifier] {
+        &self.formats
+    }
+
+    /// Takes pictures that the GPU draws to; they go when the mode's size changes.
+    ///
+    /// # Errors
+    ///
+    /// When the card makes no framebuffers of them.
+    pub fn add_gpu_pictures(&mut self, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
+        self.pictures.add_gpu(self.pipeline.card(), pictures)
     }
 
     /// Tells whether the plane could show a buffer, and imports it if so.
@@ -323,25 +340,31 @@ impl Kms {
                 })?;
             buffer.set_tested(self.generation);
         }
-        self.submit(framebuffer, None)
+        self.submit(framebuffer, None, None)
             .map_err(|source| WhyNot::Commit {
                 device: self.path.display().to_string(),
                 source,
             })
     }
 
-    /// Shows one of the compositor's pictures.
+    /// Tells whether the display can wait for a fence before it shows a picture.
+    pub(super) fn takes_fences(&self) -> bool {
+        self.pipeline.takes_fences()
+    }
+
+    /// Shows one of the compositor's pictures, when the fence `drawn` is signalled.
     pub(super) fn submit_picture(
         &mut self,
         place: usize,
         damage: &Region,
+        drawn: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         let framebuffer = self
             .pictures
             .framebuffer(place)
             .ok_or(SubmitError::Paused)?;
         let bounds = damage.bounds();
-        self.submit(&framebuffer, (!bounds.is_empty()).then_some(bounds))
+        self.submit(&framebuffer, (!bounds.is_empty()).then_some(bounds), drawn)
             .map(Some)
             .map_err(|source| SubmitError::Card {
                 device: self.path.display().to_string(),
@@ -352,16 +375,21 @@ impl Kms {
     /// Shows nothing, by a picture that was never drawn to.
     pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
         let framebuffer = self.pictures.blank();
-        self.submit(&framebuffer, None)
+        self.submit(&framebuffer, None, None)
             .map_err(|source| SubmitError::Card {
                 device: self.path.display().to_string(),
                 source: source.into(),
             })
     }
 
-    fn submit(&mut self, framebuffer: &Framebuffer, damage: Option<Rect>) -> Result<u32, KmsError> {
+    fn submit(
+        &mut self,
+        framebuffer: &Framebuffer,
+        damage: Option<Rect>,
+        drawn: Option<BorrowedFd<'_>>,
+    ) -> Result<u32, KmsError> {
         let shown = (framebuffer.handle(), framebuffer.identity().0);
-        self.show(shown, damage)?;
+        self.show(shown, damage, drawn)?;
         self.repeats = false;
         self.latest = Some(shown);
         Ok(u32::from(framebuffer.handle()))
@@ -371,11 +399,13 @@ impl Kms {
         &mut self,
         (framebuffer, buffer): (framebuffer::Handle, u64),
         damage: Option<Rect>,
+        drawn: Option<BorrowedFd<'_>>,
     ) -> Result<(), KmsError> {
         let job = self.writeback.as_ref().and_then(Writeback::start);
         self.pipeline.submit(&Show {
             framebuffer,
             damage,
+            drawn,
             writeback: job.as_ref().map(|(_, job)| job),
         })?;
         if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job) {
@@ -393,7 +423,7 @@ impl Kms {
         if self.in_flight || !self.active || !self.connected {
             return false;
         }
-        match self.show(latest, None) {
+        match self.show(latest, None, None) {
             Ok(()) => {
                 self.repeats = true;
                 true

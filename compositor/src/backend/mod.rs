@@ -1,5 +1,6 @@
 //! Where frames go: a display, or nowhere.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::content::Content;
@@ -114,6 +115,7 @@ impl Backend {
             Self::Headless(_) => Offer {
                 device: headless::device(),
                 scanout: Vec::new(),
+                sampled: Vec::new(),
             },
             Self::Kms(kms) => kms.offer(),
         }
@@ -155,7 +157,17 @@ impl Backend {
         }
     }
 
+    /// Tells whether the display waits for a fence by itself before it shows a picture.
+    pub fn takes_fences(&self) -> bool {
+        match self {
+            Self::Headless(_) => false,
+            Self::Kms(kms) => kms.takes_fences(),
+        }
+    }
+
     /// Puts the picture at `place` of the swapchain on the display; returns the kernel's number of its framebuffer.
+    ///
+    /// Where [`takes_fences`](Self::takes_fences) says so, `drawn` is a fence that is signalled when the picture is complete.
     ///
     /// # Errors
     ///
@@ -164,10 +176,11 @@ impl Backend {
         &mut self,
         place: usize,
         damage: &Region,
+        drawn: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         match self {
             Self::Headless(headless) => headless.submit().map(|()| None),
-            Self::Kms(kms) => kms.submit_picture(place, damage),
+            Self::Kms(kms) => kms.submit_picture(place, damage, drawn),
         }
     }
 

@@ -10,10 +10,11 @@ use covalent_alloc::solve::{Request, Solution, solve};
 use drm::control::plane;
 
 use crate::render::Target;
+use crate::render::gles::GpuPicture;
 use crate::swapchain::Swapchain;
 
 /// Pictures that take turns; with one shown, another can be drawn.
-const TURNS: usize = 2;
+pub(crate) const TURNS: usize = 2;
 
 /// The pictures of one mode.
 #[derive(Debug)]
@@ -83,6 +84,24 @@ impl Pictures {
             blank,
             retired: Vec::new(),
         })
+    }
+
+    /// Takes pictures that the GPU draws to, beside those of the CPU.
+    ///
+    /// # Errors
+    ///
+    /// When the card makes no framebuffers of them; nothing changes then.
+    pub fn add_gpu(&mut self, card: &Card, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
+        let framebuffers = pictures
+            .iter()
+            .map(|picture| card.framebuffer(&picture.buffer).map(Rc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.framebuffers.extend(framebuffers);
+        let targets = pictures
+            .into_iter()
+            .map(|picture| Target::gpu(picture.dmabuf));
+        self.swapchain.add(targets.collect());
+        Ok(())
     }
 
     /// Takes other pictures from the next frame on.

@@ -6,6 +6,7 @@ use std::io;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 
+use crate::render::gles::Imported;
 use crate::render::{PixelFormat, ReadPlanes};
 
 /// A client's dma-buf, imported once for all frames that show it.
@@ -18,6 +19,7 @@ pub struct ClientBuffer {
     /// Made when the display is to show it for the first time; a refusal is remembered as well.
     framebuffer: OnceCell<Result<Framebuffer, String>>,
     tested: Cell<Option<u64>>,
+    imported: Imported,
 }
 
 impl ClientBuffer {
@@ -29,6 +31,7 @@ impl ClientBuffer {
             mapping: OnceCell::new(),
             framebuffer: OnceCell::new(),
             tested: Cell::new(None),
+            imported: Imported::default(),
         }
     }
 
@@ -40,6 +43,11 @@ impl ClientBuffer {
     /// Returns how pixels are laid out.
     pub fn format(&self) -> PixelFormat {
         self.format
+    }
+
+    /// Returns what the GPU's renderer made of it.
+    pub fn imported(&self) -> &Imported {
+        &self.imported
     }
 
     /// Finds out whether the CPU could read it, without keeping it mapped.

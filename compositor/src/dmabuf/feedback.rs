@@ -16,13 +16,15 @@ pub struct Offer {
     pub device: u64,
     /// Formats that the display's plane takes.
     pub scanout: Vec<FormatEntry>,
+    /// What the GPU that composes reads where it lies; nothing where the CPU composes.
+    pub sampled: Vec<FormatEntry>,
 }
 
-/// States what clients may send: first what goes on the display as it is, then what can be composed.
+/// States what clients may send: first what goes on the display as it is, then what the GPU composes, then what the CPU does.
 ///
-/// Composition reads buffers by the CPU. It therefore needs no import into the card: whatever is linear and can be mapped
-/// will do, also what the card itself refuses. A format that could only be scanned out is not stated at all, because the
-/// next window above it would make it unusable.
+/// Composition by the CPU needs no import into the card: whatever is linear and can be mapped will do, also what the card
+/// itself refuses. It is what every frame can fall back to, so nothing is stated that it cannot read: a format or layout
+/// that could only be scanned out, or only be read by the GPU, would become unusable by the next window above or beside it.
 ///
 /// # Errors
 ///
@@ -52,11 +54,17 @@ pub fn truthful(offer: &Offer) -> Result<Feedback, FeedbackError> {
             indices: scanout,
         });
     }
-    tranches.push(Tranche {
-        device,
-        flags: TrancheFlags::empty(),
-        indices: indices(&|_| true),
-    });
+    let sampled = indices(&|entry| offer.sampled.contains(entry));
+    let read = indices(&|entry| !offer.sampled.contains(entry));
+    for indices in [sampled, read] {
+        if !indices.is_empty() {
+            tranches.push(Tranche {
+                device,
+                flags: TrancheFlags::empty(),
+                indices,
+            });
+        }
+    }
     let table = FormatTable::new(composed).unwrap_or_default();
     Feedback::new(device, table, tranches)
 }
@@ -80,6 +88,7 @@ mod tests {
                 entry(PixelFormat::Xrgb8888, LINEAR),
                 entry(PixelFormat::Xrgb8888, 7),
             ],
+            sampled: Vec::new(),
         };
         let feedback = truthful(&offer).unwrap();
         let [scanout, composed] = feedback.tranches() else {
@@ -90,6 +99,26 @@ mod tests {
         assert_eq!(formats, [entry(PixelFormat::Xrgb8888, LINEAR)]);
         assert_eq!(composed.indices.len(), PixelFormat::ALL.len());
         assert!(!feedback.advertises(entry(PixelFormat::Xrgb8888, 7)));
+    }
+
+    #[test]
+    fn feedback_names_what_the_gpu_reads_before_what_the_cpu_must() {
+        let offer = Offer {
+            device: 0xe200,
+            scanout: Vec::new(),
+            sampled: vec![
+                entry(PixelFormat::Argb8888, LINEAR),
+                entry(PixelFormat::Argb8888, 7),
+            ],
+        };
+        let feedback = truthful(&offer).unwrap();
+        let [sampled, read] = feedback.tranches() else {
+            panic!("{feedback:?}");
+        };
+        let formats: Vec<_> = feedback.formats(sampled).collect();
+        assert_eq!(formats, [entry(PixelFormat::Argb8888, LINEAR)]);
+        assert_eq!(read.indices.len(), PixelFormat::ALL.len() - 1);
+        assert!(!feedback.advertises(entry(PixelFormat::Argb8888, 7)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One connector, one CRTC and one primary plane: what is shown, and when it changed.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use drm::control::atomic::AtomicModeReq;
@@ -15,6 +15,9 @@ use super::property::Properties;
 use super::writeback::{Job, WritebackConnector};
 use super::{KmsError, kernel};
 use crate::region::Rect;
+
+/// The plane's property for a fence to wait for, as a sync_file.
+const IN_FENCE: &str = "IN_FENCE_FD";
 
 /// A display that is driven.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Show<'a> {
     pub framebuffer: framebuffer::Handle,
     /// The part of it that differs from what is shown; all of it when not known.
     pub damage: Option<Rect>,
+    /// Signalled when the framebuffer's content is complete; for planes that can wait for it.
+    pub drawn: Option<BorrowedFd<'a>>,
     /// Where the picture is to be written back to.
     pub writeback: Option<&'a Job>,
 }
@@ -213,6 +218,11 @@ impl<C: Device> Pipeline<C> {
         self.counts_vblanks
     }
 
+    /// Tells whether the plane waits for a fence before it shows a framebuffer.
+    pub fn takes_fences(&self) -> bool {
+        self.of_plane.has(IN_FENCE)
+    }
+
     /// Returns the connector that pictures can be written back by.
     pub fn writeback(&self) -> Option<&WritebackConnector> {
         self.writeback.as_ref()
@@ -285,6 +295,7 @@ impl<C: Device> Pipeline<C> {
         let show = Show {
             framebuffer,
             damage: None,
+            drawn: None,
             writeback: None,
         };
         let mut request = AtomicModeReq::new();
@@ -355,6 +366,11 @@ impl<C: Device> Pipeline<C> {
         plane.set(request, "CRTC_Y", 0)?;
         plane.set(request, "CRTC_W", width)?;
         plane.set(request, "CRTC_H", height)?;
+        if let Some(fence) = show.drawn {
+            // The kernel takes its own reference to the fence.
+            let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
+            plane.set(request, IN_FENCE, fence)?;
+        }
         if let (Some(writeback), Some(job)) = (&self.writeback, show.writeback) {
             writeback.fill(request, job)?;
         }

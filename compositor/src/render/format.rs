@@ -82,6 +82,14 @@ impl PixelFormat {
         matches!(self, Self::Argb8888 | Self::Abgr8888)
     }
 
+    /// Tells whether pixels are luma and chroma, and not colours.
+    pub const fn is_yuv(self) -> bool {
+        matches!(
+            self,
+            Self::Yuyv | Self::Uyvy | Self::Nv12 | Self::Nv21 | Self::Yuv420
+        )
+    }
+
     /// Counts the planes.
     pub const fn planes(self) -> usize {
         match self {

@@ -1,6 +1,8 @@
 //! Turning what clients show into the pixels of one picture.
 
 pub mod format;
+pub mod gles;
+pub mod renderer;
 pub mod shm;
 pub mod software;
 pub mod target;
@@ -8,5 +10,7 @@ pub mod target;
 mod sys;
 
 pub use format::{PixelFormat, ReadPlanes, RowDecoder};
+pub use gles::Gles;
+pub use renderer::Renderer;
 pub use software::{Layer, Pixels, Software, View};
 pub use target::Target;

@@ -11,6 +11,7 @@ use std::io;
 
 use crate::region::{Rect, Region};
 use crate::render::format::{PixelFormat, ReadPlanes, RowDecoder, over};
+use crate::render::gles::GpuSource;
 use crate::render::target::Target;
 
 /// One client buffer as composition reads it.
@@ -25,6 +26,10 @@ pub trait Pixels {
     ///
     /// When it cannot be opened.
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>>;
+    /// Tells how a GPU reads it; `None` for memory that is copied anew for each frame.
+    fn gpu(&self) -> Option<GpuSource<'_>> {
+        None
+    }
 }
 
 /// How a surface turns its buffer.

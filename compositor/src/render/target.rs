@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 use std::io;
 
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
+use smithay::backend::allocator::Buffer as _;
+use smithay::backend::allocator::dmabuf::Dmabuf;
 
 /// A picture in memory that composition writes and screenshots read.
 ///
@@ -21,6 +23,8 @@ pub struct Target {
 enum Memory {
     /// Memory of this process, for outputs that no device shows.
     Own(Vec<u32>),
+    /// A picture that the GPU draws to; the CPU stays out of it.
+    Gpu(Dmabuf),
     /// A dma-buf in XRGB8888, mapped while it is drawn to.
     Shared {
         buffer: Buffer,
@@ -64,6 +68,25 @@ impl Target {
         }
     }
 
+    /// Takes a picture that the GPU draws to.
+    pub fn gpu(dmabuf: Dmabuf) -> Self {
+        let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            width: pixels(dmabuf.width()),
+            height: pixels(dmabuf.height()),
+            memory: Memory::Gpu(dmabuf),
+            written_bytes: 0,
+        }
+    }
+
+    /// Returns the picture as the GPU draws to it; `None` where the CPU does.
+    pub fn dmabuf(&self) -> Option<&Dmabuf> {
+        match &self.memory {
+            Memory::Gpu(dmabuf) => Some(dmabuf),
+            Memory::Own(_) | Memory::Shared { .. } => None,
+        }
+    }
+
     /// Lets go of the mapping, for a time in which nothing is drawn.
     pub fn unmap(&mut self) {
         if let Memory::Shared { mapping, .. } = &mut self.memory {
@@ -85,7 +108,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When the memory cannot be opened, and whatever `draw` fails with.
+    /// When the memory cannot be opened or is the GPU's, and whatever `draw` fails with.
     pub fn write(
         &mut self,
         draw: &mut dyn FnMut(&mut dyn WriteRows) -> io::Result<()>,
@@ -96,6 +119,7 @@ impl Target {
                 width: self.width,
                 written_bytes: &mut self.written_bytes,
             }),
+            Memory::Gpu(_) => Err(io::ErrorKind::Unsupported.into()),
             Memory::Shared { buffer, mapping } => {
                 let guard = open(buffer, mapping, CpuAccess::Write)?;
                 draw(&mut SharedRows {
@@ -112,10 +136,11 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When the memory cannot be read.
+    /// When the memory cannot be read, or is the GPU's: its renderer reads that.
     pub fn read(&self) -> io::Result<Vec<u32>> {
         match &self.memory {
             Memory::Own(colours) => Ok(colours.clone()),
+            Memory::Gpu(_) => Err(io::ErrorKind::Unsupported.into()),
             Memory::Shared { buffer, mapping } => {
                 let guard = open(buffer, mapping, CpuAccess::Read)?;
                 let mut row = vec![0; self.width.saturating_mul(4)];

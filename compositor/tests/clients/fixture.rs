@@ -9,6 +9,7 @@ use calloop::EventLoop;
 use covalent_compositor::backend::Backend;
 use covalent_compositor::backend::headless::Headless;
 use covalent_compositor::options::ModeRequest;
+use covalent_compositor::render::Renderer;
 use covalent_compositor::run::serve_clients;
 use covalent_compositor::state::State;
 use covalent_protocols::{Collector, Feedback};
@@ -74,6 +75,7 @@ impl Fixture {
             handle.clone(),
             event_loop.get_signal(),
             backend,
+            Renderer::default(),
         )
         .unwrap();
         serve_clients(&handle, display).unwrap();

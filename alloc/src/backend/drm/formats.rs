@@ -35,7 +35,8 @@ impl Card {
     /// The formats and modifiers that a plane shows: IN_FORMATS where the card has it.
     ///
     /// A card without modifiers says nothing of layouts. Where it does not render, its buffers can only be linear, and
-    /// that is what is listed; where it renders (virgl) the layout is implicit, and so is the modifier.
+    /// that is what is listed. Where it renders (virgl) it shows its dumb buffers, which are linear, and what it rendered,
+    /// whose layout and modifier are implicit: both are listed.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -55,17 +56,19 @@ impl Card {
         let info = self
             .get_plane(plane)
             .map_err(|source| self.failed("GETPLANE", source))?;
-        let modifier = if self.renders_implicitly() {
-            Modifier::INVALID
+        let modifiers: &[Modifier] = if self.renders_implicitly() {
+            &[Modifier::LINEAR, Modifier::INVALID]
         } else {
-            Modifier::LINEAR
+            &[Modifier::LINEAR]
         };
         Ok(info
             .formats()
             .iter()
-            .map(|code| FormatModifier {
-                fourcc: Fourcc(*code),
-                modifier,
+            .flat_map(|code| {
+                modifiers.iter().map(|modifier| FormatModifier {
+                    fourcc: Fourcc(*code),
+                    modifier: *modifier,
+                })
             })
             .collect())
     }

@@ -1,0 +1,178 @@
+//! Drawing a scene into a picture of the compositor's own, by the GPU or the CPU.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use smithay::backend::renderer::sync::SyncPoint;
+
+use crate::backend::Backend;
+use crate::backend::pictures::TURNS;
+use crate::content::Content;
+use crate::render::gles::Gles;
+use crate::render::renderer::{GLES, SOFTWARE};
+use crate::render::software::LayerError;
+use crate::render::{Layer, Renderer, Software};
+use crate::scene::Scene;
+
+/// A picture that is drawn, or that the GPU is drawing.
+#[derive(Debug)]
+pub struct Composed {
+    /// Its place in the swapchain.
+    pub place: usize,
+    /// What drew it.
+    pub renderer: &'static str,
+    /// Why the GPU that composes did not draw it.
+    pub why_not_gles: Option<String>,
+    /// What the GPU still reads.
+    pub reading: Option<Reading>,
+    /// Signalled when it is complete; none when it is already.
+    pub drawn: Option<OwnedFd>,
+}
+
+/// Clients' buffers that the GPU reads; dropped, it waits until that is done.
+///
+/// A display that waited for the same fence is what normally drops it, and then there is nothing to wait for. A frame that
+/// is given up waits here: a buffer that goes back while it is read would be shown half overwritten.
+#[derive(Debug)]
+pub struct Reading {
+    done: SyncPoint,
+    _contents: Vec<Rc<Content>>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // The contents are dropped after this.
+        if !self.done.is_reached() && self.done.wait().is_err() {
+            tracing::debug!("a buffer may go back while the GPU reads it");
+        }
+    }
+}
+
+/// Draws the scene into a picture of the compositor's own.
+///
+/// # Errors
+///
+/// When no picture is free, or its memory cannot be written.
+pub fn compose(
+    backend: &mut Backend,
+    renderer: &mut Renderer,
+    scene: &Scene,
+) -> anyhow::Result<Composed> {
+    let mut why_not_gles = None;
+    if let Renderer::Gles(gles, _) = renderer {
+        match by_gpu(backend, gles, scene) {
+            Ok(composed) => return Ok(composed),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                tracing::debug!(reason, "the CPU draws a frame");
+                why_not_gles = Some(reason);
+            }
+        }
+    }
+    let place = by_cpu(backend, renderer.software(), scene)?;
+    Ok(Composed {
+        place,
+        renderer: SOFTWARE,
+        why_not_gles,
+        reading: None,
+        drawn: None,
+    })
+}
+
+/// Returns the visible layers, the lowest first.
+fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
+    let visible = scene.visible(backend.mode().rect());
+    visible
+        .into_iter()
+        .map(|layer| Layer {
+            pixels: &*layer.content,
+            view: layer.view,
+            opaque: layer.opaque.clone(),
+        })
+        .collect()
+}
+
+fn warn_of(failed: Vec<LayerError>) {
+    for failure in failed {
+        tracing::warn!(layer = failure.layer, error = %failure.error, "a surface cannot be drawn");
+    }
+}
+
+/// Draws by the CPU.
+///
+/// # Errors
+///
+/// When no picture is free, or its memory cannot be written.
+pub fn by_cpu(
+    backend: &mut Backend,
+    software: &mut Software,
+    scene: &Scene,
+) -> anyhow::Result<usize> {
+    let output = backend.mode().rect();
+    let layers = layers(scene, backend);
+    let swapchain = backend.swapchain();
+    let (place, target, mut stale) = swapchain
+        .free()
+        .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
+    stale.clip(output);
+    warn_of(software.draw(target, &stale, scene.background, &layers)?);
+    swapchain.drawn(place);
+    Ok(place)
+}
+
+fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
+    let output = backend.mode().rect();
+    if !backend.swapchain().has_gpu_pictures() {
+        add_pictures(backend, gles)?;
+    }
+    let layers = layers(scene, backend);
+    let takes_fences = backend.takes_fences();
+    let swapchain = backend.swapchain();
+    let (place, target, mut stale) = swapchain
+        .free_gpu()
+        .ok_or_else(|| anyhow::anyhow!("all pictures of the GPU are in use"))?;
+    stale.clip(output);
+    let mut picture = target
+        .dmabuf()
+        .cloned()
+        .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
+    let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
+    warn_of(drawn.failed);
+    swapchain.drawn(place);
+    let reading = Reading {
+        done: drawn.done.clone(),
+        _contents: scene
+            .visible(output)
+            .into_iter()
+            .filter(|layer| layer.content.dmabuf().is_some())
+            .map(|layer| layer.content.clone())
+            .collect(),
+    };
+    let fence = drawn.done.export().filter(|_| takes_fences);
+    if fence.is_none() && drawn.done.wait().is_err() {
+        // Without a fence that the display could wait for, somebody has to. Waiting for the event loop would take a frame
+        // longer, since the display's own deadline goes on meanwhile, and nothing else can be drawn before this is shown.
+        anyhow::bail!("the GPU's picture cannot be waited for");
+    }
+    Ok(Composed {
+        place,
+        renderer: GLES,
+        why_not_gles: None,
+        reading: Some(reading),
+        drawn: fence,
+    })
+}
+
+/// Allocates the pictures of the mode that the GPU draws to.
+fn add_pictures(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
+    let mode = backend.mode();
+    let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
+    let kms = backend
+        .kms()
+        .ok_or_else(|| anyhow::anyhow!("the output is virtual"))?;
+    let pictures = (0..TURNS)
+        .map(|_| gles.allocate(size, kms.plane_formats()))
+        .collect::<Result<Vec<_>, _>>()?;
+    kms.add_gpu_pictures(pictures)?;
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Composition by the GPU: clients' buffers become textures, and are drawn into a picture that the display shows.
+//!
+//! It draws what [`Software`](super::Software) draws, from the same description. What it cannot import is not drawn in part:
+//! the caller lets the CPU draw that frame.
+
+mod device;
+mod import;
+mod picture;
+mod sys;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::backend::allocator::gbm::GbmDevice;
+use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTarget, GlesTexture};
+use smithay::backend::renderer::sync::SyncPoint;
+use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
+use smithay::utils::{Logical, Physical, Rectangle, Transform};
+
+use super::software::{Layer, LayerError, Turn};
+use crate::region::{Rect, Region};
+
+pub use device::OpenError;
+pub use import::{GpuSource, ImportError, Imported, Uploaded};
+pub use picture::{GpuPicture, PictureError};
+
+/// The composing renderer of a card's GPU.
+pub struct Gles {
+    renderer: GlesRenderer,
+    /// Where pictures come from; none in tests that draw to no display.
+    device: Option<GbmDevice<Arc<OwnedFd>>>,
+    name: String,
+    software: bool,
+    uploaded_bytes: u64,
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub struct Drawn {
+    /// Reached when the GPU has read and written everything.
+    pub done: SyncPoint,
+    /// Layers that nobody can read; they were left out.
+    pub failed: Vec<LayerError>,
+}
+
+/// Why the GPU did not draw a frame.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DrawError {
+    /// A layer cannot be imported.
+    #[error("{0}")]
+    Import(String),
+    /// The driver failed.
+    #[error("the GPU failed: {0}")]
+    Gles(#[from] GlesError),
+}
+
+impl Gles {
+    pub(self) fn new(
+        renderer: GlesRenderer,
+        device: Option<GbmDevice<Arc<OwnedFd>>>,
+        name: String,
+        software: bool,
+    ) -> Self {
+        Self {
+            renderer,
+            device,
+            name,
+            software,
+            uploaded_bytes: 0,
+        }
+    }
+
+    /// Returns what the driver calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells whether it is the CPU after all that draws.
+    pub fn is_software(&self) -> bool {
+        self.software
+    }
+
+    /// Counts the bytes that were ever copied to textures.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.uploaded_bytes
+    }
+
+    /// Draws `layers`, the lowest first, over `background` in the damaged part of `picture`.
+    ///
+    /// The picture is complete, and the clients' buffers are read, when [`Drawn::done`] is reached.
+    ///
+    /// # Errors
+    ///
+    /// When a layer cannot be imported, or the driver fails; what is in the picture then is of no use.
+    pub fn draw(
+        &mut self,
+        picture: &mut Dmabuf,
+        damage: &Region,
+        background: u32,
+        layers: &[Layer<'_>],
+    ) -> Result<Drawn, DrawError> {
+        let (textures, failed) = self.textures(damage, layers)?;
+        let mut target = self.renderer.bind(picture)?;
+        let done = self.draw_to(&mut target, damage, background, layers, &textures)?;
+        Ok(Drawn { done, failed })
+    }
+
+    /// Gives back what is kept of buffers that are gone; otherwise only the next frame does.
+    pub fn rest(&mut self) {
+        if let Err(error) = self.renderer.cleanup_texture_cache() {
+            tracing::debug!(%error, "textures are kept longer than needed");
+        }
+    }
+
+    /// Makes a texture of every layer that can be seen in the damaged part.
+    fn textures(
+        &mut self,
+        damage: &Region,
+        layers: &[Layer<'_>],
+    ) -> Result<(Vec<Option<GlesTexture>>, Vec<LayerError>), DrawError> {
+        let mut failed = Vec::new();
+        let mut textures = Vec::with_capacity(layers.len());
+        for (position, layer) in layers.iter().enumerate() {
+            let seen = damage
+                .rects()
+                .iter()
+                .any(|rect| rect.intersection(layer.view.destination).is_some());
+            textures.push(if seen {
+                match self.texture(layer.pixels) {
+                    Ok(texture) => Some(texture),
+                    Err(ImportError::Unreadable(error)) => {
+                        failed.push(LayerError {
+                            layer: position,
+                            error,
+                        });
+                        None
+                    }
+                    Err(ImportError::Refused(reason)) => return Err(DrawError::Import(reason)),
+                }
+            } else {
+                None
+            });
+        }
+        Ok((textures, failed))
+    }
+
+    fn draw_to(
+        &mut self,
+        target: &mut GlesTarget<'_>,
+        damage: &Region,
+        background: u32,
+        layers: &[Layer<'_>],
+        textures: &[Option<GlesTexture>],
+    ) -> Result<SyncPoint, DrawError> {
+        let size = target.size();
+        let mut frame = self
+            .renderer
+            .render(target, (size.w, size.h).into(), Transform::Normal)?;
+        let everywhere: Vec<_> = damage.rects().iter().map(|rect| physical(*rect)).collect();
+        frame.clear(colour(background), &everywhere)?;
+        for (layer, texture) in layers.iter().zip(textures) {
+            let Some(texture) = texture else {
+                continue;
+            };
+            let destination = layer.view.destination;
+            let (left, upper) = (destination.x, destination.y);
+            let inside: Vec<_> = damage
+                .rects()
+                .iter()
+                .filter_map(|rect| rect.intersection(destination))
+                .map(|rect| physical(rect.moved(left.saturating_neg(), upper.saturating_neg())))
+                .collect();
+            let transform = transform(layer.view.turn);
+            let (width, height) = layer.view.turn.size(layer.pixels.size());
+            let turned = (float(width), float(height)).into();
+            let (x, y, width, height) = layer.view.source;
+            let source = Rectangle::<f64, Logical>::new((x, y).into(), (width, height).into())
+                .to_buffer(1.0, transform, &turned);
+            Frame::render_texture_from_to(
+                &mut frame,
+                texture,
+                source,
+                physical(destination),
+                &inside,
+                // Blended everywhere, as the CPU does: a region that a client calls opaque may not be.
+                &[],
+                transform,
+                1.0,
+            )?;
+        }
+        Ok(frame.finish()?)
+    }
+}
+
+impl fmt::Debug for Gles {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Gles")
+            .field("name", &self.name)
+            .field("uploaded_bytes", &self.uploaded_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+fn physical(rect: Rect) -> Rectangle<i32, Physical> {
+    Rectangle::new((rect.x, rect.y).into(), (rect.width, rect.height).into())
+}
+
+/// Takes a colour (`0xAARRGGBB`, premultiplied) apart.
+fn colour(colour: u32) -> Color32F {
+    let [blue, green, red, alpha] = colour.to_le_bytes();
+    let channel = |byte: u8| f32::from(byte) / 255.0;
+    Color32F::new(channel(red), channel(green), channel(blue), channel(alpha))
+}
+
+fn transform(turn: Turn) -> Transform {
+    match turn {
+        Turn::Normal => Transform::Normal,
+        Turn::Quarter => Transform::_90,
+        Turn::Half => Transform::_180,
+        Turn::ThreeQuarters => Transform::_270,
+        Turn::Flipped => Transform::Flipped,
+        Turn::FlippedQuarter => Transform::Flipped90,
+        Turn::FlippedHalf => Transform::Flipped180,
+        Turn::FlippedThreeQuarters => Transform::Flipped270,
+    }
+}
+
+fn float(value: usize) -> f64 {
+    u32::try_from(value).map_or(f64::MAX, f64::from)
+}

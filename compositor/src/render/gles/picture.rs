@@ -1,0 +1,180 @@
+//! Pictures that the GPU draws to and a display shows.
+
+use std::io;
+
+use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
+use covalent_alloc::model::{Extent, ExtentError, FormatModifier, Fourcc, Modifier};
+use smithay::backend::allocator::dmabuf::{Dmabuf, DmabufFlags};
+use smithay::backend::allocator::gbm::GbmBufferFlags;
+use smithay::backend::allocator::{Fourcc as DrmFourcc, Modifier as DrmModifier};
+use smithay::backend::renderer::{Bind, ExportMem};
+use smithay::reexports::gbm::{BufferObject, InvalidFdError};
+use smithay::utils::Rectangle;
+
+use super::Gles;
+
+/// A picture in memory that the GPU allocated.
+#[derive(Clone, Debug)]
+pub struct GpuPicture {
+    /// As the GPU draws to it.
+    pub dmabuf: Dmabuf,
+    /// As the display shows it.
+    pub buffer: Buffer,
+}
+
+/// Why the GPU has no picture to draw to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// The renderer has no device to allocate from.
+    #[error("the renderer has no device to allocate from")]
+    NoDevice,
+    /// The size is none of a picture.
+    #[error(transparent)]
+    Extent(#[from] ExtentError),
+    /// GBM has no memory for it.
+    #[error("GBM gave no buffer that can be drawn to and shown: {0}")]
+    Gbm(#[from] io::Error),
+    /// It cannot be handed out.
+    #[error("GBM hands out no dma-buf of its buffer: {0}")]
+    Export(#[from] InvalidFdError),
+    /// What it handed out is not what it says.
+    #[error("GBM's buffer is not what it says: {0}")]
+    Descriptor(#[from] DescriptorError),
+    /// OpenGL ES does not draw to it.
+    #[error("OpenGL ES does not draw to GBM's buffer: {0}")]
+    Target(String),
+}
+
+impl Gles {
+    /// Allocates a picture in XRGB8888 that a plane with those formats shows.
+    ///
+    /// The layout is the GPU's choice among those that the plane takes. Where one of them speaks no modifiers, it is left to
+    /// the driver, which both then ask for.
+    ///
+    /// # Errors
+    ///
+    /// When no such picture can be had.
+    pub fn allocate(
+        &mut self,
+        (width, height): (u32, u32),
+        plane: &[FormatModifier],
+    ) -> Result<GpuPicture, PictureError> {
+        let device = self.device.as_ref().ok_or(PictureError::NoDevice)?;
+        let extent = Extent::new(width, height)?;
+        let drawn = self.renderer.egl_context().dmabuf_render_formats();
+        let modifiers: Vec<DrmModifier> = plane
+            .iter()
+            .filter(|format| format.fourcc == Fourcc::XRGB8888 && !format.modifier.is_implicit())
+            .map(|format| DrmModifier::from(format.modifier.0))
+            .filter(|modifier| {
+                drawn.iter().any(|format| {
+                    format.code == DrmFourcc::Xrgb8888 && format.modifier == *modifier
+                })
+            })
+            .collect();
+        let usage = GbmBufferFlags::SCANOUT | GbmBufferFlags::RENDERING;
+        let explicit: Option<BufferObject<()>> = if modifiers.is_empty() {
+            None
+        } else {
+            device
+                .create_buffer_object_with_modifiers2(
+                    width,
+                    height,
+                    DrmFourcc::Xrgb8888,
+                    modifiers.into_iter(),
+                    usage,
+                )
+                .ok()
+        };
+        let (object, modifier) = match explicit {
+            Some(object) => {
+                let modifier = object.modifier();
+                (object, modifier)
+            }
+            None => (
+                device.create_buffer_object(width, height, DrmFourcc::Xrgb8888, usage)?,
+                DrmModifier::Invalid,
+            ),
+        };
+        let picture = describe(&object, extent, modifier)?;
+        let mut dmabuf = picture.dmabuf.clone();
+        // A buffer that is no render target is found out now, and not with the first frame.
+        self.renderer
+            .bind(&mut dmabuf)
+            .map_err(|error| PictureError::Target(error.to_string()))?;
+        Ok(picture)
+    }
+
+    /// Copies a picture out: its colours (`0xAARRGGBB`), opaque.
+    ///
+    /// # Errors
+    ///
+    /// When OpenGL ES cannot read it.
+    pub fn read(&mut self, picture: &Dmabuf) -> io::Result<Vec<u32>> {
+        use smithay::backend::allocator::Buffer as _;
+        let mut picture = picture.clone();
+        let size = picture.size();
+        let target = self.renderer.bind(&mut picture).map_err(io::Error::other)?;
+        self.read_target(&target, Rectangle::from_size(size))
+    }
+
+    pub(super) fn read_target(
+        &mut self,
+        target: &smithay::backend::renderer::gles::GlesTarget<'_>,
+        region: Rectangle<i32, smithay::utils::Buffer>,
+    ) -> io::Result<Vec<u32>> {
+        // Every driver reads this order of bytes; the other one is an extension.
+        let mapping = self
+            .renderer
+            .copy_framebuffer(target, region, DrmFourcc::Abgr8888)
+            .map_err(io::Error::other)?;
+        let bytes = self
+            .renderer
+            .map_texture(&mapping)
+            .map_err(io::Error::other)?;
+        Ok(bytes
+            .chunks_exact(4)
+            .map(|pixel| u32::from_le_bytes([pixel[2], pixel[1], pixel[0], 0xff]))
+            .collect())
+    }
+}
+
+/// Describes GBM's buffer to those who import it.
+fn describe(
+    object: &BufferObject<()>,
+    extent: Extent,
+    modifier: DrmModifier,
+) -> Result<GpuPicture, PictureError> {
+    let size = (
+        i32::try_from(extent.width()).unwrap_or(i32::MAX),
+        i32::try_from(extent.height()).unwrap_or(i32::MAX),
+    );
+    let mut dmabuf = Dmabuf::builder(size, DrmFourcc::Xrgb8888, modifier, DmabufFlags::empty());
+    let mut planes = Vec::new();
+    for (index, plane) in (0..object.plane_count()).zip(0i32..) {
+        let offset_bytes = object.offset(plane);
+        let stride_bytes = object.stride_for_plane(plane);
+        dmabuf.add_plane(
+            object.fd_for_plane(plane)?,
+            index,
+            offset_bytes,
+            stride_bytes,
+        );
+        planes.push(PlaneDescriptor {
+            fd: object.fd_for_plane(plane)?,
+            offset_bytes,
+            stride_bytes,
+        });
+    }
+    let buffer = Buffer::import(Descriptor {
+        extent,
+        format: FormatModifier {
+            fourcc: Fourcc::XRGB8888,
+            modifier: Modifier(modifier.into()),
+        },
+        planes,
+    })?;
+    let dmabuf = dmabuf.build().ok_or(DescriptorError::Empty)?;
+    Ok(GpuPicture { dmabuf, buffer })
+}
