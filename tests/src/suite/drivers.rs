@@ -22,6 +22,16 @@ pub(super) const CASES: &[Case] = &[
         gbm,
     ),
     Case::new(
+        "drivers::venus_gbm_takes_what_is_guaranteed",
+        Config::Venus,
+        gbm,
+    ),
+    Case::new(
+        "drivers::venus_lavapipe_reads_what_others_write",
+        Config::Venus,
+        vulkan,
+    ),
+    Case::new(
         "drivers::virtio_vulkan_reads_what_others_write",
         Config::Virtio,
         vulkan,

@@ -456,9 +456,9 @@ fn soak(sources: &Sources, id: &str) -> Result<Seen> {
         Ok(())
     };
     // The allocator of the process and its threads take what they need in the first rounds.
-    round(2000)?;
+    round(1000)?;
     let before = resident()?;
-    round(2000)?;
+    round(1000)?;
     let grown = resident()?.saturating_sub(before);
     ensure!(grown < 256 << 10, "{grown} bytes more are resident");
     Ok(Seen::Passed)
