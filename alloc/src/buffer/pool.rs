@@ -32,6 +32,9 @@ impl Owner {
 /// What comes back from an owner is given to the same owner without asking the kernel anything, with its old pixels in it. To
 /// another owner it is given only when nobody else still holds it (the kernel counts), and zeroed from end to end; else it is
 /// let go. A buffer that the owner has cloned or that is imported somewhere in this process is not kept.
+///
+/// An owner gives a buffer back when every device is done with it: the pool waits for no fence. A V4L2 queue's own memory is
+/// not for pools, since it ends with the queue's stream.
 #[derive(Clone, Debug)]
 pub struct Pool {
     inner: Arc<Inner>,

@@ -7,8 +7,8 @@ use super::pixel_format::{Disjoint, PixelFormat};
 use super::queue::{Direction, Queue};
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
-    AddressWindow, Contiguity, FormatSet, ImageTerms, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms,
+    AddressWindow, Contiguity, ImageTerms, Imports, MemoryCost, Participant, PlanePlacement, Role,
+    SideTerms, Source, SourceId, StrideTerms,
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
@@ -96,9 +96,9 @@ impl Queue {
     /// [`Error::Busy`] when another program streams; [`Error::Gone`].
     pub fn source(&self, participant: &Participant) -> Result<Option<Source>, Error> {
         let memory = self.memory()?;
-        let formats = participant.constraints.formats.as_ref();
         // A codec's queue of bytes has no pictures to give.
-        if matches!(memory, QueueMemory::Unknown(_)) || formats.is_some_and(FormatSet::is_empty) {
+        let is_coded = self.formats()?.iter().all(|format| format.is_compressed);
+        if matches!(memory, QueueMemory::Unknown(_)) || is_coded {
             return Ok(None);
         }
         let mut source = Source::new(self.source_id(), self.source_name());
