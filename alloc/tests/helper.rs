@@ -92,8 +92,10 @@ fn outcome(part: &str) -> Outcome {
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
     let refused = helper.attempt(planned, display, None).unwrap();
     assert_eq!(helper.deaths(), 1);
-    // The next question finds another process, with the buffer anew.
+    // The next question finds another process, with the buffer anew; and letting go is no death.
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
+    helper.release();
+    assert_eq!(helper.deaths(), 1);
     refused
 }
 
@@ -253,6 +255,8 @@ fn play(part: &str) -> ExitCode {
             go_wrong(part, &mut socket);
         } else if question.get("attempt").is_some() {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
+        } else if question == "release" {
+            write(&mut socket, &json!("released"));
         } else {
             write(&mut socket, &json!({"redeclared": {"participant": null}}));
         }

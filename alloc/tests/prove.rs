@@ -69,6 +69,7 @@ struct Fake<F> {
     answer: F,
     allocations: u32,
     attempts: BTreeMap<String, u32>,
+    releases: u32,
 }
 
 impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
@@ -77,6 +78,7 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
             answer,
             allocations: 0,
             attempts: BTreeMap::new(),
+            releases: 0,
         }
     }
 }
@@ -88,6 +90,10 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
             outcome: Outcome::Proved,
             buffer: None,
         })
+    }
+
+    fn release(&mut self) {
+        self.releases += 1;
     }
 
     fn attempt(
@@ -117,6 +123,7 @@ fn plan_that_all_take_is_proved_and_its_verdict_stays() {
     let proven = solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(proven.ending, Ending::Proved);
     assert_eq!(proven.tried.len(), 3);
+    assert_eq!(fake.releases, 1);
     // It lay well this time. That is no promise.
     let Solution::Share(plan) = &proven.solution else {
         panic!()

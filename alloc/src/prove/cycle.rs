@@ -102,11 +102,22 @@ pub fn solve_and_prove(
     facts: &mut FactBook,
     limits: Limits,
 ) -> Proven {
-    let mut run = Run {
-        trials,
-        limits,
-        used: 0,
-    };
+    let proven = go_round(
+        request,
+        &mut Run {
+            trials,
+            limits,
+            used: 0,
+        },
+        facts,
+    );
+    for trial in trials.iter_mut() {
+        trial.release();
+    }
+    proven
+}
+
+fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut FactBook) -> Proven {
     let mut aside: Vec<Exclusion> = Vec::new();
     let mut given_up = Vec::new();
     let mut learnt: Vec<Fact> = Vec::new();
@@ -140,7 +151,7 @@ pub fn solve_and_prove(
                 run.used,
             );
         };
-        if plans >= limits.plans {
+        if plans >= run.limits.plans {
             return end(solution, Ending::Capped, tried, given_up, learnt, run.used);
         }
         plans = plans.saturating_add(1);

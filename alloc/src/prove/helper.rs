@@ -423,11 +423,21 @@ impl Trial for Helper {
         }
     }
 
+    fn release(&mut self) {
+        // Where no process runs there is nothing to let go.
+        if self.allocated.take().is_some() && self.running.is_some() {
+            if let Err(outcome) = self.ask(&Question::Release, "the helper process", "release") {
+                tracing::debug!(%outcome, "releasing a buffer");
+            }
+        }
+    }
+
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
         let question = Question::Redeclare {
             participant: Box::new(participant.clone()),
             extent,
         };
+        self.allocated = None;
         match self.ask(&question, &participant.name, "declare") {
             Ok((Answer::Redeclared { participant }, _)) => participant.map(|one| *one),
             _ => None,

@@ -109,12 +109,20 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
                     None => Some(Outcome::Untestable("nothing is allocated".to_owned())),
                 },
             },
+            Question::Release => {
+                held = None;
+                Answer::Released
+            }
             Question::Redeclare {
                 participant,
                 extent,
-            } => Answer::Redeclared {
-                participant: trials::redeclare(&mut machine, &participant, extent).map(Box::new),
-            },
+            } => {
+                held = None;
+                let declared = trials::redeclare(&mut machine, &participant, extent);
+                Answer::Redeclared {
+                    participant: declared.map(Box::new),
+                }
+            }
         };
         send(socket, &reply, &[])?;
     }

@@ -48,6 +48,9 @@ pub trait Trial {
         buffer: Option<&Buffer>,
     ) -> Option<Outcome>;
 
+    /// Lets go of the buffer that was allocated last. A queue that it came from is free afterwards.
+    fn release(&mut self) {}
+
     /// Declares a participant for pictures of another size; `None` where this trial cannot ask it.
     ///
     /// Participants whose demands depend on the size, like V4L2 queues, must be asked anew before another size is tried.

@@ -49,7 +49,9 @@ pub(super) enum Question {
         /// The participant.
         participant: Box<Participant>,
     },
-    /// Declare a participant for another size.
+    /// Let go of the buffer.
+    Release,
+    /// Declare a participant for another size; the buffer is let go, since its queue may be the one to be asked.
     Redeclare {
         /// The participant as it was declared.
         participant: Box<Participant>,
@@ -79,6 +81,8 @@ pub(super) enum Answer {
         /// How it ended.
         outcome: Option<Outcome>,
     },
+    /// To [`Question::Release`].
+    Released,
     /// To [`Question::Redeclare`].
     Redeclared {
         /// The participant.

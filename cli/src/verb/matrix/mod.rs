@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::prove::{Helper, Limits, solve_and_prove};
+use covalent_alloc::prove::{Helper, Limits, Trial as _, solve_and_prove};
 use serde::Serialize;
 
 use crate::args::MISMATCH;
@@ -129,6 +129,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 cells.len().saturating_sub(begun)
             ))?;
         }
+        // The next size finds every queue idle.
+        helper.release();
         machines.push(declared);
     }
     let mut learnt = Vec::new();
