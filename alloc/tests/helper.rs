@@ -257,6 +257,8 @@ fn play(part: &str) -> ExitCode {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
         } else if question == "release" {
             write(&mut socket, &json!("released"));
+        } else if question.get("redeclare_source").is_some() {
+            write(&mut socket, &json!({"redeclared_source": {"source": null}}));
         } else {
             write(&mut socket, &json!({"redeclared": {"participant": null}}));
         }

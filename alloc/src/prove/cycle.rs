@@ -445,6 +445,11 @@ impl Run<'_, '_> {
             .iter_mut()
             .find_map(|trial| trial.redeclare(participant, extent));
         let participant = redeclared.as_ref().unwrap_or(participant);
+        let redeclared = self
+            .trials
+            .iter_mut()
+            .find_map(|trial| trial.redeclare_source(source, extent));
+        let source = redeclared.as_ref().unwrap_or(source);
         let request = pair(participant, source, format, extent);
         let plan = plan_of(&request)?;
         let planned = Planned {

@@ -17,7 +17,7 @@ use super::outcome::{Cause, Outcome, Refusal, RefusalKind};
 use super::trial::{Allocation, Planned, Trial};
 use super::wire::{self, Answer, Question, VERSION, WireError};
 use crate::buffer::Buffer;
-use crate::constraint::Participant;
+use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::Request;
 
@@ -440,6 +440,18 @@ impl Trial for Helper {
         self.allocated = None;
         match self.ask(&question, &participant.name, "declare") {
             Ok((Answer::Redeclared { participant }, _)) => participant.map(|one| *one),
+            _ => None,
+        }
+    }
+
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        let question = Question::RedeclareSource {
+            source: Box::new(source.clone()),
+            extent,
+        };
+        self.allocated = None;
+        match self.ask(&question, &source.name, "declare") {
+            Ok((Answer::RedeclaredSource { source }, _)) => source.map(|one| *one),
             _ => None,
         }
     }

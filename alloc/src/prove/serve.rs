@@ -123,6 +123,13 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
                     participant: declared.map(Box::new),
                 }
             }
+            Question::RedeclareSource { source, extent } => {
+                held = None;
+                let declared = trials::redeclare_source(&mut machine, &source, extent);
+                Answer::RedeclaredSource {
+                    source: declared.map(Box::new),
+                }
+            }
         };
         send(socket, &reply, &[])?;
     }

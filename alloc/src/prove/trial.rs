@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 use crate::buffer::Buffer;
-use crate::constraint::Participant;
+use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::{Plan, Request};
 
@@ -56,6 +56,12 @@ pub trait Trial {
     /// Participants whose demands depend on the size, like V4L2 queues, must be asked anew before another size is tried.
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
         let _ = (participant, extent);
+        None
+    }
+
+    /// Declares a source for pictures of another size; `None` where this trial cannot ask it.
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        let _ = (source, extent);
         None
     }
 }

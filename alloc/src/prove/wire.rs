@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::outcome::Outcome;
 use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
-use crate::constraint::Participant;
+use crate::constraint::{Participant, Source};
 use crate::model::{Extent, FormatModifier};
 use crate::solve::Request;
 
@@ -58,6 +58,13 @@ pub(super) enum Question {
         /// The size.
         extent: Extent,
     },
+    /// Declare a source for another size; the buffer is let go.
+    RedeclareSource {
+        /// The source as it was declared.
+        source: Box<Source>,
+        /// The size.
+        extent: Extent,
+    },
 }
 
 /// What the helper answers.
@@ -87,6 +94,11 @@ pub(super) enum Answer {
     Redeclared {
         /// The participant.
         participant: Option<Box<Participant>>,
+    },
+    /// To [`Question::RedeclareSource`].
+    RedeclaredSource {
+        /// The source.
+        source: Option<Box<Source>>,
     },
 }
 

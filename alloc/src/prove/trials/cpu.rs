@@ -10,6 +10,7 @@ pub(super) const BACKEND: Backend = Backend {
     allocate: |_, _| None,
     attempt,
     redeclare: |_, _, _| None,
+    redeclare_source: |_, _, _| None,
 };
 
 fn attempt(

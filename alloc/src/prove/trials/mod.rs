@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::narrow::plan_of;
 use super::outcome::{Outcome, Refusal, RefusalKind};
 use crate::buffer::Buffer;
-use crate::constraint::Participant;
+use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::{Plan, Request};
 use crate::sources::{SourceError, Sources};
@@ -73,6 +73,8 @@ struct Backend {
     attempt: fn(&mut Machine, &Plan, &mut Held, &Participant) -> Option<Outcome>,
     /// Declares a participant for another size; `None` where its declaration holds for every size.
     redeclare: fn(&mut Machine, &Participant, Extent) -> Option<Participant>,
+    /// The same for a source.
+    redeclare_source: fn(&mut Machine, &Source, Extent) -> Option<Source>,
 }
 
 /// Every backend, asked in this order: a new one is a line here and a file beside.
@@ -98,6 +100,7 @@ const NEUTRAL: Backend = Backend {
     },
     attempt: |_, _, _, _| None,
     redeclare: |_, _, _| None,
+    redeclare_source: |_, _, _| None,
 };
 
 pub(super) fn allocate(machine: &mut Machine, plan: &Plan) -> Result<Held, Outcome> {
@@ -127,6 +130,16 @@ pub(super) fn redeclare(
     BACKENDS
         .iter()
         .find_map(|backend| (backend.redeclare)(machine, participant, extent))
+}
+
+pub(super) fn redeclare_source(
+    machine: &mut Machine,
+    source: &Source,
+    extent: Extent,
+) -> Option<Source> {
+    BACKENDS
+        .iter()
+        .find_map(|backend| (backend.redeclare_source)(machine, source, extent))
 }
 
 fn of_source(plan: &Plan, error: &SourceError) -> Refusal {

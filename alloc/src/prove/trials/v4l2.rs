@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Backend, Held, Machine};
 use crate::backend::v4l2::{Device, Direction, Error, Queue};
-use crate::constraint::{Participant, Role};
+use crate::constraint::{Participant, Role, Source};
 use crate::model::Extent;
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
@@ -13,7 +13,11 @@ pub(super) const BACKEND: Backend = Backend {
     allocate,
     attempt,
     redeclare,
+    redeclare_source,
 };
+
+/// How the identifiers of queues begin.
+const SOURCES: &str = "v4l2:";
 
 fn direction(participant: &Participant) -> Option<Direction> {
     match participant.role {
@@ -24,7 +28,7 @@ fn direction(participant: &Participant) -> Option<Direction> {
 }
 
 fn allocate(_: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if !plan.source().as_str().starts_with("v4l2:") {
+    if !plan.source().as_str().starts_with(SOURCES) {
         return None;
     }
     let node = plan.source_device()?.node.clone();
@@ -81,6 +85,21 @@ fn redeclare(_: &mut Machine, participant: &Participant, extent: Extent) -> Opti
     let mut declared = queue.participant(extent, None).ok()?;
     declared.name.clone_from(&participant.name);
     Some(declared)
+}
+
+fn redeclare_source(_: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
+    if !source.id.as_str().starts_with(SOURCES) {
+        return None;
+    }
+    let device = Device::open(Path::new(&source.device.as_ref()?.node)).ok()?;
+    [Direction::Capture, Direction::Output]
+        .into_iter()
+        .find_map(|direction| {
+            let queue = device.queue(direction).ok()?;
+            let participant = queue.participant(extent, None).ok()?;
+            let declared = queue.source(&participant).ok()??;
+            (declared.id == source.id).then_some(declared)
+        })
 }
 
 fn open(node: &Path, direction: Direction) -> Result<Queue, Error> {

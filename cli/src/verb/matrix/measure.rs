@@ -220,7 +220,7 @@ impl Measure<'_> {
 }
 
 /// Demands that are given up one after another to have a buffer to try where the solver says that there is none: first
-/// those of the memory, which a driver has to refuse by itself, then those of the picture.
+/// those of the memory, which a driver has to refuse by itself, then those of the picture, the source's too.
 const GIVEN_UP: [&[Field]; 4] = [
     &[],
     &[
@@ -247,11 +247,15 @@ fn forced(
     size: Extent,
 ) -> Option<Request> {
     let mut relaxed = participant.clone();
+    let mut source = source.clone();
     for fields in GIVEN_UP {
         for field in fields {
             relaxed.constraints.relax(*field);
+            // A queue's own memory comes in its own sizes and formats: it has to refuse others by itself. How much there is
+            // to be had is never given up.
+            source.constraints.relax(*field);
         }
-        let request = pair(&relaxed, source, format, size);
+        let request = pair(&relaxed, &source, format, size);
         if plan_of(&request).is_some() {
             return Some(request);
         }
