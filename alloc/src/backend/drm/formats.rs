@@ -84,7 +84,7 @@ impl Card {
             .collect()
     }
 
-    fn renders_implicitly(&self) -> bool {
+    pub(super) fn renders_implicitly(&self) -> bool {
         self.import_ability().is_of_a_renderer()
     }
 

@@ -8,12 +8,15 @@ mod card;
 mod dumb;
 mod formats;
 mod framebuffer;
+mod host_copy;
 mod participant;
+mod sys;
 
 pub use crate::backend::prime::ImportAbility;
 pub use card::Card;
 pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
+pub use host_copy::HostCopies;
 
 use std::io;
 use std::path::PathBuf;

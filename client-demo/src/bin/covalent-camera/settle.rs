@@ -5,6 +5,7 @@
 //! `wl_buffer` of every buffer; if it refuses, that becomes a constraint and the plan is made again.
 
 use anyhow::{Context, anyhow};
+use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::backend::v4l2::Stream;
 use covalent_alloc::backend::v4l2::{Device, Direction};
 use covalent_alloc::buffer::Buffer;
@@ -41,6 +42,7 @@ pub(crate) struct Ground {
 pub(crate) struct Settled {
     plan: Plan,
     buffers: Vec<Buffer>,
+    copies: Option<HostCopies>,
 }
 
 impl Settled {
@@ -65,6 +67,16 @@ impl Settled {
     pub(crate) fn size(&self) -> (u32, u32) {
         let extent = self.plan.layout().extent();
         (extent.width(), extent.height())
+    }
+
+    /// Makes what the camera wrote into the buffer at `index` known to a device that keeps a copy of its own.
+    pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
+        let Some(copies) = &self.copies else {
+            return Ok(());
+        };
+        copies
+            .update(index)
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
     /// Returns the plan as data, or null where it cannot be said.
@@ -101,11 +113,17 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                 if let Some(rate) = options.fps {
                     queue.set_frame_rate(rate).map_err(blame::camera)?;
                 }
+                let copies = HostCopies::of(&plan, &buffers)
+                    .map_err(|error| Failure::new(Exit::Allocation, error))?;
                 return Ok(Ground {
                     events,
                     compositor,
                     window,
-                    settled: Settled { plan, buffers },
+                    settled: Settled {
+                        plan,
+                        buffers,
+                        copies,
+                    },
                     stream,
                     wires,
                 });

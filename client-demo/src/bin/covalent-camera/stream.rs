@@ -146,6 +146,7 @@ impl<'a> Session<'a> {
                 count: self.wires.len(),
             }));
         };
+        self.settled.publish(frame.index)?;
         self.buffers.show(frame.index).map_err(kept)?;
         let number = self.window.show(wire, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");

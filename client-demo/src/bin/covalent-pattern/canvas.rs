@@ -1,6 +1,7 @@
 //! What frames are drawn into: shared memory, or dma-bufs of a plan.
 
 use anyhow::{Context, anyhow};
+use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::buffer::{CpuAccess, Mapping};
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
@@ -26,6 +27,7 @@ pub(crate) enum Canvas {
     Planned {
         mappings: Vec<Mapping>,
         wires: Vec<WlBuffer>,
+        copies: Option<HostCopies>,
         source: String,
     },
 }
@@ -99,11 +101,17 @@ impl Canvas {
     pub(crate) fn draw(&self, index: usize, rows: &Rows) -> anyhow::Result<()> {
         match self {
             Self::Shared(pool) => Ok(pool.draw(index, rows)?),
-            Self::Planned { mappings, .. } => {
+            Self::Planned {
+                mappings, copies, ..
+            } => {
                 let mapping = mappings.get(index).context("a buffer without a mapping")?;
                 let guard = mapping.access(CpuAccess::Write)?;
                 for y in 0..mapping.buffer().layout().extent().height() {
                     guard.write_row(0, y, 0, rows.row(y))?;
+                }
+                drop(guard);
+                if let Some(copies) = copies {
+                    copies.update(index)?;
                 }
                 Ok(())
             }
@@ -175,9 +183,12 @@ fn take(
         .map(|buffer| buffer.map())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
+    let copies =
+        HostCopies::of(plan, &buffers).map_err(|error| Failure::new(Exit::Allocation, error))?;
     Ok(Some(Canvas::Planned {
         mappings,
         wires,
+        copies,
         source: plan.source_name().to_owned(),
     }))
 }

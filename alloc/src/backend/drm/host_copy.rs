@@ -1,0 +1,115 @@
+//! Buffers of which the device keeps a copy of its own.
+//!
+//! A virtio-gpu that renders (virgl) has a texture on the host for every dumb buffer. What a camera or the processor writes
+//! lands in the guest's memory, and the GPU goes on to read the texture. The kernel copies when the display shows the
+//! buffer, and nobody does when the GPU samples it: whoever writes has to ask. It cannot be left to the reader, because a
+//! picture that the GPU itself drew is only in the texture, and the same request would overwrite it.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use drm::buffer::Handle;
+use drm::control::Device as _;
+use rustix::fs::{major, minor};
+
+use super::card::Card;
+use super::{DrmError, sys};
+use crate::buffer::Buffer;
+use crate::solve::Plan;
+
+/// The device's copies of some buffers.
+///
+/// The buffers are imported by a descriptor that nothing else uses, and belong to its rendering context: the handles stay
+/// until it is dropped, and no other import can close them.
+#[derive(Debug)]
+pub struct HostCopies {
+    card: Card,
+    pictures: Vec<(Handle, (u32, u32))>,
+}
+
+impl HostCopies {
+    /// Finds the copies of a plan's buffers; `None` where the device has none.
+    ///
+    /// # Errors
+    /// Those of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
+    pub fn of(plan: &Plan, buffers: &[Buffer]) -> Result<Option<Self>, DrmError> {
+        let allocated = Card::list()
+            .into_iter()
+            .filter_map(|path| Card::open(&path).ok())
+            .find(|card| card.renders_implicitly() && card.dumb_id() == *plan.source());
+        let Some(allocated) = allocated else {
+            return Ok(None);
+        };
+        let card = match render_node(&allocated) {
+            Some(node) => Card::open(&node)?,
+            None => Card::open(allocated.path())?,
+        };
+        if let Err(error) = sys::virtgpu_context(&card) {
+            // Kernels that know one kind of context make it with the first import.
+            tracing::debug!(%error, "the rendering context is left to the kernel");
+        }
+        let mut pictures = Vec::with_capacity(buffers.len());
+        for buffer in buffers {
+            let layout = buffer.layout();
+            let (Some(fd), extent) = (buffer.memory_fd(0), layout.extent()) else {
+                continue;
+            };
+            let handle = card
+                .prime_fd_to_buffer(fd)
+                .map_err(|source| DrmError::Import {
+                    card: card.path().to_owned(),
+                    driver: card.driver().to_owned(),
+                    origin: buffer.source_name().to_owned(),
+                    ability: card.import_ability().clone(),
+                    source,
+                })?;
+            pictures.push((handle, (extent.width(), extent.height())));
+        }
+        Ok(Some(Self { card, pictures }))
+    }
+
+    /// Brings the copy of the buffer at `index` up to date, and returns at once.
+    ///
+    /// The buffer carries a fence until it is done, which readers wait for as for any other writer. No processor of this
+    /// machine touches a pixel.
+    ///
+    /// # Errors
+    /// [`DrmError::Request`].
+    pub fn update(&self, index: usize) -> Result<(), DrmError> {
+        let Some((handle, size)) = self.pictures.get(index) else {
+            return Ok(());
+        };
+        sys::virtgpu_transfer_to_host(self.card.as_fd(), u32::from(*handle), *size)
+            .map_err(|error| self.card.failed("VIRTGPU_TRANSFER_TO_HOST", error.into()))
+    }
+}
+
+impl Drop for HostCopies {
+    fn drop(&mut self) {
+        let mut handles: Vec<_> = self.pictures.drain(..).map(|(handle, _)| handle).collect();
+        handles.sort_unstable_by_key(|handle| u32::from(*handle));
+        handles.dedup();
+        for handle in handles {
+            if let Err(error) = self.card.close_buffer(handle) {
+                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
+            }
+        }
+    }
+}
+
+/// Finds the node of a card's device that renders, and asks for no rights to do so.
+fn render_node(card: &Card) -> Option<PathBuf> {
+    let number = card.device_number().ok()?;
+    let nodes = format!(
+        "/sys/dev/char/{}:{}/device/drm",
+        major(number),
+        minor(number)
+    );
+    fs::read_dir(nodes)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .find(|name| name.starts_with("renderD"))
+        .map(|name| Path::new("/dev/dri").join(name))
+}

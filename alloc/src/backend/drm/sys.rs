@@ -1,0 +1,109 @@
+//! The requests that the `drm` crate does not have.
+#![allow(unsafe_code, reason = "ioctls of one driver")]
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io;
+use rustix::ioctl::{self, Updater};
+
+/// `struct drm_virtgpu_context_set_param`.
+#[repr(C)]
+struct ContextParam {
+    param: u64,
+    value: u64,
+}
+
+/// `struct drm_virtgpu_context_init`.
+#[repr(C)]
+struct ContextInit {
+    num_params: u32,
+    pad: u32,
+    ctx_set_params: u64,
+}
+
+const CONTEXT_INIT: ioctl::Opcode = ioctl::opcode::read_write::<ContextInit>(b'd', 0x4b);
+
+/// Makes the rendering context of an open virtio-gpu; buffers that are imported from then on belong to it.
+///
+/// # Errors
+/// What the kernel answers: EEXIST where there is one; EINVAL where it makes one by itself.
+///
+/// # References
+/// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_CONTEXT_INIT.
+pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
+    /// `VIRTGPU_CONTEXT_PARAM_CAPSET_ID`.
+    const CAPSET_ID: u64 = 1;
+    /// `VIRTIO_GPU_CAPSET_VIRGL2`: the context that knows textures.
+    const VIRGL2: u64 = 2;
+    let card: BorrowedFd<'_> = card.as_fd();
+    let param = ContextParam {
+        param: CAPSET_ID,
+        value: VIRGL2,
+    };
+    let mut request = ContextInit {
+        num_params: 1,
+        pad: 0,
+        ctx_set_params: (&raw const param).expose_provenance() as u64,
+    };
+    // SAFETY: the request is of the size in its opcode; the kernel reads one parameter, which outlives the call.
+    unsafe {
+        ioctl::ioctl(
+            card,
+            Updater::<CONTEXT_INIT, ContextInit>::new(&mut request),
+        )
+    }
+}
+
+/// `struct drm_virtgpu_3d_transfer_to_host`, with its box written out.
+#[repr(C)]
+struct TransferToHost {
+    bo_handle: u32,
+    x: u32,
+    y: u32,
+    z: u32,
+    width: u32,
+    height: u32,
+    depth: u32,
+    level: u32,
+    offset: u32,
+    stride: u32,
+    layer_stride: u32,
+}
+
+const TRANSFER_TO_HOST: ioctl::Opcode = ioctl::opcode::read_write::<TransferToHost>(b'd', 0x47);
+
+/// Asks a virtio-gpu to take over what the guest's memory of a picture holds; the buffer has a fence until that is done.
+///
+/// # Errors
+/// What the kernel answers.
+///
+/// # References
+/// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_TRANSFER_TO_HOST.
+pub(super) fn virtgpu_transfer_to_host(
+    card: impl AsFd,
+    bo_handle: u32,
+    (width, height): (u32, u32),
+) -> io::Result<()> {
+    let card: BorrowedFd<'_> = card.as_fd();
+    let mut request = TransferToHost {
+        bo_handle,
+        x: 0,
+        y: 0,
+        z: 0,
+        width,
+        height,
+        depth: 1,
+        level: 0,
+        offset: 0,
+        // The device knows the rows of its own picture.
+        stride: 0,
+        layer_stride: 0,
+    };
+    // SAFETY: the request is of the size in its opcode, and holds no pointers; a handle that is none is refused.
+    unsafe {
+        ioctl::ioctl(
+            card,
+            Updater::<TRANSFER_TO_HOST, TransferToHost>::new(&mut request),
+        )
+    }
+}
