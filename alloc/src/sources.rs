@@ -147,7 +147,8 @@ impl Sources {
     /// Adds the dumb buffers of a card that is open already; nothing where it has none, or they are known.
     #[cfg(feature = "drm")]
     pub fn add_card(&mut self, card: &Card) {
-        if let Some(source) = card.dumb_source() {
+        // Where there are textures, dumb buffers are nothing that a GPU could read the right way up.
+        if let Some(source) = card.texture_source().or_else(|| card.dumb_source()) {
             if self.open.iter().all(|(known, _)| known.id != source.id) {
                 self.open.push((source, Allocator::Dumb(card.clone())));
             }

@@ -82,6 +82,14 @@ impl PixelFormat {
         matches!(self, Self::Argb8888 | Self::Abgr8888)
     }
 
+    /// Tells whether a pixel is one colour in four bytes.
+    pub const fn has_four_bytes(self) -> bool {
+        matches!(
+            self,
+            Self::Xrgb8888 | Self::Argb8888 | Self::Xbgr8888 | Self::Abgr8888
+        )
+    }
+
     /// Tells whether pixels are luma and chroma, and not colours.
     pub const fn is_yuv(self) -> bool {
         matches!(

@@ -11,7 +11,7 @@ use crate::model::Layout;
 use crate::solve::Plan;
 
 impl Card {
-    /// Allocates the dumb buffers of a plan.
+    /// Allocates the dumb buffers, or the textures, of a plan.
     ///
     /// The kernel chooses the stride; where it is another than planned, every participant must accept it.
     ///
@@ -19,7 +19,8 @@ impl Card {
     /// [`DrmError::NotPlanned`] for a plan of another source, [`DrmError::Budget`] for more than the machine can spare, [`DrmError::Allocated`] where the kernel's stride is not what
     /// the participants accept, [`DrmError::Request`]. Nothing stays allocated then.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, DrmError> {
-        if *plan.source() != self.dumb_id() {
+        let textures = *plan.source() == self.texture_id();
+        if *plan.source() != self.dumb_id() && !textures {
             return Err(DrmError::NotPlanned {
                 card: self.path().to_owned(),
                 planned: plan.source_name().to_owned(),
@@ -38,7 +39,15 @@ impl Card {
                 available_bytes,
             });
         }
-        (0..plan.count()).map(|_| self.allocate_one(plan)).collect()
+        (0..plan.count())
+            .map(|_| {
+                if textures {
+                    self.allocate_texture(plan)
+                } else {
+                    self.allocate_one(plan)
+                }
+            })
+            .collect()
     }
 
     fn allocate_one(&self, plan: &Plan) -> Result<Buffer, DrmError> {

@@ -1,9 +1,9 @@
 //! Buffers of which the device keeps a copy of its own.
 //!
-//! A virtio-gpu that renders (virgl) has a texture on the host for every dumb buffer. What a camera or the processor writes
-//! lands in the guest's memory, and the GPU goes on to read the texture. The kernel copies when the display shows the
-//! buffer, and nobody does when the GPU samples it: whoever writes has to ask. It cannot be left to the reader, because a
-//! picture that the GPU itself drew is only in the texture, and the same request would overwrite it.
+//! A virtio-gpu that renders (virgl) has its textures on the host, and memory of the guest behind each. What a camera or the
+//! processor writes lands in the guest's memory, and GPU and display go on to read the texture: whoever writes has to ask for
+//! the copy. It cannot be left to the reader, because a picture that the GPU itself drew is only in the texture, and the same
+//! request would overwrite it.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -37,7 +37,7 @@ impl HostCopies {
         let allocated = Card::list()
             .into_iter()
             .filter_map(|path| Card::open(&path).ok())
-            .find(|card| card.renders_implicitly() && card.dumb_id() == *plan.source());
+            .find(|card| card.renders_implicitly() && card.texture_id() == *plan.source());
         let Some(allocated) = allocated else {
             return Ok(None);
         };

@@ -11,6 +11,7 @@ mod framebuffer;
 mod host_copy;
 mod participant;
 mod sys;
+mod texture;
 
 pub use crate::backend::prime::ImportAbility;
 pub use card::Card;

@@ -12,6 +12,7 @@ use crate::backend::{machine, prime};
 use crate::constraint::{
     MemoryCost, Participant, PlanePlacement, Role, Source, SourceId, SyncLanguage,
 };
+use crate::model::{FormatModifier, Fourcc};
 
 /// Buffers that a plane holds: the one that is shown, and the one that is next.
 const HELD: u32 = 2;
@@ -89,6 +90,35 @@ impl Card {
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         Some(source)
+    }
+
+    /// Declares textures of a virtio-gpu that renders (virgl), with memory of this machine behind them; `None` elsewhere.
+    ///
+    /// They are what its GPU samples and its display shows; a dumb buffer's texture is upside down to the GPU, since the
+    /// host made it for a display. Either has to be told of writes: see [`HostCopies`](super::HostCopies).
+    #[must_use]
+    pub fn texture_source(&self) -> Option<Source> {
+        if !self.renders_implicitly() {
+            return None;
+        }
+        let mut source = self.dumb_source()?;
+        source.id = self.texture_id();
+        source.name = self.texture_name();
+        let formats = [Fourcc::XRGB8888, Fourcc::ARGB8888].map(FormatModifier::linear);
+        source.constraints.formats = Some(formats.to_vec().into());
+        Some(source)
+    }
+
+    pub(super) fn texture_id(&self) -> SourceId {
+        SourceId::new(format!(
+            "texture:{}@{}",
+            self.driver(),
+            self.identity().location
+        ))
+    }
+
+    pub(super) fn texture_name(&self) -> String {
+        format!("{} texture", self.driver())
     }
 
     pub(super) fn dumb_id(&self) -> SourceId {

@@ -107,3 +107,69 @@ pub(super) fn virtgpu_transfer_to_host(
         )
     }
 }
+
+/// `struct drm_virtgpu_resource_create`.
+#[repr(C)]
+#[derive(Default)]
+struct ResourceCreate {
+    target: u32,
+    format: u32,
+    bind: u32,
+    width: u32,
+    height: u32,
+    depth: u32,
+    array_size: u32,
+    last_level: u32,
+    nr_samples: u32,
+    flags: u32,
+    bo_handle: u32,
+    res_handle: u32,
+    size: u32,
+    stride: u32,
+}
+
+const RESOURCE_CREATE: ioctl::Opcode = ioctl::opcode::read_write::<ResourceCreate>(b'd', 0x44);
+
+/// `VIRGL_FORMAT_B8G8R8A8_UNORM`: ARGB8888 in DRM's words.
+pub(super) const VIRGL_ARGB8888: u32 = 1;
+/// `VIRGL_FORMAT_B8G8R8X8_UNORM`: XRGB8888 in DRM's words.
+pub(super) const VIRGL_XRGB8888: u32 = 2;
+
+/// Makes a texture of a virtio-gpu, with memory of the guest behind it; returns its GEM handle.
+///
+/// # Errors
+/// What the kernel answers.
+///
+/// # References
+/// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE; `virgl_hw.h` for what is bound how.
+pub(super) fn virtgpu_texture(
+    card: impl AsFd,
+    format: u32,
+    (width, height): (u32, u32),
+    size_bytes: u32,
+) -> io::Result<u32> {
+    /// `PIPE_TEXTURE_2D`.
+    const TEXTURE_2D: u32 = 2;
+    /// `VIRGL_BIND_RENDER_TARGET`, `_SAMPLER_VIEW` and `_SCANOUT`.
+    const BIND: u32 = 1 << 1 | 1 << 3 | 1 << 18;
+    let card: BorrowedFd<'_> = card.as_fd();
+    let mut request = ResourceCreate {
+        target: TEXTURE_2D,
+        format,
+        bind: BIND,
+        width,
+        height,
+        depth: 1,
+        array_size: 1,
+        size: size_bytes,
+        ..ResourceCreate::default()
+    };
+    // SAFETY: the request is of the size in its opcode, and holds no pointers.
+    unsafe {
+        ioctl::ioctl(
+            card,
+            Updater::<RESOURCE_CREATE, ResourceCreate>::new(&mut request),
+        )
+    }?;
+    Ok(request.bo_handle)
+}

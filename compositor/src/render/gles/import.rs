@@ -79,9 +79,12 @@ impl Gles {
         if !explicit.is_empty() && !explicit.contains(&Modifier::Linear) {
             return None;
         }
-        // Smithay asks its list of render formats whether a texture has to be external. That list has every format with the
-        // implicit modifier, also YUV, which is always external where no modifier says otherwise.
-        let modifier = if explicit.is_empty() && !format.is_yuv() {
+        // A driver that knows no modifiers takes a buffer for what it was allocated as, whatever it is told: virgl's are
+        // textures of 32 bits a pixel. Smithay's list of what need not be external has these with the implicit modifier.
+        let modifier = if explicit.is_empty() {
+            if !format.has_four_bytes() {
+                return None;
+            }
             Modifier::Invalid
         } else {
             Modifier::Linear
