@@ -291,7 +291,7 @@ proptest! {
 
     #[test]
     fn merge_of_images_commutes_associates_and_has_an_identity(a in image(), b in image(), c in image()) {
-        let (a, b, c) = (MergedImage::of("a", &a), MergedImage::of("b", &b), MergedImage::of("c", &c));
+        let (a, b, c) = (MergedImage::of(0, &a), MergedImage::of(1, &b), MergedImage::of(2, &c));
         prop_assert_eq!(a.merge(&b), b.merge(&a));
         prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
         prop_assert_eq!(a.merge(&MergedImage::default()), a);
@@ -299,7 +299,7 @@ proptest! {
 
     #[test]
     fn merge_of_memory_commutes_associates_and_has_an_identity(a in memory(), b in memory(), c in memory()) {
-        let (a, b, c) = (MergedMemory::of("a", &a), MergedMemory::of("b", &b), MergedMemory::of("c", &c));
+        let (a, b, c) = (MergedMemory::of(0, &a), MergedMemory::of(1, &b), MergedMemory::of(2, &c));
         prop_assert_eq!(a.merge(&b), b.merge(&a));
         prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
         prop_assert_eq!(a.merge(&MergedMemory::default()), a);

@@ -1,27 +1,33 @@
 //! A merged value that remembers who set it.
 
-use std::collections::BTreeSet;
+use super::owners::Owners;
 
-use serde::Serialize;
-
-/// A merged value, and the names of those who made it what it is; nobody's where it is the identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A merged value, and the numbers of those who made it what it is; nobody's where it is the identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound<T> {
     /// The value.
     pub value: T,
     /// Who set it.
-    pub owners: BTreeSet<String>,
+    pub owners: Owners,
 }
 
 impl<T: Clone + PartialEq> Bound<T> {
     /// Takes one participant's value; it owns it unless it is the identity.
-    pub(super) fn of(owner: &str, value: T, identity: &T) -> Self {
+    pub(super) fn of(owner: usize, value: T, identity: &T) -> Self {
         let owners = if value == *identity {
-            BTreeSet::new()
+            Owners::default()
         } else {
-            BTreeSet::from([owner.to_owned()])
+            Owners::one(owner)
         };
         Self { value, owners }
+    }
+
+    /// Takes a value that nobody set.
+    pub(super) fn nobodys(value: T) -> Self {
+        Self {
+            value,
+            owners: Owners::default(),
+        }
     }
 
     /// Takes the one that is `better`; both own it where they are equal.
@@ -39,7 +45,7 @@ impl<T: Clone + PartialEq> Bound<T> {
     pub(super) fn join(&self, other: &Self, value: T) -> Self {
         Self {
             value,
-            owners: self.owners.union(&other.owners).cloned().collect(),
+            owners: self.owners.union(&other.owners),
         }
     }
 }

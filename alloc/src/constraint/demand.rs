@@ -5,14 +5,24 @@ use std::fmt;
 use serde::Serialize;
 
 use super::image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};
-use super::memory::{AddressWindow, Contiguity, Imports};
-use super::participant::{Constraints, Participant};
+use super::memory::{
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, Protection,
+};
+use super::participant::{Constraints, Participant, Role};
+use super::unknown::Unknown;
+
+/// How many formats a demand names; of more, it says how many there are.
+const FORMATS_NAMED: usize = 4;
 
 /// What a demand is about, the cheapest to give up first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Field {
+    /// The only sources that are taken.
+    Permitted,
+    /// How many buffers are held.
+    Held,
     /// How planes are placed.
     Planes,
     /// Bytes from row to row.
@@ -25,28 +35,42 @@ pub enum Field {
     Extent,
     /// Formats and modifiers.
     Formats,
+    /// How much the processor reads or writes.
+    Cpu,
+    /// How its reads and writes reach the device.
+    Coherency,
     /// Whose memory is taken.
     Imports,
+    /// Who can have the device's own memory.
+    Exports,
     /// In how many pieces it comes.
     Contiguity,
     /// Where it lies.
     Address,
+    /// Whether it is protected.
+    Protection,
     /// What a newer version asks for.
     Unknown,
 }
 
 impl Field {
     /// Every field, the cheapest to give up first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
+        Self::Permitted,
+        Self::Held,
         Self::Planes,
         Self::Stride,
         Self::Offset,
         Self::Size,
         Self::Extent,
         Self::Formats,
+        Self::Cpu,
+        Self::Coherency,
         Self::Imports,
+        Self::Exports,
         Self::Contiguity,
         Self::Address,
+        Self::Protection,
         Self::Unknown,
     ];
 }
@@ -69,32 +93,86 @@ impl fmt::Display for Demand {
 }
 
 impl Participant {
-    /// Returns the participant's demands: the fields in which it does not take everything.
+    /// Returns the participant's demands: the fields in which it does not take everything, the cheapest to give up first.
     pub fn demands(&self) -> Vec<Demand> {
         Field::ALL
             .into_iter()
-            .filter_map(|field| {
-                Some(Demand {
-                    field,
-                    owner: self.name.clone(),
-                    words: self.constraints.words(field)?,
-                })
-            })
+            .filter_map(|field| self.demand(field))
             .collect()
+    }
+
+    /// Returns the participant's demand on one field, if there is one.
+    pub fn demand(&self, field: Field) -> Option<Demand> {
+        Some(Demand {
+            field,
+            owner: self.name.clone(),
+            words: self.words(field)?,
+        })
+    }
+
+    /// Returns whether anything is demanded of a field.
+    pub(crate) fn demands_field(&self, field: Field) -> bool {
+        (field == Field::Unknown && !self.unknown.required().is_empty())
+            || self.choices().any(|choice| choice.demands_field(field))
+    }
+
+    /// Gives up every demand on one field, in every alternative.
+    pub fn relax(&mut self, field: Field) {
+        self.constraints.relax(field);
+        for alternative in &mut self.alternatives {
+            alternative.relax(field);
+        }
+        if field == Field::Unknown {
+            self.unknown = Unknown::default();
+        }
+    }
+
+    /// Says what is demanded of a field; `None` where nothing is.
+    fn words(&self, field: Field) -> Option<String> {
+        if field == Field::Unknown {
+            let own = self.unknown.required().into_iter();
+            let all = own.chain(self.choices().flat_map(Constraints::unknown_names));
+            let mut names: Vec<_> = all.collect();
+            names.sort_unstable();
+            names.dedup();
+            return (!names.is_empty()).then(|| {
+                format!(
+                    "asks for {}, which this version does not know",
+                    names.join(", ")
+                )
+            });
+        }
+        let mut words: Vec<_> = self
+            .choices()
+            .map(|choice| choice.words(self.role, field))
+            .collect();
+        words.dedup();
+        let words: Vec<_> = words
+            .iter()
+            .map(|words| words.as_deref().unwrap_or("takes anything"))
+            .collect();
+        (self.demands_field(field)).then(|| words.join(", or else "))
     }
 }
 
 impl Constraints {
     /// Gives up every demand on one field.
     pub fn relax(&mut self, field: Field) {
+        let free = MemoryTerms::default();
         match field {
+            Field::Permitted => self.memory.permitted = free.permitted,
+            Field::Held => self.buffers_held = 0,
             Field::Formats => self.formats = None,
-            Field::Imports => self.memory.imports = Imports::Any,
-            Field::Contiguity => self.memory.contiguity = Contiguity::Scattered,
-            Field::Address => self.memory.address = AddressWindow::default(),
+            Field::Cpu => self.memory.cpu = free.cpu,
+            Field::Coherency => self.memory.coherency = free.coherency,
+            Field::Imports => self.memory.imports = free.imports,
+            Field::Exports => self.memory.exports = free.exports,
+            Field::Contiguity => self.memory.contiguity = free.contiguity,
+            Field::Address => self.memory.address = free.address,
+            Field::Protection => self.memory.protection = free.protection,
             Field::Unknown => {
-                self.unknown.0.clear();
-                self.memory.unknown.0.clear();
+                self.unknown = Unknown::default();
+                self.memory.unknown = Unknown::default();
             }
             Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {}
         }
@@ -104,15 +182,93 @@ impl Constraints {
         }
     }
 
-    /// Says what is demanded of a field; `None` where nothing is.
-    fn words(&self, field: Field) -> Option<String> {
-        let images = || std::iter::once(&self.image).chain(self.per_fourcc.values());
+    /// Returns whether anything is demanded of a field.
+    pub(crate) fn demands_field(&self, field: Field) -> bool {
+        let memory = &self.memory;
+        let free = MemoryTerms::default();
         match field {
+            Field::Permitted => memory.permitted.is_some(),
+            Field::Held => self.buffers_held > 0,
+            Field::Formats => self.formats.is_some(),
+            Field::Cpu => memory.cpu != free.cpu,
+            Field::Coherency => memory.coherency != free.coherency,
+            Field::Imports => memory.imports != free.imports,
+            Field::Exports => memory.exports != free.exports,
+            Field::Contiguity => memory.contiguity != free.contiguity,
+            Field::Address => memory.address != free.address,
+            Field::Protection => {
+                !matches!(memory.protection, Protection::Unsaid | Protection::Taken)
+            }
+            Field::Unknown => self.unknown_names().next().is_some(),
+            Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {
+                self.images().any(|terms| terms.demands_field(field))
+            }
+        }
+    }
+
+    /// Returns what is asked of pictures: of all, and then by format.
+    fn images(&self) -> impl Iterator<Item = &ImageTerms> {
+        std::iter::once(&self.image).chain(self.per_fourcc.values())
+    }
+
+    /// Returns the names of demands that nobody here understands.
+    pub(crate) fn unknown_names(&self) -> impl Iterator<Item = String> {
+        [&self.unknown, &self.memory.unknown]
+            .into_iter()
+            .chain(self.images().map(|terms| &terms.unknown))
+            .filter(|unknown| !unknown.is_empty())
+            .flat_map(Unknown::required)
+    }
+
+    /// Says what is demanded of a field; `None` where nothing is.
+    fn words(&self, role: Role, field: Field) -> Option<String> {
+        if !self.demands_field(field) {
+            return None;
+        }
+        match field {
+            Field::Permitted => self.memory.permitted.as_ref().map(|permitted| {
+                let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+                if names.is_empty() {
+                    "takes memory of no source at all".to_owned()
+                } else {
+                    format!("takes only memory of {}", names.join(", "))
+                }
+            }),
+            Field::Held => Some(match self.buffers_held {
+                1 => "holds a buffer".to_owned(),
+                held => format!("holds {held} buffers at a time"),
+            }),
+            Field::Cpu => {
+                let verb = if role.writes() { "writes" } else { "reads" };
+                Some(match self.memory.cpu {
+                    CpuUse::Often => format!("{verb} every frame with the processor"),
+                    _ => format!("{verb} frames with the processor now and then"),
+                })
+            }
+            Field::Coherency => (self.memory.coherency == Coherency::Coherent).then(|| {
+                "needs memory that processor and devices see alike without a sync".to_owned()
+            }),
+            Field::Exports => match &self.memory.exports {
+                Exports::Declared => None,
+                Exports::Nothing { reason } => {
+                    Some(format!("lets nobody have its own memory, because {reason}"))
+                }
+            },
+            Field::Protection => match self.memory.protection {
+                Protection::Unsaid | Protection::Taken => None,
+                Protection::Refused => Some("takes no protected memory".to_owned()),
+                Protection::Needed => Some("needs protected memory".to_owned()),
+                Protection::Neither => {
+                    Some("takes neither protected memory nor any other".to_owned())
+                }
+            },
             Field::Formats => self.formats.as_ref().map(|formats| {
-                let mut names: Vec<_> = formats.iter().map(|format| format.to_string()).collect();
-                let rest = names.len().saturating_sub(4);
-                names.truncate(4);
-                match (names.is_empty(), rest) {
+                let names: Vec<_> = formats
+                    .iter()
+                    .take(FORMATS_NAMED)
+                    .map(|format| format.to_string())
+                    .collect();
+                match (names.is_empty(), formats.len().saturating_sub(names.len())) {
                     (true, _) => "takes no format at all".to_owned(),
                     (false, 0) => format!("takes only {}", names.join(", ")),
                     (false, rest) => format!("takes only {} and {rest} more", names.join(", ")),
@@ -151,22 +307,13 @@ impl Constraints {
                     )
                 })
             }
-            Field::Unknown => {
-                let names: Vec<_> = self
-                    .unknown
-                    .required()
-                    .chain(self.memory.unknown.required())
-                    .chain(images().flat_map(|terms| terms.unknown.required()))
-                    .collect();
-                (!names.is_empty()).then(|| {
-                    format!(
-                        "asks for {}, which this version does not know",
-                        names.join(", ")
-                    )
-                })
-            }
+            // The participant says it, with its own.
+            Field::Unknown => None,
             Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {
-                let mut words: Vec<_> = images().filter_map(|terms| terms.words(field)).collect();
+                let mut words: Vec<_> = self
+                    .images()
+                    .filter_map(|terms| terms.words(field))
+                    .collect();
                 words.dedup();
                 let rest = words.len().saturating_sub(3);
                 words.truncate(3);
@@ -181,18 +328,60 @@ impl Constraints {
 }
 
 impl ImageTerms {
-    fn relax(&mut self, field: Field) {
+    /// Returns whether anything is demanded of a field; wishes are not demands.
+    pub(crate) fn demands_field(&self, field: Field) -> bool {
+        let free = Self::default();
+        match field {
+            Field::Planes => {
+                self.packed_planes
+                    || self.placement != free.placement
+                    || self.maximum_planes != free.maximum_planes
+            }
+            Field::Stride => {
+                self.stride.minimum != free.stride.minimum
+                    || self.stride.maximum != free.stride.maximum
+                    || self.stride.alignment > 1
+            }
+            Field::Offset => self.offset_alignment_bytes > 1 || self.padding_before_bytes > 0,
+            Field::Size => {
+                self.size_alignment_bytes > 1
+                    || self.plane_size_alignment_bytes > 1
+                    || self.rows_multiple_of > 1
+                    || self.minimum_size_bytes > 0
+                    || self.maximum_size_bytes != free.maximum_size_bytes
+                    || self.padding_bytes > 0
+            }
+            Field::Extent => [&self.width, &self.height]
+                .into_iter()
+                .any(|side| side.minimum > 1 || side.maximum != u32::MAX || side.multiple_of > 1),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn relax(&mut self, field: Field) {
         let free = Self::default();
         match field {
             Field::Planes => {
                 self.packed_planes = free.packed_planes;
                 self.placement = free.placement;
+                self.maximum_planes = free.maximum_planes;
             }
-            Field::Stride => self.stride = free.stride,
-            Field::Offset => self.offset_alignment_bytes = free.offset_alignment_bytes,
+            // The wishes stay: they stand in nobody's way.
+            Field::Stride => {
+                self.stride.minimum = free.stride.minimum;
+                self.stride.maximum = free.stride.maximum;
+                self.stride.alignment = free.stride.alignment;
+            }
+            Field::Offset => {
+                self.offset_alignment_bytes = free.offset_alignment_bytes;
+                self.padding_before_bytes = free.padding_before_bytes;
+            }
             Field::Size => {
                 self.size_alignment_bytes = free.size_alignment_bytes;
+                self.plane_size_alignment_bytes = free.plane_size_alignment_bytes;
+                self.rows_multiple_of = free.rows_multiple_of;
                 self.minimum_size_bytes = free.minimum_size_bytes;
+                self.maximum_size_bytes = free.maximum_size_bytes;
                 self.padding_bytes = free.padding_bytes;
             }
             Field::Extent => {
@@ -200,7 +389,7 @@ impl ImageTerms {
                 self.height = free.height;
             }
             Field::Unknown => self.unknown = free.unknown,
-            Field::Formats | Field::Imports | Field::Contiguity | Field::Address => {}
+            _ => {}
         }
     }
 
@@ -217,28 +406,62 @@ impl ImageTerms {
                 let packed = self
                     .packed_planes
                     .then_some("needs planes without a gap between them");
-                let words: Vec<_> = placed.into_iter().chain(packed).collect();
+                let words = placed.into_iter().map(str::to_owned);
+                let words: Vec<_> = words
+                    .chain(packed.map(str::to_owned))
+                    .chain((self.maximum_planes != free.maximum_planes).then(|| {
+                        format!("takes pictures of at most {} planes", self.maximum_planes)
+                    }))
+                    .collect();
                 (!words.is_empty()).then(|| words.join(" and "))
             }
             Field::Stride => stride_words(&self.stride),
-            Field::Offset => (self.offset_alignment_bytes > 1).then(|| {
-                format!(
-                    "needs planes to begin at multiples of {} bytes",
-                    self.offset_alignment_bytes
-                )
-            }),
+            Field::Offset => {
+                let mut words = Vec::new();
+                if self.offset_alignment_bytes > 1 {
+                    words.push(format!(
+                        "planes to begin at multiples of {} bytes",
+                        self.offset_alignment_bytes
+                    ));
+                }
+                if self.padding_before_bytes > 0 {
+                    words.push(format!(
+                        "{} bytes before the first plane",
+                        self.padding_before_bytes
+                    ));
+                }
+                (!words.is_empty()).then(|| format!("needs {}", words.join(" and ")))
+            }
             Field::Size => {
                 let mut words = Vec::new();
                 if self.size_alignment_bytes > 1 {
                     words.push(format!("in multiples of {}", self.size_alignment_bytes));
                 }
+                if self.plane_size_alignment_bytes > 1 {
+                    words.push(format!(
+                        "in multiples of {} for each plane",
+                        self.plane_size_alignment_bytes
+                    ));
+                }
                 if self.minimum_size_bytes > 0 {
                     words.push(format!("at least {}", self.minimum_size_bytes));
+                }
+                if self.maximum_size_bytes != free.maximum_size_bytes {
+                    words.push(format!("at most {}", self.maximum_size_bytes));
                 }
                 if self.padding_bytes > 0 {
                     words.push(format!("{} behind the picture", self.padding_bytes));
                 }
-                (!words.is_empty()).then(|| format!("needs {} bytes of memory", words.join(", ")))
+                let bytes =
+                    (!words.is_empty()).then(|| format!("{} bytes of memory", words.join(", ")));
+                let rows = (self.rows_multiple_of > 1).then(|| {
+                    format!(
+                        "memory for a multiple of {} rows in each plane",
+                        self.rows_multiple_of
+                    )
+                });
+                let words: Vec<_> = bytes.into_iter().chain(rows).collect();
+                (!words.is_empty()).then(|| format!("needs {}", words.join(" and ")))
             }
             Field::Extent => (self.width != free.width || self.height != free.height).then(|| {
                 format!(
@@ -247,11 +470,7 @@ impl ImageTerms {
                     side_words(&self.height)
                 )
             }),
-            Field::Formats
-            | Field::Imports
-            | Field::Contiguity
-            | Field::Address
-            | Field::Unknown => None,
+            _ => None,
         }
     }
 }

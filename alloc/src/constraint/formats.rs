@@ -1,66 +1,95 @@
 //! Sets of format and modifier pairs.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use crate::model::{FormatModifier, Fourcc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::unknown::Unknown;
+use crate::model::{FormatModifier, Fourcc, Modifier};
 
 /// Pairs of format and modifier, sorted and each once.
 ///
 /// A pair with an implicit modifier meets only the same implicit pair: nobody can know whether an untold arrangement is
 /// linear, so the two kinds never mix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<FormatModifier>", into = "Vec<FormatModifier>")]
-pub struct FormatSet(Vec<FormatModifier>);
+#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+pub struct FormatSet {
+    pairs: Vec<FormatModifier>,
+    /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
+    unknown: BTreeMap<FormatModifier, Unknown>,
+}
+
+/// A pair as it is written.
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    fourcc: Fourcc,
+    modifier: Modifier,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
 
 impl FormatSet {
     /// Returns whether a pair is in the set.
     pub fn contains(&self, format: FormatModifier) -> bool {
-        self.0.binary_search(&format).is_ok()
+        self.pairs.binary_search(&format).is_ok()
     }
 
     /// Returns whether any pair of the set has this format.
     pub fn contains_fourcc(&self, fourcc: Fourcc) -> bool {
-        self.0.iter().any(|format| format.fourcc == fourcc)
+        let begin = self.pairs.partition_point(|pair| pair.fourcc < fourcc);
+        self.pairs
+            .get(begin)
+            .is_some_and(|pair| pair.fourcc == fourcc)
     }
 
     /// Returns the pairs that are in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
-        let (small, large) = if self.0.len() <= other.0.len() {
+        let (small, large) = if self.pairs.len() <= other.pairs.len() {
             (self, other)
         } else {
             (other, self)
         };
-        Self(
-            small
-                .0
+        Self {
+            pairs: small
+                .pairs
                 .iter()
                 .copied()
                 .filter(|format| large.contains(*format))
                 .collect(),
-        )
+            unknown: BTreeMap::new(),
+        }
     }
 
     /// Returns the pairs in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FormatModifier> + '_ {
-        self.0.iter().copied()
+        self.pairs.iter().copied()
+    }
+
+    /// Returns the pairs in order.
+    pub(crate) fn pairs(&self) -> &[FormatModifier] {
+        &self.pairs
     }
 
     /// Returns how many pairs there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
     /// Returns whether there is no pair.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 }
 
 impl From<Vec<FormatModifier>> for FormatSet {
-    fn from(mut formats: Vec<FormatModifier>) -> Self {
-        formats.sort_unstable();
-        formats.dedup();
-        Self(formats)
+    fn from(mut pairs: Vec<FormatModifier>) -> Self {
+        pairs.sort_unstable();
+        pairs.dedup();
+        Self {
+            pairs,
+            unknown: BTreeMap::new(),
+        }
     }
 }
 
@@ -78,6 +107,74 @@ impl FromIterator<FormatModifier> for FormatSet {
 
 impl From<FormatSet> for Vec<FormatModifier> {
     fn from(formats: FormatSet) -> Self {
-        formats.0
+        formats.pairs
+    }
+}
+
+impl From<Vec<Entry>> for FormatSet {
+    fn from(entries: Vec<Entry>) -> Self {
+        let mut pairs = Vec::with_capacity(entries.len());
+        let mut unknown: BTreeMap<FormatModifier, Unknown> = BTreeMap::new();
+        for entry in entries {
+            let pair = FormatModifier::new(entry.fourcc, entry.modifier);
+            pairs.push(pair);
+            if !entry.unknown.is_empty() {
+                // A pair that is written twice must meet what is asked at either place.
+                unknown
+                    .entry(pair)
+                    .or_default()
+                    .fields
+                    .extend(entry.unknown);
+            }
+        }
+        pairs.retain(|pair| {
+            unknown
+                .get(pair)
+                .is_none_or(|unknown| unknown.required().is_empty())
+        });
+        Self {
+            unknown,
+            ..Self::from(pairs)
+        }
+    }
+}
+
+impl From<FormatSet> for Vec<Entry> {
+    fn from(formats: FormatSet) -> Self {
+        let FormatSet { mut pairs, unknown } = formats;
+        pairs.extend(unknown.keys());
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+            .into_iter()
+            .map(|pair| Entry {
+                fourcc: pair.fourcc,
+                modifier: pair.modifier,
+                unknown: unknown
+                    .get(&pair)
+                    .map(|unknown| unknown.fields.clone())
+                    .unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pair_with_an_unknown_demand_is_kept_and_not_offered() {
+        let text = r#"[
+            {"fourcc": "NV12", "modifier": "LINEAR", "tiles": 3},
+            {"fourcc": "XR24", "modifier": "LINEAR", "hint": {"optional": true}},
+            {"fourcc": "YUYV", "modifier": "LINEAR"}
+        ]"#;
+        let set: FormatSet = serde_json::from_str(text).unwrap();
+        let offered: Vec<_> = set.iter().map(|pair| pair.fourcc).collect();
+        assert_eq!(offered, [Fourcc::XRGB8888, Fourcc::YUYV]);
+        let written = serde_json::to_string(&set).unwrap();
+        assert!(written.contains("tiles") && written.contains("hint"));
+        assert_eq!(serde_json::from_str::<FormatSet>(&written).unwrap(), set);
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::unknown::Unknown;
+use super::unknown::{Unknown, keeps_unknown};
 
 /// Demands on a picture's layout. [`Default`] demands nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct ImageTerms {
     /// Width in pixels.
     pub width: SideTerms,
@@ -18,20 +18,33 @@ pub struct ImageTerms {
     pub stride: StrideTerms,
     /// Where planes may begin: multiples of this many bytes.
     pub offset_alignment_bytes: u64,
+    /// How large each plane's share of memory may be: multiples of this many bytes.
+    pub plane_size_alignment_bytes: u64,
+    /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
+    pub rows_multiple_of: u32,
     /// How large memories may be: multiples of this many bytes.
     pub size_alignment_bytes: u64,
     /// The least size of all memories together, in bytes.
     pub minimum_size_bytes: u64,
-    /// Bytes that must be there behind the last plane, as for codecs that write below the picture.
+    /// The greatest size of all memories together, in bytes.
+    pub maximum_size_bytes: u64,
+    /// Bytes that must be there in each memory before its first plane.
+    pub padding_before_bytes: u64,
+    /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
     pub padding_bytes: u64,
-    /// Whether each plane must begin where the one before it ends, stride by stride, as V4L2's single-planar API has it.
+    /// The most planes that a picture may have.
+    pub maximum_planes: u32,
+    /// Whether planes in one memory begin at its start, each where the one before it ends, stride by stride, as V4L2's
+    /// single-planar API has it.
     pub packed_planes: bool,
     /// Whether planes share one memory or have one each.
     pub placement: PlanePlacement,
-    /// Fields of a newer version.
-    #[serde(flatten)]
+    /// Fields of a newer version, those of sides and strides too.
+    #[serde(skip)]
     pub unknown: Unknown,
 }
+
+keeps_unknown!(ImageTerms);
 
 impl Default for ImageTerms {
     fn default() -> Self {
@@ -40,9 +53,14 @@ impl Default for ImageTerms {
             height: SideTerms::default(),
             stride: StrideTerms::default(),
             offset_alignment_bytes: 1,
+            plane_size_alignment_bytes: 1,
+            rows_multiple_of: 1,
             size_alignment_bytes: 1,
             minimum_size_bytes: 0,
+            maximum_size_bytes: u64::MAX,
+            padding_before_bytes: 0,
             padding_bytes: 0,
+            maximum_planes: u32::MAX,
             packed_planes: false,
             placement: PlanePlacement::Either,
             unknown: Unknown::default(),
@@ -52,7 +70,7 @@ impl Default for ImageTerms {
 
 /// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct SideTerms {
     /// The least.
     pub minimum: u32,
@@ -87,7 +105,7 @@ impl SideTerms {
 ///
 /// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct StrideTerms {
     /// The least.
     pub minimum: u32,

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Source, SourceId};
-use super::unknown::Unknown;
+use super::unknown::{Unknown, keeps_unknown};
 use crate::model::DeviceIdentity;
 
 /// Demands on memory. [`Default`] demands nothing.
 ///
 /// A device's own source meets that device's demands by definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct MemoryTerms {
     /// In how many pieces the memory may come.
     pub contiguity: Contiguity,
@@ -20,12 +20,24 @@ pub struct MemoryTerms {
     pub address: AddressWindow,
     /// Whose memory is taken.
     pub imports: Imports,
+    /// Whether the device's own memory can be had by others.
+    pub exports: Exports,
+    /// The only sources whose memory is taken, whoever's they are; all where there is none.
+    pub permitted: Option<BTreeSet<SourceId>>,
+    /// Sources whose memory is better than others': a wish, not a demand.
+    pub preferred: BTreeSet<SourceId>,
     /// How much the processor reads or writes.
     pub cpu: CpuUse,
-    /// Fields of a newer version.
-    #[serde(flatten)]
+    /// How the processor's reads and writes reach the device.
+    pub coherency: Coherency,
+    /// Whether it may or must be memory that the processor and other devices are kept from.
+    pub protection: Protection,
+    /// Fields of a newer version, those of the address window and of the imports too.
+    #[serde(skip)]
     pub unknown: Unknown,
 }
+
+keeps_unknown!(MemoryTerms);
 
 /// In how many pieces, as the device sees it, the memory of one plane may come.
 #[derive(
@@ -44,7 +56,7 @@ pub enum Contiguity {
 
 /// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct AddressWindow {
     /// The lowest address.
     pub lowest: u64,
@@ -148,4 +160,63 @@ pub enum CpuUse {
     Rarely,
     /// Every frame.
     Often,
+}
+
+/// Whether a device's own memory can be had by others. [`Default`] is where sources declare it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exports {
+    /// Where a source declares it.
+    #[default]
+    Declared,
+    /// It cannot, whatever source there is.
+    Nothing {
+        /// Why, in words that end a sentence after "because".
+        reason: String,
+    },
+}
+
+/// How the processor's reads and writes reach the device, the least demanding first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Coherency {
+    /// Each access is begun and ended (`DMA_BUF_IOCTL_SYNC`), which cleans the caches where that is needed.
+    #[default]
+    Synced,
+    /// Accesses are not told to the kernel, so caches must never stand between processor and device.
+    Coherent,
+}
+
+/// Whether memory is or must be protected: kept from the processor and from devices that are not trusted.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// Nothing tells whether protected memory is taken.
+    #[default]
+    Unsaid,
+    /// Protected memory is taken like any other.
+    Taken,
+    /// It is not taken.
+    Refused,
+    /// No other is taken.
+    Needed,
+    /// Asked for both by two who never agree.
+    Neither,
+}
+
+impl Protection {
+    /// Returns what serves both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unsaid, one) | (one, Self::Unsaid) => one,
+            (Self::Taken, one) | (one, Self::Taken) => one,
+            (one, two) if one == two => one,
+            _ => Self::Neither,
+        }
+    }
 }

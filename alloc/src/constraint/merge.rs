@@ -3,12 +3,16 @@
 //! Every operator commutes and associates and has its identity, so the order of participants never matters.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::bound::Bound;
+use super::formats::FormatSet;
 use super::image::{ImageTerms, PlanePlacement};
-use super::memory::{Contiguity, CpuUse, MemoryTerms};
+use super::memory::{Coherency, Contiguity, CpuUse, MemoryTerms, Protection};
+use super::participant::Constraints;
+use super::source::SourceId;
 
 /// How one field merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +26,25 @@ pub struct MergeRule {
     pub operator: &'static str,
     /// What the value counts.
     pub unit: &'static str,
+    /// What the value is.
+    pub means: &'static str,
+}
+
+impl fmt::Display for MergeRule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            field,
+            identity,
+            operator,
+            unit,
+            means,
+        } = self;
+        write!(
+            out,
+            "| `{field}` | `{identity}` | {operator} | {unit} | {} |",
+            means.trim()
+        )
+    }
 }
 
 fn max<T: Clone + Ord>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
@@ -44,23 +67,67 @@ fn or(one: &Bound<bool>, two: &Bound<bool>) -> Bound<bool> {
     one.join(two, one.value || two.value)
 }
 
-fn agree(one: &Bound<PlanePlacement>, two: &Bound<PlanePlacement>) -> Bound<PlanePlacement> {
+fn sum(one: &Bound<u32>, two: &Bound<u32>) -> Bound<u32> {
+    one.join(two, one.value.saturating_add(two.value))
+}
+
+fn agree<T: Agree>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
     one.join(two, one.value.and(two.value))
+}
+
+fn intersect<T: Intersect>(one: &Bound<Option<T>>, two: &Bound<Option<T>>) -> Bound<Option<T>> {
+    let value = match (&one.value, &two.value) {
+        (Some(a), Some(b)) => Some(a.both(b)),
+        (set, None) | (None, set) => set.clone(),
+    };
+    one.join(two, value)
 }
 
 /// Takes one participant's value as the operator sees it: for a least common multiple, 0 demands as little as 1.
 fn one_participant<T: Clone + PartialEq>(
-    owner: &str,
+    owner: usize,
     value: T,
     identity: T,
     operator: impl Fn(&Bound<T>, &Bound<T>) -> Bound<T>,
 ) -> Bound<T> {
-    let nobody = |value| Bound {
-        value,
-        owners: BTreeSet::new(),
-    };
-    let value = operator(&nobody(identity.clone()), &nobody(value)).value;
+    let value = operator(&Bound::nobodys(identity.clone()), &Bound::nobodys(value)).value;
     Bound::of(owner, value, &identity)
+}
+
+/// Answers of which one serves two who ask, or none does.
+trait Agree: Copy + PartialEq {
+    /// Returns what serves both.
+    fn and(self, other: Self) -> Self;
+}
+
+impl Agree for PlanePlacement {
+    fn and(self, other: Self) -> Self {
+        Self::and(self, other)
+    }
+}
+
+impl Agree for Protection {
+    fn and(self, other: Self) -> Self {
+        Self::and(self, other)
+    }
+}
+
+/// Sets of what is taken.
+trait Intersect: Clone + PartialEq {
+    /// Returns what is in both.
+    fn both(&self, other: &Self) -> Self;
+}
+
+impl Intersect for FormatSet {
+    fn both(&self, other: &Self) -> Self {
+        self.intersection(other)
+    }
+}
+
+impl<T: Clone + Ord> Intersect for BTreeSet<T> {
+    fn both(&self, other: &Self) -> Self {
+        self.intersection(other).cloned().collect()
+    }
 }
 
 /// Numbers of which a least common multiple is taken.
@@ -91,12 +158,12 @@ multiple!(u32, u64);
 macro_rules! merged {
     (
         $(#[$doc:meta])* $name:ident of $terms:ident as $rules:ident;
-        $($(#[$field_doc:meta])* $field:ident: $type:ty = $identity:expr, $operator:ident, $unit:literal, $($path:ident).+;)*
+        $(#[doc = $field_doc:literal] $field:ident: $type:ty = $identity:expr, $operator:ident, $unit:literal, $($path:ident).+;)*
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name {
-            $($(#[$field_doc])* pub $field: Bound<$type>,)*
+            $(#[doc = $field_doc] pub $field: Bound<$type>,)*
         }
 
         const $rules: &[MergeRule] = &[$(MergeRule {
@@ -104,11 +171,12 @@ macro_rules! merged {
             identity: stringify!($identity),
             operator: stringify!($operator),
             unit: $unit,
+            means: $field_doc,
         },)*];
 
         impl $name {
-            /// Takes one participant's terms.
-            pub fn of(owner: &str, terms: &$terms) -> Self {
+            /// Takes one participant's terms; `owner` is the number by which their owner is remembered.
+            pub fn of(owner: usize, terms: &$terms) -> Self {
                 Self { $($field: one_participant(owner, terms.$($path).+.clone(), $identity, $operator),)* }
             }
 
@@ -122,7 +190,7 @@ macro_rules! merged {
         /// Demands nothing.
         impl Default for $name {
             fn default() -> Self {
-                Self { $($field: Bound { value: $identity, owners: BTreeSet::new() },)* }
+                Self { $($field: Bound::nobodys($identity),)* }
             }
         }
     };
@@ -157,12 +225,22 @@ merged! {
     stride_avoided_multiples: BTreeSet<u32> = BTreeSet::new(), union, "bytes", stride.avoided_multiples;
     /// Steps of plane offsets in bytes.
     offset_alignment: u64 = 1, lcm, "bytes", offset_alignment_bytes;
+    /// Steps of each plane's size in bytes.
+    plane_size_alignment: u64 = 1, lcm, "bytes", plane_size_alignment_bytes;
+    /// Steps of the rows that each plane has memory for.
+    rows_multiple: u32 = 1, lcm, "rows", rows_multiple_of;
     /// Steps of memory sizes in bytes.
     size_alignment: u64 = 1, lcm, "bytes", size_alignment_bytes;
     /// The least size of all memories together in bytes.
     minimum_size: u64 = 0, max, "bytes", minimum_size_bytes;
+    /// The greatest size of all memories together in bytes.
+    maximum_size: u64 = u64::MAX, min, "bytes", maximum_size_bytes;
+    /// What must be before the first plane of each memory, in bytes.
+    padding_before: u64 = 0, max, "bytes", padding_before_bytes;
     /// What must be behind the last plane, in bytes.
     padding: u64 = 0, max, "bytes", padding_bytes;
+    /// The most planes of a picture.
+    maximum_planes: u32 = u32::MAX, min, "planes", maximum_planes;
     /// Whether planes follow one another without a gap.
     packed_planes: bool = false, or, "", packed_planes;
     /// Whether planes share one memory.
@@ -180,10 +258,29 @@ merged! {
     highest_address: u64 = u64::MAX, min, "address", address.highest;
     /// How much the processor uses it.
     cpu: CpuUse = CpuUse::None, max, "", cpu;
+    /// How the processor's accesses reach the devices.
+    coherency: Coherency = Coherency::Synced, max, "", coherency;
+    /// Whether it may or must be protected.
+    protection: Protection = Protection::Unsaid, agree, "", protection;
+    /// The only sources that all take.
+    permitted: Option<BTreeSet<SourceId>> = None, intersect, "sources", permitted;
+    /// Sources that are wished for.
+    preferred: BTreeSet<SourceId> = BTreeSet::new(), union, "sources", preferred;
 }
 
-/// Every field that merges: of the picture, then of the memory.
-pub const MERGE_TABLE: [&[MergeRule]; 2] = [IMAGE_RULES, MEMORY_RULES];
+merged! {
+    /// What several ask beyond picture and memory. How they synchronise does not merge: each hand-over is between two.
+    MergedUse of Constraints as USE_RULES;
+    /// The pairs of format and modifier that all take.
+    formats: Option<FormatSet> = None, intersect, "pairs", formats;
+    /// How many buffers all hold together.
+    buffers_held: u32 = 0, sum, "buffers", buffers_held;
+}
+
+/// Every field that merges: formats and buffers, then of the picture, then of the memory.
+///
+/// `alloc/MERGE.md` is this table, in words.
+pub const MERGE_TABLE: [&[MergeRule]; 3] = [USE_RULES, IMAGE_RULES, MEMORY_RULES];
 
 #[cfg(test)]
 mod tests {
@@ -201,15 +298,12 @@ mod tests {
     fn merged_bound_names_who_set_it() {
         let mut terms = ImageTerms::default();
         terms.stride.minimum = 2560;
-        let one = MergedImage::of("camera", &terms);
+        let one = MergedImage::of(0, &terms);
         terms.stride.minimum = 4096;
-        let two = MergedImage::of("display", &terms);
+        let two = MergedImage::of(1, &terms);
         let both = one.merge(&two).merge(&MergedImage::default());
         assert_eq!(both.stride_minimum.value, 4096);
-        assert_eq!(
-            both.stride_minimum.owners,
-            BTreeSet::from(["display".to_owned()])
-        );
+        assert!(both.stride_minimum.owners.iter().eq([1]));
         assert!(both.stride_maximum.owners.is_empty());
     }
 }

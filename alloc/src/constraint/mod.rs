@@ -10,6 +10,7 @@ mod formats;
 mod image;
 mod memory;
 mod merge;
+mod owners;
 mod participant;
 mod source;
 mod unknown;
@@ -18,8 +19,12 @@ pub use bound::Bound;
 pub use demand::{Demand, Field};
 pub use formats::FormatSet;
 pub use image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};
-pub use memory::{AddressWindow, Contiguity, CpuUse, Imports, MemoryTerms};
-pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory};
+pub use memory::{
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, Protection,
+};
+pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
+pub use owners::Owners;
 pub use participant::{Constraints, Participant, Role, SyncLanguage};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use unknown::Unknown;
+pub(crate) use unknown::keeps_unknown;

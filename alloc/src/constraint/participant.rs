@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::formats::FormatSet;
 use super::image::ImageTerms;
 use super::memory::MemoryTerms;
-use super::unknown::Unknown;
+use super::unknown::{Unknown, keeps_unknown};
 use crate::model::{DeviceIdentity, Fourcc};
 
 /// One use of one device: the same card can be two participants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Participant {
     /// What to call it in words; names are unique within a request.
     pub name: String,
@@ -22,7 +24,17 @@ pub struct Participant {
     /// What it accepts.
     #[serde(default)]
     pub constraints: Constraints,
+    /// What it accepts instead, best first; each is worse than `constraints`.
+    ///
+    /// Each is complete in itself: a plan meets `constraints` or one of these as a whole, never a mixture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Constraints>,
+    /// Fields of a newer version, those of the device too; demands like those of the constraints.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Participant, Constraints);
 
 impl Participant {
     /// Names a participant that accepts everything yet.
@@ -32,7 +44,14 @@ impl Participant {
             device,
             role,
             constraints: Constraints::default(),
+            alternatives: Vec::new(),
+            unknown: Unknown::default(),
         }
+    }
+
+    /// Returns what it accepts, best first.
+    pub fn choices(&self) -> impl Iterator<Item = &Constraints> {
+        std::iter::once(&self.constraints).chain(&self.alternatives)
     }
 }
 
@@ -71,7 +90,7 @@ impl Role {
 
 /// What a participant accepts, or a source can give. [`Default`] is everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Constraints {
     /// The version of this description.
     pub version: u32,
@@ -80,15 +99,16 @@ pub struct Constraints {
     /// What is asked of every picture.
     pub image: ImageTerms,
     /// What is asked beyond that of pictures in one format.
+    #[serde(deserialize_with = "each_format_once")]
     pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
     /// What is asked of the memory.
     pub memory: MemoryTerms,
-    /// How the participant can wait and signal; it can be waited for by the processor where there is none.
+    /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
     pub sync: BTreeSet<SyncLanguage>,
     /// How many buffers it holds at a time; they sum.
     pub buffers_held: u32,
     /// Fields of a newer version.
-    #[serde(flatten)]
+    #[serde(skip)]
     pub unknown: Unknown,
 }
 
@@ -110,6 +130,20 @@ impl Default for Constraints {
             unknown: Unknown::default(),
         }
     }
+}
+
+/// Reads terms by format; a format has several names, and the terms of neither may be lost.
+fn each_format_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Fourcc, ImageTerms>, D::Error> {
+    let mut by_format = BTreeMap::new();
+    for (name, terms) in BTreeMap::<String, ImageTerms>::deserialize(deserializer)? {
+        let fourcc: Fourcc = name.parse().map_err(D::Error::custom)?;
+        if by_format.insert(fourcc, terms).is_some() {
+            return Err(D::Error::custom(format!("{fourcc} is there twice")));
+        }
+    }
+    Ok(by_format)
 }
 
 /// How a participant waits for others and tells them that it is done.

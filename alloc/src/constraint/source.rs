@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::AddressWindow;
 use super::participant::Constraints;
+use super::unknown::{Unknown, keeps_unknown};
 use crate::model::DeviceIdentity;
 
 /// Names one source on one machine, like `heap:system`.
@@ -33,6 +34,7 @@ impl fmt::Display for SourceId {
 
 /// Where memory comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Source {
     /// What plans call it.
     pub id: SourceId,
@@ -40,13 +42,18 @@ pub struct Source {
     pub name: String,
     /// The device whose memory it is; none for memory that belongs to no device.
     pub device: Option<DeviceIdentity>,
-    /// The formats and layouts that it can give; its memory terms are of no meaning.
+    /// The formats and layouts that it can give: linear ones where no formats are named. Its memory terms are of no meaning.
     #[serde(default)]
     pub constraints: Constraints,
     /// What can be relied on.
     #[serde(default)]
     pub guarantees: Guarantees,
+    /// Fields of a newer version, those of the device too; demands like those of the constraints.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Source, Guarantees);
 
 impl Source {
     /// Names a source that can give any layout and guarantees nothing yet.
@@ -57,6 +64,7 @@ impl Source {
             device: None,
             constraints: Constraints::default(),
             guarantees: Guarantees::default(),
+            unknown: Unknown::default(),
         }
     }
 
@@ -73,7 +81,7 @@ impl Source {
 ///
 /// A guarantee is what the source promises for every allocation, never what one allocation happened to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Guarantees {
     /// Buffers up to this size come in one piece; 0 where none does.
     pub contiguous_up_to_bytes: u64,
@@ -81,12 +89,21 @@ pub struct Guarantees {
     pub address: AddressWindow,
     /// Whether the processor reads it through its cache; none where nothing tells.
     pub cached: Option<bool>,
+    /// Whether processor and devices see what the other wrote without being told; none where nothing tells.
+    pub coherent: Option<bool>,
+    /// Whether the processor cannot map it.
+    pub unmappable: bool,
+    /// Whether it is kept from the processor and from devices that are not trusted.
+    pub protected: bool,
     /// What taking this memory costs others.
     pub cost: MemoryCost,
     /// The largest buffer that can be had; none where nothing tells.
     pub maximum_bytes: Option<u64>,
     /// What can be had of it in all at this time; none where nothing tells.
     pub available_bytes: Option<u64>,
+    /// Fields of a newer version: promises that nobody here can rely on, kept and no more.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// What taking memory from a source costs others, cheapest first.

@@ -45,6 +45,17 @@ pub struct FormatInfo {
 }
 
 impl FormatInfo {
+    /// Every known format, in the solver's last preference among them.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        TABLE.iter()
+    }
+
+    /// Whether it has one channel only, so that colours are lost in it.
+    #[must_use]
+    pub fn is_grey(&self) -> bool {
+        !self.is_yuv && self.planes == BITS8
+    }
+
     /// The format's place in the solver's last preference among formats, that of the table of formats; lower is better.
     #[must_use]
     pub fn rank(&self) -> usize {
@@ -103,19 +114,23 @@ const fn yuv(fourcc: Fourcc, name: &'static str, planes: &'static [PlaneInfo]) -
 const BITS8: &[PlaneInfo] = &[plane(1, 1, 1)];
 const BITS16: &[PlaneInfo] = &[plane(2, 1, 1)];
 const BITS24: &[PlaneInfo] = &[plane(3, 1, 1)];
+const BITS64: &[PlaneInfo] = &[plane(8, 1, 1)];
 const BITS32: &[PlaneInfo] = &[plane(4, 1, 1)];
 // Packed 4:2:2 is counted in pairs of pixels: an odd width still takes a whole pair.
 const PACKED422: &[PlaneInfo] = &[plane(4, 2, 1)];
 const SEMI420: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 2)];
 const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];
 const PLANAR420: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)];
+const SEMI444: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 1, 1)];
+const SEMI420_16: &[PlaneInfo] = &[plane(2, 1, 1), plane(4, 2, 2)];
+const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)];
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
 
 /// Every known format.
 ///
 /// # References
 /// Linux, `drivers/gpu/drm/drm_fourcc.c`, `__drm_format_info`.
-pub(super) static TABLE: [FormatInfo; 23] = [
+pub(super) static TABLE: [FormatInfo; 38] = [
     rgb(Fourcc::XRGB8888, "XRGB8888", BITS32, false),
     rgb(Fourcc::ARGB8888, "ARGB8888", BITS32, true),
     rgb(Fourcc::XBGR8888, "XBGR8888", BITS32, false),
@@ -127,6 +142,15 @@ pub(super) static TABLE: [FormatInfo; 23] = [
     rgb(Fourcc::RGB888, "RGB888", BITS24, false),
     rgb(Fourcc::BGR888, "BGR888", BITS24, false),
     rgb(Fourcc::RGB565, "RGB565", BITS16, false),
+    rgb(Fourcc::BGR565, "BGR565", BITS16, false),
+    rgb(Fourcc::XRGB2101010, "XRGB2101010", BITS32, false),
+    rgb(Fourcc::ARGB2101010, "ARGB2101010", BITS32, true),
+    rgb(Fourcc::XBGR2101010, "XBGR2101010", BITS32, false),
+    rgb(Fourcc::ABGR2101010, "ABGR2101010", BITS32, true),
+    rgb(Fourcc::XRGB1555, "XRGB1555", BITS16, false),
+    rgb(Fourcc::ARGB1555, "ARGB1555", BITS16, true),
+    rgb(Fourcc::XBGR16161616F, "XBGR16161616F", BITS64, false),
+    rgb(Fourcc::ABGR16161616F, "ABGR16161616F", BITS64, true),
     rgb(Fourcc::R8, "R8", BITS8, false),
     yuv(Fourcc::YUYV, "YUYV", PACKED422),
     yuv(Fourcc::YVYU, "YVYU", PACKED422),
@@ -139,4 +163,10 @@ pub(super) static TABLE: [FormatInfo; 23] = [
     yuv(Fourcc::YUV420, "YUV420", PLANAR420),
     yuv(Fourcc::YVU420, "YVU420", PLANAR420),
     yuv(Fourcc::YUV422, "YUV422", PLANAR422),
+    yuv(Fourcc::YVU422, "YVU422", PLANAR422),
+    yuv(Fourcc::NV24, "NV24", SEMI444),
+    yuv(Fourcc::NV42, "NV42", SEMI444),
+    yuv(Fourcc::YUV444, "YUV444", PLANAR444),
+    yuv(Fourcc::YVU444, "YVU444", PLANAR444),
+    yuv(Fourcc::P010, "P010", SEMI420_16),
 ];

@@ -46,6 +46,24 @@ impl Fourcc {
     pub const BGR888: Self = Self::of(*b"BG24");
     /// 16 bits, 5 red, 6 green, 5 blue from the high bit down.
     pub const RGB565: Self = Self::of(*b"RG16");
+    /// 16 bits, 5 blue, 6 green, 5 red from the high bit down.
+    pub const BGR565: Self = Self::of(*b"BG16");
+    /// 16 bits, 1 unused, 5 red, 5 green, 5 blue from the high bit down.
+    pub const XRGB1555: Self = Self::of(*b"XR15");
+    /// 16 bits, 1 alpha, 5 red, 5 green, 5 blue from the high bit down.
+    pub const ARGB1555: Self = Self::of(*b"AR15");
+    /// 32 bits, 2 unused, 10 red, 10 green, 10 blue from the high bit down.
+    pub const XRGB2101010: Self = Self::of(*b"XR30");
+    /// 32 bits, 2 alpha, 10 red, 10 green, 10 blue from the high bit down.
+    pub const ARGB2101010: Self = Self::of(*b"AR30");
+    /// 32 bits, 2 unused, 10 blue, 10 green, 10 red from the high bit down.
+    pub const XBGR2101010: Self = Self::of(*b"XB30");
+    /// 32 bits, 2 alpha, 10 blue, 10 green, 10 red from the high bit down.
+    pub const ABGR2101010: Self = Self::of(*b"AB30");
+    /// 64 bits, memory order red, green, blue, unused, each a 16-bit float.
+    pub const XBGR16161616F: Self = Self::of(*b"XB4H");
+    /// 64 bits, memory order red, green, blue, alpha, each a 16-bit float.
+    pub const ABGR16161616F: Self = Self::of(*b"AB4H");
     /// 8 bits of one channel.
     pub const R8: Self = Self::of(*b"R8  ");
     /// Packed 4:2:2, memory order Y, Cb, Y, Cr.
@@ -70,6 +88,18 @@ impl Fourcc {
     pub const YVU420: Self = Self::of(*b"YV12");
     /// Three planes, 4:2:2, Y, Cb, Cr.
     pub const YUV422: Self = Self::of(*b"YU16");
+    /// Three planes, 4:2:2, Y, Cr, Cb.
+    pub const YVU422: Self = Self::of(*b"YV16");
+    /// Two planes, 4:4:4, chroma Cb then Cr.
+    pub const NV24: Self = Self::of(*b"NV24");
+    /// Two planes, 4:4:4, chroma Cr then Cb.
+    pub const NV42: Self = Self::of(*b"NV42");
+    /// Three planes, 4:4:4, Y, Cb, Cr.
+    pub const YUV444: Self = Self::of(*b"YU24");
+    /// Three planes, 4:4:4, Y, Cr, Cb.
+    pub const YVU444: Self = Self::of(*b"YV24");
+    /// Two planes of 16-bit words with 10 bits in the upper ones, 4:2:0, chroma Cb then Cr.
+    pub const P010: Self = Self::of(*b"P010");
 
     /// The code made of four characters.
     #[must_use]

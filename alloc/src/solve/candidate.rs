@@ -1,420 +1,452 @@
-//! Tries formats and sources, and takes the best by the documented order.
+//! Takes the best candidate by the documented order, and makes a plan of it.
 
-use super::layout;
-use super::plan::{Action, Plan, Rejection, Step, Verdict};
-use super::request::Request;
-use crate::constraint::{
-    AddressWindow, Constraints, Contiguity, CpuUse, Field, FormatSet, MergedImage, MergedMemory,
-    Participant, Role, Source,
-};
-use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
+use std::ops::ControlFlow;
+
+use super::bits::Bits;
+use super::doubt::{Doubt, joined};
+use super::failure::{Refused, Stopped};
+use super::layout::Layouts;
+use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
+use super::problem::{Group, Problem, View};
+use super::sweep::{Listener, Sweep};
+use crate::constraint::{CpuUse, MemoryCost, Owners, Role, Source, SourceId};
+use crate::model::{FormatModifier, Modifier};
 
 /// One source that serves all in one format.
-struct Candidate<'a> {
-    source: &'a Source,
-    layout: Layout,
-    terms: MergedImage,
-    doubts: Vec<String>,
-    importers: usize,
-    cpu: CpuUse,
+pub(super) struct Candidate<'a> {
+    /// The source's place among those of the problem.
+    pub(super) number: usize,
+    pub(super) source: &'a Source,
+    pub(super) group: Group,
+    pub(super) arrangement: Arrangement,
+    /// By size, in the request's order; all in the same memories.
+    pub(super) layouts: Layouts,
+    pub(super) doubts: Vec<Doubt>,
 }
 
-/// Returns the best plan, or why no source serves all.
-pub(super) fn best(request: &Request) -> Result<Plan, Vec<Rejection>> {
-    let formats = formats(request);
-    let mut sources: Vec<&Source> = request.sources.iter().collect();
-    sources.sort_by(|one, two| one.id.cmp(&two.id));
-    let mut found: Vec<Candidate<'_>> = Vec::new();
-    let mut rejections = Vec::new();
-    for source in sources {
-        let mut reason = None;
-        let mut served = false;
-        for format in &formats {
-            match candidate(request, source, *format) {
-                Ok(candidate) => {
-                    found.push(candidate);
-                    served = true;
-                }
-                // The furthest that any format came is what is worth telling.
-                Err(failure) => {
-                    if reason.as_ref().is_none_or(|(stage, _)| failure.0 > *stage) {
-                        reason = Some(failure);
-                    }
-                }
-            }
+/// Who arranges the pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Arrangement {
+    /// They lie in rows, as the solver lays them out.
+    Rows,
+    /// The source chooses among modifiers.
+    Sources,
+    /// The source chooses, and does not tell.
+    Untold,
+}
+
+impl Arrangement {
+    pub(super) fn of(modifier: Modifier) -> Self {
+        match modifier {
+            Modifier::LINEAR => Self::Rows,
+            Modifier::INVALID => Self::Untold,
+            _ => Self::Sources,
         }
-        if !served {
-            rejections.push(Rejection {
-                source: source.id.clone(),
-                source_name: source.name.clone(),
-                words: reason.map_or_else(|| NO_FORMAT.to_owned(), |(_, words)| words),
+    }
+}
+
+/// The order that the module's documentation gives, line by line; lower is better.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank<'a> {
+    /// For a picture that is copied: whether it loses its colours, and how many bytes are copied.
+    copied: (bool, u64),
+    doubts: usize,
+    alternatives: usize,
+    is_unwished_format: bool,
+    unwished_by: usize,
+    importers: usize,
+    is_others: bool,
+    is_slow_to_read: bool,
+    cost: MemoryCost,
+    is_protected: bool,
+    is_no_displays: bool,
+    arrangement: u8,
+    format: usize,
+    memories: usize,
+    bytes: u64,
+    source: &'a SourceId,
+}
+
+/// What is best for some of a request's participants.
+pub(super) struct Chosen<'a> {
+    rank: Rank<'a>,
+    combination: Vec<usize>,
+    count: u32,
+    formats: Bits,
+    candidate: Candidate<'a>,
+}
+
+impl Chosen<'_> {
+    /// Returns what a copy of one frame costs, the colours that it loses before its bytes.
+    pub(super) fn copied(&self) -> (bool, u64) {
+        self.rank.copied
+    }
+
+    pub(super) fn doubts(&self) -> usize {
+        self.rank.doubts
+    }
+}
+
+/// Why each source falls out that serves nobody.
+pub(super) struct Fallen(Vec<Option<(u8, String)>>);
+
+impl Fallen {
+    /// Returns it by source, in words.
+    pub(super) fn rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
+        problem
+            .sources
+            .iter()
+            .zip(self.0)
+            .filter_map(|(source, fallen)| {
+                Some(Rejection {
+                    source: source.id.clone(),
+                    source_name: source.name.clone(),
+                    words: fallen?.1,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Hears everything and keeps the best.
+struct Judge<'p, 'a> {
+    problem: &'p Problem<'a>,
+    /// Whether the members' pictures are copied from elsewhere.
+    copied: bool,
+    best: Option<Chosen<'a>>,
+    found: usize,
+    served: Bits,
+    /// By source, the furthest that any format came; none where words are not asked for.
+    fallen: Option<Vec<Option<(u8, String)>>>,
+}
+
+impl<'a> Listener<'a> for Judge<'_, 'a> {
+    fn candidate(
+        &mut self,
+        sweep: &Sweep<'_, 'a, '_>,
+        candidate: Candidate<'a>,
+    ) -> ControlFlow<()> {
+        self.found = self.found.saturating_add(1);
+        self.served.insert(candidate.number);
+        let rank = rank(sweep, &candidate, self.copied);
+        if self.best.as_ref().is_none_or(|best| rank < best.rank) {
+            self.best = Some(Chosen {
+                rank,
+                combination: sweep.combination.to_vec(),
+                count: sweep.count,
+                formats: sweep.formats.clone(),
+                candidate,
             });
         }
+        ControlFlow::Continue(())
     }
-    let others = found.len();
-    match found
-        .into_iter()
-        .min_by_key(|candidate| rank(request, candidate))
-    {
-        Some(chosen) => Ok(plan(request, chosen, others, rejections)),
-        None => Err(rejections),
-    }
-}
 
-/// Why a source falls out, and how far it came: later stages tell more.
-type Failure = (u8, String);
-
-const NO_FORMAT: &str = "has no format to try: the participants have none in common";
-
-/// Returns the pairs that all participants take.
-fn formats(request: &Request) -> Vec<FormatModifier> {
-    let mut sets: Vec<&FormatSet> = request
-        .participants
-        .iter()
-        .filter_map(|participant| participant.constraints.formats.as_ref())
-        .collect();
-    sets.sort_by_key(|set| set.len());
-    let mut sets = sets.into_iter();
-    if let Some(first) = sets.next() {
-        return sets
-            .fold(first.clone(), |common, set| common.intersection(set))
-            .into();
-    }
-    // Nobody asks for a format: the request's wish, or else what the sources name, or else plain pixels.
-    if let Some(fourcc) = request.preferred_fourcc {
-        return vec![FormatModifier::linear(fourcc)];
-    }
-    vec![FormatModifier::linear(Fourcc::XRGB8888)]
-}
-
-fn candidate<'a>(
-    request: &Request,
-    source: &'a Source,
-    format: FormatModifier,
-) -> Result<Candidate<'a>, Failure> {
-    let linear = format.modifier == Modifier::LINEAR;
-    let gives = source
-        .constraints
-        .formats
-        .as_ref()
-        .map_or(linear, |formats| formats.contains(format));
-    if !gives || !linear {
-        return Err((0, format!("cannot give {format}")));
-    }
-    for participant in &request.participants {
-        if let Some(name) = unknown(&participant.constraints) {
-            return Err((
-                6,
-                format!(
-                    "cannot be judged: {} asks for {name}, which this version does not know",
-                    participant.name
-                ),
-            ));
+    fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
+        let (problem, source) = (self.problem, self.problem.sources.get(number));
+        let fallen = self
+            .fallen
+            .as_mut()
+            .and_then(|fallen| fallen.get_mut(number));
+        if let (Some(fallen @ None), Some(source)) = (fallen, source) {
+            *fallen = Some((0, why().words(problem, source)));
         }
     }
-    let mut terms = image_terms(&source.name, &source.constraints, format.fourcc);
-    for participant in &request.participants {
-        terms = terms.merge(&image_terms(
-            &participant.name,
-            &participant.constraints,
-            format.fourcc,
-        ));
-    }
-    let layout = layout::choose(request.extent, format, &terms).map_err(|field| {
-        (
-            1,
-            format!(
-                "has no layout of {format} for all: {}",
-                clash(field, &terms)
-            ),
-        )
-    })?;
-    check_size(request, source, &layout).map_err(|words| (2, words))?;
-    for participant in &request.participants {
-        let imports = &participant.constraints.memory.imports;
-        if participant.role.imports() && !imports.takes(source, &participant.device) {
-            let why = participant
-                .demands()
-                .into_iter()
-                .find(|demand| demand.field == Field::Imports)
-                .map_or_else(String::new, |demand| demand.to_string());
-            return Err((3, format!("is refused: {why}")));
+
+    fn stopped(&mut self, number: usize, why: &Stopped, words: impl FnOnce() -> String) {
+        let fallen = self
+            .fallen
+            .as_mut()
+            .and_then(|fallen| fallen.get_mut(number));
+        if let Some(fallen) = fallen {
+            if fallen
+                .as_ref()
+                .is_none_or(|(stage, _)| why.stage() > *stage)
+            {
+                *fallen = Some((why.stage(), words()));
+            }
         }
     }
-    let foreign = |participant: &&Participant| !source.is_of(&participant.device);
-    let memory = request
-        .participants
-        .iter()
-        .filter(foreign)
-        .map(|participant| MergedMemory::of(&participant.name, &participant.constraints.memory))
-        .fold(MergedMemory::default(), |all, one| all.merge(&one));
-    let doubts = check_memory(source, &layout, &memory).map_err(|words| (4, words))?;
-    Ok(Candidate {
-        source,
-        doubts,
-        importers: request
-            .participants
-            .iter()
-            .filter(foreign)
-            .filter(|participant| participant.role.imports())
-            .count(),
-        cpu: request
-            .participants
-            .iter()
-            .map(|participant| participant.constraints.memory.cpu)
-            .max()
-            .unwrap_or_default(),
-        layout,
-        terms,
-    })
 }
 
-/// Returns the name of a demand that nobody here understands.
-fn unknown(constraints: &Constraints) -> Option<&str> {
-    let images = std::iter::once(&constraints.image).chain(constraints.per_fourcc.values());
-    constraints
-        .unknown
-        .required()
-        .chain(constraints.memory.unknown.required())
-        .chain(images.flat_map(|terms| terms.unknown.required()))
-        .next()
-}
-
-fn image_terms(owner: &str, constraints: &Constraints, fourcc: Fourcc) -> MergedImage {
-    let all = MergedImage::of(owner, &constraints.image);
-    match constraints.per_fourcc.get(&fourcc) {
-        Some(own) => all.merge(&MergedImage::of(owner, own)),
-        None => all,
-    }
-}
-
-/// Says whose demands on a field leave nothing.
-fn clash(field: Field, terms: &MergedImage) -> String {
-    let owners = |sets: &[&std::collections::BTreeSet<String>]| {
-        let mut names: Vec<&str> = sets
-            .iter()
-            .flat_map(|set| set.iter().map(String::as_str))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names.join(" and ")
-    };
-    match field {
-        Field::Stride => format!(
-            "strides from {} to {} bytes in multiples of {} (set by {})",
-            terms.stride_minimum.value,
-            terms.stride_maximum.value,
-            terms.stride_alignment.value,
-            owners(&[
-                &terms.stride_minimum.owners,
-                &terms.stride_maximum.owners,
-                &terms.stride_alignment.owners
-            ])
-        ),
-        Field::Extent => format!(
-            "widths from {} to {} and heights from {} to {} (set by {})",
-            terms.width_minimum.value,
-            terms.width_maximum.value,
-            terms.height_minimum.value,
-            terms.height_maximum.value,
-            owners(&[
-                &terms.width_minimum.owners,
-                &terms.width_maximum.owners,
-                &terms.width_multiple.owners,
-                &terms.height_minimum.owners,
-                &terms.height_maximum.owners,
-                &terms.height_multiple.owners
-            ])
-        ),
-        Field::Planes => format!(
-            "one dma-buf and several at once (set by {})",
-            owners(&[&terms.placement.owners])
-        ),
-        Field::Size => "its size is more than can be counted".to_owned(),
-        _ => "its format is not known".to_owned(),
-    }
-}
-
-fn check_size(request: &Request, source: &Source, layout: &Layout) -> Result<(), String> {
-    let largest = layout
-        .memory_sizes()
-        .iter()
-        .copied()
-        .max()
-        .unwrap_or_default();
-    if let Some(maximum) = source
-        .guarantees
-        .maximum_bytes
-        .filter(|maximum| largest > *maximum)
-    {
-        return Err(format!(
-            "gives at most {maximum} bytes at a time, and {largest} are needed"
-        ));
-    }
-    let all = layout
-        .total_bytes()
-        .saturating_mul(u64::from(count(request)));
-    if let Some(available) = source
-        .guarantees
-        .available_bytes
-        .filter(|available| all > *available)
-    {
-        return Err(format!(
-            "has {available} bytes left, and {all} are needed for all buffers"
-        ));
-    }
-    Ok(())
-}
-
-/// Returns what is not sure about the memory.
-fn check_memory(
-    source: &Source,
-    layout: &Layout,
-    memory: &MergedMemory,
-) -> Result<Vec<String>, String> {
-    let mut doubts = Vec::new();
-    let names = |owners: &std::collections::BTreeSet<String>| {
-        owners
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(" and ")
-    };
-    let largest = layout
-        .memory_sizes()
-        .iter()
-        .copied()
-        .max()
-        .unwrap_or_default();
-    if memory.contiguity.value != Contiguity::Scattered
-        && source.guarantees.contiguous_up_to_bytes < largest
-    {
-        let verb = if memory.contiguity.value == Contiguity::Contiguous {
-            "needs"
-        } else {
-            "may need"
-        };
-        doubts.push(format!(
-            "{} {verb} memory in one piece, and {} promises that only up to {} bytes of {largest}",
-            names(&memory.contiguity.owners),
-            source.name,
-            source.guarantees.contiguous_up_to_bytes
-        ));
-    }
-    let reached = AddressWindow {
-        lowest: memory.lowest_address.value,
-        highest: memory.highest_address.value,
-    };
-    let owners = names(
-        &memory
-            .lowest_address
-            .owners
-            .union(&memory.highest_address.owners)
-            .cloned()
+/// Returns the best plan for some of the participants, or why no source serves them.
+pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
+    let (judge, _) = judge(problem, view, copied, true);
+    let served = judge.served;
+    let fallen = judge.fallen.unwrap_or_default().into_iter();
+    let fallen = Fallen(
+        fallen
+            .enumerate()
+            .map(|(number, fallen)| fallen.filter(|_| !served.contains(number)))
             .collect(),
     );
-    if !reached.overlaps(&source.guarantees.address) {
-        return Err(format!(
-            "gives memory from {:#x} to {:#x}, and {owners} reaches only from {:#x} to {:#x}",
-            source.guarantees.address.lowest,
-            source.guarantees.address.highest,
-            reached.lowest,
-            reached.highest
-        ));
+    match judge.best {
+        Some(chosen) => Ok(plan(problem, view, chosen, judge.found, fallen)),
+        None => Err(fallen),
     }
-    if !reached.contains(&source.guarantees.address) {
-        doubts.push(format!(
-            "{owners} reaches only addresses from {:#x} to {:#x}, and {} may give others",
-            reached.lowest, reached.highest, source.name
-        ));
-    }
-    Ok(doubts)
 }
 
-fn count(request: &Request) -> u32 {
-    let held = request.participants.iter().fold(0_u32, |sum, participant| {
-        sum.saturating_add(participant.constraints.buffers_held)
-    });
-    request.count.max(held).max(1)
+/// Returns what is best for some of the participants, without any words.
+pub(super) fn choose<'a>(
+    problem: &Problem<'a>,
+    view: View<'_>,
+    copied: bool,
+) -> Option<Chosen<'a>> {
+    judge(problem, view, copied, false).0.best
 }
 
-/// The order that the module's documentation gives; lower is better.
-fn rank<'a>(request: &Request, candidate: &Candidate<'a>) -> impl Ord + use<'a> {
-    let source = candidate.source;
-    let fourcc = candidate.layout.format().fourcc;
-    let own = |role: Option<Role>| {
-        request.participants.iter().any(|participant| {
-            source.is_of(&participant.device) && role.is_none_or(|role| participant.role == role)
-        })
+fn judge<'p, 'a>(
+    problem: &'p Problem<'a>,
+    view: View<'_>,
+    copied: bool,
+    with_words: bool,
+) -> (Judge<'p, 'a>, ControlFlow<()>) {
+    let mut judge = Judge {
+        problem,
+        copied,
+        best: None,
+        found: 0,
+        served: Bits::none(problem.sources.len()),
+        fallen: with_words.then(|| vec![None; problem.sources.len()]),
     };
-    (
-        (!candidate.doubts.is_empty(), candidate.doubts.len()),
-        request
+    let flow = problem
+        .combinations(view.members)
+        .iter()
+        .try_for_each(|combination| Sweep::new(problem, view, combination).run(&mut judge));
+    (judge, flow)
+}
+
+/// Returns whether any source serves some of the participants in any format.
+pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> bool {
+    struct First;
+    impl<'a> Listener<'a> for First {
+        fn candidate(&mut self, _: &Sweep<'_, 'a, '_>, _: Candidate<'a>) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    problem
+        .combinations(view.members)
+        .iter()
+        .try_for_each(|combination| Sweep::new(problem, view, combination).run(&mut First))
+        .is_break()
+}
+
+/// One way to share: a source, a format, and how sure it is.
+pub(super) type Way = (SourceId, FormatModifier, Verdict);
+
+/// Returns every way to share, each once and as sure as any alternative makes it, in order.
+pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> Vec<Way> {
+    struct All(Vec<Way>);
+    impl<'a> Listener<'a> for All {
+        fn candidate(
+            &mut self,
+            sweep: &Sweep<'_, 'a, '_>,
+            found: Candidate<'a>,
+        ) -> ControlFlow<()> {
+            let verdict = verdict(&found.doubts);
+            let modifiers = modifiers(sweep.problem, &sweep.formats, &found);
+            self.0.extend(modifiers.into_iter().map(|modifier| {
+                let format = FormatModifier::new(found.group.fourcc, modifier);
+                (found.source.id.clone(), format, verdict)
+            }));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut all = All(Vec::new());
+    for combination in problem.combinations(view.members) {
+        let _ = Sweep::new(problem, view, &combination).run(&mut all);
+    }
+    let mut ways = all.0;
+    ways.sort();
+    ways.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+    ways
+}
+
+fn verdict(doubts: &[Doubt]) -> Verdict {
+    if doubts.is_empty() {
+        Verdict::Guaranteed
+    } else {
+        Verdict::Possible
+    }
+}
+
+/// Returns the modifiers among which the source may choose.
+fn modifiers(problem: &Problem<'_>, formats: &Bits, candidate: &Candidate<'_>) -> Vec<Modifier> {
+    let Some(gives) = problem.gives.get(candidate.number) else {
+        return Vec::new();
+    };
+    (candidate.group.first..candidate.group.end)
+        .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
+        .filter_map(|pair| problem.universe.get(pair))
+        .map(|pair| pair.modifier)
+        .filter(|modifier| Arrangement::of(*modifier) == candidate.arrangement)
+        .collect()
+}
+
+fn rank<'a>(sweep: &Sweep<'_, 'a, '_>, candidate: &Candidate<'a>, copied: bool) -> Rank<'a> {
+    let source = candidate.source;
+    let fourcc = candidate.group.fourcc;
+    let info = fourcc.info();
+    let mut rank = Rank {
+        copied: (false, 0),
+        doubts: candidate.doubts.len(),
+        alternatives: sweep
+            .combination
+            .iter()
+            .fold(0, |sum, place| sum.saturating_add(*place)),
+        is_unwished_format: sweep
+            .problem
+            .request
             .preferred_fourcc
             .is_some_and(|preferred| preferred != fourcc),
-        candidate.importers,
-        !own(None),
-        candidate.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
-        source.guarantees.cost,
-        !own(Some(Role::Display)),
-        fourcc.info().map(|info| info.rank()),
-        &source.id,
-    )
+        unwished_by: 0,
+        importers: 0,
+        is_others: true,
+        is_slow_to_read: sweep.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
+        cost: source.guarantees.cost,
+        is_protected: source.guarantees.protected,
+        is_no_displays: true,
+        // Rows suit the processor; a device's own arrangement suits devices.
+        arrangement: match (candidate.arrangement, sweep.cpu) {
+            (Arrangement::Sources, CpuUse::None) => 0,
+            (Arrangement::Rows, _) => 1,
+            (Arrangement::Sources, _) => 2,
+            (Arrangement::Untold, _) => 3,
+        },
+        format: info.map_or(usize::MAX, crate::model::FormatInfo::rank),
+        memories: candidate.layouts.first.memory_sizes().len(),
+        bytes: candidate.layouts.first.total_bytes(),
+        source: &source.id,
+    };
+    if let Some(info) = info.filter(|_| copied) {
+        let bytes = sweep
+            .problem
+            .request
+            .extents()
+            .map(|extent| info.picture_bytes(extent));
+        rank.copied = (info.is_grey(), bytes.max().unwrap_or_default());
+    }
+    for (place, choice) in sweep.members() {
+        let Some(party) = sweep.problem.parties.get(place) else {
+            continue;
+        };
+        let preferred = &choice.constraints.memory.preferred;
+        if !preferred.is_empty() && !preferred.contains(&source.id) {
+            rank.unwished_by = rank.unwished_by.saturating_add(1);
+        }
+        let role = party.participant.role;
+        if party.own.contains(candidate.number) {
+            rank.is_others = false;
+            rank.is_no_displays &= role != Role::Display;
+        } else if role.imports() {
+            rank.importers = rank.importers.saturating_add(1);
+        }
+    }
+    rank
 }
 
 fn plan(
-    request: &Request,
-    chosen: Candidate<'_>,
-    others: usize,
-    rejections: Vec<Rejection>,
+    problem: &Problem<'_>,
+    view: View<'_>,
+    chosen: Chosen<'_>,
+    found: usize,
+    fallen: Fallen,
 ) -> Plan {
-    let source = chosen.source;
-    let steps: Vec<Step> = request
-        .participants
+    let Chosen {
+        rank,
+        combination,
+        count,
+        formats,
+        candidate,
+    } = chosen;
+    let source = candidate.source;
+    let names = problem.names(source);
+    let place = problem
+        .groups
         .iter()
-        .map(|participant| Step {
-            participant: participant.name.clone(),
-            action: match participant.role {
-                Role::Compositor => Action::Accepts,
-                Role::CpuRead | Role::CpuWrite => Action::Maps,
-                _ if source.is_of(&participant.device) => Action::Exports,
-                _ => Action::Imports,
-            },
+        .position(|group| group.first == candidate.group.first)
+        .unwrap_or_default();
+    let mut sweep = Sweep::new(problem, view, &combination);
+    let terms = sweep.terms(place, candidate.group, source);
+    let steps: Vec<Step> = view
+        .members
+        .iter()
+        .zip(&combination)
+        .filter_map(|(place, alternative)| {
+            let party = problem.parties.get(*place)?;
+            Some(Step {
+                participant: party.participant.name.clone(),
+                action: match party.participant.role {
+                    Role::Compositor => Action::Accepts,
+                    Role::CpuRead | Role::CpuWrite => Action::Maps,
+                    _ if party.own.contains(candidate.number) => Action::Exports,
+                    _ => Action::Imports,
+                },
+                alternative: *alternative,
+            })
         })
+        .collect();
+    let doubts = candidate
+        .doubts
+        .iter()
+        .map(|doubt| doubt.words(source, &names))
         .collect();
     Plan {
         source: source.id.clone(),
         source_name: source.name.clone(),
         source_device: source.device.clone(),
-        count: count(request),
+        count,
         steps,
-        verdict: if chosen.doubts.is_empty() {
-            Verdict::Guaranteed
-        } else {
-            Verdict::Possible
-        },
-        reasons: reasons(&chosen, others),
-        doubts: chosen.doubts,
-        layout: chosen.layout,
-        rejections,
-        terms: Box::new(chosen.terms),
+        handovers: handovers(&sweep),
+        verdict: verdict(&candidate.doubts),
+        reasons: reasons(rank.importers, found, &terms, &names),
+        doubts,
+        modifiers: modifiers(problem, &formats, &candidate),
+        layout: candidate.layouts.first,
+        more_layouts: candidate.layouts.more,
+        rejections: fallen.rejections(problem),
+        terms: Box::new(terms),
     }
 }
 
-fn reasons(chosen: &Candidate<'_>, found: usize) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let importers = match chosen.importers {
+/// Returns how each that writes hands over to each that reads.
+fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
+    let members: Vec<_> = sweep
+        .members()
+        .filter_map(|(place, choice)| {
+            let participant = sweep.problem.parties.get(place)?.participant;
+            Some((participant, &choice.constraints.sync))
+        })
+        .collect();
+    let mut handovers = Vec::new();
+    for (writer, speaks) in members.iter().filter(|(one, _)| one.role.writes()) {
+        for (reader, hears) in members.iter().filter(|(one, _)| !one.role.writes()) {
+            handovers.push(Handover {
+                from: writer.name.clone(),
+                to: reader.name.clone(),
+                sync: speaks.intersection(hears).max().copied(),
+            });
+        }
+    }
+    handovers
+}
+
+fn reasons(
+    importers: usize,
+    found: usize,
+    terms: &crate::constraint::MergedImage,
+    names: &[&str],
+) -> Vec<String> {
+    let importers = match importers {
         0 => "nobody has to import foreign memory".to_owned(),
         1 => "one participant imports it".to_owned(),
         many => format!("{many} participants import it"),
     };
-    reasons.push(if found > 1 {
+    let mut reasons = vec![if found > 1 {
         format!("best of {found} ways that work: {importers}")
     } else {
         format!("the only way that works: {importers}")
-    });
-    let terms = &chosen.terms;
-    let bounds = [
+    }];
+    let bytes: [(&str, u64, &Owners); 11] = [
         (
             "stride at least",
             u64::from(terms.stride_minimum.value),
@@ -436,23 +468,73 @@ fn reasons(chosen: &Candidate<'_>, found: usize) -> Vec<String> {
             &terms.offset_alignment.owners,
         ),
         (
+            "planes in multiples of",
+            terms.plane_size_alignment.value,
+            &terms.plane_size_alignment.owners,
+        ),
+        (
+            "memory in multiples of",
+            terms.size_alignment.value,
+            &terms.size_alignment.owners,
+        ),
+        (
             "memory of at least",
             terms.minimum_size.value,
             &terms.minimum_size.owners,
+        ),
+        (
+            "memory of at most",
+            terms.maximum_size.value,
+            &terms.maximum_size.owners,
+        ),
+        (
+            "padding before the picture of",
+            terms.padding_before.value,
+            &terms.padding_before.owners,
         ),
         (
             "padding behind the picture of",
             terms.padding.value,
             &terms.padding.owners,
         ),
+        (
+            "strides better in multiples of",
+            u64::from(terms.stride_preferred_alignment.value),
+            &terms.stride_preferred_alignment.owners,
+        ),
     ];
-    for (what, bytes, owners) in bounds {
+    for (what, bytes, owners) in bytes {
         if !owners.is_empty() {
-            let names: Vec<_> = owners.iter().map(String::as_str).collect();
-            reasons.push(format!(
-                "{what} {bytes} bytes, set by {}",
-                names.join(" and ")
-            ));
+            let names = joined(owners, names);
+            reasons.push(format!("{what} {bytes} bytes, set by {names}"));
+        }
+    }
+    if !terms.rows_multiple.owners.is_empty() {
+        reasons.push(format!(
+            "memory for a multiple of {} rows in each plane, set by {}",
+            terms.rows_multiple.value,
+            joined(&terms.rows_multiple.owners, names)
+        ));
+    }
+    for (is_set, what, owners) in [
+        (
+            terms.packed_planes.value,
+            "planes without a gap between them",
+            &terms.packed_planes.owners,
+        ),
+        (
+            terms.placement.value == crate::constraint::PlanePlacement::Together,
+            "all planes in one dma-buf",
+            &terms.placement.owners,
+        ),
+        (
+            terms.placement.value == crate::constraint::PlanePlacement::Apart,
+            "a dma-buf for each plane",
+            &terms.placement.owners,
+        ),
+    ] {
+        if is_set {
+            reasons.push(format!("{what}, set by {}", joined(owners, names)));
         }
     }
     reasons

@@ -1,86 +1,287 @@
-//! The demands that cannot stand together.
+//! The demands that cannot stand together, and the cheapest of them to give up.
 
 use super::candidate;
-use super::request::Request;
+use super::problem::{FieldSet, Problem, View};
 use crate::constraint::{Demand, Field};
 
-/// Conflicts of up to this many demands are found by trying all; larger ones are irreducible, but a smaller may exist.
-const SMALLEST_UP_TO: usize = 2;
+/// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
+pub(super) const SMALLEST_UP_TO: usize = 3;
 
-/// Returns an irreducible set of demands that no source meets together: without any one of them, one does.
-///
-/// Empty where no source serves even those who demand nothing.
-pub(super) fn conflict(request: &Request) -> Vec<Demand> {
-    let demands: Vec<Demand> = {
-        let mut all: Vec<_> = request
-            .participants
-            .iter()
-            .flat_map(crate::constraint::Participant::demands)
-            .collect();
-        all.sort();
-        all
-    };
-    let all: Vec<usize> = (0..demands.len()).collect();
-    if !stands(request, &demands, &[]) {
-        return Vec::new();
-    }
-    for size in 1..=SMALLEST_UP_TO {
-        for subset in subsets(&all, size) {
-            if !stands(request, &demands, &subset) {
-                return pick(&demands, &subset);
-            }
-        }
-    }
-    // Take away what is not needed for the conflict; what cannot be taken away is irreducible.
-    let mut kept = all.clone();
-    for demand in all {
-        let without: Vec<usize> = kept
-            .iter()
-            .copied()
-            .filter(|other| *other != demand)
-            .collect();
-        if !stands(request, &demands, &without) {
-            kept = without;
-        }
-    }
-    pick(&demands, &kept)
+/// Why no source serves all.
+pub(super) struct Conflict {
+    /// An irreducible set that nothing meets, in the order of demands.
+    pub(super) demands: Vec<Demand>,
+    /// What to give up, so that something meets the rest, in the order of demands.
+    pub(super) relaxed: Vec<Demand>,
+    /// What would then serve all.
+    pub(super) relaxed_plan: Option<super::Plan>,
 }
 
-fn pick(demands: &[Demand], places: &[usize]) -> Vec<Demand> {
-    places
-        .iter()
-        .filter_map(|place| demands.get(*place).cloned())
+/// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
+pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
+    let demands = Demands::new(problem);
+    let conflict = if demands.stand(&[]) {
+        demands.smallest().unwrap_or_else(|| {
+            let mut kept = demands.irreducible(&[], &demands.all());
+            kept.sort_unstable();
+            kept
+        })
+    } else {
+        Vec::new()
+    };
+    let relaxed = demands.cheapest_relaxation(&conflict);
+    let relaxed_plan = (!relaxed.is_empty()).then(|| {
+        let kept = demands.kept(&without(&demands.all(), &relaxed));
+        let view = View {
+            kept: Some(&kept),
+            ..demands.view()
+        };
+        candidate::best(problem, view, false).ok()
+    });
+    Conflict {
+        demands: demands.in_words(&conflict),
+        relaxed: demands.in_words(&relaxed),
+        relaxed_plan: relaxed_plan.flatten(),
+    }
+}
+
+/// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
+struct Demands<'p, 'a> {
+    problem: &'p Problem<'a>,
+    everybody: Vec<usize>,
+    /// Participant and field.
+    list: Vec<(usize, Field)>,
+}
+
+impl<'p, 'a> Demands<'p, 'a> {
+    fn new(problem: &'p Problem<'a>) -> Self {
+        let mut list: Vec<(usize, Field)> = Vec::new();
+        for (place, party) in problem.parties.iter().enumerate() {
+            let fields = Field::ALL.into_iter();
+            list.extend(
+                fields
+                    .filter(|field| party.participant.demands_field(*field))
+                    .map(|field| (place, field)),
+            );
+        }
+        list.sort_by_key(|(place, field)| {
+            let name = problem
+                .parties
+                .get(*place)
+                .map(|party| party.participant.name.as_str());
+            (*field, name, *place)
+        });
+        Self {
+            problem,
+            everybody: problem.everybody(),
+            list,
+        }
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.list.len()).collect()
+    }
+
+    fn in_words(&self, numbers: &[usize]) -> Vec<Demand> {
+        numbers
+            .iter()
+            .filter_map(|number| {
+                let (place, field) = self.list.get(*number)?;
+                self.problem.parties.get(*place)?.participant.demand(*field)
+            })
+            .collect()
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            members: &self.everybody,
+            kept: None,
+            copies: false,
+        }
+    }
+
+    /// Returns what counts, by participant, when only these demands do.
+    fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
+        let mut kept = vec![FieldSet::default(); self.everybody.len()];
+        for number in numbers {
+            if let Some((place, field)) = self.list.get(*number) {
+                if let Some(kept) = kept.get_mut(*place) {
+                    kept.insert(*field);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Returns whether some source meets these demands alone.
+    fn stand(&self, numbers: &[usize]) -> bool {
+        let kept = self.kept(numbers);
+        let view = View {
+            kept: Some(&kept),
+            ..self.view()
+        };
+        candidate::stands(self.problem, view)
+    }
+
+    /// Returns the first of the smallest conflicts, in the order of demands, if it is of [`SMALLEST_UP_TO`] at the most.
+    ///
+    /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
+    /// no conflict, tells one more set that must be given up, until it is one.
+    fn smallest(&self) -> Option<Vec<usize>> {
+        let mut given_up: Vec<Vec<usize>> = Vec::new();
+        for size in 1..=SMALLEST_UP_TO {
+            while let Some(meeting) = first_meeting(&given_up, size, self.list.len()) {
+                if !self.stand(&meeting) {
+                    return Some(meeting);
+                }
+                let standing = self.grow(meeting);
+                given_up.push(without(&self.all(), &standing));
+            }
+        }
+        None
+    }
+
+    /// Adds demands to those that stand as long as they do.
+    fn grow(&self, mut standing: Vec<usize>) -> Vec<usize> {
+        let rest = without(&self.all(), &standing);
+        self.grow_by(&mut standing, &rest);
+        standing.sort_unstable();
+        standing
+    }
+
+    fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
+        if more.is_empty() {
+            return;
+        }
+        let before = standing.len();
+        standing.extend_from_slice(more);
+        if self.stand(standing) {
+            return;
+        }
+        standing.truncate(before);
+        if more.len() > 1 {
+            let (one, two) = more.split_at(more.len() >> 1);
+            self.grow_by(standing, one);
+            self.grow_by(standing, two);
+        }
+    }
+
+    /// Returns which of `more` are needed for a conflict beside `fixed`; none of them can be left out.
+    ///
+    /// # References
+    ///
+    /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
+    fn irreducible(&self, fixed: &[usize], more: &[usize]) -> Vec<usize> {
+        self.needed(fixed, false, more)
+    }
+
+    fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
+        if grown && !self.stand(fixed) {
+            return Vec::new();
+        }
+        if more.len() <= 1 {
+            return more.to_vec();
+        }
+        let (one, two) = more.split_at(more.len() >> 1);
+        let with = |extra: &[usize]| [fixed, extra].concat();
+        let of_two = self.needed(&with(one), true, two);
+        let of_one = self.needed(&with(&of_two), !of_two.is_empty(), one);
+        [of_one, of_two].concat()
+    }
+
+    /// Returns what to give up: one or two demands, the dearer of which is as cheap as can be; or else a set of which none
+    /// can be kept.
+    fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
+        let all = self.all();
+        let stands_without = |given_up: &[usize]| self.stand(&without(&all, given_up));
+        if conflict.is_empty() {
+            return Vec::new();
+        }
+        // One of the conflict must go, whatever else does.
+        if let Some(one) = conflict.iter().find(|one| stands_without(&[**one])) {
+            return vec![*one];
+        }
+        let mut pairs: Vec<(usize, usize)> = conflict
+            .iter()
+            .flat_map(|one| {
+                let others = all.iter().filter(move |other| *other != one);
+                others.map(|other| (*one.max(other), *one.min(other)))
+            })
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        if let Some((dear, cheap)) = pairs
+            .into_iter()
+            .find(|(dear, cheap)| stands_without(&[*cheap, *dear]))
+        {
+            return vec![cheap, dear];
+        }
+        // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
+        let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
+        while !stands_without(&given_up) {
+            let rest = without(&all, &given_up);
+            match self.irreducible(&[], &rest).into_iter().min() {
+                Some(cheapest) => given_up.push(cheapest),
+                None => return Vec::new(),
+            }
+        }
+        given_up.sort_unstable();
+        for demand in given_up.clone().into_iter().rev() {
+            let fewer = without(&given_up, &[demand]);
+            if stands_without(&fewer) {
+                given_up = fewer;
+            }
+        }
+        given_up
+    }
+}
+
+fn without(all: &[usize], some: &[usize]) -> Vec<usize> {
+    all.iter()
+        .copied()
+        .filter(|number| !some.contains(number))
         .collect()
 }
 
-/// Returns whether some source meets these demands alone.
-fn stands(request: &Request, demands: &[Demand], kept: &[usize]) -> bool {
-    let mut request = request.clone();
-    for participant in &mut request.participants {
-        for field in Field::ALL {
-            let keeps = kept
-                .iter()
-                .filter_map(|place| demands.get(*place))
-                .any(|demand| demand.field == field && demand.owner == participant.name);
-            if !keeps {
-                participant.constraints.relax(field);
-            }
-        }
-    }
-    candidate::best(&request).is_ok()
+/// Returns the first set of `size` numbers below `length` that has one in common with each of `sets`, in order.
+fn first_meeting(sets: &[Vec<usize>], size: usize, length: usize) -> Option<Vec<usize>> {
+    let mut found: Option<Vec<usize>> = None;
+    meet(sets, size, length, &mut Vec::new(), &mut found);
+    found
 }
 
-fn subsets(all: &[usize], size: usize) -> Vec<Vec<usize>> {
-    let Some(rest) = size.checked_sub(1) else {
-        return vec![Vec::new()];
-    };
-    let mut found = Vec::new();
-    for (place, first) in all.iter().enumerate() {
-        let behind = all.get(place.saturating_add(1)..).unwrap_or_default();
-        for mut subset in subsets(behind, rest) {
-            subset.insert(0, *first);
-            found.push(subset);
+fn meet(
+    sets: &[Vec<usize>],
+    size: usize,
+    length: usize,
+    begun: &mut Vec<usize>,
+    found: &mut Option<Vec<usize>>,
+) {
+    let missed = sets
+        .iter()
+        .filter(|set| !set.iter().any(|number| begun.contains(number)))
+        .min_by_key(|set| set.len());
+    match missed {
+        None => {
+            // Filled up with the first numbers that are not in it yet.
+            let mut set = begun.clone();
+            set.extend(
+                (0..length)
+                    .filter(|number| !begun.contains(number))
+                    .take(size.saturating_sub(begun.len())),
+            );
+            set.sort_unstable();
+            if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {
+                *found = Some(set);
+            }
         }
+        Some(set) if begun.len() < size => {
+            for number in set {
+                begun.push(*number);
+                meet(sets, size, length, begun, found);
+                begun.pop();
+            }
+        }
+        Some(_) => {}
     }
-    found
 }

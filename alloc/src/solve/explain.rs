@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::plan::{Action, Plan, Rejection, Verdict};
-use super::split::Split;
+use super::split::{self, Split};
+use crate::constraint::SyncLanguage;
+use crate::model::Modifier;
 
 impl Plan {
     /// Says in words what is allocated where, who does what, and why it is this plan.
@@ -19,6 +21,7 @@ impl Plan {
         let sure = match self.verdict() {
             Verdict::Guaranteed => "guaranteed",
             Verdict::Possible => "possible, not guaranteed",
+            Verdict::Impossible => "impossible",
         };
         line(
             text,
@@ -31,15 +34,40 @@ impl Plan {
                 layout.format()
             ),
         );
-        for (number, plane) in layout.planes().iter().enumerate() {
-            line(
-                text,
-                indent,
-                format_args!(
-                    "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
-                    plane.memory, plane.offset_bytes, plane.stride_bytes, plane.size_bytes
-                ),
-            );
+        if self.is_arranged_by_source() {
+            self.write_arrangement(text, indent);
+        } else {
+            let several = self.layouts().nth(1).is_some();
+            for layout in self.layouts() {
+                if several {
+                    line(
+                        text,
+                        indent,
+                        format_args!("  for pictures of {}:", layout.extent()),
+                    );
+                }
+                for (number, plane) in layout.planes().iter().enumerate() {
+                    line(
+                        text,
+                        indent,
+                        format_args!(
+                            "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
+                            plane.memory, plane.offset_bytes, plane.stride_bytes, plane.size_bytes
+                        ),
+                    );
+                }
+            }
+            let sizes: Vec<_> = layout.memory_sizes().iter().map(u64::to_string).collect();
+            if several || sizes.len() > 1 {
+                line(
+                    text,
+                    indent,
+                    format_args!(
+                        "  each buffer has dma-bufs of {} bytes",
+                        sizes.join(" and ")
+                    ),
+                );
+            }
         }
         for step in self.steps() {
             let action = match step.action {
@@ -48,10 +76,27 @@ impl Plan {
                 Action::Maps => "maps them for the processor",
                 Action::Accepts => "accepts their format",
             };
+            let which = match step.alternative {
+                0 => String::new(),
+                number => format!(", by its alternative {number}"),
+            };
             line(
                 text,
                 indent,
-                format_args!("  {} {action}", step.participant),
+                format_args!("  {} {action}{which}", step.participant),
+            );
+        }
+        for handover in self.handovers() {
+            let how = match handover.sync {
+                Some(SyncLanguage::Implicit) => "the dma-buf carries the fence",
+                Some(SyncLanguage::SyncFile) => "a sync_file is handed over",
+                Some(SyncLanguage::Timeline) => "a timeline point is handed over",
+                None => "the processor waits, as they have no fence in common",
+            };
+            line(
+                text,
+                indent,
+                format_args!("  from {} to {}: {how}", handover.from, handover.to),
             );
         }
         for reason in &self.reasons {
@@ -60,6 +105,23 @@ impl Plan {
         for doubt in self.doubts() {
             line(text, indent, format_args!("  not sure: {doubt}"));
         }
+    }
+}
+
+impl Plan {
+    fn write_arrangement(&self, text: &mut String, indent: &str) {
+        let least = self.layout().total_bytes();
+        let (first, more) = (self.modifiers().first(), self.modifiers().len());
+        let which = match (first, more) {
+            (Some(&Modifier::INVALID), _) => "and does not tell how".to_owned(),
+            (_, 0 | 1) => "by this modifier".to_owned(),
+            (_, count) => format!("by one of {count} modifiers"),
+        };
+        line(
+            text,
+            indent,
+            format_args!("  it arranges the pixels itself, {which}, in {least} bytes at the least"),
+        );
     }
 }
 
@@ -90,6 +152,9 @@ impl Split {
                 line(&mut text, "", format_args!("  {demand}"));
             }
         }
+        if self.is_capped() {
+            line(&mut text, "", format_args!("{}", split::capped()));
+        }
         if let Some(relaxation) = self.relaxation() {
             line(&mut text, "", format_args!("{relaxation}"));
         }
@@ -113,7 +178,7 @@ impl Split {
                     format_args!("  for {names}: no source serves even this"),
                 ),
                 Some(plan) => {
-                    let copied = if all && group.copied_bytes_per_frame > 0 {
+                    let copied = if group.copied_bytes_per_frame > 0 {
                         format!(
                             ", into which the processor copies {} bytes a frame",
                             group.copied_bytes_per_frame

@@ -6,54 +6,132 @@ use crate::model::{Extent, FormatInfo, FormatModifier, Layout, PlaneLayout};
 /// How many strides are tried in search of one that nobody would rather avoid.
 const STRIDES_TRIED: u32 = 64;
 
-/// Chooses the smallest linear layout that meets all demands, and wishes where it can.
+/// Layouts in the same memories, one a size.
+pub(super) struct Layouts {
+    pub first: Layout,
+    pub more: Vec<Layout>,
+}
+
+/// What is free to choose where the demands leave it open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    /// Whether strides are wished-for ones where there are any; else the least.
+    pub wishes: bool,
+    /// Whether each plane has a memory of its own.
+    pub apart: bool,
+}
+
+impl Choice {
+    /// What can be chosen, best first. Only the least strides in both placements leave nothing out that could fit.
+    pub(super) const ALL: [Self; 4] = [
+        Self {
+            wishes: true,
+            apart: false,
+        },
+        Self {
+            wishes: false,
+            apart: false,
+        },
+        Self {
+            wishes: true,
+            apart: true,
+        },
+        Self {
+            wishes: false,
+            apart: true,
+        },
+    ];
+}
+
+/// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.
 ///
 /// # Errors
 ///
-/// The field whose demands no layout meets.
+/// The field whose demands no layout meets with this choice.
 pub(super) fn choose(
-    extent: Extent,
+    extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
     terms: &MergedImage,
-) -> Result<Layout, Field> {
+    choice: Choice,
+) -> Result<Layouts, Field> {
     let info = format.fourcc.info().ok_or(Field::Formats)?;
-    check_side(
-        extent.width(),
-        &terms.width_minimum.value,
-        &terms.width_maximum.value,
-        &terms.width_multiple.value,
-    )?;
-    check_side(
-        extent.height(),
-        &terms.height_minimum.value,
-        &terms.height_maximum.value,
-        &terms.height_multiple.value,
-    )?;
-    let strides = strides(extent, info, terms).ok_or(Field::Stride)?;
-    let apart = match terms.placement.value {
-        PlanePlacement::Neither => return Err(Field::Planes),
-        PlanePlacement::Apart => info.planes.len() > 1,
-        PlanePlacement::Either | PlanePlacement::Together => false,
-    };
-    place(extent, format, info, &strides, terms, apart).ok_or(Field::Size)
+    check_planes(info, terms, choice)?;
+    let mut placed = Vec::new();
+    let mut memory_sizes: Vec<u64> = Vec::new();
+    for extent in extents {
+        check_extent(extent, terms)?;
+        let strides = strides(extent, info, terms, choice).ok_or(Field::Stride)?;
+        let (planes, sizes) =
+            place(extent, info, &strides, terms, choice.apart).ok_or(Field::Size)?;
+        memory_sizes.resize(sizes.len(), 0);
+        for (memory, size) in memory_sizes.iter_mut().zip(sizes) {
+            *memory = size.max(*memory);
+        }
+        placed.push((extent, planes));
+    }
+    let memory_sizes = round(memory_sizes, terms).ok_or(Field::Size)?;
+    let mut layouts = placed.into_iter().map(|(extent, planes)| {
+        Layout::new(extent, format, planes, memory_sizes.clone()).map_err(|_| Field::Size)
+    });
+    let first = layouts.next().ok_or(Field::Extent)??;
+    Ok(Layouts {
+        first,
+        more: layouts.collect::<Result<_, _>>()?,
+    })
 }
 
-fn check_side(pixels: u32, minimum: &u32, maximum: &u32, multiple: &u32) -> Result<(), Field> {
-    let steps = pixels.checked_rem(*multiple).is_none_or(|rest| rest == 0);
-    if steps && (minimum..=maximum).contains(&&pixels) {
+/// Checks a picture's sides.
+///
+/// # Errors
+///
+/// [`Field::Extent`].
+pub(super) fn check_extent(extent: Extent, terms: &MergedImage) -> Result<(), Field> {
+    let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: u32| {
+        minimum <= pixels
+            && pixels <= maximum
+            && pixels.checked_rem(multiple).is_none_or(|rest| rest == 0)
+    };
+    let (width, height) = (extent.width(), extent.height());
+    let fit = fits(
+        width,
+        terms.width_minimum.value,
+        terms.width_maximum.value,
+        terms.width_multiple.value,
+    ) && fits(
+        height,
+        terms.height_minimum.value,
+        terms.height_maximum.value,
+        terms.height_multiple.value,
+    );
+    if fit { Ok(()) } else { Err(Field::Extent) }
+}
+
+fn check_planes(info: &FormatInfo, terms: &MergedImage, choice: Choice) -> Result<(), Field> {
+    let several = info.planes.len() > 1;
+    let placed = match terms.placement.value {
+        PlanePlacement::Neither => false,
+        // A format of one plane is together and apart at once.
+        PlanePlacement::Apart => choice.apart || !several,
+        PlanePlacement::Together => !choice.apart,
+        PlanePlacement::Either => true,
+    };
+    let counted =
+        u32::try_from(info.planes.len()).is_ok_and(|planes| planes <= terms.maximum_planes.value);
+    if placed && counted && (several || !choice.apart) {
         Ok(())
     } else {
-        Err(Field::Extent)
+        Err(Field::Planes)
     }
 }
 
 /// Chooses every plane's stride; the first plane's decides the others'.
-fn strides(extent: Extent, info: &FormatInfo, terms: &MergedImage) -> Option<Vec<u32>> {
-    let mut alignment = u64::from(terms.stride_alignment.value.max(1));
-    if terms.packed_planes.value && info.planes.len() > 1 {
-        // Offsets are sums of whole rows then: aligned rows make them aligned.
-        alignment = lcm(alignment, terms.offset_alignment.value.max(1))?;
-    }
+fn strides(
+    extent: Extent,
+    info: &FormatInfo,
+    terms: &MergedImage,
+    choice: Choice,
+) -> Option<Vec<u32>> {
+    let alignment = u64::from(terms.stride_alignment.value.max(1));
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
@@ -67,6 +145,9 @@ fn strides(extent: Extent, info: &FormatInfo, terms: &MergedImage) -> Option<Vec
             .checked_mul(*of)?
             .div_ceil(*times);
         least = least.max(row);
+    }
+    if terms.packed_planes.value && !choice.apart {
+        step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
     }
     let most = u64::from(terms.stride_maximum.value);
     let fits =
@@ -92,6 +173,7 @@ fn strides(extent: Extent, info: &FormatInfo, terms: &MergedImage) -> Option<Vec
         .chain(multiples(better, least).filter(|stride| !avoided(*stride)))
         .chain(multiples(step, least).filter(|stride| !avoided(*stride)))
         .chain(multiples(better, least).take(1))
+        .filter(|_| choice.wishes)
         .chain(multiples(step, least).take(1))
         .find(|stride| fits(*stride))?;
     shares
@@ -101,6 +183,36 @@ fn strides(extent: Extent, info: &FormatInfo, terms: &MergedImage) -> Option<Vec
             u32::try_from(scaled).ok()
         })
         .collect()
+}
+
+/// Returns of what the first stride, a multiple of `step`, must be a multiple so that planes without a gap begin and end
+/// where they may.
+fn packed_step(
+    extent: Extent,
+    info: &FormatInfo,
+    shares: &[(u64, u64)],
+    step: u64,
+    terms: &MergedImage,
+) -> Option<u64> {
+    let mut times_step = 1_u64;
+    let mut begin = 0_u64;
+    // The last plane can have more memory behind it; the others end where the next begins.
+    let ending = info.planes.len().saturating_sub(1);
+    for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
+        // Bytes of this plane for each `step` bytes of the first stride.
+        let bytes = step
+            .checked_mul(*times)?
+            .checked_div(*of)?
+            .checked_mul(u64::from(plane.rows(extent.height())))?;
+        begin = begin.checked_add(bytes)?;
+        for (alignment, at) in [
+            (terms.plane_size_alignment.value.max(1), bytes),
+            (terms.offset_alignment.value.max(1), begin),
+        ] {
+            times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
+        }
+    }
+    step.checked_mul(times_step)
 }
 
 /// Returns how a plane's stride follows from the first plane's: times the first number, divided by the second.
@@ -121,27 +233,38 @@ fn multiples(step: u64, least: u64) -> impl Iterator<Item = u64> {
     })
 }
 
+/// Places the planes of one size; returns them and what each memory must hold.
 fn place(
     extent: Extent,
-    format: FormatModifier,
     info: &FormatInfo,
     strides: &[u32],
     terms: &MergedImage,
     apart: bool,
-) -> Option<Layout> {
+) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
+    let packed = terms.packed_planes.value && !apart;
+    if packed && terms.padding_before.value > 0 {
+        return None;
+    }
+    let last = info.planes.len().saturating_sub(1);
     let mut planes = Vec::with_capacity(strides.len());
-    let mut memory_sizes = Vec::new();
+    let mut memory_sizes = Vec::with_capacity(strides.len());
     let mut end = 0_u64;
-    for (shape, stride_bytes) in info.planes.iter().zip(strides) {
-        let size_bytes =
-            u64::from(*stride_bytes).checked_mul(u64::from(shape.rows(extent.height())))?;
-        let offset_bytes = if apart {
-            0
-        } else if terms.packed_planes.value {
-            end
+    for (number, (shape, stride_bytes)) in info.planes.iter().zip(strides).enumerate() {
+        let rows = u64::from(shape.rows(extent.height()));
+        let with_more =
+            rows.checked_next_multiple_of(u64::from(terms.rows_multiple.value.max(1)))?;
+        if packed && number < last && rows != with_more {
+            return None;
+        }
+        let size_bytes = u64::from(*stride_bytes)
+            .checked_mul(with_more)?
+            .checked_next_multiple_of(terms.plane_size_alignment.value.max(1))?;
+        let begin = if apart || number == 0 {
+            terms.padding_before.value
         } else {
-            end.checked_next_multiple_of(terms.offset_alignment.value.max(1))?
+            end
         };
+        let offset_bytes = begin.checked_next_multiple_of(terms.offset_alignment.value.max(1))?;
         end = offset_bytes.checked_add(size_bytes)?;
         planes.push(PlaneLayout {
             memory: memory_sizes.len(),
@@ -149,24 +272,31 @@ fn place(
             stride_bytes: *stride_bytes,
             size_bytes,
         });
-        if apart {
+        if number == last {
+            memory_sizes.push(end.checked_add(terms.padding.value)?);
+        } else if apart {
             memory_sizes.push(end);
         }
     }
-    if !apart {
-        memory_sizes.push(end);
-    }
-    let total = memory_sizes
-        .iter()
-        .try_fold(0_u64, |sum, size| sum.checked_add(*size))?;
-    if let Some(last) = memory_sizes.last_mut() {
-        let missing = terms.minimum_size.value.saturating_sub(total);
-        *last = last.checked_add(missing.max(terms.padding.value))?;
-    }
+    Some((planes, memory_sizes))
+}
+
+/// Makes memories as large as the demands want them.
+fn round(mut memory_sizes: Vec<u64>, terms: &MergedImage) -> Option<Vec<u64>> {
+    let sum = |sizes: &[u64]| {
+        sizes
+            .iter()
+            .try_fold(0_u64, |sum, size| sum.checked_add(*size))
+    };
+    let step = terms.size_alignment.value.max(1);
     for size in &mut memory_sizes {
-        *size = size.checked_next_multiple_of(terms.size_alignment.value.max(1))?;
+        *size = size.checked_next_multiple_of(step)?;
     }
-    Layout::new(extent, format, planes, memory_sizes).ok()
+    // Only what is missing after rounding is added: more could break the greatest size.
+    let missing = terms.minimum_size.value.saturating_sub(sum(&memory_sizes)?);
+    let last = memory_sizes.last_mut()?;
+    *last = last.checked_add(missing)?.checked_next_multiple_of(step)?;
+    (sum(&memory_sizes)? <= terms.maximum_size.value).then_some(memory_sizes)
 }
 
 fn gcd(one: u64, two: u64) -> u64 {
@@ -194,11 +324,9 @@ mod tests {
         terms: &ImageTerms,
     ) -> Result<Layout, Field> {
         let extent = Extent::new(width, height).unwrap();
-        choose(
-            extent,
-            FormatModifier::linear(fourcc),
-            &MergedImage::of("test", terms),
-        )
+        let format = FormatModifier::linear(fourcc);
+        let terms = MergedImage::of(0, terms);
+        choose([extent].into_iter(), format, &terms, Choice::ALL[0]).map(|layouts| layouts.first)
     }
 
     fn planes(layout: &Layout) -> Vec<(u64, u32)> {

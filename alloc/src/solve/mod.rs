@@ -4,31 +4,58 @@
 //!
 //! # Which plan is chosen
 //!
-//! Among all that work, the first by this total order, where each line decides only between those that are equal in all lines above:
+//! Every source is tried, those on the participants' own devices and neutral ones, with every format and every combination of the
+//! participants' alternatives (the 256 best, where there are more). Among all that work, the first by this total order, where
+//! each line decides only between those that are equal in all lines above:
 //!
 //! 1. guaranteed before possible, and fewer doubts before more;
-//! 2. the format that the request prefers;
-//! 3. fewer importers: a participant on the source's own device imports nothing foreign;
-//! 4. a participant's own device before memory of a third;
-//! 5. where the processor reads or writes every frame, memory that it reads through its cache;
-//! 6. cheaper memory: pages, then a reserved region, then a queue's own buffers;
-//! 7. a display's memory before that of other devices, then fewer bytes a buffer only where formats are equal;
-//! 8. the order of formats in this crate's table;
-//! 9. the source's identifier.
+//! 2. earlier alternatives of the participants, all in all;
+//! 3. the format that the request prefers;
+//! 4. a source that more of the participants with such a wish prefer;
+//! 5. fewer importers: a participant on the source's own device imports nothing foreign;
+//! 6. a participant's own device before memory of a third;
+//! 7. where the processor reads or writes every frame, memory that it reads through its cache;
+//! 8. cheaper memory: pages, then a reserved region, then a queue's own buffers;
+//! 9. memory that is not protected;
+//! 10. a display's memory before that of other devices;
+//! 11. a device's own arrangement before rows where the processor never touches the pixels, rows first where it does, and
+//!     an arrangement that nobody tells last;
+//! 12. the order of formats in this crate's table;
+//! 13. fewer dma-bufs a buffer, then fewer bytes;
+//! 14. the source's identifier.
+//!
+//! # Where it copies
+//!
+//! Where no buffer serves all, participants are divided into groups that share, so that the fewest bytes are copied; then the
+//! fewest groups, then the fewest doubts. A copied picture is in the format of its group that has the fewest bytes, but loses
+//! its colours only where all do. With more than 8 participants groups are filled one after another instead.
+//!
+//! The conflict is the smallest there is where that has up to three demands, and otherwise irreducible. What to give up is as
+//! few as one or two demands where these are enough, and of these the cheapest, in the order of
+//! [`Field::ALL`](crate::constraint::Field::ALL).
 
 #![forbid(unsafe_code)]
 
+mod bits;
 mod candidate;
 mod conflict;
+mod doubt;
 mod explain;
+mod failure;
 mod layout;
 mod plan;
+mod problem;
 mod request;
 mod split;
+mod sweep;
 
-pub use plan::{Action, Plan, PlanError, Rejection, Step, Verdict};
+pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};
 pub use request::Request;
-pub use split::{Group, Split};
+pub use split::{Copier, FrameCopy, Group, Split};
+
+use crate::constraint::SourceId;
+use crate::model::FormatModifier;
+use problem::{Problem, View};
 
 /// What the solver found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -42,6 +69,14 @@ pub enum Solution {
 }
 
 impl Solution {
+    /// Returns how sure it is that one buffer serves all.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Share(plan) => plan.verdict(),
+            Self::Split(_) => Verdict::Impossible,
+        }
+    }
+
     /// Says in words what was found and why.
     pub fn explain(&self) -> String {
         match self {
@@ -53,8 +88,29 @@ impl Solution {
 
 /// Finds a buffer that serves all participants, or the way round that copies the fewest bytes.
 pub fn solve(request: &Request) -> Solution {
-    match candidate::best(request) {
+    let problem = Problem::new(request);
+    let everybody = problem.everybody();
+    let view = View {
+        members: &everybody,
+        kept: None,
+        copies: false,
+    };
+    match candidate::best(&problem, view, false) {
         Ok(plan) => Solution::Share(plan),
-        Err(rejections) => Solution::Split(split::split(request, rejections)),
+        Err(fallen) => Solution::Split(split::split(&problem, fallen.rejections(&problem))),
     }
+}
+
+/// Returns every source and format in which one buffer serves all participants, in order, and how sure that is.
+///
+/// [`solve`] takes the best of them; what is not among them is impossible.
+pub fn ways(request: &Request) -> Vec<(SourceId, FormatModifier, Verdict)> {
+    let problem = Problem::new(request);
+    let everybody = problem.everybody();
+    let view = View {
+        members: &everybody,
+        kept: None,
+        copies: false,
+    };
+    candidate::ways(&problem, view)
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::constraint::{MergedImage, PlanePlacement, SourceId};
-use crate::model::{DeviceIdentity, Layout};
+use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncLanguage};
+use crate::model::{DeviceIdentity, Layout, Modifier};
 
 /// What to allocate from which source, and who imports it.
 ///
@@ -14,8 +14,12 @@ pub struct Plan {
     pub(super) source_name: String,
     pub(super) source_device: Option<DeviceIdentity>,
     pub(super) layout: Layout,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) more_layouts: Vec<Layout>,
+    pub(super) modifiers: Vec<Modifier>,
     pub(super) count: u32,
     pub(super) steps: Vec<Step>,
+    pub(super) handovers: Vec<Handover>,
     pub(super) verdict: Verdict,
     pub(super) doubts: Vec<String>,
     pub(super) reasons: Vec<String>,
@@ -30,8 +34,10 @@ pub struct Plan {
 pub enum Verdict {
     /// All demands are met by what the source promises.
     Guaranteed,
-    /// A demand is met only if memory happens to lie well.
+    /// A demand is met only if memory happens to lie well, or a driver happens to choose so.
     Possible,
+    /// A demand is met by nothing that is there. No plan has this verdict; a request can.
+    Impossible,
 }
 
 /// What one participant does.
@@ -41,6 +47,28 @@ pub struct Step {
     pub participant: String,
     /// What.
     pub action: Action,
+    /// Which of its alternatives it is held to; 0 is what it likes best.
+    #[serde(skip_serializing_if = "is_first")]
+    pub alternative: usize,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_first(alternative: &usize) -> bool {
+    *alternative == 0
+}
+
+/// How one participant tells another that a frame is there, and is told that it is free again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Handover {
+    /// Who writes.
+    pub from: String,
+    /// Who reads.
+    pub to: String,
+    /// The best language that both speak; where there is none the processor waits for each and then lets the other begin.
+    pub sync: Option<SyncLanguage>,
 }
 
 /// What a participant does with the buffers.
@@ -90,11 +118,32 @@ impl Plan {
         self.source_device.as_ref()
     }
 
-    /// Returns the layout of every buffer.
+    /// Returns the layout of every buffer, for the request's first size.
     ///
-    /// A source may give more memory than this, and another stride where [`Plan::accepts`] allows it.
+    /// A source may give more memory than this, and another stride where [`Plan::accepts`] allows it. Where the source
+    /// arranges the pixels by itself ([`Plan::is_arranged_by_source`]), this is the least that can be expected.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Returns the layout for each of the request's sizes, in its order; all lie in the same memories.
+    pub fn layouts(&self) -> impl Iterator<Item = &Layout> {
+        std::iter::once(&self.layout).chain(&self.more_layouts)
+    }
+
+    /// Returns the modifiers among which the source may choose, in order; one alone for a layout that the solver chose.
+    pub fn modifiers(&self) -> &[Modifier] {
+        &self.modifiers
+    }
+
+    /// Returns whether the source chooses how the pixels are arranged, and so strides, offsets and sizes.
+    pub fn is_arranged_by_source(&self) -> bool {
+        self.layout().format().modifier != Modifier::LINEAR
+    }
+
+    /// Returns how each participant that writes hands over to each that reads.
+    pub fn handovers(&self) -> &[Handover] {
+        &self.handovers
     }
 
     /// Returns how many buffers there are to be.
@@ -129,16 +178,23 @@ impl Plan {
     /// [`PlanError`] says which bound the layout breaks.
     pub fn accepts(&self, layout: &Layout) -> Result<(), PlanError> {
         let refuse = |words: String| Err(PlanError(words));
-        if layout.extent() != self.layout.extent() || layout.format() != self.layout.format() {
+        let planned = self.layout();
+        let format = layout.format();
+        if !self
+            .layouts()
+            .any(|planned| planned.extent() == layout.extent())
+            || format.fourcc != planned.format().fourcc
+            || !self.modifiers.contains(&format.modifier)
+        {
             return refuse(format!(
-                "it is {} of {} where {} of {} was planned",
-                layout.format(),
+                "it is {format} of {} where {} of {} was planned",
                 layout.extent(),
-                self.layout.format(),
-                self.layout.extent()
+                planned.format(),
+                planned.extent()
             ));
         }
         let terms = &self.terms;
+        let steps = |value: u64, step: u64| value.checked_rem(step).is_some_and(|rest| rest != 0);
         if let Some(first) = layout.planes().first() {
             let range = terms.stride_minimum.value..=terms.stride_maximum.value;
             if !range.contains(&first.stride_bytes) {
@@ -150,10 +206,8 @@ impl Plan {
                 ));
             }
         }
-        let mut end = 0;
+        let mut ends = vec![0_u64; layout.memory_sizes().len()];
         for (number, plane) in layout.planes().iter().enumerate() {
-            let steps =
-                |value: u64, step: u64| value.checked_rem(step).is_some_and(|rest| rest != 0);
             if steps(
                 plane.stride_bytes.into(),
                 terms.stride_alignment.value.into(),
@@ -169,38 +223,101 @@ impl Plan {
                     plane.offset_bytes, terms.offset_alignment.value
                 ));
             }
-            if terms.packed_planes.value && plane.memory == 0 && plane.offset_bytes != end {
+            if plane.offset_bytes < terms.padding_before.value {
+                return refuse(format!(
+                    "plane {number} begins at {}, and {} bytes must be before it",
+                    plane.offset_bytes, terms.padding_before.value
+                ));
+            }
+            let rows = self.rows(layout, number);
+            let Some(end) = ends.get_mut(plane.memory) else {
+                continue;
+            };
+            if terms.packed_planes.value && plane.offset_bytes != *end {
                 return refuse(format!(
                     "plane {number} begins at {} and not at {end}",
                     plane.offset_bytes
                 ));
             }
-            let rows = layout
-                .format()
-                .fourcc
-                .info()
-                .and_then(|info| info.planes.get(number))
-                .map_or(0, |shape| shape.rows(layout.extent().height()));
-            end = plane
+            *end = plane
                 .offset_bytes
-                .saturating_add(u64::from(plane.stride_bytes).saturating_mul(rows.into()));
+                .saturating_add(u64::from(plane.stride_bytes).saturating_mul(rows));
         }
-        let memories = layout.memory_sizes().len();
+        self.accepts_room(layout).map_err(PlanError)?;
+        let (several, memories) = (layout.planes().len() > 1, layout.memory_sizes().len());
         let placed = match terms.placement.value {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
-            PlanePlacement::Apart => memories == layout.planes().len(),
+            PlanePlacement::Apart => !several || memories == layout.planes().len(),
             PlanePlacement::Neither => false,
         };
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));
         }
-        if layout.total_bytes() < terms.minimum_size.value {
+        let range = terms.minimum_size.value..=terms.maximum_size.value;
+        if !range.contains(&layout.total_bytes()) {
             return refuse(format!(
-                "it has {} bytes, and {} are needed",
+                "it has {} bytes, and from {} to {} are needed",
                 layout.total_bytes(),
-                terms.minimum_size.value
+                range.start(),
+                range.end()
             ));
+        }
+        for size in layout.memory_sizes() {
+            if steps(*size, terms.size_alignment.value) {
+                return refuse(format!(
+                    "one of its memories has {size} bytes, which is not a multiple of {}",
+                    terms.size_alignment.value
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of a plane; none for a format that is not known.
+    fn rows(&self, layout: &Layout, plane: usize) -> u64 {
+        layout.rows(plane).map_or(0, u64::from)
+    }
+
+    /// Checks that each plane has room for the rows and bytes that are demanded before the next begins.
+    fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
+        let terms = &self.terms;
+        let last = layout.planes().len().saturating_sub(1);
+        for (number, plane) in layout.planes().iter().enumerate() {
+            let behind = if number == last {
+                terms.padding.value
+            } else {
+                0
+            };
+            let rows = self
+                .rows(layout, number)
+                .checked_next_multiple_of(u64::from(terms.rows_multiple.value.max(1)));
+            let needed = rows
+                .and_then(|rows| rows.checked_mul(u64::from(plane.stride_bytes)))
+                .and_then(|size| {
+                    size.checked_next_multiple_of(terms.plane_size_alignment.value.max(1))
+                })
+                .and_then(|size| size.checked_add(behind));
+            let end = layout
+                .planes()
+                .iter()
+                .filter(|other| {
+                    other.memory == plane.memory && other.offset_bytes > plane.offset_bytes
+                })
+                .map(|other| other.offset_bytes)
+                .chain(layout.memory_sizes().get(plane.memory).copied())
+                .min()
+                .unwrap_or_default();
+            let room = end.saturating_sub(plane.offset_bytes);
+            if needed.is_none_or(|needed| needed > room) {
+                return Err(format!(
+                    "plane {number} has {room} bytes, and {} are needed",
+                    needed.map_or_else(
+                        || "more than can be counted".to_owned(),
+                        |needed| needed.to_string()
+                    )
+                ));
+            }
         }
         Ok(())
     }

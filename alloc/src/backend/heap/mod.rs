@@ -241,6 +241,7 @@ impl Heap {
                 cost: MemoryCost::Reserved,
                 maximum_bytes: region.bytes,
                 available_bytes: region.free_bytes,
+                ..Guarantees::default()
             }
         } else {
             Guarantees {

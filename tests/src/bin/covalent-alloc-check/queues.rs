@@ -75,7 +75,7 @@ pub(crate) fn run(tally: &mut Tally) {
                             (Verdict::Guaranteed, Err(error)) => {
                                 Err(error.context("guaranteed, and yet"))
                             }
-                            (Verdict::Possible, Err(error)) => Ok(Seen::Skipped(format!(
+                            (_, Err(error)) => Ok(Seen::Skipped(format!(
                                 "possible, and not this time: {error:#}"
                             ))),
                         }

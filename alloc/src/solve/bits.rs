@@ -1,0 +1,88 @@
+//! Sets of small numbers.
+
+/// Numbers from 0 up to a length that is fixed when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Returns the empty set of numbers below `length`.
+    pub(super) fn none(length: usize) -> Self {
+        Self(vec![0; length.div_ceil(64)])
+    }
+
+    /// Returns all numbers below `length`.
+    pub(super) fn all(length: usize) -> Self {
+        let mut bits = Self(vec![u64::MAX; length.div_ceil(64)]);
+        bits.keep_below(length);
+        bits
+    }
+
+    fn keep_below(&mut self, length: usize) {
+        if let Some(last) = self.0.last_mut().filter(|_| length & 63 != 0) {
+            *last = (1_u64 << (length & 63)).wrapping_sub(1);
+        }
+    }
+
+    pub(super) fn insert(&mut self, number: usize) {
+        if let Some(word) = self.0.get_mut(number >> 6) {
+            *word |= 1 << (number & 63);
+        }
+    }
+
+    pub(super) fn contains(&self, number: usize) -> bool {
+        self.0
+            .get(number >> 6)
+            .is_some_and(|word| word >> (number & 63) & 1 == 1)
+    }
+
+    /// Keeps what is in both.
+    pub(super) fn keep(&mut self, other: &Self) {
+        for (word, own) in self.0.iter_mut().zip(&other.0) {
+            *word &= own;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Returns the least number that is `from` or more.
+    pub(super) fn next(&self, from: usize) -> Option<usize> {
+        let mut place = from >> 6;
+        let mut word = self.0.get(place)? & (u64::MAX << (from & 63));
+        while word == 0 {
+            place = place.saturating_add(1);
+            word = *self.0.get(place)?;
+        }
+        let bit = usize::try_from(word.trailing_zeros()).ok()?;
+        Some(place << 6 | bit)
+    }
+
+    /// Returns the numbers in order, from `from` on.
+    pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(self.next(from), |number| {
+            self.next(number.saturating_add(1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_kept_and_found_across_words() {
+        let mut bits = Bits::none(200);
+        for number in [0, 63, 64, 130, 199] {
+            bits.insert(number);
+        }
+        assert!(bits.iter_from(0).eq([0, 63, 64, 130, 199]));
+        assert!(bits.iter_from(64).eq([64, 130, 199]));
+        assert_eq!(bits.next(200), None);
+        let all = Bits::all(130);
+        assert!(all.contains(129) && !all.contains(130));
+        bits.keep(&all);
+        assert!(bits.contains(64) && !bits.is_empty());
+        assert!(Bits::all(0).is_empty() && Bits::all(128).iter_from(0).count() == 128);
+    }
+}

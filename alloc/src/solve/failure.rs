@@ -1,0 +1,230 @@
+//! Why a source falls out, in words that follow its name.
+
+use super::doubt::{joined, reach};
+use super::problem::Problem;
+use crate::constraint::{AddressWindow, Field, MergedImage, Owners, PlanePlacement, Source};
+use crate::model::FormatModifier;
+
+/// Why no format of a source is tried.
+#[derive(Clone, Debug)]
+pub(super) enum Refused {
+    /// The request asks for something that nobody here knows.
+    Request,
+    /// The source does.
+    Source,
+    /// The processor copies, and cannot reach this memory.
+    Copies,
+    /// A participant's demand.
+    Demand(usize, Field),
+    /// No address is in everybody's reach.
+    Address(AddressWindow, Owners),
+    /// The participants have no format in common.
+    NoFormat,
+    /// The source gives none of those that they have.
+    OtherFormats,
+}
+
+/// Why a format of a source is not taken.
+#[derive(Clone, Debug)]
+pub(super) enum Stopped {
+    /// Merged demands leave nothing.
+    Terms(Field),
+    /// A memory is larger than the source gives.
+    Maximum { needed: u64, maximum: u64 },
+    /// All memories are more than the source has.
+    Available { needed: u64, available: u64 },
+}
+
+impl Refused {
+    /// Says it in words.
+    pub(super) fn words(&self, problem: &Problem<'_>, source: &Source) -> String {
+        let names = |unknown: Vec<String>| unknown.join(", ");
+        match self {
+            Self::Request => format!(
+                "cannot be judged: the request asks for {}, which this version does not know",
+                names(problem.request.unknown.required())
+            ),
+            Self::Source => {
+                let own = source.unknown.required().into_iter();
+                format!(
+                    "cannot be judged: it asks for {}, which this version does not know",
+                    names(own.chain(source.constraints.unknown_names()).collect())
+                )
+            }
+            Self::Copies => {
+                "cannot be mapped by the processor, which has to copy the pixels".to_owned()
+            }
+            Self::Demand(place, field) => {
+                let why = problem
+                    .parties
+                    .get(*place)
+                    .and_then(|party| party.participant.demand(*field))
+                    .map_or_else(String::new, |demand| demand.to_string());
+                match field {
+                    Field::Unknown => format!("cannot be judged: {why}"),
+                    Field::Cpu => format!("cannot be mapped by the processor: {why}"),
+                    Field::Coherency => format!("has caches that must be synced: {why}"),
+                    Field::Protection if source.guarantees.protected => {
+                        format!("gives protected memory: {why}")
+                    }
+                    Field::Protection => format!("gives memory that is not protected: {why}"),
+                    Field::Exports => format!("cannot be shared: {why}"),
+                    _ => format!("is refused: {why}"),
+                }
+            }
+            Self::Address(window, owners) => format!(
+                "gives memory from {:#x} to {:#x}, and {} {} only from {:#x} to {:#x}",
+                source.guarantees.address.lowest,
+                source.guarantees.address.highest,
+                joined(owners, &problem.names(source)),
+                reach(owners),
+                window.lowest,
+                window.highest
+            ),
+            Self::NoFormat => {
+                "has no format to try: the participants have none in common".to_owned()
+            }
+            Self::OtherFormats => {
+                "gives none of the formats that the participants have in common".to_owned()
+            }
+        }
+    }
+}
+
+impl Stopped {
+    /// How far it came: later stages tell more.
+    pub(super) fn stage(&self) -> u8 {
+        match self {
+            Self::Terms(_) => 1,
+            Self::Maximum { .. } => 2,
+            Self::Available { .. } => 3,
+        }
+    }
+
+    /// Says it in words.
+    pub(super) fn words(
+        &self,
+        problem: &Problem<'_>,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> String {
+        match self {
+            Self::Terms(field) => format!(
+                "has no layout of {format} for all: {}",
+                clash(*field, terms, &problem.names(source))
+            ),
+            Self::Maximum { needed, maximum } => {
+                format!("gives at most {maximum} bytes at a time, and {needed} are needed")
+            }
+            Self::Available { needed, available } => {
+                format!("has {available} bytes left, and {needed} are needed for all buffers")
+            }
+        }
+    }
+}
+
+/// Says whose demands on a field leave nothing.
+fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
+    let set_by = |sets: &[&Owners]| {
+        let all = sets
+            .iter()
+            .fold(Owners::default(), |all, set| all.union(set));
+        if all.is_empty() {
+            String::new()
+        } else {
+            format!(" (set by {})", joined(&all, names))
+        }
+    };
+    match field {
+        Field::Stride => format!(
+            "a stride {}{}{}",
+            between(
+                u64::from(terms.stride_minimum.value),
+                u64::from(terms.stride_maximum.value),
+                u64::from(u32::MAX),
+                "bytes"
+            ),
+            steps(u64::from(terms.stride_alignment.value)),
+            set_by(&[
+                &terms.stride_minimum.owners,
+                &terms.stride_maximum.owners,
+                &terms.stride_alignment.owners,
+                &terms.packed_planes.owners,
+            ])
+        ),
+        Field::Extent => format!(
+            "a width {}{} and a height {}{}{}",
+            between(
+                u64::from(terms.width_minimum.value),
+                u64::from(terms.width_maximum.value),
+                u64::from(u32::MAX),
+                "pixels"
+            ),
+            steps(u64::from(terms.width_multiple.value)),
+            between(
+                u64::from(terms.height_minimum.value),
+                u64::from(terms.height_maximum.value),
+                u64::from(u32::MAX),
+                "pixels"
+            ),
+            steps(u64::from(terms.height_multiple.value)),
+            set_by(&[
+                &terms.width_minimum.owners,
+                &terms.width_maximum.owners,
+                &terms.width_multiple.owners,
+                &terms.height_minimum.owners,
+                &terms.height_maximum.owners,
+                &terms.height_multiple.owners,
+            ])
+        ),
+        Field::Planes if terms.placement.value == PlanePlacement::Neither => format!(
+            "one dma-buf and several at once{}",
+            set_by(&[&terms.placement.owners])
+        ),
+        Field::Planes => format!(
+            "at most {} planes{}",
+            terms.maximum_planes.value,
+            set_by(&[&terms.maximum_planes.owners, &terms.placement.owners])
+        ),
+        Field::Size => format!(
+            "memory {}{}{}",
+            between(
+                terms.minimum_size.value,
+                terms.maximum_size.value,
+                u64::MAX,
+                "bytes"
+            ),
+            steps(terms.size_alignment.value),
+            set_by(&[
+                &terms.minimum_size.owners,
+                &terms.maximum_size.owners,
+                &terms.size_alignment.owners,
+                &terms.plane_size_alignment.owners,
+                &terms.rows_multiple.owners,
+                &terms.padding.owners,
+                &terms.padding_before.owners,
+                &terms.packed_planes.owners,
+            ])
+        ),
+        _ => "how its pixels lie is not known here".to_owned(),
+    }
+}
+
+fn steps(of: u64) -> String {
+    if of > 1 {
+        format!(" in multiples of {of}")
+    } else {
+        String::new()
+    }
+}
+
+fn between(least: u64, most: u64, unbounded: u64, unit: &str) -> String {
+    if least == most {
+        format!("of {least} {unit}")
+    } else if most == unbounded {
+        format!("of at least {least} {unit}")
+    } else {
+        format!("from {least} to {most} {unit}")
+    }
+}

@@ -1,0 +1,466 @@
+//! All sources and formats for one choice among the participants' alternatives.
+
+use std::ops::ControlFlow;
+
+use super::bits::Bits;
+use super::candidate::{Arrangement, Candidate};
+use super::doubt::Doubt;
+use super::failure::{Refused, Stopped};
+use super::layout::{self, Choice as LayoutChoice, Layouts};
+use super::problem::{Choice, Group, Problem, View, is_hidden};
+use crate::constraint::{
+    AddressWindow, Coherency, Contiguity, CpuUse, Field, MergedImage, Owners, PlanePlacement,
+    Protection, Source,
+};
+use crate::model::{FormatModifier, Layout, Modifier};
+
+/// What all members ask together, and where it is looked for.
+pub(super) struct Sweep<'p, 'a, 'v> {
+    pub(super) problem: &'p Problem<'a>,
+    pub(super) view: View<'v>,
+    /// By member, which of its alternatives is meant.
+    pub(super) combination: &'v [usize],
+    /// The pairs that all members take.
+    pub(super) formats: Bits,
+    /// How much the processor reads or writes.
+    pub(super) cpu: CpuUse,
+    /// Buffers that there are to be.
+    pub(super) count: u32,
+    /// What all ask of every picture.
+    base: MergedImage,
+    /// The same with what is asked by format, as far as it was needed.
+    by_group: Vec<Option<MergedImage>>,
+}
+
+/// What hears of a sweep.
+pub(super) trait Listener<'a> {
+    /// Hears of a candidate, and says whether there is more to hear.
+    fn candidate(&mut self, sweep: &Sweep<'_, 'a, '_>, found: Candidate<'a>) -> ControlFlow<()>;
+
+    /// Hears that a source serves nobody.
+    fn refused(&mut self, _: usize, _: impl FnOnce() -> Refused) {}
+
+    /// Hears that a format of a source does not serve; the words are costly.
+    fn stopped(&mut self, _: usize, _: &Stopped, _: impl FnOnce() -> String) {}
+}
+
+impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
+    pub(super) fn new(problem: &'p Problem<'a>, view: View<'v>, combination: &'v [usize]) -> Self {
+        let mut sweep = Self {
+            problem,
+            view,
+            combination,
+            formats: Bits::all(problem.universe.len()),
+            cpu: if view.copies {
+                CpuUse::Often
+            } else {
+                CpuUse::None
+            },
+            count: 0,
+            base: MergedImage::default(),
+            by_group: Vec::new(),
+        };
+        let mut held = 0_u32;
+        for (place, choice) in sweep.members() {
+            let kept = view.keeps(place);
+            if kept.contains(Field::Formats) {
+                if let Some(own) = &choice.formats {
+                    sweep.formats.keep(own);
+                }
+            }
+            if choice.has_image {
+                if let Some(own) = sweep.image(place, choice, None) {
+                    sweep.base = sweep.base.merge(&own);
+                }
+            }
+            if kept.contains(Field::Held) {
+                held = held.saturating_add(choice.constraints.buffers_held);
+            }
+            if kept.contains(Field::Cpu) {
+                sweep.cpu = sweep.cpu.max(choice.constraints.memory.cpu);
+            }
+        }
+        sweep.count = problem.request.count.max(held).max(1);
+        sweep
+    }
+
+    /// Returns the members' places among the participants, and which alternative of each is meant.
+    pub(super) fn members(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'p Choice<'a>)> + use<'p, 'a, 'v> {
+        let problem = self.problem;
+        self.view
+            .members
+            .iter()
+            .zip(self.combination)
+            .filter_map(|(place, choice)| {
+                let choice = problem.parties.get(*place)?.choices.get(*choice)?;
+                Some((*place, choice))
+            })
+    }
+
+    /// Tells the listener of each candidate and of what falls out, until it has heard enough.
+    pub(super) fn run(&mut self, listener: &mut impl Listener<'a>) -> ControlFlow<()> {
+        let problem = self.problem;
+        for (number, source) in problem.sources.iter().enumerate() {
+            let mut doubts = Vec::new();
+            if let Err(why) = self.check_memory(number, source, &mut doubts) {
+                listener.refused(number, || why);
+                continue;
+            }
+            let mut cells = self.formats.clone();
+            if let Some(gives) = problem.gives.get(number) {
+                cells.keep(gives);
+            }
+            if cells.is_empty() {
+                listener.refused(number, || {
+                    if self.formats.is_empty() && !problem.universe.is_empty() {
+                        Refused::NoFormat
+                    } else {
+                        Refused::OtherFormats
+                    }
+                });
+                continue;
+            }
+            let mut next = cells.next(0);
+            for (place, group) in problem.groups.iter().enumerate() {
+                let Some(first) = next.filter(|first| *first < group.end) else {
+                    continue;
+                };
+                next = cells.next(group.end);
+                let terms = self.terms(place, *group, source);
+                for (arrangement, modifier) in self.arrangements(&cells, *group, first) {
+                    let format = FormatModifier::new(group.fourcc, modifier);
+                    let laid_out = match arrangement {
+                        Arrangement::Rows => self.in_rows(source, format, &terms),
+                        _ => self.by_source(number, source, format, &terms),
+                    };
+                    match laid_out {
+                        Ok((layouts, own)) => {
+                            let mut doubts = doubts.clone();
+                            doubts.extend(own);
+                            let found = Candidate {
+                                number,
+                                source,
+                                group: *group,
+                                arrangement,
+                                layouts,
+                                doubts,
+                            };
+                            listener.candidate(self, found)?;
+                        }
+                        Err(why) => listener
+                            .stopped(number, &why, || why.words(problem, source, format, &terms)),
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Returns what the members and the source ask of pictures in one format.
+    pub(super) fn terms(&mut self, place: usize, group: Group, source: &Source) -> MergedImage {
+        if self.by_group.is_empty() {
+            self.by_group = vec![None; self.problem.groups.len()];
+        }
+        let owner = self.problem.parties.len();
+        let mut terms = match self.by_group.get(place).and_then(Option::as_ref) {
+            Some(known) => known.clone(),
+            None => {
+                let mut terms = self.base.clone();
+                for (member, choice) in self.members() {
+                    if let Some(own) = self.image(member, choice, Some(group)) {
+                        terms = terms.merge(&own);
+                    }
+                }
+                if let Some(known) = self.by_group.get_mut(place) {
+                    *known = Some(terms.clone());
+                }
+                terms
+            }
+        };
+        terms = terms.merge(&MergedImage::of(owner, &source.constraints.image));
+        match source.constraints.per_fourcc.get(&group.fourcc) {
+            Some(more) => terms.merge(&MergedImage::of(owner, more)),
+            None => terms,
+        }
+    }
+
+    /// Returns what counts of a member's demands on every picture, or on those in one format.
+    fn image(
+        &self,
+        place: usize,
+        choice: &Choice<'_>,
+        group: Option<Group>,
+    ) -> Option<MergedImage> {
+        let terms = match group {
+            None => &choice.constraints.image,
+            Some(group) => choice.constraints.per_fourcc.get(&group.fourcc)?,
+        };
+        let kept = choice.image_fields.and(self.view.keeps(place));
+        if kept == choice.image_fields {
+            return Some(MergedImage::of(place, terms));
+        }
+        if kept.is_empty() {
+            return None;
+        }
+        let mut terms = terms.clone();
+        for field in Field::ALL {
+            if !kept.contains(field) {
+                terms.relax(field);
+            }
+        }
+        Some(MergedImage::of(place, &terms))
+    }
+
+    /// Returns in which arrangements the pairs of a group come, each with the first modifier.
+    fn arrangements(
+        &self,
+        cells: &Bits,
+        group: Group,
+        first: usize,
+    ) -> impl Iterator<Item = (Arrangement, Modifier)> + use<> {
+        let mut found = [None; 3];
+        let pairs = cells.iter_from(first).take_while(|pair| *pair < group.end);
+        for pair in pairs.filter_map(|number| self.problem.universe.get(number)) {
+            let arrangement = Arrangement::of(pair.modifier);
+            let place = match arrangement {
+                Arrangement::Rows => &mut found[0],
+                Arrangement::Sources => &mut found[1],
+                Arrangement::Untold => &mut found[2],
+            };
+            place.get_or_insert((arrangement, pair.modifier));
+        }
+        found.into_iter().flatten()
+    }
+
+    /// Checks all that does not hang on the format.
+    fn check_memory(
+        &self,
+        number: usize,
+        source: &Source,
+        doubts: &mut Vec<Doubt>,
+    ) -> Result<(), Refused> {
+        if !self.problem.is_understood {
+            return Err(Refused::Request);
+        }
+        if !self.problem.understood_sources.contains(number) {
+            return Err(Refused::Source);
+        }
+        if self.view.copies && is_hidden(source) {
+            return Err(Refused::Copies);
+        }
+        let mut window = AddressWindow::default();
+        let mut reaching = Owners::default();
+        let mut unsaid = Owners::default();
+        let mut coherent = Owners::default();
+        for (place, choice) in self.members() {
+            let kept = self.view.keeps(place);
+            let memory = &choice.constraints.memory;
+            for (field, refused) in &choice.refuses {
+                if kept.contains(*field) && refused.contains(number) {
+                    return Err(Refused::Demand(place, *field));
+                }
+            }
+            if source.guarantees.protected && memory.protection == Protection::Unsaid {
+                unsaid = unsaid.union(&Owners::one(place));
+            }
+            if kept.contains(Field::Coherency)
+                && memory.coherency == Coherency::Coherent
+                && source.guarantees.coherent.is_none()
+            {
+                coherent = coherent.union(&Owners::one(place));
+            }
+            if kept.contains(Field::Address)
+                && memory.address != AddressWindow::default()
+                && !self.is_own(place, number)
+            {
+                window.lowest = window.lowest.max(memory.address.lowest);
+                window.highest = window.highest.min(memory.address.highest);
+                reaching = reaching.union(&Owners::one(place));
+            }
+        }
+        if !window.overlaps(&source.guarantees.address) {
+            return Err(Refused::Address(window, reaching));
+        }
+        if !window.contains(&source.guarantees.address) {
+            doubts.push(Doubt::Address {
+                owners: reaching,
+                window,
+            });
+        }
+        if !coherent.is_empty() {
+            doubts.push(Doubt::Coherency { owners: coherent });
+        }
+        if !unsaid.is_empty() {
+            doubts.push(Doubt::Protection { owners: unsaid });
+        }
+        Ok(())
+    }
+
+    /// Returns whether a source is on a participant's own device, which can use what it gives itself.
+    fn is_own(&self, place: usize, number: usize) -> bool {
+        let party = self.problem.parties.get(place);
+        party.is_some_and(|party| party.own.contains(number))
+    }
+
+    /// Lays pictures out in rows: by the first choice that leaves no doubt, or else the first that fits.
+    fn in_rows(
+        &self,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        let mut fitting = None;
+        let mut stopped = None;
+        for choice in LayoutChoice::ALL {
+            let tried = layout::choose(self.problem.request.extents(), format, terms, choice)
+                .map_err(Stopped::Terms)
+                .and_then(|layouts| {
+                    self.check_size(source, &layouts.first)?;
+                    Ok(layouts)
+                });
+            match tried {
+                Ok(layouts) => {
+                    let doubts: Vec<_> = self
+                        .contiguity(source, &layouts.first)
+                        .into_iter()
+                        .collect();
+                    if doubts.is_empty() {
+                        return Ok((layouts, doubts));
+                    }
+                    fitting.get_or_insert((layouts, doubts));
+                }
+                // A format of one plane is never apart: that says nothing.
+                Err(Stopped::Terms(Field::Planes)) if choice.apart => {}
+                Err(why) => {
+                    stopped.get_or_insert(why);
+                }
+            }
+        }
+        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Terms(Field::Planes)))
+    }
+
+    /// Estimates what a source arranges by itself: it takes no less memory than rows do.
+    fn by_source(
+        &self,
+        number: usize,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        for extent in self.problem.request.extents() {
+            layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
+        }
+        let planes = format.fourcc.info().map_or(0, |info| info.planes.len());
+        if terms.placement.value == PlanePlacement::Neither
+            || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
+        {
+            return Err(Stopped::Terms(Field::Planes));
+        }
+        let least = LayoutChoice {
+            wishes: false,
+            apart: false,
+        };
+        let extents = self.problem.request.extents();
+        let layouts = layout::choose(extents, format, &MergedImage::default(), least)
+            .map_err(Stopped::Terms)?;
+        if layouts.first.total_bytes() > terms.maximum_size.value {
+            return Err(Stopped::Terms(Field::Size));
+        }
+        self.check_size(source, &layouts.first)?;
+        let mut doubts: Vec<_> = self
+            .contiguity(source, &layouts.first)
+            .into_iter()
+            .collect();
+        let demands = [
+            &terms.stride_minimum.owners,
+            &terms.stride_maximum.owners,
+            &terms.stride_alignment.owners,
+            &terms.offset_alignment.owners,
+            &terms.plane_size_alignment.owners,
+            &terms.rows_multiple.owners,
+            &terms.size_alignment.owners,
+            &terms.minimum_size.owners,
+            &terms.maximum_size.owners,
+            &terms.padding_before.owners,
+            &terms.padding.owners,
+            &terms.packed_planes.owners,
+            &terms.placement.owners,
+            &terms.maximum_planes.owners,
+        ];
+        let participants = self.problem.parties.len();
+        let owners: Owners = demands
+            .into_iter()
+            .flat_map(Owners::iter)
+            .filter(|owner| *owner < participants)
+            .collect();
+        if !owners.is_empty() {
+            doubts.push(Doubt::Arrangement { owners });
+        }
+        if format.modifier.is_implicit() {
+            let owners: Owners = self
+                .members()
+                .map(|(place, _)| place)
+                .filter(|place| !self.is_own(*place, number))
+                .collect();
+            if !owners.is_empty() {
+                doubts.push(Doubt::Untold { owners });
+            }
+        }
+        Ok((layouts, doubts))
+    }
+
+    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
+        let needed = largest_bytes(layout);
+        if let Some(maximum) = source.guarantees.maximum_bytes {
+            if needed > maximum {
+                return Err(Stopped::Maximum { needed, maximum });
+            }
+        }
+        let needed = layout.total_bytes().saturating_mul(u64::from(self.count));
+        match source.guarantees.available_bytes {
+            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether memory may have to come in one piece where that is not promised.
+    fn contiguity(&self, source: &Source, layout: &Layout) -> Option<Doubt> {
+        let largest_bytes = largest_bytes(layout);
+        if source.guarantees.contiguous_up_to_bytes >= largest_bytes {
+            return None;
+        }
+        let mut contiguity = Contiguity::Scattered;
+        let mut owners = Owners::default();
+        for (place, choice) in self.members() {
+            let own = choice.constraints.memory.contiguity;
+            if own == Contiguity::Scattered
+                || own < contiguity
+                || !self.view.keeps(place).contains(Field::Contiguity)
+                || source.is_of(&self.problem.parties.get(place)?.participant.device)
+            {
+                continue;
+            }
+            // Who surely needs it counts for more than who may.
+            if own > contiguity {
+                (contiguity, owners) = (own, Owners::default());
+            }
+            owners = owners.union(&Owners::one(place));
+        }
+        (!owners.is_empty()).then_some(Doubt::Contiguity {
+            owners,
+            contiguity,
+            largest_bytes,
+        })
+    }
+}
+
+fn largest_bytes(layout: &Layout) -> u64 {
+    layout
+        .memory_sizes()
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or_default()
+}
