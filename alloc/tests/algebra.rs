@@ -1,293 +1,183 @@
-//! The algebra of demands, over random ones; plans are judged by a checker that shares nothing with the solver.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! The algebra of demands, over random ones. What judges plans is in `common/checker.rs`, and what knows the right answers to
+//! small requests in `common/exhaustive.rs`; neither shares anything with the solver.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod common;
 
 use std::collections::BTreeSet;
 
-use common::{device, linear};
+use common::checker::{Party, judge_layout};
+use common::generate::{constraints, image, memory, participant, request, source};
+use common::{device, exhaustive};
 use covalent_alloc::constraint::{
-    AddressWindow, Contiguity, CpuUse, Demand, Field, Guarantees, ImageTerms, Imports, MemoryTerms,
-    MergedImage, MergedMemory, Participant, PlanePlacement, Role, SideTerms, Source, SourceId,
-    StrideTerms,
+    Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
 };
-use covalent_alloc::model::{Extent, Fourcc, Layout};
-use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
+use covalent_alloc::model::FormatModifier;
+use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve, ways};
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
 
-const DRIVERS: [&str; 3] = ["camera", "card", "codec"];
-const FORMATS: [Fourcc; 4] = [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12, Fourcc::YUV420];
-
-fn side() -> impl Strategy<Value = SideTerms> {
-    (
-        0..40_u32,
-        select(vec![32, 64, u32::MAX]),
-        select(vec![0, 1, 2, 3]),
-    )
-        .prop_map(|(minimum, maximum, multiple_of)| SideTerms {
-            minimum,
-            maximum,
-            multiple_of,
-        })
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        ..ProptestConfig::default()
+    }
 }
 
-fn stride() -> impl Strategy<Value = StrideTerms> {
-    (
-        select(vec![0, 100, 256]),
-        select(vec![u32::MAX, 300, 256]),
-        select(vec![1, 4, 48, 64]),
-        select(vec![1, 32]),
-        prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
-        prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
-    )
-        .prop_map(
-            |(minimum, maximum, alignment, preferred_alignment, preferred, avoided_multiples)| {
-                StrideTerms {
-                    minimum,
-                    maximum,
-                    alignment,
-                    preferred_alignment,
-                    preferred,
-                    avoided_multiples,
-                }
-            },
-        )
-}
-
-fn image() -> impl Strategy<Value = ImageTerms> {
-    (
-        prop_oneof![3 => Just(SideTerms::default()), 1 => side()],
-        prop_oneof![3 => Just(SideTerms::default()), 1 => side()],
-        prop_oneof![1 => Just(StrideTerms::default()), 1 => stride()],
-        select(vec![0_u64, 1, 64, 4096]),
-        select(vec![1_u64, 4096, 12_288]),
-        select(vec![0_u64, 20_000]),
-        select(vec![0_u64, 1000]),
-        any::<bool>(),
-        select(vec![
-            PlanePlacement::Either,
-            PlanePlacement::Either,
-            PlanePlacement::Together,
-            PlanePlacement::Apart,
-        ]),
-    )
-        .prop_map(
-            |(width, height, stride, offset, size, minimum, padding, packed_planes, placement)| {
-                ImageTerms {
-                    width,
-                    height,
-                    stride,
-                    offset_alignment_bytes: offset,
-                    size_alignment_bytes: size,
-                    minimum_size_bytes: minimum,
-                    padding_bytes: padding,
-                    packed_planes,
-                    placement,
-                    ..ImageTerms::default()
-                }
-            },
-        )
-}
-
-fn memory() -> impl Strategy<Value = MemoryTerms> {
-    (
-        select(vec![
-            Contiguity::Scattered,
-            Contiguity::Scattered,
-            Contiguity::Unknown,
-            Contiguity::Contiguous,
-        ]),
-        select(vec![64_u32, 64, 32]),
-        select(vec![
-            Imports::Any,
-            Imports::Any,
-            Imports::only_from(device("card"), "it is so"),
-            Imports::Nothing {
-                reason: "it is so".to_owned(),
-            },
-        ]),
-        select(vec![CpuUse::None, CpuUse::Often]),
-    )
-        .prop_map(|(contiguity, bits, imports, cpu)| MemoryTerms {
-            contiguity,
-            address: AddressWindow::of_bits(bits),
-            imports,
-            cpu,
-            ..MemoryTerms::default()
-        })
-}
-
-fn participant(number: usize) -> impl Strategy<Value = Participant> {
-    (
-        select(DRIVERS.to_vec()),
-        select(vec![Role::Capture, Role::Display, Role::Compositor]),
-        prop::option::of(subsequence(FORMATS.to_vec(), 1..=4)),
-        image(),
-        memory(),
-    )
-        .prop_map(move |(driver, role, formats, image, memory)| {
-            let mut participant = Participant::new(format!("p{number}"), device(driver), role);
-            participant.constraints.formats = formats.map(|formats| linear(&formats));
-            participant.constraints.image = image;
-            participant.constraints.memory = memory;
-            participant
-        })
-}
-
-fn source(number: usize) -> impl Strategy<Value = Source> {
-    (
-        prop::option::of(select(DRIVERS.to_vec())),
-        select(vec![0_u64, 4096, u64::MAX]),
-        select(vec![
-            (0, u64::MAX),
-            (0, (1 << 31) - 1),
-            (1 << 32, (1 << 33) - 1),
-        ]),
-        select(vec![None, Some(30_000_u64)]),
-    )
-        .prop_map(
-            move |(owner, contiguous_up_to_bytes, (lowest, highest), maximum_bytes)| {
-                let mut source = Source::new(
-                    SourceId::new(format!("s{number}")),
-                    format!("source {number}"),
-                );
-                source.device = owner.map(device);
-                source.guarantees = Guarantees {
-                    contiguous_up_to_bytes,
-                    address: AddressWindow { lowest, highest },
-                    maximum_bytes,
-                    ..Guarantees::default()
-                };
-                source
-            },
-        )
-}
-
-fn request() -> impl Strategy<Value = Request> {
-    (
-        (1..70_u32, 1..70_u32),
-        (participant(0), participant(1), participant(2)),
-        1..=3_usize,
-        (source(0), source(1)),
-        1..=2_usize,
-    )
-        .prop_map(
-            |((width, height), (p0, p1, p2), participants, (s0, s1), sources)| Request {
-                participants: [p0, p1, p2].into_iter().take(participants).collect(),
-                sources: [s0, s1].into_iter().take(sources).collect(),
-                ..Request::new(Extent::new(width, height).unwrap())
-            },
-        )
-}
-
-/// What a plan must keep, written down anew.
-fn check(request: &Request, plan: &Plan) {
-    let layout: &Layout = plan.layout();
+/// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
+fn judge(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
     let source = request
         .sources
         .iter()
         .find(|source| source.id == *plan.source())
         .unwrap();
-    assert_eq!(layout.extent(), request.extent);
-    let mut sure = true;
-    for participant in &request.participants {
-        let constraints = &participant.constraints;
-        if let Some(formats) = &constraints.formats {
-            assert!(formats.contains(layout.format()), "{}", participant.name);
-        }
-        let image = &constraints.image;
-        for (pixels, side) in [
-            (layout.extent().width(), &image.width),
-            (layout.extent().height(), &image.height),
-        ] {
-            assert!(side.minimum <= pixels && pixels <= side.maximum);
-            assert!(side.multiple_of == 0 || pixels % side.multiple_of == 0);
-        }
-        let first = layout.planes()[0].stride_bytes;
-        assert!(image.stride.minimum <= first && first <= image.stride.maximum);
-        let mut end = 0;
-        for (number, plane) in layout.planes().iter().enumerate() {
-            assert_eq!(plane.stride_bytes % image.stride.alignment.max(1), 0);
-            assert_eq!(plane.offset_bytes % image.offset_alignment_bytes.max(1), 0);
-            if image.packed_planes && layout.memory_sizes().len() == 1 {
-                assert_eq!(plane.offset_bytes, end);
-            }
-            let rows = layout.rows(number).unwrap();
-            end = plane.offset_bytes + u64::from(plane.stride_bytes) * u64::from(rows);
-            assert!(u64::from(plane.stride_bytes) >= u64::from(layout.row_bytes(number).unwrap()));
-            assert!(end <= layout.memory_sizes()[plane.memory]);
-        }
-        for size in layout.memory_sizes() {
-            assert_eq!(size % image.size_alignment_bytes.max(1), 0);
-        }
-        let last = layout.planes().last().unwrap();
-        assert!(layout.memory_sizes()[last.memory] >= end + image.padding_bytes);
-        assert!(layout.total_bytes() >= image.minimum_size_bytes);
-        match image.placement {
-            PlanePlacement::Together => assert_eq!(layout.memory_sizes().len(), 1),
-            PlanePlacement::Apart => assert_eq!(layout.memory_sizes().len(), layout.planes().len()),
-            _ => {}
-        }
-        let own = source
-            .device
-            .as_ref()
-            .is_some_and(|device| device.same_device(&participant.device));
-        let memory = &constraints.memory;
-        if !own && participant.role != Role::Compositor {
-            match &memory.imports {
-                Imports::Any => {}
-                Imports::OnlyFrom { devices, .. } => {
-                    assert!(
-                        source
-                            .device
-                            .as_ref()
-                            .is_some_and(|device| devices.contains(device))
-                    );
-                }
-                Imports::Nothing { .. } => panic!("{} imports nothing", participant.name),
-            }
-        }
-        if !own {
-            let largest = layout.memory_sizes().iter().copied().max().unwrap();
-            let promised = source.guarantees.contiguous_up_to_bytes >= largest;
-            sure &= memory.contiguity == Contiguity::Scattered || promised;
-            sure &= memory.address.contains(&source.guarantees.address);
-            assert!(memory.address.overlaps(&source.guarantees.address));
-        }
+    let party = Party {
+        request,
+        copies,
+        members: members
+            .iter()
+            .zip(plan.steps())
+            .map(|(place, step)| {
+                let participant = &request.participants[*place];
+                assert_eq!(participant.name, step.participant);
+                (
+                    participant,
+                    participant.choices().nth(step.alternative).unwrap(),
+                )
+            })
+            .collect(),
+    };
+    let format = plan.layout().format();
+    let mut doubts = 0;
+    for modifier in plan.modifiers() {
+        let format = FormatModifier::new(format.fourcc, *modifier);
+        doubts = party.judge_source(source, format).unwrap();
     }
-    if let Some(maximum) = source.guarantees.maximum_bytes {
-        assert!(layout.memory_sizes().iter().all(|size| *size <= maximum));
+    let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
+    assert!(request.extents().eq(extents));
+    let in_pieces = party
+        .judge_sizes(source, plan.layout().memory_sizes())
+        .unwrap();
+    doubts += usize::from(in_pieces);
+    if !plan.is_arranged_by_source() {
+        assert_eq!(plan.modifiers(), [format.modifier]);
+        for layout in plan.layouts() {
+            for terms in party.image_terms(source, format) {
+                judge_layout(terms, layout).unwrap();
+            }
+            plan.accepts(layout).unwrap();
+        }
+        assert_eq!(plan.doubts().len(), doubts, "{:?}", plan.doubts());
     }
-    assert_eq!(plan.verdict() == Verdict::Guaranteed, sure);
-    assert_eq!(plan.doubts().is_empty(), sure);
-    plan.accepts(layout).unwrap();
+    assert_eq!(
+        plan.verdict() == Verdict::Guaranteed,
+        plan.doubts().is_empty()
+    );
+    let held: u32 = party.members.iter().map(|(_, own)| own.buffers_held).sum();
+    assert_eq!(plan.count(), held.max(request.count).max(1));
 }
 
 /// The request with these demands alone.
-fn with_only(request: &Request, kept: &[Demand]) -> Request {
+fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
     let mut request = request.clone();
     for participant in &mut request.participants {
-        let owned: BTreeSet<Field> = kept
-            .iter()
-            .filter(|demand| demand.owner == participant.name)
-            .map(|demand| demand.field)
-            .collect();
         for field in Field::ALL {
-            if !owned.contains(&field) {
-                participant.constraints.relax(field);
+            if !kept(&participant.name, field) {
+                participant.relax(field);
             }
         }
     }
     request
 }
 
+fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
+    let set: BTreeSet<(String, Field)> = demands
+        .iter()
+        .map(|demand| (demand.owner.clone(), demand.field))
+        .collect();
+    move |owner, field| set.contains(&(owner.to_owned(), field))
+}
+
 fn shares(request: &Request) -> bool {
-    matches!(solve(request), Solution::Share(_))
+    !ways(request).is_empty()
+}
+
+fn all_demands(request: &Request) -> Vec<Demand> {
+    let mut all: Vec<Demand> = request
+        .participants
+        .iter()
+        .flat_map(Participant::demands)
+        .collect();
+    all.sort();
+    all
+}
+
+/// Every set of `size` demands, in order.
+fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    (0..all.len())
+        .flat_map(|first| {
+            subsets(&all[first + 1..], size - 1)
+                .into_iter()
+                .map(move |rest| [&[all[first].clone()], rest.as_slice()].concat())
+        })
+        .collect()
+}
+
+/// The order that `solve` documents, as far as it does not hang on how a layout was chosen.
+fn order(request: &Request, way: &exhaustive::Way) -> impl Ord + use<> {
+    let source = &request.sources[way.source];
+    let fourcc = way.format.fourcc;
+    let members: Vec<_> = request
+        .participants
+        .iter()
+        .zip(&way.combination)
+        .map(|(participant, choice)| (participant, participant.choices().nth(*choice).unwrap()))
+        .collect();
+    let own = |participant: &Participant| source.is_of(&participant.device);
+    let cpu = members.iter().map(|(_, own)| own.memory.cpu).max().unwrap();
+    let often = cpu == covalent_alloc::constraint::CpuUse::Often;
+    let touched = cpu != covalent_alloc::constraint::CpuUse::None;
+    let arrangement = match (way.format.modifier.0, touched) {
+        (0, _) => 1,
+        (0x00ff_ffff_ffff_ffff, _) => 3,
+        (_, false) => 0,
+        (_, true) => 2,
+    };
+    (
+        (
+            way.doubts,
+            way.combination.iter().sum::<usize>(),
+            request.preferred_fourcc.is_some_and(|wish| wish != fourcc),
+            members
+                .iter()
+                .filter(|(_, own)| {
+                    let wish = &own.memory.preferred;
+                    !wish.is_empty() && !wish.contains(&source.id)
+                })
+                .count(),
+            members
+                .iter()
+                .filter(|(participant, _)| !own(participant) && participant.role.imports())
+                .count(),
+            !members.iter().any(|(participant, _)| own(participant)),
+        ),
+        (
+            often && source.guarantees.cached != Some(true),
+            source.guarantees.cost,
+            source.guarantees.protected,
+            !members
+                .iter()
+                .any(|(one, _)| own(one) && one.role == Role::Display),
+            arrangement,
+            fourcc.info().unwrap().rank(),
+        ),
+    )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(config(256))]
 
     #[test]
     fn merge_of_images_commutes_associates_and_has_an_identity(a in image(), b in image(), c in image()) {
@@ -306,27 +196,61 @@ proptest! {
     }
 
     #[test]
+    fn merge_of_use_commutes_associates_and_has_an_identity(a in constraints(), b in constraints(), c in constraints()) {
+        let (a, b, c) = (MergedUse::of(0, &a), MergedUse::of(1, &b), MergedUse::of(2, &c));
+        prop_assert_eq!(a.merge(&b), b.merge(&a));
+        prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
+        prop_assert_eq!(a.merge(&MergedUse::default()), a);
+    }
+
+    #[test]
+    fn declarations_survive_json(request in request()) {
+        let text = serde_json::to_string(&request).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+
+    #[test]
     fn plan_satisfies_every_constraint(request in request()) {
         match solve(&request) {
-            Solution::Share(plan) => check(&request, &plan),
+            Solution::Share(plan) => {
+                let members: Vec<usize> = (0..request.participants.len()).collect();
+                judge(&request, &members, &plan, false);
+            }
             Solution::Split(split) => {
+                let mut seen = Vec::new();
                 for group in split.groups() {
+                    let place = |name: &String| request.participants.iter().position(|own| own.name == *name).unwrap();
+                    let members: Vec<usize> = group.participants.iter().map(place).collect();
+                    seen.extend(members.iter().copied());
                     if let Some(plan) = &group.plan {
-                        let mut part = request.clone();
-                        part.participants.retain(|participant| group.participants.contains(&participant.name));
-                        check(&part, plan);
+                        judge(&request, &members, plan, true);
                     }
                 }
+                seen.sort_unstable();
+                prop_assert!(seen.into_iter().eq(0..request.participants.len()));
             }
             _ => unreachable!(),
         }
     }
 
     #[test]
-    fn another_participant_never_adds_a_plan(request in request(), more in participant(9)) {
+    fn another_participant_never_adds_a_way(request in request(), more in participant(9)) {
         let mut stricter = request.clone();
         stricter.participants.push(more);
-        prop_assert!(shares(&request) || !shares(&stricter) || request.participants.iter().all(|p| p.constraints.formats.is_none()));
+        let wide: BTreeSet<_> = ways(&request).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in ways(&stricter) {
+            prop_assert!(wide.contains(&(source, format)));
+        }
+    }
+
+    #[test]
+    fn giving_up_a_demand_never_takes_a_way(request in request(), field in prop::sample::select(Field::ALL.to_vec())) {
+        let mut wider = request.clone();
+        wider.participants[0].relax(field);
+        let wide: BTreeSet<_> = ways(&wider).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in ways(&request) {
+            prop_assert!(wide.contains(&(source, format)), "{} without {:?}", format, field);
+        }
     }
 
     #[test]
@@ -337,38 +261,147 @@ proptest! {
         match (solve(&request), solve(&turned)) {
             (Solution::Share(one), Solution::Share(two)) => {
                 prop_assert_eq!(one.source(), two.source());
-                prop_assert_eq!(one.layout(), two.layout());
+                prop_assert!(one.layouts().eq(two.layouts()));
                 prop_assert_eq!(one.verdict(), two.verdict());
+                prop_assert_eq!(one.doubts(), two.doubts());
             }
-            (Solution::Split(one), Solution::Split(two)) => prop_assert_eq!(one.conflict(), two.conflict()),
+            (Solution::Split(one), Solution::Split(two)) => {
+                prop_assert_eq!(one.conflict(), two.conflict());
+                prop_assert_eq!(one.relaxation(), two.relaxation());
+            }
             _ => prop_assert!(false, "one order shares and the other does not"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(96))]
+
+    #[test]
+    fn ways_are_those_of_exhaustive_search(request in request()) {
+        let members: Vec<usize> = (0..request.participants.len()).collect();
+        let mut known: Vec<_> = exhaustive::ways(&request, &members, false)
+            .into_iter()
+            .map(|way| {
+                let verdict = if way.doubts == 0 { Verdict::Guaranteed } else { Verdict::Possible };
+                (request.sources[way.source].id.clone(), way.format, verdict)
+            })
+            .collect();
+        known.sort();
+        known.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+        prop_assert_eq!(ways(&request), known);
+    }
+
+    #[test]
+    fn plan_is_the_first_of_all_by_the_documented_order(request in request()) {
+        let members: Vec<usize> = (0..request.participants.len()).collect();
+        let all = exhaustive::ways(&request, &members, false);
+        let Solution::Share(plan) = solve(&request) else {
+            prop_assert!(all.is_empty());
+            return Ok(());
+        };
+        let chosen = all.iter().filter(|way| {
+            request.sources[way.source].id == *plan.source()
+                && way.format == plan.layout().format()
+                && plan.steps().iter().map(|step| step.alternative).eq(way.combination.iter().copied())
+        });
+        let chosen = chosen.map(|way| order(&request, way)).min();
+        prop_assert!(chosen.is_some());
+        prop_assert!(chosen == all.iter().map(|way| order(&request, way)).min());
+    }
+
+    #[test]
+    fn split_copies_as_little_as_exhaustive_search_finds(request in request()) {
+        if let Solution::Split(split) = solve(&request) {
+            let (grey, bytes) = exhaustive::fewest_copies(&request);
+            prop_assert_eq!(split.copied_bytes_per_frame(), bytes);
+            prop_assert_eq!(split.copies().map(|copy| copy.bytes_per_frame).sum::<u64>(), bytes);
+            let lost = split.copies().filter(|copy| {
+                let plan = copy.to.plan.as_ref().unwrap();
+                plan.layout().format().fourcc.name() == Some("R8")
+            });
+            prop_assert_eq!(lost.count(), grey);
         }
     }
 
     #[test]
-    fn conflict_is_irreducible(request in request()) {
+    fn conflict_is_irreducible_and_the_first_of_the_smallest(request in request()) {
         if let Solution::Split(split) = solve(&request) {
             let conflict = split.conflict();
             if conflict.is_empty() {
-                prop_assert!(!shares(&with_only(&request, &[])));
-            } else {
-                prop_assert!(!shares(&with_only(&request, conflict)));
-                for demand in conflict {
-                    let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
-                    prop_assert!(shares(&with_only(&request, &rest)), "{} is not needed", demand);
+                prop_assert!(!shares(&with_only(&request, |_, _| false)));
+                return Ok(());
+            }
+            prop_assert!(!shares(&with_only(&request, among(conflict))));
+            for demand in conflict {
+                let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
+                prop_assert!(shares(&with_only(&request, among(&rest))), "{} is not needed", demand);
+            }
+            // Of as many as are found by trying all: three.
+            let all = all_demands(&request);
+            for size in 1..=conflict.len().min(3) {
+                let first = subsets(&all, size).into_iter().find(|subset| !shares(&with_only(&request, among(subset))));
+                if size < conflict.len() {
+                    prop_assert_eq!(first, None);
+                } else {
+                    prop_assert_eq!(first.as_deref(), Some(conflict));
                 }
             }
         }
     }
 
     #[test]
-    fn declarations_survive_json(request in request()) {
-        let text = serde_json::to_string(&request).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    fn relaxation_is_enough_and_the_cheapest(request in request()) {
+        if let Solution::Split(split) = solve(&request) {
+            let relaxed = split.relaxed();
+            if split.conflict().is_empty() {
+                prop_assert!(relaxed.is_empty() && split.relaxation().is_none());
+                return Ok(());
+            }
+            let without = |given_up: &[Demand]| {
+                let gone = among(given_up);
+                shares(&with_only(&request, |owner, field| !gone(owner, field)))
+            };
+            prop_assert!(without(relaxed) && split.relaxation().is_some());
+            let all = all_demands(&request);
+            let first = all.iter().find(|demand| without(&[(*demand).clone()]));
+            if let [one] = relaxed {
+                prop_assert_eq!(first, Some(one));
+            } else {
+                prop_assert_eq!(first, None);
+                for demand in relaxed {
+                    let fewer: Vec<Demand> = relaxed.iter().filter(|other| *other != demand).cloned().collect();
+                    prop_assert!(!without(&fewer), "{} need not go", demand);
+                }
+            }
+            if relaxed.len() > 2 {
+                prop_assert!(!subsets(&all, 2).iter().any(|pair| without(pair)));
+            }
+        }
     }
+}
+
+proptest! {
+    #![proptest_config(config(16))]
 
     #[test]
-    fn any_json_is_read_or_refused_without_panic(text in "[\\[\\]{}\",:a-z0-9_ ]{0,200}") {
-        let _ = serde_json::from_str::<Participant>(&text);
+    fn more_participants_than_are_divided_at_best_are_all_in_one_group_each(
+        (first, others, only) in (participant(0), prop::collection::vec(participant(1), 9), source(0))
+    ) {
+        let mut request = Request::new(covalent_alloc::model::Extent::new(8, 8).unwrap());
+        request.participants.push(first);
+        for (number, mut other) in others.into_iter().enumerate() {
+            other.name = format!("q{number}");
+            other.device = device("card");
+            request.participants.push(other);
+        }
+        request.sources.push(only);
+        if let Solution::Split(split) = solve(&request) {
+            let mut names: Vec<_> = split.groups().iter().flat_map(|group| group.participants.clone()).collect();
+            names.sort();
+            let mut all: Vec<_> = request.participants.iter().map(|own| own.name.clone()).collect();
+            all.sort();
+            prop_assert_eq!(names, all);
+        }
     }
 }

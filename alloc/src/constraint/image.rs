@@ -34,8 +34,8 @@ pub struct ImageTerms {
     pub padding_bytes: u64,
     /// The most planes that a picture may have.
     pub maximum_planes: u32,
-    /// Whether planes in one memory begin at its start, each where the one before it ends, stride by stride, as V4L2's
-    /// single-planar API has it.
+    /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
+    /// stride, as V4L2's single-planar API has it.
     pub packed_planes: bool,
     /// Whether planes share one memory or have one each.
     pub placement: PlanePlacement,

@@ -242,7 +242,8 @@ fn place(
     apart: bool,
 ) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
     let packed = terms.packed_planes.value && !apart;
-    if packed && terms.padding_before.value > 0 {
+    // Without a gap also means from the very start.
+    if terms.packed_planes.value && terms.padding_before.value > 0 {
         return None;
     }
     let last = info.planes.len().saturating_sub(1);

@@ -61,6 +61,10 @@ use problem::{Problem, View};
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and callers take the plan out of it"
+)]
 pub enum Solution {
     /// One buffer serves all.
     Share(Plan),

@@ -373,27 +373,17 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             .contiguity(source, &layouts.first)
             .into_iter()
             .collect();
-        let demands = [
-            &terms.stride_minimum.owners,
-            &terms.stride_maximum.owners,
-            &terms.stride_alignment.owners,
-            &terms.offset_alignment.owners,
-            &terms.plane_size_alignment.owners,
-            &terms.rows_multiple.owners,
-            &terms.size_alignment.owners,
-            &terms.minimum_size.owners,
-            &terms.maximum_size.owners,
-            &terms.padding_before.owners,
-            &terms.padding.owners,
-            &terms.packed_planes.owners,
-            &terms.placement.owners,
-            &terms.maximum_planes.owners,
-        ];
-        let participants = self.problem.parties.len();
-        let owners: Owners = demands
-            .into_iter()
-            .flat_map(Owners::iter)
-            .filter(|owner| *owner < participants)
+        let owners: Owners = self
+            .members()
+            .filter(|(place, choice)| {
+                let own = choice.constraints.per_fourcc.get(&format.fourcc);
+                let terms = || std::iter::once(&choice.constraints.image).chain(own);
+                [Field::Planes, Field::Stride, Field::Offset, Field::Size]
+                    .into_iter()
+                    .filter(|field| self.view.keeps(*place).contains(*field))
+                    .any(|field| terms().any(|terms| terms.demands_field(field)))
+            })
+            .map(|(place, _)| place)
             .collect();
         if !owners.is_empty() {
             doubts.push(Doubt::Arrangement { owners });

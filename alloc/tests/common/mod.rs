@@ -2,10 +2,15 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::cast_possible_truncation,
     missing_docs,
     unreachable_pub,
     reason = "each test file is a crate of its own and uses its own share"
 )]
+
+pub mod checker;
+pub mod exhaustive;
+pub mod generate;
 
 use covalent_alloc::constraint::{
     AddressWindow, Contiguity, FormatSet, Guarantees, Imports, MemoryCost, Participant, Role,
