@@ -275,7 +275,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(96))]
+    #![proptest_config(config(128))]
 
     #[test]
     fn ways_are_those_of_exhaustive_search(request in request()) {

@@ -401,7 +401,7 @@ impl ImageTerms {
                     PlanePlacement::Either => None,
                     PlanePlacement::Together => Some("needs all planes in one dma-buf"),
                     PlanePlacement::Apart => Some("needs a dma-buf for each plane"),
-                    PlanePlacement::Neither => Some("accepts no placement of planes"),
+                    PlanePlacement::Neither => Some("takes only pictures of one plane"),
                 };
                 let packed = self
                     .packed_planes

@@ -145,7 +145,7 @@ pub enum PlanePlacement {
     Together,
     /// One each.
     Apart,
-    /// Asked for both by two who never agree.
+    /// Both at once, which only a single plane is.
     Neither,
 }
 

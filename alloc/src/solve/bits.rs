@@ -58,6 +58,19 @@ impl Bits {
         Some(place << 6 | bit)
     }
 
+    /// Returns the least number in both that is `from` or more.
+    pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
+        let mut place = from >> 6;
+        let both = |place: usize| Some(self.0.get(place)? & other.0.get(place)?);
+        let mut word = both(place)? & (u64::MAX << (from & 63));
+        while word == 0 {
+            place = place.saturating_add(1);
+            word = both(place)?;
+        }
+        let bit = usize::try_from(word.trailing_zeros()).ok()?;
+        Some(place << 6 | bit)
+    }
+
     /// Returns the numbers in order, from `from` on.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(self.next(from), |number| {
@@ -79,6 +92,10 @@ mod tests {
         assert!(bits.iter_from(0).eq([0, 63, 64, 130, 199]));
         assert!(bits.iter_from(64).eq([64, 130, 199]));
         assert_eq!(bits.next(200), None);
+        let mut other = Bits::none(200);
+        other.insert(130);
+        assert_eq!(bits.next_in_both(&other, 1), Some(130));
+        assert_eq!(bits.next_in_both(&other, 131), None);
         let all = Bits::all(130);
         assert!(all.contains(129) && !all.contains(130));
         bits.keep(&all);

@@ -7,7 +7,7 @@ use super::doubt::{Doubt, joined};
 use super::failure::{Refused, Stopped};
 use super::layout::Layouts;
 use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
-use super::problem::{Group, Problem, View};
+use super::problem::{FieldSet, Group, Problem, View};
 use super::sweep::{Listener, Sweep};
 use crate::constraint::{CpuUse, MemoryCost, Owners, Role, Source, SourceId};
 use crate::model::{FormatModifier, Modifier};
@@ -215,19 +215,53 @@ fn judge<'p, 'a>(
     (judge, flow)
 }
 
-/// Returns whether any source serves some of the participants in any format.
-pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> bool {
-    struct First;
-    impl<'a> Listener<'a> for First {
-        fn candidate(&mut self, _: &Sweep<'_, 'a, '_>, _: Candidate<'a>) -> ControlFlow<()> {
-            ControlFlow::Break(())
+/// Whom some of the participants' demands are asked of, again and again.
+pub(super) struct Standing<'p, 'a, 'v> {
+    problem: &'p Problem<'a>,
+    members: &'v [usize],
+    copies: bool,
+    /// With every demand, by combination of alternatives.
+    all: Vec<Sweep<'p, 'a, 'v>>,
+}
+
+impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
+    pub(super) fn new(
+        problem: &'p Problem<'a>,
+        view: View<'v>,
+        combinations: &'v [Vec<usize>],
+    ) -> Self {
+        let all = combinations
+            .iter()
+            .map(|combination| Sweep::new(problem, view, combination))
+            .collect();
+        Self {
+            problem,
+            members: view.members,
+            copies: view.copies,
+            all,
         }
     }
+
+    /// Returns whether any source meets these demands in any format.
+    pub(super) fn stands(&self, kept: &[FieldSet]) -> bool {
+        let view = View {
+            members: self.members,
+            kept: Some(kept),
+            copies: self.copies,
+        };
+        self.all
+            .iter()
+            .any(|all| Sweep::new(self.problem, view, all.combination).serves(all))
+    }
+}
+
+/// Returns whether any source serves some of the participants in any format.
+pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> bool {
     problem
         .combinations(view.members)
         .iter()
-        .try_for_each(|combination| Sweep::new(problem, view, combination).run(&mut First))
-        .is_break()
+        .map(|combination| Sweep::new(problem, view, combination))
+        .any(|sweep| sweep.serves(&sweep))
 }
 
 /// One way to share: a source, a format, and how sure it is.
@@ -365,8 +399,8 @@ fn plan(
         .iter()
         .position(|group| group.first == candidate.group.first)
         .unwrap_or_default();
-    let mut sweep = Sweep::new(problem, view, &combination);
-    let terms = sweep.terms(place, candidate.group, source);
+    let sweep = Sweep::new(problem, view, &combination);
+    let terms = sweep.terms(place, candidate.number).into_owned();
     let steps: Vec<Step> = view
         .members
         .iter()

@@ -1,6 +1,6 @@
 //! The demands that cannot stand together, and the cheapest of them to give up.
 
-use super::candidate;
+use super::candidate::{self, Standing};
 use super::problem::{FieldSet, Problem, View};
 use crate::constraint::{Demand, Field};
 
@@ -19,7 +19,14 @@ pub(super) struct Conflict {
 
 /// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
 pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
-    let demands = Demands::new(problem);
+    let everybody = problem.everybody();
+    let combinations = problem.combinations(&everybody);
+    let view = View {
+        members: &everybody,
+        kept: None,
+        copies: false,
+    };
+    let demands = Demands::new(problem, Standing::new(problem, view, &combinations));
     let conflict = if demands.stand(&[]) {
         demands.smallest().unwrap_or_else(|| {
             let mut kept = demands.irreducible(&[], &demands.all());
@@ -34,7 +41,7 @@ pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
         let kept = demands.kept(&without(&demands.all(), &relaxed));
         let view = View {
             kept: Some(&kept),
-            ..demands.view()
+            ..view
         };
         candidate::best(problem, view, false).ok()
     });
@@ -48,13 +55,13 @@ pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
 /// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
 struct Demands<'p, 'a> {
     problem: &'p Problem<'a>,
-    everybody: Vec<usize>,
+    standing: Standing<'p, 'a, 'p>,
     /// Participant and field.
     list: Vec<(usize, Field)>,
 }
 
 impl<'p, 'a> Demands<'p, 'a> {
-    fn new(problem: &'p Problem<'a>) -> Self {
+    fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'p>) -> Self {
         let mut list: Vec<(usize, Field)> = Vec::new();
         for (place, party) in problem.parties.iter().enumerate() {
             let fields = Field::ALL.into_iter();
@@ -73,7 +80,7 @@ impl<'p, 'a> Demands<'p, 'a> {
         });
         Self {
             problem,
-            everybody: problem.everybody(),
+            standing,
             list,
         }
     }
@@ -92,17 +99,9 @@ impl<'p, 'a> Demands<'p, 'a> {
             .collect()
     }
 
-    fn view(&self) -> View<'_> {
-        View {
-            members: &self.everybody,
-            kept: None,
-            copies: false,
-        }
-    }
-
     /// Returns what counts, by participant, when only these demands do.
     fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
-        let mut kept = vec![FieldSet::default(); self.everybody.len()];
+        let mut kept = vec![FieldSet::default(); self.problem.parties.len()];
         for number in numbers {
             if let Some((place, field)) = self.list.get(*number) {
                 if let Some(kept) = kept.get_mut(*place) {
@@ -115,12 +114,7 @@ impl<'p, 'a> Demands<'p, 'a> {
 
     /// Returns whether some source meets these demands alone.
     fn stand(&self, numbers: &[usize]) -> bool {
-        let kept = self.kept(numbers);
-        let view = View {
-            kept: Some(&kept),
-            ..self.view()
-        };
-        candidate::stands(self.problem, view)
+        self.standing.stands(&self.kept(numbers))
     }
 
     /// Returns the first of the smallest conflicts, in the order of demands, if it is of [`SMALLEST_UP_TO`] at the most.

@@ -109,8 +109,8 @@ pub(super) fn check_extent(extent: Extent, terms: &MergedImage) -> Result<(), Fi
 fn check_planes(info: &FormatInfo, terms: &MergedImage, choice: Choice) -> Result<(), Field> {
     let several = info.planes.len() > 1;
     let placed = match terms.placement.value {
-        PlanePlacement::Neither => false,
-        // A format of one plane is together and apart at once.
+        // One plane is together and apart at once.
+        PlanePlacement::Neither => !several,
         PlanePlacement::Apart => choice.apart || !several,
         PlanePlacement::Together => !choice.apart,
         PlanePlacement::Either => true,

@@ -249,7 +249,7 @@ impl Plan {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
             PlanePlacement::Apart => !several || memories == layout.planes().len(),
-            PlanePlacement::Neither => false,
+            PlanePlacement::Neither => !several,
         };
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));

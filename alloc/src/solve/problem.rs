@@ -1,7 +1,8 @@
 //! A request made ready to be asked many times: pairs of format and modifier numbered, refusals as sets of sources.
 
 use crate::constraint::{
-    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, Participant, Protection, Source,
+    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, MergedImage, Participant,
+    Protection, Source,
 };
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
@@ -18,6 +19,8 @@ pub(super) struct Problem<'a> {
     pub(super) sources: Vec<&'a Source>,
     /// By source: the numbers of the pairs that it gives.
     pub(super) gives: Vec<Bits>,
+    /// By source: what it asks of every picture, where it asks anything.
+    pub(super) images: Vec<Option<MergedImage>>,
     /// Every pair that any source gives; a pair's number is its place.
     pub(super) universe: Vec<FormatModifier>,
     /// The pairs of each format.
@@ -129,7 +132,7 @@ impl<'a> Problem<'a> {
         let gives = sources
             .iter()
             .map(|source| match &source.constraints.formats {
-                Some(formats) => numbers(&universe, formats),
+                Some(formats) => numbers(&universe, &groups, formats),
                 None => {
                     let mut bits = Bits::none(universe.len());
                     for (number, pair) in universe.iter().enumerate() {
@@ -144,14 +147,21 @@ impl<'a> Problem<'a> {
         let parties = request
             .participants
             .iter()
-            .map(|participant| Party::new(participant, &sources, &universe))
+            .map(|participant| Party::new(participant, &sources, &universe, &groups))
             .collect();
         let understood_sources = where_source(&sources, |source| {
             source.unknown.required().is_empty()
                 && source.constraints.unknown_names().next().is_none()
         });
+        let owner = request.participants.len();
+        let images = sources
+            .iter()
+            .map(|source| &source.constraints.image)
+            .map(|image| (*image != Default::default()).then(|| MergedImage::of(owner, image)))
+            .collect();
         Self {
             request,
+            images,
             is_understood: request.unknown.required().is_empty(),
             understood_sources,
             sources,
@@ -231,7 +241,12 @@ fn spread(lengths: &[usize], sum: usize, begun: &mut Vec<usize>, found: &mut Vec
 }
 
 impl<'a> Party<'a> {
-    fn new(participant: &'a Participant, sources: &[&Source], universe: &[FormatModifier]) -> Self {
+    fn new(
+        participant: &'a Participant,
+        sources: &[&Source],
+        universe: &[FormatModifier],
+        groups: &[Group],
+    ) -> Self {
         let own = where_source(sources, |source| source.is_of(&participant.device));
         let choices = participant
             .choices()
@@ -253,7 +268,7 @@ impl<'a> Party<'a> {
                     formats: constraints
                         .formats
                         .as_ref()
-                        .map(|formats| numbers(universe, formats)),
+                        .map(|formats| numbers(universe, groups, formats)),
                     refuses: refuses(participant, constraints, sources, &own),
                     image_fields,
                     has_image: !constraints.per_fourcc.is_empty()
@@ -344,30 +359,55 @@ pub(super) fn is_hidden(source: &Source) -> bool {
 
 /// Returns every pair that any source gives, in order.
 fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
-    let mut universe = Vec::new();
+    let mut universe: Vec<FormatModifier> = Vec::new();
     for source in sources {
         if let Some(formats) = &source.constraints.formats {
-            universe.extend_from_slice(formats.pairs());
+            universe = united(universe, formats.pairs());
         }
     }
+    let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
     if sources
         .iter()
         .any(|source| source.constraints.formats.is_none())
     {
-        universe.extend(FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc)));
+        universe = united(universe, FormatSet::from_iter(rows).pairs());
     }
-    // Lists that are sorted already are merged, not sorted anew.
-    universe.sort();
-    universe.dedup();
     universe
 }
 
+/// Returns what is in either list; both are in order.
+fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifier> {
+    if one.is_empty() || one == two {
+        return two.to_vec();
+    }
+    let mut all = Vec::with_capacity(one.len().saturating_add(two.len()));
+    let (mut one, mut two) = (one.as_slice(), two);
+    while let (Some((first, rest)), Some((second, others))) = (one.split_first(), two.split_first())
+    {
+        let (a, b) = (key(first), key(second));
+        all.push(if a <= b { *first } else { *second });
+        if a <= b {
+            one = rest;
+        }
+        if b <= a {
+            two = others;
+        }
+    }
+    all.extend_from_slice(one);
+    all.extend_from_slice(two);
+    all
+}
+
+/// Returns a pair as one number of the same order.
+fn key(pair: &FormatModifier) -> u128 {
+    u128::from(pair.fourcc.0) << 64 | u128::from(pair.modifier.0)
+}
+
 /// Returns the numbers of those of the formats that are in the universe.
-fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
+fn numbers(universe: &[FormatModifier], groups: &[Group], formats: &FormatSet) -> Bits {
     let mut bits = Bits::none(universe.len());
-    let pairs = formats.pairs();
     // Few are looked up one by one; many are walked through side by side.
-    if universe.len() < pairs.len() >> 3 {
+    if universe.len() < formats.len() >> 3 {
         for (number, pair) in universe.iter().enumerate() {
             if formats.contains(*pair) {
                 bits.insert(number);
@@ -375,20 +415,30 @@ fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
         }
         return bits;
     }
-    let (mut number, mut place) = (0_usize, 0_usize);
-    while let (Some(known), Some(own)) = (universe.get(number), pairs.get(place)) {
-        if known == own {
-            bits.insert(number);
+    let mut rest = formats.pairs();
+    for group in groups {
+        let begin = rest.partition_point(|pair| pair.fourcc < group.fourcc);
+        rest = rest.get(begin..).unwrap_or_default();
+        let end = rest.partition_point(|pair| pair.fourcc == group.fourcc);
+        let (mut own, behind) = rest.split_at(end);
+        rest = behind;
+        let known = universe.get(group.first..group.end).unwrap_or_default();
+        for (place, pair) in known.iter().enumerate() {
+            // What a participant has and no source gives is passed over.
+            while let Some((first, others)) = own.split_first() {
+                if first.modifier >= pair.modifier {
+                    break;
+                }
+                own = others;
+            }
+            let Some((first, others)) = own.split_first() else {
+                break;
+            };
+            if first.modifier == pair.modifier {
+                bits.insert(group.first.saturating_add(place));
+                own = others;
+            }
         }
-        // Without a branch: which list is behind cannot be foreseen.
-        let (known, own) = (key(known), key(own));
-        number = number.saturating_add(usize::from(known <= own));
-        place = place.saturating_add(usize::from(own <= known));
     }
     bits
-}
-
-/// Returns a pair as one number of the same order.
-fn key(pair: &FormatModifier) -> u128 {
-    u128::from(pair.fourcc.0) << 64 | u128::from(pair.modifier.0)
 }

@@ -1,5 +1,7 @@
 //! All sources and formats for one choice among the participants' alternatives.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
@@ -26,10 +28,26 @@ pub(super) struct Sweep<'p, 'a, 'v> {
     pub(super) cpu: CpuUse,
     /// Buffers that there are to be.
     pub(super) count: u32,
-    /// What all ask of every picture.
-    base: MergedImage,
-    /// The same with what is asked by format, as far as it was needed.
-    by_group: Vec<Option<MergedImage>>,
+    /// What is known of merged demands, as far as it was needed.
+    known: Known,
+}
+
+/// Merged demands on pictures, which several sources and formats have in common.
+#[derive(Default)]
+struct Known {
+    /// What all members ask of every picture.
+    base: OnceCell<MergedImage>,
+    /// The same with what is asked of one format, by group.
+    by_group: OnceCell<Vec<OnceCell<MergedImage>>>,
+    /// What all members and a source ask of every picture, by source.
+    by_source: OnceCell<Vec<OnceCell<MergedImage>>>,
+    /// Whether a group of a source serves, by source and then group.
+    serves: OnceCell<Vec<OnceCell<bool>>>,
+}
+
+/// Makes a place for each of `length` values.
+fn places<T>(length: usize) -> Vec<OnceCell<T>> {
+    std::iter::repeat_with(OnceCell::new).take(length).collect()
 }
 
 /// What hears of a sweep.
@@ -57,8 +75,7 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 CpuUse::None
             },
             count: 0,
-            base: MergedImage::default(),
-            by_group: Vec::new(),
+            known: Known::default(),
         };
         let mut held = 0_u32;
         for (place, choice) in sweep.members() {
@@ -66,11 +83,6 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             if kept.contains(Field::Formats) {
                 if let Some(own) = &choice.formats {
                     sweep.formats.keep(own);
-                }
-            }
-            if choice.has_image {
-                if let Some(own) = sweep.image(place, choice, None) {
-                    sweep.base = sweep.base.merge(&own);
                 }
             }
             if kept.contains(Field::Held) {
@@ -100,7 +112,7 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
     }
 
     /// Tells the listener of each candidate and of what falls out, until it has heard enough.
-    pub(super) fn run(&mut self, listener: &mut impl Listener<'a>) -> ControlFlow<()> {
+    pub(super) fn run(&self, listener: &mut impl Listener<'a>) -> ControlFlow<()> {
         let problem = self.problem;
         for (number, source) in problem.sources.iter().enumerate() {
             let mut doubts = Vec::new();
@@ -128,14 +140,10 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                     continue;
                 };
                 next = cells.next(group.end);
-                let terms = self.terms(place, *group, source);
+                let terms = self.terms(place, number);
                 for (arrangement, modifier) in self.arrangements(&cells, *group, first) {
                     let format = FormatModifier::new(group.fourcc, modifier);
-                    let laid_out = match arrangement {
-                        Arrangement::Rows => self.in_rows(source, format, &terms),
-                        _ => self.by_source(number, source, format, &terms),
-                    };
-                    match laid_out {
+                    match self.lay_out(number, source, format, &terms) {
                         Ok((layouts, own)) => {
                             let mut doubts = doubts.clone();
                             doubts.extend(own);
@@ -158,32 +166,147 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         ControlFlow::Continue(())
     }
 
-    /// Returns what the members and the source ask of pictures in one format.
-    pub(super) fn terms(&mut self, place: usize, group: Group, source: &Source) -> MergedImage {
-        if self.by_group.is_empty() {
-            self.by_group = vec![None; self.problem.groups.len()];
+    /// Returns whether any source serves in any format.
+    ///
+    /// `all` is the same sweep with every demand: where that serves, so does this.
+    pub(super) fn serves(&self, all: &Self) -> bool {
+        if self.formats.is_empty() {
+            return false;
         }
-        let owner = self.problem.parties.len();
-        let mut terms = match self.by_group.get(place).and_then(Option::as_ref) {
-            Some(known) => known.clone(),
-            None => {
-                let mut terms = self.base.clone();
-                for (member, choice) in self.members() {
-                    if let Some(own) = self.image(member, choice, Some(group)) {
-                        terms = terms.merge(&own);
-                    }
-                }
-                if let Some(known) = self.by_group.get_mut(place) {
-                    *known = Some(terms.clone());
-                }
-                terms
+        let problem = self.problem;
+        let mut uncertain = Vec::new();
+        for (number, source) in problem.sources.iter().enumerate() {
+            let Some(gives) = problem.gives.get(number) else {
+                continue;
+            };
+            let first = self.formats.next_in_both(gives, 0);
+            if first.is_none() || self.check_memory(number, source, &mut Vec::new()).is_err() {
+                continue;
             }
-        };
-        terms = terms.merge(&MergedImage::of(owner, &source.constraints.image));
-        match source.constraints.per_fourcc.get(&group.fourcc) {
-            Some(more) => terms.merge(&MergedImage::of(owner, more)),
-            None => terms,
+            let mut next = first;
+            for (place, group) in problem.groups.iter().enumerate() {
+                let Some(first) = next.filter(|first| *first < group.end) else {
+                    continue;
+                };
+                next = self.formats.next_in_both(gives, group.end);
+                if all.serves_in(number, place) {
+                    return true;
+                }
+                uncertain.push((number, place, first));
+            }
         }
+        uncertain.into_iter().any(|(number, place, first)| {
+            let (Some(source), Some(group), Some(gives)) = (
+                problem.sources.get(number),
+                problem.groups.get(place),
+                problem.gives.get(number),
+            ) else {
+                return false;
+            };
+            let mut cells = self.formats.clone();
+            cells.keep(gives);
+            let terms = self.terms(place, number);
+            self.arrangements(&cells, *group, first)
+                .any(|(_, modifier)| {
+                    let format = FormatModifier::new(group.fourcc, modifier);
+                    self.lay_out(number, source, format, &terms).is_ok()
+                })
+        })
+    }
+
+    /// Returns whether a source serves in every arrangement that it gives of a format, whoever takes which.
+    fn serves_in(&self, number: usize, place: usize) -> bool {
+        let problem = self.problem;
+        let (groups, sources) = (problem.groups.len(), problem.sources.len());
+        let cells = groups.saturating_mul(sources);
+        let serves = self.known.serves.get_or_init(|| places(cells));
+        let cell = number.saturating_mul(groups).saturating_add(place);
+        let answer = || {
+            let source = problem.sources.get(number)?;
+            let group = problem.groups.get(place)?;
+            let gives = problem.gives.get(number)?;
+            let terms = self.terms(place, number);
+            let serves = self
+                .arrangements(gives, *group, group.first)
+                .all(|(_, modifier)| {
+                    let format = FormatModifier::new(group.fourcc, modifier);
+                    self.lay_out(number, source, format, &terms).is_ok()
+                });
+            Some(serves)
+        };
+        serves
+            .get(cell)
+            .is_some_and(|known| *known.get_or_init(|| answer().unwrap_or(false)))
+    }
+
+    /// Lays pictures out as a source gives them.
+    fn lay_out(
+        &self,
+        number: usize,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        if Arrangement::of(format.modifier) == Arrangement::Rows {
+            self.in_rows(source, format, terms)
+        } else {
+            self.by_source(number, source, format, terms)
+        }
+    }
+
+    /// Returns what the members and a source ask of pictures in one format.
+    pub(super) fn terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+        let problem = self.problem;
+        let base = self.known.base.get_or_init(|| {
+            self.members()
+                .filter(|(_, choice)| choice.has_image)
+                .filter_map(|(member, choice)| self.image(member, choice, None))
+                .fold(MergedImage::default(), |all, own| all.merge(&own))
+        });
+        let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
+        else {
+            return Cow::Borrowed(base);
+        };
+        let by_format = self
+            .members()
+            .any(|(_, choice)| choice.constraints.per_fourcc.contains_key(&group.fourcc));
+        let own = problem.images.get(number);
+        let more = source.constraints.per_fourcc.get(&group.fourcc);
+        let all = if by_format {
+            let known = self
+                .known
+                .by_group
+                .get_or_init(|| places(problem.groups.len()));
+            known.get(place).map(|known| {
+                known.get_or_init(|| {
+                    self.members()
+                        .filter_map(|(member, choice)| self.image(member, choice, Some(*group)))
+                        .fold(base.clone(), |all, own| all.merge(&own))
+                })
+            })
+        } else if more.is_none() {
+            let Some(own) = own.and_then(Option::as_ref) else {
+                return Cow::Borrowed(base);
+            };
+            let known = self
+                .known
+                .by_source
+                .get_or_init(|| places(problem.sources.len()));
+            return match known.get(number) {
+                Some(known) => Cow::Borrowed(known.get_or_init(|| base.merge(own))),
+                None => Cow::Owned(base.merge(own)),
+            };
+        } else {
+            None
+        };
+        let mut terms = all.unwrap_or(base).clone();
+        if let Some(own) = own.and_then(Option::as_ref) {
+            terms = terms.merge(own);
+        }
+        if let Some(more) = more {
+            terms = terms.merge(&MergedImage::of(problem.parties.len(), more));
+        }
+        Cow::Owned(terms)
     }
 
     /// Returns what counts of a member's demands on every picture, or on those in one format.
@@ -353,7 +476,7 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
         }
         let planes = format.fourcc.info().map_or(0, |info| info.planes.len());
-        if terms.placement.value == PlanePlacement::Neither
+        if (planes > 1 && terms.placement.value == PlanePlacement::Neither)
             || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
         {
             return Err(Stopped::Terms(Field::Planes));

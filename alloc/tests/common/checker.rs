@@ -163,7 +163,7 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
         PlanePlacement::Either => true,
         PlanePlacement::Together => memories.len() == 1,
         PlanePlacement::Apart => memories.len() == planes.len(),
-        PlanePlacement::Neither => false,
+        PlanePlacement::Neither => planes.len() == 1,
     };
     demand(placed, || format!("{} memories", memories.len()))?;
     for (number, plane) in planes.iter().enumerate() {

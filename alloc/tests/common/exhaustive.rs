@@ -250,9 +250,7 @@ fn arranged_by_source(
         }
     }
     let placements = |placement| terms.iter().any(|terms| terms.placement == placement);
-    if placements(PlanePlacement::Together) && placements(PlanePlacement::Apart)
-        || placements(PlanePlacement::Neither)
-    {
+    if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Apart) {
         return None;
     }
     let in_pieces = party.judge_sizes(source, &sizes).ok()?;
