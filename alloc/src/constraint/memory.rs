@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::source::{Source, SourceId};
 use super::unknown::{Unknown, keeps_unknown};
@@ -103,6 +105,7 @@ pub enum Imports {
     /// That of these alone.
     OnlyFrom {
         /// Devices whose sources are taken.
+        #[serde(deserialize_with = "understood_devices")]
         devices: BTreeSet<DeviceIdentity>,
         /// Sources that are taken.
         sources: BTreeSet<SourceId>,
@@ -114,6 +117,25 @@ pub enum Imports {
         /// Why, in words that end a sentence after "because".
         reason: String,
     },
+}
+
+/// Reads devices, and refuses one that a newer version says more of: a set has no place to keep that in.
+fn understood_devices<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<DeviceIdentity>, D::Error> {
+    let given = Vec::<Value>::deserialize(deserializer)?;
+    let mut devices = BTreeSet::new();
+    for value in given {
+        let device = DeviceIdentity::deserialize(&value).map_err(D::Error::custom)?;
+        let known = serde_json::to_value(&device).map_err(D::Error::custom)?;
+        if let Some(name) = Unknown::left_over(&value, &known).fields.keys().next() {
+            return Err(D::Error::custom(format!(
+                "a device has a field `{name}`, which this version does not know"
+            )));
+        }
+        devices.insert(device);
+    }
+    Ok(devices)
 }
 
 impl Imports {

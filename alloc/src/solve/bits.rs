@@ -29,17 +29,37 @@ impl Bits {
         }
     }
 
+    /// Inserts `length` numbers from `first` on.
+    pub(super) fn insert_run(&mut self, first: usize, length: usize) {
+        let end = first.saturating_add(length);
+        let mut number = first;
+        while number < end {
+            let in_word = number & 63;
+            let count = end
+                .saturating_sub(number)
+                .min(64_usize.saturating_sub(in_word));
+            if let Some(word) = self.0.get_mut(number >> 6) {
+                let run = u64::MAX >> (64_usize.saturating_sub(count) & 63);
+                *word |= run << in_word;
+            }
+            number = number.saturating_add(count);
+        }
+    }
+
     pub(super) fn contains(&self, number: usize) -> bool {
         self.0
             .get(number >> 6)
             .is_some_and(|word| word >> (number & 63) & 1 == 1)
     }
 
-    /// Keeps what is in both.
-    pub(super) fn keep(&mut self, other: &Self) {
+    /// Keeps what is in both, and returns whether that is anything.
+    pub(super) fn keep(&mut self, other: &Self) -> bool {
+        let mut any = 0;
         for (word, own) in self.0.iter_mut().zip(&other.0) {
             *word &= own;
+            any |= *word;
         }
+        any != 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -92,13 +112,18 @@ mod tests {
         assert!(bits.iter_from(0).eq([0, 63, 64, 130, 199]));
         assert!(bits.iter_from(64).eq([64, 130, 199]));
         assert_eq!(bits.next(200), None);
+        for (first, length) in [(0, 200), (3, 0), (63, 2), (64, 64), (10, 130), (199, 1)] {
+            let mut run = Bits::none(200);
+            run.insert_run(first, length);
+            assert!(run.iter_from(0).eq(first..first + length));
+        }
         let mut other = Bits::none(200);
         other.insert(130);
         assert_eq!(bits.next_in_both(&other, 1), Some(130));
         assert_eq!(bits.next_in_both(&other, 131), None);
         let all = Bits::all(130);
         assert!(all.contains(129) && !all.contains(130));
-        bits.keep(&all);
+        assert!(bits.keep(&all));
         assert!(bits.contains(64) && !bits.is_empty());
         assert!(Bits::all(0).is_empty() && Bits::all(128).iter_from(0).count() == 128);
     }

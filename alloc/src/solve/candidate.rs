@@ -319,7 +319,7 @@ fn modifiers(problem: &Problem<'_>, formats: &Bits, candidate: &Candidate<'_>) -
 fn rank<'a>(sweep: &Sweep<'_, 'a, '_>, candidate: &Candidate<'a>, copied: bool) -> Rank<'a> {
     let source = candidate.source;
     let fourcc = candidate.group.fourcc;
-    let info = fourcc.info();
+    let info = candidate.group.info;
     let mut rank = Rank {
         copied: (false, 0),
         doubts: candidate.doubts.len(),
@@ -346,7 +346,7 @@ fn rank<'a>(sweep: &Sweep<'_, 'a, '_>, candidate: &Candidate<'a>, copied: bool) 
             (Arrangement::Sources, _) => 2,
             (Arrangement::Untold, _) => 3,
         },
-        format: info.map_or(usize::MAX, crate::model::FormatInfo::rank),
+        format: candidate.group.rank,
         memories: candidate.layouts.first.memory_sizes().len(),
         bytes: candidate.layouts.first.total_bytes(),
         source: &source.id,

@@ -191,15 +191,16 @@ impl<'p, 'a> Demands<'p, 'a> {
         if conflict.is_empty() {
             return Vec::new();
         }
-        // One of the conflict must go, whatever else does.
+        // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
         if let Some(one) = conflict.iter().find(|one| stands_without(&[**one])) {
             return vec![*one];
         }
         let mut pairs: Vec<(usize, usize)> = conflict
             .iter()
             .flat_map(|one| {
-                let others = all.iter().filter(move |other| *other != one);
-                others.map(|other| (*one.max(other), *one.min(other)))
+                let left = self.irreducible(&[], &without(&all, &[*one]));
+                let others = left.into_iter();
+                others.map(move |other| (other.max(*one), other.min(*one)))
             })
             .collect();
         pairs.sort_unstable();

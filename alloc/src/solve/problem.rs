@@ -26,6 +26,8 @@ pub(super) struct Problem<'a> {
     /// The pairs of each format.
     pub(super) groups: Vec<Group>,
     pub(super) parties: Vec<Party<'a>>,
+    /// Demands nothing.
+    pub(super) free: MergedImage,
     /// Whether the request asks for nothing that is unknown here.
     pub(super) is_understood: bool,
     /// Sources that ask for nothing that is unknown here.
@@ -38,6 +40,12 @@ pub(super) struct Group {
     pub(super) fourcc: Fourcc,
     pub(super) first: usize,
     pub(super) end: usize,
+    /// The number of the pair whose arrangement nobody tells.
+    pub(super) untold: Option<usize>,
+    /// How its pixels lie in rows, where that is known.
+    pub(super) info: Option<&'static FormatInfo>,
+    /// Its place in the order of formats.
+    pub(super) rank: usize,
 }
 
 /// A participant made ready.
@@ -75,6 +83,10 @@ impl FieldSet {
 
     pub(super) fn insert(&mut self, field: Field) {
         self.0 |= Self::bit(field);
+    }
+
+    pub(super) fn remove(&mut self, field: Field) {
+        self.0 &= !Self::bit(field);
     }
 
     pub(super) const fn contains(self, field: Field) -> bool {
@@ -122,17 +134,28 @@ impl<'a> Problem<'a> {
                 .filter(|group| group.fourcc == pair.fourcc)
             {
                 Some(group) => group.end = end,
-                None => groups.push(Group {
-                    fourcc: pair.fourcc,
-                    first: number,
-                    end,
-                }),
+                None => {
+                    let info = pair.fourcc.info();
+                    groups.push(Group {
+                        fourcc: pair.fourcc,
+                        first: number,
+                        end,
+                        untold: None,
+                        info,
+                        rank: info.map_or(usize::MAX, FormatInfo::rank),
+                    });
+                }
+            }
+            if pair.modifier.is_implicit() {
+                if let Some(group) = groups.last_mut() {
+                    group.untold = Some(number);
+                }
             }
         }
         let gives = sources
             .iter()
             .map(|source| match &source.constraints.formats {
-                Some(formats) => numbers(&universe, &groups, formats),
+                Some(formats) => numbers(&universe, formats),
                 None => {
                     let mut bits = Bits::none(universe.len());
                     for (number, pair) in universe.iter().enumerate() {
@@ -147,7 +170,7 @@ impl<'a> Problem<'a> {
         let parties = request
             .participants
             .iter()
-            .map(|participant| Party::new(participant, &sources, &universe, &groups))
+            .map(|participant| Party::new(participant, &sources, &universe))
             .collect();
         let understood_sources = where_source(&sources, |source| {
             source.unknown.required().is_empty()
@@ -162,6 +185,7 @@ impl<'a> Problem<'a> {
         Self {
             request,
             images,
+            free: MergedImage::default(),
             is_understood: request.unknown.required().is_empty(),
             understood_sources,
             sources,
@@ -241,12 +265,7 @@ fn spread(lengths: &[usize], sum: usize, begun: &mut Vec<usize>, found: &mut Vec
 }
 
 impl<'a> Party<'a> {
-    fn new(
-        participant: &'a Participant,
-        sources: &[&Source],
-        universe: &[FormatModifier],
-        groups: &[Group],
-    ) -> Self {
+    fn new(participant: &'a Participant, sources: &[&Source], universe: &[FormatModifier]) -> Self {
         let own = where_source(sources, |source| source.is_of(&participant.device));
         let choices = participant
             .choices()
@@ -268,7 +287,7 @@ impl<'a> Party<'a> {
                     formats: constraints
                         .formats
                         .as_ref()
-                        .map(|formats| numbers(universe, groups, formats)),
+                        .map(|formats| numbers(universe, formats)),
                     refuses: refuses(participant, constraints, sources, &own),
                     image_fields,
                     has_image: !constraints.per_fourcc.is_empty()
@@ -384,12 +403,16 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifie
     let (mut one, mut two) = (one.as_slice(), two);
     while let (Some((first, rest)), Some((second, others))) = (one.split_first(), two.split_first())
     {
-        let (a, b) = (key(first), key(second));
-        all.push(if a <= b { *first } else { *second });
-        if a <= b {
+        let run = same(one, two);
+        if run > 0 {
+            all.extend_from_slice(one.get(..run).unwrap_or_default());
+            one = one.get(run..).unwrap_or_default();
+            two = two.get(run..).unwrap_or_default();
+        } else if first < second {
+            all.push(*first);
             one = rest;
-        }
-        if b <= a {
+        } else {
+            all.push(*second);
             two = others;
         }
     }
@@ -398,13 +421,16 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifie
     all
 }
 
-/// Returns a pair as one number of the same order.
-fn key(pair: &FormatModifier) -> u128 {
-    u128::from(pair.fourcc.0) << 64 | u128::from(pair.modifier.0)
+/// Returns how many pairs are the same at the beginning of both lists.
+fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
+    one.iter()
+        .zip(two)
+        .take_while(|(one, two)| one == two)
+        .count()
 }
 
 /// Returns the numbers of those of the formats that are in the universe.
-fn numbers(universe: &[FormatModifier], groups: &[Group], formats: &FormatSet) -> Bits {
+fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
     let mut bits = Bits::none(universe.len());
     // Few are looked up one by one; many are walked through side by side.
     if universe.len() < formats.len() >> 3 {
@@ -415,29 +441,23 @@ fn numbers(universe: &[FormatModifier], groups: &[Group], formats: &FormatSet) -
         }
         return bits;
     }
-    let mut rest = formats.pairs();
-    for group in groups {
-        let begin = rest.partition_point(|pair| pair.fourcc < group.fourcc);
-        rest = rest.get(begin..).unwrap_or_default();
-        let end = rest.partition_point(|pair| pair.fourcc == group.fourcc);
-        let (mut own, behind) = rest.split_at(end);
-        rest = behind;
-        let known = universe.get(group.first..group.end).unwrap_or_default();
-        for (place, pair) in known.iter().enumerate() {
-            // What a participant has and no source gives is passed over.
-            while let Some((first, others)) = own.split_first() {
-                if first.modifier >= pair.modifier {
-                    break;
-                }
-                own = others;
-            }
-            let Some((first, others)) = own.split_first() else {
-                break;
-            };
-            if first.modifier == pair.modifier {
-                bits.insert(group.first.saturating_add(place));
-                own = others;
-            }
+    let (mut known, mut own) = (universe, formats.pairs());
+    let mut number = 0_usize;
+    while let (Some((first, others)), Some((second, more))) =
+        (known.split_first(), own.split_first())
+    {
+        // Tables differ in little: what they have in common comes in long runs.
+        let run = same(known, own);
+        if run > 0 {
+            bits.insert_run(number, run);
+            number = number.saturating_add(run);
+            known = known.get(run..).unwrap_or_default();
+            own = own.get(run..).unwrap_or_default();
+        } else if first < second {
+            known = others;
+            number = number.saturating_add(1);
+        } else {
+            own = more;
         }
     }
     bits

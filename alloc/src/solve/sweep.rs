@@ -78,11 +78,12 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             known: Known::default(),
         };
         let mut held = 0_u32;
+        let mut any = true;
         for (place, choice) in sweep.members() {
             let kept = view.keeps(place);
-            if kept.contains(Field::Formats) {
+            if kept.contains(Field::Formats) && any {
                 if let Some(own) = &choice.formats {
-                    sweep.formats.keep(own);
+                    any = sweep.formats.keep(own);
                 }
             }
             if kept.contains(Field::Held) {
@@ -343,18 +344,25 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         group: Group,
         first: usize,
     ) -> impl Iterator<Item = (Arrangement, Modifier)> + use<> {
-        let mut found = [None; 3];
-        let pairs = cells.iter_from(first).take_while(|pair| *pair < group.end);
-        for pair in pairs.filter_map(|number| self.problem.universe.get(number)) {
-            let arrangement = Arrangement::of(pair.modifier);
-            let place = match arrangement {
-                Arrangement::Rows => &mut found[0],
-                Arrangement::Sources => &mut found[1],
-                Arrangement::Untold => &mut found[2],
-            };
-            place.get_or_insert((arrangement, pair.modifier));
-        }
-        found.into_iter().flatten()
+        let modifier = |number: usize| {
+            let pair = self.problem.universe.get(number).copied();
+            pair.map(|pair| pair.modifier)
+        };
+        let is_rows = |number: &usize| modifier(*number) == Some(Modifier::LINEAR);
+        let rows = Some(first).filter(is_rows);
+        let untold = group.untold.filter(|number| cells.contains(*number));
+        let sources = cells
+            .iter_from(first)
+            .take_while(|number| *number < group.end)
+            .find(|number| Some(*number) != rows && Some(*number) != group.untold);
+        [
+            (Arrangement::Rows, rows),
+            (Arrangement::Sources, sources),
+            (Arrangement::Untold, untold),
+        ]
+        .map(|(arrangement, number)| Some((arrangement, modifier(number?)?)))
+        .into_iter()
+        .flatten()
     }
 
     /// Checks all that does not hang on the format.
@@ -486,8 +494,8 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             apart: false,
         };
         let extents = self.problem.request.extents();
-        let layouts = layout::choose(extents, format, &MergedImage::default(), least)
-            .map_err(Stopped::Terms)?;
+        let layouts =
+            layout::choose(extents, format, &self.problem.free, least).map_err(Stopped::Terms)?;
         if layouts.first.total_bytes() > terms.maximum_size.value {
             return Err(Stopped::Terms(Field::Size));
         }
@@ -499,11 +507,16 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         let owners: Owners = self
             .members()
             .filter(|(place, choice)| {
+                let mut fields = choice.image_fields.and(self.view.keeps(*place));
+                fields.remove(Field::Extent);
+                if fields.is_empty() || choice.constraints.per_fourcc.is_empty() {
+                    return !fields.is_empty();
+                }
                 let own = choice.constraints.per_fourcc.get(&format.fourcc);
                 let terms = || std::iter::once(&choice.constraints.image).chain(own);
                 [Field::Planes, Field::Stride, Field::Offset, Field::Size]
                     .into_iter()
-                    .filter(|field| self.view.keeps(*place).contains(*field))
+                    .filter(|field| fields.contains(*field))
                     .any(|field| terms().any(|terms| terms.demands_field(field)))
             })
             .map(|(place, _)| place)

@@ -11,6 +11,7 @@
 pub mod checker;
 pub mod exhaustive;
 pub mod generate;
+pub mod hostile;
 
 use covalent_alloc::constraint::{
     AddressWindow, Contiguity, FormatSet, Guarantees, Imports, MemoryCost, Participant, Role,

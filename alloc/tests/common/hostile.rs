@@ -1,0 +1,95 @@
+//! What must hold of any bytes that come from outside; the fuzz targets run the same.
+
+use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
+use covalent_alloc::solve::{Request, Solution, solve, ways};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Reads a participant or a source; what was read is written and read back the same, and every demand has words.
+pub fn constraint_file(bytes: &[u8]) {
+    if let Some(participant) = kept::<Participant>(bytes) {
+        for demand in participant.demands() {
+            assert!(!demand.words.is_empty());
+        }
+    }
+    kept::<Source>(bytes);
+}
+
+/// Reads a request and solves it: what is found has words, and no plan is made where there is no way.
+pub fn request_file(bytes: &[u8]) {
+    let Some(mut request) = kept::<Request>(bytes) else {
+        return;
+    };
+    // Many of everything takes long, and shows nothing that few do not.
+    request.participants.truncate(4);
+    request.sources.truncate(4);
+    request.more_extents.truncate(2);
+    for participant in &mut request.participants {
+        participant.alternatives.truncate(2);
+    }
+    let solution = solve(&request);
+    assert!(!solution.explain().is_empty());
+    assert!(serde_json::to_string(&solution).is_ok());
+    assert_eq!(
+        matches!(solution, Solution::Share(_)),
+        !ways(&request).is_empty()
+    );
+}
+
+/// Takes the bytes as numbers of a described buffer: a layout that is accepted lies inside its memories.
+pub fn descriptor(bytes: &[u8]) {
+    let mut numbers = bytes.chunks(8).map(|chunk| {
+        let mut number = [0; 8];
+        number[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(number)
+    });
+    let mut next = || numbers.next().unwrap_or_default();
+    let (width, height) = (next() as u32, next() as u32);
+    let Ok(extent) = Extent::new(width, height) else {
+        return;
+    };
+    let known = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420, Fourcc::P010];
+    let fourcc = next();
+    let fourcc = known
+        .get(fourcc as usize % 8)
+        .copied()
+        .unwrap_or(Fourcc(fourcc as u32));
+    let modifier = match next() {
+        number if number % 2 == 0 => Modifier::LINEAR,
+        number => Modifier(number),
+    };
+    let memory_sizes: Vec<u64> = (0..next() % 4).map(|_| next()).collect();
+    let planes: Vec<PlaneLayout> = (0..next() % 6)
+        .map(|_| PlaneLayout {
+            memory: (next() % 5) as usize,
+            offset_bytes: next(),
+            stride_bytes: next() as u32,
+            size_bytes: next(),
+        })
+        .collect();
+    let format = FormatModifier::new(fourcc, modifier);
+    let Ok(layout) = Layout::new(extent, format, planes, memory_sizes) else {
+        return;
+    };
+    for (number, plane) in layout.planes().iter().enumerate() {
+        let rows = layout.rows(number).unwrap_or_default();
+        let least = if modifier == Modifier::LINEAR {
+            assert!(plane.stride_bytes >= layout.row_bytes(number).unwrap());
+            u128::from(plane.stride_bytes) * u128::from(rows)
+        } else {
+            0
+        };
+        let end = u128::from(plane.offset_bytes) + least.max(u128::from(plane.size_bytes));
+        assert!(end <= u128::from(layout.memory_sizes()[plane.memory]));
+    }
+}
+
+fn kept<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<T> {
+    let read: T = serde_json::from_slice(bytes).ok()?;
+    let text = serde_json::to_string(&read).unwrap();
+    let again: T = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, read);
+    assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    Some(read)
+}
