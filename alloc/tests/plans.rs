@@ -5,7 +5,8 @@ mod common;
 
 use common::*;
 use covalent_alloc::constraint::{
-    Contiguity, CpuUse, FormatSet, Imports, Participant, PlanePlacement, Role,
+    Coherency, Constraints, Contiguity, CpuUse, Exports, FormatSet, Imports, Participant,
+    PlanePlacement, Protection, Role, SyncLanguage,
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
@@ -251,7 +252,9 @@ fn planes_apart_and_together_conflict() {
         words,
         [
             "decoder needs a dma-buf for each plane",
-            "vivid capture needs all planes in one dma-buf"
+            "vivid capture needs all planes in one dma-buf",
+            // A single plane would be together and apart at once.
+            "vivid capture takes only NV12 LINEAR"
         ]
     );
 }
@@ -280,4 +283,166 @@ fn hostile_requests_are_answered_without_panic() {
     let _ = solve(&request);
     request.sources.clear();
     assert!(matches!(solve(&request), Solution::Split(_)));
+}
+
+const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
+const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);
+
+/// A GPU that renders, and the plane that shows it, on one card with memory of its own arrangement.
+fn gpu_and_plane() -> Request {
+    let mut gpu = Participant::new("i915 render", device("i915"), Role::Import);
+    let mut plane = display("i915");
+    for (participant, modifiers) in [
+        (&mut gpu, &[Modifier::LINEAR, TILED, COMPRESSED][..]),
+        (
+            &mut plane,
+            &[Modifier::LINEAR, TILED, COMPRESSED, Modifier::INVALID],
+        ),
+    ] {
+        participant.constraints.formats = Some(
+            modifiers
+                .iter()
+                .map(|modifier| FormatModifier::new(Fourcc::XRGB8888, *modifier))
+                .collect(),
+        );
+        participant
+            .constraints
+            .sync
+            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+    }
+    let mut gbm = dumb("i915");
+    gbm.id = covalent_alloc::constraint::SourceId::new("gbm:i915");
+    gbm.name = "i915 gbm".to_owned();
+    gbm.constraints.formats = plane.constraints.formats.clone();
+    request(vec![gpu, plane], vec![gbm, dumb("i915"), system_heap(2)])
+}
+
+#[test]
+fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
+    let mut request = gpu_and_plane();
+    insta::assert_snapshot!(solve(&request).explain());
+    let tiled = plan(&request);
+    assert_eq!(tiled.modifiers(), [TILED, COMPRESSED]);
+    assert!(tiled.is_arranged_by_source());
+    let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
+    reader.constraints.memory.cpu = CpuUse::Often;
+    request.participants.push(reader);
+    assert!(!plan(&request).is_arranged_by_source());
+}
+
+#[test]
+fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
+    let mut request = gpu_and_plane();
+    for participant in &mut request.participants {
+        let formats = participant.constraints.formats.take().unwrap();
+        let tiled = formats.iter().filter(|pair| pair.modifier == TILED);
+        participant.constraints.formats = Some(tiled.collect());
+    }
+    request.participants[1].constraints.image.stride.maximum = 16_384;
+    insta::assert_snapshot!(solve(&request).explain());
+    assert_eq!(plan(&request).verdict(), Verdict::Possible);
+}
+
+#[test]
+fn screen_that_turns_has_one_buffer_for_both_sizes() {
+    let mut request = request(vec![display("vkms")], vec![system_heap(2)]);
+    request.more_extents = vec![Extent::new(480, 640).unwrap()];
+    request.participants[0].constraints.image.stride.alignment = 256;
+    insta::assert_snapshot!(solve(&request).explain());
+    let plan = plan(&request);
+    for layout in plan.layouts() {
+        assert_eq!(layout.memory_sizes(), plan.layout().memory_sizes());
+        plan.accepts(layout).unwrap();
+    }
+}
+
+#[test]
+fn second_alternative_is_taken_where_the_first_meets_nobody() {
+    let mut encoder = Participant::new("encoder", device("codec"), Role::Output);
+    encoder.constraints.formats = Some(linear(&[Fourcc::P010]));
+    let mut nv12 = Constraints {
+        formats: Some(linear(&[Fourcc::NV12])),
+        ..Constraints::default()
+    };
+    nv12.image.rows_multiple_of = 16;
+    nv12.image.padding_bytes = 4096;
+    encoder.alternatives.push(nv12);
+    let request = request(
+        vec![camera(Contiguity::Scattered), encoder],
+        vec![system_heap(2)],
+    );
+    insta::assert_snapshot!(solve(&request).explain());
+    assert_eq!(plan(&request).steps()[1].alternative, 1);
+}
+
+#[test]
+fn protected_memory_and_a_processor_that_reads_it_conflict() {
+    let mut decoder = Participant::new("decoder", device("codec"), Role::Capture);
+    decoder.constraints.memory.protection = Protection::Needed;
+    let mut reader = Participant::new("screenshot", device("cpu"), Role::CpuRead);
+    reader.constraints.memory.cpu = CpuUse::Rarely;
+    let mut heap = system_heap(2);
+    heap.id = covalent_alloc::constraint::SourceId::new("heap:protected");
+    heap.name = "dma-heap protected".to_owned();
+    heap.guarantees.protected = true;
+    let request = request(vec![decoder, reader], vec![system_heap(2), heap]);
+    insta::assert_snapshot!(solve(&request).explain());
+}
+
+#[test]
+fn conflict_of_three_is_told_with_what_is_cheapest_to_give_up() {
+    let mut one = camera(Contiguity::Scattered);
+    one.constraints.image.stride.alignment = 48;
+    let mut two = display("vkms");
+    two.constraints.image.stride.alignment = 4096;
+    let mut three = Participant::new("encoder", device("codec"), Role::Output);
+    three.constraints.image.stride.maximum = 4096;
+    three.constraints.memory.coherency = Coherency::Coherent;
+    let request = request(vec![one, two, three], vec![system_heap(2)]);
+    insta::assert_snapshot!(solve(&request).explain());
+}
+
+#[test]
+fn source_that_a_participant_permits_and_prefers_is_taken() {
+    let mut display = display("vkms");
+    let cma = cma_heap(2);
+    display.constraints.memory.preferred.insert(cma.id.clone());
+    let mut request = request(vec![display], vec![system_heap(2), cma, dumb("vkms")]);
+    assert_eq!(plan(&request).source().as_str(), "heap:default_cma_region");
+    let permitted = [system_heap(2).id].into();
+    request.participants[0].constraints.memory.permitted = Some(permitted);
+    assert_eq!(plan(&request).source().as_str(), "heap:system");
+    request.sources.remove(0);
+    insta::assert_snapshot!(solve(&request).explain());
+}
+
+#[test]
+fn device_that_exports_nothing_is_no_source() {
+    let mut request = request(vec![display("vkms")], vec![dumb("vkms")]);
+    request.participants[0].constraints.memory.exports = Exports::Nothing {
+        reason: "its driver has no PRIME export".to_owned(),
+    };
+    let Solution::Split(split) = solve(&request) else {
+        panic!("it exports nothing")
+    };
+    assert_eq!(
+        split.rejections()[0].words,
+        "cannot be shared: vkms primary plane lets nobody have its own memory, because its driver has no PRIME export"
+    );
+}
+
+#[test]
+fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
+    let mut participants = Vec::new();
+    for number in 0..9 {
+        let mut one = Participant::new(format!("device {number}"), device("gpu"), Role::Import);
+        one.constraints.memory.protection = Protection::Needed;
+        one.alternatives.push(one.constraints.clone());
+        participants.push(one);
+    }
+    let Solution::Split(split) = solve(&request(participants, vec![system_heap(2)])) else {
+        panic!("nothing is protected")
+    };
+    assert!(split.is_capped());
+    assert!(split.explain().contains("only the 256 best combinations"));
 }

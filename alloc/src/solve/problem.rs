@@ -429,6 +429,11 @@ fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
         .count()
 }
 
+/// Returns how many pairs at the beginning of a list are lower than one.
+fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
+    list.iter().take_while(|pair| *pair < than).count()
+}
+
 /// Returns the numbers of those of the formats that are in the universe.
 fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
     let mut bits = Bits::none(universe.len());
@@ -443,9 +448,7 @@ fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
     }
     let (mut known, mut own) = (universe, formats.pairs());
     let mut number = 0_usize;
-    while let (Some((first, others)), Some((second, more))) =
-        (known.split_first(), own.split_first())
-    {
+    while let (Some(first), Some(second)) = (known.first(), own.first()) {
         // Tables differ in little: what they have in common comes in long runs.
         let run = same(known, own);
         if run > 0 {
@@ -454,10 +457,11 @@ fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
             known = known.get(run..).unwrap_or_default();
             own = own.get(run..).unwrap_or_default();
         } else if first < second {
-            known = others;
-            number = number.saturating_add(1);
+            let behind = lower(known, second);
+            known = known.get(behind..).unwrap_or_default();
+            number = number.saturating_add(behind);
         } else {
-            own = more;
+            own = own.get(lower(own, first)..).unwrap_or_default();
         }
     }
     bits
