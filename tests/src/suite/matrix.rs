@@ -1,5 +1,5 @@
-//! Theme `matrix`: what the solver says of every pair is what its drivers do, on other boots and memory sizes too, and what
-//! was learnt survives whatever becomes of its file.
+//! Theme `matrix`: what the solver says of every pair is what its drivers do, and whatever becomes of the helper process is
+//! survived.
 
 use std::time::Duration;
 
@@ -7,18 +7,17 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::vm::config::{Config, Memory};
-use crate::vm::guest::Guest;
 use crate::vm::link::Output;
 use crate::vm::wire::Status;
 
 use super::{Bench, Case, Outcome};
 
 /// Thousands of trials on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(1200);
+pub(super) const LONG: Duration = Duration::from_secs(1200);
 /// Such a case, with its boots.
-const LIMIT: Duration = Duration::from_secs(1800);
+pub(super) const LIMIT: Duration = Duration::from_secs(1800);
 /// Enough for one verb of the tool.
-const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -71,12 +70,6 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::facts_learnt_at_one_size_hold_in_another_boot_and_size",
-        Config::Virtio,
-        learnt,
-    )
-    .limit(LIMIT),
-    Case::new(
         "matrix::plan_that_all_take_is_proved",
         Config::Virtio,
         proved,
@@ -96,21 +89,6 @@ pub(super) const CASES: &[Case] = &[
         Config::Bochs,
         no_helper,
     ),
-    Case::new(
-        "matrix::facts_file_that_is_damaged_is_set_aside",
-        Config::Bochs,
-        damaged,
-    ),
-    Case::new(
-        "matrix::facts_file_of_a_newer_version_is_left_alone",
-        Config::Bochs,
-        newer,
-    ),
-    Case::new(
-        "matrix::facts_folder_that_cannot_be_written_is_told",
-        Config::Virtio,
-        unwritable,
-    ),
 ];
 
 fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
@@ -129,7 +107,7 @@ fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
-fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {
+pub(super) fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {
     let line = format!("covalent matrix --verify --json {options}");
     let output = bench.guest()?.sh(&line, LONG)?;
     bench.keep(name, &output.stdout)?;
@@ -142,7 +120,7 @@ fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Va
 }
 
 /// Checks a report: nothing is wrong in it, and it is of enough.
-fn judge(report: &Value) -> anyhow::Result<()> {
+pub(super) fn judge(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let wrong: Vec<String> = cells
         .iter()
@@ -187,128 +165,6 @@ fn judge(report: &Value) -> anyhow::Result<()> {
 fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     let line = "sed -n 's/^Total \\([0-9]*\\) objects.*/\\1/p' /sys/kernel/debug/dma_buf/bufinfo";
     Ok(bench.sh(line, SOON)?.text())
-}
-
-/// A request in which the display claims to import what it does not, and its own memory is the last choice.
-fn claim(bench: &mut Bench<'_>, size: &str, path: &str) -> anyhow::Result<()> {
-    let record = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format XR24";
-    bench.sh(&format!("{record} --size {size} --record {path}"), SOON)?;
-    let guest = bench.guest()?;
-    let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
-    let participants = request["participants"]
-        .as_array_mut()
-        .context("no participants")?;
-    let display = participants
-        .iter_mut()
-        .find(|participant| participant["role"] == "display")
-        .context("no display")?;
-    display["constraints"]["memory"]["imports"] = "any".into();
-    let sources = request["sources"].as_array_mut().context("no sources")?;
-    let own = sources
-        .iter_mut()
-        .find(|source| {
-            source["id"]
-                .as_str()
-                .is_some_and(|id| id.starts_with("dumb:virtio"))
-        })
-        .context("no dumb buffers")?;
-    own["device"] = Value::Null;
-    own["guarantees"]["cost"] = "queue".into();
-    guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
-    Ok(())
-}
-
-fn source_of(solution: &Value) -> &str {
-    solution["share"]["source_name"].as_str().unwrap_or("none")
-}
-
-fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    claim(bench, "640x360", "/tmp/small.json")?;
-    // Before anything was learnt, the claim is believed.
-    let believed: Value = serde_json::from_slice(
-        &bench
-            .sh("covalent plan --from /tmp/small.json --json", SOON)?
-            .stdout,
-    )?;
-    ensure!(
-        source_of(&believed) != "virtio_gpu dumb" && source_of(&believed) != "none",
-        "the request makes no claim: {}",
-        source_of(&believed)
-    );
-    let line = "covalent plan --from /tmp/small.json --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
-    bench.keep("proven.json", proven.to_string().as_bytes())?;
-    ensure!(
-        proven["ending"] == "proved",
-        "it ended {}",
-        proven["ending"]
-    );
-    ensure!(
-        source_of(&proven["solution"]) == "virtio_gpu dumb",
-        "it comes from {}",
-        source_of(&proven["solution"])
-    );
-    let facts = proven["learnt"].as_array().map_or(0, Vec::len);
-    ensure!(facts >= 3, "only {facts} facts");
-    let path = bench.sh("covalent facts path", SOON)?.text();
-    let file = bench.guest()?.get(&path)?;
-    bench.keep("facts.json", &file)?;
-
-    // Another boot and another size: what was learnt holds, nothing is tried, and every verdict is true.
-    bench.fresh_guest()?;
-    carry(bench, &path, &file)?;
-    claim(bench, "640x480", "/tmp/large.json")?;
-    let known: Value = serde_json::from_slice(
-        &bench
-            .sh("covalent plan --from /tmp/large.json --json", SOON)?
-            .stdout,
-    )?;
-    let source = source_of(&known);
-    ensure!(
-        !["dma-heap system", "udmabuf", "vgem dumb"].contains(&source),
-        "what was learnt is forgotten: it comes from {source}"
-    );
-    verify(
-        bench,
-        "same-memory.json",
-        "--size 640x480 --size 1280x720 --format XR24 --format NV12",
-    )?;
-
-    // More memory is another machine: the facts are there and not in force.
-    let mut boot = bench.boot();
-    boot.machine.memory = Memory::FOUR_GIBIBYTES;
-    bench.discard();
-    let guest = Guest::boot(bench.image(), &boot)?;
-    guest.sh(&format!("mkdir -p $(dirname {path})"), SOON)?;
-    guest.put(&path, &file, 0o644)?;
-    let listed = guest.sh("covalent facts list --json", SOON)?;
-    let listed: Value = serde_json::from_slice(&listed.stdout)?;
-    let listed = listed.as_array().context("no list")?;
-    let own: Vec<&Value> = listed
-        .iter()
-        .filter(|one| one["fact"]["origin"]["learnt"].is_object())
-        .collect();
-    ensure!(own.len() == facts, "{} of {facts} facts", own.len());
-    ensure!(
-        own.iter().all(|one| one["in_force"] == false),
-        "facts of 2 GiB are in force in 4 GiB"
-    );
-    let report = guest.sh(
-        "covalent matrix --verify --json --format XR24 --format NV12",
-        LONG,
-    )?;
-    bench.keep("more-memory.json", &report.stdout)?;
-    judge(&serde_json::from_slice(&report.stdout)?)?;
-    ensure!(report.status.success(), "it ended with {}", report.status);
-    guest.stop()?;
-    Ok(Outcome::Passed)
-}
-
-fn carry(bench: &mut Bench<'_>, path: &str, file: &[u8]) -> anyhow::Result<()> {
-    bench.sh(&format!("mkdir -p $(dirname {path})"), SOON)?;
-    bench.guest()?.put(path, file, 0o644)?;
-    Ok(())
 }
 
 fn proved(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
@@ -375,7 +231,7 @@ fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn words(output: &Output) -> String {
+pub(super) fn words(output: &Output) -> String {
     format!(
         "it ended with {}: {}",
         output.status,
@@ -384,7 +240,7 @@ fn words(output: &Output) -> String {
 }
 
 /// Checks the status and that the message holds all of `wanted`.
-fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
+pub(super) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),
         "{status} was expected: {}",
@@ -416,87 +272,6 @@ fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // Started by a person it says what it is for.
     let output = guest.sh("covalent-prove < /dev/null", SOON)?;
     expect(&output, 2, &["covalent matrix"])?;
-    Ok(Outcome::Passed)
-}
-
-/// A line of shell with a cache of its own, in which the facts' file holds `contents`.
-fn with_facts(bench: &mut Bench<'_>, contents: &[u8]) -> anyhow::Result<String> {
-    bench.sh("rm -rf /tmp/cache; mkdir -p /tmp/cache/covalent", SOON)?;
-    let guest = bench.guest()?;
-    guest.put("/tmp/cache/covalent/facts.json", contents, 0o644)?;
-    Ok("XDG_CACHE_HOME=/tmp/cache".to_owned())
-}
-
-fn damaged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let whole = br#"{"format":"covalent facts","version":1,"facts":[]}"#;
-    for contents in [
-        &whole[..30],
-        b"",
-        b"\xff\xfe\0",
-        br#"{"format":"covalent facts","version":1,"facts":[{"participant":3}]}"#,
-    ] {
-        let cache = with_facts(bench, contents)?;
-        let guest = bench.guest()?;
-        let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
-        let output = guest.sh(&line, SOON)?;
-        // The plan is made all the same.
-        expect(
-            &output,
-            0,
-            &["/tmp/cache/covalent/facts.json", "damaged", "moved to"],
-        )?;
-        let aside = guest.sh("cat /tmp/cache/covalent/facts.json.damaged-*", SOON)?;
-        ensure!(aside.stdout == contents, "what was damaged is lost");
-        let again = guest.sh(&line, SOON)?;
-        ensure!(
-            again.stderr.is_empty(),
-            "it is told again: {}",
-            words(&again)
-        );
-    }
-    let cache = with_facts(bench, whole)?;
-    let sound = bench
-        .guest()?
-        .sh(&format!("{cache} covalent facts list"), SOON)?;
-    expect(&sound, 0, &[])?;
-    ensure!(sound.stderr.is_empty(), "{}", words(&sound));
-    Ok(Outcome::Passed)
-}
-
-fn newer(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let contents = br#"{"format":"covalent facts","version":2,"facts":{"by":"name"}}"#;
-    let cache = with_facts(bench, contents)?;
-    let guest = bench.guest()?;
-    let plan = "covalent plan --camera /dev/video0 --display /dev/dri/card0";
-    let output = guest.sh(&format!("{cache} {plan} --prove"), SOON)?;
-    expect(&output, 0, &["newer version", "facts.json"])?;
-    let output = guest.sh(&format!("{cache} covalent facts forget --all"), SOON)?;
-    expect(&output, 1, &["newer version"])?;
-    let left = guest.get("/tmp/cache/covalent/facts.json")?;
-    ensure!(left == contents, "it was changed");
-    Ok(Outcome::Passed)
-}
-
-fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    claim(bench, "640x480", "/tmp/claim.json")?;
-    let guest = bench.guest()?;
-    // Root may write everywhere but below a file and in /proc.
-    for folder in ["/dev/null", "/proc/nowhere"] {
-        let line =
-            format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");
-        let output = guest.sh(&line, LONG)?;
-        expect(&output, 0, &[folder, "facts.json"])?;
-        let proven: Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(proven["ending"] == "proved", "{}", proven["ending"]);
-        ensure!(
-            proven["learnt"]
-                .as_array()
-                .is_some_and(|facts| !facts.is_empty()),
-            "nothing was learnt that could have been lost"
-        );
-    }
-    let output = guest.sh("env -u XDG_CACHE_HOME -u HOME covalent facts path", SOON)?;
-    expect(&output, 1, &["XDG_CACHE_HOME", "HOME"])?;
     Ok(Outcome::Passed)
 }
 

@@ -32,6 +32,7 @@ pub mod checks;
 mod codecs;
 mod display;
 mod drivers;
+mod facts;
 mod faults;
 mod guest;
 mod harness;
@@ -165,6 +166,7 @@ pub fn all() -> Vec<Case> {
         planes::CASES,
         buffers::CASES,
         matrix::CASES,
+        facts::CASES,
         guest::CASES,
         harness::CASES,
         display::CASES,
