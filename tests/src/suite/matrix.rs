@@ -13,9 +13,9 @@ use crate::vm::wire::Status;
 use super::{Bench, Case, Outcome};
 
 /// Thousands of trials on a busy machine without KVM.
-pub(super) const LONG: Duration = Duration::from_secs(1200);
+pub(super) const LONG: Duration = Duration::from_secs(2400);
 /// Such a case, with its boots.
-pub(super) const LIMIT: Duration = Duration::from_secs(1800);
+pub(super) const LIMIT: Duration = Duration::from_secs(3600);
 /// Enough for one verb of the tool.
 pub(super) const SOON: Duration = Duration::from_secs(60);
 
