@@ -57,12 +57,13 @@ impl Turn {
     }
 
     /// Finds the place in the buffer for a place in the turned picture of that size.
-    fn undo(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
+    pub(super) fn undo(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
         match self {
             Self::Normal => (x, y),
-            Self::Quarter => (height - y, x),
+            // Buffers come turned counter-clockwise: what was right is up.
+            Self::Quarter => (y, width - x),
             Self::Half => (width - x, height - y),
-            Self::ThreeQuarters => (y, width - x),
+            Self::ThreeQuarters => (height - y, x),
             Self::Flipped => (width - x, y),
             Self::FlippedQuarter => (y, x),
             Self::FlippedHalf => (x, height - y),
@@ -484,9 +485,9 @@ mod tests {
         let full = Rect::of_size(8, 8);
         let expected = [
             (Turn::Normal, 0),
-            (Turn::Quarter, 56),
+            (Turn::Quarter, 7),
             (Turn::Half, 63),
-            (Turn::ThreeQuarters, 7),
+            (Turn::ThreeQuarters, 56),
             (Turn::Flipped, 7),
             (Turn::FlippedQuarter, 0),
             (Turn::FlippedHalf, 56),

@@ -34,6 +34,12 @@ pub struct FrameRecord {
     pub path: Path,
     /// Why it was not scanned out, in words.
     pub why_not_direct: Option<String>,
+    /// What composited it, `gles` or `software`.
+    #[serde(default)]
+    pub renderer: Option<String>,
+    /// Why the GPU that composites did not.
+    #[serde(default)]
+    pub why_not_gles: Option<String>,
     /// Bytes that the compositor's CPU wrote for this frame.
     pub cpu_copied_bytes: u64,
     /// When the buffer was ready to be read, CLOCK_MONOTONIC.

@@ -41,6 +41,7 @@ mod matrix;
 mod memory;
 mod planes;
 pub mod record;
+mod renderer;
 pub mod run;
 mod seat;
 pub mod skips;
@@ -174,6 +175,7 @@ pub fn all() -> Vec<Case> {
         camera::CASES,
         faults::CASES,
         seat::CASES,
+        renderer::CASES,
     ]
     .concat()
 }

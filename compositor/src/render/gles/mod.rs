@@ -19,9 +19,9 @@ use smithay::backend::allocator::gbm::GbmDevice;
 use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTarget, GlesTexture};
 use smithay::backend::renderer::sync::SyncPoint;
 use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
-use smithay::utils::{Logical, Physical, Rectangle, Transform};
+use smithay::utils::{Buffer, Physical, Rectangle, Transform};
 
-use super::software::{Layer, LayerError, Turn};
+use super::software::{Layer, LayerError, Turn, View};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
@@ -177,10 +177,7 @@ impl Gles {
                 .collect();
             let transform = transform(layer.view.turn);
             let (width, height) = layer.view.turn.size(layer.pixels.size());
-            let turned = (float(width), float(height)).into();
-            let (x, y, width, height) = layer.view.source;
-            let source = Rectangle::<f64, Logical>::new((x, y).into(), (width, height).into())
-                .to_buffer(1.0, transform, &turned);
+            let source = source(&layer.view, (float(width), float(height)));
             Frame::render_texture_from_to(
                 &mut frame,
                 texture,
@@ -208,6 +205,18 @@ impl fmt::Debug for Gles {
 
 fn physical(rect: Rect) -> Rectangle<i32, Physical> {
     Rectangle::new((rect.x, rect.y).into(), (rect.width, rect.height).into())
+}
+
+/// Returns the part of the buffer that a view shows, in the buffer's own pixels; `turned` is its size after the turn.
+///
+/// Smithay turns rectangles and textures in different directions, so its own conversion would show another part.
+fn source(view: &View, turned: (f64, f64)) -> Rectangle<f64, Buffer> {
+    let (x, y, width, height) = view.source;
+    let one = view.turn.undo((x, y), turned);
+    let other = view.turn.undo((x + width, y + height), turned);
+    let corner = (one.0.min(other.0), one.1.min(other.1));
+    let size = ((one.0 - other.0).abs(), (one.1 - other.1).abs());
+    Rectangle::new(corner.into(), size.into())
 }
 
 /// Takes a colour (`0xAARRGGBB`, premultiplied) apart.

@@ -100,3 +100,20 @@ pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError>
 
 /// `GL_CLAMP_TO_EDGE` as `glTexParameteri` takes it.
 const WRAP_CLAMP: i32 = 0x812F;
+
+/// Makes a renderer that draws by the CPU, on a machine with or without a GPU.
+///
+/// # Errors
+///
+/// What EGL or OpenGL ES lack.
+#[cfg(test)]
+pub(super) fn drawn_by_cpu() -> Result<GlesRenderer, OpenError> {
+    let device = smithay::backend::egl::EGLDevice::enumerate()
+        .map_err(|error| OpenError::egl(&error))?
+        .find(smithay::backend::egl::EGLDevice::is_software)
+        .ok_or_else(|| OpenError::Egl("there is no software device".to_owned()))?;
+    // SAFETY: as in `renderer`.
+    let display = unsafe { EGLDisplay::new(device) }.map_err(|error| OpenError::egl(&error))?;
+    let context = EGLContext::new(&display).map_err(|error| OpenError::egl(&error))?;
+    with_context(context)
+}

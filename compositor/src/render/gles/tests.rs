@@ -1,1 +1,204 @@
+//! The GPU's renderer draws what the CPU's draws; here Mesa's own CPU renderer stands in for a GPU.
 
+use std::io;
+
+use smithay::backend::allocator::Fourcc;
+use smithay::backend::renderer::gles::GlesRenderbuffer;
+use smithay::backend::renderer::{Bind, Offscreen};
+use smithay::utils::Rectangle;
+
+use super::{Gles, sys};
+use crate::region::{Rect, Region};
+use crate::render::software::{Layer, Pixels, Software, Turn, View};
+use crate::render::{PixelFormat, ReadPlanes, Target};
+
+const SIZE: (i32, i32) = (32, 24);
+const BACKGROUND: u32 = 0xff20_4060;
+const TURNS: [Turn; 8] = [
+    Turn::Normal,
+    Turn::Quarter,
+    Turn::Half,
+    Turn::ThreeQuarters,
+    Turn::Flipped,
+    Turn::FlippedQuarter,
+    Turn::FlippedHalf,
+    Turn::FlippedThreeQuarters,
+];
+
+/// A picture of which no two parts are alike.
+struct Picture {
+    size: (usize, usize),
+    format: PixelFormat,
+    bytes: Vec<u8>,
+}
+
+impl Picture {
+    fn new(width: u8, height: u8, alpha: u8) -> Self {
+        let bytes = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| [x * 8, y * 9, 120 - x * 3, alpha])
+            .collect();
+        Self {
+            size: (width.into(), height.into()),
+            format: if alpha == 0xff {
+                PixelFormat::Xrgb8888
+            } else {
+                PixelFormat::Argb8888
+            },
+            bytes,
+        }
+    }
+}
+
+impl ReadPlanes for &Picture {
+    fn read(&mut self, _plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        into.copy_from_slice(&self.bytes[offset..offset + into.len()]);
+        Ok(())
+    }
+
+    fn stride(&self, _plane: usize) -> usize {
+        self.size.0 * 4
+    }
+}
+
+impl Pixels for Picture {
+    fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
+        Ok(Box::new(self))
+    }
+}
+
+fn gles() -> Gles {
+    let renderer = sys::drawn_by_cpu().unwrap();
+    Gles::new(renderer, None, "test".to_owned(), true)
+}
+
+fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
+    let size = SIZE.into();
+    let mut picture: GlesRenderbuffer =
+        gles.renderer.create_buffer(Fourcc::Abgr8888, size).unwrap();
+    let everything = Region::from(Rect::of_size(SIZE.0, SIZE.1));
+    let mut target = gles.renderer.bind(&mut picture).unwrap();
+    // Nothing of what is not damaged may be written.
+    let cleared = gles.draw_to(&mut target, &everything, 0xff00_0000, &[], &[]);
+    cleared.unwrap().wait().unwrap();
+    let (textures, failed) = gles.textures(damage, layers).unwrap();
+    assert!(failed.is_empty());
+    let drawn = gles.draw_to(&mut target, damage, BACKGROUND, layers, &textures);
+    drawn.unwrap().wait().unwrap();
+    gles.read_target(&target, Rectangle::from_size(size))
+        .unwrap()
+}
+
+fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
+    let mut target = Target::memory(32, 24);
+    let failed = Software::default().draw(&mut target, damage, BACKGROUND, layers);
+    assert!(failed.unwrap().is_empty());
+    let colours = target.read().unwrap();
+    colours
+        .into_iter()
+        .map(|colour| colour | 0xff00_0000)
+        .collect()
+}
+
+#[track_caller]
+fn assert_alike(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>], what: &str) {
+    let found = by_gles(gles, damage, layers);
+    let wanted = by_cpu(damage, layers);
+    for (place, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+        for shift in [0, 8, 16] {
+            let (found, wanted) = (found >> shift & 0xff, wanted >> shift & 0xff);
+            assert!(
+                found.abs_diff(wanted) <= 2,
+                "{what}: at {},{} the GPU has {found}, the CPU {wanted} (shift {shift})",
+                place % 32,
+                place / 32
+            );
+        }
+    }
+}
+
+fn layer(
+    pixels: &Picture,
+    source: (f64, f64, f64, f64),
+    destination: Rect,
+    turn: Turn,
+) -> Layer<'_> {
+    Layer {
+        pixels,
+        view: View {
+            source,
+            destination,
+            turn,
+        },
+        opaque: Region::default(),
+    }
+}
+
+fn whole() -> Region {
+    Rect::of_size(SIZE.0, SIZE.1).into()
+}
+
+#[test]
+fn gles_turns_buffers_as_the_cpu_does() {
+    let mut gles = gles();
+    let picture = Picture::new(10, 6, 0xff);
+    for turn in TURNS {
+        let (width, height) = turn.size(picture.size);
+        let (across, down) = (
+            i32::try_from(width).unwrap(),
+            i32::try_from(height).unwrap(),
+        );
+        let source = (0.0, 0.0, f64::from(across), f64::from(down));
+        let plain = layer(&picture, source, Rect::new(3, 4, across, down), turn);
+        assert_alike(&mut gles, &whole(), &[plain], &format!("{turn:?}"));
+        // A part of it, off its middle.
+        let part = layer(&picture, (1.0, 2.0, 4.0, 3.0), Rect::new(5, 1, 4, 3), turn);
+        assert_alike(&mut gles, &whole(), &[part], &format!("part of {turn:?}"));
+    }
+}
+
+#[test]
+fn gles_scales_blends_and_keeps_to_the_damage() {
+    let mut gles = gles();
+    let below = Picture::new(12, 10, 0xff);
+    let above = Picture::new(9, 7, 0x80);
+    let layers = [
+        layer(
+            &below,
+            (0.0, 0.0, 12.0, 10.0),
+            Rect::new(2, 2, 24, 20),
+            Turn::Normal,
+        ),
+        layer(
+            &above,
+            (0.0, 0.0, 9.0, 7.0),
+            Rect::new(-3, 8, 9, 7),
+            Turn::Normal,
+        ),
+    ];
+    assert_alike(&mut gles, &whole(), &layers, "everything");
+    let mut part = Region::from(Rect::new(1, 9, 7, 5));
+    part.add(Rect::new(20, 3, 8, 2));
+    assert_alike(&mut gles, &part, &layers, "part");
+}
+
+#[test]
+fn gles_counts_what_it_uploads_and_nothing_else() {
+    let mut gles = gles();
+    let picture = Picture::new(4, 3, 0xff);
+    let source = (0.0, 0.0, 4.0, 3.0);
+    let shown = [layer(&picture, source, Rect::new(0, 0, 4, 3), Turn::Normal)];
+    by_gles(&mut gles, &whole(), &shown);
+    assert_eq!(gles.uploaded_bytes(), 4 * 3 * 4);
+    let elsewhere = Region::from(Rect::new(10, 10, 4, 4));
+    by_gles(&mut gles, &elsewhere, &shown);
+    assert_eq!(gles.uploaded_bytes(), 4 * 3 * 4);
+}

@@ -1,0 +1,206 @@
+//! Theme `renderer`: what the GPU draws is what the CPU would have drawn, and the report tells which it was.
+//!
+//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is judged; the CPU's renderer,
+//! which other cases hold against the display itself, says what has to be in it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use image::RgbImage;
+
+use super::{Bench, Case, Outcome};
+use crate::pipeline::{FrameRecord, Path, parse_frames};
+use crate::vm::config::Config;
+use crate::vm::guest::Guest;
+
+/// Enough for a GPU's driver to compile its shaders on a busy machine without KVM, and some frames.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// How much a channel of a pixel may differ between two renderers that round differently.
+const TOLERANCE: u8 = 2;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "renderer::gpu_draws_windows_as_the_cpu_does",
+        Config::Venus,
+        windows,
+    ),
+    Case::new(
+        "renderer::buffer_the_gpu_cannot_import_is_drawn_by_the_cpu_and_says_why",
+        Config::Venus,
+        cannot_import,
+    ),
+    Case::new(
+        "renderer::card_without_a_gpu_is_drawn_by_the_cpu_and_says_why",
+        Config::Virtio,
+        no_gpu,
+    ),
+];
+
+/// What one run of a client showed.
+struct Shown {
+    picture: RgbImage,
+    /// Frames of the client alone.
+    frames: Vec<FrameRecord>,
+    /// What the compositor wrote to stderr.
+    said: String,
+}
+
+/// Runs a client in the compositor, and takes the compositor's picture of the second frame.
+fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> {
+    let output = guest.sh(
+        &format!(
+            "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
+             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after 2 {compositor} -- {client}"
+        ),
+        LIMIT,
+    )?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.success(),
+        "{client} under {compositor:?} ended with {}:\n{said}",
+        output.status
+    );
+    let picture = guest
+        .get("/tmp/renderer.png")
+        .context("no picture was saved")?;
+    let frames = guest.get("/tmp/renderer.jsonl")?;
+    Ok(Shown {
+        picture: image::load_from_memory(&picture)?.to_rgb8(),
+        frames: parse_frames(&String::from_utf8_lossy(&frames))?,
+        said,
+    })
+}
+
+/// Returns the largest difference of a channel between two pictures of one size.
+fn difference(one: &RgbImage, other: &RgbImage) -> anyhow::Result<u8> {
+    ensure!(
+        one.dimensions() == other.dimensions(),
+        "the pictures are {:?} and {:?}",
+        one.dimensions(),
+        other.dimensions()
+    );
+    let channels = one.as_raw().iter().zip(other.as_raw());
+    channels
+        .map(|(one, other)| one.abs_diff(*other))
+        .max()
+        .context("the pictures are empty")
+}
+
+fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
+    ensure!(!shown.frames.is_empty(), "no frame was shown");
+    for frame in &shown.frames {
+        ensure!(
+            frame.path == Path::Composited && frame.renderer.as_deref() == Some(renderer),
+            "frame {} was {:?} by {:?} and not by {renderer}: {:?}\n{}",
+            frame.frame,
+            frame.path,
+            frame.renderer,
+            frame.why_not_gles,
+            shown.said
+        );
+    }
+    Ok(())
+}
+
+/// Pictures that stand still, so that two runs show the same.
+fn still_camera(guest: &Guest) -> anyhow::Result<()> {
+    let output = guest.sh(
+        "v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
+        LIMIT,
+    )?;
+    ensure!(output.status.success(), "v4l2-ctl: {}", output.status);
+    Ok(())
+}
+
+fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
+    const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
+    const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
+    // Bytes that are copied for each frame: a picture in wl_shm has to be uploaded.
+    let clients = [
+        ("dmabuf", DMABUF, 0),
+        ("shm", SHM, 320 * 240 * 4),
+        ("camera", CAMERA, 0),
+    ];
+    let mut pictures = Vec::new();
+    {
+        let guest = bench.guest()?;
+        still_camera(guest)?;
+        for (name, client, copied) in clients {
+            let gpu = show(guest, "", client)?;
+            check_frames(&gpu, "gles")?;
+            for frame in &gpu.frames {
+                ensure!(
+                    frame.cpu_copied_bytes == copied,
+                    "{name}: {} bytes were copied for frame {}, not {copied}",
+                    frame.cpu_copied_bytes,
+                    frame.frame
+                );
+                ensure!(
+                    frame.buffer.is_some() == (name != "shm"),
+                    "{name}: frame {} shows buffer {:?}",
+                    frame.frame,
+                    frame.buffer
+                );
+            }
+            let cpu = show(guest, "--renderer software", client)?;
+            check_frames(&cpu, "software")?;
+            pictures.push((name, gpu.picture, cpu.picture));
+        }
+    }
+    for (name, gpu, cpu) in &pictures {
+        for (by, picture) in [("gles", gpu), ("software", cpu)] {
+            let mut png = std::io::Cursor::new(Vec::new());
+            picture.write_to(&mut png, image::ImageFormat::Png)?;
+            bench.keep(&format!("{name}-{by}.png"), png.get_ref())?;
+        }
+        let colours: std::collections::BTreeSet<_> = cpu.pixels().map(|pixel| pixel.0).collect();
+        ensure!(colours.len() > 4, "{name}: the picture shows nothing");
+        let difference = difference(gpu, cpu)?;
+        ensure!(
+            difference <= TOLERANCE,
+            "{name}: the GPU's picture differs from the CPU's by {difference}"
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn cannot_import(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    still_camera(guest)?;
+    let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
+    let shown = show(guest, "", client)?;
+    check_frames(&shown, "software")?;
+    for frame in &shown.frames {
+        let why = frame.why_not_gles.as_deref().unwrap_or_default();
+        ensure!(
+            why.contains("YUYV"),
+            "frame {} does not say why the GPU did not draw it: {why:?}",
+            frame.frame
+        );
+    }
+    let cpu = show(guest, "--renderer software", client)?;
+    let difference = difference(&shown.picture, &cpu.picture)?;
+    ensure!(difference == 0, "the CPU draws differently by {difference}");
+    Ok(Outcome::Passed)
+}
+
+fn no_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let client = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
+    let shown = show(guest, "", client)?;
+    check_frames(&shown, "software")?;
+    let reason = shown
+        .said
+        .lines()
+        .filter_map(|line| line.split_once("the CPU composes: "))
+        .map(|(_, reason)| reason)
+        .collect::<Vec<_>>();
+    ensure!(
+        matches!(reason.as_slice(), [reason] if reason.len() > 10),
+        "the compositor does not say once why the CPU composes:\n{}",
+        shown.said
+    );
+    Ok(Outcome::Passed)
+}
