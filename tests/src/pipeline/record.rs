@@ -243,6 +243,8 @@ mod tests {
             stride_bytes: Some(2560),
             path: Path::Direct,
             why_not_direct: None,
+            renderer: None,
+            why_not_gles: None,
             cpu_copied_bytes: 0,
             acquired_ns: Some(start + 10),
             flipped_ns: Some(start + 50),

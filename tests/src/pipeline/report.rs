@@ -198,6 +198,8 @@ mod tests {
             stride_bytes: None,
             path,
             why_not_direct: (path == Path::Composited).then(|| "a window".to_owned()),
+            renderer: None,
+            why_not_gles: None,
             cpu_copied_bytes: copied,
             acquired_ns: None,
             flipped_ns: None,
