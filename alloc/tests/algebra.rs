@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::checker::{Party, judge_layout};
-use common::generate::{constraints, image, memory, participant, request, source};
+use common::generate::{constraints, divided, image, memory, participant, request, source};
 use common::{device, exhaustive};
 use covalent_alloc::constraint::{
     Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
@@ -321,6 +321,15 @@ proptest! {
                 plan.layout().format().fourcc.name() == Some("R8")
             });
             prop_assert_eq!(lost.count(), grey);
+        }
+    }
+
+    #[test]
+    fn split_by_formats_alone_copies_as_little_as_exhaustive_search_finds(request in divided()) {
+        if let Solution::Split(split) = solve(&request) {
+            let (grey, bytes) = exhaustive::fewest_copies(&request);
+            prop_assert!(grey > 0 || split.copied_bytes_per_frame() == bytes);
+            prop_assert!(split.groups().iter().all(|group| group.plan.is_some()));
         }
     }
 

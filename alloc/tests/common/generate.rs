@@ -38,6 +38,13 @@ fn mostly<T: Clone + std::fmt::Debug + Default + 'static>(
     prop_oneof![3 => Just(T::default()), 1 => other]
 }
 
+/// Nothing, or as often something else.
+fn often<T: Clone + std::fmt::Debug + Default + 'static>(
+    other: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = T> {
+    prop_oneof![1 => Just(T::default()), 1 => other]
+}
+
 fn side() -> impl Strategy<Value = SideTerms> {
     (
         0..20_u32,
@@ -55,7 +62,7 @@ fn stride() -> impl Strategy<Value = StrideTerms> {
     (
         select(vec![0, 0, 60, 256]),
         select(vec![u32::MAX, u32::MAX, 200, 256]),
-        select(vec![0, 1, 1, 4, 48, 64]),
+        select(vec![0, 1, 4, 48, 48, 64, 64]),
         select(vec![1, 32]),
         prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
         prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
@@ -76,7 +83,7 @@ fn stride() -> impl Strategy<Value = StrideTerms> {
 
 pub fn image() -> impl Strategy<Value = ImageTerms> {
     (
-        (mostly(side()), mostly(side()), mostly(stride())),
+        (mostly(side()), mostly(side()), often(stride())),
         (
             select(vec![0_u64, 1, 1, 16]),
             select(vec![1_u64, 1, 4096, 12_288]),
@@ -177,7 +184,7 @@ pub fn memory() -> impl Strategy<Value = MemoryTerms> {
 pub fn constraints() -> impl Strategy<Value = Constraints> {
     (
         prop::option::weighted(0.8, subsequence(pairs(), 1..=8)),
-        mostly(image()),
+        often(image()),
         prop::option::weighted(0.3, (select(vec![Fourcc::NV12, Fourcc::XRGB8888]), image())),
         mostly(memory()),
         prop::collection::btree_set(
@@ -305,4 +312,21 @@ pub fn request() -> impl Strategy<Value = Request> {
                 }
             },
         )
+}
+
+/// Participants that nothing but their formats keeps apart, so that most requests are divided.
+pub fn divided() -> impl Strategy<Value = Request> {
+    let formats = || subsequence(pairs()[..5].to_vec(), 1..=3);
+    prop::collection::vec(formats(), 2..=3).prop_map(|sets| {
+        let mut request = Request::new(Extent::new(8, 4).unwrap());
+        request
+            .sources
+            .push(Source::new(SourceId::new("s0"), "source 0"));
+        for (number, formats) in sets.into_iter().enumerate() {
+            let mut one = Participant::new(format!("p{number}"), device("card"), Role::Display);
+            one.constraints.formats = Some(formats.into());
+            request.participants.push(one);
+        }
+        request
+    })
 }
