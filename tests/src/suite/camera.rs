@@ -72,7 +72,8 @@ struct Seen {
 
 fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        client: "--size 640x480 --frames 300".to_owned(),
+        // Long enough for the judge to come in while it runs.
+        client: "--size 640x480 --fps 30 --frames 600".to_owned(),
         // strace names the fd that each QBUF carries, in words of its own.
         wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
         ..Pipeline::default()
@@ -155,7 +156,7 @@ fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach what they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
-        client: "--size 640x480 --frames 100 --source heap:default_cma_region".to_owned(),
+        client: "--size 640x480 --fps 30 --frames 300 --source heap:default_cma_region".to_owned(),
         ..Pipeline::default()
     };
     let guest = bench.guest()?;
