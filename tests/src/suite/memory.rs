@@ -15,17 +15,28 @@ pub(super) const CASES: &[Case] = &[Case::new(
 .memory(Memory::FOUR_GIBIBYTES)];
 
 /// Sets aside huge pages of both sizes that the processor has, and fails where the kernel gives fewer.
-const TAKE: &str = "cd /sys/kernel/mm/hugepages && \
-    echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
+const TAKE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
+    cd /sys/kernel/mm/hugepages && echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
     [ \"$(cat hugepages-*/nr_hugepages | tr '\\n' ' ')\" = '1 8 ' ]";
+
+/// How many guests may lack a gibibyte in one piece.
+const BOOTS: usize = 6;
 
 const GIVE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
 fn pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let soon = Duration::from_secs(60);
-    // A gibibyte in one piece is there only while little has run.
-    bench.fresh_guest()?;
-    bench.sh(TAKE, soon)?;
+    // A gibibyte in one piece is there only while little has run, and where the kernel, which lies elsewhere after each boot,
+    // leaves one.
+    let mut taken = Err(anyhow::anyhow!("no guest was booted"));
+    for _ in 0..BOOTS {
+        bench.fresh_guest()?;
+        taken = bench.sh(TAKE, soon);
+        if taken.is_ok() {
+            break;
+        }
+    }
+    taken?;
     let outcome = check(bench, "memory");
     bench.sh(GIVE, soon)?;
     outcome
