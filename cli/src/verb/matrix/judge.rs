@@ -14,7 +14,7 @@ use super::measure::Said;
 pub(super) enum Judgement {
     /// Guaranteed and it worked, or impossible and it did not.
     Agrees,
-    /// Possible, for a reason that is on the list: nothing can disagree.
+    /// Possible, for a reason that is on the list, or impossible and it worked by luck, for one: nothing can disagree.
     Listed,
     /// Possible, and the list has no reason why nothing better can be known.
     Unlisted,
@@ -28,8 +28,10 @@ pub(super) fn judge(
     said: Said,
     outcome: Option<&Outcome>,
     is_listed: impl FnOnce() -> bool,
+    is_luck: impl FnOnce() -> bool,
 ) -> Judgement {
     match (said, outcome) {
+        (Said::Impossible, Some(Outcome::Proved)) if is_luck() => Judgement::Listed,
         (Said::Possible, _) if is_listed() => Judgement::Listed,
         (Said::Possible, _) => Judgement::Unlisted,
         (_, None | Some(Outcome::Untestable(_))) => Judgement::Untested,
@@ -47,6 +49,25 @@ const COMMITTED: &str = include_str!("possible.json");
 #[serde(deny_unknown_fields)]
 pub(super) struct Possible {
     possible: Vec<Entry>,
+    lucky: Vec<Luck>,
+}
+
+/// What a participant does not promise, and does now and then.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Luck {
+    /// What its name contains.
+    participant: String,
+    /// What it does more of than it says.
+    beyond: Beyond,
+    /// Why that is no guarantee.
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Beyond {
+    Extent,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +111,21 @@ impl Possible {
             && doubts
                 .iter()
                 .all(|about| self.possible.iter().any(|entry| entry.is(*about, request)))
+    }
+
+    /// Returns whether what stands in a pair's way is only something that the participant does not promise.
+    pub(super) fn covers_luck(&self, request: &Request) -> bool {
+        let mut without = request.clone();
+        for participant in &mut without.participants {
+            let mut lucky = self
+                .lucky
+                .iter()
+                .filter(|luck| participant.name.contains(&luck.participant));
+            if lucky.any(|luck| luck.beyond == Beyond::Extent && !luck.reason.is_empty()) {
+                participant.constraints.relax(Field::Extent);
+            }
+        }
+        without != *request && plan_of(&without).is_some()
     }
 }
 
@@ -156,18 +192,21 @@ mod tests {
             (Said::Impossible, Some(refused()), Judgement::Agrees),
             (Said::Impossible, Some(untestable), Judgement::Untested),
         ] {
-            assert_eq!(judge(said, outcome.as_ref(), || true), expected);
+            assert_eq!(judge(said, outcome.as_ref(), || true, || false), expected);
         }
         for outcome in [Outcome::Proved, refused()] {
             assert_eq!(
-                judge(Said::Possible, Some(&outcome), || true),
+                judge(Said::Possible, Some(&outcome), || true, || false),
                 Judgement::Listed
             );
             assert_eq!(
-                judge(Said::Possible, Some(&outcome), || false),
+                judge(Said::Possible, Some(&outcome), || false, || false),
                 Judgement::Unlisted
             );
         }
+        let lucky = |outcome| judge(Said::Impossible, Some(&outcome), || false, || true);
+        assert_eq!(lucky(Outcome::Proved), Judgement::Listed);
+        assert_eq!(lucky(refused()), Judgement::Agrees);
     }
 
     #[test]
@@ -177,6 +216,10 @@ mod tests {
         for entry in &list.possible {
             assert!(entry.reason.len() > 30, "{entry:?}");
             assert!(!entry.sources.is_empty(), "{entry:?}");
+        }
+        for luck in &list.lucky {
+            assert!(luck.reason.len() > 30, "{luck:?}");
+            assert!(luck.participant.len() > 5, "{luck:?}");
         }
     }
 }

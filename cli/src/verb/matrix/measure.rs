@@ -167,7 +167,12 @@ impl Measure<'_> {
         };
         let outcome =
             forced(participant, source, format, size).map(|request| self.attempt(&request));
-        let judgement = judge::judge(said, outcome.as_ref(), || self.possible.covers(&request));
+        let judgement = judge::judge(
+            said,
+            outcome.as_ref(),
+            || self.possible.covers(&request),
+            || self.possible.covers_luck(&request),
+        );
         Cell {
             source: source.id.clone(),
             participant: participant.name.clone(),
