@@ -44,6 +44,7 @@ pub mod record;
 mod renderer;
 pub mod run;
 mod seat;
+mod sizes;
 pub mod skips;
 mod stage;
 
@@ -175,6 +176,7 @@ pub fn all() -> Vec<Case> {
         camera::CASES,
         faults::CASES,
         seat::CASES,
+        sizes::CASES,
         renderer::CASES,
     ]
     .concat()

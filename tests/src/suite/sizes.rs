@@ -1,0 +1,92 @@
+//! Theme `sizes`: every size of the camera, on machines of every memory; with `--full` alone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::{Path, Pipeline};
+use crate::vm::config::{Config, Memory};
+
+use super::{Bench, Case, Outcome};
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for some dozen frames of 33 MB each.
+const FRAMES_LIMIT: Duration = Duration::from_secs(300);
+
+/// Sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode for them.
+const SIZES: [(&str, bool); 6] = [
+    ("320x180", false),
+    ("640x360", false),
+    ("640x480", true),
+    ("1280x720", false),
+    ("1920x1080", true),
+    ("3840x2160", true),
+];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("sizes::every_size_is_shown_in_2g", Config::Virtio, sizes)
+        .full()
+        .limit(Duration::from_secs(3000)),
+    Case::new("sizes::every_size_is_shown_in_4g", Config::Virtio, sizes)
+        .memory(Memory::FOUR_GIBIBYTES)
+        .full()
+        .limit(Duration::from_secs(3000)),
+    Case::new("sizes::every_size_is_shown_in_6g", Config::Virtio, sizes)
+        .memory(Memory::SIX_GIBIBYTES)
+        .full()
+        .limit(Duration::from_secs(3000)),
+];
+
+fn sizes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh(
+        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
+        SOON,
+    )?;
+    for (size, has_mode) in SIZES {
+        one(bench, size, has_mode).with_context(|| size.to_owned())?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// A size that is a mode is scanned out; another is composited, and says that its size is the reason.
+fn one(bench: &mut Bench<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
+    let guest = bench.guest()?;
+    let pipeline = Pipeline {
+        client: format!("--fullscreen --size {size} --frames 60"),
+        compositor: if has_mode {
+            format!("--mode {size}")
+        } else {
+            String::new()
+        },
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(20, FRAMES_LIMIT)?;
+    let picture = guest.screendump()?;
+    let finished = running.finish(FRAMES_LIMIT)?;
+    let frames = finished.camera_frames();
+    ensure!(frames.len() >= 50, "{} frames were shown", frames.len());
+    let expected = if has_mode {
+        check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
+        Path::Direct
+    } else {
+        Path::Composited
+    };
+    for frame in &frames {
+        let why = frame.why_not_direct.clone().unwrap_or_default();
+        ensure!(
+            frame.path == expected && (has_mode || why.contains(size)),
+            "frame {} was {:?}: {why:?}",
+            frame.frame,
+            frame.path
+        );
+    }
+    ensure!(
+        !has_mode || frames.iter().all(|frame| frame.cpu_copied_bytes == 0),
+        "bytes were copied"
+    );
+    Ok(())
+}
