@@ -73,9 +73,15 @@ impl Pipeline {
             wrapper,
             outer_wrapper,
         } = self;
+        // Before anything runs: whoever asks how far it has come must not read of the pipeline before.
+        let made = guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
+        ensure!(
+            made.status.success(),
+            "{FOLDER} cannot be made: {}",
+            made.status
+        );
         let process = guest.start(shell(&format!(
-            "rm -rf {FOLDER} && mkdir -p {FOLDER} || exit 1\n\
-             {outer_wrapper} covalent-compositor --report {FOLDER}/frames.jsonl {compositor} -- \
+            "{outer_wrapper} covalent-compositor --report {FOLDER}/frames.jsonl {compositor} -- \
              sh -c 'exec {wrapper} covalent-camera --device {camera} --json {client} > {FOLDER}/camera.json'\n\
              status=$?; echo $status > {FOLDER}/status; exit $status"
         )))?;
