@@ -6,6 +6,8 @@ use std::path::Path;
 
 #[cfg(any(feature = "heap", feature = "udmabuf"))]
 use crate::constraint::AddressWindow;
+#[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
+use crate::solve::Plan;
 
 /// Share of all memory that is left to others: a heap that is asked for the last page makes the kernel kill processes.
 const LEFT_TO_OTHERS: u64 = 16;
@@ -14,6 +16,28 @@ const LEFT_TO_OTHERS: u64 = 16;
 pub(super) fn available_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     spare(&text)
+}
+
+/// Bytes that a plan needs, and those that can be taken, which are fewer.
+#[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
+pub(super) struct Shortage {
+    pub(super) needed_bytes: u64,
+    pub(super) available_bytes: u64,
+}
+
+/// Holds a plan whose buffers are made of the machine's pages against what can be taken; `None` where it fits or nothing tells.
+#[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
+pub(super) fn shortage(plan: &Plan) -> Option<Shortage> {
+    let needed_bytes = plan
+        .layout()
+        .total_bytes()
+        .saturating_mul(u64::from(plan.count()));
+    available_bytes()
+        .filter(|available| needed_bytes > *available)
+        .map(|available_bytes| Shortage {
+            needed_bytes,
+            available_bytes,
+        })
 }
 
 /// Returns the kernel's words where this process can open no more files: drivers then say that memory is out.

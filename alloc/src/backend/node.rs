@@ -65,7 +65,7 @@ pub(super) fn path_of(major: u32, minor: u32) -> Option<PathBuf> {
 }
 
 /// Returns the node through which a card is rendered to; `None` for a card that does not render.
-#[cfg(feature = "gbm")]
+#[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn render_node(card: &Path) -> Option<PathBuf> {
     let number = rustix::fs::stat(card).ok()?.st_rdev;
     let nodes = format!(

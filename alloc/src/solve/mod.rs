@@ -94,12 +94,7 @@ impl Solution {
 pub fn solve(request: &Request) -> Solution {
     let problem = Problem::new(request);
     let everybody = problem.everybody();
-    let view = View {
-        members: &everybody,
-        kept: None,
-        copies: false,
-    };
-    match candidate::best(&problem, view, false) {
+    match candidate::best(&problem, View::sharing(&everybody), false) {
         Ok(plan) => Solution::Share(plan),
         Err(fallen) => Solution::Split(split::split(&problem, fallen.rejections(&problem))),
     }
@@ -111,10 +106,5 @@ pub fn solve(request: &Request) -> Solution {
 pub fn ways(request: &Request) -> Vec<(SourceId, FormatModifier, Verdict)> {
     let problem = Problem::new(request);
     let everybody = problem.everybody();
-    let view = View {
-        members: &everybody,
-        kept: None,
-        copies: false,
-    };
-    candidate::ways(&problem, view)
+    candidate::ways(&problem, View::sharing(&everybody))
 }

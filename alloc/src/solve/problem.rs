@@ -113,7 +113,16 @@ pub(super) struct View<'v> {
     pub(super) copies: bool,
 }
 
-impl View<'_> {
+impl<'v> View<'v> {
+    /// All demands of these, who share the buffers themselves.
+    pub(super) const fn sharing(members: &'v [usize]) -> Self {
+        Self {
+            members,
+            kept: None,
+            copies: false,
+        }
+    }
+
     pub(super) fn keeps(&self, party: usize) -> FieldSet {
         self.kept.map_or(FieldSet::ALL, |kept| {
             kept.get(party).copied().unwrap_or_default()

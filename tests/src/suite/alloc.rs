@@ -93,18 +93,23 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn sources(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // Huge pages for the sources that are made of them.
-    bench.sh("echo 24 > /proc/sys/vm/nr_hugepages", SOON)?;
-    let outcome = check(bench, "sources");
+    with_huge_pages(bench, 24, |bench| check(bench, "sources"))
+}
+
+/// Sets huge pages aside, for sources that are made of them, while something is done.
+pub(super) fn with_huge_pages<T>(
+    bench: &mut Bench<'_>,
+    pages: u32,
+    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    bench.sh(&format!("echo {pages} > /proc/sys/vm/nr_hugepages"), SOON)?;
+    let outcome = act(bench);
     bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
     outcome
 }
 
 fn queues(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("echo 8 > /proc/sys/vm/nr_hugepages", SOON)?;
-    let outcome = check(bench, "queues");
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
-    outcome
+    with_huge_pages(bench, 8, |bench| check(bench, "queues"))
 }
 
 fn cards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

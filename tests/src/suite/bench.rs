@@ -137,14 +137,7 @@ impl<'image> Bench<'image> {
     /// # Errors
     /// Where it fails, with its words, or runs longer than `limit`.
     pub fn sh(&mut self, line: &str, limit: Duration) -> anyhow::Result<Output> {
-        let output = self.guest()?.sh(line, limit)?;
-        ensure!(
-            output.status.success(),
-            "`{line}` ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(output)
+        must(self.guest()?, line, limit)
     }
 
     /// Keeps a file for a person to look at after the run, in a folder of the case's own.
@@ -158,4 +151,19 @@ impl<'image> Bench<'image> {
             .with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// Runs a line of shell that has to succeed, in a guest that is at hand.
+///
+/// # Errors
+/// Where it fails, with its words, or runs longer than `limit`.
+pub(super) fn must(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
+    let output = guest.sh(line, limit)?;
+    ensure!(
+        output.status.success(),
+        "`{line}` ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(output)
 }

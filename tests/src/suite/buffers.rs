@@ -1,10 +1,8 @@
 //! Theme `buffers`: what is made, given again, imported and freed leaves nothing, whatever fails on the way.
 
-use std::time::Duration;
-
 use crate::vm::config::Config;
 
-use super::alloc::check;
+use super::alloc::{check, with_huge_pages};
 use super::{Bench, Case, Outcome};
 
 pub(super) const CASES: &[Case] = &[
@@ -27,12 +25,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let soon = Duration::from_secs(60);
     // Enough for a hundred at once.
-    bench.sh("echo 128 > /proc/sys/vm/nr_hugepages", soon)?;
-    let outcome = check(bench, "buffers");
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", soon)?;
-    outcome
+    with_huge_pages(bench, 128, |bench| check(bench, "buffers"))
 }
 
 fn injected(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

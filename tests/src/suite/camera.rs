@@ -15,6 +15,7 @@ use crate::vm::config::Config;
 use crate::vm::link::LinkError;
 use crate::vm::wire::Stream;
 
+use super::display::set_pattern;
 use super::stage::{RUN, SOON, Stage, camera_record, end};
 use super::{Bench, Case, Outcome};
 
@@ -349,10 +350,7 @@ fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
     let limit = FRAME_LIMIT.saturating_mul(count);
     let nearly_all = usize::try_from(count)?.saturating_sub(100);
-    bench.sh(
-        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
-        SOON,
-    )?;
+    set_pattern(bench.guest()?, 1)?;
     let stage = Stage::set(bench)?;
     let before = stage.frames(bench)?.len();
     let started = Instant::now();

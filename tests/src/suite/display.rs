@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
+use super::bench::must;
 use super::{Bench, Case, Outcome};
 use crate::picture::{BARS_75, BARS_100, Bars, Region, check_bars, single_colour};
 use crate::pipeline::{Path, Pipeline};
@@ -49,17 +50,10 @@ const SINGLE: [(u8, [u8; 3]); 4] = [
     (9, [0, 0, 255]),
 ];
 
-fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
-    // Without vivid's own text, which would lie over the bars.
-    let output = guest.sh(
-        &format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2"),
-        SOON,
-    )?;
-    ensure!(
-        output.status.success(),
-        "v4l2-ctl ended with {}",
-        output.status
-    );
+/// Sets vivid's test pattern, without vivid's own text, which would lie over it.
+pub(super) fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
+    let line = format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2");
+    must(guest, &line, SOON)?;
     Ok(())
 }
 

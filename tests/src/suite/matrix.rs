@@ -10,6 +10,7 @@ use crate::vm::config::{Config, Memory};
 use crate::vm::link::Output;
 use crate::vm::wire::Status;
 
+use super::alloc::with_huge_pages;
 use super::{Bench, Case, Outcome};
 
 /// Thousands of trials on a busy machine without KVM.
@@ -97,13 +98,13 @@ fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     } else {
         "--size 640x480"
     };
-    bench.sh("echo 16 > /proc/sys/vm/nr_hugepages", SOON)?;
-    let before = buffers(bench)?;
-    verify(bench, "matrix.json", options)?;
-    let after = buffers(bench)?;
-    ensure!(before == after, "{before} dma-bufs before, {after} after");
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
-    Ok(Outcome::Passed)
+    with_huge_pages(bench, 16, |bench| {
+        let before = buffers(bench)?;
+        verify(bench, "matrix.json", options)?;
+        let after = buffers(bench)?;
+        ensure!(before == after, "{before} dma-bufs before, {after} after");
+        Ok(Outcome::Passed)
+    })
 }
 
 /// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::bench::must;
+use super::display::set_pattern;
 use super::{Bench, Case, Outcome};
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::{Path, Pipeline, Running, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
-use crate::vm::link::{Output, Process};
+use crate::vm::link::Process;
 use crate::vm::wire::Status;
 
 /// Enough for any single command on a busy machine without KVM.
@@ -65,6 +67,7 @@ impl Session {
              test -S /run/seatd.sock || exit 1\n\
              mkdir -p /tmp/user && chown 1000:1000 /tmp/user && chmod 700 /tmp/user || exit 1\n\
              for name in video render input; do getent group $name | cut -d: -f3; done | paste -sd,",
+            SOON,
         )?;
         let groups = output.text();
         let wrapper = format!(
@@ -92,26 +95,6 @@ fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
     Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
 }
 
-/// Runs a line of shell that has to succeed.
-fn must(guest: &Guest, line: &str) -> anyhow::Result<Output> {
-    let output = guest.sh(line, SOON)?;
-    ensure!(
-        output.status.success(),
-        "{line:?} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    Ok(output)
-}
-
-fn bars_without_text(guest: &Guest) -> anyhow::Result<()> {
-    must(
-        guest,
-        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
-    )?;
-    Ok(())
-}
-
 /// Sees that no frame reaches the display for a while, after those that were under way.
 fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
@@ -130,12 +113,12 @@ fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
 
 fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.fresh_guest()?;
-    bars_without_text(guest)?;
+    set_pattern(guest, 1)?;
     let session = Session::start(guest)?;
     let mut running = session.pipeline(120).start(guest)?;
     running.wait_for_frames(30, FRAMES_LIMIT)?;
     shows_bars(guest)?;
-    let owner = must(guest, "stat -c %u /proc/$(pidof covalent-compositor)")?.text();
+    let owner = must(guest, "stat -c %u /proc/$(pidof covalent-compositor)", SOON)?.text();
     ensure!(owner == "1000", "the compositor runs as user {owner}");
     let finished = running.finish(FRAMES_LIMIT)?;
     session.end()?;
@@ -148,27 +131,27 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
 fn console_switch(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.fresh_guest()?;
-    bars_without_text(guest)?;
-    let home = must(guest, "cat /sys/class/tty/tty0/active")?.text();
+    set_pattern(guest, 1)?;
+    let home = must(guest, "cat /sys/class/tty/tty0/active", SOON)?.text();
     let session = Session::start(guest)?;
     let mut running = session.pipeline(100_000).start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     shows_bars(guest)?;
     for round in 0..2 {
-        must(guest, "busybox chvt 5")?;
+        must(guest, "busybox chvt 5", SOON)?;
         let seen = stands_still(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
             shows_bars(guest).is_err(),
             "the other console shows the camera"
         );
         let number = home.trim_start_matches("tty");
-        must(guest, &format!("busybox chvt {number}"))?;
+        must(guest, &format!("busybox chvt {number}"), SOON)?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
         shows_bars(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera")?;
+    must(guest, "pkill -TERM covalent-camera", SOON)?;
     check_order(&running.finish(FRAMES_LIMIT)?.camera_frames())?;
     session.end()?;
     Ok(Outcome::Passed)
@@ -178,7 +161,7 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
     const TELL: &str = "udevadm trigger -c change /sys/class/drm/card0";
     let guest = bench.fresh_guest()?;
-    bars_without_text(guest)?;
+    set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
         ..Pipeline::default()
@@ -186,20 +169,20 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     for round in 0..3 {
-        must(guest, &format!("echo off > {CONNECTOR} && {TELL}"))?;
+        must(guest, &format!("echo off > {CONNECTOR} && {TELL}"), SOON)?;
         let seen = stands_still(&running).with_context(|| format!("unplugged, round {round}"))?;
-        must(guest, &format!("echo detect > {CONNECTOR} && {TELL}"))?;
+        must(guest, &format!("echo detect > {CONNECTOR} && {TELL}"), SOON)?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
         shows_bars(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera")?;
+    must(guest, "pkill -TERM covalent-camera", SOON)?;
     running.finish(FRAMES_LIMIT)?;
     // With nothing connected at all, the compositor says so.
-    must(guest, &format!("echo off > {CONNECTOR}"))?;
+    must(guest, &format!("echo off > {CONNECTOR}"), SOON)?;
     let refused = guest.sh("covalent-compositor -- true", SOON)?;
-    must(guest, &format!("echo detect > {CONNECTOR}"))?;
+    must(guest, &format!("echo detect > {CONNECTOR}"), SOON)?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         refused.status == Status::Code(NO_DISPLAY) && words.contains("Virtual-1"),
@@ -211,7 +194,7 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
 fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.fresh_guest()?;
-    bars_without_text(guest)?;
+    set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
         ..Pipeline::default()
@@ -228,14 +211,14 @@ fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     shows_bars(guest)?;
-    must(guest, "pkill -TERM covalent-camera")?;
+    must(guest, "pkill -TERM covalent-camera", SOON)?;
     running.finish(FRAMES_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
 fn match_mode(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.fresh_guest()?;
-    bars_without_text(guest)?;
+    set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),
         compositor: "--mode 800x600 --match-mode".to_owned(),

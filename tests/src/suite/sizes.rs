@@ -8,6 +8,7 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::{Config, Memory};
 
+use super::display::set_pattern;
 use super::{Bench, Case, Outcome};
 
 /// Enough for any single command on a busy machine without KVM.
@@ -41,10 +42,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn sizes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
-        "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2",
-        SOON,
-    )?;
+    set_pattern(bench.guest()?, 1)?;
     for (size, has_mode) in SIZES {
         one(bench, size, has_mode).with_context(|| size.to_owned())?;
     }

@@ -92,12 +92,15 @@ impl Config {
         }
     }
 
-    /// QEMU's display devices: what comes after `-device`.
+    /// QEMU's display devices: what comes after `-device`; `in_window` where a person watches them in one.
     #[must_use]
-    pub fn devices(self, size: Size, host: Host) -> Vec<String> {
+    pub fn devices(self, size: Size, host: Host, in_window: bool) -> Vec<String> {
         let Size { width, height } = size;
         let blob = if host.udmabuf { ",blob=on" } else { "" };
-        let virtio = format!("virtio-gpu-pci,id=display,xres={width},yres={height}{blob}");
+        // A window tells virtio-gpu its own size, and QEMU's EDID then leaves the one that was asked for out. Without
+        // EDID the kernel offers all the usual sizes.
+        let edid = if in_window { ",edid=off" } else { "" };
+        let virtio = format!("virtio-gpu-pci,id=display,xres={width},yres={height}{blob}{edid}");
         let bochs = |id| format!("bochs-display,id={id},xres={width},yres={height}");
         match self {
             Self::Virtio => vec![virtio],
@@ -325,7 +328,7 @@ mod tests {
     #[test]
     fn virtio_has_blobs_only_where_the_host_has_udmabuf() {
         let blob = |udmabuf| {
-            Config::Virtio.devices(Size::default(), Host { udmabuf })[0].contains("blob=on")
+            Config::Virtio.devices(Size::default(), Host { udmabuf }, false)[0].contains("blob=on")
         };
         assert!(blob(true));
         assert!(!blob(false));

@@ -228,14 +228,7 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     option("-device", "virtio-rng-pci,rng=random");
     option("-device", "virtio-keyboard-pci");
     option("-device", "virtio-tablet-pci");
-    for device in machine.config.devices(machine.size, host) {
-        // A window tells virtio-gpu its own size, and QEMU's EDID then leaves the one that was asked for out. Without
-        // EDID the kernel offers all the usual sizes.
-        let device = if machine.watch {
-            device.replace("virtio-gpu-pci,", "virtio-gpu-pci,edid=off,")
-        } else {
-            device
-        };
+    for device in machine.config.devices(machine.size, host, machine.watch) {
         option("-device", &device);
     }
     let display = match (machine.watch, machine.config.needs_screen()) {

@@ -68,6 +68,13 @@ impl Card {
         node::cards()
     }
 
+    /// Returns the render node of the device that a card's node belongs to; `None` for a card that does not render.
+    ///
+    /// Opening it asks for no rights, and never makes the opener master.
+    pub fn render_node(card: &Path) -> Option<PathBuf> {
+        node::render_node(card)
+    }
+
     /// Opens the card that a device number belongs to: its primary node, whichever of its nodes was named.
     ///
     /// Dumb buffers are not permitted on render nodes, and a protocol may name either.

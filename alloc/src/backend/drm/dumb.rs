@@ -26,17 +26,11 @@ impl Card {
                 planned: plan.source_name().to_owned(),
             });
         }
-        let needed_bytes = plan
-            .layout()
-            .total_bytes()
-            .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) =
-            machine::available_bytes().filter(|available| needed_bytes > *available)
-        {
+        if let Some(short) = machine::shortage(plan) {
             return Err(DrmError::Budget {
                 card: self.path().to_owned(),
-                needed_bytes,
-                available_bytes,
+                needed_bytes: short.needed_bytes,
+                available_bytes: short.available_bytes,
             });
         }
         (0..plan.count())

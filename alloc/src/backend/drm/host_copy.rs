@@ -5,13 +5,10 @@
 //! the copy. It cannot be left to the reader, because a picture that the GPU itself drew is only in the texture, and the same
 //! request would overwrite it.
 
-use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
 use drm::buffer::Handle;
 use drm::control::Device as _;
-use rustix::fs::{major, minor};
 
 use super::card::Card;
 use super::{DrmError, sys};
@@ -41,7 +38,7 @@ impl HostCopies {
         let Some(allocated) = allocated else {
             return Ok(None);
         };
-        let card = match render_node(&allocated) {
+        let card = match Card::render_node(allocated.path()) {
             Some(node) => Card::open(&node)?,
             None => Card::open(allocated.path())?,
         };
@@ -96,20 +93,4 @@ impl Drop for HostCopies {
             }
         }
     }
-}
-
-/// Finds the node of a card's device that renders, and asks for no rights to do so.
-fn render_node(card: &Card) -> Option<PathBuf> {
-    let number = card.device_number().ok()?;
-    let nodes = format!(
-        "/sys/dev/char/{}:{}/device/drm",
-        major(number),
-        minor(number)
-    );
-    fs::read_dir(nodes)
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .find(|name| name.starts_with("renderD"))
-        .map(|name| Path::new("/dev/dri").join(name))
 }

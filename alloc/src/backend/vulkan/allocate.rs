@@ -29,14 +29,11 @@ impl Gpu {
             });
         }
         let layout = plan.layout();
-        let needed_bytes = layout.total_bytes().saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) =
-            machine::available_bytes().filter(|available| needed_bytes > *available)
-        {
+        if let Some(short) = machine::shortage(plan) {
             return Err(VulkanError::Budget {
                 device: self.name().to_owned(),
-                needed_bytes,
-                available_bytes,
+                needed_bytes: short.needed_bytes,
+                available_bytes: short.available_bytes,
             });
         }
         let kind = self

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{major, minor};
+use covalent_alloc::backend::drm::Card;
 use smithay::backend::allocator::gbm::GbmDevice;
 use smithay::backend::egl::{self, EGLDevice};
 use smithay::backend::renderer::gles::GlesError;
@@ -66,7 +66,7 @@ impl Gles {
     ///
     /// What is missing for it.
     pub fn open(card: &Path) -> Result<Self, OpenError> {
-        let node = render_node(card).unwrap_or_else(|| card.to_owned());
+        let node = Card::render_node(card).unwrap_or_else(|| card.to_owned());
         let file = fs::OpenOptions::new().read(true).write(true).open(&node);
         let fd: OwnedFd = file
             .map_err(|source| OpenError::Open {
@@ -86,22 +86,6 @@ impl Gles {
         tracing::info!(node = %node.display(), name, software, "the card's GPU was opened");
         Ok(Self::new(renderer, Some(device), name, software))
     }
-}
-
-/// Finds the render node of a card's device.
-fn render_node(card: &Path) -> Option<PathBuf> {
-    let number = rustix::fs::stat(card).ok()?.st_rdev;
-    let nodes = format!(
-        "/sys/dev/char/{}:{}/device/drm",
-        major(number),
-        minor(number)
-    );
-    fs::read_dir(nodes)
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .find(|name| name.starts_with("renderD"))
-        .map(|name| Path::new("/dev/dri").join(name))
 }
 
 /// Tells whether the driver of that name draws by the CPU.
