@@ -8,20 +8,20 @@
 //!
 //! One frame is in flight at most; commits that come meanwhile are gathered for the next one.
 
+mod callbacks;
+mod picture;
+mod writeback;
+
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use calloop::generic::Generic;
-use calloop::timer::{TimeoutAction, Timer};
-use calloop::{Interest, Mode as CalloopMode, PostAction};
-use covalent_alloc::buffer::cpu_traffic;
 use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Subpixel};
 use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
 use smithay::reexports::wayland_server::protocol::wl_callback::WlCallback;
 use smithay::reexports::wayland_server::{DisplayHandle, Resource};
-use smithay::wayland::compositor::{SurfaceAttributes, with_states};
+use smithay::wayland::compositor::with_states;
 use smithay::wayland::presentation::{
     PresentationFeedbackCachedState, PresentationFeedbackCallback, Refresh,
 };
@@ -40,12 +40,6 @@ use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
 use crate::state::State;
 use crate::writeback::Writeback;
-
-/// How long a picture that is written back may take before it is asked for again: vkms needs 20 ms on an emulated machine.
-const WRITEBACK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How often a picture is asked for.
-const WRITEBACK_ATTEMPTS: u32 = 60;
 
 /// The output and the frames on their way to it.
 #[derive(Debug)]
@@ -152,6 +146,11 @@ impl Screen {
         self.wanted = true;
     }
 
+    /// Tells whether what is on the display is all there is to show.
+    pub fn is_quiet(&self) -> bool {
+        !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
+    }
+
     /// Tells whether the display ever took a frame.
     fn frames_shown(&self) -> bool {
         self.in_flight.is_some() || self.on_display.is_some()
@@ -213,34 +212,6 @@ impl State {
                 exit::NO_DISPLAY,
                 error.context("the display shows nothing, not even a first frame"),
             ),
-        }
-    }
-
-    /// Takes the callbacks of surfaces that can be seen; the others wait until they can.
-    fn collect_callbacks(&mut self, visible: &[SceneLayer]) {
-        for layer in visible {
-            with_states(&layer.surface, |states| {
-                let mut attributes = states.cached_state.get::<SurfaceAttributes>();
-                self.screen
-                    .callbacks
-                    .append(&mut attributes.current().frame_callbacks);
-            });
-        }
-        // A surface without content cannot be seen, but a client may wait for its callback before it draws.
-        for window in self.stack.windows() {
-            let surface = window.toplevel.wl_surface();
-            if self
-                .stack
-                .find(surface)
-                .is_none_or(|state| state.content().is_none())
-            {
-                with_states(surface, |states| {
-                    let mut attributes = states.cached_state.get::<SurfaceAttributes>();
-                    self.screen
-                        .callbacks
-                        .append(&mut attributes.current().frame_callbacks);
-                });
-            }
         }
     }
 
@@ -449,98 +420,6 @@ impl State {
         }
     }
 
-    /// Puts the picture of a frame down when the card has written it back.
-    fn watch_writeback(&mut self, frame: Option<u64>) {
-        let Some(writeback) = self.screen.writeback() else {
-            return;
-        };
-        writeback.number(frame);
-        self.await_writeback(1);
-    }
-
-    /// Waits for the picture that was asked for last, `attempt` times until now.
-    fn await_writeback(&mut self, attempt: u32) {
-        let Some(writeback) = self.screen.writeback() else {
-            return;
-        };
-        let Some(request) = writeback.outstanding() else {
-            return;
-        };
-        let Some(fence) = writeback.take_fence() else {
-            self.look_at_writeback();
-            return;
-        };
-        let source = Generic::new(fence, Interest::READ, CalloopMode::Level);
-        let watched = self.handle.insert_source(source, move |_, _, state| {
-            state.look_at_writeback();
-            Ok(PostAction::Remove)
-        });
-        let timer = Timer::from_duration(WRITEBACK_PATIENCE);
-        let timed = self
-            .handle
-            .insert_source(timer, move |_, (), state: &mut Self| {
-                state.writeback_is_late(request, attempt)
-            });
-        if watched.is_err() || timed.is_err() {
-            self.fail(anyhow::anyhow!(
-                "a picture that is written back cannot be waited for"
-            ));
-        }
-    }
-
-    fn look_at_writeback(&mut self) {
-        let Some(writeback) = self.screen.writeback() else {
-            return;
-        };
-        let before = cpu_traffic();
-        let looked = writeback.look();
-        self.screen.meter.set_aside(before);
-        match looked {
-            Ok(false) => {}
-            Ok(true) => {
-                let timer = Timer::from_duration(self.screen.mode().period());
-                let rest = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-                    if let Some(writeback) = state.screen.writeback() {
-                        writeback.rested();
-                    }
-                    TimeoutAction::Drop
-                });
-                if let Err(error) = rest {
-                    self.fail(anyhow::anyhow!("the card cannot rest: {}", error.error));
-                }
-            }
-            Err(error) => {
-                self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
-            }
-        }
-    }
-
-    /// Asks again for a picture that did not come.
-    fn writeback_is_late(&mut self, request: u64, attempt: u32) -> TimeoutAction {
-        let Some(kms) = self.screen.backend.kms() else {
-            return TimeoutAction::Drop;
-        };
-        if kms
-            .writeback()
-            .and_then(|writeback| writeback.outstanding())
-            != Some(request)
-        {
-            return TimeoutAction::Drop;
-        }
-        if attempt >= WRITEBACK_ATTEMPTS {
-            self.fail(anyhow::anyhow!(
-                "the card writes no picture back, asked {attempt} times"
-            ));
-            return TimeoutAction::Drop;
-        }
-        if !kms.write_again() {
-            return TimeoutAction::ToDuration(WRITEBACK_PATIENCE);
-        }
-        tracing::info!(attempt, "a picture is asked for again: the card lost it");
-        self.await_writeback(attempt.saturating_add(1));
-        TimeoutAction::Drop
-    }
-
     /// Does what is due when the frame in flight is on the display.
     pub fn flipped(&mut self, flip: Flip) {
         self.screen.backend.flipped();
@@ -595,40 +474,6 @@ impl State {
         self.plan_callbacks();
     }
 
-    /// Sends the frame callbacks, or plans to when the output's period is over.
-    fn plan_callbacks(&mut self) {
-        if self.screen.callbacks.is_empty() || self.screen.callbacks_planned {
-            return;
-        }
-        let now = clock::now();
-        let period = self.screen.mode().period();
-        let due = self.screen.callbacks_at.saturating_add(period);
-        // A display without a refresh of its own answers at once: clients that draw on callbacks must not spin with it.
-        let wait = due.saturating_sub(now);
-        if wait <= period / 5 {
-            self.send_callbacks();
-            return;
-        }
-        let timer = Timer::from_duration(wait);
-        let planned = self.handle.insert_source(timer, |_, _, state: &mut Self| {
-            state.screen.callbacks_planned = false;
-            state.send_callbacks();
-            TimeoutAction::Drop
-        });
-        match planned {
-            Ok(_) => self.screen.callbacks_planned = true,
-            Err(_) => self.send_callbacks(),
-        }
-    }
-
-    fn send_callbacks(&mut self) {
-        let now = clock::now();
-        self.screen.callbacks_at = now;
-        for callback in self.screen.callbacks.drain(..) {
-            callback.done(clock::milliseconds(now));
-        }
-    }
-
     /// Finishes the report and saves the screenshot that is still owed.
     pub fn finish(&mut self) {
         if let Some((path, _)) = self.screen.screenshot.take() {
@@ -640,61 +485,6 @@ impl State {
                 self.fail(anyhow::Error::new(error).context("the report cannot be written"));
             }
         }
-    }
-
-    fn save_screenshot(&mut self, path: &std::path::Path) {
-        let before = cpu_traffic();
-        let saved = self.screen.picture().and_then(|(size, colours)| {
-            crate::screenshot::save(path, size, &colours)
-                .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
-        });
-        self.screen.meter.set_aside(before);
-        match saved {
-            Ok(()) => tracing::info!(path = %path.display(), "screenshot saved"),
-            Err(error) => tracing::error!("no screenshot: {error:#}"),
-        }
-    }
-}
-
-impl Screen {
-    /// Tells whether what is on the display is all there is to show.
-    pub fn is_quiet(&self) -> bool {
-        !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
-    }
-
-    /// Reads what is on the display: its size and its colours (`0xAARRGGBB`).
-    ///
-    /// # Errors
-    ///
-    /// When nothing was shown yet, or its memory cannot be read.
-    pub fn picture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
-        let frame = self
-            .on_display
-            .as_ref()
-            .ok_or_else(|| anyhow::anyhow!("no frame was shown yet"))?;
-        if let Some(content) = &frame.direct {
-            let (width, height) = content.size();
-            let colours = crate::screenshot::decode(&**content)?;
-            return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
-        }
-        let Some(place) = frame.picture else {
-            // Nothing was shown, by a picture that nobody draws to.
-            let mode = self.backend.mode();
-            let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
-            let pixels = usize::try_from(mode.rect().area())?;
-            return Ok((size, vec![0xff00_0000; pixels]));
-        };
-        let target = self
-            .backend
-            .swapchain()
-            .target(place)
-            .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
-        let (width, height) = target.size();
-        let colours = match (target.dmabuf(), self.renderer.gles()) {
-            (Some(picture), Some(gles)) => gles.read(picture)?,
-            _ => target.read()?,
-        };
-        Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
     }
 }
 

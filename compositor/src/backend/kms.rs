@@ -1,5 +1,7 @@
 //! A display driven by kernel mode setting: clients' buffers where they fit, the compositor's own pictures else.
 
+mod open;
+
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -7,21 +9,22 @@ use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
 use covalent_alloc::model::FormatModifier;
 use covalent_protocols::FormatEntry;
 use drm::control::framebuffer;
-use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
-use crate::backend::pictures::{PictureError, Pictures};
+use crate::backend::pictures::Pictures;
 use crate::backend::{Mode, SubmitError};
 use crate::content::Content;
 use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
 use crate::kms::{Event, KmsError, Pipeline, Show};
-use crate::options::{ModeRequest, Options};
+use crate::options::ModeRequest;
 use crate::region::{Rect, Region};
 use crate::render::gles::GpuPicture;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
 use crate::writeback::Writeback;
+
+pub use open::OpenError;
 
 /// A driven display.
 #[derive(Debug)]
@@ -59,160 +62,7 @@ pub enum Plug {
     Changed,
 }
 
-/// Why no display can be driven.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// There is no card.
-    #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
-    NoCard,
-    /// A card cannot be opened.
-    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?")]
-    Open {
-        /// The card.
-        path: PathBuf,
-        /// What the kernel answered.
-        answer: std::io::Error,
-    },
-    /// A card cannot be asked.
-    #[error(transparent)]
-    Card(#[from] DrmError),
-    /// A display cannot be driven.
-    #[error("{path}: {why}")]
-    Kms {
-        /// The card.
-        path: PathBuf,
-        /// Why.
-        why: KmsError,
-    },
-    /// There is no memory for pictures.
-    #[error(transparent)]
-    Pictures(#[from] PictureError),
-    /// Pictures cannot be written back.
-    #[error("--writeback: {0}")]
-    Writeback(String),
-    /// There are several cards, each with its own reason.
-    #[error("no card drives a display: {}", words(.0))]
-    EachOf(Vec<OpenError>),
-}
-
-fn words(errors: &[OpenError]) -> String {
-    let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    words.join("; ")
-}
-
 impl Kms {
-    /// Opens the card asked for, or the first one with a connected display.
-    ///
-    /// # Errors
-    ///
-    /// Why none can be driven; of several cards, each one's reason.
-    pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
-        if let Some(path) = &options.device {
-            return Self::open_card(&mut seat, path, options);
-        }
-        let mut errors = Vec::new();
-        for path in cards() {
-            match Self::open_card(&mut seat, &path, options) {
-                Ok(kms) => return Ok(kms),
-                Err(error) => {
-                    tracing::info!(%error, "a card is not used");
-                    errors.push(error);
-                }
-            }
-        }
-        Err(match errors.len() {
-            0 => OpenError::NoCard,
-            1 => errors.swap_remove(0),
-            _ => OpenError::EachOf(errors),
-        })
-    }
-
-    fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let open_error = |answer| OpenError::Open {
-            path: path.to_owned(),
-            answer,
-        };
-        let lent = seat
-            .open(path, flags)
-            .map_err(|error| open_error(std::io::Error::from(error)))?;
-        let opened = lent
-            .try_clone()
-            .map_err(open_error)
-            .and_then(|fd| Self::drive(seat, fd, path, options));
-        match opened {
-            Ok(mut kms) => {
-                kms.lent = Some(lent);
-                Ok(kms)
-            }
-            Err(error) => {
-                let _ = seat.close(lent);
-                Err(error)
-            }
-        }
-    }
-
-    fn drive(
-        seat: &Seat,
-        fd: std::os::fd::OwnedFd,
-        path: &Path,
-        options: &Options,
-    ) -> Result<Self, OpenError> {
-        let kms_error = |why| OpenError::Kms {
-            path: path.to_owned(),
-            why,
-        };
-        let card = Card::from_fd(fd, path)?;
-        let size = options.mode.map(|mode| (mode.width, mode.height));
-        let refresh = options.mode.and_then(|mode| mode.refresh_millihertz);
-        let with_writeback = options.writeback.is_some();
-        let pipeline =
-            Pipeline::open(card.clone(), size, refresh, with_writeback).map_err(kms_error)?;
-        let formats = card.plane_formats(pipeline.plane())?;
-        let device = card.device_number()?;
-        let (size, _) = pipeline.mode();
-        let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
-        // A card that another program drives says so now, and the next one can be tried.
-        if seat.is_active() {
-            pipeline
-                .test(pictures.blank().handle())
-                .map_err(kms_error)?;
-        }
-        let writeback = match (&options.writeback, pipeline.writeback()) {
-            (None, _) => None,
-            (Some(_), None) => {
-                return Err(OpenError::Writeback(format!(
-                    "{} ({}) has no writeback connector",
-                    path.display(),
-                    card.driver()
-                )));
-            }
-            (Some(directory), Some(connector)) => Some(
-                Writeback::new(&card, connector, size, directory, options.writeback_every)
-                    .map_err(|error| OpenError::Writeback(format!("{error:#}")))?,
-            ),
-        };
-        Ok(Self {
-            pipeline,
-            path: path.to_owned(),
-            device,
-            formats,
-            pictures,
-            wanted: options.mode,
-            match_mode: options.match_mode,
-            in_flight: false,
-            repeats: false,
-            latest: None,
-            active: seat.is_active(),
-            connected: true,
-            generation: 0,
-            writeback,
-            seat: seat.clone(),
-            lent: None,
-        })
-    }
-
     /// Returns the card.
     pub fn card(&self) -> &Card {
         self.pipeline.card()
@@ -584,25 +434,4 @@ impl Drop for Kms {
             let _ = self.seat.close(fd);
         }
     }
-}
-
-/// Lists the cards of the machine, in the order of their numbers.
-fn cards() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir("/dev/dri")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut cards: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            let number = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix("card")?
-                .parse()
-                .ok()?;
-            Some((number, entry.path()))
-        })
-        .collect();
-    cards.sort();
-    cards.into_iter().map(|(_, path)| path).collect()
 }

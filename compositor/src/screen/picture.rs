@@ -1,0 +1,61 @@
+//! What is on the display, read back and saved for a person to see.
+
+use std::path::Path;
+
+use covalent_alloc::buffer::cpu_traffic;
+
+use super::Screen;
+use crate::render::Pixels;
+use crate::state::State;
+
+impl State {
+    pub(super) fn save_screenshot(&mut self, path: &Path) {
+        let before = cpu_traffic();
+        let saved = self.screen.picture().and_then(|(size, colours)| {
+            crate::screenshot::save(path, size, &colours)
+                .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
+        });
+        self.screen.meter.set_aside(before);
+        match saved {
+            Ok(()) => tracing::info!(path = %path.display(), "screenshot saved"),
+            Err(error) => tracing::error!("no screenshot: {error:#}"),
+        }
+    }
+}
+
+impl Screen {
+    /// Reads what is on the display: its size and its colours (`0xAARRGGBB`).
+    ///
+    /// # Errors
+    ///
+    /// When nothing was shown yet, or its memory cannot be read.
+    pub fn picture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
+        let frame = self
+            .on_display
+            .as_ref()
+            .ok_or_else(|| anyhow::anyhow!("no frame was shown yet"))?;
+        if let Some(content) = &frame.direct {
+            let (width, height) = content.size();
+            let colours = crate::screenshot::decode(&**content)?;
+            return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
+        }
+        let Some(place) = frame.picture else {
+            // Nothing was shown, by a picture that nobody draws to.
+            let mode = self.backend.mode();
+            let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
+            let pixels = usize::try_from(mode.rect().area())?;
+            return Ok((size, vec![0xff00_0000; pixels]));
+        };
+        let target = self
+            .backend
+            .swapchain()
+            .target(place)
+            .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
+        let (width, height) = target.size();
+        let colours = match (target.dmabuf(), self.renderer.gles()) {
+            (Some(picture), Some(gles)) => gles.read(picture)?,
+            _ => target.read()?,
+        };
+        Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
+    }
+}
