@@ -16,6 +16,7 @@
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
 //! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
 //! | `sources` | all sources on this machine | feature `buffer` |
+//! | [`trace`] | what happens to buffers, as tracing events | nothing; its writer feature `trace` |
 //!
 //! # Example
 //!
@@ -72,3 +73,4 @@ pub mod prove;
 pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;
+pub mod trace;

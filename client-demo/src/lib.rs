@@ -6,7 +6,8 @@
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`] are the protocols.
 //! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
-//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves.
+//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
+//!   [`log`] and [`journal`] say what they do while they do it.
 
 pub mod account;
 pub mod buffers;
@@ -15,7 +16,9 @@ pub mod dmabuf;
 pub mod events;
 pub mod exit;
 pub mod feedback;
+pub mod journal;
 pub mod latency;
+pub mod log;
 pub mod offers;
 pub mod pattern;
 pub mod presentation;

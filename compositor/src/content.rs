@@ -4,14 +4,17 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use covalent_alloc::trace::{Action, Place};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
 
+use crate::clock;
 use crate::dmabuf::ClientBuffer;
 use crate::lock::BufferLock;
 use crate::render::gles::{GpuSource, Uploaded};
 use crate::render::shm::ShmPlanes;
 use crate::render::{PixelFormat, Pixels, ReadPlanes};
+use crate::steps::{COMPOSITOR, Traced};
 
 /// A committed buffer: locked, understood, and ready to be read.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Content {
     width: usize,
     height: usize,
     acquired: Duration,
+    traced: Option<Traced>,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,7 @@ impl Content {
             width: size(data.width)?,
             height: size(data.height)?,
             acquired,
+            traced: None,
         })
     }
 
@@ -97,6 +102,7 @@ impl Content {
             format: buffer.format(),
             width: pixels(extent.width()),
             height: pixels(extent.height()),
+            traced: Some(buffer.traced()),
             memory: Memory::Dmabuf(buffer),
             acquired,
         }
@@ -123,9 +129,23 @@ impl Content {
         }
     }
 
+    /// Returns what a trace calls it; `None` for `wl_shm` memory.
+    pub fn traced(&self) -> Option<Traced> {
+        self.traced
+    }
+
     /// Returns when the compositor took it.
     pub fn acquired(&self) -> Duration {
         self.acquired
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if let Some(traced) = self.traced {
+            let now = clock::now();
+            traced.tell(COMPOSITOR, Action::Release, Place::Aside, (now, now));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use calloop::generic::Generic;
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use covalent_alloc::trace::{Action, Place};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smithay::reexports::wayland_server::backend::protocol::ProtocolError;
 use smithay::reexports::wayland_server::backend::{ClientId, ObjectId};
@@ -16,7 +17,9 @@ use smithay::wayland::compositor::{
     Barrier, BufferAssignment, SurfaceAttributes, add_blocker, with_states,
 };
 
+use crate::clock;
 use crate::state::{ClientState, State};
+use crate::steps::{COMPOSITOR, Traced};
 
 /// Commits of one client that may wait at a time.
 const WAITING_MAX: usize = 64;
@@ -92,6 +95,10 @@ impl State {
         let Some(buffer) = buffer else {
             return;
         };
+        buffer.committed();
+        let traced = buffer.traced();
+        let now = clock::now();
+        traced.tell(COMPOSITOR, Action::HandOver, Place::Begin, (now, now));
         let memory = buffer.buffer();
         for index in 0..memory.memory_count() {
             let Some(fd) = memory.memory_fd(index) else {
@@ -113,13 +120,14 @@ impl State {
             }
             // The descriptor is doubled: a buffer can be committed again while it is waited for.
             match fd.try_clone_to_owned() {
-                Ok(fd) => self.hold_back(surface, &client, fd),
+                Ok(fd) => self.hold_back(surface, &client, fd, traced),
                 Err(error) => tracing::warn!(%error, "a buffer is shown before it is written"),
             }
         }
     }
 
-    fn hold_back(&mut self, surface: &WlSurface, client: &Client, fd: OwnedFd) {
+    fn hold_back(&mut self, surface: &WlSurface, client: &Client, fd: OwnedFd, traced: Traced) {
+        let begun = clock::now();
         let barrier = Barrier::new(false);
         let number = self.waiting.next;
         self.waiting.next = number.wrapping_add(1);
@@ -127,6 +135,8 @@ impl State {
         let source = Generic::new(fd, Interest::READ, Mode::Level);
         let inserted = self.handle.insert_source(source, move |_, _, state| {
             done.signal();
+            let waited = (begun, clock::now());
+            traced.tell(COMPOSITOR, Action::Wait, Place::Through, waited);
             let commits = &mut state.waiting.commits;
             commits.retain(|commit| commit.number != number);
             let display = state.display.clone();

@@ -27,6 +27,7 @@ pub mod screenshot;
 pub mod session;
 pub mod stack;
 pub mod state;
+pub mod steps;
 pub mod surface;
 pub mod swapchain;
 pub mod writeback;

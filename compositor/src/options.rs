@@ -35,6 +35,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+
     /// Save what is shown as a PNG file, at the end or after the frame that --screenshot-after names.
     #[arg(long, value_name = "FILE.png")]
     pub screenshot: Option<PathBuf>,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use covalent_alloc::trace::{Action, Place};
 use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Subpixel};
 use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
 use smithay::reexports::wayland_server::protocol::wl_callback::WlCallback;
@@ -39,6 +40,7 @@ use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer};
 use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
 use crate::state::State;
+use crate::steps::{COMPOSITOR, Traced};
 use crate::writeback::Writeback;
 
 /// The output and the frames on their way to it.
@@ -68,6 +70,8 @@ struct Frame {
     /// The buffer that the display reads: it must outlive the frame.
     direct: Option<Rc<Content>>,
     picture: Option<usize>,
+    /// What is new in it.
+    traced: Vec<Traced>,
     /// What the GPU reads to draw it.
     reading: Option<Reading>,
 }
@@ -223,6 +227,7 @@ impl State {
     ) -> anyhow::Result<Frame> {
         let screen = &mut self.screen;
         let output = screen.mode().rect();
+        let begun = clock::now();
         screen.backend.swapchain().damage(damage);
         let direct = direct::candidate(scene, output).and_then(|layer| {
             let framebuffer = screen.backend.submit_direct(&layer.content)?;
@@ -299,6 +304,14 @@ impl State {
             sequence: 0,
             framebuffer,
         };
+        let fresh = visible.iter().filter(|layer| layer.fresh);
+        let traced: Vec<Traced> = fresh.filter_map(|layer| layer.content.traced()).collect();
+        if composed.is_some() {
+            let drawn = (begun, clock::now());
+            for buffer in &traced {
+                buffer.tell(COMPOSITOR, Action::Draw, Place::Through, drawn);
+            }
+        }
         let mut feedback = Vec::new();
         for layer in visible {
             with_states(&layer.surface, |states| {
@@ -311,6 +324,7 @@ impl State {
             feedback,
             direct: content,
             picture: composed.as_ref().map(|composed| composed.place),
+            traced,
             reading: composed.and_then(|composed| composed.reading),
         })
     }
@@ -450,6 +464,10 @@ impl State {
         frame.reading = None;
         frame.record.flipped = Some(flip.time);
         frame.record.sequence = flip.sequence;
+        for buffer in &frame.traced {
+            let display = self.screen.backend.name();
+            buffer.tell(display, Action::Flip, Place::End, (flip.time, flip.time));
+        }
         let number = frame.record.frame;
         if let Some(report) = &mut self.screen.report {
             report.add(frame.record.clone());

@@ -8,6 +8,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 
 use crate::render::gles::Imported;
 use crate::render::{PixelFormat, ReadPlanes};
+use crate::steps::Traced;
 
 /// A client's dma-buf, imported once for all frames that show it.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct ClientBuffer {
     framebuffer: OnceCell<Result<Framebuffer, String>>,
     tested: Cell<Option<u64>>,
     imported: Imported,
+    commits: Cell<u64>,
 }
 
 impl ClientBuffer {
@@ -32,6 +34,7 @@ impl ClientBuffer {
             framebuffer: OnceCell::new(),
             tested: Cell::new(None),
             imported: Imported::default(),
+            commits: Cell::new(0),
         }
     }
 
@@ -48,6 +51,19 @@ impl ClientBuffer {
     /// Returns what the GPU's renderer made of it.
     pub fn imported(&self) -> &Imported {
         &self.imported
+    }
+
+    /// Counts a commit of the buffer.
+    pub fn committed(&self) {
+        self.commits.set(self.commits.get().wrapping_add(1));
+    }
+
+    /// Returns what a trace calls it since its last commit.
+    pub fn traced(&self) -> Traced {
+        Traced {
+            buffer: self.buffer.identity().0,
+            round: self.commits.get().wrapping_sub(1),
+        }
     }
 
     /// Finds out whether the CPU could read it, without keeping it mapped.

@@ -47,6 +47,7 @@ mod seat;
 mod sizes;
 pub mod skips;
 mod stage;
+mod trace;
 
 pub use bench::Bench;
 
@@ -178,6 +179,7 @@ pub fn all() -> Vec<Case> {
         seat::CASES,
         sizes::CASES,
         renderer::CASES,
+        trace::CASES,
     ]
     .concat()
 }

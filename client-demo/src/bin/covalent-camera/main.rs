@@ -14,14 +14,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use covalent_client_demo::exit::conclude;
+use covalent_client_demo::log::traced;
 
 use crate::options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
-    conclude("covalent-camera", || stream::run(&options))
+    conclude("covalent-camera", || {
+        traced("covalent-camera", options.trace.as_deref(), || {
+            stream::run(&options)
+        })
+    })
 }

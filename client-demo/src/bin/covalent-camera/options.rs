@@ -53,4 +53,7 @@ pub(crate) struct Options {
     /// Print one JSON object on stdout at the end, also when the camera or the compositor went away.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
 }

@@ -40,6 +40,7 @@ pub(crate) struct Ground {
 /// A plan that everybody has agreed to, and its buffers.
 #[derive(Debug)]
 pub(crate) struct Settled {
+    camera: String,
     plan: Plan,
     buffers: Vec<Buffer>,
     copies: Option<HostCopies>,
@@ -49,6 +50,11 @@ impl Settled {
     /// Returns who allocated, in words.
     pub(crate) fn source_name(&self) -> String {
         self.plan.source_name().to_owned()
+    }
+
+    /// Returns what the camera is called.
+    pub(crate) fn camera_name(&self) -> &str {
+        &self.camera
     }
 
     /// Returns where the planes of the first buffer really lie; all buffers are alike.
@@ -120,6 +126,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                     compositor,
                     window,
                     settled: Settled {
+                        camera: options.device.display().to_string(),
                         plan,
                         buffers,
                         copies,

@@ -12,6 +12,7 @@ use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::journal::{Journal, now};
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -38,6 +39,7 @@ struct Session<'a> {
     ready: Ready,
     buffers: Buffers,
     account: Account,
+    journal: Journal,
     closed: bool,
     last_frame: Instant,
     complained: bool,
@@ -63,6 +65,8 @@ impl<'a> Session<'a> {
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&ground.stream))
             .map_err(blame::compositor)?;
+        let camera = ground.settled.camera_name();
+        let journal = Journal::new("covalent-camera", camera, ground.settled.buffers());
         let mut session = Self {
             options,
             buffers: Buffers::new(ground.wires.len()),
@@ -74,6 +78,7 @@ impl<'a> Session<'a> {
             wires: ground.wires,
             ready,
             account: Account::default(),
+            journal,
             closed: false,
             last_frame: Instant::now(),
             complained: false,
@@ -151,14 +156,19 @@ impl<'a> Session<'a> {
         let number = self.window.show(wire, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
-        self.account.committed(number, timestamp, now());
+        let now = now();
+        self.account.committed(number, timestamp, now);
+        self.journal.shown(number, frame.index, timestamp, now);
         Ok(())
     }
 
     fn hear(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => match self.buffers.released(index) {
-                Ok(()) => self.give_to_camera(index)?,
+                Ok(()) => {
+                    self.journal.released(index, now());
+                    self.give_to_camera(index)?;
+                }
                 Err(error) => {
                     tracing::warn!("the compositor released what it did not hold: {error}");
                 }
@@ -166,8 +176,12 @@ impl<'a> Session<'a> {
             Event::Presented(frame, shown) => {
                 tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
                 self.account.presented(frame, shown, self.compositor.clock);
+                self.journal.presented(frame, shown.time);
             }
-            Event::Discarded(frame) => self.account.discarded(frame),
+            Event::Discarded(frame) => {
+                self.account.discarded(frame);
+                self.journal.discarded(frame);
+            }
             Event::Configured => {
                 // The display's mode may be another one now.
                 self.window.fit(
@@ -270,15 +284,6 @@ impl<'a> Session<'a> {
             tracing::debug!("saying goodbye: {error}");
         }
     }
-}
-
-/// The time on `CLOCK_MONOTONIC`, which V4L2 and the compositor's presentation clock are on.
-fn now() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
 }
 
 fn kept(error: HandOverError) -> Failure {

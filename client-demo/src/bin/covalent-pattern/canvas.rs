@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
-use covalent_alloc::buffer::{CpuAccess, Mapping};
+use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
@@ -33,6 +33,17 @@ pub(crate) enum Canvas {
 }
 
 impl Canvas {
+    /// Returns the dma-bufs, by their index; none of shared memory.
+    pub(crate) fn buffers(&self) -> Vec<Buffer> {
+        match self {
+            Self::Shared(_) => Vec::new(),
+            Self::Planned { mappings, .. } => mappings
+                .iter()
+                .map(|mapping| mapping.buffer().clone())
+                .collect(),
+        }
+    }
+
     /// Plans dma-bufs that the compositor takes and the processor writes, allocates them and has them taken.
     pub(crate) fn plan(
         events: &mut Events,

@@ -9,17 +9,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use covalent_client_demo::exit::conclude;
+use covalent_client_demo::log::traced;
 
 use crate::options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
-    conclude("covalent-pattern", || match &options.v4l2_output {
-        Some(node) => feed::run(&options, node),
-        None => show::run(&options),
+    conclude("covalent-pattern", || {
+        traced(
+            "covalent-pattern",
+            options.trace.as_deref(),
+            || match &options.v4l2_output {
+                Some(node) => feed::run(&options, node),
+                None => show::run(&options),
+            },
+        )
     })
 }

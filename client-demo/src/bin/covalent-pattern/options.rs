@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// A size in pixels, both sides at least 1.

@@ -7,6 +7,7 @@ use covalent_client_demo::buffers::{Buffers, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::journal::{Journal, now};
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
@@ -45,6 +46,7 @@ struct Show<'a> {
     pattern: Pattern,
     canvas: Canvas,
     buffers: Buffers,
+    journal: Journal,
     report: Report,
     wanted: bool,
     due: Instant,
@@ -100,6 +102,7 @@ impl<'a> Show<'a> {
             window,
             size,
             pattern,
+            journal: Journal::new("covalent-pattern", "processor", &canvas.buffers()),
             canvas,
             buffers: Buffers::new(usize::try_from(BUFFERS).unwrap_or_default()),
             report: Report {
@@ -162,6 +165,7 @@ impl<'a> Show<'a> {
         );
         let kept = |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
         self.buffers.produce(index).map_err(kept)?;
+        let begun = now();
         self.canvas
             .draw(index, &self.pattern.rows(number))
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -172,7 +176,8 @@ impl<'a> Show<'a> {
             self.window.ask_frame(&handle);
         }
         if let Some(buffer) = self.canvas.buffer(index) {
-            self.window.show(buffer, &handle);
+            let frame = self.window.show(buffer, &handle);
+            self.journal.shown(frame, index, Some(begun), now());
         }
         self.report.committed = self.report.committed.saturating_add(1);
         self.wanted = false;
@@ -188,19 +193,24 @@ impl<'a> Show<'a> {
     fn handle(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
+                self.journal.released(index, now());
                 if let Err(error) = self.buffers.released(index) {
                     tracing::warn!(
                         "the compositor released a buffer that it did not hold: {error}"
                     );
                 }
             }
-            Event::Presented(_, shown) => {
+            Event::Presented(frame, shown) => {
+                self.journal.presented(frame, shown.time);
                 self.report.frames = self.report.frames.saturating_add(1);
                 if shown.zero_copy {
                     self.report.zero_copy = self.report.zero_copy.saturating_add(1);
                 }
             }
-            Event::Discarded(_) => self.report.discarded = self.report.discarded.saturating_add(1),
+            Event::Discarded(frame) => {
+                self.journal.discarded(frame);
+                self.report.discarded = self.report.discarded.saturating_add(1);
+            }
             Event::Frame => self.wanted = true,
             Event::Configured => self
                 .window

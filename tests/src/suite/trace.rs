@@ -1,0 +1,210 @@
+//! Theme `trace`: `--trace` tells of every frame from the camera's timestamp to the display, in two files that fit together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::{Bench, Case, Outcome};
+use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
+use crate::vm::config::Config;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for some hundred frames.
+const FRAMES_LIMIT: Duration = Duration::from_secs(120);
+
+const CLIENT: &str = "/tmp/trace-client.json";
+const COMPOSITOR: &str = "/tmp/trace-compositor.json";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "trace::direct_frames_are_followed_from_camera_to_display",
+        Config::Virtio,
+        |bench| followed(bench, "--size 640x480", Path::Direct),
+    ),
+    Case::new(
+        "trace::composited_frames_are_followed_through_the_drawing",
+        Config::Virtio,
+        |bench| followed(bench, "--window --size 640x360", Path::Composited),
+    ),
+    Case::new(
+        "trace::file_that_cannot_be_written_ends_with_its_name",
+        Config::Virtio,
+        unwritable,
+    ),
+];
+
+/// A slice of a trace: something that happened to a buffer.
+#[derive(Clone, Debug)]
+struct Slice {
+    track: String,
+    action: String,
+    from: f64,
+    until: f64,
+}
+
+/// What a trace says of one round of a buffer.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    slices: Vec<Slice>,
+    /// The phases of its arrow.
+    arrow: Vec<String>,
+}
+
+type Rounds = BTreeMap<(u64, u64), Round>;
+
+/// Reads a trace: the rounds of each buffer.
+fn parse(text: &str) -> anyhow::Result<Rounds> {
+    let events: Vec<Value> = serde_json::from_str(text).context("the trace is not JSON")?;
+    let tracks: BTreeMap<u64, String> = events
+        .iter()
+        .filter(|event| event["ph"] == "M" && event["name"] == "thread_name")
+        .filter_map(|event| {
+            let name = event["args"]["name"].as_str()?;
+            Some((event["tid"].as_u64()?, name.to_owned()))
+        })
+        .collect();
+    let mut rounds = Rounds::new();
+    for event in &events {
+        let track = || -> Option<String> { tracks.get(&event["tid"].as_u64()?).cloned() };
+        match event["ph"].as_str() {
+            Some("X") => {
+                let of = |field: &str| event["args"][field].as_u64().context("args");
+                let from = event["ts"].as_f64().context("ts")?;
+                let round = rounds.entry((of("buffer")?, of("round")?)).or_default();
+                round.slices.push(Slice {
+                    track: track().context("a track without a name")?,
+                    action: event["name"].as_str().context("name")?.to_owned(),
+                    from,
+                    until: from + event["dur"].as_f64().context("dur")?,
+                });
+            }
+            Some(phase @ ("s" | "t" | "f")) => {
+                let id = event["id"].as_str().context("id")?;
+                let (buffer, round) = id.split_once(':').context("id")?;
+                let round = rounds.entry((buffer.parse()?, round.parse()?)).or_default();
+                round.arrow.push(phase.to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok(rounds)
+}
+
+impl Round {
+    fn slice(&self, track: &str, action: &str) -> anyhow::Result<&Slice> {
+        self.slices
+            .iter()
+            .find(|slice| slice.track == track && slice.action == action)
+            .with_context(|| format!("no {action:?} on the track {track:?} in {self:?}"))
+    }
+}
+
+/// Checks one presented frame: the round of its buffer that both traces tell of.
+fn check(
+    frame: &FrameRecord,
+    client: &Round,
+    compositor: &Round,
+    display: &str,
+    path: Path,
+) -> anyhow::Result<()> {
+    let filled = client.slice("/dev/video0", "fill")?;
+    let given = client.slice("covalent-camera", "hand over")?;
+    let taken = compositor.slice("covalent-compositor", "hand over")?;
+    let flipped = compositor.slice(display, "flip")?;
+    let shown = client.slice("display", "flip")?;
+    let mut order = vec![filled.from, given.from, taken.from];
+    if path == Path::Composited {
+        let drawn = compositor.slice("covalent-compositor", "draw")?;
+        order.extend([drawn.from, drawn.until]);
+    } else {
+        ensure!(
+            compositor.slice("covalent-compositor", "draw").is_err(),
+            "a frame that is scanned out was drawn: {compositor:?}"
+        );
+    }
+    ensure!(
+        order.is_sorted(),
+        "the steps are out of order: {client:?} and {compositor:?}"
+    );
+    let reported = frame.flipped_ns.context("no flip")?;
+    let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
+    ensure!(
+        same(flipped.from) && same(shown.from),
+        "the report says {reported} ns, the traces {} and {} us",
+        flipped.from,
+        shown.from
+    );
+    ensure!(
+        client.arrow.first().is_some_and(|phase| phase == "s")
+            && client.arrow.last().is_some_and(|phase| phase == "f")
+            && compositor.arrow.last().is_some_and(|phase| phase == "f"),
+        "the arrow is not whole: {client:?} and {compositor:?}"
+    );
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "2^53 ns are 104 days of uptime")]
+fn float(nanoseconds: u64) -> f64 {
+    nanoseconds as f64
+}
+
+fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
+    let pipeline = Pipeline {
+        client: format!("{size} --frames 60 --trace {CLIENT}"),
+        compositor: format!("--trace {COMPOSITOR}"),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let Finished { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
+    let mut read = |path: &str| -> anyhow::Result<Rounds> {
+        let text = bench.sh(&format!("cat {path}"), SOON)?.text();
+        bench.keep(path.trim_start_matches("/tmp/"), text.as_bytes())?;
+        parse(&text)
+    };
+    let client = read(CLIENT)?;
+    let compositor = read(COMPOSITOR)?;
+    let display = bench
+        .sh(
+            "basename $(ls -d /sys/class/drm/card*-*) | cut -d- -f2-",
+            SOON,
+        )?
+        .text();
+    let mut checked = 0;
+    for frame in frames.iter().filter(|frame| frame.path == path) {
+        let buffer = frame.buffer.context("a frame without a buffer")?;
+        // The rounds of this buffer that the compositor says to have shown at that time.
+        let round = compositor.iter().find(|((inode, _), round)| {
+            let flip = round.slice(display.trim(), "flip");
+            let at = frame.flipped_ns.map(float).unwrap_or_default();
+            *inode == buffer && flip.is_ok_and(|flip| (flip.from * 1_000.0 - at).abs() < 1_000.0)
+        });
+        let (key, theirs) = round.with_context(|| format!("no trace of {frame:?}"))?;
+        let ours = client
+            .get(key)
+            .with_context(|| format!("the client tells nothing of round {key:?}"))?;
+        check(frame, ours, theirs, display.trim(), path)?;
+        checked += 1;
+    }
+    ensure!(checked >= 50, "only {checked} frames went {path:?}");
+    Ok(Outcome::Passed)
+}
+
+fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    for (program, options) in [
+        ("covalent-compositor", ""),
+        ("covalent-camera", "--frames 1"),
+        ("covalent-pattern", "--frames 1"),
+    ] {
+        let line = format!("{program} {options} --trace /nowhere/trace.json 2>&1; echo status $?");
+        let said = bench.sh(&line, SOON)?.text();
+        ensure!(
+            said.contains("/nowhere/trace.json") && said.contains("status 1"),
+            "{program} says {said:?}"
+        );
+    }
+    Ok(Outcome::Passed)
+}
