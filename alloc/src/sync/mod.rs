@@ -3,19 +3,33 @@
 //! A moment is a file descriptor that becomes readable once and stays so. Nothing here waits: [`Awaited::is_over`] asks, and an
 //! event loop waits.
 
+#[cfg(feature = "syncobj")]
+mod binary;
 mod fence;
+mod reservation;
 #[cfg(feature = "calloop")]
 mod source;
+#[cfg(feature = "syncobj")]
+mod syncobj;
 mod sys;
+#[cfg(feature = "syncobj")]
+mod timeline;
 
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 
+#[cfg(feature = "syncobj")]
+pub use binary::Binary;
 pub use fence::{Fence, FenceError, FencePart, FenceStatus};
+pub use reservation::{DmabufWait, Reservation, ReservationError};
 #[cfg(feature = "calloop")]
 pub use source::MomentSource;
+#[cfg(feature = "syncobj")]
+pub use syncobj::{SyncAbility, SyncDevice, TimelineError};
+#[cfg(feature = "syncobj")]
+pub use timeline::{Point, PointWait, Timeline, Until};
 
 /// What the CPU or a device is about to do, or has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,9 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{self, Errno};
-use rustix::ioctl::{self, Opcode, Updater, opcode};
+use rustix::ioctl::{self, Opcode, Setter, Updater, opcode};
+
+use super::Access;
 
 /// Bytes of a name, its closing zero counted.
 const NAME_BYTES: usize = 32;
@@ -159,6 +161,107 @@ pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<Part>> {
         .collect())
 }
 
+/// `struct dma_buf_export_sync_file` and `struct dma_buf_import_sync_file`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SyncFile {
+    flags: u32,
+    fd: RawFd,
+}
+
+const EXPORT_SYNC_FILE: Opcode = opcode::read_write::<SyncFile>(b'b', 2);
+const IMPORT_SYNC_FILE: Opcode = opcode::write::<SyncFile>(b'b', 3);
+
+/// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_RW`: who writes may read too.
+const fn direction(access: Access) -> u32 {
+    match access {
+        Access::Read => 1,
+        Access::Write => 3,
+    }
+}
+
+/// The fence that an access to a dma-buf has to wait for.
+///
+/// # References
+/// `linux/dma-buf.h`, DMA_BUF_IOCTL_EXPORT_SYNC_FILE.
+pub(super) fn export_sync_file(dmabuf: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
+    let mut request = SyncFile {
+        flags: direction(access),
+        fd: -1,
+    };
+    restarting(|| {
+        // SAFETY: the request is of the size in its opcode and holds no pointers.
+        unsafe {
+            ioctl::ioctl(
+                dmabuf,
+                Updater::<EXPORT_SYNC_FILE, SyncFile>::new(&mut request),
+            )
+        }
+    })?;
+    received(request.fd)
+}
+
+/// Adds a fence to a dma-buf.
+///
+/// # References
+/// `linux/dma-buf.h`, DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
+pub(super) fn import_sync_file(
+    dmabuf: BorrowedFd<'_>,
+    sync_file: BorrowedFd<'_>,
+    access: Access,
+) -> io::Result<()> {
+    let request = SyncFile {
+        flags: direction(access),
+        fd: sync_file.as_raw_fd(),
+    };
+    restarting(|| {
+        // SAFETY: the request is of the size in its opcode and holds no pointers.
+        unsafe { ioctl::ioctl(dmabuf, Setter::<IMPORT_SYNC_FILE, SyncFile>::new(request)) }
+    })
+}
+
+/// `struct drm_syncobj_handle`, without the point that came with Linux 6.16: the kernel takes both sizes.
+#[cfg(feature = "syncobj")]
+#[repr(C)]
+struct SyncobjHandle {
+    handle: u32,
+    flags: u32,
+    fd: RawFd,
+    pad: u32,
+}
+
+#[cfg(feature = "syncobj")]
+const SYNCOBJ_FD_TO_HANDLE: Opcode = opcode::read_write::<SyncobjHandle>(b'd', 0xc2);
+
+/// Puts a sync_file's fence into a syncobj. The `drm` crate's request names no syncobj to put it into.
+///
+/// # References
+/// `drm/drm.h`, DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE with DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE.
+#[cfg(feature = "syncobj")]
+pub(super) fn syncobj_import_sync_file(
+    card: BorrowedFd<'_>,
+    handle: u32,
+    sync_file: BorrowedFd<'_>,
+) -> io::Result<()> {
+    /// `DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE`.
+    const IMPORT: u32 = 1;
+    let mut request = SyncobjHandle {
+        handle,
+        flags: IMPORT,
+        fd: sync_file.as_raw_fd(),
+        pad: 0,
+    };
+    restarting(|| {
+        // SAFETY: the request is of the size in its opcode and holds no pointers.
+        unsafe {
+            ioctl::ioctl(
+                card,
+                Updater::<SYNCOBJ_FD_TO_HANDLE, SyncobjHandle>::new(&mut request),
+            )
+        }
+    })
+}
+
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)).into_owned()
@@ -172,6 +275,10 @@ mod tests {
     fn opcodes_are_the_headers() {
         assert_eq!(SYNC_MERGE, 0xc030_3e03);
         assert_eq!(SYNC_FILE_INFO, 0xc038_3e04);
+        assert_eq!(EXPORT_SYNC_FILE, 0xc008_6202);
+        assert_eq!(IMPORT_SYNC_FILE, 0x4008_6203);
+        #[cfg(feature = "syncobj")]
+        assert_eq!(SYNCOBJ_FD_TO_HANDLE, 0xc010_64c2);
         assert_eq!(size_of::<FenceInfo>(), 80);
     }
 }
