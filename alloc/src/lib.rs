@@ -74,6 +74,6 @@ pub mod prove;
 pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;
-pub mod trace;
 #[cfg(feature = "buffer")]
 pub mod sync;
+pub mod trace;

@@ -14,6 +14,7 @@ use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_shm::{self, WlShm};
 use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum};
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1;
 use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
 use wayland_protocols::wp::viewporter::client::wp_viewporter::WpViewporter;
 use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
@@ -67,6 +68,8 @@ pub struct Globals {
     pub presentation: Option<WpPresentation>,
     /// Makes buffers of dma-bufs.
     pub dmabuf: Option<ZwpLinuxDmabufV1>,
+    /// Orders accesses by points on timelines.
+    pub syncobj: Option<WpLinuxDrmSyncobjManagerV1>,
     /// Makes buffers of shared memory.
     pub shm: Option<WlShm>,
 }
@@ -97,6 +100,7 @@ pub struct Compositor {
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     outputs: Vec<WlOutput>,
+    releases_by_points: bool,
     synced: u32,
     events: VecDeque<Event>,
 }
@@ -123,6 +127,18 @@ impl Compositor {
     #[must_use]
     pub fn synced(&self) -> u32 {
         self.synced
+    }
+
+    /// From now on points tell which buffer is free, and what `wl_buffer.release` says means nothing.
+    pub(crate) fn ignore_releases(&mut self) {
+        self.releases_by_points = true;
+    }
+
+    /// Takes a `wl_buffer.release`.
+    pub(crate) fn released(&mut self, index: usize) {
+        if !self.releases_by_points {
+            self.tell(Event::Released(index));
+        }
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
@@ -152,6 +168,9 @@ impl Compositor {
             // Feedback begins with version 4; what is older is no use to a client that has to plan.
             "zwp_linux_dmabuf_v1" if version >= 4 => {
                 self.globals.dmabuf = Some(registry.bind(name, known(5), handle, ()));
+            }
+            "wp_linux_drm_syncobj_manager_v1" => {
+                self.globals.syncobj = Some(registry.bind(name, 1, handle, ()));
             }
             "wl_shm" => self.globals.shm = Some(registry.bind(name, 1, handle, ())),
             "wl_output" => {

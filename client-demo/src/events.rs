@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use calloop::generic::Generic;
 use calloop::{Interest, Mode, PostAction};
 use calloop_wayland_source::WaylandSource;
+use covalent_alloc::sync::{MomentSource, PointWait};
 use wayland_client::{Connection, EventQueue, QueueHandle};
 
-use crate::compositor::Compositor;
+use crate::compositor::{Compositor, Event};
 
 /// Why the compositor can no longer be used.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +203,21 @@ impl Events {
             )
             .map_err(|error| failed("watching a file descriptor")(&error))?;
         Ok(ready)
+    }
+
+    /// Says [`Event::Released`] of the buffer at `index` when a point is there.
+    ///
+    /// # Errors
+    ///
+    /// [`EventsError::Loop`] when it cannot be watched.
+    pub fn release(&mut self, wait: PointWait, index: usize) -> Result<(), EventsError> {
+        self.event_loop
+            .handle()
+            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
+                compositor.tell(Event::Released(index));
+            })
+            .map_err(|error| failed("watching a release point")(&error))?;
+        Ok(())
     }
 
     /// Waits until something happens, `timeout` at most, and gathers it.

@@ -3,7 +3,7 @@
 //! The parts, each of which can be used alone:
 //!
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`] are the protocols.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
 //! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
@@ -15,6 +15,7 @@ pub mod compositor;
 pub mod dmabuf;
 pub mod events;
 pub mod exit;
+pub mod explicit;
 pub mod feedback;
 pub mod journal;
 pub mod latency;

@@ -9,7 +9,7 @@ use wayland_client::protocol::wl_shm::Format;
 use wayland_client::protocol::wl_shm_pool::WlShmPool;
 use wayland_client::{Connection, Dispatch, QueueHandle};
 
-use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::compositor::{Compositor, MissingGlobal, need};
 use crate::pattern::Rows;
 
 /// Why there is no pool.
@@ -202,7 +202,7 @@ impl Dispatch<WlBuffer, Slot> for Compositor {
         _: &QueueHandle<Self>,
     ) {
         if let (wl_buffer::Event::Release, Some(index)) = (event, slot.0.get()) {
-            state.tell(Event::Released(*index));
+            state.released(*index);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use covalent_alloc::sync::{Access, Fence};
 use smithay::backend::renderer::sync::SyncPoint;
 
 use crate::backend::Backend;
@@ -139,16 +140,19 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
     let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
     warn_of(drawn.failed);
     swapchain.drawn(place);
+    let fence = drawn.done.export();
+    let contents = scene
+        .visible(output)
+        .into_iter()
+        .filter(|layer| layer.content.dmabuf().is_some())
+        .map(|layer| layer.content.clone());
     let reading = Reading {
         done: drawn.done.clone(),
-        _contents: scene
-            .visible(output)
-            .into_iter()
-            .filter(|layer| layer.content.dmabuf().is_some())
-            .map(|layer| layer.content.clone())
+        _contents: contents
+            .filter(|content| !goes_back_by_itself(content, fence.as_ref()))
             .collect(),
     };
-    let fence = drawn.done.export().filter(|_| takes_fences);
+    let fence = fence.filter(|_| takes_fences);
     if fence.is_none() && drawn.done.wait().is_err() {
         // Without a fence that the display could wait for, somebody has to. Waiting for the event loop would take a frame
         // longer, since the display's own deadline goes on meanwhile, and nothing else can be drawn before this is shown.
@@ -160,6 +164,34 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
         why_not_gles: None,
         reading: Some(reading),
         drawn: fence,
+    })
+}
+
+/// Gives a buffer the fence that ends the GPU's reading; tells whether it can go back by that alone.
+///
+/// A client without points finds the fence at its dma-buf, so that devices which are to write there wait for it.
+fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
+    let (Some(buffer), Some(fence)) = (content.dmabuf(), fence) else {
+        return false;
+    };
+    let given = fence
+        .try_clone()
+        .map_err(anyhow::Error::from)
+        .and_then(|fence| Ok(Fence::import(fence)?))
+        .and_then(|fence| match content.lock().release() {
+            Some(release) => {
+                release.read_until(fence);
+                Ok(true)
+            }
+            None => {
+                let reservation = buffer.buffer().reservation();
+                reservation.add(&fence, Access::Read)?;
+                Ok(false)
+            }
+        });
+    given.unwrap_or_else(|error| {
+        tracing::debug!("a buffer goes back later than it could: {error:#}");
+        false
     })
 }
 

@@ -1,14 +1,11 @@
 //! Waiting for devices that still write into a buffer which a client already committed.
 //!
-//! The kernel attaches such writes to the dma-buf itself (implicit fences). A commit is held back until they are done, by
-//! the event loop: nothing blocks, and other surfaces go on.
+//! Either the client names a point on a timeline, or the kernel attaches such writes to the dma-buf itself (implicit
+//! fences). A commit is held back until they are done, by the event loop: nothing blocks, and other surfaces go on.
 
-use std::os::fd::{AsFd, OwnedFd};
-
-use calloop::generic::Generic;
-use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use calloop::{LoopHandle, RegistrationToken};
+use covalent_alloc::sync::{Access, Awaited, MomentSource, Until};
 use covalent_alloc::trace::{Action, Place};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smithay::reexports::wayland_server::backend::protocol::ProtocolError;
 use smithay::reexports::wayland_server::backend::{ClientId, ObjectId};
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -20,6 +17,7 @@ use smithay::wayland::compositor::{
 use crate::clock;
 use crate::state::{ClientState, State};
 use crate::steps::{COMPOSITOR, Traced};
+use crate::syncobj::{Acquire, acquire};
 
 /// Commits of one client that may wait at a time.
 const WAITING_MAX: usize = 64;
@@ -68,17 +66,6 @@ impl Waiting {
     }
 }
 
-/// Tells whether nobody writes into the memory any more.
-fn is_ready(fd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // A descriptor that cannot be asked is not waited for: reading it will tell what is wrong.
-    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once))).map_or(true, |ready| ready > 0)
-}
-
 impl State {
     /// Holds the commit under way back until its buffer's memory is written.
     pub(crate) fn wait_for_buffer(&mut self, surface: &WlSurface) {
@@ -92,6 +79,7 @@ impl State {
                 _ => None,
             }
         });
+        let acquire = acquire(surface, |buffer| self.dmabuf.find(buffer).is_some());
         let Some(buffer) = buffer else {
             return;
         };
@@ -99,41 +87,64 @@ impl State {
         let traced = buffer.traced();
         let now = clock::now();
         traced.tell(COMPOSITOR, Action::HandOver, Place::Begin, (now, now));
-        let memory = buffer.buffer();
-        for index in 0..memory.memory_count() {
-            let Some(fd) = memory.memory_fd(index) else {
-                continue;
-            };
-            if is_ready(fd) {
-                continue;
+        match acquire {
+            Acquire::Nothing => {}
+            Acquire::At(point) => {
+                if !point.is_signalled().unwrap_or(false) {
+                    match point.wait(Until::Signalled) {
+                        Ok(wait) => self.hold_back(surface, &client, wait, traced),
+                        Err(error) => self.give_up_on(&client, &error.to_string()),
+                    }
+                }
             }
-            if self.waiting.count_of(&client) >= WAITING_MAX {
-                tracing::warn!("a client queues frames without end, and is disconnected");
-                let error = ProtocolError {
-                    code: NO_MEMORY,
-                    object_id: 1,
-                    object_interface: "wl_display".to_owned(),
-                    message: format!("more than {WAITING_MAX} commits wait for their buffers"),
-                };
-                client.kill(&self.display, error);
-                return;
-            }
-            // The descriptor is doubled: a buffer can be committed again while it is waited for.
-            match fd.try_clone_to_owned() {
-                Ok(fd) => self.hold_back(surface, &client, fd, traced),
-                Err(error) => tracing::warn!(%error, "a buffer is shown before it is written"),
+            Acquire::Implicit => {
+                let waits = buffer.buffer().reservation().wait(Access::Read);
+                match waits {
+                    Ok(waits) => {
+                        for wait in waits {
+                            self.hold_back(surface, &client, wait, traced);
+                        }
+                    }
+                    Err(error) => self.give_up_on(&client, &error.to_string()),
+                }
             }
         }
     }
 
-    fn hold_back(&mut self, surface: &WlSurface, client: &Client, fd: OwnedFd, traced: Traced) {
+    /// Disconnects a client whose buffer cannot be waited for: to show it unfinished would be worse.
+    fn give_up_on(&self, client: &Client, why: &str) {
+        tracing::warn!(
+            why,
+            "a buffer cannot be waited for, and its client is disconnected"
+        );
+        let error = ProtocolError {
+            code: NO_MEMORY,
+            object_id: 1,
+            object_interface: "wl_display".to_owned(),
+            message: why.to_owned(),
+        };
+        client.kill(&self.display, error);
+    }
+
+    fn hold_back(
+        &mut self,
+        surface: &WlSurface,
+        client: &Client,
+        moment: impl Awaited + 'static,
+        traced: Traced,
+    ) {
+        if self.waiting.count_of(client) >= WAITING_MAX {
+            let why = format!("more than {WAITING_MAX} commits wait for their buffers");
+            self.give_up_on(client, &why);
+            return;
+        }
         let begun = clock::now();
         let barrier = Barrier::new(false);
         let number = self.waiting.next;
         self.waiting.next = number.wrapping_add(1);
         let (done, of_client) = (barrier.clone(), client.clone());
-        let source = Generic::new(fd, Interest::READ, Mode::Level);
-        let inserted = self.handle.insert_source(source, move |_, _, state| {
+        let source = MomentSource::new(moment);
+        let inserted = self.handle.insert_source(source, move |(), _, state| {
             done.signal();
             let waited = (begun, clock::now());
             traced.tell(COMPOSITOR, Action::Wait, Place::Through, waited);
@@ -143,7 +154,6 @@ impl State {
             if let Some(data) = of_client.get_data::<ClientState>() {
                 data.compositor.blocker_cleared(state, &display);
             }
-            Ok(PostAction::Remove)
         });
         match inserted {
             Ok(token) => {
@@ -155,9 +165,7 @@ impl State {
                     token,
                 });
             }
-            Err(error) => {
-                tracing::warn!(error = %error.error, "a buffer is shown before it is written");
-            }
+            Err(error) => self.give_up_on(client, &error.error.to_string()),
         }
     }
 }

@@ -30,4 +30,5 @@ pub mod state;
 pub mod steps;
 pub mod surface;
 pub mod swapchain;
+pub mod syncobj;
 pub mod writeback;

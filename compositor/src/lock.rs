@@ -1,4 +1,6 @@
 //! Who still reads a client's buffer: the client may draw into it again when the last lock is gone.
+//!
+//! It goes back by `wl_buffer.release`, or by a point on a timeline.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,6 +10,7 @@ use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 
 use crate::clock;
+use crate::syncobj::Release;
 
 /// The moment at which a buffer went back to its client; unknown until then.
 #[derive(Clone, Debug, Default)]
@@ -20,21 +23,23 @@ impl ReleaseMark {
     }
 }
 
-/// Keeps a buffer from its client; clones share, and the last one to go sends `wl_buffer.release`.
+/// Keeps a buffer from its client; clones share, and the last one to go gives it back.
 #[derive(Clone, Debug)]
 pub struct BufferLock(Rc<Held>);
 
 #[derive(Debug)]
 struct Held {
     buffer: WlBuffer,
+    release: Option<Release>,
     mark: ReleaseMark,
 }
 
 impl BufferLock {
-    /// Takes the buffer, which its client just committed.
-    pub fn new(buffer: WlBuffer) -> Self {
+    /// Takes the buffer, which its client just committed; it goes back by `release` where the client asked for that.
+    pub fn new(buffer: WlBuffer, release: Option<Release>) -> Self {
         Self(Rc::new(Held {
             buffer,
+            release,
             mark: ReleaseMark::default(),
         }))
     }
@@ -42,6 +47,11 @@ impl BufferLock {
     /// Returns the buffer.
     pub fn buffer(&self) -> &WlBuffer {
         &self.0.buffer
+    }
+
+    /// Returns the point by which it goes back; `None` where `wl_buffer.release` tells.
+    pub fn release(&self) -> Option<&Release> {
+        self.0.release.as_ref()
     }
 
     /// Returns where the moment of release will be noted.
@@ -58,7 +68,8 @@ impl BufferLock {
 impl Drop for Held {
     fn drop(&mut self) {
         self.mark.0.set(Some(clock::now()));
-        if self.buffer.is_alive() {
+        // A client that has points listens to nothing else.
+        if self.release.take().is_none() && self.buffer.is_alive() {
             self.buffer.release();
         }
     }

@@ -25,6 +25,7 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::screen::Screen;
 use crate::stack::Stack;
+use crate::syncobj::Syncobj;
 
 /// Everything the compositor knows.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct State {
     pub protocols: Protocols,
     /// Clients' dma-bufs.
     pub dmabuf: Dmabuf,
+    /// Explicit synchronisation.
+    pub syncobj: Syncobj,
     /// Commits that wait for their buffers.
     pub waiting: Waiting,
     /// The one seat.
@@ -127,6 +130,7 @@ impl State {
             ..backend.offer()
         };
         let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?)?;
+        let syncobj = Syncobj::new(&display, backend.sync_device());
         let screen = Screen::new(&display, backend, renderer);
         Ok(Self {
             display,
@@ -134,6 +138,7 @@ impl State {
             signal,
             protocols,
             dmabuf,
+            syncobj,
             waiting: Waiting::default(),
             seat,
             pointer,

@@ -12,6 +12,7 @@ use crate::content::Content;
 use crate::region::{Rect, Region};
 use crate::render::software::Turn;
 use crate::render::{PixelFormat, Pixels, View};
+use crate::syncobj::{Release, take_release};
 
 /// Rectangles of an opaque region above which it is not used.
 const RECTS_MAX: usize = 64;
@@ -35,13 +36,14 @@ impl Surface {
         states: &SurfaceData,
         attach: impl FnOnce(
             smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer,
+            Option<Release>,
         ) -> Option<Content>,
     ) {
         let mut guard = states.cached_state.get::<SurfaceAttributes>();
         let attributes = guard.current();
         match attributes.buffer.take() {
             Some(BufferAssignment::NewBuffer(buffer)) => {
-                self.content = attach(buffer).map(Rc::new);
+                self.content = attach(buffer, take_release(states)).map(Rc::new);
                 self.fresh = self.content.is_some();
             }
             Some(BufferAssignment::Removed) => {

@@ -79,6 +79,13 @@ pub trait Awaited: AsFd {
     }
 }
 
+/// Tells whether two descriptors are of one open file, as after a `dup` or a message over a socket; `false` where the kernel does
+/// not tell. A syncobj that was exported twice is two files.
+#[must_use]
+pub fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    sys::is_same_file(one.as_fd(), other.as_fd())
+}
+
 fn is_polled(fd: &impl AsFd, poll_for: PollFor) -> Result<bool, Errno> {
     let flags = match poll_for {
         PollFor::Input => PollFlags::IN,
@@ -91,4 +98,19 @@ fn is_polled(fd: &impl AsFd, poll_for: PollFor) -> Result<bool, Errno> {
     };
     retry_on_intr(|| poll(&mut fds, Some(&at_once)))?;
     Ok(fds[0].revents().contains(flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_is_the_same_as_its_duplicate_and_no_other() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(is_same_file(&null, null.try_clone().unwrap()));
+        assert!(!is_same_file(
+            &null,
+            std::fs::File::open("/dev/null").unwrap()
+        ));
+    }
 }

@@ -267,6 +267,27 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)).into_owned()
 }
 
+/// Whether two descriptors are of one open file; `false` where the kernel does not tell.
+///
+/// # References
+/// fcntl(2), F_DUPFD_QUERY (Linux 6.10); kcmp(2), KCMP_FILE.
+pub(super) fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    /// `linux/kcmp.h`.
+    const KCMP_FILE: libc::c_long = 0;
+    /// `linux/fcntl.h`.
+    const F_DUPFD_QUERY: libc::c_int = 1027;
+    let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: both descriptors are open for as long as they are borrowed, and the request changes neither.
+    let answer = unsafe { libc::fcntl(one, F_DUPFD_QUERY, other) };
+    if answer >= 0 {
+        return answer == 1;
+    }
+    let process = libc::c_long::from(rustix::process::getpid().as_raw_nonzero().get());
+    let (one, other) = (libc::c_long::from(one), libc::c_long::from(other));
+    // SAFETY: the call takes numbers alone, and compares two descriptors of this process.
+    unsafe { libc::syscall(libc::SYS_kcmp, process, process, KCMP_FILE, one, other) == 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use covalent_alloc::sync::SyncDevice;
+
 use crate::content::Content;
 use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
@@ -162,6 +164,20 @@ impl Backend {
         match self {
             Self::Headless(_) => false,
             Self::Kms(kms) => kms.takes_fences(),
+        }
+    }
+
+    /// Returns the card as one that has timelines; `None` where it has none.
+    pub fn sync_device(&self) -> Option<SyncDevice> {
+        match self {
+            Self::Headless(_) => None,
+            Self::Kms(kms) => match SyncDevice::new(kms.card()) {
+                Ok(device) => Some(device),
+                Err(error) => {
+                    tracing::warn!(%error, "clients get no explicit synchronisation");
+                    None
+                }
+            },
         }
     }
 

@@ -16,6 +16,7 @@ use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
 use crate::lock::BufferLock;
 use crate::state::{ClientState, State};
+use crate::syncobj::Release;
 
 impl CompositorHandler for State {
     fn compositor_state(&mut self) -> &mut CompositorState {
@@ -48,8 +49,8 @@ impl CompositorHandler for State {
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
                 let mut refused = None;
-                state.absorb(states, |buffer| {
-                    content(&self.dmabuf, buffer)
+                state.absorb(states, |buffer, release| {
+                    content(&self.dmabuf, buffer, release)
                         .map_err(|error| refused = Some(error))
                         .ok()
                 });
@@ -80,9 +81,13 @@ impl CompositorHandler for State {
 }
 
 /// Understands a buffer and keeps it from its client.
-fn content(dmabuf: &Dmabuf, buffer: WlBuffer) -> Result<Content, ContentError> {
+fn content(
+    dmabuf: &Dmabuf,
+    buffer: WlBuffer,
+    release: Option<Release>,
+) -> Result<Content, ContentError> {
     let memory = dmabuf.find(&buffer).cloned();
-    let lock = BufferLock::new(buffer);
+    let lock = BufferLock::new(buffer, release);
     match memory {
         Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
         None => Content::of_shm(lock, clock::now()),

@@ -72,6 +72,9 @@ pub struct CameraRecord {
     pub dropped: u64,
     /// Bytes that the client's CPU read and wrote, divided by the frames.
     pub cpu_copied_bytes_per_frame: f64,
+    /// How buffers were handed over: `explicit` or `implicit`.
+    #[serde(default)]
+    pub sync: String,
     /// Where the plan took the memory from.
     pub source: String,
     /// Format, four characters.

@@ -172,6 +172,7 @@ mod tests {
     fn camera() -> CameraRecord {
         CameraRecord {
             frames: 4,
+            sync: "explicit".to_owned(),
             captured: 5,
             dropped: 1,
             cpu_copied_bytes_per_frame: 0.0,

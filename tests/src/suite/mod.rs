@@ -47,6 +47,7 @@ mod seat;
 mod sizes;
 pub mod skips;
 mod stage;
+mod syncobj;
 mod trace;
 
 pub use bench::Bench;
@@ -180,6 +181,7 @@ pub fn all() -> Vec<Case> {
         sizes::CASES,
         renderer::CASES,
         trace::CASES,
+        syncobj::CASES,
     ]
     .concat()
 }

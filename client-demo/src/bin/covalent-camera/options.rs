@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use covalent_alloc::model::{Extent, Fourcc};
+use covalent_client_demo::explicit::SyncKind;
 
 /// Shows a V4L2 camera on a Wayland compositor; the frames are captured into buffers that the display can read.
 ///
@@ -53,6 +54,9 @@ pub(crate) struct Options {
     /// Print one JSON object on stdout at the end, also when the camera or the compositor went away.
     #[arg(long)]
     pub(crate) json: bool,
+    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sync: SyncKind,
     /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,

@@ -42,6 +42,8 @@ pub(crate) struct Report {
     path: Option<Path>,
     /// Bytes that this process read from or wrote to buffers, divided by the frames shown.
     cpu_copied_bytes_per_frame: f64,
+    /// How buffers were handed over: `explicit` or `implicit`.
+    sync: &'static str,
     /// Who allocated.
     source: String,
     /// Format of the buffers.
@@ -65,7 +67,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(settled: &Settled, account: &Account, ended: Ending) -> Self {
+    pub(crate) fn new(
+        settled: &Settled,
+        account: &Account,
+        is_explicit: bool,
+        ended: Ending,
+    ) -> Self {
         let layout = settled.layout();
         let by = [
             account.frames_missed(),
@@ -85,6 +92,7 @@ impl Report {
                 cpu_traffic().total_bytes(),
                 account.frames_presented(),
             ),
+            sync: if is_explicit { "explicit" } else { "implicit" },
             source: settled.source_name(),
             format: layout.format().fourcc.to_string(),
             modifier: layout.format().modifier.to_string(),

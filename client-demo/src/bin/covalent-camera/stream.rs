@@ -12,6 +12,7 @@ use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::{Journal, now};
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -38,6 +39,7 @@ struct Session<'a> {
     wires: Vec<WlBuffer>,
     ready: Ready,
     buffers: Buffers,
+    explicit: Option<Explicit>,
     account: Account,
     journal: Journal,
     closed: bool,
@@ -60,12 +62,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
-        let ground = settle(options)?;
+        let mut ground = settle(options)?;
         let mut events = ground.events;
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&ground.stream))
             .map_err(blame::compositor)?;
         let camera = ground.settled.camera_name();
+        let explicit = Explicit::offer(
+            options.sync,
+            &mut ground.compositor,
+            &events.handle(),
+            ground.window.surface(),
+            ground.wires.len(),
+        )
+        .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let journal = Journal::new("covalent-camera", camera, ground.settled.buffers());
         let mut session = Self {
             options,
@@ -77,6 +87,7 @@ impl<'a> Session<'a> {
             stream: ground.stream,
             wires: ground.wires,
             ready,
+            explicit,
             account: Account::default(),
             journal,
             closed: false,
@@ -153,6 +164,15 @@ impl<'a> Session<'a> {
         };
         self.settled.publish(frame.index)?;
         self.buffers.show(frame.index).map_err(kept)?;
+        if let Some(explicit) = &mut self.explicit {
+            // The camera is done with the buffer, or it would not have given it.
+            let wait = explicit
+                .stamp(frame.index)
+                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            self.events
+                .release(wait, frame.index)
+                .map_err(blame::compositor)?;
+        }
         let number = self.window.show(wire, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
@@ -256,7 +276,7 @@ impl<'a> Session<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&self.settled, &self.account, ended);
+        let report = Report::new(&self.settled, &self.account, self.explicit.is_some(), ended);
         let print = || -> anyhow::Result<()> {
             let line = serde_json::to_string(&report)?;
             std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes())
@@ -273,9 +293,11 @@ impl<'a> Session<'a> {
             window,
             stream,
             wires,
+            explicit,
             ..
         } = self;
         drop(stream);
+        drop(explicit);
         drop(window);
         for wire in wires {
             wire.destroy();

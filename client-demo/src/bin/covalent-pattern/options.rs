@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use covalent_client_demo::explicit::SyncKind;
 
 /// Shows numbered frames: a strip of black and white cells holds the number, colour bars move with it.
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     pub(crate) json: bool,
+    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sync: SyncKind,
     /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,

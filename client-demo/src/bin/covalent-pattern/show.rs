@@ -7,6 +7,7 @@ use covalent_client_demo::buffers::{Buffers, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::{Journal, now};
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::shm::Pool;
@@ -46,6 +47,7 @@ struct Show<'a> {
     pattern: Pattern,
     canvas: Canvas,
     buffers: Buffers,
+    explicit: Option<Explicit>,
     journal: Journal,
     report: Report,
     wanted: bool,
@@ -95,6 +97,21 @@ impl<'a> Show<'a> {
         };
         window.fit(size, configure);
         let source = canvas.source().to_owned();
+        // Shared memory has no points.
+        let explicit = if options.dmabuf {
+            let count = canvas.buffers().len();
+            let surface = window.surface();
+            Explicit::offer(
+                options.sync,
+                &mut compositor,
+                &events.handle(),
+                surface,
+                count,
+            )
+            .map_err(|error| Failure::new(Exit::NoPlan, error))?
+        } else {
+            None
+        };
         Ok(Self {
             options,
             events,
@@ -102,6 +119,7 @@ impl<'a> Show<'a> {
             window,
             size,
             pattern,
+            explicit,
             journal: Journal::new("covalent-pattern", "processor", &canvas.buffers()),
             canvas,
             buffers: Buffers::new(usize::try_from(BUFFERS).unwrap_or_default()),
@@ -174,6 +192,12 @@ impl<'a> Show<'a> {
         let handle = self.events.handle();
         if self.options.fps.is_none() {
             self.window.ask_frame(&handle);
+        }
+        if let Some(explicit) = &mut self.explicit {
+            let wait = explicit
+                .stamp(index)
+                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            self.events.release(wait, index).map_err(of_events)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
             let frame = self.window.show(buffer, &handle);

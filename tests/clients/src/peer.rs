@@ -1,0 +1,212 @@
+//! A connection with a window, buffers and timelines, of which every request can be made rightly or wrongly.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::sources::Sources;
+use covalent_alloc::sync::{SyncDevice, Timeline};
+use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
+use covalent_client_demo::explicit::device;
+use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::window::Window;
+use wayland_client::Proxy as _;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
+    wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
+    wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
+    wp_linux_drm_syncobj_timeline_v1::WpLinuxDrmSyncobjTimelineV1,
+};
+
+/// Small, so that many fit anywhere.
+const SIDE: u32 = 64;
+
+/// How long anything may take that has to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A timeline, here and at the compositor.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) timeline: Timeline,
+    pub(crate) file: OwnedFd,
+    pub(crate) wire: WpLinuxDrmSyncobjTimelineV1,
+}
+
+/// A window of a connection, with its object for points.
+#[derive(Debug)]
+pub(crate) struct Pane {
+    pub(crate) window: Window,
+    pub(crate) object: WpLinuxDrmSyncobjSurfaceV1,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) events: Events,
+    pub(crate) compositor: Compositor,
+    pub(crate) manager: WpLinuxDrmSyncobjManagerV1,
+    device: SyncDevice,
+}
+
+impl Peer {
+    pub(crate) fn connect() -> anyhow::Result<Self> {
+        let (events, compositor) = Events::connect()?;
+        let manager = compositor
+            .globals
+            .syncobj
+            .clone()
+            .context("the compositor does not offer linux-drm-syncobj")?;
+        Ok(Self {
+            events,
+            compositor,
+            manager,
+            device: device().context("no render node has timelines")?,
+        })
+    }
+
+    /// Makes a window that was configured, and its object for points.
+    pub(crate) fn pane(&mut self) -> anyhow::Result<Pane> {
+        let handle = self.events.handle();
+        self.compositor.configure = None;
+        let window = Window::new(&self.compositor, &handle, "check", false)?;
+        self.events.until(
+            &mut self.compositor,
+            "configure the window",
+            ANSWER_DEADLINE,
+            |compositor| compositor.configure.is_some(),
+        )?;
+        let object = self.manager.get_surface(window.surface(), &handle, ());
+        Ok(Pane { window, object })
+    }
+
+    /// Makes buffers that the compositor has taken.
+    pub(crate) fn buffers(&mut self, count: u32) -> anyhow::Result<Vec<WlBuffer>> {
+        let buffers = allocate(count)?;
+        match present(&mut self.events, &mut self.compositor, &buffers)? {
+            Answer::Taken(wires) => Ok(wires),
+            Answer::Refused => bail!("the compositor refuses the buffers"),
+        }
+    }
+
+    /// Makes a timeline that the compositor knows.
+    pub(crate) fn timeline(&self) -> anyhow::Result<Shared> {
+        let timeline = Timeline::create(&self.device)?;
+        let file = timeline.export()?;
+        let wire = self.import(file.as_fd());
+        Ok(Shared {
+            timeline,
+            file,
+            wire,
+        })
+    }
+
+    /// Sends a file as a timeline.
+    pub(crate) fn import(&self, file: std::os::fd::BorrowedFd<'_>) -> WpLinuxDrmSyncobjTimelineV1 {
+        self.manager
+            .import_timeline(file, &self.events.handle(), ())
+    }
+
+    /// Shows a buffer from one point on, until another; returns the frame's number.
+    pub(crate) fn show(
+        &self,
+        pane: &mut Pane,
+        buffer: &WlBuffer,
+        acquire: (&Shared, u64),
+        release: (&Shared, u64),
+    ) -> u64 {
+        let [high, low] = halves(acquire.1);
+        pane.object.set_acquire_point(&acquire.0.wire, high, low);
+        let [high, low] = halves(release.1);
+        pane.object.set_release_point(&release.0.wire, high, low);
+        pane.window.show(buffer, &self.events.handle())
+    }
+
+    /// Waits until `done` says so of what happened; every event is shown to it once.
+    pub(crate) fn until(
+        &mut self,
+        what: &'static str,
+        mut done: impl FnMut(Option<&Event>) -> bool,
+    ) -> anyhow::Result<()> {
+        let reached = self
+            .events
+            .until(&mut self.compositor, what, PATIENCE, |compositor| {
+                let seen: Vec<Event> = compositor.take_events().into();
+                // Every event is looked at, also when one before was enough.
+                let hits = seen.iter().filter(|event| done(Some(event))).count();
+                hits > 0 || done(None)
+            });
+        Ok(reached?)
+    }
+
+    /// Waits until a frame was presented.
+    pub(crate) fn until_presented(&mut self, frame: u64) -> anyhow::Result<()> {
+        self.until(
+            "present a frame",
+            |event| matches!(event, Some(Event::Presented(number, _)) if *number == frame),
+        )
+    }
+
+    /// Goes to the compositor and back some times, and returns what happened meanwhile.
+    pub(crate) fn linger(&mut self, rounds: u32) -> anyhow::Result<Vec<Event>> {
+        let mut seen = Vec::new();
+        for _ in 0..rounds {
+            self.events.sync(&mut self.compositor)?;
+            seen.extend(self.compositor.take_events());
+        }
+        Ok(seen)
+    }
+
+    /// Expects that the compositor ends the connection with this error.
+    pub(crate) fn expect_error(&mut self, interface: &str, code: u32) -> anyhow::Result<()> {
+        match self.events.sync(&mut self.compositor) {
+            Ok(()) => bail!("the compositor said nothing"),
+            Err(EventsError::Refused { reason, .. }) => {
+                let wanted = format!("error {code} on object {interface}@");
+                ensure!(reason.contains(&wanted), "{reason:?}, and not {wanted:?}");
+                Ok(())
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+/// The name by which errors name an object.
+pub(crate) fn interface<P: wayland_client::Proxy>() -> &'static str {
+    P::interface().name
+}
+
+/// The object for points of a window.
+pub(crate) fn object_name() -> &'static str {
+    WpLinuxDrmSyncobjSurfaceV1::interface().name
+}
+
+pub(crate) fn halves(point: u64) -> [u32; 2] {
+    let [low, high] = [point & u64::from(u32::MAX), point >> 32];
+    [high, low].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
+}
+
+/// Allocates buffers that the processor can read: what any compositor can draw.
+fn allocate(count: u32) -> anyhow::Result<Vec<Buffer>> {
+    let sources = Sources::discover();
+    let identity = DeviceIdentity {
+        driver: "processor".to_owned(),
+        location: String::new(),
+        node: String::new(),
+    };
+    let mut writer = Participant::new("processor", identity, Role::CpuWrite);
+    writer.constraints.formats = Some(vec![FormatModifier::linear(Fourcc::XRGB8888)].into());
+    writer.constraints.memory.cpu = CpuUse::Often;
+    let mut request = Request::new(Extent::new(SIDE, SIDE)?);
+    request.count = count;
+    request.participants = vec![writer];
+    request.sources = sources.declarations();
+    match solve(&request) {
+        Solution::Share(plan) => Ok(sources.allocate(&plan)?),
+        other => bail!("{}", other.explain()),
+    }
+}
