@@ -49,6 +49,7 @@ pub mod skips;
 mod stage;
 mod syncobj;
 mod trace;
+mod sync;
 
 pub use bench::Bench;
 
@@ -182,6 +183,7 @@ pub fn all() -> Vec<Case> {
         renderer::CASES,
         trace::CASES,
         syncobj::CASES,
+        sync::CASES,
     ]
     .concat()
 }

@@ -16,6 +16,7 @@ mod pixels;
 mod planes;
 mod queues;
 mod sources;
+mod sync;
 mod unplug;
 #[cfg(feature = "vulkan")]
 mod vulkan;
@@ -60,6 +61,8 @@ enum Theme {
     Hostile,
     /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
     Memory,
+    /// Fences, timelines and reservations, with fences that are held back.
+    Sync,
 }
 
 /// How a check ended that did not fail.
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Theme::Planes => planes::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
+        Theme::Sync => sync::run(&mut tally),
     }
     if tally.failed == 0 {
         ExitCode::SUCCESS

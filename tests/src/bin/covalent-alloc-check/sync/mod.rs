@@ -1,0 +1,50 @@
+//! Fences, timelines and reservations on the drivers that are there, with fences that are held back.
+
+mod fences;
+mod held;
+mod reservations;
+mod sys;
+mod timelines;
+
+use anyhow::{Context as _, Result, bail};
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Fourcc;
+use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::sources::Sources;
+use covalent_alloc::sync::SyncDevice;
+
+use super::Tally;
+use super::sources::{processor, vga};
+
+pub(crate) fn run(tally: &mut Tally) {
+    fences::run(tally);
+    reservations::run(tally);
+    timelines::run(tally);
+}
+
+/// The first card that has timelines.
+fn device() -> Result<Option<SyncDevice>> {
+    for path in Card::list() {
+        let device = SyncDevice::new(Card::open(&path)?)?;
+        if device.ability().eventfd {
+            return Ok(Some(device));
+        }
+    }
+    Ok(None)
+}
+
+/// A buffer in the memory of a card, by its driver's name.
+fn dumb(driver: &str) -> Result<Buffer> {
+    let sources = Sources::discover();
+    let mut request = Request::new(vga()?);
+    request.participants.push(processor(Fourcc::XRGB8888));
+    request.sources = sources.declarations();
+    request
+        .sources
+        .retain(|source| source.id.as_str().starts_with(&format!("dumb:{driver}")));
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan from {driver}")
+    };
+    sources.allocate(&plan)?.pop().context("no buffer")
+}
