@@ -14,7 +14,7 @@
 //! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
 //! | [`prove`] | plans tried on everybody; what is refused is learnt and solved around | nothing; its trials feature `buffer` |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
-//! | `sync` | fences and timelines, and who may touch a buffer next | feature `buffer` |
+//! | [`sync`] | who may touch a buffer next; fences and timelines | nothing; its fences feature `buffer` |
 //! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
 //! | `sources` | all sources on this machine | feature `buffer` |
 //! | [`trace`] | what happens to buffers, as tracing events | nothing; its writer feature `trace` |
@@ -74,6 +74,5 @@ pub mod prove;
 pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;
-#[cfg(feature = "buffer")]
 pub mod sync;
 pub mod trace;

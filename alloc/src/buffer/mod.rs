@@ -47,6 +47,15 @@ pub enum AccessError {
         /// What the kernel answered.
         source: rustix::io::Errno,
     },
+    /// What has to be waited for cannot be.
+    #[error("a buffer from {origin} cannot be waited for: {source}")]
+    Fences {
+        /// Where the buffer came from.
+        origin: String,
+        /// What went wrong.
+        #[source]
+        source: Box<crate::sync::BehindError>,
+    },
     /// The access lies outside of the plane.
     #[error("plane {plane}: {length} bytes at {offset} lie outside of its {size} bytes")]
     OutOfBounds {

@@ -1,28 +1,58 @@
 //! Moments: when a device is done with a buffer, and who may touch it next.
 //!
-//! A moment is a file descriptor that becomes readable once and stays so. Nothing here waits: [`Awaited::is_over`] asks, and an
-//! event loop waits.
+//! A moment is a file descriptor that becomes readable once and stays so. Nothing here waits: an event loop does, and
+//! `Awaited::is_over` asks.
+//!
+//! | module | does | needs |
+//! | --- | --- | --- |
+//! | `ledger`, `custody` | who may touch a buffer now, and behind which moments | nothing |
+//! | `fence` | sync_files | feature `buffer` |
+//! | `reservation` | the fences that a dma-buf carries | feature `buffer` |
+//! | `behind` | what the next party is told, in its language | feature `buffer` |
+//! | `timeline`, `binary` | syncobjs, and conversions from and to sync_files | feature `syncobj` |
+//! | `source` | a moment in a calloop event loop | feature `calloop` |
 
+#[cfg(feature = "buffer")]
+mod awaited;
+#[cfg(feature = "buffer")]
+mod behind;
 #[cfg(feature = "syncobj")]
 mod binary;
+#[cfg(feature = "buffer")]
+mod cpu;
+mod custody;
+#[cfg(feature = "buffer")]
 mod fence;
+mod ledger;
+#[cfg(feature = "buffer")]
 mod reservation;
 #[cfg(feature = "calloop")]
 mod source;
 #[cfg(feature = "syncobj")]
 mod syncobj;
+#[cfg(feature = "buffer")]
 mod sys;
 #[cfg(feature = "syncobj")]
 mod timeline;
 
-use std::os::fd::AsFd;
+use std::fmt;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
-
+#[cfg(feature = "buffer")]
+pub use awaited::{Awaited, PollFor};
+#[cfg(feature = "buffer")]
+pub use behind::{Behind, BehindError, BehindWait, Room, Told, tell};
 #[cfg(feature = "syncobj")]
 pub use binary::Binary;
+#[cfg(feature = "buffer")]
+pub use cpu::CpuTurn;
+pub use custody::{Custody, CustodyError, Filled, Filling, Free, Lent, Step};
+#[cfg(feature = "buffer")]
 pub use fence::{Fence, FenceError, FencePart, FenceStatus};
+pub use ledger::{
+    HandOver, Holder, Kind, Ledger, LedgerError, Moment, MomentState, Party, Past, Reading, Turn,
+    Writing,
+};
+#[cfg(feature = "buffer")]
 pub use reservation::{DmabufWait, Reservation, ReservationError};
 #[cfg(feature = "calloop")]
 pub use source::MomentSource;
@@ -40,8 +70,8 @@ pub enum Access {
     Write,
 }
 
-impl std::fmt::Display for Access {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Access {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Read => "read",
             Self::Write => "write",

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::awaited::is_polled;
 use super::fence::fds_left;
-use super::{Access, Awaited, Fence, FenceError, PollFor, is_polled, sys};
+use super::{Access, Awaited, Fence, FenceError, PollFor, sys};
 use crate::buffer::{Buffer, DmabufError, identify};
 
 /// Why a dma-buf's fences cannot be had or set.
