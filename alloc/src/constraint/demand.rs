@@ -245,9 +245,15 @@ impl Constraints {
                     _ => format!("{verb} frames with the processor now and then"),
                 })
             }
-            Field::Coherency => (self.memory.coherency == Coherency::Coherent).then(|| {
-                "needs memory that processor and devices see alike without a sync".to_owned()
-            }),
+            Field::Coherency => match self.memory.coherency {
+                Coherency::Synced => None,
+                Coherency::Untransferred => {
+                    Some("needs memory of which no device keeps a copy".to_owned())
+                }
+                Coherency::Coherent => Some(
+                    "needs memory that processor and devices see alike without a sync".to_owned(),
+                ),
+            },
             Field::Exports => match &self.memory.exports {
                 Exports::Declared => None,
                 Exports::Nothing { reason } => {

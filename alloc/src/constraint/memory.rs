@@ -204,9 +204,13 @@ pub enum Exports {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Coherency {
-    /// Each access is begun and ended (`DMA_BUF_IOCTL_SYNC`), which cleans the caches where that is needed.
+    /// Each access is begun and ended (`DMA_BUF_IOCTL_SYNC`), which cleans the caches where that is needed, and a device that
+    /// keeps a copy of its own is asked to transfer it.
     #[default]
     Synced,
+    /// Each access is begun and ended, but nobody asks for transfers: a device that keeps a copy of its own never sees what
+    /// others write, nor they what it draws.
+    Untransferred,
     /// Accesses are not told to the kernel, so caches must never stand between processor and device.
     Coherent,
 }

@@ -431,6 +431,7 @@ fn plan(
         count,
         steps,
         handovers: handovers(&sweep),
+        needs_transfers: sweep.needs_transfers(candidate.number),
         verdict: verdict(&candidate.doubts),
         reasons: reasons(rank.importers, found, &terms, &names),
         doubts,

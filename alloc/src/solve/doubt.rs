@@ -18,6 +18,8 @@ pub(super) enum Doubt {
     },
     /// Nothing tells whether caches stand between.
     Coherency { owners: Owners },
+    /// Nothing tells whether the source's device keeps a copy.
+    DeviceCopy { owners: Owners },
     /// Nothing tells whether protected memory is taken.
     Protection { owners: Owners },
     /// The source arranges the pixels, and these have demands on how.
@@ -66,6 +68,10 @@ impl Doubt {
                 } else {
                     "needs"
                 }
+            ),
+            Self::DeviceCopy { owners } => format!(
+                "nothing tells whether the device of {name} works on a copy of its own, and nobody transfers it for {}",
+                owned(owners)
             ),
             Self::Protection { owners } => format!(
                 "memory of {name} is protected, and nothing tells whether {} can use that",

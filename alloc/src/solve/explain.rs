@@ -99,6 +99,16 @@ impl Plan {
                 format_args!("  from {} to {}: {how}", handover.from, handover.to),
             );
         }
+        if self.needs_transfers {
+            line(
+                text,
+                indent,
+                format_args!(
+                    "  {} works on a copy of its own: whoever else writes has its driver transfer each frame",
+                    self.source_name()
+                ),
+            );
+        }
         for reason in &self.reasons {
             line(text, indent, format_args!("  because: {reason}"));
         }

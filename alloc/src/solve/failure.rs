@@ -63,6 +63,11 @@ impl Refused {
                 match field {
                     Field::Unknown => format!("cannot be judged: {why}"),
                     Field::Cpu => format!("cannot be mapped by the processor: {why}"),
+                    Field::Coherency if source.guarantees.device_copy == Some(true) => {
+                        format!(
+                            "has a copy that its device works on, and nobody transfers it: {why}"
+                        )
+                    }
                     Field::Coherency => format!("has caches that must be synced: {why}"),
                     Field::Protection if source.guarantees.protected => {
                         format!("gives protected memory: {why}")

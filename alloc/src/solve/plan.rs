@@ -20,6 +20,8 @@ pub struct Plan {
     pub(super) count: u32,
     pub(super) steps: Vec<Step>,
     pub(super) handovers: Vec<Handover>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) needs_transfers: bool,
     pub(super) verdict: Verdict,
     pub(super) doubts: Vec<String>,
     pub(super) reasons: Vec<String>,
@@ -144,6 +146,13 @@ impl Plan {
     /// Returns how each participant that writes hands over to each that reads.
     pub fn handovers(&self) -> &[Handover] {
         &self.handovers
+    }
+
+    /// Returns whether the source's device works on a copy of its own: whoever else writes has its driver transfer each frame.
+    ///
+    /// `backend::drm::HostCopies` does so for textures, and mapping through GBM for GBM's buffers.
+    pub fn needs_transfers(&self) -> bool {
+        self.needs_transfers
     }
 
     /// Returns how many buffers there are to be.

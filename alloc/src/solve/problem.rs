@@ -310,6 +310,11 @@ impl<'a> Party<'a> {
             choices,
         }
     }
+
+    /// Returns whether its device works on a source's memory as its own.
+    pub(super) fn works_on(&self, source: usize) -> bool {
+        self.own.contains(source) && self.participant.role.imports()
+    }
 }
 
 fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) -> Bits {

@@ -9,10 +9,10 @@ use super::candidate::{Arrangement, Candidate};
 use super::doubt::Doubt;
 use super::failure::{Refused, Stopped};
 use super::layout::{self, Choice as LayoutChoice, Layouts};
-use super::problem::{Choice, Group, Problem, View, is_hidden};
+use super::problem::{Choice, Group, Party, Problem, View, is_hidden};
 use crate::constraint::{
     AddressWindow, Coherency, Contiguity, CpuUse, Field, MergedImage, Owners, PlanePlacement,
-    Protection, Source,
+    Protection, Role, Source,
 };
 use crate::model::{FormatModifier, Layout, Modifier};
 
@@ -385,6 +385,7 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         let mut reaching = Owners::default();
         let mut unsaid = Owners::default();
         let mut coherent = Owners::default();
+        let mut untransferred = Owners::default();
         for (place, choice) in self.members() {
             let kept = self.view.keeps(place);
             let memory = &choice.constraints.memory;
@@ -401,6 +402,17 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 && source.guarantees.coherent.is_none()
             {
                 coherent = coherent.union(&Owners::one(place));
+            }
+            if kept.contains(Field::Coherency)
+                && memory.coherency >= Coherency::Untransferred
+                && source.guarantees.device_copy != Some(false)
+                && self.has_owner(number)
+                && self.has_other(number)
+            {
+                if source.guarantees.device_copy == Some(true) {
+                    return Err(Refused::Demand(place, Field::Coherency));
+                }
+                untransferred = untransferred.union(&Owners::one(place));
             }
             if kept.contains(Field::Address)
                 && memory.address != AddressWindow::default()
@@ -423,10 +435,42 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         if !coherent.is_empty() {
             doubts.push(Doubt::Coherency { owners: coherent });
         }
+        if !untransferred.is_empty() {
+            doubts.push(Doubt::DeviceCopy {
+                owners: untransferred,
+            });
+        }
         if !unsaid.is_empty() {
             doubts.push(Doubt::Protection { owners: unsaid });
         }
         Ok(())
+    }
+
+    /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
+    pub(super) fn needs_transfers(&self, number: usize) -> bool {
+        let source = self.problem.sources.get(number);
+        source.is_some_and(|source| source.guarantees.device_copy == Some(true))
+            && self.has_owner(number)
+            && (self.view.copies || self.has_other(number))
+    }
+
+    /// Returns whether any member's device works on a source's memory as its own.
+    fn has_owner(&self, number: usize) -> bool {
+        self.touching().any(|party| party.works_on(number))
+    }
+
+    /// Returns whether any member touches a source's memory that is not its own.
+    fn has_other(&self, number: usize) -> bool {
+        self.touching().any(|party| !party.works_on(number))
+    }
+
+    /// Returns the members that touch pixels.
+    fn touching(&self) -> impl Iterator<Item = &'p Party<'a>> {
+        let parties = &self.problem.parties;
+        let members = self.view.members.iter();
+        members
+            .filter_map(|place| parties.get(*place))
+            .filter(|party| party.participant.role != Role::Compositor)
     }
 
     /// Returns whether a source is on a participant's own device, which can use what it gives itself.

@@ -3,7 +3,7 @@
 
 use covalent_alloc::constraint::{
     Coherency, Constraints, Contiguity, CpuUse, Exports, ImageTerms, Imports, Participant,
-    PlanePlacement, Protection, Source,
+    PlanePlacement, Protection, Role, Source,
 };
 use covalent_alloc::model::{FormatInfo, FormatModifier, Layout, Modifier};
 use covalent_alloc::solve::Request;
@@ -56,7 +56,22 @@ impl Party<'_> {
         let hidden = promised.unmappable || promised.protected;
         demand(!(self.copies && hidden), || "no copy".to_owned())?;
         let (mut lowest, mut highest) = (0, u64::MAX);
-        let (mut coherency, mut protection) = (false, false);
+        let (mut coherency, mut protection, mut transfer) = (false, false, false);
+        let on_device = |participant: &Participant| {
+            let device = source.device.as_ref();
+            device.is_some_and(|device| {
+                device.driver == participant.device.driver
+                    && device.location == participant.device.location
+            }) && !matches!(participant.role, Role::CpuRead | Role::CpuWrite)
+        };
+        let touching = self
+            .members
+            .iter()
+            .map(|(participant, _)| *participant)
+            .filter(|participant| participant.role != Role::Compositor);
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            touching.partition(|participant| on_device(participant));
+        let two_sides = !inside.is_empty() && !outside.is_empty();
         for (participant, constraints) in &self.members {
             let memory = &constraints.memory;
             let name = &participant.name;
@@ -95,6 +110,10 @@ impl Party<'_> {
                 demand(promised.coherent != Some(false), || refuse("coherency"))?;
                 coherency |= promised.coherent.is_none();
             }
+            if two_sides && memory.coherency != Coherency::Synced {
+                demand(promised.device_copy != Some(true), || refuse("copy"))?;
+                transfer |= promised.device_copy.is_none();
+            }
             let takes = match memory.protection {
                 Protection::Unsaid | Protection::Taken => true,
                 Protection::Refused => !promised.protected,
@@ -113,7 +132,7 @@ impl Party<'_> {
             "out of reach".to_owned()
         })?;
         let address = lowest > lies.lowest || highest < lies.highest;
-        Ok([coherency, protection, address]
+        Ok([coherency, transfer, protection, address]
             .into_iter()
             .filter(|doubt| *doubt)
             .count())

@@ -145,7 +145,7 @@ pub fn memory() -> impl Strategy<Value = MemoryTerms> {
         prop_oneof![4 => Just(None), 1 => sources().prop_map(Some)],
         sources(),
         mostly(select(vec![CpuUse::Rarely, CpuUse::Often])),
-        mostly(Just(Coherency::Coherent)),
+        mostly(select(vec![Coherency::Untransferred, Coherency::Coherent])),
         mostly(select(vec![
             Protection::Taken,
             Protection::Refused,
@@ -241,7 +241,10 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
         select(vec![None, None, Some(5000_u64), Some(30_000)]),
         select(vec![None, None, Some(40_000_u64)]),
         select(vec![None, Some(true), Some(false)]),
-        select(vec![None, Some(true), Some(false)]),
+        (
+            select(vec![None, Some(true), Some(false)]),
+            select(vec![None, Some(true), Some(false)]),
+        ),
         select(vec![
             (false, false),
             (false, false),
@@ -251,12 +254,13 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
         select(vec![MemoryCost::System, MemoryCost::Reserved]),
     )
         .prop_map(
-            |(contiguous, (lowest, highest), maximum, available, cached, coherent, kept, cost)| {
+            |(contiguous, (lowest, highest), maximum, available, cached, seen, kept, cost)| {
                 Guarantees {
                     contiguous_up_to_bytes: contiguous,
                     address: AddressWindow { lowest, highest },
                     cached,
-                    coherent,
+                    coherent: seen.0,
+                    device_copy: seen.1,
                     unmappable: kept.0,
                     protected: kept.1,
                     cost,

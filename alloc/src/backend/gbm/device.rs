@@ -41,6 +41,7 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     contiguity: Contiguity,
+    device_copy: Option<bool>,
 }
 
 impl fmt::Debug for Gbm {
@@ -103,6 +104,7 @@ impl Gbm {
         let identity = node::identity(node.as_fd(), path).map_err(failed)?;
         let import = prime::import_ability(&node, &identity.driver);
         let contiguity = prime::contiguity(&node, &identity.driver);
+        let device_copy = prime::device_copy(&node, &identity.driver);
         let device = gbm::Device::new(node).map_err(|source| GbmError::Device {
             node: path.to_owned(),
             driver: identity.driver.clone(),
@@ -115,6 +117,7 @@ impl Gbm {
                 identity,
                 import,
                 contiguity,
+                device_copy,
             }),
         })
     }
@@ -143,6 +146,11 @@ impl Gbm {
 
     pub(super) fn contiguity(&self) -> Contiguity {
         self.inner.contiguity
+    }
+
+    /// Whether the device works on a copy of its own; none where nothing tells.
+    pub(super) fn device_copy(&self) -> Option<bool> {
+        self.inner.device_copy
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, gbm::Device<Node>> {

@@ -5,7 +5,8 @@ use gbm::{BufferObjectFlags, Format};
 use super::device::{Gbm, SMALL};
 use crate::backend::machine;
 use crate::constraint::{
-    FormatSet, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId, SyncLanguage,
+    Coherency, FormatSet, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId,
+    SyncLanguage,
 };
 use crate::model::{FormatModifier, Fourcc, Modifier};
 
@@ -90,6 +91,8 @@ impl Gbm {
             constraints.memory.imports = self.import_ability().demand(identity);
         }
         constraints.memory.contiguity = self.contiguity();
+        // Mesa's import asks the kernel for no transfer: the driver goes on with the copy that it has.
+        constraints.memory.coherency = Coherency::Untransferred;
         constraints.sync.insert(SyncLanguage::Implicit);
         participant
     }
@@ -114,6 +117,7 @@ impl Gbm {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.device_copy = self.device_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)

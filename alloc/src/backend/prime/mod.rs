@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::{Contiguity, Imports};
 use crate::model::DeviceIdentity;
 
+const VIRTIO_GPU: &str = "virtio_gpu";
+
 /// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
 /// listed may need one run of addresses, and is said to be unknown.
 const PAGED: [&str; 12] = [
@@ -25,7 +27,7 @@ const PAGED: [&str; 12] = [
     "simpledrm",
     "udl",
     "vgem",
-    "virtio_gpu",
+    VIRTIO_GPU,
     "vkms",
     "xe",
 ];
@@ -87,6 +89,19 @@ pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
     }
 }
 
+/// Whether the card's device works on a copy of its own beside the memory that it allocates; none where nothing tells.
+///
+/// A virtio-gpu that renders has its textures on the host. Without that it shows the guest's memory, which the kernel brings to
+/// the host at each flip.
+pub(super) fn device_copy(card: impl AsFd, driver: &str) -> Option<bool> {
+    if driver == VIRTIO_GPU {
+        // A kernel that does not know the question knows no rendering either.
+        let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);
+        return Some(renders.is_ok_and(|value| value != 0));
+    }
+    PAGED.contains(&driver).then_some(false)
+}
+
 /// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
 fn has_iommu(card: impl AsFd) -> bool {
     let Ok(status) = rustix::fs::fstat(card) else {
@@ -118,7 +133,7 @@ pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbi
             };
         }
     }
-    if driver != "virtio_gpu" {
+    if driver != VIRTIO_GPU {
         return ImportAbility::Foreign;
     }
     let parameter = |name| sys::virtgpu_parameter(card, name).is_ok_and(|value| value != 0);
