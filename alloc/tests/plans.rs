@@ -8,7 +8,7 @@ use covalent_alloc::constraint::{
     Coherency, Constraints, Contiguity, CpuUse, Exports, FormatSet, Imports, Participant,
     PlanePlacement, Protection, Role, SyncLanguage,
 };
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
 
 fn plan(request: &Request) -> Plan {
@@ -482,6 +482,30 @@ fn device_copy_is_no_hindrance_to_who_transfers_or_to_one_side_alone() {
     strangers.sources.truncate(1);
     strangers.participants.push(camera(Contiguity::Scattered));
     assert_eq!(plan(&strangers).verdict(), Verdict::Guaranteed);
+}
+
+#[test]
+fn rows_without_a_gap_and_a_wide_alignment_conflict_where_the_width_does_not_fit() {
+    let mut texture = dumb("virtio_gpu");
+    texture.name = "virtio_gpu texture".to_owned();
+    texture.constraints.image.stride.packed = true;
+    let mut other = virtio_display();
+    other.constraints.image.stride.alignment = 256;
+    let mut request = request(vec![other], vec![texture]);
+    assert_eq!(plan(&request).layout().planes()[0].stride_bytes, 2560);
+    request.extent = Extent::new(650, 480).unwrap();
+    insta::assert_snapshot!(solve(&request).explain());
+    request.participants[0].constraints.image.stride.alignment = 1;
+    let free = plan(&request);
+    let [plane] = free.layout().planes() else {
+        panic!("XRGB8888 has one plane")
+    };
+    assert_eq!(plane.stride_bytes, 2600);
+    let wider = Layout::linear(request.extent, Fourcc::XRGB8888, 1, 2604).unwrap();
+    assert_eq!(
+        free.accepts(&wider).unwrap_err().to_string(),
+        "the layout is not one that the plan's participants accept: the stride of plane 0, 2604 bytes, leaves a gap between rows"
+    );
 }
 
 #[test]

@@ -347,6 +347,7 @@ impl ImageTerms {
                 self.stride.minimum != free.stride.minimum
                     || self.stride.maximum != free.stride.maximum
                     || self.stride.alignment > 1
+                    || self.stride.packed
             }
             Field::Offset => self.offset_alignment_bytes > 1 || self.padding_before_bytes > 0,
             Field::Size => {
@@ -377,6 +378,7 @@ impl ImageTerms {
                 self.stride.minimum = free.stride.minimum;
                 self.stride.maximum = free.stride.maximum;
                 self.stride.alignment = free.stride.alignment;
+                self.stride.packed = free.stride.packed;
             }
             Field::Offset => {
                 self.offset_alignment_bytes = free.offset_alignment_bytes;
@@ -507,5 +509,10 @@ fn stride_words(stride: &StrideTerms) -> Option<String> {
     if stride.alignment > 1 {
         words.push(format!("in multiples of {}", stride.alignment));
     }
-    (!words.is_empty()).then(|| format!("needs a stride {} bytes", words.join(" ")))
+    let bytes = (!words.is_empty()).then(|| format!("a stride {} bytes", words.join(" ")));
+    let packed = stride
+        .packed
+        .then(|| "rows without a gap between them".to_owned());
+    let words: Vec<_> = bytes.into_iter().chain(packed).collect();
+    (!words.is_empty()).then(|| format!("needs {}", words.join(" and ")))
 }

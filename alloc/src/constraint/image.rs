@@ -113,6 +113,8 @@ pub struct StrideTerms {
     pub maximum: u32,
     /// Every plane's stride is a multiple of this.
     pub alignment: u32,
+    /// Whether rows follow one another without a gap: each plane's stride is what its row needs, and no byte more.
+    pub packed: bool,
     /// Multiples of this are better.
     pub preferred_alignment: u32,
     /// These strides are better than all others.
@@ -127,6 +129,7 @@ impl Default for StrideTerms {
             minimum: 0,
             maximum: u32::MAX,
             alignment: 1,
+            packed: false,
             preferred_alignment: 1,
             preferred: BTreeSet::new(),
             avoided_multiples: BTreeSet::new(),

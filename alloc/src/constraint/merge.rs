@@ -217,6 +217,8 @@ merged! {
     stride_maximum: u32 = u32::MAX, min, "bytes", stride.maximum;
     /// Steps of every stride in bytes.
     stride_alignment: u32 = 1, lcm, "bytes", stride.alignment;
+    /// Whether rows follow one another without a gap.
+    packed_rows: bool = false, or, "", stride.packed;
     /// Steps of the first plane's stride that are wished for, in bytes.
     stride_preferred_alignment: u32 = 1, lcm, "bytes", stride.preferred_alignment;
     /// Strides of the first plane that are wished for, in bytes.

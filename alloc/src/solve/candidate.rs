@@ -553,6 +553,11 @@ fn reasons(
     }
     for (is_set, what, owners) in [
         (
+            terms.packed_rows.value,
+            "rows without a gap between them",
+            &terms.packed_rows.owners,
+        ),
+        (
             terms.packed_planes.value,
             "planes without a gap between them",
             &terms.packed_planes.owners,

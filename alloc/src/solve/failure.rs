@@ -143,7 +143,7 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
     };
     match field {
         Field::Stride => format!(
-            "a stride {}{}{}",
+            "a stride {}{}{}{}",
             between(
                 u64::from(terms.stride_minimum.value),
                 u64::from(terms.stride_maximum.value),
@@ -151,10 +151,16 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
                 "bytes"
             ),
             steps(u64::from(terms.stride_alignment.value)),
+            if terms.packed_rows.value {
+                ", and rows without a gap between them"
+            } else {
+                ""
+            },
             set_by(&[
                 &terms.stride_minimum.owners,
                 &terms.stride_maximum.owners,
                 &terms.stride_alignment.owners,
+                &terms.packed_rows.owners,
                 &terms.packed_planes.owners,
             ])
         ),

@@ -149,7 +149,11 @@ fn strides(
     if terms.packed_planes.value && !choice.apart {
         step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
     }
-    let most = u64::from(terms.stride_maximum.value);
+    let mut most = u64::from(terms.stride_maximum.value);
+    if terms.packed_rows.value {
+        // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
+        most = most.min(without_a_gap(extent, info, &shares)?);
+    }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
     let avoided = |stride: u64| {
@@ -183,6 +187,18 @@ fn strides(
             u32::try_from(scaled).ok()
         })
         .collect()
+}
+
+/// Returns the one first stride by which no plane's rows have a gap between them; none where the planes do not agree, as with
+/// chroma of odd widths.
+fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
+    let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
+    let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
+        let row = plane.row_bytes(extent.width()).map(u64::from);
+        let scaled = first.checked_mul(*times);
+        scaled.is_some() && scaled == row.and_then(|row| row.checked_mul(*of))
+    });
+    fit.then_some(first)
 }
 
 /// Returns of what the first stride, a multiple of `step`, must be a multiple so that planes without a gap begin and end
@@ -372,6 +388,29 @@ mod tests {
         };
         let layout = chosen(Fourcc::NV12, 642, 481, &terms).unwrap();
         assert_eq!(planes(&layout), [(0, 768), (768 * 481, 768)]);
+    }
+
+    #[test]
+    fn rows_without_a_gap_have_the_one_stride_that_their_bytes_need() {
+        let mut terms = ImageTerms::default();
+        terms.stride.packed = true;
+        terms.stride.preferred = [8192].into();
+        terms.stride.alignment = 4;
+        let layout = chosen(Fourcc::XRGB8888, 641, 4, &terms).unwrap();
+        assert_eq!(layout.planes()[0].stride_bytes, 2564);
+        terms.stride.alignment = 64;
+        assert_eq!(chosen(Fourcc::XRGB8888, 641, 4, &terms), Err(Field::Stride));
+        assert!(chosen(Fourcc::XRGB8888, 656, 4, &terms).is_ok());
+        // The last chroma sample of an odd width needs a byte more than its luma.
+        terms.stride.alignment = 1;
+        assert_eq!(chosen(Fourcc::NV12, 641, 4, &terms), Err(Field::Stride));
+        let layout = chosen(Fourcc::NV12, 642, 4, &terms).unwrap();
+        assert_eq!(planes(&layout), [(0, 642), (642 * 4, 642)]);
+        // Planes without a gap would need a wider row to begin where they may.
+        terms.offset_alignment_bytes = 4096;
+        assert!(chosen(Fourcc::NV12, 642, 4, &terms).is_ok());
+        terms.packed_planes = true;
+        assert_eq!(chosen(Fourcc::NV12, 642, 4, &terms), Err(Field::Stride));
     }
 
     #[test]

@@ -226,6 +226,13 @@ impl Plan {
                     plane.stride_bytes, terms.stride_alignment.value
                 ));
             }
+            let row = layout.row_bytes(number);
+            if terms.packed_rows.value && row.is_some_and(|row| row != plane.stride_bytes) {
+                return refuse(format!(
+                    "the stride of plane {number}, {} bytes, leaves a gap between rows",
+                    plane.stride_bytes
+                ));
+            }
             if steps(plane.offset_bytes, terms.offset_alignment.value) {
                 return refuse(format!(
                     "plane {number} begins at {}, which is not a multiple of {} bytes",

@@ -192,6 +192,11 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
             divides(stride.alignment.into(), plane.stride_bytes.into()),
             || refuse("stride"),
         )?;
+        let shape = info.planes[number];
+        let row = layout.extent().width().div_ceil(shape.horizontal) * shape.block_bytes;
+        demand(!stride.packed || plane.stride_bytes == row, || {
+            refuse("row gap")
+        })?;
         demand(
             divides(terms.offset_alignment_bytes, plane.offset_bytes),
             || refuse("offset"),

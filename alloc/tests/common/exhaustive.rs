@@ -261,6 +261,7 @@ fn arranged_by_source(
             terms.stride.minimum > 0
                 || terms.stride.maximum != u32::MAX
                 || terms.stride.alignment > 1
+                || terms.stride.packed
                 || terms.offset_alignment_bytes > 1
                 || terms.plane_size_alignment_bytes > 1
                 || terms.rows_multiple_of > 1

@@ -66,13 +66,23 @@ fn stride() -> impl Strategy<Value = StrideTerms> {
         select(vec![1, 32]),
         prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
         prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
+        select(vec![false, false, false, true]),
     )
         .prop_map(
-            |(minimum, maximum, alignment, preferred_alignment, preferred, avoided_multiples)| {
+            |(
+                minimum,
+                maximum,
+                alignment,
+                preferred_alignment,
+                preferred,
+                avoided_multiples,
+                packed,
+            )| {
                 StrideTerms {
                     minimum,
                     maximum,
                     alignment,
+                    packed,
                     preferred_alignment,
                     preferred,
                     avoided_multiples,

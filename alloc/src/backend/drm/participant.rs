@@ -107,9 +107,8 @@ impl Card {
         source.name = self.texture_name();
         let formats = [Fourcc::XRGB8888, Fourcc::ARGB8888].map(FormatModifier::linear);
         source.constraints.formats = Some(formats.to_vec().into());
-        // The host keeps rows without a gap, and no demand says so. Rows that are whole steps of the largest alignment
-        // that importers ask for need none.
-        source.constraints.image.width.multiple_of = TEXTURE_WIDTH_STEP_PIXELS;
+        // The host counts rows by the texture's own width.
+        source.constraints.image.stride.packed = true;
         Some(source)
     }
 
@@ -163,9 +162,6 @@ impl Card {
         participant
     }
 }
-
-/// 256 bytes, which AMD's GPUs ask of a linear stride, in pixels of 4 bytes.
-const TEXTURE_WIDTH_STEP_PIXELS: u32 = 64;
 
 /// Not even a cursor's framebuffer may be smaller: virtio-gpu refuses less than 32 pixels a side.
 fn smallest(start: Bound<&u32>) -> u32 {
