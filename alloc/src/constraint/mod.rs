@@ -8,6 +8,7 @@ mod bound;
 mod demand;
 mod formats;
 mod image;
+mod image_demand;
 mod memory;
 mod merge;
 mod owners;

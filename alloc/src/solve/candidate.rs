@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::doubt::{Doubt, joined};
+use super::doubt::Doubt;
+use super::draft::plan;
 use super::failure::{Refused, Stopped};
 use super::layout::Layouts;
-use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
+use super::plan::{Plan, Rejection, Verdict};
 use super::problem::{FieldSet, Group, Problem, View};
+use super::rank::{Rank, rank};
 use super::sweep::{Listener, Sweep};
-use crate::constraint::{CpuUse, MemoryCost, Owners, Role, Source, SourceId};
+use crate::constraint::{Source, SourceId};
 use crate::model::{FormatModifier, Modifier};
 
 /// One source that serves all in one format.
@@ -45,35 +47,13 @@ impl Arrangement {
     }
 }
 
-/// The order that the module's documentation gives, line by line; lower is better.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank<'a> {
-    /// For a picture that is copied: whether it loses its colours, and how many bytes are copied.
-    copied: (bool, u64),
-    doubts: usize,
-    alternatives: usize,
-    is_unwished_format: bool,
-    unwished_by: usize,
-    importers: usize,
-    is_others: bool,
-    is_slow_to_read: bool,
-    cost: MemoryCost,
-    is_protected: bool,
-    is_no_displays: bool,
-    arrangement: u8,
-    format: usize,
-    memories: usize,
-    bytes: u64,
-    source: &'a SourceId,
-}
-
 /// What is best for some of a request's participants.
 pub(super) struct Chosen<'a> {
-    rank: Rank<'a>,
-    combination: Vec<usize>,
-    count: u32,
-    formats: Bits,
-    candidate: Candidate<'a>,
+    pub(super) rank: Rank<'a>,
+    pub(super) combination: Vec<usize>,
+    pub(super) count: u32,
+    pub(super) formats: Bits,
+    pub(super) candidate: Candidate<'a>,
 }
 
 impl Chosen<'_> {
@@ -295,7 +275,7 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> Vec<Way> {
     ways
 }
 
-fn verdict(doubts: &[Doubt]) -> Verdict {
+pub(super) fn verdict(doubts: &[Doubt]) -> Verdict {
     if doubts.is_empty() {
         Verdict::Guaranteed
     } else {
@@ -304,7 +284,11 @@ fn verdict(doubts: &[Doubt]) -> Verdict {
 }
 
 /// Returns the modifiers among which the source may choose.
-fn modifiers(problem: &Problem<'_>, formats: &Bits, candidate: &Candidate<'_>) -> Vec<Modifier> {
+pub(super) fn modifiers(
+    problem: &Problem<'_>,
+    formats: &Bits,
+    candidate: &Candidate<'_>,
+) -> Vec<Modifier> {
     let Some(gives) = problem.gives.get(candidate.number) else {
         return Vec::new();
     };
@@ -314,268 +298,4 @@ fn modifiers(problem: &Problem<'_>, formats: &Bits, candidate: &Candidate<'_>) -
         .map(|pair| pair.modifier)
         .filter(|modifier| Arrangement::of(*modifier) == candidate.arrangement)
         .collect()
-}
-
-fn rank<'a>(sweep: &Sweep<'_, 'a, '_>, candidate: &Candidate<'a>, copied: bool) -> Rank<'a> {
-    let source = candidate.source;
-    let fourcc = candidate.group.fourcc;
-    let info = candidate.group.info;
-    let mut rank = Rank {
-        copied: (false, 0),
-        doubts: candidate.doubts.len(),
-        alternatives: sweep
-            .combination
-            .iter()
-            .fold(0, |sum, place| sum.saturating_add(*place)),
-        is_unwished_format: sweep
-            .problem
-            .request
-            .preferred_fourcc
-            .is_some_and(|preferred| preferred != fourcc),
-        unwished_by: 0,
-        importers: 0,
-        is_others: true,
-        is_slow_to_read: sweep.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
-        cost: source.guarantees.cost,
-        is_protected: source.guarantees.protected,
-        is_no_displays: true,
-        // Rows suit the processor; a device's own arrangement suits devices.
-        arrangement: match (candidate.arrangement, sweep.cpu) {
-            (Arrangement::Sources, CpuUse::None) => 0,
-            (Arrangement::Rows, _) => 1,
-            (Arrangement::Sources, _) => 2,
-            (Arrangement::Untold, _) => 3,
-        },
-        format: candidate.group.rank,
-        memories: candidate.layouts.first.memory_sizes().len(),
-        bytes: candidate.layouts.first.total_bytes(),
-        source: &source.id,
-    };
-    if let Some(info) = info.filter(|_| copied) {
-        let bytes = sweep
-            .problem
-            .request
-            .extents()
-            .map(|extent| info.picture_bytes(extent));
-        rank.copied = (info.is_grey(), bytes.max().unwrap_or_default());
-    }
-    for (place, choice) in sweep.members() {
-        let Some(party) = sweep.problem.parties.get(place) else {
-            continue;
-        };
-        let preferred = &choice.constraints.memory.preferred;
-        if !preferred.is_empty() && !preferred.contains(&source.id) {
-            rank.unwished_by = rank.unwished_by.saturating_add(1);
-        }
-        let role = party.participant.role;
-        if party.own.contains(candidate.number) {
-            rank.is_others = false;
-            rank.is_no_displays &= role != Role::Display;
-        } else if role.imports() {
-            rank.importers = rank.importers.saturating_add(1);
-        }
-    }
-    rank
-}
-
-fn plan(
-    problem: &Problem<'_>,
-    view: View<'_>,
-    chosen: Chosen<'_>,
-    found: usize,
-    fallen: Fallen,
-) -> Plan {
-    let Chosen {
-        rank,
-        combination,
-        count,
-        formats,
-        candidate,
-    } = chosen;
-    let source = candidate.source;
-    let names = problem.names(source);
-    let place = problem
-        .groups
-        .iter()
-        .position(|group| group.first == candidate.group.first)
-        .unwrap_or_default();
-    let sweep = Sweep::new(problem, view, &combination);
-    let terms = sweep.terms(place, candidate.number).into_owned();
-    let steps: Vec<Step> = view
-        .members
-        .iter()
-        .zip(&combination)
-        .filter_map(|(place, alternative)| {
-            let party = problem.parties.get(*place)?;
-            Some(Step {
-                participant: party.participant.name.clone(),
-                action: match party.participant.role {
-                    Role::Compositor => Action::Accepts,
-                    Role::CpuRead | Role::CpuWrite => Action::Maps,
-                    _ if party.own.contains(candidate.number) => Action::Exports,
-                    _ => Action::Imports,
-                },
-                alternative: *alternative,
-            })
-        })
-        .collect();
-    let doubts = candidate
-        .doubts
-        .iter()
-        .map(|doubt| doubt.words(source, &names))
-        .collect();
-    Plan {
-        source: source.id.clone(),
-        source_name: source.name.clone(),
-        source_device: source.device.clone(),
-        count,
-        steps,
-        handovers: handovers(&sweep),
-        needs_transfers: sweep.needs_transfers(candidate.number),
-        verdict: verdict(&candidate.doubts),
-        reasons: reasons(rank.importers, found, &terms, &names),
-        doubts,
-        modifiers: modifiers(problem, &formats, &candidate),
-        layout: candidate.layouts.first,
-        more_layouts: candidate.layouts.more,
-        rejections: fallen.rejections(problem),
-        terms: Box::new(terms),
-    }
-}
-
-/// Returns how each that writes hands over to each that reads.
-fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
-    let members: Vec<_> = sweep
-        .members()
-        .filter_map(|(place, choice)| {
-            let participant = sweep.problem.parties.get(place)?.participant;
-            Some((participant, &choice.constraints.sync))
-        })
-        .collect();
-    let mut handovers = Vec::new();
-    for (writer, speaks) in members.iter().filter(|(one, _)| one.role.writes()) {
-        for (reader, hears) in members.iter().filter(|(one, _)| !one.role.writes()) {
-            handovers.push(Handover {
-                from: writer.name.clone(),
-                to: reader.name.clone(),
-                sync: speaks.intersection(hears).max().copied(),
-            });
-        }
-    }
-    handovers
-}
-
-fn reasons(
-    importers: usize,
-    found: usize,
-    terms: &crate::constraint::MergedImage,
-    names: &[&str],
-) -> Vec<String> {
-    let importers = match importers {
-        0 => "nobody has to import foreign memory".to_owned(),
-        1 => "one participant imports it".to_owned(),
-        many => format!("{many} participants import it"),
-    };
-    let mut reasons = vec![if found > 1 {
-        format!("best of {found} ways that work: {importers}")
-    } else {
-        format!("the only way that works: {importers}")
-    }];
-    let bytes: [(&str, u64, &Owners); 11] = [
-        (
-            "stride at least",
-            u64::from(terms.stride_minimum.value),
-            &terms.stride_minimum.owners,
-        ),
-        (
-            "stride at most",
-            u64::from(terms.stride_maximum.value),
-            &terms.stride_maximum.owners,
-        ),
-        (
-            "strides in multiples of",
-            u64::from(terms.stride_alignment.value),
-            &terms.stride_alignment.owners,
-        ),
-        (
-            "plane offsets in multiples of",
-            terms.offset_alignment.value,
-            &terms.offset_alignment.owners,
-        ),
-        (
-            "planes in multiples of",
-            terms.plane_size_alignment.value,
-            &terms.plane_size_alignment.owners,
-        ),
-        (
-            "memory in multiples of",
-            terms.size_alignment.value,
-            &terms.size_alignment.owners,
-        ),
-        (
-            "memory of at least",
-            terms.minimum_size.value,
-            &terms.minimum_size.owners,
-        ),
-        (
-            "memory of at most",
-            terms.maximum_size.value,
-            &terms.maximum_size.owners,
-        ),
-        (
-            "padding before the picture of",
-            terms.padding_before.value,
-            &terms.padding_before.owners,
-        ),
-        (
-            "padding behind the picture of",
-            terms.padding.value,
-            &terms.padding.owners,
-        ),
-        (
-            "strides better in multiples of",
-            u64::from(terms.stride_preferred_alignment.value),
-            &terms.stride_preferred_alignment.owners,
-        ),
-    ];
-    for (what, bytes, owners) in bytes {
-        if !owners.is_empty() {
-            let names = joined(owners, names);
-            reasons.push(format!("{what} {bytes} bytes, set by {names}"));
-        }
-    }
-    if !terms.rows_multiple.owners.is_empty() {
-        reasons.push(format!(
-            "memory for a multiple of {} rows in each plane, set by {}",
-            terms.rows_multiple.value,
-            joined(&terms.rows_multiple.owners, names)
-        ));
-    }
-    for (is_set, what, owners) in [
-        (
-            terms.packed_rows.value,
-            "rows without a gap between them",
-            &terms.packed_rows.owners,
-        ),
-        (
-            terms.packed_planes.value,
-            "planes without a gap between them",
-            &terms.packed_planes.owners,
-        ),
-        (
-            terms.placement.value == crate::constraint::PlanePlacement::Together,
-            "all planes in one dma-buf",
-            &terms.placement.owners,
-        ),
-        (
-            terms.placement.value == crate::constraint::PlanePlacement::Apart,
-            "a dma-buf for each plane",
-            &terms.placement.owners,
-        ),
-    ] {
-        if is_set {
-            reasons.push(format!("{what}, set by {}", joined(owners, names)));
-        }
-    }
-    reasons
 }

@@ -1,0 +1,205 @@
+//! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
+
+use super::candidate::{Chosen, Fallen, modifiers, verdict};
+use super::doubt::joined;
+use super::plan::{Action, Handover, Plan, Step};
+use super::problem::{Problem, View};
+use super::sweep::Sweep;
+use crate::constraint::{MergedImage, Owners, PlanePlacement, Role};
+
+pub(super) fn plan(
+    problem: &Problem<'_>,
+    view: View<'_>,
+    chosen: Chosen<'_>,
+    found: usize,
+    fallen: Fallen,
+) -> Plan {
+    let Chosen {
+        rank,
+        combination,
+        count,
+        formats,
+        candidate,
+    } = chosen;
+    let source = candidate.source;
+    let names = problem.names(source);
+    let place = problem
+        .groups
+        .iter()
+        .position(|group| group.first == candidate.group.first)
+        .unwrap_or_default();
+    let sweep = Sweep::new(problem, view, &combination);
+    let terms = sweep.terms(place, candidate.number).into_owned();
+    let steps: Vec<Step> = view
+        .members
+        .iter()
+        .zip(&combination)
+        .filter_map(|(place, alternative)| {
+            let party = problem.parties.get(*place)?;
+            Some(Step {
+                participant: party.participant.name.clone(),
+                action: match party.participant.role {
+                    Role::Compositor => Action::Accepts,
+                    Role::CpuRead | Role::CpuWrite => Action::Maps,
+                    _ if party.own.contains(candidate.number) => Action::Exports,
+                    _ => Action::Imports,
+                },
+                alternative: *alternative,
+            })
+        })
+        .collect();
+    let doubts = candidate
+        .doubts
+        .iter()
+        .map(|doubt| doubt.words(source, &names))
+        .collect();
+    Plan {
+        source: source.id.clone(),
+        source_name: source.name.clone(),
+        source_device: source.device.clone(),
+        count,
+        steps,
+        handovers: handovers(&sweep),
+        needs_transfers: sweep.needs_transfers(candidate.number),
+        verdict: verdict(&candidate.doubts),
+        reasons: reasons(rank.importers, found, &terms, &names),
+        doubts,
+        modifiers: modifiers(problem, &formats, &candidate),
+        layout: candidate.layouts.first,
+        more_layouts: candidate.layouts.more,
+        rejections: fallen.rejections(problem),
+        terms: Box::new(terms),
+    }
+}
+
+/// Returns how each that writes hands over to each that reads.
+fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
+    let members: Vec<_> = sweep
+        .members()
+        .filter_map(|(place, choice)| {
+            let participant = sweep.problem.parties.get(place)?.participant;
+            Some((participant, &choice.constraints.sync))
+        })
+        .collect();
+    let mut handovers = Vec::new();
+    for (writer, speaks) in members.iter().filter(|(one, _)| one.role.writes()) {
+        for (reader, hears) in members.iter().filter(|(one, _)| !one.role.writes()) {
+            handovers.push(Handover {
+                from: writer.name.clone(),
+                to: reader.name.clone(),
+                sync: speaks.intersection(hears).max().copied(),
+            });
+        }
+    }
+    handovers
+}
+
+fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) -> Vec<String> {
+    let importers = match importers {
+        0 => "nobody has to import foreign memory".to_owned(),
+        1 => "one participant imports it".to_owned(),
+        many => format!("{many} participants import it"),
+    };
+    let mut reasons = vec![if found > 1 {
+        format!("best of {found} ways that work: {importers}")
+    } else {
+        format!("the only way that works: {importers}")
+    }];
+    let bytes: [(&str, u64, &Owners); 11] = [
+        (
+            "stride at least",
+            u64::from(terms.stride_minimum.value),
+            &terms.stride_minimum.owners,
+        ),
+        (
+            "stride at most",
+            u64::from(terms.stride_maximum.value),
+            &terms.stride_maximum.owners,
+        ),
+        (
+            "strides in multiples of",
+            u64::from(terms.stride_alignment.value),
+            &terms.stride_alignment.owners,
+        ),
+        (
+            "plane offsets in multiples of",
+            terms.offset_alignment.value,
+            &terms.offset_alignment.owners,
+        ),
+        (
+            "planes in multiples of",
+            terms.plane_size_alignment.value,
+            &terms.plane_size_alignment.owners,
+        ),
+        (
+            "memory in multiples of",
+            terms.size_alignment.value,
+            &terms.size_alignment.owners,
+        ),
+        (
+            "memory of at least",
+            terms.minimum_size.value,
+            &terms.minimum_size.owners,
+        ),
+        (
+            "memory of at most",
+            terms.maximum_size.value,
+            &terms.maximum_size.owners,
+        ),
+        (
+            "padding before the picture of",
+            terms.padding_before.value,
+            &terms.padding_before.owners,
+        ),
+        (
+            "padding behind the picture of",
+            terms.padding.value,
+            &terms.padding.owners,
+        ),
+        (
+            "strides better in multiples of",
+            u64::from(terms.stride_preferred_alignment.value),
+            &terms.stride_preferred_alignment.owners,
+        ),
+    ];
+    for (what, bytes, owners) in bytes {
+        if !owners.is_empty() {
+            let names = joined(owners, names);
+            reasons.push(format!("{what} {bytes} bytes, set by {names}"));
+        }
+    }
+    if !terms.rows_multiple.owners.is_empty() {
+        reasons.push(format!(
+            "memory for a multiple of {} rows in each plane, set by {}",
+            terms.rows_multiple.value,
+            joined(&terms.rows_multiple.owners, names)
+        ));
+    }
+    for (is_set, what, owners) in [
+        (
+            terms.packed_rows.value,
+            "rows without a gap between them",
+            &terms.packed_rows.owners,
+        ),
+        (
+            terms.packed_planes.value,
+            "planes without a gap between them",
+            &terms.packed_planes.owners,
+        ),
+        (
+            terms.placement.value == PlanePlacement::Together,
+            "all planes in one dma-buf",
+            &terms.placement.owners,
+        ),
+        (
+            terms.placement.value == PlanePlacement::Apart,
+            "a dma-buf for each plane",
+            &terms.placement.owners,
+        ),
+    ] {
+        if is_set {
+            reasons.push(format!("{what}, set by {}", joined(owners, names)));
+        }
+    }
+    reasons
+}

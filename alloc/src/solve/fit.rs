@@ -1,0 +1,181 @@
+//! Whether a source has room for pictures in one format, and how they lie there.
+
+use super::candidate::Arrangement;
+use super::doubt::Doubt;
+use super::failure::Stopped;
+use super::layout::{self, Choice as LayoutChoice, Layouts};
+use super::sweep::Sweep;
+use crate::constraint::{Contiguity, Field, MergedImage, Owners, PlanePlacement, Source};
+use crate::model::{FormatModifier, Layout};
+
+impl Sweep<'_, '_, '_> {
+    /// Lays pictures out as a source gives them.
+    pub(super) fn lay_out(
+        &self,
+        number: usize,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        if Arrangement::of(format.modifier) == Arrangement::Rows {
+            self.in_rows(source, format, terms)
+        } else {
+            self.by_source(number, source, format, terms)
+        }
+    }
+
+    /// Lays pictures out in rows: by the first choice that leaves no doubt, or else the first that fits.
+    fn in_rows(
+        &self,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        let mut fitting = None;
+        let mut stopped = None;
+        for choice in LayoutChoice::ALL {
+            let tried = layout::choose(self.problem.request.extents(), format, terms, choice)
+                .map_err(Stopped::Terms)
+                .and_then(|layouts| {
+                    self.check_size(source, &layouts.first)?;
+                    Ok(layouts)
+                });
+            match tried {
+                Ok(layouts) => {
+                    let doubts: Vec<_> = self
+                        .contiguity(source, &layouts.first)
+                        .into_iter()
+                        .collect();
+                    if doubts.is_empty() {
+                        return Ok((layouts, doubts));
+                    }
+                    fitting.get_or_insert((layouts, doubts));
+                }
+                // A format of one plane is never apart: that says nothing.
+                Err(Stopped::Terms(Field::Planes)) if choice.apart => {}
+                Err(why) => {
+                    stopped.get_or_insert(why);
+                }
+            }
+        }
+        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Terms(Field::Planes)))
+    }
+
+    /// Estimates what a source arranges by itself: it takes no less memory than rows do.
+    fn by_source(
+        &self,
+        number: usize,
+        source: &Source,
+        format: FormatModifier,
+        terms: &MergedImage,
+    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+        for extent in self.problem.request.extents() {
+            layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
+        }
+        let planes = format.fourcc.info().map_or(0, |info| info.planes.len());
+        if (planes > 1 && terms.placement.value == PlanePlacement::Neither)
+            || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
+        {
+            return Err(Stopped::Terms(Field::Planes));
+        }
+        let least = LayoutChoice {
+            wishes: false,
+            apart: false,
+        };
+        let extents = self.problem.request.extents();
+        let layouts =
+            layout::choose(extents, format, &self.problem.free, least).map_err(Stopped::Terms)?;
+        if layouts.first.total_bytes() > terms.maximum_size.value {
+            return Err(Stopped::Terms(Field::Size));
+        }
+        self.check_size(source, &layouts.first)?;
+        let mut doubts: Vec<_> = self
+            .contiguity(source, &layouts.first)
+            .into_iter()
+            .collect();
+        let owners: Owners = self
+            .members()
+            .filter(|(place, choice)| {
+                let mut fields = choice.image_fields.and(self.view.keeps(*place));
+                fields.remove(Field::Extent);
+                if fields.is_empty() || choice.constraints.per_fourcc.is_empty() {
+                    return !fields.is_empty();
+                }
+                let own = choice.constraints.per_fourcc.get(&format.fourcc);
+                let terms = || std::iter::once(&choice.constraints.image).chain(own);
+                [Field::Planes, Field::Stride, Field::Offset, Field::Size]
+                    .into_iter()
+                    .filter(|field| fields.contains(*field))
+                    .any(|field| terms().any(|terms| terms.demands_field(field)))
+            })
+            .map(|(place, _)| place)
+            .collect();
+        if !owners.is_empty() {
+            doubts.push(Doubt::Arrangement { owners });
+        }
+        if format.modifier.is_implicit() {
+            let owners: Owners = self
+                .members()
+                .map(|(place, _)| place)
+                .filter(|place| !self.is_own(*place, number))
+                .collect();
+            if !owners.is_empty() {
+                doubts.push(Doubt::Untold { owners });
+            }
+        }
+        Ok((layouts, doubts))
+    }
+
+    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
+        let needed = largest_bytes(layout);
+        if let Some(maximum) = source.guarantees.maximum_bytes {
+            if needed > maximum {
+                return Err(Stopped::Maximum { needed, maximum });
+            }
+        }
+        let needed = layout.total_bytes().saturating_mul(u64::from(self.count));
+        match source.guarantees.available_bytes {
+            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether memory may have to come in one piece where that is not promised.
+    fn contiguity(&self, source: &Source, layout: &Layout) -> Option<Doubt> {
+        let largest_bytes = largest_bytes(layout);
+        if source.guarantees.contiguous_up_to_bytes >= largest_bytes {
+            return None;
+        }
+        let mut contiguity = Contiguity::Scattered;
+        let mut owners = Owners::default();
+        for (place, choice) in self.members() {
+            let own = choice.constraints.memory.contiguity;
+            if own == Contiguity::Scattered
+                || own < contiguity
+                || !self.view.keeps(place).contains(Field::Contiguity)
+                || source.is_of(&self.problem.parties.get(place)?.participant.device)
+            {
+                continue;
+            }
+            // Who surely needs it counts for more than who may.
+            if own > contiguity {
+                (contiguity, owners) = (own, Owners::default());
+            }
+            owners = owners.union(&Owners::one(place));
+        }
+        (!owners.is_empty()).then_some(Doubt::Contiguity {
+            owners,
+            contiguity,
+            largest_bytes,
+        })
+    }
+}
+
+fn largest_bytes(layout: &Layout) -> u64 {
+    layout
+        .memory_sizes()
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or_default()
+}
