@@ -251,6 +251,14 @@ impl Layout {
         Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)
     }
 
+    /// The same planes by the name of another modifier: what fits in rows is no less than what another arrangement may take.
+    pub(crate) fn with_modifier(&self, modifier: Modifier) -> Self {
+        Self {
+            format: FormatModifier::new(self.format.fourcc, modifier),
+            ..self.clone()
+        }
+    }
+
     /// Width and height in pixels.
     #[must_use]
     pub const fn extent(&self) -> Extent {

@@ -90,18 +90,20 @@ impl Bits {
         let bit = usize::try_from(word.trailing_zeros()).ok()?;
         Some(place << 6 | bit)
     }
-
-    /// Returns the numbers in order, from `from` on.
-    pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(self.next(from), |number| {
-            self.next(number.saturating_add(1))
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Bits {
+        /// Returns the numbers in order, from `from` on.
+        pub(in crate::solve) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
+            std::iter::successors(self.next(from), |number| {
+                self.next(number.saturating_add(1))
+            })
+        }
+    }
 
     #[test]
     fn bits_are_kept_and_found_across_words() {

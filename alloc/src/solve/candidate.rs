@@ -1,6 +1,7 @@
 //! Takes the best candidate by the documented order, and makes a plan of it.
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use super::bits::Bits;
 use super::doubt::Doubt;
@@ -22,7 +23,7 @@ pub(super) struct Candidate<'a> {
     pub(super) group: Group,
     pub(super) arrangement: Arrangement,
     /// By size, in the request's order; all in the same memories.
-    pub(super) layouts: Layouts,
+    pub(super) layouts: Rc<Layouts>,
     pub(super) doubts: Vec<Doubt>,
 }
 

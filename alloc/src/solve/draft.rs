@@ -2,6 +2,7 @@
 
 use super::candidate::{Chosen, Fallen, modifiers, verdict};
 use super::doubt::joined;
+use super::layout::Layouts;
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
 use super::sweep::Sweep;
@@ -30,6 +31,14 @@ pub(super) fn plan(
         .unwrap_or_default();
     let sweep = Sweep::new(problem, view, &combination);
     let terms = sweep.terms(place, candidate.number).into_owned();
+    let modifiers = modifiers(problem, &formats, &candidate);
+    let Layouts {
+        first: layout,
+        more: more_layouts,
+    } = match modifiers.first() {
+        Some(modifier) => candidate.layouts.arranged(*modifier),
+        None => (*candidate.layouts).clone(),
+    };
     let steps: Vec<Step> = view
         .members
         .iter()
@@ -64,9 +73,9 @@ pub(super) fn plan(
         verdict: verdict(&candidate.doubts),
         reasons: reasons(rank.importers, found, &terms, &names),
         doubts,
-        modifiers: modifiers(problem, &formats, &candidate),
-        layout: candidate.layouts.first,
-        more_layouts: candidate.layouts.more,
+        modifiers,
+        layout,
+        more_layouts,
         rejections: fallen.rejections(problem),
         terms: Box::new(terms),
     }

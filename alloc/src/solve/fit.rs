@@ -1,49 +1,74 @@
 //! Whether a source has room for pictures in one format, and how they lie there.
 
+use std::rc::Rc;
+
 use super::candidate::Arrangement;
 use super::doubt::Doubt;
 use super::failure::Stopped;
 use super::layout::{self, Choice as LayoutChoice, Layouts};
+use super::problem::Group;
 use super::sweep::Sweep;
 use crate::constraint::{Contiguity, Field, MergedImage, Owners, PlanePlacement, Source};
-use crate::model::{FormatModifier, Layout};
+use crate::model::{FormatModifier, Layout, Modifier};
 
 impl Sweep<'_, '_, '_> {
-    /// Lays pictures out as a source gives them.
+    /// Lays pictures out as a source gives them, by the places of source and group.
     pub(super) fn lay_out(
         &self,
         number: usize,
-        source: &Source,
-        format: FormatModifier,
+        place: usize,
+        modifier: Modifier,
         terms: &MergedImage,
-    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
-        if Arrangement::of(format.modifier) == Arrangement::Rows {
-            self.in_rows(source, format, terms)
+    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
+        let problem = self.problem;
+        let (Some(source), Some(group)) = (problem.sources.get(number), problem.groups.get(place))
+        else {
+            return Err(Stopped::Terms(Field::Formats));
+        };
+        if Arrangement::of(modifier) == Arrangement::Rows {
+            self.in_rows(number, source, place, *group, terms)
         } else {
-            self.by_source(number, source, format, terms)
+            let format = FormatModifier::new(group.fourcc, modifier);
+            self.by_source(number, source, place, format, terms)
         }
     }
 
     /// Lays pictures out in rows: by the first choice that leaves no doubt, or else the first that fits.
     fn in_rows(
         &self,
+        number: usize,
         source: &Source,
-        format: FormatModifier,
+        place: usize,
+        group: Group,
         terms: &MergedImage,
-    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
         let mut fitting = None;
         let mut stopped = None;
-        for choice in LayoutChoice::ALL {
-            let tried = layout::choose(self.problem.request.extents(), format, terms, choice)
-                .map_err(Stopped::Terms)
-                .and_then(|layouts| {
-                    self.check_size(source, &layouts.first)?;
-                    Ok(layouts)
-                });
+        // Without a wish both choices are the same.
+        let wishes = layout::has_wishes(terms);
+        let choices = LayoutChoice::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(_, choice)| wishes || !choice.wishes);
+        for (which, choice) in choices {
+            let lay = || {
+                let format = FormatModifier::linear(group.fourcc);
+                layout::choose(self.problem.request.extents(), format, terms, choice).map(Rc::new)
+            };
+            let laid = if self.problem.asks_nothing(number, group.fourcc) {
+                self.known
+                    .rows(self.problem.groups.len(), place, which, lay)
+            } else {
+                lay()
+            };
+            let tried = laid.map_err(Stopped::Terms).and_then(|layouts| {
+                self.check_size(source, &layouts.first)?;
+                Ok(layouts)
+            });
             match tried {
                 Ok(layouts) => {
                     let doubts: Vec<_> = self
-                        .contiguity(source, &layouts.first)
+                        .contiguity(number, source, &layouts.first)
                         .into_iter()
                         .collect();
                     if doubts.is_empty() {
@@ -66,9 +91,10 @@ impl Sweep<'_, '_, '_> {
         &self,
         number: usize,
         source: &Source,
+        place: usize,
         format: FormatModifier,
         terms: &MergedImage,
-    ) -> Result<(Layouts, Vec<Doubt>), Stopped> {
+    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
         for extent in self.problem.request.extents() {
             layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
         }
@@ -78,19 +104,13 @@ impl Sweep<'_, '_, '_> {
         {
             return Err(Stopped::Terms(Field::Planes));
         }
-        let least = LayoutChoice {
-            wishes: false,
-            apart: false,
-        };
-        let extents = self.problem.request.extents();
-        let layouts =
-            layout::choose(extents, format, &self.problem.free, least).map_err(Stopped::Terms)?;
+        let layouts = self.problem.least(place).map_err(Stopped::Terms)?;
         if layouts.first.total_bytes() > terms.maximum_size.value {
             return Err(Stopped::Terms(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
         let mut doubts: Vec<_> = self
-            .contiguity(source, &layouts.first)
+            .contiguity(number, source, &layouts.first)
             .into_iter()
             .collect();
         let owners: Owners = self
@@ -141,7 +161,7 @@ impl Sweep<'_, '_, '_> {
     }
 
     /// Returns whether memory may have to come in one piece where that is not promised.
-    fn contiguity(&self, source: &Source, layout: &Layout) -> Option<Doubt> {
+    fn contiguity(&self, number: usize, source: &Source, layout: &Layout) -> Option<Doubt> {
         let largest_bytes = largest_bytes(layout);
         if source.guarantees.contiguous_up_to_bytes >= largest_bytes {
             return None;
@@ -153,7 +173,7 @@ impl Sweep<'_, '_, '_> {
             if own == Contiguity::Scattered
                 || own < contiguity
                 || !self.view.keeps(place).contains(Field::Contiguity)
-                || source.is_of(&self.problem.parties.get(place)?.participant.device)
+                || self.is_own(place, number)
             {
                 continue;
             }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::rc::Rc;
 
+use super::layout::{Choice as LayoutChoice, Layouts};
 use super::problem::{Choice, Group};
 use super::sweep::Sweep;
 use crate::constraint::{Field, MergedImage};
@@ -16,8 +18,37 @@ pub(super) struct Known {
     pub(super) by_group: OnceCell<Vec<OnceCell<MergedImage>>>,
     /// What all members and a source ask of every picture, by source.
     pub(super) by_source: OnceCell<Vec<OnceCell<MergedImage>>>,
+    /// How pictures lie in rows by what all members ask, by group and then choice: most sources ask nothing more.
+    rows: OnceCell<Vec<LaidRows>>,
     /// Whether a group of a source serves, by source and then group.
     pub(super) serves: OnceCell<Vec<OnceCell<bool>>>,
+}
+
+/// A layout, or the field whose demands leave none.
+pub(super) type Laid = Result<Rc<Layouts>, Field>;
+
+/// By layout choice.
+type LaidRows = [OnceCell<Laid>; LayoutChoice::ALL.len()];
+
+impl Known {
+    /// Returns how pictures of a group lie in rows by a choice, which is found out once.
+    pub(super) fn rows(
+        &self,
+        groups: usize,
+        place: usize,
+        choice: usize,
+        lay: impl FnOnce() -> Laid,
+    ) -> Laid {
+        let all = self.rows.get_or_init(|| {
+            std::iter::repeat_with(LaidRows::default)
+                .take(groups)
+                .collect()
+        });
+        match all.get(place).and_then(|laid| laid.get(choice)) {
+            Some(laid) => laid.get_or_init(lay).clone(),
+            None => lay(),
+        }
+    }
 }
 
 /// Makes a place for each of `length` values.
@@ -71,7 +102,11 @@ impl Sweep<'_, '_, '_> {
         } else {
             None
         };
-        let mut terms = all.unwrap_or(base).clone();
+        let all = all.unwrap_or(base);
+        if more.is_none() && own.is_none_or(Option::is_none) {
+            return Cow::Borrowed(all);
+        }
+        let mut terms = all.clone();
         if let Some(own) = own.and_then(Option::as_ref) {
             terms = terms.merge(own);
         }

@@ -1,15 +1,30 @@
 //! Chooses offsets, strides and sizes that meet merged demands.
 
 use crate::constraint::{Field, MergedImage, PlanePlacement};
-use crate::model::{Extent, FormatInfo, FormatModifier, Layout, PlaneLayout};
+use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 
 /// How many strides are tried in search of one that nobody would rather avoid.
 const STRIDES_TRIED: u32 = 64;
 
 /// Layouts in the same memories, one a size.
+#[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,
     pub more: Vec<Layout>,
+}
+
+impl Layouts {
+    /// Returns the same layouts by the name of another arrangement.
+    pub(super) fn arranged(&self, modifier: Modifier) -> Self {
+        Self {
+            first: self.first.with_modifier(modifier),
+            more: self
+                .more
+                .iter()
+                .map(|layout| layout.with_modifier(modifier))
+                .collect(),
+        }
+    }
 }
 
 /// What is free to choose where the demands leave it open.
@@ -41,6 +56,13 @@ impl Choice {
             apart: true,
         },
     ];
+}
+
+/// Returns whether anybody wishes for a stride beyond what is demanded.
+pub(super) fn has_wishes(terms: &MergedImage) -> bool {
+    terms.stride_preferred_alignment.value > 1
+        || !terms.stride_preferred.value.is_empty()
+        || !terms.stride_avoided_multiples.value.is_empty()
 }
 
 /// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.

@@ -47,6 +47,7 @@ mod fit;
 mod known;
 mod layout;
 mod memory;
+mod pairs;
 mod plan;
 mod problem;
 mod rank;

@@ -1,12 +1,17 @@
 //! A request made ready to be asked many times: pairs of format and modifier numbered, refusals as sets of sources.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use crate::constraint::{
-    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, MergedImage, Participant,
-    Protection, Source,
+    Coherency, Constraints, CpuUse, Exports, Field, MergedImage, Participant, Protection, Source,
 };
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
 use super::bits::Bits;
+use super::known::{Laid, places};
+use super::layout::{self, Choice as LayoutChoice};
+use super::pairs::{numbers, universe};
 use super::request::Request;
 
 /// The most combinations of alternatives that are tried, the best first.
@@ -26,8 +31,8 @@ pub(super) struct Problem<'a> {
     /// The pairs of each format.
     pub(super) groups: Vec<Group>,
     pub(super) parties: Vec<Party<'a>>,
-    /// Demands nothing.
-    pub(super) free: MergedImage,
+    /// By group: the least that pictures take in rows, whatever is demanded.
+    least: Vec<OnceCell<Laid>>,
     /// Whether the request asks for nothing that is unknown here.
     pub(super) is_understood: bool,
     /// Sources that ask for nothing that is unknown here.
@@ -194,7 +199,7 @@ impl<'a> Problem<'a> {
         Self {
             request,
             images,
-            free: MergedImage::default(),
+            least: places(groups.len()),
             is_understood: request.unknown.required().is_empty(),
             understood_sources,
             sources,
@@ -203,6 +208,30 @@ impl<'a> Problem<'a> {
             groups,
             parties,
         }
+    }
+
+    /// Returns the least that pictures of a group take.
+    pub(super) fn least(&self, place: usize) -> Laid {
+        let (Some(group), Some(least)) = (self.groups.get(place), self.least.get(place)) else {
+            return Err(Field::Formats);
+        };
+        let lay = || {
+            let choice = LayoutChoice {
+                wishes: false,
+                apart: false,
+            };
+            let format = FormatModifier::linear(group.fourcc);
+            let free = MergedImage::default();
+            layout::choose(self.request.extents(), format, &free, choice).map(Rc::new)
+        };
+        least.get_or_init(lay).clone()
+    }
+
+    /// Returns whether a source itself asks nothing of pictures in a format.
+    pub(super) fn asks_nothing(&self, number: usize, fourcc: Fourcc) -> bool {
+        let source = self.sources.get(number);
+        self.images.get(number).is_none_or(Option::is_none)
+            && source.is_none_or(|source| !source.constraints.per_fourcc.contains_key(&fourcc))
     }
 
     /// Returns the places of all participants.
@@ -388,95 +417,4 @@ fn refuses(
 /// Returns whether the processor is kept from a source's memory.
 pub(super) fn is_hidden(source: &Source) -> bool {
     source.guarantees.unmappable || source.guarantees.protected
-}
-
-/// Returns every pair that any source gives, in order.
-fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
-    let mut universe: Vec<FormatModifier> = Vec::new();
-    for source in sources {
-        if let Some(formats) = &source.constraints.formats {
-            universe = united(universe, formats.pairs());
-        }
-    }
-    let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
-    if sources
-        .iter()
-        .any(|source| source.constraints.formats.is_none())
-    {
-        universe = united(universe, FormatSet::from_iter(rows).pairs());
-    }
-    universe
-}
-
-/// Returns what is in either list; both are in order.
-fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifier> {
-    if one.is_empty() || one == two {
-        return two.to_vec();
-    }
-    let mut all = Vec::with_capacity(one.len().saturating_add(two.len()));
-    let (mut one, mut two) = (one.as_slice(), two);
-    while let (Some((first, rest)), Some((second, others))) = (one.split_first(), two.split_first())
-    {
-        let run = same(one, two);
-        if run > 0 {
-            all.extend_from_slice(one.get(..run).unwrap_or_default());
-            one = one.get(run..).unwrap_or_default();
-            two = two.get(run..).unwrap_or_default();
-        } else if first < second {
-            all.push(*first);
-            one = rest;
-        } else {
-            all.push(*second);
-            two = others;
-        }
-    }
-    all.extend_from_slice(one);
-    all.extend_from_slice(two);
-    all
-}
-
-/// Returns how many pairs are the same at the beginning of both lists.
-fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
-    one.iter()
-        .zip(two)
-        .take_while(|(one, two)| one == two)
-        .count()
-}
-
-/// Returns how many pairs at the beginning of a list are lower than one.
-fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
-    list.iter().take_while(|pair| *pair < than).count()
-}
-
-/// Returns the numbers of those of the formats that are in the universe.
-fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
-    let mut bits = Bits::none(universe.len());
-    // Few are looked up one by one; many are walked through side by side.
-    if universe.len() < formats.len() >> 3 {
-        for (number, pair) in universe.iter().enumerate() {
-            if formats.contains(*pair) {
-                bits.insert(number);
-            }
-        }
-        return bits;
-    }
-    let (mut known, mut own) = (universe, formats.pairs());
-    let mut number = 0_usize;
-    while let (Some(first), Some(second)) = (known.first(), own.first()) {
-        // Tables differ in little: what they have in common comes in long runs.
-        let run = same(known, own);
-        if run > 0 {
-            bits.insert_run(number, run);
-            number = number.saturating_add(run);
-            known = known.get(run..).unwrap_or_default();
-            own = own.get(run..).unwrap_or_default();
-        } else if first < second {
-            let behind = lower(known, second);
-            known = known.get(behind..).unwrap_or_default();
-            number = number.saturating_add(behind);
-        } else {
-            own = own.get(lower(own, first)..).unwrap_or_default();
-        }
-    }
-    bits
 }

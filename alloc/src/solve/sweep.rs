@@ -118,9 +118,8 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 };
                 next = cells.next(group.end);
                 let terms = self.terms(place, number);
-                for (arrangement, modifier) in self.arrangements(&cells, *group, first) {
-                    let format = FormatModifier::new(group.fourcc, modifier);
-                    match self.lay_out(number, source, format, &terms) {
+                for (arrangement, modifier) in self.arrangements(&cells, &cells, *group, first) {
+                    match self.lay_out(number, place, modifier, &terms) {
                         Ok((layouts, own)) => {
                             let mut doubts = doubts.clone();
                             doubts.extend(own);
@@ -134,8 +133,10 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                             };
                             listener.candidate(self, found)?;
                         }
-                        Err(why) => listener
-                            .stopped(number, &why, || why.words(problem, source, format, &terms)),
+                        Err(why) => listener.stopped(number, &why, || {
+                            let format = FormatModifier::new(group.fourcc, modifier);
+                            why.words(problem, source, format, &terms)
+                        }),
                     }
                 }
             }
@@ -173,21 +174,13 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             }
         }
         uncertain.into_iter().any(|(number, place, first)| {
-            let (Some(source), Some(group), Some(gives)) = (
-                problem.sources.get(number),
-                problem.groups.get(place),
-                problem.gives.get(number),
-            ) else {
+            let (Some(group), Some(gives)) = (problem.groups.get(place), problem.gives.get(number))
+            else {
                 return false;
             };
-            let mut cells = self.formats.clone();
-            cells.keep(gives);
             let terms = self.terms(place, number);
-            self.arrangements(&cells, *group, first)
-                .any(|(_, modifier)| {
-                    let format = FormatModifier::new(group.fourcc, modifier);
-                    self.lay_out(number, source, format, &terms).is_ok()
-                })
+            self.arrangements(&self.formats, gives, *group, first)
+                .any(|(_, modifier)| self.lay_out(number, place, modifier, &terms).is_ok())
         })
     }
 
@@ -199,16 +192,12 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         let serves = self.known.serves.get_or_init(|| places(cells));
         let cell = number.saturating_mul(groups).saturating_add(place);
         let answer = || {
-            let source = problem.sources.get(number)?;
             let group = problem.groups.get(place)?;
             let gives = problem.gives.get(number)?;
             let terms = self.terms(place, number);
             let serves = self
-                .arrangements(gives, *group, group.first)
-                .all(|(_, modifier)| {
-                    let format = FormatModifier::new(group.fourcc, modifier);
-                    self.lay_out(number, source, format, &terms).is_ok()
-                });
+                .arrangements(gives, gives, *group, group.first)
+                .all(|(_, modifier)| self.lay_out(number, place, modifier, &terms).is_ok());
             Some(serves)
         };
         serves
@@ -216,10 +205,13 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             .is_some_and(|known| *known.get_or_init(|| answer().unwrap_or(false)))
     }
 
-    /// Returns in which arrangements the pairs of a group come, each with the first modifier.
+    /// Returns in which arrangements the pairs of a group come that are in both sets, each with the first modifier.
+    ///
+    /// `first` is the first pair of the group that is in both.
     fn arrangements(
         &self,
-        cells: &Bits,
+        taken: &Bits,
+        given: &Bits,
         group: Group,
         first: usize,
     ) -> impl Iterator<Item = (Arrangement, Modifier)> + use<> {
@@ -228,10 +220,12 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             pair.map(|pair| pair.modifier)
         };
         let is_rows = |number: &usize| modifier(*number) == Some(Modifier::LINEAR);
-        let rows = Some(first).filter(is_rows);
-        let untold = group.untold.filter(|number| cells.contains(*number));
-        let sources = cells
-            .iter_from(first)
+        let is_there = |number: &usize| taken.contains(*number) && given.contains(*number);
+        let rows = Some(first).filter(is_rows).filter(is_there);
+        let untold = group.untold.filter(is_there);
+        let after = |number: usize| taken.next_in_both(given, number.saturating_add(1));
+        let next = Some(first).filter(is_there).or_else(|| after(first));
+        let sources = std::iter::successors(next, |number| after(*number))
             .take_while(|number| *number < group.end)
             .find(|number| Some(*number) != rows && Some(*number) != group.untold);
         [

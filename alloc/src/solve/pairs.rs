@@ -1,0 +1,149 @@
+//! Pairs of format and modifier by their numbers: places in one list of all that any source gives.
+
+use super::bits::Bits;
+use crate::constraint::{FormatSet, Source};
+use crate::model::{FormatInfo, FormatModifier};
+
+/// How many pairs are compared at a time; what tables have in common comes in long runs.
+const AT_ONCE: usize = 8;
+
+/// Returns every pair that any source gives, in order.
+pub(super) fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
+    let mut universe: Vec<FormatModifier> = Vec::new();
+    for source in sources {
+        if let Some(formats) = &source.constraints.formats {
+            universe = united(universe, formats.pairs());
+        }
+    }
+    if sources
+        .iter()
+        .any(|source| source.constraints.formats.is_none())
+    {
+        let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
+        universe = united(universe, FormatSet::from_iter(rows).pairs());
+    }
+    universe
+}
+
+/// Returns what is in either list; both are in order.
+fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifier> {
+    if one.is_empty() || one == two {
+        return two.to_vec();
+    }
+    let mut all = Vec::with_capacity(one.len().saturating_add(two.len()));
+    let (mut one, mut two) = (one.as_slice(), two);
+    while let (Some(first), Some(second)) = (one.first(), two.first()) {
+        let (ones, twos) = match first.cmp(second) {
+            std::cmp::Ordering::Equal => {
+                let run = same(one, two);
+                (run, run)
+            }
+            std::cmp::Ordering::Less => (lower(one, second), 0),
+            std::cmp::Ordering::Greater => (0, lower(two, first)),
+        };
+        let (run, rest) = one.split_at_checked(ones).unwrap_or((one, &[]));
+        let (other, others) = two.split_at_checked(twos).unwrap_or((two, &[]));
+        all.extend_from_slice(if ones > 0 { run } else { other });
+        (one, two) = (rest, others);
+    }
+    all.extend_from_slice(one);
+    all.extend_from_slice(two);
+    all
+}
+
+/// Returns how many pairs are the same at the beginning of both lists.
+fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
+    let chunks = one.chunks_exact(AT_ONCE).zip(two.chunks_exact(AT_ONCE));
+    let alike = chunks
+        .take_while(|(one, two)| {
+            // Without a branch for each pair.
+            one.iter().zip(*two).fold(0, |differing, (one, two)| {
+                differing
+                    | u64::from(one.fourcc.0 ^ two.fourcc.0)
+                    | (one.modifier.0 ^ two.modifier.0)
+            }) == 0
+        })
+        .count()
+        .saturating_mul(AT_ONCE);
+    let rest = one.iter().zip(two).skip(alike);
+    alike.saturating_add(rest.take_while(|(one, two)| one == two).count())
+}
+
+/// Returns how many pairs at the beginning of a list are lower than one: by steps that double, and then by halves.
+fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
+    let mut step = 1_usize;
+    while list.get(step).is_some_and(|pair| pair < than) {
+        step = step.saturating_mul(2);
+    }
+    let begin = step >> 1;
+    let end = step.saturating_add(1).min(list.len());
+    let between = list.get(begin..end).unwrap_or_default();
+    begin.saturating_add(between.partition_point(|pair| pair < than))
+}
+
+/// Returns the numbers of those of the formats that are in the universe.
+pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
+    let mut bits = Bits::none(universe.len());
+    let (mut known, mut own) = (universe, formats.pairs());
+    let mut number = 0_usize;
+    while let (Some(first), Some(second)) = (known.first(), own.first()) {
+        let (passed, ahead) = match first.cmp(second) {
+            std::cmp::Ordering::Equal => {
+                let run = same(known, own);
+                bits.insert_run(number, run);
+                (run, run)
+            }
+            std::cmp::Ordering::Less => (lower(known, second), 0),
+            std::cmp::Ordering::Greater => (0, lower(own, first)),
+        };
+        known = known.get(passed..).unwrap_or_default();
+        own = own.get(ahead..).unwrap_or_default();
+        number = number.saturating_add(passed);
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fourcc, Modifier};
+
+    /// Pairs of two formats, with modifiers that the bits of a pattern choose.
+    fn pairs(pattern: u64) -> Vec<FormatModifier> {
+        (0..64_u64)
+            .filter(|number| pattern >> number & 1 == 1)
+            .map(|number| {
+                let fourcc = [Fourcc::NV12, Fourcc::XRGB8888][usize::from(number >= 32)];
+                FormatModifier::new(fourcc, Modifier(number & 31))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn numbers_are_those_that_a_walk_finds() {
+        let patterns = [
+            0,
+            1,
+            1 << 63,
+            u64::MAX,
+            0x0f0f_f0f0_00ff_ff00,
+            0xaaaa_aaaa_5555_5555,
+            0xffff_ffff_0000_0000,
+            0x8000_0001_8000_0001,
+        ];
+        for one in patterns {
+            for two in patterns {
+                let (universe, own) = (pairs(one), FormatSet::from(pairs(two)));
+                let found = numbers(&universe, &own);
+                let known: Vec<_> = (0..universe.len())
+                    .filter(|number| own.contains(universe[*number]))
+                    .collect();
+                assert!(found.iter_from(0).eq(known));
+                assert_eq!(
+                    united(pairs(one), own.pairs()),
+                    FormatSet::from(pairs(one | two)).pairs()
+                );
+            }
+        }
+    }
+}
