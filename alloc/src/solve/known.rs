@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::layout::{Choice as LayoutChoice, Layouts};
-use super::problem::{Choice, Group};
+use super::problem::Choice;
 use super::sweep::Sweep;
 use crate::constraint::{Field, MergedImage};
 
@@ -64,7 +64,8 @@ impl Sweep<'_, '_, '_> {
             self.members()
                 .filter(|(_, choice)| choice.has_image)
                 .filter_map(|(member, choice)| self.image(member, choice, None))
-                .fold(MergedImage::default(), |all, own| all.merge(&own))
+                .reduce(|all, own| Cow::Owned(all.merge(&own)))
+                .map_or_else(MergedImage::default, Cow::into_owned)
         });
         let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
         else {
@@ -83,7 +84,7 @@ impl Sweep<'_, '_, '_> {
             known.get(place).map(|known| {
                 known.get_or_init(|| {
                     self.members()
-                        .filter_map(|(member, choice)| self.image(member, choice, Some(*group)))
+                        .filter_map(|(member, choice)| self.image(member, choice, Some(place)))
                         .fold(base.clone(), |all, own| all.merge(&own))
                 })
             })
@@ -116,20 +117,28 @@ impl Sweep<'_, '_, '_> {
         Cow::Owned(terms)
     }
 
-    /// Returns what counts of a member's demands on every picture, or on those in one format.
-    fn image(
+    /// Returns what counts of a member's demands on every picture, or on those of the group at a place.
+    fn image<'c>(
         &self,
-        place: usize,
-        choice: &Choice<'_>,
-        group: Option<Group>,
-    ) -> Option<MergedImage> {
-        let terms = match group {
+        member: usize,
+        choice: &'c Choice<'_>,
+        place: Option<usize>,
+    ) -> Option<Cow<'c, MergedImage>> {
+        let groups = &self.problem.groups;
+        let terms = match place {
             None => &choice.constraints.image,
-            Some(group) => choice.constraints.per_fourcc.get(&group.fourcc)?,
+            Some(place) => choice
+                .constraints
+                .per_fourcc
+                .get(&groups.get(place)?.fourcc)?,
         };
-        let kept = choice.image_fields.and(self.view.keeps(place));
+        let kept = choice.image_fields.and(self.view.keeps(member));
         if kept == choice.image_fields {
-            return Some(MergedImage::of(place, terms));
+            return match place {
+                None => Some(choice.image(member)),
+                Some(place) => choice.image_in(member, place, groups),
+            }
+            .map(Cow::Borrowed);
         }
         if kept.is_empty() {
             return None;
@@ -140,6 +149,6 @@ impl Sweep<'_, '_, '_> {
                 terms.relax(field);
             }
         }
-        Some(MergedImage::of(place, &terms))
+        Some(Cow::Owned(MergedImage::of(member, &terms)))
     }
 }

@@ -178,6 +178,20 @@ fn strides(
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
+    let wished = (choice.wishes && has_wishes(terms)).then(|| wished(step, least, terms, fits));
+    let least = || multiples(step, least).next().filter(|stride| fits(*stride));
+    let stride = wished.flatten().or_else(least)?;
+    shares
+        .iter()
+        .map(|(times, of)| {
+            let scaled = stride.checked_mul(*times)?.checked_div(*of)?;
+            u32::try_from(scaled).ok()
+        })
+        .collect()
+}
+
+/// Returns the stride that is best by what is wished, and fits; none where only the least does.
+fn wished(step: u64, least: u64, terms: &MergedImage, fits: impl Fn(u64) -> bool) -> Option<u64> {
     let avoided = |stride: u64| {
         terms
             .stride_avoided_multiples
@@ -190,25 +204,13 @@ fn strides(
         u64::from(terms.stride_preferred_alignment.value.max(1)),
     )
     .unwrap_or(step);
-    let wished = terms
-        .stride_preferred
-        .value
-        .iter()
-        .map(|stride| u64::from(*stride));
-    let stride = wished
+    let preferred = terms.stride_preferred.value.iter();
+    preferred
+        .map(|stride| u64::from(*stride))
         .chain(multiples(better, least).filter(|stride| !avoided(*stride)))
         .chain(multiples(step, least).filter(|stride| !avoided(*stride)))
         .chain(multiples(better, least).take(1))
-        .filter(|_| choice.wishes)
-        .chain(multiples(step, least).take(1))
-        .find(|stride| fits(*stride))?;
-    shares
-        .iter()
-        .map(|(times, of)| {
-            let scaled = stride.checked_mul(*times)?.checked_div(*of)?;
-            u32::try_from(scaled).ok()
-        })
-        .collect()
+        .find(|stride| fits(*stride))
 }
 
 /// Returns the one first stride by which no plane's rows have a gap between them; none where the planes do not agree, as with

@@ -73,6 +73,32 @@ pub(super) struct Choice<'a> {
     pub(super) image_fields: FieldSet,
     /// Whether anything is asked of pictures, wishes included.
     pub(super) has_image: bool,
+    /// All that is asked of every picture.
+    image: OnceCell<MergedImage>,
+    /// All that is asked beyond that of pictures in one format, by group.
+    by_group: OnceCell<Vec<OnceCell<MergedImage>>>,
+}
+
+impl Choice<'_> {
+    /// Returns all that the participant at a place asks of every picture.
+    pub(super) fn image(&self, place: usize) -> &MergedImage {
+        let image = || MergedImage::of(place, &self.constraints.image);
+        self.image.get_or_init(image)
+    }
+
+    /// Returns all that it asks beyond that of pictures in one format, by the number of the group among `groups`.
+    pub(super) fn image_in(
+        &self,
+        place: usize,
+        group: usize,
+        groups: &[Group],
+    ) -> Option<&MergedImage> {
+        let fourcc = groups.get(group)?.fourcc;
+        let terms = self.constraints.per_fourcc.get(&fourcc)?;
+        let known = self.by_group.get_or_init(|| places(groups.len()));
+        let image = || MergedImage::of(place, terms);
+        Some(known.get(group)?.get_or_init(image))
+    }
 }
 
 /// Fields of constraints.
@@ -330,6 +356,8 @@ impl<'a> Party<'a> {
                     image_fields,
                     has_image: !constraints.per_fourcc.is_empty()
                         || constraints.image != Default::default(),
+                    image: OnceCell::new(),
+                    by_group: OnceCell::new(),
                 }
             })
             .collect();
