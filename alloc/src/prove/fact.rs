@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::interface::Interface;
 use super::outcome::Refusal;
 use crate::constraint::{Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc, Modifier};
@@ -66,6 +67,9 @@ pub struct Whose {
     /// What it does with the pixels; anything where there is none.
     #[serde(default)]
     pub role: Option<Role>,
+    /// Through what it takes buffers; anything where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
 }
 
 impl Whose {
@@ -76,6 +80,7 @@ impl Whose {
             driver: participant.device.driver.clone(),
             location: Some(participant.device.location.clone()),
             role: Some(participant.role),
+            interface: Some(Interface::of(participant)),
         }
     }
 
@@ -88,6 +93,9 @@ impl Whose {
         self.driver == *driver
             && self.location.as_ref().is_none_or(|own| own == location)
             && self.role.is_none_or(|own| own == participant.role)
+            && self
+                .interface
+                .is_none_or(|own| own == Interface::of(participant))
     }
 }
 
@@ -97,9 +105,11 @@ impl fmt::Display for Whose {
         if let Some(location) = self.location.as_ref().filter(|place| !place.is_empty()) {
             write!(out, " at {location}")?;
         }
-        match self.role {
-            Some(role) => write!(out, " ({})", role_word(role)),
-            None => Ok(()),
+        match (self.role, self.interface) {
+            (_, Some(Interface::Gbm)) => out.write_str(" (GBM)"),
+            (_, Some(Interface::Vulkan)) => out.write_str(" (Vulkan)"),
+            (Some(role), _) => write!(out, " ({})", role_word(role)),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ mod book;
 mod exclude;
 mod fact;
 mod generalise;
+mod interface;
 mod known;
 mod narrow;
 mod outcome;
@@ -40,6 +41,7 @@ mod wire;
 pub use book::{FactBook, Informed};
 pub use fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
 pub use generalise::{Probe, WITNESSES, generalise};
+pub use interface::Interface;
 pub use narrow::{narrowed, pair, plan_of};
 pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
 

@@ -28,7 +28,9 @@
 //! }
 //! ```
 //!
-//! What a scope or the conditions leave out, or say is null, does not matter. Times are seconds since 1970.
+//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) tells apart who imports through one device by PRIME, GBM and Vulkan.
+//!
+//! What a participant, a scope or the conditions leave out, or say is null, does not matter. Times are seconds since 1970.
 //!
 //! The file is written whole beside its place and moved there, under a lock that other processes respect. One that cannot
 //! be read is moved aside under a name of its own and never overwritten; one of a newer version is left alone.

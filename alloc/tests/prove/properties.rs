@@ -31,6 +31,7 @@ fn facts() -> impl Strategy<Value = Vec<Fact>> {
                 driver: who.to_owned(),
                 location: None,
                 role: None,
+                interface: None,
             },
             effect: Effect::Refuses {
                 source: source.to_owned(),
