@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::buffer::Buffer;
@@ -54,7 +54,7 @@ pub struct Sources {
 }
 
 /// A source that is there and cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
     /// What it is.
     pub name: String,
@@ -250,7 +250,7 @@ impl Sources {
                     continue;
                 }
             };
-            let formats = gbm.formats(&candidates(&path));
+            let formats = gbm.formats(&gbm_candidates(&path));
             if let Some(source) = gbm.source(&formats) {
                 self.open.push((source, Allocator::Gbm(gbm.clone())));
             }
@@ -298,7 +298,7 @@ impl Sources {
 
 /// What to ask GBM for, which lists nothing: what is linear, and what the card's planes show.
 #[cfg(feature = "gbm")]
-fn candidates(path: &std::path::Path) -> FormatSet {
+pub(crate) fn gbm_candidates(path: &std::path::Path) -> FormatSet {
     let linear = Gbm::linear_candidates();
     #[cfg(feature = "drm")]
     if let Ok(card) = Card::open(path) {

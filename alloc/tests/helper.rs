@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("stranger_is_no_helper", stranger),
         ("program_that_is_not_there_is_named", missing),
         ("source_that_is_not_there_is_refused_by_its_name", good),
+        ("death_while_declaring_costs_those_drivers", declaring),
         ("nothing_leaks_by_deaths", leaks),
     ];
     for (name, test) in tests {
@@ -215,6 +216,40 @@ fn good() {
     assert_eq!(helper.deaths(), 0);
 }
 
+fn declaring() {
+    let extent = Extent::new(640, 480).unwrap();
+    for (part, words) in [
+        ("abort", "aborted"),
+        ("kill", "was killed"),
+        ("hang", "no answer within 2 s"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut helper = helper(part, &folder);
+        let declared = helper.declare_drivers(extent);
+        assert!(declared.participants.is_empty() && declared.sources.is_empty());
+        // Vulkan's at least, and GBM's where this machine has cards.
+        let names: Vec<_> = declared.unavailable.iter().map(|one| &one.name).collect();
+        assert!(names.iter().any(|name| *name == "Vulkan"), "{names:?}");
+        for unavailable in &declared.unavailable {
+            assert!(unavailable.why.contains(words), "{unavailable}");
+        }
+        assert_eq!(
+            usize::try_from(helper.deaths()).unwrap(),
+            declared.unavailable.len()
+        );
+        helper.start().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut helper = helper("good", &folder);
+    let declared = helper.declare_drivers(extent);
+    // Who is not there says why.
+    assert!(
+        !declared.participants.is_empty() || !declared.unavailable.is_empty(),
+        "nothing is said of any driver"
+    );
+    assert_eq!(helper.deaths(), 0);
+}
+
 fn leaks() {
     let folder = tempfile::tempdir().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -246,7 +281,7 @@ fn play(part: &str) -> ExitCode {
             match part {
                 "silent" => std::thread::sleep(SHORT * 5),
                 "stranger" => write(&mut socket, &json!({"hello": {"version": 99}})),
-                _ => write(&mut socket, &json!({"hello": {"version": 1}})),
+                _ => write(&mut socket, &json!({"hello": {"version": 2}})),
             }
         } else if question.get("allocate").is_some() {
             let answer = json!({"allocated": {"outcome": "proved", "buffer": null}});
@@ -255,6 +290,8 @@ fn play(part: &str) -> ExitCode {
             go_wrong(part, &mut socket);
         } else if question.get("attempt").is_some() {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
+        } else if question.get("declare").is_some() {
+            go_wrong(part, &mut socket);
         } else if question == "release" {
             write(&mut socket, &json!("released"));
         } else if question.get("redeclare_source").is_some() {

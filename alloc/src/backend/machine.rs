@@ -42,7 +42,7 @@ pub(super) fn shortage(plan: &Plan) -> Option<Shortage> {
 
 /// Returns the kernel's words where this process can open no more files: drivers then say that memory is out.
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
-pub(super) fn fds_are_out() -> Option<std::io::Error> {
+pub(crate) fn fds_are_out() -> Option<std::io::Error> {
     fs::File::open("/proc/self/stat")
         .err()
         .filter(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()))

@@ -24,3 +24,8 @@ pub mod udmabuf;
 pub mod v4l2;
 #[cfg(feature = "vulkan")]
 pub mod vulkan;
+
+#[cfg(any(feature = "gbm", feature = "vulkan"))]
+pub(crate) use machine::fds_are_out;
+#[cfg(any(feature = "drm", feature = "gbm"))]
+pub(crate) use node::cards;

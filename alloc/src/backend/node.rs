@@ -39,7 +39,7 @@ fn location(node: BorrowedFd<'_>) -> Option<String> {
 
 /// Lists the primary nodes of all cards, by number.
 #[cfg(any(feature = "drm", feature = "gbm"))]
-pub(super) fn cards() -> Vec<PathBuf> {
+pub(crate) fn cards() -> Vec<PathBuf> {
     let mut cards: Vec<(u32, PathBuf)> = fs::read_dir("/dev/dri")
         .into_iter()
         .flatten()

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::declare::{Declared, Drivers};
 use super::outcome::{Cause, Outcome, Refusal, RefusalKind};
 use super::trial::{Allocation, Planned, Trial};
 use super::wire::{self, Answer, Question, VERSION, WireError};
@@ -242,6 +243,26 @@ impl Helper {
         Err(Outcome::Refused(died(
             running, &error, who, operation, deadline,
         )))
+    }
+
+    /// Declares what GBM and Vulkan give and take in pictures of one size.
+    ///
+    /// Their drivers are loaded into the helper process. One that ends it, or gives no answer in time, is among what is
+    /// unavailable, with the reason; the others are declared by the next process.
+    pub fn declare_drivers(&mut self, extent: Extent) -> Declared {
+        let mut all = Declared::default();
+        for drivers in Drivers::list() {
+            let name = drivers.name();
+            let question = Question::Declare { drivers, extent };
+            self.allocated = None;
+            all.extend(match self.ask(&question, &name, "declare") {
+                Ok((Answer::Declared { declared }, _)) => declared,
+                Ok(_) => Declared::nothing(name, confused().to_string()),
+                Err(Outcome::Refused(refusal)) => Declared::nothing(name, refusal.words),
+                Err(outcome) => Declared::nothing(name, outcome.to_string()),
+            });
+        }
+        all
     }
 
     /// Makes the process hold the buffer of a plan.

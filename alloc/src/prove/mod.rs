@@ -24,6 +24,8 @@ mod outcome;
 #[cfg(feature = "buffer")]
 mod cycle;
 #[cfg(feature = "buffer")]
+mod declare;
+#[cfg(feature = "buffer")]
 mod environment;
 #[cfg(feature = "buffer")]
 mod helper;
@@ -47,6 +49,8 @@ pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
 
 #[cfg(feature = "buffer")]
 pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
+#[cfg(feature = "buffer")]
+pub use declare::Declared;
 #[cfg(feature = "buffer")]
 pub use helper::{Helper, HelperError};
 #[cfg(feature = "buffer")]

@@ -130,6 +130,12 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
                     source: declared.map(Box::new),
                 }
             }
+            Question::Declare { drivers, extent } => {
+                held = None;
+                Answer::Declared {
+                    declared: trials::declare(&mut machine, &drivers, extent),
+                }
+            }
         };
         send(socket, &reply, &[])?;
     }

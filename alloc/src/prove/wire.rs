@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::declare::{Declared, Drivers};
 use super::outcome::Outcome;
 use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use crate::constraint::{Participant, Source};
@@ -22,7 +23,7 @@ use crate::model::{Extent, FormatModifier};
 use crate::solve::Request;
 
 /// The version of these messages; both sides must have the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// No request of ours is near this long: whoever says so is not our peer.
 const LONGEST: u32 = 16 << 20;
@@ -65,6 +66,13 @@ pub(super) enum Question {
         /// The size.
         extent: Extent,
     },
+    /// Load these drivers, and declare what they give and take in pictures of this size; the buffer is let go.
+    Declare {
+        /// The drivers.
+        drivers: Drivers,
+        /// The size.
+        extent: Extent,
+    },
 }
 
 /// What the helper answers.
@@ -99,6 +107,11 @@ pub(super) enum Answer {
     RedeclaredSource {
         /// The source.
         source: Option<Box<Source>>,
+    },
+    /// To [`Question::Declare`].
+    Declared {
+        /// What they say.
+        declared: Declared,
     },
 }
 

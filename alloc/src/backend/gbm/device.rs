@@ -59,6 +59,13 @@ impl Gbm {
         node::cards()
     }
 
+    /// Returns the primary node of the card that a node belongs to: itself, or the one whose render node it is.
+    pub(crate) fn card_of(path: &Path) -> Option<PathBuf> {
+        Self::list()
+            .into_iter()
+            .find(|card| card == path || node::render_node(card).is_some_and(|own| own == path))
+    }
+
     /// Opens GBM for a card: on its render node where it has one, and else on the card's own, which is left without a master.
     ///
     /// A card that does not render may have a render node all the same (vgem has). Mesa then allocates and frees by dumb
@@ -148,8 +155,9 @@ impl Gbm {
         self.inner.contiguity
     }
 
-    /// Whether the device works on a copy of its own; none where nothing tells.
-    pub(super) fn device_copy(&self) -> Option<bool> {
+    /// Whether the device works on a copy of its own, as where the host renders for a virtio-gpu; none where nothing tells.
+    #[must_use]
+    pub fn device_copy(&self) -> Option<bool> {
         self.inner.device_copy
     }
 

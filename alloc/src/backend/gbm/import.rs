@@ -44,15 +44,17 @@ impl Imported {
     /// Reads every pixel of a buffer with one plane as the driver sees it: rows one after another without padding.
     ///
     /// # Errors
-    /// [`GbmError::Unsuitable`] for several planes; [`GbmError::Map`].
+    /// [`GbmError::Unsuitable`] for several planes and for YUV; [`GbmError::Map`].
     pub fn read(&self) -> Result<Vec<u8>, GbmError> {
         let layout = self.buffer.layout();
-        let (Some(object), [_], Some(row)) = (&self.object, layout.planes(), layout.row_bytes(0))
+        let is_yuv = layout.format().fourcc.info().is_none_or(|info| info.is_yuv);
+        let (Some(object), [_], Some(row), false) =
+            (&self.object, layout.planes(), layout.row_bytes(0), is_yuv)
         else {
             return Err(GbmError::Unsuitable {
                 node: self.gbm.path().to_owned(),
                 format: layout.format(),
-                why: "GBM maps buffers of one plane alone".to_owned(),
+                why: "GBM maps RGB alone: Mesa ends the process at packed YUV".to_owned(),
             });
         };
         let row = usize::try_from(row).unwrap_or(usize::MAX);

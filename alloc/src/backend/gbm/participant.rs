@@ -4,11 +4,12 @@ use gbm::{BufferObjectFlags, Format};
 
 use super::device::{Gbm, SMALL};
 use crate::backend::machine;
+use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, FormatSet, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId,
-    SyncLanguage,
+    Coherency, FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, Source,
+    SourceId, StrideTerms, SyncLanguage,
 };
-use crate::model::{FormatModifier, Fourcc, Modifier};
+use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
 /// Images that a renderer holds: the one that it reads, and the one that is next.
 const HELD: u32 = 2;
@@ -76,7 +77,59 @@ impl Gbm {
                 .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
     }
 
-    /// Declares what this device imports of `formats`, which [`Gbm::formats`] gave.
+    /// Returns those of `candidates` that the driver imports: the formats that it has, and others that it only reads.
+    ///
+    /// No question of GBM's is about that, so a small buffer of the driver's own is described as each linear format that it
+    /// has not, and imported: Mesa takes YUV as planes of other formats, and says of none that it has it.
+    ///
+    /// A driver may end the process here: ask in a child process.
+    #[must_use]
+    pub fn imports(&self, candidates: &FormatSet) -> FormatSet {
+        let own = self.formats(candidates);
+        candidates
+            .iter()
+            .filter(|candidate| own.contains(*candidate) || self.takes(*candidate))
+            .collect()
+    }
+
+    fn takes(&self, wanted: FormatModifier) -> bool {
+        /// Rows of XRGB8888 that hold a small picture of every known format with the strides below.
+        const ROWS: u32 = 4 * SMALL;
+        /// Bytes that every driver takes as a step of strides.
+        const STEP_BYTES: u32 = 256;
+        // The host has a texture of one format behind the buffer, and is not to be asked to see another in it.
+        if wanted.modifier != Modifier::LINEAR || self.device_copy() != Some(false) {
+            return false;
+        }
+        let plain = FormatModifier::linear(Fourcc::XRGB8888);
+        let Ok(made) = self.create(plain, SMALL, ROWS) else {
+            return false;
+        };
+        let described = || {
+            let extent = Extent::new(SMALL, SMALL).ok()?;
+            let layout = Layout::linear(extent, wanted.fourcc, STEP_BYTES, 0).ok()?;
+            let planes = layout
+                .planes()
+                .iter()
+                .map(|plane| {
+                    Some(PlaneDescriptor {
+                        fd: made.fd().ok()?,
+                        offset_bytes: u32::try_from(plane.offset_bytes).ok()?,
+                        stride_bytes: plane.stride_bytes,
+                    })
+                })
+                .collect::<Option<Vec<_>>>()?;
+            let descriptor = Descriptor {
+                extent,
+                format: wanted,
+                planes,
+            };
+            Buffer::described(descriptor, &self.source_name()).ok()
+        };
+        described().is_some_and(|buffer| self.import(&buffer).is_ok())
+    }
+
+    /// Declares what this device imports: `formats`, which [`Gbm::formats`] or, for all of them, [`Gbm::imports`] gave.
     #[must_use]
     pub fn participant(&self, formats: &FormatSet) -> Participant {
         let identity = self.identity();
@@ -121,6 +174,59 @@ impl Gbm {
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
+    }
+
+    /// The same for pictures of one size, with the strides that the driver gives them.
+    ///
+    /// GBM takes no stride from who asks and tells one only of a buffer that is there, so a linear one of this size is made in
+    /// each format. A format of which none is made now, or whose planes lie otherwise than their strides say, is left out.
+    #[must_use]
+    pub fn source_of_size(&self, formats: &FormatSet, extent: Extent) -> Option<Source> {
+        let mut source = self.source(formats)?;
+        let given: Vec<FormatModifier> = source
+            .constraints
+            .formats
+            .iter()
+            .flat_map(FormatSet::iter)
+            .collect();
+        let mut kept = Vec::new();
+        for format in given {
+            if format.modifier != Modifier::LINEAR {
+                kept.push(format);
+                continue;
+            }
+            let Some(terms) = self.terms(format, extent) else {
+                continue;
+            };
+            source.constraints.per_fourcc.insert(format.fourcc, terms);
+            kept.push(format);
+        }
+        source.constraints.formats = Some(kept.into());
+        Some(source)
+    }
+
+    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageTerms> {
+        let made = match self.create(format, extent.width(), extent.height()) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::debug!(%error, %format, "not declared");
+                return None;
+            }
+        };
+        let stride = made.stride_for_plane(0);
+        let rows = Layout::linear(extent, format.fourcc, 1, stride).ok()?;
+        let same = rows.planes().iter().zip(0_i32..).all(|(plane, number)| {
+            made.stride_for_plane(number) == plane.stride_bytes
+                && u64::from(made.offset(number)) == plane.offset_bytes
+        });
+        same.then(|| ImageTerms {
+            stride: StrideTerms {
+                minimum: stride,
+                maximum: stride,
+                ..StrideTerms::default()
+            },
+            ..ImageTerms::default()
+        })
     }
 
     pub(super) fn source_id(&self) -> SourceId {

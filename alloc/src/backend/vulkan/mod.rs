@@ -77,7 +77,9 @@ pub enum VulkanError {
         origin: String,
         /// The call, as Vulkan names it.
         operation: &'static str,
-        /// What the driver answered, in words.
+        /// What the driver answered; none where it answered well and nothing serves.
+        answer: Option<vk::Result>,
+        /// The same in words.
         why: String,
     },
     /// The buffer is smaller than the image needs.
@@ -138,4 +140,33 @@ pub enum VulkanError {
         /// What was given.
         found_bytes: u64,
     },
+}
+
+impl VulkanError {
+    fn answer(&self) -> Option<vk::Result> {
+        match self {
+            Self::Call { answer, .. } => Some(*answer),
+            Self::Import { answer, .. } => *answer,
+            _ => None,
+        }
+    }
+
+    /// Whether the driver said that memory is out, as it also does where fds are: another moment may be better.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(
+            self.answer(),
+            Some(
+                vk::Result::ERROR_OUT_OF_HOST_MEMORY
+                    | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
+                    | vk::Result::ERROR_TOO_MANY_OBJECTS
+            )
+        )
+    }
+
+    /// Whether the device is lost: it has to be opened anew.
+    #[must_use]
+    pub fn is_device_lost(&self) -> bool {
+        self.answer() == Some(vk::Result::ERROR_DEVICE_LOST)
+    }
 }

@@ -68,9 +68,23 @@ impl Gpu {
 
     /// Declares the images that this device exports; `None` where it exports none.
     ///
+    /// Nothing is said of their strides, which depend on the size: see [`Gpu::source_of_size`].
+    ///
     /// # Errors
     /// [`VulkanError::Call`].
     pub fn source(&self) -> Result<Option<Source>, VulkanError> {
+        self.declare_source(None)
+    }
+
+    /// Declares the images of one size that this device exports, with the strides that it takes for them.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`].
+    pub fn source_of_size(&self, extent: Extent) -> Result<Option<Source>, VulkanError> {
+        self.declare_source(Some(extent))
+    }
+
+    fn declare_source(&self, extent: Option<Extent>) -> Result<Option<Source>, VulkanError> {
         let kinds = self.kinds(vk::ExternalMemoryFeatureFlags::EXPORTABLE)?;
         if kinds.is_empty() {
             return Ok(None);
@@ -87,10 +101,15 @@ impl Gpu {
         // One memory holds all planes of an image that is not disjoint.
         source.constraints.image.placement = PlanePlacement::Together;
         for kind in kinds {
-            let terms = ImageTerms {
-                width: sides(kind.support.width, format::steps(kind.format.fourcc).0),
-                height: sides(kind.support.height, format::steps(kind.format.fourcc).1),
-                ..ImageTerms::default()
+            let terms = match extent {
+                Some(extent) if kind.format.modifier == Modifier::LINEAR => {
+                    self.terms(extent, &kind)
+                }
+                _ => ImageTerms {
+                    width: sides(kind.support.width, format::steps(kind.format.fourcc).0),
+                    height: sides(kind.support.height, format::steps(kind.format.fourcc).1),
+                    ..ImageTerms::default()
+                },
             };
             source
                 .constraints

@@ -11,6 +11,7 @@ pub(super) const BACKEND: Backend = Backend {
     attempt,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
+    declare: |_, _, _| None,
 };
 
 fn attempt(

@@ -14,6 +14,7 @@ use super::{Backend, Held, Machine};
 use crate::backend::drm::{Card, DrmError, Framebuffer, PlaneKind};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Role};
+use crate::prove::interface::Interface;
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 
@@ -22,6 +23,7 @@ pub(super) const BACKEND: Backend = Backend {
     attempt,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
+    declare: |_, _, _| None,
 };
 
 fn attempt(
@@ -33,6 +35,9 @@ fn attempt(
     let node = participant.device.node.as_str();
     let is_card = node.starts_with("/dev/dri/card");
     let is_display = participant.role == Role::Display;
+    if Interface::of(participant) != Interface::Kernel {
+        return None;
+    }
     if !is_card || !(is_display || participant.role == Role::Import) {
         return None;
     }

@@ -3,16 +3,23 @@
 mod cpu;
 #[cfg(feature = "drm")]
 mod drm;
+#[cfg(feature = "gbm")]
+mod gbm;
+#[cfg(any(feature = "gbm", feature = "vulkan"))]
+mod pattern;
 #[cfg(feature = "v4l2")]
 mod v4l2;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
-#[cfg(feature = "drm")]
+#[cfg(any(feature = "drm", feature = "gbm"))]
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 
 use rustix::io::Errno;
 
+use super::declare::{Declared, Drivers};
 use super::narrow::plan_of;
 use super::outcome::{Outcome, Refusal, RefusalKind};
 use crate::buffer::Buffer;
@@ -36,6 +43,12 @@ pub(super) struct Machine {
             crate::backend::drm::PlaneKind,
         ),
     >,
+    /// By the card's primary node, with the formats that GBM has for it.
+    #[cfg(feature = "gbm")]
+    gbm: BTreeMap<std::path::PathBuf, (crate::backend::gbm::Gbm, crate::constraint::FormatSet)>,
+    /// The loader is asked once: it loads every driver that there is.
+    #[cfg(feature = "vulkan")]
+    gpus: Option<vulkan::Gpus>,
 }
 
 impl Machine {
@@ -75,12 +88,19 @@ struct Backend {
     redeclare: fn(&mut Machine, &Participant, Extent) -> Option<Participant>,
     /// The same for a source.
     redeclare_source: fn(&mut Machine, &Source, Extent) -> Option<Source>,
+    /// Declares what drivers give and take; `None` for drivers of others.
+    declare: fn(&mut Machine, &Drivers, Extent) -> Option<Declared>,
 }
 
 /// Every backend, asked in this order: a new one is a line here and a file beside.
 const BACKENDS: &[Backend] = &[
     #[cfg(feature = "v4l2")]
     v4l2::BACKEND,
+    // Before DRM, which would take a card's GBM for the card.
+    #[cfg(feature = "gbm")]
+    gbm::BACKEND,
+    #[cfg(feature = "vulkan")]
+    vulkan::BACKEND,
     #[cfg(feature = "drm")]
     drm::BACKEND,
     cpu::BACKEND,
@@ -101,6 +121,7 @@ const NEUTRAL: Backend = Backend {
     attempt: |_, _, _, _| None,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
+    declare: |_, _, _| None,
 };
 
 pub(super) fn allocate(machine: &mut Machine, plan: &Plan) -> Result<Held, Outcome> {
@@ -140,6 +161,19 @@ pub(super) fn redeclare_source(
     BACKENDS
         .iter()
         .find_map(|backend| (backend.redeclare_source)(machine, source, extent))
+}
+
+pub(super) fn declare(machine: &mut Machine, drivers: &Drivers, extent: Extent) -> Declared {
+    BACKENDS
+        .iter()
+        .find_map(|backend| (backend.declare)(machine, drivers, extent))
+        .unwrap_or_else(|| {
+            Declared::nothing(
+                drivers.name(),
+                "the helper program is compiled without it (cargo's features `gbm` and `vulkan`)"
+                    .to_owned(),
+            )
+        })
 }
 
 fn of_source(plan: &Plan, error: &SourceError) -> Refusal {

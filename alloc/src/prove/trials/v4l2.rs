@@ -14,6 +14,7 @@ pub(super) const BACKEND: Backend = Backend {
     attempt,
     redeclare,
     redeclare_source,
+    declare: |_, _, _| None,
 };
 
 /// How the identifiers of queues begin.

@@ -212,6 +212,7 @@ impl Gpu {
                 device: self.name().to_owned(),
                 origin: buffer.source_name().to_owned(),
                 operation,
+                answer: Some(answer),
                 why: answer.to_string(),
             }
         };
@@ -294,6 +295,7 @@ impl Gpu {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "vkGetMemoryFdPropertiesKHR",
+                    answer: None,
                     why: format!(
                         "memory types {types:#b}, of which the image takes none ({:#b})",
                         needed.type_bits
@@ -305,6 +307,7 @@ impl Gpu {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "F_DUPFD_CLOEXEC",
+                    answer: Some(vk::Result::ERROR_TOO_MANY_OBJECTS),
                     why: error.to_string(),
                 })?;
             let dedicated = !disjoint && (wants_own || needed.wants_dedicated);
@@ -332,6 +335,12 @@ impl Image {
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
+    }
+
+    /// Whether the device copies out of such images.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC)
     }
 }
 
