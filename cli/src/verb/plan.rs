@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
-use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::constraint::{CpuUse, Participant, Role, Source};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
-use covalent_alloc::prove::{Ending, Helper, Limits, Proven, solve_and_prove};
+use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 
@@ -25,11 +25,13 @@ all, the demands that conflict, what would help, and the way round that copies l
 
 With --prove one buffer is allocated by the plan and tried on everybody, in a process of its own (covalent-prove, which
 is beside this program or named by COVALENT_PROVE). What is refused is solved around; what repeats is kept as a fact.
+The drivers of --gbm and --vulkan are loaded there too, and are sources then.
 
 Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
   covalent plan --camera /dev/video0 --cpu often --size 1280x720 --json
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove
+  covalent plan --camera /dev/video0 --vulkan --prove
   covalent plan --from recorded.json
       solves a request that was recorded elsewhere, without asking this machine
 
@@ -44,6 +46,12 @@ pub(crate) struct Options {
     /// A card whose primary plane shows them; may be given again.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
+    /// A card through whose GBM a renderer imports them; may be given again.
+    #[arg(long, value_name = "NODE")]
+    gbm: Vec<PathBuf>,
+    /// Every Vulkan device reads them as images.
+    #[arg(long)]
+    vulkan: bool,
     /// How much the processor reads the pictures.
     #[arg(long, value_enum)]
     cpu: Option<Cpu>,
@@ -57,7 +65,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4)]
     count: u32,
     /// Solve this recorded request (as --record writes it) instead of asking this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["camera", "output", "display", "cpu", "format", "size", "count"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
     from: Option<PathBuf>,
     /// Write the request to a file, to be solved elsewhere.
     #[arg(long, value_name = "FILE")]
@@ -92,8 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut facts = machine::facts();
     if options.prove {
-        let mut helper = Helper::find()?;
-        helper.start()?;
+        let mut helper = started()?;
         let proven = solve_and_prove(&request, &mut [&mut helper], &mut facts, Limits::default());
         machine::keep(&proven.learnt);
         return write_proven(options, &proven);
@@ -153,6 +160,48 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
     })
 }
 
+fn started() -> Result<Helper> {
+    let mut helper = Helper::find()?;
+    helper.start()?;
+    Ok(helper)
+}
+
+/// Adds who was asked for of GBM and Vulkan, and returns what they and their like give.
+fn add_drivers(options: &Options, participants: &mut Vec<Participant>) -> Result<Vec<Source>> {
+    let declared = started()?.declare_drivers(options.size);
+    let unavailable = || {
+        let words: Vec<_> = declared
+            .unavailable
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        words.join("; ")
+    };
+    for path in &options.gbm {
+        let card = Card::open(path)?;
+        let found = declared.participants.iter().find(|participant| {
+            Interface::of(participant) == Interface::Gbm
+                && participant.device.same_device(card.identity())
+        });
+        let Some(found) = found else {
+            bail!("no GBM on {}: {}", path.display(), unavailable());
+        };
+        participants.push(found.clone());
+    }
+    if options.vulkan {
+        let before = participants.len();
+        let images = declared
+            .participants
+            .iter()
+            .filter(|participant| Interface::of(participant) == Interface::Vulkan);
+        participants.extend(images.cloned());
+        if participants.len() == before {
+            bail!("no Vulkan device shares images: {}", unavailable());
+        }
+    }
+    Ok(declared.sources)
+}
+
 fn ask(options: &Options) -> Result<Request> {
     let mut request = Request::new(options.size);
     request.count = options.count;
@@ -175,6 +224,9 @@ fn ask(options: &Options) -> Result<Request> {
         sources.add_card(&card);
         request.participants.push(machine::display(&card)?);
     }
+    if options.vulkan || !options.gbm.is_empty() {
+        queue_sources.extend(add_drivers(options, &mut request.participants)?);
+    }
     if let Some(cpu) = options.cpu {
         let identity = DeviceIdentity {
             driver: "cpu".to_owned(),
@@ -190,7 +242,7 @@ fn ask(options: &Options) -> Result<Request> {
     }
     if request.participants.is_empty() {
         bail!(
-            "nobody to plan for: name a --camera, an --output, a --display or a use by the --cpu"
+            "nobody to plan for: name a --camera, an --output, a --display, a --gbm, --vulkan or a use by the --cpu"
         );
     }
     machine::unique_names(&mut request.participants);

@@ -9,6 +9,7 @@ use clap::Args;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
+use covalent_alloc::prove::Helper;
 use covalent_alloc::sources::{Sources, Unavailable};
 use serde::Serialize;
 
@@ -47,10 +48,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         sources: Vec::new(),
         unavailable: Vec::new(),
     };
-    let sources = Sources::discover_with_drivers();
+    let sources = Sources::discover();
     found.sources = sources.declarations();
     found.unavailable.extend_from_slice(sources.unavailable());
-    drivers(&sources, &mut found);
+    drop(sources);
+    drivers(&mut found);
     for path in machine::video_nodes() {
         if let Err(error) = camera(&path, &mut found) {
             found.unavailable.push(Unavailable {
@@ -75,23 +77,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds what GBM and Vulkan import, as far as this program is made with them.
-fn drivers(sources: &Sources, found: &mut Found) {
-    #[cfg(feature = "gbm")]
-    for (gbm, formats) in sources.gbm_devices() {
-        found.participants.push(gbm.participant(formats));
-    }
-    #[cfg(feature = "vulkan")]
-    for gpu in sources.gpus() {
-        match gpu.participant(found.size, None) {
-            Ok(participant) => found.participants.push(participant),
-            Err(error) => found.unavailable.push(Unavailable {
-                name: gpu.name().to_owned(),
-                why: error.to_string(),
-            }),
+/// Adds what GBM and Vulkan give and take. Their drivers are loaded in the helper process; without one, that is said.
+fn drivers(found: &mut Found) {
+    match Helper::find() {
+        Ok(mut helper) => {
+            let declared = helper.declare_drivers(found.size);
+            found.participants.extend(declared.participants);
+            found.sources.extend(declared.sources);
+            found.unavailable.extend(declared.unavailable);
         }
+        Err(error) => found.unavailable.push(Unavailable {
+            name: "GBM and Vulkan".to_owned(),
+            why: error.to_string(),
+        }),
     }
-    let _ = (sources, found);
 }
 
 fn camera(path: &Path, found: &mut Found) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{CpuUse, Participant, Role, Source};
 use covalent_alloc::model::{DeviceIdentity, Extent};
-use covalent_alloc::prove::pair;
+use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
 use covalent_alloc::sources::Sources;
 
@@ -23,7 +23,8 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    pub(super) fn of(size: Extent) -> Result<Self> {
+    /// Asks everybody; GBM's and Vulkan's drivers in the helper process, which may end of it.
+    pub(super) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
         let sources = Sources::discover();
         let mut declared = Self {
             size,
@@ -55,6 +56,11 @@ impl Declared {
                 }
             }
         }
+        let drivers = helper.declare_drivers(size);
+        declared.participants.extend(drivers.participants);
+        declared.sources.extend(drivers.sources);
+        let words = drivers.unavailable.iter().map(ToString::to_string);
+        declared.unavailable.extend(words);
         machine::unique_names(&mut declared.participants);
         Ok(declared)
     }

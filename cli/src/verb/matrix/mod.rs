@@ -101,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut cells = Vec::new();
     let mut machines = Vec::new();
     for size in &options.size {
-        let mut declared = Declared::of(*size)?;
+        let mut declared = Declared::of(*size, &mut helper)?;
         if !options.source.is_empty() {
             declared.sources.retain(|source| {
                 let id = source.id.as_str();
