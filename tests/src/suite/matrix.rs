@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::vm::config::{Config, Memory};
 use crate::vm::link::Output;
@@ -39,6 +39,29 @@ pub(super) const CASES: &[Case] = &[
         verdicts,
     )
     .limit(LIMIT),
+    Case::new(
+        "matrix::venus_verdicts_are_what_drivers_do",
+        Config::Venus,
+        verdicts,
+    )
+    .limit(LIMIT),
+    Case::new(
+        "matrix::full_verdicts_are_what_drivers_do",
+        Config::Full,
+        verdicts,
+    )
+    .limit(LIMIT)
+    .full(),
+    Case::new(
+        "matrix::planted_lies_of_gbm_and_vulkan_are_found",
+        Config::Vkms,
+        lies,
+    ),
+    Case::new(
+        "matrix::drivers_that_end_the_helper_cost_their_rows",
+        Config::Bochs,
+        deadly,
+    ),
     Case::new(
         "matrix::virtio_verdicts_in_4g_are_what_drivers_do",
         Config::Virtio,
@@ -100,7 +123,8 @@ fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     };
     with_huge_pages(bench, 16, |bench| {
         let before = buffers(bench)?;
-        verify(bench, "matrix.json", options)?;
+        let report = verify(bench, "matrix.json", options)?;
+        has_drivers(&report)?;
         let after = buffers(bench)?;
         ensure!(before == after, "{before} dma-bufs before, {after} after");
         Ok(Outcome::Passed)
@@ -160,6 +184,103 @@ pub(super) fn judge(report: &Value) -> anyhow::Result<()> {
     }
     ensure!(report["helper_deaths"] == 0, "helper processes died");
     Ok(())
+}
+
+/// How GBM's and Vulkan's sources begin, and what the names of those who import by them hold.
+const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
+
+/// Checks that GBM and Vulkan are in a report, as rows and as columns, with guarantees that were tried: every guest has
+/// lavapipe, and a card that GBM serves.
+fn has_drivers(report: &Value) -> anyhow::Result<()> {
+    let cells = report["cells"].as_array().context("no cells")?;
+    let kept: Vec<&Value> = cells
+        .iter()
+        .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")
+        .collect();
+    let holds = |cell: &Value, field: &str, part: &str| {
+        cell[field].as_str().is_some_and(|text| text.contains(part))
+    };
+    for (source, participant) in DRIVERS {
+        for (field, part) in [("source", source), ("participant", participant)] {
+            let count = kept.iter().filter(|cell| holds(cell, field, part)).count();
+            ensure!(count >= 10, "{count} guarantees with {field} {part:?}");
+        }
+    }
+    Ok(())
+}
+
+/// What the facts' file makes the solver say of GBM and of Vulkan is not what they do: found, and in their cells alone.
+fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
+        .into_iter()
+        .map(|(driver, interface)| {
+            json!({
+                "participant": {"driver": driver, "role": "import", "interface": interface},
+                "effect": {"refuses": {"source": "heap:system", "scope": {}, "refusal": {
+                    "kind": "structural", "device": driver, "operation": "import",
+                    "cause": "answer", "words": "this is a lie",
+                }}},
+                "origin": {"learnt": {"at": 1, "times": 2}},
+            })
+        })
+        .collect();
+    let file = json!({"format": "covalent facts", "version": 1, "facts": facts});
+    bench.sh("mkdir -p /tmp/lies/covalent", SOON)?;
+    let guest = bench.guest()?;
+    guest.put(
+        "/tmp/lies/covalent/facts.json",
+        file.to_string().as_bytes(),
+        0o644,
+    )?;
+    let verify = "covalent matrix --verify --json --source heap:system --format XR24";
+    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/lies {verify}"), LONG)?;
+    expect(&output, 11, &[])?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(judge(&report).is_err(), "the suite believes it");
+    let cells = report["cells"].as_array().context("no cells")?;
+    let mut wrong: Vec<&str> = cells
+        .iter()
+        .filter(|cell| cell["judgement"] == "mismatch")
+        .filter_map(|cell| cell["participant"].as_str())
+        .collect();
+    wrong.sort_unstable();
+    // What PRIME takes is another interface of the same card, and vgem's GBM another device.
+    ensure!(wrong == ["llvmpipe image", "vkms GBM"], "{wrong:?}");
+    let output = bench.guest()?.sh(verify, LONG)?;
+    expect(&output, 0, &[])?;
+    Ok(Outcome::Passed)
+}
+
+/// A helper that is aborted as soon as it has lavapipe: who asks lives, says why, and has all other rows.
+fn deadly(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let script = "#!/bin/sh\n\
+        (while [ -e /proc/$$/maps ]; do\n\
+        grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
+        done) 2>/dev/null &\n\
+        exec covalent-prove\n";
+    let guest = bench.guest()?;
+    guest.put("/tmp/deadly", script.as_bytes(), 0o755)?;
+    let line = "COVALENT_PROVE=/tmp/deadly covalent matrix --verify --json --source heap:system --format XR24";
+    let output = guest.sh(line, LONG)?;
+    expect(
+        &output,
+        0,
+        &["not there: Vulkan", "aborted the helper process"],
+    )?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(report["helper_deaths"] == 1, "{}", report["helper_deaths"]);
+    let cells = report["cells"].as_array().context("no cells")?;
+    let proved = |part: &str| {
+        cells.iter().any(|cell| {
+            cell["outcome"] == "proved"
+                && cell["participant"]
+                    .as_str()
+                    .is_some_and(|name| name.contains(part))
+        })
+    };
+    ensure!(proved(" GBM"), "GBM is gone with Vulkan");
+    ensure!(!proved(" image"), "Vulkan is there");
+    Ok(Outcome::Passed)
 }
 
 /// How many dma-bufs there are in the whole guest.
@@ -279,7 +400,6 @@ fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn report(cells: &[(&str, &str)]) -> Value {
         let filler = (0..40).map(|number| {
@@ -294,6 +414,35 @@ mod tests {
             .map(|(said, judgement)| json!({"said": said, "judgement": judgement}))
             .collect();
         json!({"cells": cells, "helper_deaths": 0})
+    }
+
+    #[test]
+    fn report_without_the_rows_of_drivers_is_refused() {
+        let cell = |source: &str, participant: &str, said: &str| json!({"source": source, "participant": participant, "said": said, "judgement": "agrees"});
+        let all = [
+            cell("gbm:vgem@vgem", "processor reading", "guaranteed"),
+            cell("vulkan:llvmpipe@uuid:0", "processor reading", "guaranteed"),
+            cell("heap:system", "vgem GBM", "guaranteed"),
+            cell("heap:system", "llvmpipe image", "guaranteed"),
+        ];
+        let report = |left_out: Option<usize>, said: &str| {
+            let kept = all
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| Some(*place) != left_out)
+                .map(|(_, cell)| {
+                    let mut cell = cell.clone();
+                    cell["said"] = said.into();
+                    cell
+                });
+            let cells: Vec<Value> = kept.flat_map(|cell| vec![cell; 10]).collect();
+            json!({"cells": cells})
+        };
+        assert!(has_drivers(&report(None, "guaranteed")).is_ok());
+        assert!(has_drivers(&report(None, "impossible")).is_err());
+        for place in 0..all.len() {
+            assert!(has_drivers(&report(Some(place), "guaranteed")).is_err());
+        }
     }
 
     #[test]
