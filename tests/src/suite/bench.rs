@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::vm::accel::Accelerator;
 use crate::vm::build;
 use crate::vm::guest::{Boot, Guest};
 use crate::vm::image::Image;
@@ -103,6 +104,7 @@ impl<'image> Bench<'image> {
         boot.machine.memory = self.needs.memory;
         boot.machine.size = self.needs.size;
         boot.machine.contiguous_mebibytes = self.needs.contiguous_mebibytes;
+        boot.accelerator = self.needs.counted.then_some(Accelerator::Counted);
         boot
     }
 

@@ -30,6 +30,7 @@ mod buffers;
 mod camera;
 pub mod checks;
 mod codecs;
+mod cost;
 mod display;
 mod drivers;
 mod facts;
@@ -79,6 +80,8 @@ pub struct Needs {
     pub size: Size,
     /// What is set aside for contiguous buffers, in MiB.
     pub contiguous_mebibytes: u32,
+    /// Whether its clock counts instructions.
+    pub counted: bool,
     /// Features with which its programs are compiled, as `package/feature`.
     pub features: &'static [&'static str],
 }
@@ -109,6 +112,7 @@ impl Case {
                 memory: Memory::TWO_GIBIBYTES,
                 size: Size::SMALL,
                 contiguous_mebibytes: 128,
+                counted: false,
                 features: &[],
             },
             full: false,
@@ -135,6 +139,13 @@ impl Case {
     #[must_use]
     pub const fn contiguous(mut self, mebibytes: u32) -> Self {
         self.needs.contiguous_mebibytes = mebibytes;
+        self
+    }
+
+    /// Needs a clock that counts instructions, on a processor that is emulated.
+    #[must_use]
+    pub const fn counted(mut self) -> Self {
+        self.needs.counted = true;
         self
     }
 
@@ -168,6 +179,7 @@ pub fn all() -> Vec<Case> {
         memory::CASES,
         drivers::CASES,
         codecs::CASES,
+        cost::CASES,
         planes::CASES,
         buffers::CASES,
         matrix::CASES,

@@ -131,7 +131,11 @@ pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String
 }
 
 fn guest(needs: &Needs) -> String {
-    format!("{}, {}, {}", needs.config, needs.memory, needs.size)
+    let counted = if needs.counted { ", counted" } else { "" };
+    format!(
+        "{}, {}, {}{counted}",
+        needs.config, needs.memory, needs.size
+    )
 }
 
 fn unavailable(error: &anyhow::Error) -> Option<String> {

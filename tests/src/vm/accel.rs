@@ -26,6 +26,9 @@ pub enum Accelerator {
     Kvm,
     /// QEMU's software emulation.
     Tcg,
+    /// The same with one processor, whose instructions are the clock: each takes a nanosecond, whatever the host does beside
+    /// it. What waits for time, as cameras do, means nothing then.
+    Counted,
 }
 
 impl Accelerator {
@@ -36,6 +39,22 @@ impl Accelerator {
             Self::Kvm => &[("-accel", "kvm"), ("-cpu", "host")],
             // Translated code beyond the buffer is thrown away all at once, so a small one costs much time.
             Self::Tcg => &[("-accel", "tcg,thread=multi,tb-size=1024"), ("-cpu", "max")],
+            // Without sleep the clock is set forward while the guest idles; else it would wait for its timers in the host's
+            // time.
+            Self::Counted => &[
+                ("-accel", "tcg,thread=single,tb-size=1024"),
+                ("-cpu", "max"),
+                ("-icount", "shift=0,sleep=off"),
+            ],
+        }
+    }
+
+    /// How many processors the guest has.
+    pub(super) fn processors(self) -> u32 {
+        match self {
+            Self::Kvm | Self::Tcg => 2,
+            // A second one's instructions would count too.
+            Self::Counted => 1,
         }
     }
 }
@@ -45,6 +64,7 @@ impl std::fmt::Display for Accelerator {
         formatter.pad(match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
+            Self::Counted => "counted",
         })
     }
 }

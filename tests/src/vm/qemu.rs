@@ -188,7 +188,7 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
         option(name, value);
     }
     option("-machine", "pc,vmport=off");
-    option("-smp", "2");
+    option("-smp", &accelerator.processors().to_string());
     option("-m", &format!("{}M", machine.memory.as_mebibytes()));
     option("-kernel", &place("kernel"));
     option("-initrd", &place("initrd"));
@@ -286,6 +286,10 @@ mod tests {
     use super::*;
 
     fn line(config: Config, out: Option<&str>) -> String {
+        line_with(Accelerator::Tcg, config, out)
+    }
+
+    fn line_with(accelerator: Accelerator, config: Config, out: Option<&str>) -> String {
         let machine = Machine {
             config,
             memory: Memory::default(),
@@ -295,7 +299,7 @@ mod tests {
             out: out.map(PathBuf::from),
             watch: false,
         };
-        let words = command_line(&machine, Accelerator::Tcg, Host { udmabuf: false });
+        let words = command_line(&machine, accelerator, Host { udmabuf: false });
         words.join(OsStr::new(" ")).to_string_lossy().into_owned()
     }
 
@@ -309,6 +313,14 @@ mod tests {
     fn command_line_only_gl_needs_a_screen() {
         assert!(line(Config::Venus, None).contains("-display sdl,gl=on"));
         assert!(line(Config::Vkms, None).contains("-display none"));
+    }
+
+    #[test]
+    fn command_line_counted_instructions_are_of_one_processor() {
+        let counted = line_with(Accelerator::Counted, Config::Virtio, None);
+        assert!(counted.contains("-smp 1 ") && counted.contains("-icount shift=0,sleep=off"));
+        let timed = line(Config::Virtio, None);
+        assert!(timed.contains("-smp 2 ") && !timed.contains("-icount"));
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub struct Heap {
     fd: OwnedFd,
     path: PathBuf,
     name: String,
+    region: Option<Region>,
 }
 
 impl Heap {
@@ -132,6 +133,7 @@ impl Heap {
         Ok(Self {
             fd,
             path: path.to_owned(),
+            region: Region::of(&name),
             name,
         })
     }
@@ -177,11 +179,7 @@ impl Heap {
             .map(|bytes| whole_pages(*bytes))
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) = self
-            .guarantees()
-            .available_bytes
-            .filter(|available| needed_bytes > *available)
-        {
+        if let Some(available_bytes) = self.fewer_available_than(needed_bytes) {
             return Err(HeapError::Budget {
                 heap: self.path.clone(),
                 needed_bytes,
@@ -221,8 +219,18 @@ impl Heap {
         format!("dma-heap {}", self.name)
     }
 
+    /// What can be taken where that is less than `needed_bytes`: all else that is promised costs more to find out than the
+    /// allocation.
+    fn fewer_available_than(&self, needed_bytes: u64) -> Option<u64> {
+        match &self.region {
+            Some(region) => region
+                .free_bytes()
+                .filter(|available| needed_bytes > *available),
+            None => machine::fewer_available_than(needed_bytes),
+        }
+    }
+
     fn guarantees(&self) -> Guarantees {
-        let pages = machine::available_bytes();
         let kind = self.kind();
         if kind == HeapKind::System {
             Guarantees {
@@ -230,17 +238,17 @@ impl Heap {
                 address: machine::memory_window(),
                 cached: Some(true),
                 cost: MemoryCost::System,
-                available_bytes: pages,
+                available_bytes: machine::available_bytes(),
                 ..Guarantees::default()
             }
-        } else if let Some(region) = Region::of(&self.name) {
+        } else if let Some(region) = &self.region {
             Guarantees {
                 contiguous_up_to_bytes: region.bytes.unwrap_or(u64::MAX),
                 address: region.window,
                 cached: Some(true),
                 cost: MemoryCost::Reserved,
                 maximum_bytes: region.bytes,
-                available_bytes: region.free_bytes,
+                available_bytes: region.free_bytes(),
                 ..Guarantees::default()
             }
         } else {
@@ -249,44 +257,50 @@ impl Heap {
                 // What the processor must not read is in no cache of its.
                 cached: (kind == HeapKind::Protected).then_some(false),
                 cost: MemoryCost::Reserved,
-                available_bytes: pages,
+                available_bytes: machine::available_bytes(),
                 ..Guarantees::default()
             }
         }
     }
 }
 
-/// A CMA region.
+/// A CMA region, which stays where it is while the machine runs.
+#[derive(Debug)]
 struct Region {
     window: AddressWindow,
     bytes: Option<u64>,
-    free_bytes: Option<u64>,
+    /// Where the kernel tells of it; else all regions together are in `/proc/meminfo`.
+    debugfs: Option<PathBuf>,
 }
 
 impl Region {
     /// Finds the region behind a heap's name; `None` for a heap that is known to be none, or not known at all.
     fn of(heap: &str) -> Option<Self> {
-        let is_default = HeapKind::of(heap) == HeapKind::DefaultCma;
+        let kind = HeapKind::of(heap);
+        if kind == HeapKind::System {
+            return None;
+        }
+        let is_default = kind == HeapKind::DefaultCma;
         let aliases = kind::DEFAULT_CMA.into_iter().filter(|_| is_default);
         let names = std::iter::once(heap).chain(aliases);
         // Only root reads debugfs; without it the region lies somewhere in memory.
         for name in names {
             let folder = Path::new("/sys/kernel/debug/cma").join(name);
-            if let Some(region) = Self::from_debugfs(&folder) {
+            if let Some(region) = Self::from_debugfs(folder) {
                 return Some(region);
             }
         }
         is_default.then(|| Self {
             window: machine::memory_window(),
             bytes: None,
-            free_bytes: machine::cma_free_bytes(),
+            debugfs: None,
         })
     }
 
-    fn from_debugfs(folder: &Path) -> Option<Self> {
+    fn from_debugfs(folder: PathBuf) -> Option<Self> {
         let page = machine::page_bytes();
         let bytes = machine::number(folder.join("count"))?.checked_mul(page)?;
-        let used = machine::number(folder.join("used"))?.checked_mul(page)?;
+        machine::number(folder.join("used"))?;
         // Kernels from 6.15 on give a region several ranges, each in a folder of its own.
         let base = machine::number(folder.join("base_pfn"))
             .or_else(|| machine::number(folder.join("ranges/0/base_pfn")))?;
@@ -300,8 +314,19 @@ impl Region {
                 highest: lowest.checked_add(bytes)?.checked_sub(1)?,
             },
             bytes: Some(bytes),
-            free_bytes: bytes.checked_sub(used),
+            debugfs: Some(folder),
         })
+    }
+
+    /// What nobody has taken; `None` where nothing tells.
+    fn free_bytes(&self) -> Option<u64> {
+        match (&self.debugfs, self.bytes) {
+            (Some(folder), Some(bytes)) => {
+                let used = machine::number(folder.join("used"))?;
+                bytes.checked_sub(used.checked_mul(machine::page_bytes())?)
+            }
+            _ => machine::cma_free_bytes(),
+        }
     }
 }
 

@@ -120,6 +120,8 @@ fn budget_remedy(huge: bool) -> &'static str {
 pub struct Udmabuf {
     fd: OwnedFd,
     pages: Pages,
+    /// The limit of when it was opened; asked again only where it matters.
+    maximum_bytes: Option<u64>,
 }
 
 impl Udmabuf {
@@ -152,7 +154,11 @@ impl Udmabuf {
                 source,
             },
         )?;
-        Ok(Self { fd, pages })
+        Ok(Self {
+            fd,
+            pages,
+            maximum_bytes: maximum_bytes(),
+        })
     }
 
     /// Declares what udmabuf gives and promises with these pages.
@@ -201,11 +207,7 @@ impl Udmabuf {
             .copied()
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) = self
-            .pages
-            .available_bytes()
-            .filter(|available| needed_bytes > *available)
-        {
+        if let Some(available_bytes) = self.pages.fewer_available_than(needed_bytes) {
             return Err(UdmabufError::Budget {
                 source_name: self.source_name(),
                 needed_bytes,
@@ -247,11 +249,23 @@ impl Udmabuf {
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
         )
         .map_err(failed("F_ADD_SEALS"))?;
-        sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(failed("UDMABUF_CREATE"))
+        sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(|source| {
+            // All that the kernel calls invalid was checked, but for a limit that has come down since.
+            match self.check_limit_of(maximum_bytes(), bytes) {
+                Err(error) if source == Errno::INVAL => error,
+                _ => failed("UDMABUF_CREATE")(source),
+            }
+        })
     }
 
     fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
-        match maximum_bytes() {
+        // A limit that may have gone up since is asked again; reading it each time costs as much as 16 KiB of memory.
+        self.check_limit_of(self.maximum_bytes, needed_bytes)
+            .or_else(|_| self.check_limit_of(maximum_bytes(), needed_bytes))
+    }
+
+    fn check_limit_of(&self, limit: Option<u64>, needed_bytes: u64) -> Result<(), UdmabufError> {
+        match limit {
             Some(maximum_bytes) if needed_bytes > maximum_bytes => Err(UdmabufError::Limit {
                 source_name: self.source_name(),
                 needed_bytes,

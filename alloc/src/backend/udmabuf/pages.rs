@@ -57,6 +57,15 @@ impl Pages {
         free.saturating_sub(reserved).checked_mul(bytes)
     }
 
+    /// What can be had at this time where that is less than `needed_bytes`; `None` where it is enough, or nothing tells.
+    pub(super) fn fewer_available_than(self, needed_bytes: u64) -> Option<u64> {
+        if self == Self::Ordinary {
+            return machine::fewer_available_than(needed_bytes);
+        }
+        self.available_bytes()
+            .filter(|available| needed_bytes > *available)
+    }
+
     /// Rounds up to what a memfd of these pages can have.
     pub(super) fn whole(self, bytes: u64) -> u64 {
         bytes

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use covalent_tests::vm::accel::Accelerator;
 use covalent_tests::vm::config::{Config, Memory, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::link::{Event, Input, Process};
@@ -34,6 +35,9 @@ pub(crate) struct Which {
     /// The size of its display in pixels.
     #[arg(long, default_value_t)]
     size: Size,
+    /// Its clock counts instructions, each a nanosecond, of one emulated processor.
+    #[arg(long)]
+    counted: bool,
     /// Shows its display in a window of this desktop.
     #[arg(long)]
     watch: bool,
@@ -72,6 +76,7 @@ impl Which {
         let mut boot = Boot::new(self.config, &programs);
         boot.machine.memory = self.memory;
         boot.machine.size = self.size;
+        boot.accelerator = self.counted.then_some(Accelerator::Counted);
         boot.machine.watch = self.watch;
         if let Some(out) = &self.out {
             let named = || format!("the folder for $OUT, {}", out.display());

@@ -1,0 +1,181 @@
+//! What allocations cost, in nanoseconds of the guest's clock.
+
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use covalent_alloc::buffer::{Owner, Pool};
+use covalent_alloc::sources::Sources;
+use serde::Serialize;
+
+use super::contest::Contest;
+
+/// How many times a pool gives a buffer in one round: one time is as short as reading the clock.
+const HITS: u64 = 100;
+
+/// When the pages of a buffer are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Pages {
+    /// When it is allocated.
+    Given,
+    /// When they are touched: of an allocation nothing but its name was made.
+    Owed,
+    /// Owed, and all of them touched by a mapping, as a part of what was measured.
+    Touched,
+}
+
+/// What one source and size cost, each of one allocation and its end.
+#[derive(Debug, Serialize)]
+pub(super) struct Cost {
+    source: String,
+    bytes: u32,
+    pages: Pages,
+    /// By the bare ioctls.
+    bare: Spread,
+    /// Through the crate.
+    ours: Spread,
+    /// The same buffer again, from a pool and back.
+    pool_hit: Spread,
+}
+
+/// All rounds but the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Spread {
+    /// The lowest. Where instructions are counted, interrupts and a device that the host plays add to a round and never take
+    /// away from one.
+    least: u64,
+    median: u64,
+}
+
+/// Measures every source in every size; both ways take turns, so that what changes with time meets both alike.
+pub(super) fn measure(rounds: usize) -> Result<Vec<Cost>> {
+    ensure!(rounds >= 2, "the first round does not count");
+    let sources = Sources::discover();
+    let contests = Contest::all(&sources)?;
+    let mut costs = Vec::new();
+    for of_one in contests.chunk_by(|one, other| one.source == other.source) {
+        let named = || of_one.first().map(|contest| contest.source.clone());
+        let mut measured = of_one
+            .iter()
+            .map(|contest| one(contest, Pages::Given, rounds))
+            .collect::<Result<Vec<_>>>()
+            .with_context(|| format!("{:?}", named()))?;
+        // Memory that has to be zeroed costs more the more there is of it.
+        let bare = |cost: Option<&Cost>| cost.map_or(0, |cost| cost.bare.least);
+        if bare(measured.last()) < bare(measured.first()).saturating_mul(2) {
+            for cost in &mut measured {
+                cost.pages = Pages::Owed;
+            }
+            for contest in of_one {
+                measured.push(one(contest, Pages::Touched, rounds)?);
+            }
+        }
+        costs.append(&mut measured);
+    }
+    Ok(costs)
+}
+
+fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
+    let (mut bare, mut ours, mut hits) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let mut turn = |first: bool| -> Result<()> {
+            let from = Instant::now();
+            if first {
+                let fd = contest.bare()?;
+                if pages == Pages::Touched {
+                    contest.fill(fd.as_fd())?;
+                }
+            } else {
+                let buffers = contest.ours()?;
+                if pages == Pages::Touched {
+                    let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
+                    contest.fill(memory.context("no memory")?)?;
+                }
+            }
+            let into = if first { &mut bare } else { &mut ours };
+            into.push(nanoseconds(from)?);
+            Ok(())
+        };
+        // What the one leaves in the kernel's lists the other finds.
+        let first = round % 2 == 0;
+        turn(first)?;
+        turn(!first)?;
+        hits.push(pool_hit(contest)?);
+    }
+    Ok(Cost {
+        source: contest.source.clone(),
+        bytes: contest.bytes,
+        pages,
+        bare: Spread::of(&bare),
+        ours: Spread::of(&ours),
+        pool_hit: Spread::of(&hits),
+    })
+}
+
+/// Takes one buffer of a pool again and again.
+fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
+    let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+    let take = || -> Result<()> {
+        let taken = pool.take(owner, &contest.plan, |_| contest.ours())?;
+        taken.map(drop).context("no buffer")
+    };
+    take()?;
+    let from = Instant::now();
+    for _ in 0..HITS {
+        take()?;
+    }
+    Ok(nanoseconds(from)?.div_ceil(HITS))
+}
+
+fn nanoseconds(from: Instant) -> Result<u64> {
+    Ok(u64::try_from(from.elapsed().as_nanos())?)
+}
+
+impl Spread {
+    /// The first round is left out: it fills the caches and lists of process and kernel.
+    fn of(rounds: &[u64]) -> Self {
+        let mut counted: Vec<u64> = rounds.iter().skip(1).copied().collect();
+        counted.sort_unstable();
+        let at = |index: usize| counted.get(index).copied().unwrap_or_default();
+        Self {
+            least: at(0),
+            median: at(counted.len() / 2),
+        }
+    }
+}
+
+/// Prints the medians for a person.
+pub(super) fn table(costs: &[Cost]) {
+    println!("| source | bytes | pages | bare ns | ours ns | more | ours / bare | pool hit ns |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for cost in costs {
+        let (bare, ours) = (cost.bare.median, cost.ours.median);
+        println!(
+            "| {} | {} | {:?} | {bare} | {ours} | {} | {:.4} | {} |",
+            cost.source,
+            cost.bytes,
+            cost.pages,
+            ours.saturating_sub(bare),
+            ratio(ours, bare),
+            cost.pool_hit.median,
+        );
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "four digits are shown")]
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_leaves_the_first_out() {
+        let (least, median) = (1, 2);
+        assert_eq!(Spread::of(&[0, 3, 1, 2]), Spread { least, median });
+        assert_eq!(Spread::of(&[7]).median, 0);
+    }
+}

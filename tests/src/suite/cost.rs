@@ -1,0 +1,158 @@
+//! Theme `cost`: an allocation through the crate costs hardly more than the bare ioctl, and a pool far less.
+//!
+//! What is asserted are instructions and system calls, which repeat, and never time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use crate::vm::config::Config;
+
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "cost::allocation_is_within_a_twentieth_of_the_bare_ioctl",
+        Config::Full,
+        instructions,
+    )
+    .counted()
+    .limit(Duration::from_secs(2400)),
+    Case::new(
+        "cost::extra_system_calls_are_those_that_are_listed",
+        Config::Full,
+        calls,
+    )
+    .counted(),
+];
+
+/// Some billion instructions, one after another, on a busy machine.
+const LONG: Duration = Duration::from_secs(1800);
+
+/// From this size on the crate may cost a twentieth more.
+const LARGE: u32 = 1 << 20;
+
+/// How many instructions more an allocation may take that gives no memory yet. 13,000 were counted, of which seven tenths are
+/// the kernel's, for the system calls that `calls` lists.
+const MORE: u64 = 16_000;
+
+/// How often a buffer of a pool is had for one that is allocated.
+const POOL: u64 = 50;
+
+#[derive(Debug, Deserialize)]
+struct Cost {
+    source: String,
+    bytes: u32,
+    pages: String,
+    bare: Spread,
+    ours: Spread,
+    pool_hit: Spread,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Spread {
+    least: u64,
+    median: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Calls {
+    source: String,
+    bytes: u32,
+    extra: BTreeMap<String, usize>,
+    spared: BTreeMap<String, usize>,
+}
+
+/// The kinds of source that the bench has to have met.
+const KINDS: [&str; 7] = [
+    "heap:system",
+    "heap:default_cma_region",
+    "udmabuf",
+    "dumb:virtio_gpu",
+    "dumb:bochs-drm",
+    "dumb:vkms",
+    "dumb:vgem",
+];
+
+fn all_are_there<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyhow::Result<()> {
+    for kind in KINDS {
+        let sizes = sources
+            .clone()
+            .filter(|source| source.split('@').next() == Some(kind))
+            .count();
+        ensure!(sizes >= 3, "{kind} was met {sizes} times");
+    }
+    Ok(())
+}
+
+fn instructions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench.sh("covalent-alloc-bench cost --json", LONG)?;
+    bench.keep("cost.json", &told.stdout)?;
+    let costs: Vec<Cost> = serde_json::from_slice(&told.stdout).context("the costs")?;
+    all_are_there(costs.iter().map(|cost| &cost.source))?;
+    for cost in &costs {
+        let fail = |words: &str| format!("{words}: {cost:?}");
+        if cost.pages == "owed" {
+            let more = cost.ours.least.saturating_sub(cost.bare.least);
+            ensure!(more <= MORE, fail("the crate itself is dear"));
+            continue;
+        }
+        ensure!(
+            cost.ours.least >= cost.pool_hit.median.saturating_mul(POOL),
+            fail("a pool saves too little")
+        );
+        if cost.bytes < LARGE {
+            continue;
+        }
+        ensure!(
+            within(cost.ours.least, cost.bare.least),
+            fail("more than a twentieth over")
+        );
+        // virtio-gpu's queue is emptied by the host, in its own time, while the guest's processor works or waits.
+        ensure!(
+            cost.source.starts_with("dumb:virtio_gpu")
+                || within(cost.ours.median, cost.bare.median),
+            fail("more than a twentieth over in the median")
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn within(ours: u64, bare: u64) -> bool {
+    ours.saturating_mul(100) <= bare.saturating_mul(105)
+}
+
+fn calls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let told = bench.sh("covalent-alloc-bench calls --json", LONG)?;
+    bench.keep("calls.json", &told.stdout)?;
+    let all: Vec<Calls> = serde_json::from_slice(&told.stdout).context("the calls")?;
+    all_are_there(all.iter().map(|calls| &calls.source))?;
+    for calls in &all {
+        // Each one's reason is in the allocator's DESIGN.md.
+        let mut allowed = BTreeMap::from(
+            ["fstatfs", "fstat", "lseek", "ioctl DMA_BUF_SET_NAME_B"]
+                .map(|name| (name.to_owned(), 1)),
+        );
+        let budget: &[(&str, usize)] = if calls.source == "heap:default_cma_region" {
+            &[("openat", 1), ("read", 2), ("close", 1)]
+        } else {
+            &[("sysinfo", 1)]
+        };
+        allowed.extend(
+            budget
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count)),
+        );
+        ensure!(
+            calls.extra == allowed && calls.spared.is_empty(),
+            "{} bytes from {}: {:?} more and {:?} fewer",
+            calls.bytes,
+            calls.source,
+            calls.extra,
+            calls.spared
+        );
+    }
+    Ok(Outcome::Passed)
+}
