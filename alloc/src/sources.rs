@@ -155,6 +155,19 @@ impl Sources {
         }
     }
 
+    /// Returns the cards whose dumb buffers or textures are among the sources. Clones share one file with them, and its
+    /// handles.
+    #[cfg(feature = "drm")]
+    pub fn cards(&self) -> impl Iterator<Item = &Card> {
+        self.open
+            .iter()
+            .filter_map(|(_, allocator)| match allocator {
+                Allocator::Dumb(card) => Some(card),
+                #[allow(unreachable_patterns, reason = "each kind of source is a feature")]
+                _ => None,
+            })
+    }
+
     /// Declares every source that is open.
     #[must_use]
     pub fn declarations(&self) -> Vec<Source> {

@@ -1,9 +1,14 @@
 //! Theme `buffers`: what is made, given again, imported and freed leaves nothing, whatever fails on the way.
 
+use std::time::Duration;
+
 use crate::vm::config::Config;
 
-use super::alloc::{check, with_huge_pages};
+use super::alloc::{check, check_within, with_huge_pages};
 use super::{Bench, Case, Outcome};
+
+/// Seven hundred thousand buffers, one after another, on a busy machine without KVM.
+const SOAK_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -12,6 +17,13 @@ pub(super) const CASES: &[Case] = &[
         buffers,
     ),
     Case::new("buffers::vkms_buffers_leave_nothing", Config::Vkms, buffers),
+    Case::new(
+        "buffers::hundred_thousand_of_each_source_leave_nothing",
+        Config::Full,
+        soak,
+    )
+    .full()
+    .limit(SOAK_LIMIT),
     Case::new(
         "buffers::camera_that_fails_is_told_and_streams_again",
         Config::Bochs,
@@ -27,6 +39,11 @@ pub(super) const CASES: &[Case] = &[
 fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // Enough for a hundred at once.
     with_huge_pages(bench, 128, |bench| check(bench, "buffers"))
+}
+
+fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.fresh_guest()?;
+    with_huge_pages(bench, 8, |bench| check_within(bench, "soak", SOAK_LIMIT))
 }
 
 fn injected(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

@@ -5,35 +5,49 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use covalent_alloc::backend::drm::Card;
 use covalent_tests::judge::bufinfo;
 use covalent_tests::judge::process::fd_count;
+
+use super::handles::Held;
 
 /// How often to look again: the kernel frees some buffers a little after their last fd.
 const LOOKS: u32 = 20;
 
-/// The fds of this process and the dma-bufs of the machine.
-pub(crate) struct Baseline {
+/// The fds of this process, the dma-bufs of the machine, and what this process holds of each card.
+pub(crate) struct Baseline<'a> {
     fds: usize,
     dma_bufs: usize,
+    cards: Vec<(&'a Card, Held)>,
 }
 
-impl Baseline {
-    pub(crate) fn take() -> Result<Self> {
+impl<'a> Baseline<'a> {
+    pub(crate) fn take(cards: &'a [Card]) -> Result<Self> {
+        let held = |card| Ok((card, Held::by(card)?));
         Ok(Self {
             fds: fd_count(process::id())?,
             dma_bufs: bufinfo::read()?.len(),
+            cards: cards.iter().map(held).collect::<Result<_>>()?,
         })
     }
 
     /// Fails where more is held than at the beginning.
     pub(crate) fn compare(&self) -> Result<()> {
         for _ in 0..LOOKS {
-            if Self::take()?.dma_bufs <= self.dma_bufs {
+            if bufinfo::read()?.len() <= self.dma_bufs {
                 break;
             }
             thread::sleep(Duration::from_millis(50));
         }
-        let now = Self::take()?;
+        for (card, before) in &self.cards {
+            let now = Held::by(card)?;
+            ensure!(
+                now == *before,
+                "{} holds {now:?}, and before {before:?}",
+                card.path().display()
+            );
+        }
+        let now = Self::take(&[])?;
         ensure!(
             now.fds <= self.fds,
             "{} fds are left, {} were there before",

@@ -15,10 +15,11 @@ use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::{SourceError, Sources};
 
 use super::sources::{processor, vga};
-use super::{Seen, Tally, pixels};
+use super::{Seen, Tally, pixels, soak};
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
+    tally.watch(&sources);
     for source in sources.declarations() {
         let id = source.id.as_str();
         tally.check(
@@ -47,15 +48,15 @@ pub(crate) fn run(tally: &mut Tally) {
         "buffers::fd_that_is_closed_or_has_no_file_is_refused",
         bad_fd,
     );
-    for path in Card::list() {
-        let name = path.display();
+    for card in sources.cards() {
+        let name = card.path().display();
         tally.check(
             &format!("buffers::import_into_{name}_is_made_once_and_not_kept"),
-            || cached(&sources, &Card::open(&path)?),
+            || cached(&sources, card),
         );
         tally.check(
             &format!("buffers::threads_that_import_and_close_on_{name}_leak_nothing"),
-            || racing(&sources, &Card::open(&path)?),
+            || racing(&sources, card),
         );
     }
     for source in sources.declarations() {
@@ -65,12 +66,12 @@ pub(crate) fn run(tally: &mut Tally) {
         });
         tally.check(
             &format!("buffers::thousands_from_{id}_leave_nothing"),
-            || soak(&sources, id),
+            || soak::allocations(&sources, id, 2000),
         );
     }
 }
 
-fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> {
+pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> {
     let mut request = Request::new(extent);
     request.participants.push(processor(Fourcc::XRGB8888));
     request.sources = sources.declarations();
@@ -321,7 +322,7 @@ fn bad_fd() -> Result<Seen> {
 }
 
 /// A buffer that the card takes: its own.
-fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
+pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
     let id = sources
         .declarations()
         .into_iter()
@@ -332,7 +333,7 @@ fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
     sources.allocate(&plan)?.pop().context("no buffer")
 }
 
-fn shows(card: &Card) -> bool {
+pub(crate) fn shows(card: &Card) -> bool {
     use drm::control::Device as _;
     card.resource_handles()
         .is_ok_and(|resources| !resources.crtcs().is_empty())
@@ -439,27 +440,5 @@ fn threads(sources: &Sources, id: &str) -> Result<Seen> {
         .collect();
     ensure!(others.is_empty(), "{others:?}");
     ensure!(failed.len() < 100, "nobody got anything: {failed:?}");
-    Ok(Seen::Passed)
-}
-
-fn soak(sources: &Sources, id: &str) -> Result<Seen> {
-    let plan = plan(sources, id, Extent::new(64, 64)?)?;
-    let resident = || -> Result<u64> {
-        let text = std::fs::read_to_string("/proc/self/statm")?;
-        let pages = text.split_whitespace().nth(1).context("statm")?;
-        Ok(pages.parse::<u64>()? * 4096)
-    };
-    let round = |count: u32| -> Result<()> {
-        for _ in 0..count {
-            ensure!(!sources.allocate(&plan)?.is_empty(), "no buffer");
-        }
-        Ok(())
-    };
-    // The allocator of the process and its threads take what they need in the first rounds.
-    round(1000)?;
-    let before = resident()?;
-    round(1000)?;
-    let grown = resident()?.saturating_sub(before);
-    ensure!(grown < 256 << 10, "{grown} bytes more are resident");
     Ok(Seen::Passed)
 }

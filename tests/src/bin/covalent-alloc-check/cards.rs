@@ -17,11 +17,13 @@ use super::{Seen, Tally};
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
-    for path in Card::list() {
+    tally.watch(&sources);
+    for card in sources.cards() {
+        let path = card.path();
         let name = path.display().to_string();
         tally.check(&format!("cards::{name}::opening_leaves_no_master"), || {
-            let card = Card::open(&path)?;
-            let other = Raw(File::options().read(true).write(true).open(&path)?);
+            let card = Card::open(path)?;
+            let other = Raw(File::options().read(true).write(true).open(path)?);
             // Who opens a card without a master becomes one, and only a master can give that up.
             other
                 .release_master_lock()
@@ -32,7 +34,7 @@ pub(crate) fn run(tally: &mut Tally) {
         tally.check(
             &format!("cards::{name}::either_node_leads_to_the_card"),
             || {
-                let card = Card::open(&path)?;
+                let card = Card::open(path)?;
                 for node in std::fs::read_dir("/dev/dri")?.flatten() {
                     let number = node.metadata()?.rdev();
                     if let Ok(found) = Card::open_by_device(number) {
@@ -51,12 +53,15 @@ pub(crate) fn run(tally: &mut Tally) {
                 Ok(Seen::Passed)
             },
         );
+        tally.check(
+            &format!("cards::{name}::framebuffer_that_is_refused_leaves_no_handle"),
+            || refused(&sources, card),
+        );
         for source in sources.declarations() {
             tally.check(
                 &format!("cards::{name}::framebuffer_from_{}", source.id),
                 || {
-                    let card = Card::open(&path)?;
-                    let Some(display) = display(&card)? else {
+                    let Some(display) = display(card)? else {
                         return Ok(Seen::Skipped("the card drives no display".to_owned()));
                     };
                     let request = Request {
@@ -111,6 +116,25 @@ pub(crate) fn run(tally: &mut Tally) {
                 },
             );
         }
+    }
+}
+
+/// The card's own memory, so that it is imported, in a format that no plane of these cards has.
+fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
+    let mut request = Request::new(vga()?);
+    request.participants.push(processor(Fourcc::NV16));
+    request.sources = sources.declarations();
+    request
+        .sources
+        .retain(|source| source.id.as_str().starts_with("dumb:") && source.is_of(card.identity()));
+    let Solution::Share(plan) = solve(&request) else {
+        return Ok(Seen::Skipped("the card gives no dumb buffers".to_owned()));
+    };
+    let buffers = sources.allocate(&plan)?;
+    match card.framebuffer(buffers.first().context("no buffer")?) {
+        Err(DrmError::Request { .. }) => Ok(Seen::Passed),
+        Err(error) => Err(error).context("for another reason"),
+        Ok(_) => bail!("it was taken"),
     }
 }
 

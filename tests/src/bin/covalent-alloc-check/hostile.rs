@@ -157,6 +157,7 @@ const LIES: &[Lie] = &[
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
+    tally.watch(&sources);
     for lie in LIES {
         tally.check(&format!("hostile::{}", lie.name), || {
             let buffer = real(&sources)?;

@@ -9,12 +9,14 @@ mod cards;
 mod codecs;
 #[cfg(feature = "gbm")]
 mod gbm;
+mod handles;
 mod hostile;
 mod injected;
 mod memory;
 mod pixels;
 mod planes;
 mod queues;
+mod soak;
 mod sources;
 mod sync;
 mod unplug;
@@ -24,6 +26,8 @@ mod vulkan;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::sources::Sources;
 
 /// Holds every backend of the allocator to what it says.
 #[derive(Debug, Parser)]
@@ -43,6 +47,8 @@ enum Theme {
     Cards,
     /// Buffers are given again, imported once, used by many threads, made and freed without end, and nothing is left.
     Buffers,
+    /// A hundred thousand buffers of each source are made and freed.
+    Soak,
     /// A camera whose driver is told to fail.
     Injected,
     /// Devices that go away. The first camera stays away.
@@ -77,12 +83,19 @@ enum Seen {
 #[derive(Default)]
 struct Tally {
     failed: usize,
+    cards: Vec<Card>,
 }
 
 impl Tally {
+    /// Holds each check that follows to leave no GEM handle and no framebuffer in the files that these sources have open.
+    fn watch(&mut self, sources: &Sources) {
+        self.cards = sources.cards().cloned().collect();
+        handles::run(self, sources);
+    }
+
     /// Runs one check; what it leaves behind is a failure too.
     fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<Seen>) {
-        let outcome = baseline::Baseline::take().and_then(|before| {
+        let outcome = baseline::Baseline::take(&self.cards).and_then(|before| {
             let seen = check()?;
             before.compare()?;
             Ok(seen)
@@ -105,6 +118,7 @@ fn main() -> ExitCode {
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
         Theme::Buffers => buffers::run(&mut tally),
+        Theme::Soak => soak::run(&mut tally),
         Theme::Injected => injected::run(&mut tally),
         Theme::Unplug => unplug::run(&mut tally),
         Theme::Codecs => codecs::run(&mut tally),

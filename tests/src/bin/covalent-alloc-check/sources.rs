@@ -108,6 +108,7 @@ suite![
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover_with_drivers();
+    tally.watch(&sources);
     tally.check("sources::all_that_are_there_open", || {
         let closed: Vec<_> = sources
             .unavailable()
