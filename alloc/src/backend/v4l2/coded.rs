@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use rustix::io::Errno;
-
 use super::negotiate::NegotiatedFormat;
 use super::pixel_format::PixelFormat;
 use super::queue::{Direction, Queue};
@@ -21,7 +19,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Format`] when the driver codes otherwise, [`Error::TooSmall`] for a buffer that a picture may
-    /// not fit, [`Error::Count`].
+    /// not fit, [`Error::Memories`] for one that lies in several, [`Error::Count`].
     ///
     /// # References
     /// Kernel documentation, "Memory-to-Memory Stateful Video Decoder Interface", and the encoder's.
@@ -42,44 +40,10 @@ impl Queue {
             strides_bytes: vec![0],
             sizes_bytes: vec![u32::try_from(smallest).unwrap_or(u32::MAX)],
         };
-        let mut format = wanted.to_request(self.kind());
-        let device = self.device();
-        sys::set_format(device.as_fd(), &mut format)
-            .map_err(|source| device.failed("VIDIOC_S_FMT", source))?;
-        let answered = NegotiatedFormat::of_answer(&format)
-            .map_err(|_| device.failed("VIDIOC_S_FMT", Errno::RANGE))?;
-        if answered.pixel_format != pixel_format {
-            return Err(Error::Format {
-                device: device.path().to_owned(),
-                driver: device.driver().to_owned(),
-                asked: wanted.to_string(),
-                answered: answered.to_string(),
-            });
-        }
-        let needed_bytes = answered
-            .sizes_bytes
-            .first()
-            .map_or(0, |bytes| u64::from(*bytes));
-        for buffer in buffers {
-            let found_bytes = buffer.layout().memory_sizes().first().copied().unwrap_or(0);
-            if found_bytes < needed_bytes || buffer.memory_count() != 1 {
-                return Err(Error::TooSmall {
-                    device: device.path().to_owned(),
-                    driver: device.driver().to_owned(),
-                    memory: 0,
-                    identity: buffer.identity(),
-                    needed_bytes,
-                    found_bytes,
-                });
-            }
-        }
-        self.request(sys::MEMORY_DMABUF, buffers.len())?;
-        Ok(Stream::new(
-            self.clone(),
-            sys::MEMORY_DMABUF,
-            answered.sizes_bytes,
-            buffers.to_vec(),
-        ))
+        // A driver may ask for more bytes than there are, which is found below, and counts no rows.
+        let answered =
+            self.set_format(&wanted, |answered| answered.pixel_format == pixel_format)?;
+        self.stream_into(answered, buffers)
     }
 
     /// How many buffers the device needs at a time, where it says so: a codec keeps pictures that others refer to.

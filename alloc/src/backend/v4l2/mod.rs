@@ -13,6 +13,7 @@
 mod coded;
 mod device;
 mod evidence;
+mod import;
 mod negotiate;
 mod participant;
 mod pixel_format;
@@ -160,6 +161,22 @@ pub enum Error {
         needed_bytes: u64,
         /// What is there.
         found_bytes: u64,
+    },
+    /// A buffer lies in more memories than the queue takes for one.
+    #[error(
+        "{device} ({driver}): a buffer ({identity}) lies in {found} dma-bufs, and with this format the queue takes {taken}; ask for one with its planes together"
+    )]
+    Memories {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// Which buffer.
+        identity: BufferIdentity,
+        /// How many the queue takes.
+        taken: usize,
+        /// How many there are.
+        found: usize,
     },
     /// The index is not one of the stream's, or its buffer is with the driver already.
     #[error("{device}: buffer {index} {why}")]

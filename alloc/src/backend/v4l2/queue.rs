@@ -286,49 +286,6 @@ impl Queue {
         self.parse("VIDIOC_TRY_FMT", &format)
     }
 
-    /// Sets the queue to `layout` and hands it `buffers` to stream with, each at its index for good.
-    ///
-    /// Everything is checked before the kernel sees a buffer: what it set is what was asked for, and every memory is as large
-    /// as it writes.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when another file owns the queue, [`Error::Format`] when the driver wants another layout,
-    /// [`Error::TooSmall`], [`Error::Count`].
-    pub fn import(&self, layout: &Layout, buffers: &[Buffer]) -> Result<Stream, Error> {
-        let answered = self.set(layout)?;
-        for buffer in buffers {
-            let identities: Vec<_> = buffer.identities().collect();
-            for (memory, needed) in answered.sizes_bytes.iter().enumerate() {
-                let found_bytes = buffer
-                    .layout()
-                    .memory_sizes()
-                    .get(memory)
-                    .copied()
-                    .unwrap_or(0);
-                if found_bytes < u64::from(*needed) {
-                    return Err(Error::TooSmall {
-                        device: self.device.path().to_owned(),
-                        driver: self.device.driver().to_owned(),
-                        memory,
-                        identity: identities
-                            .get(memory)
-                            .copied()
-                            .unwrap_or_else(|| buffer.identity()),
-                        needed_bytes: u64::from(*needed),
-                        found_bytes,
-                    });
-                }
-            }
-        }
-        self.request(sys::MEMORY_DMABUF, buffers.len())?;
-        Ok(Stream::new(
-            self.clone(),
-            sys::MEMORY_DMABUF,
-            answered.sizes_bytes,
-            buffers.to_vec(),
-        ))
-    }
-
     /// Allocates the buffers of a plan from the queue's own memory, and exports them.
     ///
     /// They are the stream's: another program can use them while it lives, and queueing them by index needs no import.
@@ -382,21 +339,31 @@ impl Queue {
         format!("{} MMAP", self.device.driver())
     }
 
-    fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
+    pub(super) fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
         let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::Unsayable {
             device: self.device.path().to_owned(),
             driver: self.device.driver().to_owned(),
             extent: layout.extent(),
             format: layout.format().to_string(),
         })?;
+        self.set_format(&wanted, |answered| {
+            answered.extent == wanted.extent
+                && answered.pixel_format == wanted.pixel_format
+                && answered.strides_bytes == wanted.strides_bytes
+        })
+    }
+
+    /// Sets a format, and fails where what the driver made of it is not as wanted.
+    pub(super) fn set_format(
+        &self,
+        wanted: &NegotiatedFormat,
+        is_as_wanted: impl FnOnce(&NegotiatedFormat) -> bool,
+    ) -> Result<NegotiatedFormat, Error> {
         let mut format = wanted.to_request(self.kind);
         sys::set_format(self.device.as_fd(), &mut format)
             .map_err(|source| self.device.failed("VIDIOC_S_FMT", source))?;
         let answered = self.parse("VIDIOC_S_FMT", &format)?;
-        let same = answered.extent == wanted.extent
-            && answered.pixel_format == wanted.pixel_format
-            && answered.strides_bytes == wanted.strides_bytes;
-        if same {
+        if is_as_wanted(&answered) {
             Ok(answered)
         } else {
             Err(Error::Format {

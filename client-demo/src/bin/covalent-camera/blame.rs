@@ -28,9 +28,10 @@ pub(crate) fn camera(error: v4l2::Error) -> Failure {
         }
         v4l2::Error::Gone { .. } => Exit::CameraGone,
         v4l2::Error::Format { .. } | v4l2::Error::Unsayable { .. } => Exit::NoPlan,
-        v4l2::Error::TooSmall { .. } | v4l2::Error::Count { .. } | v4l2::Error::Unusable { .. } => {
-            Exit::Allocation
-        }
+        v4l2::Error::TooSmall { .. }
+        | v4l2::Error::Memories { .. }
+        | v4l2::Error::Count { .. }
+        | v4l2::Error::Unusable { .. } => Exit::Allocation,
         v4l2::Error::Request { source, .. } if is_scarcity(*source) => Exit::Allocation,
         _ => Exit::Unexpected,
     };
