@@ -97,8 +97,13 @@ pub(crate) fn run(tally: &mut Tally) {
                                 "one framebuffer for two"
                             );
                             drop(framebuffer);
-                            card.get_framebuffer(second.handle())
+                            let second = card
+                                .get_framebuffer(second.handle())
                                 .context("the second died with the first")?;
+                            // Root, who asks this, is given a handle of its own.
+                            if let Some(handle) = second.buffer() {
+                                card.close_buffer(handle)?;
+                            }
                             Ok(Seen::Passed)
                         }
                         (Some(Verdict::Guaranteed), Err(error)) => {
@@ -122,7 +127,7 @@ pub(crate) fn run(tally: &mut Tally) {
 /// The card's own memory, so that it is imported, in a format that no plane of these cards has.
 fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
     let mut request = Request::new(vga()?);
-    request.participants.push(processor(Fourcc::NV16));
+    request.participants.push(processor(Fourcc::UYVY));
     request.sources = sources.declarations();
     request
         .sources
