@@ -30,8 +30,13 @@ pub(super) const CASES: &[Case] = &[
         injected,
     ),
     Case::new(
-        "buffers::device_that_leaves_is_told_and_its_memory_stays",
+        "buffers::bochs_that_leaves_is_told_and_its_memory_stays",
         Config::Bochs,
+        unplug,
+    ),
+    Case::new(
+        "buffers::virtio_that_leaves_is_told_and_its_memory_stays",
+        Config::Virtio,
         unplug,
     ),
 ];

@@ -40,6 +40,11 @@ pub(super) const CASES: &[Case] = &[
         unplug,
     ),
     Case::new(
+        "seat::machine_that_is_frozen_goes_on_afterwards",
+        Config::Virtio,
+        frozen,
+    ),
+    Case::new(
         "seat::second_compositor_is_told_why_it_has_no_display",
         Config::Virtio,
         second,
@@ -189,6 +194,42 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "ended with {}: {words}",
         refused.status
     );
+    Ok(Outcome::Passed)
+}
+
+/// The kernel's own test of the way to sleep: every process stands still for five seconds, as before devices are suspended.
+/// Farther this guest cannot go, since the harness's port and the folder of programs do not come back from sleep.
+fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const ROUNDS: usize = 2;
+    const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
+        echo none > /sys/power/pm_test; exit $status";
+    /// What nothing but the freezer takes between two frames, of the five seconds that it does.
+    const GAP_NS: u64 = 4_000_000_000;
+    let guest = bench.fresh_guest()?;
+    set_pattern(guest, 1)?;
+    let pipeline = Pipeline {
+        client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
+        ..Pipeline::default()
+    };
+    let mut running = pipeline.start(guest)?;
+    let mut seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
+    for round in 0..ROUNDS {
+        must(guest, FREEZE, SOON)?;
+        seen = running
+            .wait_for_frames(seen + 20, FRAMES_LIMIT)
+            .with_context(|| format!("thawed, round {round}"))?;
+        shows_bars(guest)?;
+    }
+    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    let frames = running.finish(FRAMES_LIMIT)?.camera_frames();
+    check_order(&frames)?;
+    let gaps = frames
+        .windows(2)
+        .filter(|pair| {
+            matches!(pair, [one, two] if two.flipped_ns > one.flipped_ns.map(|flipped| flipped + GAP_NS))
+        })
+        .count();
+    ensure!(gaps >= ROUNDS, "{gaps} times nothing was shown for seconds");
     Ok(Outcome::Passed)
 }
 

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::heap::{Heap, HeapError};
 use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_alloc::sources::{SourceError, Sources};
+use rustix::io::Errno;
 
 use super::sources::{processor, vga};
 use super::{Seen, Tally};
@@ -198,6 +200,10 @@ pub(crate) fn run(tally: &mut Tally) {
         }
         Ok(Seen::Passed)
     });
+    tally.check("hostile::heap_is_never_asked_for_nothing", || {
+        nothing(&sources)
+    });
+    tally.check("hostile::heap_that_is_none_is_told_by_its_answer", no_heap);
     tally.check("hostile::truth_is_believed", || {
         let buffer = real(&sources)?;
         let whole = describe(&buffer, VGA, Fourcc::XRGB8888, &[(0, 2560)])??;
@@ -216,6 +222,68 @@ pub(crate) fn run(tally: &mut Tally) {
         ensure!(rustix::fs::ftruncate(fd, 4096).is_err(), "it was truncated");
         Ok(Seen::Passed)
     });
+}
+
+/// A size of 0, one that whole pages round to 0, and flags that no heap has are all EINVAL: the first two are said by nobody
+/// here, and the third cannot be.
+fn nothing(sources: &Sources) -> Result<Seen> {
+    for text in ["\"0x480\"", "\"640x0\"", "\"-1x480\"", "\"\"", "0"] {
+        let extent = serde_json::from_str::<Extent>(text);
+        ensure!(extent.is_err(), "{text} is {extent:?}");
+    }
+    let mut request = Request::new(vga()?);
+    request.count = 0;
+    request.participants.push(processor(Fourcc::XRGB8888));
+    request.sources = sources.declarations();
+    request
+        .sources
+        .retain(|source| source.id.as_str() == "heap:system");
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan for a count of 0")
+    };
+    let buffers = sources.allocate(&plan)?;
+    ensure!(buffers.len() == 1, "{} buffers", buffers.len());
+    for source in &mut request.sources {
+        // As if it was declared without a word about how much there is.
+        source.guarantees.available_bytes = None;
+    }
+    for size in [u64::MAX, u64::MAX - 1, u64::MAX - 4094, u64::MAX - 4095] {
+        for participant in &mut request.participants {
+            participant.constraints.image.minimum_size_bytes = size;
+        }
+        let Solution::Share(plan) = solve(&request) else {
+            continue;
+        };
+        match sources.allocate(&plan) {
+            Err(SourceError::Heap(HeapError::Budget { needed_bytes, .. })) => {
+                ensure!(
+                    needed_bytes >= size,
+                    "{size} bytes became {needed_bytes} of them"
+                );
+            }
+            answer => bail!("{size} bytes: {answer:?}"),
+        }
+    }
+    Ok(Seen::Passed)
+}
+
+/// A node that opens and gives no memory: what the kernel answers to the ioctl reaches the caller.
+fn no_heap() -> Result<Seen> {
+    let heap = Heap::open("/dev/null".as_ref())?;
+    let mut request = Request::new(vga()?);
+    request.participants.push(processor(Fourcc::XRGB8888));
+    request.sources.push(heap.source());
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan from /dev/null")
+    };
+    match heap.allocate(&plan) {
+        Err(HeapError::Allocate {
+            bytes: 1_228_800,
+            source: Errno::NOTTY,
+            ..
+        }) => Ok(Seen::Passed),
+        answer => bail!("{answer:?}"),
+    }
 }
 
 fn real(sources: &Sources) -> Result<Buffer> {

@@ -86,6 +86,10 @@ pub(crate) fn run(tally: &mut Tally) {
             answer => bail!("{answer:?}"),
         }
     });
+    tally.check(
+        "memory::limit_that_changes_is_asked_again",
+        limit_that_changes,
+    );
     tally.check("memory::shared_memfd_can_no_longer_shrink", || {
         let memfd = memfd(SealFlags::SHRINK)?;
         let shared = Udmabuf::open()?.share(&memfd, PAGE, 2 * PAGE)?;
@@ -161,6 +165,32 @@ pub(crate) fn run(tally: &mut Tally) {
             },
         );
     }
+}
+
+/// The limit is read when udmabuf is opened, and again only where it decides.
+fn limit_that_changes() -> Result<Seen> {
+    const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
+    let usual = std::fs::read_to_string(LIMIT)?;
+    let seen = (|| {
+        let early = Udmabuf::open()?;
+        // 1228800 bytes a buffer.
+        let plan = plan(early.source(), 1)?;
+        std::fs::write(LIMIT, "1")?;
+        match early.allocate(&plan) {
+            Err(UdmabufError::Limit {
+                maximum_bytes: 1_048_576,
+                ..
+            }) => {}
+            answer => bail!("after it came down: {answer:?}"),
+        }
+        let late = Udmabuf::open()?;
+        ensure!(late.allocate(&plan).is_err(), "beyond the limit");
+        std::fs::write(LIMIT, usual.trim())?;
+        late.allocate(&plan).context("after it went up")?;
+        Ok(Seen::Passed)
+    })();
+    std::fs::write(LIMIT, usual.trim())?;
+    seen
 }
 
 fn plan(source: Source, count: u32) -> Result<Plan> {

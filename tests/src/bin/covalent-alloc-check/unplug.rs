@@ -16,10 +16,12 @@ use super::{Seen, Tally, injected, pixels};
 
 pub(crate) fn run(tally: &mut Tally) {
     tally.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);
-    tally.check(
-        "unplug::card_that_leaves_its_driver_is_told_and_its_memory_stays",
-        card,
-    );
+    for (name, driver, prefix) in DRIVERS {
+        tally.check(
+            &format!("unplug::{name}_that_leaves_its_driver_is_told_and_its_memory_stays"),
+            || card(name, driver.as_ref(), prefix),
+        );
+    }
     // The camera is gone for good after this.
     tally.check(
         "unplug::camera_that_leaves_between_plan_and_import_is_told",
@@ -62,21 +64,27 @@ fn driver() -> Result<Seen> {
     Ok(Seen::Passed)
 }
 
-fn card() -> Result<Seen> {
-    let driver = Path::new("/sys/bus/pci/drivers/bochs-drm");
+/// Where the kernel binds devices to the drivers of these cards, and what the devices' names begin with.
+const DRIVERS: [(&str, &str, &str); 2] = [
+    ("bochs-drm", "/sys/bus/pci/drivers/bochs-drm", "0000:"),
+    ("virtio_gpu", "/sys/bus/virtio/drivers/virtio_gpu", "virtio"),
+];
+
+fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
     let address = std::fs::read_dir(driver)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .find(|name| name.contains(':'));
+        .find(|name| name.starts_with(prefix));
     let Some(address) = address else {
-        return Ok(Seen::Skipped("no bochs card".to_owned()));
+        return Ok(Seen::Skipped("there is no such card".to_owned()));
     };
-    let (sources, plan, buffer) = allocate("dumb:bochs-drm")?;
+    let dumb = format!("dumb:{name}");
+    let (sources, plan, buffer) = allocate(&dumb)?;
     let path = Card::list()
         .into_iter()
-        .find(|path| Card::open(path).is_ok_and(|card| card.driver() == "bochs-drm"))
+        .find(|path| Card::open(path).is_ok_and(|card| card.driver() == name))
         .context("no card")?;
     let card = Card::open(&path)?;
     let pattern = pixels::pattern(&buffer, 2)?;
@@ -99,7 +107,7 @@ fn card() -> Result<Seen> {
     drop((buffer, card, sources));
     std::fs::write(driver.join("bind"), &address)?;
     // It is there again, as if nothing had been.
-    allocate("dumb:bochs-drm").context("after it came back")?;
+    allocate(&dumb).context("after it came back")?;
     Ok(Seen::Passed)
 }
 
