@@ -26,6 +26,8 @@ mod fence;
 mod ledger;
 #[cfg(feature = "buffer")]
 mod reservation;
+#[cfg(feature = "buffer")]
+mod same_file;
 #[cfg(feature = "calloop")]
 mod source;
 #[cfg(feature = "syncobj")]
@@ -54,6 +56,8 @@ pub use ledger::{
 };
 #[cfg(feature = "buffer")]
 pub use reservation::{DmabufWait, Reservation, ReservationError};
+#[cfg(feature = "buffer")]
+pub use same_file::is_same_file;
 #[cfg(feature = "calloop")]
 pub use source::MomentSource;
 #[cfg(feature = "syncobj")]
@@ -76,71 +80,5 @@ impl fmt::Display for Access {
             Self::Read => "read",
             Self::Write => "write",
         })
-    }
-}
-
-/// For what an event loop polls a file descriptor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PollFor {
-    /// POLLIN.
-    #[default]
-    Input,
-    /// POLLOUT.
-    Output,
-}
-
-/// A moment that an event loop can wait for by polling a file descriptor. Once over, it stays over.
-pub trait Awaited: AsFd {
-    /// For what the file descriptor is polled.
-    fn poll_for(&self) -> PollFor {
-        PollFor::Input
-    }
-
-    /// Asks whether the moment is over, and never waits.
-    ///
-    /// # Errors
-    /// What poll answers.
-    ///
-    /// # References
-    /// poll(2), with a timeout of 0.
-    fn is_over(&self) -> Result<bool, Errno> {
-        let fd = self.as_fd();
-        is_polled(&fd, self.poll_for())
-    }
-}
-
-/// Tells whether two descriptors are of one open file, as after a `dup` or a message over a socket; `false` where the kernel does
-/// not tell. A syncobj that was exported twice is two files.
-#[must_use]
-pub fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
-    sys::is_same_file(one.as_fd(), other.as_fd())
-}
-
-fn is_polled(fd: &impl AsFd, poll_for: PollFor) -> Result<bool, Errno> {
-    let flags = match poll_for {
-        PollFor::Input => PollFlags::IN,
-        PollFor::Output => PollFlags::OUT,
-    };
-    let mut fds = [PollFd::new(fd, flags)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    retry_on_intr(|| poll(&mut fds, Some(&at_once)))?;
-    Ok(fds[0].revents().contains(flags))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_is_the_same_as_its_duplicate_and_no_other() {
-        let null = std::fs::File::open("/dev/null").unwrap();
-        assert!(is_same_file(&null, null.try_clone().unwrap()));
-        assert!(!is_same_file(
-            &null,
-            std::fs::File::open("/dev/null").unwrap()
-        ));
     }
 }

@@ -48,9 +48,9 @@ mod seat;
 mod sizes;
 pub mod skips;
 mod stage;
+mod sync;
 mod syncobj;
 mod trace;
-mod sync;
 
 pub use bench::Bench;
 

@@ -1,0 +1,29 @@
+//! Whether two descriptors are one open file.
+
+use std::os::fd::AsFd;
+
+use super::sys;
+
+/// Tells whether two descriptors are of one open file, as after a `dup` or a message over a socket; `false` where the kernel does
+/// not tell. A syncobj that was exported twice is two files.
+///
+/// # References
+/// fcntl(2), F_DUPFD_QUERY; kcmp(2).
+#[must_use]
+pub fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    sys::is_same_file(one.as_fd(), other.as_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn file_is_the_same_as_its_duplicate_and_no_other() {
+        let null = File::open("/dev/null").unwrap();
+        assert!(is_same_file(&null, null.try_clone().unwrap()));
+        assert!(!is_same_file(&null, File::open("/dev/null").unwrap()));
+    }
+}
