@@ -51,6 +51,7 @@ mod stage;
 mod sync;
 mod syncobj;
 mod trace;
+mod views;
 
 pub use bench::Bench;
 
@@ -194,6 +195,7 @@ pub fn all() -> Vec<Case> {
         sizes::CASES,
         renderer::CASES,
         trace::CASES,
+        views::CASES,
         syncobj::CASES,
         sync::CASES,
     ]

@@ -25,4 +25,5 @@ pub mod root;
 pub mod task;
 pub mod toolchain;
 pub mod tree;
+pub mod views;
 pub mod wire;

@@ -20,6 +20,7 @@ mod soak;
 mod sources;
 mod sync;
 mod unplug;
+mod views;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 
@@ -51,6 +52,8 @@ enum Theme {
     Soak,
     /// A camera whose driver is told to fail.
     Injected,
+    /// Guards of the processor's access, where it has a view of its own (`covalent_views`).
+    Views,
     /// Devices that go away. The first camera stays away.
     Unplug,
     /// Devices that convert give back what they were given.
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Theme::Buffers => buffers::run(&mut tally),
         Theme::Soak => soak::run(&mut tally),
         Theme::Injected => injected::run(&mut tally),
+        Theme::Views => views::run(&mut tally),
         Theme::Unplug => unplug::run(&mut tally),
         Theme::Codecs => codecs::run(&mut tally),
         #[cfg(feature = "gbm")]

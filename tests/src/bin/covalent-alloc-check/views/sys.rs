@@ -1,0 +1,85 @@
+//! The request of `covalent_views`, and a mapping without a guard.
+#![allow(
+    unsafe_code,
+    reason = "one ioctl, and memory that is mapped on purpose without a guard"
+)]
+
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io;
+use rustix::ioctl::{self, Updater};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// `struct views_export`.
+#[repr(C)]
+struct Export {
+    size: u64,
+    fd: RawFd,
+    pad: u32,
+}
+
+const EXPORT: ioctl::Opcode = ioctl::opcode::read_write::<Export>(b'V', 0);
+
+/// Makes the buffer of an open file, and exports it.
+///
+/// # References
+/// `tests/module/covalent_views.c`, VIEWS_EXPORT.
+pub(super) fn export(device: impl AsFd, size: u64) -> io::Result<OwnedFd> {
+    let mut request = Export {
+        size,
+        fd: -1,
+        pad: 0,
+    };
+    // SAFETY: the request is of the size in its opcode and holds no pointers.
+    unsafe { ioctl::ioctl(device.as_fd(), Updater::<EXPORT, Export>::new(&mut request)) }?;
+    // SAFETY: the request has just made this fd.
+    Ok(unsafe { OwnedFd::from_raw_fd(request.fd) })
+}
+
+/// A dma-buf in memory, of which nobody tells the kernel when it is touched.
+pub(super) struct Bare {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Bare {
+    pub(super) fn map(dmabuf: impl AsFd, size: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses where; the mapping is of this value alone until it is dropped.
+        let start = unsafe {
+            mmap(
+                ptr::null_mut(),
+                size,
+                protection,
+                MapFlags::SHARED,
+                dmabuf,
+                0,
+            )
+        }?;
+        Ok(Self {
+            start: start.cast(),
+            size,
+        })
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) {
+        let count = bytes.len().min(self.size);
+        // SAFETY: both are at least `count` bytes long, and `bytes` is no part of the mapping.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.start, count) };
+    }
+
+    pub(super) fn read(&self, bytes: &mut [u8]) {
+        let count = bytes.len().min(self.size);
+        // SAFETY: both are at least `count` bytes long, and `bytes` is no part of the mapping.
+        unsafe { ptr::copy_nonoverlapping(self.start, bytes.as_mut_ptr(), count) };
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nothing refers to it any more.
+        let unmapped = unsafe { munmap(self.start.cast(), self.size) };
+        assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
+    }
+}
