@@ -52,6 +52,7 @@ mod sync;
 mod syncobj;
 mod trace;
 mod views;
+mod waits;
 
 pub use bench::Bench;
 
@@ -196,6 +197,7 @@ pub fn all() -> Vec<Case> {
         renderer::CASES,
         trace::CASES,
         views::CASES,
+        waits::CASES,
         syncobj::CASES,
         sync::CASES,
     ]

@@ -1,0 +1,198 @@
+//! Theme `waits`: nobody waits outside of its event loop, as `strace` sees it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::{Bench, Case, Outcome};
+use crate::pipeline::Pipeline;
+use crate::vm::config::Config;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// strace makes every step slow.
+const FRAMES_LIMIT: Duration = Duration::from_secs(300);
+
+const TRACE: &str = "/tmp/waits.txt";
+
+/// Everything by which a thread can wait, and the requests of devices.
+const TRACED: &str = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2,futex,nanosleep,clock_nanosleep,\
+                      wait4,waitid,pause,rt_sigtimedwait,flock,fsync,recvmsg,sendmsg,ioctl,openat,io_uring_enter";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "waits::direct_frames_by_points_wait_in_the_event_loop_alone",
+        Config::Virtio,
+        |bench| quiet(bench, "--size 640x480 --sync explicit"),
+    ),
+    Case::new(
+        "waits::composited_frames_by_fences_wait_in_the_event_loop_alone",
+        Config::Virtio,
+        |bench| quiet(bench, "--window --size 320x180 --sync implicit"),
+    ),
+    Case::new(
+        "waits::program_that_waits_is_found",
+        Config::Virtio,
+        planted,
+    ),
+];
+
+/// What a line of strace says: the call, with the rest of the line.
+fn call(line: &str) -> Option<(&str, &str)> {
+    let (_, call) = line.split_once(' ')?;
+    let call = call.trim_start();
+    let (name, rest) = call.split_once('(')?;
+    name.chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        .then_some((name, rest))
+}
+
+/// Why a call may wait for something; `None` for those that cannot.
+fn waits(name: &str, rest: &str) -> Option<&'static str> {
+    match name {
+        // The event loop itself.
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
+        // Asking is not waiting.
+        "poll" | "ppoll" if rest.contains(", 0)") || rest.contains("{tv_sec=0, tv_nsec=0}") => None,
+        "poll" | "ppoll" | "select" | "pselect6" => Some("waits for files by itself"),
+        "futex" if rest.contains("FUTEX_WAKE") => None,
+        "futex" => Some("waits for another thread"),
+        "recvmsg" | "sendmsg" if rest.contains("MSG_DONTWAIT") => None,
+        "recvmsg" | "sendmsg" => Some("waits for the other side of a socket"),
+        "ioctl" => [
+            ("SYNCOBJ_WAIT", "waits for a fence"),
+            ("SYNCOBJ_TIMELINE_WAIT", "waits for a point"),
+            ("WAIT_VBLANK", "waits for the display"),
+            ("VIRTGPU_WAIT", "waits for the GPU"),
+            ("VIDIOC_STREAMOFF", "waits for the camera"),
+        ]
+        .into_iter()
+        .find_map(|(request, why)| rest.contains(request).then_some(why)),
+        "openat" => None,
+        _ => Some("waits"),
+    }
+}
+
+/// The lines of a trace, each call whole: strace splits one during which another process calls.
+fn joined(trace: &str) -> Vec<String> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for line in trace.lines() {
+        let process = line.split_whitespace().next().unwrap_or_default();
+        if let Some(first) = line.strip_suffix("<unfinished ...>") {
+            begun.insert(process, first);
+        } else if let Some((_, rest)) = line.split_once(" resumed>") {
+            let first = begun.remove(process).unwrap_or(process);
+            lines.push(format!("{first}{rest}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// The part of a trace in which frames flow: from the tenth that the camera gives to the tenth before the last.
+fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
+    let lines = joined(trace);
+    let frames: Vec<usize> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains("VIDIOC_DQBUF") && !line.contains("EAGAIN"))
+        .map(|(number, _)| number)
+        .collect();
+    ensure!(
+        frames.len() > 40,
+        "only {} frames are in the trace",
+        frames.len()
+    );
+    let (from, until) = (frames[10], frames[frames.len() - 10]);
+    Ok(lines[from..until].to_vec())
+}
+
+/// Every call in a trace's steady part that may wait, with its number.
+fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
+    let mut found = BTreeMap::new();
+    for line in steady(trace)? {
+        let Some((name, rest)) = call(&line) else {
+            continue;
+        };
+        if let Some(why) = waits(name, rest) {
+            let rest: String = rest.chars().take(120).collect();
+            *found.entry(format!("{why}: {name}({rest}")).or_insert(0) += 1;
+        }
+    }
+    Ok(found)
+}
+
+fn traced(bench: &mut Bench<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
+    let pipeline = Pipeline {
+        client: format!("{client} --frames 90"),
+        wrapper: wrapper.to_owned(),
+        outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
+        ..Pipeline::default()
+    };
+    pipeline.start(bench.guest()?)?.finish(FRAMES_LIMIT)?;
+    let trace = bench.guest()?.get(TRACE)?;
+    bench.keep("strace.txt", &trace)?;
+    String::from_utf8(trace).context("strace's words")
+}
+
+fn quiet(bench: &mut Bench<'_>, client: &str) -> anyhow::Result<Outcome> {
+    let trace = traced(bench, client, "")?;
+    let found = found(&trace)?;
+    ensure!(
+        found.is_empty(),
+        "these wait outside of the event loop: {found:#?}"
+    );
+    ensure!(
+        trace
+            .lines()
+            .filter(|line| line.contains("\"/dev/video0\"") && line.contains("O_RDWR"))
+            .all(|line| line.contains("O_NONBLOCK")),
+        "the camera is opened to wait"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Another program beside the camera sleeps all the time: the judge has to see it.
+fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
+    let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
+    bench.sh(&line, SOON)?;
+    let trace = traced(bench, "--size 640x480", "/tmp/sleeper")?;
+    let found = found(&trace)?;
+    ensure!(
+        found.keys().any(|line| line.contains("nanosleep")),
+        "a program that sleeps was not found: {found:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poll_that_asks_does_not_wait_and_others_do() {
+        let of = |line| call(line).and_then(|(name, rest)| waits(name, rest));
+        assert_eq!(
+            of("12  ppoll([{fd=3, events=POLLIN}], 1, {tv_sec=0, tv_nsec=0}, NULL, 8) = 0"),
+            None
+        );
+        assert_eq!(of("12  poll([{fd=3, events=POLLIN}], 1, 0) = 0"), None);
+        assert!(of("12  poll([{fd=3, events=POLLIN}], 1, 20) = 0").is_some());
+        assert!(of("12  ppoll([{fd=3, events=POLLIN}], 1, NULL, NULL, 8) = 1").is_some());
+        assert!(
+            of("12  ioctl(4</dev/dri/card0>, DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, 0x7f) = 0").is_some()
+        );
+        assert_eq!(
+            of("12  ioctl(4</dev/dri/card0>, DRM_IOCTL_SYNCOBJ_EVENTFD, 0x7f) = 0"),
+            None
+        );
+        let split = "12  recvmsg(4, <unfinished ...>\n13  ioctl(5, A) = 0\n12  <... recvmsg resumed>{}, MSG_DONTWAIT) = 4";
+        assert_eq!(joined(split)[1], "12  recvmsg(4, {}, MSG_DONTWAIT) = 4");
+        assert!(of("12  clock_nanosleep(CLOCK_REALTIME, 0, {...}) = 0").is_some());
+    }
+}
