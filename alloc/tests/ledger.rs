@@ -167,6 +167,21 @@ fn party_that_is_done_before_what_it_waited_for_is_named() {
 }
 
 #[test]
+fn writer_that_failed_at_once_takes_nothing_off_the_next_ones_list() {
+    let world = World::default();
+    let mut ledger = Ledger::new("frame");
+    let (turn, _) = now(ledger.read(&device("display")));
+    let shown = mark(&world);
+    ledger.end(turn, Some(shown.clone())).unwrap();
+    let (turn, _) = now(ledger.write(&device("gpu")));
+    let written = mark(&world);
+    written.set(MomentState::Failed);
+    ledger.end(turn, Some(written)).unwrap();
+    let (_turn, after) = now(ledger.write(&device("gpu")));
+    assert_eq!(after, [shown.number]);
+}
+
+#[test]
 fn turn_of_another_buffer_is_refused() {
     let (mut one, mut other) = (Ledger::<Mark>::new("one"), Ledger::<Mark>::new("other"));
     let (turn, _) = now(one.write(&device("gpu")));

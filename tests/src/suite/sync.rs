@@ -10,14 +10,26 @@ use super::{Bench, Case, Outcome};
 /// Enough to load a module on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);
 
-pub(super) const CASES: &[Case] = &[Case::new(
-    "sync::fences_go_between_sync_files_timelines_and_dma_bufs",
-    Config::Full,
-    conversions,
-)];
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "sync::fences_go_between_sync_files_timelines_and_dma_bufs",
+        Config::Full,
+        conversions,
+    ),
+    Case::new(
+        "sync::handovers_behind_held_fences_arrive_in_order",
+        Config::Full,
+        handovers,
+    ),
+];
 
 fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // Its fences are signalled when the check says so.
     bench.sh("modprobe sw_sync", SOON)?;
     check(bench, "sync")
+}
+
+fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("modprobe sw_sync", SOON)?;
+    check(bench, "handovers")
 }

@@ -72,6 +72,10 @@ enum Theme {
     Memory,
     /// Fences, timelines and reservations, with fences that are held back.
     Sync,
+    /// Ten thousand hand-overs from device to device, behind fences that are held back.
+    Handovers,
+    /// The other process of a check of `sync`, started by it.
+    Peer,
 }
 
 /// How a check ended that did not fail.
@@ -134,6 +138,13 @@ fn main() -> ExitCode {
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
         Theme::Sync => sync::run(&mut tally),
+        Theme::Peer => {
+            if let Err(error) = sync::serve_as_peer() {
+                eprintln!("{error:#}");
+                return ExitCode::FAILURE;
+            }
+        }
+        Theme::Handovers => sync::run_handovers(&mut tally),
     }
     if tally.failed == 0 {
         ExitCode::SUCCESS

@@ -1,7 +1,11 @@
 //! Fences, timelines and reservations on the drivers that are there, with fences that are held back.
 
+mod access;
+mod device;
 mod fences;
+mod handovers;
 mod held;
+mod peer;
 mod reservations;
 mod sys;
 mod timelines;
@@ -21,6 +25,18 @@ pub(crate) fn run(tally: &mut Tally) {
     fences::run(tally);
     reservations::run(tally);
     timelines::run(tally);
+    access::run(tally);
+    peer::run(tally);
+}
+
+/// The other process of a check.
+pub(crate) fn serve_as_peer() -> Result<()> {
+    peer::serve()
+}
+
+/// Hand-overs without end take longer.
+pub(crate) fn run_handovers(tally: &mut Tally) {
+    handovers::run(tally);
 }
 
 /// The first card that has timelines.

@@ -1,10 +1,15 @@
 //! The requests of drivers whose fences a test holds back.
-#![allow(unsafe_code, reason = "ioctls of two drivers")]
+#![allow(
+    unsafe_code,
+    reason = "ioctls of two drivers, and memory as a device sees it"
+)]
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io;
 use rustix::ioctl::{self, Setter, Updater};
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 /// `struct sw_sync_create_fence_data`.
 #[repr(C)]
@@ -101,4 +106,73 @@ pub(super) fn vgem_signal(card: BorrowedFd<'_>, fence: u32) -> io::Result<()> {
 /// The number of an fd, for messages.
 pub(super) fn number(fd: impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
+}
+
+/// What a device sees of a buffer: its words, without the processor's guards, as DMA does.
+pub(super) struct Pixels {
+    start: std::ptr::NonNull<AtomicU32>,
+    words: usize,
+}
+
+// SAFETY: the words are atomic, and the mapping is this value's own until it is dropped.
+unsafe impl Send for Pixels {}
+// SAFETY: as for Send.
+unsafe impl Sync for Pixels {}
+
+impl Drop for Pixels {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map` with this length, and no reference into it outlives this value.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.words * 4) };
+    }
+}
+
+impl Pixels {
+    /// How many words of the buffer are used: enough to be seen half-written.
+    const WORDS: usize = 2048;
+
+    /// Maps the beginning of a dma-buf.
+    pub(super) fn map(dmabuf: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
+        let start = unsafe {
+            mm::mmap(
+                std::ptr::null_mut(),
+                Self::WORDS * 4,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                dmabuf,
+                0,
+            )
+        }?;
+        Ok(Self {
+            start: std::ptr::NonNull::new(start.cast()).ok_or(io::Errno::NOMEM)?,
+            words: Self::WORDS,
+        })
+    }
+
+    fn words(&self) -> &[AtomicU32] {
+        // SAFETY: the mapping begins at a page and has this many words, which only atomic accesses touch.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
+    }
+
+    /// Writes a frame's number everywhere, halfway with a pause.
+    pub(super) fn fill(&self, number: u32) {
+        for (place, word) in self.words().iter().enumerate() {
+            if place == self.words / 2 {
+                std::thread::yield_now();
+            }
+            word.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all pixels are a frame's number, before a pause and after it.
+    pub(super) fn are(&self, number: u32) -> bool {
+        let same = || {
+            self.words()
+                .iter()
+                .all(|word| word.load(Ordering::Relaxed) == number)
+        };
+        let before = same();
+        std::thread::yield_now();
+        before && same()
+    }
 }
