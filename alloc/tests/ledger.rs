@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{
-    Access, HandOver, Kind, Ledger, LedgerError, Moment, MomentState, Party, Past, Reading, Turn,
-    Writing,
+    Access, Custody, Free, HandOver, Kind, Ledger, LedgerError, Moment, MomentState, Party, Past,
+    Reading, Step, Turn, Writing,
 };
 use proptest::prelude::*;
 
@@ -253,6 +253,44 @@ fn party_that_is_lost_leaves_only_what_its_devices_still_do() {
         ledger.end(turn, None),
         Err(LedgerError::NoSuchTurn { .. })
     ));
+}
+
+#[test]
+fn custody_goes_round_and_begins_again_after_a_failure() {
+    let world = World::default();
+    let (gpu, camera) = (device("gpu"), mute("camera"));
+    let free: Custody<Free, Mark> = Custody::new("frame");
+    let Ok(Step::Now(filling, after)) = free.fill(&gpu) else {
+        panic!("nobody has it");
+    };
+    assert!(after.is_empty());
+    let written = mark(&world);
+    let filled = filling.filled(Some(written.clone())).unwrap();
+    let Ok(Step::Now(lent, after)) = filled.lend(&device("display")) else {
+        panic!("the display waits itself");
+    };
+    assert_eq!(numbers(&after), [written.number]);
+    let shown = mark(&world);
+    let free = lent.returned(Some(shown.clone())).unwrap().recycle();
+    let Ok(Step::Wait(free, after)) = free.fill(&camera) else {
+        panic!("QBUF before the release");
+    };
+    assert_eq!(numbers(&after), [written.number, shown.number]);
+    written.set(MomentState::Over);
+    shown.set(MomentState::Over);
+    let Ok(Step::Now(filling, _)) = free.fill(&gpu) else {
+        panic!("all is over");
+    };
+    let failed = mark(&world);
+    let filled = filling.filled(Some(failed.clone())).unwrap();
+    failed.set(MomentState::Failed);
+    let error = filled.lend(&gpu).unwrap_err();
+    assert!(matches!(error.error, LedgerError::Spoilt { .. }));
+    let again: Custody<Free, Mark> = Custody::from(*error.ledger);
+    let Ok(Step::Now(filling, _)) = again.fill(&camera) else {
+        panic!("all is over");
+    };
+    filling.filled(None).unwrap();
 }
 
 /// What is done to a ledger; numbers choose among what is there.

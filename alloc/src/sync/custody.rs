@@ -100,13 +100,20 @@ pub struct CustodyError<M> {
     pub ledger: Box<Ledger<M>>,
 }
 
+/// Begins again with a ledger whose pipeline went wrong. Turns that last in it are refused as ever.
+impl<M: Moment> From<Ledger<M>> for Custody<Free, M> {
+    fn from(ledger: Ledger<M>) -> Self {
+        Self {
+            state: Free(()),
+            ledger,
+        }
+    }
+}
+
 impl<M: Moment> Custody<Free, M> {
     /// Opens the book of a buffer that nobody has. The name is for messages.
     pub fn new(buffer: impl Into<String>) -> Self {
-        Self {
-            state: Free(()),
-            ledger: Ledger::new(buffer),
-        }
+        Ledger::new(buffer).into()
     }
 
     /// Hands the buffer to a writer.
