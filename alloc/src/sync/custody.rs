@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::ledger::{HandOver, Ledger, LedgerError, Moment, Party, Past, Reading, Turn, Writing};
+use super::LedgerError;
+use super::ledger::{HandOver, Ledger, Moment, Party, Past, Reading, Turn, Writing};
 
 /// Nobody has the buffer: it may be written.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ pub struct Lent(Turn<Reading>);
 ///     (camera, display): (&Party, &Party),
 ///     (written, shown): (Option<M>, Option<M>),
 /// ) -> Result<Custody<Free, M>, CustodyError<M>> {
-///     let Step::Now(filling, _) = free.fill(camera)? else { todo!("poll, and ask again") };
+///     let Step::Now(filling, _) = free.fill(camera)? else { panic!("poll, and ask again") };
 ///     let filled = filling.filled(written)?;
-///     let Step::Now(lent, _) = filled.lend(display)? else { todo!("poll, and ask again") };
+///     let Step::Now(lent, _) = filled.lend(display)? else { panic!("poll, and ask again") };
 ///     Ok(lent.returned(shown)?.recycle())
 /// }
 /// ```

@@ -38,6 +38,7 @@ mod custody;
 #[cfg(feature = "buffer")]
 mod fence;
 mod ledger;
+mod refusal;
 #[cfg(feature = "buffer")]
 mod reservation;
 #[cfg(feature = "buffer")]
@@ -65,9 +66,9 @@ pub use custody::{Custody, CustodyError, Filled, Filling, Free, Lent, Step};
 #[cfg(feature = "buffer")]
 pub use fence::{Fence, FenceError, FencePart, FenceStatus};
 pub use ledger::{
-    HandOver, Holder, Kind, Ledger, LedgerError, Moment, MomentState, Party, Past, Reading, Turn,
-    Writing,
+    HandOver, Holder, Kind, Ledger, Moment, MomentState, Party, Past, Reading, Turn, Writing,
 };
+pub use refusal::LedgerError;
 #[cfg(feature = "buffer")]
 pub use reservation::{DmabufWait, Reservation, ReservationError};
 #[cfg(feature = "buffer")]

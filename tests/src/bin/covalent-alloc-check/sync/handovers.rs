@@ -44,14 +44,21 @@ pub(super) fn run(tally: &mut Tally) {
             Ok(Seen::Passed)
         },
     );
-    let languages = [
-        SyncLanguage::SyncFile,
-        SyncLanguage::Timeline,
-        SyncLanguage::Implicit,
+    let deaf: [(&str, &[SyncLanguage]); 4] = [
+        (
+            "all",
+            &[
+                SyncLanguage::SyncFile,
+                SyncLanguage::Timeline,
+                SyncLanguage::Implicit,
+            ],
+        ),
+        ("sync_files", &[SyncLanguage::SyncFile]),
+        ("points", &[SyncLanguage::Timeline]),
+        ("carried_fences", &[SyncLanguage::Implicit]),
     ];
-    let one = languages.iter().map(std::slice::from_ref);
-    for deaf in std::iter::once(&languages[..]).chain(one) {
-        let name = format!("sync::handovers_without_the_ledgers_waits_for_{deaf:?}_do_not");
+    for (what, deaf) in deaf {
+        let name = format!("sync::handovers_that_do_not_wait_for_{what}_arrive_in_disorder");
         tally.check(&name, || {
             let Some(syncobjs) = device()? else {
                 return Ok(Seen::Skipped("no card has timelines".to_owned()));

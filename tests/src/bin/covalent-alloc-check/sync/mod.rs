@@ -2,6 +2,7 @@
 
 mod access;
 mod device;
+mod exhaustion;
 mod fences;
 mod handovers;
 mod held;
@@ -27,6 +28,7 @@ pub(crate) fn run(tally: &mut Tally) {
     timelines::run(tally);
     access::run(tally);
     peer::run(tally);
+    exhaustion::run(tally);
 }
 
 /// The other process of a check.
