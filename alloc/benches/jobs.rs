@@ -118,6 +118,35 @@ pub fn crowd_with_two_that_import_nothing() -> Request {
     request
 }
 
+/// So many with pairs in common, each with two alternatives, of whom two never agree on a stride.
+pub fn crowd_with_alternatives(participants: usize) -> Request {
+    let mut request = crowd(|_| 1, true);
+    request.participants.truncate(participants);
+    let last = participants - 1;
+    for (place, participant) in request.participants.iter_mut().enumerate() {
+        for stride_bytes in [512, 1024] {
+            let mut alternative = participant.constraints.clone();
+            alternative.image.stride.alignment = stride_bytes;
+            participant.alternatives.push(alternative);
+        }
+        let all =
+            std::iter::once(&mut participant.constraints).chain(&mut participant.alternatives);
+        for choice in all {
+            let linear = choice.formats.take().unwrap();
+            let linear = linear
+                .iter()
+                .filter(|pair| pair.modifier == Modifier::LINEAR);
+            choice.formats = Some(linear.collect());
+            if place == 0 {
+                choice.image.stride.maximum = 1 << 13;
+            } else if place == last {
+                choice.image.stride.minimum = 1 << 14;
+            }
+        }
+    }
+    request
+}
+
 fn heaps() -> Vec<Source> {
     let heap = |id: &str, guarantees: Guarantees| {
         let mut source = Source::new(
@@ -289,6 +318,16 @@ pub fn all() -> Vec<(&'static str, Request, bool)> {
         (
             "crowd_with_two_that_import_nothing",
             crowd_with_two_that_import_nothing(),
+            false,
+        ),
+        (
+            "crowd_of_8_with_alternatives",
+            crowd_with_alternatives(8),
+            false,
+        ),
+        (
+            "crowd_of_16_with_alternatives",
+            crowd_with_alternatives(16),
             false,
         ),
     ]

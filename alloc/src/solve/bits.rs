@@ -62,6 +62,13 @@ impl Bits {
         any != 0
     }
 
+    /// Adds what is in another set of the same length.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (word, own) in self.0.iter_mut().zip(&other.0) {
+            *word |= own;
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }

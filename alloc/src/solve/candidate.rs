@@ -9,7 +9,7 @@ use super::draft::plan;
 use super::failure::{Refused, Stopped};
 use super::layout::Layouts;
 use super::plan::{Plan, Rejection, Verdict};
-use super::problem::{FieldSet, Group, Problem, View};
+use super::problem::{Group, Problem, View};
 use super::rank::{Rank, rank};
 use super::sweep::{Listener, Sweep};
 use crate::constraint::{Source, SourceId};
@@ -57,17 +57,6 @@ pub(super) struct Chosen<'a> {
     pub(super) candidate: Candidate<'a>,
 }
 
-impl Chosen<'_> {
-    /// Returns what a copy of one frame costs, the colours that it loses before its bytes.
-    pub(super) fn copied(&self) -> (bool, u64) {
-        self.rank.copied
-    }
-
-    pub(super) fn doubts(&self) -> usize {
-        self.rank.doubts
-    }
-}
-
 /// Why each source falls out that serves nobody.
 pub(super) struct Fallen(Vec<Option<(u8, String)>>);
 
@@ -95,6 +84,8 @@ struct Judge<'p, 'a> {
     /// Whether the members' pictures are copied from elsewhere.
     copied: bool,
     best: Option<Chosen<'a>>,
+    /// What no candidate copies less than: the first without a doubt that copies no more is enough; none where all are heard.
+    enough: Option<(bool, u64)>,
     found: usize,
     served: Bits,
     /// By source, the furthest that any format came; none where words are not asked for.
@@ -119,7 +110,15 @@ impl<'a> Listener<'a> for Judge<'_, 'a> {
                 candidate,
             });
         }
-        ControlFlow::Continue(())
+        let enough = self
+            .enough
+            .zip(self.best.as_ref())
+            .is_some_and(|(enough, best)| best.rank.doubts == 0 && best.rank.copied <= enough);
+        if enough {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
@@ -151,7 +150,7 @@ impl<'a> Listener<'a> for Judge<'_, 'a> {
 
 /// Returns the best plan for some of the participants, or why no source serves them.
 pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
-    let (judge, _) = judge(problem, view, copied, true);
+    let judge = judge(problem, view, copied, None);
     let served = judge.served;
     let fallen = judge.fallen.unwrap_or_default().into_iter();
     let fallen = Fallen(
@@ -166,83 +165,42 @@ pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Resul
     }
 }
 
-/// Returns what is best for some of the participants, without any words.
-pub(super) fn choose<'a>(
-    problem: &Problem<'a>,
+/// Returns what copying for some of the participants costs at the least: whether colours are lost, and bytes; and how many
+/// doubts the plan leaves. None where no source serves them.
+pub(super) fn cost(
+    problem: &Problem<'_>,
     view: View<'_>,
     copied: bool,
-) -> Option<Chosen<'a>> {
-    judge(problem, view, copied, false).0.best
+) -> Option<((bool, u64), usize)> {
+    let enough = if copied {
+        problem.least_copied(view.members)
+    } else {
+        (false, 0)
+    };
+    let best = judge(problem, view, copied, Some(enough)).best?;
+    Some((best.rank.copied, best.rank.doubts))
 }
 
 fn judge<'p, 'a>(
     problem: &'p Problem<'a>,
     view: View<'_>,
     copied: bool,
-    with_words: bool,
-) -> (Judge<'p, 'a>, ControlFlow<()>) {
+    enough: Option<(bool, u64)>,
+) -> Judge<'p, 'a> {
     let mut judge = Judge {
         problem,
         copied,
         best: None,
+        enough,
         found: 0,
         served: Bits::none(problem.sources.len()),
-        fallen: with_words.then(|| vec![None; problem.sources.len()]),
+        fallen: enough.is_none().then(|| vec![None; problem.sources.len()]),
     };
-    let flow = problem
+    let _ = problem
         .combinations(view.members)
         .iter()
         .try_for_each(|combination| Sweep::new(problem, view, combination).run(&mut judge));
-    (judge, flow)
-}
-
-/// Whom some of the participants' demands are asked of, again and again.
-pub(super) struct Standing<'p, 'a, 'v> {
-    problem: &'p Problem<'a>,
-    members: &'v [usize],
-    copies: bool,
-    /// With every demand, by combination of alternatives.
-    all: Vec<Sweep<'p, 'a, 'v>>,
-}
-
-impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
-    pub(super) fn new(
-        problem: &'p Problem<'a>,
-        view: View<'v>,
-        combinations: &'v [Vec<usize>],
-    ) -> Self {
-        let all = combinations
-            .iter()
-            .map(|combination| Sweep::new(problem, view, combination))
-            .collect();
-        Self {
-            problem,
-            members: view.members,
-            copies: view.copies,
-            all,
-        }
-    }
-
-    /// Returns whether any source meets these demands in any format.
-    pub(super) fn stands(&self, kept: &[FieldSet]) -> bool {
-        let view = View {
-            members: self.members,
-            kept: Some(kept),
-            copies: self.copies,
-        };
-        self.all
-            .iter()
-            .any(|all| Sweep::new(self.problem, view, all.combination).serves(all))
-    }
-}
-
-/// Returns whether any source serves some of the participants in any format.
-pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> bool {
-    problem
-        .combinations(view.members)
-        .iter()
-        .map(|combination| Sweep::new(problem, view, combination))
-        .any(|sweep| sweep.serves(&sweep))
+    judge
 }
 
 /// One way to share: a source, a format, and how sure it is.

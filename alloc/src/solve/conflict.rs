@@ -1,7 +1,8 @@
 //! The demands that cannot stand together, and the cheapest of them to give up.
 
-use super::candidate::{self, Standing};
+use super::candidate;
 use super::problem::{FieldSet, Problem, View};
+use super::standing::Standing;
 use crate::constraint::{Demand, Field};
 
 /// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
@@ -11,6 +12,8 @@ pub(super) const SMALLEST_UP_TO: usize = 3;
 pub(super) struct Conflict {
     /// An irreducible set that nothing meets, in the order of demands.
     pub(super) demands: Vec<Demand>,
+    /// Whether the search for a smaller one, or for what to give up, was ended before its end.
+    pub(super) is_cut_short: bool,
     /// What to give up, so that something meets the rest, in the order of demands.
     pub(super) relaxed: Vec<Demand>,
     /// What would then serve all.
@@ -28,11 +31,10 @@ pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
     };
     let demands = Demands::new(problem, Standing::new(problem, view, &combinations));
     let conflict = if demands.stand(&[]) {
-        demands.smallest().unwrap_or_else(|| {
-            let mut kept = demands.irreducible(&[], &demands.all());
-            kept.sort_unstable();
-            kept
-        })
+        // Any conflict first: it answers most of what the search for the smallest asks.
+        let mut any = demands.irreducible(&[], &demands.all());
+        any.sort_unstable();
+        demands.smallest(any.len()).unwrap_or(any)
     } else {
         Vec::new()
     };
@@ -47,6 +49,7 @@ pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
     });
     Conflict {
         demands: demands.in_words(&conflict),
+        is_cut_short: demands.standing.is_spent(),
         relaxed: demands.in_words(&relaxed),
         relaxed_plan: relaxed_plan.flatten(),
     }
@@ -112,23 +115,36 @@ impl<'p, 'a> Demands<'p, 'a> {
         kept
     }
 
-    /// Returns whether some source meets these demands alone.
+    /// Returns whether some source meets these demands alone, or whether it does is not found out any more.
+    ///
+    /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
+    /// not.
     fn stand(&self, numbers: &[usize]) -> bool {
-        self.standing.stands(&self.kept(numbers))
+        self.standing.stands(&self.kept(numbers)).unwrap_or(true)
     }
 
-    /// Returns the first of the smallest conflicts, in the order of demands, if it is of [`SMALLEST_UP_TO`] at the most.
+    /// Returns whether some source surely meets all demands but these.
+    fn stand_without(&self, given_up: &[usize]) -> bool {
+        let kept = self.kept(&without(&self.all(), given_up));
+        self.standing.stands(&kept) == Some(true)
+    }
+
+    /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
+    /// most.
     ///
     /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
     /// no conflict, tells one more set that must be given up, until it is one.
-    fn smallest(&self) -> Option<Vec<usize>> {
+    fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
         let mut given_up: Vec<Vec<usize>> = Vec::new();
-        for size in 1..=SMALLEST_UP_TO {
+        for size in 1..=SMALLEST_UP_TO.min(up_to) {
             while let Some(meeting) = first_meeting(&given_up, size, self.list.len()) {
                 if !self.stand(&meeting) {
                     return Some(meeting);
                 }
                 let standing = self.grow(meeting);
+                if self.standing.is_spent() {
+                    return None;
+                }
                 given_up.push(without(&self.all(), &standing));
             }
         }
@@ -187,12 +203,11 @@ impl<'p, 'a> Demands<'p, 'a> {
     /// can be kept.
     fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
-        let stands_without = |given_up: &[usize]| self.stand(&without(&all, given_up));
-        if conflict.is_empty() {
+        if conflict.is_empty() || self.standing.is_spent() {
             return Vec::new();
         }
         // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
-        if let Some(one) = conflict.iter().find(|one| stands_without(&[**one])) {
+        if let Some(one) = conflict.iter().find(|one| self.stand_without(&[**one])) {
             return vec![*one];
         }
         let mut pairs: Vec<(usize, usize)> = conflict
@@ -207,13 +222,13 @@ impl<'p, 'a> Demands<'p, 'a> {
         pairs.dedup();
         if let Some((dear, cheap)) = pairs
             .into_iter()
-            .find(|(dear, cheap)| stands_without(&[*cheap, *dear]))
+            .find(|(dear, cheap)| self.stand_without(&[*cheap, *dear]))
         {
             return vec![cheap, dear];
         }
         // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
-        while !stands_without(&given_up) {
+        while !self.stand_without(&given_up) {
             let rest = without(&all, &given_up);
             match self.irreducible(&[], &rest).into_iter().min() {
                 Some(cheapest) => given_up.push(cheapest),
@@ -223,7 +238,7 @@ impl<'p, 'a> Demands<'p, 'a> {
         given_up.sort_unstable();
         for demand in given_up.clone().into_iter().rev() {
             let fewer = without(&given_up, &[demand]);
-            if stands_without(&fewer) {
+            if self.stand_without(&fewer) {
                 given_up = fewer;
             }
         }

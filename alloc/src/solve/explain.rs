@@ -162,6 +162,9 @@ impl Split {
                 line(&mut text, "", format_args!("  {demand}"));
             }
         }
+        if self.is_cut_short() {
+            line(&mut text, "", format_args!("{}", split::cut_short()));
+        }
         if self.is_capped() {
             line(&mut text, "", format_args!("{}", split::capped()));
         }

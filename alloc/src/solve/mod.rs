@@ -30,6 +30,10 @@
 //! fewest groups, then the fewest doubts. A copied picture is in the format of its group that has the fewest bytes, but loses
 //! its colours only where all do. With more than 8 participants groups are filled one after another instead.
 //!
+//! Where participants have alternatives each question is asked of their combinations, and the search for a conflict ends after
+//! 8192 sweeps over all sources. The demands that are told then conflict all the same, but perhaps fewer of them do, and
+//! there may be nothing known to give up; [`Split::is_cut_short`] says so.
+//!
 //! The conflict is the smallest there is where that has up to three demands, and otherwise irreducible. What to give up is as
 //! few as one or two demands where these are enough, and of these the cheapest, in the order of
 //! [`Field::ALL`](crate::constraint::Field::ALL).
@@ -53,6 +57,7 @@ mod problem;
 mod rank;
 mod request;
 mod split;
+mod standing;
 mod sweep;
 
 pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};

@@ -80,6 +80,11 @@ pub(super) struct Choice<'a> {
 }
 
 impl Choice<'_> {
+    /// Returns whether anything is demanded of a field.
+    pub(super) fn demands(&self, field: Field) -> bool {
+        self.constraints.demands_field(field)
+    }
+
     /// Returns all that the participant at a place asks of every picture.
     pub(super) fn image(&self, place: usize) -> &MergedImage {
         let image = || MergedImage::of(place, &self.constraints.image);
@@ -126,6 +131,10 @@ impl FieldSet {
 
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     pub(super) const fn is_empty(self) -> bool {
@@ -251,6 +260,35 @@ impl<'a> Problem<'a> {
             layout::choose(self.request.extents(), format, &free, choice).map(Rc::new)
         };
         least.get_or_init(lay).clone()
+    }
+
+    /// Returns less than which no copy for these participants costs: whether colours are lost, and bytes a frame.
+    pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
+        let mut formats = Bits::all(self.universe.len());
+        let parties = members.iter().filter_map(|place| self.parties.get(*place));
+        for party in parties {
+            let taken: Option<Vec<&Bits>> = party
+                .choices
+                .iter()
+                .map(|choice| choice.formats.as_ref())
+                .collect();
+            // Who takes everything by any alternative rules nothing out.
+            if let Some((first, rest)) = taken.as_deref().and_then(<[_]>::split_first) {
+                let mut any = (*first).clone();
+                rest.iter().for_each(|more| any.add(more));
+                formats.keep(&any);
+            }
+        }
+        let costs = self.groups.iter().filter_map(|group| {
+            let first = formats.next(group.first)?;
+            let info = group.info.filter(|_| first < group.end)?;
+            let bytes = self
+                .request
+                .extents()
+                .map(|extent| info.picture_bytes(extent));
+            Some((info.is_grey(), bytes.max().unwrap_or_default()))
+        });
+        costs.min().unwrap_or_default()
     }
 
     /// Returns whether a source itself asks nothing of pictures in a format.

@@ -8,6 +8,7 @@ use super::candidate;
 use super::conflict::{Conflict, conflict};
 use super::plan::{Plan, Rejection};
 use super::problem::{COMBINATIONS, Problem, View};
+use super::standing::{self, SWEEPS};
 use crate::constraint::Demand;
 
 /// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
@@ -25,6 +26,8 @@ pub struct Split {
     rejections: Vec<Rejection>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_capped: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_cut_short: bool,
 }
 
 /// Participants that share one buffer.
@@ -90,11 +93,18 @@ impl Split {
         self.copied_bytes_per_frame
     }
 
-    /// Returns demands that cannot stand together: without any one of them, a source meets the rest.
+    /// Returns demands that cannot stand together: without any one of them, a source meets the rest, unless the search
+    /// [was cut short](Self::is_cut_short).
     ///
     /// Empty where the sources serve nobody, whatever is demanded.
     pub fn conflict(&self) -> &[Demand] {
         &self.conflict
+    }
+
+    /// Returns whether the search behind the conflict was ended because it would take too long: the conflict is one, but
+    /// perhaps fewer of these demands are, and nothing may be known to give up.
+    pub fn is_cut_short(&self) -> bool {
+        self.is_cut_short
     }
 
     /// Returns the cheapest demands to give up so that a source serves all.
@@ -130,6 +140,7 @@ pub(super) fn split(problem: &Problem<'_>, rejections: Vec<Rejection>) -> Split 
         .collect();
     let Conflict {
         demands,
+        is_cut_short,
         relaxed,
         relaxed_plan,
     } = conflict(problem);
@@ -143,6 +154,7 @@ pub(super) fn split(problem: &Problem<'_>, rejections: Vec<Rejection>) -> Split 
         relaxed,
         rejections,
         is_capped: problem.is_capped(),
+        is_cut_short,
     }
 }
 
@@ -181,7 +193,7 @@ fn fewest(problem: &Problem<'_>) -> Vec<Places> {
             kept: None,
             copies: true,
         };
-        candidate::stands(problem, view)
+        standing::stands(problem, view)
     };
     let (served, unserved): (Vec<usize>, Vec<usize>) = everybody.into_iter().partition(is_served);
     // Without those who make the pixels there is nothing to copy.
@@ -256,10 +268,8 @@ fn cost(
     let cost = if fewer {
         None
     } else {
-        candidate::choose(problem, view, copied).map(|chosen| {
-            let (is_grey, bytes) = chosen.copied();
-            (usize::from(is_grey), bytes, 1, chosen.doubts())
-        })
+        candidate::cost(problem, view, copied)
+            .map(|((is_grey, bytes), doubts)| (usize::from(is_grey), bytes, 1, doubts))
     };
     known.insert(mask, cost);
     cost
@@ -281,7 +291,7 @@ fn one_after_another(problem: &Problem<'_>) -> Vec<Places> {
                 kept: None,
                 copies: true,
             };
-            let fits = candidate::stands(problem, view);
+            let fits = standing::stands(problem, view);
             if !fits {
                 members.pop();
             }
@@ -343,6 +353,13 @@ fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
         plan.source_name(),
         plan.layout().format()
     ))
+}
+
+/// Says that the search for a conflict was ended.
+pub(super) fn cut_short() -> String {
+    format!(
+        "the search was ended after {SWEEPS} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
+    )
 }
 
 /// Says that not all combinations of alternatives were tried.
