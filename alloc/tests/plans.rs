@@ -538,3 +538,53 @@ fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
     assert!(split.is_capped());
     assert!(split.explain().contains("only the 256 best combinations"));
 }
+
+/// Whom a stride suits that is a multiple of this, or else of twice or four times as much.
+fn stepping(name: String, stride_bytes: u32) -> Participant {
+    let mut one = Participant::new(name, device("gpu"), Role::Import);
+    one.constraints.formats = Some(linear(&[Fourcc::R8]));
+    one.constraints.image.stride.alignment = stride_bytes;
+    for times in [2, 4] {
+        let mut worse = one.constraints.clone();
+        worse.image.stride.alignment = stride_bytes * times;
+        one.alternatives.push(worse);
+    }
+    one
+}
+
+#[test]
+fn conflict_of_nine_is_found_among_many_with_alternatives() {
+    // All nine primes have no common multiple below the greatest stride, and any eight of them have one.
+    let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
+    let mut participants: Vec<_> = primes
+        .into_iter()
+        .map(|prime| stepping(format!("prime {prime}"), prime))
+        .collect();
+    participants[0].constraints.image.stride.maximum = 223_092_870 - 1;
+    for alternative in &mut participants[0].alternatives {
+        alternative.image.stride.maximum = 223_092_870 - 1;
+    }
+    let mut heap = system_heap(2);
+    heap.guarantees.contiguous_up_to_bytes = u64::MAX;
+    let small = |participants| Request {
+        extent: Extent::new(1, 1).unwrap(),
+        ..request(participants, vec![heap.clone()])
+    };
+    for bystanders in [0, 24] {
+        for number in 0..bystanders {
+            participants.push(stepping(format!("bystander {number}"), 1));
+        }
+        let Solution::Split(split) = solve(&small(participants.clone())) else {
+            panic!("the least common multiple is above the greatest stride")
+        };
+        assert!(split.is_capped() && !split.is_cut_short());
+        let owners: Vec<_> = split
+            .conflict()
+            .iter()
+            .map(|demand| &demand.owner)
+            .collect();
+        assert_eq!(owners.len(), primes.len());
+        assert!(owners.iter().all(|owner| owner.starts_with("prime")));
+        assert_eq!(split.relaxed().len(), 1);
+    }
+}

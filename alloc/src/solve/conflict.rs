@@ -2,7 +2,7 @@
 
 use super::candidate;
 use super::problem::{FieldSet, Problem, View};
-use super::standing::Standing;
+use super::standing::{SWEEPS, Standing};
 use crate::constraint::{Demand, Field};
 
 /// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
@@ -22,6 +22,10 @@ pub(super) struct Conflict {
 
 /// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
 pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
+    conflict_within(problem, SWEEPS)
+}
+
+fn conflict_within(problem: &Problem<'_>, sweeps: usize) -> Conflict {
     let everybody = problem.everybody();
     let combinations = problem.combinations(&everybody);
     let view = View {
@@ -29,7 +33,7 @@ pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
         kept: None,
         copies: false,
     };
-    let demands = Demands::new(problem, Standing::new(problem, view, &combinations));
+    let demands = Demands::new(problem, Standing::new(problem, view, &combinations, sweeps));
     let conflict = if demands.stand(&[]) {
         // Any conflict first: it answers most of what the search for the smallest asks.
         let mut any = demands.irreducible(&[], &demands.all());
@@ -293,5 +297,70 @@ fn meet(
             }
         }
         Some(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constraint::{Participant, Role, Source, SourceId};
+    use crate::model::{DeviceIdentity, Extent};
+    use crate::solve::{Request, Solution, solve};
+
+    /// Three who never agree on a stride, each with an alternative, and one who does not care.
+    fn request() -> Request {
+        let mut request = Request::new(Extent::new(64, 4).unwrap());
+        let heap = Source::new(SourceId::new("heap"), "heap");
+        request.sources.push(heap);
+        for (number, step) in [48, 80, 112, 1].into_iter().enumerate() {
+            let device = DeviceIdentity {
+                driver: "gpu".to_owned(),
+                location: String::new(),
+                node: String::new(),
+            };
+            let mut one = Participant::new(format!("device {number}"), device, Role::Import);
+            one.constraints.image.stride.alignment = step;
+            one.constraints.image.stride.maximum = 1024;
+            one.constraints.buffers_held = 1;
+            one.alternatives.push(one.constraints.clone());
+            one.alternatives[0].image.stride.alignment = step * 2;
+            request.participants.push(one);
+        }
+        request
+    }
+
+    #[test]
+    fn conflict_that_is_cut_short_after_any_sweep_is_a_conflict_all_the_same() {
+        let request = request();
+        let problem = Problem::new(&request);
+        let whole = conflict_within(&problem, SWEEPS);
+        assert!(!whole.is_cut_short && whole.demands.len() == 3 && whole.relaxed.len() == 1);
+        let mut cut_short = 0;
+        for sweeps in 0..200 {
+            let found = conflict_within(&problem, sweeps);
+            cut_short += usize::from(found.is_cut_short);
+            let mut told = request.clone();
+            for participant in &mut told.participants {
+                for field in Field::ALL {
+                    let is_told =
+                        |demand: &Demand| demand.owner == participant.name && demand.field == field;
+                    if !found.demands.iter().any(is_told) {
+                        participant.relax(field);
+                    }
+                }
+            }
+            assert!(
+                matches!(solve(&told), Solution::Split(_)),
+                "{sweeps} sweeps"
+            );
+            // Nothing is said to help that is not known to.
+            assert_eq!(found.relaxed.is_empty(), found.relaxed_plan.is_none());
+        }
+        assert!(
+            (10..200).contains(&cut_short),
+            "{cut_short} searches were cut short"
+        );
+        let nothing = conflict_within(&problem, 0);
+        assert!(nothing.is_cut_short && nothing.demands.len() == 8 && nothing.relaxed.is_empty());
     }
 }

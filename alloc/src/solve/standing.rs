@@ -28,8 +28,8 @@ pub(super) struct Standing<'p, 'a, 'v> {
     all: Vec<Sweep<'p, 'a, 'v>>,
     /// By member and then by two of its alternatives, the later first: in which demands they differ.
     differences: Vec<Vec<Vec<FieldSet>>>,
-    /// How many sweeps were made.
-    spent: Cell<usize>,
+    /// How many sweeps are left.
+    left: Cell<usize>,
     /// What is known to stand, and what not: fewer demands than the one stand, and more than the other do not.
     known: RefCell<Answers>,
 }
@@ -74,6 +74,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
         problem: &'p Problem<'a>,
         view: View<'v>,
         combinations: &'v [Vec<usize>],
+        sweeps: usize,
     ) -> Self {
         let all = combinations
             .iter()
@@ -98,7 +99,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             copies: view.copies,
             all,
             differences,
-            spent: Cell::new(0),
+            left: Cell::new(sweeps),
             known: RefCell::default(),
         }
     }
@@ -126,10 +127,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             .iter()
             .filter(|all| self.is_first(all.combination, kept))
         {
-            if self.spent.get() >= SWEEPS {
-                return None;
-            }
-            self.spent.set(self.spent.get().saturating_add(1));
+            self.left.set(self.left.get().checked_sub(1)?);
             if Sweep::new(self.problem, view, all.combination).serves(all) {
                 return Some(true);
             }
@@ -139,7 +137,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
 
     /// Returns whether there were not enough sweeps for a question.
     pub(super) fn is_spent(&self) -> bool {
-        self.spent.get() >= SWEEPS
+        self.left.get() == 0
     }
 
     /// Returns whether no member could take an earlier alternative that differs in nothing that counts: that combination is
