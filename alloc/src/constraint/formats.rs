@@ -1,10 +1,12 @@
 //! Sets of format and modifier pairs.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::runs::{lower, same};
 use super::unknown::Unknown;
 use crate::model::{FormatModifier, Fourcc, Modifier};
 
@@ -45,18 +47,23 @@ impl FormatSet {
 
     /// Returns the pairs that are in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
-        let (small, large) = if self.pairs.len() <= other.pairs.len() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (mut one, mut two) = (self.pairs(), other.pairs());
+        let mut pairs = Vec::with_capacity(one.len().min(two.len()));
+        while let (Some(first), Some(second)) = (one.first(), two.first()) {
+            let (ones, twos) = match first.cmp(second) {
+                Ordering::Equal => {
+                    let run = same(one, two);
+                    pairs.extend_from_slice(one.get(..run).unwrap_or_default());
+                    (run, run)
+                }
+                Ordering::Less => (lower(one, second), 0),
+                Ordering::Greater => (0, lower(two, first)),
+            };
+            one = one.get(ones..).unwrap_or_default();
+            two = two.get(twos..).unwrap_or_default();
+        }
         Self {
-            pairs: small
-                .pairs
-                .iter()
-                .copied()
-                .filter(|format| large.contains(*format))
-                .collect(),
+            pairs,
             unknown: BTreeMap::new(),
         }
     }

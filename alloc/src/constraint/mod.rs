@@ -13,6 +13,7 @@ mod memory;
 mod merge;
 mod owners;
 mod participant;
+mod runs;
 mod source;
 mod unknown;
 
@@ -26,6 +27,7 @@ pub use memory::{
 pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
 pub use owners::Owners;
 pub use participant::{Constraints, Participant, Role, SyncLanguage};
+pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use unknown::Unknown;
 pub(crate) use unknown::keeps_unknown;

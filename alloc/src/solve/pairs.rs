@@ -1,11 +1,8 @@
 //! Pairs of format and modifier by their numbers: places in one list of all that any source gives.
 
 use super::bits::Bits;
-use crate::constraint::{FormatSet, Source};
+use crate::constraint::{FormatSet, Source, lower, same};
 use crate::model::{FormatInfo, FormatModifier};
-
-/// How many pairs are compared at a time; what tables have in common comes in long runs.
-const AT_ONCE: usize = 8;
 
 /// Returns every pair that any source gives, in order.
 pub(super) fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
@@ -49,36 +46,6 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifie
     all.extend_from_slice(one);
     all.extend_from_slice(two);
     all
-}
-
-/// Returns how many pairs are the same at the beginning of both lists.
-fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
-    let chunks = one.chunks_exact(AT_ONCE).zip(two.chunks_exact(AT_ONCE));
-    let alike = chunks
-        .take_while(|(one, two)| {
-            // Without a branch for each pair.
-            one.iter().zip(*two).fold(0, |differing, (one, two)| {
-                differing
-                    | u64::from(one.fourcc.0 ^ two.fourcc.0)
-                    | (one.modifier.0 ^ two.modifier.0)
-            }) == 0
-        })
-        .count()
-        .saturating_mul(AT_ONCE);
-    let rest = one.iter().zip(two).skip(alike);
-    alike.saturating_add(rest.take_while(|(one, two)| one == two).count())
-}
-
-/// Returns how many pairs at the beginning of a list are lower than one: by steps that double, and then by halves.
-fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
-    let mut step = 1_usize;
-    while list.get(step).is_some_and(|pair| pair < than) {
-        step = step.saturating_mul(2);
-    }
-    let begin = step >> 1;
-    let end = step.saturating_add(1).min(list.len());
-    let between = list.get(begin..end).unwrap_or_default();
-    begin.saturating_add(between.partition_point(|pair| pair < than))
 }
 
 /// Returns the numbers of those of the formats that are in the universe.
@@ -139,6 +106,8 @@ mod tests {
                     .filter(|number| own.contains(universe[*number]))
                     .collect();
                 assert!(found.iter_from(0).eq(known));
+                let both = FormatSet::from(pairs(one)).intersection(&own);
+                assert_eq!(both.pairs(), pairs(one & two));
                 assert_eq!(
                     united(pairs(one), own.pairs()),
                     FormatSet::from(pairs(one | two)).pairs()
