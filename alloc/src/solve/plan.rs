@@ -215,12 +215,24 @@ impl Plan {
                 ));
             }
         }
+        let counted = u32::try_from(layout.planes().len()).unwrap_or(u32::MAX);
+        if counted > terms.maximum_planes.value {
+            return refuse(format!(
+                "it has {counted} planes, and at most {} are taken",
+                terms.maximum_planes.value
+            ));
+        }
+        let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
         let mut ends = vec![0_u64; layout.memory_sizes().len()];
         for (number, plane) in layout.planes().iter().enumerate() {
-            if steps(
-                plane.stride_bytes.into(),
-                terms.stride_alignment.value.into(),
-            ) {
+            // What a driver keeps beside the pixels, as for compression, has strides that nobody's demands are about.
+            let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
+            if has_pixels
+                && steps(
+                    plane.stride_bytes.into(),
+                    terms.stride_alignment.value.into(),
+                )
+            {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, is not a multiple of {}",
                     plane.stride_bytes, terms.stride_alignment.value
@@ -260,11 +272,14 @@ impl Plan {
                 .saturating_add(u64::from(plane.stride_bytes).saturating_mul(rows));
         }
         self.accepts_room(layout).map_err(PlanError)?;
-        let (several, memories) = (layout.planes().len() > 1, layout.memory_sizes().len());
+        let memories = layout.memory_sizes().len();
+        let several = pixel_planes.unwrap_or(layout.planes().len()) > 1;
         let placed = match terms.placement.value {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
-            PlanePlacement::Apart => !several || memories == layout.planes().len(),
+            PlanePlacement::Apart => {
+                !several || pixel_planes.is_none_or(|planes| memories >= planes)
+            }
             PlanePlacement::Neither => !several,
         };
         if !placed {

@@ -159,7 +159,7 @@ impl Gbm {
         let makes = |format: &FormatModifier| {
             format.modifier != Modifier::LINEAR
                 || self
-                    .create(*format, SMALL, SMALL)
+                    .create(format.fourcc, &[format.modifier], SMALL, SMALL)
                     .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
         };
         let formats: FormatSet = formats.iter().filter(makes).collect();

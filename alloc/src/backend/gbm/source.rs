@@ -9,7 +9,7 @@ use super::device::Gbm;
 use super::participant::format_of;
 use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
-use crate::model::{FormatModifier, Modifier};
+use crate::model::{FormatModifier, Fourcc, Modifier};
 use crate::solve::Plan;
 
 impl Gbm {
@@ -40,8 +40,10 @@ impl Gbm {
 
     fn allocate_one(&self, plan: &Plan) -> Result<Buffer, GbmError> {
         let planned = plan.layout();
+        let fourcc = planned.format().fourcc;
         let made = self.create(
-            planned.format(),
+            fourcc,
+            plan.modifiers(),
             planned.extent().width(),
             planned.extent().height(),
         )?;
@@ -51,10 +53,11 @@ impl Gbm {
             why,
         };
         let modifier = Modifier(made.modifier().into());
-        if modifier != planned.format().modifier {
+        if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "it says that its arrangement is {modifier:#}, planned was {}",
-                planned.format()
+                "it says that its arrangement is {modifier:#}, planned was {} or another of {}",
+                planned.format(),
+                plan.modifiers().len()
             )));
         }
         let device = self.lock();
@@ -67,7 +70,7 @@ impl Gbm {
         let planes = planes.map_err(unusable)?;
         let descriptor = Descriptor {
             extent: planned.extent(),
-            format: planned.format(),
+            format: FormatModifier::new(fourcc, modifier),
             planes,
         };
         let buffer = Buffer::described(descriptor, &self.source_name())
@@ -77,31 +80,36 @@ impl Gbm {
         Ok(buffer)
     }
 
-    /// Makes one; the caller looks at the modifier that came.
+    /// Makes one by the modifier that the driver likes best among these; the caller looks at which came.
     pub(super) fn create(
         &self,
-        wanted: FormatModifier,
+        fourcc: Fourcc,
+        modifiers: &[Modifier],
         width: u32,
         height: u32,
     ) -> Result<BufferObject<()>, GbmError> {
+        let first = modifiers.first().copied().unwrap_or(Modifier::INVALID);
+        let wanted = FormatModifier::new(fourcc, first);
         let unsuitable = |why: &str| GbmError::Unsuitable {
             node: self.path().to_owned(),
             format: wanted,
             why: why.to_owned(),
         };
-        let format = format_of(wanted.fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
-        if wanted.modifier.is_implicit() {
+        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
                 "its arrangement is implicit, and buffers are asked for with an explicit one",
             ));
         }
         let device = self.lock();
-        let list = std::iter::once(gbm::Modifier::from(wanted.modifier.0));
+        let list = modifiers
+            .iter()
+            .map(|modifier| gbm::Modifier::from(modifier.0));
         let rendering = BufferObjectFlags::RENDERING;
         let made = device
             .create_buffer_object_with_modifiers2::<()>(width, height, format, list, rendering)
             .or_else(|error| {
-                if wanted.modifier != Modifier::LINEAR {
+                if modifiers != [Modifier::LINEAR] {
                     return Err(error);
                 }
                 // A driver without modifiers; the caller looks at what it says of the buffer.
