@@ -1,7 +1,8 @@
 //! What allocations cost, in nanoseconds of the guest's clock.
 
 use std::os::fd::AsFd as _;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
@@ -25,34 +26,27 @@ enum Pages {
     Touched,
 }
 
-/// What one source and size cost, each of one allocation and its end.
+/// What one source and size cost: medians of all rounds but the first, each of one allocation and its end.
 #[derive(Debug, Serialize)]
 pub(super) struct Cost {
     source: String,
     bytes: u32,
     pages: Pages,
     /// By the bare ioctls.
-    bare: Spread,
+    bare: u64,
     /// Through the crate.
-    ours: Spread,
+    ours: u64,
     /// The same buffer again, from a pool and back.
-    pool_hit: Spread,
-}
-
-/// All rounds but the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Spread {
-    /// The lowest. Where instructions are counted, interrupts and a device that the host plays add to a round and never take
-    /// away from one.
-    least: u64,
-    median: u64,
+    pool_hit: u64,
 }
 
 /// Measures every source in every size; both ways take turns, so that what changes with time meets both alike.
-pub(super) fn measure(rounds: usize) -> Result<Vec<Cost>> {
+pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     ensure!(rounds >= 2, "the first round does not count");
     let sources = Sources::discover();
-    let contests = Contest::all(&sources)?;
+    let mut contests = Contest::all(&sources)?;
+    contests.retain(|contest| contest.source.starts_with(prefix));
+    ensure!(!contests.is_empty(), "no source begins with {prefix}");
     let mut costs = Vec::new();
     for of_one in contests.chunk_by(|one, other| one.source == other.source) {
         let named = || of_one.first().map(|contest| contest.source.clone());
@@ -62,7 +56,7 @@ pub(super) fn measure(rounds: usize) -> Result<Vec<Cost>> {
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("{:?}", named()))?;
         // Memory that has to be zeroed costs more the more there is of it.
-        let bare = |cost: Option<&Cost>| cost.map_or(0, |cost| cost.bare.least);
+        let bare = |cost: Option<&Cost>| cost.map_or(0, |cost| cost.bare);
         if bare(measured.last()) < bare(measured.first()).saturating_mul(2) {
             for cost in &mut measured {
                 cost.pages = Pages::Owed;
@@ -80,6 +74,7 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     let (mut bare, mut ours, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut turn = |first: bool| -> Result<()> {
+            settle();
             let from = Instant::now();
             if first {
                 let fd = contest.bare()?;
@@ -107,9 +102,9 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
         source: contest.source.clone(),
         bytes: contest.bytes,
         pages,
-        bare: Spread::of(&bare),
-        ours: Spread::of(&ours),
-        pool_hit: Spread::of(&hits),
+        bare: median(&bare),
+        ours: median(&ours),
+        pool_hit: median(&hits),
     })
 }
 
@@ -128,21 +123,22 @@ fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
     Ok(nanoseconds(from)?.div_ceil(HITS))
 }
 
+/// Lets a card's driver free what was dropped: it does so when the device has answered, in a thread of the kernel.
+fn settle() {
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn nanoseconds(from: Instant) -> Result<u64> {
     Ok(u64::try_from(from.elapsed().as_nanos())?)
 }
 
-impl Spread {
-    /// The first round is left out: it fills the caches and lists of process and kernel.
-    fn of(rounds: &[u64]) -> Self {
-        let mut counted: Vec<u64> = rounds.iter().skip(1).copied().collect();
-        counted.sort_unstable();
-        let at = |index: usize| counted.get(index).copied().unwrap_or_default();
-        Self {
-            least: at(0),
-            median: at(counted.len() / 2),
-        }
-    }
+/// The middle of all but the first, which fills the caches and lists of process and kernel.
+fn median(rounds: &[u64]) -> u64 {
+    let mut counted: Vec<u64> = rounds.iter().skip(1).copied().collect();
+    counted.sort_unstable();
+    counted.get(counted.len() / 2).copied().unwrap_or_default()
 }
 
 /// Prints the medians for a person.
@@ -150,7 +146,7 @@ pub(super) fn table(costs: &[Cost]) {
     println!("| source | bytes | pages | bare ns | ours ns | more | ours / bare | pool hit ns |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for cost in costs {
-        let (bare, ours) = (cost.bare.median, cost.ours.median);
+        let (bare, ours) = (cost.bare, cost.ours);
         println!(
             "| {} | {} | {:?} | {bare} | {ours} | {} | {:.4} | {} |",
             cost.source,
@@ -158,7 +154,7 @@ pub(super) fn table(costs: &[Cost]) {
             cost.pages,
             ours.saturating_sub(bare),
             ratio(ours, bare),
-            cost.pool_hit.median,
+            cost.pool_hit,
         );
     }
 }
@@ -173,9 +169,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spread_leaves_the_first_out() {
-        let (least, median) = (1, 2);
-        assert_eq!(Spread::of(&[0, 3, 1, 2]), Spread { least, median });
-        assert_eq!(Spread::of(&[7]).median, 0);
+    fn median_leaves_the_first_out() {
+        assert_eq!(median(&[1000, 3, 1, 2]), 2);
+        assert_eq!(median(&[7]), 0);
     }
 }

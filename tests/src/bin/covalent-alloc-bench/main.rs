@@ -30,6 +30,9 @@ enum Verb {
         /// How many rounds; the first is not counted.
         #[arg(long, default_value_t = 12)]
         rounds: usize,
+        /// Only sources whose identifier begins so.
+        #[arg(long, default_value = "")]
+        source: String,
     },
     /// Tells the system calls of one allocation beside those of the bare ioctls. Needs strace.
     Calls,
@@ -41,7 +44,7 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
-        Verb::Cost { rounds } => cost::measure(rounds).and_then(|costs| {
+        Verb::Cost { rounds, source } => cost::measure(&source, rounds).and_then(|costs| {
             if arguments.json {
                 return print(&costs);
             }
