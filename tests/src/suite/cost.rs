@@ -57,6 +57,7 @@ struct Calls {
     bytes: u32,
     extra: BTreeMap<String, usize>,
     spared: BTreeMap<String, usize>,
+    pool: BTreeMap<String, usize>,
 }
 
 /// The kinds of source that the bench has to have met.
@@ -134,6 +135,12 @@ fn calls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             calls.source,
             calls.extra,
             calls.spared
+        );
+        ensure!(
+            calls.pool.is_empty(),
+            "a pool over {} asks the kernel: {:?}",
+            calls.source,
+            calls.pool
         );
     }
     Ok(Outcome::Passed)

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use covalent_alloc::buffer::{Owner, Pool};
 use covalent_alloc::sources::Sources;
 use serde::Serialize;
 
@@ -47,6 +48,8 @@ pub(super) struct Calls {
     extra: Counts,
     /// Those of the bare ioctls that the crate does without.
     spared: Counts,
+    /// Those of a pool that gives the same buffer to the same owner.
+    pool: Counts,
 }
 
 /// Allocates once each way after a first time that does not count, with a word before and after.
@@ -59,6 +62,12 @@ pub(super) fn once() -> Result<()> {
         drop(contest.bare()?);
         say(&format!("begin {name} ours"))?;
         drop(contest.ours()?);
+        say("end")?;
+        let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+        let take = || pool.take(owner, &contest.plan, |_| contest.ours());
+        drop(take()?);
+        say(&format!("begin {name} pool"))?;
+        drop(take()?);
         say("end")?;
     }
     Ok(())
@@ -92,14 +101,18 @@ pub(super) fn compare() -> Result<Vec<Calls>> {
         if way != "bare" {
             continue;
         }
-        let key = (source.clone(), *bytes, "ours".to_owned());
-        let ours = all.get(&key).context("only one way was traced")?;
+        let of = |way: &str| {
+            all.get(&(source.clone(), *bytes, way.to_owned()))
+                .with_context(|| format!("{way} was not traced"))
+        };
+        let ours = of("ours")?;
         calls.push(Calls {
             source: source.clone(),
             bytes: *bytes,
             bare: bare.clone(),
             extra: beyond(ours, bare),
             spared: beyond(bare, ours),
+            pool: of("pool")?.clone(),
         });
     }
     ensure!(!calls.is_empty(), "nothing was traced");
@@ -168,6 +181,7 @@ pub(super) fn table(calls: &[Calls]) {
             let reason = reason.map_or("nobody knows why", |(_, reason)| reason);
             println!("  {count} more: {name}: {reason}");
         }
+        println!("  a pool: {:?}", call.pool);
         for (name, count) in &call.spared {
             println!("  {count} less: {name}");
         }
