@@ -9,36 +9,10 @@ use crate::constraint::{
     Coherency, FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, Source,
     SourceId, StrideTerms, SyncLanguage,
 };
-use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
+use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
 /// Images that a renderer holds: the one that it reads, and the one that is next.
 const HELD: u32 = 2;
-
-/// Formats that GBM and this crate both name.
-const KNOWN: [Fourcc; 22] = [
-    Fourcc::XRGB8888,
-    Fourcc::ARGB8888,
-    Fourcc::XBGR8888,
-    Fourcc::ABGR8888,
-    Fourcc::RGBX8888,
-    Fourcc::RGBA8888,
-    Fourcc::BGRX8888,
-    Fourcc::BGRA8888,
-    Fourcc::RGB888,
-    Fourcc::BGR888,
-    Fourcc::RGB565,
-    Fourcc::R8,
-    Fourcc::YUYV,
-    Fourcc::YVYU,
-    Fourcc::UYVY,
-    Fourcc::VYUY,
-    Fourcc::NV12,
-    Fourcc::NV21,
-    Fourcc::NV16,
-    Fourcc::YUV420,
-    Fourcc::YVU420,
-    Fourcc::YUV422,
-];
 
 impl Gbm {
     /// Returns those of `candidates` that the driver has, with explicit modifiers alone.
@@ -54,10 +28,14 @@ impl Gbm {
             .collect()
     }
 
-    /// Every known format in rows: candidates for who has no other list.
+    /// Every format that GBM and this crate both name, in rows: candidates for who has no other list.
     #[must_use]
     pub fn linear_candidates() -> FormatSet {
-        KNOWN.into_iter().map(FormatModifier::linear).collect()
+        FormatInfo::all()
+            .map(|info| info.fourcc)
+            .filter(|fourcc| format_of(*fourcc).is_some())
+            .map(FormatModifier::linear)
+            .collect()
     }
 
     fn has(&self, wanted: FormatModifier) -> bool {

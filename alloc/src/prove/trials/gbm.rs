@@ -7,7 +7,7 @@ use super::{Backend, Held, Machine};
 use crate::backend::fds_are_out;
 use crate::backend::gbm::{Gbm, GbmError};
 use crate::buffer::Buffer;
-use crate::constraint::{FormatSet, Participant, Source};
+use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::prove::declare::{Declared, Drivers};
 use crate::prove::interface::Interface;
@@ -29,20 +29,16 @@ const SOURCES: &str = "gbm:";
 
 impl Machine {
     /// Opens GBM for a card, once.
-    fn gbm_of_card(&mut self, card: &Path) -> Result<&(Gbm, FormatSet), GbmError> {
+    fn gbm_of_card(&mut self, card: &Path) -> Result<&Gbm, GbmError> {
         let open = match self.gbm.remove(card) {
             Some(open) => open,
-            None => {
-                let gbm = Gbm::open(card)?;
-                let formats = gbm.formats(&gbm_candidates(card));
-                (gbm, formats)
-            }
+            None => Gbm::open(card)?,
         };
         Ok(self.gbm.entry(card.to_owned()).or_insert(open))
     }
 
     /// Opens GBM for the card of the node under which it was declared, once.
-    fn gbm(&mut self, node: &str) -> Result<&(Gbm, FormatSet), Outcome> {
+    fn gbm(&mut self, node: &str) -> Result<&Gbm, Outcome> {
         let card = Gbm::card_of(Path::new(node))
             .ok_or_else(|| Outcome::Untestable(format!("no card is reached through {node} now")))?;
         self.gbm_of_card(&card).map_err(|error| outcome(&error))
@@ -53,19 +49,24 @@ fn declare(machine: &mut Machine, drivers: &Drivers, extent: Extent) -> Option<D
     let Drivers::Gbm { card } = drivers else {
         return None;
     };
-    let (gbm, formats) = match machine.gbm_of_card(card) {
-        Ok(open) => open,
+    let gbm = match machine.gbm_of_card(card) {
+        Ok(gbm) => gbm,
         Err(error) => return Some(Declared::nothing(drivers.name(), error.to_string())),
     };
-    if formats.is_empty() {
+    let candidates = gbm_candidates(card);
+    let imports = gbm.imports(&candidates);
+    if imports.is_empty() {
         return Some(Declared::nothing(
             drivers.name(),
             "it has no format whose arrangement it tells".to_owned(),
         ));
     }
     Some(Declared {
-        participants: vec![gbm.participant(&gbm.imports(&gbm_candidates(card)))],
-        sources: gbm.source_of_size(formats, extent).into_iter().collect(),
+        participants: vec![gbm.participant(&imports)],
+        sources: gbm
+            .source_of_size(&gbm.formats(&candidates), extent)
+            .into_iter()
+            .collect(),
         unavailable: Vec::new(),
     })
 }
@@ -74,8 +75,10 @@ fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> O
     if !source.id.as_str().starts_with(SOURCES) {
         return None;
     }
-    let (gbm, formats) = machine.gbm(&source.device.as_ref()?.node).ok()?;
-    gbm.source_of_size(formats, extent)
+    let node = &source.device.as_ref()?.node;
+    let candidates = gbm_candidates(&Gbm::card_of(Path::new(node))?);
+    let gbm = machine.gbm(node).ok()?;
+    gbm.source_of_size(&gbm.formats(&candidates), extent)
 }
 
 fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
@@ -83,7 +86,7 @@ fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>>
         return None;
     }
     let node = plan.source_device()?.node.clone();
-    Some(machine.gbm(&node).and_then(|(gbm, _)| {
+    Some(machine.gbm(&node).and_then(|gbm| {
         gbm.allocate(plan)
             .map(Held::Buffers)
             .map_err(|error| outcome(&error))
@@ -101,7 +104,7 @@ fn attempt(
     }
     let buffer = held.buffer()?;
     Some(match machine.gbm(&participant.device.node) {
-        Ok((gbm, _)) => import(gbm, buffer, &participant.name),
+        Ok(gbm) => import(gbm, buffer, &participant.name),
         Err(outcome) => outcome,
     })
 }

@@ -43,9 +43,9 @@ pub(super) struct Machine {
             crate::backend::drm::PlaneKind,
         ),
     >,
-    /// By the card's primary node, with the formats that GBM has for it.
+    /// By the card's primary node.
     #[cfg(feature = "gbm")]
-    gbm: BTreeMap<std::path::PathBuf, (crate::backend::gbm::Gbm, crate::constraint::FormatSet)>,
+    gbm: BTreeMap<std::path::PathBuf, crate::backend::gbm::Gbm>,
     /// The loader is asked once: it loads every driver that there is.
     #[cfg(feature = "vulkan")]
     gpus: Option<vulkan::Gpus>,
