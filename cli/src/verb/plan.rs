@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
-use covalent_alloc::constraint::{CpuUse, Participant, Role, Source};
+use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
@@ -168,7 +168,16 @@ fn started() -> Result<Helper> {
 
 /// Adds who was asked for of GBM and Vulkan, and returns what they and their like give.
 fn add_drivers(options: &Options, participants: &mut Vec<Participant>) -> Result<Vec<Source>> {
-    let declared = started()?.declare_drivers(options.size);
+    let mut declared = started()?.declare_drivers(options.size);
+    if let Some(wanted) = options.format {
+        for participant in &mut declared.participants {
+            let formats = participant.constraints.formats.iter();
+            let kept = formats
+                .flat_map(FormatSet::iter)
+                .filter(|format| format.fourcc == wanted);
+            participant.constraints.formats = Some(kept.collect());
+        }
+    }
     let unavailable = || {
         let words: Vec<_> = declared
             .unavailable
