@@ -17,6 +17,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .limit(LIMIT),
     Case::new(
+        "facts::refusal_by_gbm_is_learnt_of_gbm_alone",
+        Config::Venus,
+        learnt_of_gbm,
+    ),
+    Case::new(
         "facts::file_that_is_damaged_is_set_aside",
         Config::Bochs,
         damaged,
@@ -113,6 +118,37 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     judge(&serde_json::from_slice(&report.stdout)?)?;
     ensure!(report.status.success(), "it ended with {}", report.status);
     guest.stop()?;
+    Ok(Outcome::Passed)
+}
+
+/// Mesa's driver for a virtio-gpu that renders is said to import anything: it refuses, and that is a fact on GBM.
+fn learnt_of_gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let path = "/tmp/gbm.json";
+    let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
+    bench.sh(&format!("{record} --record {path}"), LONG)?;
+    let guest = bench.guest()?;
+    let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
+    request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
+    let sources = request["sources"].as_array_mut().context("no sources")?;
+    sources.retain(|source| source["id"] == "heap:system");
+    ensure!(sources.len() == 1, "the heap is not there");
+    guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
+    let line = format!("XDG_CACHE_HOME=/tmp/gbm covalent plan --from {path}");
+    let output = guest.sh(&format!("{line} --prove --json"), LONG)?;
+    // Nothing is left to take: code 4.
+    expect(&output, 4, &[])?;
+    let proven: Value = serde_json::from_slice(&output.stdout)?;
+    let learnt = proven["learnt"].as_array().context("nothing was learnt")?;
+    ensure!(!learnt.is_empty(), "{proven}");
+    for fact in learnt {
+        ensure!(fact["participant"]["interface"] == "gbm", "{fact}");
+        let mesa = fact["conditions"]["mesa"].as_str().unwrap_or_default();
+        ensure!(!mesa.is_empty(), "it is not keyed by Mesa: {fact}");
+    }
+    let known = guest.sh(&line, SOON)?;
+    expect(&known, 4, &[])?;
+    let told = known.text();
+    ensure!(told.contains("refused memory of heap:system"), "{told}");
     Ok(Outcome::Passed)
 }
 

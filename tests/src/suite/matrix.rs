@@ -99,6 +99,11 @@ pub(super) const CASES: &[Case] = &[
         proved,
     ),
     Case::new(
+        "matrix::plan_for_gbm_and_vulkan_is_proved",
+        Config::Virtio,
+        rendered,
+    ),
+    Case::new(
         "matrix::display_that_another_drives_is_untested",
         Config::Virtio,
         driven,
@@ -307,6 +312,25 @@ fn proved(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// A camera whose pictures Mesa imports by GBM and Vulkan: both are asked in the helper process.
+fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
+    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    ensure!(proven["ending"] == "proved", "{proven}");
+    let tried = proven["tried"].as_array().context("nothing was tried")?;
+    for part in ["vivid capture", " GBM", " image"] {
+        let own = tried
+            .iter()
+            .find(|one| one["who"].as_str().is_some_and(|name| name.contains(part)));
+        let own = own.with_context(|| format!("no {part:?} was tried"))?;
+        ensure!(own["outcome"] == "proved", "{own}");
+    }
+    let guest = bench.guest()?;
+    let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", SOON)?;
+    expect(&nobody, 1, &["/dev/dri/card7"])?;
+    Ok(Outcome::Passed)
+}
+
 fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // modetest drives the card until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
@@ -330,7 +354,9 @@ fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let script = "#!/bin/sh\n(sleep 0.7; kill -9 $$) &\nexec covalent-prove\n";
+    // Nobody loads lavapipe in so short a life.
+    let script =
+        "#!/bin/sh\n(sleep 2; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
     bench
         .guest()?
         .put("/tmp/mortal", script.as_bytes(), 0o755)?;
