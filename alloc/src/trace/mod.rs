@@ -2,7 +2,7 @@
 //!
 //! A [`Step`] lies on the track of one device or program, from one moment to another, and names the buffer by its inode, which is
 //! the same in every process. [`Step::emit`] makes a `tracing` event of the target [`TARGET`] of it; nothing is spent on it where
-//! nobody listens. With feature `trace`, [`ChromeTrace`] writes these events to a file that Perfetto and `chrome://tracing` open: one
+//! nobody listens. With feature `trace`, `ChromeTrace` writes these events to a file that Perfetto and `chrome://tracing` open: one
 //! track a device, one arrow a buffer from the device that filled it to the display.
 //!
 //! Two programs write two files. Both keep the time of `CLOCK_MONOTONIC` and count a buffer's rounds alike, so

@@ -80,7 +80,7 @@ impl Gbm {
             return false;
         }
         let plain = FormatModifier::linear(Fourcc::XRGB8888);
-        let Ok(made) = self.create(plain, SMALL, ROWS) else {
+        let Ok(made) = self.create(plain.fourcc, &[plain.modifier], SMALL, ROWS) else {
             return false;
         };
         let described = || {
@@ -184,7 +184,12 @@ impl Gbm {
     }
 
     fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageTerms> {
-        let made = match self.create(format, extent.width(), extent.height()) {
+        let made = match self.create(
+            format.fourcc,
+            &[format.modifier],
+            extent.width(),
+            extent.height(),
+        ) {
             Ok(made) => made,
             Err(error) => {
                 tracing::debug!(%error, %format, "not declared");
