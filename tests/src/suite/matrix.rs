@@ -121,10 +121,11 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // All formats in one size are up to seven thousand trials; a run for every change takes one format of each kind.
     let options = if bench.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
     } else {
-        "--size 640x480"
+        "--size 640x480 --format XR24 --format AR24 --format RG16 --format NV12 --format YU12 --format YUYV"
     };
     with_huge_pages(bench, 16, |bench| {
         let before = buffers(bench)?;

@@ -16,7 +16,7 @@ use super::{Seen, Tally};
 
 const CAMERA: &str = "/dev/video0";
 const BUFFERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
