@@ -383,6 +383,12 @@ proptest! {
                     prop_assert!(!without(&fewer), "{} need not go", demand);
                 }
             }
+            if let [_, _] = relaxed {
+                let place = |demand: &Demand| all.iter().position(|other| other == demand);
+                let pairs = subsets(&all, 2).into_iter().filter(|pair| without(pair));
+                let first = pairs.min_by_key(|pair| (place(&pair[1]), place(&pair[0])));
+                prop_assert_eq!(first.as_deref(), Some(relaxed));
+            }
             if relaxed.len() > 2 {
                 prop_assert!(!subsets(&all, 2).iter().any(|pair| without(pair)));
             }
