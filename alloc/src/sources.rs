@@ -15,6 +15,7 @@ use crate::buffer::Buffer;
 use crate::constraint::FormatSet;
 use crate::constraint::Source;
 use crate::solve::Plan;
+use crate::trace::{self, Action};
 
 #[cfg(feature = "drm")]
 use crate::backend::drm::{Card, DrmError};
@@ -185,6 +186,13 @@ impl Sources {
     /// # Errors
     /// [`SourceError`]. Nothing stays allocated then.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, SourceError> {
+        let begun = trace::begin();
+        let buffers = self.allocate_untold(plan)?;
+        trace::end(plan.source_name(), Action::Allocate, &buffers, begun);
+        Ok(buffers)
+    }
+
+    fn allocate_untold(&self, plan: &Plan) -> Result<Vec<Buffer>, SourceError> {
         let named = self
             .open
             .iter()

@@ -56,6 +56,14 @@ impl Journal {
         self.tell(program, Action::HandOver, given, Place::Through, now, now);
     }
 
+    /// Books that the point from which the buffer at `index` may be read is signalled.
+    pub fn signalled(&self, index: usize, now: Duration) {
+        if let Some(entry) = self.buffers.get(index) {
+            let program = &self.program;
+            self.tell(program, Action::Signal, *entry, Place::Aside, now, now);
+        }
+    }
+
     /// Books that a frame came to the display.
     pub fn presented(&mut self, frame: u64, time: Duration) {
         if let Some(entry) = self.in_flight.remove(&frame) {

@@ -55,7 +55,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Makes `count` buffers; their releases come as [`Event::Released`] with their index.
+    /// Makes `count` buffers; their releases come as [`Event::Released`](crate::compositor::Event::Released) with their index.
     ///
     /// # Errors
     ///

@@ -128,6 +128,40 @@ impl Step<'_> {
     }
 }
 
+/// The time on `CLOCK_MONOTONIC`; zero where nobody listens, and so nothing is told.
+#[cfg(feature = "buffer")]
+pub(crate) fn begin() -> Duration {
+    if !is_on() {
+        return Duration::ZERO;
+    }
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// Tells what was done to buffers from `from` until now.
+#[cfg(feature = "buffer")]
+pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer], from: Duration) {
+    if !is_on() {
+        return;
+    }
+    let until = begin();
+    for buffer in buffers {
+        let step = Step {
+            track,
+            action,
+            buffer: buffer.identity().0,
+            round: 0,
+            place: Place::Aside,
+            from,
+            until,
+        };
+        step.emit();
+    }
+}
+
 /// Tells whether anybody listens, so that nothing has to be prepared where nobody does.
 #[must_use]
 pub fn is_on() -> bool {

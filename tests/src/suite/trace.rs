@@ -190,6 +190,20 @@ fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Out
         checked += 1;
     }
     ensure!(checked >= 50, "only {checked} frames went {path:?}");
+    let told = |rounds: &Rounds, action: &str| {
+        rounds
+            .values()
+            .flat_map(|round| &round.slices)
+            .filter(|slice| slice.action == action)
+            .count()
+    };
+    for action in ["allocate", "signal", "release"] {
+        let count = told(&client, action);
+        ensure!(count >= 3, "the client tells {count} times of {action}");
+    }
+    // Either the queue imports what a card gave, or the card's memory is the queue's own.
+    let imports = told(&client, "import") + told(&compositor, "import");
+    ensure!(imports >= 3, "nobody tells of an import");
     Ok(Outcome::Passed)
 }
 

@@ -1,5 +1,7 @@
 //! A buffer that a card can show.
 
+use std::slice;
+
 use drm::buffer::{self, DrmFourcc, DrmModifier, PlanarBuffer};
 use drm::control::{Device as _, FbCmd2Flags, framebuffer};
 
@@ -7,6 +9,7 @@ use super::DrmError;
 use super::card::Card;
 use crate::buffer::{Buffer, BufferIdentity};
 use crate::model::{Layout, Modifier};
+use crate::trace::{self, Action};
 
 /// A framebuffer of one card over a shared buffer; removed from the card on drop.
 ///
@@ -72,6 +75,7 @@ impl Card {
                 "the card knows no modifiers, and this layout needs one",
             ));
         }
+        let begun = trace::begin();
         let guard = self.lock_handles();
         let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.memory_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
@@ -94,9 +98,16 @@ impl Card {
             }
         }
         drop(guard);
+        let handle = result?;
+        trace::end(
+            self.driver(),
+            Action::Import,
+            slice::from_ref(buffer),
+            begun,
+        );
         Ok(Framebuffer {
             card: self.clone(),
-            handle: result?,
+            handle,
             buffer: buffer.clone(),
         })
     }

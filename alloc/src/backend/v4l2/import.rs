@@ -6,6 +6,7 @@ use super::stream::Stream;
 use super::{Error, sys};
 use crate::buffer::Buffer;
 use crate::model::Layout;
+use crate::trace::{self, Action};
 
 impl Queue {
     /// Sets the queue to `layout` and hands it `buffers` to stream with, each at its index for good.
@@ -17,8 +18,12 @@ impl Queue {
     /// [`Error::Busy`] when another file owns the queue, [`Error::Format`] when the driver wants another layout,
     /// [`Error::TooSmall`], [`Error::Memories`], [`Error::Count`].
     pub fn import(&self, layout: &Layout, buffers: &[Buffer]) -> Result<Stream, Error> {
+        let begun = trace::begin();
         let answered = self.set(layout)?;
-        self.stream_into(answered, buffers)
+        let stream = self.stream_into(answered, buffers)?;
+        let node = self.device().path().display().to_string();
+        trace::end(&node, Action::Import, buffers, begun);
+        Ok(stream)
     }
 
     /// Makes a stream of a format that is set and of buffers that hold what it takes, each at its index for good.

@@ -15,6 +15,7 @@ use super::{Error, sys};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc, Layout};
 use crate::solve::Plan;
+use crate::trace::{self, Action};
 
 /// Which way pictures go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,7 +302,15 @@ impl Queue {
             });
         }
         let count = usize::try_from(plan.count()).unwrap_or(usize::MAX);
-        self.allocate_layout(plan.layout(), count)
+        let begun = trace::begin();
+        let stream = self.allocate_layout(plan.layout(), count)?;
+        trace::end(
+            plan.source_name(),
+            Action::Allocate,
+            stream.buffers(),
+            begun,
+        );
+        Ok(stream)
     }
 
     /// Sets the queue to `layout`, lets the device allocate `count` buffers and exports them.

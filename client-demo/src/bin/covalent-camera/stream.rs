@@ -169,6 +169,7 @@ impl<'a> Session<'a> {
             let wait = explicit
                 .stamp(frame.index)
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            self.journal.signalled(frame.index, now());
             self.events
                 .release(wait, frame.index)
                 .map_err(blame::compositor)?;

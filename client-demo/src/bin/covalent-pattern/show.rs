@@ -197,6 +197,7 @@ impl<'a> Show<'a> {
             let wait = explicit
                 .stamp(index)
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            self.journal.signalled(index, now());
             self.events.release(wait, index).map_err(of_events)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
