@@ -80,6 +80,17 @@ proptest! {
     }
 
     #[test]
+    fn any_blob_of_formats_is_read_or_refused(
+        counts in prop::array::uniform6(0..80_u32),
+        bytes in prop::collection::vec(any::<u8>(), 0..160),
+    ) {
+        // The header leads somewhere near, else nearly every blob is refused by its first number.
+        let mut blob: Vec<u8> = counts.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        blob.extend(bytes);
+        hostile::in_formats_blob(&blob);
+    }
+
+    #[test]
     fn any_numbers_of_a_descriptor_are_checked(
         (width, height, format, modifier) in (1..300_u64, 1..300_u64, 0..12_u64, 0..3_u64),
         sizes in prop::collection::vec(prop_oneof![0..200_000_u64, any::<u64>()], 1..4),

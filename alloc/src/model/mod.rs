@@ -6,6 +6,7 @@ mod device;
 mod extent;
 mod format;
 mod fourcc;
+mod in_formats;
 mod layout;
 mod modifier;
 
@@ -13,5 +14,6 @@ pub use device::DeviceIdentity;
 pub use extent::{Extent, ExtentError};
 pub use format::{FormatInfo, PlaneInfo};
 pub use fourcc::{Fourcc, FourccError};
+pub use in_formats::in_formats;
 pub use layout::{Layout, LayoutError, PlaneLayout};
 pub use modifier::{FormatModifier, Modifier, ModifierError};

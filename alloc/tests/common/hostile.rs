@@ -1,7 +1,9 @@
 //! What must hold of any bytes that come from outside; the fuzz targets run the same.
 
 use covalent_alloc::constraint::{Participant, Source};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
+use covalent_alloc::model::{
+    Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
+};
 use covalent_alloc::solve::{Request, Solution, solve, ways};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +37,21 @@ pub fn request_file(bytes: &[u8]) {
         matches!(solution, Solution::Share(_)),
         !ways(&request).is_empty()
     );
+}
+
+/// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it
+/// has room for.
+pub fn in_formats_blob(bytes: &[u8]) {
+    let Some(listed) = in_formats(bytes) else {
+        return;
+    };
+    // An entry is 24 bytes and names 64 formats at most.
+    assert!(listed.len() <= bytes.len() / 24 * 64);
+    for pair in listed {
+        let (code, modifier) = (pair.fourcc.0.to_ne_bytes(), pair.modifier.0.to_ne_bytes());
+        assert!(bytes.windows(4).any(|four| four == code));
+        assert!(bytes.windows(8).any(|eight| eight == modifier));
+    }
 }
 
 /// Takes the bytes as numbers of a described buffer: a layout that is accepted lies inside its memories.
