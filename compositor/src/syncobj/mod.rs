@@ -8,6 +8,8 @@
 mod release;
 mod surface;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use smithay::reexports::wayland_protocols::wp::linux_drm_syncobj::v1::server::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
     wp_linux_drm_syncobj_timeline_v1::{self, WpLinuxDrmSyncobjTimelineV1},
 };
+use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, GlobalDispatch, New, Resource,
 };
@@ -29,10 +32,14 @@ pub use surface::{Acquire, SurfaceObject, SurfacePoints, acquire, take_release};
 /// The version of the protocol that is spoken.
 const VERSION: u32 = 1;
 
+/// Timelines that one client may have at a time: each costs the compositor a descriptor and a handle, which all clients share.
+const TIMELINES_MAX: usize = 256;
+
 /// The card that knows clients' timelines; `None` where it cannot wait for their points by an event loop.
 #[derive(Debug, Default)]
 pub struct Syncobj {
     device: Option<SyncDevice>,
+    held: HashMap<ClientId, usize>,
 }
 
 impl Syncobj {
@@ -42,7 +49,29 @@ impl Syncobj {
         if device.is_some() {
             display.create_global::<State, WpLinuxDrmSyncobjManagerV1, ()>(VERSION, ());
         }
-        Self { device }
+        Self {
+            device,
+            held: HashMap::new(),
+        }
+    }
+
+    /// Imports what a client sent as a timeline.
+    fn import(&mut self, client: ClientId, file: OwnedFd) -> Result<Imported, String> {
+        let device = self.device.as_ref().ok_or("the card has no timelines")?;
+        if self
+            .held
+            .get(&client)
+            .is_some_and(|held| *held >= TIMELINES_MAX)
+        {
+            return Err(format!("a client has {TIMELINES_MAX} timelines at most"));
+        }
+        let timeline = Timeline::import(device, &file).map_err(|error| error.to_string())?;
+        let held = self.held.entry(client).or_insert(0);
+        *held = held.saturating_add(1);
+        Ok(Imported {
+            timeline,
+            file: Arc::new(file),
+        })
     }
 
     /// Tells whether clients are offered explicit synchronisation.
@@ -86,7 +115,7 @@ impl GlobalDispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
 impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
     fn request(
         state: &mut Self,
-        _client: &Client,
+        client: &Client,
         manager: &WpLinuxDrmSyncobjManagerV1,
         request: wp_linux_drm_syncobj_manager_v1::Request,
         _data: &(),
@@ -112,16 +141,7 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                 }
             }
             Request::ImportTimeline { id, fd } => {
-                let imported = match &state.syncobj.device {
-                    Some(device) => Timeline::import(device, &fd)
-                        .map(|timeline| Imported {
-                            timeline,
-                            file: Arc::new(fd),
-                        })
-                        .map_err(|error| error.to_string()),
-                    None => Err("the card has no timelines".to_owned()),
-                };
-                let (imported, error) = match imported {
+                let (imported, error) = match state.syncobj.import(client.id(), fd) {
                     Ok(imported) => (Some(imported), None),
                     Err(error) => (None, Some(error)),
                 };
@@ -146,5 +166,22 @@ impl Dispatch<WpLinuxDrmSyncobjTimelineV1, TimelineData> for State {
         _display: &DisplayHandle,
         _data_init: &mut DataInit<'_, Self>,
     ) {
+    }
+
+    fn destroyed(
+        state: &mut Self,
+        client: ClientId,
+        _timeline: &WpLinuxDrmSyncobjTimelineV1,
+        data: &TimelineData,
+    ) {
+        if data.0.is_none() {
+            return;
+        }
+        if let Entry::Occupied(mut held) = state.syncobj.held.entry(client) {
+            *held.get_mut() = held.get().saturating_sub(1);
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 use crate::check;
 use crate::peer::{Pane, Peer, halves, interface, object_name};
 
+/// Timelines that one client may have, and some more.
+const TOO_MANY: usize = 300;
+
 /// One error: its name, what makes it, and its number.
 type Wrong = (
     &'static str,
@@ -94,6 +97,21 @@ pub(crate) fn run() -> bool {
         let mut peer = Peer::connect()?;
         let null = File::open("/dev/null").context("/dev/null")?;
         peer.import(null.as_fd());
+        let code = wp_linux_drm_syncobj_manager_v1::Error::InvalidTimeline;
+        peer.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
+        lives()
+    });
+    passed &= check("timelines_without_end", || {
+        let mut peer = Peer::connect()?;
+        let shared = peer.timeline()?;
+        // Those that were destroyed do not count.
+        for _ in 0..TOO_MANY {
+            peer.import(shared.file.as_fd()).destroy();
+        }
+        peer.linger(1)?;
+        for _ in 0..TOO_MANY {
+            peer.import(shared.file.as_fd());
+        }
         let code = wp_linux_drm_syncobj_manager_v1::Error::InvalidTimeline;
         peer.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
         lives()
