@@ -154,7 +154,7 @@ fn leftover_in_the_background_does_not_hold_up_the_end() {
 #[test]
 fn line_and_signal_drive_a_running_command() {
     let agent = Agent::start();
-    let script = "trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo got; exit 7' TERM; echo ready; while :; do read -r line; done";
     let mut process = agent.link.start(exec(&["sh", "-c", script])).unwrap();
     assert_eq!(
         process.line(Stream::Out, SOON).unwrap().as_deref(),
@@ -192,8 +192,9 @@ fn terminal_has_its_size_and_takes_an_interrupt() {
             ..exec(&[
                 "sh",
                 "-c",
-                // The size is printed behind the trap: who reads it may interrupt.
-                "trap 'stty size; exit 5' INT; stty size; while :; do sleep 0.05; done",
+                // The size is printed behind the trap: who reads it may interrupt. It waits in the shell itself, since dash
+                // loses a signal that comes while it starts a program (vfork).
+                "trap 'stty size; exit 5' INT; stty size; while :; do read -r line; done",
             ])
         })
         .unwrap();
