@@ -9,6 +9,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1
 };
 
 use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::explicit::halves;
 use crate::shm::Slot;
 
 /// One plane of an image as the protocol sends it.
@@ -83,7 +84,7 @@ pub fn offer(
     let width = i32::try_from(image.width).map_err(|_| size())?;
     let height = i32::try_from(image.height).map_err(|_| size())?;
     let count = u32::try_from(image.planes.len()).map_err(|_| size())?;
-    let [high, low] = [32, 0].map(|shift| image.modifier >> shift & u64::from(u32::MAX));
+    let [high, low] = halves(image.modifier);
     let params = dmabuf.create_params(handle, index);
     for (number, plane) in (0..count).zip(image.planes) {
         params.add(
@@ -91,8 +92,8 @@ pub fn offer(
             number,
             plane.offset_bytes,
             plane.stride_bytes,
-            u32::try_from(high).unwrap_or_default(),
-            u32::try_from(low).unwrap_or_default(),
+            high,
+            low,
         );
     }
     params.create(width, height, image.fourcc, Flags::empty());

@@ -166,9 +166,10 @@ impl Drop for Explicit {
     }
 }
 
-/// Splits a point as the protocol carries it: the high half first.
-fn halves(point: u64) -> [u32; 2] {
-    let [low, high] = [point & u64::from(u32::MAX), point >> 32];
+/// Splits a point or a modifier as the protocols carry it: the high half first.
+#[must_use]
+pub fn halves(number: u64) -> [u32; 2] {
+    let [low, high] = [number & u64::from(u32::MAX), number >> 32];
     [high, low].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
 }
 

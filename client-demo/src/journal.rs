@@ -109,13 +109,3 @@ impl Journal {
         step.emit();
     }
 }
-
-/// The time on `CLOCK_MONOTONIC`, which V4L2 and the compositor's presentation clock are on.
-#[must_use]
-pub fn now() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
-}

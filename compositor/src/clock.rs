@@ -2,19 +2,10 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+pub use covalent_alloc::trace::now;
 
 /// The number of `CLOCK_MONOTONIC`, as `wp_presentation.clock_id` announces it.
 pub const CLOCK_ID: u32 = 1;
-
-/// Returns the time on `CLOCK_MONOTONIC`.
-pub fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-}
 
 /// Returns a time in nanoseconds as reports carry it.
 pub fn nanoseconds(time: Duration) -> u64 {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::LedgerError;
-use super::ledger::{HandOver, Ledger, Moment, Party, Past, Reading, Turn, Writing};
+use super::ledger::{HandOver, Kind, Ledger, Moment, Party, Past, Reading, Turn, Writing};
 
 /// Nobody has the buffer: it may be written.
 #[derive(Debug)]
@@ -136,19 +136,27 @@ impl<M: Moment> Custody<Filling, M> {
     /// # Errors
     /// [`CustodyError`], when the writer did not wait.
     pub fn filled(self, behind: Option<M>) -> Result<Custody<Filled, M>, CustodyError<M>> {
-        let Self { state, ledger } = self;
-        let mut next = Custody {
-            state: Filled(()),
-            ledger,
-        };
-        match next.ledger.end(state.0, behind) {
-            Ok(()) => Ok(next),
-            Err(error) => Err(next.failed(error)),
-        }
+        Custody::after(self.ledger, self.state.0, behind)
     }
 }
 
 impl<M: Moment> Custody<Filled, M> {
+    /// Ends a turn, after which the buffer holds a picture.
+    fn after<K: Kind>(
+        ledger: Ledger<M>,
+        turn: Turn<K>,
+        behind: Option<M>,
+    ) -> Result<Self, CustodyError<M>> {
+        let mut next = Self {
+            state: Filled(()),
+            ledger,
+        };
+        match next.ledger.end(turn, behind) {
+            Ok(()) => Ok(next),
+            Err(error) => Err(next.failed(error)),
+        }
+    }
+
     /// Hands the buffer to a reader.
     ///
     /// # Errors
@@ -173,15 +181,7 @@ impl<M: Moment> Custody<Lent, M> {
     /// # Errors
     /// [`CustodyError`], when the reader did not wait.
     pub fn returned(self, behind: Option<M>) -> Result<Custody<Filled, M>, CustodyError<M>> {
-        let Self { state, ledger } = self;
-        let mut next = Custody {
-            state: Filled(()),
-            ledger,
-        };
-        match next.ledger.end(state.0, behind) {
-            Ok(()) => Ok(next),
-            Err(error) => Err(next.failed(error)),
-        }
+        Custody::after(self.ledger, self.state.0, behind)
     }
 }
 

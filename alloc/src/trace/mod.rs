@@ -128,17 +128,21 @@ impl Step<'_> {
     }
 }
 
-/// The time on `CLOCK_MONOTONIC`; zero where nobody listens, and so nothing is told.
+/// Returns the time on `CLOCK_MONOTONIC`, which V4L2, KMS and presentation times are on.
 #[cfg(feature = "buffer")]
-pub(crate) fn begin() -> Duration {
-    if !is_on() {
-        return Duration::ZERO;
-    }
+#[must_use]
+pub fn now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),
         u32::try_from(now.tv_nsec).unwrap_or(0),
     )
+}
+
+/// The time; zero where nobody listens, and so nothing is told.
+#[cfg(feature = "buffer")]
+pub(crate) fn begin() -> Duration {
+    if is_on() { now() } else { Duration::ZERO }
 }
 
 /// Tells what was done to buffers from `from` until now.
@@ -147,7 +151,7 @@ pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer]
     if !is_on() {
         return;
     }
-    let until = begin();
+    let until = now();
     for buffer in buffers {
         let step = Step {
             track,

@@ -73,11 +73,6 @@ impl Syncobj {
             file: Arc::new(file),
         })
     }
-
-    /// Tells whether clients are offered explicit synchronisation.
-    pub fn is_offered(&self) -> bool {
-        self.device.is_some()
-    }
 }
 
 /// A timeline that a client sent.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
+use covalent_client_demo::explicit::halves;
 use covalent_client_demo::shm::Pool;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
@@ -11,7 +12,7 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 };
 
 use crate::check;
-use crate::peer::{Pane, Peer, halves, interface, object_name};
+use crate::peer::{Pane, Peer, interface, object_name};
 
 /// Timelines that one client may have, and some more.
 const TOO_MANY: usize = 300;

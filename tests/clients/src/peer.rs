@@ -12,7 +12,7 @@ use covalent_alloc::sources::Sources;
 use covalent_alloc::sync::{SyncDevice, Timeline};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
-use covalent_client_demo::explicit::device;
+use covalent_client_demo::explicit::{device, halves};
 use covalent_client_demo::offers::{Answer, present};
 use covalent_client_demo::window::Window;
 use wayland_client::Proxy as _;
@@ -183,11 +183,6 @@ pub(crate) fn interface<P: wayland_client::Proxy>() -> &'static str {
 /// The object for points of a window.
 pub(crate) fn object_name() -> &'static str {
     WpLinuxDrmSyncobjSurfaceV1::interface().name
-}
-
-pub(crate) fn halves(point: u64) -> [u32; 2] {
-    let [low, high] = [point & u64::from(u32::MAX), point >> 32];
-    [high, low].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
 }
 
 /// Allocates buffers that the processor can read: what any compositor can draw.

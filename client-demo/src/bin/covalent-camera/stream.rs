@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{Frame, Stream};
+use covalent_alloc::trace::now;
 use covalent_client_demo::account::Account;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
-use covalent_client_demo::journal::{Journal, now};
+use covalent_client_demo::journal::Journal;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{Buffers, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
-use covalent_client_demo::journal::{Journal, now};
+use covalent_client_demo::journal::Journal;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
