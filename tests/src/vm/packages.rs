@@ -23,6 +23,10 @@ const NAMES: &[&str] = &[
     "libegl-mesa0",
     "libgles2",
     "vulkan-tools",
+    // Judges that others wrote: validation of what is asked of Vulkan, and programs that show by it and by EGL.
+    "vulkan-validationlayers",
+    "vkmark",
+    "piglit",
     "libdrm-tests",
     "wayland-utils",
     // The guest's system.

@@ -30,7 +30,7 @@ const INSTALL_DEADLINE: Duration = Duration::from_secs(20 * 60);
 const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Gives mmdebstrap the packages and lists that are here, and dpkg its options: what no program here needs only costs
-/// time to unpack. Not by mmdebstrap's own option for that, which starts a filter in Python for each package.
+/// time to unpack (of piglit's two gigabytes a few tests are of interest). Not by mmdebstrap's own option for that, which starts a filter in Python for each package.
 const BEFORE_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/etc/apt/preferences.d" "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial"
@@ -42,6 +42,9 @@ path-include=/usr/share/doc/*/copyright
 path-exclude=/usr/share/man/*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/locale/*
+path-exclude=/usr/lib/*/piglit/*
+path-include=/usr/lib/*/piglit/lib/*
+path-include=/usr/lib/*/piglit/bin/ext_image_dma_buf_import*
 force-unsafe-io
 OPTIONS
 cp -l "$COVALENT_ARCHIVES"/*.deb "$1/var/cache/apt/archives/"
