@@ -25,6 +25,12 @@ const NEEDED: [&CStr; 3] = [
 /// What [`NEEDED`] depends on, where Vulkan 1.2 has not taken it in.
 const BEFORE_1_2: [&CStr; 1] = [khr::image_format_list::NAME];
 
+/// How moments come and go, where the driver has it.
+const OF_MOMENTS: [&CStr; 2] = [
+    khr::external_semaphore_fd::NAME,
+    khr::external_fence_fd::NAME,
+];
+
 /// The machine's Vulkan loader.
 #[derive(Clone)]
 pub struct Vulkan {
@@ -98,7 +104,6 @@ struct Inner {
     is_processor: bool,
     /// Who owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT where the driver knows it.
     outside: u32,
-    speaks_sync_file: bool,
 }
 
 impl fmt::Debug for Gpu {
@@ -144,7 +149,11 @@ impl Gpu {
         if has_foreign {
             wanted.push(ext::queue_family_foreign::NAME);
         }
-        let device = Device::open(physical, &wanted, facts.has_ycbcr)
+        wanted.extend(OF_MOMENTS.iter().filter(|name| extensions.contains(**name)));
+        if facts.moments.timeline {
+            wanted.push(khr::timeline_semaphore::NAME);
+        }
+        let device = Device::open(physical, &wanted, &facts)
             .map_err(failed("vkCreateDevice", &facts.name))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -157,7 +166,6 @@ impl Gpu {
                 } else {
                     vk::QUEUE_FAMILY_EXTERNAL
                 },
-                speaks_sync_file: extensions.contains(khr::external_semaphore_fd::NAME),
             }),
         })
     }
@@ -190,7 +198,8 @@ impl Gpu {
     }
 
     pub(super) fn speaks_sync_file(&self) -> bool {
-        self.inner.speaks_sync_file
+        let moments = self.moments();
+        moments.semaphore_from_sync_file && moments.semaphore_to_sync_file
     }
 
     pub(super) fn failed(&self, operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
@@ -262,6 +271,7 @@ fn of_node(major: u32, minor: u32) -> Option<DeviceIdentity> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sync::Moments;
     use super::*;
 
     #[test]
@@ -275,6 +285,7 @@ mod tests {
             primary: None,
             render: None,
             has_ycbcr: true,
+            moments: Moments::default(),
         };
         let found = identity(&facts, &BTreeSet::new());
         assert_eq!(found.driver, "llvmpipe");

@@ -14,10 +14,13 @@ mod format;
 mod gpu;
 mod image;
 mod participant;
+mod sync;
 mod sys;
 
+pub use copy::Copying;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
+pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
 
 use ash::vk;
 use thiserror::Error;
@@ -125,6 +128,26 @@ pub enum VulkanError {
         device: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// A moment was asked for that nobody has said when it comes.
+    #[error(
+        "{device}: no work was submitted that signals this; submit it first, to be exported once"
+    )]
+    NotSubmitted {
+        /// The device.
+        device: String,
+    },
+    /// A timeline would not rise.
+    #[error(
+        "{device}: a timeline at {found} cannot be signalled at {asked}: its numbers only rise"
+    )]
+    Backwards {
+        /// The device.
+        device: String,
+        /// The number that was to be signalled.
+        asked: u64,
+        /// The number that it has come to.
+        found: u64,
     },
     /// Pixels do not fit the image.
     #[error(

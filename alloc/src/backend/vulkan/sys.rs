@@ -4,12 +4,15 @@
     reason = "every call of Vulkan goes through a table of functions that was loaded"
 )]
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ash::{ext, khr, vk};
+
+use super::sync::{Moments, RawFence, speaks_syncobj};
 
 /// The loader with one instance.
 pub(super) struct Instance {
@@ -67,6 +70,7 @@ pub(super) struct Facts {
     pub(super) primary: Option<(u32, u32)>,
     pub(super) render: Option<(u32, u32)>,
     pub(super) has_ycbcr: bool,
+    pub(super) moments: Moments,
 }
 
 /// What a physical device does with images of one kind.
@@ -155,8 +159,12 @@ impl Physical {
                 .flatten()
         };
         let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default();
+        let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
         let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut ycbcr);
-        // SAFETY: the chain holds structures of Vulkan 1.1.
+        if has(khr::timeline_semaphore::NAME) {
+            features = features.push_next(&mut timeline);
+        }
+        // SAFETY: the chain holds structures of Vulkan 1.1 and of an extension that the device has.
         unsafe {
             self.instance
                 .raw
@@ -171,7 +179,77 @@ impl Physical {
             primary: number(nodes.has_primary, nodes.primary_major, nodes.primary_minor),
             render: number(nodes.has_render, nodes.render_major, nodes.render_minor),
             has_ycbcr: ycbcr.sampler_ycbcr_conversion == vk::TRUE,
+            moments: self.moments(
+                &has,
+                timeline.timeline_semaphore == vk::TRUE,
+                names_driver && speaks_syncobj(driver.driver_id),
+            ),
         }
+    }
+
+    /// Asks in which files its moments travel.
+    fn moments(
+        &self,
+        has: &impl Fn(&CStr) -> bool,
+        timeline: bool,
+        timeline_is_syncobj: bool,
+    ) -> Moments {
+        let mut moments = Moments {
+            timeline,
+            ..Moments::default()
+        };
+        if has(khr::external_semaphore_fd::NAME) {
+            let sync_file = vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
+            let binary = self.semaphore_features(sync_file, false);
+            moments.semaphore_from_sync_file =
+                binary.contains(vk::ExternalSemaphoreFeatureFlags::IMPORTABLE);
+            moments.semaphore_to_sync_file =
+                binary.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE);
+            let opaque = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
+            let both = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
+                | vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
+            moments.timeline_shared =
+                timeline && self.semaphore_features(opaque, true).contains(both);
+            moments.timeline_is_syncobj = moments.timeline_shared && timeline_is_syncobj;
+        }
+        if has(khr::external_fence_fd::NAME) {
+            let info = vk::PhysicalDeviceExternalFenceInfo::default()
+                .handle_type(vk::ExternalFenceHandleTypeFlags::SYNC_FD);
+            let mut found = vk::ExternalFenceProperties::default();
+            // SAFETY: both structures are of Vulkan 1.1 and outlive the call.
+            unsafe {
+                self.instance
+                    .raw
+                    .get_physical_device_external_fence_properties(self.raw, &info, &mut found);
+            }
+            let features = found.external_fence_features;
+            moments.fence_from_sync_file =
+                features.contains(vk::ExternalFenceFeatureFlags::IMPORTABLE);
+            moments.fence_to_sync_file =
+                features.contains(vk::ExternalFenceFeatureFlags::EXPORTABLE);
+        }
+        moments
+    }
+
+    fn semaphore_features(
+        &self,
+        handle: vk::ExternalSemaphoreHandleTypeFlags,
+        is_timeline: bool,
+    ) -> vk::ExternalSemaphoreFeatureFlags {
+        let mut numbered =
+            vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let mut info = vk::PhysicalDeviceExternalSemaphoreInfo::default().handle_type(handle);
+        if is_timeline {
+            info = info.push_next(&mut numbered);
+        }
+        let mut found = vk::ExternalSemaphoreProperties::default();
+        // SAFETY: the chain holds structures of Vulkan 1.1 and of an extension that the device has, and outlives the call.
+        unsafe {
+            self.instance
+                .raw
+                .get_physical_device_external_semaphore_properties(self.raw, &info, &mut found);
+        }
+        found.external_semaphore_features
     }
 
     /// Lists the arrangements of a format. The device has VK_EXT_image_drm_format_modifier.
@@ -280,8 +358,20 @@ pub(super) struct Device {
     pub(super) raw: ash::Device,
     pub(super) memory_fd: khr::external_memory_fd::Device,
     pub(super) modifier: ext::image_drm_format_modifier::Device,
+    pub(super) semaphore_fd: Option<khr::external_semaphore_fd::Device>,
+    pub(super) fence_fd: Option<khr::external_fence_fd::Device>,
+    pub(super) timeline: Option<khr::timeline_semaphore::Device>,
+    pub(super) moments: Moments,
     pub(super) family: u32,
     pub(super) queue: Mutex<vk::Queue>,
+    /// What was dropped while the device used it. Each holds an Arc of the device, so nothing of it is left when that goes.
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// What a device still uses, and how it is known when it does not any more.
+pub(super) struct Kept {
+    pub(super) last: RawFence,
+    pub(super) _uses: Box<dyn Any + Send>,
 }
 
 impl Drop for Device {
@@ -296,7 +386,7 @@ impl Device {
     pub(super) fn open(
         physical: &Physical,
         extensions: &[&CStr],
-        with_ycbcr: bool,
+        facts: &Facts,
     ) -> Result<Arc<Self>, vk::Result> {
         let family = physical
             .queue_family()
@@ -306,24 +396,58 @@ impl Device {
             .queue_priorities(&[1.0])];
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
         let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
-            .sampler_ycbcr_conversion(with_ycbcr);
-        let info = vk::DeviceCreateInfo::default()
+            .sampler_ycbcr_conversion(facts.has_ycbcr);
+        let mut timeline =
+            vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
+        let mut info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
             .push_next(&mut ycbcr);
+        let with = |name: &CStr| extensions.contains(&name);
+        let with_timeline = with(khr::timeline_semaphore::NAME);
+        if with_timeline {
+            info = info.push_next(&mut timeline);
+        }
         let instance = &physical.instance.raw;
-        // SAFETY: the structures are complete and outlive the call; the extensions and the feature are there.
+        // SAFETY: the structures are complete and outlive the call; the extensions and the features are there.
         let raw = unsafe { instance.create_device(physical.raw, &info, None) }?;
         // SAFETY: the device was made with one queue of this family.
         let queue = unsafe { raw.get_device_queue(family, 0) };
         Ok(Arc::new(Self {
             memory_fd: khr::external_memory_fd::Device::new(instance, &raw),
             modifier: ext::image_drm_format_modifier::Device::new(instance, &raw),
+            semaphore_fd: with(khr::external_semaphore_fd::NAME)
+                .then(|| khr::external_semaphore_fd::Device::new(instance, &raw)),
+            fence_fd: with(khr::external_fence_fd::NAME)
+                .then(|| khr::external_fence_fd::Device::new(instance, &raw)),
+            timeline: with_timeline.then(|| khr::timeline_semaphore::Device::new(instance, &raw)),
+            moments: facts.moments,
+            kept: Mutex::new(Vec::new()),
             physical: physical.clone(),
             raw,
             family,
             queue: Mutex::new(queue),
         }))
+    }
+
+    /// Keeps what is in use until it is not.
+    pub(super) fn keep(&self, kept: Kept) {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(kept);
+    }
+
+    /// Gives back what is not in use any more.
+    pub(super) fn sweep(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // An error is of a device that is lost: nothing of it works any more.
+        let (busy, over): (Vec<_>, Vec<_>) = std::mem::take(&mut *kept)
+            .into_iter()
+            .partition(|kept| kept.last.is_signalled() == Ok(false));
+        *kept = busy;
+        drop(kept);
+        drop(over);
     }
 
     /// The memory types as which a dma-buf can be imported, a bit each.

@@ -2,17 +2,85 @@
 
 mod sys;
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
 use ash::vk;
 
 use super::image::Image;
+use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
 use sys::{Region, Staging, Way};
+
+/// How long a copy may take that nobody holds back: drivers that do it on an emulated processor need seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a plane begins in the memory between: a multiple of every texel's size that begins there.
 ///
 /// # References
 /// VUID-vkCmdCopyBufferToImage-dstImage-07975 and -07978: multiples of the texel block and of 4.
 const PLANE_STEP: u64 = 16;
+
+/// A copy that goes on. What it uses lives until it is over, also when this value is dropped before.
+pub struct Copying {
+    submitted: Submitted,
+    gpu: Gpu,
+    staging: Arc<Staging>,
+    /// Where each plane lies in the memory between; of pixels that come out.
+    planes: Vec<(u64, u64)>,
+}
+
+impl fmt::Debug for Copying {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Copying")
+            .field("gpu", &self.gpu)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Copying {
+    /// What the device was given: how far it is, and the moment at which it is over.
+    pub fn submitted(&mut self) -> &mut Submitted {
+        &mut self.submitted
+    }
+
+    /// Waits until it is over; `false` when it is not by then. Not for an event loop.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`].
+    pub fn wait(&self, patience: Duration) -> Result<bool, VulkanError> {
+        self.submitted.wait(patience)
+    }
+
+    /// The pixels that were read, for each plane its rows without padding; none of a copy that wrote.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`] with `NOT_READY` while it goes on.
+    pub fn pixels(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
+        if !self.submitted.is_over()? {
+            return Err(self.gpu.failed("vkGetFenceStatus of a copy")(
+                vk::Result::NOT_READY,
+            ));
+        }
+        let planes = self.planes.iter().map(|(offset_bytes, size_bytes)| {
+            let mut pixels = vec![0; usize::try_from(*size_bytes).unwrap_or(0)];
+            self.staging.read(*offset_bytes, &mut pixels);
+            pixels
+        });
+        Ok(planes.collect())
+    }
+
+    fn finish(&self) -> Result<(), VulkanError> {
+        if self.wait(PATIENCE)? {
+            Ok(())
+        } else {
+            Err(self.gpu.failed("vkWaitForFences of a copy")(
+                vk::Result::TIMEOUT,
+            ))
+        }
+    }
+}
 
 impl Image {
     /// Writes every pixel: for each plane its rows, one after another without padding.
@@ -23,6 +91,28 @@ impl Image {
     /// [`VulkanError::Pixels`] for planes of another size, [`VulkanError::Unsuitable`] where the device writes no such images,
     /// [`VulkanError::Call`].
     pub fn write(&self, planes: &[Vec<u8>]) -> Result<(), VulkanError> {
+        self.begin_write(planes, Submission::default())?.finish()
+    }
+
+    /// Reads every pixel: for each plane its rows, one after another without padding.
+    ///
+    /// # Errors
+    /// As [`Image::write`].
+    pub fn read(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
+        let copying = self.begin_read(Submission::default())?;
+        copying.finish()?;
+        copying.pixels()
+    }
+
+    /// As [`Image::write`], between moments: returns at once, and the device writes when it may.
+    ///
+    /// # Errors
+    /// As [`Image::write`] and [`Gpu::submit`].
+    pub fn begin_write(
+        &self,
+        planes: &[Vec<u8>],
+        submission: Submission,
+    ) -> Result<Copying, VulkanError> {
         self.needs(
             vk::ImageUsageFlags::TRANSFER_DST,
             "it writes no such images",
@@ -39,30 +129,46 @@ impl Image {
         for (pixels, region) in planes.iter().zip(&regions) {
             staging.write(region.offset_bytes, pixels);
         }
-        self.copy(&staging, &regions, Way::IntoImage)
+        self.begin(staging, &regions, Way::IntoImage, submission)
     }
 
-    /// Reads every pixel: for each plane its rows, one after another without padding.
+    /// As [`Image::read`], between moments: returns at once, and the device reads when it may.
     ///
     /// # Errors
-    /// As [`Image::write`].
-    pub fn read(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
+    /// As [`Image::write`] and [`Gpu::submit`].
+    pub fn begin_read(&self, submission: Submission) -> Result<Copying, VulkanError> {
         self.needs(vk::ImageUsageFlags::TRANSFER_SRC, "it reads no such images")?;
         let regions = self.regions()?;
         let staging = self.staging(&regions)?;
-        self.copy(&staging, &regions, Way::OutOfImage)?;
-        let planes = regions.iter().map(|region| {
-            let mut pixels = vec![0; usize::try_from(region.size_bytes).unwrap_or(0)];
-            staging.read(region.offset_bytes, &mut pixels);
-            pixels
-        });
-        Ok(planes.collect())
+        let mut copying = self.begin(staging, &regions, Way::OutOfImage, submission)?;
+        copying.planes = regions
+            .iter()
+            .map(|region| (region.offset_bytes, region.size_bytes))
+            .collect();
+        Ok(copying)
     }
 
-    fn copy(&self, staging: &Staging, regions: &[Region], way: Way) -> Result<(), VulkanError> {
+    fn begin(
+        &self,
+        staging: Staging,
+        regions: &[Region],
+        way: Way,
+        submission: Submission,
+    ) -> Result<Copying, VulkanError> {
         let gpu: &Gpu = &self.gpu;
-        sys::copy(&self.raw, staging, regions, way, gpu.outside())
-            .map_err(gpu.failed("vkQueueSubmit of a copy"))
+        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, way, gpu.outside())
+            .map_err(gpu.failed("recording a copy"))?;
+        let staging = Arc::clone(&recorded.staging);
+        let commands = Commands {
+            raw,
+            uses: Box::new(recorded),
+        };
+        Ok(Copying {
+            submitted: submit(gpu, submission, Some(commands))?,
+            gpu: gpu.clone(),
+            staging,
+            planes: Vec::new(),
+        })
     }
 
     fn staging(&self, regions: &[Region]) -> Result<Staging, VulkanError> {

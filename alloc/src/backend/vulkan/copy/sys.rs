@@ -6,15 +6,12 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use ash::vk;
 
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
-
-/// How long a copy may take, in nanoseconds: drivers that do it on an emulated processor need seconds.
-const PATIENCE: u64 = 60_000_000_000;
 
 /// Which way pixels go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +37,11 @@ pub(super) struct Staging {
     start: *mut c_void,
     size_bytes: u64,
 }
+
+// SAFETY: the mapping belongs to this value alone, and no thread is bound to it.
+unsafe impl Send for Staging {}
+// SAFETY: it is only copied from and to, and never while the device uses it.
+unsafe impl Sync for Staging {}
 
 impl Drop for Staging {
     fn drop(&mut self) {
@@ -119,45 +121,42 @@ impl Staging {
     }
 }
 
-/// What one submission needs, given back on drop.
-struct Work<'a> {
-    device: &'a Device,
+/// Commands that copy, and all that they use.
+pub(super) struct Recorded {
+    device: Arc<Device>,
     pool: vk::CommandPool,
-    fence: vk::Fence,
+    image: Arc<RawImage>,
+    pub(super) staging: Arc<Staging>,
 }
 
-impl Drop for Work<'_> {
+impl Drop for Recorded {
     fn drop(&mut self) {
-        // SAFETY: both are of this device or null; the work was waited for, or the device is lost.
-        unsafe {
-            self.device.raw.destroy_fence(self.fence, None);
-            self.device.raw.destroy_command_pool(self.pool, None);
-        }
+        // SAFETY: the pool is of this device or null; whoever submits its commands keeps this value until they are over.
+        unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
     }
 }
 
-/// Takes the image over from outside, copies, hands it back, and waits until that is done.
-pub(super) fn copy(
-    image: &RawImage,
-    staging: &Staging,
+/// Records a copy that takes the image over from outside and hands it back.
+pub(super) fn recorded(
+    image: &Arc<RawImage>,
+    staging: Staging,
     regions: &[Region],
     way: Way,
     outside: u32,
-) -> Result<(), vk::Result> {
-    let device: &Device = &image.device;
+) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
+    let device = &image.device;
     let raw = &device.raw;
     let info = vk::CommandPoolCreateInfo::default()
         .flags(vk::CommandPoolCreateFlags::TRANSIENT)
         .queue_family_index(device.family);
     // SAFETY: the structure is complete and the family is the device's.
     let pool = unsafe { raw.create_command_pool(&info, None) }?;
-    let mut work = Work {
-        device,
+    let made = Recorded {
+        device: Arc::clone(device),
         pool,
-        fence: vk::Fence::null(),
+        image: Arc::clone(image),
+        staging: Arc::new(staging),
     };
-    // SAFETY: the structure is complete.
-    work.fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }?;
     let info = vk::CommandBufferAllocateInfo::default()
         .command_pool(pool)
         .level(vk::CommandBufferLevel::PRIMARY)
@@ -168,24 +167,9 @@ pub(super) fn copy(
         .first()
         .ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
     let copies: Vec<vk::BufferImageCopy> = regions.iter().map(described).collect();
-    // SAFETY: the command buffer is new; image and memory are of this device and live until the fence below.
-    unsafe { record(commands, image, staging, &copies, way, outside) }?;
-    let list = [commands];
-    let submit = [vk::SubmitInfo::default().command_buffers(&list)];
-    {
-        let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the queue is used by one thread at a time, under its lock; the commands are complete.
-        unsafe { raw.queue_submit(*queue, &submit, work.fence) }?;
-    }
-    // SAFETY: the fence is of this device and was submitted.
-    let done = unsafe { raw.wait_for_fences(&[work.fence], true, PATIENCE) };
-    if done == Err(vk::Result::TIMEOUT) {
-        // What is in use must not be given back: the device is left to finish first.
-        let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: as for the submission.
-        let _ = unsafe { raw.queue_wait_idle(*queue) };
-    }
-    done
+    // SAFETY: the command buffer is new; image and memory are of this device and live as long as the commands.
+    unsafe { record(commands, &made.image, &made.staging, &copies, way, outside) }?;
+    Ok((commands, made))
 }
 
 /// Records the copy between two hand-overs.

@@ -4,6 +4,7 @@ mod sys;
 
 use std::fmt;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use ash::vk;
 
@@ -18,7 +19,8 @@ pub(super) use sys::RawImage;
 /// A buffer that a Vulkan device uses as an image. The buffer lives as long as the image.
 pub struct Image {
     pub(super) gpu: Gpu,
-    pub(super) raw: RawImage,
+    /// Shared with work that goes on.
+    pub(super) raw: Arc<RawImage>,
     pub(super) layout: Layout,
     pub(super) usage: vk::ImageUsageFlags,
     buffer: Buffer,
@@ -322,7 +324,7 @@ impl Gpu {
         raw.bind(disjoint).map_err(refused("vkBindImageMemory2"))?;
         Ok(Image {
             gpu: self.clone(),
-            raw,
+            raw: Arc::new(raw),
             layout: layout.clone(),
             usage: kind.kind.usage,
             buffer: buffer.clone(),

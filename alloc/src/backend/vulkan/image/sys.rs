@@ -38,7 +38,7 @@ pub(in crate::backend::vulkan) struct RawImage {
 
 impl Drop for RawImage {
     fn drop(&mut self) {
-        // SAFETY: both are of this device, and all work with them is waited for before this value can go.
+        // SAFETY: both are of this device, and work that goes on with them holds this value.
         unsafe {
             self.device.raw.destroy_image(self.raw, None);
             for memory in &self.memories {
