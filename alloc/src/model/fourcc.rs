@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::format::{self, FormatInfo};
+use super::names::NAMES;
 
 /// A DRM pixel format. V4L2 has codes of its own; the `v4l2` backend translates them.
 ///
@@ -113,24 +114,38 @@ impl Fourcc {
         format::TABLE.iter().find(|info| info.fourcc == self)
     }
 
-    /// DRM's name, such as `XRGB8888`.
+    /// DRM's name, such as `XRGB8888`; `None` for a format that `drm_fourcc.h` does not name.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        self.info().map(|info| info.name)
+        NAMES
+            .iter()
+            .find(|(fourcc, _)| *fourcc == self)
+            .map(|(_, name)| *name)
+    }
+
+    /// Lists every format that DRM names, those too whose layout the crate does not know.
+    pub fn named() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(fourcc, _)| *fourcc)
+    }
+
+    /// The characters of the code; `None` where not all can be read, or where they read as another format or a number.
+    fn characters(self) -> Option<String> {
+        let bytes = self.0.to_le_bytes();
+        let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+        let text = text.trim_end_matches(' ');
+        (text.parse() == Ok(self)).then(|| text.to_owned())
     }
 }
 
+/// Writes the four characters; DRM's name where there are spaces among them, and the number where there is no other text.
+///
+/// All of these are read back as the same format.
 impl fmt::Display for Fourcc {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let characters = self.0.to_le_bytes();
-        let text: String = characters.iter().map(|byte| char::from(*byte)).collect();
-        let text = text.trim_end_matches(' ');
-        let readable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        // What begins like a number would be read back as one.
-        if readable && !text.starts_with("0x") {
-            out.pad(text)
-        } else {
-            write!(out, "0x{:08x}", self.0)
+        match (self.characters(), self.name()) {
+            (Some(text), _) => out.pad(&text),
+            (None, Some(name)) => out.pad(name),
+            (None, None) => write!(out, "0x{:08x}", self.0),
         }
     }
 }
@@ -145,11 +160,11 @@ impl FromStr for Fourcc {
     type Err = FourccError;
 
     fn from_str(text: &str) -> Result<Self, FourccError> {
-        if let Some(info) = format::TABLE
+        if let Some((fourcc, _)) = NAMES
             .iter()
-            .find(|info| info.name.eq_ignore_ascii_case(text))
+            .find(|(_, name)| name.eq_ignore_ascii_case(text))
         {
-            return Ok(info.fourcc);
+            return Ok(*fourcc);
         }
         if let Some(code) = text
             .strip_prefix("0x")
@@ -209,6 +224,29 @@ mod tests {
             0x3420_5258,
         ] {
             assert_eq!(Fourcc(code).to_string().parse(), Ok(Fourcc(code)));
+        }
+    }
+
+    #[test]
+    fn fourcc_that_drm_names_is_read_by_code_and_by_name() {
+        for fourcc in Fourcc::named() {
+            let name = fourcc.name().unwrap();
+            assert_eq!(name.parse(), Ok(fourcc));
+            assert_eq!(fourcc.to_string().parse(), Ok(fourcc), "{name}");
+            assert!(!fourcc.to_string().starts_with("0x"), "{name}");
+        }
+        for info in FormatInfo::all() {
+            assert_eq!(info.fourcc.name(), Some(info.name));
+        }
+        assert_eq!(Fourcc::of(*b"R  H").to_string(), "R16F");
+    }
+
+    #[test]
+    fn fourcc_whose_characters_are_anothers_name_is_a_number() {
+        for code in [*b"R16F", *b"nv12", *b"Y8  "] {
+            let fourcc = Fourcc::of(code);
+            assert!(fourcc.to_string().starts_with("0x"));
+            assert_eq!(fourcc.to_string().parse(), Ok(fourcc));
         }
     }
 }

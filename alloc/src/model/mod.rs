@@ -9,6 +9,7 @@ mod fourcc;
 mod in_formats;
 mod layout;
 mod modifier;
+mod names;
 
 pub use device::DeviceIdentity;
 pub use extent::{Extent, ExtentError};
@@ -16,4 +17,4 @@ pub use format::{FormatInfo, PlaneInfo};
 pub use fourcc::{Fourcc, FourccError};
 pub use in_formats::in_formats;
 pub use layout::{Layout, LayoutError, PlaneLayout};
-pub use modifier::{FormatModifier, Modifier, ModifierError};
+pub use modifier::{DecodedModifier, FormatModifier, Modifier, ModifierError, ModifierField};
