@@ -38,6 +38,10 @@ pub enum Event {
     Discarded(u64),
     /// The compositor wants the next frame now.
     Frame,
+    /// Something that this program waits for by a number of its own is over.
+    Over(u64),
+    /// The window's feedback is another; [`Compositor::wishes`] has it.
+    Feedback,
     /// The window was given a size or a state; [`Compositor::configure`] has it.
     Configured,
     /// The user closed the window.

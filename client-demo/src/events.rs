@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use calloop::channel::{Event as Said, Sender, channel};
 use calloop::generic::Generic;
 use calloop::{Interest, Mode, PostAction};
 use calloop_wayland_source::WaylandSource;
-use covalent_alloc::sync::{MomentSource, PointWait};
+use covalent_alloc::sync::{Awaited, MomentSource, PointWait};
 use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::compositor::{Compositor, Event};
@@ -218,6 +219,43 @@ impl Events {
             })
             .map_err(|error| failed("watching a release point")(&error))?;
         Ok(())
+    }
+
+    /// Says [`Event::Over`] with `number` when a moment is over.
+    ///
+    /// # Errors
+    ///
+    /// [`EventsError::Loop`] when it cannot be watched.
+    pub fn moment(
+        &mut self,
+        moment: impl Awaited + 'static,
+        number: u64,
+    ) -> Result<(), EventsError> {
+        self.event_loop
+            .handle()
+            .insert_source(MomentSource::new(moment), move |(), _, compositor| {
+                compositor.tell(Event::Over(number));
+            })
+            .map_err(|error| failed("watching a moment")(&error))?;
+        Ok(())
+    }
+
+    /// Makes a way for other threads to say [`Event::Over`] with a number.
+    ///
+    /// # Errors
+    ///
+    /// [`EventsError::Loop`] when it cannot be watched.
+    pub fn mailbox(&mut self) -> Result<Sender<u64>, EventsError> {
+        let (sender, receiver) = channel();
+        self.event_loop
+            .handle()
+            .insert_source(receiver, |said, (), compositor| {
+                if let Said::Msg(number) = said {
+                    compositor.tell(Event::Over(number));
+                }
+            })
+            .map_err(|error| failed("listening to other threads")(&error))?;
+        Ok(sender)
     }
 
     /// Waits until something happens, `timeout` at most, and gathers it.

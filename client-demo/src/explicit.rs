@@ -3,11 +3,12 @@
 //! One timeline for all acquire points, since frames are given in order; one of its own for each buffer's release points, since
 //! buffers come back out of order and a point that is signalled signals all before it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::sync::{PointWait, SyncDevice, Timeline, TimelineError, Until};
+use covalent_alloc::sync::{Point, PointWait, SyncDevice, Timeline, TimelineError, Until};
 use wayland_client::QueueHandle;
 use wayland_client::protocol::wl_surface::WlSurface;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
@@ -91,9 +92,11 @@ impl Drop for Shared {
 /// The points of one window's buffers.
 #[derive(Debug)]
 pub struct Explicit {
+    manager: WpLinuxDrmSyncobjManagerV1,
+    device: SyncDevice,
     object: WpLinuxDrmSyncobjSurfaceV1,
     acquire: Shared,
-    releases: Vec<Shared>,
+    releases: BTreeMap<usize, Shared>,
 }
 
 impl Explicit {
@@ -128,15 +131,38 @@ impl Explicit {
             Err(error) => return Err(error),
         };
         let acquire = Shared::new(&manager, handle, &device)?;
-        let releases = (0..count)
-            .map(|_| Shared::new(&manager, handle, &device))
-            .collect::<Result<_, _>>()?;
         compositor.ignore_releases();
-        Ok(Some(Self {
+        let mut explicit = Self {
             object: manager.get_surface(surface, handle, ()),
+            manager,
+            device,
             acquire,
-            releases,
-        }))
+            releases: BTreeMap::new(),
+        };
+        for index in 0..count {
+            explicit.add(handle, index)?;
+        }
+        Ok(Some(explicit))
+    }
+
+    /// Makes the timeline of another buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`ExplicitError::Timeline`].
+    pub fn add(
+        &mut self,
+        handle: &QueueHandle<Compositor>,
+        index: usize,
+    ) -> Result<(), ExplicitError> {
+        let shared = Shared::new(&self.manager, handle, &self.device)?;
+        self.releases.insert(index, shared);
+        Ok(())
+    }
+
+    /// Lets the timeline of a buffer go that is shown no more. Points that were given are signalled all the same.
+    pub fn remove(&mut self, index: usize) {
+        self.releases.remove(&index);
     }
 
     /// Gives the surface the points of its next commit, which shows the buffer at `index`: what is in the buffer is finished by
@@ -146,17 +172,30 @@ impl Explicit {
     ///
     /// [`ExplicitError`]; nothing may be committed then.
     pub fn stamp(&mut self, index: usize) -> Result<PointWait, ExplicitError> {
+        let (acquire, release) = self.stamp_ahead(index)?;
+        acquire.signal()?;
+        Ok(release)
+    }
+
+    /// Does as [`stamp`](Self::stamp) before what is in the buffer is finished: whoever finishes it signals the point that comes
+    /// first, or gives it the fence that does.
+    ///
+    /// # Errors
+    ///
+    /// [`ExplicitError`]; nothing may be committed then.
+    pub fn stamp_ahead(&mut self, index: usize) -> Result<(Point, PointWait), ExplicitError> {
         let release = self
             .releases
-            .get_mut(index)
+            .get_mut(&index)
             .ok_or(ExplicitError::Index(index))?;
         let (acquired, released) = (self.acquire.next(), release.next());
-        self.acquire.timeline.point(acquired)?.signal()?;
+        let acquire = self.acquire.timeline.point(acquired)?;
+        let wait = release.timeline.point(released)?.wait(Until::Signalled)?;
         let [high, low] = halves(acquired);
         self.object.set_acquire_point(&self.acquire.wire, high, low);
         let [high, low] = halves(released);
         self.object.set_release_point(&release.wire, high, low);
-        Ok(release.timeline.point(released)?.wait(Until::Signalled)?)
+        Ok((acquire, wait))
     }
 }
 

@@ -77,7 +77,10 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, FeedbackOf> for Compositor {
         match collector.event(event) {
             Ok(Some(feedback)) => match of {
                 FeedbackOf::Any => state.feedback = Some(feedback),
-                FeedbackOf::Window => state.window_feedback = Some(feedback),
+                FeedbackOf::Window => {
+                    state.window_feedback = Some(feedback);
+                    state.tell(Event::Feedback);
+                }
             },
             Ok(None) => {}
             Err(error) => state.tell(Event::Nonsense(format!(

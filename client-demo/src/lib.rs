@@ -6,11 +6,14 @@
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
 //! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
+//! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
 //!   [`log`] and [`journal`] say what they do while they do it.
 
 pub mod account;
+pub mod blame;
 pub mod buffers;
+pub mod camera_size;
 pub mod compositor;
 pub mod dmabuf;
 pub mod events;
@@ -24,5 +27,6 @@ pub mod offers;
 pub mod pattern;
 pub mod presentation;
 pub mod shm;
+pub mod source_choice;
 pub mod window;
 pub mod wishes;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use covalent_alloc::buffer::Buffer;
+use wayland_client::QueueHandle;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::compositor::{Compositor, Event};
@@ -62,7 +63,7 @@ pub fn present(
     buffers: &[Buffer],
 ) -> Result<Answer, OffersError> {
     for (index, buffer) in buffers.iter().enumerate() {
-        offer_one(events, compositor, index, buffer)?;
+        offer_one(compositor, &events.handle(), index, buffer)?;
     }
     let mut wires: Vec<Option<WlBuffer>> = vec![None; buffers.len()];
     let (mut answers, mut refused, mut nonsense) = (0, false, None);
@@ -106,9 +107,14 @@ pub fn present(
     Ok(Answer::Taken(wires))
 }
 
-fn offer_one(
-    events: &Events,
+/// Offers one buffer to the compositor, which answers with [`Event::Created`] or [`Event::Refused`] and `index`.
+///
+/// # Errors
+///
+/// [`OffersError::Unsayable`], [`OffersError::Offset`].
+pub fn offer_one(
     compositor: &Compositor,
+    handle: &QueueHandle<Compositor>,
     index: usize,
     buffer: &Buffer,
 ) -> Result<(), OffersError> {
@@ -137,5 +143,5 @@ fn offer_one(
         modifier: layout.format().modifier.0,
         planes: &planes,
     };
-    Ok(offer(compositor, &events.handle(), index, &image)?)
+    Ok(offer(compositor, handle, index, &image)?)
 }

@@ -224,7 +224,9 @@ impl Rows {
     }
 }
 
-fn strip_cells(number: u32) -> u32 {
+/// Returns the 32 cells of a frame's strip, the leftmost in the highest bit: 1 is white.
+#[must_use]
+pub fn strip_cells(number: u32) -> u32 {
     let number = number % NUMBERS;
     let sum = (0..6)
         .map(|nibble| number >> (nibble * 4) & 15)

@@ -84,6 +84,15 @@ impl Window {
         &self.surface
     }
 
+    /// Asks to fill the screen, or to be a window again.
+    pub fn set_fullscreen(&self, fullscreen: bool) {
+        if fullscreen {
+            self.toplevel.set_fullscreen(None);
+        } else {
+            self.toplevel.unset_fullscreen();
+        }
+    }
+
     /// Scales the buffers of `size` to fill as much of a fullscreen window as their shape allows.
     ///
     /// Where sizes are equal nothing is asked for: an unscaled buffer is what a display takes directly.

@@ -68,6 +68,8 @@ pub enum Role {
     Display,
     /// A GPU or another importer reads them.
     Import,
+    /// A GPU draws them.
+    Render,
     /// A compositor's advertised formats: it does nothing itself.
     Compositor,
     /// The processor writes them.
@@ -79,7 +81,7 @@ pub enum Role {
 impl Role {
     /// Returns whether the pixels come from here.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Capture | Self::CpuWrite)
+        matches!(self, Self::Capture | Self::Render | Self::CpuWrite)
     }
 
     /// Returns whether the participant attaches to the memory as a device does.

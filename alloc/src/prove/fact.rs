@@ -120,6 +120,7 @@ fn role_word(role: Role) -> &'static str {
         Role::Output => "output",
         Role::Display => "display",
         Role::Import => "import",
+        Role::Render => "render",
         Role::Compositor => "compositor",
         Role::CpuWrite => "processor writing",
         Role::CpuRead => "processor reading",

@@ -28,7 +28,7 @@ impl Interface {
         let word = rest.and_then(|rest| rest.strip_prefix(' ')?.split(' ').next());
         match (participant.role, word) {
             (Role::Import, Some("GBM")) => Self::Gbm,
-            (Role::Import, Some("image")) => Self::Vulkan,
+            (Role::Import | Role::Render, Some("image")) => Self::Vulkan,
             _ => Self::Kernel,
         }
     }
@@ -59,5 +59,7 @@ mod tests {
             assert_eq!(of("vkms", name, Role::Import), expected, "{name}");
         }
         assert_eq!(of("vkms", "vkms GBM", Role::Display), Interface::Kernel);
+        let renderer = of("vkms", "vkms image (rendered)", Role::Render);
+        assert_eq!(renderer, Interface::Vulkan);
     }
 }

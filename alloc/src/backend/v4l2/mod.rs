@@ -11,6 +11,7 @@
 //!   and `videobuf2_dma_contig` wants what it gives.
 
 mod coded;
+mod colours;
 mod device;
 mod evidence;
 mod import;
@@ -21,6 +22,7 @@ mod queue;
 mod stream;
 mod sys;
 
+pub use colours::{Colours, Encoding};
 pub use device::Device;
 pub use evidence::QueueMemory;
 pub use negotiate::NegotiatedFormat;

@@ -259,10 +259,15 @@ impl Queue {
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`], [`Error::Unsayable`] when no picture is set.
     pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
+        self.parse("VIDIOC_G_FMT", &self.raw_format()?)
+    }
+
+    /// The format that is set, as the driver says it.
+    pub(super) fn raw_format(&self) -> Result<sys::Format, Error> {
         let mut format = sys::Format::empty(self.kind);
         sys::get_format(self.device.as_fd(), &mut format)
             .map_err(|source| self.device.failed("VIDIOC_G_FMT", source))?;
-        self.parse("VIDIOC_G_FMT", &format)
+        Ok(format)
     }
 
     /// What the driver would make of a size in a format, with `stride_bytes` a row where it leaves the choice (0: its own).

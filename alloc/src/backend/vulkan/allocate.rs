@@ -4,6 +4,7 @@ use ash::vk;
 
 use super::image::{self, RawImage};
 use super::participant::Kind;
+use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::buffer::Buffer;
@@ -37,7 +38,7 @@ impl Gpu {
             });
         }
         let kind = self
-            .kind(layout.format())?
+            .kind(layout.format(), Purpose::Copy)?
             .filter(|kind| {
                 kind.support
                     .memory

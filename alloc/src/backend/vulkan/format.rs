@@ -36,8 +36,9 @@ pub(super) fn all() -> impl Iterator<Item = (Fourcc, vk::Format)> {
     TABLE.into_iter()
 }
 
-/// Vulkan's name; `None` where it has none.
-pub(super) fn of(fourcc: Fourcc) -> Option<vk::Format> {
+/// Vulkan's name of a format; `None` where it has none.
+#[must_use]
+pub fn of(fourcc: Fourcc) -> Option<vk::Format> {
     TABLE
         .iter()
         .find(|(known, _)| *known == fourcc)

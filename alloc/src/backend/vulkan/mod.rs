@@ -12,14 +12,18 @@ mod allocate;
 mod copy;
 mod format;
 mod gpu;
+mod handles;
 mod image;
 mod participant;
+mod purpose;
 mod sync;
 mod sys;
 
 pub use copy::Copying;
+pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
+pub use purpose::Purpose;
 pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
 
 use ash::vk;

@@ -4,6 +4,7 @@ use ash::vk;
 
 use super::format;
 use super::image::{self, Trial};
+use super::purpose::Purpose;
 use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
 use crate::backend::machine;
@@ -43,11 +44,35 @@ impl Gpu {
         extent: Extent,
         fourcc: Option<Fourcc>,
     ) -> Result<Participant, VulkanError> {
-        let name = format!("{} image", self.identity().driver);
-        let mut participant = Participant::new(name, self.identity().clone(), Role::Import);
+        self.participant_for(Purpose::Copy, extent, fourcc)
+    }
+
+    /// Declares what this device takes as images of one size for a purpose: in `fourcc` alone, or in every format that it has.
+    ///
+    /// # Errors
+    /// [`VulkanError::Lacks`] for drawing, where the device has no queue that draws; [`VulkanError::Call`].
+    pub fn participant_for(
+        &self,
+        purpose: Purpose,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<Participant, VulkanError> {
+        if purpose == Purpose::Render && !self.draws() {
+            return Err(VulkanError::Lacks {
+                device: self.name().to_owned(),
+                lacks: "queue that draws".to_owned(),
+            });
+        }
+        let (behind, role) = match purpose {
+            Purpose::Copy => ("", Role::Import),
+            Purpose::Sample => (" (sampled)", Role::Import),
+            Purpose::Render => (" (rendered)", Role::Render),
+        };
+        let name = format!("{} image{behind}", self.identity().driver);
+        let mut participant = Participant::new(name, self.identity().clone(), role);
         let constraints = &mut participant.constraints;
         let mut formats = Vec::new();
-        for kind in self.kinds(vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {
+        for kind in self.kinds(purpose, vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {
             if fourcc.is_some_and(|wanted| wanted != kind.format.fourcc) {
                 continue;
             }
@@ -85,7 +110,7 @@ impl Gpu {
     }
 
     fn declare_source(&self, extent: Option<Extent>) -> Result<Option<Source>, VulkanError> {
-        let kinds = self.kinds(vk::ExternalMemoryFeatureFlags::EXPORTABLE)?;
+        let kinds = self.kinds(Purpose::Copy, vk::ExternalMemoryFeatureFlags::EXPORTABLE)?;
         if kinds.is_empty() {
             return Ok(None);
         }
@@ -131,11 +156,15 @@ impl Gpu {
     }
 
     /// Lists the pairs of which the device has images in dma-bufs with this ability.
-    fn kinds(&self, ability: vk::ExternalMemoryFeatureFlags) -> Result<Vec<Kind>, VulkanError> {
+    fn kinds(
+        &self,
+        purpose: Purpose,
+        ability: vk::ExternalMemoryFeatureFlags,
+    ) -> Result<Vec<Kind>, VulkanError> {
         let mut kinds = Vec::new();
         for (fourcc, _) in format::all() {
             kinds.extend(
-                self.kinds_of(fourcc)?
+                self.kinds_of(fourcc, purpose)?
                     .into_iter()
                     .filter(|kind| kind.support.memory.contains(ability)),
             );
@@ -144,14 +173,18 @@ impl Gpu {
     }
 
     /// One pair; `None` where the device has no such images.
-    pub(super) fn kind(&self, wanted: FormatModifier) -> Result<Option<Kind>, VulkanError> {
+    pub(super) fn kind(
+        &self,
+        wanted: FormatModifier,
+        purpose: Purpose,
+    ) -> Result<Option<Kind>, VulkanError> {
         Ok(self
-            .kinds_of(wanted.fourcc)?
+            .kinds_of(wanted.fourcc, purpose)?
             .into_iter()
             .find(|kind| kind.format == wanted))
     }
 
-    fn kinds_of(&self, fourcc: Fourcc) -> Result<Vec<Kind>, VulkanError> {
+    fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<Kind>, VulkanError> {
         let Some(vulkan) = format::of(fourcc) else {
             return Ok(Vec::new());
         };
@@ -162,7 +195,7 @@ impl Gpu {
             let kind = ImageKind {
                 format: vulkan,
                 modifier: listed.drm_format_modifier,
-                usage: usage(features),
+                usage: purpose.usage(features),
                 flags: vk::ImageCreateFlags::empty(),
             };
             if kind.usage.is_empty() {
@@ -242,25 +275,4 @@ fn sides(maximum: u32, multiple_of: u32) -> SideTerms {
         maximum,
         multiple_of,
     }
-}
-
-/// What an image with these features is made for: to be looked at and copied.
-fn usage(features: vk::FormatFeatureFlags) -> vk::ImageUsageFlags {
-    [
-        (
-            vk::FormatFeatureFlags::SAMPLED_IMAGE,
-            vk::ImageUsageFlags::SAMPLED,
-        ),
-        (
-            vk::FormatFeatureFlags::TRANSFER_SRC,
-            vk::ImageUsageFlags::TRANSFER_SRC,
-        ),
-        (
-            vk::FormatFeatureFlags::TRANSFER_DST,
-            vk::ImageUsageFlags::TRANSFER_DST,
-        ),
-    ]
-    .into_iter()
-    .filter(|(feature, _)| features.contains(*feature))
-    .fold(vk::ImageUsageFlags::empty(), |all, (_, usage)| all | usage)
 }

@@ -336,19 +336,23 @@ impl Physical {
             .collect()
     }
 
-    /// The first family of queues that copies images whole.
-    fn queue_family(&self) -> Option<u32> {
+    /// The first family of queues that draws, and else the first that copies images whole; and whether it draws.
+    fn queue_family(&self) -> Option<(u32, bool)> {
         // SAFETY: the physical device is of this instance.
         let families = unsafe {
             self.instance
                 .raw
                 .get_physical_device_queue_family_properties(self.raw)
         };
-        let copies = vk::QueueFlags::GRAPHICS | vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let place = families
-            .iter()
-            .position(|family| family.queue_flags.intersects(copies) && family.queue_count > 0)?;
-        u32::try_from(place).ok()
+        let first = |does: vk::QueueFlags| {
+            families
+                .iter()
+                .position(|family| family.queue_flags.intersects(does) && family.queue_count > 0)
+        };
+        let copies = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
+        let draws = first(vk::QueueFlags::GRAPHICS);
+        let family = draws.or_else(|| first(copies))?;
+        Some((u32::try_from(family).ok()?, draws.is_some()))
     }
 }
 
@@ -363,6 +367,8 @@ pub(super) struct Device {
     pub(super) timeline: Option<khr::timeline_semaphore::Device>,
     pub(super) moments: Moments,
     pub(super) family: u32,
+    /// Whether queues of this family draw.
+    pub(super) draws: bool,
     pub(super) queue: Mutex<vk::Queue>,
     /// What was dropped while the device used it. Each holds an Arc of the device, so nothing of it is left when that goes.
     kept: Mutex<Vec<Kept>>,
@@ -388,7 +394,7 @@ impl Device {
         extensions: &[&CStr],
         facts: &Facts,
     ) -> Result<Arc<Self>, vk::Result> {
-        let family = physical
+        let (family, draws) = physical
             .queue_family()
             .ok_or(vk::Result::ERROR_INITIALIZATION_FAILED)?;
         let queues = [vk::DeviceQueueCreateInfo::default()
@@ -426,6 +432,7 @@ impl Device {
             physical: physical.clone(),
             raw,
             family,
+            draws,
             queue: Mutex::new(queue),
         }))
     }

@@ -3,9 +3,9 @@
 use super::pattern::Pattern;
 use super::{Backend, Held, Machine};
 use crate::backend::fds_are_out;
-use crate::backend::vulkan::{Gpu, Vulkan, VulkanError};
+use crate::backend::vulkan::{Gpu, Purpose, Vulkan, VulkanError};
 use crate::buffer::Buffer;
-use crate::constraint::{FormatSet, Participant, Source};
+use crate::constraint::{FormatSet, Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent};
 use crate::prove::declare::{Declared, Drivers};
 use crate::prove::interface::Interface;
@@ -109,7 +109,9 @@ fn redeclare(
     let only = fourccs
         .next()
         .filter(|first| fourccs.all(|other| other == *first));
-    let mut declared = gpu.participant(extent, only).ok()?;
+    let mut declared = gpu
+        .participant_for(purpose(participant), extent, only)
+        .ok()?;
     declared.name.clone_from(&participant.name);
     Some(declared)
 }
@@ -146,7 +148,7 @@ fn attempt(
     }
     let buffer = held.buffer()?;
     let tried = match machine.gpu(&participant.device) {
-        Ok(gpu) => import(gpu, buffer, &participant.name),
+        Ok(gpu) => import(gpu, buffer, participant),
         Err(outcome) => return Some(outcome),
     };
     if matches!(&tried, Err(error) if error.is_device_lost()) {
@@ -156,9 +158,28 @@ fn attempt(
     Some(tried.unwrap_or_else(|error| outcome(&participant.name, &error)))
 }
 
-fn import(gpu: &Gpu, buffer: &Buffer, name: &str) -> Result<Outcome, VulkanError> {
+/// What a participant does with its images.
+fn purpose(participant: &Participant) -> Purpose {
+    match participant.role {
+        Role::Render => Purpose::Render,
+        _ => Purpose::Copy,
+    }
+}
+
+fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
+    let name = &participant.name;
+    if purpose(participant) == Purpose::Render {
+        // Before the pixels are held against the processor's: what may be copied out need not be what may be drawn to.
+        drop(gpu.import_for(Purpose::Render, buffer)?);
+    }
     let pattern = Pattern::write(buffer);
-    let image = gpu.import(buffer)?;
+    let image = match gpu.import(buffer) {
+        Ok(image) => image,
+        Err(VulkanError::Unsuitable { .. }) if purpose(participant) == Purpose::Render => {
+            return Ok(Outcome::Proved);
+        }
+        Err(error) => return Err(error),
+    };
     let Some(pattern) = pattern.filter(|_| image.is_readable()) else {
         return Ok(Outcome::Proved);
     };

@@ -8,14 +8,14 @@ use covalent_alloc::constraint::{Participant, Source, SourceId};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_client_demo::blame;
+use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::source_choice;
 use covalent_client_demo::wishes::{Wish, wishes};
-use rustix::io::Errno;
 
-use crate::blame;
 use crate::options::Options;
-use crate::size;
 
 /// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
 const BUFFERS: u32 = 4;
@@ -49,8 +49,14 @@ impl<'a> Bargain<'a> {
         let wishes = wishes(feedback);
         let extent = match options.size {
             Some(extent) => extent,
-            None => size::choose(queue, options.format, &wishes, wanted(options, compositor))
-                .map_err(blame::camera)?,
+            None => {
+                let takes = |fourcc| {
+                    options.format.is_none_or(|format| format == fourcc)
+                        && wishes.iter().any(|wish| wish.takes(fourcc))
+                };
+                camera_size::choose(queue, takes, wanted(options, compositor))
+                    .map_err(blame::camera)?
+            }
         };
         let camera = queue
             .participant(extent, options.format)
@@ -65,7 +71,7 @@ impl<'a> Bargain<'a> {
             .into_iter()
             .chain(own_memory.clone())
             .collect();
-        let allowed = chosen(options.source.as_deref(), &declared)?;
+        let allowed = source_choice::chosen(options.source.as_deref(), &declared)?;
         Ok(Self {
             queue,
             format: options.format,
@@ -146,11 +152,11 @@ impl<'a> Bargain<'a> {
         };
         let mut stream = match streamed {
             Ok(stream) => stream,
-            Err(error) => return refusal_or_failure(error).map(Err),
+            Err(error) => return blame::camera_refusal(error).map(Err),
         };
         for index in 0..stream.buffers().len() {
             if let Err(error) = stream.queue(index) {
-                return refusal_or_failure(error).map(Err);
+                return blame::camera_refusal(error).map(Err);
             }
         }
         Ok(Ok(stream))
@@ -183,43 +189,6 @@ impl<'a> Bargain<'a> {
         }
         words.push_str(&plan.explain());
         words
-    }
-}
-
-/// The sources that plans may use: all, or the one that was asked for.
-fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, Failure> {
-    let Some(wanted) = wanted else {
-        return Ok(declared.to_vec());
-    };
-    let found: Vec<Source> = declared
-        .iter()
-        .filter(|source| source.id.as_str() == wanted || source.name == wanted)
-        .cloned()
-        .collect();
-    if found.is_empty() {
-        let known: Vec<String> = declared
-            .iter()
-            .map(|source| format!("{} ({})", source.name, source.id))
-            .collect();
-        return Err(Failure::new(
-            Exit::Usage,
-            anyhow!(
-                "--source {wanted}: there is no such source here that this process may open; there are: {}",
-                known.join(", ")
-            ),
-        ));
-    }
-    Ok(found)
-}
-
-/// The camera answers with these when it cannot use memory; the others have nothing to do with where it came from.
-fn refusal_or_failure(error: v4l2::Error) -> Result<v4l2::Error, Failure> {
-    match error {
-        v4l2::Error::Request {
-            source: Errno::FAULT | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP,
-            ..
-        } => Ok(error),
-        other => Err(blame::camera(other)),
     }
 }
 

@@ -1,13 +1,11 @@
 //! Shows a V4L2 camera on a Wayland compositor without a copy: both use the same buffers.
 
 mod bargain;
-mod blame;
 mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;
 mod report;
 mod settle;
-mod size;
 mod stream;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use covalent_alloc::backend::v4l2::{Device, Direction};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
+use covalent_client_demo::blame;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -20,7 +21,6 @@ use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::bargain::Bargain;
-use crate::blame;
 use crate::options::Options;
 use crate::stream::insane;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{Frame, Stream};
 use covalent_alloc::trace::now;
 use covalent_client_demo::account::Account;
+use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
@@ -18,7 +19,6 @@ use covalent_client_demo::journal::Journal;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::blame;
 use crate::options::Options;
 use crate::report::{Ending, Report};
 use crate::settle::{Settled, settle};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ash::vk;
 
 use super::participant::Kind;
+use super::purpose::Purpose;
 use super::sys::ImageKind;
 use super::{Gpu, VulkanError};
 use crate::buffer::Buffer;
@@ -201,6 +202,14 @@ impl Gpu {
     /// # References
     /// Vulkan, "Importing External Device Memory" and VK_EXT_image_drm_format_modifier.
     pub fn import(&self, buffer: &Buffer) -> Result<Image, VulkanError> {
+        self.import_for(Purpose::Copy, buffer)
+    }
+
+    /// Imports a buffer as [`Gpu::import`] does, as an image for a purpose.
+    ///
+    /// # Errors
+    /// As [`Gpu::import`].
+    pub fn import_for(&self, purpose: Purpose, buffer: &Buffer) -> Result<Image, VulkanError> {
         let layout = buffer.layout();
         let (extent, format) = (layout.extent(), layout.format());
         let unsuitable = |why: String| VulkanError::Unsuitable {
@@ -224,7 +233,7 @@ impl Gpu {
             ));
         }
         let mut kind = self
-            .kind(format)?
+            .kind(format, purpose)?
             .filter(|kind| {
                 kind.support
                     .memory

@@ -1,13 +1,14 @@
 //! Which exit status each error of camera and compositor ends in.
 
+use crate::events::EventsError;
+use crate::exit::{Exit, Failure};
+use crate::offers::OffersError;
 use covalent_alloc::backend::v4l2;
-use covalent_client_demo::events::EventsError;
-use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::offers::OffersError;
 use rustix::io::Errno;
 
 /// Errors that a process's or the machine's limits cause rather than the devices.
-pub(crate) fn is_scarcity(error: Errno) -> bool {
+#[must_use]
+pub fn is_scarcity(error: Errno) -> bool {
     matches!(
         error,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC | Errno::NOBUFS
@@ -15,7 +16,8 @@ pub(crate) fn is_scarcity(error: Errno) -> bool {
 }
 
 /// Ends because of the camera.
-pub(crate) fn camera(error: v4l2::Error) -> Failure {
+#[must_use]
+pub fn camera(error: v4l2::Error) -> Failure {
     let exit = match &error {
         v4l2::Error::Open { source, .. } if is_scarcity(*source) => Exit::Allocation,
         v4l2::Error::Open {
@@ -39,7 +41,8 @@ pub(crate) fn camera(error: v4l2::Error) -> Failure {
 }
 
 /// Ends because of the compositor.
-pub(crate) fn compositor(error: EventsError) -> Failure {
+#[must_use]
+pub fn compositor(error: EventsError) -> Failure {
     let exit = match error {
         EventsError::Unreachable { .. } => Exit::NoCompositor,
         EventsError::Gone { .. } => Exit::CompositorGone,
@@ -50,10 +53,26 @@ pub(crate) fn compositor(error: EventsError) -> Failure {
 }
 
 /// Ends because the compositor could not be asked to take the buffers.
-pub(crate) fn offers(error: OffersError) -> Failure {
+#[must_use]
+pub fn offers(error: OffersError) -> Failure {
     match error {
         OffersError::Events(error) => compositor(error),
         OffersError::Nonsense { .. } => Failure::new(Exit::Unexpected, error),
         other => Failure::new(Exit::NoPlan, other),
+    }
+}
+
+/// Tells the camera's refusals of memory, after which other memory may serve, from errors that have nothing to do with it.
+///
+/// # Errors
+///
+/// Ends because of the camera, as [`camera`] does.
+pub fn camera_refusal(error: v4l2::Error) -> Result<v4l2::Error, Failure> {
+    match error {
+        v4l2::Error::Request {
+            source: Errno::FAULT | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP,
+            ..
+        } => Ok(error),
+        other => Err(camera(other)),
     }
 }

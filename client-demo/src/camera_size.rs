@@ -2,18 +2,16 @@
 
 use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_client_demo::wishes::Wish;
 
-/// Chooses the size that `wanted` is where the camera has it in a format that somebody wishes, else the largest that fits
+/// Chooses the size that `wanted` is where the camera has it in a format that `takes` says is of use, else the largest that fits
 /// into it, else the camera's smallest.
 ///
 /// # Errors
 ///
 /// When the camera cannot be asked.
-pub(crate) fn choose(
+pub fn choose(
     queue: &Queue,
-    format: Option<Fourcc>,
-    wishes: &[Wish],
+    takes: impl Fn(Fourcc) -> bool,
     wanted: Extent,
 ) -> Result<Extent, v4l2::Error> {
     let mut lists = Vec::new();
@@ -21,9 +19,7 @@ pub(crate) fn choose(
         let Some(fourcc) = description.fourcc else {
             continue;
         };
-        let is_candidate = format.is_none_or(|format| format == fourcc)
-            && wishes.iter().any(|wish| wish.takes(fourcc));
-        if is_candidate {
+        if takes(fourcc) {
             let pixel_format: PixelFormat = description.pixel_format;
             lists.push(queue.frame_sizes(pixel_format)?);
         }

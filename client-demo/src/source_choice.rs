@@ -1,0 +1,36 @@
+//! Which memory sources a plan may use, where the command line names one.
+
+use anyhow::anyhow;
+use covalent_alloc::constraint::Source;
+
+use crate::exit::{Exit, Failure};
+
+/// Returns the sources that plans may use: all, or the one that was asked for by its identifier or its name.
+///
+/// # Errors
+///
+/// [`Exit::Usage`] where there is none of that name; the message lists those that there are.
+pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, Failure> {
+    let Some(wanted) = wanted else {
+        return Ok(declared.to_vec());
+    };
+    let found: Vec<Source> = declared
+        .iter()
+        .filter(|source| source.id.as_str() == wanted || source.name == wanted)
+        .cloned()
+        .collect();
+    if found.is_empty() {
+        let known: Vec<String> = declared
+            .iter()
+            .map(|source| format!("{} ({})", source.name, source.id))
+            .collect();
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!(
+                "--source {wanted}: there is no such source here that this process may open; there are: {}",
+                known.join(", ")
+            ),
+        ));
+    }
+    Ok(found)
+}
