@@ -28,6 +28,8 @@ use crate::window::Configure;
 pub enum Event {
     /// The buffer at this index is free again.
     Released(usize),
+    /// What the buffer at this index was waited for is over.
+    Idle(usize),
     /// The dma-buf at this index became a buffer.
     Created(usize, WlBuffer),
     /// The compositor cannot use the dma-buf at this index.

@@ -10,7 +10,7 @@ use calloop::channel::{Event as Said, Sender, channel};
 use calloop::generic::Generic;
 use calloop::{Interest, Mode, PostAction};
 use calloop_wayland_source::WaylandSource;
-use covalent_alloc::sync::{Awaited, MomentSource, PointWait};
+use covalent_alloc::sync::{Awaited, BehindWait, MomentSource, PointWait};
 use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::compositor::{Compositor, Event};
@@ -204,6 +204,21 @@ impl Events {
             )
             .map_err(|error| failed("watching a file descriptor")(&error))?;
         Ok(ready)
+    }
+
+    /// Says [`Event::Idle`] of the buffer at `index` when a moment is over.
+    ///
+    /// # Errors
+    ///
+    /// [`EventsError::Loop`] when it cannot be watched.
+    pub fn idle(&mut self, wait: BehindWait, index: usize) -> Result<(), EventsError> {
+        self.event_loop
+            .handle()
+            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
+                compositor.tell(Event::Idle(index));
+            })
+            .map_err(|error| failed("watching a buffer's fence")(&error))?;
+        Ok(())
     }
 
     /// Says [`Event::Released`] of the buffer at `index` when a point is there.

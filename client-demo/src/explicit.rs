@@ -165,6 +165,19 @@ impl Explicit {
         self.releases.remove(&index);
     }
 
+    /// The point behind which the buffer at `index` comes back from the next commit that shows it, for its ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`ExplicitError`].
+    pub fn next_release(&self, index: usize) -> Result<Point, ExplicitError> {
+        let release = self
+            .releases
+            .get(&index)
+            .ok_or(ExplicitError::Index(index))?;
+        Ok(release.timeline.point(release.last.saturating_add(1))?)
+    }
+
     /// Gives the surface the points of its next commit, which shows the buffer at `index`: what is in the buffer is finished by
     /// now. Returns what to wait for before anybody writes to it again.
     ///

@@ -13,6 +13,7 @@ pub struct Journal {
     program: String,
     buffers: Vec<Entry>,
     in_flight: BTreeMap<u64, Entry>,
+    waiting: BTreeMap<usize, Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,7 @@ impl Journal {
                 })
                 .collect(),
             in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -61,6 +63,20 @@ impl Journal {
         if let Some(entry) = self.buffers.get(index) {
             let program = &self.program;
             self.tell(program, Action::Signal, *entry, Place::Aside, now, now);
+        }
+    }
+
+    /// Books that the buffer at `index` is waited for from `now` on: it came back and is still in use.
+    pub fn waits(&mut self, index: usize, now: Duration) {
+        self.waiting.insert(index, now);
+    }
+
+    /// Books that the buffer at `index` is not waited for any more.
+    pub fn waited(&mut self, index: usize, now: Duration) {
+        let since = self.waiting.remove(&index);
+        if let (Some(since), Some(entry)) = (since, self.buffers.get(index)) {
+            let program = &self.program;
+            self.tell(program, Action::Wait, *entry, Place::Aside, since, now);
         }
     }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{Frame, Stream};
+use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
 use covalent_client_demo::account::Account;
 use covalent_client_demo::blame;
-use covalent_client_demo::buffers::{Buffers, HandOverError, Holder};
+use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -27,8 +28,6 @@ use crate::settle::{Settled, settle};
 const LOOK: Duration = Duration::from_secs(1);
 /// A camera with buffers and without a frame for this long is taken for gone.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
-/// A compositor that keeps all buffers this long is worth a word.
-const COMPOSITOR_SILENCE: Duration = Duration::from_secs(5);
 
 struct Session<'a> {
     options: &'a Options,
@@ -80,7 +79,8 @@ impl<'a> Session<'a> {
         let journal = Journal::new("covalent-camera", camera, ground.settled.buffers());
         let mut session = Self {
             options,
-            buffers: Buffers::new(ground.wires.len()),
+            // A queue of V4L2 knows no fences.
+            buffers: Buffers::new(ground.wires.len(), Party::new(camera, [])),
             events,
             compositor: ground.compositor,
             window: ground.window,
@@ -97,7 +97,14 @@ impl<'a> Session<'a> {
         };
         // The camera got all buffers while it was asked whether it takes them.
         for index in 0..session.wires.len() {
-            session.buffers.produce(index).map_err(kept)?;
+            let Produce::Now(_) = session.buffers.produce(index).map_err(kept)? else {
+                return Err(kept(HandOverError::Held {
+                    index,
+                    from: Holder::Client,
+                    to: Holder::Producer,
+                    actual: Holder::Compositor,
+                }));
+            };
         }
         session.stream.start().map_err(blame::camera)?;
         Ok(session)
@@ -131,7 +138,8 @@ impl<'a> Session<'a> {
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<Frame> = None;
         while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
-            self.buffers.produced(frame.index).map_err(kept)?;
+            // DQBUF means that the camera is done.
+            self.buffers.produced(frame.index, None).map_err(kept)?;
             self.account.captured(frame.sequence);
             self.last_frame = Instant::now();
             let passed_over = if frame.is_damaged {
@@ -164,12 +172,16 @@ impl<'a> Session<'a> {
             }));
         };
         self.settled.publish(frame.index)?;
-        self.buffers.show(frame.index).map_err(kept)?;
+        let unexpected = |error| Failure::new(Exit::Unexpected, error);
+        let back = match &self.explicit {
+            Some(explicit) => Some(explicit.next_release(frame.index).map_err(unexpected)?),
+            None => None,
+        };
+        self.buffers
+            .show(frame.index, back.map(Behind::from))
+            .map_err(kept)?;
         if let Some(explicit) = &mut self.explicit {
-            // The camera is done with the buffer, or it would not have given it.
-            let wait = explicit
-                .stamp(frame.index)
-                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            let wait = explicit.stamp(frame.index).map_err(unexpected)?;
             self.journal.signalled(frame.index, now());
             self.events
                 .release(wait, frame.index)
@@ -186,15 +198,24 @@ impl<'a> Session<'a> {
 
     fn hear(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(index) => match self.buffers.released(index) {
-                Ok(()) => {
-                    self.journal.released(index, now());
-                    self.give_to_camera(index)?;
+            Event::Released(index) => {
+                let buffer = self.settled.buffers().get(index);
+                match self.buffers.released(index, buffer) {
+                    Ok(()) => {
+                        self.journal.released(index, now());
+                        self.give_to_camera(index)?;
+                    }
+                    Err(error @ HandOverError::Held { .. }) => {
+                        tracing::warn!("the compositor released what it did not hold: {error}");
+                    }
+                    Err(error) => return Err(kept(error)),
                 }
-                Err(error) => {
-                    tracing::warn!("the compositor released what it did not hold: {error}");
-                }
-            },
+            }
+            Event::Idle(index) => {
+                self.buffers.idle(index);
+                self.journal.waited(index, now());
+                self.give_to_camera(index)?;
+            }
             Event::Presented(frame, shown) => {
                 tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
                 self.account.presented(frame, shown, self.compositor.clock);
@@ -219,8 +240,14 @@ impl<'a> Session<'a> {
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
-        self.buffers.produce(index).map_err(kept)?;
-        self.stream.queue(index).map_err(blame::camera)
+        match self.buffers.produce(index).map_err(kept)? {
+            Produce::Now(_) => self.stream.queue(index).map_err(blame::camera),
+            // The compositor's GPU still reads it.
+            Produce::Wait(wait) => {
+                self.journal.waits(index, now());
+                self.events.idle(wait, index).map_err(blame::compositor)
+            }
+        }
     }
 
     /// What the frames that were asked for leave to be shown: the last one must not be replaced before it is seen.

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::buffers::{Buffers, Holder};
+use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -47,12 +49,16 @@ struct Show<'a> {
     size: (u32, u32),
     pattern: Pattern,
     canvas: Canvas,
+    dmabufs: Vec<Buffer>,
     buffers: Buffers,
     explicit: Option<Explicit>,
     journal: Journal,
     report: Report,
     wanted: bool,
     due: Instant,
+    /// When a buffer came back the last time.
+    released: Instant,
+    complained: bool,
     closed: bool,
 }
 
@@ -98,9 +104,10 @@ impl<'a> Show<'a> {
         };
         window.fit(size, configure);
         let source = canvas.source().to_owned();
+        let dmabufs = canvas.buffers();
         // Shared memory has no points.
         let explicit = if options.dmabuf {
-            let count = canvas.buffers().len();
+            let count = dmabufs.len();
             let surface = window.surface();
             Explicit::offer(
                 options.sync,
@@ -121,9 +128,13 @@ impl<'a> Show<'a> {
             size,
             pattern,
             explicit,
-            journal: Journal::new("covalent-pattern", "processor", &canvas.buffers()),
+            journal: Journal::new("covalent-pattern", "processor", &dmabufs),
             canvas,
-            buffers: Buffers::new(usize::try_from(BUFFERS).unwrap_or_default()),
+            buffers: Buffers::new(
+                usize::try_from(BUFFERS).unwrap_or_default(),
+                Party::new("the processor", []),
+            ),
+            dmabufs,
             report: Report {
                 size: format!("{}x{}", size.0, size.1),
                 source,
@@ -131,6 +142,8 @@ impl<'a> Show<'a> {
             },
             wanted: true,
             due: Instant::now(),
+            released: Instant::now(),
+            complained: false,
             closed: false,
         })
     }
@@ -145,8 +158,24 @@ impl<'a> Show<'a> {
             for event in self.compositor.take_events() {
                 self.handle(event)?;
             }
+            self.look_around();
         }
         Ok(())
+    }
+
+    /// Says once of a silence that the compositor gives nothing back.
+    fn look_around(&mut self) {
+        if self.buffers.free().is_none()
+            && self.released.elapsed() > COMPOSITOR_SILENCE
+            && !self.complained
+        {
+            self.complained = true;
+            tracing::warn!(
+                "the compositor at {} keeps all {BUFFERS} buffers since {} s; this program waits",
+                self.events.place(),
+                COMPOSITOR_SILENCE.as_secs()
+            );
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -160,6 +189,9 @@ impl<'a> Show<'a> {
 
     /// How long nothing has to be done unless something happens.
     fn timeout(&self) -> Option<Duration> {
+        if self.buffers.free().is_none() {
+            return (!self.complained).then_some(COMPOSITOR_SILENCE);
+        }
         (self.options.fps.is_some() && self.may_commit() && self.buffers.free().is_some())
             .then(|| self.due.saturating_duration_since(Instant::now()))
     }
@@ -183,21 +215,30 @@ impl<'a> Show<'a> {
             u32::try_from(self.report.committed & u64::from(u32::MAX)).unwrap_or_default(),
         );
         let kept = |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
-        self.buffers.produce(index).map_err(kept)?;
+        if let Produce::Wait(wait) = self.buffers.produce(index).map_err(kept)? {
+            // The compositor's GPU still reads it.
+            self.journal.waits(index, now());
+            return self.events.idle(wait, index).map_err(of_events);
+        }
         let begun = now();
         self.canvas
             .draw(index, &self.pattern.rows(number))
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        self.buffers.produced(index).map_err(kept)?;
-        self.buffers.show(index).map_err(kept)?;
+        self.buffers.produced(index, None).map_err(kept)?;
+        let unexpected = |error| Failure::new(Exit::Unexpected, error);
+        let back = match &self.explicit {
+            Some(explicit) => Some(explicit.next_release(index).map_err(unexpected)?),
+            None => None,
+        };
+        self.buffers
+            .show(index, back.map(Behind::from))
+            .map_err(kept)?;
         let handle = self.events.handle();
         if self.options.fps.is_none() {
             self.window.ask_frame(&handle);
         }
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit
-                .stamp(index)
-                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            let wait = explicit.stamp(index).map_err(unexpected)?;
             self.journal.signalled(index, now());
             self.events.release(wait, index).map_err(of_events)?;
         }
@@ -220,11 +261,19 @@ impl<'a> Show<'a> {
         match event {
             Event::Released(index) => {
                 self.journal.released(index, now());
-                if let Err(error) = self.buffers.released(index) {
-                    tracing::warn!(
+                self.released = Instant::now();
+                self.complained = false;
+                match self.buffers.released(index, self.dmabufs.get(index)) {
+                    Ok(()) => {}
+                    Err(error @ HandOverError::Held { .. }) => tracing::warn!(
                         "the compositor released a buffer that it did not hold: {error}"
-                    );
+                    ),
+                    Err(error) => return Err(Failure::new(Exit::Unexpected, error)),
                 }
+            }
+            Event::Idle(index) => {
+                self.buffers.idle(index);
+                self.journal.waited(index, now());
             }
             Event::Presented(frame, shown) => {
                 self.journal.presented(frame, shown.time);
