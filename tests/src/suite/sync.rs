@@ -17,6 +17,11 @@ pub(super) const CASES: &[Case] = &[
         conversions,
     ),
     Case::new(
+        "sync::moments_of_vulkan_go_between_sync_files_and_timelines",
+        Config::Full,
+        moments,
+    ),
+    Case::new(
         "sync::handovers_behind_held_fences_arrive_in_order",
         Config::Full,
         handovers,
@@ -27,6 +32,11 @@ fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // Its fences are signalled when the check says so.
     bench.sh("modprobe sw_sync", SOON)?;
     check(bench, "sync")
+}
+
+fn moments(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("modprobe sw_sync", SOON)?;
+    check(bench, "moments")
 }
 
 fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

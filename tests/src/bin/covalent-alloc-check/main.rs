@@ -72,6 +72,9 @@ enum Theme {
     Memory,
     /// Fences, timelines and reservations, with fences that are held back.
     Sync,
+    /// Moments of Vulkan devices, to and from sync_files and timelines.
+    #[cfg(feature = "vulkan")]
+    Moments,
     /// Ten thousand hand-overs from device to device, behind fences that are held back.
     Handovers,
     /// The other process of a check of `sync`, started by it.
@@ -138,6 +141,8 @@ fn main() -> ExitCode {
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
         Theme::Sync => sync::run(&mut tally),
+        #[cfg(feature = "vulkan")]
+        Theme::Moments => sync::run_vulkan(&mut tally),
         Theme::Peer => {
             if let Err(error) = sync::serve_as_peer() {
                 eprintln!("{error:#}");

@@ -14,8 +14,8 @@ use covalent_alloc::sync::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::held::Held;
 use super::sys::Pixels;
+use covalent_tests::held::Held;
 
 /// A buffer and the view of it that devices have.
 pub(super) struct Shared {

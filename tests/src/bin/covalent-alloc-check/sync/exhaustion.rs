@@ -8,9 +8,9 @@ use covalent_alloc::sync::{Access, SyncDevice, Timeline, Until};
 use drm::control::Device as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::held::Held;
 use super::{device, dumb};
 use crate::{Seen, Tally};
+use covalent_tests::held::Held;
 
 pub(super) fn run(tally: &mut Tally) {
     tally.check("sync::process_without_fds_is_told_and_loses_nothing", told);

@@ -9,9 +9,9 @@ use covalent_alloc::sync::{Awaited as _, Fence, FenceError, FenceStatus, Timelin
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::held::{Held, signalled, unsignalled};
 use super::{device, dumb};
 use crate::{Seen, Tally};
+use covalent_tests::held::{Held, signalled, unsignalled};
 
 pub(super) fn run(tally: &mut Tally) {
     tally.check("sync::fence_signals_when_its_driver_says_so", one);

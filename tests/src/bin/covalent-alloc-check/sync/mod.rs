@@ -5,11 +5,12 @@ mod device;
 mod exhaustion;
 mod fences;
 mod handovers;
-mod held;
 mod peer;
 mod reservations;
 mod sys;
 mod timelines;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
 use anyhow::{Context as _, Result, bail};
 use covalent_alloc::backend::drm::Card;
@@ -29,6 +30,12 @@ pub(crate) fn run(tally: &mut Tally) {
     access::run(tally);
     peer::run(tally);
     exhaustion::run(tally);
+}
+
+/// Moments of Vulkan devices, whose drivers take their time to load.
+#[cfg(feature = "vulkan")]
+pub(crate) fn run_vulkan(tally: &mut Tally) {
+    vulkan::run(tally);
 }
 
 /// The other process of a check.

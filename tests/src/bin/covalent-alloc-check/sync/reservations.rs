@@ -10,9 +10,9 @@ use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
-use super::held::{Held, signalled, unsignalled};
 use super::{dumb, sys};
 use crate::{Seen, Tally};
+use covalent_tests::held::{Held, signalled, unsignalled};
 
 pub(super) fn run(tally: &mut Tally) {
     for driver in ["vgem", "virtio_gpu", "bochs-drm", "vkms"] {

@@ -13,9 +13,9 @@ use covalent_alloc::sync::{
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::held::{Held, signalled, unsignalled};
 use super::{dumb, sys};
 use crate::{Seen, Tally};
+use covalent_tests::held::{Held, signalled, unsignalled};
 
 /// What one check does with a card.
 type Check = fn(&SyncDevice) -> Result<Seen>;

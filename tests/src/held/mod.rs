@@ -1,21 +1,26 @@
-//! Fences that a test holds back, of drivers that let it.
+//! Fences that a test holds back: those of sw_sync (`modprobe sw_sync`).
+
+mod sys;
 
 use std::fs::{File, OpenOptions};
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::sync::{Awaited, Fence, FenceStatus};
 
-use super::sys;
-
 const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
 /// A timeline of sw_sync: it stands at 0 and moves when it is told to. When it is dropped its fences end with an error.
-pub(crate) struct Held {
+#[derive(Debug)]
+pub struct Held {
     file: File,
 }
 
 impl Held {
-    pub(crate) fn new() -> Result<Self> {
+    /// Makes one that stands at 0.
+    ///
+    /// # Errors
+    /// Where the module is not loaded, or who asks is not root.
+    pub fn new() -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -25,27 +30,40 @@ impl Held {
     }
 
     /// A fence that was seen unsignalled; it signals at `value`.
-    pub(crate) fn fence(&self, value: u32) -> Result<Fence> {
+    ///
+    /// # Errors
+    /// Where there is no fd left, or the fence is signalled already.
+    pub fn fence(&self, value: u32) -> Result<Fence> {
         let fence = Fence::import(sys::create_fence(&self.file, value)?)?;
         unsignalled(&fence)?;
         Ok(fence)
     }
 
     /// Signals the fences of the next `by` values.
-    pub(crate) fn advance(&self, by: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn advance(&self, by: u32) -> Result<()> {
         Ok(sys::increment(&self.file, by)?)
     }
 }
 
 /// A fence counts only if it was seen unsignalled.
-pub(crate) fn unsignalled(fence: &Fence) -> Result<()> {
+///
+/// # Errors
+/// Where it is not.
+pub fn unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Unsignalled, "it is {status:?}");
     ensure!(!fence.is_over()?, "it polls as if it were over");
     Ok(())
 }
 
-pub(crate) fn signalled(fence: &Fence) -> Result<()> {
+/// Fails unless the fence is signalled.
+///
+/// # Errors
+/// Where it is not.
+pub fn signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Signalled, "it is {status:?}");
     ensure!(fence.is_over()?, "it does not poll as over");
