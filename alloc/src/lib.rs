@@ -13,6 +13,7 @@
 //! | [`constraint`] | what participants accept and sources guarantee, and how demands merge | nothing |
 //! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
 //! | [`prove`] | plans tried on everybody; what is refused is learnt and solved around | nothing; its trials feature `buffer` |
+//! | [`kernel`] | what the kernel writes of dma-bufs, parsed | nothing |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
 //! | [`sync`] | who may touch a buffer next; fences and timelines | nothing; its fences feature `buffer` |
 //! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
@@ -69,6 +70,7 @@ pub mod backend;
 #[cfg(feature = "buffer")]
 pub mod buffer;
 pub mod constraint;
+pub mod kernel;
 pub mod model;
 pub mod prove;
 pub mod solve;

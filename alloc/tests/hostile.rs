@@ -77,6 +77,7 @@ proptest! {
         hostile::constraint_file(&bytes);
         hostile::request_file(&bytes);
         hostile::descriptor(&bytes);
+        hostile::kernel_texts(&bytes);
     }
 
     #[test]
@@ -88,6 +89,23 @@ proptest! {
         let mut blob: Vec<u8> = counts.iter().flat_map(|word| word.to_ne_bytes()).collect();
         blob.extend(bytes);
         hostile::in_formats_blob(&blob);
+    }
+
+    #[test]
+    fn any_name_of_a_dma_buf_is_a_name(
+        parts in prop::collection::vec(prop_oneof![
+            Just("\n".to_owned()),
+            Just("\t".to_owned()),
+            Just("\tAttached Devices:\n".to_owned()),
+            Just("Total 0 devices attached\n".to_owned()),
+            Just("Total 9 objects, 1 bytes".to_owned()),
+            Just("name:\t".to_owned()),
+            Just("ino:\t9\n".to_owned()),
+            Just("00000001".to_owned()),
+            "\\PC{0,4}",
+        ], 0..6)
+    ) {
+        hostile::kernel_texts(parts.concat().as_bytes());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{alloc, facts, matrix, plan, probe};
+use crate::verb::{alloc, facts, inspect, matrix, plan, probe};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ Examples:
       take such a buffer, write and read it back, and give it up
   covalent matrix
       who can share with whom here, tried on every device
+  covalent inspect --pid covalent-camera
+      the dma-bufs of a process: who else has them, what they wait for, and a picture
   covalent facts list
       what drivers refused before, and what is well known of them
 
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Alloc(alloc::Options),
     /// Try every source on every participant, and show who can share with whom.
     Matrix(matrix::Options),
+    /// Look at a live dma-buf: who has it, what it waits for, and what is in it.
+    Inspect(inspect::Options),
     /// List, export or forget what was learnt of this machine's drivers.
     Facts(facts::Options),
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod machine;
+mod pixels;
 mod verb;
 
 use std::io::{self, Write as _};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Plan(options) => verb::plan::run(&options),
         Command::Alloc(options) => verb::alloc::run(&options),
         Command::Matrix(options) => verb::matrix::run(&options),
+        Command::Inspect(options) => verb::inspect::run(&options),
         Command::Facts(options) => verb::facts::run(&options),
     };
     outcome.unwrap_or_else(|error| {

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Extent;
 use serde::Serialize;
 
 use crate::clock::nanoseconds;
@@ -39,12 +41,43 @@ pub struct Shown {
     pub modifier: Option<String>,
     /// Bytes from one row of the first plane to the next.
     pub stride_bytes: Option<u32>,
+    /// Width and height in pixels; null for `wl_shm` buffers.
+    pub size: Option<Extent>,
+    /// Where each plane lies; none for `wl_shm` buffers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub planes: Vec<ShownPlane>,
     /// When the compositor took the buffer: committed, and its fences signalled.
     #[serde(rename = "acquired_ns", serialize_with = "time")]
     pub acquired: Option<Duration>,
     /// When the buffer went back to its client; null while it has not.
     #[serde(rename = "released_ns", serialize_with = "mark")]
     pub released: ReleaseMark,
+}
+
+/// Where one plane of a dma-buf lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownPlane {
+    /// Inode of the dma-buf that it is in.
+    pub buffer: u64,
+    /// Bytes from its start to the plane.
+    pub offset_bytes: u64,
+    /// Bytes from one row to the next.
+    pub stride_bytes: u32,
+}
+
+impl ShownPlane {
+    /// Lists the planes of a buffer.
+    pub fn all(buffer: &Buffer) -> Vec<Self> {
+        let inodes: Vec<u64> = buffer.identities().map(|identity| identity.0).collect();
+        let planes = buffer.layout().planes().iter();
+        planes
+            .map(|plane| Self {
+                buffer: inodes.get(plane.memory).copied().unwrap_or_default(),
+                offset_bytes: plane.offset_bytes,
+                stride_bytes: plane.stride_bytes,
+            })
+            .collect()
+    }
 }
 
 /// One presented frame.
@@ -175,6 +208,8 @@ impl Shown {
             fourcc: None,
             modifier: None,
             stride_bytes: None,
+            size: None,
+            planes: Vec::new(),
             acquired: None,
             released: ReleaseMark::default(),
         }

@@ -36,7 +36,7 @@ use crate::direct;
 use crate::kms::Event as CardEvent;
 use crate::meter::Meter;
 use crate::render::{Pixels, Renderer};
-use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer};
+use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer, ShownPlane};
 use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
 use crate::state::State;
@@ -521,6 +521,8 @@ fn describe(layer: &SceneLayer, display: &DisplayHandle) -> ShownBuffer {
         fourcc: Some(layer.content.format().name()),
         modifier: memory.map(|memory| memory.layout().format().modifier.to_string()),
         stride_bytes: layer.content.stride_bytes(),
+        size: memory.map(|memory| memory.layout().extent()),
+        planes: memory.map(ShownPlane::all).unwrap_or_default(),
         acquired: Some(layer.content.acquired()),
         released: layer.content.lock().mark(),
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::descriptor::{Descriptor, DescriptorError};
 use super::dmabuf::{self, BufferIdentity, DmabufError};
+use super::name::name_of;
 use super::{AccessError, Mapping, sys};
 use crate::model::{Layout, LayoutError};
 
@@ -84,8 +85,7 @@ impl Buffer {
             }),
         };
         // For who looks at bufinfo or fdinfo; a kernel that has no names loses nothing.
-        let format = buffer.layout().format().fourcc;
-        buffer.set_name(&format!("covalent-{format}-{}", buffer.layout().extent()));
+        buffer.set_name(&name_of(buffer.layout()));
         Ok(buffer)
     }
 

@@ -1,6 +1,7 @@
 //! What must hold of any bytes that come from outside; the fuzz targets run the same.
 
 use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::kernel::{bufinfo, fdinfo, map_line};
 use covalent_alloc::model::{
     Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
 };
@@ -52,6 +53,46 @@ pub fn in_formats_blob(bytes: &[u8]) {
         assert!(bytes.windows(4).any(|four| four == code));
         assert!(bytes.windows(8).any(|eight| eight == modifier));
     }
+}
+
+/// Reads the bytes as each of the kernel's texts, behind a name that they are and as the text itself: no object, device or
+/// size is of their making where they are a name of 31 bytes.
+pub fn kernel_texts(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (fdinfo(bytes), bufinfo(&text));
+    for line in text.lines() {
+        let _ = map_line(line);
+    }
+    let mut end = text.len().min(31);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    // The kernel's own names end with the first zero.
+    let name = text[..end].split('\0').next().unwrap_or_default();
+    let info = format!("ino:\t7\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\t{name}\n");
+    let found = fdinfo(info.as_bytes()).expect("a whole text");
+    assert_eq!(
+        (found.inode, found.size_bytes, found.references),
+        (7, 4096, 2)
+    );
+    assert_eq!(
+        (found.exporter.as_str(), found.name.as_deref()),
+        ("udmabuf", Some(name))
+    );
+    let list = format!(
+        "\nDma-buf Objects:\n00004096\t00080002\t00080007\t00000002\tudmabuf\t00000007\t{name}\n\tAttached Devices:\n\tvivid-000\nTotal 1 devices attached\n\n\nTotal 1 objects, 4096 bytes\n"
+    );
+    let objects = bufinfo(&list).expect("a whole list");
+    assert_eq!(objects.len(), 1);
+    assert_eq!(
+        (
+            objects[0].inode,
+            objects[0].size_bytes,
+            objects[0].references
+        ),
+        (7, 4096, 2)
+    );
+    assert_eq!(objects[0].attached, ["vivid-000"]);
 }
 
 /// Takes the bytes as numbers of a described buffer: a layout that is accepted lies inside its memories.

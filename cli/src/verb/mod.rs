@@ -2,6 +2,7 @@
 
 pub(crate) mod alloc;
 pub(crate) mod facts;
+pub(crate) mod inspect;
 pub(crate) mod matrix;
 pub(crate) mod plan;
 pub(crate) mod probe;

@@ -39,6 +39,12 @@ impl Held {
         Ok(fence)
     }
 
+    /// The file whose end ends its fences.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Signals the fences of the next `by` values.
     ///
     /// # Errors

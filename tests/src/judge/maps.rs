@@ -2,6 +2,7 @@
 
 use std::{fs, io};
 
+use covalent_alloc::kernel::{MapLine, map_line};
 use serde::{Deserialize, Serialize};
 
 /// A mapping through which a CPU could touch frames.
@@ -26,12 +27,9 @@ pub fn frame_mappings(text: &str, frame_bytes: u64) -> Vec<FrameMapping> {
 }
 
 fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let length_bytes = u64::from_str_radix(end, 16)
-        .ok()?
-        .checked_sub(u64::from_str_radix(start, 16).ok()?)?;
-    let what = fields.nth(4).map_or("", str::trim);
+    let MapLine {
+        length_bytes, what, ..
+    } = map_line(line)?;
     let device = DEVICES.iter().any(|name| what.contains(name));
     // An allocator may put a page of its own before a large block, so a frame's copy is a little larger than a frame.
     let sized = frame_bytes > 0
@@ -40,10 +38,7 @@ fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
             || what.contains("memfd:")
             || what.starts_with("/dev/shm")
             || what.contains("SYSV"));
-    (device || sized).then(|| FrameMapping {
-        length_bytes,
-        what: what.to_owned(),
-    })
+    (device || sized).then_some(FrameMapping { length_bytes, what })
 }
 
 /// Reads the mappings of a process once.

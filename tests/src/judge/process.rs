@@ -2,6 +2,7 @@
 
 use std::{fs, io};
 
+use covalent_alloc::kernel::fdinfo;
 use serde::{Deserialize, Serialize};
 
 /// A dma-buf that a process holds an fd of.
@@ -41,7 +42,7 @@ pub fn held(process: u32) -> io::Result<Vec<Held>> {
             continue;
         };
         // An fd may be closed between the listing and this read.
-        let Ok(text) = fs::read_to_string(entry.path()) else {
+        let Ok(text) = fs::read(entry.path()) else {
             continue;
         };
         held.extend(parse(fd, &text));
@@ -51,22 +52,13 @@ pub fn held(process: u32) -> io::Result<Vec<Held>> {
 }
 
 /// Reads one fdinfo; `None` when it is not a dma-buf's.
-///
-/// # References
-/// Linux, `drivers/dma-buf/dma-buf.c`, `dma_buf_show_fdinfo`.
-fn parse(fd: u32, text: &str) -> Option<Held> {
-    let field = |name: &str| {
-        text.lines().find_map(|line| {
-            line.split_once(':')
-                .filter(|(key, _)| *key == name)
-                .map(|(_, value)| value.trim())
-        })
-    };
+fn parse(fd: u32, text: &[u8]) -> Option<Held> {
+    let found = fdinfo(text)?;
     Some(Held {
         fd,
-        exporter: field("exp_name")?.to_owned(),
-        size_bytes: field("size")?.parse().ok()?,
-        inode: field("ino")?.parse().ok()?,
+        exporter: found.exporter,
+        size_bytes: found.size_bytes,
+        inode: found.inode,
     })
 }
 
@@ -121,24 +113,6 @@ pub fn family(root: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fdinfo_of_a_dma_buf_is_parsed_and_of_a_file_is_not() {
-        let text = "pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\nsize:\t1228800\ncount:\t3\nexp_name:\tvirtio_gpu\n";
-        assert_eq!(
-            parse(7, text),
-            Some(Held {
-                fd: 7,
-                inode: 42,
-                size_bytes: 1_228_800,
-                exporter: "virtio_gpu".into()
-            })
-        );
-        assert_eq!(
-            parse(7, "pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\n"),
-            None
-        );
-    }
 
     #[test]
     fn own_process_is_found_with_its_fds() {

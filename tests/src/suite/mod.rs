@@ -37,6 +37,7 @@ mod facts;
 mod faults;
 mod guest;
 mod harness;
+mod inspect;
 mod loopback;
 mod matrix;
 mod memory;
@@ -188,6 +189,7 @@ pub fn all() -> Vec<Case> {
         facts::CASES,
         guest::CASES,
         harness::CASES,
+        inspect::CASES,
         display::CASES,
         loopback::CASES,
         camera::CASES,

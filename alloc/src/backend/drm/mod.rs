@@ -10,6 +10,7 @@ mod formats;
 mod framebuffer;
 mod host_copy;
 mod participant;
+mod shown;
 mod sys;
 mod texture;
 
@@ -18,6 +19,7 @@ pub use card::Card;
 pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
 pub use host_copy::HostCopies;
+pub use shown::{Shown, ShownPlane};
 
 use std::io;
 use std::path::PathBuf;

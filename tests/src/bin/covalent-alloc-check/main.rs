@@ -36,6 +36,9 @@ struct Arguments {
     /// What to check.
     #[arg(value_enum)]
     theme: Theme,
+    /// What `hold` becomes.
+    #[arg(last = true)]
+    command: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,6 +82,8 @@ enum Theme {
     Handovers,
     /// The other process of a check of `sync`, started by it.
     Peer,
+    /// Leaves a buffer behind whose writer is never done to the command that this process becomes, for who looks at it.
+    Hold,
 }
 
 /// How a check ended that did not fail.
@@ -123,7 +128,8 @@ impl Tally {
 
 fn main() -> ExitCode {
     let mut tally = Tally::default();
-    match Arguments::parse().theme {
+    let arguments = Arguments::parse();
+    match arguments.theme {
         Theme::Sources => sources::run(&mut tally),
         Theme::Queues => queues::run(&mut tally),
         Theme::Cards => cards::run(&mut tally),
@@ -145,6 +151,13 @@ fn main() -> ExitCode {
         Theme::Moments => sync::run_vulkan(&mut tally),
         Theme::Peer => {
             if let Err(error) = sync::serve_as_peer() {
+                eprintln!("{error:#}");
+                return ExitCode::FAILURE;
+            }
+        }
+        Theme::Hold => {
+            // What comes back is an error.
+            if let Err(error) = sync::hold(&arguments.command) {
                 eprintln!("{error:#}");
                 return ExitCode::FAILURE;
             }

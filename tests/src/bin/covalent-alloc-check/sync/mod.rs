@@ -5,6 +5,7 @@ mod device;
 mod exhaustion;
 mod fences;
 mod handovers;
+mod left;
 mod peer;
 mod reservations;
 mod sys;
@@ -42,6 +43,8 @@ pub(crate) fn run_vulkan(tally: &mut Tally) {
 pub(crate) fn serve_as_peer() -> Result<()> {
     peer::serve()
 }
+
+pub(crate) use left::hold;
 
 /// Hand-overs without end take longer.
 pub(crate) fn run_handovers(tally: &mut Tally) {

@@ -1,0 +1,105 @@
+//! One file descriptor of a process, as `/proc/PID/fdinfo/N` tells it.
+
+use serde::{Deserialize, Serialize};
+
+/// A dma-buf behind a file descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fdinfo {
+    /// Its inode: what identifies it.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// References to its file: fds, mappings, and what drivers hold.
+    pub references: u64,
+    /// The driver that made it.
+    pub exporter: String,
+    /// What somebody named it.
+    pub name: Option<String>,
+}
+
+/// Reads one fdinfo; `None` when it is not a dma-buf's.
+///
+/// The name stands last and is all that is left, whatever is in it; of every other field the first one counts, which is the
+/// kernel's.
+///
+/// # References
+/// Linux, `fs/proc/fd.c`, `seq_show`; `drivers/dma-buf/dma-buf.c`, `dma_buf_show_fdinfo`.
+#[must_use]
+pub fn fdinfo(text: &[u8]) -> Option<Fdinfo> {
+    let text = String::from_utf8_lossy(text);
+    let (fields, name) = match text.split_once("\nname:\t") {
+        Some((fields, name)) => (fields, Some(name.strip_suffix('\n').unwrap_or(name))),
+        None => (text.as_ref(), None),
+    };
+    let field = |name: &str| {
+        fields.lines().find_map(|line| {
+            line.split_once(':')
+                .filter(|(key, _)| *key == name)
+                .map(|(_, value)| value.trim())
+        })
+    };
+    Some(Fdinfo {
+        exporter: field("exp_name")?.to_owned(),
+        size_bytes: field("size")?.parse().ok()?,
+        // Before Linux 5.14 none was told.
+        inode: field("ino")?.parse().ok()?,
+        references: field("count")?.parse().ok()?,
+        name: name.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\nsize:\t1228800\ncount:\t3\nexp_name:\tvirtio_gpu\n";
+
+    #[test]
+    fn fdinfo_of_a_dma_buf_is_parsed_and_of_a_file_is_not() {
+        let expected = Fdinfo {
+            inode: 42,
+            size_bytes: 1_228_800,
+            references: 3,
+            exporter: "virtio_gpu".to_owned(),
+            name: None,
+        };
+        assert_eq!(fdinfo(TEXT.as_bytes()), Some(expected.clone()));
+        let named = format!("{TEXT}name:\tcamera: ring\n");
+        assert_eq!(
+            fdinfo(named.as_bytes()),
+            Some(Fdinfo {
+                name: Some("camera: ring".to_owned()),
+                ..expected
+            })
+        );
+        assert_eq!(
+            fdinfo(b"pos:\t0\nflags:\t02100002\nmnt_id:\t11\nino:\t42\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn name_that_looks_like_fields_is_a_name() {
+        let text = format!("{TEXT}name:\tx\nino:\t7\nsize:\t1\nname:\ty\n");
+        let found = fdinfo(text.as_bytes()).unwrap();
+        assert_eq!((found.inode, found.size_bytes), (42, 1_228_800));
+        assert_eq!(
+            found.name.as_deref(),
+            Some("x\nino:\t7\nsize:\t1\nname:\ty")
+        );
+        let mut bytes = TEXT.as_bytes().to_vec();
+        bytes.extend_from_slice(b"name:\t\xff\xfe\n");
+        assert_eq!(fdinfo(&bytes).unwrap().name.unwrap(), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn fdinfo_that_is_damaged_is_none() {
+        for end in 0..TEXT.len() - "exp_name:\tvirtio_gpu\n".len() {
+            assert_eq!(fdinfo(&TEXT.as_bytes()[..end]), None, "{end}");
+        }
+        let negative = TEXT.replace("1228800", "-4");
+        assert_eq!(fdinfo(negative.as_bytes()), None);
+        let huge = TEXT.replace("1228800", "99999999999999999999");
+        assert_eq!(fdinfo(huge.as_bytes()), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! Who has which dma-buf: all processes that this one may look into, at one moment.
+//!
+//! Processes come and go meanwhile: what is not there any more is no error.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use covalent_alloc::kernel::{Fdinfo, MapLine, fdinfo, map_line};
+use rustix::fs::{major, minor};
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    pub(super) processes: Vec<Process>,
+    /// Processes that this one may not look into, by number and command.
+    pub(super) closed: Vec<(u32, String)>,
+}
+
+/// A process that has dma-bufs, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) id: u32,
+    /// The first 15 bytes of its name.
+    pub(super) command: String,
+    pub(super) held: Vec<Held>,
+    pub(super) mapped: Vec<MapLine>,
+}
+
+/// A dma-buf that a process has an fd of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) fd: u32,
+    pub(super) buffer: Fdinfo,
+    /// When it was made, by the clock on the wall.
+    pub(super) made: Option<SystemTime>,
+}
+
+/// Why a process is not among those that were looked into.
+enum Absent {
+    Gone,
+    Closed,
+}
+
+impl From<io::Error> for Absent {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::Closed,
+            // ENOENT and ESRCH, and whatever else a process answers that is about to end.
+            _ => Self::Gone,
+        }
+    }
+}
+
+impl Census {
+    /// Looks into every process below `proc`, which is `/proc`.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be listed.
+    pub(super) fn take(proc: &Path) -> io::Result<Self> {
+        let mut census = Self::default();
+        let mut folders = Vec::new();
+        let mut file_system = None;
+        for entry in fs::read_dir(proc)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let folder = entry.path();
+            match process(&folder, id, &mut file_system) {
+                Ok(process) => {
+                    census.processes.push(process);
+                    folders.push(folder);
+                }
+                Err(Absent::Closed) if !is_kernel_thread(&folder) => {
+                    let command = command(&folder).unwrap_or_default();
+                    census.closed.push((id, command));
+                }
+                Err(_) => {}
+            }
+        }
+        // Only now is it known in which file system dma-bufs are.
+        for (process, folder) in census.processes.iter_mut().zip(folders) {
+            process.mapped = mapped(&folder, file_system).unwrap_or_default();
+        }
+        census.processes.sort_by_key(|process| process.id);
+        Ok(census)
+    }
+}
+
+fn process(
+    folder: &Path,
+    id: u32,
+    file_system: &mut Option<(u32, u32)>,
+) -> Result<Process, Absent> {
+    let command = command(folder)?;
+    let mut held = Vec::new();
+    for entry in fs::read_dir(folder.join("fdinfo"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(fd) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // An fd may be closed between the listing and this.
+        let Some(buffer) = fs::read(entry.path()).ok().and_then(|text| fdinfo(&text)) else {
+            continue;
+        };
+        let status = fs::metadata(folder.join("fd").join(fd.to_string())).ok();
+        // The number may be another file's by now.
+        let status = status.filter(|status| status.ino() == buffer.inode);
+        if let Some(status) = &status {
+            *file_system = Some((major(status.dev()), minor(status.dev())));
+        }
+        held.push(Held {
+            fd,
+            buffer,
+            made: status.and_then(|status| made(&status)),
+        });
+    }
+    held.sort_by_key(|held| held.fd);
+    Ok(Process {
+        id,
+        command,
+        held,
+        mapped: Vec::new(),
+    })
+}
+
+fn command(folder: &Path) -> io::Result<String> {
+    let command = fs::read(folder.join("comm"))?;
+    Ok(String::from_utf8_lossy(&command).trim_end().to_owned())
+}
+
+/// When an inode was made: nobody writes to those of dma-bufs.
+fn made(status: &fs::Metadata) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(u64::try_from(status.ctime()).ok()?);
+    let rest = Duration::from_nanos(u64::try_from(status.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(seconds.checked_add(rest)?)
+}
+
+fn mapped(folder: &Path, file_system: Option<(u32, u32)>) -> io::Result<Vec<MapLine>> {
+    let text = fs::read(folder.join("maps"))?;
+    Ok(String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(map_line)
+        .filter(|line| line.is_dmabuf(file_system))
+        .collect())
+}
+
+/// Threads of the kernel have no words of a command line, and no fds.
+fn is_kernel_thread(folder: &Path) -> bool {
+    fs::read(folder.join("cmdline")).is_ok_and(|words| words.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FDINFO: &str =
+        "pos:\t0\nino:\t42\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\tring\n";
+
+    /// A folder like `/proc`, with two processes, one that is ending, and what is no process.
+    fn proc() -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &[u8]| {
+            let path = proc.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("12/comm", b"camera\n");
+        write("12/fdinfo/10", FDINFO.as_bytes());
+        write("12/fdinfo/9", FDINFO.as_bytes());
+        write("12/fdinfo/2", b"pos:\t0\nino:\t7\n");
+        write("12/fdinfo/x", FDINFO.as_bytes());
+        write(
+            "12/maps",
+            b"1000-2000 rw-s 0 00:0c 42    /dmabuf:ring\n1000-2000 rw-p 0 00:00 0\ngarbage\xff\n",
+        );
+        write("7/comm", b"\xffodd\n");
+        write("7/fdinfo/3", b"\xff\xfe");
+        write("30/comm", b"ending\n");
+        write("self/comm", b"no number\n");
+        proc
+    }
+
+    #[test]
+    fn census_finds_fds_and_mappings_and_survives_the_rest() {
+        let proc = proc();
+        let census = Census::take(proc.path()).unwrap();
+        let ids: Vec<u32> = census.processes.iter().map(|process| process.id).collect();
+        assert_eq!(ids, [7, 12], "30 has no fds any more");
+        let camera = &census.processes[1];
+        let fds: Vec<u32> = camera.held.iter().map(|held| held.fd).collect();
+        assert_eq!(fds, [9, 10]);
+        assert_eq!(camera.held[0].buffer.name.as_deref(), Some("ring"));
+        assert_eq!(camera.mapped.len(), 1);
+        assert_eq!(
+            (camera.mapped[0].inode, camera.mapped[0].length_bytes),
+            (42, 4096)
+        );
+        assert_eq!(census.processes[0].command, "\u{fffd}odd");
+        assert!(census.closed.is_empty());
+    }
+
+    #[test]
+    fn census_of_this_machine_finds_this_process() {
+        let census = Census::take(Path::new("/proc")).unwrap();
+        let own = std::process::id();
+        assert!(census.processes.iter().any(|process| process.id == own));
+    }
+}

@@ -1,0 +1,246 @@
+//! Theme `inspect`: `covalent inspect` tells of live dma-bufs what the kernel knows, to root and to others.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::judge::bufinfo::Object;
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::Pipeline;
+use crate::vm::config::Config;
+use crate::vm::guest::{Guest, shell};
+use crate::vm::wire::{Status, Stream};
+
+use super::bench::must;
+use super::stage::{RUN, SOON, bufinfo};
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "inspect::pending_fence_is_told_to_its_own_user",
+        Config::Bochs,
+        pending,
+    ),
+    Case::new(
+        "inspect::running_pipeline_is_told_as_the_kernel_has_it",
+        Config::Bochs,
+        pipeline,
+    ),
+];
+
+/// How a command is run as an ordinary user, and who that is.
+const ORDINARY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+
+/// What of the tool's report is held against the kernel.
+#[derive(Debug, Deserialize)]
+struct Report {
+    version: u32,
+    buffers: Vec<Buffer>,
+    hidden: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Buffer {
+    inode: u64,
+    size_bytes: u64,
+    exporter: String,
+    name: Option<String>,
+    age_ns: Option<u64>,
+    holders: Vec<Holder>,
+    attached: Option<Vec<String>>,
+    fences: Option<Fences>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Holder {
+    command: String,
+    fds: Vec<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fences {
+    writers: Vec<Fence>,
+    readers: Vec<Fence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fence {
+    timeline: String,
+    state: String,
+    at_least_ns: Option<u64>,
+}
+
+fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
+    let output = must(guest, &format!("{line} --json"), SOON)?;
+    let report: Report = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{line}: {}", output.text()))?;
+    ensure!(report.version == 1, "version {}", report.version);
+    Ok(report)
+}
+
+/// Checks that a command ends in that way and says these words.
+fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result<()> {
+    let output = guest.sh(line, SOON)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
+    ensure!(
+        output.status == Status::Code(code),
+        "`{line}` ended with {}: {said}",
+        output.status
+    );
+    for word in words {
+        ensure!(
+            said.contains(word),
+            "`{line}` does not say {word:?}: {said}"
+        );
+    }
+    Ok(())
+}
+
+fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // vivid's second instance has dma-contig queues, which attach what they import.
+    let pipeline = Pipeline {
+        camera: "/dev/video2".to_owned(),
+        client: "--size 640x480 --fps 30 --frames 400 --source heap:default_cma_region".to_owned(),
+        ..Pipeline::default()
+    };
+    let guest = bench.guest()?;
+    let pattern = "v4l2-ctl -d /dev/video2 -c test_pattern=1,osd_text_mode=2";
+    must(guest, pattern, SOON)?;
+    let mut running = pipeline.start(guest)?;
+    running.wait_for_frames(20, RUN)?;
+    let listed = must(guest, "covalent-judge bufinfo", SOON)?;
+    let told = report(guest, "covalent inspect --pid covalent-camera")?;
+    let fd = told
+        .buffers
+        .first()
+        .and_then(|buffer| fd_of(buffer, "covalent-camera"))
+        .context("the camera has no dma-buf")?;
+    let one = format!("covalent inspect --pid covalent-camera --fd {fd}");
+    let words = must(
+        guest,
+        &format!("{one} --png /tmp/frame.png --wait 20"),
+        SOON,
+    )?;
+    let png = guest.get("/tmp/frame.png")?;
+    expect(
+        guest,
+        &format!("{one} --layout 640x480:XR24:2559 --png /tmp/none.png"),
+        1,
+        &["stride of 2559 bytes does not hold a row"],
+    )?;
+    let ordinary = format!("{ORDINARY} covalent inspect");
+    expect(
+        guest,
+        &format!("{ordinary} --pid covalent-camera"),
+        1,
+        &["another user's", "CAP_SYS_PTRACE"],
+    )?;
+    let seen = report(guest, &ordinary)?;
+    let finished = running.finish(RUN)?;
+    bench.keep("camera.txt", &words.stdout)?;
+    bench.keep("camera.png", &png)?;
+
+    let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
+    let reported: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
+    let inodes: BTreeSet<u64> = told.buffers.iter().map(|buffer| buffer.inode).collect();
+    ensure!(
+        inodes == reported,
+        "told are {inodes:?}, queued {reported:?}"
+    );
+    for buffer in &told.buffers {
+        let object = listed.iter().find(|object| object.inode == buffer.inode);
+        let object = object.with_context(|| format!("bufinfo has no {}", buffer.inode))?;
+        let attached = buffer.attached.clone().unwrap_or_default();
+        ensure!(
+            buffer.exporter == object.exporter
+                && buffer.size_bytes == object.size_bytes
+                && buffer.name.as_deref() == Some("covalent-XR24-640x480-2560")
+                && buffer.age_ns.is_some_and(|age| age > 0),
+            "{buffer:?}, and bufinfo has {object:?}"
+        );
+        ensure!(
+            attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
+            "{attached:?} are told as attached: {object:?}"
+        );
+        ensure!(
+            fd_of(buffer, "covalent-camera").is_some()
+                && fd_of(buffer, "covalent-compos").is_some(),
+            "both have it: {buffer:?}"
+        );
+        ensure!(buffer.fences.is_some(), "no fences are told: {buffer:?}");
+    }
+    let picture = image::load_from_memory(&png)?.to_rgb8();
+    check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
+    ensure!(
+        seen.buffers.is_empty() && seen.hidden.len() >= 2,
+        "an ordinary user is told {seen:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// The fd by which a program has a buffer.
+fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
+    let mut holders = buffer.holders.iter();
+    let holder = holders.find(|holder| holder.command == command)?;
+    holder.fds.first().copied()
+}
+
+fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    must(guest, "modprobe sw_sync", SOON)?;
+    // The program that has the buffer in the end is an ordinary user's.
+    let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
+    let mut holder = guest.start(shell(&line))?;
+    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
+    let (fd, inode) = said.split_once(' ').context("two numbers")?;
+    let inode: u64 = inode.trim().parse()?;
+    // Until it is `sleep`, it is root's.
+    let named =
+        "for _ in $(seq 100); do pgrep -x sleep >/dev/null && exit 0; sleep 0.1; done; exit 1";
+    must(guest, named, SOON)?;
+    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
+    let pid = pid.trim();
+    for user in ["", ORDINARY] {
+        let line = format!("{user} covalent inspect --pid {pid} --fd {fd}");
+        let told = report(guest, &format!("{line} --watch 0.5"))?;
+        let [buffer] = told.buffers.as_slice() else {
+            anyhow::bail!("one buffer was expected: {told:?}");
+        };
+        // vgem's are made by what all cards have in common.
+        ensure!(
+            buffer.inode == inode && buffer.exporter == "drm",
+            "{inode} is told as {buffer:?}"
+        );
+        let fences = buffer.fences.as_ref().context("no fences are told")?;
+        let [writer] = fences.writers.as_slice() else {
+            anyhow::bail!("one writer was expected: {fences:?}");
+        };
+        ensure!(fences.readers.is_empty(), "{fences:?}");
+        ensure!(
+            writer.state == "pending" && writer.at_least_ns >= Some(500_000_000),
+            "{writer:?}"
+        );
+        ensure!(!writer.timeline.is_empty(), "{writer:?}");
+        ensure!(
+            buffer.attached.is_some() == user.is_empty(),
+            "only root reads debugfs: {buffer:?}"
+        );
+        // Half a picture is none, and is not waited for without end.
+        let png = format!("{line} --png /tmp/half.png --wait 0.3");
+        expect(
+            guest,
+            &png,
+            1,
+            &["still pending after 0.3 s", "pending for"],
+        )?;
+    }
+    holder.kill()?;
+    holder.wait(SOON)?;
+    ensure!(
+        bufinfo(bench)?.iter().all(|object| object.inode != inode),
+        "{inode} is left"
+    );
+    Ok(Outcome::Passed)
+}
