@@ -12,6 +12,7 @@
 //! | [`model`] | formats, modifiers, extents, layouts, devices | nothing |
 //! | [`constraint`] | what participants accept and sources guarantee, and how demands merge | nothing |
 //! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
+//! | [`machine`] | machines on paper: recorded, solved elsewhere, compared | nothing |
 //! | [`prove`] | plans tried on everybody; what is refused is learnt and solved around | nothing; its trials feature `buffer` |
 //! | [`kernel`] | what the kernel writes of dma-bufs, parsed | nothing |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
@@ -71,6 +72,7 @@ pub mod backend;
 pub mod buffer;
 pub mod constraint;
 pub mod kernel;
+pub mod machine;
 pub mod model;
 pub mod prove;
 pub mod solve;

@@ -5,7 +5,11 @@ mod common;
 
 use common::{camera, dumb, generate, hostile, request, system_heap, virtio_display};
 use covalent_alloc::constraint::{
-    Constraints, Contiguity, Exports, Imports, Participant, Protection,
+    AddressWindow, Constraints, Contiguity, Exports, Imports, Participant, Protection,
+};
+use covalent_alloc::machine::{
+    Declared, Job, Machine, MachineError, Missing, RecordedParticipant, RecordedSource, Region,
+    RegionUser, ReservedMemory,
 };
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve, ways};
@@ -76,6 +80,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         hostile::constraint_file(&bytes);
         hostile::request_file(&bytes);
+        hostile::machine_file(&bytes);
         hostile::descriptor(&bytes);
         hostile::kernel_texts(&bytes);
     }
@@ -140,6 +145,221 @@ proptest! {
         bytes in generate::request().prop_flat_map(|own| damaged(serde_json::to_string(&own).unwrap()))
     ) {
         hostile::request_file(&bytes);
+    }
+}
+
+/// A machine with something in every field.
+fn machine() -> Machine {
+    let mut machine = Machine::new("a board", "made up");
+    machine.recorded_at = 1;
+    machine.environment.kernel = "7.3".to_owned();
+    machine.facts.push(
+        serde_json::from_value(serde_json::json!({
+            "participant": {"driver": "vivid"},
+            "effect": {"stride_alignment": {"bytes": 64}},
+            "origin": {"learnt": {"at": 1, "times": 2}},
+        }))
+        .unwrap(),
+    );
+    machine.devicetree = Some(ReservedMemory {
+        regions: vec![Region {
+            path: "/reserved-memory/isp@90000000".to_owned(),
+            compatible: vec!["shared-dma-pool".to_owned()],
+            ranges: vec![AddressWindow::of_bits(32)],
+            reusable: true,
+            ..Region::default()
+        }],
+        users: vec![RegionUser {
+            node: "/soc/isp".to_owned(),
+            compatible: Vec::new(),
+            regions: vec!["/reserved-memory/isp@90000000".to_owned()],
+            unknown: Default::default(),
+        }],
+        unknown: Default::default(),
+    });
+    let request = sharing();
+    machine.declared.push(Declared {
+        size: Some(request.extent),
+        participants: request
+            .participants
+            .into_iter()
+            .map(RecordedParticipant::measured)
+            .collect(),
+        sources: request
+            .sources
+            .into_iter()
+            .map(RecordedSource::measured)
+            .collect(),
+        missing: vec![Missing {
+            name: "udmabuf".to_owned(),
+            why: "not there".to_owned(),
+            ..Missing::default()
+        }],
+        ..Declared::default()
+    });
+    machine
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_machine_is_read_or_refused(
+        bytes in Just(()).prop_flat_map(|()| damaged(machine().to_json().unwrap()))
+    ) {
+        hostile::machine_file(&bytes);
+    }
+}
+
+fn everybody(machine: &Machine) -> Job {
+    let size = machine.sizes().next().unwrap();
+    let mut job = Job::new(size, 2);
+    for recorded in machine.participants_at(size).unwrap() {
+        job.others.push(recorded.participant.name.clone());
+    }
+    job
+}
+
+#[test]
+fn unknown_field_of_a_machine_is_kept_and_met_by_nothing_unless_it_is_optional() {
+    let machine = machine();
+    assert!(matches!(
+        solve(&machine.request(&everybody(&machine)).unwrap().request),
+        Solution::Share(_)
+    ));
+    let value = serde_json::to_value(&machine).unwrap();
+    let mut paths = Vec::new();
+    objects(&value, String::new(), &mut paths);
+    let (mut kept, mut refused) = (0, Vec::new());
+    for path in paths {
+        for (newer, optional) in [
+            (serde_json::json!(7.1), false),
+            (serde_json::json!({"optional": true, "steps": [1]}), true),
+        ] {
+            let mut value = value.clone();
+            let object = value.pointer_mut(&path).unwrap().as_object_mut().unwrap();
+            object.insert("newer".to_owned(), newer);
+            let text = value.to_string();
+            let read = match Machine::from_json(text.as_bytes()) {
+                Ok(read) => read,
+                Err(error) => {
+                    refused.push((path.clone(), error.to_string()));
+                    continue;
+                }
+            };
+            let written: Value = serde_json::from_str(&read.to_json().unwrap()).unwrap();
+            assert_eq!(written, value, "{path}");
+            kept += 1;
+            let solution = solve(&read.request(&everybody(&read)).unwrap().request);
+            let own = path.rsplit_once('/').map_or("", |(_, own)| own);
+            let of_everybody = path.is_empty() || path == "/declared/0" || own == "environment";
+            if optional {
+                assert!(matches!(solution, Solution::Share(_)), "{path}");
+            } else if of_everybody {
+                let Solution::Split(split) = solution else {
+                    panic!("{path} was dropped")
+                };
+                assert!(split.explain().contains("newer"), "{path}");
+            }
+        }
+    }
+    assert!(kept > 60, "{kept}");
+    // What has no place to keep it in says so.
+    for (path, error) in refused {
+        assert!(
+            [
+                "/facts/",
+                "/imports",
+                "/per_fourcc",
+                "/devices/",
+                "/grounds",
+                "/ranges/"
+            ]
+            .iter()
+            .any(|part| path.contains(part)),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[test]
+fn machine_of_a_newer_version_is_told_apart_from_a_damaged_one() {
+    let mut value = serde_json::to_value(machine()).unwrap();
+    value["version"] = 2.into();
+    value["declared"] = "something else altogether".into();
+    let error = Machine::from_json(value.to_string().as_bytes()).unwrap_err();
+    assert!(
+        matches!(error, MachineError::Newer { version: 2 }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("take a newer covalent"),
+        "{error}"
+    );
+    value["version"] = 1.into();
+    let error = Machine::from_json(value.to_string().as_bytes()).unwrap_err();
+    assert!(matches!(error, MachineError::Damaged(_)), "{error}");
+    for other in [
+        "{}",
+        "[]",
+        "7",
+        r#"{"format": "covalent-machine"}"#,
+        r#"{"format": "covalent-machine", "version": 0}"#,
+    ] {
+        assert!(Machine::from_json(other.as_bytes()).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn machine_with_too_much_or_the_same_twice_is_refused() {
+    let long = vec![b' '; Machine::MAXIMUM_BYTES + 1];
+    assert!(matches!(
+        Machine::from_json(&long),
+        Err(MachineError::TooLong { .. })
+    ));
+    let refused = |change: fn(&mut Machine)| {
+        let mut own = machine();
+        change(&mut own);
+        let text = own.to_json().unwrap();
+        Machine::from_json(text.as_bytes()).unwrap_err().to_string()
+    };
+    for (change, words) in [
+        (
+            (|own| own.declared[0].missing = vec![own.declared[0].missing[0].clone(); 300])
+                as fn(&mut Machine),
+            "300",
+        ),
+        (
+            |own| {
+                let first = own.declared[0].participants[0].clone();
+                own.declared[0].participants.push(first);
+            },
+            "participant vivid capture",
+        ),
+        (
+            |own| {
+                let first = own.declared[0].sources[0].clone();
+                own.declared[0].sources.push(first);
+            },
+            "source heap:system",
+        ),
+        (
+            |own| {
+                let first = own.declared[0].clone();
+                own.declared.push(first);
+            },
+            "size 640x480 twice",
+        ),
+        (
+            |own| {
+                let worse = Constraints::default();
+                own.declared[0].participants[0].participant.alternatives = vec![worse; 9];
+            },
+            "9 alternatives",
+        ),
+    ] {
+        let error = refused(change);
+        assert!(error.contains(words), "{error}");
     }
 }
 

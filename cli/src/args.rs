@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{alloc, facts, inspect, matrix, plan, probe};
+use crate::verb::{alloc, diff, facts, inspect, matrix, plan, probe};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ Examples:
   covalent facts list
       what drivers refused before, and what is well known of them
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 11 verdict and drivers disagree."
+Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 11 verdict and drivers disagree, 12 recordings differ."
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Matrix(matrix::Options),
     /// Look at a live dma-buf: who has it, what it waits for, and what is in it.
     Inspect(inspect::Options),
+    /// Compare two recorded machines: who is there, what each asks for, and which plans change.
+    Diff(diff::Options),
     /// List, export or forget what was learnt of this machine's drivers.
     Facts(facts::Options),
 }
@@ -54,3 +56,5 @@ pub(crate) const NO_PLAN: u8 = 4;
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
 /// The code for a verdict that drivers do not bear out.
 pub(crate) const MISMATCH: u8 = 11;
+/// The code for machines that differ.
+pub(crate) const DIFFERENT: u8 = 12;

@@ -1,13 +1,15 @@
 //! The cameras and cards of this machine, as participants.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue};
 use covalent_alloc::constraint::Participant;
+use covalent_alloc::machine::Machine;
+pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::prove::{Fact, FactBook, FactError, FactStore};
 use drm::control::{Device as _, plane};
 
@@ -64,20 +66,16 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
     Ok(card.importer())
 }
 
-/// Numbers participants that would be called the same.
-pub(crate) fn unique_names(participants: &mut [Participant]) {
-    for place in 1..participants.len() {
-        let (before, rest) = participants.split_at_mut(place);
-        if let Some(own) = rest.first_mut() {
-            let same = before
-                .iter()
-                .filter(|other| other.name.starts_with(&own.name))
-                .count();
-            if same > 0 {
-                own.name = format!("{} ({})", own.name, own.device.node);
-            }
-        }
-    }
+/// Reads a recorded machine; no more of the file than a machine may have.
+pub(crate) fn recorded(path: &Path) -> Result<Machine> {
+    let reading = || format!("reading {}", path.display());
+    let file = fs::File::open(path).with_context(reading)?;
+    let most = u64::try_from(Machine::MAXIMUM_BYTES)?.saturating_add(1);
+    let mut bytes = Vec::new();
+    file.take(most)
+        .read_to_end(&mut bytes)
+        .with_context(reading)?;
+    Machine::from_json(&bytes).with_context(|| path.display().to_string())
 }
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Alloc(options) => verb::alloc::run(&options),
         Command::Matrix(options) => verb::matrix::run(&options),
         Command::Inspect(options) => verb::inspect::run(&options),
+        Command::Diff(options) => verb::diff::run(&options),
         Command::Facts(options) => verb::facts::run(&options),
     };
     outcome.unwrap_or_else(|error| {

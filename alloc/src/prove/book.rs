@@ -4,7 +4,8 @@ use super::exclude::{self, Exclusion};
 use super::fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
 use super::known;
 use super::outcome::Refusal;
-use crate::constraint::{ImageTerms, Participant, SourceId};
+use crate::constraint::{Constraints, ImageTerms, Participant, SourceId};
+use crate::model::Modifier;
 use crate::solve::Request;
 
 /// Facts, and the machine and the moment for which they are asked.
@@ -126,10 +127,14 @@ impl FactBook {
                 }
                 match &fact.effect {
                     Effect::StrideAlignment { bytes } => {
-                        let stride = &mut participant.constraints.image.stride;
-                        let both = least_common_multiple(stride.alignment, *bytes);
-                        changes |= stride.alignment != both;
-                        stride.alignment = both;
+                        let choices = std::iter::once(&mut participant.constraints)
+                            .chain(&mut participant.alternatives);
+                        for choice in choices.filter(|choice| has_rows(choice)) {
+                            let stride = &mut choice.image.stride;
+                            let both = least_common_multiple(stride.alignment, *bytes);
+                            changes |= stride.alignment != both;
+                            stride.alignment = both;
+                        }
                     }
                     Effect::Refuses { scope, refusal, .. } => {
                         let found = request
@@ -189,6 +194,15 @@ impl FactBook {
         self.add(fact.clone());
         fact
     }
+}
+
+/// Returns whether any of what is accepted may lie in rows. What a driver arranges has none, and a fact on strides is none on it.
+fn has_rows(choice: &Constraints) -> bool {
+    choice.formats.as_ref().is_none_or(|formats| {
+        formats
+            .iter()
+            .any(|pair| pair.modifier == Modifier::LINEAR || pair.modifier.is_implicit())
+    })
 }
 
 /// Steps that are in both; the greatest number there is where none fits, which no stride is a multiple of.

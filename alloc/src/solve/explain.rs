@@ -7,6 +7,9 @@ use super::split::{self, Split};
 use crate::constraint::SyncLanguage;
 use crate::model::Modifier;
 
+/// How many modifiers are named; of more, it is said how many there are.
+const MODIFIERS_NAMED: usize = 8;
+
 impl Plan {
     /// Says in words what is allocated where, who does what, and why it is this plan.
     pub fn explain(&self) -> String {
@@ -125,7 +128,15 @@ impl Plan {
         let which = match (first, more) {
             (Some(&Modifier::INVALID), _) => "and does not tell how".to_owned(),
             (_, 0 | 1) => "by this modifier".to_owned(),
-            (_, count) => format!("by one of {count} modifiers"),
+            (_, count) if count > MODIFIERS_NAMED => format!("by one of {count} modifiers"),
+            (_, _) => {
+                let names: Vec<String> = self
+                    .modifiers()
+                    .iter()
+                    .map(|modifier| format!("{modifier:#}"))
+                    .collect();
+                format!("by one of {}", names.join(" and "))
+            }
         };
         line(
             text,

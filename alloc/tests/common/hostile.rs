@@ -2,6 +2,7 @@
 
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::kernel::{bufinfo, fdinfo, map_line};
+use covalent_alloc::machine::{Difference, Job, Machine, MachineError};
 use covalent_alloc::model::{
     Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
 };
@@ -38,6 +39,51 @@ pub fn request_file(bytes: &[u8]) {
         matches!(solution, Solution::Share(_)),
         !ways(&request).is_empty()
     );
+}
+
+/// Reads a recorded machine: what is read is written and read back the same, differs from itself in nothing, and does the usual
+/// jobs or says why not. A file of a newer version is told apart from a damaged one.
+pub fn machine_file(bytes: &[u8]) {
+    let mut machine = match Machine::from_json(bytes) {
+        Ok(machine) => machine,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            if let MachineError::Newer { version } = error {
+                assert!(version > u64::from(Machine::VERSION));
+            }
+            return;
+        }
+    };
+    let text = machine.to_json().unwrap();
+    let again = Machine::from_json(text.as_bytes()).unwrap();
+    assert_eq!(again, machine);
+    assert_eq!(again.to_json().unwrap(), text);
+    // Many of everything takes long, and shows nothing that few do not.
+    machine.declared.truncate(2);
+    for declared in &mut machine.declared {
+        declared.participants.truncate(3);
+        declared.sources.truncate(3);
+        for recorded in &mut declared.participants {
+            recorded.participant.alternatives.truncate(1);
+        }
+    }
+    assert!(Difference::between(&machine, &machine).is_empty());
+    let sizes: Vec<Extent> = machine.sizes().collect();
+    for size in sizes.into_iter().chain(Extent::new(640, 480)) {
+        let everybody = machine.participants_at(size).unwrap_or_default();
+        let names = everybody.iter().map(|own| own.participant.name.clone());
+        let mut job = Job::new(size, 2);
+        job.others = names.collect();
+        job.vulkan = bytes.len() % 2 == 0;
+        match machine.request(&job) {
+            Ok(asked) => {
+                let solution = solve(&asked.request);
+                assert!(!solution.explain().is_empty());
+                let _ = asked.unknown_of(&solution);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
 }
 
 /// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it

@@ -1,6 +1,7 @@
 //! What the tool does, one verb a file.
 
 pub(crate) mod alloc;
+pub(crate) mod diff;
 pub(crate) mod facts;
 pub(crate) mod inspect;
 pub(crate) mod matrix;

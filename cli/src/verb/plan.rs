@@ -1,7 +1,7 @@
 //! `covalent plan`: where a buffer comes from that a camera and a display share.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,6 +9,7 @@ use clap::Args;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
+use covalent_alloc::machine::{Job, Machine};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
@@ -34,14 +35,16 @@ Examples:
   covalent plan --camera /dev/video0 --vulkan --prove
   covalent plan --from recorded.json
       solves a request that was recorded elsewhere, without asking this machine
+  covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 --display vc4 --size 1920x1080
+      the same for a machine that is not here: one that `covalent probe --record` wrote down
 
 Exit codes: 0 one buffer serves all, 4 none does, or none was found within the limits of --prove.")]
 pub(crate) struct Options {
-    /// A camera that writes the pictures; may be given again.
-    #[arg(long, value_name = "NODE")]
+    /// A camera or decoder that writes the pictures; may be given again.
+    #[arg(long, value_name = "NODE", visible_alias = "decoder")]
     camera: Vec<PathBuf>,
-    /// A V4L2 output that reads them; may be given again.
-    #[arg(long, value_name = "NODE")]
+    /// A V4L2 output or encoder that reads them; may be given again.
+    #[arg(long, value_name = "NODE", visible_alias = "encoder")]
     output: Vec<PathBuf>,
     /// A card whose primary plane shows them; may be given again.
     #[arg(long, value_name = "NODE")]
@@ -55,9 +58,9 @@ pub(crate) struct Options {
     /// How much the processor reads the pictures.
     #[arg(long, value_enum)]
     cpu: Option<Cpu>,
-    /// The size in pixels.
-    #[arg(long, value_name = "WxH", default_value = "640x480")]
-    size: Extent,
+    /// The size in pixels; 640x480, or for a recorded machine the size at which it was recorded.
+    #[arg(long, value_name = "WxH")]
+    size: Option<Extent>,
     /// The only format that is wanted, like XR24 or NV12.
     #[arg(long, value_name = "FOURCC")]
     format: Option<Fourcc>,
@@ -67,6 +70,14 @@ pub(crate) struct Options {
     /// Solve this recorded request (as --record writes it) instead of asking this machine.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
     from: Option<PathBuf>,
+    /// Ask this recorded machine (as `covalent probe --record` writes it) instead of the one that is here.
+    ///
+    /// Its devices are named by their nodes, or by the names that `covalent probe` gives them.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "prove"])]
+    machine: Option<PathBuf>,
+    /// Anybody else of the recorded machine, by name: an overlay plane, an importer; may be given again.
+    #[arg(long, value_name = "NAME", requires = "machine")]
+    with: Vec<String>,
     /// Write the request to a file, to be solved elsewhere.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -84,7 +95,22 @@ enum Cpu {
     Often,
 }
 
+impl Cpu {
+    fn to_use(self) -> CpuUse {
+        match self {
+            Self::Rarely => CpuUse::Rarely,
+            Self::Often => CpuUse::Often,
+        }
+    }
+}
+
+/// The size where nobody says another.
+const SIZE: (u32, u32) = (640, 480);
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(path) = &options.machine {
+        return of_machine(options, path);
+    }
     let request = match &options.from {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -94,10 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         None => ask(options)?,
     };
-    if let Some(path) = &options.record {
-        let text = serde_json::to_string_pretty(&request)?;
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
+    record(options, &request)?;
     let mut facts = machine::facts();
     if options.prove {
         let mut helper = started()?;
@@ -106,12 +129,64 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return write_proven(options, &proven);
     }
     let solution = solve(&facts.inform(&request).request);
+    write_solution(options, &solution, &[])
+}
+
+/// Solves for a machine that was recorded, by its own facts.
+fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
+    let recorded = machine::recorded(path)?;
+    let asked = recorded.request(&job(options, &recorded)?)?;
+    record(options, &asked.request)?;
+    let solution = solve(&asked.request);
+    write_solution(options, &solution, &asked.unknown_of(&solution))
+}
+
+fn job(options: &Options, recorded: &Machine) -> Result<Job> {
+    let usual = Extent::new(SIZE.0, SIZE.1)?;
+    let size = options.size.unwrap_or_else(|| {
+        let mut sizes = recorded.sizes();
+        match sizes.next() {
+            Some(first) if first != usual && sizes.all(|size| size != usual) => first,
+            _ => usual,
+        }
+    });
+    let names = |paths: &[PathBuf]| -> Vec<String> {
+        paths
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect()
+    };
+    Ok(Job {
+        cameras: names(&options.camera),
+        outputs: names(&options.output),
+        displays: names(&options.display),
+        gbm: names(&options.gbm),
+        vulkan: options.vulkan,
+        others: options.with.clone(),
+        cpu: options.cpu.map(Cpu::to_use),
+        format: options.format,
+        ..Job::new(size, options.count)
+    })
+}
+
+fn record(options: &Options, request: &Request) -> Result<()> {
+    if let Some(path) = &options.record {
+        let text = serde_json::to_string_pretty(request)?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn write_solution(options: &Options, solution: &Solution, unknown: &[String]) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, &solution)?;
+        serde_json::to_writer_pretty(&mut out, solution)?;
         writeln!(out)?;
     } else {
         write!(out, "{}", solution.explain())?;
+        for words in unknown {
+            writeln!(out, "not known of this machine: {words}")?;
+        }
     }
     Ok(match solution {
         Solution::Share(_) => ExitCode::SUCCESS,
@@ -167,8 +242,12 @@ fn started() -> Result<Helper> {
 }
 
 /// Adds who was asked for of GBM and Vulkan, and returns what they and their like give.
-fn add_drivers(options: &Options, participants: &mut Vec<Participant>) -> Result<Vec<Source>> {
-    let mut declared = started()?.declare_drivers(options.size);
+fn add_drivers(
+    options: &Options,
+    size: Extent,
+    participants: &mut Vec<Participant>,
+) -> Result<Vec<Source>> {
+    let mut declared = started()?.declare_drivers(size);
     if let Some(wanted) = options.format {
         for participant in &mut declared.participants {
             let formats = participant.constraints.formats.iter();
@@ -212,7 +291,11 @@ fn add_drivers(options: &Options, participants: &mut Vec<Participant>) -> Result
 }
 
 fn ask(options: &Options) -> Result<Request> {
-    let mut request = Request::new(options.size);
+    let size = match options.size {
+        Some(size) => size,
+        None => Extent::new(SIZE.0, SIZE.1)?,
+    };
+    let mut request = Request::new(size);
     request.count = options.count;
     let mut sources = Sources::discover();
     let mut queue_sources = Vec::new();
@@ -220,7 +303,7 @@ fn ask(options: &Options) -> Result<Request> {
     let outputs = options.output.iter().map(|path| (path, Direction::Output));
     for (path, direction) in cameras.chain(outputs) {
         let queue = Device::open(path)?.queue(direction)?;
-        let participant = queue.participant(options.size, options.format)?;
+        let participant = queue.participant(size, options.format)?;
         match queue.source(&participant) {
             Ok(source) => queue_sources.extend(source),
             Err(Error::Busy { .. }) => {}
@@ -234,7 +317,7 @@ fn ask(options: &Options) -> Result<Request> {
         request.participants.push(machine::display(&card)?);
     }
     if options.vulkan || !options.gbm.is_empty() {
-        queue_sources.extend(add_drivers(options, &mut request.participants)?);
+        queue_sources.extend(add_drivers(options, size, &mut request.participants)?);
     }
     if let Some(cpu) = options.cpu {
         let identity = DeviceIdentity {
@@ -243,10 +326,7 @@ fn ask(options: &Options) -> Result<Request> {
             node: String::new(),
         };
         let mut participant = Participant::new("processor", identity, Role::CpuRead);
-        participant.constraints.memory.cpu = match cpu {
-            Cpu::Rarely => CpuUse::Rarely,
-            Cpu::Often => CpuUse::Often,
-        };
+        participant.constraints.memory.cpu = cpu.to_use();
         request.participants.push(participant);
     }
     if request.participants.is_empty() {

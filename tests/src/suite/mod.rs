@@ -39,6 +39,7 @@ mod guest;
 mod harness;
 mod inspect;
 mod loopback;
+mod machines;
 mod matrix;
 mod memory;
 mod planes;
@@ -192,6 +193,7 @@ pub fn all() -> Vec<Case> {
         inspect::CASES,
         display::CASES,
         loopback::CASES,
+        machines::CASES,
         camera::CASES,
         faults::CASES,
         seat::CASES,

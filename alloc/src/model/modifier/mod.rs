@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn amd_tells_its_compression_and_its_chip() {
-        // As a Radeon RX 6700 XT lists it.
+        // With 16 pipes and 8 packers, as Navi 22 has.
         let retiled = "AMD(TILE_VERSION=GFX10_RBPLUS,TILE=64K_R_X,DCC,DCC_RETILE,DCC_INDEPENDENT_64B,DCC_INDEPENDENT_128B,DCC_MAX_COMPRESSED_BLOCK=64B,DCC_CONSTANT_ENCODE,PIPE_XOR_BITS=4,PACKERS=3)";
         let code = 0x02 << 56
             | 3

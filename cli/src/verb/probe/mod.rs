@@ -1,7 +1,7 @@
 //! `covalent probe`: who is there, what each asks for, and what memory there is.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -15,19 +15,29 @@ use serde::Serialize;
 
 use crate::machine;
 
+mod record;
+
 /// List every participant and source of this machine with its constraints.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Cameras are asked what they take at one size; give another with --size. A camera that streams is asked all but what
 memory it works with.
 
+With --record everything is written to a file that `covalent plan --machine` solves on any other machine, and that
+`covalent diff` compares; --size may then be given again, since a recording answers for its own sizes alone.
+
 Examples:
   covalent probe
-  covalent probe --size 1920x1080 --json > machine.json")]
+  covalent probe --size 1920x1080 --json
+  covalent probe --record machine.json --size 640x480 --size 1920x1080
+      this machine as a file, for a bug report or another desk")]
 pub(crate) struct Options {
-    /// The size in pixels that cameras are asked for.
+    /// The size in pixels that cameras are asked for; may be given again.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
-    size: Extent,
+    size: Vec<Extent>,
+    /// Write this machine to a file, to be solved elsewhere.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -42,8 +52,28 @@ struct Found {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut sizes = options.size.clone();
+    sizes.dedup();
+    let all: Vec<Found> = sizes.into_iter().map(everybody).collect();
+    if let Some(path) = &options.record {
+        record::write(path, &all)?;
+    }
+    let mut out = io::stdout().lock();
+    for found in &all {
+        if options.json {
+            serde_json::to_writer_pretty(&mut out, found)?;
+            writeln!(out)?;
+        } else {
+            write(&mut out, found)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks everybody for one size.
+fn everybody(size: Extent) -> Found {
     let mut found = Found {
-        size: options.size,
+        size,
         participants: Vec::new(),
         sources: Vec::new(),
         unavailable: Vec::new(),
@@ -67,14 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             display(&card, &mut found);
         }
     }
-    let mut out = io::stdout().lock();
-    if options.json {
-        serde_json::to_writer_pretty(&mut out, &found)?;
-        writeln!(out)?;
-    } else {
-        write(&mut out, &found)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    found
 }
 
 /// Adds what GBM and Vulkan give and take. Their drivers are loaded in the helper process; without one, that is said.

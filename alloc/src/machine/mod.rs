@@ -1,0 +1,232 @@
+//! A machine on paper: who is there, what each asks and promises, and how each of that is known. Solved anywhere.
+//!
+//! `covalent probe --record` writes such a file, and `covalent plan --machine` and `covalent diff` read it. Boards that nobody
+//! has at hand are written down from what others published; every value says where it is from.
+//!
+//! # The file
+//!
+//! One JSON object, written and read by [`Machine`]:
+//!
+//! | field | is |
+//! | --- | --- |
+//! | `format` | `covalent-machine` |
+//! | `version` | [`Machine::VERSION`]; a file of a greater one is refused as a whole |
+//! | `name`, `origin` | what machine it is, and who wrote the file from what |
+//! | `recorded_at` | the second since 1970 in which it was asked; 0 where nobody asked it |
+//! | `environment` | [`Environment`]: kernel, Mesa, memory, and all else that facts depend on |
+//! | `facts` | what its drivers had refused by then ([`Fact`]) |
+//! | `devicetree` | reserved memory and who is given it ([`ReservedMemory`]); absent where there is no tree |
+//! | `declared` | what was declared, by the size that was asked for ([`Declared`]) |
+//!
+//! Each participant and source stands beside the `grounds` of its values: an object from a value's place, such as
+//! `constraints.image.stride`, to one of [`Grounds`]. The grounds of the nearest place above a value are its own; those under
+//! the empty name are everybody's.
+//!
+//! A field of a newer version is kept, and a demand that nothing meets unless it is an object with `"optional": true`, as
+//! everywhere ([`Unknown`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that names the same
+//! participant twice are refused with a reason.
+
+#![forbid(unsafe_code)]
+
+mod declared;
+mod difference;
+mod error;
+mod grounds;
+mod job;
+mod region;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::constraint::{Unknown, keeps_unknown};
+use crate::prove::{Environment, Fact, FactBook};
+
+pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
+pub use difference::{Change, Difference};
+pub use error::MachineError;
+pub use grounds::{Grounds, GroundsByPlace};
+pub use job::{Asked, Job, unique_names};
+pub use region::{Region, RegionUser, ReservedMemory};
+
+/// What a file of this kind calls itself.
+const FORMAT: &str = "covalent-machine";
+
+/// Everybody of one machine, as they declared themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct Machine {
+    /// The kind of the file.
+    format: String,
+    /// The version of the file.
+    version: u32,
+    /// What machine it is.
+    pub name: String,
+    /// Who wrote it down, and from what.
+    pub origin: String,
+    /// The second since 1970 in which it was asked; 0 where it was written down from what others published.
+    #[serde(default)]
+    pub recorded_at: u64,
+    /// What facts depend on.
+    #[serde(default)]
+    pub environment: Environment,
+    /// What its drivers had refused by then.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "understood"
+    )]
+    pub facts: Vec<Fact>,
+    /// Memory that its devicetree sets aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devicetree: Option<ReservedMemory>,
+    /// What was declared, by size.
+    pub declared: Vec<Declared>,
+    /// Fields of a newer version; demands on every request.
+    #[serde(skip)]
+    pub unknown: Unknown,
+}
+
+keeps_unknown!(Machine);
+
+/// The first lines of a file: enough to tell whether the rest can be understood.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    format: Option<Value>,
+    #[serde(default)]
+    version: Option<Value>,
+}
+
+impl Machine {
+    /// The version that this crate writes, and the greatest that it reads.
+    pub const VERSION: u32 = 1;
+    /// The longest file that is read.
+    pub const MAXIMUM_BYTES: usize = 16 << 20;
+    /// The most sizes in a file, and the most participants and sources of a size.
+    pub const MAXIMUM_ENTRIES: usize = 256;
+    /// The most pairs of format and modifier of one participant or source.
+    pub const MAXIMUM_PAIRS: usize = 1 << 16;
+    /// The most alternatives of one participant: the solver tries every combination of them.
+    pub const MAXIMUM_ALTERNATIVES: usize = 8;
+
+    /// Begins a machine on which nobody is yet.
+    pub fn new(name: impl Into<String>, origin: impl Into<String>) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            version: Self::VERSION,
+            name: name.into(),
+            origin: origin.into(),
+            recorded_at: 0,
+            environment: Environment::default(),
+            facts: Vec::new(),
+            devicetree: None,
+            declared: Vec::new(),
+            unknown: Unknown::default(),
+        }
+    }
+
+    /// Reads a file, whoever wrote it.
+    ///
+    /// # Errors
+    /// [`MachineError`]: too long, another kind of file, of a newer version, damaged, or with more entries than a machine has.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, MachineError> {
+        if bytes.len() > Self::MAXIMUM_BYTES {
+            return Err(MachineError::TooLong { bytes: bytes.len() });
+        }
+        let header: Header = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
+        if header.format.as_ref().and_then(Value::as_str) != Some(FORMAT) {
+            return Err(MachineError::OtherKind);
+        }
+        match header.version.as_ref().and_then(Value::as_u64) {
+            Some(version) if version > u64::from(Self::VERSION) => {
+                return Err(MachineError::Newer { version });
+            }
+            Some(version) if version > 0 => {}
+            _ => return Err(MachineError::OtherKind),
+        }
+        let machine: Self = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
+        machine.check()?;
+        Ok(machine)
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`MachineError::Unwritable`], where a field of a newer version stands in the place of one of this.
+    pub fn to_json(&self) -> Result<String, MachineError> {
+        serde_json::to_string_pretty(self).map_err(MachineError::Unwritable)
+    }
+
+    /// The facts that hold on this machine: those that ship with the crate, and its own.
+    #[must_use]
+    pub fn fact_book(&self) -> FactBook {
+        let mut book = FactBook::well_known(self.environment.clone(), self.recorded_at);
+        self.facts.iter().cloned().for_each(|fact| book.add(fact));
+        book
+    }
+
+    fn check(&self) -> Result<(), MachineError> {
+        let most = Self::MAXIMUM_ENTRIES;
+        let regions = self.devicetree.as_ref();
+        let counts = [
+            ("sizes", self.declared.len(), most),
+            (
+                "reserved regions",
+                regions.map_or(0, |tree| tree.regions.len()),
+                most,
+            ),
+            (
+                "users of reserved regions",
+                regions.map_or(0, |tree| tree.users.len()),
+                most,
+            ),
+            ("facts", self.facts.len(), Self::MAXIMUM_PAIRS),
+        ];
+        let counts = counts.into_iter().chain(
+            self.declared
+                .iter()
+                .flat_map(|declared| declared.counts(most)),
+        );
+        for (what, count, most) in counts {
+            if count > most {
+                return Err(MachineError::TooMany { what, count, most });
+            }
+        }
+        for (place, declared) in self.declared.iter().enumerate() {
+            declared.check_names()?;
+            let again = self.declared.iter().take(place);
+            if again.into_iter().any(|other| other.size == declared.size) {
+                return Err(MachineError::Twice {
+                    what: "size",
+                    name: declared.size_words(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a list whose items have no place for what a newer version says more of them, and refuses an item with more.
+///
+/// To drop it would be to promise what was not understood: a fact may hold elsewhere, a range may mean something else.
+pub(super) fn understood<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Serialize,
+{
+    let given = Vec::<Value>::deserialize(deserializer)?;
+    let mut items = Vec::with_capacity(given.len());
+    for value in given {
+        let item = T::deserialize(&value).map_err(D::Error::custom)?;
+        let known = serde_json::to_value(&item).map_err(D::Error::custom)?;
+        let left = Unknown::left_over(&value, &known);
+        if let Some(name) = left.fields.keys().chain(left.within.keys()).next() {
+            return Err(D::Error::custom(format!(
+                "there is a field `{name}`, which this version does not know"
+            )));
+        }
+        items.push(item);
+    }
+    Ok(items)
+}

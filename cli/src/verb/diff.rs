@@ -1,0 +1,55 @@
+//! `covalent diff`: what differs between two recorded machines, and which plans that changes.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use covalent_alloc::machine::Difference;
+
+use crate::args::DIFFERENT;
+use crate::machine;
+
+/// Compare two recorded machines: who is there, what each asks for, and which plans change.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The files are those that `covalent probe --record` writes. Compared are the machine itself, everybody's demands and
+promises, the verdict for each source and participant that both have, and the plan from each camera to each display.
+What happened to be free when a machine was recorded is left out.
+
+Examples:
+  covalent probe --record before.json; sudo apt upgrade; reboot
+  covalent probe --record after.json; covalent diff before.json after.json
+      whether a new kernel or Mesa changed what can be shared
+
+Exit codes: 0 the same, 12 they differ.")]
+pub(crate) struct Options {
+    /// One recorded machine.
+    one: PathBuf,
+    /// The other.
+    two: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let (one, two) = (
+        machine::recorded(&options.one)?,
+        machine::recorded(&options.two)?,
+    );
+    let difference = Difference::between(&one, &two);
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &difference)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", difference.explain())?;
+    }
+    Ok(if difference.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        DIFFERENT.into()
+    })
+}

@@ -1,0 +1,125 @@
+//! This machine as a file.
+
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source};
+use covalent_alloc::machine::{
+    Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource,
+};
+use covalent_alloc::prove::{Environment, Interface};
+
+use super::Found;
+use crate::machine;
+
+/// Writes everybody who was found, at each size, with what this machine's facts depend on.
+pub(super) fn write(path: &Path, all: &[Found]) -> Result<()> {
+    let mut recorded = Machine::new(
+        name(),
+        format!(
+            "covalent probe --record, version {}",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+    recorded.recorded_at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    recorded.environment = Environment::here();
+    let book = machine::facts();
+    let learnt = book.learnt().filter(|fact| book.is_in_force(fact));
+    recorded.facts = learnt.cloned().collect();
+    recorded.declared = all.iter().map(declared).collect();
+    let text = recorded.to_json()?;
+    fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
+}
+
+/// What the machine is called, by who made it.
+///
+/// # References
+/// Kernel documentation, `/proc/device-tree/model` (devicetree) and `/sys/class/dmi/id` (x86).
+fn name() -> String {
+    let read = |path: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        let text = text.trim_end_matches('\0').trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    read("/proc/device-tree/model")
+        .or_else(|| {
+            let vendor = read("/sys/class/dmi/id/sys_vendor")?;
+            Some(format!(
+                "{vendor} {}",
+                read("/sys/class/dmi/id/product_name")?
+            ))
+        })
+        .unwrap_or_else(|| "a machine without a name".to_owned())
+}
+
+fn declared(found: &Found) -> Declared {
+    Declared {
+        size: Some(found.size),
+        participants: found.participants.iter().map(participant).collect(),
+        sources: found.sources.iter().map(source).collect(),
+        missing: found
+            .unavailable
+            .iter()
+            .map(|unavailable| Missing {
+                name: unavailable.name.clone(),
+                why: unavailable.why.clone(),
+                ..Missing::default()
+            })
+            .collect(),
+        ..Declared::default()
+    }
+}
+
+/// What a participant answered; what no driver answers is told by names or not at all, and said to be so.
+fn participant(participant: &Participant) -> RecordedParticipant {
+    let mut recorded = RecordedParticipant::measured(participant.clone());
+    let memory = &participant.constraints.memory;
+    let is_queue = matches!(participant.role, Role::Capture | Role::Output);
+    let (contiguity, address) = (
+        "participant.constraints.memory.contiguity",
+        "participant.constraints.memory.address",
+    );
+    if memory.contiguity == Contiguity::Unknown {
+        recorded.grounds = recorded.grounds.and(
+            contiguity,
+            Grounds::Unknown {
+                what: "in how many pieces memory may come".to_owned(),
+            },
+        );
+    } else if !is_queue && Interface::of(participant) != Interface::Vulkan {
+        recorded.grounds = recorded.grounds.and(
+            contiguity,
+            Grounds::DriverSource {
+                place: "covalent-alloc, backend/prime: by the driver's name, or by its IOMMU group"
+                    .to_owned(),
+            },
+        );
+    }
+    if is_queue && memory.address != AddressWindow::default() {
+        recorded.grounds = recorded.grounds.and(
+            address,
+            Grounds::Documentation {
+                place: "dma_mask_bits of the PCI device above it; of other devices the kernel's first 32 bits".to_owned(),
+            },
+        );
+    }
+    recorded
+}
+
+/// What a source promised; a heap's promises are known by its name.
+fn source(source: &Source) -> RecordedSource {
+    let mut recorded = RecordedSource::measured(source.clone());
+    if source.id.as_str().starts_with("heap:") {
+        recorded.grounds = recorded.grounds.and(
+            "source.guarantees",
+            Grounds::Documentation {
+                place: "kernel documentation, \"Allocating dma-buf using heaps\": by the heap's name; where a region lies is from debugfs".to_owned(),
+            },
+        );
+    }
+    recorded
+}

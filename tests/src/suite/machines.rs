@@ -1,0 +1,154 @@
+//! Theme `machines`: what was recorded in a guest gives on the host the plans that the guest makes itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use covalent_alloc::constraint::CpuUse;
+use covalent_alloc::machine::{Difference, Job, Machine};
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::solve;
+use serde_json::Value;
+
+use crate::vm::config::Config;
+use crate::vm::wire::Status;
+
+use super::matrix::LONG;
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "machines::virtio_recorded_is_solved_alike_on_the_host",
+        Config::Virtio,
+        alike,
+    ),
+    Case::new(
+        "machines::bochs_recorded_is_solved_alike_on_the_host",
+        Config::Bochs,
+        alike,
+    ),
+    Case::new(
+        "machines::vkms_recorded_is_solved_alike_on_the_host",
+        Config::Vkms,
+        alike,
+    ),
+    Case::new(
+        "machines::venus_recorded_is_solved_alike_on_the_host",
+        Config::Venus,
+        alike,
+    ),
+    Case::new(
+        "machines::full_recorded_is_solved_alike_on_the_host",
+        Config::Full,
+        alike,
+    ),
+];
+
+/// The options of `covalent plan`, and the same as a job.
+type Wanted = (&'static str, fn(&mut Job));
+
+const WANTED: [Wanted; 5] = [
+    ("--camera /dev/video0 --display /dev/dri/card0", |job| {
+        job.cameras.push("/dev/video0".to_owned());
+        job.displays.push("/dev/dri/card0".to_owned());
+    }),
+    // A queue that wants one piece; a vgem, which has no plane; and another count.
+    (
+        "--camera /dev/video2 --output /dev/video1 --display VGEM --count 6",
+        |job| {
+            job.cameras.push("/dev/video2".to_owned());
+            job.outputs.push("/dev/video1".to_owned());
+            job.count = 6;
+        },
+    ),
+    (
+        "--camera /dev/video0 --camera /dev/video2 --cpu often --format YUYV",
+        |job| {
+            job.cameras
+                .extend(["/dev/video0".to_owned(), "/dev/video2".to_owned()]);
+            job.cpu = Some(CpuUse::Often);
+            job.format = Some(Fourcc::YUYV);
+        },
+    ),
+    (
+        "--camera /dev/video2 --display /dev/dri/card0 --format NV12",
+        |job| {
+            job.cameras.push("/dev/video2".to_owned());
+            job.displays.push("/dev/dri/card0".to_owned());
+            job.format = Some(Fourcc::NV12);
+        },
+    ),
+    (
+        "--camera /dev/video0 --gbm /dev/dri/card0 --vulkan --format XR24",
+        |job| {
+            job.cameras.push("/dev/video0".to_owned());
+            job.gbm.push("/dev/dri/card0".to_owned());
+            job.vulkan = true;
+            job.format = Some(Fourcc::XRGB8888);
+        },
+    ),
+];
+
+fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let config = bench.boot().machine.config;
+    let size = Extent::new(640, 480)?;
+    let path = "/tmp/machine.json";
+    bench.sh(&format!("covalent probe --record {path}"), LONG)?;
+    let bytes = bench.guest()?.get(path)?;
+    bench.keep("machine.json", &bytes)?;
+    let machine = Machine::from_json(&bytes)?;
+    let vgem = vgem(config)?;
+    for (options, wanted) in WANTED {
+        let mut job = Job::new(size, 4);
+        wanted(&mut job);
+        if options.contains("VGEM") {
+            job.displays.push(vgem.clone());
+        }
+        let options = options.replace("VGEM", &vgem);
+        let line = format!("covalent plan --size {size} {options} --json");
+        let output = bench.guest()?.sh(&line, LONG)?;
+        // 4 is an answer too: a split.
+        ensure!(
+            [Status::Code(0), Status::Code(4)].contains(&output.status),
+            "{line} ended with {}: {}",
+            output.status,
+            output.text()
+        );
+        let live: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{line} printed no JSON"))?;
+        let recorded = serde_json::to_value(solve(&machine.request(&job)?.request))?;
+        bench.keep("recorded.json", recorded.to_string().as_bytes())?;
+        bench.keep("live.json", live.to_string().as_bytes())?;
+        ensure!(
+            recorded == live,
+            "{options}: the recording gives another plan than the guest made"
+        );
+    }
+    // The recording that is committed is of such a guest.
+    let committed = committed(config);
+    let committed = Machine::from_json(
+        &std::fs::read(&committed).with_context(|| format!("reading {}", committed.display()))?,
+    )?;
+    if committed.environment == machine.environment {
+        let difference = Difference::between(&committed, &machine);
+        ensure!(
+            difference.plans.is_empty(),
+            "tests/machines has an older guest: record it anew\n{}",
+            difference.explain()
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The node of the guest's vgem.
+fn vgem(config: Config) -> anyhow::Result<String> {
+    let number = config
+        .cards()
+        .iter()
+        .position(|driver| *driver == "vgem")
+        .context("no vgem")?;
+    Ok(format!("/dev/dri/card{number}"))
+}
+
+fn committed(config: Config) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("machines/guest-{config}.json"))
+}
