@@ -3,6 +3,7 @@
 mod args;
 mod machine;
 mod pixels;
+mod text;
 mod verb;
 
 use std::io::{self, Write as _};

@@ -103,7 +103,9 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             }
             if cells.is_empty() {
                 listener.refused(number, || {
-                    if self.formats.is_empty() && !problem.universe.is_empty() {
+                    // One alone has nobody to have none in common with.
+                    let is_shared = self.view.members.len() > 1;
+                    if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         Refused::NoFormat
                     } else {
                         Refused::OtherFormats

@@ -1,16 +1,17 @@
 //! Everybody of this machine, as they declare themselves for one size.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::constraint::{CpuUse, Participant, Role, Source};
-use covalent_alloc::model::{DeviceIdentity, Extent};
+use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
+use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
 use covalent_alloc::sources::Sources;
 
-use super::measure::Cell;
+use super::cell::Cell;
 use crate::machine;
 
 /// Participants and sources for pictures of one size.
@@ -65,6 +66,54 @@ impl Declared {
         Ok(declared)
     }
 
+    /// Returns every pair of format and modifier that any participant has and whose shape is known.
+    pub(super) fn formats(&self, wanted: &[Fourcc]) -> Vec<FormatModifier> {
+        let all: BTreeSet<FormatModifier> = self
+            .participants
+            .iter()
+            .filter_map(|participant| participant.constraints.formats.as_ref())
+            .flat_map(FormatSet::iter)
+            .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
+            .filter(|format| format.fourcc.info().is_some())
+            .filter(|format| wanted.is_empty() || wanted.contains(&format.fourcc))
+            .collect();
+        if all.is_empty() {
+            vec![FormatModifier::linear(Fourcc::XRGB8888)]
+        } else {
+            all.into_iter().collect()
+        }
+    }
+
+    /// Returns whether a participant's pictures of one format are tried in a row, and whether it has them: what it does not list
+    /// does not depend on the source, and is tried from the first alone.
+    pub(super) fn is_tried(
+        participant: &Participant,
+        format: FormatModifier,
+        is_first: bool,
+    ) -> (bool, bool) {
+        let is_listed = participant
+            .constraints
+            .formats
+            .as_ref()
+            .is_none_or(|listed| listed.contains(format));
+        (is_listed || is_first, is_listed)
+    }
+
+    /// Returns how many cells there are to measure.
+    pub(super) fn count(&self, formats: &[FormatModifier]) -> usize {
+        let in_row = |is_first: bool| {
+            self.participants
+                .iter()
+                .flat_map(|participant| formats.iter().map(move |format| (participant, *format)))
+                .filter(|(participant, format)| Self::is_tried(participant, *format, is_first).0)
+                .count()
+        };
+        match self.sources.len().checked_sub(1) {
+            Some(others) => in_row(true).saturating_add(in_row(false).saturating_mul(others)),
+            None => 0,
+        }
+    }
+
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;
@@ -111,23 +160,4 @@ fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::new(name, identity, role);
     participant.constraints.memory.cpu = CpuUse::Often;
     participant
-}
-
-/// Returns the names of all sources and participants, each once and in order.
-pub(super) fn names(machines: &[Declared]) -> (Vec<String>, Vec<String>) {
-    let (mut sources, mut participants) = (Vec::new(), Vec::new());
-    for declared in machines {
-        for source in &declared.sources {
-            let name = source.id.to_string();
-            if !sources.contains(&name) {
-                sources.push(name);
-            }
-        }
-        for participant in &declared.participants {
-            if !participants.contains(&participant.name) {
-                participants.push(participant.name.clone());
-            }
-        }
-    }
-    (sources, participants)
 }

@@ -6,10 +6,10 @@ use covalent_alloc::prove::{Outcome, plan_of};
 use covalent_alloc::solve::Request;
 use serde::{Deserialize, Serialize};
 
-use super::measure::Said;
+use super::cell::Said;
 
 /// What is to be said of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Judgement {
     /// Guaranteed and it worked, or impossible and it did not.

@@ -1,87 +1,20 @@
 //! One cell at a time: what the solver says of a pair, and what its drivers do.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use covalent_alloc::constraint::{Field, FormatSet, Participant, Source, SourceId};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::constraint::{Field, Participant, Source};
+use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::prove::{
     FactBook, Helper, Outcome, Planned, RefusalKind, Trial as _, pair, plan_of,
 };
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use serde::Serialize;
 
+use super::cell::{Cell, Said};
 use super::declare::Declared;
-use super::judge::{self, Judgement, Possible};
-
-/// What the solver says of one pair in one picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Said {
-    Guaranteed,
-    Possible,
-    Impossible,
-}
-
-/// One source, one participant, one format, one size.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Cell {
-    pub(super) source: SourceId,
-    pub(super) participant: String,
-    pub(super) format: FormatModifier,
-    pub(super) size: Extent,
-    /// What the solver says, and why it is not sure or sure that it cannot be.
-    pub(super) said: Said,
-    pub(super) reasons: Vec<String>,
-    /// Whether the participant has this format at this size at all.
-    pub(super) is_listed: bool,
-    /// What the drivers did; none where they cannot be asked.
-    pub(super) outcome: Option<Outcome>,
-    pub(super) judgement: Judgement,
-}
-
-impl Cell {
-    pub(super) fn is_wrong(&self) -> bool {
-        matches!(self.judgement, Judgement::Mismatch | Judgement::Unlisted)
-    }
-
-    pub(super) fn is_worth_learning(&self) -> bool {
-        self.said == Said::Guaranteed
-            && self
-                .outcome
-                .as_ref()
-                .and_then(Outcome::refusal)
-                .is_some_and(|refusal| refusal.kind == RefusalKind::Structural)
-    }
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = match self.said {
-            Said::Guaranteed => "guaranteed",
-            Said::Possible => "possible",
-            Said::Impossible => "impossible",
-        };
-        write!(
-            out,
-            "wrong: {} to {} in {} at {}: {said}, and ",
-            self.source, self.participant, self.format, self.size
-        )?;
-        match (&self.outcome, self.judgement) {
-            (_, Judgement::Unlisted) => {
-                write!(out, "no listed reason why nothing better is known")?
-            }
-            (Some(outcome), _) => write!(out, "{outcome}")?,
-            (None, _) => write!(out, "not tried")?,
-        }
-        if !self.reasons.is_empty() {
-            write!(out, " [{}]", self.reasons.join("; "))?;
-        }
-        Ok(())
-    }
-}
+use super::interrupt::Interrupt;
+use super::judge::{self, Possible};
+use super::progress::Progress;
 
 /// What cells are measured with.
 pub(super) struct Measure<'a> {
@@ -89,6 +22,8 @@ pub(super) struct Measure<'a> {
     pub(super) facts: &'a FactBook,
     pub(super) possible: &'a Possible,
     pub(super) helper: &'a mut Helper,
+    pub(super) progress: &'a Progress,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 /// So often is tried again what was refused for the moment only.
@@ -97,26 +32,7 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Measure<'_> {
-    /// Returns every pair of format and modifier that any participant has and whose shape is known.
-    pub(super) fn formats(&self, wanted: &[Fourcc]) -> Vec<FormatModifier> {
-        let all: BTreeSet<FormatModifier> = self
-            .declared
-            .participants
-            .iter()
-            .filter_map(|participant| participant.constraints.formats.as_ref())
-            .flat_map(FormatSet::iter)
-            .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
-            .filter(|format| format.fourcc.info().is_some())
-            .filter(|format| wanted.is_empty() || wanted.contains(&format.fourcc))
-            .collect();
-        if all.is_empty() {
-            vec![FormatModifier::linear(Fourcc::XRGB8888)]
-        } else {
-            all.into_iter().collect()
-        }
-    }
-
-    /// Measures one row. What a participant does not list does not depend on the source, and is tried from the first alone.
+    /// Measures one row, until it is done or interrupted.
     pub(super) fn source(
         &mut self,
         source: &Source,
@@ -126,14 +42,17 @@ impl Measure<'_> {
     ) {
         for participant in &self.declared.participants {
             for format in formats {
-                let is_listed = participant
-                    .constraints
-                    .formats
-                    .as_ref()
-                    .is_none_or(|listed| listed.contains(*format));
-                if is_listed || is_first {
-                    cells.push(self.cell(source, participant, *format, is_listed));
+                let (is_tried, is_listed) = Declared::is_tried(participant, *format, is_first);
+                if !is_tried {
+                    continue;
                 }
+                let cell = self.cell(source, participant, *format, is_listed);
+                // Whoever was interrupted in the middle of a trial has seen nothing: a terminal's signal ends the helper too.
+                if self.interrupt.code().is_some() {
+                    return;
+                }
+                cells.push(cell);
+                self.progress.advance();
             }
         }
     }
@@ -191,6 +110,9 @@ impl Measure<'_> {
         let mut last = Outcome::Untestable("nothing was tried".to_owned());
         for number in 0..TRIES {
             if number > 0 {
+                if self.interrupt.code().is_some() {
+                    break;
+                }
                 thread::sleep(PAUSE);
             }
             last = self.attempt_once(request);

@@ -1,31 +1,46 @@
 //! `covalent matrix`: who can share with whom, tried; and whether the solver's verdicts are what the drivers do.
 
+mod cell;
 mod declare;
+#[cfg(test)]
+mod fixture;
+mod grid;
+mod interrupt;
 mod judge;
 mod measure;
+mod progress;
+mod record;
+mod svg;
 mod table;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::prove::{Helper, Limits, Trial as _, solve_and_prove};
-use serde::Serialize;
+use covalent_alloc::prove::{Environment, FactBook, Helper, Limits, Trial as _, solve_and_prove};
 
 use crate::args::MISMATCH;
 use crate::machine;
 use declare::Declared;
-use judge::{Judgement, Possible};
-use measure::{Cell, Measure};
+use grid::Grid;
+use interrupt::Interrupt;
+use judge::Possible;
+use measure::Measure;
+use progress::Progress;
+use record::{Recorded, Summary};
+use svg::Heading;
 
 /// Try every source on every participant, and show who can share with whom.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Sources are rows, participants are columns. Each pair is tried with one buffer in every format and size, in a process of
 its own (covalent-prove), so that a driver that aborts ends only that. Cameras and cards must be idle: what another
-program uses is untested. Progress goes to the standard error.
+program uses is untested. Progress goes to the standard error. Interrupted by SIGINT or SIGTERM it prints what it has
+measured so far, marked as interrupted; a second signal ends it at once.
 
 With --verify the solver's verdict stands beside what the drivers did: what is guaranteed must work, what is impossible
 must not, and what is only possible must be on the committed list that says why nothing better can be known. Without it,
@@ -33,10 +48,17 @@ refusals of what was guaranteed are learnt as facts.
 
 Examples:
   covalent matrix
+      the table of this machine, with the reasons below
+  covalent matrix --svg matrix.svg
+      the same as a picture too
   covalent matrix --size 640x480 --size 1280x720 --format XR24 --json > matrix.json
+      every cell, to keep or to send
+  covalent matrix --from matrix.json --svg matrix.svg --title 'The board on my desk'
+      a picture of a matrix that was measured elsewhere
   covalent matrix --verify
+      whether the solver is right about this machine
 
-Exit codes: 0 done, 11 with --verify: a verdict and the drivers disagree.")]
+Exit codes: 0 done, 11 with --verify: a verdict and the drivers disagree, 130 or 143 interrupted by SIGINT or SIGTERM.")]
 pub(crate) struct Options {
     /// A size in pixels; may be given again.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
@@ -50,58 +72,71 @@ pub(crate) struct Options {
     /// Compare the solver's verdict with what the drivers do.
     #[arg(long)]
     verify: bool,
+    /// Show this recorded matrix (as --json prints it) instead of measuring this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "format", "source", "verify"])]
+    from: Option<PathBuf>,
+    /// Draw the matrix as a picture, into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// What stands above the picture.
+    #[arg(
+        long,
+        value_name = "WORDS",
+        requires = "svg",
+        default_value = "Who can share memory with whom"
+    )]
+    title: String,
     /// Print every cell, in one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    sizes: &'a [Extent],
-    cells: &'a [Cell],
-    summary: Summary,
-    learnt: Vec<String>,
-    helper_deaths: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Summary {
-    cells: usize,
-    agree: usize,
-    lucky: usize,
-    untested: usize,
-    mismatches: usize,
-    unlisted: usize,
-}
-
-impl Summary {
-    fn of(cells: &[Cell]) -> Self {
-        let count = |judgement: Judgement| {
-            cells
-                .iter()
-                .filter(|cell| cell.judgement == judgement)
-                .count()
-        };
-        Self {
-            cells: cells.len(),
-            agree: count(Judgement::Agrees),
-            lucky: count(Judgement::Listed),
-            untested: count(Judgement::Untested),
-            mismatches: count(Judgement::Mismatch),
-            unlisted: count(Judgement::Unlisted),
-        }
-    }
-}
-
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(path) = &options.from {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let recorded = Recorded::read(&text).with_context(|| path.display().to_string())?;
+        write(options, &recorded)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let interrupt = Interrupt::catch().context("catching signals")?;
     let mut helper = Helper::find()?;
     helper.start()?;
     let mut facts = machine::facts();
+    let mut recorded = Recorded::new(Environment::here(), &options.size);
+    let machines = measure(options, &mut helper, &facts, &interrupt, &mut recorded)?;
+    if !options.verify && interrupt.code().is_none() {
+        learn(&mut recorded, &machines, &mut helper, &mut facts);
+    }
+    recorded.summary = Summary::of(&recorded.cells);
+    recorded.helper_deaths = helper.deaths();
+    recorded.interrupted = interrupt.code().is_some();
+    write(options, &recorded)?;
+    let wrong = recorded.summary.mismatches > 0 || recorded.summary.unlisted > 0;
+    Ok(match interrupt.code() {
+        Some(code) => code.into(),
+        None if options.verify && wrong => MISMATCH.into(),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// Measures all sizes, until it is done or interrupted, and returns who was declared in each.
+fn measure(
+    options: &Options,
+    helper: &mut Helper,
+    facts: &FactBook,
+    interrupt: &Interrupt,
+    recorded: &mut Recorded,
+) -> Result<Vec<Declared>> {
     let possible = Possible::committed()?;
-    let mut cells = Vec::new();
     let mut machines = Vec::new();
     for size in &options.size {
-        let mut declared = Declared::of(*size, &mut helper)?;
+        if interrupt.code().is_some() {
+            break;
+        }
+        let mut progress = Progress::begin(&size.to_string());
+        progress.detail("asking every device");
+        let mut declared = Declared::of(*size, helper)?;
         if !options.source.is_empty() {
             declared.sources.retain(|source| {
                 let id = source.id.as_str();
@@ -109,91 +144,74 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             });
         }
         for unavailable in &declared.unavailable {
-            progress(&format!("not there: {unavailable}"))?;
+            progress.note(&format!("not there: {unavailable}"));
         }
+        recorded.add(&declared);
+        let formats = declared.formats(&options.format);
+        progress.expect(declared.count(&formats));
         let mut measure = Measure {
             declared: &declared,
-            facts: &facts,
+            facts,
             possible: &possible,
-            helper: &mut helper,
+            helper,
+            progress: &progress,
+            interrupt,
         };
-        let formats = measure.formats(&options.format);
         for (number, source) in declared.sources.iter().enumerate() {
-            let begun = cells.len();
-            measure.source(source, number == 0, &formats, &mut cells);
-            progress(&format!(
-                "{size}, {} ({} of {}): {} tried",
-                source.name,
-                number.saturating_add(1),
-                declared.sources.len(),
-                cells.len().saturating_sub(begun)
-            ))?;
+            if interrupt.code().is_some() {
+                break;
+            }
+            progress.detail(&source.name);
+            measure.source(source, number == 0, &formats, &mut recorded.cells);
         }
         // The next size finds every queue idle.
         helper.release();
         machines.push(declared);
     }
+    Ok(machines)
+}
+
+/// Keeps what was refused although it was guaranteed.
+fn learn(
+    recorded: &mut Recorded,
+    machines: &[Declared],
+    helper: &mut Helper,
+    facts: &mut FactBook,
+) {
     let mut learnt = Vec::new();
-    if !options.verify {
-        for cell in cells.iter().filter(|cell| cell.is_worth_learning()) {
-            let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
-            for request in pairs {
-                let proven =
-                    solve_and_prove(&request, &mut [&mut helper], &mut facts, Limits::default());
-                learnt.extend(proven.learnt);
-            }
+    for cell in recorded
+        .cells
+        .iter()
+        .filter(|cell| cell.is_worth_learning())
+    {
+        let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
+        for request in pairs {
+            let proven = solve_and_prove(&request, &mut [&mut *helper], facts, Limits::default());
+            learnt.extend(proven.learnt);
         }
-        machine::keep(&learnt);
     }
-    let report = Report {
-        sizes: &options.size,
-        cells: &cells,
-        summary: Summary::of(&cells),
-        learnt: learnt.iter().map(ToString::to_string).collect(),
-        helper_deaths: helper.deaths(),
-    };
-    write(options, &report, &machines)?;
-    let wrong = report.summary.mismatches > 0 || report.summary.unlisted > 0;
-    Ok(if options.verify && wrong {
-        MISMATCH.into()
-    } else {
-        ExitCode::SUCCESS
-    })
+    machine::keep(&learnt);
+    recorded.learnt = learnt.iter().map(ToString::to_string).collect();
 }
 
-fn progress(words: &str) -> io::Result<()> {
-    let mut err = io::stderr().lock();
-    if err.is_terminal() {
-        // One line that is written anew.
-        write!(err, "\r\x1b[K{words}")?;
-        err.flush()
-    } else {
-        writeln!(err, "{words}")
+fn write(options: &Options, recorded: &Recorded) -> Result<()> {
+    let grid = Grid::of(recorded);
+    if let Some(path) = &options.svg {
+        let picture = svg::draw(&grid, &heading(&options.title, recorded));
+        fs::write(path, picture).with_context(|| format!("writing {}", path.display()))?;
     }
-}
-
-fn write(options: &Options, report: &Report<'_>, machines: &[Declared]) -> Result<()> {
-    if io::stderr().is_terminal() {
-        write!(io::stderr(), "\r\x1b[K")?;
-    }
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, report)?;
-        writeln!(out)?;
-        return Ok(());
+        let mut out = io::stdout().lock();
+        return Ok(recorded.write(&mut out)?);
     }
-    let (sources, participants) = declare::names(machines);
-    write!(
-        out,
-        "{}",
-        table::render(&sources, &participants, report.cells, options.verify)
-    )?;
-    for fact in &report.learnt {
+    let mut out = anstream::stdout().lock();
+    write!(out, "{}", table::render(&grid))?;
+    for fact in &recorded.learnt {
         writeln!(out, "learnt: {fact}")?;
     }
     if options.verify {
-        let summary = report.summary;
-        for cell in report.cells.iter().filter(|cell| cell.is_wrong()) {
+        let summary = recorded.summary;
+        for cell in recorded.cells.iter().filter(|cell| cell.is_wrong()) {
             writeln!(out, "{cell}")?;
         }
         writeln!(
@@ -207,5 +225,31 @@ fn write(options: &Options, report: &Report<'_>, machines: &[Declared]) -> Resul
             summary.unlisted
         )?;
     }
+    if recorded.interrupted {
+        writeln!(out, "{}", INTERRUPTED)?;
+    }
     Ok(())
+}
+
+const INTERRUPTED: &str = "interrupted: these are the cells that were measured until then";
+
+fn heading(title: &str, recorded: &Recorded) -> Heading {
+    let environment = &recorded.environment;
+    let mut machine = format!("Linux {}", environment.kernel);
+    if !environment.mesa.is_empty() {
+        machine.push_str(&format!(", Mesa {}", environment.mesa));
+    }
+    machine.push_str(&format!(", {} MiB of memory", environment.memory_mebibytes));
+    let sizes: Vec<String> = recorded.sizes.iter().map(ToString::to_string).collect();
+    let mut lines = vec![
+        "Each row is a place that memory comes from, each column somebody who would use it: a buffer of the row was handed to the column.".to_owned(),
+        format!("{machine}; {} in {}", sizes.join(", "), recorded.formats().join(", ")),
+    ];
+    if recorded.interrupted {
+        lines.push(INTERRUPTED.to_owned());
+    }
+    Heading {
+        title: title.to_owned(),
+        lines,
+    }
 }

@@ -1,0 +1,256 @@
+//! A whole matrix as data: what `--json` prints, and what `--from` reads and draws on another machine.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use covalent_alloc::constraint::{Participant, Role, Source, SourceId};
+use covalent_alloc::model::Extent;
+use covalent_alloc::prove::{Environment, Interface};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::cell::Cell;
+use super::declare::Declared;
+use super::judge::Judgement;
+
+/// The version of what is written. Fields that are added leave it as it is.
+pub(super) const VERSION: u32 = 1;
+
+/// Everything that was declared and measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    pub(super) version: u32,
+    /// Whether it was cut short: the cells are those measured until then.
+    pub(super) interrupted: bool,
+    pub(super) environment: Environment,
+    pub(super) sizes: Vec<Extent>,
+    pub(super) sources: Vec<RecordedSource>,
+    pub(super) participants: Vec<RecordedParticipant>,
+    /// What is there and could not be asked, and why.
+    pub(super) unavailable: Vec<String>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) summary: Summary,
+    pub(super) learnt: Vec<String>,
+    pub(super) helper_deaths: u32,
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RecordedSource {
+    pub(super) id: SourceId,
+    pub(super) name: String,
+    /// Whether its driver arranges pixels otherwise than in rows where its hardware can.
+    pub(super) arranges: bool,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RecordedParticipant {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) interface: Interface,
+}
+
+impl RecordedParticipant {
+    /// Returns whether it can be told of arrangements other than rows.
+    pub(super) fn speaks_modifiers(&self) -> bool {
+        self.role == Role::Display || self.interface != Interface::Kernel
+    }
+}
+
+/// How many cells are judged how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub(super) cells: usize,
+    pub(super) agree: usize,
+    pub(super) lucky: usize,
+    pub(super) untested: usize,
+    pub(super) mismatches: usize,
+    pub(super) unlisted: usize,
+}
+
+impl Summary {
+    pub(super) fn of(cells: &[Cell]) -> Self {
+        let count = |judgement: Judgement| {
+            cells
+                .iter()
+                .filter(|cell| cell.judgement == judgement)
+                .count()
+        };
+        Self {
+            cells: cells.len(),
+            agree: count(Judgement::Agrees),
+            lucky: count(Judgement::Listed),
+            untested: count(Judgement::Untested),
+            mismatches: count(Judgement::Mismatch),
+            unlisted: count(Judgement::Unlisted),
+        }
+    }
+}
+
+/// Why a recording is not read.
+#[derive(Debug, Error)]
+pub(super) enum RecordError {
+    /// It is no JSON, or not of this shape.
+    #[error("it is no matrix as `covalent matrix --json` prints it: {0}")]
+    Damaged(#[from] serde_json::Error),
+    /// It has another version.
+    #[error(
+        "it is of version {0}, and this program reads version {VERSION}: take the `covalent` that wrote it"
+    )]
+    Version(u32),
+}
+
+impl Recorded {
+    /// Notes who was declared; nothing is measured yet.
+    pub(super) fn new(environment: Environment, sizes: &[Extent]) -> Self {
+        Self {
+            version: VERSION,
+            interrupted: false,
+            environment,
+            sizes: sizes.to_vec(),
+            sources: Vec::new(),
+            participants: Vec::new(),
+            unavailable: Vec::new(),
+            cells: Vec::new(),
+            summary: Summary::default(),
+            learnt: Vec::new(),
+            helper_deaths: 0,
+        }
+    }
+
+    /// Adds everybody who is not there yet: the same devices declare themselves for each size.
+    pub(super) fn add(&mut self, declared: &Declared) {
+        for source in &declared.sources {
+            let recorded = RecordedSource {
+                id: source.id.clone(),
+                name: source.name.clone(),
+                arranges: arranges(source),
+            };
+            if self.sources.iter().all(|known| known.id != recorded.id) {
+                self.sources.push(recorded);
+            }
+        }
+        for participant in &declared.participants {
+            if self
+                .participants
+                .iter()
+                .all(|known| known.name != participant.name)
+            {
+                self.participants.push(recorded(participant));
+            }
+        }
+        for words in &declared.unavailable {
+            if !self.unavailable.contains(words) {
+                self.unavailable.push(words.clone());
+            }
+        }
+    }
+
+    /// Reads what [`Recorded::write`] has written.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub(super) fn read(text: &str) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        // First the version: a newer one may have other fields.
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// Writes it as JSON, each cell on a line of its own so that two recordings can be compared line by line.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        const CELLS: &str = "\"cells\": []";
+        let mut frame = self.clone();
+        frame.cells = Vec::new();
+        let frame = serde_json::to_string_pretty(&frame)?;
+        // A name inside of a JSON text has its quotes escaped: this is the field itself.
+        let (before, after) = frame.split_once(CELLS).unwrap_or((&frame, ""));
+        write!(out, "{before}\"cells\": [")?;
+        for (number, cell) in self.cells.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(out, "{comma}\n    {}", serde_json::to_string(cell)?)?;
+        }
+        let end = if self.cells.is_empty() { "" } else { "\n  " };
+        writeln!(out, "{end}]{after}")
+    }
+
+    /// Returns the names of the formats that were tried, in order.
+    pub(super) fn formats(&self) -> Vec<String> {
+        let names: BTreeSet<String> = self
+            .cells
+            .iter()
+            .map(|cell| cell.format.fourcc.to_string())
+            .collect();
+        names.into_iter().collect()
+    }
+}
+
+fn arranges(source: &Source) -> bool {
+    let id = source.id.as_str();
+    id.starts_with("gbm:") || id.starts_with("vulkan:")
+}
+
+fn recorded(participant: &Participant) -> RecordedParticipant {
+    RecordedParticipant {
+        name: participant.name.clone(),
+        role: participant.role,
+        interface: Interface::of(participant),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn recording_that_is_written_is_read_back() {
+        let recorded = fixture::machine();
+        let mut text = Vec::new();
+        recorded.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let again = Recorded::read(&text).unwrap();
+        assert_eq!(again.cells, recorded.cells);
+        assert_eq!(again.sources, recorded.sources);
+        assert_eq!(again.participants, recorded.participants);
+        assert_eq!(again.summary, recorded.summary);
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("    {\"source\""))
+            .count();
+        assert_eq!(lines, recorded.cells.len());
+    }
+
+    #[test]
+    fn recording_without_a_cell_is_json_too() {
+        let mut recorded = fixture::machine();
+        recorded.cells.clear();
+        let mut text = Vec::new();
+        recorded.write(&mut text).unwrap();
+        assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn recording_of_another_version_or_none_is_refused_with_words() {
+        for (text, words) in [
+            ("{\"version\": 2, \"cells\": 3}", "version 2"),
+            ("{}", "version"),
+            ("", "no matrix"),
+            ("{\"version\": 1}", "missing field"),
+            ("{\"version\": 1, \"cells\": [{}]}", "no matrix"),
+        ] {
+            let error = Recorded::read(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The matrix as a picture: one standalone SVG without scripts, fonts or links, from a [`Grid`] alone.
+//!
+//! Colour tells how a pair stands and a glyph tells the same, so that nobody needs to tell colours apart; light and dark differ
+//! in lightness too. What is told where the mouse rests is told once more below, by number.
+
+mod document;
+mod key;
+mod notes;
+mod style;
+
+use super::grid::{Grid, Layouts, Mark, Row, Standing};
+use document::Document;
+
+/// What stands above the picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heading {
+    pub(super) title: String,
+    /// Each a line of its own.
+    pub(super) lines: Vec<String>,
+}
+
+/// The space around all.
+const MARGIN: usize = 24;
+/// A cell, in pixels.
+const CELL_WIDTH: usize = 38;
+const CELL_HEIGHT: usize = 28;
+/// Between cells, and between kinds of rows and columns.
+const GAP: usize = 2;
+const GROUP_GAP: usize = 8;
+/// Between a name and the cells.
+const LABEL_GAP: usize = 10;
+/// The least width: a title and the key need their space.
+const LEAST_WIDTH: usize = 760;
+/// What the rows are.
+const HINT: &str = "memory from ↓";
+/// Names longer than this are cut; the whole stands where the mouse rests.
+const LONGEST_NAME: usize = 44;
+
+/// Draws a matrix. The same grid gives the same text.
+pub(super) fn draw(grid: &Grid, heading: &Heading) -> String {
+    let frame = Frame::of(grid, heading);
+    let mut out = Document::default();
+    frame.heading(&mut out, heading);
+    let after_key = key::draw(&mut out, grid, MARGIN, frame.key_top, frame.width);
+    let frame = frame.placed_below(after_key);
+    frame.column_names(&mut out, grid);
+    for (place, row) in grid.rows.iter().enumerate() {
+        frame.row(&mut out, grid, place, row);
+    }
+    let bottom = notes::draw(&mut out, grid, MARGIN, frame.bottom + 34, frame.width);
+    let words = format!(
+        "{} sources of memory down, {} participants across",
+        grid.rows.len(),
+        grid.columns.len()
+    );
+    out.finish(frame.width, bottom + MARGIN, &heading.title, &words)
+}
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+struct Frame {
+    width: usize,
+    key_top: usize,
+    /// The left side of each column.
+    columns: Vec<usize>,
+    /// The upper side of each row.
+    rows: Vec<usize>,
+    /// How much room the slanted names take above the cells.
+    names_height: usize,
+    bottom: usize,
+}
+
+impl Frame {
+    fn of(grid: &Grid, heading: &Heading) -> Self {
+        let label = grid
+            .rows
+            .iter()
+            .map(|row| text_width(&row_name(row), 12))
+            .max()
+            .unwrap_or(0)
+            .max(text_width(HINT, 12));
+        let left = MARGIN + label + LABEL_GAP;
+        let mut columns = Vec::new();
+        let mut x = left;
+        for column in &grid.columns {
+            x += if column.begins_group { GROUP_GAP } else { 0 };
+            columns.push(x);
+            x += CELL_WIDTH + GAP;
+        }
+        // A slanted name goes as far to the right as up.
+        let reach = |place: usize, name: &str| {
+            let from = columns.get(place).copied().unwrap_or(left) + CELL_WIDTH / 2;
+            from + slanted(name).0
+        };
+        let widest = grid
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| reach(place, &cut(&column.name)))
+            .max()
+            .unwrap_or(0);
+        let names_height = grid
+            .columns
+            .iter()
+            .map(|column| slanted(&cut(&column.name)).1)
+            .max()
+            .unwrap_or(0);
+        Self {
+            width: (x.max(widest) + MARGIN).max(LEAST_WIDTH),
+            key_top: MARGIN + 30 + heading.lines.len() * 18,
+            columns,
+            rows: Vec::new(),
+            names_height,
+            bottom: 0,
+        }
+        .with_rows(grid)
+    }
+
+    /// Lays out rows from 0 on; [`Frame::placed_below`] moves them.
+    fn with_rows(mut self, grid: &Grid) -> Self {
+        let mut y = 0;
+        let mut last: Option<&str> = None;
+        for row in &grid.rows {
+            let kind = row.id.split([':', '@', ' ']).next().unwrap_or_default();
+            y += if last.is_some_and(|last| last != kind) {
+                GROUP_GAP
+            } else {
+                0
+            };
+            last = Some(kind);
+            self.rows.push(y);
+            y += CELL_HEIGHT + GAP;
+        }
+        self.bottom = y;
+        self
+    }
+
+    fn placed_below(mut self, top: usize) -> Self {
+        let down = top + 14 + self.names_height;
+        for y in &mut self.rows {
+            *y += down;
+        }
+        self.bottom += down;
+        self
+    }
+
+    fn heading(&self, out: &mut Document, heading: &Heading) {
+        out.text("title ink", MARGIN, MARGIN + 14, &heading.title);
+        for (place, line) in heading.lines.iter().enumerate() {
+            out.text("faint", MARGIN, MARGIN + 36 + place * 18, line);
+        }
+    }
+
+    fn column_names(&self, out: &mut Document, grid: &Grid) {
+        let Some(first) = self.rows.first() else {
+            return;
+        };
+        let end = self.columns.first().copied().unwrap_or(MARGIN) - LABEL_GAP;
+        out.text("label hint", end, first - 26, "used by ↗");
+        out.text("label hint", end, first - 10, HINT);
+        for (column, x) in grid.columns.iter().zip(&self.columns) {
+            out.slanted(
+                x + CELL_WIDTH / 2,
+                first - 8,
+                &cut(&column.name),
+                &column.name,
+            );
+        }
+    }
+
+    fn row(&self, out: &mut Document, grid: &Grid, place: usize, row: &Row) {
+        let y = self.rows.get(place).copied().unwrap_or(0);
+        let name = row_name(row);
+        let end = self.columns.first().copied().unwrap_or(MARGIN) - LABEL_GAP;
+        let class = if row.layouts == Layouts::Linear {
+            "label ink"
+        } else {
+            "label faint"
+        };
+        out.titled_text(class, end, y + CELL_HEIGHT / 2 + 4, &name, &row.id);
+        for ((mark, column), x) in row.marks.iter().zip(&grid.columns).zip(&self.columns) {
+            let mut hover = format!("{} for {}", row.name, column.name);
+            for detail in &mark.details {
+                hover.push('\n');
+                hover.push_str(detail);
+            }
+            cell(out, *x, y, mark, &hover);
+        }
+    }
+}
+
+/// Draws one cell: whole, or cut from corner to corner where some pictures stand otherwise.
+fn cell(out: &mut Document, x: usize, y: usize, mark: &Mark, hover: &str) {
+    let (w, h) = (CELL_WIDTH, CELL_HEIGHT);
+    let Some((best, worst)) = mark.range() else {
+        out.open(&format!("{hover}\nno such picture"));
+        out.circle("dot", x + w / 2, y + h / 2);
+        out.close();
+        return;
+    };
+    out.open(hover);
+    let number = mark.reasons.first().map(|first| (first + 1).to_string());
+    if best == worst {
+        let class = style::class(best);
+        out.rect(class, x, y, w, h);
+        let x = if number.is_some() {
+            x + w / 2 - 5
+        } else {
+            x + w / 2
+        };
+        out.glyph(style::glyph(best), class, x, y + h / 2, false);
+    } else {
+        let (one, two) = (style::class(best), style::class(worst));
+        out.rect(two, x, y, w, h);
+        out.path(
+            one,
+            &format!("M{x} {}V{}a4 4 0 0 1 4 -4H{}z", y + h - 4, y + 4, x + w - 2),
+        );
+        out.glyph(style::glyph(best), one, x + 10, y + 9, true);
+        let left = if number.is_some() {
+            x + w / 2 + 1
+        } else {
+            x + w - 11
+        };
+        out.glyph(style::glyph(worst), two, left, y + h - 8, true);
+    }
+    if let Some(number) = number {
+        out.text(
+            &format!("number {}", style::class(worst)),
+            x + w - 3,
+            y + h - 4,
+            &number,
+        );
+    }
+    out.close();
+}
+
+fn row_name(row: &Row) -> String {
+    match row.layouts {
+        Layouts::Linear => cut(&row.name),
+        Layouts::Implicit => format!("{}, layout untold", cut(&row.name)),
+        Layouts::Vendor if row.id == row.name => cut(&row.name),
+        Layouts::Vendor => format!("{}, other layouts", cut(&row.name)),
+    }
+}
+
+fn cut(name: &str) -> String {
+    if name.chars().count() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(LONGEST_NAME - 1).collect();
+    format!("{kept}…")
+}
+
+/// How wide a text of this many pixels a letter is at the most, in the fonts that are asked for.
+fn text_width(text: &str, size: usize) -> usize {
+    // 0.56 em is the average of DejaVu Sans, the widest of them.
+    (text.chars().count() * size * 56).div_ceil(100)
+}
+
+/// How far a column's name reaches to the right and up, at 50 degrees.
+fn slanted(name: &str) -> (usize, usize) {
+    let width = text_width(name, 12) + 6;
+    ((width * 65).div_ceil(100), (width * 77).div_ceil(100) + 8)
+}
+
+/// All standings, in the order in which they are explained.
+const STANDINGS: [Standing; 6] = [
+    Standing::Guaranteed,
+    Standing::Possible,
+    Standing::Impossible,
+    Standing::Untested,
+    Standing::Unproved,
+    Standing::Disagrees,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::super::grid::Grid;
+    use super::*;
+
+    fn heading() -> Heading {
+        Heading {
+            title: "Who can share with whom".to_owned(),
+            lines: vec!["a machine, 640x480 in XR24".to_owned()],
+        }
+    }
+
+    #[test]
+    fn picture_of_a_fixed_matrix_is_as_it_was() {
+        let text = draw(&Grid::of(&fixture::machine()), &heading());
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn picture_of_nothing_is_a_picture() {
+        let text = draw(&Grid::default(), &heading());
+        assert!(text.starts_with("<svg "), "{text}");
+        assert!(text.ends_with("</svg>\n"), "{text}");
+    }
+
+    #[test]
+    fn names_that_are_markup_are_text() {
+        let mut recorded = fixture::machine();
+        let evil = "</text><script>alert('&')</script>\u{1}\"";
+        recorded.participants[0].name = evil.to_owned();
+        recorded.sources[0].name = evil.to_owned();
+        for cell in &mut recorded.cells {
+            cell.reasons = vec![evil.to_owned()];
+        }
+        let text = draw(&Grid::of(&recorded), &heading());
+        assert!(!text.contains("<script"), "{text}");
+        assert!(!text.contains('\u{1}'), "{text}");
+        assert!(text.contains("&lt;script&gt;"), "{text}");
+        well_formed(&text);
+    }
+
+    #[test]
+    fn picture_is_well_formed_and_stands_alone() {
+        let text = draw(&Grid::of(&fixture::machine()), &heading());
+        well_formed(&text);
+        for foreign in [
+            "http://www.w3.org/1999/xlink",
+            "@import",
+            "url(",
+            "<script",
+            "<image",
+        ] {
+            assert!(!text.contains(foreign), "{foreign}");
+        }
+        assert_eq!(text.matches("://").count(), 1, "the namespace alone");
+    }
+
+    /// Every tag that is opened is closed, in order, and no bare `&` is in between.
+    fn well_formed(text: &str) {
+        let mut open = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('<') {
+            assert!(!before.contains('>'), "a bare > in {before}");
+            for (place, _) in before.match_indices('&') {
+                let end = before[place..]
+                    .find(';')
+                    .map(|end| &before[place + 1..place + end]);
+                assert!(
+                    matches!(end, Some("amp" | "lt" | "gt" | "quot" | "apos")),
+                    "a bare & in {before}"
+                );
+            }
+            let (tag, after) = after.split_once('>').expect("a tag that ends");
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop(), Some(name.to_owned()));
+            } else if !tag.ends_with('/') {
+                let name = tag.split(' ').next().unwrap_or_default();
+                open.push(name.to_owned());
+            }
+            rest = after;
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+}

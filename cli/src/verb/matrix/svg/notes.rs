@@ -1,0 +1,44 @@
+//! The reasons, by the numbers that stand in the cells.
+
+use super::document::Document;
+use super::{Grid, text_width};
+use crate::text::wrap;
+
+const LINE_HEIGHT: usize = 17;
+/// Room for a number.
+const NUMBER_WIDTH: usize = 24;
+
+/// Writes the reasons from `top` on, then what is left out, and returns where they end.
+pub(super) fn draw(
+    out: &mut Document,
+    grid: &Grid,
+    left: usize,
+    top: usize,
+    width: usize,
+) -> usize {
+    let letters = width.saturating_sub(2 * left + NUMBER_WIDTH + 8) / text_width("m", 12).max(1);
+    let column = left + NUMBER_WIDTH;
+    let mut y = top;
+    let mut note = |y: &mut usize, mark: &str, words: &str| {
+        out.text("mark ink", column, *y, mark);
+        for line in wrap(words, letters.max(20)) {
+            out.text("faint", column + 8, *y, &line);
+            *y += LINE_HEIGHT;
+        }
+        *y += 3;
+    };
+    if !grid.reasons.is_empty() {
+        note(&mut y, "why", HOW);
+        y += 2;
+    }
+    for (number, reason) in (1_usize..).zip(&grid.reasons) {
+        note(&mut y, &number.to_string(), reason);
+    }
+    for words in &grid.left_out {
+        note(&mut y, "–", &format!("left out: {words}"));
+    }
+    y.saturating_sub(LINE_HEIGHT)
+}
+
+const HOW: &str =
+    "The number in a cell is that of its first reason. “The source” is the row, “it” the column.";
