@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{alloc, diff, facts, inspect, matrix, plan, probe};
+use crate::verb::{
+    alloc, completions, diff, doctor, facts, inspect, man, matrix, plan, probe,
+};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
@@ -21,10 +23,24 @@ Examples:
       who can share with whom here, tried on every device
   covalent inspect --pid covalent-camera
       the dma-bufs of a process: who else has them, what they wait for, and a picture
+  covalent doctor
+      what stands in the way here, each with a line that helps
   covalent facts list
       what drivers refused before, and what is well known of them
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 4 no plan, 7 allocation failed, 11 verdict and drivers disagree, 12 recordings differ."
+Each verb's --help has more. With --json a verb prints one object, whose `version` and schema (docs/schema) do not change
+without notice. Colours are for terminals, and obey NO_COLOR.
+
+Exit codes:
+  0    done
+  1    something unexpected: the message says what; with RUST_LOG=debug it says more
+  2    wrong usage
+  4    no plan without a copy
+  7    memory was not given
+  11   matrix --verify: a verdict and the drivers disagree
+  12   diff: the recordings differ
+  13   doctor: something is in the way
+  130  interrupted by SIGINT (143: by SIGTERM); what was measured is printed"
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -46,8 +62,14 @@ pub(crate) enum Command {
     Inspect(inspect::Options),
     /// Compare two recorded machines: who is there, what each asks for, and which plans change.
     Diff(diff::Options),
+    /// Say what stands in the way of sharing on this machine, with the line that helps.
+    Doctor(doctor::Options),
     /// List, export or forget what was learnt of this machine's drivers.
     Facts(facts::Options),
+    /// Print what a shell has to know to complete verbs and options.
+    Completions(completions::Options),
+    /// Write man pages into a folder.
+    Man(man::Options),
 }
 
 /// The code for a plan that cannot be.
@@ -58,3 +80,5 @@ pub(crate) const ALLOCATION_FAILED: u8 = 7;
 pub(crate) const MISMATCH: u8 = 11;
 /// The code for machines that differ.
 pub(crate) const DIFFERENT: u8 = 12;
+/// The code for a machine on which something is in the way.
+pub(crate) const IN_THE_WAY: u8 = 13;

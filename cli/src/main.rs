@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         Command::Matrix(options) => verb::matrix::run(&options),
         Command::Inspect(options) => verb::inspect::run(&options),
         Command::Diff(options) => verb::diff::run(&options),
+        Command::Doctor(options) => verb::doctor::run(&options),
         Command::Facts(options) => verb::facts::run(&options),
+        Command::Completions(options) => verb::completions::run(&options),
+        Command::Man(options) => verb::man::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to tell where stderr itself fails.

@@ -1,9 +1,12 @@
 //! What the tool does, one verb a file.
 
 pub(crate) mod alloc;
+pub(crate) mod completions;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod facts;
 pub(crate) mod inspect;
+pub(crate) mod man;
 pub(crate) mod matrix;
 pub(crate) mod plan;
 pub(crate) mod probe;

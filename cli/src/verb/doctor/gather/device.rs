@@ -1,0 +1,100 @@
+//! What cards, cameras and PCI devices say of themselves.
+
+use std::path::Path;
+
+use covalent_alloc::backend::drm::{Card as Open, ImportAbility};
+use covalent_alloc::backend::v4l2::QueueMemory;
+use drm::{Device as _, DriverCapability};
+
+use super::super::snapshot::{Card, Driverless, Kind, Node, Queue};
+use super::{names, text};
+use crate::machine;
+
+/// The class of display controllers, as sysfs writes it.
+const DISPLAY_CLASS: &str = "0x03";
+
+pub(super) fn cards(nodes: &[Node]) -> Vec<Card> {
+    usable(nodes, Kind::Card)
+        .filter_map(|node| Open::open(Path::new(&node.path)).ok())
+        .map(|card| Card {
+            node: card.path().display().to_string(),
+            driver: card.driver().to_owned(),
+            imports_foreign: *card.import_ability() == ImportAbility::Foreign,
+            import: card.import_ability().to_string(),
+            shows: !machine::planes(&card).is_empty(),
+            has_timelines: card
+                .get_driver_capability(DriverCapability::TimelineSyncObj)
+                .is_ok_and(|value| value != 0),
+            has_render_node: Open::render_node(card.path()).is_some(),
+        })
+        .collect()
+}
+
+pub(super) fn queues(nodes: &[Node]) -> Vec<Queue> {
+    usable(nodes, Kind::Video)
+        .filter_map(|node| {
+            let queues = machine::queues(Path::new(&node.path)).ok()?;
+            Some(queues.into_iter().map(|queue| Queue {
+                name: queue.source_name(),
+                node: node.path.clone(),
+                needs_contiguous: match queue.memory() {
+                    Ok(QueueMemory::Contiguous) => Some(!queue.has_iommu()),
+                    Ok(QueueMemory::Virtual | QueueMemory::Scattered) => Some(false),
+                    _ => None,
+                },
+            }))
+        })
+        .flatten()
+        .collect()
+}
+
+fn usable(nodes: &[Node], kind: Kind) -> impl Iterator<Item = &Node> {
+    nodes
+        .iter()
+        .filter(move |node| node.kind == kind && node.is_usable())
+}
+
+pub(super) fn driverless(folder: &Path) -> Vec<Driverless> {
+    names(folder)
+        .into_iter()
+        .filter(|address| {
+            let device = folder.join(address);
+            text(device.join("class")).starts_with(DISPLAY_CLASS) && !device.join("driver").exists()
+        })
+        .map(|address| Driverless {
+            alias: text(folder.join(&address).join("modalias"))
+                .trim()
+                .to_owned(),
+            address,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn graphics_device_without_a_driver_is_found_by_its_class() {
+        let folder = tempfile::tempdir().unwrap();
+        for (address, class, has_driver) in [
+            ("0000:00:01.0", "0x030000", true),
+            ("0000:00:02.0", "0x038000", false),
+            ("0000:00:03.0", "0x020000", false),
+        ] {
+            let device = folder.path().join(address);
+            fs::create_dir(&device).unwrap();
+            fs::write(device.join("class"), format!("{class}\n")).unwrap();
+            fs::write(device.join("modalias"), "pci:v0\n").unwrap();
+            if has_driver {
+                fs::create_dir(device.join("driver")).unwrap();
+            }
+        }
+        let expected = Driverless {
+            address: "0000:00:02.0".to_owned(),
+            alias: "pci:v0".to_owned(),
+        };
+        assert_eq!(driverless(folder.path()), [expected]);
+    }
+}

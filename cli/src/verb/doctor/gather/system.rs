@@ -1,0 +1,244 @@
+//! The user, the container, limits, and what is installed.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getegid, getgroups, getrlimit, getuid};
+
+use super::super::snapshot::{HugePages, Limits, UdmabufLimits, User, Vulkan};
+use super::{names, number, text};
+
+/// Where distributions put libraries.
+const LIBRARY_FOLDERS: [&str; 6] = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/arm-linux-gnueabihf",
+    "/usr/local/lib",
+];
+/// Where packages and administrators name Vulkan's drivers.
+const VULKAN_FOLDERS: [&str; 4] = [
+    "/usr/share/vulkan/icd.d",
+    "/usr/local/share/vulkan/icd.d",
+    "/etc/vulkan/icd.d",
+    "/run/opengl-driver/share/vulkan/icd.d",
+];
+/// Variables that name them instead.
+const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+pub(super) fn user() -> User {
+    let id = getuid().as_raw();
+    let name = entries(&text("/etc/passwd"))
+        .find(|fields| fields.get(2).is_some_and(|own| *own == id.to_string()))
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()));
+    let own = getgroups().unwrap_or_default();
+    let groups: BTreeSet<String> = own
+        .into_iter()
+        .chain([getegid()])
+        .map(|group| group_name(group.as_raw()))
+        .collect();
+    let listed_groups = name.as_deref().map_or_else(BTreeSet::new, |name| {
+        listed(name, &text("/etc/group"), &text("/etc/passwd"))
+    });
+    User {
+        id,
+        name,
+        groups,
+        listed_groups,
+    }
+}
+
+/// Returns the groups that a user is in by the system's files.
+fn listed(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
+    let own = entries(users)
+        .find(|fields| fields.first() == Some(&user))
+        .and_then(|fields| fields.get(3).map(|id| (*id).to_owned()));
+    entries(groups)
+        .filter(|fields| {
+            let is_member = fields
+                .get(3)
+                .is_some_and(|members| members.split(',').any(|member| member == user));
+            is_member || fields.get(2).map(|id| (*id).to_owned()) == own
+        })
+        .filter_map(|fields| fields.first().map(|name| (*name).to_owned()))
+        .collect()
+}
+
+fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect())
+}
+
+/// Returns a group's name, or its number where it has none.
+pub(super) fn group_name(id: u32) -> String {
+    let number = id.to_string();
+    entries(&text("/etc/group"))
+        .find(|fields| fields.get(2) == Some(&number.as_str()))
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
+        .unwrap_or(number)
+}
+
+/// Says how a container shows; none where nothing does.
+pub(super) fn container() -> Option<String> {
+    for file in ["/.dockerenv", "/run/.containerenv"] {
+        if Path::new(file).exists() {
+            return Some(file.to_owned());
+        }
+    }
+    if let Ok(kind) = env::var("container") {
+        return Some(format!("container={kind}"));
+    }
+    // Only root may ask for the first process's.
+    let own = fs::read_link("/proc/self/ns/mnt").ok()?;
+    let first = fs::read_link("/proc/1/ns/mnt").ok()?;
+    (own != first).then(|| "a mount namespace of its own".to_owned())
+}
+
+pub(super) fn limits() -> Limits {
+    let current = |resource| getrlimit(resource).current;
+    Limits {
+        files: current(Resource::Nofile),
+        files_hard: getrlimit(Resource::Nofile).maximum,
+        locked_bytes: current(Resource::Memlock),
+        file_bytes: current(Resource::Fsize),
+        group_bytes: group_bytes(&text("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")),
+    }
+}
+
+/// Returns the least limit of the control groups above this process.
+fn group_bytes(own: &str, root: &Path) -> Option<u64> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mut folder = root.join(path);
+    let mut least = None;
+    while folder.starts_with(root) {
+        let limit = number(folder.join("memory.max"));
+        least = [least, limit].into_iter().flatten().min();
+        if !folder.pop() {
+            break;
+        }
+    }
+    least
+}
+
+pub(super) fn udmabuf() -> Option<UdmabufLimits> {
+    let folder = Path::new("/sys/module/udmabuf/parameters");
+    Some(UdmabufLimits {
+        size_mebibytes: number(folder.join("size_limit_mb"))?,
+        list_entries: number(folder.join("list_limit"))?,
+    })
+}
+
+pub(super) fn huge_pages(folder: &Path) -> Vec<HugePages> {
+    names(folder)
+        .into_iter()
+        .filter_map(|name| {
+            let size = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+            let read = |file: &str| number(folder.join(&name).join(file));
+            Some(HugePages {
+                kibibytes: size.parse().ok()?,
+                total: read("nr_hugepages")?,
+                free: read("free_hugepages")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn cma_kibibytes(meminfo: &str) -> Option<u64> {
+    let value = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("CmaTotal:"))?;
+    value.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+pub(super) fn vulkan() -> Vulkan {
+    let named = VULKAN_VARIABLES.iter().find_map(env::var_os);
+    let drivers: Vec<PathBuf> = match named {
+        Some(paths) => env::split_paths(&paths)
+            .filter(|path| path.exists())
+            .collect(),
+        None => VULKAN_FOLDERS
+            .iter()
+            .flat_map(|folder| {
+                names(folder)
+                    .into_iter()
+                    .filter(|name| name.ends_with(".json"))
+                    .map(move |name| Path::new(folder).join(name))
+            })
+            .collect(),
+    };
+    Vulkan {
+        has_loader: LIBRARY_FOLDERS
+            .iter()
+            .any(|folder| Path::new(folder).join("libvulkan.so.1").exists()),
+        drivers: drivers
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+    }
+}
+
+/// Returns a distribution's name and those of whom it descends from.
+pub(super) fn distribution(os_release: &str) -> Vec<String> {
+    os_release
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("ID=")
+                .or_else(|| line.strip_prefix("ID_LIKE="))
+        })
+        .flat_map(|value| value.trim_matches('"').split(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_a_user_are_by_member_and_by_number() {
+        let groups = "root:x:0:\nvideo:x:44:bob,ada\nada:x:1000:\nkvm:x:104:adam\n";
+        let users = "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        let expected = ["ada", "video"].map(str::to_owned);
+        assert_eq!(listed("ada", groups, users), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn limit_of_a_group_is_the_least_above() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::write(root.path().join("a/memory.max"), "1000\n").unwrap();
+        fs::write(root.path().join("a/b/memory.max"), "max\n").unwrap();
+        assert_eq!(group_bytes("0::/a/b\n", root.path()), Some(1000));
+        assert_eq!(group_bytes("1:cpu:/\n", root.path()), None);
+    }
+
+    #[test]
+    fn huge_pages_are_read_by_size() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("hugepages-2048kB");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("nr_hugepages"), "4\n").unwrap();
+        fs::write(folder.join("free_hugepages"), "3\n").unwrap();
+        let expected = HugePages {
+            kibibytes: 2048,
+            total: 4,
+            free: 3,
+        };
+        assert_eq!(huge_pages(root.path()), [expected]);
+    }
+
+    #[test]
+    fn texts_of_the_system_are_read() {
+        assert_eq!(
+            cma_kibibytes("MemTotal: 1 kB\nCmaTotal:   131072 kB\n"),
+            Some(131_072)
+        );
+        assert_eq!(cma_kibibytes("MemTotal: 1 kB\n"), None);
+        assert_eq!(
+            distribution("NAME=\"x\"\nID=ubuntu\nID_LIKE=\"debian\"\n"),
+            ["ubuntu", "debian"]
+        );
+    }
+}
