@@ -2,13 +2,12 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{
-    alloc, completions, diff, doctor, facts, inspect, man, matrix, plan, probe,
-};
+use crate::verb::{alloc, completions, diff, doctor, facts, inspect, man, matrix, plan, probe};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
 #[command(
+    name = "covalent",
     version,
     max_term_width = 100,
     after_help = "\
@@ -28,8 +27,8 @@ Examples:
   covalent facts list
       what drivers refused before, and what is well known of them
 
-Each verb's --help has more. With --json a verb prints one object, whose `version` and schema (docs/schema) do not change
-without notice. Colours are for terminals, and obey NO_COLOR.
+Each verb's --help has more. With --json a verb prints one object; its `version` says by which
+schema in docs/schema it can be read. Colours are for terminals, and obey NO_COLOR.
 
 Exit codes:
   0    done

@@ -32,6 +32,7 @@ pub mod checks;
 mod codecs;
 mod cost;
 mod display;
+mod doctor;
 mod drivers;
 mod facts;
 mod faults;
@@ -192,6 +193,7 @@ pub fn all() -> Vec<Case> {
         harness::CASES,
         inspect::CASES,
         display::CASES,
+        doctor::CASES,
         loopback::CASES,
         machines::CASES,
         camera::CASES,

@@ -24,7 +24,7 @@ const PARTS: [Part; 6] = [
         is_there: |snapshot| snapshot.of_kind(Kind::Udmabuf).next().is_some(),
         severity: memory,
         what: "the kernel has no udmabuf",
-        why: "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page; QEMU's virtio-gpu needs it on the host to import what others allocated.",
+        why: "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page; Mesa's Vulkan on the processor shares no images without it, and QEMU's virtio-gpu needs it on the host to import what others allocated.",
     },
     Part {
         id: "heaps-missing",

@@ -13,12 +13,24 @@ const RENDER_GROUP: &str = "render";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = missing(snapshot);
-    findings.extend(
-        snapshot
-            .nodes
-            .iter()
-            .filter_map(|node| refused(snapshot, node)),
-    );
+    // Nodes that are refused alike are one finding.
+    let mut alike: Vec<(Kind, &NodeFile, Vec<&str>)> = Vec::new();
+    for node in &snapshot.nodes {
+        let Some(file) = node.file.as_ref().filter(|file| file.refusal.is_some()) else {
+            continue;
+        };
+        let path = node.path.as_str();
+        match alike
+            .iter_mut()
+            .find(|(kind, own, _)| *kind == node.kind && *own == file)
+        {
+            Some((_, _, paths)) => paths.push(path),
+            None => alike.push((node.kind, file, vec![path])),
+        }
+    }
+    let refused =
+        |(kind, file, paths): &(Kind, &NodeFile, Vec<&str>)| refused(snapshot, *kind, file, paths);
+    findings.extend(alike.iter().filter_map(refused));
     findings
 }
 
@@ -102,32 +114,31 @@ fn make_nodes(gone: &[&Node]) -> String {
     lines.join(" && ")
 }
 
-/// A node that is there and does not open.
-fn refused(snapshot: &Snapshot, node: &Node) -> Option<Finding> {
-    let file = node.file.as_ref()?;
+/// Nodes of one kind that are there and do not open, all for the same reason.
+fn refused(snapshot: &Snapshot, kind: Kind, file: &NodeFile, paths: &[&str]) -> Option<Finding> {
     let refusal = file.refusal.as_ref()?;
+    let all = paths.join(", ");
     if !PERMISSION.contains(&refusal.errno) {
-        let what = format!("{} does not open: {}", node.path, refusal.words);
-        let id = format!("{}-open", name(node.kind));
-        return Some(Finding::new(id, Severity::Limits, what, why(node.kind)));
+        let what = format!("{all}: does not open: {}", refusal.words);
+        let id = format!("{}-open", name(kind));
+        return Some(Finding::new(id, Severity::Limits, what, why(kind)));
     }
     let what = format!(
-        "{} may not be opened by this user ({}): it is of group {}, with mode {:04o}",
-        node.path, refusal.words, file.group, file.mode
+        "this user may not open {all} ({}): group {}, mode {:04o}",
+        refusal.words, file.group, file.mode
     );
-    let id = format!("{}-permission", name(node.kind));
-    let finding = Finding::new(id, severity(snapshot, node.kind), what, why(node.kind));
+    let id = format!("{}-permission", name(kind));
+    let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
     // The mode would let this user in: something above the file system does not.
     if lets_in(snapshot, file) && refusal.errno == EPERM {
-        let paths = [node.path.as_str()];
-        return Some(finding.helped_by(flags(&paths)).noting(
+        return Some(finding.helped_by(flags(paths)).noting(
             "The file's mode is no hindrance: the container's device rules are. The option is for `docker run` or `podman run`.",
         ));
     }
-    Some(permit(snapshot, node, file, finding))
+    Some(permit(snapshot, kind, file, finding))
 }
 
-fn permit(snapshot: &Snapshot, node: &Node, file: &NodeFile, finding: Finding) -> Finding {
+fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) -> Finding {
     let user = snapshot.user.name.as_deref().unwrap_or("$USER");
     let group_may = file.mode & 0o060 == 0o060 && file.group != "root";
     if group_may && snapshot.user.listed_groups.contains(&file.group) {
@@ -144,7 +155,7 @@ fn permit(snapshot: &Snapshot, node: &Node, file: &NodeFile, finding: Finding) -
             .helped_by(snapshot.as_root(&line))
             .noting("It counts from the next login on.");
     }
-    let rule = match node.kind {
+    let rule = match kind {
         Kind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),
         Kind::Udmabuf => format!("KERNEL==\"udmabuf\", GROUP=\"{GROUP}\", MODE=\"0660\""),
         Kind::Card => {
@@ -155,18 +166,18 @@ fn permit(snapshot: &Snapshot, node: &Node, file: &NodeFile, finding: Finding) -
         ),
         Kind::Video => format!("SUBSYSTEM==\"video4linux\", GROUP=\"{GROUP}\", MODE=\"0660\""),
     };
-    let group = if node.kind == Kind::Render {
+    let group = if kind == Kind::Render {
         RENDER_GROUP
     } else {
         GROUP
     };
-    let subsystem = match node.kind {
+    let subsystem = match kind {
         Kind::Heap => "dma_heap",
         Kind::Udmabuf => "misc",
         Kind::Card | Kind::Render => "drm",
         Kind::Video => "video4linux",
     };
-    let file = format!("/etc/udev/rules.d/70-covalent-{}.rules", name(node.kind));
+    let file = format!("/etc/udev/rules.d/70-covalent-{}.rules", name(kind));
     let tee = snapshot.as_root(&format!("tee {file}"));
     let reload = snapshot.as_root("udevadm control --reload");
     let trigger = snapshot.as_root(&format!(
@@ -216,7 +227,7 @@ fn name(kind: Kind) -> &'static str {
 fn why(kind: Kind) -> &'static str {
     match kind {
         Kind::Udmabuf => {
-            "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page."
+            "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page; without it Mesa's Vulkan on the processor shares no images."
         }
         Kind::Heap => {
             "A dma-heap gives memory that belongs to no device: where camera, GPU and display refuse each other's, it is what they can share."
@@ -264,6 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_are_refused_alike_are_one_finding() {
+        let mut snapshot = desktop();
+        let mut second = node(&mut snapshot, "/dev/dma_heap/system").clone();
+        second.path = "/dev/dma_heap/reserved".to_owned();
+        snapshot.nodes.push(second);
+        for path in ["/dev/dma_heap/system", "/dev/dma_heap/reserved"] {
+            refuse(&mut snapshot, path, "root", 0o600);
+        }
+        let [finding] = check(&snapshot).try_into().unwrap();
+        assert!(
+            finding
+                .what
+                .contains("/dev/dma_heap/system, /dev/dma_heap/reserved"),
+            "{}",
+            finding.what
+        );
+    }
+
+    #[test]
     fn card_of_a_group_is_opened_by_joining_it() {
         let mut snapshot = desktop();
         snapshot.user.groups.clear();
@@ -277,6 +307,10 @@ mod tests {
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG video ada");
         // Who has joined has to log in.
         snapshot.user.listed_groups.insert("video".to_owned());
+        refuse(&mut snapshot, "/dev/video0", "video", 0o660);
+        let both = check(&snapshot);
+        assert_eq!(both.len(), 2, "a card and a camera: {both:?}");
+        snapshot.nodes.retain(|node| node.kind != Kind::Video);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "exec su -l ada");
     }

@@ -1,0 +1,289 @@
+//! Theme `doctor`: guests broken on purpose, whose cause is named, and whose remedy, as it is printed, helps.
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::matrix::{LONG, SOON};
+use super::stage::RUN;
+use super::{Bench, Case, Outcome};
+use crate::vm::config::Config;
+use crate::vm::guest::shell;
+use crate::vm::wire::Status;
+
+/// The tool's exit code where something is in the way.
+const IN_THE_WAY: u8 = 13;
+/// The compositor's where no display can be driven.
+const NO_DISPLAY: u8 = 10;
+
+/// Camera, compositor and display, for some frames.
+const DEMO: &str =
+    "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20";
+
+/// How an ordinary user's programs are started, who has just logged in.
+const AS_USER: &str =
+    "setpriv --reuid=ada --regid=ada --init-groups env HOME=/home/ada XDG_RUNTIME_DIR=/tmp/ada";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "doctor::container_without_dri_is_told_the_flag_that_runs_the_demo",
+        Config::Virtio,
+        container,
+    ),
+    Case::new(
+        "doctor::guest_in_order_has_nothing_in_the_way",
+        Config::Virtio,
+        in_order,
+    ),
+    Case::new(
+        "doctor::huge_pages_are_set_aside_by_the_remedy",
+        Config::Virtio,
+        huge_pages,
+    ),
+    Case::new(
+        "doctor::limits_are_raised_by_the_remedies",
+        Config::Virtio,
+        limits,
+    ),
+    Case::new(
+        "doctor::udmabuf_that_is_gone_comes_back_by_the_remedy",
+        Config::Virtio,
+        udmabuf,
+    ),
+    Case::new(
+        "doctor::user_without_groups_is_let_in_by_the_remedies",
+        Config::Virtio,
+        user,
+    ),
+];
+
+/// What the tool prints.
+#[derive(Debug, Deserialize)]
+struct Report {
+    version: u32,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Finding {
+    id: String,
+    severity: String,
+    remedy: Option<Remedy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Remedy {
+    line: String,
+    note: Option<String>,
+}
+
+impl Report {
+    fn find(&self, id: &str) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.id == id)
+    }
+
+    /// The remedy of a finding that has to be there, with this severity.
+    fn remedy(&self, id: &str, severity: &str) -> anyhow::Result<&Remedy> {
+        let finding = self
+            .find(id)
+            .with_context(|| format!("{id} was not found: {self:?}"))?;
+        ensure!(finding.severity == severity, "{finding:?}");
+        finding.remedy.as_ref().context("it has no remedy")
+    }
+}
+
+/// Runs the tool behind some shell, which may set limits or a user, and checks its exit code.
+fn doctor(bench: &mut Bench<'_>, before: &str) -> anyhow::Result<Report> {
+    let line = format!("{before} covalent doctor --json");
+    let output = bench.guest()?.sh(&bash(&line), SOON)?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Report =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {words}"))?;
+    ensure!(report.version == 1, "version {}", report.version);
+    let blocks = report
+        .findings
+        .iter()
+        .any(|finding| finding.severity == "blocks");
+    let expected = if blocks { IN_THE_WAY } else { 0 };
+    ensure!(
+        output.status == Status::Code(expected),
+        "it ended with {}: {report:?}",
+        output.status
+    );
+    Ok(report)
+}
+
+/// A line for bash, in which `sudo` is what it is to root.
+fn bash(line: &str) -> String {
+    let line = format!("sudo() {{ \"$@\"; }}; {line}");
+    format!("bash -c '{}'", line.replace('\'', "'\\''"))
+}
+
+fn in_order(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let report = doctor(bench, "")?;
+    ensure!(
+        report
+            .findings
+            .iter()
+            .all(|finding| finding.severity != "blocks"),
+        "{report:?}"
+    );
+    // This guest's host gives its card no blobs.
+    report.remedy("card-import", "limits")?;
+    // Judged from a recording it is the same.
+    let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
+                covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
+                covalent doctor --strict > /tmp/words; test $? = 13 && awk 'length > 200' /tmp/words";
+    let long = bench.sh(line, SOON)?.text();
+    ensure!(long.is_empty(), "{long}");
+    Ok(Outcome::Passed)
+}
+
+fn udmabuf(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("rm /dev/udmabuf", SOON)?;
+    let report = doctor(bench, "")?;
+    let line = report.remedy("udmabuf-node", "limits")?.line.clone();
+    let gone = bench
+        .guest()?
+        .sh("covalent alloc udmabuf --size 64x64 --format XR24", SOON)?;
+    ensure!(!gone.status.success(), "there is one all the same");
+    bench.sh(&bash(&line), SOON)?;
+    bench.sh("covalent alloc udmabuf --size 64x64 --format XR24", SOON)?;
+    let report = doctor(bench, "")?;
+    ensure!(report.find("udmabuf-node").is_none(), "{report:?}");
+    Ok(Outcome::Passed)
+}
+
+fn huge_pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    let report = doctor(bench, "")?;
+    // A queue of vivid's takes memory in one piece alone.
+    let line = report.remedy("huge-pages", "limits")?.line.clone();
+    bench.sh(&bash(&line), SOON)?;
+    let report = doctor(bench, "")?;
+    ensure!(report.find("huge-pages").is_none(), "{report:?}");
+    bench.sh(
+        "covalent plan --camera /dev/video2 --prove; echo 0 > /proc/sys/vm/nr_hugepages",
+        LONG,
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn limits(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    for (limit, id, severity) in [
+        ("ulimit -Sn 64;", "open-files-limit", "limits"),
+        ("ulimit -n 64;", "open-files-limit", "limits"),
+        ("ulimit -Sf 1024;", "file-size-limit", "limits"),
+        ("ulimit -l 64;", "locked-memory-limit", "notes"),
+    ] {
+        let report = doctor(bench, limit)?;
+        let line = &report.remedy(id, severity)?.line;
+        let after = doctor(bench, &format!("{limit} {line};"))?;
+        ensure!(after.find(id).is_none(), "after `{line}`: {after:?}");
+        let line = format!("{limit} {line}; {DEMO}");
+        let output = bench.guest()?.sh(&bash(&line), RUN)?;
+        ensure!(
+            output.status.success(),
+            "`{line}` ended with {}",
+            output.status
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// A container, as far as its devices go: no cards, but for those that `--device` lends of the machine's.
+const CONTAINER: &str = "#!/bin/sh
+set -e
+mkdir -p /tmp/machine && mount --bind /dev /tmp/machine
+mount -t tmpfs none /dev/dri
+while [ \"$1\" = --device ]; do
+    mount --bind \"/tmp/machine/${2#/dev/}\" \"$2\"
+    shift 2
+done
+exec sh -c \"$1\"
+";
+
+fn container(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    guest.put("/tmp/container", CONTAINER.as_bytes(), 0o755)?;
+    let run = |flags: &str, line: &str| {
+        let line = line.replace('\'', "'\\''");
+        format!("unshare --mount /tmp/container {flags} '{line}'")
+    };
+    let dark = guest.sh(&run("", DEMO), RUN)?;
+    ensure!(dark.status == Status::Code(NO_DISPLAY), "{}", dark.status);
+    let inside = |flags: &str, before: &str| {
+        let line = format!("{before} covalent doctor --json > /tmp/inside.json; true");
+        run(flags, &line)
+    };
+    let look = |bench: &mut Bench<'_>, line: &str| -> anyhow::Result<Report> {
+        bench.sh(line, SOON)?;
+        let text = bench.guest()?.get("/tmp/inside.json")?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    let report = look(bench, &inside("", ""))?;
+    let remedy = report.remedy("card-node", "blocks")?;
+    ensure!(remedy.line == "--device /dev/dri", "{}", remedy.line);
+    // The flag for the container that is started next.
+    let after = look(bench, &inside(&remedy.line, ""))?;
+    ensure!(after.find("card-node").is_none(), "{after:?}");
+    ensure!(after.find("render-node").is_none(), "{after:?}");
+    let demo = run(&remedy.line, DEMO);
+    bench.sh(&demo, RUN)?;
+    // And the line for the one that runs.
+    let note = remedy.note.as_deref().context("no note")?;
+    let (_, line) = note.split_once("allowed: ").context("no line in it")?;
+    let after = look(bench, &inside("", &format!("{line};")))?;
+    ensure!(after.find("card-node").is_none(), "{after:?}");
+    bench.sh(&run("", &format!("{line} && {DEMO}")), RUN)?;
+    Ok(Outcome::Passed)
+}
+
+/// Somebody who is in no group: heaps are root's, cards and cameras are the group's.
+fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh(
+        "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
+        SOON,
+    )?;
+    let report = doctor(bench, AS_USER)?;
+    let mut lines: Vec<String> = Vec::new();
+    for (id, severity) in [
+        ("card-permission", "blocks"),
+        ("heap-permission", "blocks"),
+        ("udmabuf-permission", "blocks"),
+        ("video-permission", "blocks"),
+        ("render-permission", "limits"),
+    ] {
+        let line = report.remedy(id, severity)?.line.clone();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let seatd = bench.guest()?.start(shell("exec seatd -g video"))?;
+    bench.sh(
+        "for try in $(seq 100); do test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1",
+        SOON,
+    )?;
+    let demo = format!("{AS_USER} {DEMO}");
+    let dark = bench.guest()?.sh(&demo, RUN)?;
+    ensure!(!dark.status.success(), "the demo ran without any right");
+    for line in &lines {
+        bench.sh(&bash(line), SOON)?;
+    }
+    let report = doctor(bench, AS_USER)?;
+    let left: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| finding.id.as_str())
+        .filter(|id| id.ends_with("-permission"))
+        .collect();
+    ensure!(left.is_empty(), "after {lines:?}: {left:?}");
+    bench.sh(&demo, RUN)?;
+    bench.sh(
+        &format!("{AS_USER} covalent alloc heap:system --size 640x480 --format XR24"),
+        SOON,
+    )?;
+    seatd.kill()?;
+    // Its users and rules are others now.
+    bench.discard();
+    Ok(Outcome::Passed)
+}
