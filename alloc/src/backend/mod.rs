@@ -16,7 +16,7 @@ pub mod heap;
 mod machine;
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 mod node;
-#[cfg(any(feature = "drm", feature = "gbm"))]
+#[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 mod prime;
 #[cfg(feature = "udmabuf")]
 pub mod udmabuf;

@@ -4,19 +4,24 @@
 mod sys;
 
 use std::fmt;
+#[cfg(any(feature = "drm", feature = "gbm"))]
 use std::os::fd::AsFd;
+#[cfg(any(feature = "drm", feature = "gbm"))]
 use std::path::Path;
 
 use drm::DriverCapability;
 use serde::{Deserialize, Serialize};
 
-use crate::constraint::{Contiguity, Imports};
+#[cfg(any(feature = "drm", feature = "gbm"))]
+use crate::constraint::Contiguity;
+use crate::constraint::Imports;
 use crate::model::DeviceIdentity;
 
 const VIRTIO_GPU: &str = "virtio_gpu";
 
 /// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
 /// listed may need one run of addresses, and is said to be unknown.
+#[cfg(any(feature = "drm", feature = "gbm"))]
 const PAGED: [&str; 12] = [
     "amdgpu",
     "bochs-drm",
@@ -81,6 +86,7 @@ impl ImportAbility {
 }
 
 /// In how many pieces the card's driver takes memory.
+#[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
     if PAGED.contains(&driver) || has_iommu(card) {
         Contiguity::Scattered
@@ -93,6 +99,7 @@ pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
 ///
 /// A virtio-gpu that renders has its textures on the host. Without that it shows the guest's memory, which the kernel brings to
 /// the host at each flip.
+#[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn device_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     if driver == VIRTIO_GPU {
         // A kernel that does not know the question knows no rendering either.
@@ -103,6 +110,7 @@ pub(super) fn device_copy(card: impl AsFd, driver: &str) -> Option<bool> {
 }
 
 /// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
+#[cfg(any(feature = "drm", feature = "gbm"))]
 fn has_iommu(card: impl AsFd) -> bool {
     let Ok(status) = rustix::fs::fstat(card) else {
         return false;

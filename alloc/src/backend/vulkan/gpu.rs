@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::fs::OpenOptions;
-use std::os::fd::AsFd;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use ash::{ext, khr, vk};
 
 use super::VulkanError;
 use super::sys::{self, Device, Facts, NoInstance, Physical};
+use crate::backend::prime::{self, ImportAbility};
 use crate::backend::{machine, node};
 use crate::model::DeviceIdentity;
 
@@ -101,6 +102,8 @@ struct Inner {
     device: Arc<Device>,
     name: String,
     identity: DeviceIdentity,
+    /// What its card says of importing, where the driver imports through a card that limits it.
+    import: Option<ImportAbility>,
     is_processor: bool,
     /// Who owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT where the driver knows it.
     outside: u32,
@@ -143,7 +146,8 @@ impl Gpu {
             wanted.extend(BEFORE_1_2);
         }
         if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
-            return Err(lacks(&missing.to_string_lossy()));
+            let why = absent(&facts.driver, facts.is_processor);
+            return Err(lacks(&format!("{}{why}", missing.to_string_lossy())));
         }
         let has_foreign = extensions.contains(ext::queue_family_foreign::NAME);
         if has_foreign {
@@ -155,10 +159,12 @@ impl Gpu {
         }
         let device = Device::open(physical, &wanted, &facts)
             .map_err(failed("vkCreateDevice", &facts.name))?;
+        let (identity, import) = identity(&facts, &extensions);
         Ok(Self {
             inner: Arc::new(Inner {
                 device,
-                identity: identity(&facts, &extensions),
+                identity,
+                import,
                 name: facts.name,
                 is_processor: facts.is_processor,
                 outside: if has_foreign {
@@ -187,6 +193,12 @@ impl Gpu {
     #[must_use]
     pub fn is_processor(&self) -> bool {
         self.inner.is_processor
+    }
+
+    /// What its card says of importing, where the driver imports through a card that limits it (Venus).
+    #[must_use]
+    pub fn import_ability(&self) -> Option<&ImportAbility> {
+        self.inner.import.as_ref()
     }
 
     pub(super) fn device(&self) -> &Arc<Device> {
@@ -231,7 +243,25 @@ fn hint(answer: vk::Result) -> String {
     }
 }
 
-fn identity(facts: &Facts, extensions: &BTreeSet<CString>) -> DeviceIdentity {
+/// Says why a driver may lack what others have, where that is known.
+///
+/// # References
+/// Mesa, `src/gallium/frontends/lavapipe`: dma-bufs are made by `/dev/udmabuf`; `src/virtio/vulkan`: extensions are those of the
+/// host's driver.
+fn absent(driver: &str, is_processor: bool) -> &'static str {
+    if driver.contains("venus") {
+        " (Venus has what the host's driver has: one that works on the processor needs /dev/udmabuf on the host)"
+    } else if is_processor {
+        " (drivers that work on the processor need /dev/udmabuf for it)"
+    } else {
+        ""
+    }
+}
+
+fn identity(
+    facts: &Facts,
+    extensions: &BTreeSet<CString>,
+) -> (DeviceIdentity, Option<ImportAbility>) {
     // The render node first: whoever opens a primary node that nobody drives becomes its master.
     let nodes = [facts.render, facts.primary];
     if extensions.contains(ext::physical_device_drm::NAME) {
@@ -246,7 +276,7 @@ fn identity(facts: &Facts, extensions: &BTreeSet<CString>) -> DeviceIdentity {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    DeviceIdentity {
+    let identity = DeviceIdentity {
         driver: if facts.driver.is_empty() {
             "vulkan".to_owned()
         } else {
@@ -254,10 +284,11 @@ fn identity(facts: &Facts, extensions: &BTreeSet<CString>) -> DeviceIdentity {
         },
         location: format!("uuid:{uuid}"),
         node: String::new(),
-    }
+    };
+    (identity, None)
 }
 
-fn of_node(major: u32, minor: u32) -> Option<DeviceIdentity> {
+fn of_node(major: u32, minor: u32) -> Option<(DeviceIdentity, Option<ImportAbility>)> {
     let path = node::path_of(major, minor)?;
     let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -266,8 +297,21 @@ fn of_node(major: u32, minor: u32) -> Option<DeviceIdentity> {
         .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
         .open(&path)
         .ok()?;
-    node::identity(file.as_fd(), &path).ok()
+    let identity = node::identity(file.as_fd(), &path).ok()?;
+    let import = prime::import_ability(&Node(file), &identity.driver);
+    let import = import.is_of_a_renderer().then_some(import);
+    Some((identity, import))
 }
+
+/// A DRM node that is open to be asked.
+struct Node(File);
+
+impl AsFd for Node {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+impl drm::Device for Node {}
 
 #[cfg(test)]
 mod tests {
@@ -287,7 +331,8 @@ mod tests {
             has_ycbcr: true,
             moments: Moments::default(),
         };
-        let found = identity(&facts, &BTreeSet::new());
+        let (found, import) = identity(&facts, &BTreeSet::new());
+        assert_eq!(import, None);
         assert_eq!(found.driver, "llvmpipe");
         assert_eq!(found.location, format!("uuid:{}", "ab".repeat(16)));
     }

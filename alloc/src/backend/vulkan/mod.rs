@@ -19,6 +19,7 @@ mod purpose;
 mod sync;
 mod sys;
 
+pub use crate::backend::prime::ImportAbility;
 pub use copy::Copying;
 pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};

@@ -85,6 +85,10 @@ impl Gpu {
         }
         constraints.formats = Some(FormatSet::from(formats));
         constraints.buffers_held = HELD;
+        // The driver imports through the card's, and has to take what that says.
+        if let Some(ability) = self.import_ability() {
+            constraints.memory.imports = ability.demand(self.identity());
+        }
         if self.speaks_sync_file() {
             constraints.sync.insert(SyncLanguage::SyncFile);
         }
