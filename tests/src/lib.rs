@@ -6,3 +6,4 @@ pub mod picture;
 pub mod pipeline;
 pub mod suite;
 pub mod vm;
+pub mod witness;

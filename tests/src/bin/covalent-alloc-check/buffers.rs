@@ -13,9 +13,10 @@ use covalent_alloc::buffer::{
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::{SourceError, Sources};
+use covalent_tests::witness::pixels;
+use covalent_tests::witness::{processor, vga};
 
-use super::sources::{processor, vga};
-use super::{Seen, Tally, pixels, soak};
+use super::{Seen, Tally, soak};
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();

@@ -9,10 +9,10 @@ use covalent_alloc::constraint::Participant;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::{processor, vga};
 use drm::Device as _;
 use drm::control::Device as _;
 
-use super::sources::{processor, vga};
 use super::{Seen, Tally};
 
 pub(crate) fn run(tally: &mut Tally) {

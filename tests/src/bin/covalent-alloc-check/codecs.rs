@@ -1,28 +1,19 @@
 //! Devices that convert: vim2m copies pictures, vicodec codes and decodes them. Both have their two queues on one file.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::v4l2::{Device, Direction, Error, PixelFormat, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Device, Error, Queue};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use covalent_tests::witness::codec::{
+    FWHT, RESEMBLANCE, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
+};
+use covalent_tests::witness::pixels;
+use covalent_tests::witness::{processor, vga};
 
-use super::sources::{processor, vga};
-use super::{Seen, Tally, pixels};
-
-/// How long one picture may take: device and processor are emulated.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// vicodec's own code.
-const FWHT: PixelFormat = PixelFormat(u32::from_le_bytes(*b"FWHT"));
-
-/// The least that a picture that was coded and decoded resembles itself, in decibels.
-const RESEMBLANCE: f64 = 30.0;
+use super::{Seen, Tally};
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
@@ -104,36 +95,6 @@ pub(crate) fn run(tally: &mut Tally) {
             Ok(Seen::Passed)
         },
     );
-}
-
-/// The first node of a driver that is as wanted.
-fn node(driver: &str, wanted: impl Fn(&Device) -> bool) -> Result<PathBuf> {
-    (0..64)
-        .map(|number| PathBuf::from(format!("/dev/video{number}")))
-        .find(|path| {
-            Device::open(path).is_ok_and(|device| device.driver() == driver && wanted(&device))
-        })
-        .with_context(|| format!("no such node of {driver}"))
-}
-
-fn has(device: &Device, direction: Direction, wanted: PixelFormat) -> bool {
-    let formats = device.queue(direction).and_then(|queue| queue.formats());
-    formats.is_ok_and(|formats| formats.iter().any(|format| format.pixel_format == wanted))
-}
-
-fn encoder() -> Result<PathBuf> {
-    node("vicodec", |device| has(device, Direction::Capture, FWHT))
-}
-
-fn decoder() -> Result<PathBuf> {
-    node("vicodec", |device| has(device, Direction::Output, FWHT))
-}
-
-fn queues(device: &Device) -> Result<(Queue, Queue)> {
-    Ok((
-        device.queue(Direction::Output)?,
-        device.queue(Direction::Capture)?,
-    ))
 }
 
 /// One buffer that a queue and the processor share, from the first source that serves.
@@ -233,62 +194,4 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("no buffer")
-}
-
-/// Waits for one buffer; returns how many bytes are in it.
-fn wait(stream: &mut Stream) -> Result<u32> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        ensure!(Instant::now() < until, "nothing came");
-        let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
-        let wait = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&wait))?;
-        if let Some(frame) = stream.dequeue()? {
-            ensure!(!frame.is_damaged, "a damaged picture");
-            return Ok(frame.bytes_used);
-        }
-    }
-}
-
-/// Planes that change little from sample to sample, which a codec keeps well.
-fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
-    let layout = buffer.layout();
-    (0..layout.planes().len())
-        .map(|plane| {
-            let row = usize::try_from(layout.row_bytes(plane).context("no rows")?)?;
-            let rows = usize::try_from(layout.rows(plane).context("no rows")?)?;
-            (0..row * rows)
-                .map(|place| {
-                    Ok(u8::try_from(
-                        40 + (place % row) * 80 / row + (place / row) * 80 / rows,
-                    )?)
-                })
-                .collect()
-        })
-        .collect()
-}
-
-fn peak_signal_to_noise(one: &[Vec<u8>], two: &[Vec<u8>], fourcc: Fourcc) -> Result<f64> {
-    ensure!(one.len() == two.len(), "{} planes", two.len());
-    // The byte that is no colour is not coded.
-    let counts = |place: usize| fourcc != Fourcc::XRGB8888 || place % 4 != 3;
-    let (mut sum, mut samples) = (0_f64, 0_f64);
-    for (one, two) in one.iter().zip(two) {
-        ensure!(one.len() == two.len(), "{} bytes", two.len());
-        for (place, (one, two)) in one.iter().zip(two).enumerate() {
-            if counts(place) {
-                sum += f64::from(one.abs_diff(*two)).powi(2);
-                samples += 1.0;
-            }
-        }
-    }
-    let noise = sum / samples;
-    Ok(if noise == 0.0 {
-        f64::INFINITY
-    } else {
-        10.0 * (255.0 * 255.0 / noise).log10()
-    })
 }

@@ -6,9 +6,10 @@ use covalent_alloc::constraint::{FormatSet, Source};
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::pixels;
+use covalent_tests::witness::{processor, vga};
 
-use super::sources::{processor, vga};
-use super::{Seen, Tally, pixels};
+use super::{Seen, Tally};
 
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover_with_drivers();

@@ -1,36 +1,12 @@
-//! What a process holds of a card by name: GEM handles and framebuffers. Nothing in `/proc` or debugfs lists the handles.
+//! That what a process holds of a card by name is seen.
 
-use anyhow::{Result, ensure};
-use covalent_alloc::backend::drm::Card;
+use anyhow::ensure;
 use covalent_alloc::sources::Sources;
-use drm::buffer::{Buffer as _, DrmFourcc};
+use covalent_tests::witness::CardHeld;
+use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
 use super::{Seen, Tally};
-
-/// What one open file of a card holds.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// The handle that comes next. The kernel gives the lowest that is free, so every handle that is kept moves it on.
-    next_handle: u32,
-    framebuffers: usize,
-}
-
-impl Held {
-    pub(crate) fn by(card: &Card) -> Result<Self> {
-        let dumb = card.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)?;
-        let next_handle = u32::from(dumb.handle());
-        card.destroy_dumb_buffer(dumb)?;
-        // A card without a display has none.
-        let framebuffers = card
-            .resource_handles()
-            .map_or(0, |resources| resources.framebuffers().len());
-        Ok(Self {
-            next_handle,
-            framebuffers,
-        })
-    }
-}
 
 /// Every card that is watched has to see what is kept: else nothing that is found nowhere says anything.
 pub(crate) fn run(tally: &mut Tally, sources: &Sources) {
@@ -40,12 +16,12 @@ pub(crate) fn run(tally: &mut Tally, sources: &Sources) {
             card.path().display()
         );
         tally.check(&name, || {
-            let before = Held::by(card)?;
+            let before = CardHeld::by(card)?;
             let kept = card.create_dumb_buffer((16, 16), DrmFourcc::Xrgb8888, 32)?;
-            let with_it = Held::by(card)?;
+            let with_it = CardHeld::by(card)?;
             card.destroy_dumb_buffer(kept)?;
-            ensure!(with_it.next_handle > before.next_handle, "{with_it:?}");
-            ensure!(Held::by(card)? == before, "it is not seen to go");
+            ensure!(with_it.holds_more_than(&before), "{with_it:?}");
+            ensure!(CardHeld::by(card)? == before, "it is not seen to go");
             Ok(Seen::Passed)
         });
     }

@@ -9,9 +9,9 @@ use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescripto
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::{SourceError, Sources};
+use covalent_tests::witness::{processor, vga};
 use rustix::io::Errno;
 
-use super::sources::{processor, vga};
 use super::{Seen, Tally};
 
 /// Offset and stride of each plane.

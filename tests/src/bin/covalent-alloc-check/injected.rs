@@ -9,9 +9,9 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::vga;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::sources::vga;
 use super::{Seen, Tally};
 
 const CAMERA: &str = "/dev/video0";

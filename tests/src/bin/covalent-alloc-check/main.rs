@@ -3,7 +3,6 @@
 //!
 //! Each check prints one line: `passed NAME`, `failed NAME: why` or `skipped NAME: why`.
 
-mod baseline;
 mod buffers;
 mod cards;
 mod codecs;
@@ -13,7 +12,6 @@ mod handles;
 mod hostile;
 mod injected;
 mod memory;
-mod pixels;
 mod planes;
 mod queues;
 mod soak;
@@ -29,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Baseline;
 
 /// Holds every backend of the allocator to what it says.
 #[derive(Debug, Parser)]
@@ -110,7 +109,7 @@ impl Tally {
 
     /// Runs one check; what it leaves behind is a failure too.
     fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<Seen>) {
-        let outcome = baseline::Baseline::take(&self.cards).and_then(|before| {
+        let outcome = Baseline::take(&self.cards).and_then(|before| {
             let seen = check()?;
             before.compare()?;
             Ok(seen)

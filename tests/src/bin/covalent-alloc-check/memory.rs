@@ -9,10 +9,10 @@ use covalent_alloc::buffer::identify;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use covalent_tests::witness::{processor, vga};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, ftruncate, memfd_create};
 use rustix::io::Errno;
 
-use super::sources::{processor, vga};
 use super::{Seen, Tally};
 
 const PAGE: u64 = 4096;

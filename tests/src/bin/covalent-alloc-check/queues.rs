@@ -9,9 +9,9 @@ use covalent_alloc::constraint::Contiguity;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::{processor, vga};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::sources::{processor, vga};
 use super::{Seen, Tally};
 
 /// How long a camera may take for its first frames: it and the processor are emulated.

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
-use covalent_alloc::constraint::{FormatSet, Guarantees, Participant, Role, Source};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::constraint::{Guarantees, Source};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::{processor, vga};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Seen, Tally};
@@ -72,21 +73,6 @@ impl Backend<'_> {
             _ => None,
         })
     }
-}
-
-pub(crate) fn processor(fourcc: Fourcc) -> Participant {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
-    processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
-    processor
-}
-
-pub(crate) fn vga() -> Result<Extent> {
-    Ok(Extent::new(640, 480)?)
 }
 
 type Property = fn(&Backend<'_>, &Source) -> Result<Seen>;

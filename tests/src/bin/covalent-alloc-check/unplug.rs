@@ -10,9 +10,10 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::{SourceError, Sources};
+use covalent_tests::witness::pixels;
+use covalent_tests::witness::{processor, vga};
 
-use super::sources::{processor, vga};
-use super::{Seen, Tally, injected, pixels};
+use super::{Seen, Tally, injected};
 
 pub(crate) fn run(tally: &mut Tally) {
     tally.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);

@@ -9,9 +9,9 @@ use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::witness::{processor, vga};
 
-use super::pixels::{pattern, read, same, write};
-use super::sources::{processor, vga};
 use super::{Seen, Tally};
 
 const FORMATS: [Fourcc; 9] = [

@@ -7,10 +7,10 @@ use covalent_alloc::buffer::CpuAccess;
 use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{Access, Awaited as _, CpuTurn, HandOver, Ledger, Party, Point};
 use covalent_alloc::sync::{Behind, Timeline};
+use covalent_tests::held::Held;
 
 use super::{device, dumb};
 use crate::{Seen, Tally};
-use covalent_tests::held::Held;
 
 pub(super) fn run(tally: &mut Tally) {
     tally.check(

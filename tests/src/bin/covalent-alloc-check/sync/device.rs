@@ -12,10 +12,9 @@ use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{
     Access, Awaited, Behind, BehindWait, Fence, Party, Point, SyncDevice, Timeline, Told, Until,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-
-use super::sys::Pixels;
 use covalent_tests::held::Held;
+use covalent_tests::witness::sys::Pixels;
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// A buffer and the view of it that devices have.
 pub(super) struct Shared {

@@ -5,12 +5,12 @@ use std::fs::File;
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, SyncDevice, Timeline, Until};
+use covalent_tests::held::Held;
 use drm::control::Device as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{device, dumb};
 use crate::{Seen, Tally};
-use covalent_tests::held::Held;
 
 pub(super) fn run(tally: &mut Tally) {
     tally.check("sync::process_without_fds_is_told_and_loses_nothing", told);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::sync::{Awaited as _, Fence, FenceError, FenceStatus, Timeline};
+use covalent_tests::held::{Held, signalled, unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{device, dumb};
 use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled, unsignalled};
 
 pub(super) fn run(tally: &mut Tally) {
     tally.check("sync::fence_signals_when_its_driver_says_so", one);

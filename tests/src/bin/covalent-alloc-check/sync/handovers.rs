@@ -10,9 +10,9 @@ use covalent_alloc::sync::{
     Access, Behind, HandOver, Kind, Ledger, LedgerError, Moment as _, MomentState, Party, Past,
     SyncDevice, Told, Turn, tell,
 };
+use covalent_tests::witness::sys::Pixels;
 
 use super::device::{Device, Random, Shared, sleep_until};
-use super::sys::Pixels;
 use super::{device, dumb};
 use crate::{Seen, Tally};
 

@@ -8,7 +8,6 @@ mod handovers;
 mod left;
 mod peer;
 mod reservations;
-mod sys;
 mod timelines;
 #[cfg(feature = "vulkan")]
 mod vulkan;
@@ -20,9 +19,9 @@ use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use covalent_alloc::sync::SyncDevice;
+use covalent_tests::witness::{processor, vga};
 
 use super::Tally;
-use super::sources::{processor, vga};
 
 pub(crate) fn run(tally: &mut Tally) {
     fences::run(tally);

@@ -6,13 +6,14 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Awaited as _, Reservation, ReservationError};
+use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::witness::sys;
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
-use super::{dumb, sys};
+use super::dumb;
 use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled, unsignalled};
 
 pub(super) fn run(tally: &mut Tally) {
     for driver in ["vgem", "virtio_gpu", "bochs-drm", "vkms"] {

@@ -1,7 +1,7 @@
 //! Timelines of every card that has them, against fences that are held back.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
     Awaited, Binary, Fence, FenceStatus, SyncDevice, Timeline, TimelineError, Until,
 };
+use covalent_tests::held::{Held, signalled, unsignalled};
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{dumb, sys};
+use super::dumb;
 use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled, unsignalled};
 
 /// What one check does with a card.
 type Check = fn(&SyncDevice) -> Result<Seen>;
@@ -322,7 +322,7 @@ fn hostile(device: &SyncDevice) -> Result<Seen> {
     for (name, fd) in others {
         match Timeline::import(device, &fd) {
             Err(TimelineError::NotSyncobj { .. }) => {}
-            other => bail!("{name} (fd {}): {other:?}", sys::number(fd.as_fd())),
+            other => bail!("{name} (fd {}): {other:?}", fd.as_fd().as_raw_fd()),
         }
     }
     match SyncDevice::new(File::open("/dev/null")?) {

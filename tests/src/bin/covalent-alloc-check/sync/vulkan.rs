@@ -13,9 +13,9 @@ use covalent_alloc::sources::Sources;
 use covalent_alloc::sync::{Awaited as _, Fence, SyncDevice, Timeline};
 
 use super::{device, dumb};
-use crate::pixels::{pattern, read, same, write};
 use crate::{Seen, Tally};
 use covalent_tests::held::{Held, signalled};
+use covalent_tests::witness::pixels::{pattern, read, same, write};
 
 /// Longer than a device takes that does not wait for what it should.
 const BLINK: Duration = Duration::from_millis(200);

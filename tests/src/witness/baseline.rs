@@ -6,25 +6,30 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use covalent_alloc::backend::drm::Card;
-use covalent_tests::judge::bufinfo;
-use covalent_tests::judge::process::fd_count;
 
-use super::handles::Held;
+use super::handles::CardHeld;
+use crate::judge::bufinfo;
+use crate::judge::process::fd_count;
 
 /// How often to look again: the kernel frees some buffers a little after their last fd, and drivers' threads close what a
 /// submission had a little after it is over.
 const LOOKS: u32 = 20;
 
 /// The fds of this process, the dma-bufs of the machine, and what this process holds of each card.
-pub(crate) struct Baseline<'a> {
+#[derive(Debug)]
+pub struct Baseline<'a> {
     fds: usize,
     dma_bufs: usize,
-    cards: Vec<(&'a Card, Held)>,
+    cards: Vec<(&'a Card, CardHeld)>,
 }
 
 impl<'a> Baseline<'a> {
-    pub(crate) fn take(cards: &'a [Card]) -> Result<Self> {
-        let held = |card| Ok((card, Held::by(card)?));
+    /// Counts them.
+    ///
+    /// # Errors
+    /// Where `/proc` or debugfs cannot be read.
+    pub fn take(cards: &'a [Card]) -> Result<Self> {
+        let held = |card| Ok((card, CardHeld::by(card)?));
         Ok(Self {
             fds: fd_count(process::id())?,
             dma_bufs: bufinfo::read()?.len(),
@@ -32,8 +37,11 @@ impl<'a> Baseline<'a> {
         })
     }
 
-    /// Fails where more is held than at the beginning.
-    pub(crate) fn compare(&self) -> Result<()> {
+    /// Compares with what is held now.
+    ///
+    /// # Errors
+    /// Where more is held than at the beginning.
+    pub fn compare(&self) -> Result<()> {
         for _ in 0..LOOKS {
             let now = Self::take(&[])?;
             if now.dma_bufs <= self.dma_bufs && now.fds <= self.fds {
@@ -42,7 +50,7 @@ impl<'a> Baseline<'a> {
             thread::sleep(Duration::from_millis(50));
         }
         for (card, before) in &self.cards {
-            let now = Held::by(card)?;
+            let now = CardHeld::by(card)?;
             ensure!(
                 now == *before,
                 "{} holds {now:?}, and before {before:?}",

@@ -4,7 +4,7 @@
     reason = "ioctls of a driver, and memory as a device sees it"
 )]
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io;
@@ -33,9 +33,12 @@ const FENCE_SIGNAL: ioctl::Opcode = ioctl::opcode::write::<FenceSignal>(b'd', 0x
 
 /// Adds a fence of vgem's own to a buffer: of a writer, or of a reader. It ends by itself after ten seconds, with an error.
 ///
+/// # Errors
+/// What the kernel answers.
+///
 /// # References
 /// `drm/vgem_drm.h`, DRM_IOCTL_VGEM_FENCE_ATTACH.
-pub(super) fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Result<u32> {
+pub fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Result<u32> {
     let mut request = FenceAttach {
         handle,
         flags: u32::from(writes),
@@ -54,21 +57,20 @@ pub(super) fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io
 
 /// Signals it.
 ///
+/// # Errors
+/// What the kernel answers.
+///
 /// # References
 /// `drm/vgem_drm.h`, DRM_IOCTL_VGEM_FENCE_SIGNAL.
-pub(super) fn vgem_signal(card: BorrowedFd<'_>, fence: u32) -> io::Result<()> {
+pub fn vgem_signal(card: BorrowedFd<'_>, fence: u32) -> io::Result<()> {
     let request = FenceSignal { fence, flags: 0 };
     // SAFETY: the request is of the size in its opcode and holds no pointers.
     unsafe { ioctl::ioctl(card, Setter::<FENCE_SIGNAL, FenceSignal>::new(request)) }
 }
 
-/// The number of an fd, for messages.
-pub(super) fn number(fd: impl AsFd) -> RawFd {
-    fd.as_fd().as_raw_fd()
-}
-
 /// What a device sees of a buffer: its words, without the processor's guards, as DMA does.
-pub(super) struct Pixels {
+#[derive(Debug)]
+pub struct Pixels {
     start: std::ptr::NonNull<AtomicU32>,
     words: usize,
 }
@@ -90,7 +92,10 @@ impl Pixels {
     const WORDS: usize = 2048;
 
     /// Maps the beginning of a dma-buf.
-    pub(super) fn map(dmabuf: BorrowedFd<'_>) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What mmap answers.
+    pub fn map(dmabuf: BorrowedFd<'_>) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
         let start = unsafe {
             mm::mmap(
@@ -114,7 +119,7 @@ impl Pixels {
     }
 
     /// Writes a frame's number everywhere, halfway with a pause.
-    pub(super) fn fill(&self, number: u32) {
+    pub fn fill(&self, number: u32) {
         for (place, word) in self.words().iter().enumerate() {
             if place == self.words / 2 {
                 std::thread::yield_now();
@@ -124,7 +129,7 @@ impl Pixels {
     }
 
     /// Whether all pixels are a frame's number, before a pause and after it.
-    pub(super) fn are(&self, number: u32) -> bool {
+    pub fn are(&self, number: u32) -> bool {
         let same = || {
             self.words()
                 .iter()

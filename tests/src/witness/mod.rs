@@ -1,0 +1,36 @@
+//! What programs that check devices have in common: patterns of pixels, fences that are held back, what is held before and
+//! after.
+
+mod baseline;
+pub mod codec;
+mod handles;
+pub mod pixels;
+pub mod sys;
+
+pub use baseline::Baseline;
+pub use handles::CardHeld;
+
+use anyhow::Result;
+use covalent_alloc::constraint::{FormatSet, Participant, Role};
+use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+
+/// The processor, which writes and reads linear pictures in one format.
+#[must_use]
+pub fn processor(fourcc: Fourcc) -> Participant {
+    let identity = DeviceIdentity {
+        driver: "cpu".to_owned(),
+        location: String::new(),
+        node: String::new(),
+    };
+    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
+    processor
+}
+
+/// 640x480, which every device of the guest has.
+///
+/// # Errors
+/// None: the size is one.
+pub fn vga() -> Result<Extent> {
+    Ok(Extent::new(640, 480)?)
+}
