@@ -129,7 +129,10 @@ impl Sources {
         #[cfg(feature = "gbm")]
         sources.add_gbm();
         #[cfg(feature = "vulkan")]
-        sources.add_vulkan();
+        match Vulkan::load() {
+            Ok(vulkan) => sources.add_vulkan(&vulkan),
+            Err(error) => sources.refused("Vulkan", &error),
+        }
         sources
     }
 
@@ -261,8 +264,9 @@ impl Sources {
         }
     }
 
+    /// Adds every GBM device, and what it exports.
     #[cfg(feature = "gbm")]
-    fn add_gbm(&mut self) {
+    pub fn add_gbm(&mut self) {
         for path in Gbm::list() {
             let gbm = match Gbm::open(&path) {
                 Ok(gbm) => gbm,
@@ -279,9 +283,10 @@ impl Sources {
         }
     }
 
+    /// Adds the devices of a Vulkan loader that is open already, and what they export.
     #[cfg(feature = "vulkan")]
-    fn add_vulkan(&mut self) {
-        let (gpus, closed) = match Vulkan::load().and_then(|vulkan| vulkan.gpus()) {
+    pub fn add_vulkan(&mut self, vulkan: &Vulkan) {
+        let (gpus, closed) = match vulkan.gpus() {
             Ok(found) => found,
             Err(error) => {
                 self.refused("Vulkan", &error);

@@ -67,6 +67,16 @@ impl Gpu {
             .ok_or_else(|| unusable("no memory type serves the image".to_owned()))?;
         // A plan can ask for more behind the picture than the driver, and the driver for more than the plan.
         let size = needed.size_bytes.max(plan.layout().total_bytes());
+        let wants_own = kind
+            .support
+            .memory
+            .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
+        if wants_own && size != needed.size_bytes {
+            return Err(unusable(format!(
+                "its images have memory of just their {} bytes, and the plan asks for {size}",
+                needed.size_bytes
+            )));
+        }
         let fd = raw
             .allocate(size, memory_type, size == needed.size_bytes)
             .map_err(self.failed("vkAllocateMemory, to be exported"))?;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use ash::{ext, khr, vk};
 
-use super::VulkanError;
 use super::sys::{self, Device, Facts, NoInstance, Physical};
+use super::{Complaints, VulkanError};
 use crate::backend::prime::{self, ImportAbility};
 use crate::backend::{machine, node};
 use crate::model::DeviceIdentity;
@@ -23,8 +23,11 @@ const NEEDED: [&CStr; 3] = [
     ext::image_drm_format_modifier::NAME,
 ];
 
-/// What [`NEEDED`] depends on, where Vulkan 1.2 has not taken it in.
-const BEFORE_1_2: [&CStr; 1] = [khr::image_format_list::NAME];
+/// What [`NEEDED`] depends on. Vulkan 1.2 has taken it in, but instances here are of 1.1, in which it is an extension still.
+///
+/// # References
+/// VUID-vkCreateDevice-ppEnabledExtensionNames-01387.
+const BELOW_NEEDED: [&CStr; 1] = [khr::image_format_list::NAME];
 
 /// How moments come and go, where the driver has it.
 const OF_MOMENTS: [&CStr; 2] = [
@@ -50,8 +53,22 @@ impl Vulkan {
     /// # Errors
     /// [`VulkanError::Loader`] where there is none; [`VulkanError::Lacks`] for one of Vulkan 1.0; [`VulkanError::Call`].
     pub fn load() -> Result<Self, VulkanError> {
+        Self::load_with(None)
+    }
+
+    /// Opens it with VK_LAYER_KHRONOS_validation and its checks of synchronisation, for who checks this crate: every call takes
+    /// several times as long.
+    ///
+    /// # Errors
+    /// As [`Vulkan::load`]; [`VulkanError::Lacks`] where the layer is not on this machine.
+    pub fn load_validated() -> Result<(Self, Complaints), VulkanError> {
+        let complaints = Complaints::default();
+        Ok((Self::load_with(Some(&complaints))?, complaints))
+    }
+
+    fn load_with(complaints: Option<&Complaints>) -> Result<Self, VulkanError> {
         let loader = || "the Vulkan loader".to_owned();
-        match sys::Instance::new() {
+        match sys::Instance::new(complaints) {
             Ok(instance) => Ok(Self { instance }),
             Err(NoInstance::Loader(error)) => Err(VulkanError::Loader {
                 why: error.to_string(),
@@ -59,6 +76,11 @@ impl Vulkan {
             Err(NoInstance::Old) => Err(VulkanError::Lacks {
                 device: loader(),
                 lacks: "Vulkan 1.1".to_owned(),
+            }),
+            Err(NoInstance::NoLayer) => Err(VulkanError::Lacks {
+                device: loader(),
+                lacks: "VK_LAYER_KHRONOS_validation (Debian's package vulkan-validationlayers)"
+                    .to_owned(),
             }),
             Err(NoInstance::Call(answer)) => Err(VulkanError::Call {
                 device: loader(),
@@ -142,9 +164,10 @@ impl Gpu {
             return Err(lacks("Vulkan 1.1"));
         }
         let mut wanted = NEEDED.to_vec();
-        if facts.api_version < vk::API_VERSION_1_2 {
-            wanted.extend(BEFORE_1_2);
-        }
+        wanted.extend(BELOW_NEEDED.iter().filter(|name| {
+            // A device of 1.2 that does not list it any more has it all the same.
+            facts.api_version < vk::API_VERSION_1_2 || extensions.contains(**name)
+        }));
         if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
             let why = absent(&facts.driver, facts.is_processor);
             return Err(lacks(&format!("{}{why}", missing.to_string_lossy())));

@@ -18,6 +18,7 @@ mod participant;
 mod purpose;
 mod sync;
 mod sys;
+mod validation;
 
 pub use crate::backend::prime::ImportAbility;
 pub use copy::Copying;
@@ -26,6 +27,7 @@ pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
 pub use purpose::Purpose;
 pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
+pub use validation::Complaints;
 
 use ash::vk;
 use thiserror::Error;

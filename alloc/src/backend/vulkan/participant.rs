@@ -21,6 +21,7 @@ const HELD: u32 = 2;
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
 
 /// A format with an arrangement, as a device has it.
+#[derive(Clone)]
 pub(super) struct Kind {
     pub(super) format: FormatModifier,
     pub(super) kind: ImageKind,
@@ -32,6 +33,15 @@ pub(super) struct Kind {
 }
 
 impl Gpu {
+    /// Lists the pairs that this device imports as images, without asking what it demands of their layout.
+    ///
+    /// # Errors
+    /// [`VulkanError::Call`].
+    pub fn formats(&self) -> Result<FormatSet, VulkanError> {
+        let kinds = self.kinds(Purpose::Copy, vk::ExternalMemoryFeatureFlags::IMPORTABLE)?;
+        Ok(kinds.iter().map(|kind| kind.format).collect())
+    }
+
     /// Declares what this device reads as images of one size: in `fourcc` alone, or in every format that it has.
     ///
     /// Nothing tells in which steps a driver takes strides and offsets, so it is asked for images with some, without memory
@@ -186,6 +196,36 @@ impl Gpu {
             .kinds_of(wanted.fourcc, purpose)?
             .into_iter()
             .find(|kind| kind.format == wanted))
+    }
+
+    /// The same kind with planes in memories of their own; `None` where the device imports none.
+    pub(super) fn apart(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
+        if !kind.disjoint {
+            return Ok(None);
+        }
+        let apart = ImageKind {
+            flags: vk::ImageCreateFlags::DISJOINT,
+            ..kind.kind
+        };
+        // What holds of images in one memory need not hold of these, and none of these has a memory for itself.
+        let support = self
+            .device()
+            .physical
+            .image_support(apart)
+            .map_err(self.failed("vkGetPhysicalDeviceImageFormatProperties2"))?
+            .filter(|support| {
+                support
+                    .memory
+                    .contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
+                    && !support
+                        .memory
+                        .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)
+            });
+        Ok(support.map(|support| Kind {
+            kind: apart,
+            support,
+            ..kind
+        }))
     }
 
     fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<Kind>, VulkanError> {

@@ -11,7 +11,8 @@ use ash::vk;
 use super::image::Image;
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
-use sys::{Region, Staging, Way};
+pub(super) use sys::Staging;
+use sys::{Region, Way};
 
 /// How long a copy may take that nobody holds back: drivers that do it on an emulated processor need seconds.
 const PATIENCE: Duration = Duration::from_secs(60);

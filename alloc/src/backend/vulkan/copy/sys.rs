@@ -30,7 +30,7 @@ pub(super) struct Region {
 }
 
 /// Memory that the processor and the device both see, mapped.
-pub(super) struct Staging {
+pub(in crate::backend::vulkan) struct Staging {
     device: Arc<Device>,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -54,7 +54,10 @@ impl Drop for Staging {
 }
 
 impl Staging {
-    pub(super) fn new(device: &Arc<Device>, size_bytes: u64) -> Result<Self, vk::Result> {
+    pub(in crate::backend::vulkan) fn new(
+        device: &Arc<Device>,
+        size_bytes: u64,
+    ) -> Result<Self, vk::Result> {
         let wanted = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
         let info = vk::BufferCreateInfo::default()
             .size(size_bytes.max(4))
@@ -92,6 +95,10 @@ impl Staging {
         // SAFETY: the memory is visible to the processor and mapped once.
         staging.start = unsafe { device.raw.map_memory(staging.memory, 0, all, flags) }?;
         Ok(staging)
+    }
+
+    pub(in crate::backend::vulkan) fn buffer(&self) -> vk::Buffer {
+        self.buffer
     }
 
     /// Copies bytes in; nothing where they do not fit.
@@ -213,13 +220,14 @@ unsafe fn record(
         .dst_access_mask(vk::AccessFlags::HOST_READ)];
     let (raw, buffer) = (&device.raw, staging.buffer);
     let transfer = vk::PipelineStageFlags::TRANSFER;
-    let top = vk::PipelineStageFlags::TOP_OF_PIPE;
+    // All stages, as semaphores are waited for in: with the top of the pipe alone the barrier would not come after them.
+    let before = vk::PipelineStageFlags::ALL_COMMANDS;
     let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE | vk::PipelineStageFlags::HOST;
     let none = vk::DependencyFlags::empty();
     // SAFETY: by the caller; regions lie inside of image and memory, as `Image::regions` counts them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
-        raw.cmd_pipeline_barrier(commands, top, transfer, none, &[], &[], &acquire);
+        raw.cmd_pipeline_barrier(commands, before, transfer, none, &[], &[], &acquire);
         match way {
             Way::IntoImage => {
                 raw.cmd_copy_buffer_to_image(commands, buffer, image.raw, general, copies);

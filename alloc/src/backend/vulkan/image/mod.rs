@@ -10,7 +10,6 @@ use ash::vk;
 
 use super::participant::Kind;
 use super::purpose::Purpose;
-use super::sys::ImageKind;
 use super::{Gpu, VulkanError};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc, Layout, Modifier, PlaneLayout};
@@ -89,9 +88,9 @@ pub(super) fn attempt(gpu: &Gpu, kind: &Kind, layout: &Layout) -> Result<Trial, 
 ///
 /// The feature bit alone does not tell: lavapipe has it, and asks for the whole picture's bytes behind each plane.
 pub(super) fn takes_planes_apart(gpu: &Gpu, kind: &Kind, extent: Extent, alignment: u32) -> bool {
-    if !kind.disjoint {
+    let Ok(Some(apart)) = gpu.apart(kind.clone()) else {
         return false;
-    }
+    };
     let Some(layout) = aligned(extent, kind.format.fourcc, alignment, 0) else {
         return false;
     };
@@ -100,13 +99,9 @@ pub(super) fn takes_planes_apart(gpu: &Gpu, kind: &Kind, extent: Extent, alignme
         .iter()
         .map(|plane| vk::SubresourceLayout::default().row_pitch(plane.stride_bytes.into()))
         .collect();
-    let apart = ImageKind {
-        flags: vk::ImageCreateFlags::DISJOINT,
-        ..kind.kind
-    };
     let size = (extent.width(), extent.height());
     let several = layout.planes().len() > 1;
-    let image = RawImage::new(gpu.device(), apart, size, &Arrangement::Given(&planes));
+    let image = RawImage::new(gpu.device(), apart.kind, size, &Arrangement::Given(&planes));
     image.is_ok_and(|image| {
         let fits = |(number, plane): (usize, &PlaneLayout)| {
             image.requirements(Some(number)).size_bytes <= plane.size_bytes
@@ -259,15 +254,15 @@ impl Gpu {
                     .iter()
                     .enumerate()
                     .all(|(number, plane)| plane.memory == number);
-            if !kind.disjoint || !apart {
+            if !apart {
                 return Err(unsuitable(
-                    "it takes all planes in one dma-buf only".to_owned(),
+                    "its planes share some dma-bufs, and images have one or one each".to_owned(),
                 ));
             }
-            kind.kind = ImageKind {
-                flags: vk::ImageCreateFlags::DISJOINT,
-                ..kind.kind
-            };
+            // What holds of images in one memory need not hold of those.
+            kind = self
+                .apart(kind)?
+                .ok_or_else(|| unsuitable("it takes all planes in one dma-buf only".to_owned()))?;
         }
         let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|answer| {
             unsuitable(format!(
