@@ -26,6 +26,11 @@ pub(super) const CASES: &[Case] = &[
         Config::Full,
         handovers,
     ),
+    Case::new(
+        "sync::what_igt_and_the_vulkan_cts_assert_holds",
+        Config::Full,
+        ported,
+    ),
 ];
 
 fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
@@ -42,4 +47,9 @@ fn moments(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     bench.sh("modprobe sw_sync", SOON)?;
     check(bench, "handovers")
+}
+
+fn ported(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("modprobe sw_sync", SOON)?;
+    check(bench, "ported")
 }

@@ -31,7 +31,7 @@ struct FenceSignal {
 const FENCE_ATTACH: ioctl::Opcode = ioctl::opcode::read_write::<FenceAttach>(b'd', 0x41);
 const FENCE_SIGNAL: ioctl::Opcode = ioctl::opcode::write::<FenceSignal>(b'd', 0x42);
 
-/// Adds a fence of vgem's own to a buffer: of a writer, or of a reader. It ends by itself after ten seconds, with an error.
+/// Adds a fence of vgem's own to a buffer: of a writer, or of a reader. It ends by itself after ten seconds.
 ///
 /// # Errors
 /// What the kernel answers.

@@ -13,6 +13,7 @@ mod hostile;
 mod injected;
 mod memory;
 mod planes;
+mod ported;
 mod queues;
 mod soak;
 mod sources;
@@ -68,6 +69,8 @@ enum Theme {
     Vulkan,
     /// Every plane of every card shows what it lists.
     Planes,
+    /// What IGT and the Vulkan CTS assert of kernel and drivers, as far as no other theme does.
+    Ported,
     /// Descriptions that lie are refused.
     Hostile,
     /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
@@ -143,6 +146,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "vulkan")]
         Theme::Vulkan => vulkan::run(&mut tally),
         Theme::Planes => planes::run(&mut tally),
+        Theme::Ported => ported::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),
         Theme::Memory => memory::run(&mut tally),
         Theme::Sync => sync::run(&mut tally),

@@ -73,6 +73,13 @@ pub(crate) fn run(tally: &mut Tally) {
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
             || twice(&sources, gpu),
         );
+        tally.check("vulkan::two_images_lie_in_one_dma_buf", || {
+            suballocated(&sources, gpu)
+        });
+        tally.check(
+            "vulkan::order_of_export_import_and_write_does_not_matter",
+            || orders(&sources, gpu),
+        );
     }
 }
 
@@ -213,5 +220,78 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     same(&one.read()?, &pixels)?;
     drop(one);
     same(&two.read()?, &pixels)?;
+    Ok(Seen::Passed)
+}
+
+/// One dma-buf with two pictures, the second behind the first: neither is seen in the other.
+fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+    const SIDE: u32 = 64;
+    let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
+    let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let fd = whole.memory_fd(0).context("no memory")?;
+    let part = |offset_bytes: u32| -> Result<Buffer> {
+        Ok(Buffer::import(Descriptor {
+            extent: Extent::new(SIDE, SIDE)?,
+            format: FormatModifier::linear(Fourcc::XRGB8888),
+            planes: vec![PlaneDescriptor {
+                fd: fd.try_clone_to_owned()?,
+                offset_bytes,
+                stride_bytes: SIDE * 4,
+            }],
+        })?)
+    };
+    let (first, second) = (part(0)?, part(SIDE * SIDE * 4)?);
+    let (one, other) = (gpu.import(&first)?, gpu.import(&second)?);
+    let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
+    one.write(&above)?;
+    other.write(&below)?;
+    same(&one.read()?, &above).context("the first after the second was written")?;
+    same(&other.read()?, &below)?;
+    same(&read(&first)?, &above)?;
+    same(&read(&second)?, &below)?;
+    // The rest of the dma-buf is as it was.
+    let bytes = usize::try_from(SIDE * SIDE * 8)?;
+    let pixels = read(&whole)?.pop().context("no plane")?;
+    let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
+    ensure!(!touched, "what lies behind both was written");
+    Ok(Seen::Passed)
+}
+
+/// The device's own memory: exported, imported and written in every order.
+fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+    let extent = Extent::new(322, 46)?;
+    let request = Request {
+        participants: vec![
+            processor(Fourcc::XRGB8888),
+            gpu.participant(extent, Some(Fourcc::XRGB8888))?,
+        ],
+        sources: gpu.source_of_size(extent)?.into_iter().collect(),
+        ..Request::new(extent)
+    };
+    let Solution::Share(plan) = solve(&request) else {
+        return Ok(Seen::Skipped("it exports nothing".to_owned()));
+    };
+    let fresh = || -> Result<Buffer> { sources.allocate(&plan)?.pop().context("no buffer") };
+    // Written, then imported.
+    let buffer = fresh()?;
+    let pixels = pattern(&buffer, 8)?;
+    write(&buffer, &pixels)?;
+    same(&gpu.import(&buffer)?.read()?, &pixels).context("written before the import")?;
+    // Imported, then written by the processor.
+    let buffer = fresh()?;
+    let image = gpu.import(&buffer)?;
+    write(&buffer, &pixels)?;
+    same(&image.read()?, &pixels).context("written after the import")?;
+    // Imported, written by that import, which goes; then imported again.
+    let other = pattern(&buffer, 9)?;
+    image.write(&other)?;
+    drop(image);
+    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that is gone")?;
+    // Two imports: one is made before the other writes, one after.
+    let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
+    first.write(&pixels)?;
+    same(&second.read()?, &pixels).context("written by another import")?;
+    drop((first, second));
+    same(&read(&buffer)?, &pixels)?;
     Ok(Seen::Passed)
 }

@@ -62,7 +62,7 @@ fn device() -> Result<Option<SyncDevice>> {
 }
 
 /// A buffer in the memory of a card, by its driver's name.
-fn dumb(driver: &str) -> Result<Buffer> {
+pub(crate) fn dumb(driver: &str) -> Result<Buffer> {
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));
