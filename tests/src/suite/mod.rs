@@ -39,6 +39,7 @@ mod faults;
 mod guest;
 mod harness;
 mod inspect;
+pub mod interop;
 mod loopback;
 mod machines;
 mod matrix;
@@ -206,6 +207,7 @@ pub fn all() -> Vec<Case> {
         waits::CASES,
         syncobj::CASES,
         sync::CASES,
+        interop::CASES,
     ]
     .concat()
 }

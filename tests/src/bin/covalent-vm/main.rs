@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod clean;
 mod demo;
+mod host;
 mod image;
 mod run;
 mod shell;

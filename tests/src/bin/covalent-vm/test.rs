@@ -9,12 +9,14 @@ use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
 use covalent_tests::suite::run::Runner;
 use covalent_tests::suite::skips::Skips;
-use covalent_tests::suite::{Case, all, checks};
+use covalent_tests::suite::{Case, all, checks, interop};
 use covalent_tests::vm::build::checkout;
 use covalent_tests::vm::cache::Cache;
 use covalent_tests::vm::config::Config;
 use covalent_tests::vm::image;
 use covalent_tests::vm::progress::Progress;
+
+use super::host;
 
 /// What to test.
 #[derive(Debug, Args)]
@@ -30,6 +32,9 @@ pub(crate) struct Arguments {
     /// Goes on where a run of this very tree was stopped: what has passed is not run again.
     #[arg(long)]
     resume: bool,
+    /// Tries the ways between Vulkan and the drivers of this machine itself, without a guest. What it lacks is skipped and said.
+    #[arg(long, conflicts_with_all = ["config", "resume", "list"])]
+    on_host: bool,
     /// Only says what would run.
     #[arg(long)]
     list: bool,
@@ -62,6 +67,9 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.on_host {
+        return host::run(arguments.filter.as_deref(), arguments.full);
+    }
     let (checks, cases) = (arguments.checks(), arguments.cases());
     if checks.is_empty() && cases.is_empty() {
         bail!("nothing has such a name; `./x test --full --list` says all names");
@@ -115,6 +123,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     });
     told?;
+    let artefacts = checkout().join("target/suite");
+    if let Some(table) = interop::gather(&artefacts, &run.summary.records)? {
+        table.keep(&artefacts, "interop")?;
+        print!("{table}");
+    }
     println!("{}", run.summary);
     Ok(if run.summary.count(Verdict::Failed) == 0 {
         ExitCode::SUCCESS

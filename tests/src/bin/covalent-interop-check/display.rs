@@ -1,0 +1,292 @@
+//! A display that is driven by this check: one connector, one primary plane, and what the card writes back where it does.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use covalent_alloc::backend::drm::{Card, Framebuffer, PlaneKind};
+use covalent_alloc::model::Extent;
+use drm::ClientCapability;
+use drm::Device as _;
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{
+    AtomicCommitFlags, Device as _, Mode, RawResourceHandle, ResourceHandle, connector, crtc,
+    plane, property,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long a flip, or what is written back, may take: vkms composes on the processor, which is emulated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a picture is asked for again: vkms loses some that it is to write back.
+const ASKED: usize = 8;
+
+/// The properties of one object, by name.
+struct Properties {
+    object: RawResourceHandle,
+    by_name: HashMap<String, property::Handle>,
+}
+
+impl Properties {
+    fn of(card: &Card, object: impl ResourceHandle) -> Result<Self> {
+        let mut by_name = HashMap::new();
+        for (handle, _) in card.get_properties(object)? {
+            let name = card.get_property(handle)?;
+            by_name.insert(name.name().to_string_lossy().into_owned(), handle);
+        }
+        Ok(Self {
+            object: object.into(),
+            by_name,
+        })
+    }
+
+    fn set(&self, request: &mut AtomicModeReq, name: &str, value: u64) -> Result<()> {
+        let handle = self
+            .by_name
+            .get(name)
+            .with_context(|| format!("no property {name}"))?;
+        request.add_raw_property(self.object, *handle, value);
+        Ok(())
+    }
+}
+
+/// A display; it is switched off when this value goes.
+pub(crate) struct Display {
+    pub(crate) card: Card,
+    pub(crate) plane: plane::Handle,
+    mode: Mode,
+    crtc: crtc::Handle,
+    of_connector: Properties,
+    of_crtc: Properties,
+    of_plane: Properties,
+    writeback: Option<Properties>,
+    is_on: bool,
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if self.is_on {
+            // What cannot be switched off is left to the kernel, which does it when the last file of the card closes.
+            let _ = self.off();
+        }
+        let _ = self.card.release_master_lock();
+    }
+}
+
+impl Display {
+    /// Takes the first display of a card; `None` where none is connected, or the card has no planes.
+    ///
+    /// # Errors
+    /// Where another program drives the card.
+    pub(crate) fn take(card: &Card) -> Result<Option<Self>> {
+        let capable = [
+            ClientCapability::UniversalPlanes,
+            ClientCapability::Atomic,
+            ClientCapability::WritebackConnectors,
+        ]
+        .map(|capability| card.set_client_capability(capability, true).is_ok());
+        let Ok(resources) = card.resource_handles() else {
+            return Ok(None);
+        };
+        if !capable[1] {
+            return Ok(None);
+        }
+        let (mut shown, mut writeback) = (None, None);
+        for handle in resources.connectors() {
+            let info = card.get_connector(*handle, true)?;
+            if info.interface() == connector::Interface::Writeback {
+                writeback = Some(*handle);
+            } else if shown.is_none() && info.state() == connector::State::Connected {
+                shown =
+                    smallest(info.modes()).map(|mode| (*handle, mode, info.encoders().to_vec()));
+            }
+        }
+        let Some((connector, mode, encoders)) = shown else {
+            return Ok(None);
+        };
+        let reached = encoders
+            .iter()
+            .filter_map(|encoder| card.get_encoder(*encoder).ok())
+            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
+            .next()
+            .context("a connector without a CRTC")?;
+        let plane = primary(card, &resources, reached)?;
+        card.acquire_master_lock()
+            .with_context(|| format!("another program drives {}", card.path().display()))?;
+        Ok(Some(Self {
+            of_connector: Properties::of(card, connector)?,
+            of_crtc: Properties::of(card, reached)?,
+            of_plane: Properties::of(card, plane)?,
+            writeback: writeback
+                .map(|connector| Properties::of(card, connector))
+                .transpose()?,
+            card: card.clone(),
+            plane,
+            mode,
+            crtc: reached,
+            is_on: false,
+        }))
+    }
+
+    /// The size of what is shown.
+    pub(crate) fn extent(&self) -> Result<Extent> {
+        let (width, height) = self.mode.size();
+        Ok(Extent::new(width.into(), height.into())?)
+    }
+
+    /// Whether the card writes back what it shows.
+    pub(crate) fn writes_back(&self) -> bool {
+        self.writeback.is_some()
+    }
+
+    /// Whether the plane waits for fences.
+    pub(crate) fn takes_fences(&self) -> bool {
+        self.of_plane.by_name.contains_key("IN_FENCE_FD")
+    }
+
+    /// Asks for a framebuffer to be shown, behind a fence; [`Display::flipped`] says when it is.
+    pub(crate) fn show(
+        &mut self,
+        framebuffer: &Framebuffer,
+        fence: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let mut request = self.request(framebuffer, fence)?;
+        if let Some(writeback) = &self.writeback {
+            writeback.set(&mut request, "CRTC_ID", u64::from(u32::from(self.crtc)))?;
+        }
+        let flags = AtomicCommitFlags::NONBLOCK
+            | AtomicCommitFlags::PAGE_FLIP_EVENT
+            | AtomicCommitFlags::ALLOW_MODESET;
+        self.card.atomic_commit(flags, request).context("show it")?;
+        self.is_on = true;
+        Ok(())
+    }
+
+    /// Waits for the flip; `false` when it is not there by then.
+    pub(crate) fn flipped(&self, patience: Duration) -> Result<bool> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = Timespec::try_from(left)?;
+            let file = self.card.as_fd();
+            let mut fds = [PollFd::new(&file, PollFlags::IN)];
+            if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&wait)))? == 0 {
+                return Ok(false);
+            }
+            let mut events = self.card.receive_events()?;
+            if events.any(|event| matches!(event, drm::control::Event::PageFlip(_))) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Has what is shown written into another framebuffer, again and again until `is_there` finds it.
+    pub(crate) fn write_back(
+        &mut self,
+        shown: &Framebuffer,
+        into: &Framebuffer,
+        mut is_there: impl FnMut() -> Result<bool>,
+    ) -> Result<bool> {
+        for _ in 0..ASKED {
+            let writeback = self.writeback.as_ref().context("it writes nothing back")?;
+            let mut request = self.request(shown, None)?;
+            let crtc = u64::from(u32::from(self.crtc));
+            writeback.set(&mut request, "CRTC_ID", crtc)?;
+            let framebuffer = u64::from(u32::from(into.handle()));
+            writeback.set(&mut request, "WRITEBACK_FB_ID", framebuffer)?;
+            let flags = AtomicCommitFlags::NONBLOCK
+                | AtomicCommitFlags::PAGE_FLIP_EVENT
+                | AtomicCommitFlags::ALLOW_MODESET;
+            self.card
+                .atomic_commit(flags, request)
+                .context("write back")?;
+            ensure!(self.flipped(PATIENCE)?, "nothing is shown any more");
+            // It is written with the refresh after the flip.
+            for _ in 0..10 {
+                if is_there()? {
+                    return Ok(true);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(false)
+    }
+
+    fn request(
+        &self,
+        framebuffer: &Framebuffer,
+        fence: Option<BorrowedFd<'_>>,
+    ) -> Result<AtomicModeReq> {
+        let mut request = AtomicModeReq::new();
+        let crtc = u64::from(u32::from(self.crtc));
+        let (width, height) = self.mode.size();
+        let (width, height) = (u64::from(width), u64::from(height));
+        if !self.is_on {
+            let blob = self.card.create_property_blob(&self.mode)?;
+            self.of_connector.set(&mut request, "CRTC_ID", crtc)?;
+            self.of_crtc.set(&mut request, "MODE_ID", blob.into())?;
+            self.of_crtc.set(&mut request, "ACTIVE", 1)?;
+        }
+        let number = u64::from(u32::from(framebuffer.handle()));
+        // Source coordinates have 16 fractional bits.
+        for (name, value) in [
+            ("FB_ID", number),
+            ("CRTC_ID", crtc),
+            ("SRC_X", 0),
+            ("SRC_Y", 0),
+            ("SRC_W", width << 16),
+            ("SRC_H", height << 16),
+            ("CRTC_X", 0),
+            ("CRTC_Y", 0),
+            ("CRTC_W", width),
+            ("CRTC_H", height),
+        ] {
+            self.of_plane.set(&mut request, name, value)?;
+        }
+        if let Some(fence) = fence {
+            let number = u64::try_from(fence.as_raw_fd())?;
+            self.of_plane.set(&mut request, "IN_FENCE_FD", number)?;
+        }
+        Ok(request)
+    }
+
+    fn off(&self) -> Result<()> {
+        let mut request = AtomicModeReq::new();
+        self.of_plane.set(&mut request, "FB_ID", 0)?;
+        self.of_plane.set(&mut request, "CRTC_ID", 0)?;
+        self.of_connector.set(&mut request, "CRTC_ID", 0)?;
+        if let Some(writeback) = &self.writeback {
+            writeback.set(&mut request, "CRTC_ID", 0)?;
+        }
+        self.of_crtc.set(&mut request, "MODE_ID", 0)?;
+        self.of_crtc.set(&mut request, "ACTIVE", 0)?;
+        self.card
+            .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)?;
+        Ok(())
+    }
+}
+
+/// The mode with the fewest pixels of those that are no smaller than 640x480: emulated, larger pictures only take longer.
+fn smallest(modes: &[Mode]) -> Option<Mode> {
+    let pixels = |mode: &Mode| u32::from(mode.size().0) * u32::from(mode.size().1);
+    modes
+        .iter()
+        .filter(|mode| mode.size().0 >= 640 && mode.size().1 >= 480)
+        .min_by_key(|mode| pixels(mode))
+        .copied()
+}
+
+fn primary(
+    card: &Card,
+    resources: &drm::control::ResourceHandles,
+    crtc: crtc::Handle,
+) -> Result<plane::Handle> {
+    for plane in card.plane_handles()? {
+        let reaches = resources.filter_crtcs(card.get_plane(plane)?.possible_crtcs());
+        if reaches.contains(&crtc) && card.plane_kind(plane)? == PlaneKind::Primary {
+            return Ok(plane);
+        }
+    }
+    anyhow::bail!("a CRTC without a primary plane")
+}

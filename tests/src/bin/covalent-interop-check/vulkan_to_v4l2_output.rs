@@ -1,0 +1,118 @@
+//! What Vulkan draws goes into a video output: the queue reads the buffer where the device wrote it.
+//!
+//! vim2m is such an output that gives back what it was given; a real output shows it to nobody who could compare.
+
+use anyhow::{Context as _, Result, ensure};
+use covalent_alloc::backend::v4l2::{Device, Queue};
+use covalent_alloc::backend::vulkan::{Gpu, Submission};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::Verdict;
+use covalent_tests::held::Held;
+use covalent_tests::witness::codec::{node, queues, wait};
+use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::witness::processor;
+
+use super::exchange::{self, PATIENCE, after, draw, goes_on};
+use super::rows::{Rows, Seen};
+use super::world::{Planned, World, judge};
+
+const DRIVER: &str = "vim2m";
+
+/// Its sides are multiples of 8; its rows are none of 64 bytes.
+fn size() -> Result<Extent> {
+    Ok(Extent::new(328, 72)?)
+}
+
+pub(crate) fn run(world: &World, rows: &mut Rows) {
+    if node(DRIVER, |_| true).is_err() {
+        rows.skip(
+            "any",
+            "no video output here gives back what it was given: modprobe vim2m brings one",
+        );
+        return;
+    }
+    for (gpu, formats) in &world.gpus {
+        let device = &gpu.identity().driver;
+        for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
+            if formats.iter().any(|format| format.fourcc == fourcc) {
+                rows.row(format!("{device} to {DRIVER} in {fourcc}"), || {
+                    sent(world, gpu, fourcc, &|image, pixels| draw(image, pixels))
+                });
+            }
+        }
+        rows.row(
+            format!("{device} to {DRIVER} behind a held fence"),
+            || match exchange::cannot_hold(gpu) {
+                Some(seen) => Ok(seen),
+                None => sent(world, gpu, Fourcc::RGB565, &polled),
+            },
+        );
+    }
+}
+
+type Draw<'a> = &'a dyn Fn(&covalent_alloc::backend::vulkan::Image, &[Vec<u8>]) -> Result<()>;
+
+/// The queue knows no fences: it is given the buffer when the device's work, which is held back, is over.
+fn polled(image: &covalent_alloc::backend::vulkan::Image, pixels: &[Vec<u8>]) -> Result<()> {
+    let held = Held::new()?;
+    let writing = image.begin_write(pixels, after(held.fence(1)?))?;
+    goes_on(&writing)?;
+    held.advance(1)?;
+    ensure!(writing.wait(PATIENCE)?, "the device does not end");
+    // Nothing of it is left that the next submission would wait for.
+    drop(image.begin_read(Submission::default())?);
+    Ok(())
+}
+
+fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen> {
+    let device = Device::open(&node(DRIVER, |_| true)?)?;
+    let (output, capture) = queues(&device)?;
+    let extent = size()?;
+    let participants = vec![
+        gpu.participant(extent, Some(fourcc))?,
+        output.participant(extent, Some(fourcc))?,
+    ];
+    let mut sources = world.sources.declarations();
+    sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
+    let plan = match world.plan(extent, participants, sources) {
+        Planned::Plan(plan) => plan,
+        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+    };
+    let attempt = || -> Result<Seen> {
+        let buffers = world.sources.allocate(&plan)?;
+        let from = buffers.first().context("no buffer")?;
+        let back = returned(world, &capture, fourcc)?;
+        let into = back.first().context("no buffer")?;
+        let (pixels, before) = (pattern(from, 9)?, pattern(into, 10)?);
+        write(into, &before)?;
+        let image = gpu.import(from)?;
+        let mut reader = output.import(from.layout(), &buffers)?;
+        let mut writer = capture.import(into.layout(), &back)?;
+        writer.queue(0)?;
+        writer.start()?;
+        reader.start()?;
+        draw(&image, &pixels)?;
+        reader.queue(0)?;
+        wait(&mut writer)?;
+        same(&read(into)?, &pixels).context("the output was given what the device drew")?;
+        Ok(Seen::Passed)
+    };
+    judge(&plan, attempt())
+}
+
+/// Buffers for what comes back.
+fn returned(world: &World, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+    let extent = size()?;
+    let participants = vec![
+        processor(fourcc),
+        capture.participant(extent, Some(fourcc))?,
+    ];
+    let mut sources = world.sources.declarations();
+    sources.retain(|source| source.id.as_str().starts_with("heap:"));
+    let Planned::Plan(plan) = world.plan(extent, participants, sources) else {
+        anyhow::bail!("no memory for what comes back");
+    };
+    ensure!(plan.verdict() == Verdict::Guaranteed, "by luck only");
+    Ok(world.sources.allocate(&plan)?)
+}

@@ -1,0 +1,96 @@
+//! `test --on-host`: the ways between Vulkan and the drivers of this machine itself, without a guest.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use covalent_tests::interop::{BEHAVIOURS, Cell, Row, Table};
+use covalent_tests::vm::build::checkout;
+
+/// The program that tries them.
+const PROGRAM: &str = "covalent-interop-check";
+
+/// What the machine is called in the table.
+const COLUMN: &str = "this machine";
+
+/// Compiles what this machine has the libraries for, tries everything, and shows a table.
+pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> {
+    let wanted: Vec<&str> = BEHAVIOURS
+        .into_iter()
+        .filter(|name| filter.is_none_or(|word| format!("interop::{name}").contains(word)))
+        .collect();
+    if wanted.is_empty() {
+        bail!(
+            "no behaviour has such a name; there are {}",
+            BEHAVIOURS.join(", ")
+        );
+    }
+    let program = compile()?;
+    let mut command = Command::new(&program);
+    command.arg("--json").args(&wanted);
+    if full {
+        command.arg("--full");
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start {}", program.display()))?;
+    let rows: Vec<Row> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{PROGRAM} ended with {} and no rows", output.status))?;
+    let table = Table {
+        columns: vec![(COLUMN.to_owned(), rows)],
+    };
+    table.keep(&checkout().join("target/suite"), "interop-host")?;
+    print!("{table}");
+    let failed = BEHAVIOURS
+        .iter()
+        .any(|name| matches!(table.cell(name, COLUMN), Cell::Failed(_)));
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn compile() -> anyhow::Result<PathBuf> {
+    let features = if links_gbm() {
+        "vulkan,gbm"
+    } else {
+        eprintln!("libgbm's development files are not here: GBM is left out");
+        "vulkan"
+    };
+    let target = checkout().join("target/host");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(checkout())
+        .args(["build", "--locked", "--release", "-p", "covalent-tests"])
+        .args(["--bin", PROGRAM, "--features", features, "--target-dir"])
+        .arg(&target)
+        .stdin(Stdio::null())
+        .status()
+        .context("start cargo")?;
+    ensure!(status.success(), "{PROGRAM} does not compile here");
+    Ok(target.join("release").join(PROGRAM))
+}
+
+/// Whether a program that needs libgbm can be linked here.
+fn links_gbm() -> bool {
+    let Ok(scratch) = tempfile::tempdir() else {
+        return false;
+    };
+    let source = scratch.path().join("main.c");
+    if fs::write(&source, "int main(void) { return 0; }\n").is_err() {
+        return false;
+    }
+    Command::new("cc")
+        .arg(&source)
+        .args(["-Wl,--no-as-needed", "-lgbm", "-o"])
+        .arg(scratch.path().join("main"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

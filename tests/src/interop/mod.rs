@@ -1,0 +1,55 @@
+//! What `covalent-interop-check` finds: rows of behaviours, and the table of all machines that they were tried on.
+
+mod skips;
+mod table;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::suite::record::Verdict;
+
+pub use skips::Skips;
+pub use table::{Cell, Table};
+
+/// The ways between Vulkan and other drivers, in the order in which they are tried.
+pub const BEHAVIOURS: [&str; 9] = [
+    "vulkan_and_heap",
+    "vulkan_and_udmabuf",
+    "vulkan_and_gbm",
+    "vulkan_to_vulkan",
+    "v4l2_to_vulkan",
+    "vulkan_to_v4l2_output",
+    "vulkan_to_encoder",
+    "vulkan_to_kms",
+    "through_the_compositor",
+];
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The way, one of [`BEHAVIOURS`].
+    pub behaviour: String,
+    /// Who with whom, in which format.
+    pub row: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why it failed or was skipped; what is to be known of one that passed.
+    pub reason: String,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Passed => "passed",
+            Verdict::Failed => "failed",
+            Verdict::Skipped => "skipped",
+        };
+        write!(out, "{verdict} {}/{}", self.behaviour, self.row)?;
+        if self.reason.is_empty() {
+            Ok(())
+        } else {
+            write!(out, ": {}", self.reason)
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Theme `interop`: every way between Vulkan and the other drivers, in every configuration that has a Vulkan device.
+//!
+//! All have lavapipe; `venus` has Venus beside it. What each finds is kept as rows, and all of a run as one table.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use anyhow::{Context as _, ensure};
+use covalent_alloc::model::{Extent, Fourcc};
+use image::RgbImage;
+
+use super::record::{Record, Verdict};
+use super::{Bench, Case, Outcome};
+use crate::interop::{Row, Skips, Table};
+use crate::vm::config::Config;
+use crate::vm::guest::shell;
+use crate::vm::wire::Stream;
+use crate::witness::pixels::{colours, pattern_of, resemble};
+
+/// Enough for all rows of one configuration on a busy machine without KVM.
+const LONG: Duration = Duration::from_secs(900);
+/// The same with every format and ten times the frames.
+const VERY_LONG: Duration = Duration::from_secs(3600);
+/// Enough for a module or a driver to load.
+const SOON: Duration = Duration::from_secs(120);
+
+/// What a case keeps its rows as.
+const ROWS: &str = "rows.json";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("interop::virtio_ways_are_open", Config::Virtio, ways).limit(VERY_LONG),
+    Case::new("interop::bochs_ways_are_open", Config::Bochs, ways).limit(VERY_LONG),
+    Case::new("interop::vkms_ways_are_open", Config::Vkms, ways).limit(VERY_LONG),
+    Case::new("interop::venus_ways_are_open", Config::Venus, ways).limit(VERY_LONG),
+    Case::new("interop::full_ways_are_open", Config::Full, ways).limit(VERY_LONG),
+    Case::new(
+        "interop::validation_layer_has_nothing_to_say",
+        Config::Vkms,
+        validated,
+    ),
+];
+
+/// Modules that hold fences back, give outputs' pictures back, and code: for as long as something is done.
+fn with_modules<T>(
+    bench: &mut Bench<'_>,
+    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    bench.sh("modprobe -a sw_sync vim2m vicodec", SOON)?;
+    let outcome = act(bench)?;
+    bench.sh("modprobe -r vim2m && modprobe -r vicodec", SOON)?;
+    Ok(outcome)
+}
+
+fn ways(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(bench, |bench| {
+        let (words, limit) = if bench.is_full() {
+            ("--full --frames 10000", VERY_LONG)
+        } else {
+            ("", LONG)
+        };
+        let mut rows = tried(bench, words, limit)?;
+        rows.extend(seen_from_outside(bench)?);
+        Ok(rows)
+    })?;
+    bench.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
+    judge(bench.boot().machine.config, &rows)
+}
+
+/// Rows of `covalent-interop-check`.
+fn tried(bench: &mut Bench<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
+    let line = format!("covalent-interop-check --json {words}");
+    let output = bench.guest()?.sh(&line, limit)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    bench.keep("said.txt", said.as_bytes())?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("`{line}` ended with {} and no rows: {said}", output.status))
+}
+
+/// What has failed, and what was skipped that the guest could have run.
+fn judge(config: Config, rows: &[Row]) -> anyhow::Result<Outcome> {
+    let skips = Skips::committed().context("tests/interop.toml")?;
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter(|row| match row.verdict {
+            Verdict::Passed => false,
+            Verdict::Failed => true,
+            Verdict::Skipped => skips.allows(config.name(), row).is_none(),
+        })
+        .map(ToString::to_string)
+        .collect();
+    ensure!(
+        wrong.is_empty(),
+        "failed, or skipped without being listed in tests/interop.toml:\n{}",
+        wrong.join("\n")
+    );
+    let passed = rows.iter().any(|row| row.verdict == Verdict::Passed);
+    ensure!(passed, "nothing was tried");
+    Ok(Outcome::Passed)
+}
+
+/// Displays whose cards write nothing back are judged by QEMU's own picture.
+fn seen_from_outside(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
+    let config = bench.boot().machine.config;
+    if !config.has_screendump() {
+        return Ok(Vec::new());
+    }
+    let outcome = pictured(bench);
+    let (verdict, reason) = match outcome {
+        Ok(words) => (Verdict::Passed, words),
+        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    };
+    Ok(vec![Row {
+        behaviour: "vulkan_to_kms".to_owned(),
+        row: "QEMU's picture of the first card's display".to_owned(),
+        verdict,
+        reason,
+    }])
+}
+
+fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let mut seed = [0; 1];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
+    let seed = usize::from(seed[0]);
+    let guest = bench.guest()?;
+    let line = format!("exec covalent-interop-check --show /dev/dri/card0 --seed {seed}");
+    let mut process = guest.start(shell(&line))?;
+    let Some(said) = process.line(Stream::Out, SOON)? else {
+        let output = process.wait(SOON)?;
+        anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    };
+    let picture = guest.screendump();
+    process.input().close()?;
+    let output = process.wait(SOON)?;
+    let picture = picture?;
+    ensure!(
+        output.status.success(),
+        "it ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let kept = keep_picture(bench, &picture)?;
+    let extent = Extent::new(picture.width(), picture.height())?;
+    let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
+    let found: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
+    ensure!(
+        resemble(&found, &colours(Fourcc::XRGB8888, &drawn)?, 0),
+        "the display's picture, kept as {}, is not what the device drew",
+        kept.display()
+    );
+    Ok(said)
+}
+
+fn keep_picture(bench: &Bench<'_>, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+    let mut png = io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png)?;
+    bench.keep("display.png", png.get_ref())
+}
+
+/// The validation layer watches every call, and is shown to find a hazard that is planted.
+fn validated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(bench, |bench| tried(bench, "--validated", LONG))?;
+    bench.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
+    let planted = rows
+        .iter()
+        .find(|row| row.row.contains("a planted hazard is found"))
+        .context("nobody planted a hazard")?;
+    ensure!(planted.verdict == Verdict::Passed, "{planted}");
+    judge(bench.boot().machine.config, &rows)
+}
+
+/// What all configurations of a run have found, as one table; `None` where none was tried.
+///
+/// # Errors
+/// Where the rows that a case kept cannot be read.
+pub fn gather(artefacts: &Path, records: &[Record]) -> anyhow::Result<Option<Table>> {
+    let mut table = Table::default();
+    for case in CASES {
+        let ran = records
+            .iter()
+            .any(|record| record.name == case.name && record.verdict != Verdict::Skipped);
+        let kept = artefacts.join(case.name.replace("::", "-")).join(ROWS);
+        if !ran || !kept.exists() {
+            continue;
+        }
+        let rows = serde_json::from_slice(&fs::read(&kept)?)
+            .with_context(|| kept.display().to_string())?;
+        table
+            .columns
+            .push((case.needs.config.name().to_owned(), rows));
+    }
+    Ok((!table.columns.is_empty()).then_some(table))
+}
