@@ -5,11 +5,13 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue};
 use covalent_alloc::constraint::Participant;
-use covalent_alloc::machine::Machine;
+use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
+use covalent_alloc::machine::{Machine, ReservedMemory};
 use covalent_alloc::prove::{Fact, FactBook, FactError, FactStore};
 use drm::control::{Device as _, plane};
 
@@ -68,14 +70,35 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
 
 /// Reads a recorded machine; no more of the file than a machine may have.
 pub(crate) fn recorded(path: &Path) -> Result<Machine> {
+    let bytes = read_up_to(path, Machine::MAXIMUM_BYTES)?;
+    Machine::from_json(&bytes).with_context(|| path.display().to_string())
+}
+
+/// Reads what a devicetree sets aside: that of a file, or of this machine; none where that has no tree.
+pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemory>> {
+    let tree = match file {
+        Some(path) if path.is_dir() => {
+            Some(devicetree::read(path).with_context(|| format!("reading {}", path.display()))?)
+        }
+        Some(path) => {
+            let bytes = read_up_to(path, Tree::MAXIMUM_BYTES)?;
+            Some(Tree::from_flat(&bytes).with_context(|| path.display().to_string())?)
+        }
+        None => devicetree::here().context("reading /proc/device-tree")?,
+    };
+    Ok(tree.map(|tree| ReservedMemory::of(&tree)))
+}
+
+/// Reads a file, and one byte more of it than there may be at the most.
+fn read_up_to(path: &Path, most: usize) -> Result<Vec<u8>> {
     let reading = || format!("reading {}", path.display());
     let file = fs::File::open(path).with_context(reading)?;
-    let most = u64::try_from(Machine::MAXIMUM_BYTES)?.saturating_add(1);
+    let most = u64::try_from(most)?.saturating_add(1);
     let mut bytes = Vec::new();
     file.take(most)
         .read_to_end(&mut bytes)
         .with_context(reading)?;
-    Machine::from_json(&bytes).with_context(|| path.display().to_string())
+    Ok(bytes)
 }
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.

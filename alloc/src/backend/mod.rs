@@ -1,5 +1,6 @@
 //! Where memory comes from and who imports it: one module a kind of device, one feature each. No backend knows another.
 
+pub mod devicetree;
 #[cfg(feature = "drm")]
 pub mod drm;
 #[cfg(feature = "gbm")]

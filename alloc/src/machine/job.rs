@@ -189,6 +189,9 @@ impl Machine {
             note(&recorded.source.name, &recorded.grounds);
             request.sources.push(recorded.to_source());
         }
+        if let Some(tree) = &self.devicetree {
+            tree.refine(&mut request, |participant| everybody.node_of(participant));
+        }
         take_over(&self.unknown, &mut request.unknown);
         for declared in &everybody.declared {
             take_over(&declared.unknown, &mut request.unknown);
@@ -245,6 +248,16 @@ impl<'machine> Everybody<'machine> {
 
     fn sources(&self) -> impl Iterator<Item = &'machine RecordedSource> {
         self.declared.iter().flat_map(|declared| &declared.sources)
+    }
+
+    /// The node of a participant's device in the devicetree.
+    fn node_of(&self, participant: &Participant) -> Option<String> {
+        let of_device = |recorded: &&RecordedParticipant| {
+            recorded.participant.device == participant.device && recorded.tree_node.is_some()
+        };
+        self.participants()
+            .find(of_device)
+            .and_then(|recorded| recorded.tree_node.clone())
     }
 
     /// Finds the one that is meant by a name among those that `fits` picks.

@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod declared;
+pub mod devicetree;
 mod difference;
 mod error;
 mod grounds;

@@ -2,7 +2,8 @@
 
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::kernel::{bufinfo, fdinfo, map_line};
-use covalent_alloc::machine::{Difference, Job, Machine, MachineError};
+use covalent_alloc::machine::devicetree::Tree;
+use covalent_alloc::machine::{Difference, Job, Machine, MachineError, ReservedMemory};
 use covalent_alloc::model::{
     Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
 };
@@ -84,6 +85,39 @@ pub fn machine_file(bytes: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+/// Reads a flattened devicetree: what it has is no more than its bytes have room for, its regions can be recorded, and every
+/// device is given regions that are there.
+pub fn devicetree(bytes: &[u8]) {
+    let tree = match Tree::from_flat(bytes) {
+        Ok(tree) => tree,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let nodes = tree.nodes();
+    // A node is 12 bytes at the least, a property as many and its value.
+    let properties: usize = nodes.iter().map(|(_, node)| node.properties.len()).sum();
+    let values = nodes.iter().flat_map(|(_, node)| node.properties.values());
+    assert!(
+        nodes.len() * 12 + properties * 12 + values.map(Vec::len).sum::<usize>() <= bytes.len()
+    );
+    let reserved = ReservedMemory::of(&tree);
+    for user in &reserved.users {
+        assert!(
+            user.regions
+                .iter()
+                .all(|path| reserved.region(path).is_some())
+        );
+    }
+    for region in &reserved.regions {
+        assert!(region.window().lowest <= region.window().highest);
+    }
+    let text = serde_json::to_string(&reserved).unwrap();
+    let again: ReservedMemory = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, reserved);
 }
 
 /// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it

@@ -9,6 +9,7 @@
 )]
 
 pub mod checker;
+pub mod dtb;
 pub mod exhaustive;
 pub mod generate;
 pub mod hostile;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
@@ -75,6 +76,9 @@ pub(crate) struct Options {
     /// Its devices are named by their nodes, or by the names that `covalent probe` gives them.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "prove"])]
     machine: Option<PathBuf>,
+    /// Take memory that is set aside from this devicetree (a .dtb, or a copy of /proc/device-tree) instead of the machine's own.
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    devicetree: Option<PathBuf>,
     /// Anybody else of the recorded machine, by name: an overlay plane, an importer; may be given again.
     #[arg(long, value_name = "NAME", requires = "machine")]
     with: Vec<String>,
@@ -134,7 +138,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Solves for a machine that was recorded, by its own facts.
 fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
-    let recorded = machine::recorded(path)?;
+    let mut recorded = machine::recorded(path)?;
+    if options.devicetree.is_some() {
+        recorded.devicetree = machine::reserved_memory(options.devicetree.as_deref())?;
+    }
     let asked = recorded.request(&job(options, &recorded)?)?;
     record(options, &asked.request)?;
     let solution = solve(&asked.request);
@@ -337,5 +344,10 @@ fn ask(options: &Options) -> Result<Request> {
     machine::unique_names(&mut request.participants);
     request.sources = sources.declarations();
     request.sources.extend(queue_sources);
+    if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
+        reserved.refine(&mut request, |participant| {
+            devicetree::node_of(&participant.device)
+        });
+    }
     Ok(request)
 }

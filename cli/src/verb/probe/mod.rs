@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::machine;
 
 mod record;
+mod regions;
 
 /// List every participant and source of this machine with its constraints.
 #[derive(Args, Debug)]
@@ -55,8 +56,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut sizes = options.size.clone();
     sizes.dedup();
     let all: Vec<Found> = sizes.into_iter().map(everybody).collect();
+    let reserved = machine::reserved_memory(None)?;
     if let Some(path) = &options.record {
-        record::write(path, &all)?;
+        record::write(path, &all, reserved.as_ref())?;
     }
     let mut out = io::stdout().lock();
     for found in &all {
@@ -66,6 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         } else {
             write(&mut out, found)?;
         }
+    }
+    if let (Some(reserved), Some(first), false) = (&reserved, all.first(), options.json) {
+        regions::write(&mut out, reserved, first)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source};
 use covalent_alloc::machine::{
-    Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource,
+    Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource, ReservedMemory,
 };
 use covalent_alloc::prove::{Environment, Interface};
 
@@ -15,7 +16,7 @@ use super::Found;
 use crate::machine;
 
 /// Writes everybody who was found, at each size, with what this machine's facts depend on.
-pub(super) fn write(path: &Path, all: &[Found]) -> Result<()> {
+pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory>) -> Result<()> {
     let mut recorded = Machine::new(
         name(),
         format!(
@@ -30,6 +31,7 @@ pub(super) fn write(path: &Path, all: &[Found]) -> Result<()> {
     let book = machine::facts();
     let learnt = book.learnt().filter(|fact| book.is_in_force(fact));
     recorded.facts = learnt.cloned().collect();
+    recorded.devicetree = reserved.cloned();
     recorded.declared = all.iter().map(declared).collect();
     let text = recorded.to_json()?;
     fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
@@ -77,6 +79,7 @@ fn declared(found: &Found) -> Declared {
 /// What a participant answered; what no driver answers is told by names or not at all, and said to be so.
 fn participant(participant: &Participant) -> RecordedParticipant {
     let mut recorded = RecordedParticipant::measured(participant.clone());
+    recorded.tree_node = devicetree::node_of(&participant.device);
     let memory = &participant.constraints.memory;
     let is_queue = matches!(participant.role, Role::Capture | Role::Output);
     let (contiguity, address) = (

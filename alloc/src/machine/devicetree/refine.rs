@@ -1,0 +1,95 @@
+//! What reserved memory makes of a request: heaps lie where their regions do, and devices reach what they are given.
+
+use std::collections::BTreeSet;
+
+use super::super::region::{Region, ReservedMemory};
+use crate::constraint::{AddressWindow, MemoryCost, Participant, Source, SourceId};
+use crate::solve::Request;
+
+impl ReservedMemory {
+    /// Makes demands and promises of the regions.
+    ///
+    /// - A heap of a region lies where that does, in one piece and no more than it.
+    /// - A device that is given a pool has its own memory (its queue's) from there.
+    /// - It reaches the pool, also where that lies beyond what is believed of it otherwise: memory of the pool's heap, and no
+    ///   other there, is an alternative that it takes.
+    ///
+    /// `node` tells a participant's device in the tree.
+    pub fn refine(&self, request: &mut Request, node: impl Fn(&Participant) -> Option<String>) {
+        for source in &mut request.sources {
+            if let Some(region) = heap_name(source).and_then(|heap| self.behind_heap(heap)) {
+                promise(source, region);
+            }
+        }
+        for place in 0..request.participants.len() {
+            let Some(participant) = request.participants.get_mut(place) else {
+                continue;
+            };
+            let Some(own) = node(participant) else {
+                continue;
+            };
+            let pools: Vec<&Region> = self
+                .of_device(&own)
+                .filter(|region| region.is_pool())
+                .collect();
+            for pool in &pools {
+                let heaps: BTreeSet<SourceId> = request
+                    .sources
+                    .iter()
+                    .filter(|source| {
+                        let heap = heap_name(source);
+                        heap.and_then(|heap| self.behind_heap(heap)) == Some(*pool)
+                    })
+                    .map(|source| source.id.clone())
+                    .collect();
+                reach(participant, pool, heaps);
+            }
+            // The kernel gives a device memory of the first pool that it has.
+            let Some(first) = pools.first() else { continue };
+            for source in &mut request.sources {
+                let is_queues = source.id.as_str().starts_with("v4l2:");
+                if is_queues && source.is_of(&participant.device) {
+                    promise(source, first);
+                }
+            }
+        }
+    }
+}
+
+fn heap_name(source: &Source) -> Option<&str> {
+    source.id.as_str().strip_prefix("heap:")
+}
+
+/// A source whose memory is a region's.
+fn promise(source: &mut Source, region: &Region) {
+    let promises = &mut source.guarantees;
+    let window = region.window();
+    if promises.address.contains(&window) {
+        promises.address = window;
+    }
+    let size = region.size_bytes.unwrap_or(u64::MAX);
+    promises.contiguous_up_to_bytes = match promises.contiguous_up_to_bytes {
+        0 => size,
+        known => known.min(size),
+    };
+    if let Some(size) = region.size_bytes {
+        promises.maximum_bytes = Some(promises.maximum_bytes.map_or(size, |known| known.min(size)));
+    }
+    promises.cost = promises.cost.max(MemoryCost::Reserved);
+}
+
+/// A device that is given a pool takes memory of its heaps, wherever the pool lies.
+fn reach(participant: &mut Participant, pool: &Region, heaps: BTreeSet<SourceId>) {
+    let window = pool.window();
+    let known = participant.constraints.memory.address;
+    if heaps.is_empty() || window == AddressWindow::default() || known.contains(&window) {
+        return;
+    }
+    let mut given = participant.constraints.clone();
+    given.memory.address = window;
+    given.memory.permitted = Some(match given.memory.permitted {
+        Some(permitted) => permitted.intersection(&heaps).cloned().collect(),
+        None => heaps,
+    });
+    participant.alternatives.push(given);
+}

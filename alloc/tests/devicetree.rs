@@ -1,0 +1,288 @@
+//! Devicetrees: what is read of boards' own, what hostile ones do, and what regions make of plans.
+//!
+//! `trees/` holds sources and what `dtc` made of them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::dtb::flattened;
+use common::{camera, cma_heap, device, display, hostile, request, system_heap};
+use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source, SourceId};
+use covalent_alloc::machine::devicetree::{Node, Tree, TreeError, lacking_pools, pool_snippet};
+use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use proptest::prelude::*;
+
+fn bytes(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
+    std::fs::read(folder.join(name).with_extension("dtb")).unwrap()
+}
+
+fn reserved(name: &str) -> ReservedMemory {
+    ReservedMemory::of(&Tree::from_flat(&bytes(name)).unwrap())
+}
+
+#[test]
+fn regions_and_their_users_are_read_of_each_board() {
+    for name in ["pi-4", "camera-pool"] {
+        let text = serde_json::to_string_pretty(&reserved(name)).unwrap();
+        insta::assert_snapshot!(name, text);
+    }
+    assert_eq!(reserved("bare"), ReservedMemory::default());
+}
+
+#[test]
+fn heap_is_found_by_the_names_that_kernels_give_it() {
+    let pi = reserved("pi-4");
+    for heap in ["default_cma_region", "linux,cma", "reserved"] {
+        assert!(pi.behind_heap(heap).unwrap().is_default, "{heap}");
+    }
+    assert_eq!(pi.behind_heap("system"), None);
+    let board = reserved("camera-pool");
+    for heap in ["isp@100000000", "isp"] {
+        let region = board.behind_heap(heap).unwrap();
+        assert_eq!(region.window().lowest, 1 << 32, "{heap}");
+    }
+    // No region of this board is the default, and the codec's memory is none that the kernel gives out.
+    for heap in ["default_cma_region", "codec@90000000", "firmware"] {
+        assert_eq!(board.behind_heap(heap), None, "{heap}");
+    }
+}
+
+/// A camera that wants one piece within 32 bits, and a display that takes anything.
+fn board_request(sources: Vec<Source>) -> Request {
+    let camera = camera(Contiguity::Contiguous);
+    request(vec![camera, display("panel")], sources)
+}
+
+fn isp(participant: &Participant) -> Option<String> {
+    (participant.role == Role::Capture).then(|| "/soc/isp@40000000".to_owned())
+}
+
+fn heap(name: &str) -> Source {
+    Source::new(
+        SourceId::new(format!("heap:{name}")),
+        format!("dma-heap {name}"),
+    )
+}
+
+#[test]
+fn heap_lies_where_its_region_does_and_is_guaranteed_then() {
+    // Without a tree nobody knows where the default region lies: anywhere in 8 GiB.
+    let mut anywhere = cma_heap(2);
+    anywhere.id = SourceId::new("heap:default_cma_region");
+    anywhere.guarantees.address = AddressWindow::of_bits(33);
+    let mut asked = board_request(vec![anywhere]);
+    asked.participants[0].constraints.memory.address = AddressWindow::of_bits(30);
+    let Solution::Share(before) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(before.verdict(), Verdict::Possible);
+    reserved("pi-4").refine(&mut asked, |_| None);
+    assert_eq!(
+        asked.sources[0].guarantees.address,
+        AddressWindow::of_bits(30)
+    );
+    assert_eq!(asked.sources[0].guarantees.maximum_bytes, Some(64 << 20));
+    let Solution::Share(after) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(after.verdict(), Verdict::Guaranteed);
+}
+
+#[test]
+fn device_that_is_given_a_pool_takes_its_memory_beyond_its_reach_and_no_other_there() {
+    let mut elsewhere = heap("elsewhere");
+    elsewhere.guarantees.contiguous_up_to_bytes = 128 << 20;
+    elsewhere.guarantees.address = AddressWindow {
+        lowest: 1 << 32,
+        highest: (1 << 33) - 1,
+    };
+    let mut asked = board_request(vec![elsewhere, heap("isp@100000000")]);
+    let mut without = asked.clone();
+    reserved("camera-pool").refine(&mut asked, isp);
+    let Solution::Share(plan) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(plan.source().as_str(), "heap:isp@100000000");
+    assert_eq!(plan.verdict(), Verdict::Guaranteed);
+    // The link decides: without it the pool lies out of reach, although the heap is where it is.
+    let mut unlinked = reserved("camera-pool");
+    unlinked.users.clear();
+    unlinked.refine(&mut without, isp);
+    assert!(matches!(solve(&without), Solution::Split(_)));
+}
+
+#[test]
+fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
+    let mut own = Source::new(SourceId::new("v4l2:vivid@bus-vivid:capture"), "vivid MMAP");
+    own.device = Some(device("vivid"));
+    own.guarantees.contiguous_up_to_bytes = u64::MAX;
+    own.guarantees.address = AddressWindow::of_bits(32);
+    let mut asked = board_request(vec![own, system_heap(2)]);
+    let codec = |participant: &Participant| {
+        (participant.role == Role::Capture).then(|| "/soc/codec@50000000".to_owned())
+    };
+    reserved("camera-pool").refine(&mut asked, codec);
+    let promises = &asked.sources[0].guarantees;
+    assert_eq!(promises.address.lowest, 0x9000_0000);
+    assert_eq!(promises.address.highest, 0x90ff_ffff);
+    assert_eq!(promises.contiguous_up_to_bytes, 16 << 20);
+    // Nobody is given pages by a region.
+    assert_eq!(asked.sources[1], system_heap(2));
+}
+
+#[test]
+fn board_without_a_pool_is_told_the_source_that_it_lacks() {
+    let mut recorded = RecordedParticipant::measured(camera(Contiguity::Contiguous));
+    recorded.tree_node = Some("/soc/camera@1000".to_owned());
+    let lacking = lacking_pools([&recorded], &[system_heap(2)]);
+    assert_eq!(lacking.len(), 1);
+    insta::assert_snapshot!(
+        "lacking",
+        format!("{}\n\n{}", lacking[0].words, lacking[0].snippet)
+    );
+    // A region that lies within reach is enough; one that lies anywhere is not.
+    let mut near = cma_heap(2);
+    near.guarantees.address = AddressWindow::of_bits(32);
+    assert_eq!(lacking_pools([&recorded], &[near.clone()]), []);
+    near.guarantees.address = AddressWindow::default();
+    assert_eq!(lacking_pools([&recorded], &[near]).len(), 1);
+    // What takes pages lacks nothing, and what has no node cannot be given anything.
+    let scattered = RecordedParticipant {
+        tree_node: recorded.tree_node.clone(),
+        ..RecordedParticipant::measured(camera(Contiguity::Scattered))
+    };
+    let nowhere = RecordedParticipant::measured(camera(Contiguity::Contiguous));
+    assert_eq!(lacking_pools([&scattered, &nowhere], &[]), []);
+    let everywhere = pool_snippet("/soc/isp@1", 1 << 33, AddressWindow::default());
+    assert!(everywhere.contains("size = <0x2 0x0>") && !everywhere.contains("alloc-ranges"));
+}
+
+#[test]
+fn damaged_header_is_told_with_its_place() {
+    let whole = bytes("camera-pool");
+    assert_eq!(Tree::from_flat(b"PNG"), Err(TreeError::NoTree));
+    assert_eq!(Tree::from_flat(&whole[4..]), Err(TreeError::NoTree));
+    for length in 0..whole.len() {
+        assert!(Tree::from_flat(&whole[..length]).is_err(), "{length}");
+    }
+    let with = |place: usize, number: u32| {
+        let mut bytes = whole.clone();
+        bytes[place * 4..place * 4 + 4].copy_from_slice(&number.to_be_bytes());
+        Tree::from_flat(&bytes)
+    };
+    assert!(matches!(
+        with(5, 3),
+        Err(TreeError::Version { version: 3, .. })
+    ));
+    assert!(matches!(with(6, 18), Err(TreeError::Version { .. })));
+    for place in [1, 2, 3, 8, 9] {
+        for number in [u32::MAX, u32::MAX - 3, 1 << 31] {
+            assert!(
+                matches!(with(place, number), Err(TreeError::Damaged { .. })),
+                "{place}"
+            );
+        }
+    }
+    let long = vec![0; Tree::MAXIMUM_BYTES + 1];
+    assert!(matches!(
+        Tree::from_flat(&long),
+        Err(TreeError::TooLong { .. })
+    ));
+}
+
+#[test]
+fn tree_that_is_too_deep_or_too_large_is_refused() {
+    let mut deep = Node::default();
+    for _ in 0..Tree::MAXIMUM_DEPTH {
+        deep = Node {
+            children: vec![deep],
+            ..Node::default()
+        };
+    }
+    let levels = Tree::from_flat(&flattened(&Tree { root: deep }));
+    assert!(matches!(
+        levels,
+        Err(TreeError::TooMany { what: "levels", .. })
+    ));
+    let wide = Node {
+        children: vec![Node::default(); Tree::MAXIMUM_NODES],
+        ..Node::default()
+    };
+    let nodes = Tree::from_flat(&flattened(&Tree { root: wide }));
+    assert!(matches!(
+        nodes,
+        Err(TreeError::TooMany { what: "nodes", .. })
+    ));
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    let name = "[a-z,]{1,8}(@[0-9a-f]{1,4})?|reserved-memory";
+    let property = prop_oneof![
+        Just("reg".to_owned()),
+        Just("size".to_owned()),
+        Just("phandle".to_owned()),
+        Just("memory-region".to_owned()),
+        Just("#address-cells".to_owned()),
+        Just("#size-cells".to_owned()),
+        Just("alloc-ranges".to_owned()),
+        Just("compatible".to_owned()),
+        "[a-z-]{1,8}",
+    ];
+    let value = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..12),
+        prop::collection::vec(0..4_u32, 0..6)
+            .prop_map(|cells| cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()),
+        Just(b"shared-dma-pool\0".to_vec()),
+    ];
+    let leaf = (name, prop::collection::btree_map(property, value, 0..5)).prop_map(
+        |(name, properties)| Node {
+            name,
+            properties,
+            children: Vec::new(),
+        },
+    );
+    leaf.clone().prop_recursive(4, 24, 4, move |inner| {
+        (leaf.clone(), prop::collection::vec(inner, 0..4))
+            .prop_map(|(own, children)| Node { children, ..own })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tree_is_read_back_as_written(root in node()) {
+        let tree = Tree { root: Node { name: String::new(), ..root } };
+        let flat = flattened(&tree);
+        prop_assert_eq!(Tree::from_flat(&flat).unwrap(), tree);
+        hostile::devicetree(&flat);
+    }
+
+    #[test]
+    fn any_bytes_are_a_tree_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        hostile::devicetree(&bytes);
+        let mut begun = 0xd00d_feed_u32.to_be_bytes().to_vec();
+        begun.extend(bytes);
+        hostile::devicetree(&begun);
+    }
+
+    #[test]
+    fn damaged_tree_is_read_or_refused(
+        name in prop::sample::select(vec!["pi-4", "camera-pool", "bare"]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = bytes(name);
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        hostile::devicetree(&bytes);
+        let length = cut.index(bytes.len());
+        hostile::devicetree(&bytes[..length]);
+    }
+}
