@@ -144,6 +144,14 @@ fn board_without_a_pool_is_told_the_source_that_it_lacks() {
         "lacking",
         format!("{}\n\n{}", lacking[0].words, lacking[0].snippet)
     );
+    // What dtc and fdtoverlay made of that board and this very text: the device has its pool, and the kernel a heap of it.
+    let mended = reserved("bare-with-pool");
+    let node = "/soc/camera@1000";
+    let pools: Vec<_> = mended.of_device(node).map(|region| region.name()).collect();
+    assert_eq!(pools, ["camera-pool"]);
+    let mut asked = board_request(vec![heap("camera-pool")]);
+    mended.refine(&mut asked, |_| Some(node.to_owned()));
+    assert_eq!(lacking_pools([&recorded], &asked.sources), []);
     // A region that lies within reach is enough; one that lies anywhere is not.
     let mut near = cma_heap(2);
     near.guarantees.address = AddressWindow::of_bits(32);

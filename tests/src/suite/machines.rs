@@ -15,22 +15,26 @@ use crate::vm::wire::Status;
 use super::matrix::LONG;
 use super::{Bench, Case, Outcome};
 
+/// Every run has the guest with all displays that do not draw by GL, and the one that does.
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "machines::virtio_recorded_is_solved_alike_on_the_host",
         Config::Virtio,
         alike,
-    ),
+    )
+    .full(),
     Case::new(
         "machines::bochs_recorded_is_solved_alike_on_the_host",
         Config::Bochs,
         alike,
-    ),
+    )
+    .full(),
     Case::new(
         "machines::vkms_recorded_is_solved_alike_on_the_host",
         Config::Vkms,
         alike,
-    ),
+    )
+    .full(),
     Case::new(
         "machines::venus_recorded_is_solved_alike_on_the_host",
         Config::Venus,

@@ -66,6 +66,8 @@ fn within(reach: AddressWindow) -> String {
 }
 
 /// Writes source of a devicetree that gives a device a pool of its own, within its reach; the kernel makes a dma-heap of it.
+///
+/// It is the same in a board's own tree and, behind `/plugin/;`, as an overlay.
 #[must_use]
 pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     let name = node.rsplit('/').next().unwrap_or(node);
@@ -83,7 +85,7 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     let mut text = String::new();
     let _ = write!(
         text,
-        "/ {{
+        "&{{/}} {{
 \treserved-memory {{
 \t\t#address-cells = <2>;
 \t\t#size-cells = <2>;

@@ -29,6 +29,9 @@ pub(crate) struct Snapshot {
     /// All memory for contiguous buffers in KiB; none where the kernel has no CMA.
     pub(crate) cma_kibibytes: Option<u64>,
     pub(crate) vulkan: Vulkan,
+    /// Pools that the devicetree lacks; none where there is no tree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lacking_pools: Vec<LackingPool>,
     /// Why the helper process cannot be had; none where it can.
     pub(crate) no_helper: Option<String>,
     /// Which family of distributions this is, as os-release has it: `debian`, `fedora`, `arch`.
@@ -164,6 +167,13 @@ pub(crate) struct HugePages {
     pub(crate) kibibytes: u64,
     pub(crate) total: u64,
     pub(crate) free: u64,
+}
+
+/// A device that wants memory in one piece, and source of a devicetree that gives it a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LackingPool {
+    pub(crate) words: String,
+    pub(crate) snippet: String,
 }
 
 /// What there is of Vulkan.

@@ -5,6 +5,7 @@ mod kernel;
 mod limit;
 mod memory;
 mod node;
+mod pool;
 mod vulkan;
 
 #[cfg(test)]
@@ -16,13 +17,14 @@ use super::snapshot::Snapshot;
 /// One check. Whoever adds one adds a line to [`CHECKS`].
 type Check = fn(&Snapshot) -> Vec<Finding>;
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     node::check,
     kernel::check,
     card::check,
     memory::check,
     limit::check,
     vulkan::check,
+    pool::check,
 ];
 
 /// Makes all checks, and returns what they find, the worst first.
