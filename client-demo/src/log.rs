@@ -1,5 +1,6 @@
 //! What a program says on stderr, and the trace that it writes where one is asked for.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use covalent_alloc::trace::{ChromeTrace, TARGET, TraceError};
@@ -10,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
 
-/// Runs `program`, which logs to stderr what `RUST_LOG` asks for, and writes the steps of its buffers to the file `trace`; `name`
+/// Runs `program`, which logs to stderr what `RUST_LOG` asks for, or else warnings, and writes the steps of its buffers to the file `trace`; `name`
 /// is what the file calls it.
 ///
 /// # Errors
@@ -26,9 +27,12 @@ pub fn traced(
         .map(|path| ChromeTrace::create(path, name))
         .transpose()
         .map_err(unwritten)?;
+    // Without a word of the user warnings are shown: what the program waits for, and what is not as it should be.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_filter(EnvFilter::from_default_env());
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(filter);
     let steps = trace
         .clone()
         .map(|trace| trace.with_filter(filter_fn(|metadata| metadata.target() == TARGET)));

@@ -401,8 +401,14 @@ impl<M: Moment> Ledger<M> {
     }
 
     fn close(&mut self, open: Open<M>, behind: Option<M>) -> Result<(), LedgerError> {
-        // Asked before the others: who waits is over after them, so that no order of these questions makes a false alarm.
-        let state = behind.as_ref().map_or(MomentState::Over, Moment::state);
+        // Asked before the others: who waits is over after them, so that no order of these questions makes a false alarm. Of a
+        // reader that had nobody to wait for nothing hangs on the answer, which costs a call of the kernel.
+        let counts = open.access == Access::Write || !open.after.is_empty();
+        let state = match &behind {
+            None => MomentState::Over,
+            Some(moment) if counts => moment.state(),
+            Some(_) => MomentState::Pending,
+        };
         let unfinished = open
             .after
             .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
@@ -74,19 +74,25 @@ impl Peer {
         let handle = self.events.handle();
         self.compositor.configure = None;
         let window = Window::new(&self.compositor, &handle, "check", false)?;
-        self.events.until(
-            &mut self.compositor,
-            "configure the window",
-            ANSWER_DEADLINE,
-            |compositor| compositor.configure.is_some(),
-        )?;
+        self.configured()?;
         let object = self.manager.get_surface(window.surface(), &handle, ());
         Ok(Pane { window, object })
     }
 
+    /// Waits until the compositor has said what a window is to be like.
+    pub(crate) fn configured(&mut self) -> anyhow::Result<()> {
+        let done = self.events.until(
+            &mut self.compositor,
+            "configure the window",
+            ANSWER_DEADLINE,
+            |compositor| compositor.configure.is_some(),
+        );
+        Ok(done?)
+    }
+
     /// Makes buffers that the compositor has taken.
     pub(crate) fn buffers(&mut self, count: u32) -> anyhow::Result<Vec<WlBuffer>> {
-        let buffers = allocate(count)?;
+        let buffers = allocate(count, Extent::new(SIDE, SIDE)?, None)?;
         match present(&mut self.events, &mut self.compositor, &buffers)? {
             Answer::Taken(wires) => Ok(wires),
             Answer::Refused => bail!("the compositor refuses the buffers"),
@@ -119,10 +125,7 @@ impl Peer {
         acquire: (&Shared, u64),
         release: (&Shared, u64),
     ) -> u64 {
-        let [high, low] = halves(acquire.1);
-        pane.object.set_acquire_point(&acquire.0.wire, high, low);
-        let [high, low] = halves(release.1);
-        pane.object.set_release_point(&release.0.wire, high, low);
+        stamp(&pane.object, acquire, release);
         pane.window.show(buffer, &self.events.handle())
     }
 
@@ -185,8 +188,24 @@ pub(crate) fn object_name() -> &'static str {
     WpLinuxDrmSyncobjSurfaceV1::interface().name
 }
 
-/// Allocates buffers that the processor can read: what any compositor can draw.
-fn allocate(count: u32) -> anyhow::Result<Vec<Buffer>> {
+/// Says from which point on a surface's next buffer may be read, and until which it is.
+pub(crate) fn stamp(
+    object: &WpLinuxDrmSyncobjSurfaceV1,
+    acquire: (&Shared, u64),
+    release: (&Shared, u64),
+) {
+    let [high, low] = halves(acquire.1);
+    object.set_acquire_point(&acquire.0.wire, high, low);
+    let [high, low] = halves(release.1);
+    object.set_release_point(&release.0.wire, high, low);
+}
+
+/// Allocates buffers that the processor can read: what any compositor can draw. They come from `source`, or from anywhere.
+pub(crate) fn allocate(
+    count: u32,
+    extent: Extent,
+    source: Option<&SourceId>,
+) -> anyhow::Result<Vec<Buffer>> {
     let sources = Sources::discover();
     let identity = DeviceIdentity {
         driver: "processor".to_owned(),
@@ -196,10 +215,15 @@ fn allocate(count: u32) -> anyhow::Result<Vec<Buffer>> {
     let mut writer = Participant::new("processor", identity, Role::CpuWrite);
     writer.constraints.formats = Some(vec![FormatModifier::linear(Fourcc::XRGB8888)].into());
     writer.constraints.memory.cpu = CpuUse::Often;
-    let mut request = Request::new(Extent::new(SIDE, SIDE)?);
+    let mut request = Request::new(extent);
     request.count = count;
     request.participants = vec![writer];
     request.sources = sources.declarations();
+    if let Some(wanted) = source {
+        request
+            .sources
+            .retain(|source| source.id.as_str().starts_with(wanted.as_str()));
+    }
     match solve(&request) {
         Solution::Share(plan) => Ok(sources.allocate(&plan)?),
         other => bail!("{}", other.explain()),

@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::sync::{Awaited, Fence, FenceStatus};
 
+pub use sys::DeviceView;
+
 const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
 /// A timeline of sw_sync: it stands at 0 and moves when it is told to. When it is dropped its fences end with an error.

@@ -1,10 +1,16 @@
-//! The requests of sw_sync.
-#![allow(unsafe_code, reason = "ioctls of a driver")]
+//! The requests of sw_sync, and a dma-buf as a device sees it.
+#![allow(
+    unsafe_code,
+    reason = "ioctls of a driver, and a mapping without guards"
+)]
 
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::io;
 use rustix::ioctl::{self, Setter, Updater};
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 /// `struct sw_sync_create_fence_data`.
 #[repr(C)]
@@ -45,4 +51,56 @@ pub(super) fn create_fence(timeline: impl AsFd, value: u32) -> io::Result<OwnedF
 pub(super) fn increment(timeline: impl AsFd, by: u32) -> io::Result<()> {
     // SAFETY: the request reads one u32.
     unsafe { ioctl::ioctl(timeline.as_fd(), Setter::<INCREMENT, u32>::new(by)) }
+}
+
+/// A dma-buf as a device sees it: written without the processor's guards, which would wait for the fence that the writing is to signal.
+#[derive(Debug)]
+pub struct DeviceView {
+    start: NonNull<AtomicU8>,
+    bytes: usize,
+}
+
+// SAFETY: the bytes are atomic, and the mapping is this value's own until it is dropped.
+unsafe impl Send for DeviceView {}
+// SAFETY: as for Send.
+unsafe impl Sync for DeviceView {}
+
+impl Drop for DeviceView {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map` with this length, and no reference into it outlives this value.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+impl DeviceView {
+    /// Maps the first bytes of a dma-buf.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn map(dmabuf: impl AsFd, bytes: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
+        let start = unsafe {
+            mm::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                dmabuf,
+                0,
+            )
+        }?;
+        Ok(Self {
+            start: NonNull::new(start.cast()).ok_or(io::Errno::NOMEM)?,
+            bytes,
+        })
+    }
+
+    /// Writes bytes from `offset` on; those beyond the end are left out.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        // SAFETY: the mapping has this many bytes, which only atomic accesses touch.
+        let all = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) };
+        for (place, byte) in all.iter().skip(offset).zip(bytes) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+    }
 }

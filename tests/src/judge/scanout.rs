@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,14 @@ impl drm::control::Device for Card {}
 /// # Errors
 /// [`ScanoutError`] with the card and the request that failed.
 pub fn read() -> Result<Vec<Scanout>, ScanoutError> {
+    Ok(read_memory()?.into_iter().map(|(found, _)| found).collect())
+}
+
+/// The same, each with the dma-buf that the display reads: what is on it can be looked at.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_memory() -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     let folder = Path::new("/dev/dri");
     let fail = |source| ScanoutError {
         card: folder.to_owned(),
@@ -85,7 +93,7 @@ pub fn read() -> Result<Vec<Scanout>, ScanoutError> {
     Ok(found)
 }
 
-fn read_card(path: &Path) -> Result<Vec<Scanout>, ScanoutError> {
+fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     let at = |operation| {
         move |source| ScanoutError {
             card: path.to_owned(),
@@ -150,7 +158,7 @@ fn read_card(path: &Path) -> Result<Vec<Scanout>, ScanoutError> {
             .iter()
             .find(|held| held.inode == inode)
             .map(|held| held.exporter.clone());
-        found.push(Scanout {
+        let scanout = Scanout {
             card: path.to_owned(),
             driver: driver.clone(),
             plane: plane.into(),
@@ -160,7 +168,8 @@ fn read_card(path: &Path) -> Result<Vec<Scanout>, ScanoutError> {
             stride_bytes: planar.pitches()[0],
             inode,
             exporter: exporter.unwrap_or_default(),
-        });
+        };
+        found.push((scanout, file.into()));
     }
     Ok(found)
 }

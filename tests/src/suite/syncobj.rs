@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::stage::{SIGKILL, Stage, end};
+use super::stage::{SIGKILL, Stage, end, run};
 use super::{Bench, Case, Outcome};
-use crate::pipeline::{Finished, Pipeline};
+use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::wire::Stream;
 
@@ -26,6 +26,16 @@ pub(super) const CASES: &[Case] = &[
         "syncobj::late_points_stall_their_own_surface",
         Config::Virtio,
         |bench| checked(bench, "order"),
+    ),
+    Case::new(
+        "syncobj::frames_behind_held_fences_are_shown_when_written",
+        Config::Virtio,
+        held,
+    ),
+    Case::new(
+        "syncobj::releases_that_do_not_come_are_told_and_waited_for",
+        Config::Virtio,
+        kept,
     ),
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
@@ -61,6 +71,77 @@ fn checked(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
         ended.words
     );
     stage.check_clean(bench, theme)?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// Frames that are still written when they are committed, on the display itself (the card's own memory) and composed (a heap's);
+/// the same without the fences has to be noticed.
+fn held(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("modprobe sw_sync", SOON)?;
+    let stage = Stage::set(bench)?;
+    let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
+    let ended = stage.client(bench, "", check)?;
+    bench.keep("said.txt", ended.out.as_bytes())?;
+    let passed = |line: &&str| line.starts_with("passed ");
+    ensure!(
+        ended.status == 0 && ended.out.lines().filter(passed).count() == 4,
+        "{ended:?}"
+    );
+    let ways = |frames: &[FrameRecord]| {
+        let direct = frames
+            .iter()
+            .filter(|frame| frame.path == Path::Direct)
+            .count();
+        (direct, frames.len().saturating_sub(direct))
+    };
+    let (direct, composed) = ways(&stage.frames(bench)?);
+    ensure!(
+        direct >= 60 && composed >= 60,
+        "{direct} frames were on the display themselves, {composed} were composed"
+    );
+    let planted = stage.client(bench, "", &format!("{check} --planted --frames 20"))?;
+    bench.keep("planted.txt", planted.out.as_bytes())?;
+    let failed = |line: &&str| line.starts_with("failed ");
+    ensure!(
+        planted.status == 1 && planted.out.lines().filter(failed).count() == 2,
+        "without fences nothing was noticed: {planted:?}"
+    );
+    stage.check_clean(bench, "frames behind held fences")?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// A compositor that is stopped gives nothing back: clients say so, wait, and go on with it.
+fn kept(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    for client in [
+        "covalent-camera --sync explicit",
+        "covalent-camera --sync implicit",
+        "covalent-pattern --dmabuf --sync explicit",
+        "covalent-pattern",
+    ] {
+        let script = format!(
+            "cd /tmp/stage; export WAYLAND_DISPLAY=stage
+             {client} >client.out 2>client.err & client=$!
+             frames() {{ wc -l <frames.jsonl; }}
+             until_more() {{ for _ in $(seq 300); do [ $(frames) -gt $1 ] && return; sleep 0.1; done; echo \"no frames after $1\" >&2; tail -n 20 client.err log >&2; exit 1; }}
+             until_more $(( $(frames) + 10 ))
+             pkill -STOP -x covalent-compos
+             for _ in $(seq 100); do grep -qs ' keeps .* buffers' client.err && break; sleep 0.2; done
+             sleep 1
+             pkill -CONT -x covalent-compos
+             until_more $(( $(frames) + 10 ))
+             kill -INT $client; wait $client || true
+             grep -c ' keeps .* buffers' client.err"
+        );
+        let ended = run(bench, &script)?;
+        ensure!(
+            ended.status == 0 && ended.out.trim().parse::<u32>().is_ok_and(|told| told > 0),
+            "{client}: {ended:?}"
+        );
+    }
+    stage.check_clean(bench, "a compositor that was stopped")?;
     stage.strike(bench)?;
     Ok(Outcome::Passed)
 }

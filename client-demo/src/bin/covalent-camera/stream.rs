@@ -44,6 +44,8 @@ struct Session<'a> {
     journal: Journal,
     closed: bool,
     last_frame: Instant,
+    /// When the camera was last seen to wait for the compositor.
+    camera_waited: Instant,
     complained: bool,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Session<'a> {
             journal,
             closed: false,
             last_frame: Instant::now(),
+            camera_waited: Instant::now(),
             complained: false,
         };
         // The camera got all buffers while it was asked whether it takes them.
@@ -142,6 +145,7 @@ impl<'a> Session<'a> {
             self.buffers.produced(frame.index, None).map_err(kept)?;
             self.account.captured(frame.sequence);
             self.last_frame = Instant::now();
+            self.complained = false;
             let passed_over = if frame.is_damaged {
                 Some(frame)
             } else {
@@ -274,29 +278,33 @@ impl<'a> Session<'a> {
 
     fn look_around(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
-        if self.buffers.held_by(Holder::Producer) > 0 {
-            if silence > LOOK {
-                // A camera that was unplugged may leave its fd silent; a request tells.
-                self.capture()?;
+        let kept = self.buffers.held_by(Holder::Compositor);
+        if self.buffers.held_by(Holder::Producer) > 0 && silence > LOOK {
+            // A camera that was unplugged may leave its fd silent; a request tells.
+            self.capture()?;
+        }
+        // A queue may need some buffers that it does not give: that the camera has one does not make it the one that is waited
+        // for. A compositor that owes word of a frame is.
+        if self.buffers.held_by(Holder::Producer) == 0 || self.account.in_flight() > 0 {
+            self.camera_waited = Instant::now();
+            if silence > COMPOSITOR_SILENCE && !self.complained {
+                self.complained = true;
+                tracing::warn!(
+                    "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
+                    self.events.place(),
+                    self.wires.len(),
+                    COMPOSITOR_SILENCE.as_secs()
+                );
             }
-            if silence > CAMERA_SILENCE {
-                let device = self.options.device.display();
-                return Err(Failure::new(
-                    Exit::CameraGone,
-                    anyhow!(
-                        "{device}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
-                        CAMERA_SILENCE.as_secs()
-                    ),
-                ));
-            }
-        } else if silence > COMPOSITOR_SILENCE && !self.complained {
-            self.complained = true;
-            tracing::warn!(
-                "the compositor at {} keeps all {} buffers since {} s; the camera waits",
-                self.events.place(),
-                self.wires.len(),
-                COMPOSITOR_SILENCE.as_secs()
-            );
+        } else if silence.min(self.camera_waited.elapsed()) > CAMERA_SILENCE {
+            let device = self.options.device.display();
+            return Err(Failure::new(
+                Exit::CameraGone,
+                anyhow!(
+                    "{device}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
+                    CAMERA_SILENCE.as_secs()
+                ),
+            ));
         }
         Ok(())
     }

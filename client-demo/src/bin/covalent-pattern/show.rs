@@ -171,7 +171,7 @@ impl<'a> Show<'a> {
         {
             self.complained = true;
             tracing::warn!(
-                "the compositor at {} keeps all {BUFFERS} buffers since {} s; this program waits",
+                "the compositor at {} keeps all of {BUFFERS} buffers since {} s; this program waits",
                 self.events.place(),
                 COMPOSITOR_SILENCE.as_secs()
             );

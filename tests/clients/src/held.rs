@@ -1,0 +1,360 @@
+//! Frames whose fences are held back, while a device still writes them: none may come to the display before it is written.
+//!
+//! Two frames are given at a time, each with its fence pending; another thread is the device: after a random while, and in a random
+//! order, it writes the frame's number everywhere and signals. When the compositor says that a frame was presented, what the display
+//! reads is asked of the kernel and has to be that frame, or the one given with it, whole. A buffer's old picture has another number.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, PlaneDescriptor};
+use covalent_alloc::constraint::SourceId;
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::sync::{Access, Fence};
+use covalent_client_demo::compositor::Event;
+use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::pattern::Pattern;
+use covalent_client_demo::window::Window;
+use covalent_tests::held::{DeviceView, Held};
+use covalent_tests::judge::scanout;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::check;
+use crate::peer::{self, Peer, Shared};
+
+/// What is shown.
+const SIZE: (u32, u32) = (640, 480);
+
+/// Two that are given, and two that are on the display or come back from it.
+const BUFFERS: u32 = 4;
+
+/// The longest that the device takes for a frame, in milliseconds: some refreshes.
+const SLOWEST_MS: u64 = 60;
+
+/// How frames are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The fence is on the acquire point.
+    Points,
+    /// The dma-buf carries it.
+    Carried,
+    /// The compositor is told nothing: what the others have to be unlike.
+    Nothing,
+}
+
+/// Shows `frames` frames each way; `planted` leaves the fences out, and everything has to fail then.
+pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
+    let mut passed = true;
+    for source in sources {
+        let ways: &[By] = if planted {
+            &[By::Nothing]
+        } else {
+            &[By::Points, By::Carried]
+        };
+        for by in ways {
+            let name = format!("{frames}_frames_of_{source}_by_{by:?}_are_shown_when_written");
+            passed &= check(&name.to_lowercase(), || show(frames, source, *by));
+        }
+    }
+    passed
+}
+
+/// A frame that the device is to write.
+struct Job {
+    number: u32,
+    index: usize,
+    /// Its fence signals when this is advanced; none is there where the compositor is told nothing.
+    held: Option<Held>,
+    after: Duration,
+}
+
+/// Numbers that repeat from run to run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Writes the frames of each pair in the order in which they come.
+fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
+    let pattern = Pattern::new(SIZE.0, SIZE.1)?;
+    for job in jobs {
+        thread::sleep(job.after);
+        let rows = pattern.rows(job.number);
+        let view = views.get(job.index).context("a view")?;
+        for (y, place) in (0..SIZE.1).zip((0..).step_by(stride)) {
+            view.write(place, rows.row(y));
+        }
+        if let Some(held) = job.held {
+            held.advance(1)?;
+        }
+    }
+    Ok(())
+}
+
+struct Screen {
+    peer: Peer,
+    window: Window,
+    buffers: Vec<Buffer>,
+    wires: Vec<WlBuffer>,
+    points: Option<Points>,
+    by: By,
+    free: Vec<bool>,
+}
+
+/// The timelines of a window that hands over by points.
+struct Points {
+    object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
+    acquire: Shared,
+    acquired: u64,
+    releases: Vec<(Shared, u64)>,
+}
+
+fn show(frames: u32, source: &str, by: By) -> anyhow::Result<()> {
+    let mut screen = Screen::open(source, by)?;
+    let views = screen
+        .buffers
+        .iter()
+        .map(|buffer| {
+            let fd = buffer.memory_fd(0).context("no memory")?;
+            let bytes = usize::try_from(buffer.layout().total_bytes())?;
+            Ok(DeviceView::map(fd, bytes)?)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let stride = screen
+        .buffers
+        .first()
+        .and_then(|buffer| buffer.layout().planes().first())
+        .context("a plane")?
+        .stride_bytes;
+    let stride = usize::try_from(stride)?;
+    thread::scope(|scope| {
+        let (jobs, queue) = channel();
+        let device = scope.spawn(move || work(&queue, &views, stride));
+        let played = screen.play(frames, jobs);
+        let worked = device
+            .join()
+            .map_err(|_| anyhow::anyhow!("the device died"))?;
+        played.and(worked)
+    })
+}
+
+impl Screen {
+    fn open(source: &str, by: By) -> anyhow::Result<Self> {
+        let mut peer = Peer::connect()?;
+        let handle = peer.events.handle();
+        peer.compositor.configure = None;
+        let window = Window::new(&peer.compositor, &handle, "held", true)?;
+        peer.configured()?;
+        let extent = Extent::new(SIZE.0, SIZE.1)?;
+        let source = SourceId::new(source);
+        let buffers = peer::allocate(BUFFERS, extent, Some(&source))?;
+        let wires = match present(&mut peer.events, &mut peer.compositor, &buffers)? {
+            Answer::Taken(wires) => wires,
+            Answer::Refused => bail!("the compositor refuses buffers of {source}"),
+        };
+        let points = if by == By::Carried {
+            None
+        } else {
+            Some(Points {
+                object: peer.manager.get_surface(window.surface(), &handle, ()),
+                acquire: peer.timeline()?,
+                acquired: 0,
+                releases: (0..BUFFERS)
+                    .map(|_| Ok((peer.timeline()?, 0)))
+                    .collect::<anyhow::Result<_>>()?,
+            })
+        };
+        Ok(Self {
+            free: vec![true; wires.len()],
+            peer,
+            window,
+            buffers,
+            wires,
+            points,
+            by,
+        })
+    }
+
+    fn play(&mut self, frames: u32, jobs: Sender<Job>) -> anyhow::Result<()> {
+        let mut random = Random(0x5eed_c0de);
+        let mut number = 1;
+        while number <= frames {
+            let pair = [number, number + 1];
+            let mut given = Vec::new();
+            let mut waiting = Vec::new();
+            for number in pair {
+                let index = self.take_free()?;
+                let (shown, held) = self.give(index)?;
+                given.push((number, shown));
+                waiting.push(Job {
+                    number,
+                    index,
+                    held,
+                    after: Duration::from_millis(random.below(SLOWEST_MS)),
+                });
+            }
+            if random.below(2) == 1 {
+                waiting.reverse();
+            }
+            for job in waiting {
+                jobs.send(job).context("the device is gone")?;
+            }
+            self.watch(&given)?;
+            number += 2;
+        }
+        Ok(())
+    }
+
+    /// Waits for a buffer that the compositor has given back.
+    fn take_free(&mut self) -> anyhow::Result<usize> {
+        loop {
+            if let Some(points) = &self.points {
+                for (free, (shared, last)) in self.free.iter_mut().zip(&points.releases) {
+                    *free = shared.timeline.last_signalled()? >= *last;
+                }
+            }
+            let ready = |index: &usize| {
+                self.buffers.get(*index).is_some_and(|buffer| {
+                    self.by != By::Carried
+                        || buffer
+                            .reservation()
+                            .is_ready(Access::Write)
+                            .unwrap_or(false)
+                })
+            };
+            let places = (0..self.free.len()).filter(|index| self.free.get(*index) == Some(&true));
+            if let Some(index) = places.into_iter().find(ready) {
+                if let Some(free) = self.free.get_mut(index) {
+                    *free = false;
+                }
+                return Ok(index);
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Goes to the compositor and back; returns what was presented and what was given up.
+    fn turn(&mut self) -> anyhow::Result<Vec<(u64, bool)>> {
+        thread::sleep(Duration::from_millis(1));
+        let mut ends = Vec::new();
+        for event in self.peer.linger(1)? {
+            match event {
+                Event::Released(index) if self.points.is_none() => {
+                    if let Some(free) = self.free.get_mut(index) {
+                        *free = true;
+                    }
+                }
+                Event::Presented(frame, _) => ends.push((frame, true)),
+                Event::Discarded(frame) => ends.push((frame, false)),
+                _ => {}
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Gives a buffer to the compositor before it is written.
+    fn give(&mut self, index: usize) -> anyhow::Result<(u64, Option<Held>)> {
+        let held = Held::new()?;
+        // It is seen unsignalled when it is made.
+        let fence: Fence = held.fence(1)?;
+        let handle = self.peer.events.handle();
+        let wire = self.wires.get(index).context("a buffer")?;
+        let buffer = self.buffers.get(index).context("a buffer")?;
+        let held = match self.by {
+            By::Carried => {
+                buffer.reservation().add(&fence, Access::Write)?;
+                Some(held)
+            }
+            By::Points | By::Nothing => {
+                let points = self.points.as_mut().context("timelines")?;
+                let (release, last) = points.releases.get_mut(index).context("a timeline")?;
+                points.acquired += 1;
+                *last += 1;
+                let point = points.acquire.timeline.point(points.acquired)?;
+                if self.by == By::Points {
+                    point.set_fence(&fence)?;
+                } else {
+                    point.signal()?;
+                }
+                peer::stamp(
+                    &points.object,
+                    (&points.acquire, points.acquired),
+                    (release, *last),
+                );
+                (self.by == By::Points).then_some(held)
+            }
+        };
+        Ok((self.window.show(wire, &handle), held))
+    }
+
+    /// Watches until both frames of a pair have come to their end, and looks at the display at each.
+    fn watch(&mut self, given: &[(u32, u64)]) -> anyhow::Result<()> {
+        let numbers: Vec<u32> = given.iter().map(|(number, _)| *number).collect();
+        let mut left: Vec<u64> = given.iter().map(|(_, frame)| *frame).collect();
+        let last = left.last().copied();
+        let patience = std::time::Instant::now() + peer::PATIENCE;
+        while !left.is_empty() {
+            ensure!(
+                std::time::Instant::now() < patience,
+                "frames {left:?} of {numbers:?} do not come"
+            );
+            for (frame, presented) in self.turn()? {
+                left.retain(|other| *other != frame);
+                if presented {
+                    let found = displayed()?;
+                    ensure!(
+                        numbers.contains(&found),
+                        "frame {found} is on the display when one of {numbers:?} was presented"
+                    );
+                } else {
+                    ensure!(Some(frame) != last, "the newest frame was given up");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of the frame that the first display reads, which has to be there whole.
+fn displayed() -> anyhow::Result<u32> {
+    let (found, memory) = scanout::read_memory()?
+        .into_iter()
+        .next()
+        .context("no display shows anything")?;
+    ensure!(found.size == SIZE, "the display shows {found:?}");
+    let fourcc = Fourcc::XRGB8888;
+    let buffer = Buffer::import(Descriptor {
+        extent: Extent::new(SIZE.0, SIZE.1)?,
+        format: FormatModifier::linear(fourcc),
+        planes: vec![PlaneDescriptor {
+            fd: memory,
+            offset_bytes: 0,
+            stride_bytes: found.stride_bytes,
+        }],
+    })?;
+    let mapping = buffer.map()?;
+    let guard = mapping.access(CpuAccess::Read)?;
+    let row_bytes = usize::try_from(SIZE.0)? * 4;
+    let mut picture = vec![0; row_bytes * usize::try_from(SIZE.1)?];
+    for (y, row) in (0..SIZE.1).zip(picture.chunks_mut(row_bytes)) {
+        guard.read_row(0, y, 0, row)?;
+    }
+    drop(guard);
+    let number = Pattern::new(SIZE.0, SIZE.1)?.verify(0, |x, y| {
+        let place =
+            usize::try_from(y).unwrap_or(0) * row_bytes + usize::try_from(x).unwrap_or(0) * 4;
+        match picture.get(place..place + 3) {
+            Some([blue, green, red]) => [*red, *green, *blue],
+            _ => [1, 2, 3],
+        }
+    })?;
+    Ok(number)
+}

@@ -1,0 +1,144 @@
+//! The calls that a frame takes for the sake of order alone, as `strace -y` sees them.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+
+/// What is called how often: at most so many times for each call of another kind.
+type Line = (&'static str, f64, &'static str);
+
+/// What camera client and compositor together call for the sake of order. The reasons are in compositor/DESIGN.md.
+pub(super) type Book = &'static [Line];
+
+/// The kind of which there is one for each frame that the client commits and waits for.
+const COMMIT: &str = "eventfd2";
+/// The kind of which there is one for each frame that the camera is given back, shown or not.
+const QUEUE: &str = "VIDIOC_QBUF";
+/// The kind of which there is one for each picture that the display is given.
+const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
+
+/// Frames that the display reads itself and that are handed over by points.
+pub(super) const BY_POINTS: Book = &[
+    (COMMIT, 1.0, COMMIT),
+    ("DRM_IOCTL_SYNCOBJ_EVENTFD", 1.0, COMMIT),
+    ("DRM_IOCTL_SYNCOBJ_QUERY", 2.0, COMMIT),
+    ("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL", 2.0, COMMIT),
+    ("close eventfd", 1.0, COMMIT),
+    ("epoll_ctl eventfd", 2.0, COMMIT),
+    ("fcntl syncobj", 1.0, COMMIT),
+];
+
+/// Frames that the processor composes and that are handed over by the fences which their dma-bufs carry.
+pub(super) const BY_FENCES: Book = &[
+    ("poll that asks", 2.0, QUEUE),
+    ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
+];
+
+/// How much more is no other number: the ends of the trace.
+const SLACK: f64 = 0.2;
+
+/// What a call is for, where it is for the sake of order.
+pub(super) fn kind(line: &str) -> Option<String> {
+    let (_, call) = line.split_once(' ')?;
+    let (name, rest) = call.trim_start().split_once('(')?;
+    let on = |what: &str| rest.contains(what);
+    // Not an order's: the event loop's own alarm, and the question by which debug builds see that an fd is open when it is closed.
+    if on("data=0xffffffffffffffff") || on("EAGAIN") || on("F_GETFD") {
+        return None;
+    }
+    match name {
+        "ioctl" => {
+            let request = rest.split(", ").nth(1)?.trim_end_matches([')', ' ']);
+            ["SYNCOBJ", "SYNC_IOC", "DMA_BUF", "0x62", QUEUE, FLIP]
+                .iter()
+                .any(|word| request.contains(word))
+                .then(|| request.to_owned())
+        }
+        "eventfd2" => Some(name.to_owned()),
+        // With a time of nothing; others wait, which is an offence of its own.
+        "poll" | "ppoll" => Some("poll that asks".to_owned()),
+        "epoll_ctl" | "read" | "close" | "fcntl" => {
+            let object = if on("eventfd") {
+                "eventfd"
+            } else if on("sync_file") {
+                "sync_file"
+            } else if on("syncobj") {
+                "syncobj"
+            } else if on("dmabuf") {
+                "dma-buf"
+            } else {
+                return None;
+            };
+            Some(format!("{name} {object}"))
+        }
+        _ => None,
+    }
+}
+
+/// How often each kind is called.
+pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
+    let mut found = BTreeMap::new();
+    for kind in steady.iter().filter_map(|line| kind(line)) {
+        *found.entry(kind).or_default() += 1;
+    }
+    found
+}
+
+/// Fails where a kind is called more often than the book has it, or is not in it.
+pub(super) fn compare(found: &BTreeMap<String, u32>, book: Book) -> anyhow::Result<()> {
+    let count = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
+    for (kind, _, base) in book {
+        ensure!(
+            count(base) > 0.0,
+            "{base} was not called, by which {kind} is counted"
+        );
+    }
+    let excess: Vec<String> = found
+        .keys()
+        .filter(|kind| ![QUEUE, FLIP].contains(&kind.as_str()))
+        .filter_map(|kind| {
+            let Some((_, listed, base)) = book.iter().find(|(known, ..)| known == kind) else {
+                return Some(format!("{kind} is not in the book"));
+            };
+            let often = count(kind) / count(base);
+            (often > listed + SLACK)
+                .then(|| format!("{kind}: {often:.2} for each {base}, and {listed} in the book"))
+        })
+        .collect();
+    ensure!(excess.is_empty(), "{}", excess.join("; "));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_for_another_purpose_is_not_counted() {
+        assert_eq!(
+            kind("12  ioctl(4</dev/video0>, VIDIOC_DQBUF, 0x7f) = 0"),
+            None
+        );
+        assert_eq!(
+            kind("12  ioctl(4</dev/dri/renderD128>, DRM_IOCTL_SYNCOBJ_EVENTFD, 0x7f) = 0")
+                .as_deref(),
+            Some("DRM_IOCTL_SYNCOBJ_EVENTFD")
+        );
+        assert_eq!(
+            kind("12  close(9<anon_inode:[eventfd]>) = 0").as_deref(),
+            Some("close eventfd")
+        );
+    }
+
+    #[test]
+    fn kind_that_is_not_in_the_book_is_too_much() {
+        let calls = |line: &str, times: usize| vec![line.to_owned(); times];
+        let waits = calls("12  eventfd2(0, EFD_CLOEXEC) = 14<anon_inode:[eventfd]>", 4);
+        assert!(compare(&counted(&waits), BY_POINTS).is_ok());
+        let closes = calls("12  close(14<anon_inode:[eventfd]>) = 0", 8);
+        let both = [waits, closes].concat();
+        assert!(compare(&counted(&both), BY_POINTS).is_err());
+        assert!(compare(&counted(&both), BY_FENCES).is_err());
+        assert!(compare(&BTreeMap::new(), BY_POINTS).is_err());
+    }
+}
