@@ -289,16 +289,31 @@ impl Grid {
 /// Says a reason so that it is the same for all of whom it is true: without names, and without which picture it is.
 fn general(words: &str, cell: &Cell, source: &str) -> String {
     const PIECE: &str = " bytes of ";
-    let words = words
-        .replace(&cell.participant, "it")
-        .replace(source, "the source")
-        .replace(&cell.format.to_string(), "the picture");
+    let words = replaced(words, &cell.participant, "it");
+    let words = replaced(&words, source, "the source");
+    let words = replaced(&words, &cell.format.to_string(), "the picture");
     match words.rsplit_once(PIECE) {
         Some((before, size)) if size.bytes().all(|byte| byte.is_ascii_digit()) => {
             format!("{before} bytes")
         }
         _ => words,
     }
+}
+
+/// Puts other words in the place of a name, where it is not part of a longer one or of a path.
+fn replaced(words: &str, name: &str, by: &str) -> String {
+    let is_part =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, '/' | '-' | '_' | ':');
+    let mut text = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some((before, after)) = rest.split_once(name).filter(|_| !name.is_empty()) {
+        let is_whole = !before.ends_with(is_part) && !after.starts_with(is_part);
+        text.push_str(before);
+        text.push_str(if is_whole { by } else { name });
+        rest = after;
+    }
+    text.push_str(rest);
+    text
 }
 
 /// Returns whether two marks cannot be told apart.
@@ -381,5 +396,59 @@ fn picture(cell: &Cell) -> String {
         format!("{} {}", cell.format.fourcc, cell.size)
     } else {
         format!("{} {}", cell.format, cell.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn name_within_a_path_is_no_name() {
+        let words = "udmabuf needs /dev/udmabuf, udmabuf2 and udmabuf";
+        assert_eq!(
+            replaced(words, "udmabuf", "it"),
+            "it needs /dev/udmabuf, udmabuf2 and it"
+        );
+        assert_eq!(replaced("a b", "", "it"), "a b");
+    }
+
+    #[test]
+    fn planes_that_are_alike_are_one_column() {
+        let grid = Grid::of(&fixture::machine());
+        let names: Vec<&str> = grid
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        assert!(
+            names.contains(&"virtio_gpu overlay planes (2 alike)"),
+            "{names:?}"
+        );
+        assert!(names.contains(&"virtio_gpu primary plane 34"), "{names:?}");
+        for row in &grid.rows {
+            assert_eq!(row.marks.len(), grid.columns.len(), "{}", row.id);
+        }
+    }
+
+    #[test]
+    fn planes_that_differ_stay_apart() {
+        let mut recorded = fixture::machine();
+        let plane = "virtio_gpu overlay plane 36";
+        recorded.cells.retain(|cell| cell.participant != plane);
+        let grid = Grid::of(&recorded);
+        assert!(grid.columns.iter().any(|column| column.name == plane));
+    }
+
+    #[test]
+    fn reason_of_many_stands_once() {
+        let grid = Grid::of(&fixture::machine());
+        let refused = grid
+            .reasons
+            .iter()
+            .filter(|words| words.contains("RESOURCE_BLOB"))
+            .count();
+        assert_eq!(refused, 1, "{:?}", grid.reasons);
     }
 }

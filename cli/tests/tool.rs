@@ -1,0 +1,188 @@
+//! The tool as a person and a shell meet it: help, completions, man pages, colours, pictures of recorded matrices.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Verbs that a person types.
+const VERBS: [&str; 10] = [
+    "probe",
+    "plan",
+    "alloc",
+    "matrix",
+    "inspect",
+    "diff",
+    "doctor",
+    "facts",
+    "completions",
+    "man",
+];
+
+/// Configurations of the guest, whose matrices are kept.
+const CONFIGURATIONS: [&str; 5] = ["bochs", "full", "venus", "virtio", "vkms"];
+
+fn run(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_covalent"));
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command
+        .args(words)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn said(words: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = run(words, variables);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn recorded(configuration: &str) -> String {
+    let path = docs().join(format!("matrix/{configuration}.json"));
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_verb_has_an_example_in_its_help() {
+    for verb in VERBS {
+        let help = said(&[verb, "--help"], &[]);
+        let (_, examples) = help
+            .split_once("\nExamples:\n")
+            .unwrap_or_else(|| panic!("{verb} shows no example: {help}"));
+        assert!(examples.contains(&format!("covalent {verb}")), "{help}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 120),
+            "{help}"
+        );
+    }
+    let help = said(&["--help"], &[]);
+    for verb in VERBS {
+        assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
+    }
+    assert!(help.contains("Exit codes:"), "{help}");
+}
+
+#[test]
+fn completions_know_every_verb() {
+    for shell in ["bash", "zsh", "fish"] {
+        let text = said(&["completions", shell], &[]);
+        for verb in VERBS {
+            assert!(text.contains(verb), "{shell} does not know {verb}");
+        }
+    }
+    let output = run(&["completions", "tcsh"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn man_pages_are_one_for_each_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = folder.path().join("man1");
+    said(&["man", new.to_str().unwrap()], &[]);
+    for verb in VERBS {
+        let page = fs::read_to_string(new.join(format!("covalent-{verb}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{verb}: {page}");
+    }
+    let page = fs::read_to_string(new.join("covalent.1")).unwrap();
+    assert!(page.contains("Exit codes:"), "{page}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_obey_the_user() {
+    let file = recorded("virtio");
+    let words = ["matrix", "--from", &file];
+    let plain = said(&words, &[]);
+    assert!(!plain.contains('\u{1b}'), "colours into a pipe");
+    let forced = said(&words, &[("CLICOLOR_FORCE", "1")]);
+    assert!(forced.contains("\u{1b}[32m"), "no colours: {forced}");
+    let refused = said(&words, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
+    assert_eq!(refused, plain);
+}
+
+#[test]
+fn table_of_every_kept_matrix_fits_80_columns() {
+    for configuration in CONFIGURATIONS {
+        let text = said(&["matrix", "--from", &recorded(configuration)], &[]);
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{configuration}: {line}");
+        }
+        assert!(text.contains("heap:system"), "{text}");
+    }
+}
+
+/// The pictures that the README shows are those of the matrices beside them. To draw them anew:
+/// `covalent matrix --from docs/matrix/NAME.json --svg docs/matrix-NAME.svg --title "Configuration NAME"`.
+#[test]
+fn pictures_that_are_kept_are_those_of_their_matrices() {
+    let folder = tempfile::tempdir().unwrap();
+    for configuration in CONFIGURATIONS {
+        let picture = folder.path().join("matrix.svg");
+        let title = format!("Configuration {configuration}");
+        let words = [
+            "matrix",
+            "--from",
+            &recorded(configuration),
+            "--svg",
+            picture.to_str().unwrap(),
+            "--title",
+            &title,
+        ];
+        said(&words, &[]);
+        let kept = docs().join(format!("matrix-{configuration}.svg"));
+        assert!(
+            fs::read(&picture).unwrap() == fs::read(&kept).unwrap(),
+            "{} is of another matrix, or drawn otherwise",
+            kept.display()
+        );
+    }
+}
+
+#[test]
+fn recording_that_is_printed_again_is_the_same() {
+    let file = recorded("vkms");
+    let again = said(&["matrix", "--from", &file, "--json"], &[]);
+    assert_eq!(again, fs::read_to_string(&file).unwrap());
+}
+
+#[test]
+fn recording_that_is_damaged_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read_to_string(recorded("bochs")).unwrap();
+    let newer = whole.replacen("\"version\": 1", "\"version\": 2", 1);
+    for (name, text, words) in [
+        ("half.json", &whole[..whole.len() / 2], "no matrix"),
+        ("empty.json", "", "no matrix"),
+        ("newer.json", &newer, "version 2"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let output = run(&["matrix", "--from", path.to_str().unwrap()], &[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(name) && told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn machine_that_was_recorded_is_judged_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.json");
+    let file = path.to_str().unwrap();
+    // Whatever stands in the way here.
+    let here = run(&["doctor", "--record", file, "--json"], &[]);
+    let there = run(&["doctor", "--from", file, "--json"], &[]);
+    assert_eq!(here.stdout, there.stdout);
+    assert_eq!(here.status.code(), there.status.code());
+    fs::write(&path, "{\"version\": 9}").unwrap();
+    let output = run(&["doctor", "--from", file], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("version 9"));
+}
