@@ -17,7 +17,7 @@ use covalent_alloc::constraint::{Contiguity, Guarantees};
 use covalent_alloc::model::Extent;
 use covalent_alloc::prove::{
     Cause, Ending, Environment, FactBook, Helper, HelperError, Limits, Outcome, Planned,
-    RefusalKind, Trial as _, narrowed, plan_of, serve, solve_and_prove,
+    RefusalKind, Trial as _, Turn, narrowed, plan_of, serve, solve_and_prove,
 };
 use covalent_alloc::solve::Request;
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("program_that_is_not_there_is_named", missing),
         ("source_that_is_not_there_is_refused_by_its_name", good),
         ("death_while_declaring_costs_those_drivers", declaring),
+        ("death_while_measuring_is_an_outcome", measuring),
         ("nothing_leaks_by_deaths", leaks),
     ];
     for (name, test) in tests {
@@ -250,6 +251,42 @@ fn declaring() {
     assert_eq!(helper.deaths(), 0);
 }
 
+fn measuring() {
+    let request = request();
+    let narrow = narrowed(&request, &plan_of(&request).unwrap());
+    let plan = plan_of(&narrow).unwrap();
+    let planned = Planned {
+        request: &narrow,
+        plan: &plan,
+    };
+    let [camera, display] = narrow.participants.as_slice() else {
+        panic!()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut dying = helper("abort", &folder);
+    let turn = Turn {
+        taken_ns: 5,
+        given_back_ns: 3,
+    };
+    let measured = dying.measure_allocation(planned, 2);
+    assert_eq!(measured, Ok(vec![turn; 2]));
+    assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
+    let refused = dying.measure_import(planned, display, 1).unwrap_err();
+    assert_eq!(refused.refusal().unwrap().cause, Cause::Signal(6));
+    assert_eq!(dying.deaths(), 1);
+    // The next process has the buffer anew.
+    assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
+    let mut good = helper("good", &folder);
+    let refused = good.measure_allocation(planned, 1).unwrap_err();
+    assert!(
+        refused.to_string().contains("heap:no-such-heap"),
+        "{refused}"
+    );
+    let refused = good.measure_import(planned, camera, 1).unwrap_err();
+    assert!(refused.refusal().is_some(), "{refused}");
+    assert_eq!(good.deaths(), 0);
+}
+
 fn leaks() {
     let folder = tempfile::tempdir().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -281,7 +318,7 @@ fn play(part: &str) -> ExitCode {
             match part {
                 "silent" => std::thread::sleep(SHORT * 5),
                 "stranger" => write(&mut socket, &json!({"hello": {"version": 99}})),
-                _ => write(&mut socket, &json!({"hello": {"version": 2}})),
+                _ => write(&mut socket, &json!({"hello": {"version": 3}})),
             }
         } else if question.get("allocate").is_some() {
             let answer = json!({"allocated": {"outcome": "proved", "buffer": null}});
@@ -292,6 +329,17 @@ fn play(part: &str) -> ExitCode {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
         } else if question.get("declare").is_some() {
             go_wrong(part, &mut socket);
+        } else if question["measure_import"]["participant"]["role"] == "display" {
+            go_wrong(part, &mut socket);
+        } else if let Some(what) = ["measure_allocation", "measure_import"]
+            .iter()
+            .find_map(|kind| question.get(kind))
+        {
+            let turn = json!({"taken_ns": 5, "given_back_ns": 3});
+            let turns = what["turns"].as_u64().unwrap();
+            let turns: Vec<_> = (0..turns).map(|_| turn.clone()).collect();
+            let answer = json!({"measured": {"outcome": "proved", "turns": turns}});
+            write(&mut socket, &answer);
         } else if question == "release" {
             write(&mut socket, &json!("released"));
         } else if question.get("redeclare_source").is_some() {

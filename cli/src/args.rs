@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::verb::{alloc, completions, diff, doctor, facts, inspect, man, matrix, plan, probe};
+use crate::verb::{
+    alloc, bench, completions, diff, doctor, facts, inspect, man, matrix, plan, probe,
+};
 
 /// What shares memory with what on this machine, and why not.
 #[derive(Debug, Parser)]
@@ -22,6 +24,8 @@ Examples:
       who can share with whom here, tried on every device
   covalent inspect --pid covalent-camera
       the dma-bufs of a process: who else has them, what they wait for, and a picture
+  covalent bench --plot bench.svg
+      how fast sources allocate, participants import and the processor copies here
   covalent doctor
       what stands in the way here, each with a line that helps
   covalent facts list
@@ -59,6 +63,8 @@ pub(crate) enum Command {
     Matrix(matrix::Options),
     /// Look at a live dma-buf: who has it, what it waits for, and what is in it.
     Inspect(inspect::Options),
+    /// Measure how fast every source allocates, every participant imports, and the processor copies.
+    Bench(bench::Options),
     /// Compare two recorded machines: who is there, what each asks for, and which plans change.
     Diff(diff::Options),
     /// Say what stands in the way of sharing on this machine, with the line that helps.

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Inspect(options) => verb::inspect::run(&options),
         Command::Diff(options) => verb::diff::run(&options),
         Command::Doctor(options) => verb::doctor::run(&options),
+        Command::Bench(options) => verb::bench::run(&options),
         Command::Facts(options) => verb::facts::run(&options),
         Command::Completions(options) => verb::completions::run(&options),
         Command::Man(options) => verb::man::run(&options),

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::declare::{Declared, Drivers};
+use super::measure::Turn;
 use super::outcome::{Cause, Outcome, Refusal, RefusalKind};
 use super::trial::{Allocation, Planned, Trial};
 use super::wire::{self, Answer, Question, VERSION, WireError};
@@ -263,6 +264,66 @@ impl Helper {
             });
         }
         all
+    }
+
+    /// Allocates by a plan and frees it so many times, one after another, and tells how long each took.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn measure_allocation(
+        &mut self,
+        planned: Planned<'_>,
+        turns: u32,
+    ) -> Result<Vec<Turn>, Outcome> {
+        let question = Question::MeasureAllocation {
+            request: Box::new(planned.request.clone()),
+            turns,
+        };
+        self.allocated = None;
+        self.measured(&question, planned.plan.source_name(), "allocate")
+    }
+
+    /// Imports the buffer of a plan into a participant and lets go of it so many times, and tells how long each took. Before
+    /// that the devices are open, and the buffer was imported once, so that its pages are there.
+    ///
+    /// # Errors
+    /// The first refusal, that to allocate the buffer included.
+    pub fn measure_import(
+        &mut self,
+        planned: Planned<'_>,
+        participant: &Participant,
+        turns: u32,
+    ) -> Result<Vec<Turn>, Outcome> {
+        if self.allocated.as_ref() != Some(planned.request) {
+            match self.hold(planned) {
+                (Outcome::Proved, _) => {}
+                (refused, _) => return Err(refused),
+            }
+        }
+        let question = Question::MeasureImport {
+            participant: Box::new(participant.clone()),
+            turns,
+        };
+        self.measured(&question, &participant.name, "import")
+    }
+
+    fn measured(
+        &mut self,
+        question: &Question,
+        who: &str,
+        operation: &str,
+    ) -> Result<Vec<Turn>, Outcome> {
+        match self.ask(question, who, operation)? {
+            (
+                Answer::Measured {
+                    turns,
+                    outcome: Outcome::Proved,
+                },
+                _,
+            ) => Ok(turns),
+            (Answer::Measured { outcome, .. }, _) => Err(outcome),
+            _ => Err(confused()),
+        }
     }
 
     /// Makes the process hold the buffer of a plan.

@@ -30,6 +30,8 @@ mod environment;
 #[cfg(feature = "buffer")]
 mod helper;
 #[cfg(feature = "buffer")]
+mod measure;
+#[cfg(feature = "buffer")]
 mod serve;
 #[cfg(feature = "buffer")]
 mod store;
@@ -53,6 +55,8 @@ pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
 pub use declare::Declared;
 #[cfg(feature = "buffer")]
 pub use helper::{Helper, HelperError};
+#[cfg(feature = "buffer")]
+pub use measure::Turn;
 #[cfg(feature = "buffer")]
 pub use serve::{ServeError, serve};
 #[cfg(feature = "buffer")]

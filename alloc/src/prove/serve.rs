@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
+use super::measure::{Turn, turns as turns_of};
 use super::narrow::plan_of;
 use super::outcome::{Outcome, Refusal};
 use super::trials::{self, Held, Machine};
 use super::wire::{self, Answer, Described, Question, VERSION, WireError};
-use crate::solve::Request;
+use crate::solve::{Plan, Request};
 
 /// Why the helper process ended in the middle.
 #[derive(Debug, Error)]
@@ -109,6 +110,21 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
                     None => Some(Outcome::Untestable("nothing is allocated".to_owned())),
                 },
             },
+            Question::MeasureAllocation { request, turns } => {
+                held = None;
+                measured(measure_allocation(&mut machine, &request, turns))
+            }
+            Question::MeasureImport { participant, turns } => {
+                let importer = match &held {
+                    Some((_, held)) => trials::importer(&mut machine, held, &participant),
+                    None => Err(Outcome::Untestable("nothing is allocated".to_owned())),
+                };
+                measured(importer.and_then(|mut import| {
+                    // Once before it counts: the buffer may owe its pages until somebody asks for them.
+                    drop(import()?);
+                    turns_of(turns, import)
+                }))
+            }
             Question::Release => {
                 held = None;
                 Answer::Released
@@ -145,13 +161,33 @@ fn send(socket: &OwnedFd, answer: &Answer, fds: &[BorrowedFd<'_>]) -> Result<(),
     wire::send(socket, answer, fds).map_err(|error| ServeError::Talk(error.to_string()))
 }
 
+fn measured(turns: Result<Vec<Turn>, Outcome>) -> Answer {
+    let (turns, outcome) = match turns {
+        Ok(turns) => (turns, Outcome::Proved),
+        Err(outcome) => (Vec::new(), outcome),
+    };
+    Answer::Measured { turns, outcome }
+}
+
+fn measure_allocation(
+    machine: &mut Machine,
+    request: &Request,
+    turns: u32,
+) -> Result<Vec<Turn>, Outcome> {
+    let plan = planned(request)?;
+    turns_of(turns, || trials::allocate(machine, &plan))
+}
+
 fn allocate(machine: &mut Machine, request: &Request) -> Result<Held, Outcome> {
-    let plan = plan_of(request).ok_or_else(|| {
+    trials::allocate(machine, &planned(request)?)
+}
+
+fn planned(request: &Request) -> Result<Plan, Outcome> {
+    plan_of(request).ok_or_else(|| {
         Outcome::Refused(Refusal::structural(
             "the solver",
             "solve",
             "the request has no plan here: both programs must be of one version",
         ))
-    })?;
-    trials::allocate(machine, &plan)
+    })
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::declare::{Declared, Drivers};
+use super::measure::Turn;
 use super::outcome::Outcome;
 use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use crate::constraint::{Participant, Source};
@@ -23,7 +24,7 @@ use crate::model::{Extent, FormatModifier};
 use crate::solve::Request;
 
 /// The version of these messages; both sides must have the same.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// No request of ours is near this long: whoever says so is not our peer.
 const LONGEST: u32 = 16 << 20;
@@ -49,6 +50,20 @@ pub(super) enum Question {
     Attempt {
         /// The participant.
         participant: Box<Participant>,
+    },
+    /// Allocate by the only plan of this request and free it so many times; the buffer is let go before.
+    MeasureAllocation {
+        /// The request.
+        request: Box<Request>,
+        /// How many times.
+        turns: u32,
+    },
+    /// Import the buffer into a participant and let go of it so many times.
+    MeasureImport {
+        /// The participant.
+        participant: Box<Participant>,
+        /// How many times.
+        turns: u32,
     },
     /// Let go of the buffer.
     Release,
@@ -95,6 +110,13 @@ pub(super) enum Answer {
     Attempted {
         /// How it ended.
         outcome: Option<Outcome>,
+    },
+    /// To [`Question::MeasureAllocation`] and [`Question::MeasureImport`].
+    Measured {
+        /// How long each took, where none was refused.
+        turns: Vec<Turn>,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// To [`Question::Release`].
     Released,

@@ -1,6 +1,7 @@
 //! What the tool does, one verb a file.
 
 pub(crate) mod alloc;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod doctor;

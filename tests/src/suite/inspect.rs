@@ -51,6 +51,22 @@ struct Buffer {
     holders: Vec<Holder>,
     attached: Option<Vec<String>>,
     fences: Option<Fences>,
+    picture: Option<Picture>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Picture {
+    told_by: String,
+    size: String,
+    fourcc: String,
+    modifier: String,
+    planes: Vec<Plane>,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+struct Plane {
+    offset_bytes: u32,
+    stride_bytes: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,6 +128,8 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     running.wait_for_frames(20, RUN)?;
     let listed = must(guest, "covalent-judge bufinfo", SOON)?;
     let told = report(guest, "covalent inspect --pid covalent-camera")?;
+    let reported = "covalent inspect --pid covalent-camera --report /tmp/pipeline/frames.jsonl";
+    let reported = report(guest, reported)?;
     let fd = told
         .buffers
         .first()
@@ -142,13 +160,13 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     bench.keep("camera.txt", &words.stdout)?;
     bench.keep("camera.png", &png)?;
 
+    // Whoever tells, it is the same; the display tells of the one that it shows, the others' names and reports of theirs.
+    check_pictures(&told, &["display", "name"])?;
+    check_pictures(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
-    let reported: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
+    let queued: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
     let inodes: BTreeSet<u64> = told.buffers.iter().map(|buffer| buffer.inode).collect();
-    ensure!(
-        inodes == reported,
-        "told are {inodes:?}, queued {reported:?}"
-    );
+    ensure!(inodes == queued, "told are {inodes:?}, queued {queued:?}");
     for buffer in &told.buffers {
         let object = listed.iter().find(|object| object.inode == buffer.inode);
         let object = object.with_context(|| format!("bufinfo has no {}", buffer.inode))?;
@@ -178,6 +196,33 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "an ordinary user is told {seen:?}"
     );
     Ok(Outcome::Passed)
+}
+
+/// Checks that all buffers are told of by these, each of which has told of one at the least.
+fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
+    let mut found = BTreeSet::new();
+    for buffer in &report.buffers {
+        let picture = buffer
+            .picture
+            .as_ref()
+            .context("nobody tells of a picture")?;
+        ensure!(
+            picture.size == "640x480" && picture.fourcc == "XR24" && picture.modifier == "LINEAR",
+            "{picture:?}"
+        );
+        let rows = Plane {
+            offset_bytes: 0,
+            stride_bytes: 2560,
+        };
+        ensure!(picture.planes == [rows], "{picture:?}");
+        found.insert(picture.told_by.as_str());
+    }
+    let expected: BTreeSet<&str> = told_by.iter().copied().collect();
+    ensure!(
+        found == expected,
+        "{found:?} have told, and not {expected:?}"
+    );
+    Ok(())
 }
 
 /// The fd by which a program has a buffer.

@@ -45,6 +45,7 @@ mod machines;
 mod matrix;
 mod memory;
 mod planes;
+mod rates;
 pub mod record;
 mod renderer;
 pub mod run;
@@ -187,6 +188,7 @@ pub fn all() -> Vec<Case> {
         codecs::CASES,
         cost::CASES,
         planes::CASES,
+        rates::CASES,
         buffers::CASES,
         matrix::CASES,
         facts::CASES,

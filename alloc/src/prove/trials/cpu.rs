@@ -9,6 +9,8 @@ use crate::solve::Plan;
 pub(super) const BACKEND: Backend = Backend {
     allocate: |_, _| None,
     attempt,
+    // Mapping is no import.
+    importer: |_, _, _| None,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
     declare: |_, _, _| None,

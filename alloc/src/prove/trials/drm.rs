@@ -10,7 +10,7 @@ use drm::control::{
 };
 use drm::{ClientCapability, Device as _};
 
-use super::{Backend, Held, Machine};
+use super::{Backend, Held, Importer, Machine};
 use crate::backend::drm::{Card, DrmError, Framebuffer, PlaneKind};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Role};
@@ -21,6 +21,7 @@ use crate::solve::Plan;
 pub(super) const BACKEND: Backend = Backend {
     allocate: |_, _| None,
     attempt,
+    importer,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
     declare: |_, _, _| None,
@@ -32,26 +33,50 @@ fn attempt(
     held: &mut Held,
     participant: &Participant,
 ) -> Option<Outcome> {
-    let node = participant.device.node.as_str();
-    let is_card = node.starts_with("/dev/dri/card");
-    let is_display = participant.role == Role::Display;
-    if Interface::of(participant) != Interface::Kernel {
-        return None;
-    }
-    if !is_card || !(is_display || participant.role == Role::Import) {
+    if !is_own(participant) {
         return None;
     }
     let buffer = held.buffer()?;
-    let card = match card(machine, node) {
+    let card = match card(machine, &participant.device.node) {
         Ok(card) => card,
         Err(error) => return Some(outcome(&error)),
     };
-    Some(if is_display {
+    Some(if participant.role == Role::Display {
         let plane = machine.plane(&card, &participant.name);
         show(&card, buffer, &participant.name, plane)
     } else {
         import(&card, buffer)
     })
+}
+
+/// Whether a participant is a card or a plane of one, asked through the kernel.
+fn is_own(participant: &Participant) -> bool {
+    Interface::of(participant) == Interface::Kernel
+        && participant.device.node.starts_with("/dev/dri/card")
+        && matches!(participant.role, Role::Display | Role::Import)
+}
+
+fn importer(
+    machine: &mut Machine,
+    held: &Held,
+    participant: &Participant,
+) -> Option<Result<Importer, Outcome>> {
+    if !is_own(participant) {
+        return None;
+    }
+    let buffer = held.buffer()?.clone();
+    let card = match card(machine, &participant.device.node) {
+        Ok(card) => card,
+        Err(error) => return Some(Err(outcome(&error))),
+    };
+    let is_display = participant.role == Role::Display;
+    Some(Ok(Box::new(move || {
+        Ok(if is_display {
+            Box::new(card.framebuffer(&buffer).map_err(|error| outcome(&error))?)
+        } else {
+            Box::new(Handles::import(&card, &buffer).map_err(|error| outcome(&error))?)
+        })
+    })))
 }
 
 impl Machine {
@@ -81,35 +106,54 @@ fn card(machine: &mut Machine, node: &str) -> Result<Card, DrmError> {
 
 /// Imports every memory and lets go of it again.
 fn import(card: &Card, buffer: &Buffer) -> Outcome {
-    let mut handles = Vec::new();
-    let mut ended = Outcome::Proved;
-    for memory in 0..buffer.memory_count() {
-        let Some(fd) = buffer.memory_fd(memory) else {
-            continue;
+    match Handles::import(card, buffer) {
+        Ok(_) => Outcome::Proved,
+        Err(error) => outcome(&error),
+    }
+}
+
+/// The handles of a buffer's memories; closed on drop.
+struct Handles {
+    card: Card,
+    open: Vec<drm::buffer::Handle>,
+}
+
+impl Handles {
+    fn import(card: &Card, buffer: &Buffer) -> Result<Self, DrmError> {
+        let mut handles = Self {
+            card: card.clone(),
+            open: Vec::new(),
         };
-        match card.prime_fd_to_buffer(fd) {
-            Ok(handle) => handles.push(handle),
-            Err(source) => {
-                ended = outcome(&DrmError::Import {
+        for memory in 0..buffer.memory_count() {
+            let Some(fd) = buffer.memory_fd(memory) else {
+                continue;
+            };
+            let handle = card
+                .prime_fd_to_buffer(fd)
+                .map_err(|source| DrmError::Import {
                     card: card.path().to_owned(),
                     driver: card.driver().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     ability: card.import_ability().clone(),
                     source,
-                });
-                break;
+                })?;
+            handles.open.push(handle);
+        }
+        Ok(handles)
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        // One buffer that was imported twice has one handle.
+        self.open.sort_unstable_by_key(|handle| u32::from(*handle));
+        self.open.dedup();
+        for handle in self.open.drain(..) {
+            if let Err(error) = self.card.close_buffer(handle) {
+                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
             }
         }
     }
-    // One buffer that was imported twice has one handle.
-    handles.sort_unstable_by_key(|handle| u32::from(*handle));
-    handles.dedup();
-    for handle in handles {
-        if let Err(error) = card.close_buffer(handle) {
-            tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
-        }
-    }
-    ended
 }
 
 /// Makes a framebuffer of it and tests a commit with it.

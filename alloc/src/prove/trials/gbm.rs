@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::pattern::Pattern;
-use super::{Backend, Held, Machine};
+use super::{Backend, Held, Importer, Machine};
 use crate::backend::fds_are_out;
 use crate::backend::gbm::{Gbm, GbmError};
 use crate::buffer::Buffer;
@@ -18,6 +18,7 @@ use crate::sources::gbm_candidates;
 pub(super) const BACKEND: Backend = Backend {
     allocate,
     attempt,
+    importer,
     // What it imports does not depend on the size.
     redeclare: |_, _, _| None,
     redeclare_source,
@@ -107,6 +108,24 @@ fn attempt(
         Ok(gbm) => import(gbm, buffer, &participant.name),
         Err(outcome) => outcome,
     })
+}
+
+fn importer(
+    machine: &mut Machine,
+    held: &Held,
+    participant: &Participant,
+) -> Option<Result<Importer, Outcome>> {
+    if Interface::of(participant) != Interface::Gbm {
+        return None;
+    }
+    let buffer = held.buffer()?.clone();
+    let gbm = machine.gbm(&participant.device.node).cloned();
+    Some(gbm.map(|gbm| -> Importer {
+        Box::new(move || {
+            let imported = gbm.import(&buffer).map_err(|error| outcome(&error))?;
+            Ok(Box::new(imported))
+        })
+    }))
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {

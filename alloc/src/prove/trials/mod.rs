@@ -12,6 +12,7 @@ mod v4l2;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 
+use std::any::Any;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -78,12 +79,17 @@ impl Held {
     }
 }
 
+/// Imports the buffer once; what it returns lets go of it when it is dropped.
+pub(super) type Importer = Box<dyn FnMut() -> Result<Box<dyn Any>, Outcome>>;
+
 /// What one backend can try.
 struct Backend {
     /// Allocates by a plan; `None` where the plan's source is not this backend's.
     allocate: fn(&mut Machine, &Plan) -> Option<Result<Held, Outcome>>,
     /// Tries the buffer on a participant; `None` for participants of others.
     attempt: fn(&mut Machine, &Plan, &mut Held, &Participant) -> Option<Outcome>,
+    /// Opens a participant to import the buffer again and again; `None` for participants of others.
+    importer: fn(&mut Machine, &Held, &Participant) -> Option<Result<Importer, Outcome>>,
     /// Declares a participant for another size; `None` where its declaration holds for every size.
     redeclare: fn(&mut Machine, &Participant, Extent) -> Option<Participant>,
     /// The same for a source.
@@ -119,6 +125,7 @@ const NEUTRAL: Backend = Backend {
         )
     },
     attempt: |_, _, _, _| None,
+    importer: |_, _, _| None,
     redeclare: |_, _, _| None,
     redeclare_source: |_, _, _| None,
     declare: |_, _, _| None,
@@ -141,6 +148,17 @@ pub(super) fn attempt(
     BACKENDS
         .iter()
         .find_map(|backend| (backend.attempt)(machine, &plan, held, participant))
+}
+
+pub(super) fn importer(
+    machine: &mut Machine,
+    held: &Held,
+    participant: &Participant,
+) -> Result<Importer, Outcome> {
+    BACKENDS
+        .iter()
+        .find_map(|backend| (backend.importer)(machine, held, participant))
+        .unwrap_or_else(|| Err(Outcome::Untestable("it imports nothing".to_owned())))
 }
 
 pub(super) fn redeclare(

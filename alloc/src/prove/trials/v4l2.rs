@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Backend, Held, Machine};
+use super::{Backend, Held, Importer, Machine};
 use crate::backend::v4l2::{Device, Direction, Error, Queue};
 use crate::constraint::{Participant, Role, Source};
 use crate::model::Extent;
@@ -12,6 +12,7 @@ use crate::solve::Plan;
 pub(super) const BACKEND: Backend = Backend {
     allocate,
     attempt,
+    importer,
     redeclare,
     redeclare_source,
     declare: |_, _, _| None,
@@ -78,6 +79,31 @@ fn attempt(
         stream.queue(0)
     });
     Some(tried.map_or_else(|error| outcome(&error), |()| Outcome::Proved))
+}
+
+fn importer(
+    _: &mut Machine,
+    held: &Held,
+    participant: &Participant,
+) -> Option<Result<Importer, Outcome>> {
+    let direction = direction(participant)?;
+    if matches!(held, Held::Stream(_)) {
+        let why = "a queue's own memory keeps its device busy".to_owned();
+        return Some(Err(Outcome::Untestable(why)));
+    }
+    let buffer = held.buffer()?.clone();
+    let queue = match open(Path::new(&participant.device.node), direction) {
+        Ok(queue) => queue,
+        Err(error) => return Some(Err(outcome(&error))),
+    };
+    Some(Ok(Box::new(move || {
+        // Queued, since a queue looks at a buffer only then.
+        let stream = queue
+            .import(buffer.layout(), std::slice::from_ref(&buffer))
+            .and_then(|mut stream| stream.queue(0).map(|()| stream))
+            .map_err(|error| outcome(&error))?;
+        Ok(Box::new(stream))
+    })))
 }
 
 fn redeclare(_: &mut Machine, participant: &Participant, extent: Extent) -> Option<Participant> {

@@ -1,7 +1,7 @@
 //! Vulkan: a buffer is exported by it, or becomes an image that is copied out and held against what was written.
 
 use super::pattern::Pattern;
-use super::{Backend, Held, Machine};
+use super::{Backend, Held, Importer, Machine};
 use crate::backend::fds_are_out;
 use crate::backend::vulkan::{Gpu, Purpose, Vulkan, VulkanError};
 use crate::buffer::Buffer;
@@ -16,6 +16,7 @@ use crate::sources::Unavailable;
 pub(super) const BACKEND: Backend = Backend {
     allocate,
     attempt,
+    importer,
     redeclare,
     redeclare_source,
     declare,
@@ -164,6 +165,27 @@ fn purpose(participant: &Participant) -> Purpose {
         Role::Render => Purpose::Render,
         _ => Purpose::Copy,
     }
+}
+
+fn importer(
+    machine: &mut Machine,
+    held: &Held,
+    participant: &Participant,
+) -> Option<Result<Importer, Outcome>> {
+    if Interface::of(participant) != Interface::Vulkan {
+        return None;
+    }
+    let buffer = held.buffer()?.clone();
+    let name = participant.name.clone();
+    let gpu = machine.gpu(&participant.device).cloned();
+    Some(gpu.map(|gpu| -> Importer {
+        Box::new(move || {
+            let image = gpu
+                .import(&buffer)
+                .map_err(|error| outcome(&name, &error))?;
+            Ok(Box::new(image))
+        })
+    }))
 }
 
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {

@@ -15,17 +15,17 @@ use super::cell::Cell;
 use crate::machine;
 
 /// Participants and sources for pictures of one size.
-pub(super) struct Declared {
-    pub(super) size: Extent,
-    pub(super) participants: Vec<Participant>,
-    pub(super) sources: Vec<Source>,
+pub(crate) struct Declared {
+    pub(crate) size: Extent,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) sources: Vec<Source>,
     /// What is there and cannot be asked, and why.
-    pub(super) unavailable: Vec<String>,
+    pub(crate) unavailable: Vec<String>,
 }
 
 impl Declared {
     /// Asks everybody; GBM's and Vulkan's drivers in the helper process, which may end of it.
-    pub(super) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
+    pub(crate) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
         let sources = Sources::discover();
         let mut declared = Self {
             size,

@@ -1,7 +1,7 @@
 //! `covalent matrix`: who can share with whom, tried; and whether the solver's verdicts are what the drivers do.
 
 mod cell;
-mod declare;
+pub(crate) mod declare;
 #[cfg(test)]
 mod fixture;
 mod grid;

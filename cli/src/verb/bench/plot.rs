@@ -1,0 +1,264 @@
+//! What was measured as a picture (SVG): a bar up to each median, a whisker over the middle half, a tick at the least, all on
+//! one logarithmic scale.
+
+use std::fmt::Write as _;
+
+use super::report::{Operation, PLAIN, Report, Row, time};
+use super::table::groups;
+
+/// Where the names end and the scale begins.
+const LEFT: f64 = 260.0;
+/// How long the scale is.
+const WIDTH: f64 = 560.0;
+/// Room for the numbers beside the bars.
+const RIGHT: f64 = 170.0;
+/// From one bar to the next.
+const STEP: f64 = 22.0;
+/// A bar's height.
+const BAR: f64 = 12.0;
+/// Room for a heading.
+const HEADING: f64 = 34.0;
+const TOP: f64 = 78.0;
+
+/// The scale: powers of ten of nanoseconds.
+struct Scale {
+    first: i32,
+    last: i32,
+}
+
+impl Scale {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
+        let least = rows.clone().map(|row| row.spread.min_ns).min();
+        let most = rows.map(|row| row.spread.upper_quartile_ns).max();
+        let power = |nanoseconds: u64| logarithm(nanoseconds).floor();
+        let (least, most) = (power(least.unwrap_or(1)), power(most.unwrap_or(1)));
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a logarithm of 64 bits is 19 at the most"
+        )]
+        let (first, last) = (least as i32, most as i32);
+        Self {
+            first,
+            last: last.saturating_add(1),
+        }
+    }
+
+    /// Where a time stands.
+    fn place(&self, nanoseconds: u64) -> f64 {
+        let share = (logarithm(nanoseconds) - f64::from(self.first))
+            / f64::from(self.last.saturating_sub(self.first).max(1));
+        LEFT + WIDTH * share.clamp(0.0, 1.0)
+    }
+
+    /// The powers of ten, each with its time.
+    fn ticks(&self) -> impl Iterator<Item = u64> {
+        (self.first..=self.last).filter_map(|power| 10_u64.checked_pow(power.try_into().ok()?))
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a place in a picture")]
+fn logarithm(nanoseconds: u64) -> f64 {
+    (nanoseconds.max(1) as f64).log10()
+}
+
+/// One colour for each kind of operation, told apart by those who do not see all colours, too (Okabe and Ito).
+const fn colour(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Allocate => "#0072b2",
+        Operation::Free => "#56b4e9",
+        Operation::Map => "#cc79a7",
+        Operation::FirstWrite => "#d55e00",
+        Operation::Write => "#e69f00",
+        Operation::Read => "#c9a800",
+        Operation::Import => "#009e73",
+        Operation::Release => "#7a7a7a",
+    }
+}
+
+/// Renders all of it.
+pub(super) fn render(report: &Report) -> String {
+    let groups = groups(&report.rows);
+    let scale = Scale::of(groups.iter().flat_map(|(_, rows)| rows.iter().copied()));
+    let mut body = String::new();
+    let mut y = TOP;
+    for (heading, rows) in &groups {
+        text(&mut body, (16.0, y + 22.0), "heading", heading);
+        y += HEADING;
+        for row in rows {
+            bar(&mut body, &scale, row, y);
+            y += STEP;
+        }
+    }
+    let bottom = y + 8.0;
+    let height = bottom + 34.0;
+    let width = LEFT + WIDTH + RIGHT;
+    let mut grid = String::new();
+    for tick in scale.ticks() {
+        let x = scale.place(tick);
+        let _ = writeln!(
+            grid,
+            r#"<line class="grid" x1="{x:.1}" y1="{TOP:.1}" x2="{x:.1}" y2="{bottom:.1}"/>"#
+        );
+        for y in [TOP - 8.0, bottom + 18.0] {
+            text(&mut grid, (x, y), "tick", &round(tick));
+        }
+    }
+    let mut head = String::new();
+    text(
+        &mut head,
+        (16.0, 28.0),
+        "title",
+        &format!(
+            "covalent bench: {} {} ({} bytes)",
+            report.size,
+            report.format,
+            report.rows.iter().map(|row| row.bytes).min().unwrap_or(0)
+        ),
+    );
+    text(
+        &mut head,
+        (16.0, 48.0),
+        "note",
+        &format!(
+            "Linux {}; bar: median of {} rounds, whisker: the middle half, dot: the fastest. Shorter is better.",
+            report.kernel, report.rounds
+        ),
+    );
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n\
+         <style>\n\
+         text {{ font-family: system-ui, sans-serif; font-size: 13px; fill: #24292f; }}\n\
+         .title {{ font-size: 18px; font-weight: 600; }}\n\
+         .note, .tick {{ font-size: 12px; fill: #57606a; }}\n\
+         .tick {{ text-anchor: middle; }}\n\
+         .heading {{ font-weight: 600; }}\n\
+         .name {{ text-anchor: end; }}\n\
+         .grid {{ stroke: #d0d7de; stroke-width: 1; }}\n\
+         .whisker {{ stroke: #24292f; stroke-width: 1.5; fill: none; }}\n\
+         </style>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n{head}{grid}{body}</svg>\n"
+    )
+}
+
+fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
+    let spread = row.spread;
+    let middle = y + BAR / 2.0;
+    let end = scale.place(spread.median_ns);
+    let fill = colour(row.what.operation);
+    // What all copies are held against stands out.
+    let opacity = if row.what.source == PLAIN { 0.45 } else { 1.0 };
+    text(
+        body,
+        (LEFT - 10.0, middle + 4.5),
+        "name",
+        &short(&row.what.source),
+    );
+    let _ = writeln!(
+        body,
+        r#"<rect x="{LEFT:.1}" y="{y:.1}" width="{:.1}" height="{BAR:.1}" rx="2" fill="{fill}" fill-opacity="{opacity}"><title>{}</title></rect>"#,
+        (end - LEFT).max(1.0),
+        escaped(&format!(
+            "{}: median {}, {} to {} in the middle half, {} at the least, {} at the most, n {}",
+            row.what,
+            time(spread.median_ns),
+            time(spread.lower_quartile_ns),
+            time(spread.upper_quartile_ns),
+            time(spread.min_ns),
+            time(spread.max_ns),
+            spread.n
+        ))
+    );
+    let (low, high) = (
+        scale.place(spread.lower_quartile_ns),
+        scale.place(spread.upper_quartile_ns),
+    );
+    let (above, below) = (middle - 4.0, middle + 4.0);
+    let _ = writeln!(
+        body,
+        r#"<path class="whisker" d="M{low:.1} {above:.1}V{below:.1}M{high:.1} {above:.1}V{below:.1}M{low:.1} {middle:.1}H{high:.1}"/>"#
+    );
+    let _ = writeln!(
+        body,
+        r##"<circle cx="{:.1}" cy="{middle:.1}" r="2.2" fill="#ffffff" stroke="#24292f"/>"##,
+        scale.place(spread.min_ns)
+    );
+    let beside = end.max(high) + 10.0;
+    let words = format!("{}  ({})", time(spread.median_ns), row.rate());
+    text(body, (beside, middle + 4.5), "note", &words);
+}
+
+fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
+    let words = escaped(words);
+    let _ = writeln!(
+        body,
+        r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{words}</text>"#
+    );
+}
+
+/// A power of ten without digits behind the point.
+fn round(nanoseconds: u64) -> String {
+    match nanoseconds {
+        1_000_000_000.. => format!("{} s", nanoseconds / 1_000_000_000),
+        1_000_000.. => format!("{} ms", nanoseconds / 1_000_000),
+        1_000.. => format!("{} µs", nanoseconds / 1_000),
+        _ => format!("{nanoseconds} ns"),
+    }
+}
+
+/// What fits beside the scale.
+fn short(name: &str) -> String {
+    const MOST: usize = 36;
+    if name.chars().count() <= MOST {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(MOST - 1).collect();
+    format!("{head}…")
+}
+
+fn escaped(words: &str) -> String {
+    words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::report;
+    use super::*;
+
+    #[test]
+    fn plot_of_a_machine() {
+        insta::assert_snapshot!(render(&report()));
+    }
+
+    #[test]
+    fn plot_of_nothing_and_of_hostile_names_is_a_picture() {
+        let mut report = report();
+        report.rows[0].what.source = "</text><script>&".to_owned();
+        let svg = render(&report);
+        assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;") && !svg.contains("<script"));
+        report.rows.clear();
+        let svg = render(&report);
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
+    }
+
+    #[test]
+    fn scale_holds_every_time() {
+        let report = report();
+        let scale = Scale::of(report.rows.iter());
+        for row in &report.rows {
+            for time in [
+                row.spread.min_ns,
+                row.spread.median_ns,
+                row.spread.upper_quartile_ns,
+            ] {
+                let share = (scale.place(time) - LEFT) / WIDTH;
+                assert!((0.0..=1.0).contains(&share));
+            }
+        }
+        assert!(scale.place(1_000) < scale.place(2_000));
+        assert_eq!(round(1), "1 ns");
+        assert_eq!(round(10_000_000), "10 ms");
+    }
+}

@@ -1,0 +1,147 @@
+//! Theme `rates`: `covalent bench` measures every source and participant, and leaves nothing behind. No number is judged but
+//! by whether it can be one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::vm::config::Config;
+
+use super::bench::must;
+use super::stage::{SOON, bufinfo};
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[Case::new(
+    "rates::every_source_is_measured_and_nothing_is_left",
+    Config::Bochs,
+    every_source,
+)];
+
+/// Enough for two rounds of everything on a busy machine without KVM.
+const LONG: Duration = Duration::from_secs(240);
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    version: u32,
+    rounds: usize,
+    rows: Vec<Row>,
+    left_out: Vec<LeftOut>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    operation: String,
+    source: String,
+    participant: Option<String>,
+    bytes: u64,
+    n: usize,
+    min_ns: u64,
+    lower_quartile_ns: u64,
+    median_ns: u64,
+    upper_quartile_ns: u64,
+    max_ns: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct LeftOut {
+    source: String,
+    why: String,
+}
+
+fn every_source(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let before = bufinfo(bench)?;
+    let guest = bench.guest()?;
+    let probed = must(guest, "covalent probe --json", LONG)?;
+    let line = "covalent bench --rounds 2 --seconds 120 --json --plot /tmp/bench.svg";
+    let measured = must(guest, line, LONG)?;
+    let plot = guest.get("/tmp/bench.svg")?;
+    bench.keep("bench.json", &measured.stdout)?;
+    bench.keep("bench.svg", &plot)?;
+    let report: Report = serde_json::from_slice(&measured.stdout).context("the report")?;
+    ensure!(report.version == 1, "version {}", report.version);
+    ensure!(report.rounds >= 1, "no round counted");
+    for row in &report.rows {
+        let in_order = [
+            row.min_ns,
+            row.lower_quartile_ns,
+            row.median_ns,
+            row.upper_quartile_ns,
+            row.max_ns,
+        ];
+        ensure!(
+            in_order.is_sorted() && row.min_ns > 0 && row.bytes >= 640 * 480 * 4,
+            "{row:?}"
+        );
+        ensure!((1..=report.rounds).contains(&row.n), "{row:?}");
+    }
+
+    let probed: Value = serde_json::from_slice(&probed.stdout)?;
+    let sources = probed["sources"].as_array().context("no sources")?;
+    ensure!(sources.len() >= 5, "{} sources", sources.len());
+    let of = |source: &str| -> BTreeSet<&str> {
+        let rows = report.rows.iter().filter(|row| row.source == source);
+        rows.map(|row| row.operation.as_str()).collect()
+    };
+    for source in sources {
+        let id = source["id"].as_str().context("a source without a name")?;
+        let operations = of(id);
+        // A queue of coded pictures, or a driver without this format, says so.
+        if !operations.contains("allocate") {
+            let why = report.left_out.iter().find(|one| one.source == id);
+            let why = why.with_context(|| format!("{id} is not measured"))?;
+            ensure!(
+                !why.why.is_empty()
+                    && !["heap:", "udmabuf", "dumb:"]
+                        .iter()
+                        .any(|kind| id.starts_with(kind)),
+                "{why:?}"
+            );
+            continue;
+        }
+        for operation in ["free", "map", "first_write", "write", "read"] {
+            ensure!(
+                operations.contains(operation),
+                "{id} has {operations:?} alone"
+            );
+        }
+    }
+    ensure!(
+        of("plain memory").len() == 2,
+        "no copies of plain memory to hold others against"
+    );
+    for participant in [
+        "bochs-drm import",
+        "bochs-drm primary plane",
+        "vgem import",
+        "vivid",
+    ] {
+        let imports = report.rows.iter().filter(|row| {
+            row.operation == "import"
+                && row.source == "heap:system"
+                && row
+                    .participant
+                    .as_ref()
+                    .is_some_and(|name| name.contains(participant))
+        });
+        ensure!(
+            imports.count() > 0,
+            "{participant} imports nothing: {:?}",
+            report.left_out
+        );
+    }
+    let svg = String::from_utf8(plot)?;
+    ensure!(
+        svg.starts_with("<svg")
+            && svg.contains("heap:system")
+            && svg.trim_end().ends_with("</svg>"),
+        "no picture: {svg}"
+    );
+    let left = bufinfo(bench)?;
+    ensure!(left.len() <= before.len(), "{left:?} are left");
+    let running = bench.sh("pgrep -c -x covalent-prove || true", SOON)?.text();
+    ensure!(running.trim() == "0", "{running} helpers are left");
+    Ok(Outcome::Passed)
+}
