@@ -8,7 +8,7 @@ mod picture;
 mod report;
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
@@ -22,6 +22,7 @@ use covalent_alloc::backend::drm::{Card, Shown};
 use covalent_alloc::kernel::{Object, bufinfo};
 use covalent_alloc::model::{Extent, Fourcc, Modifier};
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::pixels::{Range, Standard};
 use census::Census;
@@ -120,6 +121,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let given = given(options)?;
+    raise_limit();
     let census = Census::take(Path::new("/proc")).context("/proc cannot be listed")?;
     let wanted = wanted(options, &census)?;
     let mut hidden = Vec::new();
@@ -317,16 +319,26 @@ fn look(
     hidden: &mut Vec<Hidden>,
 ) -> Vec<Result<OwnedFd, Errno>> {
     let fds: Vec<_> = buffers.iter().map(fences::take_fd).collect();
-    let refused = fds.iter().filter_map(|fd| fd.as_ref().err());
-    let refused: Vec<Errno> = refused
-        .filter(|error| **error == Errno::PERM)
-        .copied()
-        .collect();
-    if !refused.is_empty() {
+    let held = buffers
+        .iter()
+        .zip(&fds)
+        .filter(|(buffer, _)| !buffer.holders.is_empty());
+    let mut refused: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    for error in held.filter_map(|(_, fd)| fd.as_ref().err()) {
+        let why = format!("their fds cannot be taken from who has them: {error}");
+        let told = match *error {
+            Errno::PERM => (why + &scope(), TRACE),
+            Errno::MFILE => (why, "raise the limit of open files (ulimit -n)"),
+            _ => (why, "look again: fds are closed at any time"),
+        };
+        let count = refused.entry(told).or_default();
+        *count = count.saturating_add(1);
+    }
+    for ((why, remedy), count) in refused {
         hidden.push(Hidden {
-            what: format!("fences and pixels of {} of these dma-bufs", refused.len()),
-            why: format!("their fds cannot be taken from who has them{}", scope()),
-            remedy: TRACE.to_owned(),
+            what: format!("fences and pixels of {count} of these dma-bufs"),
+            why,
+            remedy: remedy.to_owned(),
         });
     }
     let began = fences::monotonic();
@@ -362,6 +374,16 @@ fn look(
         });
     }
     fds
+}
+
+/// Lets this process have as many fds as it may: it takes three a dma-buf. Where that is refused, what lacks is told.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// What Yama says, where it stands in the way.

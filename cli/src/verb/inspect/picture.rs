@@ -1,7 +1,7 @@
 //! A picture of a dma-buf's pixels as PNG, read through the guard for the processor.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -86,8 +86,12 @@ pub(super) fn write(path: &Path, report: &BufferReport, fd: &OwnedFd, how: How) 
         (true, true) => ExtendedColorType::Rgba16,
     };
     let file = File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
-    PngEncoder::new(BufWriter::new(file))
+    let mut file = BufWriter::new(file);
+    PngEncoder::new(&mut file)
         .write_image(&bytes, told.size.width(), told.size.height(), color)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    // Dropped, it would keep its errors to itself.
+    file.flush()
         .with_context(|| format!("{} cannot be written", path.display()))?;
     let is_yuv = fourcc.info().is_some_and(|info| info.is_yuv);
     Ok(Taken {
