@@ -160,7 +160,7 @@ fn board_without_a_pool_is_told_the_source_that_it_lacks() {
     assert_eq!(lacking_pools([&recorded], &[near]).len(), 1);
     // What takes pages lacks nothing, and what has no node cannot be given anything.
     let scattered = RecordedParticipant {
-        tree_node: recorded.tree_node.clone(),
+        tree_node: recorded.tree_node,
         ..RecordedParticipant::measured(camera(Contiguity::Scattered))
     };
     let nowhere = RecordedParticipant::measured(camera(Contiguity::Contiguous));
