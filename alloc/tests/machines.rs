@@ -758,6 +758,22 @@ fn assert_contains(whole: &Value, part: &Value, place: &str) {
 }
 
 #[test]
+fn gbm_of_a_card_is_found_by_either_of_its_nodes() {
+    // GBM of this guest's first card is on the render node, as the card has one.
+    let machine = read("guest-venus");
+    let size = Extent::new(640, 480).unwrap();
+    for node in ["/dev/dri/card0", "/dev/dri/renderD128", "virtio_gpu GBM"] {
+        let mut job = Job::new(size, 4);
+        push(&mut job.gbm, node);
+        let asked = machine.request(&job).unwrap();
+        assert_eq!(
+            asked.request.participants[0].name, "virtio_gpu GBM",
+            "{node}"
+        );
+    }
+}
+
+#[test]
 fn device_that_is_not_there_or_may_be_several_is_told() {
     let machine = read("raspberry-pi-4");
     let size = Extent::new(1920, 1080).unwrap();

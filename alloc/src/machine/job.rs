@@ -129,9 +129,7 @@ impl Machine {
             chosen.push((display, display.to_participant()));
         }
         for name in &job.gbm {
-            let gbm = everybody.one(name, "GBM device", |other| {
-                Interface::of(other) == Interface::Gbm
-            })?;
+            let gbm = everybody.gbm(name)?;
             chosen.push((gbm, with_formats_of(gbm.to_participant(), job.format)));
         }
         if job.vulkan {
@@ -321,6 +319,25 @@ impl<'machine> Everybody<'machine> {
         match importer {
             Some(importer) => Ok(importer),
             None => self.one(name, "display", is_display),
+        }
+    }
+
+    /// Finds a card's GBM, by the card's node too: where there is a render node, GBM is on that.
+    fn gbm(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
+        let is_gbm = |other: &Participant| Interface::of(other) == Interface::Gbm;
+        let card = self
+            .participants()
+            .map(|recorded| &recorded.participant.device)
+            .find(|device| device.node == name);
+        let of_card = card.and_then(|card| {
+            self.participants().find(|recorded| {
+                let other = &recorded.participant;
+                is_gbm(other) && other.device.same_device(card)
+            })
+        });
+        match of_card {
+            Some(found) => Ok(found),
+            None => self.one(name, "GBM device", is_gbm),
         }
     }
 

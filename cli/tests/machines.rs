@@ -1,0 +1,180 @@
+//! The tool on machines that are not here: what it prints of them, and how it ends.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn machine(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/machines")
+        .join(name)
+        .with_extension("json")
+}
+
+fn covalent(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_covalent"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn plan(name: &str, arguments: &[&str]) -> Output {
+    let path = machine(name);
+    let own = ["plan", "--machine", path.to_str().unwrap()];
+    covalent(&[&own, arguments].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn plan_for_a_board_is_printed_with_what_nobody_knows_of_it() {
+    // The size is the one at which the board was written down.
+    let output = plan(
+        "raspberry-pi-4",
+        &[
+            "--decoder",
+            "/dev/video19",
+            "--gbm",
+            "/dev/dri/card0",
+            "--display",
+            "vc4",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    insta::assert_snapshot!("pi_4_decoder", text(&output.stdout));
+}
+
+#[test]
+fn copy_on_a_board_ends_with_its_own_code_and_the_conflict() {
+    let output = plan(
+        "mediatek-mt8195",
+        &[
+            "--decoder",
+            "/dev/video0",
+            "--gbm",
+            "/dev/dri/card1",
+            "--display",
+            "mediatek",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    assert!(
+        stdout.contains("mtk-vcodec-dec capture takes only NV12 MTK(TILE=16L32S)"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn recorded_request_of_a_board_is_solved_again_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    let arguments = ["--camera", "/dev/video0", "--display", "vc4", "--json"];
+    let record = ["--record", request.to_str().unwrap()];
+    let recorded = plan("raspberry-pi-4", &[&arguments[..], &record].concat());
+    let again = covalent(&["plan", "--from", request.to_str().unwrap(), "--json"]);
+    assert_eq!(recorded.status.code(), Some(0));
+    assert_eq!(text(&again.stdout), text(&recorded.stdout));
+}
+
+#[test]
+fn tree_of_a_file_takes_the_place_of_the_boards_own() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alloc/tests/trees/pi-4.dtb");
+    let arguments = [
+        "--camera",
+        "/dev/video0",
+        "--display",
+        "vc4",
+        "--devicetree",
+    ];
+    let with = |path: &Path| {
+        plan(
+            "raspberry-pi-4",
+            &[&arguments[..], &[path.to_str().unwrap()]].concat(),
+        )
+    };
+    assert_eq!(with(&tree).status.code(), Some(0));
+    let refused = with(Path::new(file!()));
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
+fn device_that_a_board_does_not_have_is_told_with_those_that_it_has() {
+    let output = plan("rk3399", &["--camera", "/dev/video9"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("rkisp1 capture (/dev/video0)"), "{stderr}");
+    // Not this machine's facts, and not its helper.
+    let usage = plan("rk3399", &["--camera", "/dev/video0", "--prove"]);
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn difference_of_two_machines_is_listed_with_the_plans_that_change() {
+    let same = machine("guest-vkms");
+    let same = same.to_str().unwrap();
+    let output = covalent(&["diff", same, same]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), String::new())
+    );
+
+    // The same guest, whose first card takes its own memory alone from now on.
+    let mut changed: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(same).unwrap()).unwrap();
+    changed["environment"]["kernel"] = "7.4.0".into();
+    for recorded in changed["declared"][0]["participants"]
+        .as_array_mut()
+        .unwrap()
+    {
+        let participant = &mut recorded["participant"];
+        if participant["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("vkms primary")
+        {
+            let device = participant["device"].clone();
+            participant["constraints"]["memory"]["imports"] = serde_json::json!({
+                "only_from": {"devices": [device], "sources": [], "reason": "it changed its mind"}
+            });
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.json");
+    std::fs::write(&path, changed.to_string()).unwrap();
+    let output = covalent(&["diff", same, path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(12), "{}", text(&output.stderr));
+    insta::assert_snapshot!("diff", text(&output.stdout));
+    let json = covalent(&["diff", same, path.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["machine"][0]["what"], "kernel");
+}
+
+#[test]
+fn file_of_a_newer_version_and_a_damaged_one_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.json");
+    for (bytes, words) in [
+        (
+            r#"{"format": "covalent-machine", "version": 9}"#,
+            "is of version 9",
+        ),
+        (r#"{"format": "covalent-machine", "version": 1}"#, "damaged"),
+        (r#"{"name": "a machine"}"#, "is no recorded machine"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let output = covalent(&[
+            "plan",
+            "--machine",
+            path.to_str().unwrap(),
+            "--cpu",
+            "often",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
