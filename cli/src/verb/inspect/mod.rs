@@ -73,7 +73,7 @@ pub(crate) struct Options {
     /// Write its pixels to this file, as PNG; with 16 bits a channel where the format has more than 8.
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
-    /// How its pixels lie: SIZE:FORMAT:STRIDE[@OFFSET][/FD], and more planes after commas.
+    /// How its pixels lie: `SIZE:FORMAT:STRIDE[@OFFSET][/FD]`, and more planes after commas.
     #[arg(long, value_name = "LAYOUT", conflicts_with_all = ["size", "format", "stride", "offset"])]
     layout: Option<Spec>,
     /// The size in pixels, in the place of --layout.
