@@ -85,13 +85,15 @@ impl Stack {
         }
     }
 
-    /// Notes whether a window fills the output.
-    pub fn set_fullscreen(&mut self, toplevel: &ToplevelSurface, fullscreen: bool) {
-        for window in &mut self.windows {
-            if window.toplevel == *toplevel {
-                window.fullscreen = fullscreen;
-            }
-        }
+    /// Notes whether a window fills the output, and tells whether it did not before, or did and does not now.
+    pub fn set_fullscreen(&mut self, toplevel: &ToplevelSurface, fullscreen: bool) -> bool {
+        let window = self
+            .windows
+            .iter_mut()
+            .find(|window| window.toplevel == *toplevel);
+        window.is_some_and(|window| {
+            std::mem::replace(&mut window.fullscreen, fullscreen) != fullscreen
+        })
     }
 
     /// Adds a popup.

@@ -129,7 +129,12 @@ impl State {
             sampled: renderer.sampled(),
             ..backend.offer()
         };
-        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?)?;
+        let without_display = Offer {
+            scanout: Vec::new(),
+            ..offer.clone()
+        };
+        let composed = dmabuf::truthful(&without_display)?;
+        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?, composed)?;
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let screen = Screen::new(&display, backend, renderer);
         Ok(Self {

@@ -17,8 +17,9 @@ use smithay::reexports::wayland_protocols::wp::linux_dmabuf::zv1::server::{
     zwp_linux_dmabuf_feedback_v1::{self, ZwpLinuxDmabufFeedbackV1},
     zwp_linux_dmabuf_v1::{self, ZwpLinuxDmabufV1},
 };
-use smithay::reexports::wayland_server::backend::ObjectId;
+use smithay::reexports::wayland_server::backend::{ClientId, ObjectId};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, GlobalDispatch, New, Resource,
 };
@@ -36,22 +37,39 @@ const VERSION: u32 = 5;
 #[derive(Debug)]
 pub struct Dmabuf {
     feedback: Feedback,
+    /// The same without the display.
+    composed: Feedback,
     sealed: SealedTable,
+    surfaces: Vec<Told>,
     buffers: HashMap<ObjectId, Rc<ClientBuffer>>,
 }
 
+/// What the client of a surface was told.
+#[derive(Debug)]
+struct Told {
+    object: ZwpLinuxDmabufFeedbackV1,
+    surface: WlSurface,
+    of_display: bool,
+}
+
 impl Dmabuf {
-    /// Announces the global to clients.
+    /// Announces the global to clients, which are told `feedback`; `composed` is the same without the display.
     ///
     /// # Errors
     ///
     /// When the format table cannot be sealed.
-    pub fn new(display: &DisplayHandle, feedback: Feedback) -> Result<Self, TableError> {
+    pub fn new(
+        display: &DisplayHandle,
+        feedback: Feedback,
+        composed: Feedback,
+    ) -> Result<Self, TableError> {
         let sealed = feedback.table().seal()?;
         display.create_global::<State, ZwpLinuxDmabufV1, ()>(VERSION, ());
         Ok(Self {
             feedback,
+            composed,
             sealed,
+            surfaces: Vec::new(),
             buffers: HashMap::new(),
         })
     }
@@ -59,6 +77,31 @@ impl Dmabuf {
     /// Returns what clients are told.
     pub fn feedback(&self) -> &Feedback {
         &self.feedback
+    }
+
+    /// Tells the client of a surface whether its buffers can be put on the display, where that is another than it was told.
+    ///
+    /// Clients allocate anew then. So a window that leaves the whole screen is told, and one that fills it again; one that never
+    /// did keeps what it was told first, since it may yet.
+    pub fn tell(&mut self, surface: &WlSurface, of_display: bool) {
+        self.surfaces
+            .retain(|told| told.object.is_alive() && told.surface.is_alive());
+        let others = self
+            .surfaces
+            .iter_mut()
+            .filter(|told| told.surface == *surface && told.of_display != of_display);
+        for told in others {
+            told.of_display = of_display;
+            let feedback = if of_display {
+                &self.feedback
+            } else {
+                &self.composed
+            };
+            // The same parameters are not to be sent twice: without a display there are no others.
+            if self.feedback != self.composed {
+                feedback.send(&told.object, &self.sealed);
+            }
+        }
     }
 
     /// Finds the memory of a buffer that was made here.
@@ -124,11 +167,19 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for State {
             zwp_linux_dmabuf_v1::Request::CreateParams { params_id } => {
                 data_init.init(params_id, ParamsData::default());
             }
-            // Every surface can be on the one output, so all are told the same.
-            zwp_linux_dmabuf_v1::Request::GetDefaultFeedback { id }
-            | zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, .. } => {
+            zwp_linux_dmabuf_v1::Request::GetDefaultFeedback { id } => {
                 let feedback = data_init.init(id, ());
                 state.dmabuf.feedback.send(&feedback, &state.dmabuf.sealed);
+            }
+            // Every surface can be on the one output, so all are told the same at first.
+            zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, surface } => {
+                let object = data_init.init(id, ());
+                state.dmabuf.feedback.send(&object, &state.dmabuf.sealed);
+                state.dmabuf.surfaces.push(Told {
+                    object,
+                    surface,
+                    of_display: true,
+                });
             }
             _ => {}
         }
@@ -145,5 +196,15 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, ()> for State {
         _display: &DisplayHandle,
         _data_init: &mut DataInit<'_, Self>,
     ) {
+    }
+
+    fn destroyed(
+        state: &mut Self,
+        _client: ClientId,
+        feedback: &ZwpLinuxDmabufFeedbackV1,
+        _data: &(),
+    ) {
+        let surfaces = &mut state.dmabuf.surfaces;
+        surfaces.retain(|told| told.object != *feedback);
     }
 }

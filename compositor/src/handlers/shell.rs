@@ -76,8 +76,10 @@ impl State {
             });
             pending.fullscreen_output = None;
         });
-        self.stack
-            .set_fullscreen(toplevel, state == Some(xdg_toplevel::State::Fullscreen));
+        let fills = state == Some(xdg_toplevel::State::Fullscreen);
+        if self.stack.set_fullscreen(toplevel, fills) {
+            self.dmabuf.tell(toplevel.wl_surface(), fills);
+        }
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();
         }
