@@ -20,6 +20,16 @@ const HELD: u32 = 2;
 /// The alignments that drivers are asked for, in bytes: 1 to a page, each twice the one before.
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
 
+/// What a driver that works on the processor draws to: rows that begin at whole lines of its cache, in bytes, and blocks of so many
+/// rows.
+///
+/// lavapipe takes any stride for an image and asks for no byte below it. Then it writes blocks of four by four pixels by instructions
+/// that want them aligned: it ended its process at 322 pixels of four bytes a row, and at 243 rows.
+///
+/// # References
+/// Mesa, `src/gallium/drivers/llvmpipe/lp_texture.c`, `llvmpipe_texture_layout`: what it has for its own.
+const PROCESSOR_DRAWS: (u32, u32) = (64, 4);
+
 /// A format with an arrangement, as a device has it.
 #[derive(Clone)]
 pub(super) struct Kind {
@@ -261,6 +271,17 @@ impl Gpu {
         Ok(kinds)
     }
 
+    /// Of how many bytes rows and offsets have to be multiples, and of how many rows there has to be memory for a multiple, so that
+    /// the device can draw to images of a kind: beyond what the driver says when it is asked for one.
+    pub(super) fn drawn_steps(&self, kind: &Kind) -> (u32, u32) {
+        let draws = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
+        if draws && self.is_processor() {
+            PROCESSOR_DRAWS
+        } else {
+            (1, 1)
+        }
+    }
+
     fn terms(&self, extent: Extent, kind: &Kind) -> ImageTerms {
         let (horizontal, vertical) = format::steps(kind.format.fourcc);
         let mut terms = ImageTerms {
@@ -282,7 +303,9 @@ impl Gpu {
             .map(|power| 1_u32 << power)
             .find_map(|alignment| Some((alignment, trial(alignment, 0)?)));
         if let Some((alignment, found)) = aligned {
-            terms.stride.alignment = alignment;
+            let (bytes, rows) = self.drawn_steps(kind);
+            terms.stride.alignment = alignment.max(bytes);
+            terms.rows_multiple_of = rows;
             terms.padding_bytes = found.padding_bytes;
             if image::takes_planes_apart(self, kind, extent, alignment) {
                 terms.placement = PlanePlacement::Either;
@@ -290,7 +313,8 @@ impl Gpu {
             terms.offset_alignment_bytes = ALIGNMENTS
                 .map(|power| 1_u32 << power)
                 .find(|offset| trial(alignment, *offset).is_some())
-                .map_or(1, u64::from);
+                .map_or(1, u64::from)
+                .max(bytes.into());
             return terms;
         }
         // The driver takes its own stride and no other.

@@ -246,6 +246,16 @@ impl Gpu {
                 kind.support.width, kind.support.height
             )));
         }
+        let (bytes, rows) = self.drawn_steps(&kind);
+        if !layout
+            .planes()
+            .iter()
+            .all(|plane| is_drawn_to(layout, plane, bytes, rows))
+        {
+            return Err(unsuitable(format!(
+                "it draws to rows that begin at multiples of {bytes} bytes, with memory for a multiple of {rows} of them, whatever vkCreateImage takes"
+            )));
+        }
         let disjoint = buffer.memory_count() > 1;
         if disjoint {
             let apart = buffer.memory_count() == layout.planes().len()
@@ -350,6 +360,21 @@ impl Image {
     }
 }
 
+/// Whether a plane's rows begin at multiples of so many bytes, and its memory has room for a multiple of so many rows.
+fn is_drawn_to(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> bool {
+    let begins = plane.stride_bytes.checked_rem(bytes) == Some(0)
+        && plane.offset_bytes.checked_rem(bytes.into()) == Some(0);
+    let end = layout
+        .extent()
+        .height()
+        .checked_next_multiple_of(rows)
+        .and_then(|rows| u64::from(rows).checked_mul(plane.stride_bytes.into()))
+        .and_then(|size| size.checked_add(plane.offset_bytes));
+    let found = layout.memory_sizes().get(plane.memory);
+    // Where one row is as good as another, the plane's own size has been checked.
+    begins && (rows == 1 || end.zip(found).is_some_and(|(end, found)| end <= *found))
+}
+
 /// The lowest bit that is set.
 pub(super) fn first(bits: u32) -> Option<u32> {
     (bits != 0).then(|| bits.trailing_zeros())
@@ -369,6 +394,19 @@ mod tests {
         }
         let layout = aligned(extent, Fourcc::NV12, 1, 4).unwrap();
         assert_eq!(layout.planes()[0].offset_bytes, 4);
+    }
+
+    #[test]
+    fn plane_is_drawn_to_where_its_blocks_are_whole() {
+        let extent = Extent::new(322, 243).unwrap();
+        let drawn = |stride: u32, bytes: u32, rows: u32, more: u64| {
+            let layout = Layout::linear(extent, Fourcc::XRGB8888, 1, stride).unwrap();
+            let size = layout.total_bytes() + more;
+            let layout = layout.with_memory_sizes(vec![size]).unwrap();
+            is_drawn_to(&layout, &layout.planes()[0], bytes, rows)
+        };
+        assert!(!drawn(1288, 64, 1, 0) && drawn(1288, 1, 1, 0));
+        assert!(!drawn(1344, 64, 4, 0) && drawn(1344, 64, 4, 1344));
     }
 
     #[test]
