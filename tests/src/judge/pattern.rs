@@ -5,6 +5,10 @@
 //!                    then eight bars (white yellow cyan green magenta red blue black), moved left by the number
 //! ```
 
+use image::RgbImage;
+
+use crate::picture::Region;
+
 /// The colours of frame 0's bars, left to right: red, green, blue.
 const BARS: [[u8; 3]; 8] = [
     [255, 255, 255],
@@ -21,25 +25,7 @@ const BARS: [[u8; 3]; 8] = [
 /// in the low three bytes of a word.
 #[must_use]
 pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
-    let nibbles = (0..6)
-        .map(|nibble| number >> (4 * nibble) & 0xf)
-        .sum::<u32>()
-        & 0xf;
-    let cells = (0b10 << 30) | ((number & 0x00ff_ffff) << 6) | (nibbles << 2) | 0b01;
-    let strip: Vec<u64> = (0..width)
-        .map(|x| {
-            // The last cell that begins at or before this column.
-            let cell = (0..32)
-                .rev()
-                .find(|cell| width * cell / 32 <= x)
-                .unwrap_or(0);
-            if cells >> (31 - cell) & 1 == 1 {
-                0x00ff_ffff
-            } else {
-                0
-            }
-        })
-        .collect();
+    let strip = strip(number, width);
     let bars: Vec<u64> = (0..width)
         .map(|x| {
             let place = (x * 8 / width).wrapping_add(number % 8) % 8;
@@ -59,6 +45,66 @@ pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     })
 }
 
+/// A row of a strip, as [`checksum`] sums it up.
+fn strip(number: u32, width: u32) -> Vec<u64> {
+    let nibbles = (0..6)
+        .map(|nibble| number >> (4 * nibble) & 0xf)
+        .sum::<u32>()
+        & 0xf;
+    let cells = (0b10 << 30) | ((number & 0x00ff_ffff) << 6) | (nibbles << 2) | 0b01;
+    (0..width)
+        .map(|x| {
+            // The last cell that begins at or before this column.
+            let cell = (0..32)
+                .rev()
+                .find(|cell| width * cell / 32 <= x)
+                .unwrap_or(0);
+            if cells >> (31 - cell) & 1 == 1 {
+                0x00ff_ffff
+            } else {
+                0
+            }
+        })
+        .collect()
+}
+
+/// Reads the number that the strips of a region show. Every pixel of the first `bands` strips has to be that number's: the rest of
+/// the picture is not looked at.
+///
+/// # Errors
+/// In words: no number can be read, or a strip is another number's, as in a picture that is torn.
+pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, String> {
+    let Region {
+        x: left,
+        y: top,
+        width,
+        height,
+    } = region;
+    if left + width > picture.width() || top + height > picture.height() || width < 32 {
+        return Err(format!("{region:?} is not in the picture"));
+    }
+    let cells = (0..32).fold(0_u32, |cells, cell| {
+        let middle = (width * cell / 32 + width * (cell + 1) / 32) / 2;
+        let pixel = picture.get_pixel(left + middle, top).0;
+        cells << 1 | u32::from(pixel[1] > 127)
+    });
+    let number = cells >> 6 & 0x00ff_ffff;
+    let expected = strip(number, width);
+    let rows = (0..height).filter(|y| y * 32 / height % 4 == 0 && y * 32 / height / 4 < bands);
+    for y in rows {
+        for (x, expected) in (0..width).zip(&expected) {
+            let [red, green, blue] = picture.get_pixel(left + x, top + y).0;
+            let found = u64::from(blue) | u64::from(green) << 8 | u64::from(red) << 16;
+            if found != *expected {
+                return Err(format!(
+                    "the first strip reads {number}, and the pixel at {x}, {y} is {found:06x} rather than {expected:06x}"
+                ));
+            }
+        }
+    }
+    Ok(number)
+}
+
 /// The number of the frame with that checksum, searched from `from` on through `span` numbers.
 #[must_use]
 pub fn identify(sum: u64, from: u32, span: u32, width: u32, height: u32) -> Option<u32> {
@@ -73,6 +119,25 @@ mod tests {
     fn checksum_tells_frames_with_the_same_bars_apart() {
         assert_ne!(checksum(0, 64, 32), checksum(8, 64, 32));
         assert_eq!(checksum(7, 64, 32), checksum(7, 64, 32));
+    }
+
+    #[test]
+    fn number_is_read_from_strips_that_are_all_alike() {
+        let mut picture = RgbImage::new(70, 64);
+        for (x, y, pixel) in picture.enumerate_pixels_mut() {
+            let cell = strip(4711, 70)[usize::try_from(x).unwrap()];
+            if y * 32 / 64 % 4 == 0 && cell != 0 {
+                pixel.0 = [255; 3];
+            }
+        }
+        let whole = Region::whole(&picture);
+        assert_eq!(number(&picture, whole, 8), Ok(4711));
+        // The strip of the third band.
+        picture.put_pixel(0, 16, image::Rgb([0, 0, 0]));
+        assert!(number(&picture, whole, 8).is_err());
+        assert_eq!(number(&picture, whole, 2), Ok(4711));
+        picture.put_pixel(40, 0, image::Rgb([9, 9, 9]));
+        assert!(number(&picture, whole, 1).is_err());
     }
 
     #[test]

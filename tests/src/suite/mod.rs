@@ -57,6 +57,7 @@ mod sync;
 mod syncobj;
 mod trace;
 mod views;
+mod vulkan_client;
 mod waits;
 
 pub use bench::Bench;
@@ -206,6 +207,7 @@ pub fn all() -> Vec<Case> {
         renderer::CASES,
         trace::CASES,
         views::CASES,
+        vulkan_client::CASES,
         waits::CASES,
         syncobj::CASES,
         sync::CASES,

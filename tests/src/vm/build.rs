@@ -18,8 +18,7 @@ use super::toolchain::Toolchain;
 const PROFILE: &str = "guest";
 
 /// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
-pub const FEATURES: &str =
-    "covalent-cli/gbm,covalent-cli/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
+pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
 /// How long cargo may take to find that nothing has changed, on a busy machine.
 const UNSAID: Duration = Duration::from_secs(8);

@@ -1,0 +1,130 @@
+//! A texture and its sampler become one variable.
+//!
+//! WGSL knows them apart only. A sampler that converts Y'CbCr has to be in the pipeline's layout, with the picture in one
+//! descriptor, and the shader has to see it as one `OpTypeSampledImage`:
+//!
+//! ```text
+//! %t = OpTypePointer UniformConstant %image          %sampled = OpTypeSampledImage %image
+//! %texture = OpVariable %t UniformConstant           %t = OpTypePointer UniformConstant %sampled
+//! %a = OpLoad %image %texture                   ──▶  %texture = OpVariable %t UniformConstant
+//! %b = OpLoad %sampler_type %sampler                 %a = OpLoad %sampled %texture
+//! %c = OpSampledImage %sampled %a %b
+//! %d = OpImageSampleExplicitLod %v4 %c …             %d = OpImageSampleExplicitLod %v4 %a …
+//! ```
+//!
+//! # References
+//! SPIR-V, "Binary Form" and "Instructions"; Vulkan, "Shader Resource and Descriptor Type Correspondence".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const HEADER_WORDS: usize = 5;
+const OP_NAME: u32 = 5;
+const OP_TYPE_SAMPLED_IMAGE: u32 = 27;
+const OP_TYPE_POINTER: u32 = 32;
+const OP_VARIABLE: u32 = 59;
+const OP_LOAD: u32 = 61;
+const OP_DECORATE: u32 = 71;
+const OP_SAMPLED_IMAGE: u32 = 86;
+const OP_IMAGE_SAMPLE_IMPLICIT_LOD: u32 = 87;
+const OP_IMAGE_SAMPLE_EXPLICIT_LOD: u32 = 88;
+const DECORATION_BINDING: u32 = 33;
+
+/// Joins the texture at one binding with the sampler at another; the texture's binding is that of both afterwards.
+pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u32>, String> {
+    let (header, body) = words
+        .split_at_checked(HEADER_WORDS)
+        .ok_or("the module has no header")?;
+    let instructions = split(body)?;
+    let bound = |binding: u32| {
+        instructions
+            .iter()
+            .find_map(|one| match one {
+                [_, target, DECORATION_BINDING, found]
+                    if opcode(one) == OP_DECORATE && *found == binding =>
+                {
+                    Some(*target)
+                }
+                _ => None,
+            })
+            .ok_or(format!("nothing has binding {binding}"))
+    };
+    let (texture, sampler) = (bound(texture)?, bound(sampler)?);
+    // OpVariable: type, result; OpTypePointer: result, class, type; OpTypeSampledImage: result, image.
+    let pointer = found(&instructions, OP_VARIABLE, 2, texture, 1)?;
+    let image = found(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
+    let sampled = found(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
+
+    let mut out = header.to_vec();
+    let mut sampler_loads = BTreeSet::new();
+    let mut texture_of: BTreeMap<u32, u32> = BTreeMap::new();
+    for one in &instructions {
+        let mut one = one.to_vec();
+        match (opcode(&one), one.as_mut_slice()) {
+            (OP_TYPE_SAMPLED_IMAGE, [_, result, _]) if *result == sampled => continue,
+            (OP_TYPE_POINTER, [_, result, _, inner]) if *result == pointer => {
+                // Types come before what is made of them.
+                out.extend([instruction(OP_TYPE_SAMPLED_IMAGE, 3), sampled, image]);
+                *inner = sampled;
+            }
+            (OP_DECORATE | OP_NAME, [_, target, ..]) if *target == sampler => continue,
+            (OP_VARIABLE, [_, _, result, ..]) if *result == sampler => continue,
+            (OP_LOAD, [_, kind, _, from, ..]) if *from == texture => *kind = sampled,
+            (OP_LOAD, [_, _, result, from, ..]) if *from == sampler => {
+                sampler_loads.insert(*result);
+                continue;
+            }
+            (OP_SAMPLED_IMAGE, [_, _, result, image, by]) if sampler_loads.contains(by) => {
+                texture_of.insert(*result, *image);
+                continue;
+            }
+            (OP_IMAGE_SAMPLE_IMPLICIT_LOD | OP_IMAGE_SAMPLE_EXPLICIT_LOD, [_, _, _, from, ..]) => {
+                if let Some(texture) = texture_of.get(from) {
+                    *from = *texture;
+                }
+            }
+            _ => {}
+        }
+        out.extend(one);
+    }
+    Ok(out)
+}
+
+fn opcode(instruction: &[u32]) -> u32 {
+    instruction.first().map_or(0, |word| word & 0xffff)
+}
+
+fn instruction(opcode: u32, words: u32) -> u32 {
+    words << 16 | opcode
+}
+
+fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
+    let mut instructions = Vec::new();
+    while let Some(first) = body.first() {
+        let length = usize::try_from(first >> 16).unwrap_or(0);
+        if length == 0 {
+            return Err("an instruction has no words".to_owned());
+        }
+        let (one, rest) = body
+            .split_at_checked(length)
+            .ok_or("the last instruction is cut")?;
+        instructions.push(one);
+        body = rest;
+    }
+    Ok(instructions)
+}
+
+/// The word at `wanted` of the instruction that has `value` at `place`.
+fn found(
+    instructions: &[&[u32]],
+    operation: u32,
+    place: usize,
+    value: u32,
+    wanted: usize,
+) -> Result<u32, String> {
+    instructions
+        .iter()
+        .filter(|one| opcode(one) == operation)
+        .find(|one| one.get(place) == Some(&value))
+        .and_then(|one| one.get(wanted).copied())
+        .ok_or(format!("no instruction {operation} is about {value}"))
+}

@@ -1,0 +1,391 @@
+//! A camera whose buffers are textures: planned with the device, imported once, and queued again when the device is done.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use covalent_alloc::backend::v4l2::{
+    self, Colours, Device, Direction, Encoding, Frame, Queue, Stream,
+};
+use covalent_alloc::backend::vulkan::{Gpu, Purpose};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::constraint::{FormatSet, Participant, Source, SourceId};
+use covalent_alloc::model::{Extent, Fourcc, Layout};
+use covalent_alloc::solve::{Plan, Request};
+use covalent_alloc::sources::Sources;
+use covalent_alloc::sync::Party;
+use covalent_client_demo::account::Account;
+use covalent_client_demo::blame;
+use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
+use covalent_client_demo::camera_size;
+use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::events::{Events, Ready};
+use covalent_client_demo::exit::{Exit, Failure};
+
+use crate::bargain::unproved;
+use crate::gpus::called;
+use crate::options::Options;
+use crate::planner::{Alternative, Answer};
+use crate::render::{Renderer, Texture};
+
+/// The least number of buffers: one is drawn, one is next, and the camera has two.
+const BUFFERS: u32 = 4;
+/// How often a refusal may lead to another plan.
+const PLANS: usize = 6;
+/// A camera that is silent this long is asked.
+const LOOK: Duration = Duration::from_secs(1);
+/// A camera with buffers and without a frame for this long is taken for gone.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A camera that streams into textures.
+#[derive(Debug)]
+pub(crate) struct Camera {
+    name: String,
+    plan: Plan,
+    colours: Colours,
+    stream: Stream,
+    textures: Vec<Texture>,
+    ready: Ready,
+    holders: Buffers,
+    newest: Option<Frame>,
+    last_frame: Instant,
+}
+
+/// What the camera and each device say of each other, before a plan is made.
+pub(crate) struct Terms {
+    queue: Queue,
+    extent: Extent,
+    camera: Participant,
+    own_memory: Option<Source>,
+    excluded: BTreeSet<SourceId>,
+    refusals: Vec<String>,
+}
+
+impl Terms {
+    /// Asks the camera; its pictures are to have the size `wanted`, where it has that.
+    pub(crate) fn new(
+        options: &Options,
+        node: &Path,
+        gpus: &[Gpu],
+        wanted: Extent,
+    ) -> Result<Self, Failure> {
+        let device = Device::open(node).map_err(blame::camera)?;
+        let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
+        let mut sampled = BTreeSet::new();
+        for gpu in gpus {
+            let sampler = sampler(gpu, wanted)?;
+            let formats = sampler.constraints.formats.iter().flat_map(FormatSet::iter);
+            sampled.extend(formats.map(|format| format.fourcc));
+        }
+        let takes = |fourcc: Fourcc| {
+            options.format.is_none_or(|format| format == fourcc) && sampled.contains(&fourcc)
+        };
+        let extent = camera_size::choose(&queue, takes, wanted).map_err(blame::camera)?;
+        let camera = queue
+            .participant(extent, options.format)
+            .map_err(blame::camera)?;
+        let own_memory = queue.source(&camera).map_err(blame::camera)?;
+        Ok(Self {
+            queue,
+            extent,
+            camera,
+            own_memory,
+            excluded: BTreeSet::new(),
+            refusals: Vec::new(),
+        })
+    }
+
+    /// Lists what may be planned, one for each device.
+    pub(crate) fn alternatives(
+        &self,
+        gpus: &[Gpu],
+        sources: &Sources,
+    ) -> Result<Vec<Alternative>, Failure> {
+        gpus.iter()
+            .map(|gpu| {
+                let sampler = sampler(gpu, self.extent)?;
+                let own = gpu
+                    .source_of_size(self.extent)
+                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                let declared = sources.declarations().into_iter();
+                let all = declared.chain(self.own_memory.clone()).chain(own);
+                let unproved = unproved(gpu, &sampler);
+                Ok(Alternative {
+                    request: Request {
+                        count: BUFFERS,
+                        participants: vec![self.camera.clone(), sampler],
+                        sources: all
+                            .filter(|source| !self.excluded.contains(&source.id))
+                            .collect(),
+                        // What need not be converted is drawn as it is.
+                        preferred_fourcc: Some(Fourcc::XRGB8888),
+                        ..Request::new(self.extent)
+                    },
+                    unproved,
+                    words: format!("a camera's buffers that {} samples", called(gpu)),
+                })
+            })
+            .collect()
+    }
+
+    /// Allocates by the plan and begins to stream into textures; `None` where the camera or the device refused this memory, and
+    /// another plan may work.
+    pub(crate) fn settle(
+        &mut self,
+        plan: &Plan,
+        gpu: &Gpu,
+        sources: &Sources,
+        events: &mut Events,
+    ) -> Result<Option<(Camera, Renderer)>, Failure> {
+        let mut stream = match self.stream(plan, gpu, sources)? {
+            Ok(stream) => stream,
+            Err(refusal) => {
+                self.refused(plan, &refusal.to_string());
+                return Ok(None);
+            }
+        };
+        let colours = self.queue.colours().map_err(blame::camera)?;
+        let format = plan.layout().format();
+        let mut renderer = Renderer::new(gpu, Some((format, colours)))
+            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        let mut textures = Vec::new();
+        for buffer in stream.buffers() {
+            match renderer.texture(buffer) {
+                Ok(texture) => textures.push(texture),
+                Err(error) => {
+                    self.refused(plan, &error.to_string());
+                    return Ok(None);
+                }
+            }
+        }
+        let mut holders = Buffers::new(textures.len(), Party::new("the camera", []));
+        for index in 0..textures.len() {
+            filled(&mut holders, index)?;
+        }
+        let ready = events.watch(stream.as_fd()).map_err(blame::compositor)?;
+        stream.start().map_err(blame::camera)?;
+        let camera = Camera {
+            name: self.queue.device().path().display().to_string(),
+            plan: plan.clone(),
+            colours,
+            stream,
+            textures,
+            ready,
+            holders,
+            newest: None,
+            last_frame: Instant::now(),
+        };
+        Ok(Some((camera, renderer)))
+    }
+
+    fn stream(
+        &self,
+        plan: &Plan,
+        gpu: &Gpu,
+        sources: &Sources,
+    ) -> Result<Result<Stream, v4l2::Error>, Failure> {
+        let is = |source: &Source| source.id == *plan.source();
+        let streamed = if self.own_memory.as_ref().is_some_and(is) {
+            self.queue.allocate(plan)
+        } else {
+            let buffers = if sources.declarations().iter().any(is) {
+                sources
+                    .allocate(plan)
+                    .map_err(|error| Failure::new(Exit::Allocation, error))?
+            } else {
+                gpu.allocate(plan)
+                    .map_err(|error| Failure::new(Exit::Allocation, error))?
+            };
+            let layout = buffers
+                .first()
+                .map_or(plan.layout(), |buffer| buffer.layout());
+            self.queue.import(layout, &buffers)
+        };
+        let mut stream = match streamed {
+            Ok(stream) => stream,
+            Err(error) => return blame::camera_refusal(error).map(Err),
+        };
+        for index in 0..stream.buffers().len() {
+            if let Err(error) = stream.queue(index) {
+                return blame::camera_refusal(error).map(Err);
+            }
+        }
+        Ok(Ok(stream))
+    }
+
+    fn refused(&mut self, plan: &Plan, why: &str) {
+        self.refusals
+            .push(format!("{} was tried: {why}", plan.source_name()));
+        self.excluded.insert(plan.source().clone());
+    }
+
+    /// How often another plan may be tried.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.refusals.len() >= PLANS
+    }
+
+    /// Ends because there is no plan.
+    pub(crate) fn no_plan(&self, answer: &Answer, closed: &[String]) -> Failure {
+        let mut words = "no buffer serves the camera and a Vulkan device".to_owned();
+        let closed = closed.iter().map(|why| format!("not asked: {why}"));
+        for line in answer
+            .explanations
+            .iter()
+            .chain(&self.refusals)
+            .cloned()
+            .chain(closed)
+        {
+            words.push('\n');
+            words.push_str(&line);
+        }
+        Failure::new(Exit::NoPlan, anyhow!(words))
+    }
+}
+
+impl Camera {
+    /// What messages call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The plan of its buffers.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Who allocated, in words.
+    pub(crate) fn source_name(&self) -> &str {
+        self.plan.source_name()
+    }
+
+    /// The dma-bufs, by their index in the queue.
+    pub(crate) fn buffers(&self) -> &[Buffer] {
+        self.stream.buffers()
+    }
+
+    /// Where the planes really lie.
+    pub(crate) fn layout(&self) -> &Layout {
+        self.buffers()
+            .first()
+            .map_or_else(|| self.plan.layout(), Buffer::layout)
+    }
+
+    /// Width and height in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let extent = self.layout().extent();
+        (extent.width(), extent.height())
+    }
+
+    /// How numbers become colours, in words; `None` for RGB, which is drawn as it is.
+    pub(crate) fn conversion(&self) -> Option<String> {
+        let info = self.layout().format().fourcc.info()?;
+        let is_ycbcr = info.planes.len() > 1
+            || [Fourcc::YUYV, Fourcc::UYVY].contains(&self.layout().format().fourcc);
+        is_ycbcr.then(|| {
+            let encoding = match self.colours.encoding {
+                Encoding::Bt709 => "BT.709",
+                Encoding::Bt2020 => "BT.2020",
+                _ => "BT.601",
+            };
+            let range = if self.colours.is_full_range {
+                "full"
+            } else {
+                "narrow"
+            };
+            format!("{encoding} {range}")
+        })
+    }
+
+    /// Takes every frame that the camera has, if there is any; the newest is kept to be drawn, and the others go back.
+    pub(crate) fn capture(&mut self, account: &mut Account) -> Result<(), Failure> {
+        // A camera that was unplugged may leave its fd silent; a request tells.
+        if !self.ready.take() && self.last_frame.elapsed() < LOOK {
+            return Ok(());
+        }
+        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
+            // DQBUF means that the camera is done.
+            self.holders.produced(frame.index, None).map_err(kept)?;
+            account.captured(frame.sequence);
+            self.last_frame = Instant::now();
+            let passed_over = if frame.is_damaged {
+                Some(frame)
+            } else {
+                self.newest.replace(frame)
+            };
+            if let Some(old) = passed_over {
+                account.skipped();
+                self.give_back(old.index)?;
+            }
+        }
+        self.check_silence()
+    }
+
+    /// Whether there is a picture to draw.
+    pub(crate) fn has_picture(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// Takes the newest picture out, to be drawn; it is given back by [`Camera::give_back`].
+    pub(crate) fn take_picture(&mut self) -> Option<(Frame, Texture)> {
+        let frame = self.newest.take()?;
+        let texture = self.textures.get(frame.index)?.clone();
+        Some((frame, texture))
+    }
+
+    /// Lets the camera write to a buffer again.
+    pub(crate) fn give_back(&mut self, index: usize) -> Result<(), Failure> {
+        filled(&mut self.holders, index)?;
+        self.stream.queue(index).map_err(blame::camera)
+    }
+
+    fn check_silence(&self) -> Result<(), Failure> {
+        if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > SILENCE {
+            return Err(Failure::new(
+                Exit::CameraGone,
+                anyhow!(
+                    "{}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
+                    self.name,
+                    SILENCE.as_secs()
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The size that a picture ought to have in a window, or on the screen.
+pub(crate) fn wanted(compositor: &Compositor, size: (u32, u32)) -> Extent {
+    let (width, height) = compositor.output.map_or(size, |mode| {
+        (size.0.min(mode.width), size.1.min(mode.height))
+    });
+    Extent::new(width, height)
+        .or_else(|_| Extent::new(640, 480))
+        .unwrap_or_else(|_| unreachable!("a small size is a size"))
+}
+
+fn sampler(gpu: &Gpu, extent: Extent) -> Result<Participant, Failure> {
+    gpu.participant_for(Purpose::Sample, extent, None)
+        .map_err(|error| Failure::new(Exit::Unexpected, error))
+}
+
+/// Gives a buffer to the camera. The compositor never has it, and the device is done with it by now.
+fn filled(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
+    match holders.produce(index).map_err(kept)? {
+        Produce::Now(_) => Ok(()),
+        Produce::Wait(_) => Err(kept(HandOverError::Held {
+            index,
+            from: Holder::Client,
+            to: Holder::Producer,
+            actual: Holder::Compositor,
+        })),
+    }
+}
+
+fn kept(error: HandOverError) -> Failure {
+    Failure::new(
+        Exit::Unexpected,
+        anyhow!(error).context("a camera's buffer is not where it should be"),
+    )
+}

@@ -1,0 +1,94 @@
+//! The Vulkan devices that may draw, in the order in which they are tried.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
+use covalent_alloc::model::DeviceIdentity;
+use covalent_client_demo::exit::{Exit, Failure};
+
+/// The devices that draw and share images, and why others do not.
+#[derive(Debug)]
+pub(crate) struct Gpus {
+    pub(crate) open: Vec<Gpu>,
+    pub(crate) closed: Vec<String>,
+}
+
+impl Gpus {
+    /// Opens every device, or the one that `wanted` names.
+    ///
+    /// The compositor's own device comes first, then other GPUs, then those that work on the processor.
+    ///
+    /// # Errors
+    /// [`Exit::NoPlan`] where there is none; [`Exit::Usage`] where none is called so.
+    pub(crate) fn open(wanted: Option<&str>, near: &[DeviceIdentity]) -> Result<Self, Failure> {
+        let (open, closed) = Vulkan::load()
+            .and_then(|vulkan| vulkan.gpus())
+            .map_err(|error| Failure::new(Exit::NoPlan, error))?;
+        let mut closed: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        let (mut open, idle): (Vec<Gpu>, Vec<Gpu>) = open.into_iter().partition(Gpu::draws);
+        let does_not_draw = |gpu: &Gpu| format!("{} has no queue that draws", gpu.name());
+        closed.extend(idle.iter().map(does_not_draw));
+        open.sort_by_key(|gpu| {
+            let is_near = near.iter().any(|one| gpu.identity().same_device(one));
+            (gpu.is_processor(), !is_near)
+        });
+        if open.is_empty() {
+            return Err(Failure::new(
+                Exit::NoPlan,
+                anyhow!(
+                    "no Vulkan device of this machine draws into buffers that it shares: {}",
+                    or_none(&closed)
+                ),
+            ));
+        }
+        if let Some(wanted) = wanted {
+            let names: Vec<String> = open.iter().map(called).collect();
+            open.retain(|gpu| is_called(gpu, wanted));
+            if open.is_empty() {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    anyhow!(
+                        "--device {wanted}: no Vulkan device that draws and shares images is called so; there are: {}; and not: {}",
+                        names.join(", "),
+                        or_none(&closed)
+                    ),
+                ));
+            }
+        }
+        Ok(Self { open, closed })
+    }
+}
+
+/// What a device is called in words.
+pub(crate) fn called(gpu: &Gpu) -> String {
+    let node = &gpu.identity().node;
+    if node.is_empty() {
+        gpu.name().to_owned()
+    } else {
+        format!("{} ({node})", gpu.name())
+    }
+}
+
+fn is_called(gpu: &Gpu, wanted: &str) -> bool {
+    let identity = gpu.identity();
+    if wanted.starts_with('/') {
+        // Both nodes of a card are the same device.
+        return identity.node == wanted
+            || Card::open(Path::new(wanted))
+                .is_ok_and(|card| card.identity().same_device(identity));
+    }
+    let wanted = wanted.to_lowercase();
+    [gpu.name(), &identity.driver]
+        .iter()
+        .any(|name| name.to_lowercase().contains(&wanted))
+}
+
+fn or_none(words: &[String]) -> String {
+    if words.is_empty() {
+        "there is none".to_owned()
+    } else {
+        words.join("; ")
+    }
+}

@@ -1,0 +1,32 @@
+//! Draws with Vulkan on a Wayland compositor, into buffers that are planned with it; and over a camera's pictures.
+
+mod bargain;
+mod camera;
+mod chain;
+mod draw;
+mod gpus;
+mod options;
+mod planner;
+mod render;
+mod report;
+mod settle;
+mod show;
+mod swap;
+mod turns;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use covalent_client_demo::exit::conclude;
+use covalent_client_demo::log::traced;
+
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    conclude("covalent-vulkan", || {
+        traced("covalent-vulkan", options.trace.as_deref(), || {
+            show::run(&options)
+        })
+    })
+}

@@ -1,0 +1,90 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_client_demo::explicit::SyncKind;
+
+/// Draws with Vulkan into buffers that the compositor can show as they are; with --camera, over a camera's own pictures.
+///
+/// The swapchain is this program's own: the compositor's wishes, the Vulkan device and every memory source of this machine say
+/// what they can do, and the plan made of that names the one that allocates. The plan is made again when the compositor's wishes
+/// or the window's size change.
+#[derive(Debug, Parser)]
+#[command(
+    name = "covalent-vulkan",
+    version,
+    after_help = "Examples:\n  \
+    covalent-vulkan                               a scene that fills the screen\n  \
+    covalent-vulkan --window --size 640x360       in a window\n  \
+    covalent-vulkan --camera /dev/video0          a camera, with a lens over it\n  \
+    covalent-vulkan --device llvmpipe --explain   on the device of this name, and the plan in words\n  \
+    covalent-vulkan --frames 300 --json           300 frames, then one JSON object on stdout\n\n\
+    Exit status:\n  \
+    0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor\n  \
+    6 camera busy  7 allocation failed  8 camera gone while streaming  9 compositor gone while streaming"
+)]
+pub(crate) struct Options {
+    /// The Vulkan device: a part of its name or its driver's, or its node; a wrong one lists them. Else the first that shares
+    /// buffers with the compositor, those that work on the processor last.
+    #[arg(long, value_name = "NAME|NODE")]
+    pub(crate) device: Option<String>,
+    /// Draw over the pictures of this camera.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) camera: Option<PathBuf>,
+    /// Pixel format of the camera's pictures, by its four characters or its name (XR24, YUYV, NV12).
+    #[arg(long, value_name = "FORMAT", requires = "camera")]
+    pub(crate) format: Option<Fourcc>,
+    /// Size of the buffers in pixels; else the window's own, and they are made anew when that changes.
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub(crate) size: Option<Extent>,
+    /// End when this many frames were shown.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+    /// Keep the last frame on the screen until SIGINT or SIGTERM.
+    #[arg(long, requires = "frames")]
+    pub(crate) hold: bool,
+    /// Number of the first frame.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) first: u32,
+    /// Fill the screen (the default).
+    #[arg(long, conflicts_with = "window")]
+    pub(crate) fullscreen: bool,
+    /// Show a window instead of filling the screen.
+    #[arg(long)]
+    pub(crate) window: bool,
+    /// Become a window when this many frames were shown.
+    #[arg(long, value_name = "COUNT", conflicts_with = "window")]
+    pub(crate) window_after: Option<u64>,
+    /// Take the window's memory from this source alone, by its identifier or its name; a wrong one lists them.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+    /// Print each plan in words: on stdout, or on stderr with --json.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print one JSON object on stdout at the end, also when the compositor went away.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sync: SyncKind,
+    /// What tells that a frame is drawn: a fence of the device, or a thread that waits for it.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) completion: Told,
+    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// What tells that a frame is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Told {
+    /// The fence of a GPU; the thread for a device that works on the processor, whose fence comes when it is done.
+    #[default]
+    Auto,
+    /// A fence.
+    Fence,
+    /// A thread.
+    Thread,
+}

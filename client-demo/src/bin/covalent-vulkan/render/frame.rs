@@ -1,0 +1,123 @@
+//! What shaders are told of a frame.
+
+use covalent_client_demo::pattern::strip_cells;
+
+/// Frames in which the scene turns once.
+const TURN: u32 = 240;
+/// Frames in which the lens goes round once.
+const ROUND: u32 = 180;
+
+/// What shaders are told of a frame: `Frame` in `shaders.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Frame {
+    size: (u32, u32),
+    cells: u32,
+    bands: u32,
+    room: [f32; 4],
+    lens: [f32; 3],
+    turn: f32,
+}
+
+impl Frame {
+    /// How many bytes shaders are told.
+    pub(crate) const BYTES: usize = 48;
+
+    /// Frame `number` of the scene, which begins every band with its number.
+    pub(crate) fn of_scene(number: u32, size: (u32, u32)) -> Self {
+        Self {
+            size,
+            cells: strip_cells(number),
+            bands: 8,
+            room: [0.0; 4],
+            lens: [0.0, 0.0, 1.0],
+            turn: std::f32::consts::TAU * portion(number, TURN),
+        }
+    }
+
+    /// Frame `number` over a camera's picture of a size, which begins the first band alone with its number. The lens goes
+    /// round in the lower half, so that the upper one is the picture as it is.
+    pub(crate) fn of_camera(number: u32, size: (u32, u32), picture: (u32, u32)) -> Self {
+        let room = fitted(picture, size);
+        let [left, top, width, height] = room;
+        let angle = std::f32::consts::TAU * portion(number, ROUND);
+        Self {
+            size,
+            cells: strip_cells(number),
+            bands: 1,
+            room,
+            lens: [
+                left + width * (0.5 + 0.3 * angle.cos()),
+                top + height * (0.75 + 0.05 * angle.sin()),
+                0.18 * height,
+            ],
+            turn: 0.0,
+        }
+    }
+
+    /// The bytes as shaders read them.
+    pub(crate) fn bytes(&self) -> [u8; Self::BYTES] {
+        let whole = [self.size.0, self.size.1, self.cells, self.bands];
+        let parts = self.room.iter().chain(&self.lens).chain([&self.turn]);
+        let words = whole
+            .into_iter()
+            .map(u32::to_ne_bytes)
+            .chain(parts.map(|part| part.to_ne_bytes()));
+        let mut bytes = [0; Self::BYTES];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word);
+        }
+        bytes
+    }
+}
+
+/// Where a picture lies that fills as much of a size as its shape allows: its corner and its size, in pixels.
+fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
+    let (width, height) = (pixels(size.0), pixels(size.1));
+    let scale = (width / pixels(picture.0)).min(height / pixels(picture.1));
+    let (wide, high) = (pixels(picture.0) * scale, pixels(picture.1) * scale);
+    [(width - wide) / 2.0, (height - high) / 2.0, wide, high]
+}
+
+/// Which part of `whole` numbers a number has gone, counted anew after each.
+fn portion(number: u32, whole: u32) -> f32 {
+    pixels(number % whole) / pixels(whole)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "pictures are far less than 2^24 pixels wide"
+)]
+fn pixels(number: u32) -> f32 {
+    number as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picture_of_another_shape_lies_in_the_middle() {
+        assert_eq!(fitted((640, 480), (1280, 720)), [160.0, 0.0, 960.0, 720.0]);
+        assert_eq!(fitted((640, 480), (640, 480)), [0.0, 0.0, 640.0, 480.0]);
+    }
+
+    #[test]
+    fn lens_stays_in_the_lower_half_of_the_picture() {
+        for number in 0..400 {
+            let frame = Frame::of_camera(number, (640, 480), (640, 480));
+            let [x, y, radius] = frame.lens;
+            assert!(y - radius > 240.0 && y + radius < 480.0, "{frame:?}");
+            assert!(x - radius > 0.0 && x + radius < 640.0, "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_in_the_order_of_the_shader() {
+        let frame = Frame::of_scene(5, (640, 480));
+        let bytes = frame.bytes();
+        assert_eq!(bytes[..4], 640_u32.to_ne_bytes());
+        assert_eq!(bytes[8..12], strip_cells(5).to_ne_bytes());
+        assert_eq!(bytes[40..44], 1.0_f32.to_ne_bytes());
+        assert_eq!(bytes[44..], frame.turn.to_ne_bytes());
+    }
+}

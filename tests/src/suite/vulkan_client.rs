@@ -1,0 +1,472 @@
+//! Theme `vulkan_client`: a client that draws with Vulkan into a swapchain of its own, judged by what the display shows.
+//!
+//! Every picture carries its frame's number in strips of cells, so that a judge sees which frame it is, and whether it is whole.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::display::set_pattern;
+use super::stage::{SIGKILL, Stage, end};
+use super::{Bench, Case, Outcome};
+use crate::judge::pattern;
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::{FrameRecord, Path, parse_frames};
+use crate::vm::config::Config;
+use crate::vm::guest::{Guest, shell};
+use crate::vm::link::Process;
+use crate::vm::wire::Stream;
+
+/// Enough for any single command on a busy machine without KVM.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for a driver that compiles shaders for an emulated processor, and some frames.
+const FRAMES_LIMIT: Duration = Duration::from_secs(180);
+
+/// Where the programs' reports lie in the guest.
+const FOLDER: &str = "/tmp/vulkan";
+
+/// Bands of a scene that begin with a strip; a camera's picture has one.
+const SCENE_BANDS: u32 = 8;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "vulkan_client::scene_is_scanned_out_behind_points",
+        Config::Virtio,
+        by_points,
+    ),
+    Case::new(
+        "vulkan_client::other_wishes_and_another_size_make_another_swapchain",
+        Config::Virtio,
+        made_anew,
+    ),
+    Case::new(
+        "vulkan_client::camera_is_a_texture_in_rgb_and_yuv",
+        Config::Virtio,
+        camera,
+    ),
+    Case::new(
+        "vulkan_client::killed_client_leaves_nothing",
+        Config::Virtio,
+        killed,
+    ),
+    Case::new(
+        "vulkan_client::scene_is_whole_on_a_card_without_syncobj",
+        Config::Vkms,
+        without_syncobj,
+    ),
+];
+
+/// A swapchain, as the client reports it.
+#[derive(Debug, Deserialize)]
+struct Swapchain {
+    why: String,
+    source: String,
+    size: String,
+    purpose: String,
+    buffers: Vec<u64>,
+}
+
+/// The camera's part of the client's report.
+#[derive(Debug, Deserialize)]
+struct CameraPart {
+    format: String,
+    conversion: Option<String>,
+    buffers: Vec<u64>,
+}
+
+/// What `covalent-vulkan --json` says at its end.
+#[derive(Debug, Deserialize)]
+struct Report {
+    frames: u64,
+    out_of_order: u64,
+    path: Option<String>,
+    is_processor: bool,
+    sync: String,
+    completion: String,
+    imports: u64,
+    imports_in_steady_state: u64,
+    cpu_copied_bytes: u64,
+    swapchains: Vec<Swapchain>,
+    camera: Option<CameraPart>,
+}
+
+impl Report {
+    /// Every dma-buf that frames were drawn to.
+    fn buffers(&self) -> Vec<u64> {
+        let all = self.swapchains.iter();
+        all.flat_map(|chain| chain.buffers.clone()).collect()
+    }
+
+    /// Checks what holds for every run: nobody copied, nothing was imported twice, and frames came in order.
+    fn check(&self) -> anyhow::Result<()> {
+        let textures = self
+            .camera
+            .as_ref()
+            .map_or(0, |camera| camera.buffers.len());
+        let buffers = u64::try_from(self.buffers().len() + textures)?;
+        ensure!(
+            self.imports == buffers && self.imports_in_steady_state == 0,
+            "{buffers} buffers were imported {} times, {} of them while frames flowed",
+            self.imports,
+            self.imports_in_steady_state
+        );
+        ensure!(
+            self.cpu_copied_bytes == 0 && self.out_of_order == 0,
+            "bytes were copied, or frames out of order: {self:?}"
+        );
+        Ok(())
+    }
+}
+
+/// A compositor with a client that runs.
+struct Running<'guest> {
+    guest: &'guest Guest,
+    process: Process,
+}
+
+/// What both said at their end.
+struct Finished {
+    report: Report,
+    frames: Vec<FrameRecord>,
+}
+
+impl<'guest> Running<'guest> {
+    fn start(guest: &'guest Guest, compositor: &str, client: &str) -> anyhow::Result<Self> {
+        // Before anything runs: whoever asks how far it has come must not read of the run before.
+        guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
+        let process = guest.start(shell(&format!(
+            "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor} -- \
+             sh -c 'exec covalent-vulkan --json {client} >{FOLDER}/report.json'"
+        )))?;
+        Ok(Self { guest, process })
+    }
+
+    /// Waits until the compositor has shown that many frames of the client.
+    fn wait_for_frames(&mut self, frames: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let count = format!("grep -c '\"vulkan/' {FOLDER}/frames.jsonl || true");
+            let shown = self.guest.sh(&count, SOON)?.text();
+            let shown: usize = shown.trim().parse().unwrap_or(0);
+            if shown >= frames {
+                return Ok(());
+            }
+            if begun.elapsed() > FRAMES_LIMIT {
+                self.process.kill()?;
+                let mut said = String::new();
+                while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+                bail!("{shown} of {frames} frames were shown; it wrote:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the display shows a picture whose first strips say `last`, which the client holds.
+    ///
+    /// The compositor reports a frame when its buffer goes back, and that of the last one does not.
+    fn wait_for_number(
+        &self,
+        last: u32,
+        region: impl Fn(&RgbImage) -> Option<Region>,
+        bands: u32,
+    ) -> anyhow::Result<RgbImage> {
+        let begun = Instant::now();
+        loop {
+            let picture = self.guest.screendump()?;
+            let region = region(&picture).context("the window does not fit")?;
+            let seen = pattern::number(&picture, region, bands);
+            if seen == Ok(last) {
+                return Ok(picture);
+            }
+            ensure!(
+                begun.elapsed() < FRAMES_LIMIT,
+                "the display shows {seen:?}, and frame {last} is the last"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Has a client that holds its last frame end.
+    fn stop(&self) -> anyhow::Result<()> {
+        self.guest.sh("pkill -TERM covalent-vulkan", SOON)?;
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<Finished> {
+        let output = self.process.wait(FRAMES_LIMIT)?;
+        ensure!(
+            output.status.success(),
+            "they ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        let text = self.guest.get(&format!("{FOLDER}/report.json"))?;
+        let report: Report = serde_json::from_slice(&text)
+            .with_context(|| format!("the report: {}", String::from_utf8_lossy(&text)))?;
+        report.check()?;
+        let text = self.guest.get(&format!("{FOLDER}/frames.jsonl"))?;
+        let own = report.buffers();
+        let mut frames = parse_frames(&String::from_utf8_lossy(&text))?;
+        frames.retain(|frame| frame.buffer.is_some_and(|buffer| own.contains(&buffer)));
+        Ok(Finished { report, frames })
+    }
+}
+
+/// A window that fills the display.
+#[expect(clippy::unnecessary_wraps, reason = "other windows may not fit")]
+fn whole(picture: &RgbImage) -> Option<Region> {
+    Some(Region::whole(picture))
+}
+
+/// Keeps a picture for a person to see, and reads the number that its strips show.
+fn number(
+    bench: &Bench<'_>,
+    name: &str,
+    picture: &RgbImage,
+    region: Region,
+    bands: u32,
+) -> anyhow::Result<u32> {
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png)?;
+    let kept = bench.keep(name, png.get_ref())?;
+    pattern::number(picture, region, bands)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+}
+
+/// That a scene is no picture of one colour, nor one of the numbered pattern's bars: the cube and the rings are there.
+fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
+    let row = region.y + region.height / 2 + region.height / 20;
+    let columns = region.x..region.x + region.width;
+    let mut colours: Vec<_> = columns.map(|x| picture.get_pixel(x, row).0).collect();
+    colours.sort_unstable();
+    colours.dedup();
+    ensure!(
+        colours.len() > 16,
+        "the middle of the scene has only the colours {colours:?}"
+    );
+    Ok(())
+}
+
+fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const FRAMES: u32 = 20;
+    let guest = bench.guest()?;
+    // The number of the first frame is of no run before.
+    let client = format!("--first 4711 --frames {FRAMES} --hold");
+    let mut running = Running::start(guest, "", &client)?;
+    running.wait_for_frames(4)?;
+    let flowing = guest.screendump()?;
+    let last = running.wait_for_number(4711 + FRAMES - 1, whole, SCENE_BANDS)?;
+    running.stop()?;
+    let finished = running.finish()?;
+
+    let whole = Region::whole(&last);
+    let seen = number(bench, "flowing.png", &flowing, whole, SCENE_BANDS)?;
+    ensure!(
+        (4711..4711 + FRAMES).contains(&seen),
+        "the display showed frame {seen}"
+    );
+    number(bench, "last.png", &last, whole, SCENE_BANDS)?;
+    check_scene(&last, whole)?;
+    let report = &finished.report;
+    ensure!(
+        report.sync == "explicit" && report.path.as_deref() == Some("direct"),
+        "{report:?}"
+    );
+    // lavapipe has no fence to hand out before it is done.
+    ensure!(
+        report.is_processor && report.completion == "helper_thread",
+        "{report:?}"
+    );
+    let composited = finished
+        .frames
+        .iter()
+        .find(|frame| frame.path != Path::Direct);
+    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        u64::try_from(finished.frames.len())? == report.frames
+            && report.frames == u64::from(FRAMES),
+        "the compositor reports {} frames, the client {}",
+        finished.frames.len(),
+        report.frames
+    );
+    Ok(Outcome::Passed)
+}
+
+fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let client = "--window-after 4 --frames 16 --hold";
+    let running = Running::start(guest, "", client)?;
+    let window = |picture: &RgbImage| Region::centred(picture, 320, 240);
+    let last = running.wait_for_number(15, window, SCENE_BANDS)?;
+    running.stop()?;
+    let finished = running.finish()?;
+    let report = &finished.report;
+    let [first, second] = report.swapchains.as_slice() else {
+        bail!("two swapchains were expected: {:?}", report.swapchains);
+    };
+    ensure!(
+        first.why == "begin" && first.size == "640x480" && first.source == "virtio_gpu dumb",
+        "{first:?}"
+    );
+    // The window is no longer put on the display, so that memory of the display's card is not worth its price.
+    ensure!(
+        second.why == "feedback"
+            && second.size == "320x240"
+            && second.purpose != first.purpose
+            && second.source != first.source,
+        "{second:?}"
+    );
+    let window = window(&last).context("the window does not fit")?;
+    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    for (chain, path) in [(first, Path::Direct), (second, Path::Composited)] {
+        let mut own = finished.frames.iter().filter(|frame| {
+            frame
+                .buffer
+                .is_some_and(|buffer| chain.buffers.contains(&buffer))
+        });
+        // A fullscreen buffer that a window still shows is composited until the next one is there.
+        ensure!(
+            own.any(|frame| frame.path == path),
+            "{chain:?} was never {path:?}"
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    // BT.601 and back, in 8 bits: each of the two roundings costs up to two.
+    for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
+        one_format(bench, format, tolerance).with_context(|| format.to_owned())?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Result<()> {
+    let guest = bench.guest()?;
+    set_pattern(guest, 1)?;
+    let client = format!("--camera /dev/video0 --format {format} --size 640x480 --frames 8 --hold");
+    let running = Running::start(guest, "", &client)?;
+    let last = running.wait_for_number(7, whole, 1)?;
+    running.stop()?;
+    let finished = running.finish()?;
+    let name = format!("{format}.png");
+    number(bench, &name, &last, Region::whole(&last), 1)?;
+    // Between the strip and the lens, which goes round in the lower half.
+    let bars = Region {
+        x: 0,
+        y: 20,
+        width: 640,
+        height: 200,
+    };
+    check_bars(&last, bars, &BARS_100, tolerance)?;
+    // The lens has a white rim, and the picture's own white ends before its half.
+    let white = |x: u32, y: u32| last.get_pixel(x, y).0.iter().all(|channel| *channel > 240);
+    let has_rim = (240..480).any(|y| (160..640).any(|x| white(x, y)));
+    ensure!(has_rim, "no lens is drawn over the lower half");
+    let report = &finished.report;
+    let part = report.camera.as_ref().context("no camera is reported")?;
+    ensure!(part.format == format, "{part:?}");
+    ensure!(part.conversion.is_some() == (format != "XR24"), "{part:?}");
+    ensure!(report.path.as_deref() == Some("direct"), "{report:?}");
+    Ok(())
+}
+
+fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    let clients = [
+        "covalent-vulkan --sync explicit",
+        "covalent-vulkan --window --size 320x240 --camera /dev/video0",
+    ];
+    for client in clients {
+        let count = "grep -c '\"vulkan/' /tmp/stage/frames.jsonl || true";
+        let before: usize = bench.sh(count, SOON)?.text().trim().parse()?;
+        let process = stage.beside(bench, client)?;
+        let begun = Instant::now();
+        loop {
+            let shown: usize = bench.sh(count, SOON)?.text().trim().parse()?;
+            if shown >= before + 3 {
+                break;
+            }
+            ensure!(
+                begun.elapsed() < FRAMES_LIMIT,
+                "{client} shows nothing; the compositor's log: {}",
+                stage.log(bench)?
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let ended = end(process, Some(SIGKILL))?;
+        ensure!(ended.status == 128 + SIGKILL, "{ended:?}");
+        stage.check_clean(bench, client)?;
+    }
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// One line of what the compositor's writeback gave.
+#[derive(Debug, Deserialize)]
+struct Written {
+    buffer: u64,
+    width: u32,
+    height: u32,
+    offset: Option<u64>,
+}
+
+fn without_syncobj(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let running = Running::start(
+        guest,
+        "--writeback /tmp/writeback --writeback-every 2",
+        "--frames 8",
+    )?;
+    let finished = running.finish()?;
+    let report = &finished.report;
+    ensure!(
+        report.sync == "implicit" && report.path.as_deref() == Some("direct"),
+        "{report:?}"
+    );
+    let lines = String::from_utf8(guest.get("/tmp/writeback/frames.jsonl")?)?;
+    let pixels = guest.get("/tmp/writeback/frames.raw")?;
+    let own = report.buffers();
+    let mut previous = None;
+    let mut judged = 0;
+    for line in lines.lines() {
+        let written: Written =
+            serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
+        let (Some(offset), true) = (written.offset, own.contains(&written.buffer)) else {
+            continue;
+        };
+        let picture = xrgb(&pixels, offset, written.width, written.height)?;
+        let name = format!("written-{judged}.png");
+        let seen = number(bench, &name, &picture, Region::whole(&picture), SCENE_BANDS)?;
+        ensure!(
+            previous.is_none_or(|previous| previous <= seen) && seen < 8,
+            "frame {seen} follows frame {previous:?}"
+        );
+        previous = Some(seen);
+        judged += 1;
+    }
+    ensure!(judged >= 2, "only {judged} pictures were judged");
+    Ok(Outcome::Passed)
+}
+
+/// Rows of XRGB8888 without gaps as a picture.
+fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<RgbImage> {
+    let begin = usize::try_from(offset)?;
+    let bytes = usize::try_from(width)? * usize::try_from(height)? * 4;
+    let picture = pixels
+        .get(begin..begin + bytes)
+        .context("the pixels end before the picture does")?;
+    let rgb = picture
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[2], pixel[1], pixel[0]])
+        .collect();
+    RgbImage::from_raw(width, height, rgb).context("a picture of that size")
+}
