@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use covalent_alloc::model::{Extent, Fourcc};
 use image::RgbImage;
 
+use super::alloc::check;
 use super::record::{Record, Verdict};
 use super::{Bench, Case, Outcome};
 use crate::interop::{Row, Skips, Table};
@@ -166,6 +167,7 @@ fn validated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .find(|row| row.row.contains("a planted hazard is found"))
         .context("nobody planted a hazard")?;
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
+    check(bench, "validated")?;
     judge(bench.boot().machine.config, &rows)
 }
 

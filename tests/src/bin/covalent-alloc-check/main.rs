@@ -67,6 +67,9 @@ enum Theme {
     /// Every Vulkan device on the processor reads what others write, and is read by them.
     #[cfg(feature = "vulkan")]
     Vulkan,
+    /// The same with the validation layer, which has to have nothing to say.
+    #[cfg(feature = "vulkan")]
+    Validated,
     /// Every plane of every card shows what it lists.
     Planes,
     /// What IGT and the Vulkan CTS assert of kernel and drivers, as far as no other theme does.
@@ -145,6 +148,8 @@ fn main() -> ExitCode {
         Theme::Gbm => gbm::run(&mut tally),
         #[cfg(feature = "vulkan")]
         Theme::Vulkan => vulkan::run(&mut tally),
+        #[cfg(feature = "vulkan")]
+        Theme::Validated => vulkan::run_validated(&mut tally),
         Theme::Planes => planes::run(&mut tally),
         Theme::Ported => ported::run(&mut tally),
         Theme::Hostile => hostile::run(&mut tally),

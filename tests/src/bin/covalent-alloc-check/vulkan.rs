@@ -3,7 +3,7 @@
 //! Devices that work elsewhere can end the process; they are tried in a process of their own.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
+use covalent_alloc::backend::vulkan::{Complaints, Gpu, Vulkan, VulkanError};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -27,7 +27,45 @@ const FORMATS: [Fourcc; 9] = [
 ];
 
 pub(crate) fn run(tally: &mut Tally) {
-    let sources = Sources::discover_with_drivers();
+    run_with(tally, &Sources::discover_with_drivers());
+}
+
+/// The same under the eyes of the validation layer, which is shown to look.
+pub(crate) fn run_validated(tally: &mut Tally) {
+    let (vulkan, complaints) = match Vulkan::load_validated() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tally.check("vulkan::validation_layer_is_there", || Err(error.into()));
+            return;
+        }
+    };
+    let mut sources = Sources::discover();
+    sources.add_vulkan(&vulkan);
+    drop(vulkan);
+    run_with(tally, &sources);
+    let silent = |complaints: &Complaints| -> Result<Seen> {
+        let said = complaints.take();
+        ensure!(said.is_empty(), "{}", said.join(" | "));
+        Ok(Seen::Passed)
+    };
+    tally.check("vulkan::validation_layer_has_nothing_to_say", || {
+        silent(&complaints)
+    });
+    tally.check("vulkan::validation_layer_finds_a_planted_hazard", || {
+        for gpu in sources.gpus() {
+            gpu.plant_hazard()?;
+            let said = complaints.take();
+            ensure!(!said.is_empty(), "{} may do as it likes", gpu.name());
+        }
+        Ok(Seen::Passed)
+    });
+    drop(sources);
+    tally.check("vulkan::validation_layer_finds_nothing_left", || {
+        silent(&complaints)
+    });
+}
+
+fn run_with(tally: &mut Tally, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_processor()).collect();
     tally.check("vulkan::device_on_the_processor_is_there", || {
         let [gpu] = on_processor.as_slice() else {
@@ -59,26 +97,26 @@ pub(crate) fn run(tally: &mut Tally) {
             }
             for fourcc in FORMATS {
                 let name = format!("vulkan::{fourcc}_from_{}_is_read_both_ways", source.id);
-                tally.check(&name, || both_ways(&sources, gpu, &source, fourcc));
+                tally.check(&name, || both_ways(sources, gpu, &source, fourcc));
             }
         }
         tally.check(
             "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
-            || disjoint(&sources, gpu),
+            || disjoint(sources, gpu),
         );
         tally.check("vulkan::buffer_that_is_too_small_is_refused", || {
-            too_small(&sources, gpu)
+            too_small(sources, gpu)
         });
         tally.check(
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
-            || twice(&sources, gpu),
+            || twice(sources, gpu),
         );
         tally.check("vulkan::two_images_lie_in_one_dma_buf", || {
-            suballocated(&sources, gpu)
+            suballocated(sources, gpu)
         });
         tally.check(
             "vulkan::order_of_export_import_and_write_does_not_matter",
-            || orders(&sources, gpu),
+            || orders(sources, gpu),
         );
     }
 }

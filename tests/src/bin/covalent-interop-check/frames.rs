@@ -168,8 +168,8 @@ fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Resul
         "KiB in both processes grow: {kibibytes:?}"
     );
     Ok(Seen::PassedBut(format!(
-        "{count} frames, none wrong; fds {:?}, KiB {kibibytes:?}",
-        last.fds
+        "{count} frames, none wrong; in both processes {:?} fds, {:?} KiB in the middle and {:?} at the end",
+        last.fds, middle.kibibytes, last.kibibytes
     )))
 }
 

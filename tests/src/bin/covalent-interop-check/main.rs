@@ -7,6 +7,7 @@
 mod display;
 mod exchange;
 mod frames;
+mod hdmi;
 mod memory;
 mod peer;
 mod rows;

@@ -1,10 +1,11 @@
 //! What Vulkan draws goes into a video output: the queue reads the buffer where the device wrote it.
 //!
-//! vim2m is such an output that gives back what it was given; a real output shows it to nobody who could compare.
+//! vim2m is such an output that gives back what it was given, and vivid's HDMI output leads to a camera; a real output shows it to
+//! nobody who could compare.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
-use covalent_alloc::backend::vulkan::{Gpu, Submission};
+use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::Verdict;
@@ -14,6 +15,7 @@ use covalent_tests::witness::pixels::{pattern, read, same, write};
 use covalent_tests::witness::processor;
 
 use super::exchange::{self, PATIENCE, after, draw, goes_on};
+use super::hdmi;
 use super::rows::{Rows, Seen};
 use super::world::{Planned, World, judge};
 
@@ -25,15 +27,31 @@ fn size() -> Result<Extent> {
 }
 
 pub(crate) fn run(world: &World, rows: &mut Rows) {
-    if node(DRIVER, |_| true).is_err() {
+    let (converts, cable) = (node(DRIVER, |_| true).is_ok(), hdmi::find());
+    if !converts {
         rows.skip(
-            "any",
+            "vim2m",
             "no video output here gives back what it was given: modprobe vim2m brings one",
         );
-        return;
+    }
+    if cable.is_none() {
+        rows.skip(
+            "HDMI",
+            "no video output here leads to a camera: modprobe vivid brings one",
+        );
     }
     for (gpu, formats) in &world.gpus {
         let device = &gpu.identity().driver;
+        if let Some(cable) = &cable {
+            for fourcc in world.formats(formats) {
+                rows.row(format!("{device} to vivid's HDMI in {fourcc}"), || {
+                    cable.send(world, gpu, fourcc)
+                });
+            }
+        }
+        if !converts {
+            continue;
+        }
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
             if formats.iter().any(|format| format.fourcc == fourcc) {
                 rows.row(format!("{device} to {DRIVER} in {fourcc}"), || {
@@ -51,17 +69,15 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
     }
 }
 
-type Draw<'a> = &'a dyn Fn(&covalent_alloc::backend::vulkan::Image, &[Vec<u8>]) -> Result<()>;
+type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
 /// The queue knows no fences: it is given the buffer when the device's work, which is held back, is over.
-fn polled(image: &covalent_alloc::backend::vulkan::Image, pixels: &[Vec<u8>]) -> Result<()> {
+fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
     let held = Held::new()?;
     let writing = image.begin_write(pixels, after(held.fence(1)?))?;
     goes_on(&writing)?;
     held.advance(1)?;
     ensure!(writing.wait(PATIENCE)?, "the device does not end");
-    // Nothing of it is left that the next submission would wait for.
-    drop(image.begin_read(Submission::default())?);
     Ok(())
 }
 

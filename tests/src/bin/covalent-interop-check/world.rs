@@ -131,10 +131,7 @@ impl World {
                 }
                 Planned::Plan(Box::new(plan))
             }
-            solution => Planned::Impossible(format!(
-                "predicted: {}",
-                solution.explain().replace('\n', "; ")
-            )),
+            solution => Planned::Impossible(predicted(&solution.explain())),
         }
     }
 
@@ -166,6 +163,22 @@ pub(crate) fn judge_complaints(complaints: &Complaints) -> Result<Seen> {
     Ok(Seen::Passed)
 }
 
+/// The demands that stand in the way, of all that the solver says.
+fn predicted(explained: &str) -> String {
+    let first = explained.lines().next().unwrap_or_default();
+    let demands: Vec<&str> = explained
+        .lines()
+        .skip_while(|line| !line.starts_with(' '))
+        .take_while(|line| line.starts_with(' '))
+        .map(str::trim)
+        .collect();
+    if demands.is_empty() {
+        format!("predicted: {first}")
+    } else {
+        format!("predicted: {}", demands.join(", and "))
+    }
+}
+
 /// Refusals of what was only possible are skips.
 pub(crate) fn judge(plan: &Plan, outcome: Result<Seen>) -> Result<Seen> {
     match outcome {
@@ -191,4 +204,23 @@ pub(crate) fn odd(fourcc: Fourcc) -> Result<Extent> {
     } else {
         Extent::new(317, 43)?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prediction_is_the_demands_alone() {
+        let explained = "no buffer serves all participants\nthese demands cannot stand together:\n  \
+                         one takes only XR24\n  other takes only NV12\nif it were not so that one takes only XR24\n  x";
+        assert_eq!(
+            predicted(explained),
+            "predicted: one takes only XR24, and other takes only NV12"
+        );
+        assert_eq!(
+            predicted("there is no source"),
+            "predicted: there is no source"
+        );
+    }
 }

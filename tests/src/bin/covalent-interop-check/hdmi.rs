@@ -1,0 +1,158 @@
+//! A video output whose HDMI cable leads to a camera: what is sent arrives byte for byte. vivid has one.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::v4l2::{Device, Direction, Queue};
+use covalent_alloc::backend::vulkan::Gpu;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_tests::witness::pixels::{pattern, read};
+use covalent_tests::witness::{processor, vga};
+
+use super::exchange::draw;
+use super::rows::Seen;
+use super::world::{Planned, World, judge};
+
+/// How long the picture may take to arrive: both ends are emulated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Both ends of a cable. It leads to the camera's own test pattern again when this value goes.
+pub(crate) struct Cable {
+    output: String,
+    capture: String,
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        // What it was before: a webcam, and an input on which the camera draws.
+        let _ = control(&self.capture, &["-c", "hdmi_000_0_is_connected_to=0"]);
+        let _ = control(&self.capture, &["-i", "0", "-c", "osd_text_mode=0"]);
+    }
+}
+
+fn control(node: &str, words: &[&str]) -> Result<()> {
+    let output = Command::new("v4l2-ctl")
+        .args(["-d", node])
+        .args(words)
+        .output()
+        .context("start v4l2-ctl")?;
+    ensure!(
+        output.status.success(),
+        "v4l2-ctl -d {node} {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// The first output of vivid and the camera of the same instance; `None` where there is none.
+pub(crate) fn find() -> Option<Cable> {
+    let nodes: Vec<(String, Device)> = (0..64)
+        .map(|number| format!("/dev/video{number}"))
+        .filter_map(|path| Some((path.clone(), Device::open(path.as_ref()).ok()?)))
+        .filter(|(_, device)| device.driver() == "vivid")
+        .collect();
+    let has = |device: &Device, direction| device.queue(direction).is_ok();
+    let (output, sender) = nodes
+        .iter()
+        .find(|(_, device)| has(device, Direction::Output))?;
+    let (capture, _) = nodes
+        .iter()
+        .find(|(_, device)| has(device, Direction::Capture) && device.bus() == sender.bus())?;
+    Some(Cable {
+        output: output.clone(),
+        capture: capture.clone(),
+    })
+}
+
+impl Cable {
+    /// Puts it in, at 640x480 on both ends: asked what it sees, the input would say 720p.
+    fn plug(&self) -> Result<()> {
+        control(
+            &self.capture,
+            &[
+                "-i",
+                "1",
+                "-c",
+                "osd_text_mode=2,hdmi_000_0_is_connected_to=2",
+            ],
+        )?;
+        for node in [&self.output, &self.capture] {
+            control(node, &["--set-dv-bt-timings", "index=0"])?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the device draws, until the camera has it.
+    pub(crate) fn send(&self, world: &World, gpu: &Gpu, fourcc: Fourcc) -> Result<Seen> {
+        self.plug()?;
+        let extent = vga()?;
+        let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
+        let participants = vec![
+            gpu.participant(extent, Some(fourcc))?,
+            output.participant(extent, Some(fourcc))?,
+        ];
+        let mut sources = world.sources.declarations();
+        sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
+        let plan = match world.plan(extent, participants, sources) {
+            Planned::Plan(plan) => plan,
+            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        };
+        let attempt = || -> Result<Seen> {
+            let buffers = world.sources.allocate(&plan)?;
+            let first = buffers.first().context("no buffer")?;
+            let pixels = pattern(first, 15)?;
+            for buffer in &buffers {
+                draw(&gpu.import(buffer)?, &pixels)?;
+            }
+            let mut sending = output.import(first.layout(), &buffers)?;
+            for index in 0..buffers.len() {
+                sending.queue(index)?;
+            }
+            sending.start()?;
+            let mut arriving = self.arriving(world, fourcc, extent)?;
+            for index in 0..arriving.buffers().len() {
+                arriving.queue(index)?;
+            }
+            arriving.start()?;
+            let until = Instant::now() + PATIENCE;
+            while Instant::now() < until {
+                if let Some(sent) = sending.dequeue()? {
+                    sending.queue(sent.index)?;
+                }
+                if let Some(frame) = arriving.dequeue()? {
+                    let buffer = arriving.buffers().get(frame.index).context("no buffer")?;
+                    if read(buffer)? == pixels {
+                        return Ok(Seen::Passed);
+                    }
+                    arriving.queue(frame.index)?;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            bail!("what the device drew never arrives");
+        };
+        judge(&plan, attempt())
+    }
+
+    fn arriving(
+        &self,
+        world: &World,
+        fourcc: Fourcc,
+        extent: Extent,
+    ) -> Result<covalent_alloc::backend::v4l2::Stream> {
+        let capture: Queue = Device::open(self.capture.as_ref())?.queue(Direction::Capture)?;
+        let participants = vec![
+            processor(fourcc),
+            capture.participant(extent, Some(fourcc))?,
+        ];
+        let mut sources = world.sources.declarations();
+        sources.retain(|source| source.id.as_str().starts_with("heap:"));
+        let Planned::Plan(plan) = world.plan(extent, participants, sources) else {
+            bail!("no memory for what arrives");
+        };
+        let buffers = world.sources.allocate(&plan)?;
+        let layout = buffers.first().context("no buffer")?.layout().clone();
+        Ok(capture.import(&layout, &buffers)?)
+    }
+}
