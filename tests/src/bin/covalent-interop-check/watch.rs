@@ -13,8 +13,8 @@ use covalent_tests::suite::record::Verdict;
 
 use super::rows::Told;
 
-/// How long one row may take: processor and devices are emulated, and Vulkan's drivers load in the first.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one row may take: processor and devices are emulated, Vulkan's drivers load in the first, and one hands 10,000 frames over.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// How many times a process that tries may end before its time.
 const DEATHS: usize = 50;
