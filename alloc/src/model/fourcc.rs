@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn fourcc_whose_characters_are_anothers_name_is_a_number() {
+    fn fourcc_whose_characters_name_another_is_a_number() {
         for code in [*b"R16F", *b"nv12", *b"Y8  "] {
             let fourcc = Fourcc::of(code);
             assert!(fourcc.to_string().starts_with("0x"));
