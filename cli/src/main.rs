@@ -1,6 +1,7 @@
 //! `covalent`: what shares memory with what on this machine, and why not.
 
 mod args;
+mod json;
 mod machine;
 mod pixels;
 mod text;

@@ -13,6 +13,7 @@ use covalent_alloc::sources::Sources;
 use serde::Serialize;
 
 use crate::args::{ALLOCATION_FAILED, NO_PLAN};
+use crate::json;
 
 /// Allocate a buffer from one source, prove it by writing and reading, and free it.
 #[derive(Args, Debug)]
@@ -216,11 +217,10 @@ fn describe(buffer: &Buffer) -> Allocated {
 }
 
 fn write_report(options: &Options, report: &Report<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, report)?;
-        return writeln!(out);
+        return json::print(report);
     }
+    let mut out = io::stdout().lock();
     write!(out, "{}", report.plan.explain())?;
     for buffer in &report.buffers {
         writeln!(

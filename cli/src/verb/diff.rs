@@ -9,7 +9,7 @@ use clap::Args;
 use covalent_alloc::machine::Difference;
 
 use crate::args::DIFFERENT;
-use crate::machine;
+use crate::{json, machine};
 
 /// Compare two recorded machines: who is there, what each asks for, and which plans change.
 #[derive(Args, Debug)]
@@ -40,12 +40,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine::recorded(&options.two)?,
     );
     let difference = Difference::between(&one, &two);
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, &difference)?;
-        writeln!(out)?;
+        json::print(&difference)?;
     } else {
-        write!(out, "{}", difference.explain())?;
+        write!(io::stdout().lock(), "{}", difference.explain())?;
     }
     Ok(if difference.is_empty() {
         ExitCode::SUCCESS

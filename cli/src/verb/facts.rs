@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use covalent_alloc::prove::{Fact, FactBook, FactStore};
 use serde::Serialize;
 
-use crate::machine;
+use crate::{json, machine};
 
 /// List, export or forget what was learnt of this machine's drivers.
 #[derive(Args, Debug)]
@@ -55,6 +55,12 @@ enum Verb {
     Path,
 }
 
+/// All facts.
+#[derive(Serialize)]
+struct Listing<'a> {
+    facts: Vec<Listed<'a>>,
+}
+
 #[derive(Serialize)]
 struct Listed<'a> {
     words: String,
@@ -77,8 +83,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 })
                 .collect();
             if *json {
-                serde_json::to_writer_pretty(&mut out, &listed)?;
-                writeln!(out)?;
+                drop(out);
+                json::print(&Listing { facts: listed })?;
             } else {
                 for one in &listed {
                     writeln!(out, "{}{}", one.words, not_in_force(&book, one.fact))?;

@@ -17,7 +17,7 @@ use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 
 use crate::args::NO_PLAN;
-use crate::machine;
+use crate::{json, machine};
 
 /// Solve for a buffer that a camera and a display share, and explain the answer.
 #[derive(Args, Debug)]
@@ -185,11 +185,10 @@ fn record(options: &Options, request: &Request) -> Result<()> {
 }
 
 fn write_solution(options: &Options, solution: &Solution, unknown: &[String]) -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, solution)?;
-        writeln!(out)?;
+        json::print(solution)?;
     } else {
+        let mut out = io::stdout().lock();
         write!(out, "{}", solution.explain())?;
         for words in unknown {
             writeln!(out, "not known of this machine: {words}")?;
@@ -202,11 +201,10 @@ fn write_solution(options: &Options, solution: &Solution, unknown: &[String]) ->
 }
 
 fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, proven)?;
-        writeln!(out)?;
+        json::print(proven)?;
     } else {
+        let mut out = io::stdout().lock();
         write!(out, "{}", proven.solution.explain())?;
         for tried in &proven.tried {
             writeln!(out, "tried on {}: {}", tried.who, tried.outcome)?;

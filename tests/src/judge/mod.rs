@@ -8,3 +8,4 @@ pub mod maps;
 pub mod pattern;
 pub mod process;
 pub mod scanout;
+pub mod schema;

@@ -100,7 +100,7 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     guest.put(&path, &file, 0o644)?;
     let listed = guest.sh("covalent facts list --json", SOON)?;
     let listed: Value = serde_json::from_slice(&listed.stdout)?;
-    let listed = listed.as_array().context("no list")?;
+    let listed = listed["facts"].as_array().context("no list")?;
     let own: Vec<&Value> = listed
         .iter()
         .filter(|one| one["fact"]["origin"]["learnt"].is_object())

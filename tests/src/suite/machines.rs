@@ -117,8 +117,13 @@ fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             output.status,
             output.text()
         );
-        let live: Value = serde_json::from_slice(&output.stdout)
+        let mut live: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{line} printed no JSON"))?;
+        // The report's own.
+        let version = live
+            .as_object_mut()
+            .and_then(|fields| fields.remove("version"));
+        ensure!(version == Some(1.into()), "{line}: version {version:?}");
         let recorded = serde_json::to_value(solve(&machine.request(&job)?.request))?;
         bench.keep("recorded.json", recorded.to_string().as_bytes())?;
         bench.keep("live.json", live.to_string().as_bytes())?;

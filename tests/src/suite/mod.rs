@@ -55,6 +55,7 @@ pub mod skips;
 mod stage;
 mod sync;
 mod syncobj;
+mod tool;
 mod trace;
 mod views;
 mod vulkan_client;
@@ -205,6 +206,7 @@ pub fn all() -> Vec<Case> {
         seat::CASES,
         sizes::CASES,
         renderer::CASES,
+        tool::CASES,
         trace::CASES,
         views::CASES,
         vulkan_client::CASES,

@@ -9,7 +9,7 @@ mod gather;
 mod snapshot;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,12 +19,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::args::IN_THE_WAY;
+use crate::json;
 use crate::text::wrap;
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
-
-/// The version of what `--json` prints.
-const VERSION: u32 = 1;
 
 /// Say what stands in the way of sharing on this machine, with the line that helps.
 #[derive(Args, Debug)]
@@ -63,7 +61,6 @@ pub(crate) struct Options {
 
 #[derive(Serialize)]
 struct Report<'a> {
-    version: u32,
     findings: &'a [Finding],
 }
 
@@ -82,13 +79,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let findings = check::all(&snapshot);
     if options.json {
-        let mut out = io::stdout().lock();
-        let report = Report {
-            version: VERSION,
+        json::print(&Report {
             findings: &findings,
-        };
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        })?;
     } else {
         write!(anstream::stdout().lock(), "{}", render(&findings))?;
     }
@@ -134,7 +127,9 @@ fn render(findings: &[Finding]) -> String {
         }
         if let Some(remedy) = &finding.remedy {
             let green = AnsiColor::Green.on_default();
-            text.push_str(&format!("{INDENT}{green}{}{green:#}\n", remedy.line));
+            for line in remedy.line.lines() {
+                text.push_str(&format!("{INDENT}{green}{line}{green:#}\n"));
+            }
             let note = remedy.note.as_deref().unwrap_or_default();
             for line in wrap(note, WIDTH) {
                 text.push_str(&format!("{INDENT}{line}\n"));

@@ -13,7 +13,7 @@ use covalent_alloc::prove::Helper;
 use covalent_alloc::sources::{Sources, Unavailable};
 use serde::Serialize;
 
-use crate::machine;
+use crate::{json, machine};
 
 mod record;
 mod regions;
@@ -60,17 +60,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.record {
         record::write(path, &all, reserved.as_ref())?;
     }
-    let mut out = io::stdout().lock();
     for found in &all {
         if options.json {
-            serde_json::to_writer_pretty(&mut out, found)?;
-            writeln!(out)?;
+            json::print(found)?;
         } else {
-            write(&mut out, found)?;
+            write(&mut io::stdout().lock(), found)?;
         }
     }
     if let (Some(reserved), Some(first), false) = (&reserved, all.first(), options.json) {
-        regions::write(&mut out, reserved, first)?;
+        regions::write(&mut io::stdout().lock(), reserved, first)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,304 @@
+//! Whether JSON is as its schema says: the part of JSON Schema in which `docs/schema` is written, and no more.
+//!
+//! A schema with a word that is not known here is an error: it would be a rule that nobody checks.
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// Why JSON is not as its schema says.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{place}: {why}")]
+pub struct Mismatch {
+    /// Where, as a JSON pointer.
+    place: String,
+    /// What is wrong there.
+    why: String,
+}
+
+/// Words that say nothing of the value.
+const WORDS: [&str; 4] = ["$schema", "title", "description", "$defs"];
+
+/// Checks a value against a schema.
+///
+/// # Errors
+/// [`Mismatch`], with the first place that differs.
+pub fn check(schema: &Value, value: &Value) -> Result<(), Mismatch> {
+    Checker { root: schema }.check(schema, value, "")
+}
+
+struct Checker<'a> {
+    root: &'a Value,
+}
+
+impl Checker<'_> {
+    fn check(&self, schema: &Value, value: &Value, place: &str) -> Result<(), Mismatch> {
+        let wrong = |why: String| Mismatch {
+            place: if place.is_empty() { "/" } else { place }.to_owned(),
+            why,
+        };
+        let rules = schema
+            .as_object()
+            .ok_or_else(|| wrong("the schema is no object here".to_owned()))?;
+        for (rule, wanted) in rules {
+            match rule.as_str() {
+                word if WORDS.contains(&word) => {}
+                "$ref" => self.check(self.definition(wanted, &wrong)?, value, place)?,
+                "type" => {
+                    let name = wanted.as_str().unwrap_or_default();
+                    if !is_of(name, value) {
+                        return Err(wrong(format!("{} is no {name}", short(value))));
+                    }
+                }
+                "const" => {
+                    if value != wanted {
+                        return Err(wrong(format!("{} is not {wanted}", short(value))));
+                    }
+                }
+                "enum" => {
+                    if !wanted.as_array().is_some_and(|all| all.contains(value)) {
+                        return Err(wrong(format!("{} is none of {wanted}", short(value))));
+                    }
+                }
+                "minimum" => {
+                    if value.as_f64() < wanted.as_f64() {
+                        return Err(wrong(format!("{} is less than {wanted}", short(value))));
+                    }
+                }
+                "required" => {
+                    for name in wanted.as_array().into_iter().flatten() {
+                        let name = name.as_str().unwrap_or_default();
+                        if value.is_object() && value.get(name).is_none() {
+                            return Err(wrong(format!("`{name}` is missing")));
+                        }
+                    }
+                }
+                "properties" => self.fields(wanted, value, place)?,
+                "additionalProperties" => {
+                    let known = rules.get("properties").and_then(Value::as_object);
+                    if let (Some(false), Some(fields)) = (wanted.as_bool(), value.as_object()) {
+                        if let Some(name) = stranger(fields, known) {
+                            return Err(wrong(format!("`{name}` is in no schema")));
+                        }
+                    }
+                }
+                "items" => {
+                    for (number, item) in value.as_array().into_iter().flatten().enumerate() {
+                        self.check(wanted, item, &format!("{place}/{number}"))?;
+                    }
+                }
+                "oneOf" | "anyOf" => self.choices(rule, wanted, value, place)?,
+                other => {
+                    return Err(wrong(format!(
+                        "the schema says `{other}`, which is not checked"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn definition(
+        &self,
+        name: &Value,
+        wrong: &impl Fn(String) -> Mismatch,
+    ) -> Result<&Value, Mismatch> {
+        name.as_str()
+            .and_then(|name| self.root.pointer(name.strip_prefix('#')?))
+            .ok_or_else(|| wrong(format!("the schema has no {name}")))
+    }
+
+    fn fields(&self, wanted: &Value, value: &Value, place: &str) -> Result<(), Mismatch> {
+        for (name, schema) in wanted.as_object().into_iter().flatten() {
+            if let Some(field) = value.get(name) {
+                self.check(schema, field, &format!("{place}/{name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn choices(
+        &self,
+        rule: &str,
+        wanted: &Value,
+        value: &Value,
+        place: &str,
+    ) -> Result<(), Mismatch> {
+        let choices = wanted.as_array().map_or(&[][..], Vec::as_slice);
+        let answers: Vec<Result<(), Mismatch>> = choices
+            .iter()
+            .map(|choice| self.check(choice, value, place))
+            .collect();
+        let fits = answers.iter().filter(|answer| answer.is_ok()).count();
+        if fits == 1 || (fits > 1 && rule == "anyOf") {
+            return Ok(());
+        }
+        // The choice that came furthest into the value says most.
+        let deepest = answers
+            .into_iter()
+            .filter_map(Result::err)
+            .max_by_key(|error| error.place.len());
+        let why = match deepest {
+            Some(error) if fits == 0 => format!("{error}, and no other choice fits"),
+            _ => format!("{fits} choices fit"),
+        };
+        Err(Mismatch {
+            place: place.to_owned(),
+            why,
+        })
+    }
+}
+
+fn is_of(name: &str, value: &Value) -> bool {
+    match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        _ => false,
+    }
+}
+
+fn stranger<'a>(
+    fields: &'a Map<String, Value>,
+    known: Option<&Map<String, Value>>,
+) -> Option<&'a String> {
+    fields
+        .keys()
+        .find(|name| !known.is_some_and(|known| known.contains_key(*name)))
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::vm::build::checkout;
+    use serde_json::json;
+
+    fn why(schema: &Value, value: &Value) -> String {
+        check(schema, value).map_or_else(|error| error.to_string(), |()| "fits".to_owned())
+    }
+
+    #[test]
+    fn every_rule_finds_what_breaks_it() {
+        for (schema, good, bad) in [
+            (
+                json!({"type": "integer", "minimum": 0}),
+                json!(1),
+                json!(-1),
+            ),
+            (json!({"type": "string"}), json!("a"), json!(1)),
+            (json!({"const": 1}), json!(1), json!(2)),
+            (json!({"enum": ["a"]}), json!("a"), json!("b")),
+            (json!({"required": ["a"]}), json!({"a": 1}), json!({"b": 1})),
+            (
+                json!({"properties": {"a": {"type": "null"}}}),
+                json!({"a": null}),
+                json!({"a": 1}),
+            ),
+            (
+                json!({"properties": {"a": {}}, "additionalProperties": false}),
+                json!({"a": 1}),
+                json!({"b": 1}),
+            ),
+            (json!({"items": {"const": 1}}), json!([1, 1]), json!([1, 2])),
+            (
+                json!({"oneOf": [{"const": 1}, {"type": "string"}]}),
+                json!("a"),
+                json!(2),
+            ),
+            (
+                json!({"anyOf": [{"type": "integer"}, {"minimum": 0}]}),
+                json!(1),
+                json!("a"),
+            ),
+            (
+                json!({"$ref": "#/$defs/one", "$defs": {"one": {"const": 1}}}),
+                json!(1),
+                json!(2),
+            ),
+        ] {
+            assert_eq!(why(&schema, &good), "fits", "{schema}");
+            assert!(check(&schema, &bad).is_err(), "{schema} takes {bad}");
+        }
+        assert!(why(&json!({"pattern": "a"}), &json!("a")).contains("not checked"));
+        assert!(why(&json!({"$ref": "#/$defs/none"}), &json!(1)).contains("has no"));
+        assert_eq!(
+            why(&json!({"items": {"required": ["a"]}}), &json!([{}])),
+            "/0: `a` is missing"
+        );
+    }
+
+    /// Every schema that ships is one that can be checked, down to the definitions that nothing in a report reaches.
+    #[test]
+    fn schemas_that_ship_hold_no_rule_that_is_not_checked() {
+        fn visit(schemas: &Value, root: &Value) {
+            let rules = schemas.as_object().unwrap();
+            for (rule, value) in rules {
+                match rule.as_str() {
+                    "properties" | "$defs" => {
+                        let all = value.as_object().unwrap();
+                        all.values().for_each(|schema| visit(schema, root));
+                    }
+                    "items" => visit(value, root),
+                    "oneOf" | "anyOf" => {
+                        let all = value.as_array().unwrap();
+                        all.iter().for_each(|schema| visit(schema, root));
+                    }
+                    "$ref" => {
+                        let name = value.as_str().unwrap().strip_prefix('#').unwrap();
+                        assert!(root.pointer(name).is_some(), "{name}");
+                    }
+                    "type" => assert!(value.is_string(), "{value}"),
+                    known => assert!(
+                        WORDS.contains(&known)
+                            || [
+                                "const",
+                                "enum",
+                                "minimum",
+                                "required",
+                                "additionalProperties"
+                            ]
+                            .contains(&known),
+                        "{known}"
+                    ),
+                }
+            }
+        }
+        let mut count = 0;
+        for entry in fs::read_dir(checkout().join("docs/schema")).unwrap() {
+            let path = entry.unwrap().path();
+            let schema: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            visit(&schema, &schema);
+            // A report has to say its version.
+            assert_eq!(schema["required"][0], "version", "{}", path.display());
+            count += 1;
+        }
+        assert!(count >= 8, "{count}");
+    }
+
+    #[test]
+    fn matrices_that_ship_are_as_their_schema_says() {
+        let read = |path: &str| -> Value {
+            serde_json::from_slice(&fs::read(checkout().join(path)).unwrap()).unwrap()
+        };
+        let schema = read("docs/schema/matrix.json");
+        for config in ["bochs", "full", "venus", "virtio", "vkms"] {
+            let matrix = read(&format!("docs/matrix/{config}.json"));
+            assert_eq!(why(&schema, &matrix), "fits", "{config}");
+            assert_eq!(matrix["interrupted"], false, "{config}");
+            assert_eq!(matrix["summary"]["mismatches"], 0, "{config}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Theme `tool`: what `covalent` prints for programs is as its schemas say, and what it has when it is interrupted is not lost.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::judge::schema;
+use crate::vm::build::checkout;
+use crate::vm::config::Config;
+
+use super::matrix::{LONG, SOON};
+use super::{Bench, Case, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "tool::json_of_every_verb_is_as_its_schema_says",
+        Config::Virtio,
+        json,
+    ),
+    Case::new(
+        "tool::matrix_that_is_interrupted_prints_what_it_has",
+        Config::Virtio,
+        interrupted,
+    ),
+];
+
+/// Each schema, and a line that prints such a report. Some of them end with a code that tells of what they say.
+const REPORTS: [(&str, &str); 10] = [
+    (
+        "alloc",
+        "covalent alloc heap:system --size 640x480 --format NV12 --json",
+    ),
+    (
+        "diff",
+        "covalent probe --record /tmp/small.json --size 320x240 >/dev/null; \
+         covalent probe --record /tmp/large.json --size 640x480 >/dev/null; \
+         covalent diff /tmp/small.json /tmp/large.json --json",
+    ),
+    ("doctor", "covalent doctor --json"),
+    ("facts", "covalent facts list --json"),
+    (
+        "inspect",
+        "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 60 >/dev/null 2>&1 & \
+         for try in $(seq 100); do \
+         covalent inspect --pid covalent-camera --json >/tmp/inspect.json 2>/dev/null && break; sleep 0.1; \
+         done; cat /tmp/inspect.json; wait",
+    ),
+    (
+        "matrix",
+        "covalent matrix --source heap:system --format XR24 --json",
+    ),
+    (
+        "plan",
+        "covalent plan --camera /dev/video0 --display /dev/dri/card0 --json",
+    ),
+    (
+        "plan",
+        "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format NV12 --json",
+    ),
+    (
+        "plan-prove",
+        "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json",
+    ),
+    ("probe", "covalent probe --json"),
+];
+
+fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let folder = checkout().join("docs/schema");
+    let read = |name: &str| -> anyhow::Result<Value> {
+        let path = folder.join(format!("{name}.json"));
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    for (name, line) in REPORTS {
+        let output = bench.guest()?.sh(line, LONG)?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
+        let schema = read(name)?;
+        schema::check(&schema, &report).with_context(|| format!("`{line}` and {name}.json"))?;
+        // A schema that takes anything would show nothing.
+        let mut less = report.clone();
+        for field in report.as_object().context("it is no object")?.keys() {
+            less.as_object_mut()
+                .context("it is no object")?
+                .remove(field);
+            ensure!(
+                schema::check(&schema, &less).is_err(),
+                "{name}.json does not miss `{field}`"
+            );
+            less = report.clone();
+        }
+    }
+    // Every schema is held against something.
+    for entry in fs::read_dir(&folder)? {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        let name = file.trim_end_matches(".json");
+        ensure!(
+            REPORTS.iter().any(|(known, _)| *known == name),
+            "{file} is of nothing"
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        // Thousands of cells: it is far from its end when the first line tells how far it is.
+        let line = format!(
+            "cd /tmp; covalent matrix --json --svg cut.svg >cut.json 2>cut.log & pid=$!; \
+             for try in $(seq 400); do grep -q ' tried' cut.log && break; sleep 0.1; done; \
+             kill -{signal} $pid; wait $pid; echo $?"
+        );
+        let ended = bench.sh(&line, LONG)?.text();
+        ensure!(
+            ended == code.to_string(),
+            "SIG{signal}: it ended with {ended}"
+        );
+        let log = bench.sh("cat /tmp/cut.log", SOON)?.text();
+        let report: Value = serde_json::from_slice(&bench.guest()?.get("/tmp/cut.json")?)?;
+        ensure!(
+            report["interrupted"] == true,
+            "SIG{signal}: it says no word of it"
+        );
+        let cells = report["cells"].as_array().context("no cells")?;
+        let total: usize = log
+            .lines()
+            .find_map(|line| line.split_once(" of ")?.1.split(' ').next()?.parse().ok())
+            .with_context(|| format!("no total in {log:?}"))?;
+        ensure!(
+            !cells.is_empty() && cells.len() < total,
+            "SIG{signal}: {} of {total} cells",
+            cells.len()
+        );
+        // What the signal itself broke is not among them.
+        ensure!(
+            report["summary"]["mismatches"] == 0 && report["helper_deaths"] == 0,
+            "{}",
+            report["summary"]
+        );
+        let picture = bench.sh("cat /tmp/cut.svg", SOON)?.text();
+        ensure!(
+            picture.ends_with("</svg>") && picture.contains("interrupted"),
+            "no picture says so"
+        );
+    }
+    Ok(Outcome::Passed)
+}
