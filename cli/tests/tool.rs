@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Verbs that a person types.
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "probe",
     "plan",
     "alloc",
     "matrix",
     "inspect",
+    "bench",
     "diff",
     "doctor",
     "facts",

@@ -104,6 +104,11 @@ pub(super) const CASES: &[Case] = &[
         rendered,
     ),
     Case::new(
+        "matrix::virtual_gpu_is_told_what_it_cannot_do_and_planned_around",
+        Config::Venus,
+        around,
+    ),
+    Case::new(
         "matrix::display_that_another_drives_is_untested",
         Config::Virtio,
         driven,
@@ -334,6 +339,56 @@ fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.guest()?;
     let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", SOON)?;
     expect(&nobody, 1, &["/dev/dri/card7"])?;
+    Ok(Outcome::Passed)
+}
+
+/// What the virtual GPU cannot do is said before anything is tried, with its reason; and the pipeline shows its picture all the
+/// same (`renderer::gpu_draws_windows_as_the_cpu_does` looks at its pixels).
+fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
+    let report: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    // The host's Vulkan works on its processor, without /dev/udmabuf: no image of Venus leaves it.
+    let left_out = report["unavailable"].to_string();
+    ensure!(
+        left_out.contains("Venus") && left_out.contains("needs /dev/udmabuf on the host"),
+        "{left_out}"
+    );
+    let cells = report["cells"].as_array().context("no cells")?;
+    for part in [" GBM", " primary plane", " import"] {
+        let own = cells.iter().find(|cell| {
+            cell["source"] == "heap:system"
+                && cell["is_listed"] == true
+                && cell["participant"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("virtio_gpu") && name.contains(part))
+        });
+        let own = own.with_context(|| format!("no{part} of the virtio-gpu"))?;
+        ensure!(
+            own["said"] == "impossible"
+                && own["judgement"] == "agrees"
+                && own["reasons"].to_string().contains("3D_FEATURES"),
+            "{own}"
+        );
+    }
+    let line = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json";
+    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    ensure!(proven["ending"] == "proved", "{proven}");
+    let source = &proven["solution"]["share"]["source_name"];
+    ensure!(source == "virtio_gpu texture", "it comes from {source}");
+    // Nothing had to be tried in vain: the first plan was the last.
+    ensure!(proven["given_up"] == json!([]), "{}", proven["given_up"]);
+    // With a renderer that asks for no transfer there is none, and the way round says where to copy.
+    let line =
+        "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
+    let split = bench.guest()?.sh(line, LONG)?;
+    expect(&split, 4, &[])?;
+    let split: Value = serde_json::from_slice(&split.stdout)?;
+    let conflict = split["split"]["conflict"].to_string();
+    ensure!(conflict.contains("3D_FEATURES"), "{conflict}");
+    bench.sh(
+        "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20",
+        LONG,
+    )?;
     Ok(Outcome::Passed)
 }
 

@@ -26,10 +26,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Each schema, and a line that prints such a report. Some of them end with a code that tells of what they say.
-const REPORTS: [(&str, &str); 10] = [
+const REPORTS: [(&str, &str); 11] = [
     (
         "alloc",
         "covalent alloc heap:system --size 640x480 --format NV12 --json",
+    ),
+    (
+        "bench",
+        "covalent bench --source heap:system --rounds 1 --json",
     ),
     (
         "diff",
