@@ -361,6 +361,13 @@ mod tests {
     }
 
     #[test]
+    fn lack_of_an_extension_is_explained_where_its_cause_is_known() {
+        assert!(absent("venus", true).contains("on the host"));
+        assert!(absent("llvmpipe", true).contains("/dev/udmabuf"));
+        assert_eq!(absent("radv", false), "");
+    }
+
+    #[test]
     fn answer_that_names_no_cause_has_none_invented() {
         assert_eq!(hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
         assert_eq!(hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
