@@ -3,6 +3,8 @@
 //! The last number is the stride of the first plane. It is there only where the rest follows from it: linear, all planes in one
 //! memory, one behind another, with the strides that [`Layout::linear`] gives them.
 
+use std::fmt::Write as _;
+
 use crate::model::{Extent, Fourcc, Layout, Modifier};
 
 use super::sys::LONGEST_NAME;
@@ -21,21 +23,43 @@ pub enum NamedLayout {
 
 /// Returns the name for memory of this layout.
 pub(super) fn name_of(layout: &Layout) -> String {
-    let (extent, format) = (layout.extent(), layout.format());
-    let short = format!("{PREFIX}{}-{extent}", format.fourcc);
-    let stride = layout
-        .planes()
-        .first()
-        .map_or(0, |plane| plane.stride_bytes);
-    let whole = format!("{short}-{stride}");
-    let follows = format.modifier == Modifier::LINEAR
-        && Layout::linear(extent, format.fourcc, 1, stride)
-            .is_ok_and(|linear| linear.planes() == layout.planes());
-    // One that fills its place may have been cut off, and is not believed.
-    if follows && whole.len() < LONGEST_NAME {
-        whole
-    } else {
-        short
+    let mut name = String::with_capacity(2 * LONGEST_NAME);
+    // A String takes whatever is written to it.
+    let _ = write!(
+        name,
+        "{PREFIX}{}-{}",
+        layout.format().fourcc,
+        layout.extent()
+    );
+    if let Some(first) = layout.planes().first().filter(|_| follows(layout)) {
+        let short = name.len();
+        let _ = write!(name, "-{}", first.stride_bytes);
+        // One that fills its place may have been cut off, and is not believed.
+        if name.len() >= LONGEST_NAME {
+            name.truncate(short);
+        }
+    }
+    name
+}
+
+/// Whether all of a layout follows from the stride of its first plane.
+fn follows(layout: &Layout) -> bool {
+    if layout.format().modifier != Modifier::LINEAR {
+        return false;
+    }
+    match layout.planes() {
+        [] => false,
+        // Every allocation comes by here: what most are is not laid out anew.
+        [only] => {
+            let rows = layout.rows(0).map(u64::from);
+            let bytes = rows.and_then(|rows| rows.checked_mul(only.stride_bytes.into()));
+            (only.memory, only.offset_bytes) == (0, 0) && bytes == Some(only.size_bytes)
+        }
+        planes @ [first, ..] => {
+            let fourcc = layout.format().fourcc;
+            Layout::linear(layout.extent(), fourcc, 1, first.stride_bytes)
+                .is_ok_and(|linear| linear.planes() == planes)
+        }
     }
 }
 
