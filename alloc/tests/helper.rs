@@ -327,9 +327,9 @@ fn play(part: &str) -> ExitCode {
             go_wrong(part, &mut socket);
         } else if question.get("attempt").is_some() {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
-        } else if question.get("declare").is_some() {
-            go_wrong(part, &mut socket);
-        } else if question["measure_import"]["participant"]["role"] == "display" {
+        } else if question.get("declare").is_some()
+            || question["measure_import"]["participant"]["role"] == "display"
+        {
             go_wrong(part, &mut socket);
         } else if let Some(what) = ["measure_allocation", "measure_import"]
             .iter()
