@@ -40,6 +40,7 @@ mod guest;
 mod harness;
 mod inspect;
 pub mod interop;
+mod judges;
 mod loopback;
 mod machines;
 mod matrix;
@@ -197,6 +198,7 @@ pub fn all() -> Vec<Case> {
         guest::CASES,
         harness::CASES,
         inspect::CASES,
+        judges::CASES,
         display::CASES,
         doctor::CASES,
         loopback::CASES,

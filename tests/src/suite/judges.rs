@@ -1,0 +1,160 @@
+//! Theme `judges`: programs that others wrote show under the compositor, import what this machine exports, and are content; where one
+//! is not, the reason is known.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::stage::{SOON, Stage};
+use super::{Bench, Case, Outcome};
+use crate::vm::config::Config;
+
+/// Enough for some frames of a GPU that is the processor, on a busy machine without KVM.
+const LONG: Duration = Duration::from_secs(300);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "judges::vkcube_and_vkmark_are_shown",
+        Config::Virtio,
+        vulkan_programs,
+    ),
+    Case::new(
+        "judges::v4l2_compliance_streams_into_dma_bufs",
+        Config::Virtio,
+        compliance,
+    ),
+    Case::new("judges::piglit_imports_as_mesa_does", Config::Venus, piglit),
+];
+
+/// Both draw by Vulkan's own swapchains. With lavapipe Mesa hands these over in shared memory.
+fn vulkan_programs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const FRAMES: usize = 20;
+    let stage = Stage::set(bench)?;
+    let before = stage.frames(bench)?.len();
+    let cube = stage.client(
+        bench,
+        "",
+        &format!("vkcube --wsi wayland --c {FRAMES} --width 200 --height 150 2>&1"),
+    )?;
+    bench.keep("vkcube.txt", cube.out.as_bytes())?;
+    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    ensure!(
+        cube.status == 0 && cube.out.contains("llvmpipe") && shown + 5 >= FRAMES,
+        "{shown} frames were shown: {cube:?}"
+    );
+    let before = stage.frames(bench)?.len();
+    let mark = stage.client(
+        bench,
+        "",
+        "vkmark --winsys wayland -s 200x150 -b clear:duration=2 -b cube:duration=2 2>&1",
+    )?;
+    bench.keep("vkmark.txt", mark.out.as_bytes())?;
+    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    ensure!(
+        mark.status == 0 && mark.out.contains("vkmark Score") && shown >= 5,
+        "{shown} frames were shown: {mark:?}"
+    );
+    stage.check_clean(bench, "vkcube and vkmark")?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// Tests of v4l2-compliance that fail on vivid by itself, and why.
+const COMPLAINTS: &[(&str, &str)] = &[(
+    "test VIDIOC_G/S/TRY_EXT_CTRLS",
+    "vivid's pixel array control takes values that its own limits forbid",
+)];
+
+/// The camera streams into the dma-bufs that another queue exports, as it does into those of a plan.
+fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let output = bench.guest()?.sh(
+        "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
+        LONG,
+    )?;
+    let text = output.text();
+    bench.keep("v4l2-compliance.txt", text.as_bytes())?;
+    let unknown: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("test ") && line.ends_with(": FAIL"))
+        .filter(|line| !COMPLAINTS.iter().any(|(known, _)| line.starts_with(known)))
+        .collect();
+    ensure!(unknown.is_empty(), "{unknown:#?}");
+    // Its progress stands before the verdicts on the same lines.
+    let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
+    ensure!(
+        streamed("DMABUF (select): OK") > 0 && streamed("MMAP (select): OK") > 0,
+        "it did not stream: {}",
+        text.lines().last().unwrap_or_default()
+    );
+    ensure!(
+        text.contains("Total for vivid device /dev/video0: "),
+        "it did not come to its end"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// What a test of piglit says on virgl, without a line of ours in it, and why where it is not content.
+struct Baseline {
+    test: &'static str,
+    result: &'static str,
+    why: &'static str,
+}
+
+const fn baseline(test: &'static str, result: &'static str, why: &'static str) -> Baseline {
+    Baseline { test, result, why }
+}
+
+const NO_ES1: &str = "it wants a context of OpenGL ES 1, which Debian's Mesa does not have";
+
+/// `ext_image_dma_buf_import-*`, as Mesa 26.1 with virgl over llvmpipe has them.
+const BASELINE: &[Baseline] = &[
+    baseline("export", "pass", ""),
+    baseline("export-tex", "pass", ""),
+    baseline("refcount", "pass", ""),
+    baseline("transcode-nv12-as-r8-gr88", "pass", ""),
+    baseline("invalid_attributes", "skip", NO_ES1),
+    baseline("invalid_hints", "skip", NO_ES1),
+    baseline("missing_attributes", "skip", NO_ES1),
+    baseline("ownership_transfer", "skip", NO_ES1),
+    baseline("unsupported_format", "skip", NO_ES1),
+    baseline("intel_external_sampler_only", "skip", NO_ES1),
+    baseline("modifiers", "skip", "virgl lists no modifiers here"),
+    baseline(
+        "reimport-bug",
+        "skip",
+        "it is for drivers with an auxiliary plane",
+    ),
+    baseline(
+        "tex-modifier",
+        "fail",
+        "a texture of GL_RGB is another one after its way through a dma-buf, on virgl",
+    ),
+];
+
+/// What EGL on this card does with dma-bufs, before anybody asks it for more: where this changes, so may the compositor's GPU renderer.
+fn piglit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let mut said = String::new();
+    let mut differ = Vec::new();
+    for Baseline { test, result, why } in BASELINE {
+        let line = format!(
+            "PIGLIT_PLATFORM=gbm timeout 60 /usr/lib/*/piglit/bin/ext_image_dma_buf_import-{test} -auto -fbo 2>&1"
+        );
+        let text = bench.guest()?.sh(&line, LONG)?.text();
+        let verdict = text.lines().rev().find_map(|line| {
+            let value: serde_json::Value =
+                serde_json::from_str(line.strip_prefix("PIGLIT: ")?).ok()?;
+            Some(value.get("result")?.as_str()?.to_owned())
+        });
+        let verdict = verdict.with_context(|| format!("{test} says {text:?}"))?;
+        said.push_str(&format!("{test}: {verdict}, expected {result} {why}\n"));
+        if verdict != *result {
+            differ.push(format!("{test}: {verdict}, and {result} before ({why})"));
+        }
+    }
+    bench.keep("piglit.txt", said.as_bytes())?;
+    ensure!(differ.is_empty(), "{}", differ.join("\n"));
+    // The packages' programs are there to be judged by, not the suite's own: their frames end with them.
+    bench.sh("! pgrep -f ext_image_dma_buf", SOON)?;
+    Ok(Outcome::Passed)
+}
