@@ -39,6 +39,11 @@ pub(super) const CASES: &[Case] = &[
         by_points,
     ),
     Case::new(
+        "vulkan_client::window_of_odd_size_is_shown_without_points",
+        Config::Virtio,
+        by_fences,
+    ),
+    Case::new(
         "vulkan_client::other_wishes_and_another_size_make_another_swapchain",
         Config::Virtio,
         made_anew,
@@ -57,6 +62,11 @@ pub(super) const CASES: &[Case] = &[
         "vulkan_client::scene_is_whole_on_a_card_without_syncobj",
         Config::Vkms,
         without_syncobj,
+    ),
+    Case::new(
+        "vulkan_client::device_that_shares_nothing_is_passed_over_and_named",
+        Config::Venus,
+        chosen,
     ),
 ];
 
@@ -84,6 +94,7 @@ struct Report {
     frames: u64,
     out_of_order: u64,
     path: Option<String>,
+    driver: String,
     is_processor: bool,
     sync: String,
     completion: String,
@@ -300,6 +311,30 @@ fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    const SIZE: (u32, u32) = (322, 243);
+    let guest = bench.guest()?;
+    let client = format!(
+        "--sync implicit --completion fence --window --size {}x{} --frames 8 --hold",
+        SIZE.0, SIZE.1
+    );
+    let running = Running::start(guest, "", &client)?;
+    let window = |picture: &RgbImage| Region::centred(picture, SIZE.0, SIZE.1);
+    let last = running.wait_for_number(7, window, SCENE_BANDS)?;
+    running.stop()?;
+    let finished = running.finish()?;
+    let window = window(&last).context("the window does not fit")?;
+    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    let report = &finished.report;
+    ensure!(
+        report.sync == "implicit" && report.path.as_deref() == Some("composited"),
+        "{report:?}"
+    );
+    // As with a GPU: the fence that the device hands out is put on the dma-buf.
+    ensure!(report.completion == "sync_file", "{report:?}");
+    Ok(Outcome::Passed)
+}
+
 fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
@@ -469,4 +504,27 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
         .flat_map(|pixel| [pixel[2], pixel[1], pixel[0]])
         .collect();
     RgbImage::from_raw(width, height, rgb).context("a picture of that size")
+}
+
+fn chosen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let client = "--window --size 320x240 --frames 4";
+    let finished = Running::start(guest, "", client)?.finish()?;
+    ensure!(
+        finished.report.driver == "llvmpipe" && finished.report.frames == 4,
+        "{:?}",
+        finished.report
+    );
+    // Venus shares no images on this host, and whoever asks for it is told why.
+    let output = guest.sh(
+        "covalent-compositor --mode 640x480 -- covalent-vulkan --device venus --frames 1",
+        FRAMES_LIMIT,
+    )?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.as_shell() == 2 && words.contains("Venus") && words.contains("VK_EXT_"),
+        "it ended with {}: {words}",
+        output.status
+    );
+    Ok(Outcome::Passed)
 }
