@@ -11,6 +11,8 @@ use covalent_alloc::model::{Extent, Fourcc};
 use image::RgbImage;
 
 use super::alloc::check;
+mod through;
+
 use super::record::{Record, Verdict};
 use super::{Bench, Case, Outcome};
 use crate::interop::{Row, Skips, Table};
@@ -62,6 +64,7 @@ fn ways(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         };
         let mut rows = tried(bench, words, limit)?;
         rows.extend(seen_from_outside(bench)?);
+        rows.extend(through::rows(bench)?);
         Ok(rows)
     })?;
     bench.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
@@ -140,7 +143,7 @@ fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let kept = keep_picture(bench, &picture)?;
+    let kept = keep_picture(bench, "display.png", &picture)?;
     let extent = Extent::new(picture.width(), picture.height())?;
     let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
     let found: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
@@ -152,10 +155,10 @@ fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     Ok(said)
 }
 
-fn keep_picture(bench: &Bench<'_>, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+fn keep_picture(bench: &Bench<'_>, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
     let mut png = io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    bench.keep("display.png", png.get_ref())
+    bench.keep(name, png.get_ref())
 }
 
 /// The validation layer watches every call, and is shown to find a hazard that is planted.

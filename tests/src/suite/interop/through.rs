@@ -1,0 +1,142 @@
+//! Through the compositor: `covalent-vulkan` draws numbered frames, and the number is read where they are shown.
+
+use anyhow::{Context as _, ensure};
+use image::RgbImage;
+
+use super::{SOON, keep_picture};
+use crate::interop::Row;
+use crate::judge::pattern;
+use crate::picture::Region;
+use crate::suite::Bench;
+use crate::suite::record::Verdict;
+use crate::vm::guest::shell;
+use crate::vm::wire::Stream;
+
+/// A window whose sides are multiples of nothing that a layout asks for.
+const WINDOW: (u32, u32) = (322, 243);
+
+/// Frames of each run.
+const FRAMES: u32 = 8;
+
+/// Bands of a frame that begin with a strip of cells.
+const BANDS: u32 = 8;
+
+/// Where the compositor's own picture lies in the guest.
+const PICTURE: &str = "/tmp/interop-through.png";
+
+/// Frames in a window, which is composited, and frames that fill the screen.
+pub(super) fn rows(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
+    let first = chance()?;
+    let mut rows = vec![row(
+        "frames in a window, in the compositor's own picture",
+        windowed(bench, first),
+    )];
+    if bench.boot().machine.config.has_screendump() {
+        rows.push(row(
+            "frames that fill the screen, in QEMU's picture",
+            filling(bench, first),
+        ));
+    }
+    Ok(rows)
+}
+
+fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
+    let (verdict, reason) = match outcome {
+        Ok(words) => (Verdict::Passed, words),
+        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    };
+    Row {
+        behaviour: "through_the_compositor".to_owned(),
+        row: name.to_owned(),
+        verdict,
+        reason,
+    }
+}
+
+/// The number of a first frame, of no run before.
+fn chance() -> anyhow::Result<u32> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u32::from_le_bytes(bytes) % (1 << 20))
+}
+
+fn windowed(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+    let line = format!(
+        "rm -f {PICTURE}; exec covalent-compositor --mode 640x480 --screenshot {PICTURE} --screenshot-after 4 -- \
+         covalent-vulkan --window --size {}x{} --first {first} --frames {FRAMES} --json",
+        WINDOW.0, WINDOW.1
+    );
+    let output = bench.guest()?.sh(&line, SOON)?;
+    ensure!(
+        output.status.success(),
+        "they ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let picture = bench
+        .guest()?
+        .get(PICTURE)
+        .context("no picture was saved")?;
+    let picture = image::load_from_memory(&picture)?.to_rgb8();
+    let region =
+        Region::centred(&picture, WINDOW.0, WINDOW.1).context("the window is not whole")?;
+    judge(bench, "window.png", &picture, region, first)
+}
+
+fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+    let line = format!(
+        "exec covalent-compositor --mode 640x480 --report /tmp/interop-through.jsonl -- \
+         covalent-vulkan --first {first} --frames {FRAMES} --hold --json"
+    );
+    bench.sh("rm -f /tmp/interop-through.jsonl", SOON)?;
+    let mut process = bench.guest()?.start(shell(&line))?;
+    let shown = bench.sh(
+        &format!(
+            "for _ in $(seq 1200); do test $(grep -c '\"vulkan/' /tmp/interop-through.jsonl) -ge {FRAMES} && exit 0; \
+             sleep 0.1; done; exit 1"
+        ),
+        SOON,
+    );
+    let picture = bench.guest()?.screendump();
+    // It holds its last frame until it is told to end; where it has ended before, nobody is told.
+    bench.sh("pkill -TERM covalent-vulkan || true", SOON)?;
+    let mut said = String::new();
+    while let Ok(Some(line)) = process.line(Stream::Error, SOON) {
+        said.push_str(&line);
+        said.push('\n');
+    }
+    let output = process.wait(SOON)?;
+    shown.with_context(|| format!("{FRAMES} frames are not shown; they said: {said}"))?;
+    ensure!(
+        output.status.success(),
+        "they ended with {}: {said}",
+        output.status
+    );
+    let picture = picture?;
+    judge(
+        bench,
+        "fullscreen.png",
+        &picture,
+        Region::whole(&picture),
+        first,
+    )
+}
+
+/// Reads the number in a picture, which has to be that of one of the frames.
+fn judge(
+    bench: &Bench<'_>,
+    name: &str,
+    picture: &RgbImage,
+    region: Region,
+    first: u32,
+) -> anyhow::Result<String> {
+    let kept = keep_picture(bench, name, picture)?;
+    let seen = pattern::number(picture, region, BANDS)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("the picture, kept as {}", kept.display()))?;
+    ensure!(
+        (first..first + FRAMES).contains(&seen),
+        "it shows frame {seen}, and {FRAMES} frames from {first} on were drawn"
+    );
+    Ok(format!("frame {seen} of {FRAMES} from {first} on"))
+}
