@@ -192,15 +192,19 @@ fn terminal_has_its_size_and_takes_an_interrupt() {
             ..exec(&[
                 "sh",
                 "-c",
-                // The size is printed behind the trap: who reads it may interrupt. It waits in the shell itself, since dash
-                // loses a signal that comes while it starts a program (vfork).
-                "trap 'stty size; exit 5' INT; stty size; while :; do read -r line; done",
+                // Who reads that it is ready may interrupt: then the shell itself says so and waits, since dash loses a
+                // signal that comes while a program of its own starts or ends (vfork).
+                "trap 'stty size; exit 5' INT; stty size; echo ready; while :; do read -r line; done",
             ])
         })
         .unwrap();
     assert_eq!(
         process.line(Stream::Out, SOON).unwrap().as_deref(),
         Some("31 97\r")
+    );
+    assert_eq!(
+        process.line(Stream::Out, SOON).unwrap().as_deref(),
+        Some("ready\r")
     );
     process.input().resize(Window { rows: 10, ..size }).unwrap();
     process.input().write_all(&[3], SOON).unwrap();
