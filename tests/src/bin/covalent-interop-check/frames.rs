@@ -17,10 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::{Awaited, Point, SyncDevice, Timeline, Until};
 use covalent_tests::judge::process::fd_count;
+use covalent_tests::witness::CardHeld;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +146,10 @@ fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Resul
     let mut producer = Producer::new(world, gpu, device)?;
     let peer = other("consumer", place)?;
     producer.greet(&peer.socket, 0)?;
+    let cards: Vec<&Card> = world.sources.cards().collect();
+    let handles =
+        || -> Result<Vec<CardHeld>> { cards.iter().map(|card| CardHeld::by(card)).collect() };
+    let before = handles()?;
     let mut samples = Vec::new();
     for number in 1..=count {
         producer.hand_over(&peer.socket, number)?;
@@ -152,6 +158,14 @@ fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Resul
             samples.push(held(peer.child.id())?);
         }
     }
+    let after = handles()?;
+    ensure!(
+        after
+            .iter()
+            .zip(&before)
+            .all(|(now, before)| !now.holds_more_than(before)),
+        "handles and framebuffers of the cards are {after:?}, and were {before:?}"
+    );
     // What is set up once is there by the middle.
     let middle = samples.get(samples.len() / 2).context("no samples")?;
     let last = samples.last().context("no samples")?;
