@@ -255,7 +255,7 @@ fn name(sources: &Sources) -> Result<Seen> {
         Ok(name.unwrap_or_default().trim().to_owned())
     };
     ensure!(
-        shown()? == "covalent-XR24-640x480",
+        shown()? == "covalent-XR24-640x480-2560",
         "it is called {:?}",
         shown()?
     );
