@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::stage::{SOON, Stage};
+use super::stage::Stage;
 use super::{Bench, Case, Outcome};
 use crate::vm::config::Config;
 
@@ -60,10 +60,16 @@ fn vulkan_programs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Tests of v4l2-compliance that fail on vivid by itself, and why.
-const COMPLAINTS: &[(&str, &str)] = &[(
-    "test VIDIOC_G/S/TRY_EXT_CTRLS",
-    "vivid's pixel array control takes values that its own limits forbid",
-)];
+const COMPLAINTS: &[(&str, &str)] = &[
+    (
+        "test VIDIOC_G/S/ENUMINPUT",
+        "vivid's pixel array control does not follow the width (v4l2-test-input-output.cpp, line 469)",
+    ),
+    (
+        "test Disconnect",
+        "the tool presses vivid's button on a node that it has closed: strace shows ioctl(-1, VIDIOC_S_CTRL)",
+    ),
+];
 
 /// The camera streams into the dma-bufs that another queue exports, as it does into those of a plan.
 fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
@@ -83,7 +89,7 @@ fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // Its progress stands before the verdicts on the same lines.
     let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
     ensure!(
-        streamed("DMABUF (select): OK") > 0 && streamed("MMAP (select): OK") > 0,
+        streamed("DMABUF (select): OK") > 0 && streamed("DMABUF (no poll): OK") > 0,
         "it did not stream: {}",
         text.lines().last().unwrap_or_default()
     );
@@ -154,7 +160,5 @@ fn piglit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     }
     bench.keep("piglit.txt", said.as_bytes())?;
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
-    // The packages' programs are there to be judged by, not the suite's own: their frames end with them.
-    bench.sh("! pgrep -f ext_image_dma_buf", SOON)?;
     Ok(Outcome::Passed)
 }
