@@ -118,8 +118,8 @@ fn kept(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     for client in [
         "covalent-camera --sync explicit",
         "covalent-camera --sync implicit",
-        "covalent-pattern --dmabuf --sync explicit",
-        "covalent-pattern",
+        "covalent-pattern --fps 20 --dmabuf --sync explicit",
+        "covalent-pattern --fps 20",
     ] {
         let script = format!(
             "cd /tmp/stage; export WAYLAND_DISPLAY=stage
