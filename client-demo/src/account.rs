@@ -21,6 +21,20 @@ pub enum Path {
     Mixed,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All frames that were asked for were shown.
+    Done,
+    /// SIGINT or SIGTERM came.
+    Interrupted,
+    /// The user closed the window.
+    Closed,
+    /// Something failed; the message on stderr says what.
+    Failed,
+}
+
 /// The books of one stream.
 #[derive(Clone, Debug, Default)]
 pub struct Account {

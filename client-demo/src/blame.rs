@@ -1,8 +1,9 @@
 //! Which exit status each error of camera and compositor ends in.
 
-use crate::events::EventsError;
+use crate::events::{Events, EventsError};
 use crate::exit::{Exit, Failure};
 use crate::offers::OffersError;
+use anyhow::anyhow;
 use covalent_alloc::backend::v4l2;
 use rustix::io::Errno;
 
@@ -50,6 +51,15 @@ pub fn compositor(error: EventsError) -> Failure {
         _ => Exit::Unexpected,
     };
     Failure::new(exit, error)
+}
+
+/// Ends because the compositor sent what cannot be true.
+#[must_use]
+pub fn insane(events: &Events, what: &str) -> Failure {
+    Failure::new(
+        Exit::Unexpected,
+        anyhow!("the compositor at {} is not sane: {what}", events.place()),
+    )
 }
 
 /// Ends because the compositor could not be asked to take the buffers.

@@ -212,13 +212,9 @@ impl Events {
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
     pub fn idle(&mut self, wait: BehindWait, index: usize) -> Result<(), EventsError> {
-        self.event_loop
-            .handle()
-            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
-                compositor.tell(Event::Idle(index));
-            })
-            .map_err(|error| failed("watching a buffer's fence")(&error))?;
-        Ok(())
+        self.tell_when(wait, "watching a buffer's fence", move || {
+            Event::Idle(index)
+        })
     }
 
     /// Says [`Event::Released`] of the buffer at `index` when a point is there.
@@ -227,13 +223,9 @@ impl Events {
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
     pub fn release(&mut self, wait: PointWait, index: usize) -> Result<(), EventsError> {
-        self.event_loop
-            .handle()
-            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
-                compositor.tell(Event::Released(index));
-            })
-            .map_err(|error| failed("watching a release point")(&error))?;
-        Ok(())
+        self.tell_when(wait, "watching a release point", move || {
+            Event::Released(index)
+        })
     }
 
     /// Says [`Event::Over`] with `number` when a moment is over.
@@ -246,12 +238,22 @@ impl Events {
         moment: impl Awaited + 'static,
         number: u64,
     ) -> Result<(), EventsError> {
+        self.tell_when(moment, "watching a moment", move || Event::Over(number))
+    }
+
+    /// Says an event once, when a moment is over.
+    fn tell_when(
+        &mut self,
+        moment: impl Awaited + 'static,
+        operation: &'static str,
+        event: impl Fn() -> Event + 'static,
+    ) -> Result<(), EventsError> {
         self.event_loop
             .handle()
             .insert_source(MomentSource::new(moment), move |(), _, compositor| {
-                compositor.tell(Event::Over(number));
+                compositor.tell(event());
             })
-            .map_err(|error| failed("watching a moment")(&error))?;
+            .map_err(|error| failed(operation)(&error))?;
         Ok(())
     }
 

@@ -4,8 +4,10 @@
 //!
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
+//! - [`opening`] opens a window and hears what the compositor wants of it.
 //! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
+//! - [`camera_memory`] gives a plan's buffers to a camera.
 //! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
 //!   [`log`] and [`journal`] say what they do while they do it.
@@ -13,6 +15,7 @@
 pub mod account;
 pub mod blame;
 pub mod buffers;
+pub mod camera_memory;
 pub mod camera_size;
 pub mod compositor;
 pub mod dmabuf;
@@ -24,6 +27,7 @@ pub mod journal;
 pub mod latency;
 pub mod log;
 pub mod offers;
+pub mod opening;
 pub mod pattern;
 pub mod presentation;
 pub mod shm;

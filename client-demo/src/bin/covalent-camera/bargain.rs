@@ -9,6 +9,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use covalent_client_demo::blame;
+use covalent_client_demo::camera_memory::give_to_camera;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::exit::{Exit, Failure};
@@ -134,32 +135,11 @@ impl<'a> Bargain<'a> {
     ///
     /// The inner error is the camera's refusal of this memory, after which another plan may work.
     pub(crate) fn stream(&self, plan: &Plan) -> Result<Result<Stream, v4l2::Error>, Failure> {
-        let own = self
-            .own_memory
-            .as_ref()
-            .is_some_and(|source| source.id == *plan.source());
-        let streamed = if own {
-            self.queue.allocate(plan)
-        } else {
-            let buffers = self
-                .sources
+        give_to_camera(self.queue, plan, self.own_memory.as_ref(), || {
+            self.sources
                 .allocate(plan)
-                .map_err(|error| Failure::new(Exit::Allocation, error))?;
-            let layout = buffers
-                .first()
-                .map_or(plan.layout(), |buffer| buffer.layout());
-            self.queue.import(layout, &buffers)
-        };
-        let mut stream = match streamed {
-            Ok(stream) => stream,
-            Err(error) => return blame::camera_refusal(error).map(Err),
-        };
-        for index in 0..stream.buffers().len() {
-            if let Err(error) = stream.queue(index) {
-                return blame::camera_refusal(error).map(Err);
-            }
-        }
-        Ok(Ok(stream))
+                .map_err(|error| Failure::new(Exit::Allocation, error))
+        })
     }
 
     /// Takes a refusal into the terms: the next plan for this wish will not use that source.

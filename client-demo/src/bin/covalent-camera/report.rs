@@ -1,25 +1,11 @@
 //! What the program says of a run at its end.
 
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Path};
+use covalent_client_demo::account::{Account, Ending, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
 use crate::settle::Settled;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ending {
-    /// All frames that were asked for were shown.
-    Done,
-    /// SIGINT or SIGTERM came.
-    Interrupted,
-    /// The user closed the window.
-    Closed,
-    /// Something failed; the message on stderr says what.
-    Failed,
-}
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]

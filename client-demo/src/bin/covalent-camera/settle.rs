@@ -12,17 +12,16 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::blame;
-use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
+use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::opening::open_window;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::bargain::Bargain;
 use crate::options::Options;
-use crate::stream::insane;
 
 /// How often a refusal may lead to another plan.
 const PLANS: usize = 6;
@@ -96,7 +95,13 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     let device = Device::open(&options.device).map_err(blame::camera)?;
     let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
     let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
-    let window = open_window(options, &mut events, &mut compositor)?;
+    // The camera is planned for once: what the compositor wants later is not listened to.
+    let (window, _) = open_window(
+        &mut events,
+        &mut compositor,
+        "camera",
+        options.fullscreen || !options.window,
+    )?;
     let mut bargain = Bargain::new(options, &queue, &compositor)?;
     for _ in 0..PLANS {
         let (plan, wish) = bargain.plan()?;
@@ -165,43 +170,4 @@ fn explain(options: &Options, words: &str) -> Result<(), Failure> {
     }
     .context("printing the plan")
     .map_err(|error| Failure::new(Exit::Unexpected, error))
-}
-
-/// Opens the window and waits until the compositor has said what it wants of it and of its buffers.
-fn open_window(
-    options: &Options,
-    events: &mut Events,
-    compositor: &mut Compositor,
-) -> Result<Window, Failure> {
-    let missing = |error| Failure::new(Exit::NoPlan, error);
-    let handle = events.handle();
-    let fullscreen = options.fullscreen || !options.window;
-    let window = Window::new(compositor, &handle, "camera", fullscreen).map_err(missing)?;
-    let _any = Subscription::any(compositor, &handle).map_err(missing)?;
-    let _own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
-    let mut nonsense = None;
-    events
-        .until(
-            compositor,
-            "configure the window and send its feedback",
-            ANSWER_DEADLINE,
-            |compositor| {
-                nonsense = compositor
-                    .take_events()
-                    .into_iter()
-                    .find_map(|event| match event {
-                        Event::Nonsense(what) => Some(what),
-                        _ => None,
-                    });
-                nonsense.is_some()
-                    || compositor.configure.is_some()
-                        && compositor.feedback.is_some()
-                        && compositor.window_feedback.is_some()
-            },
-        )
-        .map_err(blame::compositor)?;
-    match nonsense {
-        Some(what) => Err(insane(events, &what)),
-        None => Ok(window),
-    }
 }

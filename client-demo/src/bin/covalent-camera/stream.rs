@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{Frame, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::account::Account;
+use covalent_client_demo::account::{Account, Ending};
 use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
@@ -21,7 +21,7 @@ use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
-use crate::report::{Ending, Report};
+use crate::report::Report;
 use crate::settle::{Settled, settle};
 
 /// How often the loop looks around when nothing happens.
@@ -237,7 +237,7 @@ impl<'a> Session<'a> {
                 );
             }
             Event::Closed => self.closed = true,
-            Event::Nonsense(what) => return Err(insane(&self.events, &what)),
+            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
             other => tracing::debug!("{other:?} is not for this program"),
         }
         Ok(())
@@ -349,13 +349,5 @@ fn kept(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context("a buffer is not where it should be"),
-    )
-}
-
-/// Ends because the compositor sent what cannot be true.
-pub(crate) fn insane(events: &Events, what: &str) -> Failure {
-    Failure::new(
-        Exit::Unexpected,
-        anyhow!("the compositor at {} is not sane: {what}", events.place()),
     )
 }

@@ -7,8 +7,9 @@ use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_client_demo::blame;
 use covalent_client_demo::compositor::Compositor;
-use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
+use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::offers::{Answer, OffersError, present};
@@ -62,7 +63,7 @@ impl Canvas {
                 ANSWER_DEADLINE,
                 |compositor| compositor.window_feedback.is_some(),
             )
-            .map_err(of_events)?;
+            .map_err(blame::compositor)?;
         drop(subscription);
         let wishes = compositor.wishes().map(wishes).unwrap_or_default();
         let extent =
@@ -183,7 +184,7 @@ fn take(
         .allocate(plan)
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
     let answer = present(events, compositor, &buffers).map_err(|error| match error {
-        OffersError::Events(error) => of_events(error),
+        OffersError::Events(error) => blame::compositor(error),
         other => Failure::new(Exit::Unexpected, other),
     })?;
     let Answer::Taken(wires) = answer else {
@@ -202,15 +203,4 @@ fn take(
         copies,
         source: plan.source_name().to_owned(),
     }))
-}
-
-/// Ends because of the compositor.
-pub(crate) fn of_events(error: EventsError) -> Failure {
-    let exit = match error {
-        EventsError::Unreachable { .. } => Exit::NoCompositor,
-        EventsError::Gone { .. } => Exit::CompositorGone,
-        EventsError::Scarce { .. } => Exit::Allocation,
-        _ => Exit::Unexpected,
-    };
-    Failure::new(exit, error)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
+use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
@@ -17,7 +18,7 @@ use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
 use serde::Serialize;
 
-use crate::canvas::{Canvas, of_events};
+use crate::canvas::Canvas;
 use crate::options::Options;
 
 /// One on the display, one about to replace it, one committed after that and one to draw into.
@@ -74,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 impl<'a> Show<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
-        let (mut events, mut compositor) = Events::connect().map_err(of_events)?;
+        let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
         let fullscreen = options.fullscreen || !options.window;
         let window = Window::new(&compositor, &events.handle(), "pattern", fullscreen)
             .map_err(|missing| unexpected(missing.into()))?;
@@ -85,7 +86,7 @@ impl<'a> Show<'a> {
                 ANSWER_DEADLINE,
                 |compositor| compositor.configure.is_some(),
             )
-            .map_err(of_events)?;
+            .map_err(blame::compositor)?;
         let configure = compositor.configure.unwrap_or_default();
         let size = options
             .size
@@ -154,7 +155,7 @@ impl<'a> Show<'a> {
             let timeout = self.timeout();
             self.events
                 .turn(&mut self.compositor, timeout)
-                .map_err(of_events)?;
+                .map_err(blame::compositor)?;
             for event in self.compositor.take_events() {
                 self.handle(event)?;
             }
@@ -218,7 +219,7 @@ impl<'a> Show<'a> {
         if let Produce::Wait(wait) = self.buffers.produce(index).map_err(kept)? {
             // The compositor's GPU still reads it.
             self.journal.waits(index, now());
-            return self.events.idle(wait, index).map_err(of_events);
+            return self.events.idle(wait, index).map_err(blame::compositor);
         }
         let begun = now();
         self.canvas
@@ -240,7 +241,9 @@ impl<'a> Show<'a> {
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.stamp(index).map_err(unexpected)?;
             self.journal.signalled(index, now());
-            self.events.release(wait, index).map_err(of_events)?;
+            self.events
+                .release(wait, index)
+                .map_err(blame::compositor)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
             let frame = self.window.show(buffer, &handle);
@@ -292,13 +295,7 @@ impl<'a> Show<'a> {
                 .fit(self.size, self.compositor.configure.unwrap_or_default()),
             Event::Closed => self.closed = true,
             Event::Nonsense(what) => {
-                return Err(Failure::new(
-                    Exit::Unexpected,
-                    anyhow!(
-                        "the compositor at {} is not sane: {what}",
-                        self.events.place()
-                    ),
-                ));
+                return Err(blame::insane(&self.events, &what));
             }
             other => tracing::debug!("{other:?} is not for this program"),
         }

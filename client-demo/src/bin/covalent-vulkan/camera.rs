@@ -19,6 +19,7 @@ use covalent_alloc::sync::Party;
 use covalent_client_demo::account::Account;
 use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
+use covalent_client_demo::camera_memory::give_to_camera;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
@@ -186,33 +187,17 @@ impl Terms {
         gpu: &Gpu,
         sources: &Sources,
     ) -> Result<Result<Stream, v4l2::Error>, Failure> {
-        let is = |source: &Source| source.id == *plan.source();
-        let streamed = if self.own_memory.as_ref().is_some_and(is) {
-            self.queue.allocate(plan)
-        } else {
-            let buffers = if sources.declarations().iter().any(is) {
+        give_to_camera(&self.queue, plan, self.own_memory.as_ref(), || {
+            let is = |source: &Source| source.id == *plan.source();
+            if sources.declarations().iter().any(is) {
                 sources
                     .allocate(plan)
-                    .map_err(|error| Failure::new(Exit::Allocation, error))?
+                    .map_err(|error| Failure::new(Exit::Allocation, error))
             } else {
                 gpu.allocate(plan)
-                    .map_err(|error| Failure::new(Exit::Allocation, error))?
-            };
-            let layout = buffers
-                .first()
-                .map_or(plan.layout(), |buffer| buffer.layout());
-            self.queue.import(layout, &buffers)
-        };
-        let mut stream = match streamed {
-            Ok(stream) => stream,
-            Err(error) => return blame::camera_refusal(error).map(Err),
-        };
-        for index in 0..stream.buffers().len() {
-            if let Err(error) = stream.queue(index) {
-                return blame::camera_refusal(error).map(Err);
+                    .map_err(|error| Failure::new(Exit::Allocation, error))
             }
-        }
-        Ok(Ok(stream))
+        })
     }
 
     fn refused(&mut self, plan: &Plan, why: &str) {

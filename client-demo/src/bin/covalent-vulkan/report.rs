@@ -2,27 +2,13 @@
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Path};
+use covalent_client_demo::account::{Account, Ending, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
 use crate::camera::Camera;
 use crate::chain::Chain;
 use crate::turns::Completion;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ending {
-    /// All frames that were asked for were shown.
-    Done,
-    /// SIGINT or SIGTERM came.
-    Interrupted,
-    /// The user closed the window.
-    Closed,
-    /// Something failed; the message on stderr says what.
-    Failed,
-}
 
 /// Why a swapchain was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -6,10 +6,11 @@ use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::blame;
-use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
+use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::opening::open_window;
 use covalent_client_demo::window::{Configure, Window};
 use covalent_client_demo::wishes::{Wish, wishes};
 
@@ -45,7 +46,12 @@ pub(crate) struct Ground {
 /// Opens the window, chooses the device, and begins to stream.
 pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
-    let (window, subscriptions) = open_window(options, &mut events, &mut compositor)?;
+    let (window, subscriptions) = open_window(
+        &mut events,
+        &mut compositor,
+        "vulkan",
+        options.fullscreen || !options.window,
+    )?;
     let mailbox = events.mailbox().map_err(blame::compositor)?;
     let planner = Planner::start(mailbox.clone(), PLANNED)
         .context("starting a thread")
@@ -188,51 +194,4 @@ fn open_camera(
             return Ok(Err(answer));
         }
     }
-}
-
-/// Opens the window and waits until the compositor has said what it wants of it and of its buffers.
-fn open_window(
-    options: &Options,
-    events: &mut Events,
-    compositor: &mut Compositor,
-) -> Result<(Window, [Subscription; 2]), Failure> {
-    let missing = |error| Failure::new(Exit::NoPlan, error);
-    let handle = events.handle();
-    let fullscreen = options.fullscreen || !options.window;
-    let window = Window::new(compositor, &handle, "vulkan", fullscreen).map_err(missing)?;
-    let any = Subscription::any(compositor, &handle).map_err(missing)?;
-    let own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
-    let mut nonsense = None;
-    events
-        .until(
-            compositor,
-            "configure the window and send its feedback",
-            ANSWER_DEADLINE,
-            |compositor| {
-                nonsense = compositor
-                    .take_events()
-                    .into_iter()
-                    .find_map(|event| match event {
-                        Event::Nonsense(what) => Some(what),
-                        _ => None,
-                    });
-                nonsense.is_some()
-                    || compositor.configure.is_some()
-                        && compositor.feedback.is_some()
-                        && compositor.window_feedback.is_some()
-            },
-        )
-        .map_err(blame::compositor)?;
-    match nonsense {
-        Some(what) => Err(insane(events, &what)),
-        None => Ok((window, [any, own])),
-    }
-}
-
-/// Ends because the compositor sent what cannot be true.
-pub(crate) fn insane(events: &Events, what: &str) -> Failure {
-    Failure::new(
-        Exit::Unexpected,
-        anyhow!("the compositor at {} is not sane: {what}", events.place()),
-    )
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
-use covalent_client_demo::account::Account;
+use covalent_client_demo::account::{Account, Ending};
 use covalent_client_demo::blame;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::Events;
@@ -30,8 +30,8 @@ use crate::draw::Turn;
 use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
-use crate::report::{ChainReport, Ending, Facts, Report, Why};
-use crate::settle::{Ground, PLANNED, extent, insane, settle};
+use crate::report::{ChainReport, Facts, Report, Why};
+use crate::settle::{Ground, PLANNED, extent, settle};
 use crate::turns::Turns;
 
 /// How often the loop looks around when nothing happens.
@@ -203,7 +203,7 @@ impl<'a> Show<'a> {
             Event::Configured => self.configured()?,
             Event::Feedback => self.stale = Some(Why::Feedback),
             Event::Closed => self.closed_by_user = true,
-            Event::Nonsense(what) => return Err(insane(&self.events, &what)),
+            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
             other => tracing::debug!("{other:?} is not for this program"),
         }
         Ok(())

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::nanoseconds;
 use super::sys::RawFence;
+use super::{nanoseconds, take_out};
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
@@ -100,20 +100,8 @@ impl DeviceFence {
     /// # References
     /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
-        if !std::mem::take(&mut self.is_given) {
-            return Err(VulkanError::NotSubmitted {
-                device: self.gpu.name().to_owned(),
-            });
-        }
-        let fd = self
-            .raw
-            .give_sync_file()
-            .map_err(self.gpu.failed("vkGetFenceFdKHR"))?;
-        fd.map(Fence::import)
-            .transpose()
-            .map_err(|error| VulkanError::Unusable {
-                device: self.gpu.name().to_owned(),
-                why: error.to_string(),
-            })
+        take_out(&self.gpu, &mut self.is_given, "vkGetFenceFdKHR", || {
+            self.raw.give_sync_file()
+        })
     }
 }

@@ -18,6 +18,7 @@ mod submit;
 mod sys;
 mod timeline;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ash::vk;
@@ -30,6 +31,7 @@ pub(super) use sys::RawFence;
 pub use timeline::DeviceTimeline;
 
 use super::{Gpu, VulkanError};
+use crate::sync::Fence;
 
 /// What a device does with moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +82,29 @@ impl Gpu {
             Err(self.lacks(what))
         }
     }
+}
+
+/// Takes out of a device, once, a moment that submitted work signals: `give` asks the driver for its sync_file, and `call` is how
+/// Vulkan names that. `None` where it is over already.
+fn take_out(
+    gpu: &Gpu,
+    is_given: &mut bool,
+    call: &'static str,
+    give: impl FnOnce() -> Result<Option<OwnedFd>, vk::Result>,
+) -> Result<Option<Fence>, VulkanError> {
+    if !std::mem::take(is_given) {
+        return Err(VulkanError::NotSubmitted {
+            device: gpu.name().to_owned(),
+        });
+    }
+    give()
+        .map_err(gpu.failed(call))?
+        .map(Fence::import)
+        .transpose()
+        .map_err(|error| VulkanError::Unusable {
+            device: gpu.name().to_owned(),
+            why: error.to_string(),
+        })
 }
 
 /// A deadline as Vulkan counts it.

@@ -5,6 +5,7 @@ use std::fmt;
 use ash::vk;
 
 use super::sys::{RawSemaphore, SemaphoreKind};
+use super::take_out;
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
@@ -93,20 +94,8 @@ impl Semaphore {
     /// # References
     /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254: a signal must have been submitted.
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
-        if !std::mem::take(&mut self.is_given) {
-            return Err(VulkanError::NotSubmitted {
-                device: self.gpu.name().to_owned(),
-            });
-        }
-        let fd = self
-            .raw
-            .give_sync_file()
-            .map_err(self.gpu.failed("vkGetSemaphoreFdKHR"))?;
-        fd.map(Fence::import)
-            .transpose()
-            .map_err(|error| VulkanError::Unusable {
-                device: self.gpu.name().to_owned(),
-                why: error.to_string(),
-            })
+        take_out(&self.gpu, &mut self.is_given, "vkGetSemaphoreFdKHR", || {
+            self.raw.give_sync_file()
+        })
     }
 }
