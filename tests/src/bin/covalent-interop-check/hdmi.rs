@@ -9,10 +9,11 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_tests::witness::pixels::{pattern, read};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::witness::vga;
 
 use super::exchange::draw;
 use super::rows::Seen;
+use super::vulkan_to_v4l2_output::{planned, planned_back};
 use super::world::{Planned, World, judge};
 
 /// How long the picture may take to arrive: both ends are emulated.
@@ -89,13 +90,7 @@ impl Cable {
         self.plug()?;
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
-        let participants = vec![
-            gpu.participant(extent, Some(fourcc))?,
-            output.participant(extent, Some(fourcc))?,
-        ];
-        let mut sources = world.sources.declarations();
-        sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
-        let plan = match world.plan(extent, participants, sources) {
+        let plan = match planned(world, gpu, &output, extent, fourcc)? {
             Planned::Plan(plan) => plan,
             Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
         };
@@ -142,15 +137,7 @@ impl Cable {
         extent: Extent,
     ) -> Result<covalent_alloc::backend::v4l2::Stream> {
         let capture: Queue = Device::open(self.capture.as_ref())?.queue(Direction::Capture)?;
-        let participants = vec![
-            processor(fourcc),
-            capture.participant(extent, Some(fourcc))?,
-        ];
-        let mut sources = world.sources.declarations();
-        sources.retain(|source| source.id.as_str().starts_with("heap:"));
-        let Planned::Plan(plan) = world.plan(extent, participants, sources) else {
-            bail!("no memory for what arrives");
-        };
+        let plan = planned_back(world, &capture, extent, fourcc)?;
         let buffers = world.sources.allocate(&plan)?;
         let layout = buffers.first().context("no buffer")?.layout().clone();
         Ok(capture.import(&layout, &buffers)?)

@@ -3,12 +3,12 @@
 //! vim2m is such an output that gives back what it was given, and vivid's HDMI output leads to a camera; a real output shows it to
 //! nobody who could compare.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
 use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::Verdict;
+use covalent_alloc::solve::{Plan, Verdict};
 use covalent_tests::held::Held;
 use covalent_tests::witness::codec::{node, queues, wait};
 use covalent_tests::witness::pixels::{pattern, read, same, write};
@@ -85,13 +85,7 @@ fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen
     let device = Device::open(&node(DRIVER, |_| true)?)?;
     let (output, capture) = queues(&device)?;
     let extent = size()?;
-    let participants = vec![
-        gpu.participant(extent, Some(fourcc))?,
-        output.participant(extent, Some(fourcc))?,
-    ];
-    let mut sources = world.sources.declarations();
-    sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
-    let plan = match world.plan(extent, participants, sources) {
+    let plan = match planned(world, gpu, &output, extent, fourcc)? {
         Planned::Plan(plan) => plan,
         Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
     };
@@ -117,18 +111,45 @@ fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen
     judge(&plan, attempt())
 }
 
-/// Buffers for what comes back.
-fn returned(world: &World, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
-    let extent = size()?;
+/// The plan of what the device draws and the queue sends.
+pub(crate) fn planned(
+    world: &World,
+    gpu: &Gpu,
+    output: &Queue,
+    extent: Extent,
+    fourcc: Fourcc,
+) -> Result<Planned> {
+    let participants = vec![
+        gpu.participant(extent, Some(fourcc))?,
+        output.participant(extent, Some(fourcc))?,
+    ];
+    let mut sources = world.sources.declarations();
+    sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
+    Ok(world.plan(extent, participants, sources))
+}
+
+/// The plan of heaps' memory into which a queue captures what was sent, for the processor to compare.
+pub(crate) fn planned_back(
+    world: &World,
+    capture: &Queue,
+    extent: Extent,
+    fourcc: Fourcc,
+) -> Result<Box<Plan>> {
     let participants = vec![
         processor(fourcc),
         capture.participant(extent, Some(fourcc))?,
     ];
     let mut sources = world.sources.declarations();
     sources.retain(|source| source.id.as_str().starts_with("heap:"));
-    let Planned::Plan(plan) = world.plan(extent, participants, sources) else {
-        anyhow::bail!("no memory for what comes back");
-    };
+    match world.plan(extent, participants, sources) {
+        Planned::Plan(plan) => Ok(plan),
+        Planned::Impossible(why) => bail!("no memory for what comes back: {why}"),
+    }
+}
+
+/// Buffers for what comes back.
+fn returned(world: &World, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+    let plan = planned_back(world, capture, size()?, fourcc)?;
     ensure!(plan.verdict() == Verdict::Guaranteed, "by luck only");
     Ok(world.sources.allocate(&plan)?)
 }

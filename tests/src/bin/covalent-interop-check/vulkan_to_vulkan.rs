@@ -4,11 +4,11 @@ use std::os::fd::AsFd as _;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::vulkan::{Gpu, Image, Submission};
+use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
-use covalent_alloc::sync::{Access, Timeline};
+use covalent_alloc::sync::{Access, Fence, Timeline};
 use covalent_tests::held::Held;
 use covalent_tests::witness::pixels::{pattern_of, same};
 
@@ -163,26 +163,31 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     Ok(Seen::Passed)
 }
 
+/// Has the device draw behind a fence that is held back, to be exported.
+fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<Copying> {
+    let submission = Submission {
+        exported: true,
+        ..after(held.fence(1)?)
+    };
+    let writing = image.begin_write(&pixels(image, seed)?, submission)?;
+    goes_on(&writing)?;
+    Ok(writing)
+}
+
+fn exported(writing: &mut Copying) -> Result<Fence> {
+    writing.submitted().export()?.context("it is over already")
+}
+
 /// What this device draws is held back; the other is handed its sync_file, and waits.
 fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     let (held, done) = (Held::new()?, Held::new()?);
     draw(image, &pixels(image, 23)?)?;
-    let mut writing = image.begin_write(
-        &pixels(image, 24)?,
-        Submission {
-            exported: true,
-            ..after(held.fence(1)?)
-        },
-    )?;
-    goes_on(&writing)?;
+    let mut writing = begin_behind(image, &held, 24)?;
     let from_helper = pair.here.exports_wait();
     let fence = if from_helper {
         done.fence(1)?
     } else {
-        writing
-            .submitted()
-            .export()?
-            .context("it is over already")?
+        exported(&mut writing)?
     };
     let answer = peer.ask(&Ask::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
     ensure!(answer == Answer::Waits, "the other process: {answer:?}");
@@ -209,21 +214,10 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     let timeline = Timeline::create(&device)?;
     let held = Held::new()?;
     draw(image, &pixels(image, 25)?)?;
-    let mut writing = image.begin_write(
-        &pixels(image, 26)?,
-        Submission {
-            exported: true,
-            ..after(held.fence(1)?)
-        },
-    )?;
-    goes_on(&writing)?;
+    let mut writing = begin_behind(image, &held, 26)?;
     let from_helper = pair.here.exports_wait();
     if !from_helper {
-        let fence = writing
-            .submitted()
-            .export()?
-            .context("it is over already")?;
-        timeline.point(1)?.set_fence(&fence)?;
+        timeline.point(1)?.set_fence(&exported(&mut writing)?)?;
     }
     let ask = Ask::ReadAfterPoint { seed: 26, point: 1 };
     let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
