@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use drm::{Device as _, DriverCapability};
+use drm::control::Device as _;
+use drm::{Device as _, DriverCapability, buffer};
 use rustix::fs::{major, minor};
 
 use super::DrmError;
@@ -174,6 +175,17 @@ impl Card {
             .handles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes handles, each once: planes of one memory have one handle.
+    pub(super) fn close_each(&self, mut opened: Vec<buffer::Handle>) {
+        opened.sort_unstable_by_key(|handle| u32::from(*handle));
+        opened.dedup();
+        for handle in opened {
+            if let Err(error) = self.close_buffer(handle) {
+                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
+            }
+        }
     }
 
     pub(super) fn failed(&self, operation: &'static str, source: io::Error) -> DrmError {

@@ -89,14 +89,8 @@ impl Card {
             self.add_planar_framebuffer(&described, flags)
                 .map_err(|source| self.failed("ADDFB2", source))
         });
-        // The framebuffer holds the memory by itself; each distinct handle is closed once.
-        opened.sort_unstable_by_key(|handle| u32::from(*handle));
-        opened.dedup();
-        for handle in opened {
-            if let Err(error) = self.close_buffer(handle) {
-                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
-            }
-        }
+        // The framebuffer holds the memory by itself.
+        self.close_each(opened);
         drop(guard);
         let handle = result?;
         trace::end(

@@ -84,13 +84,8 @@ impl HostCopies {
 
 impl Drop for HostCopies {
     fn drop(&mut self) {
-        let mut handles: Vec<_> = self.pictures.drain(..).map(|(handle, _)| handle).collect();
-        handles.sort_unstable_by_key(|handle| u32::from(*handle));
-        handles.dedup();
-        for handle in handles {
-            if let Err(error) = self.card.close_buffer(handle) {
-                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
-            }
-        }
+        let pictures = self.pictures.drain(..);
+        self.card
+            .close_each(pictures.map(|(handle, _)| handle).collect());
     }
 }

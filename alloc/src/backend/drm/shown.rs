@@ -84,15 +84,7 @@ impl Card {
                 })
             })
             .collect::<Result<Vec<_>, DrmError>>();
-        // Planes of one memory have one handle.
-        let mut opened: Vec<buffer::Handle> = opened.into_iter().flatten().collect();
-        opened.sort_unstable_by_key(|handle| u32::from(*handle));
-        opened.dedup();
-        for handle in opened {
-            if let Err(error) = self.close_buffer(handle) {
-                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
-            }
-        }
+        self.close_each(opened.into_iter().flatten().collect());
         drop(guard);
         let planes = planes?;
         let Ok(extent) = Extent::new(width, height) else {

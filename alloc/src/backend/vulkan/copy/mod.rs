@@ -11,7 +11,7 @@ use ash::vk;
 use super::image::Image;
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
-pub(super) use sys::Staging;
+pub(super) use sys::{OneTime, Staging};
 use sys::{Region, Way};
 
 /// How long a copy may take that nobody holds back: drivers that do it on an emulated processor need seconds.

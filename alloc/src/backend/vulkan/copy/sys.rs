@@ -128,19 +128,51 @@ impl Staging {
     }
 }
 
-/// Commands that copy, and all that they use.
-pub(super) struct Recorded {
+/// Commands that are submitted once. They go with this value, which whoever submits them keeps until they are over.
+pub(in crate::backend::vulkan) struct OneTime {
     device: Arc<Device>,
     pool: vk::CommandPool,
-    image: Arc<RawImage>,
-    pub(super) staging: Arc<Staging>,
+    pub(in crate::backend::vulkan) raw: vk::CommandBuffer,
 }
 
-impl Drop for Recorded {
+impl Drop for OneTime {
     fn drop(&mut self) {
-        // SAFETY: the pool is of this device or null; whoever submits its commands keeps this value until they are over.
+        // SAFETY: the pool is of this device; whoever submits its commands keeps this value until they are over.
         unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
     }
+}
+
+impl OneTime {
+    pub(in crate::backend::vulkan) fn new(device: &Arc<Device>) -> Result<Self, vk::Result> {
+        let raw = &device.raw;
+        let info = vk::CommandPoolCreateInfo::default()
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT)
+            .queue_family_index(device.family);
+        // SAFETY: the structure is complete and the family is the device's.
+        let pool = unsafe { raw.create_command_pool(&info, None) }?;
+        let mut made = Self {
+            device: Arc::clone(device),
+            pool,
+            raw: vk::CommandBuffer::null(),
+        };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(1);
+        // SAFETY: the pool is of this device; its command buffers go with it.
+        let commands = unsafe { raw.allocate_command_buffers(&info) }?;
+        made.raw = *commands
+            .first()
+            .ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
+        Ok(made)
+    }
+}
+
+/// Commands that copy, and all that they use.
+pub(super) struct Recorded {
+    commands: OneTime,
+    image: Arc<RawImage>,
+    pub(super) staging: Arc<Staging>,
 }
 
 /// Records a copy that takes the image over from outside and hands it back.
@@ -151,28 +183,12 @@ pub(super) fn recorded(
     way: Way,
     outside: u32,
 ) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
-    let device = &image.device;
-    let raw = &device.raw;
-    let info = vk::CommandPoolCreateInfo::default()
-        .flags(vk::CommandPoolCreateFlags::TRANSIENT)
-        .queue_family_index(device.family);
-    // SAFETY: the structure is complete and the family is the device's.
-    let pool = unsafe { raw.create_command_pool(&info, None) }?;
     let made = Recorded {
-        device: Arc::clone(device),
-        pool,
+        commands: OneTime::new(&image.device)?,
         image: Arc::clone(image),
         staging: Arc::new(staging),
     };
-    let info = vk::CommandBufferAllocateInfo::default()
-        .command_pool(pool)
-        .level(vk::CommandBufferLevel::PRIMARY)
-        .command_buffer_count(1);
-    // SAFETY: the pool is of this device; its command buffers go with it.
-    let commands = unsafe { raw.allocate_command_buffers(&info) }?;
-    let commands = *commands
-        .first()
-        .ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
+    let commands = made.commands.raw;
     let copies: Vec<vk::BufferImageCopy> = regions.iter().map(described).collect();
     // SAFETY: the command buffer is new; image and memory are of this device and live as long as the commands.
     unsafe { record(commands, &made.image, &made.staging, &copies, way, outside) }?;

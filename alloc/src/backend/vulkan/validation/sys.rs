@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ash::{ext, vk};
 
 use super::Complaints;
-use crate::backend::vulkan::copy::Staging;
+use crate::backend::vulkan::copy::{OneTime, Staging};
 use crate::backend::vulkan::sys::Device;
 
 /// The layer's name.
@@ -111,16 +111,8 @@ unsafe extern "system" fn hear(
 
 /// Two writes of one memory, and what they use.
 pub(super) struct Planted {
-    device: Arc<Device>,
-    pool: vk::CommandPool,
+    commands: OneTime,
     _staging: Staging,
-}
-
-impl Drop for Planted {
-    fn drop(&mut self) {
-        // SAFETY: the pool is of this device; whoever submits its commands keeps this value until they are over.
-        unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
-    }
 }
 
 /// Records two writes of one memory without a barrier between them.
@@ -128,23 +120,11 @@ pub(super) fn planted(device: &Arc<Device>) -> Result<(vk::CommandBuffer, Plante
     let staging = Staging::new(device, 64)?;
     let buffer = staging.buffer();
     let raw = &device.raw;
-    let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.family);
-    // SAFETY: the structure is complete and the family is the device's.
-    let pool = unsafe { raw.create_command_pool(&info, None) }?;
     let planted = Planted {
-        device: Arc::clone(device),
-        pool,
+        commands: OneTime::new(device)?,
         _staging: staging,
     };
-    let info = vk::CommandBufferAllocateInfo::default()
-        .command_pool(pool)
-        .level(vk::CommandBufferLevel::PRIMARY)
-        .command_buffer_count(1);
-    // SAFETY: the pool is of this device; its command buffers go with it.
-    let commands = unsafe { raw.allocate_command_buffers(&info) }?;
-    let commands = *commands
-        .first()
-        .ok_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
+    let commands = planted.commands.raw;
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     // SAFETY: the command buffer is new, and the buffer has 64 bytes and may be written so. That nothing orders the writes is the
