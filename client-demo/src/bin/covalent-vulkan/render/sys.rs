@@ -588,7 +588,8 @@ unsafe fn record(
     }
     let drawing =
         vk::PipelineStageFlags::FRAGMENT_SHADER | vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT;
-    let top = vk::PipelineStageFlags::TOP_OF_PIPE;
+    // All stages, as semaphores are waited for in: with the top of the pipe alone the barrier would not come after them.
+    let before = vk::PipelineStageFlags::ALL_COMMANDS;
     let bottom = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
     let none = vk::DependencyFlags::empty();
     let stages = vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT;
@@ -598,7 +599,7 @@ unsafe fn record(
     // SAFETY: by the caller; pipelines, pass and sets are of one layout, and dynamic state is set before it is used.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
-        raw.cmd_pipeline_barrier(commands, top, drawing, none, &[], &[], &acquire);
+        raw.cmd_pipeline_barrier(commands, before, drawing, none, &[], &[], &acquire);
         raw.cmd_begin_render_pass(commands, &pass, vk::SubpassContents::INLINE);
         raw.cmd_set_viewport(commands, 0, &[viewport]);
         raw.cmd_set_scissor(commands, 0, &[area]);
