@@ -2,9 +2,11 @@
 //!
 //! Whatever commands use is shared with them: it lives until they are over, whoever lets go of it before.
 
+mod commands;
 mod frame;
 mod look;
-mod sys;
+mod picture;
+mod pipes;
 
 use std::sync::Arc;
 
@@ -14,28 +16,29 @@ use covalent_alloc::backend::vulkan::{Gpu, Purpose, VulkanError};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::FormatModifier;
 
+pub(crate) use commands::Recorded;
 pub(crate) use frame::Frame;
-pub(crate) use sys::Recorded;
 
-use look::Sampling;
+use look::{Look, Sampling};
+use pipes::Pipes;
 
 /// A Vulkan device that draws a scene, or a camera's pictures.
 #[derive(Debug)]
 pub(crate) struct Renderer {
     gpu: Gpu,
-    look: Arc<sys::Look>,
+    look: Arc<Look>,
     /// For targets of one format.
-    pipes: Option<Arc<sys::Pipes>>,
+    pipes: Option<Arc<Pipes>>,
     imports: u64,
 }
 
 /// A buffer that is drawn to.
 #[derive(Clone, Debug)]
-pub(crate) struct Target(Arc<sys::Target>);
+pub(crate) struct Target(Arc<picture::Target>);
 
 /// A buffer that is sampled.
 #[derive(Clone, Debug)]
-pub(crate) struct Texture(Arc<sys::Texture>);
+pub(crate) struct Texture(Arc<picture::Texture>);
 
 impl Renderer {
     /// Makes what draws on a device; `camera` is the format of the pictures that it samples, and what their numbers mean.
@@ -51,7 +54,7 @@ impl Renderer {
             .transpose()?;
         Ok(Self {
             gpu: gpu.clone(),
-            look: Arc::new(sys::Look::new(gpu, sampling.as_ref())?),
+            look: Arc::new(Look::new(gpu, sampling.as_ref())?),
             pipes: None,
             imports: 0,
         })
@@ -70,7 +73,7 @@ impl Renderer {
         let image = self.gpu.import_for(Purpose::Render, buffer)?;
         self.imports = self.imports.saturating_add(1);
         let pipes = self.pipes_for(image.format())?;
-        Ok(Target(Arc::new(sys::Target::new(pipes, image)?)))
+        Ok(Target(Arc::new(picture::Target::new(pipes, image)?)))
     }
 
     /// Imports a buffer to sample.
@@ -80,7 +83,7 @@ impl Renderer {
     pub(crate) fn texture(&mut self, buffer: &Buffer) -> Result<Texture, VulkanError> {
         let image = self.gpu.import_for(Purpose::Sample, buffer)?;
         self.imports = self.imports.saturating_add(1);
-        let texture = sys::Texture::new(Arc::clone(&self.look), image)?;
+        let texture = picture::Texture::new(Arc::clone(&self.look), image)?;
         Ok(Texture(Arc::new(texture)))
     }
 
@@ -98,10 +101,10 @@ impl Renderer {
         Recorded::new(Arc::clone(&target.0), frame, texture)
     }
 
-    fn pipes_for(&mut self, format: vk::Format) -> Result<Arc<sys::Pipes>, VulkanError> {
+    fn pipes_for(&mut self, format: vk::Format) -> Result<Arc<Pipes>, VulkanError> {
         let pipes = match self.pipes.take().filter(|pipes| pipes.format() == format) {
             Some(pipes) => pipes,
-            None => Arc::new(sys::Pipes::new(Arc::clone(&self.look), format)?),
+            None => Arc::new(Pipes::new(Arc::clone(&self.look), format)?),
         };
         Ok(Arc::clone(self.pipes.insert(pipes)))
     }

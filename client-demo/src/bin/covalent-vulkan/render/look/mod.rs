@@ -1,9 +1,13 @@
 //! How a camera's pictures are sampled: which numbers mean which colours, and what the device does to get there.
 
+mod sys;
+
 use ash::vk;
 use covalent_alloc::backend::v4l2::{Colours, Encoding};
 use covalent_alloc::backend::vulkan::{Gpu, VulkanError, format_of};
 use covalent_alloc::model::{FormatModifier, Fourcc};
+
+pub(super) use sys::Look;
 
 /// How pictures in one format are sampled.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,204 @@
+//! The commands of a frame, and what they use.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use ash::vk;
+use covalent_alloc::backend::vulkan::{Gpu, Image, Submission, Submitted, VulkanError};
+
+use crate::render::Frame;
+use crate::render::picture::{Target, Texture, WHOLE};
+
+/// The memory of one frame's commands.
+struct Pool {
+    gpu: Gpu,
+    raw: vk::CommandPool,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: it is of this device, and work with its commands is over.
+        unsafe { self.gpu.handle().destroy_command_pool(self.raw, None) };
+    }
+}
+
+/// What commands use, in the order in which it may go.
+struct Uses {
+    pool: Pool,
+    target: Arc<Target>,
+    texture: Option<Arc<Texture>>,
+}
+
+/// Commands that draw a frame and that nobody was given yet.
+pub(crate) struct Recorded {
+    commands: vk::CommandBuffer,
+    uses: Uses,
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Recorded")
+            .field(&self.uses.target)
+            .finish()
+    }
+}
+
+impl Recorded {
+    pub(in crate::render) fn new(
+        target: Arc<Target>,
+        frame: &Frame,
+        texture: Option<Arc<Texture>>,
+    ) -> Result<Self, VulkanError> {
+        let gpu = target.image.gpu().clone();
+        if target.pipes.look.is_sampling() != texture.is_some() {
+            return Err(VulkanError::Lacks {
+                device: gpu.name().to_owned(),
+                lacks: "picture to sample, or a shader that does".to_owned(),
+            });
+        }
+        let raw = gpu.handle();
+        let info = vk::CommandPoolCreateInfo::default()
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT)
+            .queue_family_index(gpu.queue_family());
+        // SAFETY: the structure is complete and the family is the device's.
+        let pool = unsafe { raw.create_command_pool(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateCommandPool", answer))?;
+        let pool = Pool {
+            gpu: gpu.clone(),
+            raw: pool,
+        };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool.raw)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(1);
+        // SAFETY: the pool is of this device; its commands go with it.
+        let commands = unsafe { raw.allocate_command_buffers(&info) }
+            .and_then(|all| all.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
+            .map_err(|answer| gpu.answered("vkAllocateCommandBuffers", answer))?;
+        let uses = Uses {
+            pool,
+            target,
+            texture,
+        };
+        // SAFETY: the commands are new; what they use is of this device and is kept beside them.
+        unsafe { record(commands, &uses, frame) }
+            .map_err(|answer| gpu.answered("vkEndCommandBuffer", answer))?;
+        Ok(Self { commands, uses })
+    }
+
+    /// Gives the commands to the device.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub(crate) fn submit(self, submission: Submission) -> Result<Submitted, VulkanError> {
+        let gpu = self.uses.pool.gpu.clone();
+        // SAFETY: the commands are complete, of this device and its family, and given to it once; they take over and hand back
+        // what they use, which goes with them.
+        unsafe { gpu.submit_commands(submission, self.commands, Box::new(self.uses)) }
+    }
+}
+
+/// Records a frame between two hand-overs.
+///
+/// # Safety
+/// The commands are not begun, and of the device of what they use, which lives until they are over.
+unsafe fn record(
+    commands: vk::CommandBuffer,
+    uses: &Uses,
+    frame: &Frame,
+) -> Result<(), vk::Result> {
+    let Uses {
+        pool,
+        target,
+        texture,
+    } = uses;
+    let (gpu, raw) = (&pool.gpu, pool.gpu.handle());
+    let (look, pipes) = (&target.pipes.look, &target.pipes);
+    let begin =
+        vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    let (width, height) = target.size();
+    let area = vk::Rect2D {
+        offset: vk::Offset2D::default(),
+        extent: vk::Extent2D { width, height },
+    };
+    let viewport = vk::Viewport {
+        width: side(width),
+        height: side(height),
+        max_depth: 1.0,
+        ..vk::Viewport::default()
+    };
+    let pass = vk::RenderPassBeginInfo::default()
+        .render_pass(pipes.pass)
+        .framebuffer(target.framebuffer)
+        .render_area(area);
+    // GENERAL on both sides keeps the pixels; a layout of UNDEFINED would let the driver drop them.
+    let barrier = |image: &Image| {
+        vk::ImageMemoryBarrier::default()
+            .old_layout(vk::ImageLayout::GENERAL)
+            .new_layout(vk::ImageLayout::GENERAL)
+            .image(image.handle())
+            .subresource_range(WHOLE)
+    };
+    let (outside, inside) = (gpu.outside_family(), gpu.queue_family());
+    let used = std::iter::once((&target.image, vk::AccessFlags::COLOR_ATTACHMENT_WRITE)).chain(
+        texture
+            .iter()
+            .map(|texture| (&texture.image, vk::AccessFlags::SHADER_READ)),
+    );
+    let (mut acquire, mut release) = (Vec::new(), Vec::new());
+    for (image, access) in used {
+        acquire.push(
+            barrier(image)
+                .dst_access_mask(access)
+                .src_queue_family_index(outside)
+                .dst_queue_family_index(inside),
+        );
+        release.push(
+            barrier(image)
+                .src_access_mask(access)
+                .src_queue_family_index(inside)
+                .dst_queue_family_index(outside),
+        );
+    }
+    let drawing =
+        vk::PipelineStageFlags::FRAGMENT_SHADER | vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT;
+    // All stages, as semaphores are waited for in: with the top of the pipe alone the barrier would not come after them.
+    let before = vk::PipelineStageFlags::ALL_COMMANDS;
+    let bottom = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
+    let none = vk::DependencyFlags::empty();
+    let stages = vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT;
+    let graphics = vk::PipelineBindPoint::GRAPHICS;
+    let bytes = frame.bytes();
+    let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
+    // SAFETY: by the caller; pipelines, pass and sets are of one layout, and dynamic state is set before it is used.
+    unsafe {
+        raw.begin_command_buffer(commands, &begin)?;
+        raw.cmd_pipeline_barrier(commands, before, drawing, none, &[], &[], &acquire);
+        raw.cmd_begin_render_pass(commands, &pass, vk::SubpassContents::INLINE);
+        raw.cmd_set_viewport(commands, 0, &[viewport]);
+        raw.cmd_set_scissor(commands, 0, &[area]);
+        raw.cmd_push_constants(commands, look.layout, stages, 0, &bytes);
+        if !sets.is_empty() {
+            raw.cmd_bind_descriptor_sets(commands, graphics, look.layout, 0, &sets, &[]);
+        }
+        for (pipeline, corners) in &pipes.pipelines {
+            raw.cmd_bind_pipeline(commands, graphics, *pipeline);
+            raw.cmd_draw(commands, *corners, 1, 0, 0);
+        }
+        raw.cmd_end_render_pass(commands);
+        raw.cmd_pipeline_barrier(commands, drawing, bottom, none, &[], &[], &release);
+        raw.end_command_buffer(commands)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "pictures are far less than 2^24 pixels wide"
+)]
+fn side(pixels: u32) -> f32 {
+    pixels as f32
+}

@@ -1,0 +1,126 @@
+//! How a camera's pictures are sampled, as objects of Vulkan.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::fmt;
+
+use ash::vk;
+use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
+
+use super::Sampling;
+use crate::render::Frame;
+
+/// What is the same for pictures of every format that is drawn to: how the camera's are sampled, and what shaders are told.
+pub(in crate::render) struct Look {
+    pub(in crate::render) gpu: Gpu,
+    pub(in crate::render) conversion: vk::SamplerYcbcrConversion,
+    sampler: vk::Sampler,
+    pub(in crate::render) set_layout: vk::DescriptorSetLayout,
+    pub(in crate::render) layout: vk::PipelineLayout,
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Look").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let raw = self.gpu.handle();
+        // SAFETY: all are of this device or null; what was made of them, and work with it, holds an Arc of this and is gone.
+        unsafe {
+            raw.destroy_pipeline_layout(self.layout, None);
+            raw.destroy_descriptor_set_layout(self.set_layout, None);
+            raw.destroy_sampler(self.sampler, None);
+            raw.destroy_sampler_ycbcr_conversion(self.conversion, None);
+        }
+    }
+}
+
+impl Look {
+    pub(in crate::render) fn new(
+        gpu: &Gpu,
+        sampling: Option<&Sampling>,
+    ) -> Result<Self, VulkanError> {
+        // From here on a drop gives back what was made.
+        let mut look = Self {
+            gpu: gpu.clone(),
+            conversion: vk::SamplerYcbcrConversion::null(),
+            sampler: vk::Sampler::null(),
+            set_layout: vk::DescriptorSetLayout::null(),
+            layout: vk::PipelineLayout::null(),
+        };
+        if let Some(sampling) = sampling {
+            look.sample(sampling)?;
+        }
+        let sets = [look.set_layout];
+        let told = [vk::PushConstantRange::default()
+            .stage_flags(vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT)
+            .size(u32::try_from(Frame::BYTES).unwrap_or(u32::MAX))];
+        let mut info = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&told);
+        if sampling.is_some() {
+            info = info.set_layouts(&sets);
+        }
+        // SAFETY: the structures are complete and outlive the call; every device takes 128 bytes of push constants.
+        look.layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreatePipelineLayout", answer))?;
+        Ok(look)
+    }
+
+    fn sample(&mut self, sampling: &Sampling) -> Result<(), VulkanError> {
+        let gpu = &self.gpu;
+        let raw = gpu.handle();
+        let mut converted = vk::SamplerYcbcrConversionInfo::default();
+        let mut info = vk::SamplerCreateInfo::default()
+            .mag_filter(sampling.filter)
+            .min_filter(sampling.filter)
+            .mipmap_mode(vk::SamplerMipmapMode::NEAREST)
+            .address_mode_u(vk::SamplerAddressMode::CLAMP_TO_EDGE)
+            .address_mode_v(vk::SamplerAddressMode::CLAMP_TO_EDGE)
+            .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
+        if let Some(conversion) = sampling.conversion {
+            let mut components = vk::ComponentMapping::default();
+            if conversion.is_swapped {
+                components.r = vk::ComponentSwizzle::B;
+                components.b = vk::ComponentSwizzle::R;
+            }
+            let [horizontal, vertical] = conversion.chroma;
+            let wanted = vk::SamplerYcbcrConversionCreateInfo::default()
+                .format(conversion.format)
+                .ycbcr_model(conversion.model)
+                .ycbcr_range(conversion.range)
+                .components(components)
+                .x_chroma_offset(horizontal)
+                .y_chroma_offset(vertical)
+                .chroma_filter(sampling.filter);
+            // SAFETY: the structure is complete; format, places and filter are what the device says that it has, and it has the
+            // feature, which is switched on where it is there.
+            self.conversion = unsafe { raw.create_sampler_ycbcr_conversion(&wanted, None) }
+                .map_err(|answer| gpu.answered("vkCreateSamplerYcbcrConversion", answer))?;
+            converted = converted.conversion(self.conversion);
+            info = info.push_next(&mut converted);
+        }
+        // SAFETY: the chain is complete and outlives the call.
+        self.sampler = unsafe { raw.create_sampler(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
+        let samplers = [self.sampler];
+        // A sampler that converts has to be part of the layout.
+        let bindings = [vk::DescriptorSetLayoutBinding::default()
+            .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
+            .descriptor_count(1)
+            .stage_flags(vk::ShaderStageFlags::FRAGMENT)
+            .immutable_samplers(&samplers)];
+        let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
+        // SAFETY: the structures are complete and outlive the call; the sampler lives as long as the layout.
+        self.set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateDescriptorSetLayout", answer))?;
+        Ok(())
+    }
+
+    pub(in crate::render) fn is_sampling(&self) -> bool {
+        self.sampler != vk::Sampler::null()
+    }
+}

@@ -1,0 +1,170 @@
+//! Views of pictures.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use ash::vk;
+use covalent_alloc::backend::vulkan::{Image, VulkanError};
+
+use crate::render::look::Look;
+use crate::render::pipes::Pipes;
+
+/// Descriptors that one picture can need: one for each of its planes.
+const DESCRIPTORS: u32 = 3;
+
+/// The whole of a picture.
+pub(in crate::render) const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    base_mip_level: 0,
+    level_count: 1,
+    base_array_layer: 0,
+    layer_count: 1,
+};
+
+/// A picture that is drawn to.
+pub(in crate::render) struct Target {
+    pub(in crate::render) pipes: Arc<Pipes>,
+    pub(in crate::render) image: Image,
+    view: vk::ImageView,
+    pub(in crate::render) framebuffer: vk::Framebuffer,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Target").field(&self.image).finish()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let raw = self.image.gpu().handle();
+        // SAFETY: both are of this device or null; work with them holds an Arc of this and is over.
+        unsafe {
+            raw.destroy_framebuffer(self.framebuffer, None);
+            raw.destroy_image_view(self.view, None);
+        }
+    }
+}
+
+impl Target {
+    pub(in crate::render) fn new(pipes: Arc<Pipes>, image: Image) -> Result<Self, VulkanError> {
+        // From here on a drop gives back what was made.
+        let mut target = Self {
+            pipes,
+            image,
+            view: vk::ImageView::null(),
+            framebuffer: vk::Framebuffer::null(),
+        };
+        let gpu = target.image.gpu().clone();
+        let info = vk::ImageViewCreateInfo::default()
+            .image(target.image.handle())
+            .view_type(vk::ImageViewType::TYPE_2D)
+            .format(target.image.format())
+            .subresource_range(WHOLE);
+        // SAFETY: the image is of this device, has this format, and lives as long as the view.
+        target.view = unsafe { gpu.handle().create_image_view(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateImageView", answer))?;
+        let (width, height) = target.size();
+        let views = [target.view];
+        let info = vk::FramebufferCreateInfo::default()
+            .render_pass(target.pipes.pass)
+            .attachments(&views)
+            .width(width)
+            .height(height)
+            .layers(1);
+        // SAFETY: pass and view are of this device, and the view is of the pass's format and of this size.
+        target.framebuffer = unsafe { gpu.handle().create_framebuffer(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateFramebuffer", answer))?;
+        Ok(target)
+    }
+
+    pub(in crate::render) fn size(&self) -> (u32, u32) {
+        let extent = self.image.buffer().layout().extent();
+        (extent.width(), extent.height())
+    }
+}
+
+/// A picture that is sampled.
+pub(in crate::render) struct Texture {
+    look: Arc<Look>,
+    pub(in crate::render) image: Image,
+    view: vk::ImageView,
+    pool: vk::DescriptorPool,
+    pub(in crate::render) set: vk::DescriptorSet,
+}
+
+impl fmt::Debug for Texture {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Texture").field(&self.image).finish()
+    }
+}
+
+impl Drop for Texture {
+    fn drop(&mut self) {
+        let raw = self.look.gpu.handle();
+        // SAFETY: as for `Target`; the set goes with its pool.
+        unsafe {
+            raw.destroy_descriptor_pool(self.pool, None);
+            raw.destroy_image_view(self.view, None);
+        }
+    }
+}
+
+impl Texture {
+    pub(in crate::render) fn new(look: Arc<Look>, image: Image) -> Result<Self, VulkanError> {
+        // From here on a drop gives back what was made.
+        let mut texture = Self {
+            look,
+            image,
+            view: vk::ImageView::null(),
+            pool: vk::DescriptorPool::null(),
+            set: vk::DescriptorSet::null(),
+        };
+        let look = Arc::clone(&texture.look);
+        let (gpu, raw) = (&look.gpu, look.gpu.handle());
+        let mut converted = vk::SamplerYcbcrConversionInfo::default().conversion(look.conversion);
+        let mut info = vk::ImageViewCreateInfo::default()
+            .image(texture.image.handle())
+            .view_type(vk::ImageViewType::TYPE_2D)
+            .format(texture.image.format())
+            .subresource_range(WHOLE);
+        if look.conversion != vk::SamplerYcbcrConversion::null() {
+            info = info.push_next(&mut converted);
+        }
+        // SAFETY: the chain is complete and outlives the call; the image is of this device and lives as long as the view; the
+        // conversion is for its format.
+        texture.view = unsafe { raw.create_image_view(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateImageView", answer))?;
+        let sizes = [vk::DescriptorPoolSize::default()
+            .ty(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
+            .descriptor_count(DESCRIPTORS)];
+        let info = vk::DescriptorPoolCreateInfo::default()
+            .max_sets(1)
+            .pool_sizes(&sizes);
+        // SAFETY: the structures are complete and outlive the call.
+        texture.pool = unsafe { raw.create_descriptor_pool(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateDescriptorPool", answer))?;
+        let layouts = [look.set_layout];
+        let info = vk::DescriptorSetAllocateInfo::default()
+            .descriptor_pool(texture.pool)
+            .set_layouts(&layouts);
+        // SAFETY: pool and layout are of this device, and the pool is new and used by nobody else.
+        let sets = unsafe { raw.allocate_descriptor_sets(&info) }
+            .map_err(|answer| gpu.answered("vkAllocateDescriptorSets", answer))?;
+        texture.set = sets.first().copied().unwrap_or_default();
+        let images = [vk::DescriptorImageInfo::default()
+            .image_view(texture.view)
+            .image_layout(vk::ImageLayout::GENERAL)];
+        let writes = [vk::WriteDescriptorSet::default()
+            .dst_set(texture.set)
+            .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
+            .image_info(&images)];
+        // SAFETY: the set has one descriptor of this type, with a sampler of its layout's own, and no work uses it yet.
+        unsafe { raw.update_descriptor_sets(&writes, &[]) };
+        Ok(texture)
+    }
+}

@@ -1,0 +1,169 @@
+//! The pipelines, and the pass in which they draw.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::fmt;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use ash::vk;
+use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
+
+use crate::render::look::Look;
+
+/// `shaders.wgsl`, compiled by the build script.
+const SHADERS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shaders.spv"));
+
+/// Corners of the cube's triangles.
+const CUBE: u32 = 36;
+/// Corners of the triangle that covers everything.
+const EVERYTHING: u32 = 3;
+/// What draws to pictures of one format.
+pub(in crate::render) struct Pipes {
+    pub(in crate::render) look: Arc<Look>,
+    format: vk::Format,
+    pub(in crate::render) pass: vk::RenderPass,
+    /// In the order in which they draw, each with the corners that it is given.
+    pub(in crate::render) pipelines: Vec<(vk::Pipeline, u32)>,
+}
+
+impl fmt::Debug for Pipes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Pipes").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Pipes {
+    fn drop(&mut self) {
+        let raw = self.look.gpu.handle();
+        // SAFETY: as for `Look`.
+        unsafe {
+            for (pipeline, _) in &self.pipelines {
+                raw.destroy_pipeline(*pipeline, None);
+            }
+            raw.destroy_render_pass(self.pass, None);
+        }
+    }
+}
+
+impl Pipes {
+    pub(in crate::render) fn new(look: Arc<Look>, format: vk::Format) -> Result<Self, VulkanError> {
+        let pass = pass(&look.gpu, format)?;
+        // From here on a drop gives back what was made.
+        let mut pipes = Self {
+            look,
+            format,
+            pass,
+            pipelines: Vec::new(),
+        };
+        let gpu = pipes.look.gpu.clone();
+        let words = ash::util::read_spv(&mut Cursor::new(SHADERS))
+            .map_err(|_| gpu.answered("reading the shaders", vk::Result::ERROR_UNKNOWN))?;
+        let info = vk::ShaderModuleCreateInfo::default().code(&words);
+        // SAFETY: the words are a module that naga has validated.
+        let module = unsafe { gpu.handle().create_shader_module(&info, None) }
+            .map_err(|answer| gpu.answered("vkCreateShaderModule", answer))?;
+        let wanted: &[_] = if pipes.look.is_sampling() {
+            &[(c"everything", c"camera", EVERYTHING)]
+        } else {
+            &[
+                (c"everything", c"rings", EVERYTHING),
+                (c"cube", c"face", CUBE),
+            ]
+        };
+        let made = wanted.iter().try_for_each(|(vertex, fragment, corners)| {
+            let pipeline = pipes.pipeline(module, vertex, fragment)?;
+            pipes.pipelines.push((pipeline, *corners));
+            Ok(())
+        });
+        // SAFETY: pipelines do not need their module once they are made.
+        unsafe { gpu.handle().destroy_shader_module(module, None) };
+        made.map(|()| pipes)
+    }
+
+    pub(in crate::render) fn format(&self) -> vk::Format {
+        self.format
+    }
+
+    fn pipeline(
+        &self,
+        module: vk::ShaderModule,
+        vertex: &std::ffi::CStr,
+        fragment: &std::ffi::CStr,
+    ) -> Result<vk::Pipeline, VulkanError> {
+        let stage = |stage, name| {
+            vk::PipelineShaderStageCreateInfo::default()
+                .stage(stage)
+                .module(module)
+                .name(name)
+        };
+        let stages = [
+            stage(vk::ShaderStageFlags::VERTEX, vertex),
+            stage(vk::ShaderStageFlags::FRAGMENT, fragment),
+        ];
+        let input = vk::PipelineVertexInputStateCreateInfo::default();
+        let assembly = vk::PipelineInputAssemblyStateCreateInfo::default()
+            .topology(vk::PrimitiveTopology::TRIANGLE_LIST);
+        let viewport = vk::PipelineViewportStateCreateInfo::default()
+            .viewport_count(1)
+            .scissor_count(1);
+        let raster = vk::PipelineRasterizationStateCreateInfo::default()
+            .polygon_mode(vk::PolygonMode::FILL)
+            .cull_mode(vk::CullModeFlags::NONE)
+            .line_width(1.0);
+        let samples = vk::PipelineMultisampleStateCreateInfo::default()
+            .rasterization_samples(vk::SampleCountFlags::TYPE_1);
+        let written = [vk::PipelineColorBlendAttachmentState::default()
+            .color_write_mask(vk::ColorComponentFlags::RGBA)];
+        let blend = vk::PipelineColorBlendStateCreateInfo::default().attachments(&written);
+        let states = [vk::DynamicState::VIEWPORT, vk::DynamicState::SCISSOR];
+        let dynamic = vk::PipelineDynamicStateCreateInfo::default().dynamic_states(&states);
+        let info = vk::GraphicsPipelineCreateInfo::default()
+            .stages(&stages)
+            .vertex_input_state(&input)
+            .input_assembly_state(&assembly)
+            .viewport_state(&viewport)
+            .rasterization_state(&raster)
+            .multisample_state(&samples)
+            .color_blend_state(&blend)
+            .dynamic_state(&dynamic)
+            .layout(self.look.layout)
+            .render_pass(self.pass);
+        let gpu = &self.look.gpu;
+        // SAFETY: the structures are complete and outlive the call; layout, pass and module are of this device, and the shaders
+        // use what the layout has.
+        let made = unsafe {
+            gpu.handle()
+                .create_graphics_pipelines(vk::PipelineCache::null(), &[info], None)
+        };
+        made.map_err(|(_, answer)| answer)
+            .and_then(|made| made.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
+            .map_err(|answer| gpu.answered("vkCreateGraphicsPipelines", answer))
+    }
+}
+
+/// A pass over one picture, every pixel of which is drawn.
+fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
+    // GENERAL all through, as others find the picture and leave it.
+    let attachments = [vk::AttachmentDescription::default()
+        .format(format)
+        .samples(vk::SampleCountFlags::TYPE_1)
+        .load_op(vk::AttachmentLoadOp::DONT_CARE)
+        .store_op(vk::AttachmentStoreOp::STORE)
+        .stencil_load_op(vk::AttachmentLoadOp::DONT_CARE)
+        .stencil_store_op(vk::AttachmentStoreOp::DONT_CARE)
+        .initial_layout(vk::ImageLayout::GENERAL)
+        .final_layout(vk::ImageLayout::GENERAL)];
+    let drawn = [vk::AttachmentReference::default().layout(vk::ImageLayout::GENERAL)];
+    let subpasses = [vk::SubpassDescription::default()
+        .pipeline_bind_point(vk::PipelineBindPoint::GRAPHICS)
+        .color_attachments(&drawn)];
+    let info = vk::RenderPassCreateInfo::default()
+        .attachments(&attachments)
+        .subpasses(&subpasses);
+    // SAFETY: the structures are complete and outlive the call.
+    unsafe { gpu.handle().create_render_pass(&info, None) }
+        .map_err(|answer| gpu.answered("vkCreateRenderPass", answer))
+}
