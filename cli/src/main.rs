@@ -4,6 +4,7 @@ mod args;
 mod json;
 mod machine;
 mod pixels;
+mod progress;
 mod text;
 mod verb;
 

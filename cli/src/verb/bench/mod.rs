@@ -7,7 +7,7 @@ mod spread;
 mod table;
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 
+use crate::progress::Progress;
 use crate::verb::matrix::declare::Declared;
 use measure::{Measure, Planning, Subject, Times};
 use report::{Operation, Report, What};
@@ -103,10 +104,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         times,
     };
     let limit = Duration::from_secs(options.seconds);
+    let progress = Progress::begin("measuring");
     let counted = measure.run(options.rounds, limit, |round, source| {
-        progress(round, options.rounds, source);
+        progress.detail(&format!("round {round} of {}: {source}", options.rounds));
     })?;
-    clear_progress();
+    drop(progress);
     let report = Report {
         version: report::VERSION,
         kernel: rustix::system::uname()
@@ -204,21 +206,6 @@ fn processor(format: FormatModifier) -> Participant {
     processor.constraints.formats = Some(FormatSet::from([format]));
     processor.constraints.memory.cpu = CpuUse::Often;
     processor
-}
-
-fn progress(round: u32, rounds: u32, source: &str) {
-    let mut err = io::stderr().lock();
-    // One line that is written anew; nobody is left to tell where stderr itself fails.
-    if err.is_terminal() {
-        let _ = write!(err, "\r\x1b[Kround {round} of {rounds}: {source}");
-        let _ = err.flush();
-    }
-}
-
-fn clear_progress() {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::cell::{Cell, Said};
 use super::declare::Declared;
 use super::interrupt::Interrupt;
 use super::judge::{self, Possible};
-use super::progress::Progress;
+use crate::progress::Progress;
 
 /// What cells are measured with.
 pub(super) struct Measure<'a> {

@@ -8,7 +8,6 @@ mod grid;
 mod interrupt;
 mod judge;
 mod measure;
-mod progress;
 mod record;
 mod svg;
 mod table;
@@ -25,12 +24,12 @@ use covalent_alloc::prove::{Environment, FactBook, Helper, Limits, Trial as _, s
 
 use crate::args::MISMATCH;
 use crate::machine;
+use crate::progress::Progress;
 use declare::Declared;
 use grid::Grid;
 use interrupt::Interrupt;
 use judge::Possible;
 use measure::Measure;
-use progress::Progress;
 use record::{Recorded, Summary};
 use svg::Heading;
 

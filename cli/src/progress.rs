@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How long a place without a terminal hears nothing.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Tells how many of the cells of one size are measured.
+/// Tells what is measured, and how many of the cells of one size are.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     title: String,
     total: usize,
@@ -21,7 +21,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Begins; how many there are is told later.
-    pub(super) fn begin(title: &str) -> Self {
+    pub(crate) fn begin(title: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             let template = "{spinner} {prefix} {elapsed} {wide_msg}";
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Tells how many cells there are.
-    pub(super) fn expect(&mut self, total: usize) {
+    pub(crate) fn expect(&mut self, total: usize) {
         self.total = total;
         if let Some(bar) = &self.bar {
             let template = "{prefix} [{bar:24}] {pos}/{len} {elapsed}, {eta} left  {wide_msg}";
@@ -54,14 +54,14 @@ impl Progress {
     }
 
     /// Tells what is measured now.
-    pub(super) fn detail(&self, words: &str) {
+    pub(crate) fn detail(&self, words: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(words.to_owned());
         }
     }
 
     /// Counts one cell.
-    pub(super) fn advance(&self) {
+    pub(crate) fn advance(&self) {
         self.done.set(self.done.get().saturating_add(1));
         match &self.bar {
             Some(bar) => bar.inc(1),
@@ -79,7 +79,7 @@ impl Progress {
     }
 
     /// Says one line, now.
-    pub(super) fn note(&self, words: &str) {
+    pub(crate) fn note(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(words),
             None => self.say(words),
