@@ -2,7 +2,7 @@
 //!
 //! | moment | comes in by | goes out by |
 //! | --- | --- | --- |
-//! | [`Semaphore`] | [`Gpu::semaphore_after`], a sync_file | [`Semaphore::export`], a sync_file |
+//! | [`Semaphore`] | [`Submission::after`], a sync_file | [`Submitted::export`], a sync_file |
 //! | [`DeviceFence`] | [`Gpu::fence_after`], a sync_file | [`DeviceFence::export`], a sync_file |
 //! | [`DeviceTimeline`] | [`Gpu::import_timeline`], an fd of the same driver, or a syncobj where the driver's timelines are such | [`DeviceTimeline::export`] |
 //!

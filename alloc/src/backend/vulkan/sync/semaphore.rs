@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use ash::vk;
-
 use super::sys::{RawSemaphore, SemaphoreKind};
 use super::take_out;
 use crate::backend::vulkan::{Gpu, VulkanError};
@@ -14,7 +12,7 @@ pub struct Semaphore {
     gpu: Gpu,
     pub(super) raw: RawSemaphore,
     /// Whether work was submitted that signals it.
-    is_given: bool,
+    pub(super) is_given: bool,
 }
 
 impl fmt::Debug for Semaphore {
@@ -47,7 +45,7 @@ impl Gpu {
     ///
     /// # References
     /// Vulkan, vkImportSemaphoreFdKHR with VK_SEMAPHORE_IMPORT_TEMPORARY_BIT.
-    pub fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
+    pub(super) fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
         self.needs(
             self.moments().semaphore_from_sync_file,
             "semaphore that takes a sync_file (VK_KHR_external_semaphore_fd)",
@@ -72,17 +70,6 @@ impl Gpu {
 }
 
 impl Semaphore {
-    /// The semaphore, for who records and submits commands, and keeps this value until they are over.
-    #[must_use]
-    pub fn raw(&self) -> vk::Semaphore {
-        self.raw.raw
-    }
-
-    /// Notes that work was submitted that signals it, through [`Semaphore::raw`].
-    pub fn submitted(&mut self) {
-        self.is_given = true;
-    }
-
     /// Takes the moment out that submitted work signals; `None` where it is over already. The semaphore is as new then.
     ///
     /// Waits with a device that says [`Gpu::exports_wait`].

@@ -111,8 +111,8 @@ pub(in crate::backend::vulkan) fn submit(
     let mut semaphore = exported.then(|| gpu.semaphore()).transpose()?;
     let device: &Arc<Device> = gpu.device();
     let last = RawFence::new(device, false).map_err(gpu.failed("vkCreateFence"))?;
-    let point = |(timeline, value): &(DeviceTimeline, u64)| -> Place { (timeline.raw(), *value) };
-    let binary = |semaphore: &Semaphore| -> Place { (semaphore.raw(), 0) };
+    let point = |(timeline, value): &(DeviceTimeline, u64)| -> Place { (timeline.raw.raw, *value) };
+    let binary = |semaphore: &Semaphore| -> Place { (semaphore.raw.raw, 0) };
     let before: Vec<Place> = waits
         .iter()
         .map(binary)
@@ -134,7 +134,7 @@ pub(in crate::backend::vulkan) fn submit(
         fence.is_given = true;
     }
     if let Some(semaphore) = &mut semaphore {
-        semaphore.submitted();
+        semaphore.is_given = true;
     }
     Ok(Submitted {
         gpu: gpu.clone(),

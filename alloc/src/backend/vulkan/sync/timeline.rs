@@ -5,8 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ash::vk;
-
 use super::nanoseconds;
 use super::sys::{RawSemaphore, SemaphoreKind};
 use crate::backend::vulkan::{Gpu, VulkanError};
@@ -100,12 +98,6 @@ impl DeviceTimeline {
         self.raw
             .give_opaque()
             .map_err(self.gpu.failed("vkGetSemaphoreFdKHR of a timeline"))
-    }
-
-    /// The semaphore, for who records and submits commands, and keeps this value until they are over.
-    #[must_use]
-    pub fn raw(&self) -> vk::Semaphore {
-        self.raw.raw
     }
 
     /// The number that it has come to.
