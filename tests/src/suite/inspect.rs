@@ -1,5 +1,7 @@
 //! Theme `inspect`: `covalent inspect` tells of live dma-bufs what the kernel knows, to root and to others.
 
+mod pictures;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
@@ -18,6 +20,16 @@ use super::stage::{RUN, SOON, bufinfo};
 use super::{Bench, Case, Outcome};
 
 pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "inspect::frames_of_a_camera_are_seen_in_its_own_formats",
+        Config::Bochs,
+        pictures::camera,
+    ),
+    Case::new(
+        "inspect::every_kind_of_pixels_makes_its_picture",
+        Config::Bochs,
+        pictures::every_format,
+    ),
     Case::new(
         "inspect::pending_fence_is_told_to_its_own_user",
         Config::Bochs,

@@ -12,6 +12,7 @@ mod handles;
 mod hostile;
 mod injected;
 mod memory;
+mod painted;
 mod planes;
 mod ported;
 mod queues;
@@ -36,7 +37,7 @@ struct Arguments {
     /// What to check.
     #[arg(value_enum)]
     theme: Theme,
-    /// What `hold` becomes.
+    /// What `hold` and `painted` become.
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -89,6 +90,8 @@ enum Theme {
     Peer,
     /// Leaves a buffer behind whose writer is never done to the command that this process becomes, for who looks at it.
     Hold,
+    /// Leaves pictures in many formats to the command that this process becomes, for who reads them.
+    Painted,
 }
 
 /// How a check ended that did not fail.
@@ -163,13 +166,8 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
-        Theme::Hold => {
-            // What comes back is an error.
-            if let Err(error) = sync::hold(&arguments.command) {
-                eprintln!("{error:#}");
-                return ExitCode::FAILURE;
-            }
-        }
+        Theme::Hold => return became(sync::hold(&arguments.command)),
+        Theme::Painted => return became(painted::hold(&arguments.command)),
         Theme::Handovers => sync::run_handovers(&mut tally),
     }
     if tally.failed == 0 {
@@ -177,4 +175,12 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// How this process ends that should have become another: only an error comes back.
+fn became(outcome: anyhow::Result<()>) -> ExitCode {
+    if let Err(error) = outcome {
+        eprintln!("{error:#}");
+    }
+    ExitCode::FAILURE
 }

@@ -1,0 +1,145 @@
+//! Pictures that `covalent inspect` makes of what others have written: every kind of pixels, and a camera's own frames.
+
+use anyhow::{Context as _, ensure};
+use image::{DynamicImage, Rgb, RgbImage};
+use serde::Deserialize;
+
+use crate::picture::{BARS_100, Region, check_bars};
+use crate::pipeline::Pipeline;
+use crate::suite::bench::must;
+use crate::suite::stage::{RUN, SOON};
+use crate::suite::{Bench, Outcome};
+use crate::vm::guest::{Guest, shell};
+use crate::vm::wire::Stream;
+
+/// The rows that have bars; below them is the ramp, where there is one.
+const BARS_ROWS: u32 = 8;
+
+/// What `covalent-alloc-check painted` tells of a picture.
+#[derive(Debug, Deserialize)]
+struct Painted {
+    fourcc: String,
+    fd: u32,
+    layout: String,
+    is_apart: bool,
+}
+
+/// Every format's bars, as the program that has painted them says how they lie, and as their names do.
+pub(super) fn every_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = bench.guest()?;
+    let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
+    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
+    let painted: Vec<Painted> = serde_json::from_str(&said).context("what was painted")?;
+    ensure!(painted.len() == 17, "{} pictures", painted.len());
+    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
+    let mut kept = Vec::new();
+    for one in &painted {
+        let Painted { fd, layout, .. } = one;
+        let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
+        let laid = picture(guest, &format!("{line} --layout {layout}"))?;
+        check(one, &laid).with_context(|| format!("{one:?}"))?;
+        if one.is_apart {
+            // Its first dma-buf's name tells of bytes: no one name says where both planes are.
+            kept.push(("apart".to_owned(), laid));
+            continue;
+        }
+        let named = picture(guest, &line)?;
+        ensure!(named == laid, "{one:?}: its name tells of another picture");
+        kept.push((one.fourcc.clone(), laid));
+    }
+    // A judge that could not fail would be none: chroma the other way around is seen.
+    let mut semi = painted.iter();
+    let found = semi.find(|one| one.fourcc == "NV12").context("NV12")?;
+    let swapped = found.layout.replace("NV12", "NV21");
+    let line = format!("covalent inspect --pid {} --fd {}", pid.trim(), found.fd);
+    let swapped = picture(guest, &format!("{line} --layout {swapped}"))?;
+    ensure!(
+        check(found, &swapped).is_err(),
+        "NV12 read as NV21 is told for right"
+    );
+    holder.kill()?;
+    holder.wait(SOON)?;
+    for (name, picture) in kept {
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png)?;
+        bench.keep(&format!("{name}.png"), png.get_ref())?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
+    must(guest, &format!("{line} --png /tmp/painted.png"), SOON)?;
+    Ok(image::load_from_memory(&guest.get("/tmp/painted.png")?)?)
+}
+
+/// Checks bars and ramp of a picture.
+fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
+    let bars = Region {
+        height: BARS_ROWS,
+        ..Region::whole(&picture.to_rgb8())
+    };
+    // The standard's code values are whole numbers, and the colours that they stand for miss 255 by less than two.
+    let is_rgb = ["XR24", "AB24", "BG24", "RG16", "XR30", "AB30", "AB4H"];
+    let tolerance = if is_rgb.contains(&painted.fourcc.as_str()) {
+        0
+    } else {
+        2
+    };
+    check_bars(&picture.to_rgb8(), bars, &BARS_100, tolerance)?;
+    let grey: fn(u32) -> f64 = match painted.fourcc.as_str() {
+        "XR30" | "AB30" => |x| f64::from(x * 8 + 3) / 1023.0,
+        // Limited range in ten bits: 64 is black, 940 white.
+        "P010" => |x| f64::from(x * 6) / 876.0,
+        _ => {
+            let is_deep = painted.fourcc == "AB4H";
+            ensure!(
+                matches!(picture, DynamicImage::ImageRgb16(_)) == is_deep,
+                "bits a channel: {:?}",
+                picture.color()
+            );
+            return Ok(());
+        }
+    };
+    let DynamicImage::ImageRgb16(deep) = picture else {
+        anyhow::bail!("ten bits became {:?}", picture.color());
+    };
+    for (x, y, Rgb(found)) in deep.enumerate_pixels().filter(|(_, y, _)| *y >= BARS_ROWS) {
+        let expected = grey(x) * 65535.0;
+        ensure!(
+            found
+                .iter()
+                .all(|channel| (f64::from(*channel) - expected).abs() <= 2.0),
+            "the ramp at ({x}, {y}) is {found:?}, and {expected:.1} was painted"
+        );
+    }
+    Ok(())
+}
+
+/// Frames of a camera that runs, in formats that it writes itself.
+pub(super) fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    for format in ["YUYV", "NV12"] {
+        let pipeline = Pipeline {
+            client: format!("--window --size 640x480 --format {format} --fps 15 --frames 120"),
+            ..Pipeline::default()
+        };
+        let guest = bench.guest()?;
+        let pattern = "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2";
+        must(guest, pattern, SOON)?;
+        let mut running = pipeline.start(guest)?;
+        running.wait_for_frames(5, RUN)?;
+        let told = must(guest, "covalent inspect --pid covalent-camera --json", SOON)?;
+        let told: super::Report = serde_json::from_slice(&told.stdout)?;
+        let mut fds = told.buffers.iter();
+        let fd = fds
+            .find_map(|buffer| super::fd_of(buffer, "covalent-camera"))
+            .context("the camera has no dma-buf")?;
+        let line = format!("covalent inspect --pid covalent-camera --fd {fd} --wait 20");
+        let picture = picture(guest, &line)?;
+        running.finish(RUN)?;
+        let rgb: RgbImage = picture.to_rgb8();
+        // vivid's own conversion rounds, and so does the way back.
+        check_bars(&rgb, Region::whole(&rgb), &BARS_100, 4)
+            .with_context(|| format!("a frame of {format}"))?;
+    }
+    Ok(Outcome::Passed)
+}
