@@ -28,8 +28,9 @@ use snapshot::Snapshot;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Looks at device nodes and who may open them, groups, containers, the kernel's options and modules, limits, huge pages and
-memory for contiguous buffers, what the cards can, and Vulkan's drivers. Nothing is changed, and nothing but device nodes
-is opened. What helps is printed as a line to paste; those that need root begin with sudo.
+memory for contiguous buffers, what the cards can, Vulkan's drivers, and who gives displays out. Nothing is changed, and
+nothing is opened but device nodes and seatd's socket. What helps is printed as a line to paste; those that need root
+begin with sudo.
 
   blocks   something here cannot be used at all
   limits   all works, with fewer sources of memory, in smaller sizes or slower

@@ -29,6 +29,8 @@ pub(crate) struct Snapshot {
     /// All memory for contiguous buffers in KiB; none where the kernel has no CMA.
     pub(crate) cma_kibibytes: Option<u64>,
     pub(crate) vulkan: Vulkan,
+    /// Who could give a display; none where nobody looked.
+    pub(crate) seat: Option<Seat>,
     /// Pools that the devicetree lacks; none where there is no tree.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) lacking_pools: Vec<LackingPool>,
@@ -174,6 +176,25 @@ pub(crate) struct HugePages {
 pub(crate) struct LackingPool {
     pub(crate) words: String,
     pub(crate) snippet: String,
+}
+
+/// Who could give this process a display.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Seat {
+    pub(crate) socket_path: String,
+    /// seatd's socket; none where there is none.
+    pub(crate) socket: Option<NodeFile>,
+    /// Whether logind runs.
+    pub(crate) has_logind: bool,
+    /// The seat of this process's session, where logind gave it one.
+    pub(crate) session: Option<String>,
+    /// The display server that this process would show in.
+    pub(crate) desktop: Option<String>,
+    /// Whether seatd is installed.
+    pub(crate) has_seatd: bool,
+    /// Whether systemd starts services.
+    pub(crate) has_systemd: bool,
 }
 
 /// What there is of Vulkan.

@@ -84,6 +84,7 @@ pub(super) fn desktop() -> Snapshot {
             has_loader: true,
             drivers: vec!["/usr/share/vulkan/icd.d/lvp_icd.json".to_owned()],
         },
+        seat: None,
         lacking_pools: Vec::new(),
         no_helper: None,
         container: None,

@@ -1,11 +1,13 @@
 //! The checks: each looks at a [`Snapshot`] and says what it finds. None asks the machine.
 
 mod card;
+mod group;
 mod kernel;
 mod limit;
 mod memory;
 mod node;
 mod pool;
+mod seat;
 mod vulkan;
 
 #[cfg(test)]
@@ -17,7 +19,7 @@ use super::snapshot::Snapshot;
 /// One check. Whoever adds one adds a line to [`CHECKS`].
 type Check = fn(&Snapshot) -> Vec<Finding>;
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     node::check,
     kernel::check,
     card::check,
@@ -25,6 +27,7 @@ const CHECKS: [Check; 7] = [
     limit::check,
     vulkan::check,
     pool::check,
+    seat::check,
 ];
 
 /// Makes all checks, and returns what they find, the worst first.

@@ -2,6 +2,7 @@
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::{Kind, Node, NodeFile, Snapshot};
+use super::group;
 
 /// EACCES and EPERM.
 const PERMISSION: [i32; 2] = [13, 1];
@@ -141,19 +142,8 @@ fn refused(snapshot: &Snapshot, kind: Kind, file: &NodeFile, paths: &[&str]) -> 
 fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) -> Finding {
     let user = snapshot.user.name.as_deref().unwrap_or("$USER");
     let group_may = file.mode & 0o060 == 0o060 && file.group != "root";
-    if group_may && snapshot.user.listed_groups.contains(&file.group) {
-        return finding
-            .helped_by(format!("exec su -l {user}"))
-            .noting(format!(
-                "{user} is in group {} since this session began: log in again, or paste this.",
-                file.group
-            ));
-    }
     if group_may {
-        let line = format!("usermod -aG {} {user}", file.group);
-        return finding
-            .helped_by(snapshot.as_root(&line))
-            .noting("It counts from the next login on.");
+        return group::join(snapshot, &file.group, finding);
     }
     let rule = match kind {
         Kind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),

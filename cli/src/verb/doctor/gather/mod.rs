@@ -4,6 +4,7 @@ mod device;
 mod kernel;
 mod node;
 mod pools;
+mod seat;
 mod system;
 
 use std::fs;
@@ -31,6 +32,7 @@ pub(super) fn snapshot() -> Snapshot {
         huge_pages: system::huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         cma_kibibytes: system::cma_kibibytes(&text("/proc/meminfo")),
         vulkan: system::vulkan(),
+        seat: Some(seat::seat()),
         lacking_pools: pools::pools(),
         no_helper: Helper::find().err().map(|error| error.to_string()),
         distribution: system::distribution(&text("/etc/os-release")),

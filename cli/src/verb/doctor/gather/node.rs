@@ -103,7 +103,7 @@ fn file(path: &str, kind: Kind) -> Option<NodeFile> {
         .err()
         .map(|error| Refusal {
             errno: error.raw_os_error(),
-            words: words(error),
+            words: words(&error),
         });
     Some(NodeFile {
         owner: status.st_uid,
@@ -114,7 +114,7 @@ fn file(path: &str, kind: Kind) -> Option<NodeFile> {
 }
 
 /// The kernel's words without the number behind them.
-fn words(error: rustix::io::Errno) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     let words = error.to_string();
     match words.split_once(" (os error") {
         Some((words, _)) => words.to_owned(),
