@@ -1,142 +1,53 @@
-//! The loader, an instance and a device: everything of Vulkan that is asked before an image is made.
-#![allow(
-    unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
-)]
+//! Physical devices, and what they say of themselves.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ash::{ext, khr, vk};
 
-use super::sync::{Moments, RawFence, speaks_syncobj};
-use super::validation::{Complaints, LAYER, Listening, Switches};
-
-/// The loader with one instance.
-pub(super) struct Instance {
-    // Keeps the library loaded.
-    _entry: ash::Entry,
-    raw: ash::Instance,
-    listening: Option<Listening>,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.end();
-        }
-        // SAFETY: whatever was made of the instance holds an Arc of it, and is gone.
-        unsafe { self.raw.destroy_instance(None) };
-    }
-}
-
-/// Why there is no instance.
-pub(super) enum NoInstance {
-    /// The loader is not on this machine.
-    Loader(ash::LoadingError),
-    /// The loader is of Vulkan 1.0.
-    Old,
-    /// The validation layer was asked for and is not on this machine.
-    NoLayer,
-    /// A call failed.
-    Call(vk::Result),
-}
-
-impl Instance {
-    /// Loads the machine's Vulkan loader, and makes an instance of Vulkan 1.1: without layers and extensions, or with the
-    /// validation layer, whose complaints go to a list.
-    pub(super) fn new(complaints: Option<&Complaints>) -> Result<Arc<Self>, NoInstance> {
-        // SAFETY: the library is the system's loader by its fixed name, trusted as any library that a program links.
-        let entry = unsafe { ash::Entry::load() }.map_err(NoInstance::Loader)?;
-        // SAFETY: the entry is loaded.
-        let version =
-            unsafe { entry.try_enumerate_instance_version() }.map_err(NoInstance::Call)?;
-        if version.is_none_or(|version| version < vk::API_VERSION_1_1) {
-            return Err(NoInstance::Old);
-        }
-        let application = vk::ApplicationInfo::default()
-            .application_name(c"covalent")
-            .api_version(vk::API_VERSION_1_1);
-        let mut info = vk::InstanceCreateInfo::default().application_info(&application);
-        let mut switches = complaints.map(Switches::new);
-        let layers = [LAYER.as_ptr()];
-        let extensions = Switches::EXTENSIONS.map(CStr::as_ptr);
-        if let Some(switches) = &mut switches {
-            if !has_layer(&entry).map_err(NoInstance::Call)? {
-                return Err(NoInstance::NoLayer);
-            }
-            info = info
-                .enabled_layer_names(&layers)
-                .enabled_extension_names(&extensions)
-                .push_next(&mut switches.features)
-                .push_next(&mut switches.messenger);
-        }
-        // SAFETY: the structures are complete and outlive the call.
-        let raw = unsafe { entry.create_instance(&info, None) }.map_err(NoInstance::Call)?;
-        let mut instance = Self {
-            raw,
-            listening: None,
-            _entry: entry,
-        };
-        if let Some(complaints) = complaints {
-            let listening = Listening::new(&instance._entry, &instance.raw, complaints.clone());
-            instance.listening = Some(listening.map_err(NoInstance::Call)?);
-        }
-        Ok(Arc::new(instance))
-    }
-}
-
-fn has_layer(entry: &ash::Entry) -> Result<bool, vk::Result> {
-    // SAFETY: the entry is loaded.
-    let listed = unsafe { entry.enumerate_instance_layer_properties() }?;
-    Ok(listed
-        .iter()
-        .any(|layer| layer.layer_name_as_c_str() == Ok(LAYER)))
-}
-
+use super::super::sync::{Moments, speaks_syncobj};
+use super::instance::Instance;
 /// What a physical device says of itself.
-pub(super) struct Facts {
-    pub(super) name: String,
-    pub(super) driver: String,
-    pub(super) api_version: u32,
-    pub(super) uuid: [u8; 16],
-    pub(super) is_processor: bool,
+pub(crate) struct Facts {
+    pub(crate) name: String,
+    pub(crate) driver: String,
+    pub(crate) api_version: u32,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) is_processor: bool,
     /// Major and minor number of its primary and its render node, where it has them.
-    pub(super) primary: Option<(u32, u32)>,
-    pub(super) render: Option<(u32, u32)>,
-    pub(super) has_ycbcr: bool,
-    pub(super) moments: Moments,
+    pub(crate) primary: Option<(u32, u32)>,
+    pub(crate) render: Option<(u32, u32)>,
+    pub(crate) has_ycbcr: bool,
+    pub(crate) moments: Moments,
 }
 
 /// What a physical device does with images of one kind.
 #[derive(Clone)]
-pub(super) struct ImageSupport {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) memory: vk::ExternalMemoryFeatureFlags,
+pub(crate) struct ImageSupport {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) memory: vk::ExternalMemoryFeatureFlags,
 }
 
 /// One kind of image.
 #[derive(Clone, Copy)]
-pub(super) struct ImageKind {
-    pub(super) format: vk::Format,
-    pub(super) modifier: u64,
-    pub(super) usage: vk::ImageUsageFlags,
-    pub(super) flags: vk::ImageCreateFlags,
+pub(crate) struct ImageKind {
+    pub(crate) format: vk::Format,
+    pub(crate) modifier: u64,
+    pub(crate) usage: vk::ImageUsageFlags,
+    pub(crate) flags: vk::ImageCreateFlags,
 }
 
 /// A GPU, or a driver that does its work on the processor.
 #[derive(Clone)]
-pub(super) struct Physical {
-    instance: Arc<Instance>,
-    raw: vk::PhysicalDevice,
+pub(crate) struct Physical {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) raw: vk::PhysicalDevice,
 }
 
 impl Physical {
-    pub(super) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
+    pub(crate) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
         // SAFETY: the instance lives.
         let found = unsafe { instance.raw.enumerate_physical_devices() }?;
         Ok(found
@@ -148,7 +59,7 @@ impl Physical {
             .collect())
     }
 
-    pub(super) fn extensions(&self) -> Result<BTreeSet<CString>, vk::Result> {
+    pub(crate) fn extensions(&self) -> Result<BTreeSet<CString>, vk::Result> {
         // SAFETY: the physical device is of this instance.
         let listed = unsafe {
             self.instance
@@ -163,7 +74,7 @@ impl Physical {
     }
 
     /// Asks who it is; `extensions` are those that it has.
-    pub(super) fn facts(&self, extensions: &BTreeSet<CString>) -> Facts {
+    pub(crate) fn facts(&self, extensions: &BTreeSet<CString>) -> Facts {
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
         let mut identity = vk::PhysicalDeviceIDProperties::default();
         let mut nodes = vk::PhysicalDeviceDrmPropertiesEXT::default();
@@ -292,7 +203,7 @@ impl Physical {
     }
 
     /// Lists the arrangements of a format. The device has VK_EXT_image_drm_format_modifier.
-    pub(super) fn modifiers(&self, format: vk::Format) -> Vec<vk::DrmFormatModifierPropertiesEXT> {
+    pub(crate) fn modifiers(&self, format: vk::Format) -> Vec<vk::DrmFormatModifierPropertiesEXT> {
         let mut list = vk::DrmFormatModifierPropertiesListEXT::default();
         let mut properties = vk::FormatProperties2::default().push_next(&mut list);
         // SAFETY: without an array the call only counts.
@@ -322,7 +233,7 @@ impl Physical {
     }
 
     /// Asks for images of one kind in dma-bufs; `None` where the device has none.
-    pub(super) fn image_support(
+    pub(crate) fn image_support(
         &self,
         kind: ImageKind,
     ) -> Result<Option<ImageSupport>, vk::Result> {
@@ -361,7 +272,7 @@ impl Physical {
     }
 
     /// What each memory type is.
-    pub(super) fn memory_types(&self) -> Vec<vk::MemoryPropertyFlags> {
+    pub(crate) fn memory_types(&self) -> Vec<vk::MemoryPropertyFlags> {
         // SAFETY: the physical device is of this instance.
         let properties = unsafe {
             self.instance
@@ -376,7 +287,7 @@ impl Physical {
     }
 
     /// The first family of queues that draws, and else the first that copies images whole; and whether it draws.
-    fn queue_family(&self) -> Option<(u32, bool)> {
+    pub(crate) fn queue_family(&self) -> Option<(u32, bool)> {
         // SAFETY: the physical device is of this instance.
         let families = unsafe {
             self.instance
@@ -392,121 +303,5 @@ impl Physical {
         let draws = first(vk::QueueFlags::GRAPHICS);
         let family = draws.or_else(|| first(copies))?;
         Some((u32::try_from(family).ok()?, draws.is_some()))
-    }
-}
-
-/// A device with one queue, and the functions of the extensions that dma-bufs need.
-pub(super) struct Device {
-    pub(super) physical: Physical,
-    pub(super) raw: ash::Device,
-    pub(super) memory_fd: khr::external_memory_fd::Device,
-    pub(super) modifier: ext::image_drm_format_modifier::Device,
-    pub(super) semaphore_fd: Option<khr::external_semaphore_fd::Device>,
-    pub(super) fence_fd: Option<khr::external_fence_fd::Device>,
-    pub(super) timeline: Option<khr::timeline_semaphore::Device>,
-    pub(super) moments: Moments,
-    pub(super) family: u32,
-    /// Whether queues of this family draw.
-    pub(super) draws: bool,
-    pub(super) queue: Mutex<vk::Queue>,
-    /// What was dropped while the device used it. Each holds an Arc of the device, so nothing of it is left when that goes.
-    kept: Mutex<Vec<Kept>>,
-}
-
-/// What a device still uses, and how it is known when it does not any more.
-pub(super) struct Kept {
-    pub(super) last: RawFence,
-    pub(super) _uses: Box<dyn Any + Send>,
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // SAFETY: whatever was made of the device holds an Arc of it, and is gone; so is all work, which is waited for.
-        unsafe { self.raw.destroy_device(None) };
-    }
-}
-
-impl Device {
-    /// Opens a device with these extensions, which it has.
-    pub(super) fn open(
-        physical: &Physical,
-        extensions: &[&CStr],
-        facts: &Facts,
-    ) -> Result<Arc<Self>, vk::Result> {
-        let (family, draws) = physical
-            .queue_family()
-            .ok_or(vk::Result::ERROR_INITIALIZATION_FAILED)?;
-        let queues = [vk::DeviceQueueCreateInfo::default()
-            .queue_family_index(family)
-            .queue_priorities(&[1.0])];
-        let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
-        let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
-            .sampler_ycbcr_conversion(facts.has_ycbcr);
-        let mut timeline =
-            vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
-        let mut info = vk::DeviceCreateInfo::default()
-            .queue_create_infos(&queues)
-            .enabled_extension_names(&names)
-            .push_next(&mut ycbcr);
-        let with = |name: &CStr| extensions.contains(&name);
-        let with_timeline = with(khr::timeline_semaphore::NAME);
-        if with_timeline {
-            info = info.push_next(&mut timeline);
-        }
-        let instance = &physical.instance.raw;
-        // SAFETY: the structures are complete and outlive the call; the extensions and the features are there.
-        let raw = unsafe { instance.create_device(physical.raw, &info, None) }?;
-        // SAFETY: the device was made with one queue of this family.
-        let queue = unsafe { raw.get_device_queue(family, 0) };
-        Ok(Arc::new(Self {
-            memory_fd: khr::external_memory_fd::Device::new(instance, &raw),
-            modifier: ext::image_drm_format_modifier::Device::new(instance, &raw),
-            semaphore_fd: with(khr::external_semaphore_fd::NAME)
-                .then(|| khr::external_semaphore_fd::Device::new(instance, &raw)),
-            fence_fd: with(khr::external_fence_fd::NAME)
-                .then(|| khr::external_fence_fd::Device::new(instance, &raw)),
-            timeline: with_timeline.then(|| khr::timeline_semaphore::Device::new(instance, &raw)),
-            moments: facts.moments,
-            kept: Mutex::new(Vec::new()),
-            physical: physical.clone(),
-            raw,
-            family,
-            draws,
-            queue: Mutex::new(queue),
-        }))
-    }
-
-    /// Keeps what is in use until it is not.
-    pub(super) fn keep(&self, kept: Kept) {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(kept);
-    }
-
-    /// Gives back what is not in use any more.
-    pub(super) fn sweep(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // An error is of a device that is lost: nothing of it works any more.
-        let (busy, over): (Vec<_>, Vec<_>) = std::mem::take(&mut *kept)
-            .into_iter()
-            .partition(|kept| kept.last.is_signalled() == Ok(false));
-        *kept = busy;
-        drop(kept);
-        drop(over);
-    }
-
-    /// The memory types as which a dma-buf can be imported, a bit each.
-    pub(super) fn types_of_fd(&self, fd: BorrowedFd<'_>) -> Result<u32, vk::Result> {
-        let mut properties = vk::MemoryFdPropertiesKHR::default();
-        // SAFETY: the fd is open and a dma-buf; the call does not take it.
-        unsafe {
-            self.memory_fd.get_memory_fd_properties(
-                vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,
-                fd.as_raw_fd(),
-                &mut properties,
-            )
-        }?;
-        Ok(properties.memory_type_bits)
     }
 }
