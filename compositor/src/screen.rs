@@ -9,6 +9,7 @@
 //! One frame is in flight at most; commits that come meanwhile are gathered for the next one.
 
 mod callbacks;
+mod display;
 mod picture;
 mod writeback;
 
@@ -27,7 +28,6 @@ use smithay::wayland::presentation::{
     PresentationFeedbackCachedState, PresentationFeedbackCallback, Refresh,
 };
 
-use crate::backend::kms::Plug;
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
 use crate::compose::{self, Composed, Reading};
@@ -348,89 +348,6 @@ impl State {
                 }
             }
             Err(error) => self.fail(anyhow::Error::new(error).context("the card is gone")),
-        }
-    }
-
-    /// Makes the mode that of a fullscreen window's buffer, where that was asked for.
-    fn match_mode(&mut self) {
-        let wanted = self
-            .stack
-            .top()
-            .filter(|window| window.fullscreen)
-            .and_then(|window| {
-                let surface = self.stack.find(window.toplevel.wl_surface())?;
-                let content = surface.content()?;
-                content.dmabuf()?;
-                // The buffer's own size: a surface may be scaled to the mode because it does not fit.
-                let (width, height) = content.size();
-                Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
-            });
-        if self.screen.backend.match_size(wanted) {
-            self.output_changed();
-        }
-    }
-
-    /// Tells clients that the output has another mode, and draws everything anew.
-    pub fn output_changed(&mut self) {
-        self.screen.announce_mode();
-        self.screen.shown = Shown::default();
-        self.screen.backend.swapchain().damage_all();
-        self.screen.wanted = true;
-        self.mode_changed();
-    }
-
-    /// Stops showing frames while another program drives the display.
-    pub fn pause(&mut self) {
-        if let Some(kms) = self.screen.backend.kms() {
-            kms.pause();
-        }
-        if let Some(devices) = &mut self.devices {
-            devices.pause();
-        }
-    }
-
-    /// Shows frames again.
-    pub fn resume(&mut self) {
-        if let Some(devices) = &mut self.devices {
-            devices.resume();
-        }
-        if let Some(kms) = self.screen.backend.kms() {
-            kms.resume();
-        }
-        self.abandon_frame();
-        self.output_changed();
-    }
-
-    /// Takes in that displays were plugged or unplugged.
-    pub fn hotplug(&mut self) {
-        let plug = self.screen.backend.kms().map(|kms| kms.hotplug());
-        match plug {
-            None | Some(Plug::Same) => {}
-            Some(Plug::Gone) => self.abandon_frame(),
-            Some(Plug::Changed) => {
-                self.abandon_frame();
-                self.output_changed();
-            }
-        }
-    }
-
-    /// Gives up on a frame that will not reach the display; its buffers go back with the next one.
-    fn abandon_frame(&mut self) {
-        if let Some(writeback) = self.screen.writeback() {
-            writeback.abandon();
-        }
-        if let Some(frame) = self.screen.in_flight.take() {
-            for feedback in frame.feedback {
-                feedback.discarded();
-            }
-        }
-        self.plan_callbacks();
-    }
-
-    /// Switches to another console.
-    pub fn switch_console(&mut self, number: i32) {
-        if let Some(kms) = self.screen.backend.kms() {
-            kms.seat().switch_console(number);
         }
     }
 

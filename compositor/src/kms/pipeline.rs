@@ -1,16 +1,15 @@
 //! One connector, one CRTC and one primary plane: what is shown, and when it changed.
 
+mod open;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use drm::control::atomic::AtomicModeReq;
-use drm::control::{
-    AtomicCommitFlags, Device, Mode, PlaneType, connector, crtc, framebuffer, plane,
-};
-use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
+use drm::control::{AtomicCommitFlags, Device, Mode, connector, crtc, framebuffer, plane};
 
-use super::mode::{choose, refresh_millihertz, spell};
+use super::mode::{choose, refresh_millihertz};
 use super::property::Properties;
 use super::writeback::{Job, WritebackConnector};
 use super::{KmsError, kernel};
@@ -72,122 +71,6 @@ pub enum Event {
 }
 
 impl<C: Device> Pipeline<C> {
-    /// Takes the first connected display of a card.
-    ///
-    /// Nothing is changed on the display before the first [`submit`](Self::submit). The device must be DRM master by then.
-    ///
-    /// # Errors
-    ///
-    /// When the card cannot set modes atomically, no display is connected, or the display lacks the mode asked for.
-    pub fn open(
-        card: C,
-        size: Option<(u16, u16)>,
-        refresh_millihertz: Option<u32>,
-        with_writeback: bool,
-    ) -> Result<Self, KmsError> {
-        card.set_client_capability(ClientCapability::UniversalPlanes, true)
-            .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
-            .map_err(|_| KmsError::NoAtomic)?;
-        if with_writeback {
-            card.set_client_capability(ClientCapability::WritebackConnectors, true)
-                .map_err(kernel("asking for writeback connectors"))?;
-        }
-        let resources = card
-            .resource_handles()
-            .map_err(kernel("listing the card's displays"))?;
-        let mut seen = Vec::new();
-        let mut found = None;
-        for handle in resources.connectors() {
-            let info = card
-                .get_connector(*handle, true)
-                .map_err(kernel("asking a connector what is connected"))?;
-            let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
-            if info.interface() == connector::Interface::Writeback {
-                continue;
-            }
-            seen.push(format!("{name} {:?}", info.state()));
-            if info.state() == connector::State::Connected && !info.modes().is_empty() {
-                found = Some((info, name));
-                break;
-            }
-        }
-        let (info, name) = found.ok_or_else(|| KmsError::NoDisplay(seen.join(", ")))?;
-        let mode = choose(info.modes(), size, refresh_millihertz).ok_or_else(|| {
-            let available: Vec<_> = info.modes().iter().map(spell).collect();
-            KmsError::NoMode {
-                connector: name.clone(),
-                wanted: size.map_or_else(String::new, |(width, height)| {
-                    let rate = refresh_millihertz.map_or_else(String::new, |rate| {
-                        format!("@{}.{:02}", rate / 1000, rate % 1000 / 10)
-                    });
-                    format!("{width}x{height}{rate}")
-                }),
-                available: available.join(", "),
-            }
-        })?;
-        let crtcs: Vec<crtc::Handle> = info
-            .encoders()
-            .iter()
-            .filter_map(|encoder| card.get_encoder(*encoder).ok())
-            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
-            .collect();
-        let planes = card
-            .plane_handles()
-            .map_err(kernel("listing the card's planes"))?;
-        let mut chosen = None;
-        'search: for crtc in crtcs {
-            for plane in &planes {
-                let info = card
-                    .get_plane(*plane)
-                    .map_err(kernel("asking a plane what it takes"))?;
-                if !resources
-                    .filter_crtcs(info.possible_crtcs())
-                    .contains(&crtc)
-                {
-                    continue;
-                }
-                let properties = Properties::read(&card, *plane, "the plane")?;
-                if properties.value("type") == Some(PlaneType::Primary as u64) {
-                    chosen = Some((crtc, *plane, info.formats().to_vec(), properties));
-                    break 'search;
-                }
-            }
-        }
-        let (crtc, plane, formats, of_plane) =
-            chosen.ok_or_else(|| KmsError::NoPipeline(name.clone()))?;
-        let before = Before {
-            mode: card
-                .get_crtc(crtc)
-                .map_err(kernel("asking the CRTC what it shows"))?
-                .mode(),
-        };
-        let counts_vblanks = counts_vblanks(&card, resources.crtcs(), crtc);
-        let writeback = if with_writeback {
-            WritebackConnector::find(&card, &resources, crtc)?
-        } else {
-            None
-        };
-        let mode_blob = blob(&card, &mode)?;
-        Ok(Self {
-            of_connector: Properties::read(&card, info.handle(), "the connector")?,
-            of_crtc: Properties::read(&card, crtc, "the CRTC")?,
-            of_plane,
-            connector: info.handle(),
-            name,
-            crtc,
-            plane,
-            formats,
-            modes: info.modes().to_vec(),
-            mode,
-            mode_blob,
-            counts_vblanks,
-            needs_modeset: true,
-            before,
-            writeback,
-            card,
-        })
-    }
-
     /// Returns the card.
     pub fn card(&self) -> &C {
         &self.card
@@ -499,27 +382,4 @@ fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
     card.create_property_blob(data)
         .map(u64::from)
         .map_err(kernel("passing data to the card"))
-}
-
-/// Asks whether the CRTC has refreshes to count: cards without say so by an error.
-fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
-    let index = all.iter().position(|other| *other == crtc);
-    let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
-        return false;
-    };
-    // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
-    let monotonic = card
-        .get_driver_capability(DriverCapability::MonotonicTimestamp)
-        .is_ok_and(|value| value == 1);
-    let query = card.wait_vblank(
-        VblankWaitTarget::Relative(0),
-        VblankWaitFlags::empty(),
-        index,
-        0,
-    );
-    monotonic
-        && query.map_or_else(
-            |error| error.raw_os_error() != Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()),
-            |_| true,
-        )
 }

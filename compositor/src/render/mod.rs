@@ -14,3 +14,8 @@ pub use gles::Gles;
 pub use renderer::Renderer;
 pub use software::{Layer, Pixels, Software, View};
 pub use target::Target;
+
+/// A count of pixels as a coordinate; one that no picture has is the largest.
+fn float(pixels: usize) -> f64 {
+    u32::try_from(pixels).map_or(f64::MAX, f64::from)
+}

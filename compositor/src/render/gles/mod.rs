@@ -21,6 +21,7 @@ use smithay::backend::renderer::sync::SyncPoint;
 use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
 use smithay::utils::{Buffer, Physical, Rectangle, Transform};
 
+use super::float;
 use super::software::{Layer, LayerError, Turn, View};
 use crate::region::{Rect, Region};
 
@@ -237,8 +238,4 @@ fn transform(turn: Turn) -> Transform {
         Turn::FlippedHalf => Transform::Flipped180,
         Turn::FlippedThreeQuarters => Transform::Flipped270,
     }
-}
-
-fn float(value: usize) -> f64 {
-    u32::try_from(value).map_or(f64::MAX, f64::from)
 }

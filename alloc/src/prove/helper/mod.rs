@@ -1,11 +1,10 @@
 //! The helper process, from the side of the program that asks: it tries buffers on drivers, and may die of them.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -15,21 +14,23 @@ use thiserror::Error;
 
 use super::declare::{Declared, Drivers};
 use super::measure::Turn;
-use super::outcome::{Cause, Outcome, Refusal, RefusalKind};
-use super::trial::{Allocation, Planned, Trial};
+use super::outcome::{Outcome, Refusal};
+use super::trial::Planned;
 use super::wire::{self, Answer, Question, VERSION, WireError};
 use crate::buffer::Buffer;
-use crate::constraint::{Participant, Source};
+use crate::constraint::Participant;
 use crate::model::Extent;
 use crate::solve::Request;
+
+mod running;
+mod trial;
+
+use running::{Running, died};
 
 /// The name of the helper program, beside the one that runs.
 const PROGRAM: &str = "covalent-prove";
 /// The variable that names another.
 const VARIABLE: &str = "COVALENT_PROVE";
-
-/// How much of the helper's last words is kept, in bytes.
-const LAST_WORDS: u64 = 600;
 
 /// Why there is no helper process.
 #[derive(Debug, Error)]
@@ -70,21 +71,6 @@ pub struct Helper {
     /// What the process that runs has allocated.
     allocated: Option<Request>,
     deaths: u32,
-}
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    socket: OwnedFd,
-    words: File,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that is stuck in a driver does not see that its socket is closed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Helper {
@@ -367,174 +353,4 @@ fn exchange<A: DeserializeOwned>(
 ) -> Result<(A, Vec<OwnedFd>), WireError> {
     wire::send(socket, question, &[])?;
     wire::receive(socket, Instant::now().checked_add(deadline))
-}
-
-/// Says what became of a process that did not answer.
-fn died(
-    mut running: Running,
-    error: &WireError,
-    who: &str,
-    operation: &str,
-    deadline: Duration,
-) -> Refusal {
-    let seconds = deadline.as_secs();
-    let (kind, cause, what) = if matches!(error, WireError::Late) {
-        (
-            RefusalKind::Transient,
-            Cause::Deadline(seconds),
-            format!("no answer within {seconds} s"),
-        )
-    } else {
-        // It closed its socket, so it is ending; one that does not is made to.
-        match ended(&mut running.child) {
-            Some(status) => told(status),
-            None => (
-                RefusalKind::Transient,
-                Cause::Deadline(seconds),
-                format!("it stopped talking ({error}) and did not end"),
-            ),
-        }
-    };
-    let last = last_words(&mut running.words);
-    let said = if last.is_empty() {
-        String::new()
-    } else {
-        format!("; its last words: {last}")
-    };
-    Refusal {
-        kind,
-        device: who.to_owned(),
-        operation: operation.to_owned(),
-        cause,
-        words: format!("{who}: {operation}: {what}{said}"),
-    }
-}
-
-fn told(status: ExitStatus) -> (RefusalKind, Cause, String) {
-    /// What the kernel sends when memory is short, and what an administrator sends.
-    const SIGKILL: i32 = 9;
-    const SIGTERM: i32 = 15;
-    const SIGABRT: i32 = 6;
-    match (status.signal(), status.code()) {
-        (Some(SIGKILL), _) => (
-            RefusalKind::Transient,
-            Cause::Signal(SIGKILL),
-            "the helper process was killed (signal 9), as the kernel does when memory is short"
-                .to_owned(),
-        ),
-        (Some(SIGTERM), _) => (
-            RefusalKind::Transient,
-            Cause::Signal(SIGTERM),
-            "the helper process was told to end (signal 15)".to_owned(),
-        ),
-        (Some(SIGABRT), _) => (
-            RefusalKind::Structural,
-            Cause::Signal(SIGABRT),
-            "the driver aborted the helper process".to_owned(),
-        ),
-        (Some(signal), _) => (
-            RefusalKind::Structural,
-            Cause::Signal(signal),
-            format!("the driver crashed the helper process (signal {signal})"),
-        ),
-        (None, code) => {
-            let code = code.unwrap_or_default();
-            (
-                RefusalKind::Structural,
-                Cause::Exit(code),
-                format!("the helper process ended with code {code}"),
-            )
-        }
-    }
-}
-
-/// Waits a little for a process that is ending.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
-    const TRIES: u32 = 200;
-    for _ in 0..TRIES {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(_) => return None,
-        }
-    }
-    None
-}
-
-fn last_words(words: &mut File) -> String {
-    let length = words.metadata().map_or(0, |data| data.len());
-    let mut text = Vec::new();
-    let from = length.saturating_sub(LAST_WORDS);
-    let read = words
-        .seek(SeekFrom::Start(from))
-        .and_then(|_| words.take(LAST_WORDS).read_to_end(&mut text));
-    match read {
-        Ok(_) => String::from_utf8_lossy(&text).trim().replace('\n', " / "),
-        Err(_) => String::new(),
-    }
-}
-
-impl Trial for Helper {
-    fn allocate(&mut self, planned: Planned<'_>) -> Option<Allocation> {
-        let (outcome, buffer) = self.hold(planned);
-        Some(Allocation { outcome, buffer })
-    }
-
-    fn attempt(
-        &mut self,
-        planned: Planned<'_>,
-        participant: &Participant,
-        _buffer: Option<&Buffer>,
-    ) -> Option<Outcome> {
-        // After a death the next process has to allocate anew.
-        if self.allocated.as_ref() != Some(planned.request) {
-            let (outcome, _) = self.hold(planned);
-            if outcome != Outcome::Proved {
-                return Some(Outcome::Untestable(format!(
-                    "there is no buffer to try: {outcome}"
-                )));
-            }
-        }
-        let question = Question::Attempt {
-            participant: Box::new(participant.clone()),
-        };
-        match self.ask(&question, &participant.name, "try the buffer") {
-            Ok((Answer::Attempted { outcome }, _)) => outcome,
-            Ok(_) => Some(confused()),
-            Err(outcome) => Some(outcome),
-        }
-    }
-
-    fn release(&mut self) {
-        // Where no process runs there is nothing to let go.
-        if self.allocated.take().is_some() && self.running.is_some() {
-            if let Err(outcome) = self.ask(&Question::Release, "the helper process", "release") {
-                tracing::debug!(%outcome, "releasing a buffer");
-            }
-        }
-    }
-
-    fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
-        let question = Question::Redeclare {
-            participant: Box::new(participant.clone()),
-            extent,
-        };
-        self.allocated = None;
-        match self.ask(&question, &participant.name, "declare") {
-            Ok((Answer::Redeclared { participant }, _)) => participant.map(|one| *one),
-            _ => None,
-        }
-    }
-
-    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
-        let question = Question::RedeclareSource {
-            source: Box::new(source.clone()),
-            extent,
-        };
-        self.allocated = None;
-        match self.ask(&question, &source.name, "declare") {
-            Ok((Answer::RedeclaredSource { source }, _)) => source.map(|one| *one),
-            _ => None,
-        }
-    }
 }

@@ -1,0 +1,192 @@
+//! Taking a display of a card: which connector, which mode, which CRTC and which plane.
+
+use drm::control::{Device, Mode, PlaneType, ResourceHandles, connector, crtc, plane};
+use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
+
+use super::{Before, Pipeline, blob};
+use crate::kms::mode::{choose, spell};
+use crate::kms::property::Properties;
+use crate::kms::writeback::WritebackConnector;
+use crate::kms::{KmsError, kernel};
+
+impl<C: Device> Pipeline<C> {
+    /// Takes the first connected display of a card.
+    ///
+    /// Nothing is changed on the display before the first [`submit`](Self::submit). The device must be DRM master by then.
+    ///
+    /// # Errors
+    ///
+    /// When the card cannot set modes atomically, no display is connected, or the display lacks the mode asked for.
+    pub fn open(
+        card: C,
+        size: Option<(u16, u16)>,
+        refresh_millihertz: Option<u32>,
+        with_writeback: bool,
+    ) -> Result<Self, KmsError> {
+        card.set_client_capability(ClientCapability::UniversalPlanes, true)
+            .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
+            .map_err(|_| KmsError::NoAtomic)?;
+        if with_writeback {
+            card.set_client_capability(ClientCapability::WritebackConnectors, true)
+                .map_err(kernel("asking for writeback connectors"))?;
+        }
+        let resources = card
+            .resource_handles()
+            .map_err(kernel("listing the card's displays"))?;
+        let (info, name) = connected(&card, &resources)?;
+        let mode = mode(&info, &name, size, refresh_millihertz)?;
+        let Chosen {
+            crtc,
+            plane,
+            formats,
+            of_plane,
+        } = Chosen::of(&card, &resources, &info, &name)?;
+        let before = Before {
+            mode: card
+                .get_crtc(crtc)
+                .map_err(kernel("asking the CRTC what it shows"))?
+                .mode(),
+        };
+        let counts_vblanks = counts_vblanks(&card, resources.crtcs(), crtc);
+        let writeback = if with_writeback {
+            WritebackConnector::find(&card, &resources, crtc)?
+        } else {
+            None
+        };
+        let mode_blob = blob(&card, &mode)?;
+        Ok(Self {
+            of_connector: Properties::read(&card, info.handle(), "the connector")?,
+            of_crtc: Properties::read(&card, crtc, "the CRTC")?,
+            of_plane,
+            connector: info.handle(),
+            name,
+            crtc,
+            plane,
+            formats,
+            modes: info.modes().to_vec(),
+            mode,
+            mode_blob,
+            counts_vblanks,
+            needs_modeset: true,
+            before,
+            writeback,
+            card,
+        })
+    }
+}
+
+/// The first connector with a display that has modes, and its name.
+fn connected<C: Device>(
+    card: &C,
+    resources: &ResourceHandles,
+) -> Result<(connector::Info, String), KmsError> {
+    let mut seen = Vec::new();
+    for handle in resources.connectors() {
+        let info = card
+            .get_connector(*handle, true)
+            .map_err(kernel("asking a connector what is connected"))?;
+        let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
+        if info.interface() == connector::Interface::Writeback {
+            continue;
+        }
+        if info.state() == connector::State::Connected && !info.modes().is_empty() {
+            return Ok((info, name));
+        }
+        seen.push(format!("{name} {:?}", info.state()));
+    }
+    Err(KmsError::NoDisplay(seen.join(", ")))
+}
+
+/// The mode that was asked for, or the display's own.
+fn mode(
+    info: &connector::Info,
+    name: &str,
+    size: Option<(u16, u16)>,
+    refresh_millihertz: Option<u32>,
+) -> Result<Mode, KmsError> {
+    choose(info.modes(), size, refresh_millihertz).ok_or_else(|| {
+        let available: Vec<_> = info.modes().iter().map(spell).collect();
+        KmsError::NoMode {
+            connector: name.to_owned(),
+            wanted: size.map_or_else(String::new, |(width, height)| {
+                let rate = refresh_millihertz.map_or_else(String::new, |rate| {
+                    format!("@{}.{:02}", rate / 1000, rate % 1000 / 10)
+                });
+                format!("{width}x{height}{rate}")
+            }),
+            available: available.join(", "),
+        }
+    })
+}
+
+/// The CRTC and its primary plane.
+struct Chosen {
+    crtc: crtc::Handle,
+    plane: plane::Handle,
+    formats: Vec<u32>,
+    of_plane: Properties,
+}
+
+impl Chosen {
+    fn of<C: Device>(
+        card: &C,
+        resources: &ResourceHandles,
+        connector: &connector::Info,
+        name: &str,
+    ) -> Result<Self, KmsError> {
+        let crtcs = connector
+            .encoders()
+            .iter()
+            .filter_map(|encoder| card.get_encoder(*encoder).ok())
+            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()));
+        let planes = card
+            .plane_handles()
+            .map_err(kernel("listing the card's planes"))?;
+        for crtc in crtcs {
+            for plane in &planes {
+                let info = card
+                    .get_plane(*plane)
+                    .map_err(kernel("asking a plane what it takes"))?;
+                if !resources
+                    .filter_crtcs(info.possible_crtcs())
+                    .contains(&crtc)
+                {
+                    continue;
+                }
+                let of_plane = Properties::read(card, *plane, "the plane")?;
+                if of_plane.value("type") == Some(PlaneType::Primary as u64) {
+                    return Ok(Self {
+                        crtc,
+                        plane: *plane,
+                        formats: info.formats().to_vec(),
+                        of_plane,
+                    });
+                }
+            }
+        }
+        Err(KmsError::NoPipeline(name.to_owned()))
+    }
+}
+
+/// Asks whether the CRTC has refreshes to count: cards without say so by an error.
+fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
+    let index = all.iter().position(|other| *other == crtc);
+    let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
+        return false;
+    };
+    // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
+    let monotonic = card
+        .get_driver_capability(DriverCapability::MonotonicTimestamp)
+        .is_ok_and(|value| value == 1);
+    let query = card.wait_vblank(
+        VblankWaitTarget::Relative(0),
+        VblankWaitFlags::empty(),
+        index,
+        0,
+    );
+    monotonic
+        && query.map_or_else(
+            |error| error.raw_os_error() != Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()),
+            |_| true,
+        )
+}
