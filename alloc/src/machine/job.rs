@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::declared::take_over;
 use super::error::MachineError;
-use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource};
+use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource, Unsure};
 use crate::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use crate::prove::Interface;
@@ -43,14 +43,14 @@ pub struct Job {
 pub struct Asked {
     /// What the solver is given.
     pub request: Request,
-    /// What nobody knows, by the name of the participant or source.
-    unknown: Vec<(String, String)>,
+    /// What nobody knows, of everybody who was asked.
+    unknown: Vec<Unsure>,
 }
 
 impl Asked {
     /// Says what nobody knows of those who take part in a solution and of the sources that it takes: it rests on that.
     #[must_use]
-    pub fn unknown_of(&self, solution: &Solution) -> Vec<String> {
+    pub fn unknown_of(&self, solution: &Solution) -> Vec<Unsure> {
         let mut who: BTreeSet<&str> = self
             .request
             .participants
@@ -69,14 +69,11 @@ impl Asked {
                 who.extend(plans.map(Plan::source_name));
             }
         }
-        let mut words: Vec<String> = self
-            .unknown
+        self.unknown
             .iter()
-            .filter(|(name, _)| who.contains(name.as_str()))
-            .map(|(name, what)| format!("{name}: {what}"))
-            .collect();
-        words.dedup();
-        words
+            .filter(|unsure| who.contains(unsure.who.as_str()))
+            .cloned()
+            .collect()
     }
 }
 
@@ -178,7 +175,11 @@ impl Machine {
         let mut unknown = Vec::new();
         let mut note = |name: &str, grounds: &GroundsByPlace| {
             let words = grounds.unknown();
-            unknown.extend(words.map(|(_, what)| (name.to_owned(), what.to_owned())));
+            unknown.extend(words.map(|(place, what)| Unsure {
+                who: name.to_owned(),
+                place: place.to_owned(),
+                what: what.to_owned(),
+            }));
         };
         for (participant, grounds) in request.participants.iter().zip(grounds) {
             note(&participant.name, grounds);

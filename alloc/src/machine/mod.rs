@@ -35,6 +35,7 @@ mod error;
 mod grounds;
 mod job;
 mod region;
+mod unsure;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -49,6 +50,7 @@ pub use error::MachineError;
 pub use grounds::{Grounds, GroundsByPlace};
 pub use job::{Asked, Job, unique_names};
 pub use region::{Region, RegionUser, ReservedMemory};
+pub use unsure::Unsure;
 
 /// What a file of this kind calls itself.
 const FORMAT: &str = "covalent-machine";

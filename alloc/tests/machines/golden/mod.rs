@@ -92,8 +92,8 @@ fn usual_jobs_on_each_board_have_the_plans_that_are_known() {
         let asked = read(golden.board).request(&job(golden)).unwrap();
         let solution = solve(&asked.request);
         let mut text = solution.explain();
-        for words in asked.unknown_of(&solution) {
-            text.push_str(&format!("not known of this machine: {words}\n"));
+        for unsure in asked.unknown_of(&solution) {
+            text.push_str(&format!("not known of this machine: {unsure}\n"));
         }
         insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(format!("{}__{}", golden.board, golden.name), text);
