@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asked;
 mod declared;
 pub mod devicetree;
 mod difference;
@@ -44,11 +45,12 @@ use serde_json::Value;
 use crate::constraint::{Unknown, keeps_unknown};
 use crate::prove::{Environment, Fact, FactBook};
 
+pub use asked::Asked;
 pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
 pub use grounds::{Grounds, GroundsByPlace};
-pub use job::{Asked, Job, unique_names};
+pub use job::{Job, unique_names};
 pub use region::{Region, RegionUser, ReservedMemory};
 pub use unsure::Unsure;
 
