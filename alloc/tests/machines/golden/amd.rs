@@ -1,7 +1,11 @@
 //! RDNA2.
 
-use super::{Golden, golden};
-use crate::without::{fewer, gone, is_arranged, participant};
+use covalent_alloc::model::{FormatModifier, Modifier};
+use covalent_alloc::solve::{Solution, solve};
+
+use super::{Golden, golden, job};
+use crate::recorded::read;
+use crate::without::{fewer, gone, participant};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -34,7 +38,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("amdgpu".into());
         },
-        |machine| fewer(machine, "amdgpu primary plane", is_arranged),
+        // That the display reads compressed pictures of which the GPU retiles the metadata.
+        |machine| fewer(machine, "amdgpu primary plane", has("DCC_RETILE")),
     ),
     golden(
         "amd-rdna2",
@@ -43,7 +48,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.vulkan = true;
             job.displays.push("amdgpu".into());
         },
-        |machine| fewer(machine, "amdgpu image", is_arranged),
+        |machine| fewer(machine, "amdgpu image", has("DCC_RETILE")),
     ),
     golden(
         "amd-rdna2",
@@ -52,11 +57,71 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.vulkan = true;
         },
+        |machine| fewer(machine, "amdgpu GBM", has("DCC")),
+    ),
+    golden(
+        "amd-rdna2",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("amdgpu VA-API encoder".into());
+            job.displays.push("amdgpu".into());
+        },
         |machine| {
-            fewer(machine, "amdgpu GBM", |pair| {
-                let decoded = pair.modifier.decode();
-                decoded.is_some_and(|modifier| modifier.field("DCC") == Some(1))
+            // As above: all three would share NV12.
+            participant(machine, "uvcvideo capture", |camera| {
+                camera.constraints.per_fourcc.clear();
+            });
+        },
+    ),
+    golden(
+        "amd-rdna2",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("amdgpu VA-API decoder".into());
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("amdgpu".into());
+        },
+        |machine| {
+            fewer(machine, "amdgpu primary plane", |pair| {
+                ["NV12", "P010"].contains(&pair.fourcc.to_string().as_str())
             });
         },
     ),
 ];
+
+/// Whether a modifier of AMD's has this flag.
+fn has(flag: &str) -> impl Fn(FormatModifier) -> bool {
+    move |pair| is_set(pair.modifier, flag)
+}
+
+fn is_set(modifier: Modifier, flag: &str) -> bool {
+    let decoded = modifier.decode();
+    decoded.is_some_and(|modifier| modifier.field(flag) == Some(1))
+}
+
+#[test]
+fn gpu_and_display_share_compressed_pictures_that_are_retiled_and_no_others() {
+    // What the GPU alone reads has its metadata where the pipes want it, and the display takes what the GPU does not write:
+    // DCC without retiling is for chips of one render backend.
+    for name in ["gpu_to_display", "gpu_by_vulkan_to_display"] {
+        let golden = GOLDEN.iter().find(|golden| golden.name == name).unwrap();
+        let asked = read(golden.board).request(&job(golden)).unwrap();
+        let Solution::Share(plan) = solve(&asked.request) else {
+            panic!("{name}")
+        };
+        let is_compressed = |modifier: &&Modifier| is_set(**modifier, "DCC");
+        let mut blocks: Vec<_> = plan
+            .modifiers()
+            .iter()
+            .filter(is_compressed)
+            .map(|modifier| {
+                assert!(is_set(*modifier, "DCC_RETILE"), "{name}: {modifier}");
+                modifier.decode().unwrap().field("DCC_MAX_COMPRESSED_BLOCK")
+            })
+            .collect();
+        blocks.sort();
+        // 64 and 128 bytes.
+        assert_eq!(blocks, [Some(0), Some(1)], "{name}");
+    }
+}
