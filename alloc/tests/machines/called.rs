@@ -52,3 +52,19 @@ fn device_that_is_not_there_or_may_be_several_is_told() {
         "{unrecorded}"
     );
 }
+
+#[test]
+fn device_that_a_board_lacks_is_told_with_the_reason() {
+    let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
+    job.cameras.push("/dev/video20".into());
+    job.outputs.push("/dev/video11".into());
+    let lacking = read("raspberry-pi-5")
+        .request(&job)
+        .map(|_| ())
+        .unwrap_err();
+    let words = lacking.to_string();
+    assert!(
+        words.contains("there are: none; encoder could not be asked: the BCM2712 has no hardware"),
+        "{words}"
+    );
+}

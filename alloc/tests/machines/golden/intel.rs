@@ -38,4 +38,18 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| fewer(machine, "i915 GBM", is_of("INTEL_Y_TILED_GEN12_RC_CCS")),
     ),
+    golden(
+        "intel-tiger-lake",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("i915 VA-API encoder".into());
+            job.displays.push("i915".into());
+        },
+        |machine| {
+            fewer(machine, "i915 VA-API encoder", |pair| {
+                pair.fourcc.to_string() == "YUYV"
+            });
+        },
+    ),
 ];

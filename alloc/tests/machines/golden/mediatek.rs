@@ -37,4 +37,19 @@ pub(super) const GOLDEN: &[Golden] = &[
         // What the decoder and the GPU still share; without it there are three pictures.
         |machine| fewer(machine, "panfrost GBM", is_of("MTK")),
     ),
+    golden(
+        "mediatek-mt8195",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video8".into());
+            job.outputs.push("/dev/video2".into());
+            job.displays.push("mediatek".into());
+        },
+        |machine| {
+            // That the display, which has no NV12, takes at least what the camera gives else.
+            fewer(machine, "mediatek primary plane", |pair| {
+                pair.fourcc.to_string() == "YUYV"
+            });
+        },
+    ),
 ];

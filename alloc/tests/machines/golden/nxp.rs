@@ -32,4 +32,19 @@ pub(super) const GOLDEN: &[Golden] = &[
             });
         },
     ),
+    golden(
+        "imx8m-plus",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("/dev/video2".into());
+            job.displays.push("imx-lcdif".into());
+        },
+        |machine| {
+            // What all three have in common else is YUYV and RG16.
+            fewer(machine, "vsi_v4l2enc output", |pair| {
+                pair.fourcc.to_string() == "XR24"
+            });
+        },
+    ),
 ];

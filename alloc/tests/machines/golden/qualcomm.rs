@@ -52,4 +52,19 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| fewer(machine, "msm GBM", is_of("QCOM_COMPRESSED")),
     ),
+    golden(
+        "qualcomm-sm8250",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video2".into());
+            job.outputs.push("/dev/video1".into());
+            job.displays.push("msm".into());
+        },
+        |machine| {
+            // That camera and display still share, though the encoder takes NV12 alone.
+            fewer(machine, "msm primary plane", |pair| {
+                ["YUYV", "YVYU", "UYVY", "VYUY"].contains(&pair.fourcc.to_string().as_str())
+            });
+        },
+    ),
 ];
