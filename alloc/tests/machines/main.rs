@@ -6,5 +6,6 @@ mod called;
 mod file;
 mod golden;
 mod grounds;
+mod listed;
 mod recorded;
 mod without;

@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use crate::recorded::read;
 
 /// A job on a board, and the fact that decides its plan.
-struct Golden {
-    board: &'static str,
-    name: &'static str,
+pub(crate) struct Golden {
+    pub(crate) board: &'static str,
+    pub(crate) name: &'static str,
     job: fn(&mut Job),
     /// Takes that fact out.
     without: fn(&mut Machine),
@@ -57,11 +57,11 @@ const GOLDEN: &[&[Golden]] = &[
     rockchip::GOLDEN,
 ];
 
-fn all() -> impl Iterator<Item = &'static Golden> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Golden> {
     GOLDEN.iter().copied().flatten()
 }
 
-fn job(golden: &Golden) -> Job {
+pub(crate) fn job(golden: &Golden) -> Job {
     let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
     (golden.job)(&mut job);
     job
