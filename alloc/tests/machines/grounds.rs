@@ -71,3 +71,32 @@ fn every_value_of_a_board_says_where_it_is_from() {
         }
     }
 }
+
+/// Every place for which grounds are given is one of a value.
+fn check_places(board: &str, name: &str, whole: &Value, grounds: &GroundsByPlace) {
+    for place in grounds.0.keys() {
+        let pointer = format!("/{}", place.replace('.', "/"));
+        assert!(
+            whole.pointer(&pointer).is_some(),
+            "{board}, {name}: there is no {place}"
+        );
+    }
+}
+
+#[test]
+fn every_place_that_has_grounds_is_a_values() {
+    for board in boards() {
+        for declared in &read(&board).declared {
+            for recorded in &declared.participants {
+                let whole = json!({"participant": recorded.participant});
+                let name = &recorded.participant.name;
+                check_places(&board, name, &whole, &recorded.grounds);
+            }
+            for recorded in &declared.sources {
+                let whole = json!({"source": recorded.source});
+                let name = recorded.source.id.as_str();
+                check_places(&board, name, &whole, &recorded.grounds);
+            }
+        }
+    }
+}

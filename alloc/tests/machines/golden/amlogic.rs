@@ -1,7 +1,7 @@
 //! G12B.
 
 use super::{Golden, golden};
-use crate::without::{gone, scattered};
+use crate::without::{fewer, gone, is_of, scattered};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -27,5 +27,14 @@ pub(super) const GOLDEN: &[Golden] = &[
                 "v4l2:meson-vdec@platform:ff620000.video-decoder:capture",
             )
         },
+    ),
+    golden(
+        "amlogic-g12b",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("meson".into());
+        },
+        |machine| fewer(machine, "meson primary plane", is_of("ARM_AFBC(32x8")),
     ),
 ];
