@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::MachineError;
-use super::grounds::GroundsByPlace;
+use super::grounds::{Grounds, GroundsByPlace};
 use super::{Machine, job};
 use crate::constraint::{Participant, Source, Unknown, keeps_unknown};
 use crate::model::Extent;
@@ -20,7 +20,7 @@ pub struct Declared {
     /// Who gives them.
     #[serde(default)]
     pub sources: Vec<RecordedSource>,
-    /// What is there and could not be asked.
+    /// What could not be asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
     /// Fields of a newer version; demands on every request of this size.
@@ -59,14 +59,17 @@ pub struct RecordedSource {
     pub unknown: Unknown,
 }
 
-/// What is there and could not be asked.
+/// What could not be asked: it is there and says nothing, or it is not there and would be looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Missing {
-    /// What it is.
+    /// What it is; on a board that nobody asked `encoder`, `decoder` and the like.
     pub name: String,
     /// Why it could not be asked.
     pub why: String,
+    /// How that is known; none where the machine itself gave the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grounds: Option<Grounds>,
     /// Fields of a newer version, kept and no more: nobody is asked here.
     #[serde(skip)]
     pub unknown: Unknown,

@@ -1,14 +1,13 @@
 //! Who of a recorded machine is to share pictures: chosen by name, as they are chosen on the machine itself.
 
-use std::collections::BTreeSet;
-
+use super::asked::Asked;
 use super::declared::take_over;
 use super::error::MachineError;
-use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource};
+use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource, Unsure};
 use crate::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use crate::prove::Interface;
-use crate::solve::{Plan, Request, Solution};
+use crate::solve::Request;
 
 /// Who shares which pictures.
 ///
@@ -36,48 +35,6 @@ pub struct Job {
     pub size: Extent,
     /// The least number of buffers.
     pub count: u32,
-}
-
-/// A request to a recorded machine.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// What the solver is given.
-    pub request: Request,
-    /// What nobody knows, by the name of the participant or source.
-    unknown: Vec<(String, String)>,
-}
-
-impl Asked {
-    /// Says what nobody knows of those who take part in a solution and of the sources that it takes: it rests on that.
-    #[must_use]
-    pub fn unknown_of(&self, solution: &Solution) -> Vec<String> {
-        let mut who: BTreeSet<&str> = self
-            .request
-            .participants
-            .iter()
-            .map(|participant| participant.name.as_str())
-            .collect();
-        match solution {
-            Solution::Share(plan) => {
-                who.insert(plan.source_name());
-            }
-            Solution::Split(split) => {
-                let plans = split
-                    .groups()
-                    .iter()
-                    .filter_map(|group| group.plan.as_ref());
-                who.extend(plans.map(Plan::source_name));
-            }
-        }
-        let mut words: Vec<String> = self
-            .unknown
-            .iter()
-            .filter(|(name, _)| who.contains(name.as_str()))
-            .map(|(name, what)| format!("{name}: {what}"))
-            .collect();
-        words.dedup();
-        words
-    }
 }
 
 impl Job {
@@ -178,7 +135,11 @@ impl Machine {
         let mut unknown = Vec::new();
         let mut note = |name: &str, grounds: &GroundsByPlace| {
             let words = grounds.unknown();
-            unknown.extend(words.map(|(_, what)| (name.to_owned(), what.to_owned())));
+            unknown.extend(words.map(|(place, what)| Unsure {
+                who: name.to_owned(),
+                place: place.to_owned(),
+                what: what.to_owned(),
+            }));
         };
         for (participant, grounds) in request.participants.iter().zip(grounds) {
             note(&participant.name, grounds);
@@ -341,6 +302,7 @@ impl<'machine> Everybody<'machine> {
         }
     }
 
+    /// Lists who there is, and what could not be asked.
     fn known(&self, fits: impl Fn(&Participant) -> bool) -> String {
         let known: Vec<String> = self
             .participants()
@@ -348,10 +310,14 @@ impl<'machine> Everybody<'machine> {
             .filter(|participant| fits(participant))
             .map(called)
             .collect();
+        let missing = self.declared.iter().flat_map(|declared| &declared.missing);
+        let missing: String = missing
+            .map(|missing| format!("; {} could not be asked: {}", missing.name, missing.why))
+            .collect();
         if known.is_empty() {
-            "none".to_owned()
+            format!("none{missing}")
         } else {
-            known.join(", ")
+            format!("{}{missing}", known.join(", "))
         }
     }
 

@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asked;
 mod declared;
 pub mod devicetree;
 mod difference;
@@ -35,6 +36,7 @@ mod error;
 mod grounds;
 mod job;
 mod region;
+mod unsure;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -43,12 +45,14 @@ use serde_json::Value;
 use crate::constraint::{Unknown, keeps_unknown};
 use crate::prove::{Environment, Fact, FactBook};
 
+pub use asked::Asked;
 pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
 pub use grounds::{Grounds, GroundsByPlace};
-pub use job::{Asked, Job, unique_names};
+pub use job::{Job, unique_names};
 pub use region::{Region, RegionUser, ReservedMemory};
+pub use unsure::Unsure;
 
 /// What a file of this kind calls itself.
 const FORMAT: &str = "covalent-machine";

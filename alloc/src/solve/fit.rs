@@ -76,8 +76,8 @@ impl Sweep<'_, '_, '_> {
                     }
                     fitting.get_or_insert((layouts, doubts));
                 }
-                // A format of one plane is never apart: that says nothing.
-                Err(Stopped::Terms(Field::Planes)) if choice.apart => {}
+                // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
+                Err(Stopped::Terms(Field::Planes)) => {}
                 Err(why) => {
                     stopped.get_or_insert(why);
                 }

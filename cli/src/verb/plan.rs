@@ -10,11 +10,12 @@ use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::machine::{Job, Machine};
+use covalent_alloc::machine::{Job, Machine, Unsure};
 use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use serde::Serialize;
 
 use crate::args::NO_PLAN;
 use crate::{json, machine};
@@ -23,7 +24,8 @@ use crate::{json, machine};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Prints the plan (who allocates, in which format and layout, who imports) with its reasons; or, where no buffer serves
-all, the demands that conflict, what would help, and the way round that copies least. Nothing is allocated.
+all, the demands that conflict, what would help, and the way round that copies least. Nothing is allocated. For a
+recorded machine it says too which of the values that the plan rests on nobody knows: it holds as far as they do.
 
 With --prove one buffer is allocated by the plan and tried on everybody, in a process of its own (covalent-prove, which
 is beside this program or named by COVALENT_PROVE). What is refused is solved around; what repeats is kept as a fact.
@@ -133,7 +135,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return write_proven(options, &proven);
     }
     let solution = solve(&facts.inform(&request).request);
-    write_solution(options, &solution, &[])
+    write_solution(options, &solution, None)
 }
 
 /// Solves for a machine that was recorded, by its own facts.
@@ -145,7 +147,7 @@ fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
     let asked = recorded.request(&job(options, &recorded)?)?;
     record(options, &asked.request)?;
     let solution = solve(&asked.request);
-    write_solution(options, &solution, &asked.unknown_of(&solution))
+    write_solution(options, &solution, Some(&asked.unknown_of(&solution)))
 }
 
 fn job(options: &Options, recorded: &Machine) -> Result<Job> {
@@ -184,14 +186,27 @@ fn record(options: &Options, request: &Request) -> Result<()> {
     Ok(())
 }
 
-fn write_solution(options: &Options, solution: &Solution, unknown: &[String]) -> Result<ExitCode> {
+/// A solution, and for a recorded machine what it rests on that nobody knows.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    solution: &'a Solution,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<&'a [Unsure]>,
+}
+
+fn write_solution(
+    options: &Options,
+    solution: &Solution,
+    unknown: Option<&[Unsure]>,
+) -> Result<ExitCode> {
     if options.json {
-        json::print(solution)?;
+        json::print(&Report { solution, unknown })?;
     } else {
         let mut out = io::stdout().lock();
         write!(out, "{}", solution.explain())?;
-        for words in unknown {
-            writeln!(out, "not known of this machine: {words}")?;
+        for unsure in unknown.unwrap_or_default() {
+            writeln!(out, "not known of this machine: {unsure}")?;
         }
     }
     Ok(match solution {

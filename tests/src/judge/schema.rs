@@ -301,4 +301,28 @@ mod tests {
             assert_eq!(matrix["summary"]["mismatches"], 0, "{config}");
         }
     }
+
+    /// Reads the text of a snapshot, which stands below its heading.
+    fn snapshot(name: &str) -> Value {
+        let path = checkout().join("cli/tests/snapshots").join(name);
+        let text = fs::read_to_string(path).unwrap();
+        let (_, below) = text.split_once("\n---\n").unwrap();
+        serde_json::from_str(below).unwrap()
+    }
+
+    #[test]
+    fn plans_for_recorded_boards_are_as_their_schema_says() {
+        let text = fs::read(checkout().join("docs/schema/plan.json")).unwrap();
+        let schema: Value = serde_json::from_slice(&text).unwrap();
+        for name in ["pi_4_decoder", "mt8195_decoder"] {
+            let report = snapshot(&format!("machines__{name}_json.snap"));
+            assert_eq!(why(&schema, &report), "fits", "{name}");
+            assert!(!report["unknown"].as_array().unwrap().is_empty(), "{name}");
+            for field in ["who", "place", "what"] {
+                let mut less = report.clone();
+                less["unknown"][0].as_object_mut().unwrap().remove(field);
+                assert_ne!(why(&schema, &less), "fits", "{name} without {field}");
+            }
+        }
+    }
 }

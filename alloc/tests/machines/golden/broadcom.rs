@@ -1,0 +1,68 @@
+//! Raspberry Pi 4 and 5.
+
+use super::{Golden, golden};
+use crate::without::{fewer, gone, is_of, scattered};
+
+pub(super) const GOLDEN: &[Golden] = &[
+    golden(
+        "raspberry-pi-4",
+        "camera_to_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| scattered(machine, "dumb:vc4@platform:gpu"),
+    ),
+    golden(
+        "raspberry-pi-4",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("/dev/video11".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| {
+            fewer(machine, "bcm2835-codec output", |pair| {
+                ["RG24", "BG24", "RG16"].contains(&pair.fourcc.to_string().as_str())
+            });
+        },
+    ),
+    golden(
+        "raspberry-pi-4",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("/dev/video19".into());
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| fewer(machine, "v3d GBM", is_of("BROADCOM_SAND128(")),
+    ),
+    golden(
+        "raspberry-pi-4",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| gone(machine, "dumb:vc4@platform:gpu"),
+    ),
+    golden(
+        "raspberry-pi-5",
+        "camera_to_display",
+        |job| {
+            job.cameras.push("/dev/video20".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| scattered(machine, "dumb:vc4@platform:axi:gpu"),
+    ),
+    golden(
+        "raspberry-pi-5",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("/dev/video19".into());
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| fewer(machine, "vc4 primary plane", is_of("BROADCOM_SAND128(")),
+    ),
+];

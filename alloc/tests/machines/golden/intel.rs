@@ -1,0 +1,55 @@
+//! Tiger Lake.
+
+use super::{Golden, golden};
+use crate::without::{fewer, gone, is_of};
+
+pub(super) const GOLDEN: &[Golden] = &[
+    golden(
+        "intel-tiger-lake",
+        "camera_to_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.displays.push("i915".into());
+        },
+        |machine| gone(machine, "dumb:i915@pci:0000:00:02.0"),
+    ),
+    golden(
+        "intel-tiger-lake",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("i915 VA-API decoder".into());
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("i915".into());
+        },
+        |machine| {
+            fewer(
+                machine,
+                "i915 primary plane",
+                is_of("INTEL_Y_TILED_GEN12_MC_CCS"),
+            )
+        },
+    ),
+    golden(
+        "intel-tiger-lake",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("i915".into());
+        },
+        |machine| fewer(machine, "i915 GBM", is_of("INTEL_Y_TILED_GEN12_RC_CCS")),
+    ),
+    golden(
+        "intel-tiger-lake",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("i915 VA-API encoder".into());
+            job.displays.push("i915".into());
+        },
+        |machine| {
+            fewer(machine, "i915 VA-API encoder", |pair| {
+                pair.fourcc.to_string() == "YUYV"
+            });
+        },
+    ),
+];

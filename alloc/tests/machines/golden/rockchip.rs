@@ -1,0 +1,99 @@
+//! RK3399 and RK3588.
+
+use super::{Golden, golden};
+use crate::without::{fewer, gone, is_arranged, is_of, participant};
+
+pub(super) const GOLDEN: &[Golden] = &[
+    golden(
+        "rk3399",
+        "camera_to_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| gone(machine, "dumb:rockchip@platform:display-subsystem"),
+    ),
+    golden(
+        "rk3399",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("/dev/video3".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| {
+            fewer(machine, "hantro-vpu output", |pair| {
+                pair.fourcc.to_string() == "NV12"
+            });
+        },
+    ),
+    golden(
+        "rk3399",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("/dev/video1".into());
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| {
+            participant(machine, "rkvdec capture", |decoder| {
+                decoder.constraints.image.rows_multiple_of = 1;
+            });
+        },
+    ),
+    golden(
+        "rk3399",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| fewer(machine, "rockchip primary plane", is_of("ARM_AFBC")),
+    ),
+    golden(
+        "rk3588",
+        "camera_to_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.others.push("rockchip overlay plane".into());
+        },
+        |machine| {
+            fewer(machine, "rockchip overlay plane", |pair| {
+                pair.fourcc.to_string() == "YUYV"
+            });
+        },
+    ),
+    golden(
+        "rk3588",
+        "camera_to_encoder_and_display",
+        |job| {
+            job.cameras.push("/dev/video0".into());
+            job.outputs.push("/dev/video3".into());
+            job.others.push("rockchip overlay plane".into());
+        },
+        |machine| {
+            participant(machine, "hantro-vpu output", |encoder| {
+                encoder.constraints.image.rows_multiple_of = 1;
+            });
+        },
+    ),
+    golden(
+        "rk3588",
+        "decoder_to_gpu_and_display",
+        |job| {
+            job.cameras.push("/dev/video1".into());
+            job.gbm.push("/dev/dri/card1".into());
+            job.others.push("rockchip overlay plane".into());
+        },
+        |machine| gone(machine, "dumb:rockchip@platform:display-subsystem"),
+    ),
+    golden(
+        "rk3588",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| fewer(machine, "rockchip primary plane", is_arranged),
+    ),
+];
