@@ -1,14 +1,17 @@
 //! Theme `matrix`: what the solver says of every pair is what its drivers do, and whatever becomes of the helper process is
 //! survived.
 
+mod judge;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::vm::config::{Config, Memory};
-use crate::vm::link::Output;
-use crate::vm::wire::Status;
+
+use judge::has_drivers;
+pub(super) use judge::{expect, judge, verify, words};
 
 use super::alloc::with_huge_pages;
 use super::{Bench, Case, Outcome};
@@ -140,89 +143,6 @@ fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         ensure!(before == after, "{before} dma-bufs before, {after} after");
         Ok(Outcome::Passed)
     })
-}
-
-/// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
-pub(super) fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {
-    let line = format!("covalent matrix --verify --json {options}");
-    let output = bench.guest()?.sh(&line, LONG)?;
-    bench.keep(name, &output.stdout)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
-    judge(&report)?;
-    ensure!(output.status.success(), "it ended with {}", output.status);
-    Ok(report)
-}
-
-/// Checks a report: nothing is wrong in it, and it is of enough.
-pub(super) fn judge(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
-    let wrong: Vec<String> = cells
-        .iter()
-        .filter(|cell| ["mismatch", "unlisted"].contains(&cell["judgement"].as_str().unwrap_or("")))
-        .take(20)
-        .map(|cell| {
-            format!(
-                "{} to {} in {} at {}: {}, and {}",
-                cell["source"],
-                cell["participant"],
-                cell["format"],
-                cell["size"],
-                cell["said"],
-                cell["outcome"]
-            )
-        })
-        .collect();
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let of = |judgement: &str| {
-        cells
-            .iter()
-            .filter(|cell| cell["judgement"] == judgement)
-            .count()
-    };
-    let said = |said: &str| {
-        cells
-            .iter()
-            .filter(|cell| cell["said"] == said && cell["judgement"] == "agrees")
-            .count()
-    };
-    // What is not tried shows nothing: the cards and cameras of a guest are idle. No buffer can be made in an arrangement that
-    // nobody says, but by the driver that arranges it.
-    let implicit = cells
-        .iter()
-        .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
-        .count();
-    let (untested, all) = (of("untested") - implicit, cells.len());
-    ensure!(untested * 20 <= all, "{untested} of {all} were not tried");
-    for verdict in ["guaranteed", "impossible"] {
-        ensure!(said(verdict) >= 20, "only {} {verdict}", said(verdict));
-    }
-    ensure!(report["helper_deaths"] == 0, "helper processes died");
-    Ok(())
-}
-
-/// How GBM's and Vulkan's sources begin, and what the names of those who import by them hold.
-const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
-
-/// Checks that GBM and Vulkan are in a report, as rows and as columns, with guarantees that were tried: every guest has
-/// lavapipe, and a card that GBM serves.
-fn has_drivers(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
-    let kept: Vec<&Value> = cells
-        .iter()
-        .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")
-        .collect();
-    let holds = |cell: &Value, field: &str, part: &str| {
-        cell[field].as_str().is_some_and(|text| text.contains(part))
-    };
-    for (source, participant) in DRIVERS {
-        for (field, part) in [("source", source), ("participant", participant)] {
-            let count = kept.iter().filter(|cell| holds(cell, field, part)).count();
-            ensure!(count >= 10, "{count} guarantees with {field} {part:?}");
-        }
-    }
-    Ok(())
 }
 
 /// What the facts' file makes the solver say of GBM and of Vulkan is not what they do: found, and in their cells alone.
@@ -440,29 +360,6 @@ fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-pub(super) fn words(output: &Output) -> String {
-    format!(
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    )
-}
-
-/// Checks the status and that the message holds all of `wanted`.
-pub(super) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
-    ensure!(
-        output.status == Status::Code(status),
-        "{status} was expected: {}",
-        words(output)
-    );
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(!told.contains("panicked"), "{told}");
-    for word in wanted {
-        ensure!(told.contains(word), "{word:?} is not said: {told}");
-    }
-    Ok(())
-}
-
 fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let guest = bench.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
@@ -482,63 +379,4 @@ fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let output = guest.sh("covalent-prove < /dev/null", SOON)?;
     expect(&output, 2, &["covalent matrix"])?;
     Ok(Outcome::Passed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(cells: &[(&str, &str)]) -> Value {
-        let filler = (0..40).map(|number| {
-            if number % 2 == 0 {
-                ("guaranteed", "agrees")
-            } else {
-                ("impossible", "agrees")
-            }
-        });
-        let cells: Vec<Value> = filler
-            .chain(cells.iter().copied())
-            .map(|(said, judgement)| json!({"said": said, "judgement": judgement}))
-            .collect();
-        json!({"cells": cells, "helper_deaths": 0})
-    }
-
-    #[test]
-    fn report_without_the_rows_of_drivers_is_refused() {
-        let cell = |source: &str, participant: &str, said: &str| json!({"source": source, "participant": participant, "said": said, "judgement": "agrees"});
-        let all = [
-            cell("gbm:vgem@vgem", "processor reading", "guaranteed"),
-            cell("vulkan:llvmpipe@uuid:0", "processor reading", "guaranteed"),
-            cell("heap:system", "vgem GBM", "guaranteed"),
-            cell("heap:system", "llvmpipe image", "guaranteed"),
-        ];
-        let report = |left_out: Option<usize>, said: &str| {
-            let kept = all
-                .iter()
-                .enumerate()
-                .filter(|(place, _)| Some(*place) != left_out)
-                .map(|(_, cell)| {
-                    let mut cell = cell.clone();
-                    cell["said"] = said.into();
-                    cell
-                });
-            let cells: Vec<Value> = kept.flat_map(|cell| vec![cell; 10]).collect();
-            json!({"cells": cells})
-        };
-        assert!(has_drivers(&report(None, "guaranteed")).is_ok());
-        assert!(has_drivers(&report(None, "impossible")).is_err());
-        for place in 0..all.len() {
-            assert!(has_drivers(&report(Some(place), "guaranteed")).is_err());
-        }
-    }
-
-    #[test]
-    fn report_with_a_wrong_cell_or_too_few_is_refused() {
-        assert!(judge(&report(&[])).is_ok());
-        assert!(judge(&report(&[("possible", "listed")])).is_ok());
-        assert!(judge(&report(&[("guaranteed", "mismatch")])).is_err());
-        assert!(judge(&report(&[("possible", "unlisted")])).is_err());
-        assert!(judge(&report(&[("guaranteed", "untested"); 5])).is_err());
-        assert!(judge(&json!({"cells": [], "helper_deaths": 0})).is_err());
-    }
 }

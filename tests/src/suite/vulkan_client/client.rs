@@ -1,0 +1,179 @@
+//! `covalent-vulkan` in the guest: a run of it under a compositor, and what both say.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::{FOLDER, FRAMES_LIMIT, SOON};
+use crate::judge::pattern;
+use crate::picture::Region;
+use crate::pipeline::{FrameRecord, parse_frames};
+use crate::vm::guest::{Guest, shell};
+use crate::vm::link::Process;
+use crate::vm::wire::Stream;
+
+/// A swapchain, as the client reports it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Swapchain {
+    pub(super) why: String,
+    pub(super) source: String,
+    pub(super) size: String,
+    pub(super) purpose: String,
+    pub(super) buffers: Vec<u64>,
+}
+
+/// The camera's part of the client's report.
+#[derive(Debug, Deserialize)]
+pub(super) struct CameraPart {
+    pub(super) format: String,
+    pub(super) conversion: Option<String>,
+    pub(super) buffers: Vec<u64>,
+}
+
+/// What `covalent-vulkan --json` says at its end.
+#[derive(Debug, Deserialize)]
+pub(super) struct Report {
+    pub(super) frames: u64,
+    pub(super) out_of_order: u64,
+    pub(super) path: Option<String>,
+    pub(super) driver: String,
+    pub(super) is_processor: bool,
+    pub(super) sync: String,
+    pub(super) completion: String,
+    pub(super) imports: u64,
+    pub(super) imports_in_steady_state: u64,
+    pub(super) cpu_copied_bytes: u64,
+    pub(super) swapchains: Vec<Swapchain>,
+    pub(super) camera: Option<CameraPart>,
+}
+
+impl Report {
+    /// Every dma-buf that frames were drawn to.
+    pub(super) fn buffers(&self) -> Vec<u64> {
+        let all = self.swapchains.iter();
+        all.flat_map(|chain| chain.buffers.clone()).collect()
+    }
+
+    /// Checks what holds for every run: nobody copied, nothing was imported twice, and frames came in order.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let textures = self
+            .camera
+            .as_ref()
+            .map_or(0, |camera| camera.buffers.len());
+        let buffers = u64::try_from(self.buffers().len() + textures)?;
+        ensure!(
+            self.imports == buffers && self.imports_in_steady_state == 0,
+            "{buffers} buffers were imported {} times, {} of them while frames flowed",
+            self.imports,
+            self.imports_in_steady_state
+        );
+        ensure!(
+            self.cpu_copied_bytes == 0 && self.out_of_order == 0,
+            "bytes were copied, or frames out of order: {self:?}"
+        );
+        Ok(())
+    }
+}
+
+/// A compositor with a client that runs.
+pub(super) struct Running<'guest> {
+    pub(super) guest: &'guest Guest,
+    pub(super) process: Process,
+}
+
+/// What both said at their end.
+pub(super) struct Finished {
+    pub(super) report: Report,
+    pub(super) frames: Vec<FrameRecord>,
+}
+
+impl<'guest> Running<'guest> {
+    pub(super) fn start(
+        guest: &'guest Guest,
+        compositor: &str,
+        client: &str,
+    ) -> anyhow::Result<Self> {
+        // Before anything runs: whoever asks how far it has come must not read of the run before.
+        guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
+        let process = guest.start(shell(&format!(
+            "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor} -- \
+             sh -c 'exec covalent-vulkan --json {client} >{FOLDER}/report.json'"
+        )))?;
+        Ok(Self { guest, process })
+    }
+
+    /// Waits until the compositor has shown that many frames of the client.
+    pub(super) fn wait_for_frames(&mut self, frames: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let count = format!("grep -c '\"vulkan/' {FOLDER}/frames.jsonl || true");
+            let shown = self.guest.sh(&count, SOON)?.text();
+            let shown: usize = shown.trim().parse().unwrap_or(0);
+            if shown >= frames {
+                return Ok(());
+            }
+            if begun.elapsed() > FRAMES_LIMIT {
+                self.process.kill()?;
+                let mut said = String::new();
+                while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+                bail!("{shown} of {frames} frames were shown; it wrote:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the display shows a picture whose first strips say `last`, which the client holds.
+    ///
+    /// The compositor reports a frame when its buffer goes back, and that of the last one does not.
+    pub(super) fn wait_for_number(
+        &self,
+        last: u32,
+        region: impl Fn(&RgbImage) -> Option<Region>,
+        bands: u32,
+    ) -> anyhow::Result<RgbImage> {
+        let begun = Instant::now();
+        loop {
+            let picture = self.guest.screendump()?;
+            let region = region(&picture).context("the window does not fit")?;
+            let seen = pattern::number(&picture, region, bands);
+            if seen == Ok(last) {
+                return Ok(picture);
+            }
+            ensure!(
+                begun.elapsed() < FRAMES_LIMIT,
+                "the display shows {seen:?}, and frame {last} is the last"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Has a client that holds its last frame end.
+    pub(super) fn stop(&self) -> anyhow::Result<()> {
+        self.guest.sh("pkill -TERM covalent-vulkan", SOON)?;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> anyhow::Result<Finished> {
+        let output = self.process.wait(FRAMES_LIMIT)?;
+        ensure!(
+            output.status.success(),
+            "they ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        let text = self.guest.get(&format!("{FOLDER}/report.json"))?;
+        let report: Report = serde_json::from_slice(&text)
+            .with_context(|| format!("the report: {}", String::from_utf8_lossy(&text)))?;
+        report.check()?;
+        let text = self.guest.get(&format!("{FOLDER}/frames.jsonl"))?;
+        let own = report.buffers();
+        let mut frames = parse_frames(&String::from_utf8_lossy(&text))?;
+        frames.retain(|frame| frame.buffer.is_some_and(|buffer| own.contains(&buffer)));
+        Ok(Finished { report, frames })
+    }
+}
