@@ -9,7 +9,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLi
 use crate::fixture::{Fixture, memfd};
 
 #[allow(dead_code)] // the other tests use the rest of it
-#[path = "../clients/fixture.rs"]
+#[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
 const RED: u32 = 0xffff_0000;
