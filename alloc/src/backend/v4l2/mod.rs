@@ -10,6 +10,7 @@
 //! - No capability says whether a queue needs contiguous memory. Its own exported buffer does: fdinfo names the exporter,
 //!   and `videobuf2_dma_contig` wants what it gives.
 
+mod allocate;
 mod coded;
 mod colours;
 mod device;
@@ -201,6 +202,22 @@ pub enum Error {
         asked: usize,
         /// What it gives.
         granted: usize,
+    },
+    /// Buffers have to be larger than the driver makes them.
+    #[error(
+        "{device} ({driver}) makes buffers of {given:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS, which makes larger ones, failed: {source}; take memory from another source"
+    )]
+    Larger {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// What it gives for each memory.
+        given: Vec<u32>,
+        /// What each has to hold.
+        needed: Vec<u64>,
+        /// What the kernel answered.
+        source: Errno,
     },
     /// The plan names another source.
     #[error("{device}: the plan is for {planned}, which has to allocate it")]

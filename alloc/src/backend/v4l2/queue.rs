@@ -1,21 +1,16 @@
 //! One queue of a video device: what it can do, and how it becomes a stream.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::device::{Device, text};
 use super::negotiate::NegotiatedFormat;
 use super::pixel_format::PixelFormat;
-use super::stream::Stream;
 use super::{Error, sys};
-use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc, Layout};
-use crate::solve::Plan;
-use crate::trace::{self, Action};
 
 /// Which way pictures go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,61 +287,6 @@ impl Queue {
         self.parse("VIDIOC_TRY_FMT", &format)
     }
 
-    /// Allocates the buffers of a plan from the queue's own memory, and exports them.
-    ///
-    /// They are the stream's: another program can use them while it lives, and queueing them by index needs no import.
-    ///
-    /// # Errors
-    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. Nothing stays
-    /// allocated then.
-    pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
-        if *plan.source() != self.source_id() {
-            return Err(Error::NotPlanned {
-                device: self.device.path().to_owned(),
-                planned: plan.source_name().to_owned(),
-            });
-        }
-        let count = usize::try_from(plan.count()).unwrap_or(usize::MAX);
-        let begun = trace::begin();
-        let stream = self.allocate_layout(plan.layout(), count)?;
-        trace::end(
-            plan.source_name(),
-            Action::Allocate,
-            stream.buffers(),
-            begun,
-        );
-        Ok(stream)
-    }
-
-    /// Sets the queue to `layout`, lets the device allocate `count` buffers and exports them.
-    fn allocate_layout(&self, layout: &Layout, count: usize) -> Result<Stream, Error> {
-        let answered = self.set(layout)?;
-        self.request(sys::MEMORY_MMAP, count)?;
-        // From here on the stream frees the queue's buffers, whatever happens.
-        let mut stream = Stream::new(
-            self.clone(),
-            sys::MEMORY_MMAP,
-            answered.sizes_bytes.clone(),
-            Vec::new(),
-        );
-        for index in 0..count {
-            let mut memories = Vec::new();
-            for plane in 0..answered.sizes_bytes.len() {
-                memories.push(self.export(index, plane)?);
-            }
-            let buffer =
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
-                    Error::Unusable {
-                        device: self.device.path().to_owned(),
-                        driver: self.device.driver().to_owned(),
-                        why: error.to_string(),
-                    }
-                })?;
-            stream.push(buffer);
-        }
-        Ok(stream)
-    }
-
     /// What messages call this queue's own memory: `vivid MMAP`.
     #[must_use]
     pub fn source_name(&self) -> String {
@@ -407,15 +347,21 @@ impl Queue {
         };
         sys::request_buffers(self.device.as_fd(), &mut request)
             .map_err(|source| self.device.failed("VIDIOC_REQBUFS", source))?;
-        if request.count >= asked && asked > 0 {
+        self.check_count(memory, count, request.count)
+    }
+
+    /// Fails where fewer buffers were given than asked for, and frees them.
+    pub(super) fn check_count(&self, memory: u32, asked: usize, given: u32) -> Result<(), Error> {
+        let granted = usize::try_from(given).unwrap_or(usize::MAX);
+        if granted >= asked && asked > 0 {
             return Ok(());
         }
         self.free_buffers(memory)?;
         Err(Error::Count {
             device: self.device.path().to_owned(),
             driver: self.device.driver().to_owned(),
-            asked: count,
-            granted: usize::try_from(request.count).unwrap_or(usize::MAX),
+            asked,
+            granted,
         })
     }
 
@@ -427,22 +373,6 @@ impl Queue {
         };
         sys::request_buffers(self.device.as_fd(), &mut request)
             .map_err(|source| self.device.failed("VIDIOC_REQBUFS", source))
-    }
-
-    pub(super) fn export(&self, index: usize, plane: usize) -> Result<OwnedFd, Error> {
-        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        // Flags of 0 would give an fd for reading alone.
-        let flags = OFlags::CLOEXEC | OFlags::RDWR;
-        let mut request = sys::ExportBuffer {
-            kind: self.kind,
-            index: number(index),
-            plane: number(plane),
-            flags: flags.bits(),
-            ..Default::default()
-        };
-        sys::export_buffer(self.device.as_fd(), &mut request)
-            .map_err(|source| self.device.failed("VIDIOC_EXPBUF", source))?;
-        Ok(sys::take_fd(request.fd))
     }
 }
 

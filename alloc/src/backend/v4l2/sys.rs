@@ -169,6 +169,35 @@ pub(super) struct RequestBuffers {
     pub(super) reserved: [u8; 3],
 }
 
+/// `struct v4l2_create_buffers`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct CreateBuffers {
+    pub(super) index: u32,
+    pub(super) count: u32,
+    pub(super) memory: u32,
+    pub(super) format: Format,
+    pub(super) capabilities: u32,
+    pub(super) flags: u32,
+    pub(super) max_num_buffers: u32,
+    pub(super) reserved: [u32; 5],
+}
+
+impl CreateBuffers {
+    pub(super) fn new(memory: u32, count: u32, format: Format) -> Self {
+        Self {
+            index: 0,
+            count,
+            memory,
+            format,
+            capabilities: 0,
+            flags: 0,
+            max_num_buffers: 0,
+            reserved: [0; 5],
+        }
+    }
+}
+
 /// `struct v4l2_plane`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -283,6 +312,7 @@ pub(super) trait Request: Copy {}
 impl Request for FormatDescription {}
 impl Request for Format {}
 impl Request for RequestBuffers {}
+impl Request for CreateBuffers {}
 impl Request for Control {}
 impl Request for ExportBuffer {}
 impl Request for FrameSize {}
@@ -331,6 +361,7 @@ updates! {
     try_format: Format = 64, "VIDIOC_TRY_FMT";
     enumerate_frame_size: FrameSize = 74, "VIDIOC_ENUM_FRAMESIZES";
     enumerate_frame_interval: FrameInterval = 75, "VIDIOC_ENUM_FRAMEINTERVALS";
+    create_buffers: CreateBuffers = 92, "VIDIOC_CREATE_BUFS";
 }
 
 /// VIDIOC_QBUF and VIDIOC_DQBUF point to the planes of a multi-planar buffer, so they take them as well.
@@ -410,6 +441,8 @@ mod tests {
         assert_eq!(size_of::<PixMultiplanar>(), 192);
         assert_eq!(size_of::<Format>(), 208);
         assert_eq!(size_of::<RequestBuffers>(), 20);
+        assert_eq!(size_of::<CreateBuffers>(), 256);
+        assert_eq!(std::mem::offset_of!(CreateBuffers, format), 16);
         assert_eq!(size_of::<Plane>(), 64);
         assert_eq!(size_of::<Buffer>(), 88);
         assert_eq!(size_of::<ExportBuffer>(), 64);

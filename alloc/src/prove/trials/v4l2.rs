@@ -152,6 +152,7 @@ fn outcome(error: &Error) -> Outcome {
             source,
             ..
         } => of(device, operation, *source),
+        Error::Larger { device, source, .. } => of(device, "VIDIOC_CREATE_BUFS", *source),
         Error::Gone {
             device,
             operation,

@@ -17,6 +17,9 @@ use super::{Seen, Tally};
 /// How long a camera may take for its first frames: it and the processor are emulated.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// More than a frame of 640x480 in four bytes a pixel has, and in whole pages.
+const WASTEFUL_BYTES: u64 = 2 << 20;
+
 pub(crate) fn run(tally: &mut Tally) {
     let sources = Sources::discover();
     for (node, contiguity) in [
@@ -103,6 +106,34 @@ pub(crate) fn run(tally: &mut Tally) {
             stream(queue.allocate(&plan)?)?;
             Ok(Seen::Passed)
         });
+        tally.check(
+            &format!("queues::{node}::own_memory_is_as_large_as_others_need"),
+            || {
+                let queue = open()?;
+                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
+                let source = queue.source(&camera)?.context("it exports nothing")?;
+                // As a codec does that writes past the last row.
+                let mut wasteful = processor(Fourcc::XRGB8888);
+                wasteful.constraints.image.minimum_size_bytes = WASTEFUL_BYTES;
+                let request = Request {
+                    count: 3,
+                    participants: vec![camera, wasteful],
+                    sources: vec![source],
+                    ..Request::new(vga()?)
+                };
+                let Solution::Share(plan) = solve(&request) else {
+                    bail!("no plan from its own memory")
+                };
+                let stream = queue.allocate(&plan)?;
+                for buffer in stream.buffers() {
+                    let memory = buffer.memory_fd(0).context("no memory")?;
+                    let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
+                    ensure!(bytes >= WASTEFUL_BYTES, "{bytes} bytes");
+                }
+                self::stream(stream)?;
+                Ok(Seen::Passed)
+            },
+        );
         tally.check(
             &format!("queues::{node}::buffer_too_small_is_refused_before_the_kernel"),
             || {

@@ -1,0 +1,135 @@
+//! Buffers from a queue's own memory, exported for others.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::OFlags;
+
+use super::negotiate::NegotiatedFormat;
+use super::queue::Queue;
+use super::stream::Stream;
+use super::{Error, sys};
+use crate::buffer::Buffer;
+use crate::model::Layout;
+use crate::solve::Plan;
+use crate::trace::{self, Action};
+
+impl Queue {
+    /// Allocates the buffers of a plan from the queue's own memory, and exports them.
+    ///
+    /// They are the stream's: another program can use them while it lives, and queueing them by index needs no import.
+    ///
+    /// # Errors
+    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. Nothing stays
+    /// allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
+        if *plan.source() != self.source_id() {
+            return Err(Error::NotPlanned {
+                device: self.device().path().to_owned(),
+                planned: plan.source_name().to_owned(),
+            });
+        }
+        let count = usize::try_from(plan.count()).unwrap_or(usize::MAX);
+        let begun = trace::begin();
+        let stream = self.allocate_layout(plan.layout(), count)?;
+        trace::end(
+            plan.source_name(),
+            Action::Allocate,
+            stream.buffers(),
+            begun,
+        );
+        Ok(stream)
+    }
+
+    /// Sets the queue to `layout`, lets the device allocate `count` buffers and exports them.
+    fn allocate_layout(&self, layout: &Layout, count: usize) -> Result<Stream, Error> {
+        let answered = self.set(layout)?;
+        let needed = layout.memory_sizes();
+        let is_enough = answered
+            .sizes_bytes
+            .iter()
+            .zip(needed)
+            .all(|(given, needed)| u64::from(*given) >= *needed);
+        if is_enough {
+            self.request(sys::MEMORY_MMAP, count)?;
+        } else {
+            self.create(&answered, needed, count)?;
+        }
+        // From here on the stream frees the queue's buffers, whatever happens.
+        let mut stream = Stream::new(
+            self.clone(),
+            sys::MEMORY_MMAP,
+            answered.sizes_bytes.clone(),
+            Vec::new(),
+        );
+        for index in 0..count {
+            let mut memories = Vec::new();
+            for plane in 0..answered.sizes_bytes.len() {
+                memories.push(self.export(index, plane)?);
+            }
+            let buffer =
+                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                    Error::Unusable {
+                        device: self.device().path().to_owned(),
+                        driver: self.device().driver().to_owned(),
+                        why: error.to_string(),
+                    }
+                })?;
+            stream.push(buffer);
+        }
+        Ok(stream)
+    }
+
+    /// Has the device make buffers that are larger than its format needs, because somebody else needs more.
+    ///
+    /// # References
+    /// Linux, `Documentation/userspace-api/media/v4l/vidioc-create-bufs.rst`: the sizes may be larger than the format's.
+    fn create(
+        &self,
+        answered: &NegotiatedFormat,
+        needed: &[u64],
+        count: usize,
+    ) -> Result<(), Error> {
+        let sizes_bytes: Vec<u32> = answered
+            .sizes_bytes
+            .iter()
+            .zip(needed)
+            .map(|(given, needed)| u32::try_from(*needed).unwrap_or(u32::MAX).max(*given))
+            .collect();
+        let larger = NegotiatedFormat {
+            sizes_bytes,
+            ..answered.clone()
+        };
+        let asked = u32::try_from(count).unwrap_or(u32::MAX);
+        let mut request =
+            sys::CreateBuffers::new(sys::MEMORY_MMAP, asked, larger.to_request(self.kind()));
+        sys::create_buffers(self.device().as_fd(), &mut request).map_err(|source| {
+            match self.device().failed("VIDIOC_CREATE_BUFS", source) {
+                Error::Request { device, driver, .. } => Error::Larger {
+                    device,
+                    driver,
+                    given: answered.sizes_bytes.clone(),
+                    needed: needed.to_vec(),
+                    source,
+                },
+                other => other,
+            }
+        })?;
+        self.check_count(sys::MEMORY_MMAP, count, request.count)
+    }
+
+    pub(super) fn export(&self, index: usize, plane: usize) -> Result<OwnedFd, Error> {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        // Flags of 0 would give an fd for reading alone.
+        let flags = OFlags::CLOEXEC | OFlags::RDWR;
+        let mut request = sys::ExportBuffer {
+            kind: self.kind(),
+            index: number(index),
+            plane: number(plane),
+            flags: flags.bits(),
+            ..Default::default()
+        };
+        sys::export_buffer(self.device().as_fd(), &mut request)
+            .map_err(|source| self.device().failed("VIDIOC_EXPBUF", source))?;
+        Ok(sys::take_fd(request.fd))
+    }
+}
