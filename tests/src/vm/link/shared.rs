@@ -1,0 +1,164 @@
+//! What the thread that reads the port and everybody else share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::LinkError;
+use crate::vm::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES, encode};
+
+/// How much of one output is kept for who has not taken it yet.
+const KEPT_BYTES: usize = 64 << 20;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) writer: Mutex<UnixStream>,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
+    pub(super) next: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) ready: Option<Result<Ready, String>>,
+    pub(super) synced: u64,
+    pub(super) complaints: Vec<String>,
+    pub(super) commands: BTreeMap<u32, Kept>,
+    pub(super) gone: Option<String>,
+}
+
+/// What is kept of one command.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) outputs: BTreeMap<Stream, Queue>,
+    /// Bytes of input under way.
+    pub(super) under_way: usize,
+    pub(super) status: Option<Status>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) bytes: VecDeque<u8>,
+    /// What the guest has not been told is taken.
+    pub(super) owed: usize,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is whole; a thread that died in between has broken nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn send(&self, message: &ToGuest) -> Result<(), LinkError> {
+        let frame = encode(message)?;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_all(&frame).map_err(|error| {
+            let reason = self.lock().gone.clone();
+            LinkError::Gone {
+                reason: reason.unwrap_or_else(|| format!("write to its port: {error}")),
+            }
+        })
+    }
+
+    pub(super) fn grant(&self, id: u32, stream: Stream, bytes: usize) -> Result<(), LinkError> {
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes > 0 => self.send(&ToGuest::Taken { id, stream, bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until `look` finds what it looks for in the state.
+    pub(super) fn wait<T>(
+        &self,
+        operation: &str,
+        limit: Duration,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, LinkError> {
+        let started = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = look(&mut state) {
+                return Ok(found);
+            }
+            if let Some(reason) = &state.gone {
+                return Err(LinkError::Gone {
+                    reason: reason.clone(),
+                });
+            }
+            let left = limit.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(LinkError::Deadline {
+                    operation: operation.to_owned(),
+                    limit,
+                });
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    pub(super) fn listen(&self, mut reader: UnixStream) {
+        let mut decoder = Decoder::default();
+        let mut piece = vec![0; 128 << 10];
+        let reason = loop {
+            match reader.read(&mut piece) {
+                Ok(0) => break "it closed its port".to_owned(),
+                Ok(read) => decoder.push(&piece[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => break format!("read its port: {error}"),
+            }
+            loop {
+                match decoder.take::<ToHost>() {
+                    Ok(Some(message)) => self.hear(message),
+                    Ok(None) => break,
+                    Err(error) => self.lock().complaints.push(error.to_string()),
+                }
+            }
+            self.changed.notify_all();
+        };
+        self.lock().gone = Some(reason);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn hear(&self, message: ToHost) {
+        let mut state = self.lock();
+        match message {
+            ToHost::Ready(ready) => state.ready = Some(Ok(ready)),
+            ToHost::Refused { reason } => state.ready = Some(Err(reason)),
+            ToHost::Output { id, stream, bytes } => {
+                let Some(kept) = state.commands.get_mut(&id) else {
+                    return;
+                };
+                let queue = kept.outputs.entry(stream).or_default();
+                queue.owed += bytes.0.len();
+                queue.bytes.extend(bytes.0);
+                // In halves of the window: fewer messages, and never a pause.
+                if queue.bytes.len() < KEPT_BYTES && queue.owed >= WINDOW_BYTES / 2 {
+                    let owed = std::mem::take(&mut queue.owed);
+                    drop(state);
+                    // Where this fails the guest is gone, and the next read says so.
+                    let _ = self.grant(id, stream, owed);
+                }
+            }
+            ToHost::Taken { id, bytes } => {
+                if let Some(kept) = state.commands.get_mut(&id) {
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    kept.under_way = kept.under_way.saturating_sub(bytes);
+                }
+            }
+            ToHost::Ended { id, status } => {
+                if let Some(kept) = state.commands.get_mut(&id) {
+                    kept.status = Some(status);
+                }
+            }
+            ToHost::Synced => state.synced += 1,
+            ToHost::Complaint { words } => state.complaints.push(words),
+        }
+    }
+}
