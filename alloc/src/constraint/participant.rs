@@ -49,6 +49,17 @@ impl Participant {
         }
     }
 
+    /// The processor, which is asked nothing: what it touches, and how often, is its user's to say.
+    #[must_use]
+    pub fn processor(role: Role) -> Self {
+        let identity = DeviceIdentity {
+            driver: "cpu".to_owned(),
+            location: String::new(),
+            node: String::new(),
+        };
+        Self::new("processor", identity, role)
+    }
+
     /// Returns what it accepts, best first.
     pub fn choices(&self) -> impl Iterator<Item = &Constraints> {
         std::iter::once(&self.constraints).chain(&self.alternatives)

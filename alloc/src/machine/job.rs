@@ -5,7 +5,7 @@ use super::declared::take_over;
 use super::error::MachineError;
 use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource, Unsure};
 use crate::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use crate::model::{Extent, FormatModifier, Fourcc};
 use crate::prove::Interface;
 use crate::solve::Request;
 
@@ -451,12 +451,7 @@ fn in_format_alone(mut participant: Participant, format: Option<Fourcc>) -> Part
 }
 
 fn processor(cpu: CpuUse) -> Participant {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut participant = Participant::new("processor", identity, Role::CpuRead);
+    let mut participant = Participant::processor(Role::CpuRead);
     participant.constraints.memory.cpu = cpu;
     participant
 }

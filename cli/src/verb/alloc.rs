@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use covalent_alloc::buffer::{Buffer, CpuAccess, cpu_traffic};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use serde::Serialize;
@@ -136,12 +136,7 @@ fn find(sources: &Sources, name: &str) -> Result<Source> {
 }
 
 fn request(options: &Options, source: Source) -> Request {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    let mut processor = Participant::processor(Role::CpuWrite);
     processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
     processor.constraints.memory.cpu = CpuUse::Often;
     Request {

@@ -11,7 +11,7 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::machine::{Job, Machine, Unsure};
-use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
@@ -340,12 +340,7 @@ fn ask(options: &Options) -> Result<Request> {
         queue_sources.extend(add_drivers(options, size, &mut request.participants)?);
     }
     if let Some(cpu) = options.cpu {
-        let identity = DeviceIdentity {
-            driver: "cpu".to_owned(),
-            location: String::new(),
-            node: String::new(),
-        };
-        let mut participant = Participant::new("processor", identity, Role::CpuRead);
+        let mut participant = Participant::processor(Role::CpuRead);
         participant.constraints.memory.cpu = cpu.to_use();
         request.participants.push(participant);
     }

@@ -12,17 +12,12 @@ pub use handles::CardHeld;
 
 use anyhow::Result;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 
 /// The processor, which writes and reads linear pictures in one format.
 #[must_use]
 pub fn processor(fourcc: Fourcc) -> Participant {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    let mut processor = Participant::processor(Role::CpuWrite);
     processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
     processor
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 
 use crate::progress::Progress;
@@ -197,12 +197,7 @@ fn is_wanted(options: &Options, participant: &Participant) -> bool {
 
 /// Somebody who takes any buffer that the processor can touch.
 fn processor(format: FormatModifier) -> Participant {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    let mut processor = Participant::processor(Role::CpuWrite);
     processor.constraints.formats = Some(FormatSet::from([format]));
     processor.constraints.memory.cpu = CpuUse::Often;
     processor
@@ -212,6 +207,7 @@ fn processor(format: FormatModifier) -> Participant {
 mod tests {
     use clap::Parser as _;
     use covalent_alloc::constraint::{Source, SourceId};
+    use covalent_alloc::model::DeviceIdentity;
 
     use super::*;
 

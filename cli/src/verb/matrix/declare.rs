@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
 use covalent_alloc::sources::Sources;
@@ -152,12 +152,8 @@ impl Declared {
 }
 
 fn processor(name: &str, role: Role) -> Participant {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut participant = Participant::new(name, identity, role);
+    let mut participant = Participant::processor(role);
+    participant.name = name.to_owned();
     participant.constraints.memory.cpu = CpuUse::Often;
     participant
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
-use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -120,12 +120,7 @@ impl Bare {
 }
 
 fn plan(sources: &Sources, id: &str, bytes: u32) -> Result<Plan> {
-    let identity = DeviceIdentity {
-        driver: "cpu".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    let mut processor = Participant::processor(Role::CpuWrite);
     processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(Fourcc::R8)]));
     let mut request = Request::new(Extent::new(STRIDE, bytes / STRIDE)?);
     request.participants.push(processor);
