@@ -66,6 +66,18 @@ const EINVAL: i32 = 22;
 const EBUSY: i32 = 16;
 const EACCES: i32 = 13;
 
+/// The display takes nothing from heap a, and says why; all else is taken.
+fn no_display_from_heap_a(errno: i32) -> impl FnMut(&Participant, Planned<'_>) -> Outcome {
+    move |participant, planned| {
+        let is_a = planned.plan.source().as_str() == "heap:a";
+        if participant.role == Role::Display && is_a {
+            refused(errno)
+        } else {
+            Outcome::Proved
+        }
+    }
+}
+
 /// An application's trial: answers by a function of participant and plan, and counts.
 struct Fake<F> {
     answer: F,
@@ -137,14 +149,7 @@ fn plan_that_all_take_is_proved_and_its_verdict_stays() {
 #[test]
 fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
     let mut facts = book();
-    let mut fake = Fake::new(|participant, planned| {
-        let is_a = planned.plan.source().as_str() == "heap:a";
-        if participant.role == Role::Display && is_a {
-            refused(EINVAL)
-        } else {
-            Outcome::Proved
-        }
-    });
+    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(proven.ending, Ending::Proved);
     assert_eq!(source_of(&proven.solution), "heap:b");
@@ -174,14 +179,7 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
 fn transient_refusal_is_never_learnt() {
     for errno in [EBUSY, 12, 24, EACCES] {
         let mut facts = book();
-        let mut fake = Fake::new(|participant, planned| {
-            let is_a = planned.plan.source().as_str() == "heap:a";
-            if participant.role == Role::Display && is_a {
-                refused(errno)
-            } else {
-                Outcome::Proved
-            }
-        });
+        let mut fake = Fake::new(no_display_from_heap_a(errno));
         let proven = solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
         assert_eq!(facts.facts(), [], "{errno}");
         // It is no reason to fail either: another plan serves this time.
@@ -254,14 +252,7 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     let all = linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]);
     request.participants[1].constraints.formats = Some(all);
     let mut facts = book();
-    let mut fake = Fake::new(|participant, planned| {
-        let is_a = planned.plan.source().as_str() == "heap:a";
-        if participant.role == Role::Display && is_a {
-            refused(EINVAL)
-        } else {
-            Outcome::Proved
-        }
-    });
+    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
     let text = facts.facts()[0].to_string();
     assert!(
@@ -402,14 +393,7 @@ fn applications_trial_goes_before_the_others() {
 #[test]
 fn facts_expire_and_hold_on_their_machine_alone() {
     let mut facts = book();
-    let mut fake = Fake::new(|participant, planned| {
-        let is_a = planned.plan.source().as_str() == "heap:a";
-        if participant.role == Role::Display && is_a {
-            refused(EINVAL)
-        } else {
-            Outcome::Proved
-        }
-    });
+    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
     let fact = facts.facts()[0].clone();
     assert_ne!(facts.inform(&request()).request, request());

@@ -7,19 +7,7 @@
 
 use image::RgbImage;
 
-use crate::picture::Region;
-
-/// The colours of frame 0's bars, left to right: red, green, blue.
-const BARS: [[u8; 3]; 8] = [
-    [255, 255, 255],
-    [255, 255, 0],
-    [0, 255, 255],
-    [0, 255, 0],
-    [255, 0, 255],
-    [255, 0, 0],
-    [0, 0, 255],
-    [0, 0, 0],
-];
+use crate::picture::{BARS_100, Region};
 
 /// The checksum of frame `number` at `width` by `height` pixels: FNV-1a with 64 bits over pixels, each as blue, green and red
 /// in the low three bytes of a word.
@@ -29,7 +17,7 @@ pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     let bars: Vec<u64> = (0..width)
         .map(|x| {
             let place = (x * 8 / width).wrapping_add(number % 8) % 8;
-            let [red, green, blue] = BARS[usize::try_from(place).unwrap_or(0)];
+            let [red, green, blue] = BARS_100.colours[usize::try_from(place).unwrap_or(0)];
             u64::from(blue) | u64::from(green) << 8 | u64::from(red) << 16
         })
         .collect();

@@ -1,5 +1,6 @@
 //! A buffer that a card can show.
 
+use std::os::fd::BorrowedFd;
 use std::slice;
 
 use drm::buffer::{self, DrmFourcc, DrmModifier, PlanarBuffer};
@@ -106,6 +107,22 @@ impl Card {
         })
     }
 
+    /// Imports one memory of a buffer. One that the card has already has the same handle again, and the caller closes it once.
+    pub(crate) fn import_memory(
+        &self,
+        buffer: &Buffer,
+        fd: BorrowedFd<'_>,
+    ) -> Result<buffer::Handle, DrmError> {
+        self.prime_fd_to_buffer(fd)
+            .map_err(|source| DrmError::Import {
+                card: self.path().to_owned(),
+                driver: self.driver().to_owned(),
+                origin: buffer.source_name().to_owned(),
+                ability: self.import_ability().clone(),
+                source,
+            })
+    }
+
     fn import_all(
         &self,
         buffer: &Buffer,
@@ -115,15 +132,7 @@ impl Card {
             let Some(fd) = buffer.memory_fd(memory) else {
                 continue;
             };
-            let handle = self
-                .prime_fd_to_buffer(fd)
-                .map_err(|source| DrmError::Import {
-                    card: self.path().to_owned(),
-                    driver: self.driver().to_owned(),
-                    origin: buffer.source_name().to_owned(),
-                    ability: self.import_ability().clone(),
-                    source,
-                })?;
+            let handle = self.import_memory(buffer, fd)?;
             opened.push(handle);
         }
         Ok(())

@@ -8,7 +8,6 @@
 use std::os::fd::AsFd;
 
 use drm::buffer::Handle;
-use drm::control::Device as _;
 
 use super::card::Card;
 use super::{DrmError, sys};
@@ -52,15 +51,7 @@ impl HostCopies {
             let (Some(fd), extent) = (buffer.memory_fd(0), layout.extent()) else {
                 continue;
             };
-            let handle = card
-                .prime_fd_to_buffer(fd)
-                .map_err(|source| DrmError::Import {
-                    card: card.path().to_owned(),
-                    driver: card.driver().to_owned(),
-                    origin: buffer.source_name().to_owned(),
-                    ability: card.import_ability().clone(),
-                    source,
-                })?;
+            let handle = card.import_memory(buffer, fd)?;
             pictures.push((handle, (extent.width(), extent.height())));
         }
         Ok(Some(Self { card, pictures }))

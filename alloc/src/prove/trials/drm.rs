@@ -128,15 +128,7 @@ impl Handles {
             let Some(fd) = buffer.memory_fd(memory) else {
                 continue;
             };
-            let handle = card
-                .prime_fd_to_buffer(fd)
-                .map_err(|source| DrmError::Import {
-                    card: card.path().to_owned(),
-                    driver: card.driver().to_owned(),
-                    origin: buffer.source_name().to_owned(),
-                    ability: card.import_ability().clone(),
-                    source,
-                })?;
+            let handle = card.import_memory(buffer, fd)?;
             handles.open.push(handle);
         }
         Ok(handles)

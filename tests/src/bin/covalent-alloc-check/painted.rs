@@ -12,6 +12,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc, PlaneLayout};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_tests::picture::BARS_100;
 use covalent_tests::witness::{pixels, processor};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;
@@ -23,19 +24,7 @@ const HEIGHT: u16 = 16;
 /// The ramp's first row.
 const RAMP: u16 = 8;
 
-/// White, yellow, cyan, green, magenta, red, blue, black.
-const RGB: [[u8; 3]; 8] = [
-    [255, 255, 255],
-    [255, 255, 0],
-    [0, 255, 255],
-    [0, 255, 0],
-    [255, 0, 255],
-    [255, 0, 0],
-    [0, 0, 255],
-    [0, 0, 0],
-];
-
-/// The same as luma, Cb and Cr.
+/// The bars' colours as luma, Cb and Cr: white, yellow, cyan, green, magenta, red, blue, black.
 ///
 /// # References
 /// ITU-R BT.601-7, with eight bits and limited range: 100% bars.
@@ -154,7 +143,7 @@ fn memory(sources: &Sources, fourcc: Fourcc, width: u16, height: u16) -> Result<
 /// The rows of each plane, without padding.
 fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
     let bar = |x: u16| usize::from(x / (WIDTH / 8));
-    let colour = |x: u16| RGB.get(bar(x)).copied().unwrap_or_default();
+    let colour = |x: u16| BARS_100.colours.get(bar(x)).copied().unwrap_or_default();
     let code = |x: u16| YCBCR.get(bar(x)).copied().unwrap_or_default();
     // A plane with one sample, or one group of samples, for so many columns and rows.
     let plane = |across: u16, down: u16, sample: &dyn Fn(u16, u16) -> Vec<u8>| -> Vec<u8> {

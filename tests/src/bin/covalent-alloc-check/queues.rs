@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue, Stream};
 use covalent_alloc::buffer::CpuAccess;
-use covalent_alloc::constraint::Contiguity;
+use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
 use covalent_tests::witness::{processor, vga};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -88,17 +88,7 @@ pub(crate) fn run(tally: &mut Tally) {
         }
         tally.check(&format!("queues::{node}::own_memory_streams"), || {
             let queue = open()?;
-            let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-            let source = queue.source(&camera)?.context("it exports nothing")?;
-            let request = Request {
-                count: 3,
-                participants: vec![camera],
-                sources: vec![source],
-                ..Request::new(vga()?)
-            };
-            let Solution::Share(plan) = solve(&request) else {
-                bail!("no plan from its own memory")
-            };
+            let plan = own(&queue, 3, None)?;
             ensure!(
                 plan.verdict() == Verdict::Guaranteed,
                 "its own memory is not sure"
@@ -110,20 +100,10 @@ pub(crate) fn run(tally: &mut Tally) {
             &format!("queues::{node}::own_memory_is_as_large_as_others_need"),
             || {
                 let queue = open()?;
-                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-                let source = queue.source(&camera)?.context("it exports nothing")?;
                 // As a codec does that writes past the last row.
                 let mut wasteful = processor(Fourcc::XRGB8888);
                 wasteful.constraints.image.minimum_size_bytes = WASTEFUL_BYTES;
-                let request = Request {
-                    count: 3,
-                    participants: vec![camera, wasteful],
-                    sources: vec![source],
-                    ..Request::new(vga()?)
-                };
-                let Solution::Share(plan) = solve(&request) else {
-                    bail!("no plan from its own memory")
-                };
+                let plan = own(&queue, 3, Some(wasteful))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
                     let memory = buffer.memory_fd(0).context("no memory")?;
@@ -170,17 +150,7 @@ pub(crate) fn run(tally: &mut Tally) {
             &format!("queues::{node}::index_that_is_wrong_leaves_the_stream_as_it_was"),
             || {
                 let queue = open()?;
-                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-                let source = queue.source(&camera)?.context("it exports nothing")?;
-                let request = Request {
-                    count: 3,
-                    participants: vec![camera],
-                    sources: vec![source],
-                    ..Request::new(vga()?)
-                };
-                let Solution::Share(plan) = solve(&request) else {
-                    bail!("no plan")
-                };
+                let plan = own(&queue, 3, None)?;
                 let mut own = queue.allocate(&plan)?;
                 ensure!(
                     matches!(own.queue(99), Err(Error::Index { .. })),
@@ -200,16 +170,7 @@ pub(crate) fn run(tally: &mut Tally) {
             &format!("queues::{node}::second_owner_is_told_busy"),
             || {
                 let queue = open()?;
-                let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-                let source = queue.source(&camera)?.context("it exports nothing")?;
-                let request = Request {
-                    participants: vec![camera],
-                    sources: vec![source],
-                    ..Request::new(vga()?)
-                };
-                let Solution::Share(plan) = solve(&request) else {
-                    bail!("no plan")
-                };
+                let plan = own(&queue, 1, None)?;
                 let _own = queue.allocate(&plan)?;
                 let second = open()?;
                 ensure!(
@@ -225,6 +186,22 @@ pub(crate) fn run(tally: &mut Tally) {
             },
         );
     }
+}
+
+/// A plan for the queue's own memory, which another may use too.
+fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
+    let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
+    let source = queue.source(&camera)?.context("it exports nothing")?;
+    let request = Request {
+        count,
+        participants: std::iter::once(camera).chain(other).collect(),
+        sources: vec![source],
+        ..Request::new(vga()?)
+    };
+    let Solution::Share(plan) = solve(&request) else {
+        bail!("no plan from its own memory")
+    };
+    Ok(plan)
 }
 
 /// Streams some frames, each buffer twice at least, and looks whether there is something in them.
