@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::platform::Platform;
 use super::root::RootCommand;
 
 /// The oldest compiler that the workspace says it can use.
@@ -32,16 +33,18 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// Finds the one to use. No error: Debian's always is there.
+    /// Finds the one to use for programs of a platform. No error: Debian's always is there.
     #[must_use]
-    pub fn find() -> Self {
+    pub fn find(platform: Platform) -> Self {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output();
         let sysroot = output
             .ok()
             .filter(|output| output.status.success())
             .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
         match sysroot {
-            Some(sysroot) if is_usable(&sysroot) => Self::Shown(sysroot),
+            Some(sysroot) if is_usable(&sysroot) && has_library(&sysroot, platform) => {
+                Self::Shown(sysroot)
+            }
             _ => Self::Debian,
         }
     }
@@ -72,6 +75,11 @@ fn is_usable(sysroot: &Path) -> bool {
         .iter()
         .all(|program| sysroot.join("bin").join(program).is_file());
     complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
+}
+
+/// Whether it has what programs of the platform are linked with.
+fn has_library(sysroot: &Path, platform: Platform) -> bool {
+    sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
 
 fn version(rustc: &Path) -> Option<(u32, u32)> {
