@@ -20,8 +20,9 @@ pub const POOLS: &str = include_str!("../../board/pools.dts");
 /// Where a step's files are in the root.
 const PLACE: &str = "/run/covalent/tree";
 
-/// Dumps QEMU's own tree: the words behind `$0` are QEMU's.
-const DUMP: &str = r#"exec "$0" "$@" -machine dumpdtb=own.dtb"#;
+/// Dumps QEMU's own tree, for which it leaves a megabyte of room: the words behind `$0` are QEMU's.
+const DUMP: &str =
+    r#""$0" "$@" -machine dumpdtb=dump.dtb && exec dtc -q -I dtb -O dtb -o own.dtb dump.dtb"#;
 /// Makes an overlay of its source.
 const COMPILE: &str = "dtc -q -@ -I dts -O dtb -o overlay.dtbo overlay.dts";
 /// Lays the overlay with the name `$0` over the tree.
