@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::image::Image;
+use super::platform::Platform;
 use super::qemu::{self, Machine};
 use super::root::{Root, RootCommand};
 
@@ -79,14 +80,17 @@ impl Devicetree {
         })
     }
 
-    /// The tree that the board has where nobody asks for another: QEMU's, with a camera and memory for it.
+    /// The tree that a machine boots with: the one that was asked for, else the board's usual one, QEMU's with a camera and
+    /// memory for it; `None` for a PC.
     ///
     /// # Errors
     /// Those of [`Devicetree::of_qemu`] and [`Devicetree::overlaid`].
-    pub fn of_board(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
-        Self::of_qemu(image, machine)?
-            .overlaid(CAMERA)?
-            .overlaid(POOLS)
+    pub fn chosen(image: &Image, machine: &Machine) -> Result<Option<Self>, DevicetreeError> {
+        if image.platform == Platform::Pc || machine.devicetree.is_some() {
+            return Ok(machine.devicetree.clone());
+        }
+        let board = Self::of_qemu(image, machine)?;
+        board.overlaid(CAMERA)?.overlaid(POOLS).map(Some)
     }
 
     /// This tree with an overlay, given as source.

@@ -186,18 +186,9 @@ impl Guest {
             Some(accelerator) => accelerator,
             None => accelerator(image, boot)?,
         };
-        let board = match (image.platform, &boot.machine.devicetree) {
-            (Platform::Board, None) => Some(Devicetree::of_board(image, &boot.machine)?),
-            _ => None,
-        };
-        let booted = match board {
-            Some(tree) => {
-                let mut boot = boot.clone();
-                boot.machine.devicetree = Some(tree);
-                Self::boot_with(image, &boot, accelerator)
-            }
-            None => Self::boot_with(image, boot, accelerator),
-        };
+        let mut boot = boot.clone();
+        boot.machine.devicetree = Devicetree::chosen(image, &boot.machine)?;
+        let booted = Self::boot_with(image, &boot, accelerator);
         if matches!(booted, Err(GuestError::Boot { .. })) {
             // The next run reads every byte of the image. Where that cannot be asked for, this error says more.
             let _ = image.suspect();
@@ -473,11 +464,7 @@ fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
     }
     let pointers: Vec<&str> = registers
         .split_whitespace()
-        .filter(|word| {
-            ["RIP=", "HLT=", "PC="]
-                .iter()
-                .any(|name| word.starts_with(name))
-        })
+        .filter(|word| matches!(word.split('=').next(), Some("RIP" | "PC" | "HLT")))
         .collect();
     Some(format!("its CPUs are at {}", pointers.join(" ")))
 }

@@ -353,6 +353,11 @@ mod tests {
     }
 
     #[test]
+    fn key_of_another_platform_differs() {
+        assert_ne!(key(Platform::Pc, "a"), key(Platform::Board, "a"));
+    }
+
+    #[test]
     fn check_folder_without_a_manifest_is_missing() {
         let scratch = tempfile::tempdir().unwrap();
         let result = Maker::check(scratch.path(), false, &Progress::silent());

@@ -201,6 +201,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_a_board_are_its_own_and_its_compilers_library_comes_with_the_compiler() {
+        let shown = Toolchain::Shown("/opt/rust".into());
+        let has = |platform, toolchain: &Toolchain, name: &str| {
+            names(platform, toolchain).iter().any(|own| own == name)
+        };
+        assert!(has(Platform::Board, &shown, "linux-image-arm64:arm64"));
+        assert!(!has(Platform::Pc, &shown, "linux-image-arm64:arm64"));
+        let library = "libstd-rust-dev:arm64";
+        assert!(!has(Platform::Board, &shown, library));
+        assert!(has(Platform::Board, &Toolchain::Debian, library));
+    }
+
+    #[test]
     fn answer_lines_among_words_are_read_sorted() {
         let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
                     'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\

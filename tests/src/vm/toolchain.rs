@@ -143,6 +143,15 @@ mod tests {
     }
 
     #[test]
+    fn toolchain_without_the_boards_library_is_not_for_the_board() {
+        let sysroot = tempfile::tempdir().unwrap();
+        let library = sysroot.path().join("lib/rustlib");
+        std::fs::create_dir_all(library.join(Platform::Pc.triple())).unwrap();
+        assert!(has_library(sysroot.path(), Platform::Pc));
+        assert!(!has_library(sysroot.path(), Platform::Board));
+    }
+
+    #[test]
     fn distribution_compiler_is_not_shown() {
         assert!(!is_usable(Path::new("/usr")));
     }

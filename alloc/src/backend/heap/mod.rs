@@ -365,3 +365,22 @@ fn whole_pages(bytes: u64) -> u64 {
         .checked_next_multiple_of(machine::page_bytes())
         .unwrap_or(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn region_that_sysfs_lists_has_its_own_size_and_what_is_free_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = || Region::from_sysfs(folder.path().to_owned());
+        // Kernels before 6.11 have the folder, and only count in it what was taken.
+        fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
+        assert!(of().is_none());
+        fs::write(folder.path().join("total_pages"), "16384\n").unwrap();
+        fs::write(folder.path().join("available_pages"), "16000\n").unwrap();
+        let region = of().unwrap();
+        assert_eq!(region.bytes, Some(16384 * machine::page_bytes()));
+        assert_eq!(region.free_bytes(), Some(16000 * machine::page_bytes()));
+    }
+}
