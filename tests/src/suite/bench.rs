@@ -131,7 +131,7 @@ impl<'image> Bench<'image> {
     /// # Errors
     /// Where they do not compile.
     pub fn programs(&self, features: &[&str]) -> anyhow::Result<PathBuf> {
-        Ok(build::binaries(&self.image.root, features)?)
+        Ok(build::programs(self.image, features)?)
     }
 
     /// Runs a line of shell that has to succeed.

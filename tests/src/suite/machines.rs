@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The options of `covalent plan`, and the same as a job.
-type Wanted = (&'static str, fn(&mut Job));
+pub(super) type Wanted = (&'static str, fn(&mut Job));
 
 const WANTED: [Wanted; 5] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
@@ -93,6 +93,12 @@ const WANTED: [Wanted; 5] = [
 ];
 
 fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    compare(bench, &WANTED)
+}
+
+/// Records the guest, and holds the plans of its recording against those that it makes itself; VGEM stands for the node of
+/// its vgem.
+pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
     let config = bench.boot().machine.config;
     let size = Extent::new(640, 480)?;
     let path = "/tmp/machine.json";
@@ -101,7 +107,7 @@ fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     bench.keep("machine.json", &bytes)?;
     let machine = Machine::from_json(&bytes)?;
     let vgem = vgem(config)?;
-    for (options, wanted) in WANTED {
+    for (options, wanted) in wanted {
         let mut job = Job::new(size, 4);
         wanted(&mut job);
         if options.contains("VGEM") {

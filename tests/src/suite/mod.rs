@@ -26,6 +26,7 @@ use crate::vm::config::{Config, Memory, Size};
 
 mod alloc;
 mod bench;
+mod board;
 mod buffers;
 mod camera;
 pub mod checks;
@@ -186,6 +187,7 @@ impl Case {
 pub fn all() -> Vec<Case> {
     [
         alloc::CASES,
+        board::CASES,
         memory::CASES,
         drivers::CASES,
         codecs::CASES,

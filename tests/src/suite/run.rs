@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::vm::build;
 use crate::vm::guest::GuestError;
 use crate::vm::image::Image;
+use crate::vm::platform::Platform;
 
 use super::bench::{Bench, Holder};
 use super::record::{Record, Verdict};
@@ -24,6 +25,8 @@ use super::{Case, Needs, Outcome};
 pub struct Runner<'a> {
     /// The image that guests are booted from.
     pub image: &'a Image,
+    /// The board's, where a case needs it.
+    pub board: Option<&'a Image>,
     /// What may be skipped.
     pub skips: &'a Skips,
     /// Where cases keep what a person should see.
@@ -41,8 +44,12 @@ impl Runner<'_> {
         }
         for (needs, mut cases) in groups {
             cases.sort_by_key(|case| case.name);
-            match build::binaries(&self.image.root, needs.features) {
-                Ok(share) => self.group(needs, &share, &cases, &mut tell),
+            let image = match (needs.config.platform(), self.board) {
+                (Platform::Board, Some(board)) => board,
+                _ => self.image,
+            };
+            match build::programs(image, needs.features) {
+                Ok(share) => self.group(needs, image, &share, &cases, &mut tell),
                 Err(error) => {
                     for case in cases {
                         let words = error.to_string();
@@ -60,9 +67,16 @@ impl Runner<'_> {
         }
     }
 
-    fn group(&self, needs: Needs, share: &Path, cases: &[Case], tell: &mut impl FnMut(Record)) {
+    fn group(
+        &self,
+        needs: Needs,
+        image: &Image,
+        share: &Path,
+        cases: &[Case],
+        tell: &mut impl FnMut(Record),
+    ) {
         let holder = Holder::default();
-        let mut bench = Bench::new(self.image, share, needs, self.full, Arc::clone(&holder));
+        let mut bench = Bench::new(image, share, needs, self.full, Arc::clone(&holder));
         for case in cases {
             bench.begin(&self.artefacts, case.name);
             let started = Instant::now();

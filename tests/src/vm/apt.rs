@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::mirror;
 use super::namespace::namespace;
 use super::packages::{AnswerError, Package, Resolution, parse_answer};
+use super::platform::Platform;
 use super::progress::{Progress, Step};
 use super::task::{Task, TaskError};
 
@@ -23,6 +24,16 @@ const LISTS_DEADLINE: Duration = Duration::from_secs(180);
 const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
 /// 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+
+/// The packages without which there is no system, of the architecture whose programs run.
+const ESSENTIAL: &str = "?and(?essential,?architecture(native))";
+
+/// Backports come before trixie.
+const PREFERENCES: &str = "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n";
+/// A compiler and the library of another architecture must be of one version. Architectures get their backports on
+/// different days, and trixie's on one.
+const COMPILERS_OF_ONE_VERSION: &str =
+    "\nPackage: src:rustc:any\nPin: release n=trixie-backports\nPin-Priority: -1\n";
 
 /// Why the packages are not known or not here.
 #[derive(Debug, thiserror::Error)]
@@ -64,16 +75,18 @@ pub enum AptError {
 #[derive(Debug)]
 pub struct Apt<'a> {
     folder: PathBuf,
+    platform: Platform,
     logs: &'a Path,
     progress: &'a Progress,
 }
 
 impl<'a> Apt<'a> {
-    /// The packages in `folder`; logs go to the folder `logs`.
+    /// The packages of a platform in `folder`; logs go to the folder `logs`.
     #[must_use]
-    pub fn at(folder: &Path, logs: &'a Path, progress: &'a Progress) -> Self {
+    pub fn at(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
         Self {
             folder: folder.to_owned(),
+            platform,
             logs,
             progress,
         }
@@ -185,14 +198,7 @@ impl<'a> Apt<'a> {
         let step = self
             .progress
             .step_bytes("download packages", resolution.size_bytes());
-        let mut command = self.apt(&[
-            "-y",
-            "-q",
-            "--download-only",
-            "install",
-            "?essential",
-            "apt",
-        ]);
+        let mut command = self.apt(&["-y", "-q", "--download-only", "install", ESSENTIAL, "apt"]);
         command.args(&resolution.names);
         let log = self.logs.join("download.log");
         let task = Task {
@@ -261,7 +267,7 @@ impl<'a> Apt<'a> {
         command
             .arg("-o")
             .arg(format!("Dir::Cache::archives={}", nothing.display()));
-        command.args(["install", "?essential", "apt"]).args(names);
+        command.args(["install", ESSENTIAL, "apt"]).args(names);
         let log = self.logs.join("versions.log");
         Task {
             title: "apt-get --print-uris",
@@ -291,10 +297,17 @@ impl<'a> Apt<'a> {
             );
         }
         let folder = self.folder.display();
+        let (foreign, preferences) = match self.platform.foreign() {
+            Some(foreign) => (
+                format!(" \"{foreign}\";"),
+                format!("{PREFERENCES}{COMPILERS_OF_ONE_VERSION}"),
+            ),
+            None => (String::new(), PREFERENCES.to_owned()),
+        };
         let configuration = format!(
             "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n#clear DPkg::Post-Invoke;\n\
              #clear Acquire::IndexTargets::deb::DEP-11;\n#clear APT::Architectures;\n\
-             APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
+             APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\";{foreign} }};\n\
              APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
              Dir::State \"{folder}\";\nDir::State::lists \"{folder}/lists\";\nDir::State::status \"{folder}/status\";\n\
              Dir::Cache \"{folder}\";\nDir::Cache::archives \"{folder}/archives\";\n\
@@ -305,10 +318,7 @@ impl<'a> Apt<'a> {
         );
         for (path, text) in [
             (self.sources(), sources),
-            (
-                self.preferences(),
-                "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n".to_owned(),
-            ),
+            (self.preferences(), preferences),
             (self.folder.join("status"), String::new()),
             (self.folder.join("apt.conf"), configuration),
         ] {
@@ -378,7 +388,7 @@ mod tests {
         )
         .unwrap();
         let progress = Progress::silent();
-        let apt = Apt::at(scratch.path(), scratch.path(), &progress);
+        let apt = Apt::at(scratch.path(), Platform::Pc, scratch.path(), &progress);
         assert_eq!(apt.remembered(&["a".into()]), Some((answer, false)));
         assert_eq!(apt.remembered(&["b".into()]), None);
     }

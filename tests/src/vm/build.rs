@@ -10,12 +10,15 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cross;
+use super::image::Image;
+use super::platform::Platform;
 use super::progress::Progress;
 use super::root::{Root, RootCommand};
 use super::toolchain::Toolchain;
 
 /// The profile in Cargo.toml that suits an emulated CPU.
-const PROFILE: &str = "guest";
+pub(super) const PROFILE: &str = "guest";
 
 /// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
@@ -82,13 +85,23 @@ pub fn checkout() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
+/// Compiles what a guest of this image runs, and returns the folder to share with it.
+///
+/// # Errors
+/// Those of [`binaries`] and of [`cross::binaries`].
+pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError> {
+    match image.platform {
+        Platform::Pc => binaries(&image.root, features),
+        Platform::Board => cross::binaries(&image.root, features),
+    }
+}
+
 /// Compiles all of the workspace's programs, with `features` (as `package/feature`), and returns the folder to share
 /// with a guest: the programs, stripped, are in its `bin`.
 ///
 /// # Errors
 /// Where the compiler fails, or the folder cannot be filled.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
-    let target = target()?;
     let mut words = vec![
         "build",
         "--workspace",
@@ -97,16 +110,27 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
         PROFILE,
         "--locked",
     ];
-    words.push("--message-format=json-render-diagnostics");
-    // Where stderr is a file, what runs afterwards has it for itself; a compiler's objections come all the same.
-    let quiet = !io::stderr().is_terminal();
-    if quiet {
-        words.push("--quiet");
-    }
     let list = features.join(",");
     let all = format!("{FEATURES},{list}");
     words.extend(["--features", all.trim_end_matches(',')]);
-    let child = cargo(root, &words)
+    let target = target(Platform::Pc)?;
+    compile(root, cargo(root, &words), &target, &list)
+}
+
+/// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made.
+pub(super) fn compile(
+    root: &Root,
+    mut command: RootCommand,
+    target: &Path,
+    features: &str,
+) -> Result<PathBuf, BuildError> {
+    command.arg("--message-format=json-render-diagnostics");
+    // Where stderr is a file, what runs afterwards has it for itself; a compiler's objections come all the same.
+    let quiet = !io::stderr().is_terminal();
+    if quiet {
+        command.arg("--quiet");
+    }
+    let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
@@ -118,7 +142,7 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let share = target.join(if features.is_empty() {
         "share".to_owned()
     } else {
-        format!("share-{}", name_of(&list))
+        format!("share-{}", name_of(features))
     });
     let bin = share.join("bin");
     fs::create_dir_all(&bin).map_err(at("make the folder", &bin))?;
@@ -181,12 +205,17 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
 /// Prepares any command of cargo in the root, such as `["clippy", "--workspace"]`.
 #[must_use]
 pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
+    cargo_for(root, Platform::Pc, args)
+}
+
+/// The same in the root of any platform.
+pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
-    Toolchain::find().show(&mut command);
+    Toolchain::find(platform).show(&mut command);
     command.args(args).workdir("/src").bind(checkout(), "/src");
     // An error shows at the bind: cargo's own words about a missing folder are no clearer.
     command.bind(
-        &target().unwrap_or_else(|_| checkout().join("target/guest")),
+        &target(platform).unwrap_or_else(|_| target_folder(platform)),
         "/target",
     );
     command
@@ -248,8 +277,16 @@ fn cargo_home() -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
-fn target() -> Result<PathBuf, BuildError> {
-    let target = checkout().join("target/guest");
+fn target_folder(platform: Platform) -> PathBuf {
+    checkout().join(match platform {
+        Platform::Pc => "target/guest",
+        Platform::Board => "target/board",
+    })
+}
+
+/// The platform's own target folder, made where it is missing.
+pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
+    let target = target_folder(platform);
     fs::create_dir_all(&target).map_err(at("make the folder", &target))?;
     Ok(target)
 }

@@ -6,6 +6,7 @@
 //!   packages/            Debian's packages and package lists, kept across tries
 //!   roots/KEY/           one root: root/, modules/, and record.json when it is complete
 //!   images/KEY/          one image: kernel, initrd, disk, and manifest.json when it is complete
+//!   board-roots/, board-images/, packages/board/    the same for the board, which few runs need
 //!   logs/                what the tools said, the last time
 //!   partial/             what is being made; whatever lies here without a lock holder is rubbish
 //!   rubbish/             what is being removed
@@ -108,6 +109,8 @@ impl Cache {
         self.folder.join(match shelf {
             Shelf::Roots => "roots",
             Shelf::Images => "images",
+            Shelf::BoardRoots => "board-roots",
+            Shelf::BoardImages => "board-images",
         })
     }
 
@@ -329,6 +332,20 @@ pub enum Shelf {
     Roots,
     /// What QEMU boots.
     Images,
+    /// Trees of Debian that cross-compile.
+    BoardRoots,
+    /// What QEMU boots of a board.
+    BoardImages,
+}
+
+impl Shelf {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Images,
+        Self::Roots,
+        Self::BoardImages,
+        Self::BoardRoots,
+    ];
 }
 
 /// The file whose time says when a thing was last used, and whose lock says that it is being used.

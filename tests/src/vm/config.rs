@@ -1,6 +1,6 @@
 //! The guest's configurations: which display it has, which modules it loads, how large it is.
 //!
-//! Every configuration has cameras, the CMA heap, udmabuf, the system heap and vgem:
+//! Every configuration of the PC has cameras, the CMA heap, udmabuf, the system heap and vgem:
 //!
 //! | node | is |
 //! | --- | --- |
@@ -9,6 +9,8 @@
 //! | `/dev/video2`, `/dev/video3` | the same again, with queues that take contiguous memory only (dma-contig) |
 //!
 //! Cards have the same number in every boot: the configuration's own displays come first, vgem last.
+//!
+//! The board has the heaps of the memory that its devicetree sets aside, and one camera, `/dev/video0`, where the tree has it.
 
 use std::fmt;
 use std::path::Path;
@@ -16,6 +18,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::platform::Platform;
 use super::wire::Module;
 
 /// A configuration, by name.
@@ -45,10 +48,12 @@ pub enum Config {
     Venus,
     /// virtio-gpu, bochs and vkms together. (virgl is left out: QEMU shows no picture of a GL display.)
     Full,
+    /// An aarch64 board with a devicetree, a camera that the tree gives memory of its own, and a bochs display; emulated always.
+    Board,
 }
 
 impl Config {
-    /// All of them, in the order in which a suite runs them.
+    /// All of the PC's, in the order in which a suite runs them.
     pub const ALL: [Self; 5] = [
         Self::Virtio,
         Self::Bochs,
@@ -56,6 +61,15 @@ impl Config {
         Self::Venus,
         Self::Full,
     ];
+
+    /// What it is a configuration of.
+    #[must_use]
+    pub fn platform(self) -> Platform {
+        match self {
+            Self::Board => Platform::Board,
+            _ => Platform::Pc,
+        }
+    }
 
     /// The name, as on a command line.
     #[must_use]
@@ -66,6 +80,7 @@ impl Config {
             Self::Vkms => "vkms",
             Self::Venus => "venus",
             Self::Full => "full",
+            Self::Board => "board",
         }
     }
 
@@ -78,7 +93,7 @@ impl Config {
     /// Whether QEMU's monitor can show what the display shows.
     #[must_use]
     pub fn has_screendump(self) -> bool {
-        matches!(self, Self::Virtio | Self::Bochs | Self::Full)
+        matches!(self, Self::Virtio | Self::Bochs | Self::Full | Self::Board)
     }
 
     /// The kernel drivers of the guest's cards, in the order of their numbers.
@@ -86,7 +101,7 @@ impl Config {
     pub fn cards(self) -> &'static [&'static str] {
         match self {
             Self::Virtio | Self::Venus => &["virtio_gpu", "vgem"],
-            Self::Bochs => &["bochs-drm", "vgem"],
+            Self::Bochs | Self::Board => &["bochs-drm", "vgem"],
             Self::Vkms => &["vkms", "vgem"],
             Self::Full => &["virtio_gpu", "bochs-drm", "vkms", "vgem"],
         }
@@ -104,7 +119,7 @@ impl Config {
         let bochs = |id| format!("bochs-display,id={id},xres={width},yres={height}");
         match self {
             Self::Virtio => vec![virtio],
-            Self::Bochs => vec![bochs("display")],
+            Self::Bochs | Self::Board => vec![bochs("display")],
             Self::Vkms => Vec::new(),
             Self::Venus => vec![format!(
                 "virtio-gpu-gl-pci,id=display,xres={width},yres={height},hostmem=1G,blob=on,venus=on"
@@ -123,7 +138,7 @@ impl Config {
         ];
         let displays: Vec<(&str, &[&str])> = match self {
             Self::Virtio | Self::Venus => vec![("virtio_gpu", &[])],
-            Self::Bochs => vec![("bochs", &[])],
+            Self::Bochs | Self::Board => vec![("bochs", &[])],
             Self::Vkms => vkms.to_vec(),
             Self::Full => [&[("virtio_gpu", &[] as &[&str]), ("bochs", &[])], vkms].concat(),
         };
@@ -136,9 +151,22 @@ impl Config {
             ("evdev", &[]),
             ("vivid", &VIVID),
         ];
+        let board: [(&str, &[&str]); 7] = [
+            ("configfs", &[]),
+            ("vgem", &[]),
+            ("dma-heap", &[]),
+            ("system_heap", &[]),
+            ("cma_heap", &[]),
+            ("virtio_rng", &[]),
+            ("board_camera", &BOARD_CAMERA),
+        ];
+        let others = match self.platform() {
+            Platform::Pc => common,
+            Platform::Board => board,
+        };
         displays
             .into_iter()
-            .chain(common)
+            .chain(others)
             .map(|(name, options)| Module {
                 name: name.to_owned(),
                 options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -160,6 +188,15 @@ const VIVID: [&str; 7] = [
     "input_types=0xc,0xc",
     "num_outputs=1,1",
     "output_types=1,1",
+];
+
+/// The board's camera: one webcam, whose queue takes contiguous memory only.
+const BOARD_CAMERA: [&str; 5] = [
+    "n_devs=1",
+    "allocators=1",
+    "node_types=0x1",
+    "num_inputs=1",
+    "input_types=0",
 ];
 
 impl fmt::Display for Config {

@@ -32,8 +32,10 @@ use image::RgbImage;
 use super::accel::{self, Accelerator};
 use super::cache::{Cache, CacheError};
 use super::config::{Config, Memory, Size};
+use super::devicetree::{Devicetree, DevicetreeError};
 use super::image::Image;
 use super::link::{Link, LinkError, Output, Process};
+use super::platform::Platform;
 use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
 use super::wire::{Exec, Prepare, Ready, VERSION};
@@ -118,6 +120,9 @@ pub enum GuestError {
     /// The guest would not end by itself; it was ended.
     #[error("the guest did not switch itself off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
+    /// The board's devicetree cannot be made.
+    #[error("the board's devicetree: {0}")]
+    Devicetree(#[from] DevicetreeError),
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -147,6 +152,7 @@ impl Boot {
                 share: share.to_owned(),
                 out: None,
                 watch: false,
+                devicetree: None,
             },
             accelerator: None,
             limit: BOOT_LIMIT,
@@ -180,7 +186,9 @@ impl Guest {
             Some(accelerator) => accelerator,
             None => accelerator(image, boot)?,
         };
-        let booted = Self::boot_with(image, boot, accelerator);
+        let mut boot = boot.clone();
+        boot.machine.devicetree = Devicetree::chosen(image, &boot.machine)?;
+        let booted = Self::boot_with(image, &boot, accelerator);
         if matches!(booted, Err(GuestError::Boot { .. })) {
             // The next run reads every byte of the image. Where that cannot be asked for, this error says more.
             let _ = image.suspect();
@@ -428,6 +436,9 @@ pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
 }
 
 fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
+    if image.platform == Platform::Board {
+        return Ok(Accelerator::Tcg);
+    }
     let cache = Cache::from_environment()?;
     let trial = || {
         let mut trial = Boot::new(Config::Bochs, &boot.machine.share);
@@ -453,7 +464,7 @@ fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
     }
     let pointers: Vec<&str> = registers
         .split_whitespace()
-        .filter(|word| word.starts_with("RIP=") || word.starts_with("HLT="))
+        .filter(|word| matches!(word.split('=').next(), Some("RIP" | "PC" | "HLT")))
         .collect();
     Some(format!("its CPUs are at {}", pointers.join(" ")))
 }

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, Held, Lock, Shelf};
+use super::cache::{Cache, CacheError, Held, Lock};
 use super::initrd;
 use super::manifest::{self, Manifest, ManifestError};
 use super::namespace::{self, NamespaceError};
 use super::packages::{self, Resolution};
+use super::platform::Platform;
 use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
@@ -35,9 +36,6 @@ const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
 /// Ten seconds.
 const DISK_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The files of an image that its manifest lists.
-const ARTEFACTS: [&str; 3] = ["kernel", "initrd", "disk"];
-
 /// The file that asks the next run to read every byte.
 const SUSPECT: &str = "suspect";
 
@@ -46,7 +44,7 @@ const SUSPECT: &str = "suspect";
 #[non_exhaustive]
 pub enum ImageError {
     /// This machine cannot have one.
-    #[error("the guest is of x86_64; this machine is {0}")]
+    #[error("the guest's tools are of x86_64; this machine is {0}")]
     Architecture(&'static str),
     /// This machine does not let programs have mounts of their own.
     #[error(transparent)]
@@ -81,12 +79,15 @@ pub enum ImageError {
 /// A complete image. While it is held, no other run removes it.
 #[derive(Debug)]
 pub struct Image {
+    /// What it is of.
+    pub platform: Platform,
     /// The kernel, for QEMU's `-kernel`.
     pub kernel: PathBuf,
     /// The first file system, for `-initrd`.
     pub initrd: PathBuf,
-    /// The disk, an ext4 file system without partitions. Never to be written: QEMU takes it with `snapshot=on`.
-    pub disk: PathBuf,
+    /// The disk, an ext4 file system without partitions. Never to be written: QEMU takes it with `snapshot=on`. The board
+    /// has none.
+    pub disk: Option<PathBuf>,
     /// Where QEMU and the compilers are.
     pub root: Root,
     /// What is inside.
@@ -105,19 +106,23 @@ pub struct Options {
     pub refresh: bool,
 }
 
-/// Makes the image where it is missing, checks it where it is there, makes it again where it is damaged.
+/// Makes the PC's image where it is missing, checks it where it is there, makes it again where it is damaged.
 ///
 /// # Errors
 /// Where the cache, the network or a stage fails; each says what to do.
 pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
-    ensure_with(Options::default(), progress)
+    ensure_with(Platform::Pc, Options::default(), progress)
 }
 
-/// As [`ensure`], with wishes.
+/// As [`ensure`], for any platform and with wishes.
 ///
 /// # Errors
 /// Those of [`ensure`].
-pub fn ensure_with(options: Options, progress: &Progress) -> Result<Image, ImageError> {
+pub fn ensure_with(
+    platform: Platform,
+    options: Options,
+    progress: &Progress,
+) -> Result<Image, ImageError> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(ImageError::Architecture(std::env::consts::ARCH));
     }
@@ -125,17 +130,19 @@ pub fn ensure_with(options: Options, progress: &Progress) -> Result<Image, Image
     let cache = Cache::from_environment()?;
     let lock = cache.lock(progress)?;
     cache.discard_partial(&lock)?;
-    let logs = cache.logs();
-    let apt = Apt::at(&cache.packages(), &logs, progress);
-    let names = packages::names(&Toolchain::find());
+    let logs = platform.logs(&cache);
+    let apt = Apt::at(&platform.packages(&cache), platform, &logs, progress);
+    let names = packages::names(platform, &Toolchain::find(platform));
     let resolution = resolve(&apt, &names, options.refresh, progress)?;
 
     let maker = Maker {
+        platform,
         cache: &cache,
         lock: &lock,
         progress,
     };
     let trees = TreeMaker {
+        platform,
         cache: &cache,
         lock: &lock,
         apt: &apt,
@@ -143,7 +150,9 @@ pub fn ensure_with(options: Options, progress: &Progress) -> Result<Image, Image
     };
     let mut verify = options.verify;
     let mut tree = trees.ensure(&resolution, verify)?;
-    let folder = cache.shelf(Shelf::Images).join(key(&tree.key));
+    let folder = cache
+        .shelf(platform.images())
+        .join(key(platform, &tree.key));
     if !verify && folder.join(SUSPECT).exists() {
         progress.note("the last guest did not come up, so every byte of the image is checked");
         verify = true;
@@ -151,9 +160,9 @@ pub fn ensure_with(options: Options, progress: &Progress) -> Result<Image, Image
         tree = trees.ensure(&resolution, verify)?;
     }
     maker.ensure(&folder, &tree, verify)?;
-    let image = Image::open(&folder, tree)?;
-    cache.keep_newest(&lock, Shelf::Images, KEPT, progress)?;
-    cache.keep_newest(&lock, Shelf::Roots, KEPT, progress)?;
+    let image = Image::open(platform, &folder, tree)?;
+    cache.keep_newest(&lock, platform.images(), KEPT, progress)?;
+    cache.keep_newest(&lock, platform.roots(), KEPT, progress)?;
     cache.discard_partial(&lock)?;
     cache.sweep()?;
     Ok(image)
@@ -188,11 +197,13 @@ fn resolve(
 }
 
 impl Image {
-    fn open(folder: &Path, tree: Tree) -> Result<Self, ImageError> {
+    fn open(platform: Platform, folder: &Path, tree: Tree) -> Result<Self, ImageError> {
+        let has_disk = platform.artefacts().contains(&"disk");
         Ok(Self {
+            platform,
             kernel: folder.join("kernel"),
             initrd: folder.join("initrd"),
-            disk: folder.join("disk"),
+            disk: has_disk.then(|| folder.join("disk")),
             root: tree.root.clone(),
             versions: tree.versions.clone(),
             folder: folder.to_owned(),
@@ -219,13 +230,19 @@ impl Image {
 }
 
 /// The name of the image that is made from the root `tree_key`.
-fn key(tree_key: &str) -> String {
+fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
-    let scripts = [initrd::SCRIPT, initrd::INIT, DISK_SCRIPT].map(str::to_owned);
+    let [script, init] = initrd::scripts(platform);
+    let last = match platform {
+        Platform::Pc => DISK_SCRIPT.to_owned(),
+        Platform::Board => platform.early_modules().join(" "),
+    };
+    let scripts = [script.to_owned(), init.to_owned(), last];
     manifest::key(&[&[first], scripts.as_slice()].concat())
 }
 
 struct Maker<'a> {
+    platform: Platform,
     cache: &'a Cache,
     lock: &'a Lock,
     progress: &'a Progress,
@@ -272,13 +289,23 @@ impl Maker<'_> {
             .join("boot")
             .join(format!("vmlinuz-{release}"));
         fs::copy(&kernel, partial.join("kernel")).map_err(at("copy", &kernel))?;
-        let log = self.cache.logs().join("initrd.log");
-        initrd::build(&tree.root, release, &partial, &log, self.progress)?;
-        self.make_disk(&tree.root, &partial)?;
+        let log = self.platform.logs(self.cache).join("initrd.log");
+        initrd::build(
+            &tree.root,
+            self.platform,
+            release,
+            &partial,
+            &log,
+            self.progress,
+        )?;
+        let artefacts = self.platform.artefacts();
+        if artefacts.contains(&"disk") {
+            self.make_disk(&tree.root, &partial)?;
+        }
         let step = self.progress.step("measure the image");
-        Manifest::measure(&partial, &ARTEFACTS)?.write(&partial)?;
+        Manifest::measure(&partial, artefacts)?.write(&partial)?;
         step.done();
-        let images = self.cache.shelf(Shelf::Images);
+        let images = self.cache.shelf(self.platform.images());
         fs::create_dir_all(&images).map_err(at("make the folder", &images))?;
         if folder.exists() {
             self.cache.discard(self.lock, folder)?;
@@ -320,8 +347,14 @@ mod tests {
 
     #[test]
     fn key_of_another_root_differs() {
+        let key = |root| key(Platform::Pc, root);
         assert_ne!(key("a"), key("b"));
         assert_eq!(key("a"), key("a"));
+    }
+
+    #[test]
+    fn key_of_another_platform_differs() {
+        assert_ne!(key(Platform::Pc, "a"), key(Platform::Board, "a"));
     }
 
     #[test]
@@ -334,10 +367,11 @@ mod tests {
     #[test]
     fn check_in_full_takes_the_suspicion_away() {
         let scratch = tempfile::tempdir().unwrap();
-        for name in ARTEFACTS {
+        let artefacts = Platform::Pc.artefacts();
+        for name in artefacts {
             fs::write(scratch.path().join(name), name).unwrap();
         }
-        Manifest::measure(scratch.path(), &ARTEFACTS)
+        Manifest::measure(scratch.path(), artefacts)
             .unwrap()
             .write(scratch.path())
             .unwrap();

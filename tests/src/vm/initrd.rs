@@ -1,16 +1,27 @@
-//! The guest's first file system: busybox, the modules that reach the disk and the shared folder, and a short script.
+//! The guest's first file system: busybox, the modules that reach the disk and the shared folder, and a short script. The
+//! board's is all that it has.
 
 use std::path::Path;
 use std::time::Duration;
 
+use super::platform::Platform;
 use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// How it is packed; part of the image's recipe.
-pub(crate) const SCRIPT: &str = include_str!("scripts/initrd.sh");
-/// What it does; part of the image's recipe.
-pub(crate) const INIT: &str = include_str!("scripts/init.sh");
+/// How it is packed, and what it does; part of the image's recipe.
+pub(crate) fn scripts(platform: Platform) -> [&'static str; 2] {
+    match platform {
+        Platform::Pc => [
+            include_str!("scripts/initrd.sh"),
+            include_str!("scripts/init.sh"),
+        ],
+        Platform::Board => [
+            include_str!("scripts/board-initrd.sh"),
+            include_str!("scripts/board-init.sh"),
+        ],
+    }
+}
 
 /// A second.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -21,16 +32,19 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Where a module or a tool is missing.
 pub fn build(
     root: &Root,
+    platform: Platform,
     release: &str,
     folder: &Path,
     log: &Path,
     progress: &Progress,
 ) -> Result<(), TaskError> {
     let step = progress.step("pack the initrd");
+    let [script, init] = scripts(platform);
     let mut command = root.command("sh");
     command
-        .args(["-c", SCRIPT, "initrd", release, "/run/covalent/out/initrd"])
-        .env("INIT", INIT);
+        .args(["-c", script, "initrd", release, "/run/covalent/out/initrd"])
+        .args(platform.early_modules())
+        .env("INIT", init);
     command.bind(folder, "/run/covalent/out");
     Task {
         title: "pack the initrd",

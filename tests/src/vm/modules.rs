@@ -3,22 +3,34 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::platform::Platform;
 use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
 /// How they are made; part of the image's recipe.
-pub(crate) const SCRIPT: &str = include_str!("scripts/modules.sh");
+pub(crate) fn script(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Pc => include_str!("scripts/modules.sh"),
+        Platform::Board => include_str!("scripts/board-modules.sh"),
+    }
+}
 
 /// What must come out, by the names that modprobe takes.
-pub const NAMES: [&str; 6] = [
-    "vkms",
-    "cma_heap",
-    "v4l2-mem2mem",
-    "vim2m",
-    "vicodec",
-    "sw_sync",
-];
+#[must_use]
+pub fn names(platform: Platform) -> &'static [&'static str] {
+    match platform {
+        Platform::Pc => &[
+            "vkms",
+            "cma_heap",
+            "v4l2-mem2mem",
+            "vim2m",
+            "vicodec",
+            "sw_sync",
+        ],
+        Platform::Board => &["dma-heap", "system_heap", "cma_heap", "board_camera"],
+    }
+}
 
 /// Twenty seconds of two cores; a machine fifteen times slower is waited for.
 const BUILD_DEADLINE: Duration = Duration::from_secs(600);
@@ -31,6 +43,7 @@ const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
 /// Where the compiler fails or is not done in time.
 pub fn build(
     root: &Root,
+    platform: Platform,
     release: &str,
     output: &Path,
     log: &Path,
@@ -39,7 +52,13 @@ pub fn build(
     let step = progress.step("compile kernel modules");
     let mut command = root.command("sh");
     command
-        .args(["-c", SCRIPT, "modules", release, "/run/covalent/modules"])
+        .args([
+            "-c",
+            script(platform),
+            "modules",
+            release,
+            "/run/covalent/modules",
+        ])
         .bind(output, "/run/covalent/modules");
     Task {
         title: "compile kernel modules",
@@ -57,6 +76,7 @@ pub fn build(
 /// Where a module is missing or of another kernel.
 pub fn install(
     root: &Root,
+    platform: Platform,
     release: &str,
     built: &Path,
     log: &Path,
@@ -66,7 +86,7 @@ pub fn install(
     let mut command = root.command("sh");
     command
         .args(["-c", INSTALL, "install", release])
-        .args(NAMES);
+        .args(names(platform));
     command
         .bind_read_only(built, "/run/covalent/modules")
         .writable();

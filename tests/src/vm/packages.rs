@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::platform::Platform;
 use super::toolchain::Toolchain;
 
 /// What the guest and the root have, whatever compiles. The comment of a group says who needs it.
@@ -70,8 +71,35 @@ const NAMES: &[&str] = &[
     "libwayland-dev",
 ];
 
+/// What the board's root has: tools for this machine, and what the board itself is made of.
+const BOARD_NAMES: &[&str] = &[
+    // The board's kernel, and what builds the modules that Debian leaves out.
+    "linux-image-arm64:arm64",
+    "linux-headers-arm64:arm64",
+    "linux-source",
+    "make",
+    "kmod",
+    "xz-utils",
+    "zstd",
+    // The board, and its devicetree.
+    "qemu-system-arm",
+    "device-tree-compiler",
+    // The board's system.
+    "busybox-static:arm64",
+    "libgcc-s1:arm64",
+    "cpio",
+    // What the project's programs are compiled with; build scripts and macros run here.
+    "gcc",
+    "libc6-dev",
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev:arm64",
+];
+
 /// Debian's compiler, where the machine has none that can be shown to the root.
 const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
+
+/// The same where it compiles for the board.
+const BOARD_RUST_NAMES: &[&str] = &["rustc", "cargo", "libstd-rust-dev:arm64"];
 
 /// How long an answer about versions is believed.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -125,13 +153,13 @@ impl Resolution {
 
 /// The names of the packages to ask for.
 #[must_use]
-pub fn names(toolchain: &Toolchain) -> Vec<String> {
-    let rust = if toolchain.is_debian() {
-        RUST_NAMES
-    } else {
-        &[]
+pub fn names(platform: Platform, toolchain: &Toolchain) -> Vec<String> {
+    let (names, rust) = match platform {
+        Platform::Pc => (NAMES, RUST_NAMES),
+        Platform::Board => (BOARD_NAMES, BOARD_RUST_NAMES),
     };
-    NAMES
+    let rust = if toolchain.is_debian() { rust } else { &[] };
+    names
         .iter()
         .chain(rust)
         .map(|name| (*name).to_owned())
@@ -171,6 +199,19 @@ pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_a_board_are_its_own_and_its_compilers_library_comes_with_the_compiler() {
+        let shown = Toolchain::Shown("/opt/rust".into());
+        let has = |platform, toolchain: &Toolchain, name: &str| {
+            names(platform, toolchain).iter().any(|own| own == name)
+        };
+        assert!(has(Platform::Board, &shown, "linux-image-arm64:arm64"));
+        assert!(!has(Platform::Pc, &shown, "linux-image-arm64:arm64"));
+        let library = "libstd-rust-dev:arm64";
+        assert!(!has(Platform::Board, &shown, library));
+        assert!(has(Platform::Board, &Toolchain::Debian, library));
+    }
 
     #[test]
     fn answer_lines_among_words_are_read_sorted() {

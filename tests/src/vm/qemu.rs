@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
@@ -16,10 +16,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use tempfile::NamedTempFile;
 
 use super::accel::Accelerator;
 use super::config::{Config, Host, Memory, Size};
+use super::devicetree::Devicetree;
 use super::image::Image;
+use super::platform::Platform;
 use super::root::RootCommand;
 use super::wire::PORT;
 
@@ -58,6 +61,8 @@ pub struct Machine {
     pub out: Option<PathBuf>,
     /// Shows the display in a window, on the desktop that this program was started from.
     pub watch: bool,
+    /// What the board boots with; its usual tree where it is absent. A PC has none.
+    pub devicetree: Option<Devicetree>,
 }
 
 /// A QEMU that runs. Dropped, it is ended.
@@ -65,6 +70,7 @@ pub struct Machine {
 pub struct Qemu {
     child: Child,
     log: File,
+    _devicetree: Option<NamedTempFile>,
 }
 
 /// A QEMU's sockets.
@@ -92,12 +98,13 @@ impl Qemu {
         fcntl_setfl(&log, OFlags::APPEND)?;
 
         let words = command_line(machine, accelerator, Host::here());
+        let qemu = image.platform.qemu();
         let mut command = if machine.config.needs_screen() && !machine.watch {
             let mut command = image.root.command("sh");
-            command.args(["-c", UNDER_SCREEN, "screen", QEMU]);
+            command.args(["-c", UNDER_SCREEN, "screen", qemu]);
             command
         } else {
-            image.root.command(QEMU)
+            image.root.command(qemu)
         };
         command.args(words);
         // Where QEMU puts what a guest writes to its disk: in memory, and gone with it.
@@ -105,10 +112,16 @@ impl Qemu {
         for (path, name) in [
             (&image.kernel, "kernel"),
             (&image.initrd, "initrd"),
-            (&image.disk, "disk"),
             (&machine.share, "share"),
         ] {
             command.bind_read_only(path, &place(name));
+        }
+        if let Some(disk) = &image.disk {
+            command.bind_read_only(disk, &place("disk"));
+        }
+        let devicetree = machine.devicetree.as_ref().map(file_of).transpose()?;
+        if let Some(file) = &devicetree {
+            command.bind_read_only(file.path(), &place("tree"));
         }
         if let Some(out) = &machine.out {
             command.bind(out, &place("out"));
@@ -121,7 +134,12 @@ impl Qemu {
             .stdout(OwnedFd::from(monitor_end))
             .stderr(log.try_clone()?)
             .spawn()?;
-        Ok((Self { child, log }, Sockets { port, monitor }))
+        let qemu = Self {
+            child,
+            log,
+            _devicetree: devicetree,
+        };
+        Ok((qemu, Sockets { port, monitor }))
     }
 
     /// Waits until QEMU ends by itself; `None` where it still runs after `limit`.
@@ -179,31 +197,69 @@ impl Drop for Qemu {
     }
 }
 
-const QEMU: &str = "qemu-system-x86_64";
+/// Writes a tree to a file that lives as long as who holds it.
+fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    file.write_all(tree.bytes())?;
+    file.flush()?;
+    Ok(file)
+}
+
+/// The board's hardware as far as its devicetree tells of it: QEMU's options.
+pub(super) fn hardware(machine: &Machine) -> Vec<String> {
+    // Not `max`: its pointers are signed and checked, which costs an emulated processor most of its time.
+    let words = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
+    let mut words = words.map(str::to_owned).to_vec();
+    words.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
+    words.extend(["-m".to_owned(), memory(machine)]);
+    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+    words
+}
+
+fn memory(machine: &Machine) -> String {
+    format!("{}M", machine.memory.as_mebibytes())
+}
 
 fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
+    let platform = machine.config.platform();
     let mut words: Vec<OsString> = Vec::new();
+    if platform == Platform::Board {
+        words.extend(hardware(machine).into_iter().map(OsString::from));
+    }
     let mut option = |name: &str, value: &str| words.extend([OsString::from(name), value.into()]);
     for (name, value) in accelerator.options() {
-        option(name, value);
+        // The board's processor is part of its hardware.
+        if platform == Platform::Pc || *name != "-cpu" {
+            option(name, value);
+        }
     }
-    option("-machine", "pc,vmport=off");
-    option("-smp", &accelerator.processors().to_string());
-    option("-m", &format!("{}M", machine.memory.as_mebibytes()));
     option("-kernel", &place("kernel"));
     option("-initrd", &place("initrd"));
     // quiet: each character on the console is emulated by itself. panic: a guest that is broken ends at once.
     // no_timer_check: on a busy host the kernel's trial of its timer comes too late, and it would look for another.
+    let console = match platform {
+        Platform::Pc => "console=ttyS0 no_timer_check",
+        Platform::Board => "console=ttyAMA0",
+    };
     let kernel = format!(
-        "console=ttyS0 quiet panic=-1 oops=panic no_timer_check cma={}M",
+        "{console} quiet panic=-1 oops=panic cma={}M",
         machine.contiguous_mebibytes
     );
     option("-append", &kernel);
-    let disk = format!(
-        "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
-        place("disk")
-    );
-    option("-drive", &disk);
+    match platform {
+        Platform::Pc => {
+            option("-machine", "pc,vmport=off");
+            option("-smp", &accelerator.processors().to_string());
+            option("-m", &memory(machine));
+            let disk = format!(
+                "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
+                place("disk")
+            );
+            option("-drive", &disk);
+        }
+        Platform::Board if machine.devicetree.is_some() => option("-dtb", &place("tree")),
+        Platform::Board => {}
+    }
     let share = |tag: &str, path: &str, more: &str| {
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
@@ -226,8 +282,10 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     option("-serial", "chardev:console");
     option("-object", "rng-random,id=random,filename=/dev/urandom");
     option("-device", "virtio-rng-pci,rng=random");
-    option("-device", "virtio-keyboard-pci");
-    option("-device", "virtio-tablet-pci");
+    if platform == Platform::Pc {
+        option("-device", "virtio-keyboard-pci");
+        option("-device", "virtio-tablet-pci");
+    }
     for device in machine.config.devices(machine.size, host, machine.watch) {
         option("-device", &device);
     }
@@ -238,7 +296,9 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
         (false, false) => "none",
     };
     option("-display", display);
-    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+    if platform == Platform::Pc {
+        words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+    }
     words
 }
 
@@ -298,6 +358,7 @@ mod tests {
             share: "/share".into(),
             out: out.map(PathBuf::from),
             watch: false,
+            devicetree: None,
         };
         let words = command_line(&machine, accelerator, Host { udmabuf: false });
         words.join(OsStr::new(" ")).to_string_lossy().into_owned()
@@ -307,6 +368,14 @@ mod tests {
     fn command_line_out_folder_is_shared_only_when_given() {
         assert!(!line(Config::Virtio, None).contains("mount_tag=out"));
         assert!(line(Config::Virtio, Some("/o")).contains("path=/run/covalent/out,mount_tag=out"));
+    }
+
+    #[test]
+    fn command_line_of_the_board_has_no_disk_and_one_processor_model() {
+        let board = line(Config::Board, None);
+        assert!(board.contains("-machine virt ") && !board.contains("-drive"));
+        assert_eq!(board.matches("-cpu").count(), 1);
+        assert!(board.contains("console=ttyAMA0"));
     }
 
     #[test]

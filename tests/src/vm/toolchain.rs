@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::platform::Platform;
 use super::root::RootCommand;
 
 /// The oldest compiler that the workspace says it can use.
@@ -32,16 +33,18 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// Finds the one to use. No error: Debian's always is there.
+    /// Finds the one to use for programs of a platform. No error: Debian's always is there.
     #[must_use]
-    pub fn find() -> Self {
+    pub fn find(platform: Platform) -> Self {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output();
         let sysroot = output
             .ok()
             .filter(|output| output.status.success())
             .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
         match sysroot {
-            Some(sysroot) if is_usable(&sysroot) => Self::Shown(sysroot),
+            Some(sysroot) if is_usable(&sysroot) && has_library(&sysroot, platform) => {
+                Self::Shown(sysroot)
+            }
             _ => Self::Debian,
         }
     }
@@ -72,6 +75,11 @@ fn is_usable(sysroot: &Path) -> bool {
         .iter()
         .all(|program| sysroot.join("bin").join(program).is_file());
     complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
+}
+
+/// Whether it has what programs of the platform are linked with.
+fn has_library(sysroot: &Path, platform: Platform) -> bool {
+    sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
 
 fn version(rustc: &Path) -> Option<(u32, u32)> {
@@ -132,6 +140,15 @@ mod tests {
             parse_version("host: x86_64-unknown-linux-musl\nrelease: 1.95.0\n"),
             None
         );
+    }
+
+    #[test]
+    fn toolchain_without_the_boards_library_is_not_for_the_board() {
+        let sysroot = tempfile::tempdir().unwrap();
+        let library = sysroot.path().join("lib/rustlib");
+        std::fs::create_dir_all(library.join(Platform::Pc.triple())).unwrap();
+        assert!(has_library(sysroot.path(), Platform::Pc));
+        assert!(!has_library(sysroot.path(), Platform::Board));
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, Held, Lock, Shelf};
+use super::cache::{Cache, CacheError, Held, Lock};
 use super::manifest;
 use super::modules;
 use super::namespace::namespace;
 use super::packages::Resolution;
+use super::platform::Platform;
 use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
@@ -62,13 +63,6 @@ done
 echo covalent >"$1/etc/hostname"
 : >"$1/etc/machine-id"
 "#;
-
-/// Without these a root is of no use; they are looked for at every start.
-const SIGNS: [&str; 3] = [
-    "usr/bin/qemu-system-x86_64",
-    "usr/bin/gcc",
-    "usr/lib/x86_64-linux-gnu/libc.so.6",
-];
 
 /// Prints one digest of all files. Empty files are left out: a path that is bound over may leave one.
 const DIGEST: &str =
@@ -118,7 +112,7 @@ pub enum TreeError {
 pub struct Versions {
     /// The kernel's release, as `uname -r` says it.
     pub kernel: String,
-    /// The version of Mesa's packages.
+    /// The version of Mesa's packages; empty for the board, which has none.
     pub mesa: String,
     /// The version of QEMU's packages.
     pub qemu: String,
@@ -127,6 +121,7 @@ pub struct Versions {
 /// A complete root, which no other run removes while it is held.
 #[derive(Debug)]
 pub(crate) struct Tree {
+    platform: Platform,
     pub(crate) root: Root,
     pub(crate) key: String,
     pub(crate) versions: Versions,
@@ -143,6 +138,7 @@ struct Record {
 
 /// Makes roots in a cache.
 pub(crate) struct TreeMaker<'a> {
+    pub(crate) platform: Platform,
     pub(crate) cache: &'a Cache,
     pub(crate) lock: &'a Lock,
     pub(crate) apt: &'a Apt<'a>,
@@ -152,9 +148,9 @@ pub(crate) struct TreeMaker<'a> {
 impl TreeMaker<'_> {
     /// The root that `resolution` makes: found, or made where it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
-        let key = key(resolution);
-        let folder = self.cache.shelf(Shelf::Roots).join(&key);
-        match Tree::open(&folder, &key)
+        let key = key(self.platform, resolution);
+        let folder = self.cache.shelf(self.platform.roots()).join(&key);
+        match Tree::open(self.platform, &folder, &key)
             .and_then(|tree| tree.check(in_full, self.progress).map(|()| tree))
         {
             Ok(tree) => return Ok(tree),
@@ -166,7 +162,7 @@ impl TreeMaker<'_> {
             }
         }
         self.make(&folder, resolution)?;
-        Tree::open(&folder, &key)
+        Tree::open(self.platform, &folder, &key)
     }
 
     fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
@@ -182,6 +178,7 @@ impl TreeMaker<'_> {
             let partial = self.cache.partial_folder(self.lock, "modules")?;
             modules::build(
                 &root,
+                self.platform,
                 &release,
                 &partial,
                 &self.log("modules"),
@@ -189,12 +186,23 @@ impl TreeMaker<'_> {
             )?;
             fs::rename(&partial, &built).map_err(at("move to", &built))?;
         }
-        modules::install(&root, &release, &built, &self.log("install"), self.progress)?;
+        modules::install(
+            &root,
+            self.platform,
+            &release,
+            &built,
+            &self.log("install"),
+            self.progress,
+        )?;
+        let mesa = match self.platform {
+            Platform::Pc => package_version(&root, "mesa-libgallium")?,
+            Platform::Board => String::new(),
+        };
         let record = Record {
             versions: Versions {
                 kernel: release,
-                mesa: package_version(&root, "mesa-libgallium")?,
-                qemu: package_version(&root, "qemu-system-x86")?,
+                mesa,
+                qemu: package_version(&root, self.platform.qemu_package())?,
             },
             sha256: digest(&root, &self.log("digest"), self.progress)?,
         };
@@ -221,6 +229,9 @@ impl TreeMaker<'_> {
             "--format=directory",
         ]);
         command.arg("--skip=update,download/empty,essential/unlink,check/empty");
+        if let Some(foreign) = self.platform.foreign() {
+            command.arg(format!("--architectures=amd64,{foreign}"));
+        }
         command.args([
             "--aptopt=APT::Install-Recommends \"false\"",
             "--aptopt=Acquire::Languages \"none\"",
@@ -252,12 +263,12 @@ impl TreeMaker<'_> {
     }
 
     fn log(&self, name: &str) -> PathBuf {
-        self.cache.logs().join(format!("{name}.log"))
+        self.platform.logs(self.cache).join(format!("{name}.log"))
     }
 }
 
 impl Tree {
-    fn open(folder: &Path, key: &str) -> Result<Self, TreeError> {
+    fn open(platform: Platform, folder: &Path, key: &str) -> Result<Self, TreeError> {
         let path = folder.join("record.json");
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -271,6 +282,7 @@ impl Tree {
             what: error.to_string(),
         })?;
         Ok(Self {
+            platform,
             root: Root::at(&folder.join("root")),
             key: key.to_owned(),
             versions: record.versions,
@@ -287,7 +299,8 @@ impl Tree {
                 what,
             })
         };
-        if let Some(sign) = SIGNS.iter().find(|sign| !folder.join(sign).exists()) {
+        let mut signs = self.platform.signs().iter();
+        if let Some(sign) = signs.find(|sign| !folder.join(sign).exists()) {
             return damaged(format!("it has no {sign}"));
         }
         if in_full
@@ -300,13 +313,13 @@ impl Tree {
 }
 
 /// The name of the root that a resolution makes.
-fn key(resolution: &Resolution) -> String {
+fn key(platform: Platform, resolution: &Resolution) -> String {
     let user = rustix::process::geteuid().as_raw();
     let mut parts = vec![format!("format {FORMAT}, user {user}")];
     let scripts = [
         BEFORE_INSTALL,
         AFTER_INSTALL,
-        modules::SCRIPT,
+        modules::script(platform),
         modules::INSTALL,
     ];
     parts.extend(scripts.map(str::to_owned));
@@ -397,6 +410,10 @@ mod tests {
         }
     }
 
+    fn pc(resolution: &Resolution) -> String {
+        key(Platform::Pc, resolution)
+    }
+
     #[test]
     fn key_same_packages_from_another_mirror_on_another_day_is_the_same() {
         let other = Resolution {
@@ -404,8 +421,8 @@ mod tests {
             at_seconds: 2,
             ..resolution()
         };
-        assert_eq!(key(&resolution()), key(&other));
-        assert_eq!(key(&other).len(), 16);
+        assert_eq!(pc(&resolution()), pc(&other));
+        assert_eq!(pc(&other).len(), 16);
     }
 
     #[test]
@@ -414,8 +431,8 @@ mod tests {
         version.packages[0].file = "qemu_2_amd64.deb".into();
         let mut name = resolution();
         name.names.push("strace".into());
-        assert_ne!(key(&resolution()), key(&version));
-        assert_ne!(key(&resolution()), key(&name));
+        assert_ne!(pc(&resolution()), pc(&version));
+        assert_ne!(pc(&resolution()), pc(&name));
     }
 
     #[test]
@@ -430,7 +447,7 @@ mod tests {
     fn open_root_without_a_record_is_unfinished() {
         let scratch = tempfile::tempdir().unwrap();
         assert!(matches!(
-            Tree::open(scratch.path(), "k"),
+            Tree::open(Platform::Pc, scratch.path(), "k"),
             Err(TreeError::Unfinished(_))
         ));
     }
@@ -440,7 +457,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let record = r#"{"versions":{"kernel":"7","mesa":"26","qemu":"11"},"sha256":""}"#;
         fs::write(scratch.path().join("record.json"), record).unwrap();
-        let tree = Tree::open(scratch.path(), "k").unwrap();
+        let tree = Tree::open(Platform::Pc, scratch.path(), "k").unwrap();
         assert!(matches!(
             tree.check(false, &Progress::silent()),
             Err(TreeError::Damaged { .. })

@@ -1,8 +1,8 @@
 //! dma-heaps: memory of no device, by name.
 //!
 //! No ioctl tells what a heap is, so its name has to: `system` gives pages, the CMA heaps one piece of a region that was
-//! set aside, and the protected heaps memory that the processor does not reach. Of a heap with another name nothing is
-//! promised.
+//! set aside (the default one, or one that the kernel lists by the heap's name), and the protected heaps memory that the
+//! processor does not reach. Of a heap with another name nothing is promised.
 
 mod kind;
 mod sys;
@@ -269,8 +269,18 @@ impl Heap {
 struct Region {
     window: AddressWindow,
     bytes: Option<u64>,
-    /// Where the kernel tells of it; else all regions together are in `/proc/meminfo`.
-    debugfs: Option<PathBuf>,
+    tells: Tells,
+}
+
+/// Where the kernel tells how much of a region is free.
+#[derive(Debug)]
+enum Tells {
+    /// A folder of debugfs, which only root reads and few kernels have.
+    Debugfs(PathBuf),
+    /// A folder of sysfs, which tells no address.
+    Sysfs(PathBuf),
+    /// `/proc/meminfo`, for all regions together.
+    Meminfo,
 }
 
 impl Region {
@@ -282,18 +292,34 @@ impl Region {
         }
         let is_default = kind == HeapKind::DefaultCma;
         let aliases = kind::DEFAULT_CMA.into_iter().filter(|_| is_default);
-        let names = std::iter::once(heap).chain(aliases);
-        // Only root reads debugfs; without it the region lies somewhere in memory.
-        for name in names {
-            let folder = Path::new("/sys/kernel/debug/cma").join(name);
-            if let Some(region) = Self::from_debugfs(folder) {
-                return Some(region);
-            }
-        }
-        is_default.then(|| Self {
+        let names: Vec<&str> = std::iter::once(heap).chain(aliases).collect();
+        let found = |folder: &str, read: fn(PathBuf) -> Option<Self>| {
+            let mut folders = names.iter().map(|name| Path::new(folder).join(name));
+            folders.find_map(read)
+        };
+        // Without debugfs the region lies somewhere in memory.
+        found("/sys/kernel/debug/cma", Self::from_debugfs)
+            .or_else(|| found("/sys/kernel/mm/cma", Self::from_sysfs))
+            .or_else(|| {
+                is_default.then(|| Self {
+                    window: machine::memory_window(),
+                    bytes: None,
+                    tells: Tells::Meminfo,
+                })
+            })
+    }
+
+    /// A heap with the name of a CMA region is that region's: `cma_heap` names it so.
+    ///
+    /// # References
+    /// Linux 7.3, `Documentation/ABI/testing/sysfs-kernel-mm-cma`.
+    fn from_sysfs(folder: PathBuf) -> Option<Self> {
+        let pages = machine::number(folder.join("total_pages"))?;
+        machine::number(folder.join("available_pages"))?;
+        Some(Self {
             window: machine::memory_window(),
-            bytes: None,
-            debugfs: None,
+            bytes: Some(pages.checked_mul(machine::page_bytes())?),
+            tells: Tells::Sysfs(folder),
         })
     }
 
@@ -314,18 +340,22 @@ impl Region {
                 highest: lowest.checked_add(bytes)?.checked_sub(1)?,
             },
             bytes: Some(bytes),
-            debugfs: Some(folder),
+            tells: Tells::Debugfs(folder),
         })
     }
 
     /// What nobody has taken; `None` where nothing tells.
     fn free_bytes(&self) -> Option<u64> {
-        match (&self.debugfs, self.bytes) {
-            (Some(folder), Some(bytes)) => {
+        match &self.tells {
+            Tells::Debugfs(folder) => {
                 let used = machine::number(folder.join("used"))?;
-                bytes.checked_sub(used.checked_mul(machine::page_bytes())?)
+                self.bytes?
+                    .checked_sub(used.checked_mul(machine::page_bytes())?)
             }
-            _ => machine::cma_free_bytes(),
+            Tells::Sysfs(folder) => {
+                machine::number(folder.join("available_pages"))?.checked_mul(machine::page_bytes())
+            }
+            Tells::Meminfo => machine::cma_free_bytes(),
         }
     }
 }
@@ -334,4 +364,23 @@ fn whole_pages(bytes: u64) -> u64 {
     bytes
         .checked_next_multiple_of(machine::page_bytes())
         .unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn region_that_sysfs_lists_has_its_own_size_and_what_is_free_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = || Region::from_sysfs(folder.path().to_owned());
+        // Kernels before 6.11 have the folder, and only count in it what was taken.
+        fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
+        assert!(of().is_none());
+        fs::write(folder.path().join("total_pages"), "16384\n").unwrap();
+        fs::write(folder.path().join("available_pages"), "16000\n").unwrap();
+        let region = of().unwrap();
+        assert_eq!(region.bytes, Some(16384 * machine::page_bytes()));
+        assert_eq!(region.free_bytes(), Some(16000 * machine::page_bytes()));
+    }
 }

@@ -3,11 +3,13 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Queue;
 use super::{Error, sys};
 use crate::buffer::exporter;
+use crate::model::Extent;
 
 /// The allocator behind a queue, as far as it shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub enum QueueMemory {
 impl Queue {
     /// Which memory the queue works with: one buffer is made and exported, and its exporter read from fdinfo.
     ///
-    /// The queue must be idle. It is idle afterwards.
+    /// The queue must be idle. It is idle afterwards, with the format that it had.
     ///
     /// # Errors
     /// [`Error::Busy`] when it is not idle; [`Error::Gone`].
@@ -36,6 +38,18 @@ impl Queue {
     /// # References
     /// Linux, `drivers/media/common/videobuf2/`: each allocator exports under its module's name.
     pub fn memory(&self) -> Result<QueueMemory, Error> {
+        let seen = match self.seen()? {
+            // The picture that somebody has set may be larger than the memory that the device is given.
+            Err(Errno::NOMEM) => self.seen_of_a_small_picture()?,
+            seen => seen,
+        };
+        Ok(seen.unwrap_or_else(|error| {
+            QueueMemory::Unknown(format!("VIDIOC_REQBUFS for MMAP answered {error}"))
+        }))
+    }
+
+    /// Looks at a buffer for the picture that is set; the inner error is why the driver has made none.
+    fn seen(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let device = self.device();
         let mut request = sys::RequestBuffers {
             count: 1,
@@ -45,14 +59,10 @@ impl Queue {
         };
         match sys::request_buffers(device.as_fd(), &mut request) {
             Ok(()) => {}
-            Err(source @ (rustix::io::Errno::BUSY | rustix::io::Errno::NODEV)) => {
+            Err(source @ (Errno::BUSY | Errno::NODEV)) => {
                 return Err(device.failed("VIDIOC_REQBUFS", source));
             }
-            Err(error) => {
-                return Ok(QueueMemory::Unknown(format!(
-                    "VIDIOC_REQBUFS for MMAP answered {error}"
-                )));
-            }
+            Err(error) => return Ok(Err(error)),
         }
         let exported = self.export(0, 0);
         let memory = match &exported {
@@ -69,7 +79,24 @@ impl Queue {
         };
         drop(exported);
         self.free_buffers(sys::MEMORY_MMAP)?;
-        Ok(memory)
+        Ok(Ok(memory))
+    }
+
+    /// Looks at a buffer for the smallest picture that the driver has, and sets the format again that was set.
+    fn seen_of_a_small_picture(&self) -> Result<Result<QueueMemory, Errno>, Error> {
+        let fd = self.device().as_fd();
+        let mut kept = self.raw_format()?;
+        let (Ok(set), Ok(smallest)) = (self.current_format(), Extent::new(1, 1)) else {
+            return Ok(Err(Errno::NOMEM));
+        };
+        let small = self.try_format(smallest, set.pixel_format, 0)?;
+        let seen = match sys::set_format(fd, &mut small.to_request(self.kind())) {
+            Ok(()) => self.seen(),
+            Err(_) => Ok(Err(Errno::NOMEM)),
+        };
+        sys::set_format(fd, &mut kept)
+            .map_err(|source| self.device().failed("VIDIOC_S_FMT", source))?;
+        seen
     }
 
     /// Whether an IOMMU stands between the device and memory, so that scattered pages look contiguous to it.

@@ -16,15 +16,22 @@ impl ReservedMemory {
     ///
     /// `node` tells a participant's device in the tree.
     pub fn refine(&self, request: &mut Request, node: impl Fn(&Participant) -> Option<String>) {
-        for source in &mut request.sources {
+        self.refine_declared(&mut request.participants, &mut request.sources, node);
+    }
+
+    /// Does what [`ReservedMemory::refine`] does, for declarations of which there is no request yet.
+    pub fn refine_declared(
+        &self,
+        participants: &mut [Participant],
+        sources: &mut [Source],
+        node: impl Fn(&Participant) -> Option<String>,
+    ) {
+        for source in sources.iter_mut() {
             if let Some(region) = heap_name(source).and_then(|heap| self.behind_heap(heap)) {
                 promise(source, region);
             }
         }
-        for place in 0..request.participants.len() {
-            let Some(participant) = request.participants.get_mut(place) else {
-                continue;
-            };
+        for participant in participants {
             let Some(own) = node(participant) else {
                 continue;
             };
@@ -33,8 +40,7 @@ impl ReservedMemory {
                 .filter(|region| region.is_pool())
                 .collect();
             for pool in &pools {
-                let heaps: BTreeSet<SourceId> = request
-                    .sources
+                let heaps: BTreeSet<SourceId> = sources
                     .iter()
                     .filter(|source| {
                         let heap = heap_name(source);
@@ -46,7 +52,7 @@ impl ReservedMemory {
             }
             // The kernel gives a device memory of the first pool that it has.
             let Some(first) = pools.first() else { continue };
-            for source in &mut request.sources {
+            for source in sources.iter_mut() {
                 let is_queues = source.id.as_str().starts_with("v4l2:");
                 if is_queues && source.is_of(&participant.device) {
                     promise(source, first);
@@ -74,6 +80,8 @@ fn promise(source: &mut Source, region: &Region) {
     };
     if let Some(size) = region.size_bytes {
         promises.maximum_bytes = Some(promises.maximum_bytes.map_or(size, |known| known.min(size)));
+        // What is known of the machine's memory as a whole may be more than the region has.
+        promises.available_bytes = promises.available_bytes.map(|known| known.min(size));
     }
     promises.cost = promises.cost.max(MemoryCost::Reserved);
 }

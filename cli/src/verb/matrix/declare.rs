@@ -63,6 +63,9 @@ impl Declared {
         let words = drivers.unavailable.iter().map(ToString::to_string);
         declared.unavailable.extend(words);
         machine::unique_names(&mut declared.participants);
+        if let Some(reserved) = machine::reserved_memory(None)? {
+            machine::refine(&reserved, &mut declared.participants, &mut declared.sources);
+        }
         Ok(declared)
     }
 

@@ -18,6 +18,8 @@ use crate::{json, machine};
 mod record;
 mod regions;
 
+use regions::Shown;
+
 /// List every participant and source of this machine with its constraints.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -50,15 +52,24 @@ struct Found {
     participants: Vec<Participant>,
     sources: Vec<Source>,
     unavailable: Vec<Unavailable>,
+    /// What the devicetree sets aside; none where the machine has no tree.
+    reserved_memory: Option<Vec<Shown>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut sizes = options.size.clone();
     sizes.dedup();
-    let all: Vec<Found> = sizes.into_iter().map(everybody).collect();
+    let mut all: Vec<Found> = sizes.into_iter().map(everybody).collect();
     let reserved = machine::reserved_memory(None)?;
     if let Some(path) = &options.record {
         record::write(path, &all, reserved.as_ref())?;
+    }
+    for found in &mut all {
+        // A recording has what devices answer, and the tree beside it; what is shown is what the solver makes of both.
+        if let Some(reserved) = &reserved {
+            machine::refine(reserved, &mut found.participants, &mut found.sources);
+            found.reserved_memory = Some(regions::shown(reserved, found));
+        }
     }
     for found in &all {
         if options.json {
@@ -67,8 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             write(&mut io::stdout().lock(), found)?;
         }
     }
-    if let (Some(reserved), Some(first), false) = (&reserved, all.first(), options.json) {
-        regions::write(&mut io::stdout().lock(), reserved, first)?;
+    let shown = all
+        .first()
+        .and_then(|found| found.reserved_memory.as_deref());
+    if let (Some(shown), false) = (shown, options.json) {
+        regions::write(&mut io::stdout().lock(), shown)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,6 +94,7 @@ fn everybody(size: Extent) -> Found {
         participants: Vec::new(),
         sources: Vec::new(),
         unavailable: Vec::new(),
+        reserved_memory: None,
     };
     let sources = Sources::discover();
     found.sources = sources.declarations();

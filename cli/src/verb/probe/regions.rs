@@ -3,35 +3,94 @@
 use std::io::{self, Write};
 
 use covalent_alloc::backend::devicetree;
+use covalent_alloc::constraint::SourceId;
 use covalent_alloc::machine::{Region, ReservedMemory};
+use serde::Serialize;
 
 use super::Found;
 
-/// Writes every region that devices are given, or that a heap gives out.
-pub(super) fn write(
-    out: &mut impl Write,
-    reserved: &ReservedMemory,
-    found: &Found,
-) -> io::Result<()> {
+/// A region with what it is matched to.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    /// The node's name.
+    name: String,
+    #[serde(flatten)]
+    region: Region,
+    /// The sources whose memory it is.
+    heaps: Vec<SourceId>,
+    /// The devices that are given it.
+    users: Vec<User>,
+}
+
+/// A device that is given a region.
+#[derive(Debug, Serialize)]
+struct User {
+    /// Its node in the tree.
+    node: String,
+    /// The participants that are uses of this device.
+    participants: Vec<String>,
+}
+
+/// Matches every region of the tree to heaps and devices.
+pub(super) fn shown(reserved: &ReservedMemory, found: &Found) -> Vec<Shown> {
+    reserved
+        .regions
+        .iter()
+        .map(|region| Shown {
+            name: region.name().to_owned(),
+            region: region.clone(),
+            heaps: heaps(reserved, region, found),
+            users: users(reserved, region, found),
+        })
+        .collect()
+}
+
+fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<SourceId> {
+    let is_behind = |id: &SourceId| {
+        let heap = id.as_str().strip_prefix("heap:");
+        heap.and_then(|heap| reserved.behind_heap(heap)) == Some(region)
+    };
+    let ids = found.sources.iter().map(|source| &source.id);
+    ids.filter(|id| is_behind(id)).cloned().collect()
+}
+
+fn users(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<User> {
+    let given = reserved.users.iter();
+    given
+        .filter(|user| user.regions.contains(&region.path))
+        .map(|user| User {
+            node: user.node.clone(),
+            participants: found
+                .participants
+                .iter()
+                .filter(|participant| {
+                    devicetree::node_of(&participant.device).as_ref() == Some(&user.node)
+                })
+                .map(|participant| participant.name.clone())
+                .collect(),
+        })
+        .collect()
+}
+
+/// Writes every region with its heaps and devices.
+pub(super) fn write(out: &mut impl Write, shown: &[Shown]) -> io::Result<()> {
     writeln!(out, "Reserved memory (devicetree):")?;
-    if reserved.regions.is_empty() {
+    if shown.is_empty() {
         writeln!(out, "  none")?;
     }
-    for region in &reserved.regions {
-        writeln!(out, "  {}: {}", region.name(), words(region))?;
-        for source in &found.sources {
-            let heap = source.id.as_str().strip_prefix("heap:");
-            if heap.and_then(|heap| reserved.behind_heap(heap)) == Some(region) {
-                writeln!(out, "      is {}", source.id)?;
-            }
+    for one in shown {
+        writeln!(out, "  {}: {}", one.name, words(&one.region))?;
+        for heap in &one.heaps {
+            writeln!(out, "      is {heap}")?;
         }
-        let users = reserved.users.iter();
-        for user in users.filter(|user| user.regions.contains(&region.path)) {
-            let own = found.participants.iter().find(|participant| {
-                devicetree::node_of(&participant.device).as_ref() == Some(&user.node)
-            });
-            let name = own.map_or_else(String::new, |own| format!(" ({})", own.name));
-            writeln!(out, "      given to {}{name}", user.node)?;
+        for user in &one.users {
+            let names = user.participants.join(", ");
+            let names = if names.is_empty() {
+                names
+            } else {
+                format!(" ({names})")
+            };
+            writeln!(out, "      given to {}{names}", user.node)?;
         }
     }
     Ok(())
@@ -69,8 +128,7 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn region_is_told_with_its_place_and_its_users() {
+    fn pool() -> ReservedMemory {
         let mut reserved = ReservedMemory::default();
         reserved.regions.push(Region {
             path: "/reserved-memory/linux,cma".to_owned(),
@@ -81,17 +139,35 @@ mod tests {
             is_default: true,
             ..Region::default()
         });
-        let found = Found {
+        reserved
+    }
+
+    fn nobody() -> Found {
+        Found {
             size: Extent::new(640, 480).unwrap(),
             participants: Vec::new(),
             sources: Vec::new(),
             unavailable: Vec::new(),
-        };
+            reserved_memory: None,
+        }
+    }
+
+    #[test]
+    fn region_is_told_with_its_place_and_its_users() {
         let mut out = Vec::new();
-        write(&mut out, &reserved, &found).unwrap();
+        write(&mut out, &shown(&pool(), &nobody())).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "Reserved memory (devicetree):\n  linux,cma: 65536 KiB somewhere in 0x0 to 0x3fffffff, the default pool, a CMA area\n"
         );
+    }
+
+    #[test]
+    fn region_in_json_has_its_fields_beside_what_it_is_matched_to() {
+        let value = serde_json::to_value(shown(&pool(), &nobody())).unwrap();
+        assert_eq!(value[0]["name"], "linux,cma");
+        assert_eq!(value[0]["path"], "/reserved-memory/linux,cma");
+        assert_eq!(value[0]["size_bytes"], 64 << 20);
+        assert_eq!(value[0]["heaps"], serde_json::json!([]));
     }
 }

@@ -20,8 +20,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let lock = cache.lock(&progress)?;
     let keep = usize::from(arguments.keep_newest);
     cache.discard_partial(&lock)?;
-    cache.keep_newest(&lock, Shelf::Images, keep, &progress)?;
-    cache.keep_newest(&lock, Shelf::Roots, keep, &progress)?;
+    for shelf in Shelf::ALL {
+        cache.keep_newest(&lock, shelf, keep, &progress)?;
+    }
     if !arguments.keep_newest {
         cache.discard_packages(&lock)?;
     }

@@ -7,15 +7,18 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use covalent_tests::vm::accel::Accelerator;
 use covalent_tests::vm::config::{Config, Memory, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
+use covalent_tests::vm::image::Image;
 use covalent_tests::vm::link::{Event, Input, Process};
+use covalent_tests::vm::platform::Platform;
 use covalent_tests::vm::progress::Progress;
+use covalent_tests::vm::qemu::Machine;
 use covalent_tests::vm::wire::{Exec, Stream};
-use covalent_tests::vm::{build, image};
+use covalent_tests::vm::{build, devicetree::Devicetree, image};
 
 /// The exit status of a command that met its deadline, as `timeout` tells it.
 const DEADLINE_STATUS: u8 = 124;
@@ -38,6 +41,9 @@ pub(crate) struct Which {
     /// Its clock counts instructions, each a nanosecond, of one emulated processor.
     #[arg(long)]
     counted: bool,
+    /// An overlay's source, laid over the tree that QEMU makes in place of the usual ones; may be given again. Of the board alone.
+    #[arg(long, value_name = "FILE.dts")]
+    overlay: Vec<PathBuf>,
     /// Shows its display in a window of this desktop.
     #[arg(long)]
     watch: bool,
@@ -66,12 +72,13 @@ impl Which {
     /// Boots it, and makes first what it needs.
     pub(crate) fn boot(&self) -> anyhow::Result<Guest> {
         let progress = Progress::stderr();
-        let image = image::ensure(&progress)?;
+        let options = image::Options::default();
+        let image = image::ensure_with(self.config.platform(), options, &progress)?;
         let programs = match &self.programs {
             Some(folder) => folder
                 .canonicalize()
                 .with_context(|| format!("the folder of programs, {}", folder.display()))?,
-            None => build::binaries(&image.root, &[])?,
+            None => build::programs(&image, &[])?,
         };
         let mut boot = Boot::new(self.config, &programs);
         boot.machine.memory = self.memory;
@@ -82,6 +89,9 @@ impl Which {
             let named = || format!("the folder for $OUT, {}", out.display());
             std::fs::create_dir_all(out).with_context(named)?;
             boot.machine.out = Some(out.canonicalize().with_context(named)?);
+        }
+        if !self.overlay.is_empty() {
+            boot.machine.devicetree = Some(self.tree(&image, &boot.machine)?);
         }
         // Where stderr is a file it holds what the command writes, and nothing else.
         let quiet = if io::stderr().is_terminal() {
@@ -96,6 +106,22 @@ impl Which {
         let guest = Guest::boot(&image, &boot)?;
         step.done();
         Ok(guest)
+    }
+
+    /// QEMU's own tree with the overlays that were asked for.
+    fn tree(&self, image: &Image, machine: &Machine) -> anyhow::Result<Devicetree> {
+        ensure!(
+            self.config.platform() == Platform::Board,
+            "a guest of configuration {} has no devicetree; --config board has one",
+            self.config
+        );
+        let mut tree = Devicetree::of_qemu(image, machine)?;
+        for path in &self.overlay {
+            let named = || format!("the overlay {}", path.display());
+            let source = std::fs::read_to_string(path).with_context(named)?;
+            tree = tree.overlaid(&source).with_context(named)?;
+        }
+        Ok(tree)
     }
 }
 

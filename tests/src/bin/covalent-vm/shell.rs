@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use covalent_tests::vm::link::{Event, Input, LinkError, Process};
+use covalent_tests::vm::platform::Platform;
 use covalent_tests::vm::wire::{Exec, Window};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
@@ -28,13 +29,18 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let guest = arguments.which.boot()?;
+    // The board has busybox's alone.
+    let program = match guest.config().platform() {
+        Platform::Pc => "bash",
+        Platform::Board => "sh",
+    };
     let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let mut env = BTreeMap::new();
     if let Some(name) = std::env::var_os("TERM") {
         env.insert("TERM".into(), name);
     }
     let shell = Exec {
-        argv: vec!["bash".into(), "-i".into()],
+        argv: vec![program.into(), "-i".into()],
         env,
         terminal: on_terminal.then(window),
         ..Exec::default()
@@ -48,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         // A script on stdin: no terminal, no prompt.
         let process = guest.start(Exec {
-            argv: vec!["bash".into()],
+            argv: vec![program.into()],
             ..shell
         })?;
         feed(process.input());

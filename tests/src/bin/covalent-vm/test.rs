@@ -14,6 +14,7 @@ use covalent_tests::vm::build::checkout;
 use covalent_tests::vm::cache::Cache;
 use covalent_tests::vm::config::Config;
 use covalent_tests::vm::image;
+use covalent_tests::vm::platform::Platform;
 use covalent_tests::vm::progress::Progress;
 
 use super::host;
@@ -110,8 +111,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|case| !run.passed_before(case.name))
         .collect();
+    // Most runs have no case of the board, and need not wait for its image.
+    let needs_board = cases
+        .iter()
+        .any(|case| case.needs.config.platform() == Platform::Board);
+    let board = needs_board
+        .then(|| image::ensure_with(Platform::Board, image::Options::default(), &progress))
+        .transpose()
+        .context("the board's image")?;
     let runner = Runner {
         image: &image,
+        board: board.as_ref(),
         skips: &skips,
         artefacts: checkout().join("target/suite"),
         full: arguments.full,

@@ -5,7 +5,6 @@ use covalent_alloc::constraint::Source;
 use covalent_alloc::machine::devicetree::lacking_pools;
 use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::model::Extent;
-use covalent_alloc::solve::Request;
 use covalent_alloc::sources::Sources;
 
 use super::super::snapshot::LackingPool;
@@ -30,7 +29,7 @@ pub(super) fn pools() -> Vec<LackingPool> {
             participants.push(recorded);
         }
     }
-    let lacking = lacking_pools(&participants, &heaps(&reserved, size));
+    let lacking = lacking_pools(&participants, &heaps(&reserved));
     lacking
         .into_iter()
         .map(|lacking| LackingPool {
@@ -41,9 +40,8 @@ pub(super) fn pools() -> Vec<LackingPool> {
 }
 
 /// The heaps, where the tree says that they lie.
-fn heaps(reserved: &ReservedMemory, size: Extent) -> Vec<Source> {
-    let mut request = Request::new(size);
-    request.sources = Sources::discover().declarations();
-    reserved.refine(&mut request, |_| None);
-    request.sources
+fn heaps(reserved: &ReservedMemory) -> Vec<Source> {
+    let mut sources = Sources::discover().declarations();
+    reserved.refine_declared(&mut [], &mut sources, |_| None);
+    sources
 }

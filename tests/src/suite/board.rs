@@ -1,0 +1,390 @@
+//! Theme `board`: memory that a devicetree sets aside, on an aarch64 board whose tree is edited: read, shown, solved with,
+//! allocated from, and asked for where it lacks.
+//!
+//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` lay over it as on any board.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use covalent_alloc::machine::devicetree::Tree;
+use covalent_alloc::machine::{Job, Machine, ReservedMemory};
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::{Solution, solve};
+use serde_json::{Value, json};
+
+use crate::judge::schema;
+use crate::vm::build::checkout;
+use crate::vm::config::Config;
+use crate::vm::devicetree::{CAMERA, Devicetree};
+use crate::vm::guest::Guest;
+use crate::vm::wire::Status;
+
+use super::bench::must;
+use super::machines::{Wanted, compare};
+use super::matrix::{LONG, SOON};
+use super::{Bench, Case, Outcome};
+
+/// Only `--full` has a board: its root and its compiler's work take ten minutes where there is nothing yet.
+pub(super) const CASES: &[Case] = &[
+    case(
+        "board::buffers_of_the_pools_heap_lie_in_the_region",
+        allocated,
+    ),
+    case(
+        "board::doctor_asks_for_a_pool_and_what_it_prints_brings_it",
+        mended,
+    ),
+    case("board::plan_follows_the_links_of_the_tree", linked),
+    case("board::recorded_is_solved_alike_on_the_host", alike),
+    case(
+        "board::regions_are_shown_with_their_heaps_and_devices",
+        shown,
+    ),
+    case("board::tree_without_regions_is_shown_as_such", bare),
+];
+
+const fn case(name: &'static str, run: super::Run) -> Case {
+    Case::new(name, Config::Board, run).full()
+}
+
+/// A camera with two pools, the first of which has no room for a large picture.
+const NARROW: &str = include_str!("../../board/narrow.dts");
+/// The link in it.
+const LINK: &str = "memory-region = <&statistics>, <&camera_pool>;";
+
+/// The pool of the usual tree, and of [`NARROW`]: 64 MiB of the camera's.
+const POOL: &str = "camera-pool@60000000";
+const POOL_BYTES: u64 = 64 << 20;
+const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
+
+/// A picture of eight megabytes: more than the kernel has in one piece, unless it was set aside.
+const LARGE: &str = "--camera /dev/video0 --display /dev/dri/card0 --size 1920x1080";
+
+/// What is asked of the recording and of the board itself.
+const WANTED: [Wanted; 3] = [
+    ("--camera /dev/video0 --display /dev/dri/card0", |job| {
+        job.cameras.push("/dev/video0".to_owned());
+        job.displays.push("/dev/dri/card0".to_owned());
+    }),
+    (
+        "--camera /dev/video0 --display VGEM --count 6 --format NV12",
+        |job| {
+            job.cameras.push("/dev/video0".to_owned());
+            job.count = 6;
+            job.format = Some(Fourcc::NV12);
+        },
+    ),
+    ("--display /dev/dri/card0 --display VGEM", |job| {
+        job.displays.push("/dev/dri/card0".to_owned());
+    }),
+];
+
+/// Boots a board with this tree and no memory for contiguous buffers but what the tree sets aside.
+fn boot(bench: &Bench<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
+    let mut boot = bench.boot();
+    boot.machine.contiguous_mebibytes = 0;
+    boot.machine.devicetree = Some(tree);
+    Ok(Guest::boot(bench.image(), &boot)?)
+}
+
+/// QEMU's own tree.
+fn own(bench: &Bench<'_>) -> anyhow::Result<Devicetree> {
+    Ok(Devicetree::of_qemu(bench.image(), &bench.boot().machine)?)
+}
+
+fn printed(guest: &Guest, line: &str) -> anyhow::Result<Value> {
+    let output = guest.sh(line, LONG)?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))
+}
+
+fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
+    let sources = report["sources"].as_array().context("no sources")?;
+    sources
+        .iter()
+        .find(|source| source["id"] == id)
+        .with_context(|| format!("no source {id} among {}", report["sources"]))
+}
+
+fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let report = printed(bench.guest()?, "covalent probe --json")?;
+    bench.keep("probe.json", report.to_string().as_bytes())?;
+    let path = checkout().join("docs/schema/probe.json");
+    let rules: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    schema::check(&rules, &report).with_context(|| path.display().to_string())?;
+
+    let window = json!({"lowest": POOL_WINDOW.0, "highest": POOL_WINDOW.1});
+    let regions = report["reserved_memory"].as_array().context("no regions")?;
+    let named = |name: &str| {
+        let found = regions.iter().find(|region| region["name"] == name);
+        found.with_context(|| format!("no region {name} in {regions:?}"))
+    };
+    ensure!(regions.len() == 2, "{regions:?}");
+    let pool = named(POOL)?;
+    for (field, value) in [
+        ("path", json!(format!("/reserved-memory/{POOL}"))),
+        ("ranges", json!([window])),
+        ("size_bytes", json!(POOL_BYTES)),
+        ("reusable", json!(true)),
+        ("no_map", json!(false)),
+        ("heaps", json!([format!("heap:{POOL}")])),
+        (
+            "users",
+            json!([{"node": "/camera", "participants": ["vivid capture"]}]),
+        ),
+    ] {
+        ensure!(pool[field] == value, "{field} of {pool} is not {value}");
+    }
+    let firmware = named("firmware@70000000")?;
+    for (field, value) in [
+        (
+            "ranges",
+            json!([{"lowest": 0x7000_0000_u64, "highest": 0x701f_ffff_u64}]),
+        ),
+        ("no_map", json!(true)),
+        ("heaps", json!([])),
+        ("users", json!([])),
+    ] {
+        ensure!(
+            firmware[field] == value,
+            "{field} of {firmware} is not {value}"
+        );
+    }
+    // What the regions make of sources: the pool's heap, and the camera's own memory, which is of the pool.
+    for id in [
+        format!("heap:{POOL}"),
+        "v4l2:vivid@platform:vivid-000:capture".to_owned(),
+    ] {
+        let promises = &source(&report, &id)?["guarantees"];
+        ensure!(promises["address"] == window, "{id}: {promises}");
+        ensure!(
+            promises["contiguous_up_to_bytes"] == POOL_BYTES,
+            "{id}: {promises}"
+        );
+    }
+    let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
+    ensure!(elsewhere["address"] != window, "{elsewhere}");
+
+    // In words; and the kernel's own bytes are what the overlay says.
+    let text = bench.sh("covalent probe", LONG)?.text();
+    bench.keep("probe.txt", text.as_bytes())?;
+    for line in [
+        "  camera-pool@60000000: 65536 KiB at 0x60000000 to 0x63ffffff, a pool, a CMA area",
+        "      is heap:camera-pool@60000000",
+        "      given to /camera (vivid capture)",
+        "  firmware@70000000: 2048 KiB at 0x70000000 to 0x701fffff, kept from the processor",
+    ] {
+        ensure!(text.lines().any(|own| own == line), "no {line:?} in {text}");
+    }
+    let reg = bench
+        .guest()?
+        .get(&format!("/proc/device-tree/reserved-memory/{POOL}/reg"))?;
+    let expected = [0_u32, 0x6000_0000, 0, 0x400_0000].map(u32::to_be_bytes);
+    ensure!(reg == expected.concat(), "{reg:?}");
+    Ok(Outcome::Passed)
+}
+
+fn bare(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let guest = boot(bench, own(bench)?)?;
+    let report = printed(&guest, "covalent probe --json")?;
+    ensure!(report["reserved_memory"] == json!([]), "{report}");
+    let text = must(&guest, "covalent probe", LONG)?.text();
+    ensure!(
+        text.contains("Reserved memory (devicetree):\n  none"),
+        "{text}"
+    );
+    // Nobody wants one piece of memory, so nothing lacks.
+    ensure!(pool_remedy(&guest)?.is_none(), "a pool for nobody");
+    guest.stop()?;
+    Ok(Outcome::Passed)
+}
+
+/// Two pools: the plan takes the one that has room, by its heap, and the drivers agree. Without the link the solver would
+/// trust the camera's queue, and the driver refuses.
+fn linked(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let board = own(bench)?.overlaid(CAMERA)?;
+    let narrow = board.overlaid(NARROW)?;
+    ensure!(NARROW.contains(LINK), "the overlay has another link");
+    let unlinked = board.overlaid(&NARROW.replace(LINK, ""))?;
+    bench.keep("narrow.dts", narrow.source()?.as_bytes())?;
+
+    let guest = boot(bench, narrow.clone())?;
+    let record = "covalent probe --size 1920x1080 --record /tmp/machine.json";
+    must(&guest, record, LONG)?;
+    let recording = guest.get("/tmp/machine.json")?;
+    bench.keep("machine.json", &recording)?;
+    let heap = format!("heap:{POOL}");
+    let plan = printed(&guest, &format!("covalent plan {LARGE} --json"))?;
+    ensure!(plan["share"]["source"] == heap.as_str(), "{plan}");
+    let proved = must(&guest, &format!("covalent plan {LARGE} --prove"), LONG)?.text();
+    bench.keep("linked.txt", proved.as_bytes())?;
+    ensure!(
+        proved.starts_with(&format!("dma-heap {POOL} allocates")),
+        "{proved}"
+    );
+    ensure!(proved.ends_with("proved (3 trials)"), "{proved}");
+
+    // The same board with a tree that has the regions and not the link.
+    guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
+    let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
+    let trusting = printed(&guest, &format!("{line} --json"))?;
+    ensure!(
+        trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
+        "{trusting}"
+    );
+    let refuted = must(&guest, &format!("{line} --prove"), LONG)?.text();
+    bench.keep("unlinked.txt", refuted.as_bytes())?;
+    ensure!(refuted.contains("given up: vivid MMAP"), "{refuted}");
+    guest.stop()?;
+
+    // On the host the recording tells the two trees apart alike.
+    let mut machine = Machine::from_json(&recording)?;
+    let mut job = Job::new(Extent::new(1920, 1080)?, 4);
+    job.cameras.push("/dev/video0".to_owned());
+    job.displays.push("/dev/dri/card0".to_owned());
+    for (tree, expected) in [
+        (&narrow, heap.as_str()),
+        (&unlinked, "v4l2:vivid@platform:vivid-000:capture"),
+    ] {
+        machine.devicetree = Some(ReservedMemory::of(&Tree::from_flat(tree.bytes())?));
+        let solution = solve(&machine.request(&job)?.request);
+        ensure!(
+            matches!(&solution, Solution::Share(plan) if plan.source().as_str() == expected),
+            "not {expected}: {}",
+            solution.explain()
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The line that helps where a device lacks a pool; `None` where the doctor does not say so.
+fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
+    let report = printed(guest, "covalent doctor --json")?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    let found = findings
+        .iter()
+        .find(|finding| finding["id"] == "devicetree-pool");
+    let Some(found) = found else { return Ok(None) };
+    ensure!(found["severity"] == "limits", "{found}");
+    let line = found["remedy"]["line"].as_str();
+    Ok(Some(line.context("it has no remedy")?.to_owned()))
+}
+
+/// A board that has a camera and no pool for it.
+fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let lacking = own(bench)?.overlaid(CAMERA)?;
+    let line = format!("covalent plan {LARGE} --prove");
+    let guest = boot(bench, lacking.clone())?;
+    let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
+    bench.keep("remedy.sh", remedy.as_bytes())?;
+    let before = guest.sh(&line, LONG)?;
+    bench.keep("before.txt", before.text().as_bytes())?;
+    ensure!(
+        before.status == Status::Code(4),
+        "without a pool it ends with {}: {}",
+        before.status,
+        before.text()
+    );
+    guest.stop()?;
+
+    // The line as it is printed makes the overlay.
+    let tree = lacking.overlaid_by(&remedy, "covalent-pool.dtbo")?;
+    bench.keep("mended.dts", tree.source()?.as_bytes())?;
+    let guest = boot(bench, tree)?;
+    ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");
+    let report = printed(&guest, "covalent probe --json")?;
+    ensure!(
+        report["reserved_memory"][0]["heaps"] == json!(["heap:camera-pool"]),
+        "{}",
+        report["reserved_memory"]
+    );
+    let after = must(&guest, &line, LONG)?.text();
+    bench.keep("after.txt", after.as_bytes())?;
+    let log = must(&guest, "dmesg", SOON)?.text();
+    ensure!(
+        log.contains("assigned reserved memory node camera-pool"),
+        "the camera's driver was given no pool: {log}"
+    );
+    let alloc = "covalent alloc heap:camera-pool --size 1920x1080 --format XR24 --count 4";
+    must(&guest, alloc, LONG)?;
+    guest.stop()?;
+    Ok(Outcome::Passed)
+}
+
+fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    compare(bench, &WANTED)
+}
+
+/// What the kernel counts of a CMA region: pages taken, pages given back, pages that are free.
+fn counted(bench: &mut Bench<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
+    let folder = format!("/sys/kernel/mm/cma/{region}");
+    let line = format!(
+        "cat {folder}/alloc_pages_success {folder}/release_pages_success {folder}/available_pages"
+    );
+    let text = bench.sh(&line, SOON)?.text();
+    let numbers: Vec<u64> = text.lines().map(str::parse).collect::<Result<_, _>>()?;
+    numbers.try_into().ok().context("not three numbers")
+}
+
+fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let log = bench.sh("dmesg", SOON)?.text();
+    ensure!(
+        log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
+        "the kernel has no such pool: {log}"
+    );
+    let (before, others) = (counted(bench, POOL)?, counted(bench, "reserved")?);
+    let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
+    let report = printed(bench.guest()?, &line)?;
+    let buffers = report["buffers"].as_array().context("no buffers")?;
+    ensure!(buffers.len() == 3, "{report}");
+    ensure!(
+        buffers.iter().all(|buffer| buffer["exporter"] == POOL),
+        "{report}"
+    );
+    let bytes: u64 = buffers
+        .iter()
+        .flat_map(|buffer| buffer["memory_bytes"].as_array().into_iter().flatten())
+        .filter_map(Value::as_u64)
+        .map(|bytes| bytes.next_multiple_of(4096))
+        .sum();
+    ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
+    let after = counted(bench, POOL)?;
+    // The kernel took just these pages out of just this region, and has them back.
+    let taken = [after[0] - before[0], after[1] - before[1]];
+    ensure!(
+        taken == [bytes / 4096; 2],
+        "{taken:?} pages for {bytes} bytes"
+    );
+    ensure!(
+        after[2] == before[2],
+        "{} pages are lost or gained",
+        before[2].abs_diff(after[2])
+    );
+    ensure!(
+        counted(bench, "reserved")?[0] == others[0],
+        "pages of another region were taken"
+    );
+
+    // The camera's own buffers are of the pool too: its queue says so by the tree.
+    bench.sh("covalent probe", LONG)?;
+    ensure!(
+        counted(bench, POOL)?[0] > after[0],
+        "the camera's memory is of another region"
+    );
+
+    // More than the region has is refused before it is tried, and nothing of it stays taken.
+    let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
+    let output = bench.guest()?.sh(&line, LONG)?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status == Status::Code(4) && words.contains(POOL),
+        "nine of 8 MB out of 64 MiB end with {}: {words}",
+        output.status
+    );
+    ensure!(
+        counted(bench, POOL)?[2] == before[2],
+        "pages stay taken after a refusal"
+    );
+    Ok(Outcome::Passed)
+}

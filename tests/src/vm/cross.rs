@@ -1,0 +1,48 @@
+//! Compiles for the board, in a root whose own programs are of this machine.
+//!
+//! Only what a board runs: the tool, the helper in which it tries buffers, and the guest's first process. They link with
+//! nothing but the C library, since GBM, Vulkan and their like would need Mesa of the other architecture.
+
+use std::path::PathBuf;
+
+use super::build::{BuildError, PROFILE, cargo_for, compile, target};
+use super::platform::Platform;
+use super::root::Root;
+
+/// Where the programs are from.
+const PACKAGES: [&str; 2] = ["covalent-cli", "covalent-tests"];
+
+/// The programs.
+const PROGRAMS: [&str; 3] = ["covalent", "covalent-prove", "covalent-guest"];
+
+/// Compiles the board's programs, with `features` (as `package/feature`), and returns the folder to share with it: they
+/// are in its `bin`.
+///
+/// # Errors
+/// Where the compiler fails, or the folder cannot be filled.
+pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
+    let triple = Platform::Board.triple();
+    let mut words = vec![
+        "build",
+        "--profile",
+        PROFILE,
+        "--locked",
+        "--target",
+        triple,
+        "--no-default-features",
+    ];
+    words.extend(PACKAGES.iter().flat_map(|name| ["--package", *name]));
+    words.extend(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
+    let list = features.join(",");
+    if !list.is_empty() {
+        words.extend(["--features", &list]);
+    }
+    let mut command = cargo_for(root, Platform::Board, &words);
+    command.env(
+        "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+        "aarch64-linux-gnu-gcc",
+    );
+    // A machine's own settings are for its own processors; the environment wins over them.
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "");
+    compile(root, command, &target(Platform::Board)?, &list)
+}
