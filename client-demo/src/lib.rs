@@ -8,12 +8,14 @@
 //! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
 //! - [`camera_memory`] gives a plan's buffers to a camera.
+//! - [`board`] adds what the machine's devicetree sets aside.
 //! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
 //!   [`log`] and [`journal`] say what they do while they do it.
 
 pub mod account;
 pub mod blame;
+pub mod board;
 pub mod buffers;
 pub mod camera_memory;
 pub mod camera_size;

@@ -9,6 +9,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use covalent_client_demo::blame;
+use covalent_client_demo::board::Board;
 use covalent_client_demo::camera_memory::give_to_camera;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
@@ -31,6 +32,7 @@ pub(crate) struct Bargain<'a> {
     camera: Participant,
     own_memory: Option<Source>,
     sources: Sources,
+    board: Board,
     allowed: Vec<Source>,
     wishes: Vec<Wish>,
     excluded: BTreeSet<(usize, SourceId)>,
@@ -80,6 +82,7 @@ impl<'a> Bargain<'a> {
             camera,
             own_memory,
             sources,
+            board: Board::here(),
             allowed,
             wishes,
             excluded: BTreeSet::new(),
@@ -122,13 +125,15 @@ impl<'a> Bargain<'a> {
             .filter(|source| !self.excluded.contains(&(number, source.id.clone())))
             .cloned()
             .collect();
-        Request {
+        let mut request = Request {
             count: BUFFERS,
             participants,
             sources,
             preferred_fourcc: Some(self.format.unwrap_or(Fourcc::XRGB8888)),
             ..Request::new(self.extent)
-        }
+        };
+        self.board.refine(&mut request);
+        request
     }
 
     /// Allocates what the plan says and gives it to the camera.

@@ -4,10 +4,11 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
-use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::sources::Sources;
 use covalent_client_demo::blame;
+use covalent_client_demo::board::Board;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -72,11 +73,14 @@ impl Canvas {
         for card in wishes.iter().filter_map(|wish| wish.card.as_ref()) {
             sources.add_card(card);
         }
+        let board = Board::here();
         let mut last = "the compositor offers no format at all".to_owned();
         for wish in &wishes {
             let mut refused: Vec<SourceId> = Vec::new();
             loop {
-                match solve(&request(extent, count, wish, &sources, &refused)) {
+                let mut request = request(extent, count, wish, &sources, &refused);
+                board.refine(&mut request);
+                match solve(&request) {
                     Solution::Share(plan) => match take(events, compositor, &sources, &plan)? {
                         Some(canvas) => return Ok(canvas),
                         None => refused.push(plan.source().clone()),
@@ -148,12 +152,7 @@ fn request(
     sources: &Sources,
     refused: &[SourceId],
 ) -> Request {
-    let processor = DeviceIdentity {
-        driver: "processor".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut writer = Participant::new("processor", processor, Role::CpuWrite);
+    let mut writer = Participant::processor(Role::CpuWrite);
     writer.constraints.formats = Some(
         vec![covalent_alloc::model::FormatModifier::linear(
             Fourcc::XRGB8888,

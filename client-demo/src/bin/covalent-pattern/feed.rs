@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Stream};
 use covalent_alloc::buffer::{CpuAccess, Mapping};
 use covalent_alloc::constraint::{CpuUse, Participant, Role};
-use covalent_alloc::model::{DeviceIdentity, Extent, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::pattern::Pattern;
@@ -96,12 +96,7 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
         .participant(extent, Some(Fourcc::XRGB8888))
         .map_err(lost)?;
     let own = queue.source(&device).map_err(lost)?;
-    let identity = DeviceIdentity {
-        driver: "processor".to_owned(),
-        location: String::new(),
-        node: String::new(),
-    };
-    let mut processor = Participant::new("processor", identity, Role::CpuWrite);
+    let mut processor = Participant::processor(Role::CpuWrite);
     processor.constraints.memory.cpu = CpuUse::Often;
     let mut request = Request::new(extent);
     request.count = BUFFERS;

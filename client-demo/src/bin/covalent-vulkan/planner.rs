@@ -12,6 +12,7 @@ use covalent_alloc::prove::{
     solve_and_prove,
 };
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use covalent_client_demo::board::Board;
 
 /// One thing to plan.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ impl Planner {
 
 /// What the thread has open.
 struct Desk {
+    board: Board,
     facts: FactBook,
     helper: Option<Helper>,
 }
@@ -96,6 +98,7 @@ impl Desk {
             }
         };
         Self {
+            board: Board::here(),
             facts,
             helper: None,
         }
@@ -119,13 +122,15 @@ impl Desk {
     }
 
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
-        let known = self.facts.inform(&alternative.request).request;
+        let mut request = alternative.request.clone();
+        self.board.refine(&mut request);
+        let known = self.facts.inform(&request).request;
         // What cannot be planned need not be tried.
         let plan = shared(solve(&known))?;
         let Some(who) = &alternative.unproved else {
             return Ok(plan);
         };
-        let proven = self.prove(&alternative.request)?;
+        let proven = self.prove(&request)?;
         let tried = proven.tried.iter().find(|tried| tried.who == *who);
         let outcome = tried.map(|tried| tried.outcome.clone());
         let refusals: Vec<String> = proven
@@ -221,6 +226,7 @@ mod tests {
     #[test]
     fn alternative_without_a_plan_is_explained_and_the_next_is_taken() {
         let mut desk = Desk {
+            board: Board::default(),
             facts: FactBook::well_known(Environment::here(), 0),
             helper: None,
         };
@@ -240,6 +246,7 @@ mod tests {
     #[test]
     fn driver_that_was_not_proved_is_given_nothing() {
         let mut desk = Desk {
+            board: Board::default(),
             facts: FactBook::well_known(Environment::here(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
