@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn name_that_may_be_cut_off_or_is_anothers_is_not_believed() {
+    fn name_that_may_be_cut_off_or_is_of_others_is_not_believed() {
         for name in [
             "",
             "covalent-",

@@ -326,13 +326,13 @@ fn snapshot() -> Result<Seen> {
 fn several() -> Result<Seen> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let helds: Vec<Held> = (0..5).map(|_| Held::new()).collect::<Result<_>>()?;
-    for held in &helds {
+    let timelines: Vec<Held> = (0..5).map(|_| Held::new()).collect::<Result<_>>()?;
+    for held in &timelines {
         reservation.add(&held.fence(1)?, Access::Write)?;
     }
     let all = reservation.fence_before(Access::Read)?;
     // The last one first: an order that nobody promised.
-    for held in helds.iter().rev() {
+    for held in timelines.iter().rev() {
         unsignalled(&all)?;
         ensure!(
             !reservation.is_ready(Access::Read)?,
