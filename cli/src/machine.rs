@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue};
-use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::constraint::Participant;
 use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
@@ -87,17 +87,6 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
         None => devicetree::here().context("reading /proc/device-tree")?,
     };
     Ok(tree.map(|tree| ReservedMemory::of(&tree)))
-}
-
-/// Makes demands and promises of what this machine's devicetree sets aside.
-pub(crate) fn refine(
-    reserved: &ReservedMemory,
-    participants: &mut [Participant],
-    sources: &mut [Source],
-) {
-    reserved.refine_declared(participants, sources, |participant| {
-        devicetree::node_of(&participant.device)
-    });
 }
 
 /// Reads a file, and one byte more of it than there may be at the most.

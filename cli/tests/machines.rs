@@ -29,35 +29,27 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// What a Raspberry Pi 4 decodes, to GPU and display.
+const PI_4_DECODER: [&str; 6] = [
+    "--decoder",
+    "/dev/video19",
+    "--gbm",
+    "/dev/dri/card0",
+    "--display",
+    "vc4",
+];
+
 #[test]
 fn plan_for_a_board_is_printed_with_what_nobody_knows_of_it() {
     // The size is the one at which the board was written down.
-    let output = plan(
-        "raspberry-pi-4",
-        &[
-            "--decoder",
-            "/dev/video19",
-            "--gbm",
-            "/dev/dri/card0",
-            "--display",
-            "vc4",
-        ],
-    );
+    let output = plan("raspberry-pi-4", &PI_4_DECODER);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     insta::assert_snapshot!("pi_4_decoder", text(&output.stdout));
 }
 
 #[test]
 fn report_for_a_board_says_what_nobody_knows_of_it() {
-    let decoder = [
-        "--decoder",
-        "/dev/video19",
-        "--gbm",
-        "/dev/dri/card0",
-        "--display",
-        "vc4",
-    ];
-    let output = plan("raspberry-pi-4", &[&decoder[..], &["--json"]].concat());
+    let output = plan("raspberry-pi-4", &[&PI_4_DECODER[..], &["--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     // Held against docs/schema by what reads schemas (covalent-tests, judge::schema).
     insta::assert_snapshot!("pi_4_decoder_json", text(&output.stdout));
@@ -72,7 +64,7 @@ fn report_for_a_board_says_what_nobody_knows_of_it() {
             format!("not known of this machine: {who} ({place}): {what}")
         })
         .collect();
-    let words = text(&plan("raspberry-pi-4", &decoder).stdout);
+    let words = text(&plan("raspberry-pi-4", &PI_4_DECODER).stdout);
     let printed: Vec<&str> = words
         .lines()
         .filter(|line| line.starts_with("not known"))

@@ -26,9 +26,7 @@ impl Board {
     /// Adds to a request which memory its devices are given, and what is known of heaps that lie in it.
     pub fn refine(&self, request: &mut Request) {
         if let Some(reserved) = &self.reserved {
-            reserved.refine(request, |participant| {
-                devicetree::node_of(&participant.device)
-            });
+            devicetree::refine(reserved, &mut request.participants, &mut request.sources);
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::constraint::{Participant, Source};
+use crate::machine::ReservedMemory;
 use crate::machine::devicetree::{Node, Tree};
 use crate::model::DeviceIdentity;
 
@@ -52,6 +54,13 @@ pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     let node = fs::canonicalize(link).ok()?;
     let path = node.strip_prefix(BASE).ok()?.to_str()?;
     Some(format!("/{path}"))
+}
+
+/// Makes demands and promises of what the tree of this machine, or another for it, sets aside for its devices.
+pub fn refine(reserved: &ReservedMemory, participants: &mut [Participant], sources: &mut [Source]) {
+    reserved.refine_declared(participants, sources, |participant| {
+        node_of(&participant.device)
+    });
 }
 
 /// How much more is read.

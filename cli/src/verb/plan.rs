@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
@@ -352,7 +353,7 @@ fn ask(options: &Options) -> Result<Request> {
     request.sources = sources.declarations();
     request.sources.extend(queue_sources);
     if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
-        machine::refine(&reserved, &mut request.participants, &mut request.sources);
+        devicetree::refine(&reserved, &mut request.participants, &mut request.sources);
     }
     Ok(request)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -64,7 +65,7 @@ impl Declared {
         declared.unavailable.extend(words);
         machine::unique_names(&mut declared.participants);
         if let Some(reserved) = machine::reserved_memory(None)? {
-            machine::refine(&reserved, &mut declared.participants, &mut declared.sources);
+            devicetree::refine(&reserved, &mut declared.participants, &mut declared.sources);
         }
         Ok(declared)
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
@@ -67,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for found in &mut all {
         // A recording has what devices answer, and the tree beside it; what is shown is what the solver makes of both.
         if let Some(reserved) = &reserved {
-            machine::refine(reserved, &mut found.participants, &mut found.sources);
+            devicetree::refine(reserved, &mut found.participants, &mut found.sources);
             found.reserved_memory = Some(regions::shown(reserved, found));
         }
     }

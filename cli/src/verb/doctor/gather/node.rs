@@ -1,6 +1,7 @@
 //! Device nodes: those that the kernel says there are, and those in the file system.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -91,7 +92,6 @@ fn pair(text: &str) -> Option<(u32, u32)> {
 }
 
 fn file(path: &str, kind: Kind) -> Option<NodeFile> {
-    let status = rustix::fs::stat(path).ok()?;
     // Heaps are asked for memory by a descriptor that only reads.
     let access = if kind == Kind::Heap {
         OFlags::RDONLY
@@ -99,12 +99,18 @@ fn file(path: &str, kind: Kind) -> Option<NodeFile> {
         OFlags::RDWR
     };
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let refusal = rustix::fs::open(path, flags, Mode::empty())
-        .err()
-        .map(|error| Refusal {
-            errno: error.raw_os_error(),
-            words: words(&error),
-        });
+    seen(path, || {
+        rustix::fs::open(path, flags, Mode::empty()).map_err(Into::into)
+    })
+}
+
+/// What there is at a path, and how using it is answered; none where nothing is there.
+pub(super) fn seen<T>(path: &str, using: impl FnOnce() -> io::Result<T>) -> Option<NodeFile> {
+    let status = rustix::fs::stat(path).ok()?;
+    let refusal = using().err().map(|error| Refusal {
+        errno: error.raw_os_error().unwrap_or_default(),
+        words: words(&error),
+    });
     Some(NodeFile {
         owner: status.st_uid,
         group: group_name(status.st_gid),
@@ -114,7 +120,7 @@ fn file(path: &str, kind: Kind) -> Option<NodeFile> {
 }
 
 /// The kernel's words without the number behind them.
-pub(super) fn words(error: &dyn std::error::Error) -> String {
+fn words(error: &io::Error) -> String {
     let words = error.to_string();
     match words.split_once(" (os error") {
         Some((words, _)) => words.to_owned(),

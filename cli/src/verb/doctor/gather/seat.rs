@@ -4,9 +4,8 @@ use std::env;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::super::snapshot::{NodeFile, Refusal, Seat};
-use super::node::words;
-use super::system::group_name;
+use super::super::snapshot::Seat;
+use super::node::seen;
 
 /// Where seatd listens, where nobody says otherwise.
 const SOCKET: &str = "/run/seatd.sock";
@@ -20,7 +19,7 @@ pub(super) fn seat() -> Seat {
     let socket_path = env::var("SEATD_SOCK").unwrap_or_else(|_| SOCKET.to_owned());
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
     Seat {
-        socket: socket(&socket_path),
+        socket: seen(&socket_path, || UnixStream::connect(&socket_path)),
         socket_path,
         has_logind: Path::new("/run/systemd/seats").exists(),
         session: set("XDG_SEAT"),
@@ -28,18 +27,4 @@ pub(super) fn seat() -> Seat {
         has_seatd: PROGRAMS.iter().any(|path| Path::new(path).exists()),
         has_systemd: Path::new("/run/systemd/system").exists(),
     }
-}
-
-fn socket(path: &str) -> Option<NodeFile> {
-    let status = rustix::fs::stat(path).ok()?;
-    let refusal = UnixStream::connect(path).err().map(|error| Refusal {
-        errno: error.raw_os_error().unwrap_or_default(),
-        words: words(&error),
-    });
-    Some(NodeFile {
-        owner: status.st_uid,
-        group: group_name(status.st_gid),
-        mode: status.st_mode & 0o7777,
-        refusal,
-    })
 }
