@@ -15,6 +15,8 @@
 //! | [`machine`] | machines on paper: recorded, solved elsewhere, compared | nothing |
 //! | [`prove`] | plans tried on everybody; what is refused is learnt and solved around | nothing; its trials feature `buffer` |
 //! | [`kernel`] | what the kernel writes of dma-bufs, parsed | nothing |
+//! | [`text`] | text from outside, made safe to print and to paste | nothing |
+//! | `files` | files that people name, read and replaced without harm | feature `buffer` |
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
 //! | [`sync`] | who may touch a buffer next; fences and timelines | nothing; its fences feature `buffer` |
 //! | `backend` | heaps, udmabuf, DRM, GBM, Vulkan, V4L2; none knows another | one feature each |
@@ -71,6 +73,8 @@ pub mod backend;
 #[cfg(feature = "buffer")]
 pub mod buffer;
 pub mod constraint;
+#[cfg(feature = "buffer")]
+pub mod files;
 pub mod kernel;
 pub mod machine;
 pub mod model;
@@ -79,4 +83,5 @@ pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;
 pub mod sync;
+pub mod text;
 pub mod trace;

@@ -12,26 +12,3 @@ mod maps;
 pub use bufinfo::{BufinfoError, ListedFence, Object, bufinfo};
 pub use fdinfo::{Fdinfo, fdinfo};
 pub use maps::{MapLine, map_line};
-
-/// Writes a text of the kernel for people: what is no printable character is escaped, so that no name moves a cursor.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default());
-            let plain = (!character.is_control()).then_some(character);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_that_moves_a_cursor_is_escaped() {
-        assert_eq!(printable("plain é"), "plain é");
-        assert_eq!(printable("a\n\x1b[2J\tb"), "a\\n\\u{1b}[2J\\tb");
-    }
-}

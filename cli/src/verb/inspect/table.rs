@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use covalent_alloc::kernel::printable;
+use covalent_alloc::text::printable;
 
 use super::report::{BufferReport, FenceReport, FenceState, Holder, Mapped, Report, ToldBy};
 
