@@ -1,13 +1,11 @@
 //! Devicetrees: what is read of boards' own, what hostile ones do, and what regions make of plans.
 //!
-//! `trees/` holds sources and what `dtc` made of them.
+//! `trees/` holds sources and what `dtc` made of them, in hexadecimal digits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
-use std::path::Path;
-
-use common::dtb::flattened;
+use common::dtb::{compiled, flattened};
 use common::{camera, cma_heap, device, display, hostile, request, system_heap};
 use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source, SourceId};
 use covalent_alloc::machine::devicetree::{Node, Tree, TreeError, lacking_pools, pool_snippet};
@@ -15,13 +13,8 @@ use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use proptest::prelude::*;
 
-fn bytes(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
-    std::fs::read(folder.join(name).with_extension("dtb")).unwrap()
-}
-
 fn reserved(name: &str) -> ReservedMemory {
-    ReservedMemory::of(&Tree::from_flat(&bytes(name)).unwrap())
+    ReservedMemory::of(&Tree::from_flat(&compiled(name)).unwrap())
 }
 
 #[test]
@@ -171,7 +164,7 @@ fn board_without_a_pool_is_told_the_source_that_it_lacks() {
 
 #[test]
 fn damaged_header_is_told_with_its_place() {
-    let whole = bytes("camera-pool");
+    let whole = compiled("camera-pool");
     assert_eq!(Tree::from_flat(b"PNG"), Err(TreeError::NoTree));
     assert_eq!(Tree::from_flat(&whole[4..]), Err(TreeError::NoTree));
     for length in 0..whole.len() {
@@ -284,7 +277,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = bytes(name);
+        let mut bytes = compiled(name);
         for (place, byte) in edits {
             let place = place.index(bytes.len());
             bytes[place] = byte;

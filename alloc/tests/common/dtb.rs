@@ -1,6 +1,24 @@
-//! Writes flattened devicetrees, so that their reader is tried on trees that nobody compiled.
+//! Flattened devicetrees: reads the committed ones, which `dtc` compiled, and writes others, so that their reader is tried on
+//! trees that nobody compiled.
 
 use covalent_alloc::machine::devicetree::{Node, Tree};
+
+/// Reads a tree of `trees/`. They are committed as hexadecimal digits (`xxd -plain` writes such, `xxd -revert -plain` reads
+/// them), since the repository takes no binaries but pictures.
+pub fn compiled(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
+    let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|sign| !sign.is_whitespace())
+        .map(|sign| sign.to_digit(16).unwrap())
+        .collect();
+    assert_eq!(digits.len() % 2, 0, "{name} ends in the middle of a byte");
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+        .collect()
+}
 
 /// Writes a tree of version 17.
 pub fn flattened(tree: &Tree) -> Vec<u8> {

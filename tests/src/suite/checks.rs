@@ -1,4 +1,7 @@
-//! What is checked without a guest: formatting, lints, documentation, features, unit tests, dependencies, spelling.
+//! What is checked without a guest: formatting, lints, documentation, features, unit tests, dependencies, spelling, and which
+//! files are tracked.
+
+mod tree;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +21,8 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in their order.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
+    "check::tree",
     "check::formatting",
     "check::lints",
     "check::documentation",
@@ -40,6 +44,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
     let started = Instant::now();
     let step = progress.step(name);
     let result = match name {
+        "check::tree" => tree::check(checkout()),
         "check::formatting" => cargo(root, &["fmt", "--all", "--check"], &[], &step),
         "check::lints" => {
             let words = format!(

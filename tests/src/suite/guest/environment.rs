@@ -1,0 +1,149 @@
+//! What programs find around them in a guest.
+
+use anyhow::{Context as _, ensure};
+
+use super::{Bench, Outcome, SOON};
+
+/// One thing that programs expect of a guest.
+struct Expectation {
+    /// What must be so, for the message of a failure.
+    what: &'static str,
+    /// A line of shell that succeeds where it is so.
+    holds: &'static str,
+    /// Words that run a command where it is not so, and change nothing for the rest of the guest.
+    ///
+    /// The case runs the line there too, and there it has to fail: a line that cannot fail shows nothing.
+    broken: &'static str,
+}
+
+const fn expect(what: &'static str, holds: &'static str, broken: &'static str) -> Expectation {
+    Expectation {
+        what,
+        holds,
+        broken,
+    }
+}
+
+/// Each is a line of its own. In one list of `&&` and `||` a last resort for one of them would hide that others fail.
+const EXPECTED: [Expectation; 12] = [
+    expect(
+        "commands run as root",
+        "test \"$(id -u)\" = 0",
+        "setpriv --reuid=65534 --clear-groups",
+    ),
+    expect(
+        "HOME is root's",
+        "test \"$HOME\" = /root",
+        "env HOME=/nonexistent",
+    ),
+    expect(
+        "commands start in root's home",
+        "test \"$(pwd)\" = /root",
+        "env -C /",
+    ),
+    expect(
+        "XDG_RUNTIME_DIR is a folder",
+        "test -d \"$XDG_RUNTIME_DIR\"",
+        "env XDG_RUNTIME_DIR=/nonexistent",
+    ),
+    expect(
+        "OUT is a folder that can be written to",
+        "test -d \"$OUT\" && test -w \"$OUT\"",
+        "env OUT=/nonexistent",
+    ),
+    expect(
+        "/tmp can be written to",
+        "test -w /tmp",
+        "unshare --mount sh -c 'mount -t tmpfs -o ro none /tmp && exec \"$@\"' sh",
+    ),
+    expect(
+        "/dev/shm can be written to",
+        "test -w /dev/shm",
+        "unshare --mount sh -c 'mount -t tmpfs -o ro none /dev/shm && exec \"$@\"' sh",
+    ),
+    expect(
+        "covalent-compositor is in PATH",
+        "command -v covalent-compositor",
+        "env PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    expect(
+        "covalent-camera is in PATH",
+        "command -v covalent-camera",
+        "env PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    expect(
+        "debugfs is mounted",
+        "grep -q ' /sys/kernel/debug ' /proc/mounts",
+        "unshare --mount sh -c 'umount --lazy /sys/kernel/debug && exec \"$@\"' sh",
+    ),
+    expect(
+        "configfs is mounted",
+        "grep -q ' /sys/kernel/config ' /proc/mounts",
+        "unshare --mount sh -c 'umount --lazy /sys/kernel/config && exec \"$@\"' sh",
+    ),
+    expect(
+        "the loopback device is up, has its address and is the way to it",
+        "ip -brief address show dev lo up | grep -q '127\\.0\\.0\\.1/8' && ip route get 127.0.0.1",
+        "unshare --net",
+    ),
+];
+
+pub(super) fn environment(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    for expectation in &EXPECTED {
+        let Expectation {
+            what,
+            holds,
+            broken,
+        } = expectation;
+        bench
+            .sh(holds, SOON)
+            .with_context(|| format!("it is not so that {what}"))?;
+        bench
+            .sh(&format!("{broken} true"), SOON)
+            .with_context(|| format!("nothing runs where it is not so that {what}"))?;
+        let line = format!("{broken} sh -c {}", quoted(holds));
+        let output = bench.guest()?.sh(&line, SOON)?;
+        ensure!(
+            !output.status.success(),
+            "`{holds}` says that {what}, also under `{broken}`, where it is not so"
+        );
+    }
+    bench.sh(
+        "udevadm info /dev/dri/card0 | grep -q 'CURRENT_TAGS=.*:seat:'",
+        SOON,
+    )?;
+    bench.sh(
+        "udevadm info --export-db | grep -q ID_INPUT_KEYBOARD=1",
+        SOON,
+    )?;
+    bench.sh("udevadm info --export-db | grep -q ID_INPUT_MOUSE=1", SOON)?;
+    let unreaped = bench
+        .sh(
+            "sh -c '(sleep 0.2 &)'; sleep 1; ps -eo stat= | grep -c '^Z' || true",
+            SOON,
+        )?
+        .text();
+    ensure!(unreaped == "0", "{unreaped} processes were not waited for");
+    Ok(Outcome::Passed)
+}
+
+/// One word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn quoted_text_is_one_word_and_unchanged() {
+        for text in ["plain", "it's \"$HOME\" `x`", "a\\b 'c'"] {
+            let line = format!("printf %s {}", quoted(text));
+            let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+        }
+    }
+}
