@@ -10,9 +10,10 @@ fn merge_table_is_documented_word_by_word() {
     let mut text = String::from(
         "# How demands merge\n\n\
          Each operator commutes and associates, and merging with the identity changes nothing. `max` and `min` are owned by who set the\n\
-         value that won, `lcm` (the least common multiple, or the greatest number where none fits), `union`, `intersect`, `or`, `sum` and\n\
-         `agree` (the one that serves both, or none) by all who asked for something. What does not merge: whose memory is imported and\n\
-         exported, which each participant is asked by itself, and how frames are handed over, which is between two.\n",
+         value that won, `lcm` (the least common multiple, exact: one that 64 bits do not hold is kept as that, and met by 0 alone), `union`,\n\
+         `intersect`, `or`, `sum` and `agree` (the one that serves both, or none) by all who asked for something. What does not merge:\n\
+         whose memory is imported and exported, which each participant is asked by itself, and how frames are handed over, which is\n\
+         between two.\n",
     );
     for (title, rules) in ["Use", "Picture", "Memory"].iter().zip(MERGE_TABLE) {
         write!(text, "\n## {title}\n\n").unwrap();

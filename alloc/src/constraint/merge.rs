@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::bound::Bound;
+use super::common_multiple::CommonMultiple;
 use super::formats::FormatSet;
 use super::image::{ImageTerms, PlanePlacement};
 use super::memory::{Coherency, Contiguity, CpuUse, MemoryTerms, Protection};
@@ -55,8 +56,8 @@ fn min<T: Clone + Ord>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
     one.choose(two, |a, b| a < b)
 }
 
-fn lcm<T: Multiple>(one: &Bound<T>, two: &Bound<T>) -> Bound<T> {
-    one.join(two, T::least_common(one.value, two.value))
+fn lcm(one: &Bound<CommonMultiple>, two: &Bound<CommonMultiple>) -> Bound<CommonMultiple> {
+    one.join(two, one.value.and(two.value))
 }
 
 fn union<T: Clone + Ord>(one: &Bound<BTreeSet<T>>, two: &Bound<BTreeSet<T>>) -> Bound<BTreeSet<T>> {
@@ -67,7 +68,8 @@ fn or(one: &Bound<bool>, two: &Bound<bool>) -> Bound<bool> {
     one.join(two, one.value || two.value)
 }
 
-fn sum(one: &Bound<u32>, two: &Bound<u32>) -> Bound<u32> {
+/// Adds up numbers of 32 bits in 64, which more participants than there can be would have to fill.
+fn sum(one: &Bound<u64>, two: &Bound<u64>) -> Bound<u64> {
     one.join(two, one.value.saturating_add(two.value))
 }
 
@@ -83,7 +85,7 @@ fn intersect<T: Intersect>(one: &Bound<Option<T>>, two: &Bound<Option<T>>) -> Bo
     one.join(two, value)
 }
 
-/// Takes one participant's value as the operator sees it: for a least common multiple, 0 demands as little as 1.
+/// Takes one participant's value as the operator sees it.
 fn one_participant<T: Clone + PartialEq>(
     owner: usize,
     value: T,
@@ -92,6 +94,29 @@ fn one_participant<T: Clone + PartialEq>(
 ) -> Bound<T> {
     let value = operator(&Bound::nobodys(identity.clone()), &Bound::nobodys(value)).value;
     Bound::of(owner, value, &identity)
+}
+
+/// Makes a participant's value what its operator works on.
+macro_rules! operand {
+    (lcm, $value:expr) => {
+        CommonMultiple::of(u64::from($value))
+    };
+    (sum, $value:expr) => {
+        u64::from($value)
+    };
+    ($operator:ident, $value:expr) => {
+        $value
+    };
+}
+
+/// Makes an identity what its operator works on.
+macro_rules! identity {
+    (lcm, $value:expr) => {
+        CommonMultiple::of($value)
+    };
+    ($operator:ident, $value:expr) => {
+        $value
+    };
 }
 
 /// Answers of which one serves two who ask, or none does.
@@ -130,31 +155,6 @@ impl<T: Clone + Ord> Intersect for BTreeSet<T> {
     }
 }
 
-/// Numbers of which a least common multiple is taken.
-trait Multiple: Copy + PartialEq {
-    /// Returns the least common multiple, or the greatest number there is where none fits; 0 counts as 1.
-    fn least_common(one: Self, two: Self) -> Self;
-}
-
-macro_rules! multiple {
-    ($($number:ty),*) => {$(
-        impl Multiple for $number {
-            fn least_common(one: Self, two: Self) -> Self {
-                let (one, two) = (one.max(1), two.max(1));
-                let (mut divisor, mut rest) = (one, two);
-                while let Some(remainder) = divisor.checked_rem(rest) {
-                    (divisor, rest) = (rest, remainder);
-                }
-                one.checked_div(divisor)
-                    .and_then(|share| share.checked_mul(two))
-                    .unwrap_or(Self::MAX)
-            }
-        }
-    )*};
-}
-
-multiple!(u32, u64);
-
 macro_rules! merged {
     (
         $(#[$doc:meta])* $name:ident of $terms:ident as $rules:ident;
@@ -177,7 +177,12 @@ macro_rules! merged {
         impl $name {
             /// Takes one participant's terms; `owner` is the number by which their owner is remembered.
             pub fn of(owner: usize, terms: &$terms) -> Self {
-                Self { $($field: one_participant(owner, terms.$($path).+.clone(), $identity, $operator),)* }
+                Self { $($field: one_participant(
+                    owner,
+                    operand!($operator, terms.$($path).+.clone()),
+                    identity!($operator, $identity),
+                    $operator,
+                ),)* }
             }
 
             /// Returns what two ask for together.
@@ -190,7 +195,7 @@ macro_rules! merged {
         /// Demands nothing.
         impl Default for $name {
             fn default() -> Self {
-                Self { $($field: Bound::nobodys($identity),)* }
+                Self { $($field: Bound::nobodys(identity!($operator, $identity)),)* }
             }
         }
     };
@@ -204,35 +209,35 @@ merged! {
     /// The greatest width in pixels.
     width_maximum: u32 = u32::MAX, min, "pixels", width.maximum;
     /// Steps of the width in pixels.
-    width_multiple: u32 = 1, lcm, "pixels", width.multiple_of;
+    width_multiple: CommonMultiple = 1, lcm, "pixels", width.multiple_of;
     /// The least height in pixels.
     height_minimum: u32 = 1, max, "pixels", height.minimum;
     /// The greatest height in pixels.
     height_maximum: u32 = u32::MAX, min, "pixels", height.maximum;
     /// Steps of the height in pixels.
-    height_multiple: u32 = 1, lcm, "pixels", height.multiple_of;
+    height_multiple: CommonMultiple = 1, lcm, "pixels", height.multiple_of;
     /// The first plane's least stride in bytes.
     stride_minimum: u32 = 0, max, "bytes", stride.minimum;
     /// The first plane's greatest stride in bytes.
     stride_maximum: u32 = u32::MAX, min, "bytes", stride.maximum;
     /// Steps of every stride in bytes.
-    stride_alignment: u32 = 1, lcm, "bytes", stride.alignment;
+    stride_alignment: CommonMultiple = 1, lcm, "bytes", stride.alignment;
     /// Whether rows follow one another without a gap.
     packed_rows: bool = false, or, "", stride.packed;
     /// Steps of the first plane's stride that are wished for, in bytes.
-    stride_preferred_alignment: u32 = 1, lcm, "bytes", stride.preferred_alignment;
+    stride_preferred_alignment: CommonMultiple = 1, lcm, "bytes", stride.preferred_alignment;
     /// Strides of the first plane that are wished for, in bytes.
     stride_preferred: BTreeSet<u32> = BTreeSet::new(), union, "bytes", stride.preferred;
     /// Multiples that strides of the first plane better are not, in bytes.
     stride_avoided_multiples: BTreeSet<u32> = BTreeSet::new(), union, "bytes", stride.avoided_multiples;
     /// Steps of plane offsets in bytes.
-    offset_alignment: u64 = 1, lcm, "bytes", offset_alignment_bytes;
+    offset_alignment: CommonMultiple = 1, lcm, "bytes", offset_alignment_bytes;
     /// Steps of each plane's size in bytes.
-    plane_size_alignment: u64 = 1, lcm, "bytes", plane_size_alignment_bytes;
+    plane_size_alignment: CommonMultiple = 1, lcm, "bytes", plane_size_alignment_bytes;
     /// Steps of the rows that each plane has memory for.
-    rows_multiple: u32 = 1, lcm, "rows", rows_multiple_of;
+    rows_multiple: CommonMultiple = 1, lcm, "rows", rows_multiple_of;
     /// Steps of memory sizes in bytes.
-    size_alignment: u64 = 1, lcm, "bytes", size_alignment_bytes;
+    size_alignment: CommonMultiple = 1, lcm, "bytes", size_alignment_bytes;
     /// The least size of all memories together in bytes.
     minimum_size: u64 = 0, max, "bytes", minimum_size_bytes;
     /// The greatest size of all memories together in bytes.
@@ -276,7 +281,7 @@ merged! {
     /// The pairs of format and modifier that all take.
     formats: Option<FormatSet> = None, intersect, "pairs", formats;
     /// How many buffers all hold together.
-    buffers_held: u32 = 0, sum, "buffers", buffers_held;
+    buffers_held: u64 = 0, sum, "buffers", buffers_held;
 }
 
 /// Every field that merges: formats and buffers, then of the picture, then of the memory.
@@ -287,14 +292,6 @@ pub const MERGE_TABLE: [&[MergeRule]; 3] = [USE_RULES, IMAGE_RULES, MEMORY_RULES
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn least_common_multiple_serves_both() {
-        assert_eq!(u32::least_common(48, 64), 192);
-        assert_eq!(u32::least_common(0, 64), 64);
-        assert_eq!(u64::least_common(u64::MAX, 2), u64::MAX);
-        assert_eq!(u32::least_common(u32::MAX, u32::MAX), u32::MAX);
-    }
 
     #[test]
     fn merged_bound_names_who_set_it() {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bound;
+mod common_multiple;
 mod demand;
 mod formats;
 mod image;
@@ -18,6 +19,8 @@ mod source;
 mod unknown;
 
 pub use bound::Bound;
+pub use common_multiple::CommonMultiple;
+pub(crate) use common_multiple::{gcd, lcm};
 pub use demand::{Demand, Field};
 pub use formats::FormatSet;
 pub use image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};

@@ -114,60 +114,60 @@ fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) 
     } else {
         format!("the only way that works: {importers}")
     }];
-    let bytes: [(&str, u64, &Owners); 11] = [
+    let bytes: [(&str, String, &Owners); 11] = [
         (
             "stride at least",
-            u64::from(terms.stride_minimum.value),
+            terms.stride_minimum.value.to_string(),
             &terms.stride_minimum.owners,
         ),
         (
             "stride at most",
-            u64::from(terms.stride_maximum.value),
+            terms.stride_maximum.value.to_string(),
             &terms.stride_maximum.owners,
         ),
         (
             "strides in multiples of",
-            u64::from(terms.stride_alignment.value),
+            terms.stride_alignment.value.to_string(),
             &terms.stride_alignment.owners,
         ),
         (
             "plane offsets in multiples of",
-            terms.offset_alignment.value,
+            terms.offset_alignment.value.to_string(),
             &terms.offset_alignment.owners,
         ),
         (
             "planes in multiples of",
-            terms.plane_size_alignment.value,
+            terms.plane_size_alignment.value.to_string(),
             &terms.plane_size_alignment.owners,
         ),
         (
             "memory in multiples of",
-            terms.size_alignment.value,
+            terms.size_alignment.value.to_string(),
             &terms.size_alignment.owners,
         ),
         (
             "memory of at least",
-            terms.minimum_size.value,
+            terms.minimum_size.value.to_string(),
             &terms.minimum_size.owners,
         ),
         (
             "memory of at most",
-            terms.maximum_size.value,
+            terms.maximum_size.value.to_string(),
             &terms.maximum_size.owners,
         ),
         (
             "padding before the picture of",
-            terms.padding_before.value,
+            terms.padding_before.value.to_string(),
             &terms.padding_before.owners,
         ),
         (
             "padding behind the picture of",
-            terms.padding.value,
+            terms.padding.value.to_string(),
             &terms.padding.owners,
         ),
         (
             "strides better in multiples of",
-            u64::from(terms.stride_preferred_alignment.value),
+            terms.stride_preferred_alignment.value.to_string(),
             &terms.stride_preferred_alignment.owners,
         ),
     ];

@@ -1,8 +1,12 @@
 //! Why a source falls out, in words that follow its name.
 
 use super::doubt::{joined, reach};
+use super::layout;
 use super::problem::Problem;
-use crate::constraint::{AddressWindow, Field, MergedImage, Owners, PlanePlacement, Source};
+use super::request::Request;
+use crate::constraint::{
+    AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
+};
 use crate::model::FormatModifier;
 
 /// Why no format of a source is tried.
@@ -29,6 +33,8 @@ pub(super) enum Refused {
 pub(super) enum Stopped {
     /// Merged demands leave nothing.
     Terms(Field),
+    /// There are to be more buffers than any plan has.
+    Count { needed: u32 },
     /// A memory is larger than the source gives.
     Maximum { needed: u64, maximum: u64 },
     /// All memories are more than the source has.
@@ -100,7 +106,7 @@ impl Stopped {
     /// How far it came: later stages tell more.
     pub(super) fn stage(&self) -> u8 {
         match self {
-            Self::Terms(_) => 1,
+            Self::Terms(_) | Self::Count { .. } => 1,
             Self::Maximum { .. } => 2,
             Self::Available { .. } => 3,
         }
@@ -115,9 +121,21 @@ impl Stopped {
         terms: &MergedImage,
     ) -> String {
         match self {
-            Self::Terms(field) => format!(
-                "has no layout of {format} for all: {}",
-                clash(*field, terms, &problem.names(source))
+            Self::Terms(field) => {
+                let info = format.fourcc.info().filter(|_| *field == Field::Stride);
+                let pixels = info
+                    .and_then(|info| layout::pixels_missed(info, terms))
+                    .map_or_else(String::new, |bytes| {
+                        format!(", and rows are whole pixels of {bytes} bytes")
+                    });
+                format!(
+                    "has no layout of {format} for all: {}{pixels}",
+                    clash(*field, terms, &problem.names(source))
+                )
+            }
+            Self::Count { needed } => format!(
+                "is asked for {needed} buffers at a time, and a plan has at most {}",
+                Request::MAXIMUM_BUFFERS
             ),
             Self::Maximum { needed, maximum } => {
                 format!("gives at most {maximum} bytes at a time, and {needed} are needed")
@@ -150,7 +168,7 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
                 u64::from(u32::MAX),
                 "bytes"
             ),
-            steps(u64::from(terms.stride_alignment.value)),
+            steps(terms.stride_alignment.value),
             if terms.packed_rows.value {
                 ", and rows without a gap between them"
             } else {
@@ -172,14 +190,14 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(u64::from(terms.width_multiple.value)),
+            steps(terms.width_multiple.value),
             between(
                 u64::from(terms.height_minimum.value),
                 u64::from(terms.height_maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(u64::from(terms.height_multiple.value)),
+            steps(terms.height_multiple.value),
             set_by(&[
                 &terms.width_minimum.owners,
                 &terms.width_maximum.owners,
@@ -222,11 +240,11 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
     }
 }
 
-fn steps(of: u64) -> String {
-    if of > 1 {
-        format!(" in multiples of {of}")
-    } else {
+fn steps(of: CommonMultiple) -> String {
+    if of.is_one() {
         String::new()
+    } else {
+        format!(" in multiples of {of}")
     }
 }
 

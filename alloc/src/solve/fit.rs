@@ -7,6 +7,7 @@ use super::doubt::Doubt;
 use super::failure::Stopped;
 use super::layout::{self, Choice as LayoutChoice, Layouts};
 use super::problem::Group;
+use super::request::Request;
 use super::sweep::Sweep;
 use crate::constraint::{Contiguity, Field, MergedImage, Owners, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
@@ -45,7 +46,7 @@ impl Sweep<'_, '_, '_> {
         let mut fitting = None;
         let mut stopped = None;
         // Without a wish both choices are the same.
-        let wishes = layout::has_wishes(terms);
+        let wishes = layout::has_wishes(terms, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
             .enumerate()
@@ -147,15 +148,25 @@ impl Sweep<'_, '_, '_> {
     }
 
     fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
+        if self.count > Request::MAXIMUM_BUFFERS {
+            return Err(Stopped::Count { needed: self.count });
+        }
         let needed = largest_bytes(layout);
         if let Some(maximum) = source.guarantees.maximum_bytes {
             if needed > maximum {
                 return Err(Stopped::Maximum { needed, maximum });
             }
         }
-        let needed = layout.total_bytes().saturating_mul(u64::from(self.count));
-        match source.guarantees.available_bytes {
-            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
+        // More bytes than 64 bits count are had nowhere, wherever nothing tells how many there are.
+        let needed = layout.total_bytes().checked_mul(u64::from(self.count));
+        match (needed, source.guarantees.available_bytes) {
+            (None, available) => Err(Stopped::Available {
+                needed: u64::MAX,
+                available: available.unwrap_or(u64::MAX),
+            }),
+            (Some(needed), Some(available)) if needed > available => {
+                Err(Stopped::Available { needed, available })
+            }
             _ => Ok(()),
         }
     }

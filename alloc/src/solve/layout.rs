@@ -1,7 +1,7 @@
 //! Chooses offsets, strides and sizes that meet merged demands.
 
-use crate::constraint::{Field, MergedImage, PlanePlacement};
-use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
+use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement, gcd, lcm};
+use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout};
 
 /// How many strides are tried in search of one that nobody would rather avoid.
 const STRIDES_TRIED: u32 = 64;
@@ -58,11 +58,43 @@ impl Choice {
     ];
 }
 
-/// Returns whether anybody wishes for a stride beyond what is demanded.
-pub(super) fn has_wishes(terms: &MergedImage) -> bool {
-    terms.stride_preferred_alignment.value > 1
+/// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
+pub(super) fn has_wishes(terms: &MergedImage, info: Option<&FormatInfo>) -> bool {
+    !terms.stride_preferred_alignment.value.is_one()
         || !terms.stride_preferred.value.is_empty()
         || !terms.stride_avoided_multiples.value.is_empty()
+        || info.is_some_and(|info| wished_block(info) > 1)
+}
+
+/// Returns of what every stride of a plane is a multiple, whoever asks: a block, where its bytes are a power of two.
+///
+/// Hardware addresses such pixels in their own units, Vulkan copies rows that are counted in them, and a stride between two of
+/// them is none. Where a block has 3 or 5 bytes the stride is counted in bytes by everybody: the kernel's dumb buffers and V4L2
+/// drivers round 24-bit rows up to 4, 8 or 64 bytes, which seldom is a whole pixel. So there it is a wish alone.
+fn needed_block(plane: &PlaneInfo) -> u64 {
+    if plane.block_bytes.is_power_of_two() {
+        plane.block_bytes.into()
+    } else {
+        1
+    }
+}
+
+/// Returns of what the first plane's stride is better a multiple: a block whose bytes are no power of two.
+fn wished_block(info: &FormatInfo) -> u64 {
+    let first = info.planes.first();
+    first
+        .filter(|plane| !plane.block_bytes.is_power_of_two())
+        .map_or(1, |plane| plane.block_bytes.max(1).into())
+}
+
+/// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
+pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u64> {
+    let block = needed_block(info.planes.first()?);
+    let step = terms.stride_alignment.value;
+    let least = u64::from(terms.stride_minimum.value.max(1));
+    let most = u64::from(terms.stride_maximum.value);
+    let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
+    (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
 
 /// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.
@@ -108,10 +140,8 @@ pub(super) fn choose(
 ///
 /// [`Field::Extent`].
 pub(super) fn check_extent(extent: Extent, terms: &MergedImage) -> Result<(), Field> {
-    let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: u32| {
-        minimum <= pixels
-            && pixels <= maximum
-            && pixels.checked_rem(multiple).is_none_or(|rest| rest == 0)
+    let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: CommonMultiple| {
+        minimum <= pixels && pixels <= maximum && multiple.divides(pixels.into())
     };
     let (width, height) = (extent.width(), extent.height());
     let fit = fits(
@@ -153,15 +183,15 @@ fn strides(
     terms: &MergedImage,
     choice: Choice,
 ) -> Option<Vec<u32>> {
-    let alignment = u64::from(terms.stride_alignment.value.max(1));
+    let alignment = terms.stride_alignment.value.get()?;
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
     let mut step = 1_u64;
     let mut least = u64::from(terms.stride_minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of must be a multiple of the alignment and hold a row.
-        let whole = alignment.checked_mul(*of)?;
+        // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
+        let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)
             .checked_mul(*of)?
@@ -178,7 +208,8 @@ fn strides(
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
-    let wished = (choice.wishes && has_wishes(terms)).then(|| wished(step, least, terms, fits));
+    let wished = (choice.wishes && has_wishes(terms, Some(info)))
+        .then(|| wished(step, wished_block(info), least, terms, fits));
     let least = || multiples(step, least).next().filter(|stride| fits(*stride));
     let stride = wished.flatten().or_else(least)?;
     shares
@@ -191,7 +222,15 @@ fn strides(
 }
 
 /// Returns the stride that is best by what is wished, and fits; none where only the least does.
-fn wished(step: u64, least: u64, terms: &MergedImage, fits: impl Fn(u64) -> bool) -> Option<u64> {
+///
+/// What one asks for comes before whole pixels of `block` bytes, and both at once before either.
+fn wished(
+    step: u64,
+    block: u64,
+    least: u64,
+    terms: &MergedImage,
+    fits: impl Fn(u64) -> bool,
+) -> Option<u64> {
     let avoided = |stride: u64| {
         terms
             .stride_avoided_multiples
@@ -199,16 +238,18 @@ fn wished(step: u64, least: u64, terms: &MergedImage, fits: impl Fn(u64) -> bool
             .iter()
             .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
     };
-    let better = lcm(
-        step,
-        u64::from(terms.stride_preferred_alignment.value.max(1)),
-    )
-    .unwrap_or(step);
+    // A common multiple that is too large is a wish that nothing meets, and no more.
+    let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
+    let better = with(step, terms.stride_preferred_alignment.value).unwrap_or(step);
+    let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
     let preferred = terms.stride_preferred.value.iter();
     preferred
         .map(|stride| u64::from(*stride))
+        .chain(multiples(whole(better), least).filter(|stride| !avoided(*stride)))
         .chain(multiples(better, least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(whole(step), least).filter(|stride| !avoided(*stride)))
         .chain(multiples(step, least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(whole(better), least).take(1))
         .chain(multiples(better, least).take(1))
         .find(|stride| fits(*stride))
 }
@@ -246,8 +287,8 @@ fn packed_step(
             .checked_mul(u64::from(plane.rows(extent.height())))?;
         begin = begin.checked_add(bytes)?;
         for (alignment, at) in [
-            (terms.plane_size_alignment.value.max(1), bytes),
-            (terms.offset_alignment.value.max(1), begin),
+            (terms.plane_size_alignment.value.get()?, bytes),
+            (terms.offset_alignment.value.get()?, begin),
         ] {
             times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
         }
@@ -292,20 +333,18 @@ fn place(
     let mut end = 0_u64;
     for (number, (shape, stride_bytes)) in info.planes.iter().zip(strides).enumerate() {
         let rows = u64::from(shape.rows(extent.height()));
-        let with_more =
-            rows.checked_next_multiple_of(u64::from(terms.rows_multiple.value.max(1)))?;
+        let with_more = terms.rows_multiple.value.at_least(rows)?;
         if packed && number < last && rows != with_more {
             return None;
         }
-        let size_bytes = u64::from(*stride_bytes)
-            .checked_mul(with_more)?
-            .checked_next_multiple_of(terms.plane_size_alignment.value.max(1))?;
+        let rows_bytes = u64::from(*stride_bytes).checked_mul(with_more)?;
+        let size_bytes = terms.plane_size_alignment.value.at_least(rows_bytes)?;
         let begin = if apart || number == 0 {
             terms.padding_before.value
         } else {
             end
         };
-        let offset_bytes = begin.checked_next_multiple_of(terms.offset_alignment.value.max(1))?;
+        let offset_bytes = terms.offset_alignment.value.at_least(begin)?;
         end = offset_bytes.checked_add(size_bytes)?;
         planes.push(PlaneLayout {
             memory: memory_sizes.len(),
@@ -329,27 +368,15 @@ fn round(mut memory_sizes: Vec<u64>, terms: &MergedImage) -> Option<Vec<u64>> {
             .iter()
             .try_fold(0_u64, |sum, size| sum.checked_add(*size))
     };
-    let step = terms.size_alignment.value.max(1);
+    let step = terms.size_alignment.value;
     for size in &mut memory_sizes {
-        *size = size.checked_next_multiple_of(step)?;
+        *size = step.at_least(*size)?;
     }
     // Only what is missing after rounding is added: more could break the greatest size.
     let missing = terms.minimum_size.value.saturating_sub(sum(&memory_sizes)?);
     let last = memory_sizes.last_mut()?;
-    *last = last.checked_add(missing)?.checked_next_multiple_of(step)?;
+    *last = step.at_least(last.checked_add(missing)?)?;
     (sum(&memory_sizes)? <= terms.maximum_size.value).then_some(memory_sizes)
-}
-
-fn gcd(one: u64, two: u64) -> u64 {
-    let (mut divisor, mut rest) = (one.max(1), two);
-    while let Some(remainder) = divisor.checked_rem(rest) {
-        (divisor, rest) = (rest, remainder);
-    }
-    divisor
-}
-
-fn lcm(one: u64, two: u64) -> Option<u64> {
-    one.checked_div(gcd(one, two))?.checked_mul(two)
 }
 
 #[cfg(test)]

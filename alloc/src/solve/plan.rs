@@ -203,7 +203,6 @@ impl Plan {
             ));
         }
         let terms = &self.terms;
-        let steps = |value: u64, step: u64| value.checked_rem(step).is_some_and(|rest| rest != 0);
         if let Some(first) = layout.planes().first() {
             let range = terms.stride_minimum.value..=terms.stride_maximum.value;
             if !range.contains(&first.stride_bytes) {
@@ -228,10 +227,10 @@ impl Plan {
             // What a driver keeps beside the pixels, as for compression, has strides that nobody's demands are about.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             if has_pixels
-                && steps(
-                    plane.stride_bytes.into(),
-                    terms.stride_alignment.value.into(),
-                )
+                && !terms
+                    .stride_alignment
+                    .value
+                    .divides(plane.stride_bytes.into())
             {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, is not a multiple of {}",
@@ -245,7 +244,7 @@ impl Plan {
                     plane.stride_bytes
                 ));
             }
-            if steps(plane.offset_bytes, terms.offset_alignment.value) {
+            if !terms.offset_alignment.value.divides(plane.offset_bytes) {
                 return refuse(format!(
                     "plane {number} begins at {}, which is not a multiple of {} bytes",
                     plane.offset_bytes, terms.offset_alignment.value
@@ -295,7 +294,7 @@ impl Plan {
             ));
         }
         for size in layout.memory_sizes() {
-            if steps(*size, terms.size_alignment.value) {
+            if !terms.size_alignment.value.divides(*size) {
                 return refuse(format!(
                     "one of its memories has {size} bytes, which is not a multiple of {}",
                     terms.size_alignment.value
@@ -320,14 +319,13 @@ impl Plan {
             } else {
                 0
             };
-            let rows = self
-                .rows(layout, number)
-                .checked_next_multiple_of(u64::from(terms.rows_multiple.value.max(1)));
+            let rows = terms
+                .rows_multiple
+                .value
+                .at_least(self.rows(layout, number));
             let needed = rows
                 .and_then(|rows| rows.checked_mul(u64::from(plane.stride_bytes)))
-                .and_then(|size| {
-                    size.checked_next_multiple_of(terms.plane_size_alignment.value.max(1))
-                })
+                .and_then(|size| terms.plane_size_alignment.value.at_least(size))
                 .and_then(|size| size.checked_add(behind));
             let end = layout
                 .planes()

@@ -31,6 +31,12 @@ pub struct Request {
 keeps_unknown!(Request);
 
 impl Request {
+    /// The most buffers that a plan has: what the request asks for, or all participants hold together.
+    ///
+    /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), and 64 in newer kernels; a number far over that is a mistake, and its
+    /// memory would be counted wrong.
+    pub const MAXIMUM_BUFFERS: u32 = 1024;
+
     /// Asks for one buffer of this size for nobody yet.
     pub fn new(extent: Extent) -> Self {
         Self {

@@ -193,6 +193,11 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
             || refuse("stride"),
         )?;
         let shape = info.planes[number];
+        demand(
+            !shape.block_bytes.is_power_of_two()
+                || divides(shape.block_bytes.into(), plane.stride_bytes.into()),
+            || refuse("whole pixels"),
+        )?;
         let row = layout.extent().width().div_ceil(shape.horizontal) * shape.block_bytes;
         demand(!stride.packed || plane.stride_bytes == row, || {
             refuse("row gap")

@@ -195,6 +195,10 @@ fn in_rows(
             return None;
         }
         let stride_bytes = u32::try_from(own / share).ok()?;
+        // Pixels are addressed in their own units, where these are powers of two.
+        if plane.block_bytes.is_power_of_two() && stride_bytes % plane.block_bytes != 0 {
+            return None;
+        }
         let rows = u64::from(plane.rows(extent.height()));
         let multiple = terms.iter().map(|terms| u64::from(terms.rows_multiple_of));
         let size_bytes = up(

@@ -21,6 +21,7 @@ mod participant;
 mod pixel_format;
 mod queue;
 mod stream;
+mod strides;
 mod sys;
 
 pub use colours::{Colours, Encoding};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::evidence::QueueMemory;
 use super::pixel_format::{Disjoint, PixelFormat};
 use super::queue::{Direction, Queue};
+use super::strides;
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
     AddressWindow, Contiguity, ImageTerms, Imports, MemoryCost, Participant, PlanePlacement, Role,
@@ -14,9 +15,6 @@ use crate::model::{Extent, FormatModifier, Fourcc};
 
 /// Buffers that a queue holds: the one that the device works on, and the one that is next.
 const HELD: u32 = 2;
-
-/// How much wider rows are asked for, to learn in which steps a driver lets them grow.
-const STEPS_TRIED: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 impl Queue {
     /// Declares what this queue takes for pictures of one size: in `fourcc` alone, or in every format that it has.
@@ -54,7 +52,12 @@ impl Queue {
             };
             formats
                 .entry(known)
-                .and_modify(|have| *have = either(have, &terms))
+                .and_modify(|have| {
+                    // Where no number serves both, the kind that the driver lists first is the one that is declared.
+                    if let Some(both) = either(have, &terms) {
+                        *have = both;
+                    }
+                })
                 .or_insert(terms);
         }
         let constraints = &mut participant.constraints;
@@ -181,47 +184,10 @@ impl Queue {
     /// Learns in which steps and how far the driver lets rows grow.
     fn strides(&self, answered: &NegotiatedFormat) -> Result<StrideTerms, Error> {
         let least = answered.strides_bytes.first().copied().unwrap_or(0);
-        let mut terms = StrideTerms {
-            minimum: least,
-            maximum: least,
-            ..StrideTerms::default()
-        };
-        let ask = |stride: Option<u32>| -> Result<Option<u32>, Error> {
-            let Some(stride) = stride else {
-                return Ok(None);
-            };
+        strides::learn(least, |stride| {
             let answer = self.attempt(answered.extent, answered.pixel_format, stride)?;
             Ok(answer.and_then(|answer| answer.strides_bytes.first().copied()))
-        };
-        let mut step = None;
-        for more in STEPS_TRIED {
-            if let Some(wider) = ask(least.checked_add(more))?.filter(|wider| *wider > least) {
-                step = wider.checked_sub(least);
-                break;
-            }
-        }
-        // A driver that rounds rows up to its own least stride has that one alone.
-        let Some(step) = step else {
-            return Ok(terms);
-        };
-        // Steps are counted from zero by an importer's alignment, and from the least stride by the driver: both must agree.
-        terms.alignment = if least.checked_rem(step) == Some(0) {
-            step
-        } else {
-            gcd(least, step)
-        };
-        for times in [2, 4, 8] {
-            let wanted = least.checked_mul(times);
-            match ask(wanted)? {
-                Some(found) if Some(found) == wanted => terms.maximum = found,
-                Some(found) => {
-                    terms.maximum = terms.maximum.max(found.min(wanted.unwrap_or(found)));
-                    break;
-                }
-                None => break,
-            }
-        }
-        Ok(terms)
+        })
     }
 
     /// What the driver makes of a format; `None` where it takes another or refuses.
@@ -241,8 +207,8 @@ impl Queue {
     }
 }
 
-/// What serves a format that a queue has in one memory as well as in several.
-fn either(one: &ImageTerms, two: &ImageTerms) -> ImageTerms {
+/// What serves a format that a queue has in one memory as well as in several; `None` where no stride or size does.
+fn either(one: &ImageTerms, two: &ImageTerms) -> Option<ImageTerms> {
     // The kinds may differ in their strides: what both take is what surely works.
     let mut terms = one.clone();
     terms.placement = if one.placement == two.placement {
@@ -252,16 +218,39 @@ fn either(one: &ImageTerms, two: &ImageTerms) -> ImageTerms {
     };
     terms.packed_planes = one.packed_planes || two.packed_planes;
     terms.minimum_size_bytes = one.minimum_size_bytes.max(two.minimum_size_bytes);
-    terms.stride.minimum = one.stride.minimum.max(two.stride.minimum);
-    terms.stride.maximum = one.stride.maximum.min(two.stride.maximum);
-    terms.stride.alignment = one.stride.alignment.max(two.stride.alignment);
-    terms
+    terms.stride = strides::both(&one.stride, &two.stride)?;
+    Some(terms)
 }
 
-fn gcd(one: u32, two: u32) -> u32 {
-    let (mut divisor, mut rest) = (one.max(1), two);
-    while let Some(remainder) = divisor.checked_rem(rest) {
-        (divisor, rest) = (rest, remainder);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_stride(minimum: u32, maximum: u32, alignment: u32) -> ImageTerms {
+        let stride = StrideTerms {
+            minimum,
+            maximum,
+            alignment,
+            ..StrideTerms::default()
+        };
+        ImageTerms {
+            stride,
+            ..ImageTerms::default()
+        }
     }
-    divisor
+
+    #[test]
+    fn steps_of_two_kinds_are_joined_by_their_least_common_multiple() {
+        let both = either(&with_stride(640, 20_480, 48), &with_stride(704, 10_240, 64));
+        assert_eq!(both, Some(with_stride(704, 10_240, 192)));
+    }
+
+    #[test]
+    fn kinds_that_no_stride_serves_are_not_joined() {
+        let wide = with_stride(0, u32::MAX, 65_536);
+        assert_eq!(either(&wide, &with_stride(0, u32::MAX, 65_537)), None);
+        let narrow = with_stride(640, 640, 1);
+        assert_eq!(either(&narrow, &with_stride(704, 704, 1)), None);
+        assert_eq!(either(&narrow, &with_stride(0, u32::MAX, 512)), None);
+    }
 }

@@ -10,7 +10,7 @@ use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::constraint::{
     FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, SideTerms, Source,
-    SourceId, StrideTerms, SyncLanguage,
+    SourceId, StrideTerms, SyncLanguage, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -304,17 +304,19 @@ impl Gpu {
             .find_map(|alignment| Some((alignment, trial(alignment, 0)?)));
         if let Some((alignment, found)) = aligned {
             let (bytes, rows) = self.drawn_steps(kind);
-            terms.stride.alignment = alignment.max(bytes);
+            terms.stride.alignment = lcm(alignment.into(), bytes.into())
+                .and_then(|both| u32::try_from(both).ok())
+                .unwrap_or(bytes);
             terms.rows_multiple_of = rows;
             terms.padding_bytes = found.padding_bytes;
             if image::takes_planes_apart(self, kind, extent, alignment) {
                 terms.placement = PlanePlacement::Either;
             }
-            terms.offset_alignment_bytes = ALIGNMENTS
+            let offset = ALIGNMENTS
                 .map(|power| 1_u32 << power)
                 .find(|offset| trial(alignment, *offset).is_some())
-                .map_or(1, u64::from)
-                .max(bytes.into());
+                .map_or(1, u64::from);
+            terms.offset_alignment_bytes = lcm(offset, bytes.into()).unwrap_or(bytes.into());
             return terms;
         }
         // The driver takes its own stride and no other.
