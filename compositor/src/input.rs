@@ -102,7 +102,8 @@ impl State {
         }
     }
 
-    fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
+    /// Moves the pointer to a place of the output, and gives it to what is there.
+    pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         let output = self.screen.mode().rect();
         let to: Point<f64, Logical> = (
             to.x.clamp(0.0, f64::from(output.width.saturating_sub(1))),

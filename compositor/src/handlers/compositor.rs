@@ -1,15 +1,18 @@
 //! Surfaces and the buffers attached to them.
 
-use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::reexports::wayland_server::protocol::{
+    wl_buffer::WlBuffer, wl_callback::WlCallback, wl_compositor::WlCompositor, wl_shm::WlShm,
+    wl_subcompositor::WlSubcompositor, wl_surface::WlSurface,
+};
+use smithay::reexports::wayland_server::{
+    Client, Resource, delegate_dispatch, delegate_global_dispatch,
+};
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::compositor::{
     CompositorClientState, CompositorHandler, CompositorState, TraversalAction,
     add_pre_commit_hook, get_parent, is_sync_subsurface, with_surface_tree_upward,
 };
-use smithay::wayland::shm::{ShmHandler, ShmState};
-use smithay::{delegate_compositor, delegate_shm};
+use smithay::wayland::shm::{ShmBufferUserData, ShmHandler, ShmState};
 
 use crate::clock;
 use crate::content::{Content, ContentError};
@@ -104,5 +107,12 @@ impl ShmHandler for State {
     }
 }
 
-delegate_compositor!(State);
-delegate_shm!(State);
+// Surfaces, subsurfaces, regions and pools are checked first.
+delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
+delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
+delegate_global_dispatch!(State: [WlShm: ()] => ShmState);
+delegate_dispatch!(State: [WlShm: ()] => ShmState);
+delegate_dispatch!(State: [WlBuffer: ShmBufferUserData] => ShmState);

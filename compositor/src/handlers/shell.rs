@@ -1,14 +1,17 @@
 //! Windows and popups.
 
-use smithay::delegate_xdg_shell;
 use smithay::input::Seat;
-use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel;
+use smithay::reexports::wayland_protocols::xdg::shell::server::{
+    xdg_popup::XdgPopup, xdg_toplevel, xdg_wm_base::XdgWmBase,
+};
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
 use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
+    XdgShellSurfaceUserData, XdgWmBaseUserData,
 };
 
 use crate::state::State;
@@ -195,4 +198,7 @@ impl State {
     }
 }
 
-delegate_xdg_shell!(State);
+// Surfaces, toplevels and positioners are checked first.
+delegate_global_dispatch!(State: [XdgWmBase: ()] => XdgShellState);
+delegate_dispatch!(State: [XdgWmBase: XdgWmBaseUserData] => XdgShellState);
+delegate_dispatch!(State: [XdgPopup: XdgShellSurfaceUserData] => XdgShellState);
