@@ -45,12 +45,14 @@ impl CompositorHandler for State {
             return;
         }
         let mut committed = Vec::new();
+        let mut changed = Vec::new();
         with_surface_tree_upward(
             surface,
             (),
             |_, _, ()| TraversalAction::DoChildren(()),
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
+                let was_shown = state.content().is_some();
                 let mut refused = None;
                 state.absorb(states, |buffer, release| {
                     content(&self.dmabuf, buffer, release)
@@ -59,6 +61,9 @@ impl CompositorHandler for State {
                 });
                 if let Some(error) = refused {
                     committed.push((surface.clone(), error));
+                }
+                if state.content().is_some() != was_shown {
+                    changed.push(surface.clone());
                 }
             },
             |_, _, ()| true,
@@ -71,11 +76,19 @@ impl CompositorHandler for State {
             root = parent;
         }
         self.shell_commit(&root);
+        for surface in changed {
+            self.mapping_changed(&surface);
+        }
         self.screen.want_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
         self.waiting.forget(&self.handle, surface);
+        if self.stack.is_shown(surface) {
+            self.stack.forget(surface);
+            self.focus_top();
+            self.pointer_follows();
+        }
         self.stack.forget(surface);
         // The output would keep it among the surfaces that it shows.
         self.screen.output().leave(surface);

@@ -3,6 +3,7 @@
 
 mod dmabuf;
 mod fixture;
+mod focus;
 mod frames;
 mod hostile;
 mod numbers;
