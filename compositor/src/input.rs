@@ -14,6 +14,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
 use smithay::wayland::compositor::{SurfaceAttributes, with_states};
 
+use crate::clock;
 use crate::session::Seat;
 use crate::state::State;
 
@@ -102,7 +103,8 @@ impl State {
         }
     }
 
-    fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
+    /// Moves the pointer to a place of the output, and gives it to what is there.
+    pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         let output = self.screen.mode().rect();
         let to: Point<f64, Logical> = (
             to.x.clamp(0.0, f64::from(output.width.saturating_sub(1))),
@@ -121,6 +123,19 @@ impl State {
             },
         );
         pointer.frame(self);
+    }
+
+    /// Takes the pointer from a surface that is not under it any more, also where nobody moves it.
+    pub(crate) fn pointer_follows(&mut self) {
+        let Some(focus) = self.pointer.current_focus() else {
+            return;
+        };
+        let at = self.pointer.current_location();
+        let under = self.surface_at(at).map(|(surface, _)| surface);
+        if under != Some(focus) {
+            let milliseconds = clock::now().as_millis() & u128::from(u32::MAX);
+            self.point_at(at, u32::try_from(milliseconds).unwrap_or(0));
+        }
     }
 
     fn button<B: InputBackend>(&mut self, event: &impl PointerButtonEvent<B>) {

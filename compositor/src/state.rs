@@ -1,7 +1,5 @@
 //! Everything the compositor knows; every protocol's handler and every event source works on it.
 
-use std::sync::Arc;
-
 use calloop::{LoopHandle, LoopSignal};
 use smithay::input::pointer::PointerHandle;
 use smithay::input::{Seat, SeatState};
@@ -18,6 +16,7 @@ use smithay::wayland::viewporter::ViewporterState;
 
 use crate::backend::Backend;
 use crate::clock;
+use crate::connection::Connections;
 use crate::dmabuf::{self, Dmabuf, Offer};
 use crate::fence::Waiting;
 use crate::input::Devices;
@@ -36,6 +35,8 @@ pub struct State {
     pub handle: LoopHandle<'static, Self>,
     /// Ends the event loop.
     pub signal: LoopSignal,
+    /// What clients say and hear.
+    pub connections: Connections,
     /// Protocols that Smithay speaks for us.
     pub protocols: Protocols,
     /// Clients' dma-bufs.
@@ -141,6 +142,7 @@ impl State {
             display,
             handle,
             signal,
+            connections: Connections::default(),
             protocols,
             dmabuf,
             syncobj,
@@ -158,13 +160,13 @@ impl State {
     ///
     /// # Errors
     ///
-    /// When the client is gone already.
+    /// When the process has no descriptors left, or the client is gone already.
     pub fn add_client(
         &mut self,
         stream: std::os::unix::net::UnixStream,
     ) -> std::io::Result<Client> {
-        self.display
-            .insert_client(stream, Arc::new(ClientState::default()))
+        self.connections
+            .add(&mut self.display, &self.handle, stream)
     }
 
     /// Ends the event loop because of an error.

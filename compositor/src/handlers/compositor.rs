@@ -1,15 +1,18 @@
 //! Surfaces and the buffers attached to them.
 
-use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::reexports::wayland_server::protocol::{
+    wl_buffer::WlBuffer, wl_callback::WlCallback, wl_compositor::WlCompositor, wl_shm::WlShm,
+    wl_subcompositor::WlSubcompositor, wl_surface::WlSurface,
+};
+use smithay::reexports::wayland_server::{
+    Client, Resource, delegate_dispatch, delegate_global_dispatch,
+};
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::compositor::{
     CompositorClientState, CompositorHandler, CompositorState, TraversalAction,
     add_pre_commit_hook, get_parent, is_sync_subsurface, with_surface_tree_upward,
 };
-use smithay::wayland::shm::{ShmHandler, ShmState};
-use smithay::{delegate_compositor, delegate_shm};
+use smithay::wayland::shm::{ShmBufferUserData, ShmHandler, ShmState};
 
 use crate::clock;
 use crate::content::{Content, ContentError};
@@ -42,12 +45,14 @@ impl CompositorHandler for State {
             return;
         }
         let mut committed = Vec::new();
+        let mut changed = Vec::new();
         with_surface_tree_upward(
             surface,
             (),
             |_, _, ()| TraversalAction::DoChildren(()),
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
+                let was_shown = state.content().is_some();
                 let mut refused = None;
                 state.absorb(states, |buffer, release| {
                     content(&self.dmabuf, buffer, release)
@@ -56,6 +61,9 @@ impl CompositorHandler for State {
                 });
                 if let Some(error) = refused {
                     committed.push((surface.clone(), error));
+                }
+                if state.content().is_some() != was_shown {
+                    changed.push(surface.clone());
                 }
             },
             |_, _, ()| true,
@@ -68,11 +76,19 @@ impl CompositorHandler for State {
             root = parent;
         }
         self.shell_commit(&root);
+        for surface in changed {
+            self.mapping_changed(&surface);
+        }
         self.screen.want_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
         self.waiting.forget(&self.handle, surface);
+        if self.stack.is_shown(surface) {
+            self.stack.forget(surface);
+            self.focus_top();
+            self.pointer_follows();
+        }
         self.stack.forget(surface);
         // The output would keep it among the surfaces that it shows.
         self.screen.output().leave(surface);
@@ -104,5 +120,12 @@ impl ShmHandler for State {
     }
 }
 
-delegate_compositor!(State);
-delegate_shm!(State);
+// Surfaces, subsurfaces, regions and pools are checked first.
+delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
+delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
+delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
+delegate_global_dispatch!(State: [WlShm: ()] => ShmState);
+delegate_dispatch!(State: [WlShm: ()] => ShmState);
+delegate_dispatch!(State: [WlBuffer: ShmBufferUserData] => ShmState);

@@ -1,13 +1,15 @@
 //! What the compositor does on clients' requests, one protocol a file.
 
+mod checked;
 mod compositor;
 mod seat;
 mod shell;
 
-use smithay::delegate_output;
-use smithay::delegate_presentation;
-use smithay::delegate_viewporter;
+use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewporter::WpViewporter;
+use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
 use smithay::wayland::output::OutputHandler;
+use smithay::wayland::viewporter::ViewporterState;
+use smithay::{delegate_output, delegate_presentation};
 
 use crate::state::State;
 
@@ -15,4 +17,6 @@ impl OutputHandler for State {}
 
 delegate_output!(State);
 delegate_presentation!(State);
-delegate_viewporter!(State);
+// Viewports are checked first.
+delegate_global_dispatch!(State: [WpViewporter: ()] => ViewporterState);
+delegate_dispatch!(State: [WpViewporter: ()] => ViewporterState);

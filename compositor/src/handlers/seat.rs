@@ -4,14 +4,19 @@ use std::os::fd::OwnedFd;
 
 use smithay::input::pointer::CursorImageStatus;
 use smithay::input::{Seat, SeatHandler, SeatState};
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{DisplayHandle, Resource};
+use smithay::reexports::wayland_server::protocol::{
+    wl_data_device_manager::WlDataDeviceManager, wl_data_source::WlDataSource,
+    wl_keyboard::WlKeyboard, wl_seat::WlSeat, wl_surface::WlSurface, wl_touch::WlTouch,
+};
+use smithay::reexports::wayland_server::{
+    DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
+};
+use smithay::wayland::seat::{KeyboardUserData, SeatGlobalData, SeatUserData, TouchUserData};
 use smithay::wayland::selection::SelectionHandler;
 use smithay::wayland::selection::data_device::{
-    ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, ServerDndGrabHandler,
-    set_data_device_focus,
+    ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, DataSourceUserData,
+    ServerDndGrabHandler, set_data_device_focus,
 };
-use smithay::{delegate_data_device, delegate_seat};
 
 use crate::state::State;
 
@@ -50,5 +55,11 @@ impl ServerDndGrabHandler for State {
     fn send(&mut self, _mime_type: String, _fd: OwnedFd, _seat: Seat<Self>) {}
 }
 
-delegate_seat!(State);
-delegate_data_device!(State);
+// Pointers and data devices are checked first.
+delegate_global_dispatch!(State: [WlSeat: SeatGlobalData<State>] => SeatState<State>);
+delegate_dispatch!(State: [WlSeat: SeatUserData<State>] => SeatState<State>);
+delegate_dispatch!(State: [WlKeyboard: KeyboardUserData<State>] => SeatState<State>);
+delegate_dispatch!(State: [WlTouch: TouchUserData<State>] => SeatState<State>);
+delegate_global_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);
+delegate_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);
+delegate_dispatch!(State: [WlDataSource: DataSourceUserData] => DataDeviceState);

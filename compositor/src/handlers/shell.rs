@@ -1,14 +1,17 @@
 //! Windows and popups.
 
-use smithay::delegate_xdg_shell;
 use smithay::input::Seat;
-use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel;
+use smithay::reexports::wayland_protocols::xdg::shell::server::{
+    xdg_popup::XdgPopup, xdg_toplevel, xdg_wm_base::XdgWmBase,
+};
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
 use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
+    XdgShellSurfaceUserData, XdgWmBaseUserData,
 };
 
 use crate::state::State;
@@ -38,15 +41,30 @@ impl State {
         }
     }
 
-    /// Gives the keyboard to the highest window.
-    fn focus_top(&mut self) {
-        let top = self
-            .stack
-            .windows()
-            .last()
-            .map(|window| window.toplevel.clone());
+    /// Follows a surface that got its first content or lost it: the keyboard and the pointer belong to what is shown.
+    pub(super) fn mapping_changed(&mut self, surface: &WlSurface) {
+        if let Some(window) = self.stack.window(surface).cloned() {
+            if self.stack.is_shown(surface) {
+                self.stack.raise(&window.toplevel);
+            } else {
+                // A window that is unmapped starts over: its next commit asks for a configuration.
+                window.toplevel.reset_initial_configure_sent();
+            }
+        }
+        self.focus_top();
+        self.pointer_follows();
+    }
+
+    /// Gives the keyboard to the highest window that shows something.
+    ///
+    /// A window that shows nothing gets neither the keyboard nor the selection, which goes with it: a client could make one
+    /// unseen and read what is typed for another.
+    pub(super) fn focus_top(&mut self) {
+        let top = self.stack.top().map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
-            let active = Some(&window.toplevel) == top.as_ref();
+            // One that shows nothing yet will be in front when it does, and draws itself so from the start.
+            let active = Some(&window.toplevel) == top.as_ref()
+                || !self.stack.is_shown(window.toplevel.wl_surface());
             window.toplevel.with_pending_state(|state| {
                 if active {
                     state.states.set(xdg_toplevel::State::Activated);
@@ -60,7 +78,9 @@ impl State {
         }
         if let Some(keyboard) = self.seat.get_keyboard() {
             let surface = top.map(|toplevel| toplevel.wl_surface().clone());
-            keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
+            if keyboard.current_focus() != surface {
+                keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
+            }
         }
     }
 
@@ -138,6 +158,7 @@ impl XdgShellHandler for State {
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
         self.focus_top();
+        self.pointer_follows();
         self.screen.want_redraw();
     }
 
@@ -148,6 +169,7 @@ impl XdgShellHandler for State {
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
+        self.pointer_follows();
         self.screen.want_redraw();
     }
 
@@ -162,6 +184,7 @@ impl XdgShellHandler for State {
         self.screen.want_redraw();
     }
 
+    // The keyboard stays with the window: a popup that could take it by a serial would need no focus of its client's.
     fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, _output: Option<WlOutput>) {
@@ -195,4 +218,7 @@ impl State {
     }
 }
 
-delegate_xdg_shell!(State);
+// Surfaces, toplevels and positioners are checked first.
+delegate_global_dispatch!(State: [XdgWmBase: ()] => XdgShellState);
+delegate_dispatch!(State: [XdgWmBase: XdgWmBaseUserData] => XdgShellState);
+delegate_dispatch!(State: [XdgPopup: XdgShellSurfaceUserData] => XdgShellState);

@@ -3,6 +3,8 @@
 
 mod dmabuf;
 mod fixture;
+mod focus;
 mod frames;
 mod hostile;
+mod numbers;
 mod shell;

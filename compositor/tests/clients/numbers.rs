@@ -1,0 +1,380 @@
+//! Every number that a request can carry, at its extremes: by none of them a client ends the compositor, or another client.
+//!
+//! The requests are taken from the protocols' own descriptions, so that none can be forgotten. Debug builds check overflow.
+
+use wayland_client::backend::protocol::{ArgumentType, Interface};
+
+use crate::fixture::objects::{Objects, interfaces};
+use crate::fixture::wire::Wire;
+use crate::fixture::{Client, Fixture, Window};
+
+const RED: u32 = 0xffff_0000;
+const GREEN: u32 = 0xff00_ff00;
+
+const MIN: u32 = 0x8000_0000;
+const MAX: u32 = 0x7fff_ffff;
+
+/// What each number is tried with.
+const EXTREMES: [u32; 9] = [MIN, MIN + 1, u32::MAX, 0, 1, 17, 0x0001_0000, MAX - 1, MAX];
+
+/// Combinations of one request that are tried; where there are more, a seeded choice of them.
+const COMBINATIONS: usize = 40;
+
+/// Numbers that look random and are the same in each run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn number(&mut self) -> u32 {
+        match self.below(4) {
+            0 => u32::try_from(self.below(64)).unwrap(),
+            _ => EXTREMES[self.below(EXTREMES.len())],
+        }
+    }
+}
+
+/// Counts the numbers of a request.
+fn numbers(interface: &Interface, opcode: usize) -> usize {
+    let is_number = |kind: &&ArgumentType| {
+        matches!(
+            kind,
+            ArgumentType::Int | ArgumentType::Uint | ArgumentType::Fixed
+        )
+    };
+    let signature = interface.requests[opcode].signature;
+    signature.iter().filter(is_number).count()
+}
+
+/// Returns the combinations to try a request with.
+fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
+    // All numbers alike first, and each one alone: what is found most is found so.
+    let mut tried: Vec<Vec<u32>> = EXTREMES.map(|number| vec![number; count]).to_vec();
+    for place in 0..count {
+        for number in EXTREMES {
+            let mut alone = vec![4; count];
+            alone[place] = number;
+            tried.push(alone);
+        }
+    }
+    while tried.len() < COMBINATIONS {
+        tried.push((0..count).map(|_| random.number()).collect());
+    }
+    tried
+}
+
+/// A client that does nothing wrong, and must not notice the others.
+struct Bystander {
+    client: Client,
+    window: Window,
+}
+
+impl Bystander {
+    fn new(fixture: &mut Fixture) -> Self {
+        let mut client = fixture.client();
+        let window = client.window();
+        fixture.round_trip(&mut client);
+        window.show(&client, &client.colour(64, 48, RED));
+        fixture.picture(&mut client);
+        Self { client, window }
+    }
+
+    /// Shows something new, and looks whether it is there.
+    #[track_caller]
+    fn check(&mut self, fixture: &mut Fixture, what: &str) {
+        self.window
+            .show(&self.client, &self.client.colour(64, 48, GREEN));
+        let picture = fixture.picture(&mut self.client);
+        assert!(!self.client.seen.closed, "the bystander was ended: {what}");
+        assert!(
+            picture.iter().all(|colour| *colour == GREEN),
+            "the bystander is not shown: {what}"
+        );
+    }
+}
+
+#[test]
+fn numbers_at_their_extremes_end_nobody_but_their_sender() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut bystander = Bystander::new(&mut fixture);
+    let mut random = Random(0x5eed);
+    let mut client: Option<(Wire, Objects)> = None;
+    for interface in interfaces() {
+        for opcode in 0..interface.requests.len() {
+            let count = numbers(interface, opcode);
+            if count == 0 {
+                continue;
+            }
+            for combination in combinations(count, &mut random) {
+                let (wire, objects) = client.get_or_insert_with(|| {
+                    let mut wire = fixture.wire();
+                    let objects = Objects::make(&mut fixture, &mut wire);
+                    (wire, objects)
+                });
+                // Read only where the test fails: the last line is what did it.
+                eprintln!(
+                    "{}.{}{combination:?}",
+                    interface.name, interface.requests[opcode].name
+                );
+                objects.request(wire, interface, opcode, &combination);
+                objects.apply(wire);
+                fixture.settle(wire);
+                fixture.state.point_at((32.0, 24.0).into(), 0);
+                // A client that reads nothing for so long would be ended for that.
+                fixture.step(&mut bystander.client);
+                if wire.closed {
+                    client = None;
+                }
+            }
+        }
+    }
+    drop(client);
+    bystander.check(&mut fixture, "at the end");
+}
+
+#[test]
+fn requests_in_a_random_order_end_nobody_but_their_sender() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut bystander = Bystander::new(&mut fixture);
+    let mut random = Random(0xc0de);
+    let interfaces = interfaces();
+    for _ in 0..40 {
+        let mut wire = fixture.wire();
+        let objects = Objects::make(&mut fixture, &mut wire);
+        for _ in 0..100 {
+            let interface = interfaces[random.below(interfaces.len())];
+            if interface.requests.is_empty() {
+                continue;
+            }
+            let opcode = random.below(interface.requests.len());
+            let request = &interface.requests[opcode];
+            // Most of the others would be sent to objects that are gone.
+            if request.is_destructor && random.below(10) > 0 {
+                continue;
+            }
+            let numbers: Vec<u32> = (0..numbers(interface, opcode))
+                .map(|_| random.number())
+                .collect();
+            eprintln!("{}.{}{numbers:?}", interface.name, request.name);
+            objects.request(&mut wire, interface, opcode, &numbers);
+            fixture.step(&mut bystander.client);
+            if random.below(4) == 0 {
+                objects.apply(&mut wire);
+            }
+            if random.below(8) == 0 {
+                fixture.settle(&mut wire);
+                let at = (32.0, 24.0);
+                fixture.state.point_at(at.into(), 0);
+            }
+            if wire.closed {
+                break;
+            }
+        }
+        fixture.settle(&mut wire);
+    }
+    bystander.check(&mut fixture, "at the end");
+}
+
+/// A request, its numbers, and the error that the protocol has for them: on which interface, and which.
+type Wrong = (
+    &'static str,
+    &'static str,
+    &'static [i32],
+    &'static str,
+    u32,
+);
+
+/// Numbers that a protocol forbids.
+const WRONG: &[Wrong] = &[
+    ("wl_shm_pool", "resize", &[0], "wl_shm_pool", 2),
+    ("wl_shm_pool", "resize", &[-1], "wl_shm_pool", 2),
+    ("wl_shm_pool", "resize", &[i32::MIN], "wl_shm_pool", 2),
+    ("wl_shm_pool", "resize", &[1], "wl_shm_pool", 2),
+    (
+        "wl_shm_pool",
+        "create_buffer",
+        &[0, 0, 0, 0, 1],
+        "wl_shm_pool",
+        1,
+    ),
+    (
+        "wl_shm_pool",
+        "create_buffer",
+        &[-1, 4, 4, 16, 1],
+        "wl_shm_pool",
+        1,
+    ),
+    (
+        "wl_shm_pool",
+        "create_buffer",
+        &[0, 4, i32::MAX, 16, 1],
+        "wl_shm_pool",
+        1,
+    ),
+    ("wl_shm", "create_pool", &[0], "wl_shm", 1),
+    ("wl_shm", "create_pool", &[i32::MIN], "wl_shm", 1),
+    ("wl_surface", "set_buffer_scale", &[0], "wl_surface", 0),
+    (
+        "wl_surface",
+        "set_buffer_scale",
+        &[i32::MIN],
+        "wl_surface",
+        0,
+    ),
+    ("wl_surface", "set_buffer_transform", &[8], "wl_surface", 1),
+    ("wl_surface", "set_buffer_transform", &[-1], "wl_surface", 1),
+    ("wl_surface", "attach", &[1, 0], "wl_surface", 3),
+    (
+        "xdg_surface",
+        "set_window_geometry",
+        &[0, 0, 0, 4],
+        "xdg_surface",
+        5,
+    ),
+    (
+        "xdg_surface",
+        "set_window_geometry",
+        &[0, 0, 4, i32::MIN],
+        "xdg_surface",
+        5,
+    ),
+    ("xdg_toplevel", "set_min_size", &[-1, 0], "xdg_toplevel", 2),
+    (
+        "xdg_toplevel",
+        "set_max_size",
+        &[0, i32::MIN],
+        "xdg_toplevel",
+        2,
+    ),
+    ("xdg_toplevel", "resize", &[1, 77], "xdg_toplevel", 0),
+    ("xdg_positioner", "set_size", &[0, 4], "xdg_positioner", 0),
+    (
+        "xdg_positioner",
+        "set_anchor_rect",
+        &[0, 0, -4, 4],
+        "xdg_positioner",
+        0,
+    ),
+    (
+        "xdg_positioner",
+        "set_parent_size",
+        &[i32::MIN, 4],
+        "xdg_positioner",
+        0,
+    ),
+    ("xdg_positioner", "set_anchor", &[9], "xdg_positioner", 0),
+    ("xdg_positioner", "set_gravity", &[-1], "xdg_positioner", 0),
+    ("wp_viewport", "set_destination", &[0, 4], "wp_viewport", 0),
+    (
+        "wp_viewport",
+        "set_source",
+        &[-256, 0, 256, 256],
+        "wp_viewport",
+        0,
+    ),
+];
+
+/// Numbers that a protocol permits, and with which arithmetic overflows.
+const RIGHT: &[(&str, &str, &[i32])] = &[
+    ("wl_surface", "damage", &[0, 0, -1, -1]),
+    ("wl_surface", "damage", &[i32::MIN; 4]),
+    ("wl_surface", "damage", &[i32::MAX; 4]),
+    ("wl_surface", "damage_buffer", &[i32::MIN; 4]),
+    ("wl_surface", "damage_buffer", &[i32::MAX; 4]),
+    ("wl_surface", "offset", &[i32::MIN, i32::MAX]),
+    ("wl_surface", "set_buffer_scale", &[i32::MAX]),
+    ("wl_region", "add", &[i32::MIN; 4]),
+    ("wl_region", "add", &[i32::MAX; 4]),
+    ("wl_region", "subtract", &[0, 0, -1, 1]),
+    ("wl_subsurface", "set_position", &[i32::MIN, i32::MAX]),
+    ("wp_viewport", "set_destination", &[i32::MAX, i32::MAX]),
+    (
+        "xdg_surface",
+        "set_window_geometry",
+        &[i32::MIN, i32::MIN, i32::MAX, i32::MAX],
+    ),
+    ("xdg_toplevel", "set_min_size", &[i32::MAX, i32::MAX]),
+    ("xdg_positioner", "set_size", &[i32::MAX, i32::MAX]),
+    ("xdg_positioner", "set_anchor_rect", &[i32::MAX; 4]),
+    ("xdg_positioner", "set_offset", &[i32::MIN, i32::MIN]),
+    ("xdg_positioner", "set_parent_size", &[i32::MAX, i32::MAX]),
+];
+
+/// Sends one request to a window's objects; returns the interface and the code of the error that came of it.
+fn answer(
+    fixture: &mut Fixture,
+    interface: &str,
+    request: &str,
+    numbers: &[i32],
+) -> Option<(String, u32)> {
+    let mut wire = fixture.wire();
+    let objects = Objects::make(fixture, &mut wire);
+    let described = interfaces()
+        .into_iter()
+        .find(|described| described.name == interface)
+        .unwrap();
+    let opcode = described
+        .requests
+        .iter()
+        .position(|described| described.name == request)
+        .unwrap();
+    let numbers: Vec<u32> = numbers
+        .iter()
+        .map(|number| u32::from_ne_bytes(number.to_ne_bytes()))
+        .collect();
+    objects.request(&mut wire, described, opcode, &numbers);
+    objects.apply(&mut wire);
+    fixture.settle(&mut wire);
+    fixture.state.point_at((32.0, 24.0).into(), 0);
+    fixture.settle(&mut wire);
+    let (object, code, message) = wire.error?;
+    let name = objects
+        .by_interface
+        .iter()
+        .find(|(_, id)| **id == object)
+        .map_or("another object", |(name, _)| name);
+    println!("{interface}.{request}{numbers:?}: {name} {code}: {message}");
+    Some((name.to_owned(), code))
+}
+
+#[test]
+fn number_that_a_protocol_forbids_is_answered_with_its_error() {
+    for (interface, request, numbers, object, code) in WRONG {
+        let mut fixture = Fixture::new(64, 48);
+        let mut bystander = Bystander::new(&mut fixture);
+        let answer = answer(&mut fixture, interface, request, numbers);
+        let what = format!("{interface}.{request}{numbers:?}");
+        assert_eq!(answer, Some(((*object).to_owned(), *code)), "{what}");
+        bystander.check(&mut fixture, &what);
+    }
+}
+
+#[test]
+fn number_that_a_protocol_permits_is_taken() {
+    for (interface, request, numbers) in RIGHT {
+        let mut fixture = Fixture::new(64, 48);
+        let answer = answer(&mut fixture, interface, request, numbers);
+        assert_eq!(answer, None, "{interface}.{request}{numbers:?}");
+    }
+}
+
+#[test]
+fn surface_placed_above_itself_is_an_error_and_not_the_end() {
+    for opcode in [2, 3] {
+        let mut fixture = Fixture::new(64, 48);
+        let mut bystander = Bystander::new(&mut fixture);
+        let mut wire = fixture.wire();
+        let objects = Objects::make(&mut fixture, &mut wire);
+        let subsurface = objects.of("wl_subsurface");
+        wire.send(subsurface, opcode, &[objects.child.into()]);
+        fixture.settle(&mut wire);
+        let (object, code, _) = wire.error.clone().unwrap();
+        assert_eq!((object, code), (subsurface, 0));
+        bystander.check(&mut fixture, "a surface beside itself");
+    }
+}
