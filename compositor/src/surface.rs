@@ -146,6 +146,11 @@ impl Surface {
         self.damage = Region::default();
     }
 
+    /// Notes that no frame shows its content, all of which has to be drawn again.
+    pub fn damage_all(&mut self) {
+        self.damage = Rect::of_size(self.size.0, self.size.1).into();
+    }
+
     /// Tells whether its alpha channel matters.
     pub fn is_opaque(&self) -> bool {
         self.opaque.covers(Rect::of_size(self.size.0, self.size.1))

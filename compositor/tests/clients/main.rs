@@ -5,4 +5,5 @@ mod dmabuf;
 mod fixture;
 mod frames;
 mod hostile;
+mod recovery;
 mod shell;
