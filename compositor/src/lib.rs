@@ -18,6 +18,7 @@ pub mod kms;
 pub mod lock;
 pub mod meter;
 pub mod options;
+pub mod owed;
 pub mod region;
 pub mod render;
 pub mod report;

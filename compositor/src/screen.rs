@@ -191,6 +191,7 @@ impl Screen {
 impl State {
     /// Draws and submits a frame if one is wanted and the output can take it.
     pub fn redraw(&mut self) {
+        self.signal_late_releases();
         let screen = &self.screen;
         if !screen.wanted || screen.recovery.is_waiting() || !screen.backend.is_idle() {
             return;

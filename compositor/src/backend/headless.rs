@@ -1,5 +1,6 @@
 //! A virtual display driven by a timer, for tests and machines without a card.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use calloop::LoopHandle;
@@ -12,6 +13,7 @@ use crate::options::ModeRequest;
 use crate::render::Target;
 use crate::state::State;
 use crate::swapchain::Swapchain;
+use crate::syncobj::Timelines;
 
 /// The virtual display.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Headless {
     in_flight: Option<Duration>,
     handle: LoopHandle<'static, State>,
     faults: Option<SharedFaults>,
+    timelines: Option<Rc<dyn Timelines>>,
 }
 
 impl Headless {
@@ -43,7 +46,19 @@ impl Headless {
             in_flight: None,
             handle,
             faults: None,
+            timelines: None,
         }
+    }
+
+    /// Serves explicit synchronisation with a test's own timelines, since there is no card.
+    #[must_use]
+    pub fn with_timelines(mut self, timelines: Rc<dyn Timelines>) -> Self {
+        self.timelines = Some(timelines);
+        self
+    }
+
+    pub(super) fn timelines(&self) -> Option<Rc<dyn Timelines>> {
+        self.timelines.clone()
     }
 
     /// Fails where a test decides it.

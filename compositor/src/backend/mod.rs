@@ -1,6 +1,7 @@
 //! Where frames go: a display, or nowhere.
 
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use covalent_alloc::sync::SyncDevice;
@@ -11,6 +12,8 @@ use crate::dmabuf::{ClientBuffer, Offer};
 use crate::kms::KmsError;
 use crate::region::{Rect, Region};
 use crate::swapchain::Swapchain;
+use crate::syncobj::Timelines;
+use crate::transient::persist;
 
 pub mod headless;
 pub mod kms;
@@ -204,12 +207,13 @@ impl Backend {
         }
     }
 
-    /// Returns the card as one that has timelines; `None` where it has none.
-    pub fn sync_device(&self) -> Option<SyncDevice> {
+    /// Returns the card as one that has timelines, and can wait for their points by an event loop; `None` where it cannot.
+    pub fn sync_device(&self) -> Option<Rc<dyn Timelines>> {
         match self {
-            Self::Headless(_) => None,
-            Self::Kms(kms) => match SyncDevice::new(kms.card()) {
-                Ok(device) => Some(device),
+            Self::Headless(headless) => headless.timelines(),
+            Self::Kms(kms) => match persist(|| SyncDevice::new(kms.card())) {
+                Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
+                Ok(_) => None,
                 Err(error) => {
                     tracing::warn!(%error, "clients get no explicit synchronisation");
                     None

@@ -1,5 +1,6 @@
 //! Surfaces and the buffers attached to them.
 
+use smithay::delegate_shm;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, Resource};
@@ -9,14 +10,13 @@ use smithay::wayland::compositor::{
     add_pre_commit_hook, get_parent, is_sync_subsurface, with_surface_tree_upward,
 };
 use smithay::wayland::shm::{ShmHandler, ShmState};
-use smithay::{delegate_compositor, delegate_shm};
 
 use crate::clock;
 use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
 use crate::lock::BufferLock;
+use crate::owed::OwedBuffer;
 use crate::state::{ClientState, State};
-use crate::syncobj::Release;
 
 impl CompositorHandler for State {
     fn compositor_state(&mut self) -> &mut CompositorState {
@@ -33,7 +33,7 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            state.wait_for_buffer(surface);
+            state.take_commit(surface);
         });
     }
 
@@ -49,8 +49,8 @@ impl CompositorHandler for State {
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
                 let mut refused = None;
-                state.absorb(states, |buffer, release| {
-                    content(&self.dmabuf, buffer, release)
+                state.absorb(states, |owed| {
+                    content(&self.dmabuf, owed)
                         .map_err(|error| refused = Some(error))
                         .ok()
                 });
@@ -72,8 +72,7 @@ impl CompositorHandler for State {
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        self.waiting.forget(&self.handle, surface);
-        self.stack.forget(surface);
+        self.surface_ended(surface);
         // The output would keep it among the surfaces that it shows.
         self.screen.output().leave(surface);
         self.screen.want_redraw();
@@ -81,13 +80,9 @@ impl CompositorHandler for State {
 }
 
 /// Understands a buffer and keeps it from its client.
-fn content(
-    dmabuf: &Dmabuf,
-    buffer: WlBuffer,
-    release: Option<Release>,
-) -> Result<Content, ContentError> {
-    let memory = dmabuf.find(&buffer).cloned();
-    let lock = BufferLock::new(buffer, release);
+fn content(dmabuf: &Dmabuf, owed: OwedBuffer) -> Result<Content, ContentError> {
+    let memory = dmabuf.find(owed.buffer()).cloned();
+    let lock = BufferLock::new(owed);
     match memory {
         Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
         None => Content::of_shm(lock, clock::now()),
@@ -104,5 +99,4 @@ impl ShmHandler for State {
     }
 }
 
-delegate_compositor!(State);
 delegate_shm!(State);

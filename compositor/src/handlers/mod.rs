@@ -3,6 +3,7 @@
 mod compositor;
 mod seat;
 mod shell;
+mod unmapping;
 
 use smithay::delegate_output;
 use smithay::delegate_presentation;

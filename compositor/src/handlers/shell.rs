@@ -137,6 +137,7 @@ impl XdgShellHandler for State {
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
+        self.role_ended(surface.wl_surface());
         self.focus_top();
         self.screen.want_redraw();
     }
@@ -148,6 +149,7 @@ impl XdgShellHandler for State {
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
+        self.role_ended(surface.wl_surface());
         self.screen.want_redraw();
     }
 

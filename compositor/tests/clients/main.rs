@@ -6,4 +6,5 @@ mod fixture;
 mod frames;
 mod hostile;
 mod recovery;
+mod releases;
 mod shell;
