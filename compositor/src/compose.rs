@@ -28,6 +28,17 @@ pub struct Composed {
     pub reading: Option<Reading>,
     /// Signalled when it is complete; none when it is already.
     pub drawn: Option<OwnedFd>,
+    /// Layers that could not be read, and are missing in it.
+    pub failed: Vec<MissingLayer>,
+}
+
+/// A layer that is missing in a picture.
+#[derive(Debug)]
+pub struct MissingLayer {
+    /// Its position among the visible layers of the scene, the lowest first.
+    pub layer: usize,
+    /// Why it could not be read.
+    pub error: std::io::Error,
 }
 
 /// Clients' buffers that the GPU reads; dropped, it waits until that is done.
@@ -70,13 +81,14 @@ pub fn compose(
             }
         }
     }
-    let place = by_cpu(backend, renderer.software(), scene)?;
+    let (place, failed) = by_cpu(backend, renderer.software(), scene)?;
     Ok(Composed {
         place,
         renderer: SOFTWARE,
         why_not_gles,
         reading: None,
         drawn: None,
+        failed,
     })
 }
 
@@ -93,13 +105,15 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
         .collect()
 }
 
-fn warn_of(failed: Vec<LayerError>) {
-    for failure in failed {
-        tracing::warn!(layer = failure.layer, error = %failure.error, "a surface cannot be drawn");
-    }
+fn missing(failed: Vec<LayerError>) -> Vec<MissingLayer> {
+    let failed = failed.into_iter().map(|LayerError { layer, error }| {
+        tracing::warn!(layer, %error, "a surface cannot be drawn");
+        MissingLayer { layer, error }
+    });
+    failed.collect()
 }
 
-/// Draws by the CPU.
+/// Draws by the CPU; returns the picture's place, and what is missing in it.
 ///
 /// # Errors
 ///
@@ -108,7 +122,7 @@ pub fn by_cpu(
     backend: &mut Backend,
     software: &mut Software,
     scene: &Scene,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<(usize, Vec<MissingLayer>)> {
     let output = backend.mode().rect();
     let layers = layers(scene, backend);
     let swapchain = backend.swapchain();
@@ -116,9 +130,9 @@ pub fn by_cpu(
         .free()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
     stale.clip(output);
-    warn_of(software.draw(target, &stale, scene.background, &layers)?);
+    let failed = software.draw(target, &stale, scene.background, &layers)?;
     swapchain.drawn(place);
-    Ok(place)
+    Ok((place, missing(failed)))
 }
 
 fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
@@ -138,7 +152,7 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
     let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
-    warn_of(drawn.failed);
+    let failed = missing(drawn.failed);
     swapchain.drawn(place);
     let fence = drawn.done.export();
     let contents = scene
@@ -164,6 +178,7 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
         why_not_gles: None,
         reading: Some(reading),
         drawn: fence,
+        failed,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a client attached to a surface, as composition and the display see it.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub struct Content {
     height: usize,
     acquired: Duration,
     traced: Option<Traced>,
+    failed_reads: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Content {
             height: size(data.height)?,
             acquired,
             traced: None,
+            failed_reads: Cell::new(0),
         })
     }
 
@@ -105,6 +108,7 @@ impl Content {
             traced: Some(buffer.traced()),
             memory: Memory::Dmabuf(buffer),
             acquired,
+            failed_reads: Cell::new(0),
         }
     }
 
@@ -132,6 +136,13 @@ impl Content {
     /// Returns what a trace calls it; `None` for `wl_shm` memory.
     pub fn traced(&self) -> Option<Traced> {
         self.traced
+    }
+
+    /// Counts a frame in which it is missing since it could not be read; returns how many there were before.
+    pub fn count_failed_read(&self) -> u32 {
+        let before = self.failed_reads.get();
+        self.failed_reads.set(before.saturating_add(1));
+        before
     }
 
     /// Returns when the compositor took it.

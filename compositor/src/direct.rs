@@ -1,10 +1,12 @@
 //! Whether a scene is one client's buffer and nothing else, so that the display can show that buffer itself.
 
+use crate::dmabuf::FramebufferRefusal;
 use crate::kms::KmsError;
 use crate::region::Rect;
 use crate::render::Pixels;
 use crate::render::format;
 use crate::scene::{Role, Scene, SceneLayer};
+use crate::transient::FaultKind;
 
 /// Why a client's buffer is not on the display directly.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +47,13 @@ pub enum WhyNot {
         modifier: u64,
     },
     /// The card made no framebuffer of the buffer.
-    #[error("{device} made no framebuffer of the buffer: {reason}")]
+    #[error("{device} made no framebuffer of the buffer: {refusal}")]
     Framebuffer {
         /// The card.
         device: String,
         /// What it answered.
-        reason: String,
+        #[source]
+        refusal: FramebufferRefusal,
     },
     /// The card refused to show the framebuffer.
     #[error("{device} refused the framebuffer in a test commit: {source}")]
@@ -71,6 +74,13 @@ pub enum WhyNot {
     /// There is no display.
     #[error("the output is virtual: nothing scans out")]
     VirtualOutput,
+}
+
+impl WhyNot {
+    /// Tells whether the display may take the same buffer a moment later.
+    pub fn is_transient(&self) -> bool {
+        FaultKind::of(self) != FaultKind::Permanent
+    }
 }
 
 /// Returns the one layer that is all there is to see, if its buffer covers the output pixel by pixel.

@@ -6,10 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 
 use crate::clock;
+use crate::owed::OwedBuffer;
 use crate::syncobj::Release;
 
 /// The moment at which a buffer went back to its client; unknown until then.
@@ -29,29 +29,27 @@ pub struct BufferLock(Rc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    buffer: WlBuffer,
-    release: Option<Release>,
+    owed: OwedBuffer,
     mark: ReleaseMark,
 }
 
 impl BufferLock {
-    /// Takes the buffer, which its client just committed; it goes back by `release` where the client asked for that.
-    pub fn new(buffer: WlBuffer, release: Option<Release>) -> Self {
+    /// Takes the buffer, which its client just committed.
+    pub fn new(owed: OwedBuffer) -> Self {
         Self(Rc::new(Held {
-            buffer,
-            release,
+            owed,
             mark: ReleaseMark::default(),
         }))
     }
 
     /// Returns the buffer.
     pub fn buffer(&self) -> &WlBuffer {
-        &self.0.buffer
+        self.0.owed.buffer()
     }
 
     /// Returns the point by which it goes back; `None` where `wl_buffer.release` tells.
     pub fn release(&self) -> Option<&Release> {
-        self.0.release.as_ref()
+        self.0.owed.release()
     }
 
     /// Returns where the moment of release will be noted.
@@ -67,10 +65,7 @@ impl BufferLock {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // The buffer itself goes back after this.
         self.mark.0.set(Some(clock::now()));
-        // A client that has points listens to nothing else.
-        if self.release.take().is_none() && self.buffer.is_alive() {
-            self.buffer.release();
-        }
     }
 }

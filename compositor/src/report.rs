@@ -101,6 +101,15 @@ pub struct FrameRecord {
     /// Why the GPU that composes did not draw it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not_gles: Option<String>,
+    /// How often it was tried before the output took it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// Why it had to be tried again: the last failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_cause: Option<String>,
+    /// Windows with a surface that is missing since its buffer could not be read, each with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Bytes that the CPU wrote for this frame.
     pub cpu_copied_bytes: u64,
     /// Bytes that the CPU read from dma-bufs for this frame.
@@ -116,6 +125,11 @@ pub struct FrameRecord {
 
 fn time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(nanoseconds).serialize(to)
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn mark<S: serde::Serializer>(mark: &ReleaseMark, to: S) -> Result<S::Ok, S::Error> {
@@ -241,6 +255,9 @@ mod tests {
             flipped: Some(Duration::from_nanos(7)),
             sequence: 3,
             framebuffer: None,
+            retries: 0,
+            retry_cause: None,
+            left_out: Vec::new(),
         }
     }
 

@@ -10,37 +10,36 @@
 
 mod callbacks;
 mod display;
+mod feedback;
 mod picture;
+mod recovery;
+mod submit;
 mod writeback;
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use covalent_alloc::trace::{Action, Place};
+use feedback::Feedback;
+use recovery::Recovery;
 use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Subpixel};
 use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
 use smithay::reexports::wayland_server::protocol::wl_callback::WlCallback;
-use smithay::reexports::wayland_server::{DisplayHandle, Resource};
-use smithay::wayland::compositor::with_states;
-use smithay::wayland::presentation::{
-    PresentationFeedbackCachedState, PresentationFeedbackCallback, Refresh,
-};
+use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::wayland::presentation::Refresh;
 
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
-use crate::compose::{self, Composed, Reading};
+use crate::compose::{MissingLayer, Reading};
 use crate::content::Content;
-use crate::direct;
 use crate::kms::Event as CardEvent;
 use crate::meter::Meter;
-use crate::render::{Pixels, Renderer};
-use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer, ShownPlane};
-use crate::run::exit;
-use crate::scene::{Scene, SceneLayer, Shown};
+use crate::render::Renderer;
+use crate::report::{FrameRecord, Report};
+use crate::scene::{SceneLayer, Shown};
 use crate::state::State;
-use crate::steps::{COMPOSITOR, Traced};
+use crate::steps::Traced;
 use crate::writeback::Writeback;
 
 /// The output and the frames on their way to it.
@@ -54,6 +53,11 @@ pub struct Screen {
     frames: u64,
     in_flight: Option<Frame>,
     on_display: Option<Frame>,
+    /// Frames that were given up: one of them may be on the display, until another frame is known to be.
+    doubtful: Vec<Frame>,
+    /// The output took a frame once.
+    was_shown: bool,
+    recovery: Recovery,
     callbacks: Vec<WlCallback>,
     callbacks_at: Duration,
     callbacks_planned: bool,
@@ -66,7 +70,9 @@ pub struct Screen {
 #[derive(Debug)]
 struct Frame {
     record: FrameRecord,
-    feedback: Vec<PresentationFeedbackCallback>,
+    feedback: Feedback,
+    /// Layers that could not be read, and are missing in it.
+    failed: Vec<MissingLayer>,
     /// The buffer that the display reads: it must outlive the frame.
     direct: Option<Rc<Content>>,
     picture: Option<usize>,
@@ -99,6 +105,9 @@ impl Screen {
             frames: 0,
             in_flight: None,
             on_display: None,
+            doubtful: Vec::new(),
+            was_shown: false,
+            recovery: Recovery::default(),
             callbacks: Vec::new(),
             callbacks_at: Duration::ZERO,
             callbacks_planned: false,
@@ -155,9 +164,12 @@ impl Screen {
         !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
     }
 
-    /// Tells whether the display ever took a frame.
-    fn frames_shown(&self) -> bool {
-        self.in_flight.is_some() || self.on_display.is_some()
+    /// Lets go of what a display read that is off: nobody reads it any more.
+    fn goes_dark(&mut self) {
+        self.doubtful.clear();
+        if let Some(frame) = &mut self.on_display {
+            frame.let_go();
+        }
     }
 
     fn writeback(&mut self) -> Option<&mut Writeback> {
@@ -179,7 +191,9 @@ impl Screen {
 impl State {
     /// Draws and submits a frame if one is wanted and the output can take it.
     pub fn redraw(&mut self) {
-        if !self.screen.wanted || !self.screen.backend.is_idle() {
+        self.signal_late_releases();
+        let screen = &self.screen;
+        if !screen.wanted || screen.recovery.is_waiting() || !screen.backend.is_idle() {
             return;
         }
         self.screen.wanted = false;
@@ -195,138 +209,25 @@ impl State {
             return;
         }
         match self.submit(&scene, &damage, &visible) {
-            Ok(frame) => {
+            Ok(mut frame) => {
+                self.screen.was_shown = true;
+                let retried = self.screen.recovery.taken();
+                frame.record.retries = retried.count;
+                frame.record.retry_cause = retried.cause;
                 self.screen.shown = scene.shown();
                 for layer in &visible {
                     self.stack.surface(&layer.surface).latched();
                     let output = &self.screen.output;
                     output.enter(&layer.surface);
                 }
+                self.draw_again(&visible, &mut frame);
                 let number = frame.record.frame;
                 self.screen.in_flight = Some(frame);
+                self.watch_flip();
                 self.watch_writeback(number);
             }
-            Err(error) if self.screen.frames_shown() => {
-                // The frame is tried again with the next change, or when the output is back.
-                tracing::warn!("{error:#}");
-                self.screen.backend.swapchain().damage_all();
-            }
-            // A display that does not even take the first frame is none.
-            Err(error) => self.fail_with(
-                exit::NO_DISPLAY,
-                error.context("the display shows nothing, not even a first frame"),
-            ),
+            Err(error) => self.frame_failed(error),
         }
-    }
-
-    fn submit(
-        &mut self,
-        scene: &Scene,
-        damage: &crate::region::Region,
-        visible: &[SceneLayer],
-    ) -> anyhow::Result<Frame> {
-        let screen = &mut self.screen;
-        let output = screen.mode().rect();
-        let begun = clock::now();
-        screen.backend.swapchain().damage(damage);
-        let direct = direct::candidate(scene, output).and_then(|layer| {
-            let framebuffer = screen.backend.submit_direct(&layer.content)?;
-            Ok((layer.content.clone(), framebuffer))
-        });
-        let mut why_not_direct = None;
-        let mut content = None;
-        let mut composed = None;
-        let framebuffer = match direct {
-            Ok((shown, framebuffer)) => {
-                content = Some(shown);
-                #[cfg(feature = "planted-copy")]
-                compose::by_cpu(&mut screen.backend, screen.renderer.software(), scene)?;
-                // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
-                screen.backend.swapchain().rest();
-                screen.backend.swapchain().submitted(None);
-                Some(framebuffer)
-            }
-            Err(why) => {
-                why_not_direct = Some(why.to_string());
-                let blank = if visible.is_empty() {
-                    screen.backend.submit_blank()
-                } else {
-                    None
-                };
-                match blank {
-                    Some(framebuffer) => {
-                        screen.backend.swapchain().rest();
-                        screen.backend.swapchain().submitted(None);
-                        Some(framebuffer?)
-                    }
-                    None => {
-                        let drawn =
-                            compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
-                        let (place, fence) = (drawn.place, drawn.drawn.as_ref().map(AsFd::as_fd));
-                        let framebuffer = screen.backend.submit_picture(place, damage, fence)?;
-                        screen.backend.swapchain().submitted(Some(place));
-                        composed = Some(drawn);
-                        framebuffer
-                    }
-                }
-            }
-        };
-        let own_bytes = screen.backend.swapchain().written_bytes();
-        let moved = screen
-            .meter
-            .take(own_bytes.saturating_add(screen.renderer.uploaded_bytes()));
-        let mut shown = visible
-            .iter()
-            .rev()
-            .filter(|layer| layer.fresh)
-            .map(|layer| describe(layer, &self.display));
-        let first = shown.next();
-        if first.is_some() {
-            screen.frames += 1;
-        }
-        let record = FrameRecord {
-            frame: first.is_some().then_some(screen.frames),
-            shown: first.unwrap_or_else(ShownBuffer::nothing),
-            others: shown.collect(),
-            path: if content.is_some() {
-                FramePath::Direct
-            } else {
-                FramePath::Composited
-            },
-            why_not_direct,
-            renderer: composed.as_ref().map(|composed| composed.renderer),
-            why_not_gles: composed
-                .as_mut()
-                .and_then(|composed: &mut Composed| composed.why_not_gles.take()),
-            cpu_copied_bytes: moved.written_bytes,
-            cpu_read_bytes: moved.read_bytes,
-            flipped: None,
-            sequence: 0,
-            framebuffer,
-        };
-        let fresh = visible.iter().filter(|layer| layer.fresh);
-        let traced: Vec<Traced> = fresh.filter_map(|layer| layer.content.traced()).collect();
-        if composed.is_some() {
-            let drawn = (begun, clock::now());
-            for buffer in &traced {
-                buffer.tell(COMPOSITOR, Action::Draw, Place::Through, drawn);
-            }
-        }
-        let mut feedback = Vec::new();
-        for layer in visible {
-            with_states(&layer.surface, |states| {
-                let mut state = states.cached_state.get::<PresentationFeedbackCachedState>();
-                feedback.append(&mut state.current().callbacks);
-            });
-        }
-        Ok(Frame {
-            record,
-            feedback,
-            direct: content,
-            picture: composed.as_ref().map(|composed| composed.place),
-            traced,
-            reading: composed.and_then(|composed| composed.reading),
-        })
     }
 
     /// Handles what the card told.
@@ -368,7 +269,7 @@ impl State {
             flags |= Kind::ZeroCopy;
         }
         let refresh = Refresh::fixed(self.screen.mode().period());
-        for feedback in frame.feedback.drain(..) {
+        for feedback in frame.feedback.take() {
             feedback.presented(
                 &self.screen.output,
                 flip.time,
@@ -390,6 +291,7 @@ impl State {
             report.add(frame.record.clone());
         }
         // The frame before is off the display only now: this is where its buffer goes back.
+        self.screen.doubtful.clear();
         drop(self.screen.on_display.replace(frame));
         if let Some(gles) = self.screen.renderer.gles() {
             gles.rest();
@@ -420,27 +322,5 @@ impl State {
                 self.fail(anyhow::Error::new(error).context("the report cannot be written"));
             }
         }
-    }
-}
-
-/// Describes the buffer of a layer as reports carry it.
-fn describe(layer: &SceneLayer, display: &DisplayHandle) -> ShownBuffer {
-    let pid = layer
-        .surface
-        .client()
-        .and_then(|client| client.get_credentials(display).ok())
-        .map(|credentials| credentials.pid);
-    let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
-    ShownBuffer {
-        surface: Some(layer.window.name()),
-        client_pid: pid,
-        buffer: memory.map(|memory| memory.identity().0),
-        fourcc: Some(layer.content.format().name()),
-        modifier: memory.map(|memory| memory.layout().format().modifier.to_string()),
-        stride_bytes: layer.content.stride_bytes(),
-        size: memory.map(|memory| memory.layout().extent()),
-        planes: memory.map(ShownPlane::all).unwrap_or_default(),
-        acquired: Some(layer.content.acquired()),
-        released: layer.content.lock().mark(),
     }
 }

@@ -4,15 +4,15 @@ use std::rc::Rc;
 
 use smithay::reexports::wayland_server::protocol::wl_output::Transform;
 use smithay::wayland::compositor::{
-    BufferAssignment, Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
+    Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
 };
 use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
 
 use crate::content::Content;
+use crate::owed::{Attachment, OwedBuffer, take_applied};
 use crate::region::{Rect, Region};
 use crate::render::software::Turn;
 use crate::render::{PixelFormat, Pixels, View};
-use crate::syncobj::{Release, take_release};
 
 /// Rectangles of an opaque region above which it is not used.
 const RECTS_MAX: usize = 64;
@@ -34,28 +34,30 @@ impl Surface {
     pub fn absorb(
         &mut self,
         states: &SurfaceData,
-        attach: impl FnOnce(
-            smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer,
-            Option<Release>,
-        ) -> Option<Content>,
+        attach: impl FnOnce(OwedBuffer) -> Option<Content>,
     ) {
-        let mut guard = states.cached_state.get::<SurfaceAttributes>();
-        let attributes = guard.current();
-        match attributes.buffer.take() {
-            Some(BufferAssignment::NewBuffer(buffer)) => {
-                self.content = attach(buffer, take_release(states)).map(Rc::new);
+        match take_applied(states) {
+            Some(Attachment::Buffer(owed)) => {
+                self.content = attach(owed).map(Rc::new);
                 self.fresh = self.content.is_some();
             }
-            Some(BufferAssignment::Removed) => {
+            Some(Attachment::Removed) => {
                 self.content = None;
                 self.fresh = false;
             }
             None => {}
         }
+        let mut guard = states.cached_state.get::<SurfaceAttributes>();
+        let attributes = guard.current();
+        let uncommitted = attributes.buffer.take();
         let scale = attributes.buffer_scale.max(1);
         self.turn = turn(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
         let opaque = attributes.opaque_region.clone();
+        // A commit of the parent has Smithay commit what is pending here as well. A buffer that was attached and not committed
+        // goes on waiting for its commit.
+        let pending = &mut guard.pending().buffer;
+        *pending = pending.take().or(uncommitted);
         drop(guard);
         let Some(content) = &self.content else {
             self.size = (0, 0);
@@ -144,6 +146,11 @@ impl Surface {
     pub fn latched(&mut self) {
         self.fresh = false;
         self.damage = Region::default();
+    }
+
+    /// Notes that no frame shows its content, all of which has to be drawn again.
+    pub fn damage_all(&mut self) {
+        self.damage = Rect::of_size(self.size.0, self.size.1).into();
     }
 
     /// Tells whether its alpha channel matters.

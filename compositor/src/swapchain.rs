@@ -111,6 +111,15 @@ impl Swapchain {
         self.shown = self.next.take();
     }
 
+    /// Notes that nobody knows whether the picture that went last is on the display: it counts as shown.
+    ///
+    /// Were the one before kept as well, none might be left to draw.
+    pub fn abandoned(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.shown = Some(next);
+        }
+    }
+
     /// Counts the bytes that were ever written to pictures in memory of this process.
     pub fn written_bytes(&self) -> u64 {
         self.slots
@@ -150,6 +159,20 @@ mod tests {
         assert_eq!(chain.free().unwrap().0, second);
         chain.submitted(Some(second));
         assert!(chain.free().is_none());
+    }
+
+    #[test]
+    fn picture_of_a_frame_that_was_given_up_leaves_one_to_draw() {
+        let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
+        for _ in 0..2 {
+            let (place, _, _) = chain.free().unwrap();
+            chain.submitted(Some(place));
+            chain.flipped();
+        }
+        let (place, _, _) = chain.free().unwrap();
+        chain.submitted(Some(place));
+        chain.abandoned();
+        assert_ne!(chain.free().unwrap().0, place);
     }
 
     #[test]

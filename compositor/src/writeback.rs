@@ -4,6 +4,7 @@
 //! `DIR/frames.jsonl` has one line a frame: its number in the report (0 for a redraw without new content), the dma-buf that was shown, the checksum, and where its pixels are in
 //! `DIR/frames.raw` (rows of XRGB8888 without gaps), or null.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use serde_json::json;
 use crate::backend::pictures::{plan, processor};
 use crate::kms::{Job, WritebackConnector};
 use crate::render::PixelFormat;
+use crate::transient::persist;
 
 /// Pictures that take turns: one that the card may still be writing to is not the next one.
 const SLOTS: usize = 3;
@@ -50,6 +52,8 @@ pub struct Writeback {
 struct Slot {
     framebuffer: Framebuffer,
     mapping: Mapping,
+    /// The picture bears the mark of one that is not written.
+    marked: Cell<bool>,
 }
 
 /// The picture that the card was asked for last.
@@ -97,7 +101,8 @@ impl Writeback {
             .map(|buffer| {
                 let slot = Slot {
                     framebuffer: card.framebuffer(&buffer)?,
-                    mapping: buffer.map()?,
+                    mapping: persist(|| buffer.map())?,
+                    marked: Cell::new(false),
                 };
                 slot.mark(size)?;
                 Ok(slot)
@@ -129,9 +134,18 @@ impl Writeback {
     }
 
     /// Prepares the next picture.
-    pub fn start(&self) -> Option<(usize, Job)> {
-        let slot = self.slots.get(self.turn)?;
-        Some((self.turn, Job::new(slot.framebuffer.handle())))
+    ///
+    /// # Errors
+    ///
+    /// When its memory cannot be marked as not written; without the mark nobody could tell when it is.
+    pub fn start(&self) -> Result<Option<(usize, Job)>, AccessError> {
+        let Some(slot) = self.slots.get(self.turn) else {
+            return Ok(None);
+        };
+        if !slot.marked.get() {
+            slot.mark(self.size)?;
+        }
+        Ok(Some((self.turn, Job::new(slot.framebuffer.handle()))))
     }
 
     /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.
@@ -186,10 +200,7 @@ impl Writeback {
         };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
         let keep = self.every > 0 && self.written % self.every == 0;
-        let guard = slot
-            .mapping
-            .access(CpuAccess::Read)
-            .map_err(io::Error::other)?;
+        let guard = persist(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         let mut row = vec![0; width * 4];
         guard
             .read_row(0, height.saturating_sub(1), 0, &mut row)
@@ -208,7 +219,11 @@ impl Writeback {
             }
         }
         drop(guard);
-        slot.mark(self.size).map_err(io::Error::other)?;
+        slot.marked.set(false);
+        if let Err(error) = slot.mark(self.size) {
+            // It is marked when its turn comes.
+            tracing::debug!(%error, "a picture that was written back stays as it is");
+        }
         self.expected = None;
         self.resting = true;
         let offset = keep.then_some(self.raw_bytes);
@@ -237,9 +252,9 @@ impl Slot {
     fn mark(&self, size: (u16, u16)) -> Result<(), AccessError> {
         let row = UNWRITTEN.repeat(usize::from(size.0));
         let last = u32::from(size.1).saturating_sub(1);
-        self.mapping
-            .access(CpuAccess::Write)?
-            .write_row(0, last, 0, &row)
+        persist(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
+        self.marked.set(true);
+        Ok(())
     }
 }
 

@@ -1,22 +1,29 @@
 //! A virtual display driven by a timer, for tests and machines without a card.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use calloop::LoopHandle;
 use calloop::timer::{TimeoutAction, Timer};
 
 use crate::backend::{Flip, Mode, SubmitError};
 use crate::clock;
+use crate::faults::{SharedFaults, ask};
 use crate::options::ModeRequest;
 use crate::render::Target;
 use crate::state::State;
 use crate::swapchain::Swapchain;
+use crate::syncobj::Timelines;
 
 /// The virtual display.
 #[derive(Debug)]
 pub struct Headless {
     mode: Mode,
     swapchain: Swapchain,
-    in_flight: bool,
+    in_flight: Option<Duration>,
     handle: LoopHandle<'static, State>,
+    faults: Option<SharedFaults>,
+    timelines: Option<Rc<dyn Timelines>>,
 }
 
 impl Headless {
@@ -36,9 +43,29 @@ impl Headless {
         Self {
             mode,
             swapchain: Swapchain::new(targets),
-            in_flight: false,
+            in_flight: None,
             handle,
+            faults: None,
+            timelines: None,
         }
+    }
+
+    /// Serves explicit synchronisation with a test's own timelines, since there is no card.
+    #[must_use]
+    pub fn with_timelines(mut self, timelines: Rc<dyn Timelines>) -> Self {
+        self.timelines = Some(timelines);
+        self
+    }
+
+    pub(super) fn timelines(&self) -> Option<Rc<dyn Timelines>> {
+        self.timelines.clone()
+    }
+
+    /// Fails where a test decides it.
+    #[must_use]
+    pub fn with_faults(mut self, faults: SharedFaults) -> Self {
+        self.faults = Some(faults);
+        self
     }
 
     pub(super) fn name(&self) -> &str {
@@ -50,7 +77,11 @@ impl Headless {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.in_flight
+        self.in_flight.is_none()
+    }
+
+    pub(super) fn in_flight_since(&self) -> Option<Duration> {
+        self.in_flight
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
@@ -59,12 +90,24 @@ impl Headless {
 
     /// Shows a picture at the next multiple of the period, as a display would.
     pub(super) fn submit(&mut self) -> Result<(), SubmitError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| SubmitError::Card {
+            device: self.name().to_owned(),
+            source,
+        };
+        ask(self.faults.as_ref(), |faults| faults.commit())
+            .map_err(|error| failed(error.into()))?;
+        let comes = self
+            .faults
+            .as_ref()
+            .is_none_or(|faults| faults.borrow_mut().flip_arrives());
+        if !comes {
+            self.in_flight = Some(clock::now());
+            return Ok(());
+        }
         let period = self.mode.period();
         let now = clock::now();
         let since = now.as_nanos() % period.as_nanos();
-        let wait = period.saturating_sub(std::time::Duration::from_nanos(
-            u64::try_from(since).unwrap_or(0),
-        ));
+        let wait = period.saturating_sub(Duration::from_nanos(u64::try_from(since).unwrap_or(0)));
         let count = now.saturating_add(wait).as_nanos() / period.as_nanos();
         let sequence = u32::try_from(count & u128::from(u32::MAX)).unwrap_or(0);
         let timer = Timer::from_duration(wait);
@@ -78,17 +121,21 @@ impl Headless {
                 });
                 TimeoutAction::Drop
             })
-            .map_err(|error| SubmitError::Card {
-                device: "the virtual display's timer".to_owned(),
-                source: error.to_string().into(),
-            })?;
-        self.in_flight = true;
+            .map_err(|error| failed(error.to_string().into()))?;
+        self.in_flight = Some(now);
         Ok(())
     }
 
     pub(super) fn flipped(&mut self) {
-        self.in_flight = false;
-        self.swapchain.flipped();
+        if self.in_flight.take().is_some() {
+            self.swapchain.flipped();
+        }
+    }
+
+    /// Gives up on the frame in flight.
+    pub(super) fn abandon(&mut self) {
+        self.in_flight = None;
+        self.swapchain.abandoned();
     }
 }
 

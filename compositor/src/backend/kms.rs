@@ -4,6 +4,7 @@ mod open;
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
 use covalent_alloc::model::FormatModifier;
@@ -12,7 +13,8 @@ use drm::control::framebuffer;
 use smithay::backend::session::Session;
 
 use crate::backend::pictures::Pictures;
-use crate::backend::{Mode, SubmitError};
+use crate::backend::{Mode, ModeError, SubmitError};
+use crate::clock;
 use crate::content::Content;
 use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
@@ -22,6 +24,7 @@ use crate::region::{Rect, Region};
 use crate::render::gles::GpuPicture;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
+use crate::transient::FaultKind;
 use crate::writeback::Writeback;
 
 pub use open::OpenError;
@@ -36,13 +39,16 @@ pub struct Kms {
     pictures: Pictures,
     wanted: Option<ModeRequest>,
     match_mode: bool,
-    in_flight: bool,
+    /// When the frame in flight was submitted.
+    in_flight: Option<Duration>,
     /// The frame in flight is the one on the display, shown again for its picture.
     repeats: bool,
     /// What was submitted last: its framebuffer, and the inode of its dma-buf.
     latest: Option<(framebuffer::Handle, u64)>,
     active: bool,
     connected: bool,
+    /// The display was unplugged, and the card could not be told yet.
+    lit: bool,
     /// Tests passed with another mode say nothing of this one.
     generation: u64,
     writeback: Option<Writeback>,
@@ -118,8 +124,27 @@ impl Kms {
     pub(super) fn is_idle(&self) -> bool {
         self.active
             && self.connected
-            && !self.in_flight
+            && self.in_flight.is_none()
             && self.writeback.as_ref().is_none_or(Writeback::is_idle)
+    }
+
+    pub(super) fn in_flight_since(&self) -> Option<Duration> {
+        self.in_flight
+    }
+
+    /// Gives up on the frame in flight. What the card told until now is read and forgotten, so that it does not count for
+    /// another frame.
+    pub(super) fn abandon(&mut self) {
+        self.pipeline.forget_events();
+        self.in_flight = None;
+        self.repeats = false;
+        self.latest = None;
+        self.swapchain().abandoned();
+    }
+
+    /// Sets everything again with the next frame.
+    pub(super) fn reset(&mut self) {
+        self.pipeline.reset();
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
@@ -177,9 +202,9 @@ impl Kms {
         let framebuffer =
             buffer
                 .framebuffer(self.card())
-                .map_err(|reason| WhyNot::Framebuffer {
+                .map_err(|refusal| WhyNot::Framebuffer {
                     device: device(),
-                    reason: reason.to_owned(),
+                    refusal,
                 })?;
         if !buffer.is_tested(self.generation) {
             self.pipeline
@@ -251,7 +276,10 @@ impl Kms {
         damage: Option<Rect>,
         drawn: Option<BorrowedFd<'_>>,
     ) -> Result<(), KmsError> {
-        let job = self.writeback.as_ref().and_then(Writeback::start);
+        let job = match self.writeback.as_ref().map(Writeback::start) {
+            None => None,
+            Some(job) => job.map_err(|error| KmsError::Picture(error.into()))?,
+        };
         self.pipeline.submit(&Show {
             framebuffer,
             damage,
@@ -261,7 +289,7 @@ impl Kms {
         if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job) {
             writeback.submitted(place, job.into_fence(), buffer);
         }
-        self.in_flight = true;
+        self.in_flight = Some(clock::now());
         Ok(())
     }
 
@@ -270,7 +298,7 @@ impl Kms {
         let Some(latest) = self.latest else {
             return false;
         };
-        if self.in_flight || !self.active || !self.connected {
+        if self.in_flight.is_some() || !self.active || !self.connected {
             return false;
         }
         match self.show(latest, None, None) {
@@ -300,16 +328,19 @@ impl Kms {
     }
 
     pub(super) fn flipped(&mut self) {
-        self.in_flight = false;
+        // An event of a frame that was given up says nothing of any other.
+        if self.in_flight.take().is_none() {
+            return;
+        }
         if !std::mem::take(&mut self.repeats) {
             self.pictures.flipped();
         }
     }
 
     /// Changes the mode to the size of a fullscreen buffer, if that was asked for and the display has it.
-    pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> bool {
-        if !self.match_mode || self.in_flight {
-            return false;
+    pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
+        if !self.match_mode || self.in_flight.is_some() {
+            return Ok(false);
         }
         let of =
             |size: (i32, i32)| Some((u16::try_from(size.0).ok()?, u16::try_from(size.1).ok()?));
@@ -333,65 +364,63 @@ impl Kms {
             Some((size, _)) if matching.is_some() => size == before.0,
             Some(mode) => mode == before,
         };
-        !stays && self.set_mode(request) && self.pipeline.mode() != before
+        if stays {
+            return Ok(false);
+        }
+        Ok(self.set_mode(request)? && self.pipeline.mode() != before)
     }
 
     /// Sets a mode and makes pictures of its size; everything stays as it is when that is not possible.
-    fn set_mode(&mut self, request: Option<ModeRequest>) -> bool {
+    fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
         let before = self.pipeline.mode();
         let size = request.map(|mode| (mode.width, mode.height));
         let refresh = request.and_then(|mode| mode.refresh_millihertz);
-        match self.pipeline.set_mode(size, refresh) {
-            Ok(true) => {}
-            Ok(false) => return false,
-            Err(error) => {
-                tracing::warn!(%error, "the mode cannot be changed");
-                return false;
-            }
-        }
-        let (size, _) = self.pipeline.mode();
+        let Some((size, _)) = self.pipeline.mode_for(size, refresh) else {
+            return Ok(false);
+        };
+        let request = request.map(|mode| (mode.width, mode.height));
         if size == before.0 {
-            return true;
+            return Ok(self.pipeline.set_mode(request, refresh)?);
         }
+        // Before the mode is changed, so that there is nothing to change back.
         let card = self.pipeline.card().clone();
-        match Pictures::allocate(&card, self.pipeline.plane(), size) {
-            Ok(pictures) => {
-                // The old ones stay until the display shows something else.
-                self.pictures.replace(pictures);
-                self.generation += 1;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the mode cannot be changed");
-                let _ = self.pipeline.set_mode(Some(before.0), Some(before.1));
-                false
-            }
+        let pictures = Pictures::allocate(&card, self.pipeline.plane(), size)?;
+        if !self.pipeline.set_mode(request, refresh)? {
+            return Ok(false);
         }
+        // The old ones stay until the display shows something else.
+        self.pictures.replace(pictures);
+        self.generation += 1;
+        Ok(true)
     }
 
     /// Takes in that displays were plugged or unplugged.
-    pub fn hotplug(&mut self) -> Plug {
-        let connected = match self.pipeline.probe() {
-            Ok(connected) => connected,
-            Err(error) => {
-                tracing::warn!(%error, "the display cannot be asked");
-                return Plug::Same;
+    ///
+    /// # Errors
+    ///
+    /// When the card fails; asked again, it does what is left to do.
+    pub fn hotplug(&mut self) -> Result<Plug, ModeError> {
+        if !self.pipeline.probe()? {
+            if self.connected {
+                tracing::warn!(connector = self.name(), "the display was unplugged");
+                self.connected = false;
+                self.lit = true;
             }
-        };
-        if !connected {
-            if !self.connected {
-                return Plug::Same;
+            if !self.lit {
+                return Ok(Plug::Same);
             }
-            tracing::warn!(connector = self.name(), "the display was unplugged");
-            self.connected = false;
-            if let Err(error) = self.pipeline.turn_off() {
-                tracing::debug!(%error, "the unplugged display cannot be turned off");
+            // Nothing of it is shown from now on, whether the card could be told so or not.
+            let off = self.pipeline.turn_off();
+            self.abandon();
+            match off {
+                Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "the unplugged display stays on"),
+                Ok(()) => {}
             }
-            self.in_flight = false;
-            self.latest = None;
-            return Plug::Gone;
+            self.lit = false;
+            return Ok(Plug::Gone);
         }
-        let back = !std::mem::replace(&mut self.connected, true);
+        let back = !self.connected;
         let (size, refresh) = self.pipeline.mode();
         if back || !self.pipeline.has_mode(size) {
             let kept = self.pipeline.has_mode(size);
@@ -405,10 +434,15 @@ impl Kms {
                 None
             };
             self.pipeline.reset();
-            self.set_mode(request);
-            return Plug::Changed;
+            match self.set_mode(request) {
+                Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
+                Err(error) => tracing::warn!(%error, "the mode stays as it was"),
+                Ok(_) => {}
+            }
+            self.connected = true;
+            return Ok(Plug::Changed);
         }
-        Plug::Same
+        Ok(Plug::Same)
     }
 
     /// Stops showing frames while another program drives the display.
@@ -419,7 +453,7 @@ impl Kms {
     /// Shows frames again; everything on the display is set anew.
     pub fn resume(&mut self) {
         self.active = true;
-        self.in_flight = false;
+        self.abandon();
         self.pipeline.reset();
         self.pictures.swapchain().damage_all();
     }

@@ -1,6 +1,7 @@
 //! Where frames go: a display, or nowhere.
 
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use covalent_alloc::sync::SyncDevice;
@@ -8,8 +9,11 @@ use covalent_alloc::sync::SyncDevice;
 use crate::content::Content;
 use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
+use crate::kms::KmsError;
 use crate::region::{Rect, Region};
 use crate::swapchain::Swapchain;
+use crate::syncobj::Timelines;
+use crate::transient::persist;
 
 pub mod headless;
 pub mod kms;
@@ -77,6 +81,18 @@ pub enum SubmitError {
     },
 }
 
+/// Why the mode cannot be changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModeError {
+    /// The card does not take the mode.
+    #[error("the mode cannot be changed: {0}")]
+    Card(#[from] KmsError),
+    /// There are no pictures of its size.
+    #[error("the mode cannot be changed: {0}")]
+    Pictures(#[from] pictures::PictureError),
+}
+
 /// A place where frames go.
 #[derive(Debug)]
 pub enum Backend {
@@ -139,6 +155,30 @@ impl Backend {
         }
     }
 
+    /// Returns when the frame was submitted of which the display has not told yet that it is shown.
+    pub fn in_flight_since(&self) -> Option<Duration> {
+        match self {
+            Self::Headless(headless) => headless.in_flight_since(),
+            Self::Kms(kms) => kms.in_flight_since(),
+        }
+    }
+
+    /// Gives up on the frame in flight: the display will not tell of it.
+    pub fn abandon(&mut self) {
+        match self {
+            Self::Headless(headless) => headless.abandon(),
+            Self::Kms(kms) => kms.abandon(),
+        }
+    }
+
+    /// Sets everything that the display is set to again with the next frame.
+    pub fn reset(&mut self) {
+        match self {
+            Self::Headless(_) => {}
+            Self::Kms(kms) => kms.reset(),
+        }
+    }
+
     /// Returns the compositor's own pictures.
     pub fn swapchain(&mut self) -> &mut Swapchain {
         match self {
@@ -167,12 +207,13 @@ impl Backend {
         }
     }
 
-    /// Returns the card as one that has timelines; `None` where it has none.
-    pub fn sync_device(&self) -> Option<SyncDevice> {
+    /// Returns the card as one that has timelines, and can wait for their points by an event loop; `None` where it cannot.
+    pub fn sync_device(&self) -> Option<Rc<dyn Timelines>> {
         match self {
-            Self::Headless(_) => None,
-            Self::Kms(kms) => match SyncDevice::new(kms.card()) {
-                Ok(device) => Some(device),
+            Self::Headless(headless) => headless.timelines(),
+            Self::Kms(kms) => match persist(|| SyncDevice::new(kms.card())) {
+                Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
+                Ok(_) => None,
                 Err(error) => {
                     tracing::warn!(%error, "clients get no explicit synchronisation");
                     None
@@ -213,9 +254,13 @@ impl Backend {
     }
 
     /// Makes the mode fit a fullscreen buffer of that size, or the display's own when there is none; tells whether it changed.
-    pub fn match_size(&mut self, size: Option<(i32, i32)>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// When the card fails for a moment; everything stays as it is then.
+    pub fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
         match self {
-            Self::Headless(_) => false,
+            Self::Headless(_) => Ok(false),
             Self::Kms(kms) => kms.match_size(size),
         }
     }

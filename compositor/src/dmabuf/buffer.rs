@@ -9,6 +9,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 use crate::render::gles::Imported;
 use crate::render::{PixelFormat, ReadPlanes};
 use crate::steps::Traced;
+use crate::transient::{FaultKind, persist};
 
 /// A client's dma-buf, imported once for all frames that show it.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub struct ClientBuffer {
     format: PixelFormat,
     /// Made when the CPU reads the buffer for the first time: a buffer that is only scanned out is never mapped.
     mapping: OnceCell<Mapping>,
-    /// Made when the display is to show it for the first time; a refusal is remembered as well.
-    framebuffer: OnceCell<Result<Framebuffer, String>>,
+    /// Made when the display is to show it for the first time; a refusal is remembered as well, unless it passes by itself.
+    framebuffer: OnceCell<Result<Framebuffer, FramebufferRefusal>>,
     tested: Cell<Option<u64>>,
     imported: Imported,
     commits: Cell<u64>,
@@ -72,7 +73,9 @@ impl ClientBuffer {
     ///
     /// Why it could not.
     pub fn try_map(&self) -> io::Result<()> {
-        self.buffer.map().map(drop).map_err(io::Error::other)
+        persist(|| self.buffer.map())
+            .map(drop)
+            .map_err(io::Error::other)
     }
 
     /// Returns its framebuffer on the card, imported the first time it is asked for.
@@ -80,14 +83,13 @@ impl ClientBuffer {
     /// # Errors
     ///
     /// Why the card refuses it, in words.
-    pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, &str> {
-        self.framebuffer
-            .get_or_init(|| {
-                card.framebuffer(&self.buffer)
-                    .map_err(|error| error.to_string())
+    pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, FramebufferRefusal> {
+        remember(&self.framebuffer, || {
+            persist(|| card.framebuffer(&self.buffer)).map_err(|error| FramebufferRefusal {
+                kind: FaultKind::of(&error),
+                reason: error.to_string(),
             })
-            .as_ref()
-            .map_err(String::as_str)
+        })
     }
 
     /// Tells whether the display passed a test commit with it in the mode of that generation.
@@ -109,11 +111,11 @@ impl ClientBuffer {
         let mapping = match self.mapping.get() {
             Some(mapping) => mapping,
             None => {
-                let mapping = self.buffer.map().map_err(io::Error::other)?;
+                let mapping = persist(|| self.buffer.map()).map_err(io::Error::other)?;
                 self.mapping.get_or_init(|| mapping)
             }
         };
-        let guard = mapping.access(CpuAccess::Read).map_err(io::Error::other)?;
+        let guard = persist(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         Ok(DmabufPlanes {
             guard,
             strides: self
@@ -124,6 +126,38 @@ impl ClientBuffer {
                 .map(|plane| usize::try_from(plane.stride_bytes).unwrap_or(usize::MAX))
                 .collect(),
         })
+    }
+}
+
+/// Why a card makes no framebuffer of a buffer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct FramebufferRefusal {
+    /// Whether it may make one later.
+    pub kind: FaultKind,
+    /// What it answered, in words.
+    pub reason: String,
+}
+
+/// Makes something once; of refusals, only those that are for good are kept.
+fn remember<T>(
+    cell: &OnceCell<Result<T, FramebufferRefusal>>,
+    make: impl FnOnce() -> Result<T, FramebufferRefusal>,
+) -> Result<&T, FramebufferRefusal> {
+    if cell.get().is_none() {
+        match make() {
+            Err(refusal) if refusal.kind != FaultKind::Permanent => return Err(refusal),
+            // It was empty a moment ago, and nothing here is reached from two places.
+            made => drop(cell.set(made)),
+        }
+    }
+    match cell.get() {
+        Some(Ok(made)) => Ok(made),
+        Some(Err(refusal)) => Err(refusal.clone()),
+        None => Err(FramebufferRefusal {
+            kind: FaultKind::Transient,
+            reason: "it is being made".to_owned(),
+        }),
     }
 }
 
@@ -144,5 +178,26 @@ impl ReadPlanes for DmabufPlanes<'_> {
 
     fn stride(&self, plane: usize) -> usize {
         self.strides.get(plane).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn framebuffer_refused_for_a_moment_is_asked_for_again_and_one_refused_for_good_is_not() {
+        let refusal = |kind| FramebufferRefusal {
+            kind,
+            reason: "no".to_owned(),
+        };
+        let cell = OnceCell::new();
+        for kind in [FaultKind::Transient, FaultKind::NotMaster] {
+            assert!(remember(&cell, || Err(refusal(kind))).is_err());
+        }
+        assert_eq!(remember(&cell, || Ok(7)).ok(), Some(&7));
+        let cell: OnceCell<Result<i32, _>> = OnceCell::new();
+        assert!(remember(&cell, || Err(refusal(FaultKind::Permanent))).is_err());
+        assert!(remember(&cell, || Ok(7)).is_err());
     }
 }

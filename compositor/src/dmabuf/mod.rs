@@ -26,7 +26,7 @@ use smithay::reexports::wayland_server::{
 
 use crate::state::State;
 
-pub use buffer::ClientBuffer;
+pub use buffer::{ClientBuffer, FramebufferRefusal};
 pub use feedback::{Offer, truthful};
 pub use params::ParamsData;
 

@@ -38,16 +38,18 @@ use smithay::wayland::shell::xdg::{
 use smithay::wayland::shm::{ShmPoolUserData, ShmState};
 use smithay::wayland::viewporter::ViewportState;
 
+use super::unmapping::subsurface_ended;
 use crate::state::State;
 
 /// The largest coordinate and size that are passed on: a sum of a hundred of them still fits.
 const COORDINATE_MAX: i32 = 1 << 24;
 
-/// Passes requests of one interface to Smithay once `check` let them through, as they are or changed.
+/// Passes requests of one interface to Smithay once `check` let them through, as they are or changed; `ended` hears of objects
+/// that are gone.
 ///
 /// A check that stops a request which makes an object has to post an error: the object stays without data.
 macro_rules! checked_dispatch {
-    ($interface:ty: $data:ty => $delegate:ty, $check:path) => {
+    ($interface:ty: $data:ty => $delegate:ty, $check:path $(, ended by $ended:path)?) => {
         impl Dispatch<$interface, $data> for State {
             fn request(
                 state: &mut Self,
@@ -70,6 +72,7 @@ macro_rules! checked_dispatch {
                 <$delegate as Dispatch<$interface, $data, Self>>::destroyed(
                     state, client, resource, data,
                 );
+                $($ended(state, data);)?
             }
         }
     };
@@ -77,7 +80,7 @@ macro_rules! checked_dispatch {
 
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
 checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
-checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, subsurface);
+checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, subsurface, ended by subsurface_ended);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
 checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
 checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, positioner);

@@ -18,8 +18,8 @@ use crate::clock;
 use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
 use crate::lock::BufferLock;
+use crate::owed::OwedBuffer;
 use crate::state::{ClientState, State};
-use crate::syncobj::Release;
 
 impl CompositorHandler for State {
     fn compositor_state(&mut self) -> &mut CompositorState {
@@ -36,7 +36,7 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            state.wait_for_buffer(surface);
+            state.take_commit(surface);
         });
     }
 
@@ -54,8 +54,8 @@ impl CompositorHandler for State {
                 let state = self.stack.surface(surface);
                 let was_shown = state.content().is_some();
                 let mut refused = None;
-                state.absorb(states, |buffer, release| {
-                    content(&self.dmabuf, buffer, release)
+                state.absorb(states, |owed| {
+                    content(&self.dmabuf, owed)
                         .map_err(|error| refused = Some(error))
                         .ok()
                 });
@@ -83,13 +83,12 @@ impl CompositorHandler for State {
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        self.waiting.forget(&self.handle, surface);
-        if self.stack.is_shown(surface) {
-            self.stack.forget(surface);
+        let was_shown = self.stack.is_shown(surface);
+        self.surface_ended(surface);
+        if was_shown {
             self.focus_top();
             self.pointer_follows();
         }
-        self.stack.forget(surface);
         // The output would keep it among the surfaces that it shows.
         self.screen.output().leave(surface);
         self.screen.want_redraw();
@@ -97,13 +96,9 @@ impl CompositorHandler for State {
 }
 
 /// Understands a buffer and keeps it from its client.
-fn content(
-    dmabuf: &Dmabuf,
-    buffer: WlBuffer,
-    release: Option<Release>,
-) -> Result<Content, ContentError> {
-    let memory = dmabuf.find(&buffer).cloned();
-    let lock = BufferLock::new(buffer, release);
+fn content(dmabuf: &Dmabuf, owed: OwedBuffer) -> Result<Content, ContentError> {
+    let memory = dmabuf.find(owed.buffer()).cloned();
+    let lock = BufferLock::new(owed);
     match memory {
         Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
         None => Content::of_shm(lock, clock::now()),

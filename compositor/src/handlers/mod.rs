@@ -4,6 +4,7 @@ mod checked;
 mod compositor;
 mod seat;
 mod shell;
+mod unmapping;
 
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewporter::WpViewporter;
 use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};

@@ -157,6 +157,7 @@ impl XdgShellHandler for State {
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
+        self.role_ended(surface.wl_surface());
         self.focus_top();
         self.pointer_follows();
         self.screen.want_redraw();
@@ -169,6 +170,7 @@ impl XdgShellHandler for State {
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
+        self.role_ended(surface.wl_surface());
         self.pointer_follows();
         self.screen.want_redraw();
     }

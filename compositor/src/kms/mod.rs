@@ -31,6 +31,9 @@ pub enum KmsError {
         /// What it answered.
         answer: io::Error,
     },
+    /// The memory that the picture is to be written back to cannot be prepared.
+    #[error("the picture that is to be written back cannot be prepared: {0}")]
+    Picture(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The card cannot change everything at once.
     #[error("the card has no atomic mode setting; a driver that has it is needed")]
     NoAtomic,

@@ -14,6 +14,7 @@ use super::property::Properties;
 use super::writeback::{Job, WritebackConnector};
 use super::{KmsError, kernel};
 use crate::region::Rect;
+use crate::transient::persist;
 
 /// The plane's property for a fence to wait for, as a sync_file.
 const IN_FENCE: &str = "IN_FENCE_FD";
@@ -204,10 +205,12 @@ impl<C: Device> Pipeline<C> {
         if let (Some(damage), false) = (show.damage, self.needs_modeset) {
             if self.of_plane.has("FB_DAMAGE_CLIPS") {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
-                let blob = blob(&self.card, &clip)?;
-                self.of_plane
-                    .set_if_there(&mut request, "FB_DAMAGE_CLIPS", blob);
-                damage_blob = Some(blob);
+                // Without the clip the card takes all of the framebuffer as changed, which costs time and nothing else.
+                if let Ok(blob) = blob(&self.card, &clip) {
+                    self.of_plane
+                        .set_if_there(&mut request, "FB_DAMAGE_CLIPS", blob);
+                    damage_blob = Some(blob);
+                }
             }
         }
         let mut flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
@@ -295,7 +298,8 @@ impl<C: Device> Pipeline<C> {
     ///
     /// The kernel shows its console again when nobody is left who drives the display.
     pub fn restore(&mut self) {
-        let restored = self.put_back();
+        // The event loop has ended, so that nothing could wait.
+        let restored = persist(|| self.put_back());
         if let Err(error) = restored {
             tracing::debug!(%error, "the display cannot be put back");
         }
@@ -355,8 +359,13 @@ impl<C: Device> Pipeline<C> {
             .card
             .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
             .map_err(kernel("turning the display off"));
-        while self.events().is_ok_and(|events| !events.is_empty()) {}
+        self.forget_events();
         off
+    }
+
+    /// Reads what the card told of earlier frames, and forgets it.
+    pub fn forget_events(&self) {
+        while self.events().is_ok_and(|events| !events.is_empty()) {}
     }
 
     fn off(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {

@@ -13,6 +13,7 @@ use std::io;
 
 use scaled::{Scaled, whole};
 
+use crate::faults::{SharedFaults, ask};
 use crate::region::{Rect, Region};
 use crate::render::format::{PixelFormat, ReadPlanes, RowDecoder, over};
 use crate::render::gles::GpuSource;
@@ -115,6 +116,7 @@ pub struct Software {
     decoder: RowDecoder,
     row: Vec<u32>,
     part: Vec<u32>,
+    faults: Option<SharedFaults>,
 }
 
 /// What became of a layer that could not be read.
@@ -127,6 +129,11 @@ pub struct LayerError {
 }
 
 impl Software {
+    /// Fails where a test decides it.
+    pub fn set_faults(&mut self, faults: SharedFaults) {
+        self.faults = Some(faults);
+    }
+
     /// Draws `layers`, the lowest first, over `background` in the damaged part of `target`.
     ///
     /// A layer that cannot be read is left out and reported; the picture is complete all the same.
@@ -149,7 +156,9 @@ impl Software {
                 .iter()
                 .any(|rect| rect.intersection(layer.view.destination).is_some());
             sources.push(if visible {
-                Source::open(&mut self.decoder, layer).unwrap_or_else(|error| {
+                let opened = ask(self.faults.as_ref(), |faults| faults.read())
+                    .and_then(|()| Source::open(&mut self.decoder, layer));
+                opened.unwrap_or_else(|error| {
                     failed.push(LayerError {
                         layer: position,
                         error,
@@ -160,6 +169,7 @@ impl Software {
                 Source::Nothing
             });
         }
+        ask(self.faults.as_ref(), |faults| faults.picture())?;
         target.write(&mut |rows| {
             for rect in damage.rects() {
                 // Layers below one that hides the whole rectangle need not be read.

@@ -7,6 +7,8 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 use smithay::backend::allocator::Buffer as _;
 use smithay::backend::allocator::dmabuf::Dmabuf;
 
+use crate::transient::persist;
+
 /// A picture in memory that composition writes and screenshots read.
 ///
 /// Bytes written to memory of this process are counted in [`written_bytes`](Self::written_bytes) by the call that moves them;
@@ -189,11 +191,11 @@ fn open<'a>(
     let mapping = match mapping.get() {
         Some(mapping) => mapping,
         None => {
-            let made = buffer.map().map_err(io::Error::other)?;
+            let made = persist(|| buffer.map()).map_err(io::Error::other)?;
             mapping.get_or_init(|| made)
         }
     };
-    mapping.access(access).map_err(io::Error::other)
+    persist(|| mapping.access(access)).map_err(io::Error::other)
 }
 
 struct SharedRows<'a> {

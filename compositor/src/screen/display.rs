@@ -20,8 +20,13 @@ impl State {
                 let (width, height) = content.size();
                 Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });
-        if self.screen.backend.match_size(wanted) {
-            self.output_changed();
+        match self.screen.backend.match_size(wanted) {
+            Ok(true) => {
+                self.mode_was_set();
+                self.output_changed();
+            }
+            Ok(false) => self.mode_was_set(),
+            Err(error) => self.mode_failed(&error),
         }
     }
 
@@ -58,28 +63,26 @@ impl State {
 
     /// Takes in that displays were plugged or unplugged.
     pub fn hotplug(&mut self) {
-        let plug = self.screen.backend.kms().map(|kms| kms.hotplug());
+        let plug = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
+            None => return,
+            Some(Ok(plug)) => plug,
+            Some(Err(error)) => {
+                self.hotplug_failed(&error);
+                return;
+            }
+        };
+        self.hotplug_is_done();
         match plug {
-            None | Some(Plug::Same) => {}
-            Some(Plug::Gone) => self.abandon_frame(),
-            Some(Plug::Changed) => {
+            Plug::Same => {}
+            Plug::Gone => {
+                self.abandon_frame();
+                self.screen.goes_dark();
+            }
+            Plug::Changed => {
                 self.abandon_frame();
                 self.output_changed();
             }
         }
-    }
-
-    /// Gives up on a frame that will not reach the display; its buffers go back with the next one.
-    fn abandon_frame(&mut self) {
-        if let Some(writeback) = self.screen.writeback() {
-            writeback.abandon();
-        }
-        if let Some(frame) = self.screen.in_flight.take() {
-            for feedback in frame.feedback {
-                feedback.discarded();
-            }
-        }
-        self.plan_callbacks();
     }
 
     /// Switches to another console.

@@ -8,6 +8,7 @@ use calloop::{Interest, Mode as CalloopMode, PostAction};
 use covalent_alloc::buffer::cpu_traffic;
 
 use crate::state::State;
+use crate::transient::FaultKind;
 
 /// How long a picture that is written back may take before it is asked for again: vkms needs 20 ms on an emulated machine.
 const WRITEBACK_PATIENCE: Duration = Duration::from_millis(500);
@@ -76,6 +77,10 @@ impl State {
                     self.fail(anyhow::anyhow!("the card cannot rest: {}", error.error));
                 }
             }
+            // It is looked at again, and asked for again if need be, when it is late.
+            Err(error) if FaultKind::of_io(&error).is_transient() => {
+                tracing::warn!(%error, "a picture that was written back is read later");
+            }
             Err(error) => {
                 self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
             }
@@ -100,9 +105,21 @@ impl State {
             ));
             return TimeoutAction::Drop;
         }
+        // It may have been written, and not been readable then.
+        self.look_at_writeback();
+        let Some(kms) = self.screen.backend.kms() else {
+            return TimeoutAction::Drop;
+        };
+        if kms
+            .writeback()
+            .is_none_or(|writeback| writeback.outstanding().is_none())
+        {
+            return TimeoutAction::Drop;
+        }
         if !kms.write_again() {
             return TimeoutAction::ToDuration(WRITEBACK_PATIENCE);
         }
+        self.watch_flip();
         tracing::info!(attempt, "a picture is asked for again: the card lost it");
         self.await_writeback(attempt.saturating_add(1));
         TimeoutAction::Drop

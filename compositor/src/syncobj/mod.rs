@@ -7,13 +7,15 @@
 
 mod release;
 mod surface;
+mod timelines;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use covalent_alloc::sync::{SyncDevice, Timeline};
+use calloop::timer::{TimeoutAction, Timer};
+use release::LateReleases;
 use smithay::reexports::wayland_protocols::wp::linux_drm_syncobj::v1::server::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
     wp_linux_drm_syncobj_timeline_v1::{self, WpLinuxDrmSyncobjTimelineV1},
@@ -25,9 +27,12 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::with_states;
 
 use crate::state::State;
+use crate::transient::{Backoff, persist};
+use timelines::{Imported, Quota};
 
 pub use release::Release;
-pub use surface::{Acquire, SurfaceObject, SurfacePoints, acquire, take_release};
+pub use surface::{HandOver, SurfaceObject, SurfacePoints, hand_over};
+pub use timelines::{Point, PointWait, Points, Timelines};
 
 /// The version of the protocol that is spoken.
 const VERSION: u32 = 1;
@@ -35,64 +40,93 @@ const VERSION: u32 = 1;
 /// Timelines that one client may have at a time: each costs the compositor a descriptor and a handle, which all clients share.
 const TIMELINES_MAX: usize = 256;
 
-/// The card that knows clients' timelines; `None` where it cannot wait for their points by an event loop.
+/// Who knows clients' timelines; `None` where it cannot wait for their points by an event loop.
 #[derive(Debug, Default)]
 pub struct Syncobj {
-    device: Option<SyncDevice>,
-    held: HashMap<ClientId, usize>,
+    device: Option<Rc<dyn Timelines>>,
+    held: HashMap<ClientId, Weak<Quota>>,
+    late: LateReleases,
+    delays: Backoff,
+    late_planned: bool,
 }
 
 impl Syncobj {
-    /// Announces the global to clients, where the card can wait for points without blocking anybody.
-    pub fn new(display: &DisplayHandle, device: Option<SyncDevice>) -> Self {
-        let device = device.filter(|device| device.ability().eventfd);
+    /// Announces the global to clients, where there is a device that can wait for points without blocking anybody.
+    pub fn new(display: &DisplayHandle, device: Option<Rc<dyn Timelines>>) -> Self {
         if device.is_some() {
             display.create_global::<State, WpLinuxDrmSyncobjManagerV1, ()>(VERSION, ());
         }
         Self {
             device,
-            held: HashMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// Tells whether `wl_shm` buffers have points too.
+    pub(crate) fn takes_shared_memory(&self) -> bool {
+        self.device
+            .as_ref()
+            .is_some_and(|device| device.takes_shared_memory())
     }
 
     /// Imports what a client sent as a timeline.
     fn import(&mut self, client: ClientId, file: OwnedFd) -> Result<Imported, String> {
         let device = self.device.as_ref().ok_or("the card has no timelines")?;
-        if self
-            .held
-            .get(&client)
-            .is_some_and(|held| *held >= TIMELINES_MAX)
-        {
-            return Err(format!("a client has {TIMELINES_MAX} timelines at most"));
-        }
-        let timeline = Timeline::import(device, &file).map_err(|error| error.to_string())?;
-        let held = self.held.entry(client).or_insert(0);
-        *held = held.saturating_add(1);
-        Ok(Imported {
-            timeline,
-            file: Arc::new(file),
-        })
+        let quota = match self.held.get(&client).and_then(Weak::upgrade) {
+            Some(quota) => quota,
+            None => {
+                self.held.retain(|_, quota| quota.strong_count() > 0);
+                let quota = Arc::new(Quota::default());
+                self.held.insert(client, Arc::downgrade(&quota));
+                quota
+            }
+        };
+        let counted = quota.take(TIMELINES_MAX).ok_or_else(|| {
+            format!("a client has {TIMELINES_MAX} timelines at most, those of points included that are set or owed")
+        })?;
+        let points = persist(|| device.import(&file)).map_err(|error| error.to_string())?;
+        Ok(Imported::new(points, file, counted))
+    }
+
+    /// Owes a client a point.
+    fn owe(&self, point: Point) -> Release {
+        Release::new(point, self.late.clone())
     }
 }
 
-/// A timeline that a client sent.
-#[derive(Clone, Debug)]
-struct Imported {
-    timeline: Timeline,
-    /// What it came as: the kernel gives each import a handle of its own, and only its file tells two of them for one.
-    file: Arc<OwnedFd>,
-}
-
-impl Imported {
-    fn is_same(&self, other: &Self) -> bool {
-        covalent_alloc::sync::is_same_file(&self.file, &other.file)
+impl State {
+    /// Sees to it that points are signalled for which the card had no memory when they were due.
+    pub(crate) fn signal_late_releases(&mut self) {
+        if self.syncobj.late_planned || self.syncobj.late.is_empty() {
+            return;
+        }
+        let timer = Timer::from_duration(self.syncobj.delays.next_delay());
+        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.syncobj.late_planned = false;
+            // What fails again is planned anew at the end of this round of the event loop.
+            state.syncobj.late.signal_all();
+            if state.syncobj.late.is_empty() {
+                state.syncobj.delays.reset();
+            }
+            TimeoutAction::Drop
+        });
+        self.syncobj.late_planned = planned.is_ok();
     }
 }
 
 /// The timeline of an object; points that were set keep it when the object is destroyed. `None` where it could not be
 /// imported, and the client is being disconnected.
 #[derive(Debug)]
-pub struct TimelineData(Option<Imported>);
+pub struct TimelineData(Mutex<Option<Imported>>);
+
+impl TimelineData {
+    fn timeline(&self) -> Option<Imported> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
 
 impl GlobalDispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
     fn bind(
@@ -141,7 +175,7 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                     Err(error) => (None, Some(error)),
                 };
                 // The object first: an error may not leave its number without one.
-                data_init.init(id, TimelineData(imported));
+                data_init.init(id, TimelineData(Mutex::new(imported)));
                 if let Some(error) = error {
                     manager.post_error(Error::InvalidTimeline, error);
                 }
@@ -164,19 +198,11 @@ impl Dispatch<WpLinuxDrmSyncobjTimelineV1, TimelineData> for State {
     }
 
     fn destroyed(
-        state: &mut Self,
-        client: ClientId,
+        _state: &mut Self,
+        _client: ClientId,
         _timeline: &WpLinuxDrmSyncobjTimelineV1,
         data: &TimelineData,
     ) {
-        if data.0.is_none() {
-            return;
-        }
-        if let Entry::Occupied(mut held) = state.syncobj.held.entry(client) {
-            *held.get_mut() = held.get().saturating_sub(1);
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
+        data.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -1,8 +1,8 @@
 //! The points of a surface's commits, and the errors of those that lack some.
 
 use std::cell::RefCell;
+use std::num::NonZeroU64;
 
-use covalent_alloc::sync::Point;
 use smithay::reexports::wayland_protocols::wp::linux_drm_syncobj::v1::server::{
     wp_linux_drm_syncobj_surface_v1::{Error, Request, WpLinuxDrmSyncobjSurfaceV1},
     wp_linux_drm_syncobj_timeline_v1::WpLinuxDrmSyncobjTimelineV1,
@@ -12,11 +12,10 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, Weak,
 };
-use smithay::wayland::compositor::{
-    BufferAssignment, Cacheable, SurfaceAttributes, SurfaceData, with_states,
-};
+use smithay::wayland::compositor::{Cacheable, with_states};
 
-use super::{Imported, Release, TimelineData};
+use super::timelines::{Imported, Point};
+use super::{Release, Syncobj, TimelineData};
 use crate::state::State;
 
 /// The surface that an object is for.
@@ -36,61 +35,52 @@ struct Named {
 
 impl Named {
     /// Returns the point; `None` for 0, which every timeline has reached from the start.
-    fn point(&self) -> Option<Point> {
-        self.timeline.timeline.point(self.value).ok()
+    fn point(self) -> Option<Point> {
+        let value = NonZeroU64::new(self.value)?;
+        Some(Point::new(self.timeline, value))
     }
 }
 
-/// Points of a surface: those set since the last commit, and what a commit owes.
+/// Points of a surface that were set since the last commit, which takes them.
 #[derive(Debug, Default)]
 pub struct SurfacePoints {
     acquire: Option<Named>,
     release: Option<Named>,
-    owed: Option<Release>,
 }
 
 impl Cacheable for SurfacePoints {
     fn commit(&mut self, _display: &DisplayHandle) -> Self {
-        Self {
-            acquire: None,
-            release: None,
-            owed: self.owed.take(),
-        }
+        Self::default()
     }
 
-    fn merge_into(self, into: &mut Self, _display: &DisplayHandle) {
-        if self.owed.is_some() {
-            // The commit before was never shown: its buffer goes back now.
-            into.owed = self.owed;
-        }
-    }
+    fn merge_into(self, _into: &mut Self, _display: &DisplayHandle) {}
 }
 
-/// Takes what the commit that is applied owes for its buffer.
-pub fn take_release(states: &SurfaceData) -> Option<Release> {
-    states
-        .cached_state
-        .get::<SurfacePoints>()
-        .current()
-        .owed
-        .take()
-}
-
-/// What a commit says of the moment from which its buffer may be read.
+/// How a commit's buffer is handed over.
 #[derive(Debug)]
-pub enum Acquire {
-    /// Nothing: the surface has no object, and the buffer's own fences count.
+pub enum HandOver {
+    /// The surface has no object, and the buffer's own fences count.
     Implicit,
-    /// The buffer may be read at once, there is none, or the client made an error and is gone.
+    /// There is no buffer, or the client made an error and is gone.
     Nothing,
-    /// From this point on.
-    At(Point),
+    /// By points; `None` for those that are reached from the start.
+    Points {
+        /// The buffer may be read from this one on.
+        acquire: Option<Point>,
+        /// The buffer goes back by this one.
+        release: Option<Release>,
+    },
 }
 
-/// Takes the points of the commit under way; what is wrong with them is told to the client.
+/// Takes the points of the commit under way, which attaches `buffer`; what is wrong with them is told to the client.
 ///
-/// `is_dmabuf` tells whether a buffer supports explicit synchronisation.
-pub fn acquire(surface: &WlSurface, is_dmabuf: impl FnOnce(&WlBuffer) -> bool) -> Acquire {
+/// `is_supported` tells whether the buffer supports explicit synchronisation.
+pub fn hand_over(
+    syncobj: &Syncobj,
+    surface: &WlSurface,
+    buffer: Option<&WlBuffer>,
+    is_supported: bool,
+) -> HandOver {
     with_states(surface, |states| {
         let object = states
             .data_map
@@ -100,23 +90,17 @@ pub fn acquire(surface: &WlSurface, is_dmabuf: impl FnOnce(&WlBuffer) -> bool) -
         let points = points.pending();
         let (acquire, release) = (points.acquire.take(), points.release.take());
         let Some(object) = object else {
-            return Acquire::Implicit;
+            return HandOver::Implicit;
         };
-        let mut attributes = states.cached_state.get::<SurfaceAttributes>();
-        let buffer = match &attributes.pending().buffer {
-            Some(BufferAssignment::NewBuffer(buffer)) => Some(buffer.clone()),
-            _ => None,
-        };
-        drop(attributes);
-        match judge(buffer.as_ref(), is_dmabuf, acquire, release) {
-            Ok(None) => Acquire::Nothing,
-            Ok(Some((acquire, release))) => {
-                points.owed = release.map(Release::new);
-                acquire.map_or(Acquire::Nothing, Acquire::At)
-            }
+        match judge(buffer.is_some(), is_supported, acquire, release) {
+            Ok(None) => HandOver::Nothing,
+            Ok(Some((acquire, release))) => HandOver::Points {
+                acquire,
+                release: release.map(|point| syncobj.owe(point)),
+            },
             Err((error, message)) => {
                 object.post_error(error, message);
-                Acquire::Nothing
+                HandOver::Nothing
             }
         }
     })
@@ -127,18 +111,18 @@ type Points = (Option<Point>, Option<Point>);
 
 /// Checks a commit's points; returns them where there is a buffer.
 fn judge(
-    buffer: Option<&WlBuffer>,
-    is_dmabuf: impl FnOnce(&WlBuffer) -> bool,
+    has_buffer: bool,
+    is_supported: bool,
     acquire: Option<Named>,
     release: Option<Named>,
 ) -> Result<Option<Points>, (Error, String)> {
-    let Some(buffer) = buffer else {
+    if !has_buffer {
         return match (acquire, release) {
             (None, None) => Ok(None),
             _ => Err((Error::NoBuffer, "points without a buffer".to_owned())),
         };
-    };
-    if !is_dmabuf(buffer) {
+    }
+    if !is_supported {
         let message = "only buffers of linux-dmabuf have points".to_owned();
         return Err((Error::UnsupportedBuffer, message));
     }
@@ -219,7 +203,7 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
 }
 
 fn named(timeline: &WpLinuxDrmSyncobjTimelineV1, high: u32, low: u32) -> Option<Named> {
-    let timeline = timeline.data::<TimelineData>()?.0.clone()?;
+    let timeline = timeline.data::<TimelineData>()?.timeline()?;
     Some(Named {
         timeline,
         value: u64::from(high) << 32 | u64::from(low),

@@ -7,4 +7,6 @@ mod focus;
 mod frames;
 mod hostile;
 mod numbers;
+mod recovery;
+mod releases;
 mod shell;

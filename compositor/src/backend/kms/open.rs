@@ -11,6 +11,7 @@ use crate::backend::pictures::{PictureError, Pictures};
 use crate::kms::{KmsError, Pipeline};
 use crate::options::Options;
 use crate::session::Seat;
+use crate::transient::{FaultKind, persist};
 use crate::writeback::Writeback;
 
 /// Why no display can be driven.
@@ -26,6 +27,7 @@ pub enum OpenError {
         /// The card.
         path: PathBuf,
         /// What the kernel answered.
+        #[source]
         answer: std::io::Error,
     },
     /// A card cannot be asked.
@@ -37,6 +39,7 @@ pub enum OpenError {
         /// The card.
         path: PathBuf,
         /// Why.
+        #[source]
         why: KmsError,
     },
     /// There is no memory for pictures.
@@ -91,10 +94,12 @@ impl Kms {
         let lent = seat
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
-        let opened = lent
-            .try_clone()
-            .map_err(open_error)
-            .and_then(|fd| Self::drive(seat, fd, path, options));
+        // No event loop runs yet that could wait; what fails longer than a few attempts is told.
+        let opened = persist(|| {
+            lent.try_clone()
+                .map_err(open_error)
+                .and_then(|fd| Self::drive(seat, fd, path, options))
+        });
         match opened {
             Ok(mut kms) => {
                 kms.lent = Some(lent);
@@ -129,9 +134,13 @@ impl Kms {
         let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
         // A card that another program drives says so now, and the next one can be tried.
         if seat.is_active() {
-            pipeline
-                .test(pictures.blank().handle())
-                .map_err(kms_error)?;
+            match persist(|| pipeline.test(pictures.blank().handle())) {
+                // A card that is only busy is waited for with the first frame.
+                Err(error) if FaultKind::of(&error).is_transient() => {
+                    tracing::warn!(%error, card = %path.display(), "the card is busy");
+                }
+                tested => tested.map_err(kms_error)?,
+            }
         }
         let writeback = match (&options.writeback, pipeline.writeback()) {
             (None, _) => None,
@@ -155,11 +164,12 @@ impl Kms {
             pictures,
             wanted: options.mode,
             match_mode: options.match_mode,
-            in_flight: false,
+            in_flight: None,
             repeats: false,
             latest: None,
             active: seat.is_active(),
             connected: true,
+            lit: false,
             generation: 0,
             writeback,
             seat: seat.clone(),

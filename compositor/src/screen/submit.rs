@@ -1,0 +1,169 @@
+//! One frame: drawn or taken as it is, submitted, and described for the report.
+
+use std::os::fd::AsFd;
+
+use covalent_alloc::trace::{Action, Place};
+use smithay::reexports::wayland_server::{DisplayHandle, Resource};
+use smithay::wayland::compositor::with_states;
+use smithay::wayland::presentation::PresentationFeedbackCachedState;
+
+use super::Frame;
+use super::feedback::Feedback;
+use crate::clock;
+use crate::compose::{self, Composed};
+use crate::direct;
+use crate::region::Region;
+use crate::render::Pixels;
+use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
+use crate::scene::{Scene, SceneLayer};
+use crate::state::State;
+use crate::steps::{COMPOSITOR, Traced};
+
+impl State {
+    pub(super) fn submit(
+        &mut self,
+        scene: &Scene,
+        damage: &Region,
+        visible: &[SceneLayer],
+    ) -> anyhow::Result<Frame> {
+        let screen = &mut self.screen;
+        let output = screen.mode().rect();
+        let begun = clock::now();
+        screen.backend.swapchain().damage(damage);
+        let direct = direct::candidate(scene, output).and_then(|layer| {
+            let framebuffer = screen.backend.submit_direct(&layer.content)?;
+            Ok((layer.content.clone(), framebuffer))
+        });
+        // What passes by itself is no reason to draw: the same buffer is tried again on the display a moment later.
+        let direct = match direct {
+            Err(why) if why.is_transient() && screen.recovery.insists_on_direct() => {
+                return Err(why.into());
+            }
+            other => other,
+        };
+        let mut why_not_direct = None;
+        let mut content = None;
+        let mut composed = None;
+        let framebuffer = match direct {
+            Ok((shown, framebuffer)) => {
+                content = Some(shown);
+                #[cfg(feature = "planted-copy")]
+                compose::by_cpu(&mut screen.backend, screen.renderer.software(), scene)?;
+                // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
+                screen.backend.swapchain().rest();
+                screen.backend.swapchain().submitted(None);
+                Some(framebuffer)
+            }
+            Err(why) => {
+                why_not_direct = Some(why.to_string());
+                let blank = if visible.is_empty() {
+                    screen.backend.submit_blank()
+                } else {
+                    None
+                };
+                match blank {
+                    Some(framebuffer) => {
+                        screen.backend.swapchain().rest();
+                        screen.backend.swapchain().submitted(None);
+                        Some(framebuffer?)
+                    }
+                    None => {
+                        let drawn =
+                            compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
+                        let (place, fence) = (drawn.place, drawn.drawn.as_ref().map(AsFd::as_fd));
+                        let framebuffer = screen.backend.submit_picture(place, damage, fence)?;
+                        screen.backend.swapchain().submitted(Some(place));
+                        composed = Some(drawn);
+                        framebuffer
+                    }
+                }
+            }
+        };
+        let own_bytes = screen.backend.swapchain().written_bytes();
+        let moved = screen
+            .meter
+            .take(own_bytes.saturating_add(screen.renderer.uploaded_bytes()));
+        let mut shown = visible
+            .iter()
+            .rev()
+            .filter(|layer| layer.fresh)
+            .map(|layer| describe(layer, &self.display));
+        let first = shown.next();
+        if first.is_some() {
+            screen.frames += 1;
+        }
+        let record = FrameRecord {
+            frame: first.is_some().then_some(screen.frames),
+            shown: first.unwrap_or_else(ShownBuffer::nothing),
+            others: shown.collect(),
+            path: if content.is_some() {
+                FramePath::Direct
+            } else {
+                FramePath::Composited
+            },
+            why_not_direct,
+            renderer: composed.as_ref().map(|composed| composed.renderer),
+            why_not_gles: composed
+                .as_mut()
+                .and_then(|composed: &mut Composed| composed.why_not_gles.take()),
+            cpu_copied_bytes: moved.written_bytes,
+            cpu_read_bytes: moved.read_bytes,
+            flipped: None,
+            sequence: 0,
+            framebuffer,
+            retries: 0,
+            retry_cause: None,
+            left_out: Vec::new(),
+        };
+        let fresh = visible.iter().filter(|layer| layer.fresh);
+        let traced: Vec<Traced> = fresh.filter_map(|layer| layer.content.traced()).collect();
+        if composed.is_some() {
+            let drawn = (begun, clock::now());
+            for buffer in &traced {
+                buffer.tell(COMPOSITOR, Action::Draw, Place::Through, drawn);
+            }
+        }
+        let mut callbacks = Vec::new();
+        for layer in visible {
+            with_states(&layer.surface, |states| {
+                let mut state = states.cached_state.get::<PresentationFeedbackCachedState>();
+                callbacks.append(&mut state.current().callbacks);
+            });
+        }
+        let failed = composed
+            .as_mut()
+            .map(|composed| std::mem::take(&mut composed.failed))
+            .unwrap_or_default();
+        Ok(Frame {
+            record,
+            failed,
+            feedback: Feedback::new(callbacks),
+            direct: content,
+            picture: composed.as_ref().map(|composed| composed.place),
+            traced,
+            reading: composed.and_then(|composed| composed.reading),
+        })
+    }
+}
+
+/// Describes the buffer of a layer as reports carry it.
+fn describe(layer: &SceneLayer, display: &DisplayHandle) -> ShownBuffer {
+    let pid = layer
+        .surface
+        .client()
+        .and_then(|client| client.get_credentials(display).ok())
+        .map(|credentials| credentials.pid);
+    let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
+    ShownBuffer {
+        surface: Some(layer.window.name()),
+        client_pid: pid,
+        buffer: memory.map(|memory| memory.identity().0),
+        fourcc: Some(layer.content.format().name()),
+        modifier: memory.map(|memory| memory.layout().format().modifier.to_string()),
+        stride_bytes: layer.content.stride_bytes(),
+        size: memory.map(|memory| memory.layout().extent()),
+        planes: memory.map(ShownPlane::all).unwrap_or_default(),
+        acquired: Some(layer.content.acquired()),
+        released: layer.content.lock().mark(),
+    }
+}

@@ -1,0 +1,267 @@
+//! What fails for a moment is tried again by the compositor itself, also when no client commits anew.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use covalent_compositor::faults::Faults;
+use covalent_compositor::report::Report;
+use covalent_compositor::run::exit;
+use rustix::io::Errno;
+use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
+
+use crate::fixture::{Client, Fixture, Marker, Window};
+
+const RED: u32 = 0xffff_0000;
+const GREEN: u32 = 0xff00_ff00;
+
+/// What fails next, and how often each kind was asked.
+#[derive(Debug, Default)]
+struct Script {
+    commits: VecDeque<Option<Errno>>,
+    every_commit: Option<Errno>,
+    lost_flips: u32,
+    reads: VecDeque<Option<Errno>>,
+    every_read: Option<Errno>,
+    pictures: VecDeque<Option<Errno>>,
+    asked: Vec<Instant>,
+    asked_reads: u32,
+}
+
+fn answer(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Result<()> {
+    match queue.pop_front().unwrap_or(always) {
+        Some(errno) => Err(errno.into()),
+        None => Ok(()),
+    }
+}
+
+impl Faults for Script {
+    fn commit(&mut self) -> io::Result<()> {
+        self.asked.push(Instant::now());
+        answer(&mut self.commits, self.every_commit)
+    }
+
+    fn flip_arrives(&mut self) -> bool {
+        let lost = self.lost_flips > 0;
+        self.lost_flips = self.lost_flips.saturating_sub(1);
+        !lost
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        self.asked_reads += 1;
+        answer(&mut self.reads, self.every_read)
+    }
+
+    fn picture(&mut self) -> io::Result<()> {
+        answer(&mut self.pictures, None)
+    }
+}
+
+/// A compositor with a window that shows red, and the script of what fails from now on.
+fn shown() -> (Fixture, Client, Window, Rc<RefCell<Script>>) {
+    let script = Rc::new(RefCell::new(Script::default()));
+    let mut fixture = Fixture::with_faults(64, 48, script.clone());
+    let mut client = fixture.client();
+    let window = client.window();
+    fixture.round_trip(&mut client);
+    window.show(&client, &client.colour(8, 8, RED));
+    let picture = fixture.picture(&mut client);
+    assert!(picture.contains(&RED));
+    script.borrow_mut().asked.clear();
+    script.borrow_mut().asked_reads = 0;
+    (fixture, client, window, script)
+}
+
+#[test]
+fn commit_that_fails_once_is_made_again_without_another_commit_of_a_client() {
+    for errno in [
+        Errno::BUSY,
+        Errno::INTR,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::ACCESS,
+        Errno::INVAL,
+    ] {
+        let (mut fixture, mut client, window, script) = shown();
+        script.borrow_mut().commits.push_back(Some(errno));
+        let presentation: WpPresentation = client.bind(2);
+        let frames = client.seen.frames.len();
+        presentation.feedback(&window.surface, &client.handle(), ());
+        window.show(&client, &client.colour(8, 8, GREEN));
+        let what = format!("a frame after {errno}");
+        fixture.until(&mut client, &what, |_, client| {
+            client.seen.frames.len() > frames && !client.seen.presented.is_empty()
+        });
+        assert_eq!(client.seen.discarded, 0, "{errno}");
+        assert!(fixture.picture(&mut client).contains(&GREEN), "{errno}");
+        assert_eq!(script.borrow().asked.len(), 2, "{errno}");
+    }
+}
+
+#[test]
+fn commit_that_fails_for_a_while_is_made_again_at_growing_distances() {
+    let (mut fixture, mut client, window, script) = shown();
+    script.borrow_mut().commits = [Some(Errno::BUSY); 7].into();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    fixture.until(&mut client, "the eighth commit", |_, _| {
+        script.borrow().asked.len() == 8
+    });
+    assert!(fixture.picture(&mut client).contains(&GREEN));
+    let script = script.borrow();
+    let gaps: Vec<Duration> = script
+        .asked
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .collect();
+    for (gap, least) in gaps.iter().zip([2, 4, 8, 16, 32, 64, 128]) {
+        assert!(*gap >= Duration::from_millis(least), "{gaps:?}");
+    }
+}
+
+#[test]
+fn clients_that_commit_while_the_card_is_busy_do_not_hurry_it() {
+    let (mut fixture, mut client, window, script) = shown();
+    script.borrow_mut().every_commit = Some(Errno::BUSY);
+    let until = Instant::now() + Duration::from_millis(300);
+    let buffers = [client.colour(8, 8, RED), client.colour(8, 8, GREEN)];
+    let mut shown = 0;
+    while Instant::now() < until {
+        window.show(&client, &buffers[shown % 2]);
+        fixture.round_trip(&mut client);
+        shown += 1;
+    }
+    let asked = script.borrow().asked.len();
+    assert!(
+        (3..=12).contains(&asked),
+        "{asked} commits while clients made {shown}"
+    );
+    // Buffers of frames that were replaced before they were shown went back meanwhile.
+    assert!(client.seen.released.len() + 3 >= shown, "of {shown}");
+    script.borrow_mut().every_commit = None;
+    window.show(&client, &client.colour(8, 8, 0xff00_00ff));
+    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+}
+
+#[test]
+fn report_says_what_was_tried_again_and_why() {
+    let (mut fixture, mut client, window, script) = shown();
+    let path = std::env::temp_dir().join(format!("covalent-retry-{}", std::process::id()));
+    let report = Report::create(&path).unwrap();
+    fixture.state.screen.set_report(report);
+    script.borrow_mut().commits = [Some(Errno::BUSY); 3].into();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    fixture.picture(&mut client);
+    window.show(&client, &client.colour(8, 8, RED));
+    fixture.picture(&mut client);
+    fixture.state.finish();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let records: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), 2, "{text}");
+    assert_eq!(records[0]["retries"], 3, "{text}");
+    let cause = records[0]["retry_cause"].as_str().unwrap();
+    assert!(
+        cause.contains("HEADLESS-1") && cause.contains("busy"),
+        "{cause}"
+    );
+    assert!(records[1]["retries"].is_null(), "{text}");
+}
+
+#[test]
+fn first_frame_that_fails_for_a_moment_is_no_reason_to_end() {
+    let script = Rc::new(RefCell::new(Script::default()));
+    script.borrow_mut().commits = [Some(Errno::BUSY); 4].into();
+    let mut fixture = Fixture::with_faults(64, 48, script.clone());
+    let mut client = fixture.client();
+    fixture.picture(&mut client);
+    assert!(fixture.state.failure.is_none());
+    assert_eq!(script.borrow().asked.len(), 5);
+}
+
+#[test]
+fn first_frame_that_fails_for_good_ends_the_compositor_at_once() {
+    let script = Rc::new(RefCell::new(Script::default()));
+    script.borrow_mut().every_commit = Some(Errno::INVAL);
+    let mut fixture = Fixture::with_faults(64, 48, script.clone());
+    let mut client = fixture.client();
+    fixture.until(&mut client, "the end", |fixture, _| {
+        fixture.state.failure.is_some()
+    });
+    let failure = fixture.state.failure.take().unwrap();
+    assert_eq!(failure.code, exit::NO_DISPLAY);
+    assert_eq!(script.borrow().asked.len(), 1);
+}
+
+#[test]
+fn page_flip_event_that_never_comes_is_given_up_and_frames_go_on() {
+    let (mut fixture, mut client, window, script) = shown();
+    script.borrow_mut().lost_flips = 1;
+    let presentation: WpPresentation = client.bind(2);
+    presentation.feedback(&window.surface, &client.handle(), ());
+    let frames = client.seen.frames.len();
+    let released = client.seen.released.len();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    fixture.until(&mut client, "a callback and an answer", |_, client| {
+        client.seen.frames.len() > frames
+            && client.seen.presented.len() + client.seen.discarded == 1
+    });
+    assert!(fixture.picture(&mut client).contains(&GREEN));
+    fixture.until(&mut client, "the first buffer", |_, client| {
+        client.seen.released.len() > released
+    });
+    window.show(&client, &client.colour(8, 8, RED));
+    assert!(fixture.picture(&mut client).contains(&RED));
+}
+
+#[test]
+fn buffer_that_cannot_be_read_once_is_in_the_next_frame() {
+    let (mut fixture, mut client, window, script) = shown();
+    let reads = [Some(Errno::NOMEM), Some(Errno::NOMEM), Some(Errno::INTR)];
+    script.borrow_mut().reads = [reads, reads, reads].concat().into();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    let patience = Instant::now() + Duration::from_secs(5);
+    while !fixture.picture(&mut client).contains(&GREEN) {
+        assert!(Instant::now() < patience, "the window is not shown");
+        fixture.step(&mut client);
+    }
+    assert!(!client.seen.closed);
+}
+
+#[test]
+fn buffer_that_can_never_be_read_costs_a_bounded_number_of_attempts() {
+    let (mut fixture, mut client, window, script) = shown();
+    script.borrow_mut().every_read = Some(Errno::NOMEM);
+    window.show(&client, &client.colour(8, 8, GREEN));
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        fixture.step(&mut client);
+    }
+    let asked = script.borrow().asked_reads;
+    assert!((2..=60).contains(&asked), "{asked} attempts");
+    script.borrow_mut().every_read = None;
+    // The next commit is shown, and callbacks came all the time.
+    let frames = client.seen.frames.len();
+    window.show(&client, &client.colour(8, 8, 0xff00_00ff));
+    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+    fixture.until(&mut client, "a callback", |_, client| {
+        client.seen.frames.len() > frames
+    });
+}
+
+#[test]
+fn picture_that_cannot_be_written_once_is_drawn_again() {
+    let (mut fixture, mut client, window, script) = shown();
+    script.borrow_mut().pictures = [Some(Errno::NOMEM), Some(Errno::AGAIN)].into();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    window.surface.frame(&client.handle(), Marker::Frame);
+    let frames = client.seen.frames.len();
+    fixture.until(&mut client, "a callback", |_, client| {
+        client.seen.frames.len() > frames
+    });
+    assert!(fixture.picture(&mut client).contains(&GREEN));
+}
