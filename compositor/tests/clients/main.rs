@@ -8,3 +8,4 @@ mod frames;
 mod hostile;
 mod numbers;
 mod shell;
+mod wire;
