@@ -12,6 +12,7 @@ use calloop::{Interest, LoopHandle, Mode, PostAction};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::limits::as_started;
 use crate::state::State;
 
 /// How long the command may take to end after it was asked to.
@@ -36,10 +37,9 @@ impl Command {
         arguments: &[OsString],
         socket: &str,
     ) -> anyhow::Result<Self> {
-        let mut child = std::process::Command::new(program)
-            .args(arguments)
-            .env("WAYLAND_DISPLAY", socket)
-            .spawn()
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).env("WAYLAND_DISPLAY", socket);
+        let mut child = as_started(|| command.spawn())
             .with_context(|| format!("{} cannot be started", program.to_string_lossy()))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = pid

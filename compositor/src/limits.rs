@@ -1,6 +1,6 @@
 //! How many descriptors the process may have, and how many of them stay free.
 
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,6 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const WANTED: u64 = 65_536;
 /// Descriptors that stay free, so that no client's are dropped by the kernel: two receptions, and what a frame needs.
 const RESERVE: u64 = 64;
+/// Descriptors that stay free when a client connects: those who are here already go on making buffers.
+const RESERVE_OF_CLIENTS: u64 = 128;
 
 /// The limit with which the process was started, once it was raised.
 static BEFORE: OnceLock<Rlimit> = OnceLock::new();
@@ -52,17 +54,22 @@ pub fn as_started<T>(start: impl FnOnce() -> T) -> T {
 ///
 /// The kernel gives the lowest number that is free, so nearly all below are in use then.
 pub fn is_scarce(descriptor: RawFd) -> bool {
+    leaves_less_than(descriptor, |limit| RESERVE.min(limit / 4))
+}
+
+/// Tells whether a client more would leave too few descriptors for the others; `any` is one that is open.
+pub fn is_full(any: impl AsFd) -> bool {
+    match rustix::io::fcntl_dupfd_cloexec(any, 0) {
+        Ok(next) => leaves_less_than(next.as_raw_fd(), |limit| RESERVE_OF_CLIENTS.min(limit / 2)),
+        Err(_) => true,
+    }
+}
+
+/// Where the limit is very low, most of it is for use all the same: `reserve` says how much is not.
+fn leaves_less_than(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;
     };
-    u64::try_from(descriptor).is_ok_and(|number| number >= limit.saturating_sub(RESERVE))
-}
-
-/// Tells whether the next descriptor would be one of the last that the process may have; `any` is one that is open.
-pub fn is_short(any: impl AsFd) -> bool {
-    use std::os::fd::AsRawFd;
-    match rustix::io::fcntl_dupfd_cloexec(any, 0) {
-        Ok(next) => is_scarce(next.as_raw_fd()),
-        Err(_) => true,
-    }
+    let end = limit.saturating_sub(reserve(limit));
+    u64::try_from(descriptor).is_ok_and(|number| number >= end)
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use covalent_alloc::trace::{ChromeTrace, TARGET, TraceError};
+use covalent_compositor::log::RateLimit;
 use covalent_compositor::options::Options;
 use covalent_compositor::run::{exit, run};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_filter(filter);
+        .with_filter(filter.and(RateLimit::default()));
     let trace = options
         .trace
         .as_deref()

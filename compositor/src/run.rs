@@ -21,6 +21,8 @@ use crate::backend::headless::Headless;
 use crate::backend::kms::{Kms, OpenError};
 use crate::command::{Command, exit_code};
 use crate::input::Devices;
+use crate::limits::raise_descriptors;
+use crate::listener::accept_clients;
 use crate::options::{BackendKind, Options};
 use crate::render::Renderer;
 use crate::report::Report;
@@ -69,6 +71,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 ///
 /// Why it could not start, or had to end.
 pub fn run(options: &Options) -> Result<u8, Failure> {
+    raise_descriptors();
     let mut event_loop: EventLoop<'static, State> =
         EventLoop::try_new().context("the event loop cannot be made")?;
     let handle = event_loop.handle();
@@ -228,7 +231,7 @@ fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Re
     let socket = socket.with_context(|| {
         format!("the socket {found_by} cannot be opened; is another compositor using it?")
     })?;
-    accept(handle, socket)?;
+    accept_clients(handle, socket)?;
     Ok(found_by)
 }
 
@@ -239,7 +242,7 @@ fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyh
         let name = format!("wayland-{number}");
         let path = directory.join(&name);
         if let Ok(socket) = ListeningSocket::bind_absolute(path.clone()) {
-            accept(handle, socket)?;
+            accept_clients(handle, socket)?;
             return Ok(if in_environment {
                 name
             } else {
@@ -251,28 +254,6 @@ fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyh
         "no socket from wayland-1 to wayland-32 can be opened in {}; is it writable?",
         directory.display()
     )
-}
-
-fn accept(handle: &LoopHandle<'static, State>, socket: ListeningSocket) -> anyhow::Result<()> {
-    handle
-        .insert_source(
-            Generic::new(socket, Interest::READ, Mode::Level),
-            |_, socket, state| {
-                // A client too many, or one that left again, is no reason to end.
-                match socket.accept() {
-                    Ok(Some(stream)) => {
-                        if let Err(error) = state.add_client(stream) {
-                            tracing::warn!(%error, "a client could not be taken");
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, "a client could not connect"),
-                }
-                Ok(PostAction::Continue)
-            },
-        )
-        .map_err(|error| anyhow::anyhow!("the socket cannot be watched: {}", error.error))?;
-    Ok(())
 }
 
 /// Finds the directory for the socket: the user's, or root's own when nobody set one.

@@ -46,6 +46,9 @@ use crate::state::{ClientState, State};
 /// with a descriptor takes 16.
 const QUEUED_MAX: usize = 256;
 
+/// Bytes of events that are passed on at once.
+const EVENTS_MAX: usize = 16_384;
+
 /// The connections of all clients.
 #[derive(Debug, Default)]
 pub struct Connections(Ledger);
@@ -226,28 +229,33 @@ impl Connection {
         }
     }
 
-    /// Receives once from wayland-backend, and tells the client.
+    /// Receives from wayland-backend, and tells the client, as long as that takes it.
+    ///
+    /// What one reception of requests is answered with can be several times as long.
     fn tell(&mut self) {
-        if self.closed || !self.to_client.is_empty() {
-            return;
-        }
-        let mut bytes = vec![0; MESSAGE_MAX];
-        let mut files = VecDeque::new();
-        match receive(&**self.server.get_ref(), &mut bytes, &mut files) {
-            Ok(received) if received.bytes == 0 => self.closed = true,
-            Ok(received) if received.truncated => {
-                self.refuse(Violation::descriptors(
-                    "the compositor has no descriptors left for what it sends",
-                ));
-                self.deaf = true;
+        let mut bytes = vec![0; EVENTS_MAX];
+        while !self.closed && self.to_client.is_empty() {
+            let mut files = VecDeque::new();
+            match receive(&**self.server.get_ref(), &mut bytes, &mut files) {
+                Ok(received) if received.bytes == 0 => self.closed = true,
+                Ok(received) if received.truncated => {
+                    self.refuse(Violation::descriptors(
+                        "the compositor has no descriptors left for what it sends",
+                    ));
+                    self.deaf = true;
+                }
+                Ok(received) => {
+                    let said = bytes.get(..received.bytes).unwrap_or_default();
+                    self.to_client = Parcel::new(said.to_vec(), files.into());
+                    self.send_to_client();
+                    if received.bytes < bytes.len() {
+                        // That was all; and if it was not, the event loop comes again.
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN) => break,
+                Err(_) => self.closed = true,
             }
-            Ok(received) => {
-                bytes.truncate(received.bytes);
-                self.to_client = Parcel::new(bytes, files.into());
-                self.send_to_client();
-            }
-            Err(Errno::AGAIN) => {}
-            Err(_) => self.closed = true,
         }
     }
 

@@ -178,7 +178,8 @@ impl Objects {
 
     fn insert(&mut self, id: u32, kind: Option<Kind>) -> Result<(), Violation> {
         let at = place(id);
-        if id == 0 || id >= SERVER_IDS || at > self.0.len() {
+        // The display is object 1 for ever.
+        if id <= 1 || id >= SERVER_IDS || at > self.0.len() {
             let message = format!("{id} is not the number of a new object");
             return Err(invalid(INVALID_OBJECT, message));
         }

@@ -10,3 +10,4 @@ mod numbers;
 mod recovery;
 mod releases;
 mod shell;
+mod wire;

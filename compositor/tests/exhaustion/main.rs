@@ -1,0 +1,322 @@
+//! Clients that use up what all share: descriptors, and the compositor's time. The compositor is a process of its own here,
+//! with few descriptors, so that a test can do to it what it likes.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::fixture::memfd;
+use crate::fixture::wire::{Arg, DISPLAY, Wire, message, send_with};
+
+#[allow(dead_code)] // the other tests use the rest of it
+#[path = "../clients/fixture/mod.rs"]
+mod fixture;
+
+const RED: u32 = 0xffff_0000;
+const GREEN: u32 = 0xff00_ff00;
+const SIZE: (u32, u32) = (64, 48);
+
+/// How long a compositor may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+/// Bytes that the client sent which never stops.
+static SENT: AtomicUsize = AtomicUsize::new(0);
+
+/// A compositor on a virtual display that may have so many descriptors.
+struct Compositor {
+    process: Child,
+    directory: PathBuf,
+}
+
+impl Compositor {
+    fn start(descriptors: u32) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("covalent-exhaustion-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        let mut process = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_covalent-compositor"))
+            .args(["--backend", "headless", "--mode", "64x48@60", "--socket"])
+            .arg(directory.join("socket"))
+            .arg("--screenshot")
+            .arg(directory.join("shown.png"))
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(directory.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("ready"), "{line}");
+        Self { process, directory }
+    }
+
+    fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.directory.join("socket")).unwrap()
+    }
+
+    /// Connects a client that knows all globals.
+    #[track_caller]
+    fn client(&self) -> Wire {
+        let mut wire = Wire::new(self.connect());
+        wire.wait();
+        assert!(!wire.closed && !wire.globals.is_empty(), "not served");
+        wire
+    }
+
+    /// Counts what the compositor has open.
+    fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    /// Returns the processor's time that the compositor took, in hundredths of a second.
+    fn time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap()
+    }
+
+    /// Ends the compositor as a user does, and returns the colours that were on the display last.
+    #[track_caller]
+    fn end(mut self) -> Vec<u32> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.process.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < deadline, "SIGTERM is ignored"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.success(), "{status}: {}", self.log());
+        let picture = image::open(self.directory.join("shown.png")).unwrap();
+        picture
+            .to_rgb8()
+            .pixels()
+            .map(|pixel| u32::from_be_bytes([0xff, pixel[0], pixel[1], pixel[2]]))
+            .collect()
+    }
+}
+
+impl Drop for Compositor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A client with a window that fills the display, which goes on whatever others do.
+struct Bystander {
+    wire: Wire,
+    shm: u32,
+    surface: u32,
+}
+
+impl Bystander {
+    #[track_caller]
+    fn new(compositor: &Compositor) -> Self {
+        let mut wire = compositor.client();
+        let shm = wire.bind("wl_shm");
+        let factory = wire.bind("wl_compositor");
+        let shell = wire.bind("xdg_wm_base");
+        let surface = wire.make(factory, 0, &[]);
+        let role = wire.make(shell, 2, &[surface.into()]);
+        wire.make(role, 1, &[]);
+        wire.send(surface, 6, &[]);
+        wire.wait();
+        let serial = wire.events_of(role, 0)[0].word(0);
+        wire.send(role, 4, &[serial.into()]);
+        let mut bystander = Self { wire, shm, surface };
+        bystander.show(RED);
+        bystander
+    }
+
+    /// Shows a colour out of a file that is sent for it.
+    #[track_caller]
+    fn show(&mut self, colour: u32) {
+        let (width, height) = SIZE;
+        let pixels = usize::try_from(width * height).unwrap();
+        let bytes: Vec<u8> = std::iter::repeat_n(colour.to_le_bytes(), pixels)
+            .flatten()
+            .collect();
+        let file = memfd(&bytes);
+        let pool = self.wire.new_id();
+        let create = message(self.shm, 0, &[pool.into(), (width * height * 4).into()]);
+        self.wire.send_bytes(&create, &[file.as_fd()]);
+        let picture = [0, width, height, width * 4, 1].map(Arg::Word);
+        let buffer = self.wire.make(pool, 0, &picture);
+        self.wire
+            .send(self.surface, 1, &[buffer, 0, 0].map(Arg::Word));
+        self.wire
+            .send(self.surface, 9, &[0, 0, width, height].map(Arg::Word));
+        self.wire.send(self.surface, 6, &[]);
+        self.wire.wait();
+        assert!(
+            !self.wire.closed,
+            "the bystander was ended: {:?}",
+            self.wire.error
+        );
+    }
+}
+
+/// Sends messages that take no descriptor, with 28 on each.
+fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
+    for number in 0..count {
+        // The registry is object 2, and each callback goes at once: its number is free again.
+        let sync = message(DISPLAY, 0, &[(3 + number % 2).into()]);
+        if send_with(stream, &sync, &[file; 28]).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Shows green, and looks whether that is what is on the display.
+#[track_caller]
+fn check(compositor: Compositor, mut bystander: Bystander) {
+    bystander.show(GREEN);
+    std::thread::sleep(Duration::from_millis(100));
+    bystander.wire.wait();
+    let picture = compositor.end();
+    assert!(
+        picture.iter().all(|colour| *colour == GREEN),
+        "the bystander's picture is another: {:#x}",
+        picture[0]
+    );
+}
+
+#[test]
+fn descriptors_that_no_message_takes_end_their_sender_alone() {
+    let compositor = Compositor::start(1024);
+    let bystander = Bystander::new(&compositor);
+    let before = compositor.descriptors();
+    let mut attacker = compositor.client();
+    let file = memfd(&[0; 16]);
+    send_descriptors(&attacker.stream, file.as_fd(), 40);
+    attacker.wait();
+    assert!(attacker.closed, "{} are open", compositor.descriptors());
+    let (object, _, words) = attacker.error.clone().unwrap();
+    assert_eq!(object, DISPLAY);
+    assert!(words.contains("descriptors"), "{words}");
+    let deadline = Instant::now() + PATIENCE;
+    while compositor.descriptors() > before {
+        assert!(Instant::now() < deadline, "they stay open");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    check(compositor, bystander);
+}
+
+#[test]
+fn descriptors_of_several_clients_below_the_limit_of_one_do_no_harm() {
+    let compositor = Compositor::start(1024);
+    let bystander = Bystander::new(&compositor);
+    let file = memfd(&[0; 16]);
+    let attackers: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
+    for attacker in &attackers {
+        send_descriptors(&attacker.stream, file.as_fd(), 9);
+    }
+    check(compositor, bystander);
+}
+
+#[test]
+fn pools_without_end_end_their_maker_alone() {
+    let compositor = Compositor::start(256);
+    let bystander = Bystander::new(&compositor);
+    let mut attacker = compositor.client();
+    let shm = attacker.bind("wl_shm");
+    let file = memfd(&[0; 4096]);
+    for _ in 0..600 {
+        let pool = attacker.new_id();
+        let create = message(shm, 0, &[pool.into(), 4096.into()]);
+        attacker.send_bytes(&create, &[file.as_fd()]);
+        attacker.read();
+    }
+    attacker.wait();
+    assert!(attacker.closed, "{} are open", compositor.descriptors());
+    check(compositor, bystander);
+}
+
+#[test]
+fn clients_without_end_wait_and_are_taken_when_there_is_room() {
+    let compositor = Compositor::start(256);
+    let bystander = Bystander::new(&compositor);
+    let crowd: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let before = compositor.time();
+    std::thread::sleep(Duration::from_secs(2));
+    let taken = compositor.time() - before;
+    assert!(taken < 50, "{taken} hundredths of a second in two seconds");
+    let log = compositor.log();
+    assert!(log.lines().count() < 40, "{} lines", log.lines().count());
+    let mut bystander = bystander;
+    bystander.show(RED);
+    drop(crowd);
+    let deadline = Instant::now() + PATIENCE;
+    let mut late = Wire::new(compositor.connect());
+    while late.globals.is_empty() {
+        assert!(Instant::now() < deadline, "nobody is taken any more");
+        std::thread::sleep(Duration::from_millis(5));
+        late.read();
+    }
+    check(compositor, bystander);
+}
+
+#[test]
+fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
+    let compositor = Compositor::start(1024);
+    let mut bystander = Bystander::new(&compositor);
+    let mut flooder = compositor.client();
+    let factory = flooder.bind("wl_compositor");
+    let surface = flooder.make(factory, 0, &[]);
+    flooder.wait();
+    let sender = flooder.stream.try_clone().unwrap();
+    sender.set_nonblocking(false).unwrap();
+    let sent = std::thread::spawn(move || {
+        // A request that is answered by nothing.
+        let many = message(surface, 10, &[0, 0].map(Arg::Word)).repeat(4096);
+        let flags = rustix::net::SendFlags::NOSIGNAL;
+        let mut total = 0;
+        while let Ok(count) = rustix::net::send(&sender, &many[total % many.len()..], flags) {
+            total += count;
+            SENT.store(total, Ordering::Relaxed);
+        }
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    let before = SENT.load(Ordering::Relaxed);
+    let start = Instant::now();
+    for _ in 0..20 {
+        bystander.wire.wait();
+    }
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_secs(5),
+        "20 round trips took {took:?}"
+    );
+    let after = SENT.load(Ordering::Relaxed);
+    check(compositor, bystander);
+    sent.join().unwrap();
+    assert!(
+        before > 0 && after > before,
+        "the flood ended after {before} bytes"
+    );
+}
