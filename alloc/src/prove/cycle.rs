@@ -173,13 +173,14 @@ fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut FactBook) -> P
             format,
             who: refused
                 .participant
-                .clone()
-                .unwrap_or_else(|| plan.source_name().to_owned()),
+                .and_then(|place| limited.participants.get(place))
+                .map_or_else(|| plan.source_name(), |one| one.name.as_str())
+                .to_owned(),
             refusal: refused.refusal.clone(),
         });
         aside.push(Exclusion {
             source: source.clone(),
-            participant: refused.participant.clone(),
+            participant: refused.participant,
             scope: Scope::exactly(format, request.extent),
             cause: refused.refusal.in_short(),
         });
@@ -192,8 +193,8 @@ fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut FactBook) -> P
 
 /// Somebody who refused a plan.
 struct Refused {
-    /// Its name; none where the source did not even allocate.
-    participant: Option<String>,
+    /// Its place among the participants, whose names may be equal; none where the source did not even allocate.
+    participant: Option<usize>,
     refusal: Refusal,
     /// How often it came back the same.
     times: u32,
@@ -253,7 +254,7 @@ impl Run<'_, '_> {
         if judged.refused.is_some() || judged.is_capped {
             return judged;
         }
-        for participant in &narrow.participants {
+        for (place, participant) in narrow.participants.iter().enumerate() {
             let first = std::cell::Cell::new(true);
             let outcome = self.repeated(|run| {
                 // Again means from the start: another buffer, and after a death another process.
@@ -275,7 +276,7 @@ impl Run<'_, '_> {
             });
             if let Outcome::Refused(refusal) = outcome {
                 judged.refused = Some(Refused {
-                    participant: Some(participant.name.clone()),
+                    participant: Some(place),
                     refusal,
                     times,
                 });
@@ -366,15 +367,18 @@ impl Run<'_, '_> {
         {
             return None;
         }
-        let name = refused.participant.as_ref()?;
-        let participant = request
-            .participants
-            .iter()
-            .find(|participant| participant.name == *name)?;
+        let participant = request.participants.get(refused.participant?)?;
         let source = request.sources.iter().find(|own| own.id == *source)?;
         let alone = plan_of(&pair(participant, source, format, request.extent))?;
         if alone.verdict() != Verdict::Guaranteed {
             return None;
+        }
+        // The buffer that was refused held other sizes too, so this size is tried by itself before it is said to be refused.
+        if !request.more_extents.is_empty() {
+            let alone = self.probe_one(participant, source, format, request.extent, refused)?;
+            if !alone.refused {
+                return None;
+            }
         }
         let probes = self.probe(participant, source, format, request.extent, refused);
         let scope = generalise(format, request.extent, &probes);
@@ -410,12 +414,13 @@ impl Run<'_, '_> {
             return probes;
         }
         // First one that is arranged otherwise, then a few of each arrangement.
-        let listed = participant.constraints.formats.as_ref();
-        let mut others: Vec<FormatModifier> = listed.map_or_else(Vec::new, |formats| {
-            FormatSet::iter(formats)
-                .filter(|other| *other != format)
-                .collect()
-        });
+        let listed: FormatSet = participant
+            .choices()
+            .filter_map(|choice| choice.formats.as_ref())
+            .flat_map(FormatSet::iter)
+            .collect();
+        let mut others: Vec<FormatModifier> =
+            listed.iter().filter(|other| *other != format).collect();
         others.sort_by_key(|other| (other.modifier == format.modifier, *other));
         for other in others {
             if probes.len() > sizes.saturating_add(WITNESSES) {

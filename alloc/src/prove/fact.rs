@@ -9,6 +9,7 @@ use super::interface::Interface;
 use super::outcome::Refusal;
 use crate::constraint::{Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc, Modifier};
+use crate::text::Printable;
 
 /// Something that no declaration says and that drivers have shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,19 +32,37 @@ impl Fact {
     /// Returns whether both say the same of the same; only how they are known may differ.
     #[must_use]
     pub fn says_as(&self, other: &Self) -> bool {
-        let same_effect = match (&self.effect, &other.effect) {
-            (
-                Effect::Refuses { source, scope, .. },
-                Effect::Refuses {
-                    source: other_source,
-                    scope: other_scope,
-                    ..
-                },
-            ) => source == other_source && scope == other_scope,
-            (one, two) => one == two,
-        };
-        same_effect && self.participant == other.participant && self.conditions == other.conditions
+        #[cfg(test)]
+        COMPARED.set(COMPARED.get() + 1);
+        self.what_is_said() == other.what_is_said()
     }
+
+    /// Returns all by which a fact says the same as another.
+    pub(super) fn what_is_said(&self) -> (&Whose, &Conditions, Said<'_>) {
+        let said = match &self.effect {
+            Effect::Refuses { source, scope, .. } => Said::Refuses(source, scope),
+            Effect::StrideAlignment { bytes } => Said::StrideAlignment(*bytes),
+        };
+        (&self.participant, &self.conditions, said)
+    }
+}
+
+/// An effect without how it came about.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum Said<'a> {
+    Refuses(&'a str, &'a Scope),
+    StrideAlignment(u32),
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How often this thread has compared two facts.
+#[cfg(test)]
+pub(super) fn compared() -> usize {
+    COMPARED.get()
 }
 
 impl fmt::Display for Fact {
@@ -51,13 +70,15 @@ impl fmt::Display for Fact {
         write!(out, "{} {}", self.participant, self.effect)?;
         match &self.origin {
             Origin::Learnt { times, .. } => write!(out, "; seen {times} times here"),
-            Origin::WellKnown { reference } => write!(out, "; known from {reference}"),
+            Origin::WellKnown { reference } => {
+                write!(out, "; known from {}", Printable(reference))
+            }
         }
     }
 }
 
 /// The participants that a fact is about: all of a driver, or of one device.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Whose {
     /// The kernel driver.
     pub driver: String,
@@ -101,9 +122,9 @@ impl Whose {
 
 impl fmt::Display for Whose {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.driver)?;
+        write!(out, "{}", Printable(&self.driver))?;
         if let Some(location) = self.location.as_ref().filter(|place| !place.is_empty()) {
-            write!(out, " at {location}")?;
+            write!(out, " at {}", Printable(location))?;
         }
         match (self.role, self.interface) {
             (_, Some(Interface::Gbm)) => out.write_str(" (GBM)"),
@@ -153,12 +174,17 @@ impl Effect {
     #[must_use]
     pub fn is_about(&self, source: &Source) -> bool {
         match self {
-            Self::Refuses { source: name, .. } => match name.strip_suffix('*') {
-                Some(start) => source.id.as_str().starts_with(start),
-                None => source.id.as_str() == name,
-            },
+            Self::Refuses { source: name, .. } => is_meant(source, name),
             Self::StrideAlignment { .. } => false,
         }
+    }
+}
+
+/// Returns whether a source is meant by a fact's name of sources.
+pub(super) fn is_meant(source: &Source, name: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(start) => source.id.as_str().starts_with(start),
+        None => source.id.as_str() == name,
     }
 }
 
@@ -171,7 +197,8 @@ impl fmt::Display for Effect {
                 refusal,
             } => write!(
                 out,
-                "refuses memory of {source} {scope} ({})",
+                "refuses memory of {} {scope} ({})",
+                Printable(source),
                 refusal.in_short()
             ),
             Self::StrideAlignment { bytes } => {
@@ -182,7 +209,9 @@ impl fmt::Display for Effect {
 }
 
 /// The pictures that a refusal is about. [`Default`] is all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(default)]
 pub struct Scope {
     /// In this format alone.
@@ -262,7 +291,7 @@ pub struct Environment {
 }
 
 /// Where a fact holds: what is there must be equal, what is left out does not matter. [`Default`] is everywhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Conditions {
     /// The kernel's release.

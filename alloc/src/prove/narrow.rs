@@ -53,17 +53,20 @@ fn only<'a>(
     narrow.sources = sources.cloned().collect();
     narrow.participants = participants.cloned().collect();
     for participant in &mut narrow.participants {
-        let constraints = &mut participant.constraints;
-        let takes = constraints
-            .formats
-            .as_ref()
-            .is_none_or(|formats| formats.contains(format));
-        constraints.formats = Some(if takes {
-            FormatSet::from([format])
-        } else {
-            FormatSet::default()
-        });
-        constraints.buffers_held = 0;
+        // An alternative is complete in itself, and would bring its own formats back.
+        let choices = std::iter::once(&mut participant.constraints);
+        for choice in choices.chain(&mut participant.alternatives) {
+            let takes = choice
+                .formats
+                .as_ref()
+                .is_none_or(|formats| formats.contains(format));
+            choice.formats = Some(if takes {
+                FormatSet::from([format])
+            } else {
+                FormatSet::default()
+            });
+            choice.buffers_held = 0;
+        }
     }
     narrow
 }

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::{Printable, printable_within};
+
+/// How many characters a few words have at the most; the messages of drivers have no end.
+const SHORT: usize = 400;
+
 /// How a trial of one buffer on one participant ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,7 +37,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Proved => out.write_str("proved"),
             Self::Refused(refusal) => write!(out, "refused ({}): {refusal}", refusal.kind),
-            Self::Untestable(why) => write!(out, "untested: {why}"),
+            Self::Untestable(why) => write!(out, "untested: {}", Printable(why)),
         }
     }
 }
@@ -84,11 +89,11 @@ impl Refusal {
         }
     }
 
-    /// Returns what was asked and what came back, in a few words.
+    /// Returns what was asked and what came back, in a few words that can be printed.
     pub fn in_short(&self) -> String {
         match self.cause {
-            Cause::Answer => self.words.trim_end_matches('.').to_owned(),
-            cause => format!("{}: {cause}", self.operation),
+            Cause::Answer => printable_within(self.words.trim_end_matches('.'), SHORT),
+            cause => format!("{}: {cause}", printable_within(&self.operation, SHORT)),
         }
     }
 
@@ -100,7 +105,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.words)
+        write!(out, "{}", Printable(&self.words))
     }
 }
 

@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod excluded;
 mod properties;
 
 use std::cell::RefCell;
