@@ -7,6 +7,7 @@
 
 mod blob;
 mod devicetree;
+mod kernel;
 mod sys;
 
 use sys::{Usage, measured};
