@@ -5,11 +5,15 @@
 
 mod common;
 
-use common::dtb::{compiled, flattened};
+use std::path::Path;
+
+use common::dtb::{NodeText, compiled, flattened};
 use common::{camera, cma_heap, device, display, hostile, request, system_heap};
-use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source, SourceId};
-use covalent_alloc::machine::devicetree::{Node, Tree, TreeError, lacking_pools, pool_snippet};
-use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
+use covalent_alloc::constraint::{
+    AddressWindow, Contiguity, Participant, Role, Source, SourceId, Unknown,
+};
+use covalent_alloc::machine::devicetree::{Tree, TreeError, lacking_pools, pool_snippet};
+use covalent_alloc::machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use proptest::prelude::*;
 
@@ -128,6 +132,61 @@ fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
 }
 
 #[test]
+fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
+    // Each pool lies beyond the device's reach, and is named as often as a file may name one.
+    let mut reserved = ReservedMemory::default();
+    let mut sources = Vec::new();
+    for place in 0..64_u64 {
+        let lowest = (place + 4) << 32;
+        reserved.regions.push(Region {
+            path: format!("/reserved-memory/pool{place}"),
+            compatible: vec!["shared-dma-pool".to_owned()],
+            ranges: vec![AddressWindow {
+                lowest,
+                highest: lowest + 0xffff,
+            }],
+            reusable: true,
+            ..Region::default()
+        });
+        sources.push(heap(&format!("pool{place}")));
+    }
+    let paths: Vec<String> = reserved
+        .regions
+        .iter()
+        .map(|region| region.path.clone())
+        .collect();
+    let user = RegionUser {
+        node: "/soc/isp@40000000".to_owned(),
+        compatible: Vec::new(),
+        regions: vec![paths[0].clone(); 64],
+        unknown: Unknown::default(),
+    };
+    reserved.users.push(user.clone());
+    let mut asked = board_request(sources.clone());
+    reserved.refine(&mut asked, isp);
+    assert_eq!(asked.participants[0].alternatives.len(), 1);
+    reserved.users.push(RegionUser {
+        regions: paths,
+        ..user
+    });
+    let mut asked = board_request(sources);
+    reserved.refine(&mut asked, isp);
+    assert_eq!(
+        asked.participants[0].alternatives.len(),
+        Machine::MAXIMUM_ALTERNATIVES
+    );
+    let text = serde_json::to_string(&reserved).unwrap();
+    let longer = text.replace(
+        r#""regions":["/reserved-memory/pool0","#,
+        r#""regions":["x","x","/reserved-memory/pool0","#,
+    );
+    let error = serde_json::from_str::<ReservedMemory>(&longer)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("66 texts, and at most 64"), "{error}");
+}
+
+#[test]
 fn board_without_a_pool_is_told_the_source_that_it_lacks() {
     let mut recorded = RecordedParticipant::measured(camera(Contiguity::Contiguous));
     recorded.tree_node = Some("/soc/camera@1000".to_owned());
@@ -196,31 +255,118 @@ fn damaged_header_is_told_with_its_place() {
 }
 
 #[test]
+fn damage_is_told_with_its_byte_and_what_was_expected_and_found() {
+    // The structure begins at byte 56: the root, whose property is at 64, with the place of its name at 72.
+    let root = NodeText {
+        properties: [("model".to_owned(), b"x\0\0\0".to_vec())].into(),
+        ..NodeText::default()
+    };
+    let whole = flattened(&root);
+    assert!(Tree::from_flat(&whole).is_ok());
+    let with = |at: usize, number: u32| {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        Tree::from_flat(&bytes).unwrap_err().to_string()
+    };
+    for (at, number, words) in [
+        (4, 4096, "at byte 4: expected 4096 bytes, found 94 bytes"),
+        (
+            56,
+            7,
+            "at byte 56: expected a node, a property or an end (1, 2, 3, 4 or 9), found 7",
+        ),
+        (56, 3, "found "),
+        (
+            64,
+            2,
+            "at byte 72: expected the end of the tree (9), found 0",
+        ),
+        (68, 400, "at byte 76: expected 400 bytes, found 12 bytes"),
+        (
+            72,
+            6,
+            "at byte 72: expected the place of a name within the names, found 6",
+        ),
+        (80, 9, "at byte 80: expected a node"),
+        (
+            84,
+            3,
+            "at byte 84: expected the end of the tree (9), found 3",
+        ),
+    ] {
+        let error = with(at, number);
+        assert!(error.contains(words), "{at}: {error}");
+    }
+    let twice = NodeText {
+        children: vec![root.clone()],
+        ..root
+    };
+    let mut bytes = flattened(&twice);
+    // The child's property is moved into the root: its node begins and ends elsewhere.
+    let child = bytes
+        .windows(8)
+        .rposition(|eight| eight == [0, 0, 0, 1, 0, 0, 0, 0]);
+    bytes[child.unwrap()..][..8].copy_from_slice(&[0, 0, 0, 4, 0, 0, 0, 4]);
+    let end = bytes.windows(4).position(|four| four == [0, 0, 0, 2]);
+    bytes[end.unwrap()..][..4].copy_from_slice(&[0, 0, 0, 4]);
+    let error = Tree::from_flat(&bytes).unwrap_err().to_string();
+    let words =
+        "at byte 88: expected each property of a node once, found one of the same name again";
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn names_beyond_a_files_and_names_that_move_a_terminal_are_refused() {
+    let named = |name: &str| {
+        let child = NodeText {
+            name: name.to_owned(),
+            ..NodeText::default()
+        };
+        let root = NodeText {
+            children: vec![child],
+            ..NodeText::default()
+        };
+        Tree::from_flat(&flattened(&root))
+    };
+    assert!(named(&"n".repeat(255)).is_ok());
+    let error = named(&"n".repeat(256)).unwrap_err().to_string();
+    assert!(
+        error.contains("at byte 68: expected a name of at most 255"),
+        "{error}"
+    );
+    let error = named("a\x1b[2J").unwrap_err().to_string();
+    assert!(
+        error.contains("at byte 69") && error.contains("found 0x1b"),
+        "{error}"
+    );
+}
+
+#[test]
 fn tree_that_is_too_deep_or_too_large_is_refused() {
-    let mut deep = Node::default();
+    let mut deep = NodeText::default();
     for _ in 0..Tree::MAXIMUM_DEPTH {
-        deep = Node {
+        deep = NodeText {
             children: vec![deep],
-            ..Node::default()
+            ..NodeText::default()
         };
     }
-    let levels = Tree::from_flat(&flattened(&Tree { root: deep }));
+    let levels = Tree::from_flat(&flattened(&deep));
     assert!(matches!(
         levels,
         Err(TreeError::TooMany { what: "levels", .. })
     ));
-    let wide = Node {
-        children: vec![Node::default(); Tree::MAXIMUM_NODES],
-        ..Node::default()
+    let wide = NodeText {
+        children: vec![NodeText::default(); Tree::MAXIMUM_NODES],
+        ..NodeText::default()
     };
-    let nodes = Tree::from_flat(&flattened(&Tree { root: wide }));
+    let nodes = Tree::from_flat(&flattened(&wide));
     assert!(matches!(
         nodes,
         Err(TreeError::TooMany { what: "nodes", .. })
     ));
 }
 
-fn node() -> impl Strategy<Value = Node> {
+fn node() -> impl Strategy<Value = NodeText> {
     let name = "[a-z,]{1,8}(@[0-9a-f]{1,4})?|reserved-memory";
     let property = prop_oneof![
         Just("reg".to_owned()),
@@ -240,7 +386,7 @@ fn node() -> impl Strategy<Value = Node> {
         Just(b"shared-dma-pool\0".to_vec()),
     ];
     let leaf = (name, prop::collection::btree_map(property, value, 0..5)).prop_map(
-        |(name, properties)| Node {
+        |(name, properties)| NodeText {
             name,
             properties,
             children: Vec::new(),
@@ -248,7 +394,7 @@ fn node() -> impl Strategy<Value = Node> {
     );
     leaf.clone().prop_recursive(4, 24, 4, move |inner| {
         (leaf.clone(), prop::collection::vec(inner, 0..4))
-            .prop_map(|(own, children)| Node { children, ..own })
+            .prop_map(|(own, children)| NodeText { children, ..own })
     })
 }
 
@@ -257,9 +403,10 @@ proptest! {
 
     #[test]
     fn any_tree_is_read_back_as_written(root in node()) {
-        let tree = Tree { root: Node { name: String::new(), ..root } };
-        let flat = flattened(&tree);
-        prop_assert_eq!(Tree::from_flat(&flat).unwrap(), tree);
+        let root = NodeText { name: String::new(), ..root };
+        let flat = flattened(&root);
+        let tree = Tree::from_flat(&flat).unwrap();
+        prop_assert_eq!(NodeText::of(tree.root()), root);
         hostile::devicetree(&flat);
     }
 

@@ -1,10 +1,17 @@
 //! What a compositor tells its clients of the buffers it can use: a device, a format table and tranches in order of preference.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bitflags::bitflags;
 
-use crate::table::{FormatEntry, FormatTable};
+pub use crate::collector::Collector;
+use crate::table::{ENTRIES_MAX, FormatEntry, FormatTable};
+
+/// Tranches that feedback can have. A compositor has one for each device and use, which are a handful.
+pub const TRANCHES_MAX: usize = 64;
+
+/// Indices that all tranches of one feedback can have together: every pair of the largest table for eight devices and uses.
+pub const INDICES_MAX: usize = ENTRIES_MAX << 3;
 
 /// A device number (`dev_t`).
 ///
@@ -75,6 +82,16 @@ pub enum FeedbackError {
     /// Indices that do not fill whole 16-bit numbers.
     #[error("tranche indices of {0} bytes: each index has 2")]
     Indices(usize),
+    /// More of something than any feedback has.
+    #[error("the compositor sent more than {most} {what}: {found} with the last event")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+        /// How many it sent.
+        found: usize,
+    },
     /// `done` or `tranche_done` came before what it closes.
     #[error("the compositor sent {0} without {1}")]
     Missing(&'static str, &'static str),
@@ -104,8 +121,12 @@ impl Feedback {
         table: FormatTable,
         tranches: Vec<Tranche>,
     ) -> Result<Self, FeedbackError> {
-        let mut seen = HashSet::new();
+        // One bit for each entry of the table, by device and flags.
+        let mut seen: HashMap<(Device, TrancheFlags), Vec<u64>> = HashMap::new();
+        let words = table.entries().len().div_ceil(64);
         for (position, tranche) in tranches.iter().enumerate() {
+            let key = (tranche.device, tranche.flags);
+            let seen = seen.entry(key).or_insert_with(|| vec![0; words]);
             for index in &tranche.indices {
                 if table.get(*index).is_none() {
                     return Err(FeedbackError::Index {
@@ -114,11 +135,16 @@ impl Feedback {
                         entries: table.entries().len(),
                     });
                 }
-                if !seen.insert((tranche.device, tranche.flags, *index)) {
+                let bit = 1_u64 << (index % 64);
+                let word = seen.get_mut(usize::from(index / 64));
+                if word.as_ref().is_some_and(|word| **word & bit != 0) {
                     return Err(FeedbackError::Repeated {
                         tranche: position,
                         index: *index,
                     });
+                }
+                if let Some(word) = word {
+                    *word |= bit;
                 }
             }
         }
@@ -178,105 +204,11 @@ pub fn indices_from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
     })
 }
 
-/// Gathers feedback from the events of a peer, and hands it out whole when the peer says that it is done.
-///
-/// A peer may send everything again at any time; a table that is not sent again stays.
-#[derive(Debug, Default)]
-pub struct Collector {
-    table: Option<FormatTable>,
-    main_device: Option<Device>,
-    tranches: Vec<Tranche>,
-    device: Option<Device>,
-    flags: TrancheFlags,
-    indices: Vec<u16>,
-}
-
-impl Collector {
-    /// Takes the format table that replaces the one before.
-    pub fn format_table(&mut self, table: FormatTable) {
-        self.table = Some(table);
-    }
-
-    /// Takes the main device's number.
-    ///
-    /// # Errors
-    ///
-    /// [`FeedbackError::Device`] when the bytes are no device number.
-    pub fn main_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
-        self.main_device =
-            Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
-        Ok(())
-    }
-
-    /// Takes the device of the tranche that is being sent.
-    ///
-    /// # Errors
-    ///
-    /// [`FeedbackError::Device`] when the bytes are no device number.
-    pub fn tranche_target_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
-        self.device = Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
-        Ok(())
-    }
-
-    /// Takes the formats of the tranche that is being sent.
-    ///
-    /// # Errors
-    ///
-    /// [`FeedbackError::Indices`] when the bytes are no whole indices.
-    pub fn tranche_formats(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
-        self.indices
-            .extend(indices_from_bytes(bytes).ok_or(FeedbackError::Indices(bytes.len()))?);
-        Ok(())
-    }
-
-    /// Takes the flags of the tranche that is being sent; bits that nobody defined are dropped.
-    pub fn tranche_flags(&mut self, bits: u32) {
-        self.flags = TrancheFlags::from_bits_truncate(bits);
-    }
-
-    /// Closes the tranche that is being sent.
-    ///
-    /// # Errors
-    ///
-    /// [`FeedbackError::Missing`] when it has no device.
-    pub fn tranche_done(&mut self) -> Result<(), FeedbackError> {
-        let device = self.device.take().ok_or(FeedbackError::Missing(
-            "tranche_done",
-            "tranche_target_device",
-        ))?;
-        let flags = std::mem::take(&mut self.flags);
-        let indices = std::mem::take(&mut self.indices);
-        self.tranches.push(Tranche {
-            device,
-            flags,
-            indices,
-        });
-        Ok(())
-    }
-
-    /// Closes the feedback and returns it.
-    ///
-    /// # Errors
-    ///
-    /// [`FeedbackError::Missing`] when the table or the main device never came, and whatever [`Feedback::new`] refuses.
-    pub fn done(&mut self) -> Result<Feedback, FeedbackError> {
-        let tranches = std::mem::take(&mut self.tranches);
-        let table = self
-            .table
-            .clone()
-            .ok_or(FeedbackError::Missing("done", "format_table"))?;
-        let main_device = self
-            .main_device
-            .ok_or(FeedbackError::Missing("done", "main_device"))?;
-        Feedback::new(main_device, table, tranches)
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn table(entries: u32) -> FormatTable {
+    pub(crate) fn table(entries: u32) -> FormatTable {
         FormatTable::new((0..entries).map(|fourcc| FormatEntry {
             fourcc,
             modifier: 0,
@@ -284,49 +216,12 @@ mod tests {
         .unwrap()
     }
 
-    fn tranche(device: u64, flags: TrancheFlags, indices: &[u16]) -> Tranche {
+    pub(crate) fn tranche(device: u64, flags: TrancheFlags, indices: &[u16]) -> Tranche {
         Tranche {
             device: Device(device),
             flags,
             indices: indices.to_vec(),
         }
-    }
-
-    fn send(feedback: &Feedback, collector: &mut Collector) {
-        let sealed = feedback.table().seal().unwrap();
-        collector.format_table(FormatTable::receive(&sealed, sealed.size_bytes()).unwrap());
-        collector
-            .main_device(&feedback.main_device().to_bytes())
-            .unwrap();
-        for tranche in feedback.tranches() {
-            collector
-                .tranche_target_device(&tranche.device.to_bytes())
-                .unwrap();
-            collector.tranche_flags(tranche.flags.bits());
-            collector
-                .tranche_formats(&indices_to_bytes(&tranche.indices))
-                .unwrap();
-            collector.tranche_done().unwrap();
-        }
-    }
-
-    #[test]
-    fn feedback_sent_and_collected_is_unchanged() {
-        let feedback = Feedback::new(
-            Device(7),
-            table(3),
-            vec![
-                tranche(7, TrancheFlags::SCANOUT, &[2, 0]),
-                tranche(7, TrancheFlags::empty(), &[0, 1, 2]),
-            ],
-        )
-        .unwrap();
-        let mut collector = Collector::default();
-        send(&feedback, &mut collector);
-        assert_eq!(collector.done().unwrap(), feedback);
-        // Sent again in full, as a change is: nothing of the first round may be left.
-        send(&feedback, &mut collector);
-        assert_eq!(collector.done().unwrap(), feedback);
     }
 
     #[test]
@@ -367,26 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn collector_without_table_or_device_says_what_is_missing() {
-        let mut collector = Collector::default();
+    fn feedback_of_the_largest_table_for_eight_uses_is_taken() {
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        let tranches = (0..8).map(|device| tranche(device, TrancheFlags::empty(), &all));
+        let feedback = Feedback::new(Device(0), table(1 << 16), tranches.collect());
+        assert_eq!(feedback.unwrap().tranches().len(), 8);
+        let last = vec![
+            tranche(0, TrancheFlags::empty(), &all),
+            tranche(0, TrancheFlags::empty(), &[u16::MAX]),
+        ];
+        let repeated = FeedbackError::Repeated {
+            tranche: 1,
+            index: u16::MAX,
+        };
         assert_eq!(
-            collector.done(),
-            Err(FeedbackError::Missing("done", "format_table"))
-        );
-        assert_eq!(
-            collector.tranche_done(),
-            Err(FeedbackError::Missing(
-                "tranche_done",
-                "tranche_target_device"
-            ))
-        );
-        assert_eq!(
-            collector.main_device(&[0; 4]),
-            Err(FeedbackError::Device(4))
-        );
-        assert_eq!(
-            collector.tranche_formats(&[0; 3]),
-            Err(FeedbackError::Indices(3))
+            Feedback::new(Device(0), table(1 << 16), last),
+            Err(repeated)
         );
     }
 }

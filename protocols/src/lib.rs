@@ -6,6 +6,7 @@
 //!
 //! Fourccs and modifiers are plain numbers here: this crate knows nobody of ours.
 
+mod collector;
 pub mod feedback;
 pub mod table;
 
@@ -14,7 +15,8 @@ mod client;
 #[cfg(feature = "server")]
 mod server;
 
-pub use feedback::{Collector, Device, Feedback, FeedbackError, Tranche, TrancheFlags};
+pub use collector::Collector;
+pub use feedback::{Device, Feedback, FeedbackError, Tranche, TrancheFlags};
 pub use table::{FormatEntry, FormatTable, SealedTable, TableError};
 
 #[cfg(feature = "client")]

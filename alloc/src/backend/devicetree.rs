@@ -1,12 +1,17 @@
 //! The devicetree of this machine, as the kernel gives it out: a folder a node, a file a property.
 
-use std::fs;
+use std::ffi::CString;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 
 use crate::constraint::{Participant, Source};
 use crate::machine::ReservedMemory;
-use crate::machine::devicetree::{Node, Tree};
+use crate::machine::devicetree::{Excess, Tree, TreeBuilder, TreeError, is_name};
 use crate::model::DeviceIdentity;
 
 /// Where the kernel gives it out.
@@ -27,19 +32,29 @@ pub fn here() -> io::Result<Option<Tree>> {
     }
 }
 
-/// Reads a tree that is given out as folders and files, such as a copy of `/proc/device-tree`. Links are left out.
+/// Reads a tree that is given out as folders and files, such as a copy of `/proc/device-tree`.
+///
+/// Links are left out, and so is what is neither a folder nor a file, such as a FIFO: nothing outside of the folder is opened, and
+/// nothing is waited for. So are names that no devicetree has, and files that may not be read. At most [`Tree::MAXIMUM_BYTES`] of
+/// names and values are read, and as many entries as a tree may have nodes.
 ///
 /// # Errors
-/// What the file system answers, and [`io::ErrorKind::InvalidData`] for a tree that is larger than any board's.
+/// What the file system answers, and [`io::ErrorKind::InvalidData`] with a [`TreeError`] for a tree that is larger than any board's.
 pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     let folder = fs::canonicalize(folder)?;
-    let mut room = Room {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&folder, flags, Mode::empty())?;
+    let mut reader = Reader {
+        builder: TreeBuilder::over(Vec::new()),
         entries: Tree::MAXIMUM_NODES,
-        bytes: Tree::MAXIMUM_BYTES,
+        path: String::new(),
     };
-    Ok(Tree {
-        root: room.node(&folder, String::new(), Tree::MAXIMUM_DEPTH)?,
-    })
+    reader.node(&root, "")?;
+    let built = reader.builder.finish();
+    built
+        .map_err(|excess| placed(excess, "/"))
+        .and_then(Tree::checked)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Returns the node of a device in the devicetree of this machine, such as `/soc/csi@7e801000`; `None` where it has none.
@@ -63,59 +78,137 @@ pub fn refine(reserved: &ReservedMemory, participants: &mut [Participant], sourc
     });
 }
 
-/// How much more is read.
-struct Room {
+/// Reads folders as nodes, one in another.
+struct Reader {
+    builder: TreeBuilder,
+    /// How many entries more are read.
     entries: usize,
-    bytes: usize,
+    /// The node that is being read.
+    path: String,
 }
 
-impl Room {
-    fn node(&mut self, folder: &Path, name: String, depth: usize) -> io::Result<Node> {
-        let deeper = depth.checked_sub(1).ok_or_else(too_large)?;
-        let mut node = Node {
-            name,
-            ..Node::default()
-        };
-        for entry in fs::read_dir(folder)? {
+impl Reader {
+    fn node(&mut self, folder: &OwnedFd, name: &str) -> io::Result<()> {
+        let start = self.builder.text().len();
+        self.builder.text().extend(name.as_bytes());
+        let begun = self.builder.begin(TreeBuilder::span(start, name.len()));
+        begun.map_err(|excess| self.refused(excess))?;
+        let mut below: Vec<String> = Vec::new();
+        for entry in Dir::read_from(folder)? {
             let entry = entry?;
-            self.entries = self.entries.checked_sub(1).ok_or_else(too_large)?;
-            // The kernel's names are texts.
-            let Ok(name) = entry.file_name().into_string() else {
+            let name = entry.file_name();
+            // The kernel's names are texts; others were put there by somebody else.
+            let Some(text) = name.to_str().ok().filter(|text| is_node_name(text)) else {
                 continue;
             };
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                node.children.push(self.node(&entry.path(), name, deeper)?);
-            } else if kind.is_file() {
-                // What only root may read, as keys for updates are, has nothing to do with buffers.
-                if let Some(value) = self.property(&entry.path())? {
-                    node.properties.insert(name, value);
-                }
+            let left = self.entries.checked_sub(1);
+            self.entries = left.ok_or_else(|| {
+                let most = Tree::MAXIMUM_NODES;
+                let what = "entries";
+                self.refused(Excess::Many { what, most })
+            })?;
+            match entry.file_type() {
+                FileType::Directory => below.push(text.to_owned()),
+                FileType::RegularFile => self.property(folder.as_fd(), text)?,
+                // Some file systems do not say what an entry is.
+                FileType::Unknown => match kind(folder.as_fd(), text)? {
+                    FileType::Directory => below.push(text.to_owned()),
+                    FileType::RegularFile => self.property(folder.as_fd(), text)?,
+                    _ => {}
+                },
+                _ => {}
             }
         }
-        node.children.sort_by(|one, two| one.name.cmp(&two.name));
-        Ok(node)
+        below.sort_unstable();
+        for name in below {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Some(folder) = opened(folder.as_fd(), &name, flags)? else {
+                continue;
+            };
+            let length = self.path.len();
+            self.path.push('/');
+            self.path.push_str(&name);
+            self.node(&folder, &name)?;
+            self.path.truncate(length);
+        }
+        self.builder.end();
+        Ok(())
     }
 
-    fn property(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        let file = match fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            Err(error) => return Err(error),
+    /// Reads a file as a property; what only root may read, as keys for updates are, has nothing to do with buffers.
+    fn property(&mut self, folder: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        // What was a file when it was listed may be a FIFO by now, and is not waited for.
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let Some(file) = opened(folder, name, flags)? else {
+            return Ok(());
         };
-        let most = u64::try_from(self.bytes).unwrap_or(u64::MAX);
-        let mut value = Vec::new();
-        file.take(most.saturating_add(1)).read_to_end(&mut value)?;
-        self.bytes = self.bytes.checked_sub(value.len()).ok_or_else(too_large)?;
-        Ok(Some(value))
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        let text = self.builder.text();
+        let name_at = text.len();
+        text.extend(name.as_bytes());
+        let value_at = text.len();
+        let left = Tree::MAXIMUM_BYTES.saturating_sub(value_at);
+        let most = u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1);
+        File::from(file).take(most).read_to_end(text)?;
+        let length = text.len().saturating_sub(value_at);
+        if length > left {
+            let most = Tree::MAXIMUM_BYTES;
+            let what = "bytes of names and values";
+            return Err(self.refused(Excess::Many { what, most }));
+        }
+        let name = TreeBuilder::span(name_at, name.len());
+        let added = self
+            .builder
+            .property(name, TreeBuilder::span(value_at, length));
+        added.map_err(|excess| self.refused(excess))
+    }
+
+    fn refused(&self, excess: Excess) -> io::Error {
+        let path = if self.path.is_empty() {
+            "/"
+        } else {
+            &self.path
+        };
+        io::Error::new(io::ErrorKind::InvalidData, placed(excess, path))
     }
 }
 
-fn too_large() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the devicetree is larger than any board's",
-    )
+/// Opens an entry of a folder; `None` where it may not be opened, is a link, or is gone.
+fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+    match openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        // A FIFO or socket in the place of a file answers ENXIO, a link ELOOP, and a file in the place of a folder ENOTDIR.
+        Err(
+            Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR | Errno::NOENT | Errno::NXIO,
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn kind(folder: BorrowedFd<'_>, name: &str) -> io::Result<FileType> {
+    let name = CString::new(name)?;
+    let status = rustix::fs::statat(folder, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(status.st_mode))
+}
+
+fn is_node_name(name: &str) -> bool {
+    is_name(name.as_bytes()) && !matches!(name, "" | "." | "..")
+}
+
+fn placed(excess: Excess, path: &str) -> TreeError {
+    let (what, most) = match excess {
+        Excess::Many { what, most } => (what, most),
+        // No folder has a name twice.
+        Excess::Twice { .. } => ("properties of one name", 1),
+    };
+    TreeError::TooMany {
+        what,
+        most,
+        place: path.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -131,16 +224,64 @@ mod tests {
         fs::write(pool.join("reusable"), b"").unwrap();
         std::os::unix::fs::symlink("/", folder.path().join("loop")).unwrap();
         let tree = read(folder.path()).unwrap();
-        assert_eq!(tree.root.children.len(), 1);
+        assert_eq!(tree.root().children().count(), 1);
         let node = tree
-            .root
+            .root()
             .child("reserved-memory")
             .unwrap()
             .child("isp")
             .unwrap();
-        assert_eq!(node.texts("compatible"), ["shared-dma-pool"]);
+        assert_eq!(node.path(), "/reserved-memory/isp@90000000");
+        let compatible: Vec<&str> = node.texts("compatible").collect();
+        assert_eq!(compatible, ["shared-dma-pool"]);
         assert!(node.has("reusable") && !node.has("no-map"));
         assert!(read(folder.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn folder_with_links_fifos_and_odd_names_is_read_without_them() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), b"secret").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let own = |name: &str| folder.path().join(name);
+        fs::write(own("model"), b"board\0").unwrap();
+        fs::write(own("odd\x1b[2J"), b"").unwrap();
+        fs::create_dir(own("odd name")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), own("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), own("file")).unwrap();
+        // Opening this for reading would wait for a writer.
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, own("fifo"), FileType::Fifo, mode, 0).unwrap();
+        let tree = read(folder.path()).unwrap();
+        let names: Vec<&str> = tree.root().properties().map(|(name, _)| name).collect();
+        assert_eq!(names, ["model"]);
+        assert_eq!(tree.root().children().count(), 0);
+        assert!(read(own("fifo")).is_err() && read(own("model")).is_err());
+    }
+
+    #[test]
+    fn folder_that_is_larger_than_a_tree_is_refused_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut deep = folder.path().to_owned();
+        for _ in 0..Tree::MAXIMUM_DEPTH {
+            deep.push("n");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        let error = read(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let words = error.to_string();
+        assert!(words.contains("more than 64 levels"), "{words}");
+        assert!(words.contains("/n/n"), "{words}");
+        // A file without an end, as far as this is concerned: nothing of it is stored on the disk.
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("soc")).unwrap();
+        let long = File::create(folder.path().join("soc/blob")).unwrap();
+        long.set_len(1 << 40).unwrap();
+        let words = read(folder.path()).unwrap_err().to_string();
+        assert!(
+            words.contains("16777216 bytes") && words.contains("/soc"),
+            "{words}"
+        );
     }
 
     #[test]

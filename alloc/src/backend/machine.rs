@@ -102,16 +102,19 @@ pub(super) fn number(path: impl AsRef<Path>) -> Option<u64> {
     text(path)?.trim().parse().ok()
 }
 
-/// Reads one of the kernel's own files: it says no length, and `fs::read_to_string` finds its end in twice as many calls.
+/// Reads one of the kernel's own files: it says no length, and `fs::read_to_string` finds its end in twice as many calls. One that is
+/// longer than any of these files is not believed.
 fn text(path: impl AsRef<Path>) -> Option<String> {
     const STEP: usize = 8192;
+    // The longest is zoneinfo, which has half a KiB for each processor and zone.
+    const MOST: usize = 16 << 20;
     let mut file = fs::File::open(path).ok()?;
     let (mut bytes, mut read) = (Vec::new(), 0_usize);
     loop {
         bytes.resize(read.checked_add(STEP)?, 0);
         match file.read(bytes.get_mut(read..)?) {
             Ok(0) => break,
-            Ok(more) => read = read.checked_add(more)?,
+            Ok(more) => read = read.checked_add(more).filter(|read| *read <= MOST)?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
@@ -172,6 +175,17 @@ mod tests {
         assert_eq!(spare("MemTotal: x kB\n"), None);
         assert_eq!(meminfo(text, "CmaFree"), Some(7 * 1024));
         assert_eq!(meminfo(text, "Mem"), None);
+    }
+
+    #[test]
+    fn file_without_an_end_is_not_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meminfo");
+        // Nothing of it is stored on the disk.
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(text(&path), None);
+        fs::write(&path, "MemTotal: 4 kB\n").unwrap();
+        assert_eq!(text(&path).as_deref(), Some("MemTotal: 4 kB\n"));
     }
 
     #[cfg(any(feature = "heap", feature = "udmabuf"))]

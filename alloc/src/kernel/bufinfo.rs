@@ -50,25 +50,39 @@ pub struct ListedFence {
 #[non_exhaustive]
 pub enum BufinfoError {
     /// The kernel counts another number of objects than were understood.
-    #[error("bufinfo says that it lists {claimed} objects, and {found} were found in it")]
+    #[error(
+        "bufinfo says in line {line} that it lists {claimed} objects, and {found} were found in it"
+    )]
     Count {
         /// The kernel's own total.
         claimed: usize,
         /// Lines that were understood.
         found: usize,
+        /// The line of the total, the first being 1.
+        line: usize,
     },
     /// There is no total, so the text is not what it should be.
-    #[error("bufinfo ends without its total of objects")]
-    NoTotal,
+    #[error("bufinfo ends after line {line} without its total of objects")]
+    NoTotal {
+        /// The last line.
+        line: usize,
+    },
     /// The devices of an object are not as many as the kernel counts.
-    #[error("bufinfo does not list the devices of inode {inode} as it counts them")]
+    #[error(
+        "bufinfo does not list the devices of inode {inode} as it counts them: expected \"Attached Devices:\", a line for each and their total below line {line}"
+    )]
     Devices {
         /// The object's inode.
         inode: u64,
+        /// The object's line, the first being 1.
+        line: usize,
     },
 }
 
-/// Parses the text of the list.
+/// Parses the text of the list, in time that grows with its length.
+///
+/// It takes at most 12 bytes for each byte of the text: an object of the least size is a line of 46 bytes with 44 below it, a fence
+/// has 22 and a device 3.
 ///
 /// # Errors
 /// [`BufinfoError`] when the text is not understood whole.
@@ -78,24 +92,40 @@ pub enum BufinfoError {
 pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
     let mut objects: Vec<Object> = Vec::new();
     let mut claimed = None;
-    // What stands below the object that was read last.
-    let mut below: Vec<&str> = Vec::new();
-    for line in text.lines() {
+    // Where what stands below the object begins that was read last, and that object's line.
+    let (mut below, mut own, mut at) = (0_usize, 0_usize, 0_usize);
+    let mut number = 0_usize;
+    for whole in text.split_inclusive('\n') {
+        let line = without_end(whole);
+        number = number.saturating_add(1);
+        let start = at;
+        at = at.saturating_add(whole.len());
         if let Some(object) = object(line) {
-            finish(&mut objects, &mut below)?;
+            let block = text.get(below..start).unwrap_or_default();
+            finish(&mut objects, block, own)?;
             objects.push(object);
-        } else {
-            claimed = total(line, " objects, ").or(claimed);
-            below.push(line);
+            (below, own) = (at, number);
+        } else if let Some(total) = total(line, " objects, ") {
+            claimed = Some((total, number));
         }
     }
-    finish(&mut objects, &mut below)?;
+    finish(&mut objects, text.get(below..).unwrap_or_default(), own)?;
     let found = objects.len();
     match claimed {
-        None => Err(BufinfoError::NoTotal),
-        Some(claimed) if claimed != found => Err(BufinfoError::Count { claimed, found }),
+        None => Err(BufinfoError::NoTotal { line: number }),
+        Some((claimed, line)) if claimed != found => Err(BufinfoError::Count {
+            claimed,
+            found,
+            line,
+        }),
         Some(_) => Ok(objects),
     }
+}
+
+/// A line as `str::lines` gives it.
+fn without_end(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 /// Reads the number in `Total 3 objects, …` or `Total 3 devices attached`.
@@ -104,31 +134,37 @@ fn total(line: &str, behind: &str) -> Option<usize> {
     number.parse().ok()
 }
 
-/// Gives the last object what stood below it.
-fn finish(objects: &mut [Object], below: &mut Vec<&str>) -> Result<(), BufinfoError> {
-    let lines = std::mem::take(below);
+/// Gives the last object what stands below it.
+///
+/// Lines are gone through again rather than kept: a place to keep one in is larger than most lines.
+fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), BufinfoError> {
     let Some(object) = objects.last_mut() else {
         // The head of the list.
         return Ok(());
     };
-    let broken = BufinfoError::Devices {
-        inode: object.inode,
-    };
-    let (end, count) = lines
-        .iter()
+    let inode = object.inode;
+    let broken = || BufinfoError::Devices { inode, line };
+    let lines = || below.split_inclusive('\n').map(without_end);
+    // Devices are counted back from the last total.
+    let (end, count) = lines()
         .enumerate()
-        .rev()
-        .find_map(|(place, line)| Some((place, total(line, " devices attached")?)))
-        .ok_or(broken.clone())?;
-    let first = end.checked_sub(count).ok_or(broken.clone())?;
-    let head = first.checked_sub(1).ok_or(broken.clone())?;
-    if lines.get(head) != Some(&"\tAttached Devices:") {
-        return Err(broken);
+        .filter_map(|(place, line)| Some((place, total(line, " devices attached")?)))
+        .last()
+        .ok_or_else(broken)?;
+    let first = end.checked_sub(count).ok_or_else(broken)?;
+    let head = first.checked_sub(1).ok_or_else(broken)?;
+    if lines().nth(head) != Some("\tAttached Devices:") {
+        return Err(broken());
     }
-    let devices = lines.get(first..end).unwrap_or_default();
-    object.attached = devices.iter().map(|line| line.trim().to_owned()).collect();
-    let fences = lines.get(..head).unwrap_or_default();
-    object.fences = fences.iter().filter_map(|line| fence(line)).collect();
+    // There are as many lines, so no count of a name's making asks for more.
+    let mut attached = Vec::with_capacity(count);
+    for line in lines().skip(first).take(count) {
+        let name = line.strip_prefix('\t').map(str::trim);
+        let name = name.filter(|name| !name.is_empty()).ok_or_else(broken)?;
+        attached.push(name.to_owned());
+    }
+    object.attached = attached;
+    object.fences = lines().take(head).filter_map(fence).collect();
     Ok(())
 }
 
@@ -223,12 +259,21 @@ mod tests {
             bufinfo(&text),
             Err(BufinfoError::Count {
                 claimed: 3,
-                found: 2
+                found: 2,
+                line: 16
             })
         );
-        assert_eq!(bufinfo("nothing\n"), Err(BufinfoError::NoTotal));
+        assert_eq!(bufinfo("nothing\n"), Err(BufinfoError::NoTotal { line: 1 }));
         let text = TEXT.replace("Total 1 devices", "Total 2 devices");
-        assert_eq!(bufinfo(&text), Err(BufinfoError::Devices { inode: 17 }));
+        assert_eq!(
+            bufinfo(&text),
+            Err(BufinfoError::Devices { inode: 17, line: 4 })
+        );
+        // A device has a name, and a tab before it.
+        for device in ["\t", "\t \t", "vivid-000", ""] {
+            let text = TEXT.replace("\tvivid-000", device);
+            assert!(bufinfo(&text).is_err(), "{device:?}");
+        }
     }
 
     #[test]

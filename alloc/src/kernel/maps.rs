@@ -39,6 +39,9 @@ impl MapLine {
 
 /// Reads one line; `None` when it is none. The kernel escapes line ends in names.
 ///
+/// It takes no more than the bytes of the line, beside the mapping itself. Whoever reads a file of lines does so one by one: a process
+/// can have 65,530 mappings with paths of 4 KiB.
+///
 /// # References
 /// Linux, `fs/proc/task_mmu.c`, `show_map_vma`.
 #[must_use]

@@ -1,6 +1,7 @@
 //! Memory that a devicetree sets aside, and the devices that are given it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::understood;
 use crate::constraint::{AddressWindow, Unknown, keeps_unknown};
@@ -27,6 +28,7 @@ pub struct Region {
     /// The node, such as `/reserved-memory/isp@90000000`.
     pub path: String,
     /// What it is for, such as `shared-dma-pool`.
+    #[serde(deserialize_with = "few")]
     pub compatible: Vec<String>,
     /// Where it lies (`reg`); empty where the kernel chooses.
     #[serde(deserialize_with = "understood")]
@@ -56,9 +58,10 @@ pub struct RegionUser {
     /// Its node.
     pub node: String,
     /// What the node says it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     pub compatible: Vec<String>,
     /// The regions' nodes, in the order in which it takes them.
+    #[serde(deserialize_with = "few")]
     pub regions: Vec<String>,
     /// Fields of a newer version.
     #[serde(skip)]
@@ -68,6 +71,10 @@ pub struct RegionUser {
 keeps_unknown!(ReservedMemory, Region, RegionUser);
 
 impl ReservedMemory {
+    /// The most regions that a device is given, and the most texts of a `compatible`. No binding has more than a few; each may name the
+    /// same long path again.
+    pub const MAXIMUM_LISTED: usize = 64;
+
     /// Returns the region of this node.
     #[must_use]
     pub fn region(&self, path: &str) -> Option<&Region> {
@@ -98,6 +105,19 @@ impl ReservedMemory {
         }
         pools.find(|region| region.heap_names().contains(&heap))
     }
+}
+
+/// Reads a list of at most [`ReservedMemory::MAXIMUM_LISTED`] texts.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let most = ReservedMemory::MAXIMUM_LISTED;
+    if texts.len() > most {
+        let count = texts.len();
+        return Err(D::Error::custom(format!(
+            "a list of {count} texts, and at most {most} are read"
+        )));
+    }
+    Ok(texts)
 }
 
 impl Region {

@@ -1,7 +1,31 @@
 //! Flattened devicetrees: reads the committed ones, which `dtc` compiled, and writes others, so that their reader is tried on
 //! trees that nobody compiled.
 
-use covalent_alloc::machine::devicetree::{Node, Tree};
+use std::collections::BTreeMap;
+
+use covalent_alloc::machine::devicetree::Node;
+
+/// A node that is to be written, with all that is below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeText {
+    pub name: String,
+    pub properties: BTreeMap<String, Vec<u8>>,
+    pub children: Vec<NodeText>,
+}
+
+impl NodeText {
+    /// Takes a node of a tree that was read.
+    pub fn of(node: Node<'_>) -> Self {
+        let properties = node.properties();
+        Self {
+            name: node.name().to_owned(),
+            properties: properties
+                .map(|(name, value)| (name.to_owned(), value.to_vec()))
+                .collect(),
+            children: node.children().map(Self::of).collect(),
+        }
+    }
+}
 
 /// Reads a tree of `trees/`. They are committed as hexadecimal digits (`xxd -plain` writes such, `xxd -revert -plain` reads
 /// them), since the repository takes no binaries but pictures.
@@ -21,9 +45,9 @@ pub fn compiled(name: &str) -> Vec<u8> {
 }
 
 /// Writes a tree of version 17.
-pub fn flattened(tree: &Tree) -> Vec<u8> {
+pub fn flattened(root: &NodeText) -> Vec<u8> {
     let (mut structure, mut strings) = (Vec::new(), Vec::new());
-    node(&tree.root, &mut structure, &mut strings);
+    node(root, &mut structure, &mut strings);
     word(&mut structure, 9);
     let begin = 40 + 16;
     let strings_at = begin + structure.len();
@@ -49,7 +73,7 @@ pub fn flattened(tree: &Tree) -> Vec<u8> {
     bytes
 }
 
-fn node(own: &Node, structure: &mut Vec<u8>, strings: &mut Vec<u8>) {
+fn node(own: &NodeText, structure: &mut Vec<u8>, strings: &mut Vec<u8>) {
     word(structure, 1);
     structure.extend(own.name.as_bytes());
     structure.push(0);

@@ -97,13 +97,19 @@ pub fn devicetree(bytes: &[u8]) {
             return;
         }
     };
-    let nodes = tree.nodes();
     // A node is 12 bytes at the least, a property as many and its value.
-    let properties: usize = nodes.iter().map(|(_, node)| node.properties.len()).sum();
-    let values = nodes.iter().flat_map(|(_, node)| node.properties.values());
-    assert!(
-        nodes.len() * 12 + properties * 12 + values.map(Vec::len).sum::<usize>() <= bytes.len()
-    );
+    let mut least = 0;
+    for node in tree.nodes() {
+        least += 12;
+        for (name, value) in node.properties() {
+            assert_eq!(node.property(name), Some(value));
+            least += 12 + value.len();
+        }
+        for child in node.children() {
+            assert!(child.parent().unwrap().path() == node.path());
+        }
+    }
+    assert!(least <= bytes.len());
     let reserved = ReservedMemory::of(&tree);
     for user in &reserved.users {
         assert!(

@@ -5,7 +5,7 @@ use drm::{ClientCapability, Device as _};
 
 use super::DrmError;
 use super::card::Card;
-use crate::model::{FormatModifier, Fourcc, Modifier, in_formats};
+use crate::model::{FormatModifier, Fourcc, Modifier, read_in_formats};
 
 /// What a plane is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,14 @@ impl Card {
             let bytes = self
                 .get_property_blob(blob)
                 .map_err(|source| self.failed("GETPROPBLOB", source))?;
-            if let Some(listed) = in_formats(&bytes) {
-                return Ok(listed);
+            match read_in_formats(&bytes) {
+                Ok(listed) => return Ok(listed),
+                Err(error) => tracing::warn!(
+                    card = %self.path().display(),
+                    plane = u32::from(plane),
+                    "{error}; taking the plain list of formats, as linear"
+                ),
             }
-            tracing::warn!(card = %self.path().display(), "IN_FORMATS is not understood; taking the plain list");
         }
         let info = self
             .get_plane(plane)

@@ -1,56 +1,9 @@
 //! Flattened trees (`.dtb`), whoever wrote them.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use thiserror::Error;
-
-use super::tree::{Node, Tree};
-
-/// Why bytes are no devicetree.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TreeError {
-    /// They are more than any board's.
-    #[error(
-        "the tree has {bytes} bytes, and at most {} are read",
-        Tree::MAXIMUM_BYTES
-    )]
-    TooLong {
-        /// How many.
-        bytes: usize,
-    },
-    /// They do not begin as a tree.
-    #[error(
-        "it is no flattened devicetree: it does not begin with d00dfeed; `dtc -O dtb` makes one of a source, and /sys/firmware/fdt is the kernel's own"
-    )]
-    NoTree,
-    /// It is of a version that this crate does not read.
-    #[error(
-        "the tree is of version {version}, readable as {compatible}; versions 16 and 17 are read"
-    )]
-    Version {
-        /// Its version.
-        version: u32,
-        /// The oldest that it can be read as.
-        compatible: u32,
-    },
-    /// It leads outside of itself, or ends too early.
-    #[error("the tree is damaged: {what} at byte {at}")]
-    Damaged {
-        /// What is wrong.
-        what: &'static str,
-        /// Where.
-        at: usize,
-    },
-    /// It is larger than any board's.
-    #[error("the tree has more than {most} {what}")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many there may be.
-        most: usize,
-    },
-}
+use super::TreeError;
+use super::tree::{Excess, Span, Tree, TreeBuilder, is_name};
 
 /// What every tree begins with.
 const MAGIC: u32 = 0xd00d_feed;
@@ -63,15 +16,17 @@ const END: u32 = 9;
 /// The bytes of a tree, and the next place in its structure.
 struct Reader<'bytes> {
     bytes: &'bytes [u8],
-    /// The names of properties.
-    strings: &'bytes [u8],
+    /// Where the names of properties begin.
+    strings: usize,
+    /// Where they end.
+    strings_end: usize,
     at: usize,
     /// Where the structure ends.
     end: usize,
 }
 
 impl Tree {
-    /// Reads a flattened tree.
+    /// Reads a flattened tree. It keeps a copy of the bytes.
     ///
     /// # Errors
     /// [`TreeError`].
@@ -83,51 +38,36 @@ impl Tree {
             return Err(TreeError::TooLong { bytes: bytes.len() });
         }
         let mut reader = Reader::open(bytes)?;
-        // The node that is open, and those above it.
-        let mut open: Vec<Node> = Vec::new();
-        let (mut nodes, mut properties) = (0_usize, 0_usize);
+        let mut builder = TreeBuilder::over(reader.bytes.to_vec());
         loop {
             let at = reader.at;
+            let placed = |excess| placed(excess, at);
             match reader.word()? {
                 BEGIN_NODE => {
-                    nodes = counted(nodes, "nodes")?;
-                    if open.len() >= Self::MAXIMUM_DEPTH {
-                        return Err(TreeError::TooMany {
-                            what: "levels",
-                            most: Self::MAXIMUM_DEPTH,
-                        });
-                    }
                     let name = reader.name()?;
-                    open.push(Node {
-                        name,
-                        ..Node::default()
-                    });
+                    builder.begin(name).map_err(placed)?;
                 }
                 END_NODE => {
-                    let done = open.pop().ok_or(TreeError::Damaged {
-                        what: "a node ends that never began",
-                        at,
-                    })?;
-                    match open.last_mut() {
-                        Some(above) => above.children.push(done),
-                        None => return reader.finish(done),
+                    if !builder.end() {
+                        return Err(damaged("the begin of a node", "the end of one", at));
+                    }
+                    if builder.depth() == 0 {
+                        reader.finish()?;
+                        let built = builder.finish();
+                        return built.map_err(placed)?.checked();
                     }
                 }
                 PROPERTY => {
-                    properties = counted(properties, "properties")?;
                     let (name, value) = reader.property()?;
-                    let node = open.last_mut().ok_or(TreeError::Damaged {
-                        what: "a property of no node",
-                        at,
-                    })?;
-                    insert(&mut node.properties, name, value, at)?;
+                    if builder.depth() == 0 {
+                        return Err(damaged("the begin of a node", "a property", at));
+                    }
+                    builder.property(name, value).map_err(placed)?;
                 }
                 NOTHING => {}
-                _ => {
-                    return Err(TreeError::Damaged {
-                        what: "neither a node nor a property",
-                        at,
-                    });
+                token => {
+                    let expected = "a node, a property or an end (1, 2, 3, 4 or 9)";
+                    return Err(damaged(expected, token, at));
                 }
             }
         }
@@ -145,10 +85,8 @@ impl<'bytes> Reader<'bytes> {
             return Err(TreeError::NoTree);
         }
         let header = |place: usize| {
-            word(place).ok_or(TreeError::Damaged {
-                what: "the header ends too early",
-                at: bytes.len(),
-            })
+            let short = || damaged("a header of 40 bytes", Length(bytes.len()), bytes.len());
+            word(place).ok_or_else(short)
         };
         let (version, compatible) = (header(5)?, header(6)?);
         if version < 16 || compatible > 17 {
@@ -157,52 +95,52 @@ impl<'bytes> Reader<'bytes> {
                 compatible,
             });
         }
-        let outside = |what: &'static str, place: usize| TreeError::Damaged {
-            what,
-            at: place.saturating_mul(4),
+        let number = |place: usize| {
+            let number = header(place)?;
+            usize::try_from(number).map_err(|_| damaged("a size", number, place.saturating_mul(4)))
         };
-        let number = |place: usize, what: &'static str| {
-            usize::try_from(header(place)?).map_err(|_| outside(what, place))
-        };
-        let total = number(1, "the size is none")?;
+        let total = number(1)?;
         let within = bytes
             .get(..total)
-            .ok_or_else(|| outside("the tree is shorter than it says", 1))?;
-        let begin = number(2, "the structure is outside")?;
+            .ok_or_else(|| damaged(Length(total), Length(bytes.len()), 4))?;
+        // Where the field of a header stands that leads outside.
+        let outside = |what: &'static str, found: usize, place: usize| {
+            damaged(what, found, place.saturating_mul(4))
+        };
+        let begin = number(2)?;
         let end = if version >= 17 {
+            let size = number(9)?;
+            let what = "the size of a structure within the tree";
             begin
-                .checked_add(number(9, "the structure is outside")?)
+                .checked_add(size)
                 .filter(|end| *end <= total)
-                .ok_or_else(|| outside("the structure is outside", 9))?
+                .ok_or_else(|| outside(what, size, 9))?
         } else {
             total
         };
-        let strings_at = number(3, "the names are outside")?;
-        let strings_end = strings_at
-            .checked_add(number(8, "the names are outside")?)
-            .ok_or_else(|| outside("the names are outside", 8))?;
-        let strings = within
-            .get(strings_at..strings_end)
-            .ok_or_else(|| outside("the names are outside", 3))?;
-        if begin % 4 != 0 || begin > end {
-            return Err(outside("the structure is outside", 2));
+        let (strings, size) = (number(3)?, number(8)?);
+        let strings_end = strings
+            .checked_add(size)
+            .filter(|end| *end <= total)
+            .ok_or_else(|| outside("the size of names within the tree", size, 8))?;
+        if strings > strings_end || begin % 4 != 0 || begin > end {
+            let what = "a place within the tree, in steps of 4 bytes";
+            return Err(outside(what, begin, 2));
         }
         Ok(Self {
             bytes: within,
             strings,
+            strings_end,
             at: begin,
             end,
         })
     }
 
-    fn damaged<T>(&self, what: &'static str) -> Result<T, TreeError> {
-        Err(TreeError::Damaged { what, at: self.at })
-    }
-
     fn take(&mut self, count: usize) -> Result<&'bytes [u8], TreeError> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.end);
         let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
-            return self.damaged("it ends too early");
+            let left = self.end.saturating_sub(self.at);
+            return Err(damaged(Length(count), Length(left), self.at));
         };
         self.at = self.at.saturating_add(count);
         Ok(taken)
@@ -210,10 +148,9 @@ impl<'bytes> Reader<'bytes> {
 
     fn word(&mut self) -> Result<u32, TreeError> {
         let bytes = self.take(4)?;
-        match bytes.try_into() {
-            Ok(four) => Ok(u32::from_be_bytes(four)),
-            Err(_) => self.damaged("it ends too early"),
-        }
+        Ok(bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
     /// Goes on to where a number may stand.
@@ -222,76 +159,106 @@ impl<'bytes> Reader<'bytes> {
         self.take(gap).map(|_| ())
     }
 
-    fn name(&mut self) -> Result<String, TreeError> {
-        let rest = self.bytes.get(self.at..self.end).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| *byte == 0) else {
-            return self.damaged("a name without an end");
-        };
-        let name = self.take(length)?;
-        let Some(name) = text(name) else {
-            return self.damaged("a name that is no text");
-        };
-        self.take(1)?;
+    fn name(&mut self) -> Result<Span, TreeError> {
+        let name = self.name_at(self.at, self.end)?;
+        // With the zero byte behind it.
+        self.take(name.length().saturating_add(1))?;
         self.align()?;
         Ok(name)
     }
 
-    fn property(&mut self) -> Result<(String, Vec<u8>), TreeError> {
-        let (length, name_at) = (self.word()?, self.word()?);
-        let (Ok(length), Ok(name_at)) = (usize::try_from(length), usize::try_from(name_at)) else {
-            return self.damaged("a property that is too long");
+    fn property(&mut self) -> Result<(Span, Span), TreeError> {
+        let (length, offset) = (self.word()?, self.word()?);
+        let offset_at = self.at.saturating_sub(4);
+        let (Ok(length), Ok(offset)) = (usize::try_from(length), usize::try_from(offset)) else {
+            return Err(damaged("a length", length, offset_at));
         };
-        let rest = self.strings.get(name_at..).unwrap_or_default();
-        let end = rest.iter().position(|byte| *byte == 0);
-        let Some(name) = end.and_then(|end| text(rest.get(..end)?)) else {
-            return self.damaged("a property without a name");
-        };
-        let value = self.take(length)?.to_vec();
+        let name_at = self
+            .strings
+            .checked_add(offset)
+            .filter(|place| *place < self.strings_end)
+            .ok_or_else(|| damaged("the place of a name within the names", offset, offset_at))?;
+        let name = self.name_at(name_at, self.strings_end)?;
+        let value = TreeBuilder::span(self.at, length);
+        self.take(length)?;
         self.align()?;
         Ok((name, value))
     }
 
-    /// Takes the root, behind which nothing but the end may stand.
-    fn finish(mut self, root: Node) -> Result<Tree, TreeError> {
+    /// Reads a name that ends with a zero byte before `end`. No more is looked at than a name may have, since many may share one
+    /// tail.
+    fn name_at(&self, at: usize, end: usize) -> Result<Span, TreeError> {
+        let most = at
+            .saturating_add(Tree::MAXIMUM_NAME_BYTES)
+            .saturating_add(1);
+        let rest = self.bytes.get(at..end.min(most)).unwrap_or_default();
+        let Some(length) = rest.iter().position(|byte| *byte == 0) else {
+            let expected = "a name of at most 255 bytes that ends with a zero byte";
+            return Err(damaged(expected, Length(rest.len()), at));
+        };
+        let name = rest.get(..length).unwrap_or_default();
+        if is_name(name) {
+            return Ok(TreeBuilder::span(at, length));
+        }
+        let odd = name.iter().position(|byte| !is_name(&[*byte]));
+        let at = at.saturating_add(odd.unwrap_or_default());
+        let found = self.bytes.get(at).copied().unwrap_or_default();
+        let expected = "a name of printable ASCII characters other than /";
+        Err(damaged(expected, Byte(found), at))
+    }
+
+    /// Reads what is behind the root, where nothing but the end may stand.
+    fn finish(mut self) -> Result<(), TreeError> {
         loop {
+            let at = self.at;
             match self.word()? {
                 NOTHING => {}
-                END => return Ok(Tree { root }),
-                _ => return self.damaged("more than one root"),
+                END => return Ok(()),
+                token => return Err(damaged("the end of the tree (9)", token, at)),
             }
         }
     }
 }
 
-/// A name, which a path can be made of.
-fn text(bytes: &[u8]) -> Option<String> {
-    let printable = bytes
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() && *byte != b'/');
-    printable
-        .then(|| String::from_utf8(bytes.to_vec()).ok())
-        .flatten()
+/// Says where the bytes are that a tree has too much of.
+fn placed(excess: Excess, at: usize) -> TreeError {
+    match excess {
+        Excess::Many { what, most } => TreeError::TooMany {
+            what,
+            most,
+            place: format!("at byte {at}"),
+        },
+        // Its number, its length and the place of its name stand before its value.
+        Excess::Twice { value } => damaged(
+            "each property of a node once",
+            "one of the same name again",
+            value.start().saturating_sub(12),
+        ),
+    }
 }
 
-fn counted(count: usize, what: &'static str) -> Result<usize, TreeError> {
-    let most = Tree::MAXIMUM_NODES;
-    count
-        .checked_add(1)
-        .filter(|count| *count <= most)
-        .ok_or(TreeError::TooMany { what, most })
+/// So many bytes, in words.
+struct Length(usize);
+
+impl fmt::Display for Length {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} bytes", self.0)
+    }
 }
 
-fn insert(
-    properties: &mut BTreeMap<String, Vec<u8>>,
-    name: String,
-    value: Vec<u8>,
-    at: usize,
-) -> Result<(), TreeError> {
-    match properties.insert(name, value) {
-        None => Ok(()),
-        Some(_) => Err(TreeError::Damaged {
-            what: "a property is there twice",
-            at,
-        }),
+/// One byte, in words.
+struct Byte(u8);
+
+impl fmt::Display for Byte {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:#04x}", self.0)
+    }
+}
+
+fn damaged(expected: impl fmt::Display, found: impl fmt::Display, at: usize) -> TreeError {
+    TreeError::Damaged {
+        expected: expected.to_string(),
+        found: found.to_string(),
+        at,
     }
 }

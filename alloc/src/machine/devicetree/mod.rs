@@ -6,12 +6,15 @@
 //! [`ReservedMemory`]: super::ReservedMemory
 //! [`ReservedMemory::refine`]: super::ReservedMemory::refine
 
+mod error;
 mod flat;
 mod lack;
 mod refine;
 mod reserved;
 mod tree;
 
-pub use flat::TreeError;
+pub use error::TreeError;
 pub use lack::{LackingPool, lacking_pools, pool_snippet};
+#[cfg(feature = "buffer")]
+pub(crate) use tree::{Excess, TreeBuilder, is_name};
 pub use tree::{Node, Tree};

@@ -1,7 +1,8 @@
 //! What reserved memory makes of a request: heaps lie where their regions do, and devices reach what they are given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::Machine;
 use super::super::region::{Region, ReservedMemory};
 use crate::constraint::{AddressWindow, MemoryCost, Participant, Source, SourceId};
 use crate::solve::Request;
@@ -13,6 +14,9 @@ impl ReservedMemory {
     /// - A device that is given a pool has its own memory (its queue's) from there.
     /// - It reaches the pool, also where that lies beyond what is believed of it otherwise: memory of the pool's heap, and no
     ///   other there, is an alternative that it takes.
+    ///
+    /// A participant has at most [`Machine::MAXIMUM_ALTERNATIVES`] then, since the solver's work grows with each: pools beyond these add
+    /// none, which promises nothing that does not hold.
     ///
     /// `node` tells a participant's device in the tree.
     pub fn refine(&self, request: &mut Request, node: impl Fn(&Participant) -> Option<String>) {
@@ -26,32 +30,46 @@ impl ReservedMemory {
         sources: &mut [Source],
         node: impl Fn(&Participant) -> Option<String>,
     ) {
-        for source in sources.iter_mut() {
-            if let Some(region) = heap_name(source).and_then(|heap| self.behind_heap(heap)) {
+        let behind: Vec<Option<&Region>> = sources
+            .iter()
+            .map(|source| self.behind_heap(heap_name(source)?))
+            .collect();
+        for (source, region) in sources.iter_mut().zip(&behind) {
+            if let Some(region) = region {
                 promise(source, region);
             }
+        }
+        let mut by_path = BTreeMap::new();
+        for region in &self.regions {
+            by_path.entry(region.path.as_str()).or_insert(region);
         }
         for participant in participants {
             let Some(own) = node(participant) else {
                 continue;
             };
-            let pools: Vec<&Region> = self
-                .of_device(&own)
-                .filter(|region| region.is_pool())
-                .collect();
-            for pool in &pools {
+            let users = self.users.iter().filter(|user| user.node == own);
+            let paths = users.flat_map(|user| &user.regions);
+            let given = paths.filter_map(|path| by_path.get(path.as_str()).copied());
+            // A pool that is named again is no other alternative.
+            let mut seen = BTreeSet::new();
+            let pools = given.filter(|region| region.is_pool() && seen.insert(&region.path));
+            let mut first = None;
+            for pool in pools {
+                first = first.or(Some(pool));
+                // The solver tries each alternative with each of everybody else's.
+                if participant.alternatives.len() >= Machine::MAXIMUM_ALTERNATIVES {
+                    break;
+                }
                 let heaps: BTreeSet<SourceId> = sources
                     .iter()
-                    .filter(|source| {
-                        let heap = heap_name(source);
-                        heap.and_then(|heap| self.behind_heap(heap)) == Some(*pool)
-                    })
-                    .map(|source| source.id.clone())
+                    .zip(&behind)
+                    .filter(|(_, region)| region.is_some_and(|region| std::ptr::eq(region, pool)))
+                    .map(|(source, _)| source.id.clone())
                     .collect();
                 reach(participant, pool, heaps);
             }
             // The kernel gives a device memory of the first pool that it has.
-            let Some(first) = pools.first() else { continue };
+            let Some(first) = first else { continue };
             for source in sources.iter_mut() {
                 let is_queues = source.id.as_str().starts_with("v4l2:");
                 if is_queues && source.is_of(&participant.device) {
