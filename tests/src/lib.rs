@@ -1,4 +1,5 @@
-//! The guest: an image of Debian in QEMU with cameras and displays, and what runs in it.
+//! The guest, an image of Debian in QEMU with cameras and displays; the suite that runs in it; and what judges the drivers and
+//! programs there.
 
 pub mod held;
 pub mod interop;

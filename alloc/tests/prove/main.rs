@@ -18,7 +18,7 @@ use covalent_alloc::prove::{
     Allocation, Conditions, Ending, Environment, Fact, FactBook, Limits, Origin, Outcome, Planned,
     Refusal, RefusalKind, Scope, Trial, solve_and_prove,
 };
-use covalent_alloc::solve::{Request, Solution, Verdict};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -260,7 +260,7 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
         text.contains("in every LINEAR format at every size"),
         "{text}"
     );
-    let explained = covalent_alloc::solve::solve(&facts.inform(&request).request).explain();
+    let explained = solve(&facts.inform(&request).request).explain();
     assert!(
         explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
         "{explained}"
@@ -397,7 +397,12 @@ fn facts_expire_and_hold_on_their_machine_alone() {
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_and_prove(&request(), &mut [&mut fake], &mut facts, Limits::default());
     let fact = facts.facts()[0].clone();
-    assert_ne!(facts.inform(&request()).request, request());
+    let source_of = |request: &Request| match solve(request) {
+        Solution::Share(plan) => plan.source().as_str().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(source_of(&request()), "heap:a");
+    assert_eq!(source_of(&facts.inform(&request()).request), "heap:b");
 
     let mut later = FactBook::empty(here(), NOW + FactBook::BELIEVED_SECONDS);
     later.add(fact.clone());

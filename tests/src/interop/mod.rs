@@ -1,4 +1,5 @@
-//! What `covalent-interop-check` finds: rows of behaviours, and the table of all machines that they were tried on.
+//! What `covalent-interop-check` finds: rows of behaviours, and the table of all machines that they were tried on. Lines of
+//! `covalent-alloc-check` are read as rows too.
 
 mod skips;
 mod table;
@@ -36,6 +37,30 @@ pub struct Row {
     pub verdict: Verdict,
     /// Why it failed or was skipped; what is to be known of one that passed.
     pub reason: String,
+}
+
+impl Row {
+    /// Reads a line of `covalent-alloc-check`: `passed NAME`, `failed NAME: why` or `skipped NAME: why`. The theme takes the
+    /// place of the behaviour. `None` where it is no such line.
+    #[must_use]
+    pub fn parse(theme: &str, line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        let (verdict, (name, reason)) = match word {
+            "passed" => (Verdict::Passed, (rest, "")),
+            "failed" => (Verdict::Failed, rest.split_once(": ").unwrap_or((rest, ""))),
+            "skipped" => (
+                Verdict::Skipped,
+                rest.split_once(": ").unwrap_or((rest, "")),
+            ),
+            _ => return None,
+        };
+        Some(Self {
+            behaviour: theme.to_owned(),
+            row: name.to_owned(),
+            verdict,
+            reason: reason.to_owned(),
+        })
+    }
 }
 
 impl fmt::Display for Row {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::interop::{Row, Skips};
 use crate::vm::accel::Accelerator;
 use crate::vm::build;
 use crate::vm::guest::{Boot, Guest};
 use crate::vm::image::Image;
 use crate::vm::link::Output;
 
-use super::Needs;
+use super::{Needs, Outcome};
 
 /// The process on the host that holds the guest of the running case, for who ends it from outside.
 pub(super) type Holder = Arc<Mutex<Option<u32>>>;
@@ -28,6 +29,7 @@ pub struct Bench<'image> {
     holder: Holder,
     artefacts: PathBuf,
     full: bool,
+    skipped_checks: usize,
 }
 
 impl<'image> Bench<'image> {
@@ -46,12 +48,31 @@ impl<'image> Bench<'image> {
             holder,
             artefacts: PathBuf::new(),
             full,
+            skipped_checks: 0,
         }
     }
 
     /// Says for which case the bench is now.
     pub(super) fn begin(&mut self, folder: &Path, case: &str) {
         self.artefacts = folder.join(case.replace("::", "-"));
+        self.skipped_checks = 0;
+    }
+
+    /// How many checks within this case were skipped as a list expects.
+    pub(super) fn skipped_checks(&self) -> usize {
+        self.skipped_checks
+    }
+
+    /// Judges what a program has tried in this guest, and counts what it has skipped.
+    ///
+    /// # Errors
+    /// Those of [`Skips::judge`].
+    pub fn judge(&mut self, skips: &Skips, rows: &[Row]) -> anyhow::Result<Outcome> {
+        let skipped = skips
+            .judge(self.needs.config.name(), rows)
+            .map_err(anyhow::Error::msg)?;
+        self.skipped_checks = self.skipped_checks.saturating_add(skipped);
+        Ok(Outcome::Passed)
     }
 
     /// The guest; booted now where none runs.

@@ -33,12 +33,14 @@ pub(super) const CASES: &[Case] = &[
         "buffers::bochs_that_leaves_is_told_and_its_memory_stays",
         Config::Bochs,
         unplug,
-    ),
+    )
+    .last(),
     Case::new(
         "buffers::virtio_that_leaves_is_told_and_its_memory_stays",
         Config::Virtio,
         unplug,
-    ),
+    )
+    .last(),
 ];
 
 fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         learnt,
     )
+    .last()
     .limit(LIMIT),
     Case::new(
         "facts::refusal_by_gbm_is_learnt_of_gbm_alone",

@@ -55,7 +55,8 @@ pub(super) const CASES: &[Case] = &[
         "faults::camera_unplugged_while_streaming_ends_cleanly",
         Config::Virtio,
         unplugged,
-    ),
+    )
+    .last(),
     Case::new(
         "faults::compositor_killed_while_streaming_ends_the_client",
         Config::Virtio,

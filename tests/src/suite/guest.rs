@@ -97,12 +97,13 @@ pub(super) const CASES: &[Case] = &[
         Config::Bochs,
         screendump_size,
     ),
-    Case::new("guest::display_is_unplugged", Config::Bochs, unplug),
+    Case::new("guest::display_is_unplugged", Config::Bochs, unplug).last(),
     Case::new(
         "guest::panic_is_told_with_the_console",
         Config::Bochs,
         panic,
-    ),
+    )
+    .last(),
     Case::new(
         "guest::kernel_has_no_complaint_after_boot",
         Config::Full,

@@ -1,7 +1,7 @@
 //! The suite: what is shown in guests, as data, and the frame that runs it.
 //!
-//! A case says which guest it needs ([`Needs`]). Cases with the same needs share one boot, in the order of their names;
-//! after a case that failed, the next gets a fresh guest. A case ends in one of three ways: passed, failed, or skipped with
+//! A case says which guest it needs ([`Needs`]). Cases with the same needs share a boot, in the order of their names; after a
+//! case that failed, the next gets a fresh guest. Some guests run side by side. A case ends in one of three ways: passed, failed, or skipped with
 //! its reason; a skip that `tests/skips.toml` does not list is a failure.
 //!
 //! A theme is a file with a `CASES` list, added to [`all`]:
@@ -43,6 +43,7 @@ mod inspect;
 pub mod interop;
 mod judges;
 mod loopback;
+mod lots;
 mod machines;
 mod matrix;
 mod memory;
@@ -106,6 +107,8 @@ pub struct Case {
     pub needs: Needs,
     /// Whether it takes so long that only `--full` runs it.
     pub full: bool,
+    /// Whether it leaves no guest behind that another case could use.
+    pub last: bool,
     /// How long it may take, its own boots included. Then its guest is ended, and it fails.
     pub limit: Duration,
     /// What it does.
@@ -127,6 +130,7 @@ impl Case {
                 features: &[],
             },
             full: false,
+            last: false,
             limit: LIMIT,
             run,
         }
@@ -171,6 +175,14 @@ impl Case {
     #[must_use]
     pub const fn full(mut self) -> Self {
         self.full = true;
+        self
+    }
+
+    /// Leaves no guest behind that another case could use, so it runs after all others that need such a guest: each of these
+    /// costs a boot, and in the middle it would cost two.
+    #[must_use]
+    pub const fn last(mut self) -> Self {
+        self.last = true;
         self
     }
 

@@ -38,6 +38,9 @@ pub struct Record {
     pub seconds: f64,
     /// Why it failed or was skipped.
     pub words: String,
+    /// How many checks within a case were skipped, each as a committed list expects.
+    #[serde(default)]
+    pub skipped_checks: usize,
 }
 
 impl Record {
@@ -51,6 +54,7 @@ impl Record {
             count: 1,
             seconds: took.as_secs_f64(),
             words: words.to_owned(),
+            skipped_checks: 0,
         }
     }
 }
@@ -67,6 +71,9 @@ impl fmt::Display for Record {
             write!(formatter, " ({})", self.count)?;
         }
         write!(formatter, "  {:.1} s", self.seconds)?;
+        if self.skipped_checks != 0 {
+            write!(formatter, "  ({} checks skipped)", self.skipped_checks)?;
+        }
         match self.verdict {
             Verdict::Passed => Ok(()),
             Verdict::Skipped => write!(formatter, "  because {}", self.words),
@@ -106,6 +113,15 @@ impl Summary {
             .sum()
     }
 
+    /// How many checks within cases were skipped.
+    #[must_use]
+    pub fn skipped_checks(&self) -> usize {
+        self.records
+            .iter()
+            .map(|record| record.skipped_checks)
+            .sum()
+    }
+
     /// Writes the summary to a file, whole or not at all.
     ///
     /// # Errors
@@ -134,7 +150,15 @@ impl fmt::Display for Summary {
             self.count(Verdict::Passed),
             self.count(Verdict::Failed),
             self.count(Verdict::Skipped)
-        )
+        )?;
+        // A case whose checks are skipped in part has passed, and says so.
+        match self.skipped_checks() {
+            0 => Ok(()),
+            count => write!(
+                formatter,
+                "; within cases {count} checks skipped, all of them expected"
+            ),
+        }
     }
 }
 
@@ -220,6 +244,13 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(summary.to_string(), "8 passed, 1 failed, 2 skipped");
+        let mut partly = summary;
+        partly.records[0].skipped_checks = 3;
+        partly.records[3].skipped_checks = 2;
+        assert_eq!(
+            partly.to_string(),
+            "8 passed, 1 failed, 2 skipped; within cases 5 checks skipped, all of them expected"
+        );
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) const PROFILE: &str = "guest";
 /// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
+/// What a guest runs that shows a camera on a display: its first process, and both ends.
+const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
+
 /// How long cargo may take to find that nothing has changed, on a busy machine.
 const UNSAID: Duration = Duration::from_secs(8);
 
@@ -102,27 +105,43 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 /// # Errors
 /// Where the compiler fails, or the folder cannot be filled.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
-    let mut words = vec![
-        "build",
-        "--workspace",
-        "--bins",
-        "--profile",
-        PROFILE,
-        "--locked",
-    ];
     let list = features.join(",");
-    let all = format!("{FEATURES},{list}");
-    words.extend(["--features", all.trim_end_matches(',')]);
-    let target = target(Platform::Pc)?;
-    compile(root, cargo(root, &words), &target, &list)
+    build(root, &["--bins"], &list, &list)
 }
 
-/// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made.
+/// Compiles only what shows a camera on a display, and returns a folder of its own to share with a guest.
+///
+/// The whole workspace is selected all the same: which features its dependencies have depends on that, and what is compiled
+/// for one is used for the other.
+///
+/// # Errors
+/// Those of [`binaries`].
+pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
+    let words: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
+    build(root, &words, "", "pipeline")
+}
+
+fn build(
+    root: &Root,
+    programs: &[&str],
+    features: &str,
+    share: &str,
+) -> Result<PathBuf, BuildError> {
+    let mut words = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
+    words.extend(programs);
+    let all = format!("{FEATURES},{features}");
+    words.extend(["--features", all.trim_end_matches(',')]);
+    let target = target(Platform::Pc)?;
+    compile(root, cargo(root, &words), &target, share)
+}
+
+/// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made: `share`, or one that is
+/// named after `name`, the features or the purpose of this build.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
     target: &Path,
-    features: &str,
+    name: &str,
 ) -> Result<PathBuf, BuildError> {
     command.arg("--message-format=json-render-diagnostics");
     // Where stderr is a file, what runs afterwards has it for itself; a compiler's objections come all the same.
@@ -139,10 +158,10 @@ pub(super) fn compile(
     let answer = wait(child, quiet, root.folder())?;
     let programs = parse_programs(&answer)?;
     // A build with other features must not change what a guest that is running has before it.
-    let share = target.join(if features.is_empty() {
+    let share = target.join(if name.is_empty() {
         "share".to_owned()
     } else {
-        format!("share-{}", name_of(features))
+        format!("share-{}", name_of(name))
     });
     let bin = share.join("bin");
     fs::create_dir_all(&bin).map_err(at("make the folder", &bin))?;

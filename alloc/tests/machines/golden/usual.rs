@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use covalent_alloc::constraint::Role;
-use covalent_alloc::machine::{Grounds, Machine, Missing};
+use covalent_alloc::machine::{Grounds, Job, Machine, Missing};
+use covalent_alloc::model::Extent;
 
 use super::all;
+use crate::grounds::assert_can_be_looked_up;
 use crate::recorded::{boards, read};
 
 /// The usual jobs, and what each of them needs beside a display, by the names that [`Missing`] goes by.
@@ -51,11 +53,19 @@ fn what_a_board_lacks_is_known_from_somewhere_and_not_there() {
         for missing in missing(&machine) {
             let name = &missing.name;
             count += 1;
-            assert!(missing.why.len() > 40, "{board}, {name}: {}", missing.why);
             match &missing.grounds {
                 Some(Grounds::Measured) | None => panic!("{board}: nothing tells of its {name}"),
-                Some(grounds) => assert!(grounds.to_string().len() > 40, "{board}, {name}"),
+                Some(grounds) => assert_can_be_looked_up(&format!("{board}, {name}"), grounds),
             }
+            // Who asks for it all the same is told why it is not there.
+            let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
+            match name.as_str() {
+                "encoder" => job.outputs.push(name.clone()),
+                _ => job.cameras.push(name.clone()),
+            }
+            let error = machine.request(&job).unwrap_err().to_string();
+            let told = format!("{name} could not be asked: {}", missing.why);
+            assert!(error.contains(&told), "{board}, {name}: {error}");
             assert!(
                 USUAL
                     .iter()

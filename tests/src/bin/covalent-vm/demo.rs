@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let progress = Progress::stderr();
     let image = image::ensure(&progress)?;
-    let programs = build::binaries(&image.root, &[])?;
+    let programs = build::pipeline(&image.root)?;
     let named = || {
         format!(
             "the folder for the picture and the report, {}",

@@ -1,13 +1,14 @@
 //! `test`: everything that shows that the project does what it says.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::run::Runner;
+use covalent_tests::suite::run::{Runner, side_by_side};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
 use covalent_tests::vm::build::checkout;
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Tries the ways between Vulkan and the drivers of this machine itself, without a guest. What it lacks is skipped and said.
     #[arg(long, conflicts_with_all = ["config", "resume", "list"])]
     on_host: bool,
+    /// How many guests run side by side. As many as this machine has processors and memory for, where it is not said.
+    #[arg(long, value_name = "NUMBER")]
+    guests: Option<NonZeroU8>,
     /// Only says what would run.
     #[arg(long)]
     list: bool,
@@ -125,6 +129,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         skips: &skips,
         artefacts: checkout().join("target/suite"),
         full: arguments.full,
+        guests: arguments
+            .guests
+            .map_or_else(side_by_side, |guests| usize::from(guests.get())),
     };
     let mut told = Ok(());
     runner.run(&cases, |record| {
