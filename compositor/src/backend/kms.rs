@@ -440,6 +440,7 @@ impl Kms {
                 Ok(_) => {}
             }
             self.connected = true;
+            self.lit = false;
             return Ok(Plug::Changed);
         }
         Ok(Plug::Same)

@@ -7,11 +7,25 @@ use covalent_alloc::buffer::cpu_traffic;
 use super::Screen;
 use crate::render::Pixels;
 use crate::state::State;
+use crate::transient::FaultKind;
+
+/// How often what is on the display is read, where that fails for a moment. Later it would be another picture.
+const ATTEMPTS: u32 = 8;
 
 impl State {
     pub(super) fn save_screenshot(&mut self, path: &Path) {
         let before = cpu_traffic();
-        let saved = self.screen.picture().and_then(|(size, colours)| {
+        let mut picture = self.screen.picture();
+        for _ in 1..ATTEMPTS {
+            match &picture {
+                Err(error) if FaultKind::of(&**error).is_transient() => {
+                    tracing::debug!("a screenshot is tried again: {error:#}");
+                    picture = self.screen.picture();
+                }
+                _ => break,
+            }
+        }
+        let saved = picture.and_then(|(size, colours)| {
             crate::screenshot::save(path, size, &colours)
                 .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
         });

@@ -50,6 +50,7 @@ mod memory;
 mod planes;
 mod rates;
 pub mod record;
+mod recovery;
 mod renderer;
 pub mod run;
 mod seat;
@@ -220,6 +221,7 @@ pub fn all() -> Vec<Case> {
         camera::CASES,
         faults::CASES,
         seat::CASES,
+        recovery::CASES,
         sizes::CASES,
         renderer::CASES,
         tool::CASES,

@@ -8,6 +8,7 @@ use crate::kms::mode::{choose, spell};
 use crate::kms::property::Properties;
 use crate::kms::writeback::WritebackConnector;
 use crate::kms::{KmsError, kernel};
+use crate::transient::{FaultKind, persist};
 
 impl<C: Device> Pipeline<C> {
     /// Takes the first connected display of a card.
@@ -25,7 +26,10 @@ impl<C: Device> Pipeline<C> {
     ) -> Result<Self, KmsError> {
         card.set_client_capability(ClientCapability::UniversalPlanes, true)
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
-            .map_err(|_| KmsError::NoAtomic)?;
+            .map_err(|error| match FaultKind::of_io(&error) {
+                FaultKind::Permanent => KmsError::NoAtomic,
+                _ => kernel("asking for atomic mode setting")(error),
+            })?;
         if with_writeback {
             card.set_client_capability(ClientCapability::WritebackConnectors, true)
                 .map_err(kernel("asking for writeback connectors"))?;
@@ -134,11 +138,13 @@ impl Chosen {
         connector: &connector::Info,
         name: &str,
     ) -> Result<Self, KmsError> {
-        let crtcs = connector
-            .encoders()
-            .iter()
-            .filter_map(|encoder| card.get_encoder(*encoder).ok())
-            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()));
+        let mut crtcs = Vec::new();
+        for encoder in connector.encoders() {
+            match persist(|| card.get_encoder(*encoder)) {
+                Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
+                Err(error) => tracing::debug!(%error, "an encoder is not used"),
+            }
+        }
         let planes = card
             .plane_handles()
             .map_err(kernel("listing the card's planes"))?;
@@ -175,15 +181,16 @@ fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle)
         return false;
     };
     // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
-    let monotonic = card
-        .get_driver_capability(DriverCapability::MonotonicTimestamp)
+    let monotonic = persist(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
         .is_ok_and(|value| value == 1);
-    let query = card.wait_vblank(
-        VblankWaitTarget::Relative(0),
-        VblankWaitFlags::empty(),
-        index,
-        0,
-    );
+    let query = persist(|| {
+        card.wait_vblank(
+            VblankWaitTarget::Relative(0),
+            VblankWaitFlags::empty(),
+            index,
+            0,
+        )
+    });
     monotonic
         && query.map_or_else(
             |error| error.raw_os_error() != Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()),

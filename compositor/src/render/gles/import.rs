@@ -1,6 +1,6 @@
 //! What the GPU makes of clients' buffers: textures.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 
 use covalent_alloc::buffer::Buffer;
@@ -27,9 +27,30 @@ pub enum GpuSource<'a> {
     Memory(&'a Uploaded),
 }
 
-/// A dma-buf as EGL imports it, or why it does not; asked once.
+/// A dma-buf as EGL imports it, or why it does not.
+///
+/// EGL does not say whether a refusal passes by itself, so one is believed when it repeats.
 #[derive(Debug, Default)]
-pub struct Imported(OnceCell<Result<Dmabuf, String>>);
+pub struct Imported {
+    known: OnceCell<Result<Dmabuf, String>>,
+    refusals: Cell<u32>,
+}
+
+/// Refusals in a row after which a buffer is not offered to EGL any more.
+const REFUSALS_MAX: u32 = 3;
+
+impl Imported {
+    /// Keeps what EGL answered; a refusal only when it has come often enough.
+    fn keep(&self, answer: Result<Dmabuf, String>) {
+        let refusals = self.refusals.get().saturating_add(1);
+        if answer.is_err() && refusals < REFUSALS_MAX {
+            self.refusals.set(refusals);
+            return;
+        }
+        // It was empty a moment ago, and nothing here is reached from two places.
+        let _ = self.known.set(answer);
+    }
+}
 
 /// The texture that holds a copy of memory; made once.
 #[derive(Debug, Default)]
@@ -115,7 +136,7 @@ impl Gles {
         buffer: &Buffer,
         imported: &Imported,
     ) -> Result<GlesTexture, String> {
-        if let Some(known) = imported.0.get() {
+        if let Some(known) = imported.known.get() {
             let dmabuf = known.as_ref().map_err(String::clone)?;
             // The image is told to the texture anew: some drivers look at the memory only then.
             return self
@@ -128,8 +149,7 @@ impl Gles {
             Ok((dmabuf, _)) => Ok(dmabuf.clone()),
             Err(reason) => Err(reason.clone()),
         };
-        // It was empty a moment ago, and nothing here is reached from two places.
-        let _ = imported.0.set(kept);
+        imported.keep(kept);
         made.map(|(_, texture)| texture)
     }
 

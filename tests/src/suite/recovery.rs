@@ -1,0 +1,217 @@
+//! Theme `recovery`: requests that the kernel refuses for a moment are made again, and frames go on.
+//!
+//! strace makes the compositor's own system calls fail, at a card whose driver knows nothing of it. The client draws when it
+//! is told to, so that nothing but the compositor itself can bring the next frame.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::stage::{Ended, Stage};
+use super::{Bench, Case, Outcome};
+use crate::vm::config::Config;
+
+/// Enough for a script, under strace and without KVM.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
+
+/// The answers that pass by themselves, and the one of a card that another program drives for a while.
+const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
+
+/// How many of the first requests to the card fail, one in each start: more than there are before the first frame.
+const STARTS: u32 = 48;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "recovery::commits_that_fail_for_a_moment_do_not_freeze_the_display",
+        Config::Virtio,
+        frozen,
+    ),
+    Case::new(
+        "recovery::commits_that_fail_for_a_moment_do_not_freeze_vkms",
+        Config::Vkms,
+        frozen,
+    ),
+    Case::new(
+        "recovery::requests_that_fail_now_and_then_cost_no_buffer",
+        Config::Virtio,
+        now_and_then,
+    ),
+    Case::new(
+        "recovery::request_that_fails_once_is_no_reason_not_to_start",
+        Config::Virtio,
+        starts,
+    ),
+    Case::new(
+        "recovery::display_that_comes_back_to_a_busy_card_shows_frames",
+        Config::Virtio,
+        comes_back,
+    ),
+];
+
+/// What the scripts have in common: where the card is, how frames are counted, and how requests are made to fail.
+const SHELL: &str = r#"
+cd /tmp/stage; export WAYLAND_DISPLAY=stage
+compositor=$(pgrep -x covalent-compos)
+card=$(ls -l /proc/$compositor/fd | grep -o '/dev/dri/card[0-9]*' | head -n 1)
+frames() { wc -l <frames.jsonl; }
+until_more() {
+    for _ in $(seq 300); do [ $(frames) -gt $1 ] && return; sleep 0.1; done
+    echo "no frames after $1" >&2; tail -n 20 client.err log >&2; exit 1
+}
+injected() { grep -c INJECTED trace || true; }
+start_failing() {
+    rm -f trace
+    strace -f -y -p $compositor "$@" -o trace -e trace=ioctl 2>strace.err & tracer=$!
+    for _ in $(seq 300); do [ -s trace ] && return; sleep 0.1; done
+    echo "strace sees nothing" >&2; cat strace.err >&2; exit 1
+}
+stop_failing() { kill -INT $tracer; wait $tracer || true; }
+"#;
+
+fn script_ends(bench: &mut Bench<'_>, script: &str) -> anyhow::Result<Ended> {
+    Ok(bench.guest()?.sh(script, SCRIPT_LIMIT)?.into())
+}
+
+/// The requests of a second's frames fail, of each frame its commit among others.
+fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    let errors = ERRORS.join(" ");
+    let script = format!(
+        r#"{SHELL}
+covalent-pattern --window --size 320x240 >client.out 2>client.err & client=$!
+until_more $(( $(frames) + 10 ))
+for errno in {errors}; do
+    start_failing -P $card -e inject=ioctl:error=$errno:when=4..12
+    for _ in $(seq 300); do [ $(injected) -ge 9 ] && break; sleep 0.1; done
+    until_more $(( $(frames) + 10 ))
+    stop_failing
+    echo "$errno $(grep INJECTED trace | grep -c MODE_ATOMIC)"
+done
+until_more $(( $(frames) + 10 ))
+kill -INT $client; wait $client || true
+grep -c '"retries"' frames.jsonl
+"#
+    );
+    let ended = script_ends(bench, &script)?;
+    bench.keep("said.txt", ended.out.as_bytes())?;
+    ensure!(
+        ended.status == 0,
+        "{ended:?}; its log: {}",
+        stage.log(bench)?
+    );
+    let mut lines = ended.out.lines();
+    for errno in ERRORS {
+        let line = lines.next().context("a line for each error")?;
+        let count = line.strip_prefix(errno).map(str::trim);
+        ensure!(
+            count.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count > 0)),
+            "no commit failed by {errno}: {line}"
+        );
+    }
+    let told: u32 = lines.next().context("the report")?.parse()?;
+    ensure!(
+        told > 0,
+        "the report says nothing of frames that were tried again"
+    );
+    stage.check_clean(bench, "commits that failed")?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// Every so often a request fails, of whatever kind: to show a buffer, to wait for a point, to signal one, to let the CPU in.
+fn now_and_then(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    for client in [
+        "covalent-pattern --dmabuf --sync explicit",
+        "covalent-pattern --dmabuf --sync implicit --window --size 320x240",
+        "covalent-camera --window --size 320x180 --sync explicit",
+    ] {
+        for errno in ["ENOMEM", "EINTR"] {
+            let script = format!(
+                r#"{SHELL}
+{client} >client.out 2>client.err & client=$!
+until_more $(( $(frames) + 10 ))
+start_failing -e inject=ioctl:error={errno}:when=5+7
+until_more $(( $(frames) + 60 ))
+stop_failing
+until_more $(( $(frames) + 20 ))
+kill -INT $client; wait $client || true
+! grep -q ' keeps .* buffers' client.err || cat client.err >&2
+injected
+"#
+            );
+            let ended = script_ends(bench, &script)?;
+            ensure!(
+                ended.status == 0
+                    && ended
+                        .out
+                        .trim()
+                        .parse::<u32>()
+                        .is_ok_and(|count| count >= 8),
+                "{client}, {errno}: {ended:?}; its log: {}",
+                stage.log(bench)?
+            );
+            // A client whose buffers do not come back says so after a while.
+            ensure!(ended.words.is_empty(), "{client}, {errno}: {ended:?}");
+        }
+    }
+    stage.check_clean(bench, "requests that failed now and then")?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
+
+/// Each of the first requests to the card fails once, in a start of its own.
+fn starts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let script = format!(
+        r#"mkdir -p /tmp/starts; cd /tmp/starts
+card=$(ls /dev/dri/card* | head -n 1)
+for number in $(seq {STARTS}); do
+    errno=$(set -- EBUSY EINTR ENOMEM; shift $(( number % 3 )); echo $1)
+    strace -f -y -P $card -e trace=ioctl -e inject=ioctl:error=$errno:when=$number -o trace \
+        covalent-compositor --mode 640x480 --socket starts -- true >out 2>err
+    status=$?
+    [ $status -eq 0 ] || {{ echo "request $number, $errno: status $status: $(cat err): $(grep INJECTED trace)"; }}
+done"#
+    );
+    let ended = script_ends(bench, &script)?;
+    bench.keep("said.txt", ended.out.as_bytes())?;
+    ensure!(ended.status == 0 && ended.out.is_empty(), "{ended:?}");
+    Ok(Outcome::Passed)
+}
+
+/// The card is busy while the display is unplugged and plugged in again.
+fn comes_back(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    let script = format!(
+        r#"{SHELL}
+connector=$(ls -d /sys/class/drm/card*-Virtual-1 | head -n 1)/status
+tell() {{ echo $1 >$connector; udevadm trigger -c change /sys/class/drm/$(basename $card); }}
+covalent-pattern --window --size 320x240 >client.out 2>client.err & client=$!
+for round in 1 2 3; do
+    until_more $(( $(frames) + 10 ))
+    start_failing -P $card -e inject=ioctl:error=EBUSY:when=2+2
+    tell off; sleep 1
+    tell detect
+    until_more $(( $(frames) + 10 ))
+    stop_failing
+    injected
+done
+until_more $(( $(frames) + 10 ))
+kill -INT $client; wait $client || true
+"#
+    );
+    let ended = script_ends(bench, &script)?;
+    let counts: Vec<u32> = ended
+        .out
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    ensure!(
+        ended.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
+        "{ended:?}; its log: {}",
+        stage.log(bench)?
+    );
+    stage.check_clean(bench, "a display that came back to a busy card")?;
+    stage.strike(bench)?;
+    Ok(Outcome::Passed)
+}
