@@ -44,7 +44,7 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
     if let Some(age) = buffer.age_ns {
         let _ = write!(head, ", made {} ago", time(age));
     }
-    let _ = writeln!(text, "{head}");
+    let _ = writeln!(text, "{}", printable(&head));
     line(text, "held by", &holders(&buffer.holders));
     line(text, "mapped by", &mappings(&buffer.mappings));
     if buffer.references > 0 {
@@ -171,6 +171,8 @@ fn fence(fence: &FenceReport) -> String {
 fn line(text: &mut String, about: &str, words: &str) {
     let _ = write!(text, "  {about:9} ");
     let mut column = INDENT;
+    // Whoever made them has escaped the names in them, and this whatever was overlooked.
+    let words = printable(words);
     for (number, word) in words.split(' ').enumerate() {
         let length = word.chars().count();
         if number > 0 {
