@@ -5,13 +5,29 @@
 //! another order than they are read by a shell. So every program of this project passes such text through this module where it
 //! is printed: [`printable`] for people, [`shell_word`] for lines that a person is asked to paste.
 //!
-//! JSON is not passed through it: its own escapes hold control characters, and a program wants the text as it is.
+//! Who prints words that are made of many such names, in code that knows nothing of terminals, hands it a copy of what it is
+//! told in which every text is printable ([`printable_copy`]).
+//!
+//! A name is escaped where it is put into a sentence, since a line break in it forges lines that nothing can tell from true ones
+//! later. Whatever is overlooked is stopped at the program's edge: [`PrintableWriter`] lets through what a program of this project
+//! prints by itself, line breaks and, where they are wanted, colours. [`LineWriter`] does the same for a log, of which each entry
+//! is one line.
+//!
+//! JSON keeps its texts as they are, for programs; [`printable_json`] writes what is not visible in them as JSON's own escapes.
 
 #![forbid(unsafe_code)]
+
+mod writer;
+
+pub use writer::{LineWriter, PrintableWriter, print_panics};
 
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Makes text of any origin printable: what is no visible character is escaped as in Rust (`\n`, `\u{1b}`).
 ///
@@ -75,6 +91,53 @@ pub fn printable_within(text: &str, most: usize) -> String {
         out.push_str(&one);
     }
     out
+}
+
+/// Writes a JSON text with escapes in the place of characters that are not visible. It is the same JSON.
+///
+/// JSON itself escapes the first 32 control characters alone: the others, marks of direction and characters without a width
+/// would reach a terminal. Line breaks between its parts are kept.
+#[must_use]
+pub fn printable_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' || !is_hidden(character) {
+            out.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
+}
+
+/// Copies a value with every text in it made printable, keys of maps included, so that whatever prints it prints harmless names.
+///
+/// # Errors
+/// Where the value is not read back from what it is written as; a name that its escapes made too long is such a case.
+pub fn printable_copy<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, serde_json::Error> {
+    let mut copy = serde_json::to_value(value)?;
+    escape_texts(&mut copy);
+    serde_json::from_value(copy)
+}
+
+fn escape_texts(value: &mut Value) {
+    match value {
+        Value::String(text) if text.chars().any(is_hidden) => *text = printable(text),
+        Value::Array(values) => values.iter_mut().for_each(escape_texts),
+        Value::Object(map) => {
+            map.values_mut().for_each(escape_texts);
+            if map.keys().any(|key| key.chars().any(is_hidden)) {
+                let entries = std::mem::take(map).into_iter();
+                *map = entries
+                    .map(|(key, value)| (printable(&key), value))
+                    .collect();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Text that is printed as [`printable`] makes it, without a copy.
@@ -208,6 +271,37 @@ mod tests {
     fn printable_text_is_written_as_it_is_returned() {
         let text = "a\n\u{202e}é";
         assert_eq!(Printable(text).to_string(), printable(text));
+    }
+
+    #[test]
+    fn json_with_hidden_characters_is_the_same_json_without_them() {
+        let value =
+            serde_json::json!({"a\u{9b}": "x\u{202e}\u{7f}\u{e0041}\n\u{1b}é", "b": [1, null]});
+        let text = printable_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(
+            !text
+                .chars()
+                .any(|letter| letter != '\n' && is_hidden(letter)),
+            "{text}"
+        );
+        assert!(
+            text.contains("\\udb40\\udc41") && text.contains('é'),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn copy_has_every_text_printable_and_all_else_as_it_was() {
+        let value = serde_json::json!({
+            "name\n": ["a\u{1b}[2J", {"deep": "b\u{200b}"}], "number": u64::MAX, "plain": "é", "none": null
+        });
+        assert_eq!(
+            printable_copy(&value).unwrap(),
+            serde_json::json!({
+                "name\\n": ["a\\u{1b}[2J", {"deep": "b\\u{200b}"}], "number": u64::MAX, "plain": "é", "none": null
+            })
+        );
     }
 
     #[test]

@@ -34,6 +34,10 @@ Examples:
 Each verb's --help has more. With --json a verb prints one object; its `version` says by which
 schema in docs/schema it can be read. Colours are for terminals, and obey NO_COLOR.
 
+Files are regular files. `-` in the place of one that is read is the standard input. One that is
+written takes the place of the old one when it is whole, can be read by its owner alone, and is
+refused where a link, a device or another user's file is.
+
 Exit codes:
   0    done
   1    something unexpected: the message says what; with RUST_LOG=debug it says more
@@ -87,3 +91,49 @@ pub(crate) const MISMATCH: u8 = 11;
 pub(crate) const DIFFERENT: u8 = 12;
 /// The code for a machine on which something is in the way.
 pub(crate) const IN_THE_WAY: u8 = 13;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[path = "../tests/paths/table.rs"]
+mod table;
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::path::PathBuf;
+
+    use clap::{Command, CommandFactory as _};
+
+    use super::{Options, table};
+
+    fn paths(verbs: &[&str], command: &Command, found: &mut Vec<String>) {
+        for argument in command.get_arguments() {
+            if argument.get_value_parser().type_id() == TypeId::of::<PathBuf>() {
+                let name = match argument.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => argument.get_id().to_string(),
+                };
+                found.push(format!("{} {name}", verbs.join(" ")));
+            }
+        }
+        for below in command.get_subcommands() {
+            paths(&[verbs, &[below.get_name()]].concat(), below, found);
+        }
+    }
+
+    #[test]
+    fn option_that_takes_a_path_is_decided_on() {
+        let mut found = Vec::new();
+        paths(&[], &Options::command(), &mut found);
+        found.sort();
+        let mut decided: Vec<String> = table::PATHS
+            .iter()
+            .map(|option| format!("{} {}", option.verbs.join(" "), option.name))
+            .collect();
+        decided.sort();
+        assert_eq!(
+            found, decided,
+            "tests/paths/table.rs says what becomes of each path"
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! Reports for programs: one JSON object each, which begins with the version of its schema in `docs/schema`.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 
+use covalent_alloc::text::printable_json;
 use serde::Serialize;
 
 /// The version of reports that have none of their own: it grows when a field goes or changes its meaning, not when one comes.
@@ -19,13 +20,27 @@ struct Versioned<'a, T> {
 /// # Errors
 /// Those of the standard output; a report that is no object.
 pub(crate) fn print(report: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let versioned = Versioned {
+    print_whole(&Versioned {
         version: VERSION,
         report,
-    };
-    serde_json::to_writer_pretty(&mut out, &versioned)?;
-    writeln!(out)
+    })
+}
+
+/// Prints a report that has its own version.
+///
+/// # Errors
+/// Those of the standard output.
+pub(crate) fn print_whole(report: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    print_text(&mut io::stdout().lock(), &text)
+}
+
+/// Prints JSON that is text already. Characters that are not visible are escaped: it may be a terminal that reads it.
+///
+/// # Errors
+/// Those of the stream.
+pub(crate) fn print_text(out: &mut impl Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{}", printable_json(text))
 }
 
 #[cfg(test)]

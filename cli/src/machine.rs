@@ -1,7 +1,6 @@
 //! The cameras and cards of this machine, as participants.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,7 +12,11 @@ use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
 use covalent_alloc::prove::{Fact, FactBook, FactError, FactStore};
+use covalent_alloc::text::printable_path;
 use drm::control::{Device as _, plane};
+
+use crate::file;
+use crate::out::{self, line};
 
 /// Lists the nodes of all video devices, by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
@@ -61,7 +64,10 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
     for plane in planes(card) {
         if card.plane_kind(plane)? == PlaneKind::Primary {
             return card.participant(plane).with_context(|| {
-                format!("asking {} for its primary plane", card.path().display())
+                format!(
+                    "asking {} for its primary plane",
+                    printable_path(card.path())
+                )
             });
         }
     }
@@ -70,35 +76,24 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
 
 /// Reads a recorded machine; no more of the file than a machine may have.
 pub(crate) fn recorded(path: &Path) -> Result<Machine> {
-    let bytes = read_up_to(path, Machine::MAXIMUM_BYTES)?;
-    Machine::from_json(&bytes).with_context(|| path.display().to_string())
+    let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
+    Machine::from_json(&bytes).with_context(|| printable_path(path))
 }
 
 /// Reads what a devicetree sets aside: that of a file, or of this machine; none where that has no tree.
 pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemory>> {
     let tree = match file {
-        Some(path) if path.is_dir() => {
-            Some(devicetree::read(path).with_context(|| format!("reading {}", path.display()))?)
-        }
+        Some(path) if path.is_dir() => Some(
+            devicetree::read(path)
+                .with_context(|| format!("cannot read {}", printable_path(path)))?,
+        ),
         Some(path) => {
-            let bytes = read_up_to(path, Tree::MAXIMUM_BYTES)?;
-            Some(Tree::from_flat(&bytes).with_context(|| path.display().to_string())?)
+            let bytes = file::read(path, Tree::MAXIMUM_BYTES)?;
+            Some(Tree::from_flat(&bytes).with_context(|| printable_path(path))?)
         }
         None => devicetree::here().context("reading /proc/device-tree")?,
     };
     Ok(tree.map(|tree| ReservedMemory::of(&tree)))
-}
-
-/// Reads a file, and one byte more of it than there may be at the most.
-fn read_up_to(path: &Path, most: usize) -> Result<Vec<u8>> {
-    let reading = || format!("reading {}", path.display());
-    let file = fs::File::open(path).with_context(reading)?;
-    let most = u64::try_from(most)?.saturating_add(1);
-    let mut bytes = Vec::new();
-    file.take(most)
-        .read_to_end(&mut bytes)
-        .with_context(reading)?;
-    Ok(bytes)
 }
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
@@ -133,5 +128,5 @@ pub(crate) fn keep(learnt: &[Fact]) {
 
 fn tell(error: &FactError) {
     // Nobody is left to tell where stderr itself fails.
-    let _ = writeln!(io::stderr(), "covalent: {error}");
+    let _ = line!(out::stderr(), "covalent: {error}");
 }

@@ -1,29 +1,41 @@
 //! `covalent`: what shares memory with what on this machine, and why not.
 
 mod args;
+mod file;
 mod json;
 mod machine;
+mod out;
 mod pixels;
 mod progress;
 mod text;
 mod verb;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::Parser as _;
+use covalent_alloc::text::{LineWriter, print_panics};
 use tracing_subscriber::EnvFilter;
 
 use args::{Command, Options};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    print_panics();
+    let options: Options = match out::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    // A file that reaches its limit (ulimit -f) fails to grow like one on a full disk; without this it would end the tool.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    let has_colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     tracing_subscriber::fmt()
         // Without a word of the user warnings are shown.
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
         )
-        .with_writer(io::stderr)
+        .with_ansi(has_colours)
+        .with_writer(move || LineWriter::new(io::stderr(), has_colours))
         .init();
     let outcome = match options.command {
         Command::Probe(options) => verb::probe::run(&options),
@@ -40,7 +52,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to tell where stderr itself fails.
-        let _ = writeln!(io::stderr(), "covalent: {error:#}");
+        let _ = writeln!(out::stderr(), "covalent: {}", out::words_of(&error));
         ExitCode::FAILURE
     })
 }

@@ -1,10 +1,13 @@
 //! How far measuring is, on stderr: a bar on a terminal, a line now and then elsewhere.
 
 use std::cell::Cell;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
+use covalent_alloc::text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::out::{self, line};
 
 /// How long a place without a terminal hears nothing.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -56,7 +59,7 @@ impl Progress {
     /// Tells what is measured now.
     pub(crate) fn detail(&self, words: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(words.to_owned());
+            bar.set_message(printable(words));
         }
     }
 
@@ -81,14 +84,14 @@ impl Progress {
     /// Says one line, now.
     pub(crate) fn note(&self, words: &str) {
         match &self.bar {
-            Some(bar) => bar.println(words),
+            Some(bar) => bar.println(printable(words)),
             None => self.say(words),
         }
     }
 
     fn say(&self, words: &str) {
         // Nobody is left to tell where stderr itself fails.
-        let _ = writeln!(io::stderr(), "{words}");
+        let _ = line!(out::stderr(), "{words}");
     }
 }
 

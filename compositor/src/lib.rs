@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod clock;
 pub mod command;
+pub mod command_line;
 pub mod compose;
 pub mod connection;
 pub mod content;
@@ -17,6 +18,7 @@ mod handlers;
 pub mod input;
 pub mod kms;
 pub mod limits;
+pub mod lines;
 pub mod listener;
 pub mod lock;
 pub mod log;

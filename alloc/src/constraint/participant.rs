@@ -10,6 +10,7 @@ use super::image::ImageTerms;
 use super::memory::MemoryTerms;
 use super::unknown::{Unknown, keeps_unknown};
 use crate::model::{DeviceIdentity, Fourcc};
+use crate::text::printable;
 
 /// One use of one device: the same card can be two participants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +38,10 @@ pub struct Participant {
 keeps_unknown!(Participant, Constraints);
 
 impl Participant {
-    /// Names a participant that accepts everything yet.
+    /// Names a participant that accepts everything yet. The name is made printable: a part of it is a device's own, as a rule.
     pub fn new(name: impl Into<String>, device: DeviceIdentity, role: Role) -> Self {
         Self {
-            name: name.into(),
+            name: printable(&name.into()),
             device,
             role,
             constraints: Constraints::default(),

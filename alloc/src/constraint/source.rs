@@ -8,6 +8,7 @@ use super::memory::AddressWindow;
 use super::participant::Constraints;
 use super::unknown::{Unknown, keeps_unknown};
 use crate::model::DeviceIdentity;
+use crate::text::printable;
 
 /// Names one source on one machine, like `heap:system`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,11 +57,11 @@ pub struct Source {
 keeps_unknown!(Source, Guarantees);
 
 impl Source {
-    /// Names a source that can give any layout and guarantees nothing yet.
+    /// Names a source that can give any layout and guarantees nothing yet. The name is made printable.
     pub fn new(id: SourceId, name: impl Into<String>) -> Self {
         Self {
             id,
-            name: name.into(),
+            name: printable(&name.into()),
             device: None,
             constraints: Constraints::default(),
             guarantees: Guarantees::default(),

@@ -16,7 +16,7 @@ use crate::text::printable_path;
 pub enum FileError {
     /// It is no regular file.
     #[error(
-        "cannot {operation} {}: it is {kind}, and only regular files are read and replaced here; name another path",
+        "cannot {operation} {}: it is {kind}, and only {wanted} is taken here; name another path",
         printable_path(path)
     )]
     Kind {
@@ -26,6 +26,8 @@ pub enum FileError {
         path: PathBuf,
         /// What is there.
         kind: FileKind,
+        /// What may be.
+        wanted: FileKind,
     },
     /// It belongs to another user.
     #[error(
@@ -54,7 +56,11 @@ pub enum FileError {
         most: usize,
     },
     /// The kernel refused.
-    #[error("cannot {operation} {}: {source}", printable_path(path))]
+    #[error(
+        "cannot {operation} {}: {source}{}",
+        printable_path(path),
+        remedy(source)
+    )]
     System {
         /// What was asked.
         operation: &'static str,
@@ -78,6 +84,21 @@ impl FileError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// What helps against an answer of the kernel, to stand behind it.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => "; is the path right, and is its folder there?",
+        Some(Errno::NOTDIR | Errno::ISDIR) => "; name a file in a folder that is there",
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            "; name a path that this user may use, or change its permissions"
+        }
+        Some(Errno::NOSPC | Errno::DQUOT) => "; free some space, or name a path on another disk",
+        Some(Errno::FBIG) => "; raise the limit of file sizes (ulimit -f)",
+        Some(Errno::LOOP) => "; the links on this path lead in a circle",
+        _ => "",
     }
 }
 
@@ -130,13 +151,23 @@ impl FileKind {
         operation: &'static str,
         path: &Path,
     ) -> Result<(), FileError> {
-        if self == Self::Regular {
+        self.must_be(Self::Regular, operation, path)
+    }
+
+    pub(super) fn must_be(
+        self,
+        wanted: Self,
+        operation: &'static str,
+        path: &Path,
+    ) -> Result<(), FileError> {
+        if self == wanted {
             return Ok(());
         }
         Err(FileError::Kind {
             operation,
             path: path.to_owned(),
             kind: self,
+            wanted,
         })
     }
 }

@@ -9,7 +9,12 @@
 //!   that a reader sees the old file or the new one whole, a full disk costs nothing that was there, and other names of the old
 //!   file keep it. A file that grows while a program runs is moved there at once ([`create`]).
 //! - What is replaced is a regular file of the same user, and no link. Anything else is refused with what it is.
-//! - Files hold pixels and what other processes do, so they are for their owner alone (mode 0600).
+//! - Files hold pixels and what other processes do, so they are for their owner alone (mode 0600), unless whoever writes one knows
+//!   better ([`Access::Shared`]).
+//! - The folder of a file that is written is opened once, so that a link that is put on the way to it meanwhile leads nowhere else.
+//!
+//! `/dev/stdout`, `/dev/null`, FIFOs and what a shell's `<(…)` and `>(…)` stand for are refused too, as links, devices and named
+//! pipes: a program that reads or writes streams takes `-` for them.
 //!
 //! # References
 //! open(2), `O_NONBLOCK` and `O_NOFOLLOW`; rename(2).
@@ -20,7 +25,7 @@ mod error;
 mod new;
 
 pub use error::{FileError, FileKind};
-pub use new::{NewFile, create, replace};
+pub use new::{Access, NewFile, check, check_socket, create, make_folder, replace, replace_for};
 
 use std::fs::File;
 use std::io::Read as _;
@@ -33,17 +38,14 @@ use rustix::fs::{Mode, OFlags};
 /// # Errors
 /// [`FileError::Kind`] for anything but a regular file, [`FileError::System`] where the kernel refuses.
 pub fn open(path: &Path) -> Result<File, FileError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // A look before opening: some device nodes act on being opened. What is opened is looked at again.
     let operation = "open";
-    let kind = rustix::fs::stat(path)
-        .map(|stat| FileKind::of(stat.st_mode))
-        .map_err(|error| FileError::system(operation, path, error))?;
-    kind.must_be_regular(operation, path)?;
-    let file = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| FileError::system(operation, path, error))?;
-    let stat =
-        rustix::fs::fstat(&file).map_err(|error| FileError::system(operation, path, error))?;
+    let failed = |error| FileError::system(operation, path, error);
+    // A look before opening: some device nodes act on being opened. What is opened is looked at again.
+    let stat = rustix::fs::stat(path).map_err(failed)?;
+    FileKind::of(stat.st_mode).must_be_regular(operation, path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let stat = rustix::fs::fstat(&file).map_err(failed)?;
     FileKind::of(stat.st_mode).must_be_regular(operation, path)?;
     Ok(File::from(file))
 }

@@ -163,3 +163,84 @@ fn file_that_is_not_there_is_told_from_what_cannot_be_read() {
     let error = replace(&folder.path().join("none/file"), b"").unwrap_err();
     assert!(error.to_string().contains("none/file"), "{error}");
 }
+
+#[test]
+fn path_that_ends_as_a_folders_does_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for end in ["new/", "new/.", ".."] {
+        let error = replace(&folder.path().join(end), b"").unwrap_err();
+        assert!(matches!(error, FileError::System { .. }), "{error}");
+    }
+    let error = replace(Path::new(""), b"").unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[test]
+fn folder_that_is_moved_meanwhile_takes_its_file_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, theirs) = (folder.path().join("own"), folder.path().join("theirs"));
+    fs::create_dir(&own).unwrap();
+    fs::create_dir(&theirs).unwrap();
+    let mut new = NewFile::create(&own.join("file")).unwrap();
+    new.write_all(b"new").unwrap();
+    // Somebody who may rename in the folder above puts a link in the place of the folder.
+    fs::rename(&own, folder.path().join("moved")).unwrap();
+    symlink(&theirs, &own).unwrap();
+    new.commit().unwrap();
+    assert_eq!(names(&theirs), [""; 0]);
+    assert_eq!(names(&folder.path().join("moved")), ["file"]);
+}
+
+#[test]
+fn file_whose_name_is_as_long_as_any_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "é".repeat(127);
+    replace(&folder.path().join(&name), b"new").unwrap();
+    assert_eq!(names(folder.path()), [name]);
+}
+
+#[test]
+fn file_that_others_may_read_has_the_mode_of_the_umask() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, shared) = (folder.path().join("plain"), folder.path().join("shared"));
+    fs::write(&plain, "").unwrap();
+    replace_for(&shared, b"", Access::Shared).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().mode();
+    assert_eq!(mode(&shared), mode(&plain));
+}
+
+#[test]
+fn folder_is_made_with_those_above_and_kept_where_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("above/own");
+    make_folder(&path, Access::Private).unwrap();
+    assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    make_folder(&path, Access::Private).unwrap();
+    assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o755);
+    for (path, kind) in others(root.path()).into_iter().take(2) {
+        let error = make_folder(&path, Access::Private).unwrap_err().to_string();
+        assert!(error.contains(kind), "{error}");
+    }
+}
+
+#[test]
+fn path_is_checked_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    check(&folder.path().join("new")).unwrap();
+    check_socket(&folder.path().join("new.sock")).unwrap();
+    assert_eq!(names(folder.path()), [""; 0]);
+    let kinds = others(folder.path());
+    for (path, kind) in &kinds {
+        let error = check(path).unwrap_err().to_string();
+        assert!(error.contains(kind), "{error}");
+        // The library that binds a socket removes what is there.
+        assert_eq!(check_socket(path).is_ok(), *kind == "a socket");
+    }
+    let file = folder.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    let error = check_socket(&file).unwrap_err().to_string();
+    assert!(error.contains("only a socket is taken"), "{error}");
+    assert!(check(&folder.path().join("none/file")).is_err());
+}

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::Printable;
+
 /// A device, named so that a person finds it again: its driver, where it sits, and its node.
 ///
 /// Two identities are the same device when driver and location are equal; nodes are numbered anew at each boot.
@@ -27,12 +29,12 @@ impl DeviceIdentity {
 
 impl fmt::Display for DeviceIdentity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.driver)?;
+        write!(out, "{}", Printable(&self.driver))?;
         if !self.location.is_empty() {
-            write!(out, " at {}", self.location)?;
+            write!(out, " at {}", Printable(&self.location))?;
         }
         if !self.node.is_empty() {
-            write!(out, " ({})", self.node)?;
+            write!(out, " ({})", Printable(&self.node))?;
         }
         Ok(())
     }

@@ -17,18 +17,32 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::TARGET;
+use crate::files::{self, FileError};
+use crate::text::{printable_json, printable_path};
 
 /// Viewers show nothing of what is shorter.
 const SHORTEST_NS: u64 = 1_000;
 
-/// Why there is no trace.
+/// Why there is no trace, or a part of one.
 #[derive(Debug, Error)]
-#[error("the trace {} cannot be written: {cause}", path.display())]
-pub struct TraceError {
-    /// The file.
-    pub path: PathBuf,
-    /// What the kernel answered.
-    pub cause: io::Error,
+#[non_exhaustive]
+pub enum TraceError {
+    /// The file cannot be made.
+    #[error("no trace: {0}")]
+    File(#[from] FileError),
+    /// Events are missing: the disk was full at times.
+    #[error(
+        "the trace {} is not whole: {lost} of its events could not be written: {cause}",
+        printable_path(path)
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// How many events are not in it.
+        lost: u64,
+        /// What the kernel answered first.
+        cause: io::Error,
+    },
 }
 
 /// Writes steps to a file. Clones write to the same one; the last that goes ends it.
@@ -37,54 +51,51 @@ pub struct TraceError {
 #[derive(Clone, Debug)]
 pub struct ChromeTrace(Arc<Mutex<Inner>>);
 
-struct Inner {
+struct Inner<W: Write = File> {
     path: PathBuf,
-    to: BufWriter<File>,
+    to: BufWriter<W>,
     process: u32,
     tracks: BTreeMap<String, usize>,
     is_begun: bool,
     is_ended: bool,
+    /// Events that could not be written.
+    lost: u64,
     failed: Option<io::Error>,
 }
 
 impl ChromeTrace {
-    /// Makes the file; `program` names the process in it.
+    /// Makes the file, in the place of what is there; `program` names the process in it.
     ///
     /// # Errors
-    /// [`TraceError`] when the file cannot be made.
+    /// [`TraceError::File`] when the file cannot be made.
     pub fn create(path: &Path, program: &str) -> Result<Self, TraceError> {
-        let failed = |cause| TraceError {
-            path: path.to_owned(),
-            cause,
-        };
         let mut inner = Inner {
             path: path.to_owned(),
-            to: BufWriter::new(File::create(path).map_err(failed)?),
+            to: BufWriter::new(files::create(path)?),
             process: std::process::id(),
             tracks: BTreeMap::new(),
             is_begun: false,
             is_ended: false,
+            lost: 0,
             failed: None,
         };
         inner.write(&json!({
             "ph": "M", "name": "process_name", "pid": inner.process, "args": { "name": program },
         }));
-        match inner.failed.take() {
-            Some(cause) => Err(failed(cause)),
-            None => Ok(Self(Arc::new(Mutex::new(inner)))),
-        }
+        Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
     /// Ends the file.
     ///
     /// # Errors
-    /// [`TraceError`] when anything of it could not be written.
+    /// [`TraceError::Lost`] when anything of it could not be written.
     pub fn finish(&self) -> Result<(), TraceError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.end();
         match inner.failed.take() {
-            Some(cause) => Err(TraceError {
+            Some(cause) => Err(TraceError::Lost {
                 path: inner.path.clone(),
+                lost: inner.lost,
                 cause,
             }),
             None => Ok(()),
@@ -92,15 +103,21 @@ impl ChromeTrace {
     }
 }
 
-impl Inner {
+impl<W: Write> Inner<W> {
+    /// Writes an event, or counts it as lost: a disk that is full now may have room for the next one.
     fn write(&mut self, event: &Value) {
-        if self.failed.is_some() || self.is_ended {
+        if self.is_ended {
             return;
         }
         let between = if self.is_begun { ",\n" } else { "[\n" };
-        self.is_begun = true;
-        if let Err(error) = write!(self.to, "{between}{event}") {
-            self.failed = Some(error);
+        // In one piece, of which the buffer takes all or nothing.
+        let text = format!("{between}{}", printable_json(&event.to_string()));
+        match self.to.write_all(text.as_bytes()) {
+            Ok(()) => self.is_begun = true,
+            Err(error) => {
+                self.lost = self.lost.saturating_add(1);
+                self.fail(error);
+            }
         }
     }
 
@@ -108,11 +125,17 @@ impl Inner {
         if self.is_ended {
             return;
         }
+        let end = if self.is_begun { "\n]\n" } else { "[]\n" };
         self.is_ended = true;
-        let ended = self.to.write_all(b"\n]\n").and_then(|()| self.to.flush());
-        if let Err(error) = ended {
-            self.failed.get_or_insert(error);
+        let ended = self.to.write_all(end.as_bytes());
+        if let Err(error) = ended.and_then(|()| self.to.flush()) {
+            self.fail(error);
         }
+    }
+
+    /// Keeps the first error. It is not logged here: this may be called while an event is.
+    fn fail(&mut self, error: io::Error) {
+        self.failed.get_or_insert(error);
     }
 
     /// Returns the number of a track, which is named in the file the first time.
@@ -151,16 +174,16 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl<W: Write> Drop for Inner<W> {
     fn drop(&mut self) {
         self.end();
         if let Some(error) = &self.failed {
-            tracing::warn!(path = %self.path.display(), %error, "the trace is not whole");
+            tracing::warn!(path = %printable_path(&self.path), lost = self.lost, %error, "the trace is not whole");
         }
     }
 }
 
-impl fmt::Debug for Inner {
+impl<W: Write> fmt::Debug for Inner<W> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_struct("Inner")
             .field("path", &self.path)
@@ -281,6 +304,71 @@ mod tests {
             assert_eq!(arrow.len(), 1, "{phase}");
             assert_eq!(arrow[0]["id"], json!("42:7"));
         }
+    }
+
+    /// A disk that takes so many bytes, and no more until somebody makes room.
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            let taken = bytes.len().min(disk.1);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            disk.1 -= taken;
+            disk.0.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn trace_on_a_full_disk_goes_on_when_there_is_room_again() {
+        let disk = Arc::new(Mutex::new((Vec::new(), 10_000)));
+        let mut inner = Inner {
+            path: PathBuf::from("trace.json"),
+            to: BufWriter::new(Disk(disk.clone())),
+            process: 1,
+            tracks: BTreeMap::new(),
+            is_begun: false,
+            is_ended: false,
+            lost: 0,
+            failed: None,
+        };
+        let event = |number: u32| json!({"number": number, "name": "x".repeat(100)});
+        for number in 0..1_000 {
+            inner.write(&event(number));
+        }
+        assert!(inner.lost > 100 && inner.failed.is_some(), "{}", inner.lost);
+        disk.lock().unwrap().1 = usize::MAX;
+        for number in 1_000..1_010 {
+            inner.write(&event(number));
+        }
+        inner.end();
+        let text = disk.lock().unwrap().0.clone();
+        let events: Vec<Value> = serde_json::from_slice(&text).unwrap();
+        let lost = usize::try_from(inner.lost).unwrap();
+        assert_eq!(events.len(), 1_010 - lost);
+        assert_eq!(events.last().unwrap()["number"], 1_009);
+    }
+
+    #[test]
+    fn trace_is_private_and_takes_the_place_of_no_link() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("trace"), folder.path().join("link"));
+        drop(ChromeTrace::create(&path, "test").unwrap());
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        symlink(&path, &link).unwrap();
+        let error = ChromeTrace::create(&link, "test").unwrap_err().to_string();
+        assert!(error.contains("a symbolic link"), "{error}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::{ALLOCATION_FAILED, NO_PLAN};
 use crate::json;
+use crate::out::{self, Lines, line};
 
 /// Allocate a buffer from one source, prove it by writing and reading, and free it.
 #[derive(Args, Debug)]
@@ -69,21 +70,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let plan = match solve(&request(options, source)) {
         Solution::Share(plan) => plan,
         solution => {
-            write!(io::stderr(), "{}", solution.explain())?;
+            write!(out::stderr(), "{}", solution.explain())?;
             return Ok(NO_PLAN.into());
         }
     };
     let buffers = match sources.allocate(&plan) {
         Ok(buffers) => buffers,
         Err(error) => {
-            writeln!(io::stderr(), "covalent: {error}")?;
+            line!(out::stderr(), "covalent: {error}")?;
             return Ok(ALLOCATION_FAILED.into());
         }
     };
     for (number, buffer) in buffers.iter().enumerate() {
         if let Err(error) = prove(buffer) {
-            writeln!(
-                io::stderr(),
+            line!(
+                out::stderr(),
                 "covalent: buffer {number} of {}: {error:#}",
                 plan.source_name()
             )?;
@@ -123,14 +124,14 @@ fn find(sources: &Sources, name: &str) -> Result<Source> {
                 .iter()
                 .map(|source| source.id.to_string())
                 .collect();
-            let mut words = format!(
+            let mut lines = vec![format!(
                 "no source is called `{name}`; there are {}",
                 known.join(", ")
-            );
+            )];
             for unavailable in sources.unavailable() {
-                words.push_str(&format!("\n  not usable: {unavailable}"));
+                lines.push(format!("not usable: {unavailable}"));
             }
-            bail!(words)
+            bail!(Lines(lines))
         }
     }
 }
@@ -215,10 +216,10 @@ fn write_report(options: &Options, report: &Report<'_>) -> io::Result<()> {
     if options.json {
         return json::print(report);
     }
-    let mut out = io::stdout().lock();
+    let mut out = out::stdout();
     write!(out, "{}", report.plan.explain())?;
     for buffer in &report.buffers {
-        writeln!(
+        line!(
             out,
             "dma-buf inode {:?}, exporter {}, {:?} bytes, strides {:?} bytes, offsets {:?} bytes",
             buffer.inodes,
@@ -228,9 +229,11 @@ fn write_report(options: &Options, report: &Report<'_>) -> io::Result<()> {
             buffer.offsets_bytes
         )?;
     }
-    writeln!(
+    line!(
         out,
         "every byte read back as written ({} bytes written, {} read); freed",
-        report.written_bytes, report.read_bytes
-    )
+        report.written_bytes,
+        report.read_bytes
+    )?;
+    out.flush()
 }

@@ -1,15 +1,16 @@
 //! `covalent diff`: what differs between two recorded machines, and which plans that changes.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use covalent_alloc::machine::Difference;
+use covalent_alloc::machine::{Change, Difference};
+use covalent_alloc::text::printable;
 
 use crate::args::DIFFERENT;
-use crate::{json, machine};
+use crate::{json, machine, out};
 
 /// Compare two recorded machines: who is there, what each asks for, and which plans change.
 #[derive(Args, Debug)]
@@ -43,11 +44,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.json {
         json::print(&difference)?;
     } else {
-        write!(io::stdout().lock(), "{}", difference.explain())?;
+        let mut out = out::stdout();
+        write!(out, "{}", printable_difference(&difference).explain())?;
+        out.flush()?;
     }
     Ok(if difference.is_empty() {
         ExitCode::SUCCESS
     } else {
         DIFFERENT.into()
     })
+}
+
+/// Copies a difference with every name in it printable: each change is a line of its own.
+fn printable_difference(difference: &Difference) -> Difference {
+    let mut shown = difference.clone();
+    let all = [
+        &mut shown.machine,
+        &mut shown.participants,
+        &mut shown.sources,
+        &mut shown.verdicts,
+        &mut shown.plans,
+    ];
+    for Change { what, one, two } in all.into_iter().flatten() {
+        *what = printable(what);
+        for side in [one, two].into_iter().flatten() {
+            *side = printable(side);
+        }
+    }
+    shown
 }

@@ -1,15 +1,17 @@
 //! `covalent facts`: what drivers have refused here, and what is well known of them.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use covalent_alloc::prove::{Fact, FactBook, FactStore};
+use covalent_alloc::text::{printable_json, printable_path};
 use serde::Serialize;
 
-use crate::{json, machine};
+use crate::out::{self, line};
+use crate::{file, json, machine};
 
 /// List, export or forget what was learnt of this machine's drivers.
 #[derive(Args, Debug)]
@@ -69,7 +71,7 @@ struct Listed<'a> {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = out::stdout();
     match &options.verb {
         Verb::List { json } => {
             let book = machine::facts();
@@ -83,11 +85,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 })
                 .collect();
             if *json {
-                drop(out);
                 json::print(&Listing { facts: listed })?;
             } else {
                 for one in &listed {
-                    writeln!(out, "{}{}", one.words, not_in_force(&book, one.fact))?;
+                    line!(out, "{}{}", one.words, not_in_force(&book, one.fact))?;
                 }
             }
         }
@@ -95,9 +96,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let facts = FactStore::of_user()?.read()?;
             let text = FactStore::text(&facts)?;
             match path {
-                Some(path) => std::fs::write(path, text)
-                    .with_context(|| format!("writing {}", path.display()))?,
-                None => out.write_all(text.as_bytes())?,
+                Some(path) => file::write(path, text.as_bytes())?,
+                None => out.write_all(printable_json(&text).as_bytes())?,
             }
         }
         Verb::Forget { words, all } => {
@@ -111,11 +111,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 bail!("no fact that was learnt has these words; `covalent facts list` lists them");
             }
             for fact in forgotten {
-                writeln!(out, "forgotten: {fact}")?;
+                line!(out, "forgotten: {fact}")?;
             }
         }
-        Verb::Path => writeln!(out, "{}", FactStore::of_user()?.path().display())?,
+        Verb::Path => line!(out, "{}", printable_path(FactStore::of_user()?.path()))?,
     }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,18 +1,19 @@
 //! `covalent man`: a page for the tool, and one for each verb.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use clap::{Args, CommandFactory as _};
+use anyhow::Result;
+use clap::{Args, Command, CommandFactory as _};
+use clap_mangen::Man;
+use covalent_alloc::files::{Access, make_folder, replace_for};
 
 /// Write man pages into a folder: covalent.1, and one for each verb.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   covalent man ~/.local/share/man/man1
-  covalent man /tmp && man /tmp/covalent-matrix.1")]
+  covalent man pages && man pages/covalent-matrix.1")]
 pub(crate) struct Options {
     /// The folder; it is made where it is missing.
     #[arg(value_name = "DIR")]
@@ -20,9 +21,33 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let folder = &options.folder;
-    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    clap_mangen::generate_to(crate::args::Options::command(), folder)
-        .with_context(|| format!("writing man pages into {}", folder.display()))?;
+    // The pages are the same on every machine, and for everybody.
+    make_folder(&options.folder, Access::Shared)?;
+    let mut command = crate::args::Options::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    add(&command, &mut pages);
+    for command in pages {
+        let name = command
+            .get_display_name()
+            .unwrap_or_else(|| command.get_name());
+        let page = Man::new(command.clone());
+        let path = options.folder.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        tracing::debug!(name, "a page is written");
+        replace_for(&path, &text, Access::Shared)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds a command and those below it, each of which has a page.
+fn add<'a>(command: &'a Command, pages: &mut Vec<&'a Command>) {
+    pages.push(command);
+    for below in command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+    {
+        add(below, pages);
+    }
 }

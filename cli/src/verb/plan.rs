@@ -1,6 +1,6 @@
 //! `covalent plan`: where a buffer comes from that a camera and a display share.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,10 +15,12 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
+use covalent_alloc::text::printable_path;
 use serde::Serialize;
 
 use crate::args::NO_PLAN;
-use crate::{json, machine};
+use crate::out::{self, line};
+use crate::{file, json, machine};
 
 /// Solve for a buffer that a camera and a display share, and explain the answer.
 #[derive(Args, Debug)]
@@ -71,12 +73,12 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4)]
     count: u32,
     /// Solve this recorded request (as --record writes it) instead of asking this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
     from: Option<PathBuf>,
     /// Ask this recorded machine (as `covalent probe --record` writes it) instead of the one that is here.
     ///
     /// Its devices are named by their nodes, or by the names that `covalent probe` gives them.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "prove"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["from", "prove"])]
     machine: Option<PathBuf>,
     /// Take memory that is set aside from this devicetree (a .dtb, or a copy of /proc/device-tree) instead of the machine's own.
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
@@ -117,16 +119,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.machine {
         return of_machine(options, path);
     }
-    let request = match &options.from {
+    let mut request: Request = match &options.from {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("reading {}", path.display()))?;
-            serde_json::from_str(&text)
-                .with_context(|| format!("{} is no recorded request", path.display()))?
+            let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
+            serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is no recorded request", printable_path(path)))?
         }
         None => ask(options)?,
     };
     record(options, &request)?;
+    if !options.json {
+        request = out::shown(&request);
+    }
     let mut facts = machine::facts();
     if options.prove {
         let mut helper = started()?;
@@ -144,8 +148,11 @@ fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
     if options.devicetree.is_some() {
         recorded.devicetree = machine::reserved_memory(options.devicetree.as_deref())?;
     }
-    let asked = recorded.request(&job(options, &recorded)?)?;
+    let mut asked = recorded.request(&job(options, &recorded)?)?;
     record(options, &asked.request)?;
+    if !options.json {
+        asked.request = out::shown(&asked.request);
+    }
     let solution = solve(&asked.request);
     write_solution(options, &solution, Some(&asked.unknown_of(&solution)))
 }
@@ -181,7 +188,7 @@ fn job(options: &Options, recorded: &Machine) -> Result<Job> {
 fn record(options: &Options, request: &Request) -> Result<()> {
     if let Some(path) = &options.record {
         let text = serde_json::to_string_pretty(request)?;
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        file::write(path, text.as_bytes())?;
     }
     Ok(())
 }
@@ -203,11 +210,12 @@ fn write_solution(
     if options.json {
         json::print(&Report { solution, unknown })?;
     } else {
-        let mut out = io::stdout().lock();
+        let mut out = out::stdout();
         write!(out, "{}", solution.explain())?;
         for unsure in unknown.unwrap_or_default() {
-            writeln!(out, "not known of this machine: {unsure}")?;
+            line!(out, "not known of this machine: {unsure}")?;
         }
+        out.flush()?;
     }
     Ok(match solution {
         Solution::Share(_) => ExitCode::SUCCESS,
@@ -219,13 +227,13 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
     if options.json {
         json::print(proven)?;
     } else {
-        let mut out = io::stdout().lock();
+        let mut out = out::stdout();
         write!(out, "{}", proven.solution.explain())?;
         for tried in &proven.tried {
-            writeln!(out, "tried on {}: {}", tried.who, tried.outcome)?;
+            line!(out, "tried on {}: {}", tried.who, tried.outcome)?;
         }
         for given_up in &proven.given_up {
-            writeln!(
+            line!(
                 out,
                 "given up: {} in {}, which {} refused ({}): {}",
                 given_up.source_name,
@@ -236,10 +244,10 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
             )?;
         }
         for fact in &proven.learnt {
-            writeln!(out, "learnt: {fact}")?;
+            line!(out, "learnt: {fact}")?;
         }
         for fact in &proven.known {
-            writeln!(out, "known before: {fact}")?;
+            line!(out, "known before: {fact}")?;
         }
         let ending = match proven.ending {
             Ending::Proved => "proved",
@@ -247,7 +255,8 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
             Ending::NoPlan => "no plan is left",
             _ => "the limits of trying were reached before a plan was proved",
         };
-        writeln!(out, "{ending} ({} trials)", proven.trials)?;
+        line!(out, "{ending} ({} trials)", proven.trials)?;
+        out.flush()?;
     }
     Ok(match proven.ending {
         Ending::Proved | Ending::Untested => ExitCode::SUCCESS,
@@ -292,7 +301,7 @@ fn add_drivers(
                 && participant.device.same_device(card.identity())
         });
         let Some(found) = found else {
-            bail!("no GBM on {}: {}", path.display(), unavailable());
+            bail!("no GBM on {}: {}", printable_path(path), unavailable());
         };
         participants.push(found.clone());
     }

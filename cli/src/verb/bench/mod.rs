@@ -6,20 +6,22 @@ mod report;
 mod spread;
 mod table;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role};
+use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 
+use crate::out::{self, Lines};
 use crate::progress::Progress;
 use crate::verb::matrix::declare::Declared;
+use crate::{file, json};
 use measure::{Measure, Planning, Subject, Times};
 use report::{Operation, Report, What};
 
@@ -77,6 +79,9 @@ pub(crate) struct Options {
 const ROW: u32 = 4096;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(path) = &options.plot {
+        files::check(path)?;
+    }
     let (size, format) = match options.bytes {
         Some(bytes) => (Extent::new(ROW, bytes.div_ceil(ROW))?, Fourcc::R8),
         None => (options.size, options.format),
@@ -87,16 +92,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut times = Times::default();
     let subjects = subjects(options, &declared, format, &mut times);
     if subjects.is_empty() {
-        let words: Vec<String> = times
-            .left_out
-            .iter()
-            .map(|left_out| format!("{}: {}", left_out.what.source, left_out.why))
+        let first = format!("there is no source to measure in {format} at {size}");
+        let left_out = times.left_out.iter();
+        let lines = std::iter::once(first)
+            .chain(left_out.map(|one| format!("{}: {}", one.what.source, one.why)))
             .chain(declared.unavailable)
             .collect();
-        bail!(
-            "there is no source to measure in {format} at {size}\n  {}",
-            words.join("\n  ")
-        );
+        bail!(Lines(lines));
     }
     let mut measure = Measure {
         helper: &mut helper,
@@ -123,15 +125,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         left_out: measure.times.left_out,
     };
     if let Some(path) = &options.plot {
-        fs::write(path, plot::render(&report))
-            .with_context(|| format!("writing {}", path.display()))?;
+        file::write(path, plot::render(&report).as_bytes())?;
     }
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        json::print_whole(&report)?;
     } else {
+        let mut out = out::stdout();
         write!(out, "{}", table::render(&report))?;
+        out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use covalent_alloc::text::printable;
+
 use super::report::{Operation, PLAIN, Report, Row, time};
 use super::table::groups;
 
@@ -216,7 +218,7 @@ fn short(name: &str) -> String {
 }
 
 fn escaped(words: &str) -> String {
-    words
+    printable(words)
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

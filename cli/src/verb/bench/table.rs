@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use covalent_alloc::text::printable;
+
 use super::report::{LeftOut, Operation, Report, Row, time};
 
 /// The widest name of a source; longer ones are cut.
@@ -95,7 +97,7 @@ fn left_out(all: &[LeftOut]) -> Vec<(&LeftOut, Vec<&str>)> {
 
 fn line(text: &mut String, words: &str) {
     // A String takes whatever is written to it.
-    let _ = writeln!(text, "{}", words.trim_end());
+    let _ = writeln!(text, "{}", printable(words.trim_end()));
 }
 
 /// The end of a name says more than its middle: which of several it is.

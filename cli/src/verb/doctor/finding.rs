@@ -74,6 +74,15 @@ impl Finding {
         self
     }
 
+    /// Says why there is no line to paste: `what` is not of its kind, like a group's name with a space in it.
+    #[must_use]
+    pub(crate) fn unhelped(mut self, what: &str) -> Self {
+        self.why.push_str(&format!(
+            " No line is given that would help: {what} has letters that such names do not have, and must not be pasted."
+        ));
+        self
+    }
+
     /// Says more of the line.
     #[must_use]
     pub(crate) fn noting(mut self, note: impl Into<String>) -> Self {

@@ -6,9 +6,9 @@
 mod check;
 mod finding;
 mod gather;
+mod paste;
 mod snapshot;
 
-use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +16,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use clap::Args;
+use covalent_alloc::text::{printable, printable_path};
 use serde::Serialize;
 
 use crate::args::IN_THE_WAY;
-use crate::json;
+use crate::out;
 use crate::text::wrap;
+use crate::{file, json};
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
 
@@ -53,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Judge a machine that was recorded.
-    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "record")]
     from: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
@@ -68,15 +70,13 @@ struct Report<'a> {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
-            let text =
-                fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            Snapshot::read(&text).with_context(|| path.display().to_string())?
+            let text = file::read(path, file::RECORDED_BYTES)?;
+            Snapshot::read(&text).with_context(|| printable_path(path))?
         }
         None => gather::snapshot(),
     };
     if let Some(path) = &options.record {
-        fs::write(path, serde_json::to_string_pretty(&snapshot)?)
-            .with_context(|| format!("writing {}", path.display()))?;
+        file::write(path, serde_json::to_string_pretty(&snapshot)?.as_bytes())?;
     }
     let findings = check::all(&snapshot);
     if options.json {
@@ -84,7 +84,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             findings: &findings,
         })?;
     } else {
-        write!(anstream::stdout().lock(), "{}", render(&findings))?;
+        let mut out = out::coloured();
+        write!(out, "{}", render(&findings))?;
+        out.flush()?;
     }
     let worst = if options.strict {
         Severity::Limits
@@ -113,7 +115,7 @@ fn render(findings: &[Finding]) -> String {
         };
         let style = colour.on_default().bold();
         let word = finding.severity.word();
-        for (place, line) in wrap(&finding.what, WIDTH).iter().enumerate() {
+        for (place, line) in wrap(&printable(&finding.what), WIDTH).iter().enumerate() {
             if place == 0 {
                 let blank = " ".repeat(INDENT.len().saturating_sub(word.len() + 2));
                 text.push_str(&format!(
@@ -123,16 +125,15 @@ fn render(findings: &[Finding]) -> String {
                 text.push_str(&format!("{INDENT}{strong}{line}{strong:#}\n"));
             }
         }
-        for line in wrap(&finding.why, WIDTH) {
+        for line in wrap(&printable(&finding.why), WIDTH) {
             text.push_str(&format!("{INDENT}{line}\n"));
         }
         if let Some(remedy) = &finding.remedy {
             let green = AnsiColor::Green.on_default();
-            for line in remedy.line.lines() {
-                text.push_str(&format!("{INDENT}{green}{line}{green:#}\n"));
-            }
+            let line = printable(&remedy.line);
+            text.push_str(&format!("{INDENT}{green}{line}{green:#}\n"));
             let note = remedy.note.as_deref().unwrap_or_default();
-            for line in wrap(note, WIDTH) {
+            for line in wrap(&printable(note), WIDTH) {
                 text.push_str(&format!("{INDENT}{line}\n"));
             }
         }

@@ -222,16 +222,17 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub(crate) fn read(text: &str) -> Result<Self, SnapshotError> {
+    pub(crate) fn read(text: impl AsRef<[u8]>) -> Result<Self, SnapshotError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
-        let Versioned { version } = serde_json::from_str(text)?;
+        let text = text.as_ref();
+        let Versioned { version } = serde_json::from_slice(text)?;
         if version != VERSION {
             return Err(SnapshotError::Version(version));
         }
-        Ok(serde_json::from_str(text)?)
+        Ok(serde_json::from_slice(text)?)
     }
 
     /// Returns the nodes of one kind.

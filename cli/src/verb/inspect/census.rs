@@ -23,7 +23,11 @@ pub(super) struct Census {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) id: u32,
-    /// The first 15 bytes of its name.
+    /// When it began, in the kernel's ticks: a number alone is another process's after a while.
+    pub(super) started: Option<u64>,
+    /// The first 15 bytes of its name, whatever they are.
+    pub(super) name: Vec<u8>,
+    /// The name as text.
     pub(super) command: String,
     pub(super) held: Vec<Held>,
     pub(super) mapped: Vec<MapLine>,
@@ -76,8 +80,8 @@ impl Census {
                     folders.push(folder);
                 }
                 Err(Absent::Closed) if !is_kernel_thread(&folder) => {
-                    let command = command(&folder).unwrap_or_default();
-                    census.closed.push((id, command));
+                    let name = self::name(&folder).unwrap_or_default();
+                    census.closed.push((id, text_of(&name)));
                 }
                 Err(_) => {}
             }
@@ -96,7 +100,8 @@ fn process(
     id: u32,
     file_system: &mut Option<(u32, u32)>,
 ) -> Result<Process, Absent> {
-    let command = command(folder)?;
+    let started = started(folder);
+    let name = name(folder)?;
     let mut held = Vec::new();
     for entry in fs::read_dir(folder.join("fdinfo"))? {
         let entry = entry?;
@@ -121,17 +126,42 @@ fn process(
         });
     }
     held.sort_by_key(|held| held.fd);
+    if self::started(folder) != started {
+        // It ended meanwhile, and another one has its number: this is neither's.
+        return Err(Absent::Gone);
+    }
     Ok(Process {
         id,
-        command,
+        started,
+        command: text_of(&name),
+        name,
         held,
         mapped: Vec::new(),
     })
 }
 
-fn command(folder: &Path) -> io::Result<String> {
-    let command = fs::read(folder.join("comm"))?;
-    Ok(String::from_utf8_lossy(&command).trim_end().to_owned())
+/// A process's name: bytes that it chose, line breaks and blanks at the end included.
+fn name(folder: &Path) -> io::Result<Vec<u8>> {
+    let mut name = fs::read(folder.join("comm"))?;
+    if name.last() == Some(&b'\n') {
+        name.pop();
+    }
+    Ok(name)
+}
+
+fn text_of(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// When a process began, in ticks since the boot; none where nothing tells.
+///
+/// # References
+/// proc_pid_stat(5): the name in parentheses may hold blanks and parentheses itself; the time is the 20th field behind it.
+pub(super) fn started(folder: &Path) -> Option<u64> {
+    let stat = fs::read(folder.join("stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// When an inode was made: nobody writes to those of dma-bufs.
@@ -202,7 +232,36 @@ mod tests {
             (42, 4096)
         );
         assert_eq!(census.processes[0].command, "\u{fffd}odd");
+        assert_eq!(census.processes[0].name, b"\xffodd");
         assert!(census.closed.is_empty());
+    }
+
+    #[test]
+    fn process_with_any_name_tells_when_it_began() {
+        let proc = tempfile::tempdir().unwrap();
+        let fields = "S 1 1 1 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 1 0 7345 1 1";
+        for name in ["a", "a b", ") S 1 1", "((", "a\nb", ")"] {
+            fs::write(proc.path().join("stat"), format!("12 ({name}) {fields}\n")).unwrap();
+            assert_eq!(started(proc.path()), Some(7345), "{name}");
+        }
+        for text in [
+            "",
+            "12 (a",
+            "12 (a) S",
+            "12 (a) S 1 1 1 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 1 0 x",
+        ] {
+            fs::write(proc.path().join("stat"), text).unwrap();
+            assert_eq!(started(proc.path()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn name_with_a_line_break_and_blanks_is_kept_whole() {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir_all(proc.path().join("9/fdinfo")).unwrap();
+        fs::write(proc.path().join("9/comm"), b"a\nb \n\n").unwrap();
+        let census = Census::take(proc.path()).unwrap();
+        assert_eq!(census.processes[0].name, b"a\nb \n");
     }
 
     #[test]

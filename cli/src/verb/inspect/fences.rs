@@ -1,6 +1,7 @@
 //! Fences that a dma-buf carries and that are pending: whose they are, and for how long at the least.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use covalent_alloc::buffer::identify;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::census;
 use super::report::{BufferReport, FenceReport, FenceState, Fences};
 
 /// Takes an fd of a dma-buf from one of the processes that hold it.
@@ -22,7 +24,7 @@ pub(super) fn take_fd(buffer: &BufferReport) -> Result<OwnedFd, Errno> {
     let mut last = Errno::BADF;
     for holder in &buffer.holders {
         for fd in &holder.fds {
-            match fd_of(holder.process, *fd) {
+            match fd_of(holder.process, holder.started, *fd) {
                 // The number may be another file's by now.
                 Ok(taken) if identify(&taken).is_ok_and(|(found, _)| found.0 == buffer.inode) => {
                     return Ok(taken);
@@ -35,17 +37,22 @@ pub(super) fn take_fd(buffer: &BufferReport) -> Result<OwnedFd, Errno> {
     Err(last)
 }
 
-/// Takes an fd of a process.
+/// Takes an fd of a process, which is the one that began at `started` where that is known.
 ///
 /// # Errors
-/// EPERM without the right to trace the process; EBADF or ESRCH where it is gone.
+/// EPERM without the right to trace the process; EBADF or ESRCH where it is gone, or another one has its number.
 ///
 /// # References
 /// pidfd_getfd(2).
-pub(super) fn fd_of(process: u32, fd: u32) -> Result<OwnedFd, Errno> {
+pub(super) fn fd_of(process: u32, started: Option<u64>, fd: u32) -> Result<OwnedFd, Errno> {
     let number = |value: u32| i32::try_from(value).map_err(|_| Errno::BADF);
+    let folder = Path::new("/proc").join(process.to_string());
     let process = Pid::from_raw(number(process)?).ok_or(Errno::SRCH)?;
     let process = pidfd_open(process, PidfdFlags::empty())?;
+    // From here on the process is the same: this says which one it is.
+    if started.is_some() && census::started(&folder) != started {
+        return Err(Errno::SRCH);
+    }
     pidfd_getfd(process, number(fd)?, PidfdGetfdFlags::empty())
 }
 
@@ -268,11 +275,19 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
         let own = std::process::id();
-        let taken = fd_of(own, number.unsigned_abs()).unwrap();
+        let began = census::started(Path::new("/proc/self"));
+        assert!(began.is_some());
+        let taken = fd_of(own, began, number.unsigned_abs()).unwrap();
         let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
         assert_eq!(inode(&taken), inode(&file));
-        assert_eq!(fd_of(own, 60_000).unwrap_err(), Errno::BADF);
-        assert_eq!(fd_of(u32::MAX, 0).unwrap_err(), Errno::BADF);
-        assert_eq!(fd_of(0, 0).unwrap_err(), Errno::SRCH);
+        let later = began.map(|ticks| ticks + 1);
+        assert_eq!(
+            fd_of(own, later, number.unsigned_abs()).unwrap_err(),
+            Errno::SRCH,
+            "another process has the number"
+        );
+        assert_eq!(fd_of(own, None, 60_000).unwrap_err(), Errno::BADF);
+        assert_eq!(fd_of(u32::MAX, None, 0).unwrap_err(), Errno::BADF);
+        assert_eq!(fd_of(0, None, 0).unwrap_err(), Errno::SRCH);
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn gather(
                 Some(holder) if holder.process == process.id => holder.fds.push(held.fd),
                 _ => buffer.holders.push(Holder {
                     process: process.id,
+                    started: process.started,
                     command: process.command.clone(),
                     fds: vec![held.fd],
                 }),
@@ -168,12 +169,16 @@ pub(super) mod tests {
             processes: vec![
                 Process {
                     id: 401,
+                    started: Some(7),
+                    name: b"covalent-compos".to_vec(),
                     command: "covalent-compos".to_owned(),
                     held: vec![held(23, 17, None), held(30, 18, None)],
                     mapped: vec![mapped(18)],
                 },
                 Process {
                     id: 412,
+                    started: Some(8),
+                    name: b"covalent-camera".to_vec(),
                     command: "covalent-camera".to_owned(),
                     held: vec![
                         held(9, 17, Some("covalent-XR24-640x480-2560")),

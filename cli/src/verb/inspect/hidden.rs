@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 
 use covalent_alloc::kernel::{Object, bufinfo};
+use covalent_alloc::text::printable_bytes;
 
 use super::census::Census;
 use super::options::Options;
 use super::report::Hidden;
+use crate::out::Lines;
 
 /// Where the kernel lists dma-bufs.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
@@ -53,7 +56,7 @@ pub(super) fn closed(census: &Census) -> Hidden {
     }
 }
 
-pub(super) fn nothing(options: &Options, hidden: &[Hidden]) -> String {
+pub(super) fn nothing(options: &Options, hidden: &[Hidden]) -> Lines {
     let mut words = "no dma-buf".to_owned();
     if let Some(fd) = options.fd {
         words.push_str(&format!(" by the number {fd}"));
@@ -62,12 +65,16 @@ pub(super) fn nothing(options: &Options, hidden: &[Hidden]) -> String {
         words.push_str(&format!(" with inode {inode}"));
     }
     match &options.pid {
-        Some(named) => words.push_str(&format!(" in process {named}")),
+        Some(named) => words.push_str(&format!(
+            " in process {}",
+            printable_bytes(named.as_bytes())
+        )),
         None if options.fd.is_some() => words.push_str(" in this process"),
         None => {}
     }
+    let mut lines = vec![words];
     for one in hidden {
-        words.push_str(&format!("\n  not seen: {}: {}", one.what, one.why));
+        lines.push(format!("not seen: {}: {}", one.what, one.why));
     }
-    words
+    Lines(lines)
 }

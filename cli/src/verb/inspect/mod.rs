@@ -10,15 +10,17 @@ mod options;
 mod picture;
 mod report;
 mod table;
+mod whose;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use covalent_alloc::backend::drm::{Card, Shown};
+use covalent_alloc::files;
+use covalent_alloc::text::printable_path;
 
 use census::Census;
 use gather::gather;
@@ -27,9 +29,19 @@ use look::{look, raise_limit};
 pub(crate) use options::Options;
 use options::{given, wanted};
 use report::{BufferReport, Report};
+use whose::Whose;
+
+use crate::out::{self, line};
+use crate::{file, json};
+
+/// How much of a compositor's report is read, from its end: it grows for as long as that runs.
+const REPORT_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let given = given(options)?;
+    if let Some(path) = &options.png {
+        files::check(path)?;
+    }
     raise_limit();
     let census = Census::take(Path::new("/proc")).context("/proc cannot be listed")?;
     let wanted = wanted(options, &census)?;
@@ -44,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let fds = look(&mut buffers, options.watch, &mut hidden);
     tell_pictures(options, given, &mut buffers)?;
+    let whose = Whose::of(&census, wanted.processes.as_ref(), wanted.fd);
     let picture = options.png.as_deref().map(|path| {
         let ([buffer], [fd]) = (buffers.as_slice(), fds.as_slice()) else {
             bail!(
@@ -58,24 +71,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             has_alpha: options.alpha,
             deadline: options.wait,
         };
-        Ok((path, picture::write(path, buffer, fd, how)?))
+        Ok((path, picture::write(path, buffer, fd, &whose, how)?))
     });
     let report = Report {
         version: report::VERSION,
         buffers,
         hidden,
     };
-    let mut out = io::stdout().lock();
     if options.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        json::print_whole(&report)?;
     } else {
+        let mut out = out::stdout();
         write!(out, "{}", table::render(&report))?;
+        out.flush()?;
     }
-    out.flush()?;
     // What was found is told before what could not be done.
     if let Some((path, taken)) = picture.transpose()? {
-        let mut words = format!("{} written", path.display());
+        let mut words = format!("{} written", printable_path(path));
         if taken.waited > Duration::from_millis(1) {
             let waited = taken.waited.as_secs_f64();
             words.push_str(&format!(", after waiting {waited:.3} s for fences"));
@@ -85,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let said = format!(", read as {standard:?} in {range:?} range").to_lowercase();
             words.push_str(&said);
         }
-        writeln!(io::stderr(), "{words}")?;
+        line!(out::stderr(), "{words}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,7 +120,8 @@ fn tell_pictures(
     }
     let reported = match &options.report {
         Some(path) => {
-            Some(fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
+            let end = file::read_end(path, REPORT_BYTES)?;
+            Some(String::from_utf8_lossy(&end).into_owned())
         }
         None => None,
     };

@@ -1,12 +1,15 @@
 //! The command line, and what it means: which dma-bufs, and how their pixels lie.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use covalent_alloc::model::{Extent, Fourcc, Modifier};
+use covalent_alloc::text::{printable, printable_bytes};
 
 use super::census::Census;
 use super::gather::Wanted;
@@ -44,7 +47,7 @@ Exit codes: 0 done, 1 nothing is there or there is no picture, 2 usage.")]
 pub(crate) struct Options {
     /// Only dma-bufs of this process, or of all processes of this name.
     #[arg(long, value_name = "PID|NAME")]
-    pub(super) pid: Option<String>,
+    pub(super) pid: Option<OsString>,
     /// Only the one with this number; without --pid a number that this process was started with.
     #[arg(long, value_name = "N")]
     pub(super) fd: Option<u32>,
@@ -140,35 +143,36 @@ pub(super) fn wanted(options: &Options, census: &Census) -> Result<Wanted> {
     })
 }
 
-/// The processes that a number or a name means.
-fn processes(named: &str, census: &Census) -> Result<BTreeSet<u32>> {
-    let number = named.parse::<u32>().ok();
-    // The kernel keeps 15 bytes of a command's name.
-    let mut end = named.len().min(15);
-    while !named.is_char_boundary(end) {
-        end = end.saturating_sub(1);
-    }
-    let short = named.get(..end).unwrap_or(named);
-    let is_meant = |id: u32, command: &str| match number {
-        Some(number) => id == number,
-        None => command == short,
+/// The processes that a number or a name means. A number is a process's own before it is anybody's name.
+fn processes(named: &OsStr, census: &Census) -> Result<BTreeSet<u32>> {
+    let number = named.to_str().and_then(|named| named.parse::<u32>().ok());
+    // The kernel keeps 15 bytes of a command's name, whatever letters they are parts of.
+    let short = named.as_bytes();
+    let short = short.get(..15).unwrap_or(short);
+    let open = |is_meant: &dyn Fn(u32, &[u8]) -> bool| -> BTreeSet<u32> {
+        let processes = census.processes.iter();
+        processes
+            .filter(|process| is_meant(process.id, &process.name))
+            .map(|process| process.id)
+            .collect()
     };
-    let found: BTreeSet<u32> = census
-        .processes
-        .iter()
-        .filter(|process| is_meant(process.id, &process.command))
-        .map(|process| process.id)
-        .collect();
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let mut closed = census.closed.iter();
-    match closed.find(|(id, command)| is_meant(*id, command)) {
-        Some((id, command)) => {
+    let closed = |is_meant: &dyn Fn(u32, &[u8]) -> bool| {
+        let mut closed = census.closed.iter();
+        closed.find(|(id, command)| is_meant(*id, command.as_bytes()))
+    };
+    let by_number = |id: u32, _: &[u8]| number == Some(id);
+    let by_name = |_: u32, name: &[u8]| name == short;
+    for is_meant in [&by_number as &dyn Fn(u32, &[u8]) -> bool, &by_name] {
+        let found = open(is_meant);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if let Some((id, command)) = closed(is_meant) {
+            let command = printable(command);
             bail!("process {id} ({command}) is another user's, or keeps others out: {TRACE}")
         }
-        None => bail!("there is no process {named}"),
     }
+    bail!("there is no process {}", printable_bytes(named.as_bytes()))
 }
 
 #[cfg(test)]
@@ -220,6 +224,7 @@ mod tests {
 
     #[test]
     fn process_is_found_by_number_and_by_a_name_that_the_kernel_has_cut() {
+        let processes = |named: &str, census: &Census| processes(OsStr::new(named), census);
         let census = crate::verb::inspect::gather::tests::census();
         assert_eq!(processes("412", &census).unwrap(), BTreeSet::from([412]));
         let named = processes("covalent-compositor", &census).unwrap();
@@ -233,5 +238,30 @@ mod tests {
         let error = processes("vault", &closed).unwrap_err().to_string();
         assert!(error.contains("CAP_SYS_PTRACE"), "{error}");
         assert!(processes("ééééééééé", &closed).is_err());
+    }
+
+    #[test]
+    fn process_whose_name_is_a_number_or_no_text_is_found_by_it() {
+        let mut census = crate::verb::inspect::gather::tests::census();
+        census.processes[0].name = b"412".to_vec();
+        let found = |named: &[u8], census: &Census| processes(OsStr::from_bytes(named), census);
+        // The number of one is the name of another.
+        assert_eq!(found(b"412", &census).unwrap(), BTreeSet::from([412]));
+        census.processes[0].name = b"77".to_vec();
+        assert_eq!(found(b"77", &census).unwrap(), BTreeSet::from([401]));
+        census.processes[0].name = b"a (b) \xff\n".to_vec();
+        assert_eq!(
+            found(b"a (b) \xff\n", &census).unwrap(),
+            BTreeSet::from([401])
+        );
+        assert!(found(b"a (b) \xfe\n", &census).is_err());
+        // Cut in the middle of a letter.
+        census.processes[1].name = "éééééééé".as_bytes()[..15].to_vec();
+        assert_eq!(
+            found("éééééééé".as_bytes(), &census).unwrap(),
+            BTreeSet::from([412])
+        );
+        let error = found(b"\x1b[2J\nforged", &census).unwrap_err().to_string();
+        assert_eq!(error, "there is no process \\u{1b}[2J\\nforged");
     }
 }

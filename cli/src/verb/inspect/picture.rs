@@ -1,20 +1,22 @@
 //! A picture of a dma-buf's pixels as PNG, read through the guard for the processor.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, MapGuard, PlaneDescriptor};
+use covalent_alloc::files::NewFile;
 use covalent_alloc::model::{Layout, Modifier};
 use covalent_alloc::sync::CpuTurn;
+use covalent_alloc::text::printable_path;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder as _};
 
-use super::fences::{fd_of, wait};
+use super::fences::wait;
 use super::report::{BufferReport, Picture};
+use super::whose::Whose;
 use crate::pixels::{Colours, Decoder, Range, Standard};
 
 /// How a picture is to be read and written.
@@ -41,7 +43,13 @@ pub(super) struct Taken {
 ///
 /// # Errors
 /// Why there is no picture, and what to do.
-pub(super) fn write(path: &Path, report: &BufferReport, fd: &OwnedFd, how: How) -> Result<Taken> {
+pub(super) fn write(
+    path: &Path,
+    report: &BufferReport,
+    fd: &OwnedFd,
+    whose: &Whose<'_>,
+    how: How,
+) -> Result<Taken> {
     let told = report.picture.as_ref().with_context(|| {
         format!(
             "nobody tells how the pixels of inode {} lie: give --layout SIZE:FORMAT:STRIDE",
@@ -49,6 +57,8 @@ pub(super) fn write(path: &Path, report: &BufferReport, fd: &OwnedFd, how: How) 
         )
     })?;
     check(told)?;
+    // Before anything is waited for: where it cannot be written there is nothing to wait for.
+    let file = NewFile::create(path)?;
     let colours = Colours {
         standard: how
             .standard
@@ -58,7 +68,7 @@ pub(super) fn write(path: &Path, report: &BufferReport, fd: &OwnedFd, how: How) 
     let fourcc = told.format.fourcc;
     let decoder = Decoder::new(fourcc, colours)
         .with_context(|| format!("how {fourcc} stands for colours is not known here"))?;
-    let buffer = Buffer::import(describe(told, report, fd)?)
+    let buffer = Buffer::import(describe(told, report, fd, whose)?)
         .with_context(|| format!("inode {} is not as described", report.inode))?;
     let mapping = buffer.map()?;
     let begun = Instant::now();
@@ -85,14 +95,16 @@ pub(super) fn write(path: &Path, report: &BufferReport, fd: &OwnedFd, how: How) 
         (true, false) => ExtendedColorType::Rgb16,
         (true, true) => ExtendedColorType::Rgba16,
     };
-    let file = File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
+    let unwritten = || format!("cannot write {}", printable_path(path));
     let mut file = BufWriter::new(file);
     PngEncoder::new(&mut file)
         .write_image(&bytes, told.size.width(), told.size.height(), color)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+        .with_context(unwritten)?;
     // Dropped, it would keep its errors to itself.
-    file.flush()
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    let whole = file
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error);
+    whole.with_context(unwritten)?.commit()?;
     let is_yuv = fourcc.info().is_some_and(|info| info.is_yuv);
     Ok(Taken {
         waited,
@@ -125,19 +137,17 @@ fn check(told: &Picture) -> Result<()> {
     Ok(())
 }
 
-fn describe(told: &Picture, report: &BufferReport, fd: &OwnedFd) -> Result<Descriptor> {
+fn describe(
+    told: &Picture,
+    report: &BufferReport,
+    fd: &OwnedFd,
+    whose: &Whose<'_>,
+) -> Result<Descriptor> {
     let mut planes = Vec::with_capacity(told.planes.len());
     for plane in &told.planes {
         let fd = match plane.fd {
             None => fd.try_clone().context("no fd is left")?,
-            Some(other) => {
-                let holder = report
-                    .holders
-                    .first()
-                    .context("no process holds an fd of it")?;
-                fd_of(holder.process, other)
-                    .with_context(|| format!("fd {other} of process {}", holder.process))?
-            }
+            Some(other) => whose.take(report, other)?,
         };
         planes.push(PlaneDescriptor {
             fd,
@@ -213,6 +223,7 @@ fn narrow(channel: u16) -> u8 {
 mod tests {
     use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 
+    use super::super::census::Census;
     use super::super::report::{PicturePlane, ToldBy};
     use super::*;
 
@@ -256,11 +267,14 @@ mod tests {
             has_alpha: false,
             deadline: Duration::ZERO,
         };
-        let path = std::env::temp_dir().join("never-made.png");
-        let error = write(&path, &report, &file, how).unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("never-made.png");
+        let census = Census::default();
+        let whose = Whose::of(&census, None, None);
+        let error = write(&path, &report, &file, &whose, how).unwrap_err();
         assert!(format!("{error:#}").contains("not a dma-buf"), "{error:#}");
         let nobody = BufferReport::default();
-        let error = write(&path, &nobody, &file, how).unwrap_err();
+        let error = write(&path, &nobody, &file, &whose, how).unwrap_err();
         assert!(error.to_string().contains("give --layout"), "{error:#}");
         assert!(!path.exists());
     }

@@ -53,6 +53,9 @@ pub(super) struct BufferReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Holder {
     pub(super) process: u32,
+    /// When the process began: what has its number later is another.
+    #[serde(skip)]
+    pub(super) started: Option<u64>,
     pub(super) command: String,
     pub(super) fds: Vec<u32>,
 }

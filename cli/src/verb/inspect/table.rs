@@ -44,7 +44,7 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
     if let Some(age) = buffer.age_ns {
         let _ = write!(head, ", made {} ago", time(age));
     }
-    let _ = writeln!(text, "{head}");
+    let _ = writeln!(text, "{}", printable(&head));
     line(text, "held by", &holders(&buffer.holders));
     line(text, "mapped by", &mappings(&buffer.mappings));
     if buffer.references > 0 {
@@ -171,6 +171,8 @@ fn fence(fence: &FenceReport) -> String {
 fn line(text: &mut String, about: &str, words: &str) {
     let _ = write!(text, "  {about:9} ");
     let mut column = INDENT;
+    // Whoever made them has escaped the names in them, and this whatever was overlooked.
+    let words = printable(words);
     for (number, word) in words.split(' ').enumerate() {
         let length = word.chars().count();
         if number > 0 {
@@ -288,6 +290,55 @@ mod tests {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
         insta::assert_snapshot!(text);
+    }
+
+    /// The account with a text behind every name that somebody chose.
+    fn with_names(added: &str) -> Report {
+        let mut report = report();
+        let mut add = |name: &mut String| name.push_str(added);
+        for buffer in &mut report.buffers {
+            add(&mut buffer.exporter);
+            buffer.name.iter_mut().for_each(&mut add);
+            buffer.attached.iter_mut().flatten().for_each(&mut add);
+            for holder in &mut buffer.holders {
+                add(&mut holder.command);
+            }
+            for mapped in &mut buffer.mappings {
+                add(&mut mapped.command);
+                add(&mut mapped.permissions);
+            }
+            for listed in buffer.listed_fences.iter_mut().flatten() {
+                add(&mut listed.usage);
+                add(&mut listed.words);
+            }
+            let fences = buffer.fences.iter_mut();
+            for fence in fences.flat_map(|all| all.writers.iter_mut().chain(&mut all.readers)) {
+                add(&mut fence.driver);
+                add(&mut fence.timeline);
+                if let FenceState::Failed { error, .. } = &mut fence.state {
+                    add(error);
+                }
+            }
+        }
+        for hidden in &mut report.hidden {
+            add(&mut hidden.what);
+            add(&mut hidden.why);
+            add(&mut hidden.remedy);
+        }
+        report
+    }
+
+    #[test]
+    fn account_of_hostile_names_has_its_own_lines_alone() {
+        let hostile = "\x1b[2J\nforged:\r\u{202e}\u{200b}\u{9b}m\u{2028}";
+        let harmless = "x".repeat(printable(hostile).chars().count());
+        let text = render(&with_names(hostile));
+        for line in text.lines() {
+            assert_eq!(printable(line), line);
+            assert!(!line.trim_start().starts_with("forged:"), "{text}");
+        }
+        let plain = render(&with_names(&harmless));
+        assert_eq!(text.lines().count(), plain.lines().count());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
 use covalent_alloc::sources::Sources;
+use covalent_alloc::text::printable_path;
 
 use super::cell::Cell;
 use crate::machine;
@@ -44,7 +45,7 @@ impl Declared {
         drop(sources);
         for path in machine::video_nodes() {
             if let Err(error) = declared.add_video(&path) {
-                let mut words = path.display().to_string();
+                let mut words = printable_path(&path);
                 write!(words, ": {error:#}")?;
                 declared.unavailable.push(words);
             }

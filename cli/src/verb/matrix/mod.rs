@@ -12,19 +12,21 @@ mod record;
 mod svg;
 mod table;
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use covalent_alloc::files;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::prove::{Environment, FactBook, Helper, Limits, Trial as _, solve_and_prove};
+use covalent_alloc::text::printable_path;
 
 use crate::args::MISMATCH;
-use crate::machine;
+use crate::out::{self, line};
 use crate::progress::Progress;
+use crate::{file, machine};
 use declare::Declared;
 use grid::Grid;
 use interrupt::Interrupt;
@@ -72,7 +74,7 @@ pub(crate) struct Options {
     #[arg(long)]
     verify: bool,
     /// Show this recorded matrix (as --json prints it) instead of measuring this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "format", "source", "verify"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["size", "format", "source", "verify"])]
     from: Option<PathBuf>,
     /// Draw the matrix as a picture, into this file.
     #[arg(long, value_name = "FILE")]
@@ -92,11 +94,14 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let recorded = Recorded::read(&text).with_context(|| path.display().to_string())?;
+        let text = file::read(path, file::RECORDED_BYTES)?;
+        let recorded = Recorded::read(&text).with_context(|| printable_path(path))?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &options.svg {
+        // Measuring takes minutes: what cannot be written is told before.
+        files::check(path)?;
     }
     let interrupt = Interrupt::catch().context("catching signals")?;
     let mut helper = Helper::find()?;
@@ -194,26 +199,28 @@ fn learn(
 }
 
 fn write(options: &Options, recorded: &Recorded) -> Result<()> {
-    let grid = Grid::of(recorded);
+    // Who reads JSON wants names as they are; all else is for people.
+    let shown = out::shown(recorded);
+    let grid = Grid::of(&shown);
     if let Some(path) = &options.svg {
-        let picture = svg::draw(&grid, &heading(&options.title, recorded));
-        fs::write(path, picture).with_context(|| format!("writing {}", path.display()))?;
+        let picture = svg::draw(&grid, &heading(&options.title, &shown));
+        file::write(path, picture.as_bytes())?;
     }
     if options.json {
         let mut out = io::stdout().lock();
         return Ok(recorded.write(&mut out)?);
     }
-    let mut out = anstream::stdout().lock();
+    let mut out = out::coloured();
     write!(out, "{}", table::render(&grid))?;
-    for fact in &recorded.learnt {
-        writeln!(out, "learnt: {fact}")?;
+    for fact in &shown.learnt {
+        line!(out, "learnt: {fact}")?;
     }
     if options.verify {
-        let summary = recorded.summary;
-        for cell in recorded.cells.iter().filter(|cell| cell.is_wrong()) {
-            writeln!(out, "{cell}")?;
+        let summary = shown.summary;
+        for cell in shown.cells.iter().filter(|cell| cell.is_wrong()) {
+            line!(out, "{cell}")?;
         }
-        writeln!(
+        line!(
             out,
             "{} cells: {} as the solver says, {} possible and listed, {} untested, {} wrong, {} possible and not listed",
             summary.cells,
@@ -225,8 +232,9 @@ fn write(options: &Options, recorded: &Recorded) -> Result<()> {
         )?;
     }
     if recorded.interrupted {
-        writeln!(out, "{}", INTERRUPTED)?;
+        line!(out, "{}", INTERRUPTED)?;
     }
+    out.flush()?;
     Ok(())
 }
 

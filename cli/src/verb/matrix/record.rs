@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use covalent_alloc::constraint::{Participant, Role, Source, SourceId};
 use covalent_alloc::model::Extent;
 use covalent_alloc::prove::{Environment, Interface};
+use covalent_alloc::text::printable_json;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -151,17 +152,18 @@ impl Recorded {
     ///
     /// # Errors
     /// [`RecordError`].
-    pub(super) fn read(text: &str) -> Result<Self, RecordError> {
+    pub(super) fn read(text: impl AsRef<[u8]>) -> Result<Self, RecordError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
+        let text = text.as_ref();
         // First the version: a newer one may have other fields.
-        let Versioned { version } = serde_json::from_str(text)?;
+        let Versioned { version } = serde_json::from_slice(text)?;
         if version != VERSION {
             return Err(RecordError::Version(version));
         }
-        Ok(serde_json::from_str(text)?)
+        Ok(serde_json::from_slice(text)?)
     }
 
     /// Writes it as JSON, each cell on a line of its own so that two recordings can be compared line by line.
@@ -175,13 +177,14 @@ impl Recorded {
         let frame = serde_json::to_string_pretty(&frame)?;
         // A name inside of a JSON text has its quotes escaped: this is the field itself.
         let (before, after) = frame.split_once(CELLS).unwrap_or((&frame, ""));
-        write!(out, "{before}\"cells\": [")?;
+        write!(out, "{}\"cells\": [", printable_json(before))?;
         for (number, cell) in self.cells.iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
-            write!(out, "{comma}\n    {}", serde_json::to_string(cell)?)?;
+            let cell = printable_json(&serde_json::to_string(cell)?);
+            write!(out, "{comma}\n    {cell}")?;
         }
         let end = if self.cells.is_empty() { "" } else { "\n  " };
-        writeln!(out, "{end}]{after}")
+        writeln!(out, "{end}]{}", printable_json(after))
     }
 
     /// Returns the names of the formats that were tried, in order.

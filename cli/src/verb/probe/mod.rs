@@ -9,11 +9,14 @@ use clap::Args;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::prove::Helper;
 use covalent_alloc::sources::{Sources, Unavailable};
+use covalent_alloc::text::printable_path;
 use serde::Serialize;
 
+use crate::out::{self, line};
 use crate::{json, machine};
 
 mod record;
@@ -58,6 +61,9 @@ struct Found {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(path) = &options.record {
+        files::check(path)?;
+    }
     let mut sizes = options.size.clone();
     sizes.dedup();
     let mut all: Vec<Found> = sizes.into_iter().map(everybody).collect();
@@ -76,14 +82,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if options.json {
             json::print(found)?;
         } else {
-            write(&mut io::stdout().lock(), found)?;
+            let mut out = out::stdout();
+            write(&mut out, found)?;
+            out.flush()?;
         }
     }
     let shown = all
         .first()
         .and_then(|found| found.reserved_memory.as_deref());
     if let (Some(shown), false) = (shown, options.json) {
-        regions::write(&mut io::stdout().lock(), shown)?;
+        let mut out = out::stdout();
+        regions::write(&mut out, shown)?;
+        out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -105,7 +115,7 @@ fn everybody(size: Extent) -> Found {
     for path in machine::video_nodes() {
         if let Err(error) = camera(&path, &mut found) {
             found.unavailable.push(Unavailable {
-                name: path.display().to_string(),
+                name: printable_path(&path),
                 why: format!("{error:#}"),
             });
         }
@@ -152,7 +162,11 @@ fn display(card: &Card, found: &mut Found) {
         match card.participant(plane) {
             Ok(participant) => found.participants.push(participant),
             Err(error) => found.unavailable.push(Unavailable {
-                name: format!("plane {} of {}", u32::from(plane), card.path().display()),
+                name: format!(
+                    "plane {} of {}",
+                    u32::from(plane),
+                    printable_path(card.path())
+                ),
                 why: error.to_string(),
             }),
         }
@@ -160,21 +174,21 @@ fn display(card: &Card, found: &mut Found) {
 }
 
 fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
-    writeln!(out, "Participants (cameras at {}):", found.size)?;
+    line!(*out, "Participants (cameras at {}):", found.size)?;
     for participant in &found.participants {
-        writeln!(out, "  {} ({})", participant.name, participant.device)?;
+        line!(*out, "  {} ({})", participant.name, participant.device)?;
         if let Some(formats) = &participant.constraints.formats {
-            writeln!(out, "      formats: {}", list(formats.iter()))?;
+            line!(*out, "      formats: {}", list(formats.iter()))?;
         }
         for demand in participant.demands() {
             if demand.field != covalent_alloc::constraint::Field::Formats {
-                writeln!(out, "      {}", demand.words)?;
+                line!(*out, "      {}", demand.words)?;
             }
         }
     }
-    writeln!(out, "Sources:")?;
+    line!(*out, "Sources:")?;
     for source in &found.sources {
-        writeln!(out, "  {} = {}", source.id, source.name)?;
+        line!(*out, "  {} = {}", source.id, source.name)?;
         let promises = &source.guarantees;
         let contiguous = match promises.contiguous_up_to_bytes {
             0 => "promises nothing of contiguity".to_owned(),
@@ -190,12 +204,12 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
         let left = promises.available_bytes.map_or_else(String::new, |bytes| {
             format!(", {} MiB can be had", bytes >> 20)
         });
-        writeln!(out, "      {contiguous}{lies}{left}")?;
+        line!(*out, "      {contiguous}{lies}{left}")?;
     }
     if !found.unavailable.is_empty() {
-        writeln!(out, "Not usable:")?;
+        line!(*out, "Not usable:")?;
         for unavailable in &found.unavailable {
-            writeln!(out, "  {unavailable}")?;
+            line!(*out, "  {unavailable}")?;
         }
     }
     Ok(())

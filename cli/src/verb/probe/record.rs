@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source};
 use covalent_alloc::machine::{
@@ -13,7 +13,7 @@ use covalent_alloc::machine::{
 use covalent_alloc::prove::{Environment, Interface};
 
 use super::Found;
-use crate::machine;
+use crate::{file, machine};
 
 /// Writes everybody who was found, at each size, with what this machine's facts depend on.
 pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory>) -> Result<()> {
@@ -34,7 +34,7 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
     recorded.devicetree = reserved.cloned();
     recorded.declared = all.iter().map(declared).collect();
     let text = recorded.to_json()?;
-    fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
+    file::write(path, (text + "\n").as_bytes())
 }
 
 /// What the machine is called, by who made it.

@@ -8,6 +8,7 @@ use covalent_alloc::machine::{Region, ReservedMemory};
 use serde::Serialize;
 
 use super::Found;
+use crate::out::line;
 
 /// A region with what it is matched to.
 #[derive(Debug, Serialize)]
@@ -74,14 +75,14 @@ fn users(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<User>
 
 /// Writes every region with its heaps and devices.
 pub(super) fn write(out: &mut impl Write, shown: &[Shown]) -> io::Result<()> {
-    writeln!(out, "Reserved memory (devicetree):")?;
+    line!(*out, "Reserved memory (devicetree):")?;
     if shown.is_empty() {
-        writeln!(out, "  none")?;
+        line!(*out, "  none")?;
     }
     for one in shown {
-        writeln!(out, "  {}: {}", one.name, words(&one.region))?;
+        line!(*out, "  {}: {}", one.name, words(&one.region))?;
         for heap in &one.heaps {
-            writeln!(out, "      is {heap}")?;
+            line!(*out, "      is {heap}")?;
         }
         for user in &one.users {
             let names = user.participants.join(", ");
@@ -90,7 +91,7 @@ pub(super) fn write(out: &mut impl Write, shown: &[Shown]) -> io::Result<()> {
             } else {
                 format!(" ({names})")
             };
-            writeln!(out, "      given to {}{names}", user.node)?;
+            line!(*out, "      given to {}{names}", user.node)?;
         }
     }
     Ok(())

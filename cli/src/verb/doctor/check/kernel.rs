@@ -1,6 +1,7 @@
 //! What the kernel lacks: options that it was built without, and modules that are not loaded.
 
 use super::super::finding::{Finding, Severity};
+use super::super::paste;
 use super::super::snapshot::{Driverless, Kind, Module, Snapshot};
 
 /// Something of the kernel's that sharing needs.
@@ -95,13 +96,16 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         .collect();
     findings.extend(snapshot.driverless.iter().map(|device| {
         let Driverless { address, alias } = device;
-        Finding::new(
+        let finding = Finding::new(
             "card-driver",
             Severity::Blocks,
             format!("no driver has taken the graphics device at {address}"),
             "Nothing is shown or drawn by it.",
-        )
-        .helped_by(snapshot.as_root(&format!("modprobe '{alias}'")))
+        );
+        let Some(alias) = paste::alias(alias) else {
+            return finding.unhelped("what the device is called for modprobe");
+        };
+        finding.helped_by(snapshot.as_root(&format!("modprobe {alias}")))
         .noting("Where no module is found, this kernel was built without the driver, or its package of more modules is not installed.")
     }));
     findings

@@ -1,6 +1,7 @@
 //! Device nodes: missing in a container, or not this user's to open.
 
 use super::super::finding::{Finding, Severity};
+use super::super::paste;
 use super::super::snapshot::{Kind, Node, NodeFile, Snapshot};
 use super::group;
 
@@ -64,21 +65,23 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
             format!("the kernel has {}, which is not {place}", paths.join(", ")),
             why(kind),
         );
-        findings.push(match &snapshot.container {
-            Some(_) => finding.helped_by(flags(&paths)).noting(format!(
-                "This is for `docker run` or `podman run`, outside. As root inside, where devices are allowed: {}",
-                make_nodes(&gone)
+        let lines = flags(&paths).zip(make_nodes(&gone));
+        let lines = lines.and_then(|(flags, make)| Some((flags, paste::word(&make)?, make)));
+        findings.push(match (lines, &snapshot.container) {
+            (None, _) => finding.unhelped("the path of a node"),
+            (Some((flags, _, make)), Some(_)) => finding.helped_by(flags).noting(format!(
+                "This is for `docker run` or `podman run`, outside. As root inside, where devices are allowed: {make}"
             )),
-            None => finding
-                .helped_by(snapshot.as_root(&format!("sh -c '{}'", make_nodes(&gone))))
+            (Some((_, word, _)), None) => finding
+                .helped_by(snapshot.as_root(&format!("sh -c {word}")))
                 .noting("udev makes nodes by itself where it runs and /dev is a devtmpfs."),
         });
     }
     findings
 }
 
-/// The container's option: whole folders where they have one.
-fn flags(paths: &[&str]) -> String {
+/// The container's option: whole folders where they have one. None where a path is no node's.
+fn flags(paths: &[&str]) -> Option<String> {
     let mut named: Vec<&str> = paths
         .iter()
         .map(|path| match path.rsplit_once('/') {
@@ -87,21 +90,22 @@ fn flags(paths: &[&str]) -> String {
         })
         .collect();
     named.dedup();
-    let flags: Vec<String> = named
+    let flags: Option<Vec<String>> = named
         .iter()
-        .map(|path| format!("--device {path}"))
+        .map(|path| Some(format!("--device {}", paste::node(path)?)))
         .collect();
-    flags.join(" ")
+    Some(flags?.join(" "))
 }
 
-fn make_nodes(gone: &[&Node]) -> String {
+/// The line that makes nodes; none where a path is no node's.
+fn make_nodes(gone: &[&Node]) -> Option<String> {
     let mut lines = Vec::new();
     for node in gone {
         let Some((major, minor)) = node.number else {
             continue;
         };
-        if let Some((folder, _)) = node
-            .path
+        let path = paste::node(&node.path)?;
+        if let Some((folder, _)) = path
             .rsplit_once('/')
             .filter(|(folder, _)| *folder != "/dev")
         {
@@ -110,9 +114,9 @@ fn make_nodes(gone: &[&Node]) -> String {
                 lines.push(line);
             }
         }
-        lines.push(format!("mknod -m 660 {} c {major} {minor}", node.path));
+        lines.push(format!("mknod -m 660 {path} c {major} {minor}"));
     }
-    lines.join(" && ")
+    Some(lines.join(" && "))
 }
 
 /// Nodes of one kind that are there and do not open, all for the same reason.
@@ -132,7 +136,10 @@ fn refused(snapshot: &Snapshot, kind: Kind, file: &NodeFile, paths: &[&str]) -> 
     let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
     // The mode would let this user in: something above the file system does not.
     if lets_in(snapshot, file) && refusal.errno == EPERM {
-        return Some(finding.helped_by(flags(paths)).noting(
+        let Some(flags) = flags(paths) else {
+            return Some(finding.unhelped("the path of a node"));
+        };
+        return Some(finding.helped_by(flags).noting(
             "The file's mode is no hindrance: the container's device rules are. The option is for `docker run` or `podman run`.",
         ));
     }
@@ -140,7 +147,6 @@ fn refused(snapshot: &Snapshot, kind: Kind, file: &NodeFile, paths: &[&str]) -> 
 }
 
 fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) -> Finding {
-    let user = snapshot.user.name.as_deref().unwrap_or("$USER");
     let group_may = file.mode & 0o060 == 0o060 && file.group != "root";
     if group_may {
         return group::join(snapshot, &file.group, finding);
@@ -176,6 +182,9 @@ fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) ->
     let mut line = format!("echo '{rule}' | {tee} && {reload} && {trigger}");
     let is_member = snapshot.user.listed_groups.contains(group);
     if !is_member {
+        let Some(user) = paste::user(snapshot.user.name.as_deref()) else {
+            return finding.unhelped("the name of this user");
+        };
         let join = snapshot.as_root(&format!("usermod -aG {group} {user}"));
         line.push_str(&format!(" && {join}"));
     }

@@ -1,6 +1,7 @@
 //! Seats: who gives displays and keyboards to a program that is not root's.
 
 use super::super::finding::{Finding, Severity};
+use super::super::paste;
 use super::super::snapshot::{Kind, Seat, Snapshot};
 use super::group;
 
@@ -36,8 +37,13 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             "seatd lets only root in ({path}: group {group}, mode {:04o})",
             socket.mode
         );
-        let line = snapshot.as_root(&format!("sh -c 'chgrp {GROUP} {path} && chmod 770 {path}'"));
-        let finding = Finding::new("seat-permission", Severity::Blocks, what, WHY).helped_by(line);
+        let finding = Finding::new("seat-permission", Severity::Blocks, what, WHY);
+        let line = paste::path(path)
+            .and_then(|path| paste::word(&format!("chgrp {GROUP} {path} && chmod 770 {path}")));
+        let Some(line) = line else {
+            return vec![finding.unhelped("the path of the socket")];
+        };
+        let finding = finding.helped_by(snapshot.as_root(&format!("sh -c {line}")));
         return vec![finding.noting(format!(
             "It lasts as long as seatd runs: `seatd -g {GROUP}` does so for good."
         ))];

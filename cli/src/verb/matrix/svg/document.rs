@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use covalent_alloc::text::printable;
+
 use super::style;
 
 /// What is drawn so far.
@@ -98,21 +100,22 @@ impl Document {
     }
 }
 
-/// Makes words that are text wherever they stand; characters that XML does not have are shown as unknown.
+/// Makes words that are text wherever they stand. The line breaks in them are those between names, which have none themselves.
 fn escaped(words: &str) -> String {
     let mut text = String::with_capacity(words.len());
-    for character in words.chars() {
-        match character {
-            '&' => text.push_str("&amp;"),
-            '<' => text.push_str("&lt;"),
-            '>' => text.push_str("&gt;"),
-            '"' => text.push_str("&quot;"),
-            '\'' => text.push_str("&apos;"),
-            '\n' | '\t' => text.push(character),
-            other if other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}') => {
-                text.push('\u{fffd}');
+    for (place, line) in words.split('\n').enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        for character in printable(line).chars() {
+            match character {
+                '&' => text.push_str("&amp;"),
+                '<' => text.push_str("&lt;"),
+                '>' => text.push_str("&gt;"),
+                '"' => text.push_str("&quot;"),
+                '\'' => text.push_str("&apos;"),
+                other => text.push(other),
             }
-            other => text.push(other),
         }
     }
     text

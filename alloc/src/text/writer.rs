@@ -1,0 +1,216 @@
+//! Streams that let only printable text through.
+
+use std::io::{self, Write};
+
+use super::{is_hidden, printable_bytes};
+
+/// A stream for people: what is not visible is escaped, but for line breaks and, where they are wanted, colours (SGR sequences).
+///
+/// It writes whole lines. The rest is written when it is flushed or dropped.
+#[derive(Debug)]
+pub struct PrintableWriter<W: Write> {
+    to: W,
+    has_colours: bool,
+    line: Vec<u8>,
+}
+
+impl<W: Write> PrintableWriter<W> {
+    /// Writes to `to`, without colours.
+    pub fn new(to: W) -> Self {
+        Self {
+            to,
+            has_colours: false,
+            line: Vec::new(),
+        }
+    }
+
+    /// Writes to `to`, and lets colours through.
+    pub fn with_colours(to: W) -> Self {
+        let mut writer = Self::new(to);
+        writer.has_colours = true;
+        writer
+    }
+
+    fn put(&mut self, end: usize) -> io::Result<()> {
+        let rest = self.line.split_off(end.min(self.line.len()));
+        let whole = std::mem::replace(&mut self.line, rest);
+        let text = filtered(&whole, self.has_colours);
+        self.to.write_all(text.as_bytes())
+    }
+}
+
+impl<W: Write> Write for PrintableWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if let Some(last) = self.line.iter().rposition(|byte| *byte == b'\n') {
+            self.put(last.saturating_add(1))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.put(usize::MAX)?;
+        self.to.flush()
+    }
+}
+
+impl<W: Write> Drop for PrintableWriter<W> {
+    fn drop(&mut self) {
+        // Who wants to know whether all was written flushes before.
+        let _ = self.flush();
+    }
+}
+
+/// A stream for a log, of which each entry comes in one piece and is one line: line breaks in it are escaped too.
+#[derive(Debug)]
+pub struct LineWriter<W> {
+    to: W,
+    has_colours: bool,
+}
+
+impl<W: Write> LineWriter<W> {
+    /// Writes to `to`; lets colours through where `has_colours` says so.
+    pub fn new(to: W, has_colours: bool) -> Self {
+        Self { to, has_colours }
+    }
+}
+
+impl<W: Write> Write for LineWriter<W> {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        let (words, end) = match entry.strip_suffix(b"\n") {
+            Some(words) => (words, "\n"),
+            None => (entry, ""),
+        };
+        let lines: Vec<String> = words
+            .split(|byte| *byte == b'\n')
+            .map(|line| filtered(line, self.has_colours))
+            .collect();
+        let text = lines.join("\\n") + end;
+        self.to.write_all(text.as_bytes())?;
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Escapes what is not visible, but for line breaks and perhaps colours.
+fn filtered(bytes: &[u8], has_colours: bool) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let kept = match rest.first() {
+            Some(b'\n') => 1,
+            Some(0x1b) if has_colours => colour(rest),
+            _ => 0,
+        };
+        if kept > 0 {
+            let (sequence, behind) = rest.split_at(kept);
+            // It is ASCII.
+            text.push_str(&String::from_utf8_lossy(sequence));
+            rest = behind;
+            continue;
+        }
+        // Up to the next byte that may be kept; the first one is not.
+        let end = rest
+            .iter()
+            .skip(1)
+            .position(|byte| matches!(byte, b'\n' | 0x1b))
+            .map_or(rest.len(), |place| place.saturating_add(1));
+        let (words, behind) = rest.split_at(end);
+        match std::str::from_utf8(words) {
+            Ok(plain) if !plain.chars().any(is_hidden) => text.push_str(plain),
+            _ => text.push_str(&printable_bytes(words)),
+        }
+        rest = behind;
+    }
+    text
+}
+
+/// Returns the length of the SGR sequence at the beginning; 0 where none is.
+fn colour(bytes: &[u8]) -> usize {
+    let Some(parameters) = bytes.strip_prefix(b"\x1b[") else {
+        return 0;
+    };
+    let end = parameters
+        .iter()
+        .position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'));
+    match end {
+        Some(place) if parameters.get(place) == Some(&b'm') => place.saturating_add(3),
+        _ => 0,
+    }
+}
+
+/// Has panics of this process say their words on stderr printably, as they are said otherwise.
+pub fn print_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("<unnamed>");
+        let trace = std::backtrace::Backtrace::capture();
+        let mut words = format!("\nthread '{name}' {panic}\n");
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            words.push_str(&format!("stack backtrace:\n{trace}\n"));
+        }
+        // Nobody is left to tell where stderr itself fails.
+        let _ = PrintableWriter::new(io::stderr().lock()).write_all(words.as_bytes());
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(has_colours: bool, pieces: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        let mut writer = if has_colours {
+            PrintableWriter::with_colours(&mut out)
+        } else {
+            PrintableWriter::new(&mut out)
+        };
+        for piece in pieces {
+            writer.write_all(piece).unwrap();
+        }
+        drop(writer);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn stream_lets_line_breaks_through_and_escapes_the_rest() {
+        assert_eq!(
+            printed(false, &[b"a\x1b[31mb\nc\td\r\n", b"\xff\xe2\x80\xaee"]),
+            "a\\u{1b}[31mb\nc\\td\\r\n\\xff\\u{202e}e"
+        );
+    }
+
+    #[test]
+    fn stream_with_colours_lets_nothing_else_through() {
+        assert_eq!(
+            printed(
+                true,
+                &[b"\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;t\x07\x1b[m\x1b[3"]
+            ),
+            "\x1b[1;31mred\x1b[0m \\u{1b}[2J\\u{1b}]0;t\\u{7}\x1b[m\\u{1b}[3"
+        );
+    }
+
+    #[test]
+    fn letter_and_colour_in_two_pieces_stay_whole() {
+        assert_eq!(
+            printed(true, &[b"\xc3", b"\xa9 \x1b[3", b"1mx\x1b[0m\n"]),
+            "é \x1b[31mx\x1b[0m\n"
+        );
+    }
+
+    #[test]
+    fn entry_of_a_log_is_one_line() {
+        let mut out = Vec::new();
+        let mut log = LineWriter::new(&mut out, false);
+        log.write_all(b"WARN title=a\nWARN forged\x1b[2J\n")
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "WARN title=a\\nWARN forged\\u{1b}[2J\n"
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! Running the tool on a path.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, FileType, Mode};
+
+use super::table::{PathOption, Use};
+
+/// No verb takes so long on any path, on a machine that others share.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A folder with whatever a path can lead to.
+pub(crate) struct Folder {
+    folder: tempfile::TempDir,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.folder.path().join(name.as_ref())
+    }
+
+    /// Makes what is neither a file nor a link, each with the word that errors have for it.
+    pub(crate) fn others(&self) -> Vec<(PathBuf, &'static str)> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let (fifo, device) = (self.path("fifo"), self.path("device"));
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, mode, 0).unwrap();
+        let socket = self.path("socket");
+        drop(UnixListener::bind(&socket).unwrap());
+        let mut all = vec![(fifo, "a named pipe"), (socket, "a socket")];
+        // The numbers of /dev/zero: reading it as a file never ends. Only root can make one, and not in every container.
+        let zero = rustix::fs::makedev(1, 5);
+        match rustix::fs::mknodat(CWD, &device, FileType::CharacterDevice, mode, zero) {
+            Ok(()) => all.push((device, "a device node")),
+            Err(error) => println!("skipped, because no device node can be made here: {error}"),
+        }
+        all
+    }
+
+    /// Links to a file that is there and to one that is not, and both targets.
+    pub(crate) fn links(&self) -> [(PathBuf, PathBuf); 2] {
+        let targets = [self.path("target"), self.path("nowhere")];
+        fs::write(&targets[0], "kept").unwrap();
+        let links = ["link", "dangling"].map(|name| self.path(name));
+        for (link, target) in links.iter().zip(&targets) {
+            symlink(target, link).unwrap();
+        }
+        let [one, two] = links;
+        let [there, nowhere] = targets;
+        [(one, there), (two, nowhere)]
+    }
+
+    /// A file of another user; none where this one is not root.
+    pub(crate) fn foreign(&self) -> Option<PathBuf> {
+        let path = self.path("foreign");
+        fs::write(&path, "theirs").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        match std::os::unix::fs::chown(&path, Some(12345), None) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                println!("skipped, because this user cannot give files away: {error}");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<OsString> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<OsString> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The words of a line that uses a path: all that the option needs beside it.
+pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
+    let machine = sample("tests/machines/raspberry-pi-4.json");
+    let matrix = sample("docs/matrix/bochs.json");
+    let mut words: Vec<OsString> = option.verbs.iter().map(OsString::from).collect();
+    let beside: Vec<OsString> = match (option.verbs, option.name) {
+        (["diff"], "two") => vec![machine.clone().into()],
+        (["matrix"], "--svg") => vec!["--from".into(), matrix.into()],
+        (["plan"], "--devicetree" | "--record") => {
+            let words = ["--camera", "/dev/video0", "--display", "vc4"];
+            let mut beside = vec![OsString::from("--machine"), machine.clone().into()];
+            beside.extend(words.map(OsString::from));
+            beside
+        }
+        (["plan"], "--machine") => ["--camera", "/dev/video0"].map(OsString::from).to_vec(),
+        _ => Vec::new(),
+    };
+    words.extend(beside);
+    if option.name.starts_with("--") {
+        words.push(option.name.into());
+    }
+    words.push(path.into());
+    if (option.verbs, option.name) == (&["diff"], "one") {
+        words.push(machine.into());
+    }
+    words
+}
+
+/// A file that the option reads without complaint.
+pub(crate) fn good(option: &PathOption, folder: &Folder) -> PathBuf {
+    match (option.verbs, option.name) {
+        (["diff"], _) | (["plan"], "--machine") => sample("tests/machines/raspberry-pi-4.json"),
+        (["matrix"], "--from") => sample("docs/matrix/bochs.json"),
+        (["plan"], "--devicetree") => {
+            // A folder serves too, and needs no compiler.
+            let tree = folder.path("tree");
+            fs::create_dir_all(tree.join("reserved-memory")).unwrap();
+            tree
+        }
+        (["plan"], "--from") => {
+            let path = folder.path("request.json");
+            let record = PathOption {
+                verbs: &["plan"],
+                name: "--record",
+                is: Use::Write,
+            };
+            run(&line(&record, &path));
+            path
+        }
+        (["doctor"], "--from") => {
+            let path = folder.path("snapshot.json");
+            run(&[
+                OsStr::new("doctor"),
+                OsStr::new("--record"),
+                path.as_os_str(),
+            ]);
+            path
+        }
+        _ => {
+            let path = folder.path("empty");
+            fs::write(&path, "").unwrap();
+            path
+        }
+    }
+}
+
+fn sample(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn command() -> Command {
+    // Another build of the tool can be tried by the same tests.
+    let tool = std::env::var_os("COVALENT_TOOL");
+    let mut command = Command::new(tool.unwrap_or_else(|| env!("CARGO_BIN_EXE_covalent").into()));
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.env(
+        "XDG_CACHE_HOME",
+        std::env::temp_dir().join("covalent-paths-test"),
+    );
+    command
+}
+
+/// Runs the tool without a standard input.
+pub(crate) fn run(words: &[impl AsRef<OsStr>]) -> Output {
+    finish(command().args(words), b"")
+}
+
+/// Runs it in a folder.
+pub(crate) fn run_in(folder: &Path, words: &[impl AsRef<OsStr>]) -> Output {
+    finish(command().args(words).current_dir(folder), b"")
+}
+
+/// Runs it with a standard input.
+pub(crate) fn run_with(words: &[impl AsRef<OsStr>], input: &[u8]) -> Output {
+    finish(command().args(words), input)
+}
+
+/// Runs it where no file may grow, as on a full disk.
+pub(crate) fn run_full(words: &[impl AsRef<OsStr>]) -> Output {
+    let tool = command();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""])
+        .arg(tool.get_program())
+        .args(words);
+    for (name, value) in tool.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    finish(&mut shell, b"")
+}
+
+fn finish(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end without having read all.
+    std::thread::spawn(move || to.write_all(&input));
+    let id = rustix::process::Pid::from_child(&child);
+    let begun = Instant::now();
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let guard = std::thread::spawn(move || {
+        if ended.recv_timeout(LIMIT).is_err() {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    guard.join().unwrap();
+    assert!(begun.elapsed() < LIMIT, "{command:?} hangs");
+    output
+}
