@@ -134,6 +134,11 @@ impl Software {
         self.faults = Some(faults);
     }
 
+    /// Answers for an access to a picture of the compositor, where a test decides what comes of it.
+    pub(crate) fn may_read_picture(&self) -> io::Result<()> {
+        ask(self.faults.as_ref(), |faults| faults.picture())
+    }
+
     /// Draws `layers`, the lowest first, over `background` in the damaged part of `target`.
     ///
     /// A layer that cannot be read is left out and reported; the picture is complete all the same.
@@ -169,7 +174,7 @@ impl Software {
                 Source::Nothing
             });
         }
-        ask(self.faults.as_ref(), |faults| faults.picture())?;
+        self.may_read_picture()?;
         target.write(&mut |rows| {
             for rect in damage.rects() {
                 // Layers below one that hides the whole rectangle need not be read.

@@ -65,6 +65,7 @@ impl Screen {
             .swapchain()
             .target(place)
             .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
+        self.renderer.software().may_read_picture()?;
         let (width, height) = target.size();
         let colours = match (target.dmabuf(), self.renderer.gles()) {
             (Some(picture), Some(gles)) => gles.read(picture)?,

@@ -22,8 +22,8 @@ use crate::scene::{SceneLayer, Shown};
 use crate::state::State;
 use crate::transient::{Backoff, FaultKind};
 
-/// How long a page-flip event may take. A refresh takes some milliseconds, and an emulated machine some hundred.
-const FLIP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a page-flip event may take. A refresh takes some milliseconds, an emulated machine on a busy host some hundred.
+const FLIP_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long a display may refuse its first frame for reasons that pass, until it counts as none.
 const START_PATIENCE: Duration = Duration::from_secs(10);

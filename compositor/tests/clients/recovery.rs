@@ -254,6 +254,20 @@ fn buffer_that_can_never_be_read_costs_a_bounded_number_of_attempts() {
 }
 
 #[test]
+fn screenshot_that_cannot_be_read_once_is_saved() {
+    let (mut fixture, mut client, window, script) = shown();
+    let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
+    fixture.state.screen.set_screenshot(path.clone(), Some(2));
+    // The first access draws the frame, and the others read it.
+    script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
+    window.show(&client, &client.colour(8, 8, GREEN));
+    fixture.picture(&mut client);
+    let saved = std::fs::read(&path);
+    let _ = std::fs::remove_file(&path);
+    assert!(saved.unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
 fn picture_that_cannot_be_written_once_is_drawn_again() {
     let (mut fixture, mut client, window, script) = shown();
     script.borrow_mut().pictures = [Some(Errno::NOMEM), Some(Errno::AGAIN)].into();
