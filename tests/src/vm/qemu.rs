@@ -33,8 +33,11 @@ const PLACE: &str = "/run/covalent";
 const LOG_LIMIT: u64 = 4 << 20;
 
 /// Starts an X server that only memory shows, then QEMU. The server must not keep QEMU's sockets open.
+///
+/// It listens in its own `/tmp` alone. The name of a `local` socket would be one for the whole machine, and the server of a second
+/// guest would end with "server already running".
 const UNDER_SCREEN: &str = r#"
-Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp </dev/null >&2 &
+Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp -nolisten local </dev/null >&2 &
 tries=0
 until [ -S /tmp/.X11-unix/X9 ]; do
     tries=$((tries + 1))
@@ -382,6 +385,18 @@ mod tests {
     fn command_line_only_gl_needs_a_screen() {
         assert!(line(Config::Venus, None).contains("-display sdl,gl=on"));
         assert!(line(Config::Vkms, None).contains("-display none"));
+    }
+
+    #[test]
+    fn screen_has_no_name_that_a_second_guest_would_meet() {
+        let server = UNDER_SCREEN
+            .lines()
+            .find(|line| line.starts_with("Xvfb "))
+            .unwrap();
+        for transport in ["tcp", "local"] {
+            let words = format!(" -nolisten {transport} ");
+            assert!(server.contains(&words), "{server}");
+        }
     }
 
     #[test]
