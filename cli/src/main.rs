@@ -1,10 +1,14 @@
 //! `covalent`: what shares memory with what on this machine, and why not.
 
 mod args;
+mod input;
 mod json;
 mod machine;
 mod pixels;
 mod progress;
+#[cfg(test)]
+#[path = "../../alloc/tests/parsers/sys.rs"]
+mod sys;
 mod text;
 mod verb;
 

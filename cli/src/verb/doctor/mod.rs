@@ -19,8 +19,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::args::IN_THE_WAY;
-use crate::json;
 use crate::text::wrap;
+use crate::{input, json};
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
 
@@ -68,8 +68,8 @@ struct Report<'a> {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
-            let text =
-                fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            let text = input::text(path, Snapshot::MAXIMUM_BYTES)
+                .with_context(|| format!("reading {}", path.display()))?;
             Snapshot::read(&text).with_context(|| path.display().to_string())?
         }
         None => gather::snapshot(),
