@@ -9,9 +9,10 @@ mod look;
 mod options;
 mod picture;
 mod report;
+mod reported;
 mod table;
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -108,18 +109,18 @@ fn tell_pictures(
     }
     let reported = match &options.report {
         Some(path) => {
-            Some(fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
+            let wanted = buffers.iter().map(|buffer| buffer.inode).collect();
+            let told = reported::read(path, &wanted);
+            told.with_context(|| format!("reading {}", path.display()))?
         }
-        None => None,
+        None => BTreeMap::new(),
     };
     let shown = shown();
     for buffer in buffers {
         let named = buffer.name.as_deref();
         let told = [
             layout::of_display(&shown, buffer.inode),
-            reported
-                .as_deref()
-                .and_then(|text| layout::of_report(text, buffer.inode)),
+            reported.get(&buffer.inode).cloned(),
             named.and_then(|name| layout::of_name(name, buffer.size_bytes)),
         ];
         // The first who knows all of it, and else the first who knows something.
