@@ -23,8 +23,8 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::prove::{Environment, FactBook, Helper, Limits, Trial as _, solve_and_prove};
 
 use crate::args::MISMATCH;
-use crate::machine;
 use crate::progress::Progress;
+use crate::{input, machine};
 use declare::Declared;
 use grid::Grid;
 use interrupt::Interrupt;
@@ -92,8 +92,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text = input::text(path, Recorded::MAXIMUM_BYTES)
+            .with_context(|| format!("reading {}", path.display()))?;
         let recorded = Recorded::read(&text).with_context(|| path.display().to_string())?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);
