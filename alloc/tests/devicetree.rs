@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use common::dtb::{NodeText, compiled, flattened};
 use common::{camera, cma_heap, device, display, hostile, request, system_heap};
 use covalent_alloc::constraint::{

@@ -1,17 +1,13 @@
 //! Files that a person names on the command line.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use covalent_alloc::files::{self, FileError, FileKind};
-use covalent_alloc::text::printable_path;
 
 /// The path that stands for the standard input.
 const STREAM: &str = "-";
-
-/// The most that is read of what this tool has written itself.
-pub(crate) const RECORDED_BYTES: usize = 64 << 20;
 
 /// Reads a file whole, or the standard input where `-` is named; no more than `most` bytes.
 pub(crate) fn read(path: &Path, most: usize) -> Result<Vec<u8>> {
@@ -26,19 +22,6 @@ pub(crate) fn read(path: &Path, most: usize) -> Result<Vec<u8>> {
         bail!("cannot read the standard input: it has more than {most} bytes");
     }
     Ok(bytes)
-}
-
-/// Reads the last `most` bytes of a file, which may grow without an end.
-pub(crate) fn read_end(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let mut file = files::open(path)?;
-    let read = || -> io::Result<Vec<u8>> {
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
-        let mut bytes = Vec::new();
-        file.take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().with_context(|| format!("cannot read {}", printable_path(path)))
 }
 
 /// Writes a file whole in the place of what is there; its owner alone may read it.

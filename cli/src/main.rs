@@ -2,11 +2,15 @@
 
 mod args;
 mod file;
+mod input;
 mod json;
 mod machine;
 mod out;
 mod pixels;
 mod progress;
+#[cfg(test)]
+#[path = "../../alloc/tests/parsers/sys.rs"]
+mod sys;
 mod text;
 mod verb;
 

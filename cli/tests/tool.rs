@@ -187,3 +187,38 @@ fn machine_that_was_recorded_is_judged_elsewhere() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("version 9"));
 }
+
+#[test]
+fn recording_that_is_longer_than_any_is_refused_with_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.json");
+    // A tebibyte, of which nothing is stored on the disk.
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    for (verb, most) in [("doctor", "1048576 bytes"), ("matrix", "16777216 bytes")] {
+        let output = run(&[verb, "--from", path.to_str().unwrap()], &[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("long.json") && told.contains(most), "{told}");
+    }
+}
+
+#[test]
+fn recording_with_a_wrong_value_is_refused_with_line_column_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.json");
+    let snapshot = "{\"version\": 1,\n\"nodes\": [{\"path\": \"/dev/x\", \"kind\": \"odd\"}]}";
+    let matrix = fs::read_to_string(recorded("bochs")).unwrap();
+    let matrix = matrix.replacen("\"is_listed\":true", "\"is_listed\":7", 1);
+    for (verb, text, field) in [
+        ("doctor", snapshot, "nodes[0].kind"),
+        ("matrix", &matrix, "].is_listed"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let output = run(&[verb, "--from", path.to_str().unwrap()], &[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        for words in ["odd.json", "line ", "column ", field] {
+            assert!(told.contains(words), "{verb}: {told}");
+        }
+    }
+}

@@ -72,8 +72,10 @@ fn names_that_share_tails_take_memory_of_their_bytes_alone() {
     hold("short tails", BOUND, short, read).unwrap();
     // One name without an end is a tail of all: it is refused at the first property.
     let long = |bytes: usize| {
-        let mut blob = Blob::default();
-        blob.strings = vec![b'a'; bytes / 2];
+        let mut blob = Blob {
+            strings: vec![b'a'; bytes / 2],
+            ..Blob::default()
+        };
         blob.strings.push(0);
         blob.begin("");
         for place in 0..(bytes / 2 / 12) {

@@ -3,10 +3,18 @@
 //! Every parser has a generator of inputs that cost it the most: records of the least size, one endless line, names of the
 //! greatest length, references to the same thing. Memory is held against a stated multiple of the input, work against that for
 //! a quarter of the input; no test reads a clock.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::cast_possible_truncation, clippy::unwrap_used)]
 
 mod blob;
+mod blobs;
 mod devicetree;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "other tests use what is left over, and it too"
+)]
+#[path = "../common/hostile.rs"]
+mod hostile;
 mod kernel;
 mod sys;
 

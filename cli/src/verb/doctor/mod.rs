@@ -70,7 +70,7 @@ struct Report<'a> {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
-            let text = file::read(path, file::RECORDED_BYTES)?;
+            let text = file::read(path, Snapshot::MAXIMUM_BYTES)?;
             Snapshot::read(&text).with_context(|| printable_path(path))?
         }
         None => gather::snapshot(),

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::input::{self, JsonError};
+
 /// The version of the data.
 pub(crate) const VERSION: u32 = 1;
 
@@ -211,14 +213,22 @@ pub(crate) struct Vulkan {
 pub(crate) enum SnapshotError {
     /// It is no JSON, or not of this shape.
     #[error("it is no machine as `covalent doctor --record` writes it: {0}")]
-    Damaged(#[from] serde_json::Error),
+    Damaged(#[from] JsonError),
     /// It has another version.
     #[error("it is of version {0}, and this program reads version {VERSION}")]
     Version(u32),
+    /// It has more of something than is judged.
+    #[error("it has {count} entries in {field}, and at most {most} are read", most = Snapshot::MAXIMUM_ENTRIES)]
+    TooMany { field: &'static str, count: usize },
 }
 
 impl Snapshot {
-    /// Reads what was recorded.
+    /// The longest recording that is read; one has some ten KiB.
+    pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
+    /// The most nodes, cards, groups and so on of each: checks hold them against one another.
+    pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
+
+    /// Reads what was recorded. It takes at most 48 bytes for each byte of the text.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -227,12 +237,38 @@ impl Snapshot {
         struct Versioned {
             version: u32,
         }
-        let text = text.as_ref();
-        let Versioned { version } = serde_json::from_slice(text)?;
+        let Versioned { version } = input::json(text.as_ref())?;
         if version != VERSION {
             return Err(SnapshotError::Version(version));
         }
-        Ok(serde_json::from_slice(text)?)
+        let snapshot: Self = input::json(text.as_ref())?;
+        snapshot.check()?;
+        Ok(snapshot)
+    }
+
+    fn check(&self) -> Result<(), SnapshotError> {
+        let options = self.kernel.options.as_ref();
+        let counts = [
+            ("kernel.options", options.map_or(0, BTreeMap::len)),
+            ("kernel.modules", self.kernel.modules.len()),
+            ("user.groups", self.user.groups.len()),
+            ("user.listed_groups", self.user.listed_groups.len()),
+            ("nodes", self.nodes.len()),
+            ("cards", self.cards.len()),
+            ("queues", self.queues.len()),
+            ("driverless", self.driverless.len()),
+            ("huge_pages", self.huge_pages.len()),
+            ("vulkan.drivers", self.vulkan.drivers.len()),
+            ("lacking_pools", self.lacking_pools.len()),
+            ("distribution", self.distribution.len()),
+        ];
+        let too_many = counts
+            .into_iter()
+            .find(|(_, count)| *count > Self::MAXIMUM_ENTRIES);
+        match too_many {
+            Some((field, count)) => Err(SnapshotError::TooMany { field, count }),
+            None => Ok(()),
+        }
     }
 
     /// Returns the nodes of one kind.
@@ -285,5 +321,74 @@ impl Node {
         self.file
             .as_ref()
             .is_some_and(|file| file.refusal.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::measured;
+
+    /// A recording with one list of this item, again and again, of about so many bytes.
+    fn filled(field: &str, item: &str, bytes: usize) -> String {
+        let (before, after) = match field.split_once('.') {
+            Some((object, field)) => (format!("\"{object}\": {{\"{field}\": ["), "]}"),
+            None => (format!("\"{field}\": ["), "]"),
+        };
+        let items = vec![item; bytes / (item.len() + 1)].join(",");
+        format!("{{\"version\": 1, {before}{items}{after}}}")
+    }
+
+    #[test]
+    fn recording_takes_a_multiple_of_its_bytes() {
+        let node = r#"{"path":"","kind":"udmabuf","number":null,"file":null}"#;
+        let pages = r#"{"kibibytes":0,"total":0,"free":0}"#;
+        let queue = r#"{"name":"","node":""}"#;
+        let pool = r#"{"words":"","snippet":""}"#;
+        let alias = r#"{"address":"","alias":""}"#;
+        for (field, item) in [
+            ("nodes", node),
+            ("huge_pages", pages),
+            ("queues", queue),
+            ("lacking_pools", pool),
+            ("driverless", alias),
+            ("distribution", "\"\""),
+            ("vulkan.drivers", "\"\""),
+            ("user.groups", "\"\""),
+        ] {
+            let mut asked = Vec::new();
+            for bytes in [1 << 18, 1 << 20] {
+                let text = filled(field, item, bytes);
+                let (read, usage) = measured(|| Snapshot::read(&text));
+                let most = 48 * text.len() + (16 << 10);
+                assert!(
+                    usage.peak_bytes <= most,
+                    "{field}: {} of {most}",
+                    usage.peak_bytes
+                );
+                asked.push(usage.allocations);
+                if field != "user.groups" {
+                    let error = read.unwrap_err().to_string();
+                    assert!(
+                        error.contains(field) && error.contains("at most 1024"),
+                        "{error}"
+                    );
+                }
+            }
+            assert!(asked[1] <= 4 * asked[0] + 64, "{field}: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn recording_that_is_damaged_is_told_with_line_column_and_field() {
+        let text = "{\"version\": 1,\n\"nodes\": [{\"path\": \"/dev/x\", \"kind\": \"odd\"}]}";
+        let error = Snapshot::read(text).unwrap_err().to_string();
+        for words in [
+            "covalent doctor --record",
+            "line 2 column",
+            "in nodes[0].kind",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

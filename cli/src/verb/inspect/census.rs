@@ -2,14 +2,22 @@
 //!
 //! Processes come and go meanwhile: what is not there any more is no error.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use covalent_alloc::kernel::{Fdinfo, MapLine, fdinfo, map_line};
 use rustix::fs::{major, minor};
+
+use crate::input;
+
+/// The longest text of one fd that is read: those of some files have a line for each thing that is watched.
+const LONGEST_FDINFO: u64 = 64 << 10;
+
+/// The longest line of a mapping that is read: a path of 4 KiB, each byte escaped by four.
+const LONGEST_LINE: usize = 32 << 10;
 
 /// All that was seen.
 #[derive(Debug, Default)]
@@ -110,7 +118,8 @@ fn process(
             continue;
         };
         // An fd may be closed between the listing and this.
-        let Some(buffer) = fs::read(entry.path()).ok().and_then(|text| fdinfo(&text)) else {
+        let text = first_bytes(&entry.path(), LONGEST_FDINFO).ok();
+        let Some(buffer) = text.and_then(|text| fdinfo(&text)) else {
             continue;
         };
         let status = fs::metadata(folder.join("fd").join(fd.to_string())).ok();
@@ -142,7 +151,8 @@ fn process(
 
 /// A process's name: bytes that it chose, line breaks and blanks at the end included.
 fn name(folder: &Path) -> io::Result<Vec<u8>> {
-    let mut name = fs::read(folder.join("comm"))?;
+    // The kernel keeps 15 bytes.
+    let mut name = first_bytes(&folder.join("comm"), 64)?;
     if name.last() == Some(&b'\n') {
         name.pop();
     }
@@ -158,7 +168,7 @@ fn text_of(name: &[u8]) -> String {
 /// # References
 /// proc_pid_stat(5): the name in parentheses may hold blanks and parentheses itself; the time is the 20th field behind it.
 pub(super) fn started(folder: &Path) -> Option<u64> {
-    let stat = fs::read(folder.join("stat")).ok()?;
+    let stat = first_bytes(&folder.join("stat"), 4096).ok()?;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let fields = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -172,22 +182,31 @@ fn made(status: &fs::Metadata) -> Option<SystemTime> {
 }
 
 fn mapped(folder: &Path, file_system: Option<(u32, u32)>) -> io::Result<Vec<MapLine>> {
-    let text = fs::read(folder.join("maps"))?;
-    Ok(String::from_utf8_lossy(&text)
-        .lines()
-        .filter_map(map_line)
-        .filter(|line| line.is_dmabuf(file_system))
-        .collect())
+    let maps = BufReader::new(File::open(folder.join("maps"))?);
+    let mut mapped = Vec::new();
+    input::each_line(maps, LONGEST_LINE, |line| {
+        let line = map_line(&String::from_utf8_lossy(line));
+        mapped.extend(line.filter(|line| line.is_dmabuf(file_system)));
+    })?;
+    Ok(mapped)
+}
+
+/// Reads no more of a file than so many bytes.
+fn first_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Threads of the kernel have no words of a command line, and no fds.
 fn is_kernel_thread(folder: &Path) -> bool {
-    fs::read(folder.join("cmdline")).is_ok_and(|words| words.is_empty())
+    first_bytes(&folder.join("cmdline"), 1).is_ok_and(|words| words.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::measured;
 
     const FDINFO: &str =
         "pos:\t0\nino:\t42\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\tring\n";
@@ -262,6 +281,23 @@ mod tests {
         fs::write(proc.path().join("9/comm"), b"a\nb \n\n").unwrap();
         let census = Census::take(proc.path()).unwrap();
         assert_eq!(census.processes[0].name, b"a\nb \n");
+    }
+
+    #[test]
+    fn process_with_long_paths_takes_memory_of_its_dma_bufs_alone() {
+        // A process chooses the paths that it maps, and so how much there is to read of it.
+        let proc = tempfile::tempdir().unwrap();
+        let folder = proc.path().join("12");
+        fs::create_dir_all(folder.join("fdinfo")).unwrap();
+        fs::write(folder.join("comm"), b"hostile\n").unwrap();
+        let path = "a".repeat(4000);
+        let mut maps = format!("1000-2000 r--p 0 08:01 42 /{path}\n").repeat(4096);
+        maps.push_str("1000-2000 rw-s 0 00:0c 42    /dmabuf:ring\n");
+        fs::write(folder.join("maps"), maps).unwrap();
+        fs::write(folder.join("fdinfo/3"), "x".repeat(1 << 20)).unwrap();
+        let (census, usage) = measured(|| Census::take(proc.path()).unwrap());
+        assert_eq!(census.processes[0].mapped.len(), 1);
+        assert!(usage.peak_bytes < 256 << 10, "{}", usage.peak_bytes);
     }
 
     #[test]

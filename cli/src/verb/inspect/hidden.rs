@@ -1,6 +1,5 @@
 //! What is not seen, and what would let it be seen.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -10,20 +9,25 @@ use covalent_alloc::text::printable_bytes;
 use super::census::Census;
 use super::options::Options;
 use super::report::Hidden;
+use crate::input;
 use crate::out::Lines;
 
 /// Where the kernel lists dma-bufs.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
+/// The longest list that is read: of half a million dma-bufs.
+const LONGEST: u64 = 64 << 20;
+
 pub(super) const TRACE: &str = "run as root, or with CAP_SYS_PTRACE";
 
 /// Reads what debugfs lists; where it cannot, that is said.
 pub(super) fn listed(hidden: &mut Vec<Hidden>) -> Option<Vec<Object>> {
-    let read = fs::read(BUFINFO).map_err(|error| {
+    let read = input::whole(BUFINFO, LONGEST).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound => {
                 "mount -t debugfs none /sys/kernel/debug, on a kernel with CONFIG_DEBUG_FS"
             }
+            ErrorKind::FileTooLarge => "look at one process with --pid",
             _ => "run as root",
         };
         (error.to_string(), remedy)

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use covalent_alloc::backend::drm::Shown;
 use covalent_alloc::buffer::{BufferIdentity, NamedLayout, named_layout};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
-use serde::Deserialize;
 
 use super::report::{Picture, PicturePlane, ToldBy};
 
@@ -199,56 +198,6 @@ pub(super) fn of_display(shown: &[Shown], inode: u64) -> Option<Picture> {
     })
 }
 
-/// What of a line of the compositor's report is of interest here.
-#[derive(Debug, Deserialize)]
-struct Line {
-    #[serde(flatten)]
-    shown: ReportedBuffer,
-    #[serde(default)]
-    others: Vec<ReportedBuffer>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct ReportedBuffer {
-    buffer: Option<u64>,
-    fourcc: Option<Fourcc>,
-    modifier: Option<Modifier>,
-    size: Option<Extent>,
-    #[serde(default)]
-    planes: Vec<ReportedPlane>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct ReportedPlane {
-    buffer: u64,
-    offset_bytes: u32,
-    stride_bytes: u32,
-}
-
-/// What a compositor has reported last of a dma-buf. Lines that are none are passed over: the last one may be half written.
-pub(super) fn of_report(report: &str, inode: u64) -> Option<Picture> {
-    let mut lines = report.lines().rev();
-    lines.find_map(|line| {
-        let line: Line = serde_json::from_str(line).ok()?;
-        let mut buffers = std::iter::once(line.shown).chain(line.others);
-        let found = buffers.find(|buffer| buffer.buffer == Some(inode))?;
-        // Planes in several dma-bufs are left to options, which name their fds.
-        let is_one = found.planes.iter().all(|plane| plane.buffer == inode);
-        let planes = found.planes.iter().filter(|_| is_one);
-        let planes = planes.map(|plane| PicturePlane {
-            offset_bytes: plane.offset_bytes,
-            stride_bytes: plane.stride_bytes,
-            fd: None,
-        });
-        Some(Picture {
-            told_by: ToldBy::Report,
-            size: found.size?,
-            format: FormatModifier::new(found.fourcc?, found.modifier?),
-            planes: planes.collect(),
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -310,26 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn report_is_read_from_its_end_and_damage_is_passed_over() {
-        let line = |stride: u32| {
-            format!(
-                r#"{{"frame":1,"buffer":17,"fourcc":"XR24","modifier":"LINEAR","size":"640x480","planes":[{{"buffer":17,"offset_bytes":0,"stride_bytes":{stride}}}],"stride_bytes":1}}"#
-            )
-        };
-        let report = format!(
-            "{}\n{}\nnonsense\n{{\"buffer\":17,\"fou",
-            line(1),
-            line(2560)
-        );
-        let picture = of_report(&report, 17).unwrap();
-        assert_eq!(places(&picture), [(2560, 0)]);
-        assert_eq!(picture.told_by, ToldBy::Report);
-        assert_eq!(of_report(&report, 18), None);
-        let other = r#"{"buffer":null,"others":[{"buffer":18,"fourcc":"NV12","modifier":"LINEAR","size":"2x2","planes":[]}]}"#;
-        assert!(of_report(other, 18).unwrap().planes.is_empty());
-    }
-
-    #[test]
     fn name_of_the_crate_is_a_layout_and_another_is_none() {
         let whole = of_name("covalent-NV12-640x480-640", 460_800).unwrap();
         assert_eq!(places(&whole), [(640, 0), (640, 307_200)]);
@@ -346,7 +275,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in ".*", inode: u64, numbered in "[0-9x]{1,9}:(XR24|NV12|YU12):[0-9@/,]{0,40}") {
-            let _ = (picture(&text), picture(&numbered), of_name(&text, inode), of_report(&text, inode));
+            let _ = (picture(&text), picture(&numbered), of_name(&text, inode));
         }
     }
 }

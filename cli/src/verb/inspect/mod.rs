@@ -9,9 +9,11 @@ mod look;
 mod options;
 mod picture;
 mod report;
+mod reported;
 mod table;
 mod whose;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,11 +33,8 @@ use options::{given, wanted};
 use report::{BufferReport, Report};
 use whose::Whose;
 
+use crate::json;
 use crate::out::{self, line};
-use crate::{file, json};
-
-/// How much of a compositor's report is read, from its end: it grows for as long as that runs.
-const REPORT_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let given = given(options)?;
@@ -120,19 +119,18 @@ fn tell_pictures(
     }
     let reported = match &options.report {
         Some(path) => {
-            let end = file::read_end(path, REPORT_BYTES)?;
-            Some(String::from_utf8_lossy(&end).into_owned())
+            let wanted = buffers.iter().map(|buffer| buffer.inode).collect();
+            reported::read(path, &wanted)
+                .with_context(|| format!("reading {}", printable_path(path)))?
         }
-        None => None,
+        None => BTreeMap::new(),
     };
     let shown = shown();
     for buffer in buffers {
         let named = buffer.name.as_deref();
         let told = [
             layout::of_display(&shown, buffer.inode),
-            reported
-                .as_deref()
-                .and_then(|text| layout::of_report(text, buffer.inode)),
+            reported.get(&buffer.inode).cloned(),
             named.and_then(|name| layout::of_name(name, buffer.size_bytes)),
         ];
         // The first who knows all of it, and else the first who knows something.

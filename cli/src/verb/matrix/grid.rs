@@ -1,6 +1,6 @@
 //! A matrix as it is looked at: one mark for all pictures of a pair, and every reason once, with a number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use covalent_alloc::model::{FormatModifier, Modifier};
 use covalent_alloc::prove::Outcome;
@@ -91,6 +91,8 @@ pub(super) struct Grid {
     pub(super) reasons: Vec<String>,
     /// What is there and could not be asked, and why.
     pub(super) left_out: Vec<String>,
+    /// The place of each reason: a recording may have one for each cell.
+    places: HashMap<String, usize>,
 }
 
 /// What is said of layouts that no device here has.
@@ -158,6 +160,9 @@ impl Grid {
     fn mark(&mut self, cells: &[&Cell], source: &str) -> Mark {
         let mut mark = Mark::default();
         let mut details: Vec<(String, Vec<String>)> = Vec::new();
+        // Where words stand in the details, and which reasons are there.
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut seen: HashSet<usize> = HashSet::new();
         for cell in cells {
             let standing = standing(cell);
             match mark.standings.iter_mut().find(|(own, _)| *own == standing) {
@@ -167,7 +172,7 @@ impl Grid {
             let why = why(cell, standing);
             for words in &why {
                 let place = self.reason(&general(words, cell, source));
-                if !mark.reasons.contains(&place) {
+                if seen.insert(place) {
                     mark.reasons.push(place);
                 }
             }
@@ -177,9 +182,13 @@ impl Grid {
                 words.push_str(&why.join("; "));
             }
             let picture = picture(cell);
-            match details.iter_mut().find(|(own, _)| *own == words) {
+            let place = places.get(&words).copied();
+            match place.and_then(|place| details.get_mut(place)) {
                 Some((_, pictures)) => pictures.push(picture),
-                None => details.push((words, vec![picture])),
+                None => {
+                    places.insert(words.clone(), details.len());
+                    details.push((words, vec![picture]));
+                }
             }
         }
         mark.standings.sort_unstable();
@@ -217,13 +226,13 @@ impl Grid {
     }
 
     fn reason(&mut self, words: &str) -> usize {
-        match self.reasons.iter().position(|own| own == words) {
-            Some(place) => place,
-            None => {
-                self.reasons.push(words.to_owned());
-                self.reasons.len().saturating_sub(1)
-            }
+        if let Some(place) = self.places.get(words) {
+            return *place;
         }
+        let place = self.reasons.len();
+        self.reasons.push(words.to_owned());
+        self.places.insert(words.to_owned(), place);
+        place
     }
 
     /// Gives sources of one name the places where their devices sit.

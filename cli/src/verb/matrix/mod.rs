@@ -94,7 +94,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
-        let text = file::read(path, file::RECORDED_BYTES)?;
+        let text = file::read(path, Recorded::MAXIMUM_BYTES)?;
         let recorded = Recorded::read(&text).with_context(|| printable_path(path))?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::cell::Cell;
 use super::declare::Declared;
 use super::judge::Judgement;
+use crate::input::{self, JsonError};
 
 /// The version of what is written. Fields that are added leave it as it is.
 pub(super) const VERSION: u32 = 1;
@@ -94,15 +95,31 @@ impl Summary {
 pub(super) enum RecordError {
     /// It is no JSON, or not of this shape.
     #[error("it is no matrix as `covalent matrix --json` prints it: {0}")]
-    Damaged(#[from] serde_json::Error),
+    Damaged(#[from] JsonError),
     /// It has another version.
     #[error(
         "it is of version {0}, and this program reads version {VERSION}: take the `covalent` that wrote it"
     )]
     Version(u32),
+    /// It has more of something than a table can show.
+    #[error("it has {count} entries in {field}, and at most {most} are read")]
+    TooMany {
+        field: String,
+        count: usize,
+        most: usize,
+    },
 }
 
 impl Recorded {
+    /// The longest recording that is read; that of a machine with everything has some hundred KiB.
+    pub(super) const MAXIMUM_BYTES: usize = 16 << 20;
+    /// The most sizes, sources and participants: each source is a row with a place for each participant.
+    const MAXIMUM_NAMES: usize = 256;
+    /// The most cells, and notes of one kind.
+    const MAXIMUM_CELLS: usize = 1 << 16;
+    /// The most reasons of one cell.
+    const MAXIMUM_REASONS: usize = 64;
+
     /// Notes who was declared; nothing is measured yet.
     pub(super) fn new(environment: Environment, sizes: &[Extent]) -> Self {
         Self {
@@ -148,7 +165,7 @@ impl Recorded {
         }
     }
 
-    /// Reads what [`Recorded::write`] has written.
+    /// Reads what [`Recorded::write`] has written. It takes at most 48 bytes for each byte of the text.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -159,11 +176,39 @@ impl Recorded {
         }
         let text = text.as_ref();
         // First the version: a newer one may have other fields.
-        let Versioned { version } = serde_json::from_slice(text)?;
+        let Versioned { version } = input::json(text)?;
         if version != VERSION {
             return Err(RecordError::Version(version));
         }
-        Ok(serde_json::from_slice(text)?)
+        let recorded: Self = input::json(text)?;
+        recorded.check()?;
+        Ok(recorded)
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        let (names, cells) = (Self::MAXIMUM_NAMES, Self::MAXIMUM_CELLS);
+        let lists = [
+            ("sizes", self.sizes.len(), names),
+            ("sources", self.sources.len(), names),
+            ("participants", self.participants.len(), names),
+            ("unavailable", self.unavailable.len(), names),
+            ("cells", self.cells.len(), cells),
+            ("learnt", self.learnt.len(), cells),
+        ];
+        let reasons = self.cells.iter().map(|cell| cell.reasons.len());
+        let most = Self::MAXIMUM_REASONS;
+        let reasons = reasons.enumerate().find(|(_, count)| *count > most);
+        let reasons =
+            reasons.map(|(place, count)| (format!("cells[{place}].reasons"), count, most));
+        let too_many = lists
+            .into_iter()
+            .find(|(_, count, most)| count > most)
+            .map(|(field, count, most)| (field.to_owned(), count, most))
+            .or(reasons);
+        match too_many {
+            Some((field, count, most)) => Err(RecordError::TooMany { field, count, most }),
+            None => Ok(()),
+        }
     }
 
     /// Writes it as JSON, each cell on a line of its own so that two recordings can be compared line by line.
@@ -215,6 +260,7 @@ fn recorded(participant: &Participant) -> RecordedParticipant {
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::sys::measured;
 
     #[test]
     fn recording_that_is_written_is_read_back() {
@@ -241,6 +287,69 @@ mod tests {
         let mut text = Vec::new();
         recorded.write(&mut text).unwrap();
         assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn recording_takes_a_multiple_of_its_bytes_and_has_no_more_than_a_table_shows() {
+        let empty = {
+            let mut recorded = fixture::machine();
+            recorded.cells.clear();
+            serde_json::to_value(&recorded).unwrap()
+        };
+        let cell = serde_json::to_value(&fixture::machine().cells[0]).unwrap();
+        let source = empty["sources"][0].clone();
+        let participant = empty["participants"][0].clone();
+        let mut cells = cell.clone();
+        cells["reasons"] = vec![""; 65].into();
+        for (field, item, most) in [
+            ("cells", cell, "65536"),
+            ("cells", cells, "cells[0].reasons, and at most 64"),
+            ("sources", source, "256"),
+            ("participants", participant, "256"),
+            ("sizes", "1x1".into(), "256"),
+            ("unavailable", "".into(), "256"),
+            ("learnt", "".into(), "65536"),
+        ] {
+            let mut asked = Vec::new();
+            for bytes in [1 << 18, 1 << 20] {
+                let item = item.to_string();
+                let items = vec![item.as_str(); bytes / (item.len() + 1)].join(",");
+                let mut value = empty.clone();
+                value[field] = vec!["MARK"].into();
+                let text = value.to_string().replace("\"MARK\"", &items);
+                let (read, usage) = measured(|| Recorded::read(&text));
+                let allowed = 48 * text.len() + (16 << 10);
+                assert!(
+                    usage.peak_bytes <= allowed,
+                    "{field}: {} of {allowed}",
+                    usage.peak_bytes
+                );
+                asked.push(usage.allocations);
+                let told = read.err().map(|error| error.to_string());
+                let is_many = bytes / (item.len() + 1) > 65536 || most != "65536";
+                assert_eq!(told.is_some(), is_many, "{field}: {told:?}");
+                assert!(told.is_none_or(|told| told.contains(most)), "{field}");
+            }
+            assert!(asked[1] <= 4 * asked[0] + 64, "{field}: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn recording_that_is_damaged_is_told_with_line_column_and_field() {
+        let mut text = Vec::new();
+        fixture::machine().write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let damaged = text.replacen("\"is_listed\":true", "\"is_listed\":7", 1);
+        assert_ne!(damaged, text);
+        let error = Recorded::read(&damaged).unwrap_err().to_string();
+        for words in [
+            "covalent matrix --json",
+            "column",
+            "in cells[",
+            "].is_listed",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use flate2::read::GzDecoder;
 
 use super::super::snapshot::{Kernel, Module};
-use super::text;
+use super::{LONGEST, text};
+use crate::input;
 
 /// What sharing has to do with. All else is left out of recordings.
 const OPTIONS: [&str; 9] = [
@@ -32,25 +33,25 @@ const MODULES: [&str; 8] = [
     "virtio_gpu",
     "sw_sync",
 ];
-/// No configuration is longer: what is, is none.
-const LONGEST: u64 = 16 << 20;
+/// The longest line of a configuration that is looked at.
+const LONGEST_LINE: usize = 4096;
 
 pub(super) fn kernel() -> Kernel {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
-    let packed = File::open("/proc/config.gz").ok().and_then(|file| {
-        let mut text = String::new();
-        let read = GzDecoder::new(file).take(LONGEST).read_to_string(&mut text);
-        read.ok().map(|_| text)
-    });
+    let packed = File::open("/proc/config.gz").ok();
+    let packed = packed.and_then(|file| unpacked(file).ok());
     let modules = Path::new("/lib/modules").join(&release);
     let plain = [
         Path::new("/boot").join(format!("config-{release}")),
         modules.join("config"),
     ];
-    let plain = plain.iter().map(text).find(|text| !text.is_empty());
+    let plain = || {
+        let text = plain.iter().map(text).find(|text| !text.is_empty())?;
+        options(text.as_bytes()).ok()
+    };
     Kernel {
-        options: packed.or(plain).map(|text| options(&text)),
+        options: packed.or_else(plain),
         modules: self::modules(
             &text("/proc/modules"),
             &text(modules.join("modules.builtin")),
@@ -60,17 +61,35 @@ pub(super) fn kernel() -> Kernel {
     }
 }
 
-fn options(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| {
-            if let Some(name) = line.strip_prefix("# CONFIG_") {
-                return Some((name.strip_suffix(" is not set")?, "n"));
+/// Reads the options of a compressed configuration, line by line: a few KiB may say that they are gigabytes.
+///
+/// # Errors
+/// Those of the file, and one that is longer than any configuration.
+fn unpacked(file: impl io::Read) -> io::Result<BTreeMap<String, String>> {
+    let mut limited = GzDecoder::new(file).take(LONGEST.saturating_add(1));
+    let found = options(BufReader::new(&mut limited))?;
+    if limited.limit() == 0 {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(found)
+}
+
+fn options(text: impl BufRead) -> io::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    input::each_line(text, LONGEST_LINE, |line| {
+        let Ok(line) = std::str::from_utf8(line) else {
+            return;
+        };
+        let unset = line.strip_prefix("# CONFIG_");
+        let unset = unset.and_then(|name| Some((name.strip_suffix(" is not set")?, "n")));
+        let set = || line.strip_prefix("CONFIG_")?.split_once('=');
+        if let Some((name, value)) = unset.or_else(set) {
+            if OPTIONS.contains(&name) {
+                found.insert(name.to_owned(), value.to_owned());
             }
-            line.strip_prefix("CONFIG_")?.split_once('=')
-        })
-        .filter(|(name, _)| OPTIONS.contains(name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+        }
+    })?;
+    Ok(found)
 }
 
 fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, Module> {
@@ -102,16 +121,51 @@ fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, Module
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
+    use crate::sys::measured;
 
     #[test]
     fn options_are_those_that_matter() {
-        let found = options(
-            "#\n# Graphics\n#\nCONFIG_DRM=m\n# CONFIG_SW_SYNC is not set\nCONFIG_UDMABUF=y\nCONFIG_USB=y\n",
-        );
+        let text = "#\n# Graphics\n#\nCONFIG_DRM=m\n# CONFIG_SW_SYNC is not set\nCONFIG_UDMABUF=y\nCONFIG_USB=y\n";
+        let found = options(text.as_bytes()).unwrap();
         let expected = [("DRM", "m"), ("SW_SYNC", "n"), ("UDMABUF", "y")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn configuration_that_grows_when_it_is_unpacked_takes_no_memory() {
+        let packed = |line: &[u8], count: usize| {
+            let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+            packer.write_all(b"CONFIG_DRM=m\n").unwrap();
+            for _ in 0..count {
+                packer.write_all(line).unwrap();
+            }
+            packer.write_all(b"\nCONFIG_UDMABUF=y\n").unwrap();
+            packer.finish().unwrap()
+        };
+        // A MiB of it is one line, or as many as there can be.
+        for line in [
+            &[b'#'; 1024][..],
+            &[b'\n'; 1024],
+            &b"CONFIG_DRM=y\nCONFIG_DRM=m\n".repeat(40),
+        ] {
+            let kept = packed(line, 1024);
+            let (found, usage) = measured(|| unpacked(kept.as_slice()).unwrap());
+            assert_eq!(found["UDMABUF"], "y");
+            assert!(usage.peak_bytes < 256 << 10, "{}", usage.peak_bytes);
+            let bomb = packed(line, 24 << 10);
+            assert!(bomb.len() < 1 << 20);
+            let (refused, usage) = measured(|| unpacked(bomb.as_slice()));
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert!(usage.peak_bytes < 256 << 10, "{}", usage.peak_bytes);
+        }
+        assert!(unpacked(&b"no gzip"[..]).is_err());
     }
 
     #[test]

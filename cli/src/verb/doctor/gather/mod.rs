@@ -13,6 +13,7 @@ use std::path::Path;
 use covalent_alloc::prove::Helper;
 
 use super::snapshot::{Snapshot, VERSION};
+use crate::input;
 
 /// Looks at everything.
 pub(super) fn snapshot() -> Snapshot {
@@ -39,9 +40,12 @@ pub(super) fn snapshot() -> Snapshot {
     }
 }
 
-/// Reads a file whole; nothing where it is not to be read.
+/// The longest file that is read. Lists of modules have a MiB, and those of users of a large site a few.
+const LONGEST: u64 = 16 << 20;
+
+/// Reads a file whole; nothing where it is not to be read, or longer than any of these files.
 fn text(path: impl AsRef<Path>) -> String {
-    fs::read(path).map_or_else(
+    input::whole(path, LONGEST).map_or_else(
         |_| String::new(),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     )

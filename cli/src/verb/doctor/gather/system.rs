@@ -1,9 +1,10 @@
 //! The user, the container, limits, and what is installed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, getegid, getgroups, getrlimit, getuid};
 
@@ -67,17 +68,30 @@ fn listed(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The fields of each line. Those behind the fourth are never asked for, and a line may have as many as it has bytes.
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    text.lines().map(|line| line.split(':').collect())
+    const FIELDS: usize = 5;
+    text.lines().map(|line| line.splitn(FIELDS, ':').collect())
 }
 
 /// Returns a group's name, or its number where it has none.
 pub(super) fn group_name(id: u32) -> String {
-    let number = id.to_string();
-    entries(&text("/etc/group"))
-        .find(|fields| fields.get(2) == Some(&number.as_str()))
-        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
-        .unwrap_or(number)
+    // Read once: there may be as many groups as nodes and memberships that are asked for.
+    static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| group_names(&text("/etc/group")));
+    names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+/// The names of groups by number; of several with one number it is the first.
+fn group_names(groups: &str) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    for fields in entries(groups) {
+        let id = fields.get(2).and_then(|id| id.parse().ok());
+        if let (Some(id), Some(name)) = (id, fields.first()) {
+            names.entry(id).or_insert_with(|| (*name).to_owned());
+        }
+    }
+    names
 }
 
 /// Says how a container shows; none where nothing does.
@@ -110,6 +124,11 @@ pub(super) fn limits() -> Limits {
 /// Returns the least limit of the control groups above this process.
 fn group_bytes(own: &str, root: &Path) -> Option<u64> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // A process outside of the root of its namespace is told with `..`.
+    let is_plain = |part| matches!(part, Component::Normal(_));
+    if !Path::new(path).components().all(is_plain) {
+        return None;
+    }
     let mut folder = root.join(path);
     let mut least = None;
     while folder.starts_with(root) {
@@ -195,6 +214,7 @@ pub(super) fn distribution(os_release: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::measured;
 
     #[test]
     fn groups_of_a_user_are_by_member_and_by_number() {
@@ -205,6 +225,14 @@ mod tests {
     }
 
     #[test]
+    fn line_of_any_number_of_fields_takes_memory_of_a_few() {
+        let groups = format!("video:x:44:{}\nvideo2:x:44:\n", ":".repeat(1 << 20));
+        let (names, usage) = measured(|| group_names(&groups));
+        assert_eq!(names, BTreeMap::from([(44, "video".to_owned())]));
+        assert!(usage.peak_bytes < 4096, "{}", usage.peak_bytes);
+    }
+
+    #[test]
     fn limit_of_a_group_is_the_least_above() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/b")).unwrap();
@@ -212,6 +240,7 @@ mod tests {
         fs::write(root.path().join("a/b/memory.max"), "max\n").unwrap();
         assert_eq!(group_bytes("0::/a/b\n", root.path()), Some(1000));
         assert_eq!(group_bytes("1:cpu:/\n", root.path()), None);
+        assert_eq!(group_bytes("0::/../a/b\n", &root.path().join("a")), None);
     }
 
     #[test]
