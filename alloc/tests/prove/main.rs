@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod excluded;
+mod identity;
 mod properties;
 
 use std::cell::RefCell;
