@@ -19,6 +19,8 @@ mod generalise;
 mod known;
 mod narrow;
 mod outcome;
+#[cfg(feature = "buffer")]
+mod place;
 
 #[cfg(feature = "buffer")]
 mod cycle;

@@ -4,9 +4,11 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use covalent_alloc::files;
 use covalent_alloc::prove::{Fact, FactBook, FactStore};
+use covalent_alloc::text::printable_path;
 use serde::Serialize;
 
 use crate::{json, machine};
@@ -95,8 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let facts = FactStore::of_user()?.read()?;
             let text = FactStore::text(&facts)?;
             match path {
-                Some(path) => std::fs::write(path, text)
-                    .with_context(|| format!("writing {}", path.display()))?,
+                Some(path) => files::replace(path, text.as_bytes())?,
                 None => out.write_all(text.as_bytes())?,
             }
         }
@@ -114,7 +115,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 writeln!(out, "forgotten: {fact}")?;
             }
         }
-        Verb::Path => writeln!(out, "{}", FactStore::of_user()?.path().display())?,
+        Verb::Path => {
+            let store = FactStore::of_user()?;
+            writeln!(out, "{}", printable_path(store.path()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
