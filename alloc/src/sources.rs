@@ -27,6 +27,7 @@ use crate::backend::heap::{Heap, HeapError, HeapKind};
 use crate::backend::udmabuf::{Udmabuf, UdmabufError};
 #[cfg(feature = "vulkan")]
 use crate::backend::vulkan::{Gpu, Vulkan, VulkanError};
+use crate::text::Printable;
 
 /// An allocator that is open.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub struct Unavailable {
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.name, self.why)
+        write!(out, "{}: {}", Printable(&self.name), Printable(&self.why))
     }
 }
 

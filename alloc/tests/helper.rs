@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+#[path = "prove/sys.rs"]
+mod sys;
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         ("source_that_is_not_there_is_refused_by_its_name", good),
         ("death_while_declaring_costs_those_drivers", declaring),
         ("death_while_measuring_is_an_outcome", measuring),
+        ("answer_without_end_takes_a_bounded_memory", endless),
+        ("words_without_end_take_a_bounded_memory", talkative),
         ("nothing_leaks_by_deaths", leaks),
     ];
     for (name, test) in tests {
@@ -287,6 +291,63 @@ fn measuring() {
     assert_eq!(good.deaths(), 0);
 }
 
+/// What the documentation of the messages states: so many times the length of an answer.
+const MULTIPLE: usize = 256;
+/// The length of an answer that is too long for its use and short enough to be read.
+const LONG: usize = 512 << 10;
+
+fn endless() {
+    let folder = tempfile::tempdir().unwrap();
+    let camera = camera(Contiguity::Scattered);
+    let extent = Extent::new(640, 480).unwrap();
+    for (part, length, deaths) in [
+        ("announce", 0, 1),
+        ("promise", 0, 1),
+        ("zeros", LONG, 0),
+        ("nests", LONG, 1),
+    ] {
+        let mut helper = helper(part, &folder);
+        helper.start().unwrap();
+        let (declared, most) = sys::most_held(|| helper.redeclare(&camera, extent));
+        let bound = length * MULTIPLE + (256 << 10);
+        assert!(most <= bound, "{part}: {most} bytes for {length}");
+        assert_eq!(
+            (declared.is_some(), helper.deaths()),
+            (deaths == 0, deaths),
+            "{part}"
+        );
+    }
+}
+
+fn talkative() {
+    let refusal = outcome("shout");
+    let refusal = refusal.refusal().unwrap();
+    assert_eq!(refusal.cause, Cause::Exit(5));
+    assert!(refusal.words.contains("\\u{1b}[2Jlast"), "{refusal}");
+    assert!(refusal.words.chars().count() < 8_000);
+}
+
+/// Answers a question for a declaration as no helper does.
+fn declare_wrongly(part: &str, camera: &Value, socket: &mut UnixStream) {
+    match part {
+        // More than any answer has, and as much as one may have, of which nothing comes.
+        "announce" => socket.write_all(&u32::MAX.to_le_bytes()).unwrap(),
+        "promise" => socket.write_all(&(4_u32 << 20).to_le_bytes()).unwrap(),
+        "zeros" => {
+            let mut camera = camera.clone();
+            camera["constraints"]["memory"]["more"] = json!(vec![0; LONG / 2]);
+            return write(socket, &json!({"redeclared": {"participant": camera}}));
+        }
+        _ => {
+            let text = "[".repeat(LONG);
+            let length = u32::try_from(text.len()).unwrap();
+            socket.write_all(&length.to_le_bytes()).unwrap();
+            socket.write_all(text.as_bytes()).unwrap();
+        }
+    }
+    std::process::exit(4);
+}
+
 fn leaks() {
     let folder = tempfile::tempdir().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -344,6 +405,9 @@ fn play(part: &str) -> ExitCode {
             write(&mut socket, &json!("released"));
         } else if question.get("redeclare_source").is_some() {
             write(&mut socket, &json!({"redeclared_source": {"source": null}}));
+        } else if matches!(part, "announce" | "promise" | "zeros" | "nests") {
+            let camera = &question["redeclare"]["participant"];
+            declare_wrongly(part, camera, &mut socket);
         } else {
             write(&mut socket, &json!({"redeclared": {"participant": null}}));
         }
@@ -368,6 +432,14 @@ fn go_wrong(part: &str, socket: &mut UnixStream) {
         "crash" => signal(rustix::process::Signal::SEGV),
         "kill" => signal(rustix::process::Signal::KILL),
         "exit" => std::process::exit(3),
+        "shout" => {
+            let line = "\u{1b}[2Jlast ".repeat(100_000);
+            let mut words = std::io::stderr();
+            // What the parent does not take is lost, and no error of the driver's.
+            let full = (0..64).any(|_| words.write_all(line.as_bytes()).is_err());
+            assert!(full, "words have no end");
+            std::process::exit(5);
+        }
         "hang" => std::thread::sleep(SHORT * 5),
         _ => {
             socket.write_all(&[4, 0, 0, 0]).unwrap();

@@ -16,6 +16,7 @@ mod owners;
 mod participant;
 mod runs;
 mod source;
+mod source_kind;
 mod unknown;
 
 pub use bound::Bound;
@@ -29,8 +30,9 @@ pub use memory::{
 };
 pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
 pub use owners::Owners;
-pub use participant::{Constraints, Participant, Role, SyncLanguage};
+pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncLanguage};
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
+pub use source_kind::SourceKind;
 pub use unknown::Unknown;
 pub(crate) use unknown::keeps_unknown;

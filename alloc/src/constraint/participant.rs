@@ -22,6 +22,14 @@ pub struct Participant {
     pub device: DeviceIdentity,
     /// What it does with the pixels.
     pub role: Role,
+    /// Through what it is given buffers; the kernel's interface for its role where there is none.
+    ///
+    /// Names are for people: nothing is told by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
+    /// Which plane of its card it is; none for what is no plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plane: Option<Plane>,
     /// What it accepts.
     #[serde(default)]
     pub constraints: Constraints,
@@ -44,6 +52,8 @@ impl Participant {
             name: printable(&name.into()),
             device,
             role,
+            interface: None,
+            plane: None,
             constraints: Constraints::default(),
             alternatives: Vec::new(),
             unknown: Unknown::default(),
@@ -100,6 +110,55 @@ impl Role {
     pub fn imports(self) -> bool {
         !matches!(self, Self::Compositor | Self::CpuWrite | Self::CpuRead)
     }
+}
+
+/// The interface through which a participant imports.
+///
+/// One card can be three participants that import: by PRIME, by GBM and by Vulkan. What one of them refuses says nothing of
+/// the others.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Interface {
+    /// The kernel's own, whichever it is for the participant's role.
+    #[default]
+    Kernel,
+    /// GBM.
+    Gbm,
+    /// An image of Vulkan.
+    Vulkan,
+}
+
+impl Interface {
+    /// Returns the interface of a participant, as its field says it.
+    #[must_use]
+    pub fn of(participant: &Participant) -> Self {
+        participant.interface.unwrap_or_default()
+    }
+}
+
+/// A plane of a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Plane {
+    /// What it is for.
+    pub kind: PlaneKind,
+    /// The number of its KMS object; none on a machine that nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+}
+
+/// What a plane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaneKind {
+    /// It shows the picture behind all others.
+    Primary,
+    /// It shows a picture above.
+    Overlay,
+    /// It shows the cursor.
+    Cursor,
 }
 
 /// What a participant accepts, or a source can give. [`Default`] is everything.

@@ -9,6 +9,9 @@
 //!   that a reader sees the old file or the new one whole, a full disk costs nothing that was there, and other names of the old
 //!   file keep it. A file that grows while a program runs is moved there at once ([`create`]).
 //! - What is replaced is a regular file of the same user, and no link. Anything else is refused with what it is.
+//! - What is a cache of the user's lies in folders of the user's or root's, made for their owner alone (mode 0700)
+//!   ([`create_private_folder`]); its lock is opened without following a link ([`open_lock`]), and a damaged file of ours is moved
+//!   to a name that nothing has ([`move_aside`]).
 //! - Files hold pixels and what other processes do, so they are for their owner alone (mode 0600), unless whoever writes one knows
 //!   better ([`Access::Shared`]).
 //! - The folder of a file that is written is opened once, so that a link that is put on the way to it meanwhile leads nowhere else.
@@ -23,9 +26,11 @@
 
 mod error;
 mod new;
+mod private;
 
 pub use error::{FileError, FileKind};
 pub use new::{Access, NewFile, check, check_socket, create, make_folder, replace, replace_for};
+pub use private::{create_private_folder, move_aside, open_lock};
 
 use std::fs::File;
 use std::io::Read as _;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MachineError;
 use super::grounds::{Grounds, GroundsByPlace};
-use super::{Machine, job};
+use super::{Machine, interface, job};
 use crate::constraint::{Participant, Source, Unknown, keeps_unknown};
 use crate::model::Extent;
 
@@ -94,6 +94,7 @@ impl RecordedParticipant {
     pub fn to_participant(&self) -> Participant {
         let mut participant = self.participant.clone();
         take_over(&self.unknown, &mut participant.unknown);
+        interface::fill_in(&mut participant);
         participant
     }
 }

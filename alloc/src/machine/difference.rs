@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::interface::interface_of;
 use super::job::called;
 use super::{Job, Machine, RecordedParticipant, RecordedSource};
 use crate::constraint::Role;
@@ -215,7 +216,7 @@ impl At {
         let cameras = nodes(|recorded| recorded.participant.role == Role::Capture);
         let displays = nodes(|recorded| {
             recorded.participant.role == Role::Display
-                && Interface::of(&recorded.participant) == Interface::Kernel
+                && interface_of(&recorded.participant) == Interface::Kernel
         });
         cameras
             .iter()

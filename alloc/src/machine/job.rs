@@ -3,8 +3,9 @@
 use super::asked::Asked;
 use super::declared::take_over;
 use super::error::MachineError;
+use super::interface::{interface_of, is_primary};
 use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource, Unsure};
-use crate::constraint::{CpuUse, FormatSet, Participant, Role, Source};
+use crate::constraint::{CpuUse, FormatSet, Participant, Role, Source, SourceKind};
 use crate::model::{Extent, FormatModifier, Fourcc};
 use crate::prove::Interface;
 use crate::solve::Request;
@@ -93,7 +94,7 @@ impl Machine {
             let before = chosen.len();
             for image in everybody
                 .participants()
-                .filter(|other| Interface::of(&other.participant) == Interface::Vulkan)
+                .filter(|other| interface_of(&other.participant) == Interface::Vulkan)
             {
                 chosen.push((image, with_formats_of(image.to_participant(), job.format)));
             }
@@ -116,7 +117,7 @@ impl Machine {
         sources.extend(queue_sources);
         let drivers = chosen
             .iter()
-            .any(|(_, participant)| Interface::of(participant) != Interface::Kernel);
+            .any(|(_, participant)| interface_of(participant) != Interface::Kernel);
         if drivers {
             sources.extend(everybody.driver_sources());
         }
@@ -273,9 +274,7 @@ impl<'machine> Everybody<'machine> {
         }
         let importer = self.participants().find(|recorded| {
             let other = &recorded.participant;
-            of_card(other)
-                && other.role == Role::Import
-                && Interface::of(other) == Interface::Kernel
+            of_card(other) && other.role == Role::Import && interface_of(other) == Interface::Kernel
         });
         match importer {
             Some(importer) => Ok(importer),
@@ -285,7 +284,7 @@ impl<'machine> Everybody<'machine> {
 
     /// Finds a card's GBM, by the card's node too: where there is a render node, GBM is on that.
     fn gbm(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
-        let is_gbm = |other: &Participant| Interface::of(other) == Interface::Gbm;
+        let is_gbm = |other: &Participant| interface_of(other) == Interface::Gbm;
         let card = self
             .participants()
             .map(|recorded| &recorded.participant.device)
@@ -395,20 +394,12 @@ fn begins_like(participant: &Participant, name: &str) -> bool {
     !name.is_empty() && (participant.name.starts_with(name) || participant.device.location == name)
 }
 
-/// Told by the name under which the DRM backend declares planes.
-fn is_primary(participant: &Participant) -> bool {
-    let rest = participant.name.strip_prefix(&participant.device.driver);
-    rest.is_some_and(|rest| rest.starts_with(" primary"))
-}
-
-/// Told by the identifiers that the backends give.
 fn is_of_queue(source: &Source) -> bool {
-    source.id.as_str().starts_with("v4l2:")
+    SourceKind::of(&source.id) == SourceKind::Queue
 }
 
 fn is_of_driver(source: &Source) -> bool {
-    let id = source.id.as_str();
-    id.starts_with("gbm:") || id.starts_with("vulkan:")
+    SourceKind::of(&source.id).is_of_driver()
 }
 
 fn role_word(role: Role) -> &'static str {
@@ -431,8 +422,10 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> Option<FormatSet> {
 /// A renderer keeps what it says of other formats.
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
-        let constraints = &mut participant.constraints;
-        constraints.formats = only(constraints.formats.as_ref(), wanted);
+        let choices = std::iter::once(&mut participant.constraints);
+        for choice in choices.chain(&mut participant.alternatives) {
+            choice.formats = only(choice.formats.as_ref(), wanted);
+        }
     }
     participant
 }

@@ -22,6 +22,9 @@
 //! `constraints.image.stride`, to one of [`Grounds`]. The grounds of the nearest place above a value are its own; those under
 //! the empty name are everybody's.
 //!
+//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) and `plane` (an object of its `kind`, `primary`, `overlay` or `cursor`,
+//! and of its KMS `id`) say what it is. In a file that is older than these fields the participant's name does.
+//!
 //! A field of a newer version is kept, and a demand that nothing meets unless it is an object with `"optional": true`, as
 //! everywhere ([`Unknown`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that names the same
 //! participant twice are refused with a reason.
@@ -34,6 +37,7 @@ pub mod devicetree;
 mod difference;
 mod error;
 mod grounds;
+mod interface;
 mod job;
 mod region;
 mod unsure;

@@ -5,14 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::interface::Interface;
 use super::outcome::Refusal;
-use crate::constraint::{Participant, Role, Source};
+use crate::constraint::{Interface, Participant, Role, Source};
 use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc, Modifier};
 use crate::text::Printable;
 
 /// Something that no declaration says and that drivers have shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fact {
     /// Of whom it is.
     pub participant: Whose,
@@ -79,6 +79,7 @@ impl fmt::Display for Fact {
 
 /// The participants that a fact is about: all of a driver, or of one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Whose {
     /// The kernel driver.
     pub driver: String,
@@ -150,7 +151,7 @@ fn role_word(role: Role) -> &'static str {
 
 /// What a fact changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Effect {
     /// Memory of a source is refused.
@@ -212,7 +213,7 @@ impl fmt::Display for Effect {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// In this format alone.
     pub fourcc: Option<Fourcc>,
@@ -292,7 +293,7 @@ pub struct Environment {
 
 /// Where a fact holds: what is there must be equal, what is left out does not matter. [`Default`] is everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Conditions {
     /// The kernel's release.
     pub kernel: Option<String>,
@@ -350,7 +351,7 @@ impl Conditions {
 
 /// How a fact is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Origin {
     /// A driver of this machine showed it.

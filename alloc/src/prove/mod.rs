@@ -16,10 +16,11 @@ mod book;
 mod exclude;
 mod fact;
 mod generalise;
-mod interface;
 mod known;
 mod narrow;
 mod outcome;
+#[cfg(feature = "buffer")]
+mod place;
 
 #[cfg(feature = "buffer")]
 mod cycle;
@@ -42,10 +43,10 @@ mod trials;
 #[cfg(feature = "buffer")]
 mod wire;
 
+pub use crate::constraint::Interface;
 pub use book::{FactBook, Informed};
 pub use fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
 pub use generalise::{Probe, WITNESSES, generalise};
-pub use interface::Interface;
 pub use narrow::{narrowed, pair, plan_of};
 pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
 

@@ -44,6 +44,7 @@ impl fmt::Display for Outcome {
 
 /// A refusal: who did not do what, and what came back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Refusal {
     /// What it says about the next try.
     pub kind: RefusalKind,

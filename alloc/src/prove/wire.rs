@@ -1,4 +1,9 @@
 //! What is said between a program and its helper: typed JSON messages with their length before them, fds beside them.
+//!
+//! A driver runs in the helper, so an answer may be anything. It has at most [`LONGEST_ANSWER`] bytes, which are taken as they
+//! come, however many were announced; reading it takes at most 256 times its length of memory, since a field that is not
+//! known is kept at each depth of a participant, and time that grows with its length. Its depth is 128 at the most. Words in
+//! it are made printable and cut off where it comes in ([`Answer::tamed`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -22,12 +27,22 @@ use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use crate::constraint::{Participant, Source};
 use crate::model::{Extent, FormatModifier};
 use crate::solve::Request;
+use crate::text::printable_within;
 
 /// The version of these messages; both sides must have the same.
 pub(super) const VERSION: u32 = 3;
 
 /// No request of ours is near this long: whoever says so is not our peer.
 const LONGEST: u32 = 16 << 20;
+
+/// No answer is near this long: a participant with 5,000 pairs of format and modifier takes 300 KiB.
+const LONGEST_ANSWER: u32 = 4 << 20;
+
+/// How many characters the words of a driver have at the most; each is shown to a person.
+const WORDS: usize = 2000;
+
+/// So many bytes are made room for at a time, however many are announced.
+const CHUNK: usize = 64 << 10;
 
 /// As many as a picture has planes.
 const MOST_FDS: usize = 4;
@@ -137,6 +152,52 @@ pub(super) enum Answer {
     },
 }
 
+/// A message, and how long it may be.
+pub(super) trait Message: DeserializeOwned {
+    /// The most bytes.
+    const LONGEST: u32;
+
+    /// Makes what strangers wrote fit to be shown.
+    #[must_use]
+    fn tamed(self) -> Self {
+        self
+    }
+}
+
+impl Message for Question {
+    const LONGEST: u32 = LONGEST;
+}
+
+impl Message for Answer {
+    const LONGEST: u32 = LONGEST_ANSWER;
+
+    fn tamed(mut self) -> Self {
+        let tame = |text: &mut String| *text = printable_within(text, WORDS);
+        let outcome = match &mut self {
+            Self::Allocated { outcome, .. } | Self::Measured { outcome, .. } => Some(outcome),
+            Self::Attempted { outcome } => outcome.as_mut(),
+            Self::Declared { declared } => {
+                for unavailable in &mut declared.unavailable {
+                    tame(&mut unavailable.name);
+                    tame(&mut unavailable.why);
+                }
+                None
+            }
+            _ => None,
+        };
+        match outcome {
+            Some(Outcome::Refused(refusal)) => {
+                tame(&mut refusal.device);
+                tame(&mut refusal.operation);
+                tame(&mut refusal.words);
+            }
+            Some(Outcome::Untestable(why)) => tame(why),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// A buffer without its fds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Described {
@@ -176,6 +237,10 @@ impl Described {
 
     /// Makes a buffer of it after checking every claim, as for any other process.
     pub(super) fn into_buffer(self, fds: &[OwnedFd]) -> Result<Buffer, WireError> {
+        // Each plane gets an fd of its own, and there are not many.
+        if self.planes.len() > MOST_FDS {
+            return Err(WireError::Planes(self.planes.len()));
+        }
         let planes = self
             .planes
             .into_iter()
@@ -218,6 +283,9 @@ pub(super) enum WireError {
     /// Fewer fds than were described, or some were lost on the way.
     #[error("file descriptors are missing beside a message")]
     Fds,
+    /// More planes than any picture has.
+    #[error("a buffer of {0} planes")]
+    Planes(usize),
     /// A buffer that is not as it was described.
     #[error("a buffer that is not as described: {0}")]
     Buffer(#[from] DescriptorError),
@@ -270,7 +338,7 @@ pub(super) fn send(
 }
 
 /// Waits for a message, until `deadline` where there is one.
-pub(super) fn receive<M: DeserializeOwned>(
+pub(super) fn receive<M: Message>(
     socket: impl AsFd,
     deadline: Option<Instant>,
 ) -> Result<(M, Vec<OwnedFd>), WireError> {
@@ -279,12 +347,20 @@ pub(super) fn receive<M: DeserializeOwned>(
     let mut length = [0; 4];
     fill(socket, &mut length, &mut fds, deadline)?;
     let length = u32::from_le_bytes(length);
-    if length > LONGEST {
+    if length > M::LONGEST {
         return Err(WireError::Length(length));
     }
-    let mut text = vec![0; usize::try_from(length).map_err(|_| WireError::Length(length))?];
-    fill(socket, &mut text, &mut fds, deadline)?;
-    Ok((serde_json::from_slice(&text)?, fds))
+    let length = usize::try_from(length).map_err(|_| WireError::Length(length))?;
+    let mut text = Vec::new();
+    while text.len() < length {
+        let begun = text.len();
+        // No more room than has been filled before.
+        let more = length.saturating_sub(begun).min(begun.max(CHUNK));
+        text.resize(begun.saturating_add(more), 0);
+        let rest = text.get_mut(begun..).unwrap_or_default();
+        fill(socket, rest, &mut fds, deadline)?;
+    }
+    Ok((serde_json::from_slice::<M>(&text)?.tamed(), fds))
 }
 
 fn fill(
@@ -348,6 +424,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
+    use std::thread;
 
     #[test]
     fn message_arrives_with_its_fds() {
@@ -358,6 +435,47 @@ mod tests {
         let (received, fds): (Question, _) = receive(&two, None).unwrap();
         assert!(matches!(received, Question::Hello { version: 7 }));
         assert_eq!(fds.len(), 1);
+    }
+
+    #[test]
+    fn words_of_a_driver_are_printable_when_they_come_in() {
+        let (one, two) = UnixStream::pair().unwrap();
+        let words = format!("\u{1b}[2J\u{202e}{}", "x".repeat(10_000));
+        let outcome = Outcome::Refused(super::super::outcome::Refusal::structural(
+            &words, &words, &words,
+        ));
+        let answer = Answer::Allocated {
+            outcome,
+            buffer: None,
+        };
+        send(&one, &answer, &[]).unwrap();
+        let (Answer::Allocated { outcome, .. }, _) = receive(&two, None).unwrap() else {
+            panic!("another answer")
+        };
+        let refusal = outcome.refusal().unwrap();
+        for text in [&refusal.device, &refusal.operation, &refusal.words] {
+            assert!(text.starts_with("\\u{1b}[2J\\u{202e}xx"), "{text}");
+            assert!(text.chars().count() <= WORDS);
+        }
+    }
+
+    #[test]
+    fn planes_without_end_cost_no_fds() {
+        let (one, two) = UnixStream::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let plane = r#"{"memory":0,"offset_bytes":0,"stride_bytes":4},"#.repeat(10_000);
+        let text = format!(
+            r#"{{"allocated":{{"outcome":"proved","buffer":{{"extent":"1x1","format":{{"fourcc":"XR24","modifier":"LINEAR"}},"planes":[{}]}}}}}}"#,
+            plane.trim_end_matches(',')
+        );
+        let message: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let sender = thread::spawn(move || send(&one, &message, &[file.as_fd()]).unwrap());
+        let (Answer::Allocated { buffer, .. }, fds) = receive(&two, None).unwrap() else {
+            panic!("another answer")
+        };
+        sender.join().unwrap();
+        let refused = buffer.unwrap().into_buffer(&fds);
+        assert!(matches!(refused, Err(WireError::Planes(10_000))));
     }
 
     #[test]

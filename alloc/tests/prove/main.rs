@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
 mod excluded;
+mod identity;
 mod properties;
+mod sys;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

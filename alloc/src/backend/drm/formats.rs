@@ -5,18 +5,8 @@ use drm::{ClientCapability, Device as _};
 
 use super::DrmError;
 use super::card::Card;
+pub use crate::constraint::PlaneKind;
 use crate::model::{FormatModifier, Fourcc, Modifier, read_in_formats};
-
-/// What a plane is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaneKind {
-    /// The picture itself.
-    Primary,
-    /// Beside or above it.
-    Overlay,
-    /// The pointer.
-    Cursor,
-}
 
 impl Card {
     /// What a plane is for.

@@ -10,7 +10,7 @@ use super::card::Card;
 use super::{DrmError, PlaneKind};
 use crate::backend::{machine, prime};
 use crate::constraint::{
-    MemoryCost, Participant, PlanePlacement, Role, Source, SourceId, SyncLanguage,
+    MemoryCost, Participant, Plane, PlanePlacement, Role, Source, SourceId, SyncLanguage,
 };
 use crate::model::{FormatModifier, Fourcc};
 
@@ -31,6 +31,10 @@ impl Card {
         };
         let name = format!("{} {kind} plane {}", self.driver(), u32::from(plane));
         let mut participant = self.declare(name, Role::Display);
+        participant.plane = Some(Plane {
+            kind: plane_kind,
+            id: Some(u32::from(plane)),
+        });
         participant.constraints.formats = Some(self.plane_formats(plane)?.into());
         participant.constraints.buffers_held = HELD;
         let resources = self

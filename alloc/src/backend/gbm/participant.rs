@@ -6,8 +6,8 @@ use super::device::{Gbm, SMALL};
 use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, Source,
-    SourceId, StrideTerms, SyncLanguage,
+    Coherency, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
+    Source, SourceId, StrideTerms, SyncLanguage,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -113,6 +113,7 @@ impl Gbm {
         let identity = self.identity();
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
+        participant.interface = Some(Interface::Gbm);
         let constraints = &mut participant.constraints;
         constraints.formats = Some(formats.clone());
         constraints.buffers_held = HELD;

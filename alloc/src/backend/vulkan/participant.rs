@@ -9,8 +9,8 @@ use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::constraint::{
-    FormatSet, ImageTerms, MemoryCost, Participant, PlanePlacement, Role, SideTerms, Source,
-    SourceId, StrideTerms, SyncLanguage, lcm,
+    FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role, SideTerms,
+    Source, SourceId, StrideTerms, SyncLanguage, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -90,6 +90,7 @@ impl Gpu {
         };
         let name = format!("{} image{behind}", self.identity().driver);
         let mut participant = Participant::new(name, self.identity().clone(), role);
+        participant.interface = Some(Interface::Vulkan);
         let constraints = &mut participant.constraints;
         let mut formats = Vec::new();
         for kind in self.kinds(purpose, vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::declare::{Declared, Drivers};
@@ -31,6 +31,9 @@ use running::{Running, died};
 const PROGRAM: &str = "covalent-prove";
 /// The variable that names another.
 const VARIABLE: &str = "COVALENT_PROVE";
+
+/// How many bytes the helper may say on its standard error. Pages are taken as they are written.
+const MOST_WORDS: u64 = 4 << 20;
 
 /// Why there is no helper process.
 #[derive(Debug, Error)]
@@ -172,9 +175,7 @@ impl Helper {
         )
         .map_err(|error| failed(error.into()))?;
         // Its words go to memory rather than to a pipe: it must not wait for a reader.
-        let words = memfd_create("covalent-prove", MemfdFlags::CLOEXEC)
-            .map(File::from)
-            .map_err(|error| failed(error.into()))?;
+        let words = words().map_err(|error| failed(error.into()))?;
         let child = Command::new(&self.program)
             .stdin(other)
             .stdout(Stdio::null())
@@ -342,11 +343,23 @@ impl Helper {
     }
 }
 
+/// Makes the memory that takes the helper's words, of which a driver may have any number: what does not fit is lost.
+fn words() -> Result<File, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let words = memfd_create("covalent-prove", flags)?;
+    ftruncate(&words, MOST_WORDS)?;
+    fcntl_add_seals(
+        &words,
+        SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(File::from(words))
+}
+
 fn confused() -> Outcome {
     Outcome::Untestable("the helper process answered something else".to_owned())
 }
 
-fn exchange<A: DeserializeOwned>(
+fn exchange<A: wire::Message>(
     socket: &OwnedFd,
     question: &Question,
     deadline: Duration,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::super::outcome::{Cause, Refusal, RefusalKind};
 use super::super::wire::WireError;
+use crate::text::printable;
 
 /// How much of the helper's last words is kept, in bytes.
 const LAST_WORDS: u64 = 600;
@@ -121,15 +122,17 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
+/// Returns the end of what the helper said, made printable.
 fn last_words(words: &mut File) -> String {
-    let length = words.metadata().map_or(0, |data| data.len());
+    // Both processes write and read at one place of the file, which is where the helper's words end.
+    let length = words.stream_position().unwrap_or_default();
     let mut text = Vec::new();
     let from = length.saturating_sub(LAST_WORDS);
     let read = words
         .seek(SeekFrom::Start(from))
-        .and_then(|_| words.take(LAST_WORDS).read_to_end(&mut text));
+        .and_then(|_| words.take(length.min(LAST_WORDS)).read_to_end(&mut text));
     match read {
-        Ok(_) => String::from_utf8_lossy(&text).trim().replace('\n', " / "),
+        Ok(_) => printable(&String::from_utf8_lossy(&text).trim().replace('\n', " / ")),
         Err(_) => String::new(),
     }
 }

@@ -13,8 +13,7 @@ use drm::{ClientCapability, Device as _};
 use super::{Backend, Held, Importer, Machine};
 use crate::backend::drm::{Card, DrmError, Framebuffer, PlaneKind};
 use crate::buffer::Buffer;
-use crate::constraint::{Participant, Role};
-use crate::prove::interface::Interface;
+use crate::constraint::{Interface, Participant, Role};
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 
@@ -42,7 +41,7 @@ fn attempt(
         Err(error) => return Some(outcome(&error)),
     };
     Some(if participant.role == Role::Display {
-        let plane = machine.plane(&card, &participant.name);
+        let plane = machine.plane(&card, participant);
         show(&card, buffer, &participant.name, plane)
     } else {
         import(&card, buffer)
@@ -80,13 +79,18 @@ fn importer(
 }
 
 impl Machine {
-    /// Finds the plane that was declared under this name. Once: asking a card for all of its planes takes long.
-    fn plane(&mut self, card: &Card, name: &str) -> Option<(plane::Handle, PlaneKind)> {
-        let key = (card.identity().node.clone(), name.to_owned());
+    /// Finds the plane that was declared, by its number. Once: asking a card for all of its planes takes long.
+    fn plane(
+        &mut self,
+        card: &Card,
+        participant: &Participant,
+    ) -> Option<(plane::Handle, PlaneKind)> {
+        let id = participant.plane?.id?;
+        let key = (card.identity().node.clone(), id);
         if let Some(known) = self.planes.get(&key) {
             return Some(*known);
         }
-        let found = plane_of(card, name)?;
+        let found = plane_of(card, id)?;
         self.planes.insert(key, found);
         Some(found)
     }
@@ -205,13 +209,10 @@ fn show(
     }
 }
 
-fn plane_of(card: &Card, name: &str) -> Option<(plane::Handle, PlaneKind)> {
-    card.plane_handles().ok()?.into_iter().find_map(|plane| {
-        let declared = card.participant(plane).ok()?;
-        let kind = card.plane_kind(plane).ok()?;
-        let rest = name.strip_prefix(&declared.name)?;
-        (rest.is_empty() || rest.starts_with(' ')).then_some((plane, kind))
-    })
+fn plane_of(card: &Card, id: u32) -> Option<(plane::Handle, PlaneKind)> {
+    let mut planes = card.plane_handles().ok()?.into_iter();
+    let plane = planes.find(|plane| u32::from(*plane) == id)?;
+    Some((plane, card.plane_kind(plane).ok()?))
 }
 
 /// `struct drm_mode_modeinfo`.

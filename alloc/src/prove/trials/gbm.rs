@@ -7,10 +7,9 @@ use super::{Backend, Held, Importer, Machine};
 use crate::backend::fds_are_out;
 use crate::backend::gbm::{Gbm, GbmError};
 use crate::buffer::Buffer;
-use crate::constraint::{Participant, Source};
+use crate::constraint::{Interface, Participant, Source, SourceKind};
 use crate::model::Extent;
 use crate::prove::declare::{Declared, Drivers};
-use crate::prove::interface::Interface;
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 use crate::sources::gbm_candidates;
@@ -24,9 +23,6 @@ pub(super) const BACKEND: Backend = Backend {
     redeclare_source,
     declare,
 };
-
-/// How the identifiers of its sources begin.
-const SOURCES: &str = "gbm:";
 
 impl Machine {
     /// Opens GBM for a card, once.
@@ -73,7 +69,7 @@ fn declare(machine: &mut Machine, drivers: &Drivers, extent: Extent) -> Option<D
 }
 
 fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if !source.id.as_str().starts_with(SOURCES) {
+    if SourceKind::of(&source.id) != SourceKind::Gbm {
         return None;
     }
     let node = &source.device.as_ref()?.node;
@@ -83,7 +79,7 @@ fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> O
 }
 
 fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if !plan.source().as_str().starts_with(SOURCES) {
+    if SourceKind::of(plan.source()) != SourceKind::Gbm {
         return None;
     }
     let node = plan.source_device()?.node.clone();

@@ -35,10 +35,10 @@ pub(super) struct Machine {
     sources: Option<Sources>,
     #[cfg(feature = "drm")]
     cards: BTreeMap<String, crate::backend::drm::Card>,
-    /// By node and name.
+    /// By node and number.
     #[cfg(feature = "drm")]
     planes: BTreeMap<
-        (String, String),
+        (String, u32),
         (
             ::drm::control::plane::Handle,
             crate::backend::drm::PlaneKind,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Backend, Held, Importer, Machine};
 use crate::backend::v4l2::{Device, Direction, Error, Queue};
-use crate::constraint::{Participant, Role, Source};
+use crate::constraint::{Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
@@ -18,9 +18,6 @@ pub(super) const BACKEND: Backend = Backend {
     declare: |_, _, _| None,
 };
 
-/// How the identifiers of queues begin.
-const SOURCES: &str = "v4l2:";
-
 fn direction(participant: &Participant) -> Option<Direction> {
     match participant.role {
         Role::Capture => Some(Direction::Capture),
@@ -30,7 +27,7 @@ fn direction(participant: &Participant) -> Option<Direction> {
 }
 
 fn allocate(_: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if !plan.source().as_str().starts_with(SOURCES) {
+    if SourceKind::of(plan.source()) != SourceKind::Queue {
         return None;
     }
     let node = plan.source_device()?.node.clone();
@@ -115,7 +112,7 @@ fn redeclare(_: &mut Machine, participant: &Participant, extent: Extent) -> Opti
 }
 
 fn redeclare_source(_: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if !source.id.as_str().starts_with(SOURCES) {
+    if SourceKind::of(&source.id) != SourceKind::Queue {
         return None;
     }
     let device = Device::open(Path::new(&source.device.as_ref()?.node)).ok()?;

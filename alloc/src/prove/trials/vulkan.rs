@@ -5,10 +5,9 @@ use super::{Backend, Held, Importer, Machine};
 use crate::backend::fds_are_out;
 use crate::backend::vulkan::{Gpu, Purpose, Vulkan, VulkanError};
 use crate::buffer::Buffer;
-use crate::constraint::{FormatSet, Participant, Role, Source};
+use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
 use crate::model::{DeviceIdentity, Extent};
 use crate::prove::declare::{Declared, Drivers};
-use crate::prove::interface::Interface;
 use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 use crate::sources::Unavailable;
@@ -21,9 +20,6 @@ pub(super) const BACKEND: Backend = Backend {
     redeclare_source,
     declare,
 };
-
-/// How the identifiers of its sources begin.
-const SOURCES: &str = "vulkan:";
 
 /// The devices that are open, and why others are not.
 #[derive(Debug)]
@@ -118,7 +114,7 @@ fn redeclare(
 }
 
 fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if !source.id.as_str().starts_with(SOURCES) {
+    if SourceKind::of(&source.id) != SourceKind::Vulkan {
         return None;
     }
     let gpu = machine.gpu(source.device.as_ref()?).ok()?;
@@ -126,7 +122,7 @@ fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> O
 }
 
 fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if !plan.source().as_str().starts_with(SOURCES) {
+    if SourceKind::of(plan.source()) != SourceKind::Vulkan {
         return None;
     }
     let device = plan.source_device()?;

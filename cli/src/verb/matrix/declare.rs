@@ -76,7 +76,8 @@ impl Declared {
         let all: BTreeSet<FormatModifier> = self
             .participants
             .iter()
-            .filter_map(|participant| participant.constraints.formats.as_ref())
+            .flat_map(Participant::choices)
+            .filter_map(|choice| choice.formats.as_ref())
             .flat_map(FormatSet::iter)
             .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
             .filter(|format| format.fourcc.info().is_some())
@@ -96,11 +97,10 @@ impl Declared {
         format: FormatModifier,
         is_first: bool,
     ) -> (bool, bool) {
-        let is_listed = participant
-            .constraints
-            .formats
-            .as_ref()
-            .is_none_or(|listed| listed.contains(format));
+        let is_listed = participant.choices().any(|choice| {
+            let listed = choice.formats.as_ref();
+            listed.is_none_or(|listed| listed.contains(format))
+        });
         (is_listed || is_first, is_listed)
     }
 

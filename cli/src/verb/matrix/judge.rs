@@ -1,7 +1,7 @@
 //! Whether a verdict is what the drivers did.
 
 use anyhow::{Context as _, Result};
-use covalent_alloc::constraint::{Contiguity, Field};
+use covalent_alloc::constraint::{Contiguity, Field, PlaneKind};
 use covalent_alloc::prove::{Outcome, plan_of};
 use covalent_alloc::solve::Request;
 use serde::{Deserialize, Serialize};
@@ -56,8 +56,8 @@ pub(super) struct Possible {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Luck {
-    /// What its name contains.
-    participant: String,
+    /// The kind of plane that it is.
+    plane: PlaneKind,
     /// What it does more of than it says.
     beyond: Beyond,
     /// Why that is no guarantee.
@@ -120,9 +120,9 @@ impl Possible {
             let mut lucky = self
                 .lucky
                 .iter()
-                .filter(|luck| participant.name.contains(&luck.participant));
+                .filter(|luck| participant.plane.is_some_and(|own| own.kind == luck.plane));
             if lucky.any(|luck| luck.beyond == Beyond::Extent && !luck.reason.is_empty()) {
-                participant.constraints.relax(Field::Extent);
+                participant.relax(Field::Extent);
             }
         }
         without != *request && plan_of(&without).is_some()
@@ -159,7 +159,7 @@ fn doubtful(request: &Request) -> Vec<About> {
     .filter(|(_, field)| {
         let mut without = request.clone();
         for participant in &mut without.participants {
-            participant.constraints.relax(*field);
+            participant.relax(*field);
         }
         doubts(&without) < all
     })
@@ -243,9 +243,9 @@ mod tests {
         let lucky: Vec<_> = list
             .lucky
             .iter()
-            .map(|luck| (luck.participant.as_str(), luck.beyond))
+            .map(|luck| (luck.plane, luck.beyond))
             .collect();
-        assert_eq!(lucky, [(" cursor plane ", Beyond::Extent)]);
+        assert_eq!(lucky, [(PlaneKind::Cursor, Beyond::Extent)]);
         assert!(list.lucky.iter().all(|luck| is_reason(&luck.reason)));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use covalent_alloc::constraint::{Participant, Role, Source, SourceId};
+use covalent_alloc::constraint::{Participant, Role, Source, SourceId, SourceKind};
 use covalent_alloc::model::Extent;
 use covalent_alloc::prove::{Environment, Interface};
 use covalent_alloc::text::printable_json;
@@ -244,8 +244,7 @@ impl Recorded {
 }
 
 fn arranges(source: &Source) -> bool {
-    let id = source.id.as_str();
-    id.starts_with("gbm:") || id.starts_with("vulkan:")
+    SourceKind::of(&source.id).is_of_driver()
 }
 
 fn recorded(participant: &Participant) -> RecordedParticipant {

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use covalent_alloc::backend::devicetree;
-use covalent_alloc::constraint::{AddressWindow, Contiguity, Participant, Role, Source};
+use covalent_alloc::constraint::{
+    AddressWindow, Contiguity, Participant, Role, Source, SourceKind,
+};
 use covalent_alloc::machine::{
     Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource, ReservedMemory,
 };
@@ -116,7 +118,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
 /// What a source promised; a heap's promises are known by its name.
 fn source(source: &Source) -> RecordedSource {
     let mut recorded = RecordedSource::measured(source.clone());
-    if source.id.as_str().starts_with("heap:") {
+    if SourceKind::of(&source.id) == SourceKind::Heap {
         recorded.grounds = recorded.grounds.and(
             "source.guarantees",
             Grounds::Documentation {

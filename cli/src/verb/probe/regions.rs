@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use covalent_alloc::backend::devicetree;
-use covalent_alloc::constraint::SourceId;
+use covalent_alloc::constraint::{SourceId, SourceKind};
 use covalent_alloc::machine::{Region, ReservedMemory};
 use serde::Serialize;
 
@@ -48,7 +48,9 @@ pub(super) fn shown(reserved: &ReservedMemory, found: &Found) -> Vec<Shown> {
 
 fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<SourceId> {
     let is_behind = |id: &SourceId| {
-        let heap = id.as_str().strip_prefix("heap:");
+        let is_heap = SourceKind::of(id) == SourceKind::Heap;
+        let heap = id.as_str().split_once(':').filter(|_| is_heap);
+        let heap = heap.map(|(_, name)| name);
         heap.and_then(|heap| reserved.behind_heap(heap)) == Some(region)
     };
     let ids = found.sources.iter().map(|source| &source.id);
