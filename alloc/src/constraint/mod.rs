@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bound;
+pub(crate) mod budget;
 mod common_multiple;
 mod demand;
 mod formats;
@@ -14,9 +15,11 @@ mod memory;
 mod merge;
 mod owners;
 mod participant;
+mod reader;
 mod runs;
 mod source;
 mod unknown;
+pub(crate) mod value;
 
 pub use bound::Bound;
 pub use common_multiple::CommonMultiple;
@@ -30,7 +33,9 @@ pub use memory::{
 pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
 pub use owners::Owners;
 pub use participant::{Constraints, Participant, Role, SyncLanguage};
+pub(crate) use reader::{Reader, with_place};
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use unknown::Unknown;
 pub(crate) use unknown::keeps_unknown;
+pub use value::ValueError;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Two identities are the same device when driver and location are equal; nodes are numbered anew at each boot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeviceIdentity {
     /// The kernel driver, as it names itself: `virtio_gpu`, `vivid`.
     pub driver: String,

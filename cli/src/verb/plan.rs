@@ -121,7 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("reading {}", path.display()))?;
-            serde_json::from_str(&text)
+            Request::from_json(text.as_bytes())
                 .with_context(|| format!("{} is no recorded request", path.display()))?
         }
         None => ask(options)?,
@@ -351,7 +351,12 @@ fn ask(options: &Options) -> Result<Request> {
     }
     machine::unique_names(&mut request.participants);
     request.sources = sources.declarations();
-    request.sources.extend(queue_sources);
+    // A queue that is named twice gives one memory.
+    for source in queue_sources {
+        if request.sources.iter().all(|other| other.id != source.id) {
+            request.sources.push(source);
+        }
+    }
     if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
         devicetree::refine(&reserved, &mut request.participants, &mut request.sources);
     }
