@@ -6,14 +6,13 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::checker::{Party, judge_layout};
+use common::checker::judge_plan;
 use common::generate::{constraints, divided, image, memory, participant, request, source};
 use common::{device, exhaustive};
 use covalent_alloc::constraint::{
     Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
 };
-use covalent_alloc::model::FormatModifier;
-use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve, ways};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve, ways};
 use proptest::prelude::*;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -21,59 +20,6 @@ fn config(cases: u32) -> ProptestConfig {
         cases,
         ..ProptestConfig::default()
     }
-}
-
-/// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
-fn judge(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
-    let source = request
-        .sources
-        .iter()
-        .find(|source| source.id == *plan.source())
-        .unwrap();
-    let party = Party {
-        request,
-        copies,
-        members: members
-            .iter()
-            .zip(plan.steps())
-            .map(|(place, step)| {
-                let participant = &request.participants[*place];
-                assert_eq!(participant.name, step.participant);
-                (
-                    participant,
-                    participant.choices().nth(step.alternative).unwrap(),
-                )
-            })
-            .collect(),
-    };
-    let format = plan.layout().format();
-    let mut doubts = 0;
-    for modifier in plan.modifiers() {
-        let format = FormatModifier::new(format.fourcc, *modifier);
-        doubts = party.judge_source(source, format).unwrap();
-    }
-    let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
-    assert!(request.extents().eq(extents));
-    let in_pieces = party
-        .judge_sizes(source, plan.layout().memory_sizes())
-        .unwrap();
-    doubts += usize::from(in_pieces);
-    if !plan.is_arranged_by_source() {
-        assert_eq!(plan.modifiers(), [format.modifier]);
-        for layout in plan.layouts() {
-            for terms in party.image_terms(source, format) {
-                judge_layout(terms, layout).unwrap();
-            }
-            plan.accepts(layout).unwrap();
-        }
-        assert_eq!(plan.doubts().len(), doubts, "{:?}", plan.doubts());
-    }
-    assert_eq!(
-        plan.verdict() == Verdict::Guaranteed,
-        plan.doubts().is_empty()
-    );
-    let held: u32 = party.members.iter().map(|(_, own)| own.buffers_held).sum();
-    assert_eq!(plan.count(), held.max(request.count).max(1));
 }
 
 /// The request with these demands alone.
@@ -214,7 +160,7 @@ proptest! {
         match solve(&request) {
             Solution::Share(plan) => {
                 let members: Vec<usize> = (0..request.participants.len()).collect();
-                judge(&request, &members, &plan, false);
+                judge_plan(&request, &members, &plan, false);
             }
             Solution::Split(split) => {
                 let mut seen = Vec::new();
@@ -223,7 +169,7 @@ proptest! {
                     let members: Vec<usize> = group.participants.iter().map(place).collect();
                     seen.extend(members.iter().copied());
                     if let Some(plan) = &group.plan {
-                        judge(&request, &members, plan, true);
+                        judge_plan(&request, &members, plan, true);
                     }
                 }
                 seen.sort_unstable();

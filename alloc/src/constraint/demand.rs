@@ -171,6 +171,7 @@ impl Constraints {
             Field::Address => self.memory.address = free.address,
             Field::Protection => self.memory.protection = free.protection,
             Field::Unknown => {
+                self.version = Self::VERSION;
                 self.unknown = Unknown::default();
                 self.memory.unknown = Unknown::default();
             }
@@ -211,13 +212,16 @@ impl Constraints {
         std::iter::once(&self.image).chain(self.per_fourcc.values())
     }
 
-    /// Returns the names of demands that nobody here understands.
+    /// Returns the names of demands that nobody here understands: of a version that is not known, anything may be meant.
     pub(crate) fn unknown_names(&self) -> impl Iterator<Item = String> {
-        [&self.unknown, &self.memory.unknown]
+        let version = (self.version != Self::VERSION)
+            .then(|| format!("constraints of version {}", self.version));
+        let fields = [&self.unknown, &self.memory.unknown]
             .into_iter()
             .chain(self.images().map(|terms| &terms.unknown))
             .filter(|unknown| !unknown.is_empty())
-            .flat_map(Unknown::required)
+            .flat_map(Unknown::required);
+        version.into_iter().chain(fields)
     }
 
     /// Says what is demanded of a field; `None` where nothing is.

@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::budget::{Reading, list, take};
+use super::reader::Reader;
 use super::runs::{lower, same};
 use super::unknown::Unknown;
 use crate::model::{FormatModifier, Fourcc, Modifier};
@@ -14,8 +16,8 @@ use crate::model::{FormatModifier, Fourcc, Modifier};
 ///
 /// A pair with an implicit modifier meets only the same implicit pair: nobody can know whether an untold arrangement is
 /// linear, so the two kinds never mix.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "Vec<Entry>")]
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
     /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
@@ -23,7 +25,7 @@ pub struct FormatSet {
 }
 
 /// A pair as it is written.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize)]
 struct Entry {
     fourcc: Fourcc,
     modifier: Modifier,
@@ -31,7 +33,38 @@ struct Entry {
     unknown: BTreeMap<String, Value>,
 }
 
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Pair {
+            fourcc: Fourcc,
+            modifier: Modifier,
+        }
+        let mut unknown = Unknown::default();
+        let Pair { fourcc, modifier } = Pair::deserialize(Reader::new(deserializer, &mut unknown))?;
+        if !unknown.is_empty() {
+            take(size_of::<(FormatModifier, Unknown)>().saturating_mul(12))?;
+        }
+        Ok(Self {
+            fourcc,
+            modifier,
+            unknown: unknown.fields,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for FormatSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let _reading = Reading::begin();
+        let what = "pairs of format and modifier";
+        list::<_, Entry>(deserializer, Self::MAXIMUM_PAIRS, what).map(Self::from)
+    }
+}
+
 impl FormatSet {
+    /// The most pairs that are read.
+    pub const MAXIMUM_PAIRS: usize = 1 << 16;
+
     /// Returns whether a pair is in the set.
     pub fn contains(&self, format: FormatModifier) -> bool {
         self.pairs.binary_search(&format).is_ok()

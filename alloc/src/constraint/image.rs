@@ -6,45 +6,45 @@ use serde::{Deserialize, Serialize};
 
 use super::unknown::{Unknown, keeps_unknown};
 
-/// Demands on a picture's layout. [`Default`] demands nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct ImageTerms {
-    /// Width in pixels.
-    pub width: SideTerms,
-    /// Height in pixels.
-    pub height: SideTerms,
-    /// Bytes from row to row.
-    pub stride: StrideTerms,
-    /// Where planes may begin: multiples of this many bytes.
-    pub offset_alignment_bytes: u64,
-    /// How large each plane's share of memory may be: multiples of this many bytes.
-    pub plane_size_alignment_bytes: u64,
-    /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
-    pub rows_multiple_of: u32,
-    /// How large memories may be: multiples of this many bytes.
-    pub size_alignment_bytes: u64,
-    /// The least size of all memories together, in bytes.
-    pub minimum_size_bytes: u64,
-    /// The greatest size of all memories together, in bytes.
-    pub maximum_size_bytes: u64,
-    /// Bytes that must be there in each memory before its first plane.
-    pub padding_before_bytes: u64,
-    /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
-    pub padding_bytes: u64,
-    /// The most planes that a picture may have.
-    pub maximum_planes: u32,
-    /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
-    /// stride, as V4L2's single-planar API has it.
-    pub packed_planes: bool,
-    /// Whether planes share one memory or have one each.
-    pub placement: PlanePlacement,
-    /// Fields of a newer version, those of sides and strides too.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// Demands on a picture's layout. [`Default`] demands nothing.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(default)]
+    pub struct ImageTerms {
+        /// Width in pixels.
+        pub width: SideTerms,
+        /// Height in pixels.
+        pub height: SideTerms,
+        /// Bytes from row to row.
+        pub stride: StrideTerms,
+        /// Where planes may begin: multiples of this many bytes.
+        pub offset_alignment_bytes: u64,
+        /// How large each plane's share of memory may be: multiples of this many bytes.
+        pub plane_size_alignment_bytes: u64,
+        /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
+        pub rows_multiple_of: u32,
+        /// How large memories may be: multiples of this many bytes.
+        pub size_alignment_bytes: u64,
+        /// The least size of all memories together, in bytes.
+        pub minimum_size_bytes: u64,
+        /// The greatest size of all memories together, in bytes.
+        pub maximum_size_bytes: u64,
+        /// Bytes that must be there in each memory before its first plane.
+        pub padding_before_bytes: u64,
+        /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
+        pub padding_bytes: u64,
+        /// The most planes that a picture may have.
+        pub maximum_planes: u32,
+        /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
+        /// stride, as V4L2's single-planar API has it.
+        pub packed_planes: bool,
+        /// Whether planes share one memory or have one each.
+        pub placement: PlanePlacement,
+        /// Fields of a newer version, those of sides and strides too.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
-
-keeps_unknown!(ImageTerms);
 
 impl Default for ImageTerms {
     fn default() -> Self {
@@ -70,7 +70,7 @@ impl Default for ImageTerms {
 
 /// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct SideTerms {
     /// The least.
     pub minimum: u32,
@@ -103,9 +103,10 @@ impl SideTerms {
 
 /// Demands and wishes on strides, in bytes. [`Default`] has none.
 ///
-/// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane.
+/// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane. Whatever is asked,
+/// a plane's stride is a whole number of its pixels, where these have a power of two of bytes; bounds in between are taken inward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct StrideTerms {
     /// The least.
     pub minimum: u32,

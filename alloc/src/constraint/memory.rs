@@ -2,44 +2,42 @@
 
 use std::collections::BTreeSet;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::source::{Source, SourceId};
 use super::unknown::{Unknown, keeps_unknown};
 use crate::model::DeviceIdentity;
 
-/// Demands on memory. [`Default`] demands nothing.
-///
-/// A device's own source meets that device's demands by definition.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct MemoryTerms {
-    /// In how many pieces the memory may come.
-    pub contiguity: Contiguity,
-    /// Where the device reaches.
-    pub address: AddressWindow,
-    /// Whose memory is taken.
-    pub imports: Imports,
-    /// Whether the device's own memory can be had by others.
-    pub exports: Exports,
-    /// The only sources whose memory is taken, whoever's they are; all where there is none.
-    pub permitted: Option<BTreeSet<SourceId>>,
-    /// Sources whose memory is better than others': a wish, not a demand.
-    pub preferred: BTreeSet<SourceId>,
-    /// How much the processor reads or writes.
-    pub cpu: CpuUse,
-    /// How the processor's reads and writes reach the device.
-    pub coherency: Coherency,
-    /// Whether it may or must be memory that the processor and other devices are kept from.
-    pub protection: Protection,
-    /// Fields of a newer version, those of the address window and of the imports too.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// Demands on memory. [`Default`] demands nothing.
+    ///
+    /// A device's own source meets that device's demands by definition.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(default)]
+    pub struct MemoryTerms {
+        /// In how many pieces the memory may come.
+        pub contiguity: Contiguity,
+        /// Where the device reaches.
+        pub address: AddressWindow,
+        /// Whose memory is taken.
+        pub imports: Imports,
+        /// Whether the device's own memory can be had by others.
+        pub exports: Exports,
+        /// The only sources whose memory is taken, whoever's they are; all where there is none.
+        pub permitted: Option<BTreeSet<SourceId>>,
+        /// Sources whose memory is better than others': a wish, not a demand.
+        pub preferred: BTreeSet<SourceId>,
+        /// How much the processor reads or writes.
+        pub cpu: CpuUse,
+        /// How the processor's reads and writes reach the device.
+        pub coherency: Coherency,
+        /// Whether it may or must be memory that the processor and other devices are kept from.
+        pub protection: Protection,
+        /// Fields of a newer version, those of the address window and of the imports too.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
-
-keeps_unknown!(MemoryTerms);
 
 /// In how many pieces, as the device sees it, the memory of one plane may come.
 #[derive(
@@ -58,7 +56,7 @@ pub enum Contiguity {
 
 /// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct AddressWindow {
     /// The lowest address.
     pub lowest: u64,
@@ -97,15 +95,14 @@ impl AddressWindow {
 
 /// Whose memory a participant takes. [`Default`] is anyone's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Imports {
     /// Anyone's.
     #[default]
     Any,
     /// That of these alone.
     OnlyFrom {
-        /// Devices whose sources are taken.
-        #[serde(deserialize_with = "understood_devices")]
+        /// Devices whose sources are taken. One of which a newer version says more is refused: a set has no place to keep it in.
         devices: BTreeSet<DeviceIdentity>,
         /// Sources that are taken.
         sources: BTreeSet<SourceId>,
@@ -117,25 +114,6 @@ pub enum Imports {
         /// Why, in words that end a sentence after "because".
         reason: String,
     },
-}
-
-/// Reads devices, and refuses one that a newer version says more of: a set has no place to keep that in.
-fn understood_devices<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeSet<DeviceIdentity>, D::Error> {
-    let given = Vec::<Value>::deserialize(deserializer)?;
-    let mut devices = BTreeSet::new();
-    for value in given {
-        let device = DeviceIdentity::deserialize(&value).map_err(D::Error::custom)?;
-        let known = serde_json::to_value(&device).map_err(D::Error::custom)?;
-        if let Some(name) = Unknown::left_over(&value, &known).fields.keys().next() {
-            return Err(D::Error::custom(format!(
-                "a device has a field `{name}`, which this version does not know"
-            )));
-        }
-        devices.insert(device);
-    }
-    Ok(devices)
 }
 
 impl Imports {
@@ -186,7 +164,7 @@ pub enum CpuUse {
 
 /// Whether a device's own memory can be had by others. [`Default`] is where sources declare it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Exports {
     /// Where a source declares it.
     #[default]

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bound;
+pub(crate) mod budget;
 mod common_multiple;
 mod demand;
 mod formats;
@@ -14,10 +15,12 @@ mod memory;
 mod merge;
 mod owners;
 mod participant;
+mod reader;
 mod runs;
 mod source;
 mod source_kind;
 mod unknown;
+pub(crate) mod value;
 
 pub use bound::Bound;
 pub use common_multiple::CommonMultiple;
@@ -31,8 +34,10 @@ pub use memory::{
 pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
 pub use owners::Owners;
 pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncLanguage};
+pub(crate) use reader::{Reader, with_place};
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use source_kind::SourceKind;
 pub use unknown::Unknown;
 pub(crate) use unknown::keeps_unknown;
+pub use value::ValueError;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::budget::{list, map};
 use super::formats::FormatSet;
 use super::image::ImageTerms;
 use super::memory::MemoryTerms;
@@ -12,40 +12,42 @@ use super::unknown::{Unknown, keeps_unknown};
 use crate::model::{DeviceIdentity, Fourcc};
 use crate::text::printable;
 
-/// One use of one device: the same card can be two participants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Participant {
-    /// What to call it in words; names are unique within a request.
-    pub name: String,
-    /// The device.
-    pub device: DeviceIdentity,
-    /// What it does with the pixels.
-    pub role: Role,
-    /// Through what it is given buffers; the kernel's interface for its role where there is none.
-    ///
-    /// Names are for people: nothing is told by them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interface: Option<Interface>,
-    /// Which plane of its card it is; none for what is no plane.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plane: Option<Plane>,
-    /// What it accepts.
-    #[serde(default)]
-    pub constraints: Constraints,
-    /// What it accepts instead, best first; each is worse than `constraints`.
-    ///
-    /// Each is complete in itself: a plan meets `constraints` or one of these as a whole, never a mixture.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alternatives: Vec<Constraints>,
-    /// Fields of a newer version, those of the device too; demands like those of the constraints.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// One use of one device: the same card can be two participants.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Participant {
+        /// What to call it in words; names are unique within a request.
+        pub name: String,
+        /// The device.
+        pub device: DeviceIdentity,
+        /// What it does with the pixels.
+        pub role: Role,
+        /// Through what it is given buffers; the kernel's interface for its role where there is none.
+        ///
+        /// Names are for people: nothing is told by them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub interface: Option<Interface>,
+        /// Which plane of its card it is; none for what is no plane.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub plane: Option<Plane>,
+        /// What it accepts.
+        #[serde(default)]
+        pub constraints: Constraints,
+        /// What it accepts instead, best first; each is worse than `constraints`.
+        ///
+        /// Each is complete in itself: a plan meets `constraints` or one of these as a whole, never a mixture.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "alternatives")]
+        pub alternatives: Vec<Constraints>,
+        /// Fields of a newer version, those of the device too; demands like those of the constraints.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-keeps_unknown!(Participant, Constraints);
-
 impl Participant {
+    /// The most alternatives that are read.
+    pub const MAXIMUM_ALTERNATIVES: usize = 64;
+
     /// Names a participant that accepts everything yet. The name is made printable: a part of it is a device's own, as a rule.
     pub fn new(name: impl Into<String>, device: DeviceIdentity, role: Role) -> Self {
         Self {
@@ -161,28 +163,30 @@ pub enum PlaneKind {
     Cursor,
 }
 
-/// What a participant accepts, or a source can give. [`Default`] is everything.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct Constraints {
-    /// The version of this description.
-    pub version: u32,
-    /// Format and modifier pairs; all where there is none.
-    pub formats: Option<FormatSet>,
-    /// What is asked of every picture.
-    pub image: ImageTerms,
-    /// What is asked beyond that of pictures in one format.
-    #[serde(deserialize_with = "each_format_once")]
-    pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
-    /// What is asked of the memory.
-    pub memory: MemoryTerms,
-    /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
-    pub sync: BTreeSet<SyncLanguage>,
-    /// How many buffers it holds at a time; they sum.
-    pub buffers_held: u32,
-    /// Fields of a newer version.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// What a participant accepts, or a source can give. [`Default`] is everything.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(default)]
+    pub struct Constraints {
+        /// The version of this description. Another than [`Constraints::VERSION`] is a demand that nothing meets.
+        pub version: u32,
+        /// Format and modifier pairs; all where there is none.
+        pub formats: Option<FormatSet>,
+        /// What is asked of every picture.
+        pub image: ImageTerms,
+        /// What is asked beyond that of pictures in one format. A format has several names, and is there once.
+        #[serde(deserialize_with = "map")]
+        pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
+        /// What is asked of the memory.
+        pub memory: MemoryTerms,
+        /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
+        pub sync: BTreeSet<SyncLanguage>,
+        /// How many buffers it holds at a time; they sum, and a plan has at most 1024.
+        pub buffers_held: u32,
+        /// Fields of a newer version.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
 impl Constraints {
@@ -205,18 +209,13 @@ impl Default for Constraints {
     }
 }
 
-/// Reads terms by format; a format has several names, and the terms of neither may be lost.
-fn each_format_once<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<Fourcc, ImageTerms>, D::Error> {
-    let mut by_format = BTreeMap::new();
-    for (name, terms) in BTreeMap::<String, ImageTerms>::deserialize(deserializer)? {
-        let fourcc: Fourcc = name.parse().map_err(D::Error::custom)?;
-        if by_format.insert(fourcc, terms).is_some() {
-            return Err(D::Error::custom(format!("{fourcc} is there twice")));
-        }
-    }
-    Ok(by_format)
+/// Reads what a participant accepts instead of its constraints.
+fn alternatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Constraints>, D::Error> {
+    list(
+        deserializer,
+        Participant::MAXIMUM_ALTERNATIVES,
+        "alternatives of a participant",
+    )
 }
 
 /// How a participant waits for others and tells them that it is done.

@@ -33,28 +33,27 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// Where memory comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Source {
-    /// What plans call it.
-    pub id: SourceId,
-    /// What to call it in words.
-    pub name: String,
-    /// The device whose memory it is; none for memory that belongs to no device.
-    pub device: Option<DeviceIdentity>,
-    /// The formats and layouts that it can give: linear ones where no formats are named. Its memory terms are of no meaning.
-    #[serde(default)]
-    pub constraints: Constraints,
-    /// What can be relied on.
-    #[serde(default)]
-    pub guarantees: Guarantees,
-    /// Fields of a newer version, those of the device too; demands like those of the constraints.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// Where memory comes from.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Source {
+        /// What plans call it.
+        pub id: SourceId,
+        /// What to call it in words.
+        pub name: String,
+        /// The device whose memory it is; none for memory that belongs to no device.
+        pub device: Option<DeviceIdentity>,
+        /// The formats and layouts that it can give: linear ones where no formats are named. Its memory terms are of no meaning.
+        #[serde(default)]
+        pub constraints: Constraints,
+        /// What can be relied on.
+        #[serde(default)]
+        pub guarantees: Guarantees,
+        /// Fields of a newer version, those of the device too; demands like those of the constraints.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
-
-keeps_unknown!(Source, Guarantees);
 
 impl Source {
     /// Names a source that can give any layout and guarantees nothing yet. The name is made printable.
@@ -78,36 +77,38 @@ impl Source {
     }
 }
 
-/// What can be relied on of a source's memory. [`Default`] is nothing.
-///
-/// A guarantee is what the source promises for every allocation, never what one allocation happened to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct Guarantees {
-    /// Buffers up to this size come in one piece; 0 where none does.
-    pub contiguous_up_to_bytes: u64,
-    /// All of the memory lies here.
-    pub address: AddressWindow,
-    /// Whether the processor reads it through its cache; none where nothing tells.
-    pub cached: Option<bool>,
-    /// Whether processor and devices see what the other wrote without being told; none where nothing tells.
-    pub coherent: Option<bool>,
-    /// Whether the source's device works on a copy of its own beside this memory, so that it sees what others write, and they
-    /// what it draws, only after a transfer that its driver is asked for; none where nothing tells.
-    pub device_copy: Option<bool>,
-    /// Whether the processor cannot map it.
-    pub unmappable: bool,
-    /// Whether it is kept from the processor and from devices that are not trusted.
-    pub protected: bool,
-    /// What taking this memory costs others.
-    pub cost: MemoryCost,
-    /// The largest buffer that can be had; none where nothing tells.
-    pub maximum_bytes: Option<u64>,
-    /// What can be had of it in all at this time; none where nothing tells.
-    pub available_bytes: Option<u64>,
-    /// Fields of a newer version: promises that nobody here can rely on, kept and no more.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// What can be relied on of a source's memory. [`Default`] is nothing.
+    ///
+    /// A guarantee is what the source promises for every allocation, never what one allocation happened to be.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(default)]
+    pub struct Guarantees {
+        /// Buffers up to this size come in one piece; 0 where none does.
+        pub contiguous_up_to_bytes: u64,
+        /// All of the memory lies here.
+        pub address: AddressWindow,
+        /// Whether the processor reads it through its cache; none where nothing tells.
+        pub cached: Option<bool>,
+        /// Whether processor and devices see what the other wrote without being told; none where nothing tells.
+        pub coherent: Option<bool>,
+        /// Whether the source's device works on a copy of its own beside this memory, so that it sees what others write, and they
+        /// what it draws, only after a transfer that its driver is asked for; none where nothing tells.
+        pub device_copy: Option<bool>,
+        /// Whether the processor cannot map it.
+        pub unmappable: bool,
+        /// Whether it is kept from the processor and from devices that are not trusted.
+        pub protected: bool,
+        /// What taking this memory costs others.
+        pub cost: MemoryCost,
+        /// The largest buffer that can be had; none where nothing tells.
+        pub maximum_bytes: Option<u64>,
+        /// What can be had of it in all at this time; none where nothing tells.
+        pub available_bytes: Option<u64>,
+        /// Fields of a newer version: promises that nobody here can rely on, kept and no more.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
 /// What taking memory from a source costs others, cheapest first.

@@ -16,9 +16,6 @@ pub struct Unknown {
     pub within: BTreeMap<String, Unknown>,
 }
 
-/// The field whose keys are formats: they can be written in several ways, and none is unknown.
-const BY_FORMAT: &str = "per_fourcc";
-
 impl Unknown {
     /// Returns whether everything was known.
     pub fn is_empty(&self) -> bool {
@@ -41,28 +38,20 @@ impl Unknown {
         own.chain(within).collect()
     }
 
-    /// Returns what `given` has that was not `understood`: the same, written back by this version.
-    ///
-    /// Lists and [`BY_FORMAT`] are not looked into: their items look after themselves.
-    pub(crate) fn left_over(given: &Value, understood: &Value) -> Self {
-        let mut left = Self::default();
-        if let (Value::Object(given), Value::Object(understood)) = (given, understood) {
-            for (name, value) in given {
-                match understood.get(name) {
-                    None => {
-                        left.fields.insert(name.clone(), value.clone());
-                    }
-                    Some(_) if name == BY_FORMAT => {}
-                    Some(known) => {
-                        let within = Self::left_over(value, known);
-                        if !within.is_empty() {
-                            left.within.insert(name.clone(), within);
-                        }
-                    }
-                }
-            }
+    /// Keeps what a known field has that nobody knows.
+    pub(crate) fn keep_within(&mut self, field: &str, within: Self) {
+        if !within.is_empty() {
+            self.within.insert(field.to_owned(), within);
         }
-        left
+    }
+
+    /// Returns the name of any of them, beginning with the field that it is within.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.fields
+            .keys()
+            .chain(self.within.keys())
+            .next()
+            .map(String::as_str)
     }
 
     /// Puts the fields back to where they were read.
@@ -78,37 +67,85 @@ impl Unknown {
     }
 }
 
-/// Reads and writes structures that keep what they do not know in a field `unknown`, at every depth.
+/// Defines structures that keep what they do not know in a field `unknown`, at every depth; they are read in one pass.
 ///
-/// The structure derives both traits with `remote = "Self"`, which leaves the traits themselves to be written here.
+/// Reading and writing is the business of a mirror of the structure, which nobody else can name: so there is one way to read the
+/// structure, and it keeps. Attributes of serde are those of the mirror. A structure that is defined as `whole` is checked as a
+/// whole when it was read, and writes its `Deserialize` itself by what `read_fields` returns.
 macro_rules! keeps_unknown {
-    ($($name:ident),+) => {$(
+    (whole $($structure:tt)+) => {
+        $crate::constraint::keeps_unknown!(@define $($structure)+);
+    };
+    (@define
+        $(#[doc = $doc:literal])*
+        #[derive($($derive:ident),*)]
+        $(#[serde($default:ident)])?
+        pub struct $name:ident {$(
+            $(#[doc = $field_doc:literal])*
+            $(#[serde($($field_options:tt)*)])?
+            $visibility:vis $field:ident: $type:ty,
+        )*}
+    ) => {
+        $(#[doc = $doc])*
+        #[derive($($derive),*)]
+        pub struct $name {$(
+            $(#[doc = $field_doc])*
+            $visibility $field: $type,
+        )*}
+
+        const _: () = {
+            type Described = $name;
+
+            #[derive(serde::Serialize, serde::Deserialize)]
+            #[serde(remote = "Described")]
+            $(#[serde($default = "Default::default")])?
+            struct Fields {$(
+                $(#[serde($($field_options)*)])?
+                $field: $type,
+            )*}
+
+            impl $name {
+                /// Reads the fields, and keeps those that are unknown.
+                fn read_fields<'de, D: serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> Result<Self, D::Error> {
+                    let _reading = $crate::constraint::budget::Reading::begin();
+                    $crate::constraint::budget::take_one::<Self, D::Error>()?;
+                    let mut unknown = $crate::constraint::Unknown::default();
+                    let reader = $crate::constraint::Reader::new(deserializer, &mut unknown);
+                    let mut read = Fields::deserialize(reader)?;
+                    read.unknown = unknown;
+                    Ok(read)
+                }
+            }
+
+            impl serde::Serialize for $name {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    use serde::ser::Error as _;
+                    if self.unknown.is_empty() {
+                        return Fields::serialize(self, serializer);
+                    }
+                    let mut known = Fields::serialize(self, serde_json::value::Serializer)
+                        .map_err(S::Error::custom)?;
+                    if let serde_json::Value::Object(fields) = &mut known {
+                        self.unknown.put_back(fields);
+                    }
+                    known.serialize(serializer)
+                }
+            }
+        };
+    };
+    (@read $(#[$attribute:meta])* pub struct $name:ident $fields:tt) => {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                use serde::de::Error as _;
-                let given = serde_json::Value::deserialize(deserializer)?;
-                let mut read = $name::deserialize(&given).map_err(D::Error::custom)?;
-                let understood = serde_json::to_value(&read).map_err(D::Error::custom)?;
-                read.unknown = $crate::constraint::Unknown::left_over(&given, &understood);
-                Ok(read)
+                Self::read_fields(deserializer)
             }
         }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::Error as _;
-                if self.unknown.is_empty() {
-                    return $name::serialize(self, serializer);
-                }
-                let mut known = $name::serialize(self, serde_json::value::Serializer)
-                    .map_err(S::Error::custom)?;
-                if let serde_json::Value::Object(fields) = &mut known {
-                    self.unknown.put_back(fields);
-                }
-                known.serialize(serializer)
-            }
-        }
-    )+};
+    };
+    ($($structure:tt)+) => {
+        $crate::constraint::keeps_unknown!(@read $($structure)+);
+        $crate::constraint::keeps_unknown!(@define $($structure)+);
+    };
 }
 
 pub(crate) use keeps_unknown;

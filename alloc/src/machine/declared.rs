@@ -1,81 +1,105 @@
 //! What everybody declared for pictures of one size, and how that is known.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use serde::Deserializer;
 
 use super::error::MachineError;
 use super::grounds::{Grounds, GroundsByPlace};
 use super::{Machine, interface, job};
-use crate::constraint::{Participant, Source, Unknown, keeps_unknown};
-use crate::model::Extent;
+use crate::constraint::budget::list;
+use crate::constraint::{Participant, Source, SourceId, Unknown, keeps_unknown, value};
+use crate::model::{DeviceIdentity, Extent};
 
-/// What was declared for pictures of one size, or for those of any.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Declared {
-    /// The size; none for what holds at every size.
-    pub size: Option<Extent>,
-    /// Who takes buffers.
-    #[serde(default)]
-    pub participants: Vec<RecordedParticipant>,
-    /// Who gives them.
-    #[serde(default)]
-    pub sources: Vec<RecordedSource>,
-    /// What could not be asked.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<Missing>,
-    /// Fields of a newer version; demands on every request of this size.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// What was declared for pictures of one size, or for those of any.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Declared {
+        /// The size; none for what holds at every size.
+        pub size: Option<Extent>,
+        /// Who takes buffers.
+        #[serde(default, deserialize_with = "participants")]
+        pub participants: Vec<RecordedParticipant>,
+        /// Who gives them.
+        #[serde(default, deserialize_with = "sources")]
+        pub sources: Vec<RecordedSource>,
+        /// What could not be asked.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "missing")]
+        pub missing: Vec<Missing>,
+        /// Fields of a newer version; demands on every request of this size.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-/// A participant, and how it is known what it takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct RecordedParticipant {
-    /// The participant.
-    pub participant: Participant,
-    /// Its device's node in the devicetree; none where it has none, or nothing tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tree_node: Option<String>,
-    /// How its values are known.
-    #[serde(default)]
-    pub grounds: GroundsByPlace,
-    /// Fields of a newer version; demands like those of the participant.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// A participant, and how it is known what it takes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RecordedParticipant {
+        /// The participant.
+        pub participant: Participant,
+        /// Its device's node in the devicetree; none where it has none, or nothing tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tree_node: Option<String>,
+        /// How its values are known.
+        #[serde(default)]
+        pub grounds: GroundsByPlace,
+        /// Fields of a newer version; demands like those of the participant.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-/// A source, and how it is known what it promises.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct RecordedSource {
-    /// The source.
-    pub source: Source,
-    /// How its values are known.
-    #[serde(default)]
-    pub grounds: GroundsByPlace,
-    /// Fields of a newer version; demands like those of the source.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// A source, and how it is known what it promises.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RecordedSource {
+        /// The source.
+        pub source: Source,
+        /// How its values are known.
+        #[serde(default)]
+        pub grounds: GroundsByPlace,
+        /// Fields of a newer version; demands like those of the source.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-/// What could not be asked: it is there and says nothing, or it is not there and would be looked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Missing {
-    /// What it is; on a board that nobody asked `encoder`, `decoder` and the like.
-    pub name: String,
-    /// Why it could not be asked.
-    pub why: String,
-    /// How that is known; none where the machine itself gave the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grounds: Option<Grounds>,
-    /// Fields of a newer version, kept and no more: nobody is asked here.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// What could not be asked: it is there and says nothing, or it is not there and would be looked for.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Missing {
+        /// What it is; on a board that nobody asked `encoder`, `decoder` and the like.
+        pub name: String,
+        /// Why it could not be asked.
+        pub why: String,
+        /// How that is known; none where the machine itself gave the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub grounds: Option<Grounds>,
+        /// Fields of a newer version, kept and no more: nobody is asked here.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-keeps_unknown!(Missing, Declared, RecordedParticipant, RecordedSource);
+fn participants<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<RecordedParticipant>, D::Error> {
+    list(
+        deserializer,
+        Machine::MAXIMUM_ENTRIES,
+        "participants of a size",
+    )
+}
+
+fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RecordedSource>, D::Error> {
+    list(deserializer, Machine::MAXIMUM_ENTRIES, "sources of a size")
+}
+
+fn missing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Missing>, D::Error> {
+    let what = "participants and sources that could not be asked";
+    list(deserializer, Machine::MAXIMUM_ENTRIES, what)
+}
 
 impl RecordedParticipant {
     /// Takes what a participant said of itself on this machine.
@@ -127,66 +151,48 @@ impl Declared {
             .map_or_else(|| "every size".to_owned(), |size| size.to_string())
     }
 
-    /// How many there are of everything, and may be.
-    pub(super) fn counts(
-        &self,
-        most: usize,
-    ) -> impl Iterator<Item = (&'static str, usize, usize)> + '_ {
-        let own = [
-            ("participants of a size", self.participants.len(), most),
-            ("sources of a size", self.sources.len(), most),
-            (
-                "participants and sources that could not be asked",
-                self.missing.len(),
-                most,
-            ),
-        ];
-        let choices = self
-            .participants
-            .iter()
-            .flat_map(|recorded| recorded.participant.choices())
-            .chain(
-                self.sources
-                    .iter()
-                    .map(|recorded| &recorded.source.constraints),
-            );
-        let pairs = choices.map(|choice| {
-            let pairs = choice.formats.as_ref().map_or(0, |formats| formats.len());
-            (
-                "pairs of format and modifier",
-                pairs,
-                Machine::MAXIMUM_PAIRS,
-            )
-        });
-        let alternatives = self.participants.iter().map(|recorded| {
-            (
-                "alternatives of a participant",
-                recorded.participant.alternatives.len(),
-                Machine::MAXIMUM_ALTERNATIVES,
-            )
-        });
-        own.into_iter().chain(pairs).chain(alternatives)
-    }
-
-    pub(super) fn check_names(&self) -> Result<(), MachineError> {
-        for (place, own) in self.participants.iter().enumerate() {
-            let own = &own.participant;
-            let again = self.participants.iter().take(place).any(|other| {
-                other.participant.name == own.name && other.participant.device == own.device
-            });
-            if again {
+    /// Checks participants and sources, those too of `every` size; `at` is where they are in the file.
+    pub(super) fn check(&self, at: &str, every: &[&Self]) -> Result<(), MachineError> {
+        let others = every.iter().filter(|other| !std::ptr::eq(**other, self));
+        let mut names: BTreeSet<(&str, &DeviceIdentity)> = others
+            .clone()
+            .flat_map(|other| &other.participants)
+            .map(|other| (other.participant.name.as_str(), &other.participant.device))
+            .collect();
+        for (number, recorded) in self.participants.iter().enumerate() {
+            let own = &recorded.participant;
+            let at = format!("{at}.participants[{number}].participant");
+            value::participant(&at, own).map_err(MachineError::Value)?;
+            let most = Machine::MAXIMUM_ALTERNATIVES;
+            if own.alternatives.len() > most {
+                return Err(MachineError::TooMany {
+                    place: format!("{at}.alternatives"),
+                    what: "alternatives of a participant",
+                    count: own.alternatives.len(),
+                    most,
+                });
+            }
+            if !names.insert((&own.name, &own.device)) {
                 return Err(MachineError::Twice {
+                    place: format!("{at}.name"),
                     what: "participant",
                     name: job::called(own),
                 });
             }
         }
-        for (place, own) in self.sources.iter().enumerate() {
-            let mut before = self.sources.iter().take(place);
-            if before.any(|other| other.source.id == own.source.id) {
+        let mut ids: BTreeSet<&SourceId> = others
+            .flat_map(|other| &other.sources)
+            .map(|other| &other.source.id)
+            .collect();
+        for (number, recorded) in self.sources.iter().enumerate() {
+            let own = &recorded.source;
+            let at = format!("{at}.sources[{number}].source");
+            value::source(&at, own).map_err(MachineError::Value)?;
+            if !ids.insert(&own.id) {
                 return Err(MachineError::Twice {
+                    place: format!("{at}.id"),
                     what: "source",
-                    name: own.source.id.to_string(),
+                    name: own.id.to_string(),
                 });
             }
         }

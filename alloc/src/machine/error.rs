@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::Machine;
+use crate::constraint::ValueError;
 use crate::model::Extent;
 
 /// Why a recorded machine is not read, or cannot be asked.
@@ -39,8 +40,10 @@ pub enum MachineError {
     #[error("the recorded machine cannot be written: {0}")]
     Unwritable(#[source] serde_json::Error),
     /// It has more of something than is believed.
-    #[error("the recorded machine has {count} {what}, and at most {most} are read")]
+    #[error("{place}: the recorded machine has {count} {what}, and at most {most} are read")]
     TooMany {
+        /// Where they are in the file.
+        place: String,
         /// Of what.
         what: &'static str,
         /// How many.
@@ -48,9 +51,14 @@ pub enum MachineError {
         /// How many there may be.
         most: usize,
     },
+    /// It has a value that is out of its bounds.
+    #[error("the recorded machine has a value that is out of its bounds: {0}")]
+    Value(#[source] ValueError),
     /// Something stands in it twice.
-    #[error("the recorded machine has the {what} {name} twice")]
+    #[error("{place}: the recorded machine has the {what} {name} twice")]
     Twice {
+        /// Where the second is in the file.
+        place: String,
         /// What.
         what: &'static str,
         /// What it is called.

@@ -5,9 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::budget;
+
 /// How a value is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Grounds {
     /// The machine itself was asked.
@@ -49,7 +51,7 @@ impl fmt::Display for Grounds {
 /// Grounds by the place of a value, such as `constraints.image.stride`; those under the empty name are all others'.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct GroundsByPlace(pub BTreeMap<String, Grounds>);
+pub struct GroundsByPlace(#[serde(deserialize_with = "budget::map")] pub BTreeMap<String, Grounds>);
 
 impl GroundsByPlace {
     /// Everything was asked of the machine itself.

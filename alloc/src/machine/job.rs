@@ -114,7 +114,15 @@ impl Machine {
             chosen.push((other, in_format_alone(other.to_participant(), job.format)));
         }
         let mut sources = everybody.kernel_sources();
-        sources.extend(queue_sources);
+        // A queue that is named twice gives one memory.
+        for source in queue_sources {
+            if sources
+                .iter()
+                .all(|other| other.source.id != source.source.id)
+            {
+                sources.push(source);
+            }
+        }
         let drivers = chosen
             .iter()
             .any(|(_, participant)| interface_of(participant) != Interface::Kernel);
@@ -373,14 +381,21 @@ pub(super) fn called(participant: &Participant) -> String {
     }
 }
 
-/// Numbers participants that would be called the same by their nodes.
+/// Tells participants that would be called the same apart, by their nodes, and by numbers where these are the same too.
 pub fn unique_names(participants: &mut [Participant]) {
     for place in 1..participants.len() {
         let (before, rest) = participants.split_at_mut(place);
-        if let Some(own) = rest.first_mut() {
-            let same = before.iter().any(|other| other.name.starts_with(&own.name));
-            if same {
-                own.name = called(own);
+        let Some(own) = rest.first_mut() else {
+            continue;
+        };
+        if before.iter().any(|other| other.name.starts_with(&own.name)) {
+            own.name = called(own);
+        }
+        let is_taken = |name: &str| before.iter().any(|other| other.name == name);
+        if is_taken(&own.name) {
+            let mut numbered = (2..).map(|number: u64| format!("{} #{number}", own.name));
+            if let Some(name) = numbered.find(|name| !is_taken(name)) {
+                own.name = name;
             }
         }
     }

@@ -26,8 +26,10 @@
 //! and of its KMS `id`) say what it is. In a file that is older than these fields the participant's name does.
 //!
 //! A field of a newer version is kept, and a demand that nothing meets unless it is an object with `"optional": true`, as
-//! everywhere ([`Unknown`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that names the same
-//! participant twice are refused with a reason.
+//! everywhere ([`Unknown`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that has the same
+//! participant, source or key twice are refused with the place and a reason.
+//!
+//! A file is read in one pass. That takes at most 16 times the file's length and 64 MiB more, and is refused beyond.
 
 #![forbid(unsafe_code)]
 
@@ -42,11 +44,13 @@ mod job;
 mod region;
 mod unsure;
 
+use std::collections::BTreeSet;
+
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::constraint::{Unknown, keeps_unknown};
+use crate::constraint::{FormatSet, Reader, Unknown, budget, keeps_unknown, with_place};
 use crate::prove::{Environment, Fact, FactBook};
 
 pub use asked::Asked;
@@ -61,50 +65,60 @@ pub use unsure::Unsure;
 /// What a file of this kind calls itself.
 const FORMAT: &str = "covalent-machine";
 
-/// Everybody of one machine, as they declared themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Machine {
-    /// The kind of the file.
-    format: String,
-    /// The version of the file.
-    version: u32,
-    /// What machine it is.
-    pub name: String,
-    /// Who wrote it down, and from what.
-    pub origin: String,
-    /// The second since 1970 in which it was asked; 0 where it was written down from what others published.
-    #[serde(default)]
-    pub recorded_at: u64,
-    /// What facts depend on.
-    #[serde(default)]
-    pub environment: Environment,
-    /// What its drivers had refused by then.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "understood"
-    )]
-    pub facts: Vec<Fact>,
-    /// Memory that its devicetree sets aside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub devicetree: Option<ReservedMemory>,
-    /// What was declared, by size.
-    pub declared: Vec<Declared>,
-    /// Fields of a newer version; demands on every request.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    whole
+    /// Everybody of one machine, as they declared themselves.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Machine {
+        /// The kind of the file.
+        format: String,
+        /// The version of the file.
+        version: u32,
+        /// What machine it is.
+        pub name: String,
+        /// Who wrote it down, and from what.
+        pub origin: String,
+        /// The second since 1970 in which it was asked; 0 where it was written down from what others published.
+        #[serde(default)]
+        pub recorded_at: u64,
+        /// What facts depend on.
+        #[serde(default)]
+        pub environment: Environment,
+        /// What its drivers had refused by then.
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "understood"
+        )]
+        pub facts: Vec<Fact>,
+        /// Memory that its devicetree sets aside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub devicetree: Option<ReservedMemory>,
+        /// What was declared, by size.
+        #[serde(deserialize_with = "sizes")]
+        pub declared: Vec<Declared>,
+        /// Fields of a newer version; demands on every request.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
-
-keeps_unknown!(Machine);
 
 /// The first lines of a file: enough to tell whether the rest can be understood.
 #[derive(Deserialize)]
 struct Header {
-    #[serde(default)]
-    format: Option<Value>,
-    #[serde(default)]
-    version: Option<Value>,
+    #[serde(default, deserialize_with = "budget::value")]
+    format: Value,
+    #[serde(default, deserialize_with = "budget::value")]
+    version: Value,
+}
+
+/// The same as [`Machine::from_json`] for whatever holds the fields, without the bound on the file's length.
+impl<'de> Deserialize<'de> for Machine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let machine = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        machine.check().map_err(D::Error::custom)?;
+        Ok(machine)
+    }
 }
 
 impl Machine {
@@ -115,7 +129,7 @@ impl Machine {
     /// The most sizes in a file, and the most participants and sources of a size.
     pub const MAXIMUM_ENTRIES: usize = 256;
     /// The most pairs of format and modifier of one participant or source.
-    pub const MAXIMUM_PAIRS: usize = 1 << 16;
+    pub const MAXIMUM_PAIRS: usize = FormatSet::MAXIMUM_PAIRS;
     /// The most alternatives of one participant: the solver tries every combination of them.
     pub const MAXIMUM_ALTERNATIVES: usize = 8;
 
@@ -144,19 +158,23 @@ impl Machine {
             return Err(MachineError::TooLong { bytes: bytes.len() });
         }
         let header: Header = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
-        if header.format.as_ref().and_then(Value::as_str) != Some(FORMAT) {
-            return Err(MachineError::OtherKind);
-        }
-        match header.version.as_ref().and_then(Value::as_u64) {
-            Some(version) if version > u64::from(Self::VERSION) => {
-                return Err(MachineError::Newer { version });
-            }
-            Some(version) if version > 0 => {}
-            _ => return Err(MachineError::OtherKind),
-        }
-        let machine: Self = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
+        Self::check_kind(header.format.as_str(), header.version.as_u64())?;
+        let mut text = serde_json::Deserializer::from_slice(bytes);
+        let machine = with_place(&mut text, |inner| Self::read_fields(inner))
+            .and_then(|machine| text.end().map(|()| machine))
+            .map_err(MachineError::Damaged)?;
         machine.check()?;
         Ok(machine)
+    }
+
+    fn check_kind(format: Option<&str>, version: Option<u64>) -> Result<(), MachineError> {
+        match (format, version) {
+            (Some(FORMAT), Some(version)) if version > u64::from(Self::VERSION) => {
+                Err(MachineError::Newer { version })
+            }
+            (Some(FORMAT), Some(version)) if version > 0 => Ok(()),
+            _ => Err(MachineError::OtherKind),
+        }
     }
 
     /// Writes the file.
@@ -176,44 +194,58 @@ impl Machine {
     }
 
     fn check(&self) -> Result<(), MachineError> {
+        Self::check_kind(Some(&self.format), Some(self.version.into()))?;
         let most = Self::MAXIMUM_ENTRIES;
         let regions = self.devicetree.as_ref();
         let counts = [
-            ("sizes", self.declared.len(), most),
+            ("declared", "sizes", self.declared.len(), most),
             (
+                "devicetree.regions",
                 "reserved regions",
                 regions.map_or(0, |tree| tree.regions.len()),
                 most,
             ),
             (
+                "devicetree.users",
                 "users of reserved regions",
                 regions.map_or(0, |tree| tree.users.len()),
                 most,
             ),
-            ("facts", self.facts.len(), Self::MAXIMUM_PAIRS),
+            ("facts", "facts", self.facts.len(), Self::MAXIMUM_PAIRS),
         ];
-        let counts = counts.into_iter().chain(
-            self.declared
-                .iter()
-                .flat_map(|declared| declared.counts(most)),
-        );
-        for (what, count, most) in counts {
+        for (place, what, count, most) in counts {
             if count > most {
-                return Err(MachineError::TooMany { what, count, most });
+                return Err(MachineError::TooMany {
+                    place: place.to_owned(),
+                    what,
+                    count,
+                    most,
+                });
             }
         }
-        for (place, declared) in self.declared.iter().enumerate() {
-            declared.check_names()?;
-            let again = self.declared.iter().take(place);
-            if again.into_iter().any(|other| other.size == declared.size) {
+        let mut sizes = BTreeSet::new();
+        let every: Vec<&Declared> = self
+            .declared
+            .iter()
+            .filter(|own| own.size.is_none())
+            .collect();
+        for (number, declared) in self.declared.iter().enumerate() {
+            if !sizes.insert(declared.size) {
                 return Err(MachineError::Twice {
+                    place: format!("declared[{number}].size"),
                     what: "size",
                     name: declared.size_words(),
                 });
             }
+            declared.check(&format!("declared[{number}]"), &every)?;
         }
         Ok(())
     }
+}
+
+/// Reads what is declared, by size.
+fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Declared>, D::Error> {
+    budget::list(deserializer, Machine::MAXIMUM_ENTRIES, "sizes")
 }
 
 /// Reads a list whose items have no place for what a newer version says more of them, and refuses an item with more.
@@ -222,20 +254,22 @@ impl Machine {
 pub(super) fn understood<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: DeserializeOwned + Serialize,
+    T: DeserializeOwned,
 {
-    let given = Vec::<Value>::deserialize(deserializer)?;
-    let mut items = Vec::with_capacity(given.len());
-    for value in given {
-        let item = T::deserialize(&value).map_err(D::Error::custom)?;
-        let known = serde_json::to_value(&item).map_err(D::Error::custom)?;
-        let left = Unknown::left_over(&value, &known);
-        if let Some(name) = left.fields.keys().chain(left.within.keys()).next() {
-            return Err(D::Error::custom(format!(
-                "there is a field `{name}`, which this version does not know"
-            )));
+    struct Item<T>(T);
+    impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            budget::take_one::<T, D::Error>()?;
+            let mut unknown = Unknown::default();
+            let item = T::deserialize(Reader::new(deserializer, &mut unknown))?;
+            match unknown.first() {
+                None => Ok(Self(item)),
+                Some(name) => Err(D::Error::custom(format!(
+                    "there is a field `{name}`, which this version does not know"
+                ))),
+            }
         }
-        items.push(item);
     }
-    Ok(items)
+    let items = budget::list::<D, Item<T>>(deserializer, Machine::MAXIMUM_PAIRS, "items")?;
+    Ok(items.into_iter().map(|Item(item)| item).collect())
 }

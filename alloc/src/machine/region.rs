@@ -1,74 +1,76 @@
 //! Memory that a devicetree sets aside, and the devices that are given it.
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use super::understood;
 use crate::constraint::{AddressWindow, Unknown, keeps_unknown};
 
-/// The regions of a machine's devicetree, and who is given them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct ReservedMemory {
-    /// The children of `/reserved-memory`.
+keeps_unknown! {
+    /// The regions of a machine's devicetree, and who is given them.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct ReservedMemory {
+        /// The children of `/reserved-memory`.
+        #[serde(default)]
+        pub regions: Vec<Region>,
+        /// The devices with a `memory-region`.
+        #[serde(default)]
+        pub users: Vec<RegionUser>,
+        /// Fields of a newer version.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
+}
+
+keeps_unknown! {
+    /// A region of memory that is set aside.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
-    pub regions: Vec<Region>,
-    /// The devices with a `memory-region`.
-    #[serde(default)]
-    pub users: Vec<RegionUser>,
-    /// Fields of a newer version.
-    #[serde(skip)]
-    pub unknown: Unknown,
+    pub struct Region {
+        /// The node, such as `/reserved-memory/isp@90000000`.
+        pub path: String,
+        /// What it is for, such as `shared-dma-pool`.
+        #[serde(deserialize_with = "few")]
+        pub compatible: Vec<String>,
+        /// Where it lies (`reg`); empty where the kernel chooses.
+        #[serde(deserialize_with = "understood")]
+        pub ranges: Vec<AddressWindow>,
+        /// How large it is, in bytes; none where nothing tells.
+        pub size_bytes: Option<u64>,
+        /// Where the kernel may put it (`alloc-ranges`); empty where that is anywhere.
+        #[serde(deserialize_with = "understood")]
+        pub allowed: Vec<AddressWindow>,
+        /// In which steps of addresses, in bytes.
+        pub alignment_bytes: Option<u64>,
+        /// Whether the kernel uses it while nobody else does (CMA).
+        pub reusable: bool,
+        /// Whether the processor does not map it.
+        pub no_map: bool,
+        /// Whether it serves every device that has none of its own (`linux,cma-default`).
+        pub is_default: bool,
+        /// Fields of a newer version.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
 
-/// A region of memory that is set aside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct Region {
-    /// The node, such as `/reserved-memory/isp@90000000`.
-    pub path: String,
-    /// What it is for, such as `shared-dma-pool`.
-    #[serde(deserialize_with = "few")]
-    pub compatible: Vec<String>,
-    /// Where it lies (`reg`); empty where the kernel chooses.
-    #[serde(deserialize_with = "understood")]
-    pub ranges: Vec<AddressWindow>,
-    /// How large it is, in bytes; none where nothing tells.
-    pub size_bytes: Option<u64>,
-    /// Where the kernel may put it (`alloc-ranges`); empty where that is anywhere.
-    #[serde(deserialize_with = "understood")]
-    pub allowed: Vec<AddressWindow>,
-    /// In which steps of addresses, in bytes.
-    pub alignment_bytes: Option<u64>,
-    /// Whether the kernel uses it while nobody else does (CMA).
-    pub reusable: bool,
-    /// Whether the processor does not map it.
-    pub no_map: bool,
-    /// Whether it serves every device that has none of its own (`linux,cma-default`).
-    pub is_default: bool,
-    /// Fields of a newer version.
-    #[serde(skip)]
-    pub unknown: Unknown,
+keeps_unknown! {
+    /// A device that is given regions.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RegionUser {
+        /// Its node.
+        pub node: String,
+        /// What the node says it is.
+        #[serde(default, deserialize_with = "few")]
+        pub compatible: Vec<String>,
+        /// The regions' nodes, in the order in which it takes them.
+        #[serde(deserialize_with = "few")]
+        pub regions: Vec<String>,
+        /// Fields of a newer version.
+        #[serde(skip)]
+        pub unknown: Unknown,
+    }
 }
-
-/// A device that is given regions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct RegionUser {
-    /// Its node.
-    pub node: String,
-    /// What the node says it is.
-    #[serde(default, deserialize_with = "few")]
-    pub compatible: Vec<String>,
-    /// The regions' nodes, in the order in which it takes them.
-    #[serde(deserialize_with = "few")]
-    pub regions: Vec<String>,
-    /// Fields of a newer version.
-    #[serde(skip)]
-    pub unknown: Unknown,
-}
-
-keeps_unknown!(ReservedMemory, Region, RegionUser);
 
 impl ReservedMemory {
     /// The most regions that a device is given, and the most texts of a `compatible`. No binding has more than a few; each may name the

@@ -10,6 +10,7 @@ use crate::text::Printable;
 ///
 /// Two identities are the same device when driver and location are equal; nodes are numbered anew at each boot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeviceIdentity {
     /// The kernel driver, as it names itself: `virtio_gpu`, `vivid`.
     pub driver: String,

@@ -52,9 +52,14 @@ impl Refused {
             ),
             Self::Source => {
                 let own = source.unknown.required().into_iter();
+                let all: Vec<_> = own.chain(source.constraints.unknown_names()).collect();
+                if all.is_empty() {
+                    return "cannot be told apart: another source has the same identifier"
+                        .to_owned();
+                }
                 format!(
                     "cannot be judged: it asks for {}, which this version does not know",
-                    names(own.chain(source.constraints.unknown_names()).collect())
+                    names(all)
                 )
             }
             Self::Copies => {

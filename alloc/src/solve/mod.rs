@@ -61,7 +61,7 @@ mod standing;
 mod sweep;
 
 pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};
-pub use request::Request;
+pub use request::{Request, RequestError};
 pub use split::{Copier, FrameCopy, Group, Split};
 
 use crate::constraint::SourceId;

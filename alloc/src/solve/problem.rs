@@ -224,6 +224,7 @@ impl<'a> Problem<'a> {
         let understood_sources = where_source(&sources, |source| {
             source.unknown.required().is_empty()
                 && source.constraints.unknown_names().next().is_none()
+                && !is_ambiguous(&sources, source)
         });
         let owner = request.participants.len();
         let images = sources
@@ -410,6 +411,18 @@ impl<'a> Party<'a> {
     pub(super) fn works_on(&self, source: usize) -> bool {
         self.own.contains(source) && self.participant.role.imports()
     }
+}
+
+/// Returns whether another source that is not the same has a source's identifier, so that a plan would not say which it means.
+///
+/// The sources are in the order of their identifiers.
+fn is_ambiguous(sources: &[&Source], source: &Source) -> bool {
+    let begin = sources.partition_point(|other| other.id < source.id);
+    sources
+        .iter()
+        .skip(begin)
+        .take_while(|other| other.id == source.id)
+        .any(|other| *other != source)
 }
 
 fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) -> Bits {

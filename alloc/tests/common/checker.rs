@@ -6,7 +6,7 @@ use covalent_alloc::constraint::{
     PlanePlacement, Protection, Role, Source,
 };
 use covalent_alloc::model::{FormatInfo, FormatModifier, Layout, Modifier};
-use covalent_alloc::solve::Request;
+use covalent_alloc::solve::{Plan, Request, Verdict};
 
 /// Participants of a request, each held to one of its alternatives.
 pub struct Party<'a> {
@@ -89,10 +89,11 @@ impl Party<'_> {
                     devices, sources, ..
                 } => {
                     sources.contains(&source.id)
-                        || source
-                            .device
-                            .as_ref()
-                            .is_some_and(|device| devices.contains(device))
+                        || source.device.as_ref().is_some_and(|own| {
+                            devices.iter().any(|device| {
+                                device.driver == own.driver && device.location == own.location
+                            })
+                        })
                 }
                 Imports::Nothing { .. } => false,
             };
@@ -145,16 +146,15 @@ impl Party<'_> {
         if let Some(maximum) = promised.maximum_bytes {
             demand(largest <= maximum, || format!("{largest} over {maximum}"))?;
         }
-        let held: u32 = self
-            .members
-            .iter()
-            .map(|(_, constraints)| constraints.buffers_held)
-            .sum();
-        let count = u64::from(held.max(self.request.count).max(1));
-        if let Some(available) = promised.available_bytes {
-            let all = sizes.iter().sum::<u64>() * count;
-            demand(all <= available, || format!("{all} over {available}"))?;
-        }
+        let held = self.members.iter();
+        let held: u64 = held.map(|(_, own)| u64::from(own.buffers_held)).sum();
+        let count = u128::from(held.max(self.request.count.into()).max(1));
+        demand(count <= 1024, || format!("{count} buffers"))?;
+        let all = sizes.iter().map(|size| u128::from(*size)).sum::<u128>() * count;
+        let available = promised.available_bytes.unwrap_or(u64::MAX);
+        demand(all <= available.into(), || {
+            format!("{all} over {available}")
+        })?;
         Ok(largest > promised.contiguous_up_to_bytes
             && self.members.iter().any(|(participant, constraints)| {
                 !source.is_of(&participant.device)
@@ -209,26 +209,29 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
         demand(plane.offset_bytes >= terms.padding_before_bytes, || {
             refuse("padding before")
         })?;
-        let mut room = plane.size_bytes;
+        // Wide enough for every sum and product of what 64 bits hold.
+        let mut room = u128::from(plane.size_bytes);
+        let stride_bytes = u128::from(plane.stride_bytes);
         demand(
-            room >= u64::from(plane.stride_bytes) * rows
-                && divides(terms.plane_size_alignment_bytes, room),
+            room >= stride_bytes * u128::from(rows)
+                && divides(terms.plane_size_alignment_bytes, plane.size_bytes),
             || refuse("size"),
         )?;
         let multiple = u64::from(terms.rows_multiple_of.max(1));
-        demand(
-            room >= u64::from(plane.stride_bytes) * rows.div_ceil(multiple) * multiple,
-            || refuse("rows"),
-        )?;
+        let with_more = u128::from(rows.div_ceil(multiple)) * u128::from(multiple);
+        demand(room >= stride_bytes * with_more, || refuse("rows"))?;
         if number + 1 == planes.len() {
-            room += terms.padding_bytes;
+            room += u128::from(terms.padding_bytes);
         }
         let next = planes.get(number + 1);
         let end = match next.filter(|next| next.memory == plane.memory) {
             Some(next) => next.offset_bytes,
             None => memories[plane.memory],
         };
-        demand(plane.offset_bytes + room <= end, || refuse("room"))?;
+        demand(
+            u128::from(plane.offset_bytes) + room <= u128::from(end),
+            || refuse("room"),
+        )?;
         if terms.packed_planes {
             let begin = match number.checked_sub(1).map(|before| planes[before]) {
                 Some(before) if before.memory == plane.memory => {
@@ -240,15 +243,75 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
             demand(plane.offset_bytes == begin, || refuse("gap"))?;
         }
     }
-    let total: u64 = memories.iter().sum();
+    let total: u128 = memories.iter().map(|size| u128::from(*size)).sum();
     demand(
         memories
             .iter()
             .all(|size| divides(terms.size_alignment_bytes, *size))
-            && terms.minimum_size_bytes <= total
-            && total <= terms.maximum_size_bytes,
+            && u128::from(terms.minimum_size_bytes) <= total
+            && total <= u128::from(terms.maximum_size_bytes),
         || format!("sizes {memories:?}"),
     )
+}
+
+/// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
+pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
+    let source = request
+        .sources
+        .iter()
+        .find(|source| source.id == *plan.source())
+        .unwrap();
+    let party = Party {
+        request,
+        copies,
+        members: members
+            .iter()
+            .zip(plan.steps())
+            .map(|(place, step)| {
+                let participant = &request.participants[*place];
+                assert_eq!(participant.name, step.participant);
+                (
+                    participant,
+                    participant.choices().nth(step.alternative).unwrap(),
+                )
+            })
+            .collect(),
+    };
+    let format = plan.layout().format();
+    let mut doubts = 0;
+    for modifier in plan.modifiers() {
+        let format = FormatModifier::new(format.fourcc, *modifier);
+        doubts = party.judge_source(source, format).unwrap();
+    }
+    let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
+    assert!(request.extents().eq(extents));
+    let in_pieces = party
+        .judge_sizes(source, plan.layout().memory_sizes())
+        .unwrap();
+    doubts += usize::from(in_pieces);
+    if !plan.is_arranged_by_source() {
+        assert_eq!(plan.modifiers(), [format.modifier]);
+        for layout in plan.layouts() {
+            for terms in party.image_terms(source, format) {
+                judge_layout(terms, layout).unwrap();
+            }
+            plan.accepts(layout).unwrap();
+        }
+        assert_eq!(plan.doubts().len(), doubts, "{:?}", plan.doubts());
+    }
+    assert_eq!(
+        plan.verdict() == Verdict::Guaranteed,
+        plan.doubts().is_empty()
+    );
+    let held = party
+        .members
+        .iter()
+        .map(|(_, own)| u64::from(own.buffers_held));
+    let held: u64 = held.sum();
+    assert_eq!(
+        u64::from(plan.count()),
+        held.max(request.count.into()).max(1)
+    );
 }
 
 pub fn judge_extent(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {

@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut request: Request = match &options.from {
         Some(path) => {
             let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
-            serde_json::from_slice(&bytes)
+            Request::from_json(&bytes)
                 .with_context(|| format!("{} is no recorded request", printable_path(path)))?
         }
         None => ask(options)?,
@@ -360,7 +360,12 @@ fn ask(options: &Options) -> Result<Request> {
     }
     machine::unique_names(&mut request.participants);
     request.sources = sources.declarations();
-    request.sources.extend(queue_sources);
+    // A queue that is named twice gives one memory.
+    for source in queue_sources {
+        if request.sources.iter().all(|other| other.id != source.id) {
+            request.sources.push(source);
+        }
+    }
     if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
         devicetree::refine(&reserved, &mut request.participants, &mut request.sources);
     }
