@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod clock;
 pub mod command;
+pub mod command_line;
 pub mod compose;
 pub mod content;
 pub mod direct;
@@ -14,6 +15,7 @@ pub mod fence;
 mod handlers;
 pub mod input;
 pub mod kms;
+pub mod lines;
 pub mod lock;
 pub mod meter;
 pub mod options;

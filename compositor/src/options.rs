@@ -1,7 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use covalent_alloc::files::{self, FileError};
 
 /// A Wayland compositor that puts clients' dma-bufs on the display directly where the card can.
 #[derive(Clone, Debug, Default, clap::Parser)]
@@ -31,7 +33,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub socket: Option<String>,
 
-    /// Write one JSON object a presented frame to this file.
+    /// Write one JSON object a presented frame to this file; a regular file, which others can follow while it grows.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -58,6 +60,34 @@ pub struct Options {
     /// A command to start when ready; the compositor ends when it ends, with its status.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
+}
+
+impl Options {
+    /// Says whether the files that are written at the end can be, before anything is begun.
+    ///
+    /// # Errors
+    ///
+    /// What is in the place of one of them, and must stay.
+    pub fn check_files(&self) -> Result<(), FileError> {
+        [&self.report, &self.trace, &self.screenshot]
+            .into_iter()
+            .flatten()
+            .try_for_each(|path| files::check(path))
+    }
+}
+
+/// Says whether a socket can be bound at `path`. What binds it removes whatever is there, and empties the file of its lock.
+///
+/// # Errors
+///
+/// What is in its place, and must stay.
+pub fn check_socket(path: &Path) -> Result<(), FileError> {
+    files::check_socket(path)?;
+    let lock = path.with_extension("lock");
+    match files::read(&lock, 0) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => files::check(&lock),
+    }
 }
 
 /// Where pictures go.
@@ -166,6 +196,26 @@ mod tests {
         ] {
             assert!(mode(broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn socket_is_bound_in_the_place_of_nothing_but_an_old_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
+        std::fs::write(&file, "kept").unwrap();
+        assert!(check_socket(&file).is_err());
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        check_socket(&socket).unwrap();
+        check_socket(&folder.path().join("new")).unwrap();
+        // The lock of `new` is a file of somebody else's, which would be emptied.
+        std::fs::write(folder.path().join("new.lock"), "kept").unwrap();
+        let error = check_socket(&folder.path().join("new")).unwrap_err();
+        assert!(error.to_string().contains("new.lock"), "{error}");
+        std::fs::write(folder.path().join("new.lock"), "").unwrap();
+        check_socket(&folder.path().join("new")).unwrap();
+        std::fs::remove_file(folder.path().join("new.lock")).unwrap();
+        std::os::unix::fs::symlink(&file, folder.path().join("new.lock")).unwrap();
+        assert!(check_socket(&folder.path().join("new")).is_err());
     }
 
     #[test]

@@ -5,15 +5,18 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use covalent_alloc::buffer::Buffer;
+use covalent_alloc::files::{self, FileError};
 use covalent_alloc::model::Extent;
+use covalent_alloc::text::printable_json;
 use serde::Serialize;
 
 use crate::clock::nanoseconds;
+use crate::lines::{LineFile, LostLines};
 use crate::lock::ReleaseMark;
 
 /// Which way a frame's pixels took.
@@ -128,18 +131,18 @@ const WAITING_MAX: usize = 64;
 /// Writes records in order of their frames, each once its buffers went back to their clients.
 #[derive(Debug)]
 pub struct Report<W: Write = File> {
-    to: W,
+    to: LineFile<W>,
     waiting: VecDeque<FrameRecord>,
 }
 
 impl Report {
-    /// Makes the file, empty.
+    /// Makes the file, empty, in the place of what is there. Its owner alone may read it.
     ///
     /// # Errors
     ///
     /// When it cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        File::create(path).map(Self::new)
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        files::create(path).map(Self::new)
     }
 }
 
@@ -147,7 +150,7 @@ impl<W: Write> Report<W> {
     /// Writes to `to`.
     pub fn new(to: W) -> Self {
         Self {
-            to,
+            to: LineFile::new("the report", to),
             waiting: VecDeque::new(),
         }
     }
@@ -160,12 +163,8 @@ impl<W: Write> Report<W> {
     /// Writes the records whose buffers are released, a line each, up to the first that is not.
     ///
     /// A client that never replaces its last buffer does not hold up the others for good: when too many wait, its record is
-    /// written without the time.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn flush(&mut self) -> io::Result<()> {
+    /// written without the time. What cannot be written is counted: nobody's picture waits for a disk that is full.
+    pub fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
             let overdue = self.waiting.len() > WAITING_MAX;
             let mut shown = std::iter::once(&record.shown).chain(&record.others);
@@ -173,28 +172,29 @@ impl<W: Write> Report<W> {
                 break;
             }
             if let Some(record) = self.waiting.pop_front() {
-                self.write(&record)?;
+                self.write(&record);
             }
         }
-        Ok(())
     }
 
     /// Writes all that is left.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// When any line since the beginning could not be written.
+    pub fn finish(&mut self) -> Result<(), LostLines> {
         for record in std::mem::take(&mut self.waiting) {
-            self.write(&record)?;
+            self.write(&record);
         }
-        self.to.flush()
+        self.to.finish()
     }
 
-    fn write(&mut self, record: &FrameRecord) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        self.to.write_all(&line)
+    fn write(&mut self, record: &FrameRecord) {
+        match serde_json::to_string(record) {
+            // Titles are their clients' own, and somebody reads this in a terminal.
+            Ok(line) => self.to.write(&printable_json(&line)),
+            Err(error) => self.to.lose(error.into()),
+        }
     }
 }
 
@@ -249,10 +249,10 @@ mod tests {
         let mut report = Report::new(Vec::new());
         report.add(record(1, Some(Duration::ZERO)));
         report.add(record(2, None));
-        report.flush().unwrap();
-        assert!(report.to.is_empty());
+        report.flush();
+        assert!(report.to.inner().is_empty());
         report.finish().unwrap();
-        let text = String::from_utf8(report.to).unwrap();
+        let text = String::from_utf8(report.to.into_inner()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -265,14 +265,32 @@ mod tests {
     }
 
     #[test]
+    fn title_of_a_window_is_printable_json() {
+        let mut report = Report::new(Vec::new());
+        let mut titled = record(1, None);
+        titled.shown.surface = Some("a\u{9b}2J\u{202e}\n{\"frame\":9}".to_owned());
+        let title = titled.shown.surface.clone();
+        report.add(titled);
+        report.finish().unwrap();
+        let text = String::from_utf8(report.to.into_inner()).unwrap();
+        assert!(
+            !text.contains('\u{9b}') && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["surface"].as_str(), title.as_deref());
+    }
+
+    #[test]
     fn redraw_without_new_content_has_no_number() {
         let mut report = Report::new(Vec::new());
         report.add(FrameRecord {
             frame: None,
             ..record(0, None)
         });
-        report.flush().unwrap();
-        let text = String::from_utf8(report.to).unwrap();
+        report.flush();
+        let text = String::from_utf8(report.to.into_inner()).unwrap();
         assert!(!text.contains("\"frame\":"), "{text}");
     }
 
@@ -281,7 +299,7 @@ mod tests {
         let mut report = Report::new(Vec::new());
         for frame in 0..200 {
             report.add(record(frame, Some(Duration::ZERO)));
-            report.flush().unwrap();
+            report.flush();
         }
         assert!(report.waiting.len() <= WAITING_MAX);
     }

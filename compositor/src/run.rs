@@ -21,7 +21,7 @@ use crate::backend::headless::Headless;
 use crate::backend::kms::{Kms, OpenError};
 use crate::command::{Command, exit_code};
 use crate::input::Devices;
-use crate::options::{BackendKind, Options};
+use crate::options::{BackendKind, Options, check_socket};
 use crate::render::Renderer;
 use crate::report::Report;
 use crate::session::Seat;
@@ -86,8 +86,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         renderer,
     )?;
     if let Some(path) = &options.report {
-        let report = Report::create(path)
-            .with_context(|| format!("the report {} cannot be made", path.display()))?;
+        let report = Report::create(path).context("no report")?;
         state.screen.set_report(report);
     }
     if let Some(path) = &options.screenshot {
@@ -210,6 +209,11 @@ pub fn serve_clients(
 /// Opens the socket that clients connect to; returns what they find it by.
 fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Result<String> {
     let directory = runtime_directory();
+    if let Some(name) = name {
+        // An absolute name stands for itself.
+        let parent = directory.as_deref().unwrap_or(Path::new("/"));
+        check_socket(&parent.join(name))?;
+    }
     let socket = match (name, &directory) {
         (Some(name), _) if name.starts_with('/') => {
             ListeningSocket::bind_absolute(PathBuf::from(name))
@@ -238,6 +242,9 @@ fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyh
     for number in 1..=32 {
         let name = format!("wayland-{number}");
         let path = directory.join(&name);
+        if check_socket(&path).is_err() {
+            continue;
+        }
         if let Ok(socket) = ListeningSocket::bind_absolute(path.clone()) {
             accept(handle, socket)?;
             return Ok(if in_environment {

@@ -395,9 +395,7 @@ impl State {
             gles.rest();
         }
         if let Some(report) = &mut self.screen.report {
-            if let Err(error) = report.flush() {
-                self.fail(anyhow::Error::new(error).context("the report cannot be written"));
-            }
+            report.flush();
         }
         if let Some((path, after)) = &self.screen.screenshot {
             if number.is_some() && *after == number {
@@ -417,7 +415,7 @@ impl State {
         self.screen.in_flight = None;
         if let Some(report) = &mut self.screen.report {
             if let Err(error) = report.finish() {
-                self.fail(anyhow::Error::new(error).context("the report cannot be written"));
+                self.fail(error.into());
             }
         }
     }

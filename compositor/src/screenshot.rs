@@ -2,10 +2,10 @@
 //!
 //! Reading them costs CPU reads that are no part of any frame: the report's counters of the frames do not contain them.
 
-use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
+use covalent_alloc::files::NewFile;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
@@ -30,7 +30,7 @@ pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
     Ok(colours)
 }
 
-/// Writes colours (`0xAARRGGBB`) as an opaque PNG file.
+/// Writes colours (`0xAARRGGBB`) as an opaque PNG file in the place of what is there. Its owner alone may read it.
 ///
 /// # Errors
 ///
@@ -43,11 +43,11 @@ pub fn save(path: &Path, (width, height): (u32, u32), colours: &[u32]) -> Result
             [red, green, blue]
         })
         .collect();
-    let file = File::create(path).map_err(ImageError::IoError)?;
-    PngEncoder::new(BufWriter::new(file)).write_image(
-        &bytes,
-        width,
-        height,
-        ExtendedColorType::Rgb8,
-    )
+    let failed = |error: io::Error| ImageError::IoError(error);
+    let mut file = BufWriter::new(NewFile::create(path).map_err(|error| failed(error.into()))?);
+    PngEncoder::new(&mut file).write_image(&bytes, width, height, ExtendedColorType::Rgb8)?;
+    // Dropped, it would keep its errors to itself.
+    let whole = file.into_inner();
+    let whole = whole.map_err(|error| failed(error.into_error()))?;
+    whole.commit().map_err(|error| failed(error.into()))
 }

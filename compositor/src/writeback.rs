@@ -5,19 +5,20 @@
 //! `DIR/frames.raw` (rows of XRGB8888 without gaps), or null.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::Context;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{AccessError, CpuAccess, Mapping};
 use covalent_alloc::constraint::Role;
+use covalent_alloc::files::{self, Access, make_folder};
 use covalent_alloc::model::Extent;
 use serde_json::json;
 
 use crate::backend::pictures::{plan, processor};
 use crate::kms::{Job, WritebackConnector};
+use crate::lines::LineFile;
 use crate::render::PixelFormat;
 
 /// Pictures that take turns: one that the card may still be writing to is not the next one.
@@ -38,7 +39,7 @@ pub struct Writeback {
     size: (u16, u16),
     every: u64,
     written: u64,
-    lines: File,
+    lines: LineFile,
     raw: File,
     raw_bytes: u64,
     expected: Option<Expected>,
@@ -83,12 +84,8 @@ impl Writeback {
             "the card writes no {}",
             wanted.name()
         );
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("{} cannot be made", directory.display()))?;
-        let create = |name: &str| {
-            let path = directory.join(name);
-            File::create(&path).with_context(|| format!("{} cannot be made", path.display()))
-        };
+        make_folder(directory, Access::Private)?;
+        let create = |name: &str| files::create(&directory.join(name));
         let extent = Extent::new(u32::from(size.0), u32::from(size.1))?;
         let count = u32::try_from(SLOTS)?;
         let reader = processor(Role::CpuRead);
@@ -109,7 +106,7 @@ impl Writeback {
             size,
             every,
             written: 0,
-            lines: create("frames.jsonl")?,
+            lines: LineFile::new("frames.jsonl", create("frames.jsonl")?),
             raw: create("frames.raw")?,
             raw_bytes: 0,
             expected: None,
@@ -175,7 +172,7 @@ impl Writeback {
     ///
     /// # Errors
     ///
-    /// When the picture cannot be read or the files cannot be written.
+    /// When the picture cannot be read.
     pub fn look(&mut self) -> io::Result<bool> {
         let Some(expected) = &self.expected else {
             return Ok(false);
@@ -198,23 +195,33 @@ impl Writeback {
             return Ok(false);
         }
         let mut sum = Checksum::default();
+        let mut kept = keep.then_some(Ok(()));
         for y in 0..height {
             guard
                 .read_row(0, y, 0, &mut row)
                 .map_err(io::Error::other)?;
             sum.add_row(&row);
-            if keep {
-                self.raw.write_all(&row)?;
+            if matches!(kept, Some(Ok(()))) {
+                kept = Some(self.raw.write_all(&row));
             }
         }
         drop(guard);
         slot.mark(self.size).map_err(io::Error::other)?;
         self.expected = None;
         self.resting = true;
-        let offset = keep.then_some(self.raw_bytes);
-        if keep {
-            let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
-            self.raw_bytes = self.raw_bytes.saturating_add(bytes);
+        let offset = matches!(kept, Some(Ok(()))).then_some(self.raw_bytes);
+        match kept {
+            Some(Ok(())) => {
+                let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
+                self.raw_bytes = self.raw_bytes.saturating_add(bytes);
+            }
+            // A full disk costs this picture its pixels, and nobody a frame.
+            Some(Err(error)) => {
+                self.lines.lose(error);
+                let _ = self.raw.set_len(self.raw_bytes);
+                self.raw.seek(SeekFrom::Start(self.raw_bytes))?;
+            }
+            None => {}
         }
         self.written += 1;
         let line = json!({
@@ -225,9 +232,7 @@ impl Writeback {
             "checksum": format!("{:016x}", sum.value()),
             "offset": offset,
         });
-        let mut text = line.to_string();
-        text.push('\n');
-        self.lines.write_all(text.as_bytes())?;
+        self.lines.write(&line.to_string());
         Ok(true)
     }
 }

@@ -1,0 +1,174 @@
+//! Files of lines that outlast a disk that is full for a while.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How often it is said that lines cannot be written.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// A file of lines that goes on where a line cannot be written, as on a full disk: the next one may be.
+#[derive(Debug)]
+pub struct LineFile<W: Write = File> {
+    to: W,
+    /// What it is called in warnings.
+    name: &'static str,
+    /// Whether half a line was written last.
+    is_torn: bool,
+    lost: u64,
+    failed: Option<io::Error>,
+    said: Option<Instant>,
+}
+
+impl<W: Write> LineFile<W> {
+    /// Writes to `to`, which warnings call `name`.
+    pub fn new(name: &'static str, to: W) -> Self {
+        Self {
+            to,
+            name,
+            is_torn: false,
+            lost: 0,
+            failed: None,
+            said: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &W {
+        &self.to
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> W {
+        self.to
+    }
+
+    /// Writes a line, or counts it as lost and warns, once a minute at the most.
+    pub fn write(&mut self, line: &str) {
+        // What is left of a torn line is a line of its own, which readers pass over.
+        let start = if self.is_torn { "\n" } else { "" };
+        let text = format!("{start}{line}\n");
+        match self.write_all(text.as_bytes()) {
+            Ok(()) => self.is_torn = false,
+            Err(error) => self.lose(error),
+        }
+    }
+
+    /// Counts a line as lost.
+    pub fn lose(&mut self, error: io::Error) {
+        self.lost = self.lost.saturating_add(1);
+        if self.said.is_none_or(|said| said.elapsed() >= INTERVAL) {
+            self.said = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                lost = self.lost,
+                "{} cannot be written; this goes on without it, and tries again",
+                self.name
+            );
+        }
+        self.failed.get_or_insert(error);
+    }
+
+    /// Says whether every line was written.
+    ///
+    /// # Errors
+    ///
+    /// How many lines are missing, and why the first was not written.
+    pub fn finish(&mut self) -> Result<(), LostLines> {
+        if let Err(error) = self.to.flush() {
+            self.failed.get_or_insert(error);
+        }
+        match self.failed.take() {
+            Some(cause) => Err(LostLines {
+                name: self.name,
+                lost: self.lost,
+                cause,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.is_torn = true;
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lines that a file lacks.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} is not whole: {lost} of its lines could not be written: {cause}; is the disk full?"
+)]
+pub struct LostLines {
+    name: &'static str,
+    lost: u64,
+    cause: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for so many bytes.
+    #[derive(Debug)]
+    struct Disk {
+        bytes: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room - self.bytes.len());
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn report_on_a_full_disk_goes_on_and_says_at_the_end_what_it_lacks() {
+        let disk = Disk {
+            bytes: Vec::new(),
+            room: 1_000,
+        };
+        let mut lines = LineFile::new("the report", disk);
+        let line =
+            |frame: u64| format!("{{\"frame\":{frame},\"padding\":\"{}\"}}", "x".repeat(100));
+        for frame in 0..50 {
+            lines.write(&line(frame));
+        }
+        // Somebody makes room.
+        lines.to.room = usize::MAX;
+        lines.write(&line(50));
+        let said = lines.finish().unwrap_err().to_string();
+        let lost = lines.lost;
+        assert!(
+            lost > 0 && said.contains(&format!("{lost} of its lines")),
+            "{said}"
+        );
+        let text = String::from_utf8(lines.into_inner().bytes).unwrap();
+        let whole: Vec<u64> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .map(|line| line["frame"].as_u64().unwrap())
+            .collect();
+        assert_eq!(u64::try_from(whole.len()).unwrap(), 51 - lost);
+        assert_eq!(whole.last(), Some(&50), "{text}");
+    }
+}

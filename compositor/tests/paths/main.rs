@@ -1,0 +1,255 @@
+//! Every path that the compositor is given, leading to whatever a path can lead to.
+#![allow(clippy::unwrap_used)] // a test ends where something is wrong
+
+use std::any::TypeId;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory as _;
+use covalent_compositor::options::Options;
+use rustix::fs::{CWD, FileType, Mode};
+
+/// Every option that takes a path, by what becomes of it.
+const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
+const FOLDERS: [&str; 1] = ["writeback"];
+const NODES: [&str; 1] = ["device"];
+/// It is a name, and may be an absolute path.
+const SOCKET: &str = "socket";
+
+#[test]
+fn option_that_takes_a_path_is_decided_on() {
+    let command = Options::command();
+    let is_path =
+        |argument: &&clap::Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    let mut found: Vec<_> = command
+        .get_arguments()
+        .filter(is_path)
+        .map(|argument| argument.get_long().unwrap())
+        .collect();
+    found.sort_unstable();
+    let mut decided = [&WRITTEN[..], &FOLDERS, &NODES].concat();
+    decided.sort_unstable();
+    assert_eq!(found, decided);
+    assert!(
+        command
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(SOCKET))
+    );
+}
+
+/// A folder with whatever a path can lead to, each with the word that errors have for it.
+fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    let at = |name: &str| folder.join(name);
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
+    drop(UnixListener::bind(at("socket")).unwrap());
+    fs::create_dir(at("inner")).unwrap();
+    fs::write(at("target"), "kept").unwrap();
+    symlink(at("target"), at("link")).unwrap();
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    let mut all = vec![
+        (at("fifo"), "a named pipe"),
+        (at("socket"), "a socket"),
+        (at("inner"), "a folder"),
+        (at("link"), "a symbolic link"),
+        (at("dangling"), "a symbolic link"),
+        (at("none/file"), "No such file"),
+    ];
+    let zero = rustix::fs::makedev(1, 5);
+    match rustix::fs::mknodat(CWD, at("device"), FileType::CharacterDevice, mode, zero) {
+        Ok(()) => all.push((at("device"), "a device node")),
+        Err(error) => println!("skipped, because no device node can be made here: {error}"),
+    }
+    fs::write(at("foreign"), "theirs").unwrap();
+    match std::os::unix::fs::chown(at("foreign"), Some(12345), None) {
+        Ok(()) => all.push((at("foreign"), "belongs to user 12345")),
+        Err(error) => println!("skipped, because this user cannot give files away: {error}"),
+    }
+    all
+}
+
+fn compositor(words: &[&OsStr], command: &str) -> Command {
+    let runtime = std::env::temp_dir().join(format!("covalent-paths-{}", std::process::id()));
+    fs::create_dir_all(&runtime).unwrap();
+    let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
+    line.env("XDG_RUNTIME_DIR", runtime)
+        .env_remove("RUST_LOG")
+        .args(["--backend", "headless", "--renderer", "software"])
+        .args(words)
+        .args(["--", "sh", "-c", command]);
+    line
+}
+
+fn run(words: &[&OsStr], command: &str) -> Output {
+    let begun = Instant::now();
+    let output = compositor(words, command).output().unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{words:?} takes too long"
+    );
+    output
+}
+
+fn is_refused(words: &[&OsStr], cause: &str) {
+    let output = run(words, "true");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+    assert!(said.contains(cause), "{words:?} lacks `{cause}`: {said}");
+}
+
+#[test]
+fn file_to_write_that_must_stay_is_refused_at_once() {
+    for option in WRITTEN {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, cause) in others(folder.path()) {
+            let option = format!("--{option}");
+            is_refused(&[OsStr::new(&option), path.as_os_str()], cause);
+        }
+        let kept = fs::read_to_string(folder.path().join("target")).unwrap();
+        assert_eq!(kept, "kept", "{option}");
+        assert!(!folder.path().join("nowhere").exists(), "{option}");
+    }
+}
+
+#[test]
+fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
+    for option in WRITTEN {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("file"), folder.path().join("other"));
+        fs::write(&path, "old").unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        let option = format!("--{option}");
+        let output = run(&[OsStr::new(&option), path.as_os_str()], "sleep 1");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{option}: {said}");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600, "{option}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "old", "{option}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{option}");
+    }
+}
+
+#[test]
+fn socket_removes_nothing_but_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, cause) in others(folder.path()) {
+        if cause != "a socket" {
+            is_refused(&[OsStr::new("--socket"), path.as_os_str()], cause);
+            assert!(cause == "No such file" || path.symlink_metadata().is_ok());
+        }
+    }
+    let file = folder.path().join("target");
+    is_refused(
+        &[OsStr::new("--socket"), file.as_os_str()],
+        "a regular file",
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    // The file of the lock would be emptied.
+    let lock = folder.path().join("new.lock");
+    fs::write(&lock, "kept").unwrap();
+    let new = folder.path().join("new");
+    is_refused(&[OsStr::new("--socket"), new.as_os_str()], "new.lock");
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "kept");
+    fs::remove_file(&lock).unwrap();
+    let output = run(&[OsStr::new("--socket"), new.as_os_str()], "true");
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn node_that_is_no_card_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, _) in others(folder.path()) {
+        let begun = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"))
+            .args(["--backend", "kms", "--device"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{path:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{path:?}");
+    }
+    assert_eq!(
+        fs::read_to_string(folder.path().join("target")).unwrap(),
+        "kept"
+    );
+}
+
+#[test]
+fn disk_that_is_full_costs_lines_of_the_report_and_not_the_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, done) = (folder.path().join("disk"), folder.path().join("done"));
+    fs::create_dir(&disk).unwrap();
+    let report = disk.join("report");
+    let inner = compositor(
+        &[OsStr::new("--report"), report.as_os_str()],
+        &format!("sleep 2; touch {}", done.display()),
+    );
+    let mut line = Command::new("unshare");
+    line.args(["--mount", "sh", "-c"])
+        .arg(
+            "mount -t tmpfs -o size=16k full \"$0\" || exit 77; \
+             head -c 16384 /dev/zero >\"$0/fill\"; exec \"$@\"",
+        )
+        .arg(&disk)
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => line.env(name, value),
+            None => line.env_remove(name),
+        };
+    }
+    let output = line.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || said.contains("unshare failed") {
+        println!("skipped, because no file system can be mounted here: {said}");
+        return;
+    }
+    assert!(
+        done.exists(),
+        "the session ended before its command: {said}"
+    );
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let times = |words: &str| said.matches(words).count();
+    assert_eq!(times("the report cannot be written"), 1, "{said}");
+    assert!(times("the report is not whole") >= 1, "{said}");
+}
+
+#[test]
+fn command_line_that_is_hostile_is_refused_in_printable_words() {
+    let hostile = "\u{1b}[2J\nforged:\u{202e}\u{9b}m";
+    for before in [
+        "",
+        "--",
+        "--backend=",
+        "--mode=",
+        "--report=/nowhere/",
+        "--socket=/nowhere/",
+        "--trace=/nowhere/",
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"))
+            .args(["--backend", "headless", "--renderer", "software"])
+            .arg(format!("{before}{hostile}"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        for text_line in said.lines() {
+            assert_eq!(
+                covalent_alloc::text::printable(text_line),
+                text_line,
+                "{before}"
+            );
+            assert!(!text_line.starts_with("forged:"), "{before}: {said}");
+        }
+    }
+}
