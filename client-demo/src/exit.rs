@@ -1,6 +1,9 @@
 //! How a program of this project ends: one number for each kind of ending, the same in every binary.
 
+use std::io::Write as _;
 use std::process::ExitCode;
+
+use covalent_alloc::text::PrintableWriter;
 
 /// What a program's exit status says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +82,7 @@ pub fn conclude(name: &str, program: impl FnOnce() -> Result<(), Failure>) -> Ex
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             // stderr may be closed; the status still tells.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("{name}: {failure}\n"),
-            );
+            let _ = writeln!(PrintableWriter::new(std::io::stderr()), "{name}: {failure}");
             failure.exit().into()
         }
     }

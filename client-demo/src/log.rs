@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use covalent_alloc::text::{LineWriter, print_panics};
 use covalent_alloc::trace::{ChromeTrace, TARGET, TraceError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
@@ -22,6 +24,11 @@ pub fn traced(
     trace: Option<&Path>,
     program: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    print_panics();
+    // A file that reaches its limit (ulimit -f) fails to grow like one on a full disk; without this it would end the program.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    let has_colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let unwritten = |error: TraceError| Failure::new(Exit::Unexpected, error);
     let trace = trace
         .map(|path| ChromeTrace::create(path, name))
@@ -30,8 +37,8 @@ pub fn traced(
     // Without a word of the user warnings are shown: what the program waits for, and what is not as it should be.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(move || LineWriter::new(std::io::stderr(), has_colours))
+        .with_ansi(has_colours)
         .with_filter(filter);
     let steps = trace
         .clone()

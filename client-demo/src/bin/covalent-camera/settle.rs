@@ -17,6 +17,7 @@ use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::offers::{Answer, present};
 use covalent_client_demo::opening::open_window;
+use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -158,16 +159,10 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
 
 /// Prints the plan where it was asked for.
 fn explain(options: &Options, words: &str) -> Result<(), Failure> {
-    use std::io::Write;
     if !options.explain {
         return Ok(());
     }
-    let text = format!("{words}\n");
-    if options.json {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        std::io::stdout().write_all(text.as_bytes())
-    }
-    .context("printing the plan")
-    .map_err(|error| Failure::new(Exit::Unexpected, error))
+    print::words(&format!("{words}\n"), options.json)
+        .context("printing the plan")
+        .map_err(|error| Failure::new(Exit::Unexpected, error))
 }

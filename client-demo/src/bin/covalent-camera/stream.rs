@@ -17,6 +17,7 @@ use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::Journal;
+use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -314,12 +315,9 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let report = Report::new(&self.settled, &self.account, self.explicit.is_some(), ended);
-        let print = || -> anyhow::Result<()> {
-            let line = serde_json::to_string(&report)?;
-            std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes())
-                .context("writing the report on stdout")
-        };
-        print().map_err(|error| Failure::new(Exit::Unexpected, error))
+        print::object(&report)
+            .context("writing the report on stdout")
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
     /// Takes the picture from the screen before the buffers go, where there still is a screen.

@@ -7,14 +7,17 @@ mod show;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use covalent_client_demo::command_line::parse;
 use covalent_client_demo::exit::conclude;
 use covalent_client_demo::log::traced;
 
 use crate::options::Options;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = match parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     conclude("covalent-pattern", || {
         traced(
             "covalent-pattern",

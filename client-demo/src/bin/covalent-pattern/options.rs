@@ -78,3 +78,30 @@ impl FromStr for Size {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[path = "../../../tests/paths/table.rs"]
+mod table;
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::path::PathBuf;
+
+    use clap::CommandFactory as _;
+
+    use super::{Options, table};
+
+    #[test]
+    fn option_that_takes_a_path_is_decided_on() {
+        let command = Options::command();
+        let is_path = |argument: &&clap::Arg| {
+            argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+        };
+        let paths = command.get_arguments().filter(is_path);
+        let mut found: Vec<_> = paths.filter_map(clap::Arg::get_long).collect();
+        found.sort_unstable();
+        assert_eq!(found, table::of("covalent-pattern"));
+    }
+}

@@ -14,6 +14,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::Journal;
 use covalent_client_demo::pattern::Pattern;
+use covalent_client_demo::print;
 use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
 use serde::Serialize;
@@ -307,11 +308,8 @@ impl<'a> Show<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let print = || -> anyhow::Result<()> {
-            let line = serde_json::to_string(&self.report)?;
-            std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes())
-                .context("writing the report on stdout")
-        };
-        print().map_err(|error| Failure::new(Exit::Unexpected, error))
+        print::object(&self.report)
+            .context("writing the report on stdout")
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 }

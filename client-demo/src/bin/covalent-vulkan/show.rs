@@ -21,6 +21,7 @@ use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 
 use crate::bargain::{Bargain, Whom};
@@ -273,12 +274,9 @@ impl<'a> Show<'a> {
             imports_at_first_frame: self.imports_at_first_frame,
             ended,
         });
-        let print = || -> anyhow::Result<()> {
-            let line = serde_json::to_string(&report)?;
-            std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes())
-                .context("writing the report on stdout")
-        };
-        print().map_err(|error| Failure::new(Exit::Unexpected, error))
+        print::object(&report)
+            .context("writing the report on stdout")
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
     /// Takes the picture from the screen before the buffers go, where there still is a screen.

@@ -6,6 +6,7 @@ use covalent_alloc::solve::Plan;
 use covalent_client_demo::blame;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::offers::offer_one;
+use covalent_client_demo::print;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::bargain::Whom;
@@ -173,7 +174,6 @@ impl Show<'_> {
 
     /// Prints the plan where it was asked for.
     pub(crate) fn explain(&self, before: &[String], plan: &Plan) -> Result<(), Failure> {
-        use std::io::Write as _;
         if !self.options.explain {
             return Ok(());
         }
@@ -188,12 +188,8 @@ impl Show<'_> {
         }
         text.push_str(&plan.explain());
         text.push('\n');
-        if self.options.json {
-            std::io::stderr().write_all(text.as_bytes())
-        } else {
-            std::io::stdout().write_all(text.as_bytes())
-        }
-        .context("printing the plan")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))
+        print::words(&text, self.options.json)
+            .context("printing the plan")
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 }
