@@ -16,12 +16,14 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
+use covalent_alloc::files::{Access, make_folder};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::namespace::{namespace, spawn_kept};
 use super::progress::Progress;
@@ -32,6 +34,10 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// How long the removal of a tree may take: 50,000 files on a slow disk.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(600);
 
+/// Neither a link is followed nor a FIFO waited at. The flags are small positive numbers.
+#[allow(clippy::cast_possible_wrap, reason = "open(2) takes them as an int")]
+const NOT_FOLLOWED: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
+
 /// What can be wrong with the cache folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +47,26 @@ pub enum CacheError {
         "no folder for the cache: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
     )]
     NoFolder,
+    /// The folder is another user's.
+    #[error(
+        "the cache {} belongs to user {owner}, and this is user {user}: what lies there would be run; set COVALENT_CACHE to a folder of yours", .path.display()
+    )]
+    Owner {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who runs this.
+        user: u32,
+    },
+    /// Everybody may write to the folder.
+    #[error(
+        "everybody may write to the cache {}, and what lies there would be run: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
+    )]
+    Open {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error(
         "{operation} {path}: {source}; is the folder yours, and has its disk room? COVALENT_CACHE names another"
@@ -84,10 +110,24 @@ impl Cache {
     /// Opens the cache in `folder`, which is made where it is missing.
     ///
     /// # Errors
-    /// Where the folder cannot be made.
+    /// Where the folder cannot be made, is another user's, or everybody may write there.
     pub fn at(folder: &Path) -> Result<Self, CacheError> {
-        fs::create_dir_all(folder).map_err(at("make the folder", folder))?;
+        make_folder(folder, Access::Private)
+            .map_err(|error| at("make the folder", folder)(error.into()))?;
         let folder = folder.canonicalize().map_err(at("find", folder))?;
+        // What is here is run, by root too: whoever can write here could run anything as this user.
+        let metadata = fs::metadata(&folder).map_err(at("look at", &folder))?;
+        let user = rustix::process::geteuid().as_raw();
+        if metadata.uid() != user {
+            return Err(CacheError::Owner {
+                path: folder,
+                owner: metadata.uid(),
+                user,
+            });
+        }
+        if metadata.mode() & 0o002 != 0 {
+            return Err(CacheError::Open { path: folder });
+        }
         Ok(Self { folder })
     }
 
@@ -136,6 +176,7 @@ impl Cache {
             .create(true)
             .truncate(false)
             .write(true)
+            .custom_flags(NOT_FOLLOWED)
             .open(&path)
             .map_err(at("open the lock", &path))?;
         let started = Instant::now();
@@ -364,7 +405,13 @@ impl Held {
     /// Where its mark cannot be made.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
         let path = item.join(MARK);
-        let mark = File::create(&path).map_err(at("mark", &path))?;
+        let mark = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .custom_flags(NOT_FOLLOWED)
+            .open(&path)
+            .map_err(at("mark", &path))?;
         mark.set_modified(SystemTime::now())
             .map_err(at("mark", &path))?;
         flock(&mark, FlockOperation::LockShared)
@@ -411,80 +458,4 @@ fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheEr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(set: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<PathBuf> {
-        move |name| {
-            set.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| PathBuf::from(value))
-        }
-    }
-
-    #[test]
-    fn folder_own_variable_set_comes_first() {
-        let folder = folder(environment(&[
-            ("COVALENT_CACHE", "/a"),
-            ("XDG_CACHE_HOME", "/b"),
-            ("HOME", "/c"),
-        ]));
-        assert_eq!(folder, Some(PathBuf::from("/a")));
-    }
-
-    #[test]
-    fn folder_relative_variable_is_passed_over() {
-        let folder = folder(environment(&[
-            ("COVALENT_CACHE", "a"),
-            ("XDG_CACHE_HOME", ""),
-            ("HOME", "/c"),
-        ]));
-        assert_eq!(folder, Some(PathBuf::from("/c/.cache/covalent")));
-    }
-
-    #[test]
-    fn folder_nothing_set_is_none() {
-        assert_eq!(folder(environment(&[])), None);
-    }
-
-    #[test]
-    fn keep_newest_removes_the_oldest_but_not_what_is_held() {
-        let scratch = tempfile::tempdir().unwrap();
-        let cache = Cache::at(scratch.path()).unwrap();
-        let lock = cache.lock(&Progress::silent()).unwrap();
-        let item = |name: &str| cache.shelf(Shelf::Images).join(name);
-        for (age, name) in ["newest", "second", "held", "oldest"].iter().enumerate() {
-            fs::create_dir_all(item(name)).unwrap();
-            let mark = File::create(item(name).join(MARK)).unwrap();
-            let seconds = u64::try_from(age).unwrap() * 60;
-            mark.set_modified(SystemTime::now() - Duration::from_secs(seconds))
-                .unwrap();
-        }
-        fs::create_dir_all(item("unfinished")).unwrap();
-        let mark = File::open(item("held").join(MARK)).unwrap();
-        flock(&mark, FlockOperation::LockShared).unwrap();
-        cache
-            .keep_newest(&lock, Shelf::Images, 2, &Progress::silent())
-            .unwrap();
-        let left: Vec<bool> = ["newest", "second", "held", "oldest", "unfinished"]
-            .iter()
-            .map(|name| item(name).exists())
-            .collect();
-        assert_eq!(left, [true, true, true, false, false]);
-        cache.sweep_and_wait(&Progress::silent()).unwrap();
-        assert!(fs::read_dir(cache.rubbish()).unwrap().next().is_none());
-    }
-
-    #[test]
-    fn lock_held_by_another_open_file_is_waited_for() {
-        let scratch = tempfile::tempdir().unwrap();
-        let cache = Cache::at(scratch.path()).unwrap();
-        let first = cache.lock(&Progress::silent()).unwrap();
-        let other = cache;
-        let waiter = std::thread::spawn(move || other.lock(&Progress::silent()).map(|_| ()));
-        std::thread::sleep(Duration::from_millis(150));
-        assert!(!waiter.is_finished());
-        drop(first);
-        waiter.join().unwrap().unwrap();
-    }
-}
+mod tests;

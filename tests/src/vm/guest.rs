@@ -19,10 +19,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,9 +29,11 @@ use image::RgbImage;
 use super::accel::{self, Accelerator};
 use super::cache::{Cache, CacheError};
 use super::config::{Config, Memory, Size};
+use super::console::{keep_log, standstill};
 use super::devicetree::{Devicetree, DevicetreeError};
 use super::image::Image;
 use super::link::{Link, LinkError, Output, Process};
+use super::out::Out;
 use super::platform::Platform;
 use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
@@ -52,9 +51,6 @@ const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a file may take on its way.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
-
-/// How much of a log an error shows, in bytes: the trace of a panic with its headline is 3 KB long.
-const TAIL_BYTES: usize = 4096;
 
 /// The guest's name.
 const HOSTNAME: &str = "covalent";
@@ -91,6 +87,9 @@ pub enum GuestError {
         /// Where all of it is.
         log: PathBuf,
     },
+    /// The folder that it shares with its host cannot be shared, or what is in it not be made fit for the host.
+    #[error("the folder for $OUT: {0}")]
+    Shared(#[source] io::Error),
     /// The guest ended while it was needed.
     #[error("{source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
     Gone {
@@ -169,6 +168,8 @@ pub struct Guest {
     qemu: Mutex<Qemu>,
     ready: Ready,
     accelerator: Accelerator,
+    /// Behind QEMU: what the guest has left is settled when nobody adds to it.
+    out: Option<Out>,
 }
 
 impl Guest {
@@ -198,6 +199,8 @@ impl Guest {
 
     fn boot_with(image: &Image, boot: &Boot, accelerator: Accelerator) -> Result<Self, GuestError> {
         let machine = &boot.machine;
+        let out = machine.out.as_deref().map(Out::open).transpose();
+        let out = out.map_err(GuestError::Shared)?;
         let (qemu, sockets) =
             Qemu::start(image, machine, accelerator).map_err(GuestError::Start)?;
         let spare = sockets.monitor.try_clone().map_err(GuestError::Start)?;
@@ -223,6 +226,7 @@ impl Guest {
                 qemu: Mutex::new(qemu),
                 ready,
                 accelerator,
+                out,
             }),
             Err(source) => {
                 let (mut tail, log) = keep_log(&qemu, machine.config);
@@ -350,7 +354,9 @@ impl Guest {
     /// Where the guest is gone or hangs.
     pub fn sync(&self) -> Result<(), GuestError> {
         let result = self.link.sync(FILE_LIMIT);
-        result.map_err(|error| self.explain(error))
+        result.map_err(|error| self.explain(error))?;
+        let out = self.out.as_ref();
+        out.map_or(Ok(()), Out::settle).map_err(GuestError::Shared)
     }
 
     /// What the guest's first process did not understand, since the last call.
@@ -450,46 +456,6 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
         result.is_ok()
     };
     Ok(accel::choose(cache.folder(), &image.versions.qemu, trial))
-}
-
-/// Asks a guest that runs and says nothing where its CPUs are, and adds that to its log. The answer is that in short.
-fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
-    let mut monitor = Qmp::new(monitor).ok()?;
-    let order = serde_json::json!({"command-line": "info registers -a"});
-    let answer = monitor.execute("human-monitor-command", &order).ok()?;
-    let registers = answer.as_str()?;
-    if let Ok(mut file) = fs::File::options().append(true).open(log) {
-        // For a person; what cannot be written is no loss to what failed before.
-        let _ = writeln!(file, "\nThe CPUs at the end:\n{registers}");
-    }
-    let pointers: Vec<&str> = registers
-        .split_whitespace()
-        .filter(|word| matches!(word.split('=').next(), Some("RIP" | "PC" | "HLT")))
-        .collect();
-    Some(format!("its CPUs are at {}", pointers.join(" ")))
-}
-
-/// Saves a log where a person finds it; gives its end too.
-fn keep_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
-    let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
-    let bytes = match qemu.log() {
-        Ok(bytes) => bytes,
-        Err(error) => return lost(&error),
-    };
-    let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
-    let tail = String::from_utf8_lossy(tail)
-        .replace('\r', "")
-        .trim()
-        .to_owned();
-    let folder = match Cache::from_environment() {
-        Ok(cache) => cache.folder().join("logs"),
-        Err(error) => return lost(&error),
-    };
-    let path = folder.join(format!("guest-{config}.log"));
-    match fs::create_dir_all(&folder).and_then(|()| fs::write(&path, &bytes)) {
-        Ok(()) => (tail, path),
-        Err(error) => (tail, PathBuf::from(format!("(not saved: {error})"))),
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

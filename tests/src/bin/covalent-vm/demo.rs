@@ -1,13 +1,15 @@
 //! `demo`: the camera on the display, a picture of it and a report.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::image::RgbImage;
+use ::image::{ImageFormat, RgbImage};
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use covalent_alloc::files::replace;
 use covalent_tests::pipeline::{Finished, Pipeline, Report, Stack};
 use covalent_tests::vm::config::{Config, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
@@ -63,7 +65,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let shown = show(&guest, arguments, &progress);
     if shown.is_err() {
-        let _ = fs::write(out.join("console.log"), guest.console().unwrap_or_default());
+        // What failed is of more interest than a log that cannot be written.
+        let _ = replace(
+            &out.join("console.log"),
+            &guest.console().unwrap_or_default(),
+        );
     }
     let versions = Stack {
         kernel: image.versions.kernel.clone(),
@@ -73,11 +79,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let (picture, finished) = shown?;
     guest.stop()?;
+    let mut png = io::Cursor::new(Vec::new());
     picture
-        .save(out.join("display.png"))
-        .context("display.png cannot be written")?;
+        .write_to(&mut png, ImageFormat::Png)
+        .context("display.png cannot be made")?;
+    replace(&out.join("display.png"), png.get_ref())?;
     let report = Report::new(finished.camera, &finished.frames, versions);
-    fs::write(out.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    replace(
+        &out.join("report.json"),
+        &serde_json::to_vec_pretty(&report)?,
+    )?;
     println!(
         "\nA camera (V4L2, vivid) on a display (virtio-gpu), through a Wayland compositor:\n\n{report}"
     );

@@ -1,8 +1,10 @@
 //! `covalent-vm`: makes the guest's image, builds the project's programs for it, and runs them there.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use covalent_alloc::text::PrintableWriter;
 
 mod build;
 mod clean;
@@ -61,7 +63,8 @@ fn main() -> ExitCode {
         Verb::Clean(arguments) => clean::run(&arguments),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // It may have the end of the guest's console in it. Nobody is left to tell where stderr itself fails.
+        let _ = writeln!(PrintableWriter::new(std::io::stderr()), "error: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -1,0 +1,57 @@
+//! What a guest's console has said, for who wonders why it ended.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use super::cache::Cache;
+use super::config::Config;
+use super::qemu::Qemu;
+use super::qmp::Qmp;
+
+/// How much of a log an error shows, in bytes: the trace of a panic with its headline is 3 KB long.
+const TAIL_BYTES: usize = 4096;
+
+/// Asks a guest that runs and says nothing where its CPUs are, and adds that to its log. The answer is that in short.
+pub(super) fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
+    let mut monitor = Qmp::new(monitor).ok()?;
+    let order = serde_json::json!({"command-line": "info registers -a"});
+    let answer = monitor.execute("human-monitor-command", &order).ok()?;
+    let registers = answer.as_str()?;
+    if let Ok(mut file) = fs::File::options().append(true).open(log) {
+        // For a person; what cannot be written is no loss to what failed before.
+        let _ = writeln!(file, "\nThe CPUs at the end:\n{registers}");
+    }
+    let pointers: Vec<&str> = registers
+        .split_whitespace()
+        .filter(|word| matches!(word.split('=').next(), Some("RIP" | "PC" | "HLT")))
+        .collect();
+    Some(format!("its CPUs are at {}", pointers.join(" ")))
+}
+
+/// Saves a log where a person finds it; gives its end too.
+pub(super) fn keep_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
+    let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
+    let bytes = match qemu.log() {
+        Ok(bytes) => bytes,
+        Err(error) => return lost(&error),
+    };
+    let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+    let tail = String::from_utf8_lossy(tail)
+        .replace('\r', "")
+        .trim()
+        .to_owned();
+    let folder = match Cache::from_environment() {
+        Ok(cache) => cache.folder().join("logs"),
+        Err(error) => return lost(&error),
+    };
+    let path = folder.join(format!("guest-{config}.log"));
+    match fs::create_dir_all(&folder)
+        .and_then(|()| Ok(covalent_alloc::files::replace(&path, &bytes)?))
+    {
+        Ok(()) => (tail, path),
+        Err(error) => (tail, PathBuf::from(format!("(not saved: {error})"))),
+    }
+}

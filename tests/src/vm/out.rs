@@ -1,0 +1,335 @@
+//! The folder that a guest shares with its host (`$OUT`), and what may come out of it.
+//!
+//! Root of the guest writes there through QEMU, which runs with the rights of whoever started the guest. So a command of the guest
+//! can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that a reader hangs
+//! at, and links that lead anywhere on the host. What is left for the host are plain files and folders of the caller, and links
+//! that stay inside.
+//!
+//! While the guest runs the folder is its owner's alone, so that nobody else finds there what has not been settled yet.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
+
+use super::namespace::{namespace, spawn_kept};
+
+/// Folders in folders: more is no output of a program.
+const DEEPEST: usize = 64;
+
+/// A shared folder, which is settled when the value is dropped.
+#[derive(Debug)]
+pub(super) struct Out {
+    folder: PathBuf,
+    /// The permissions that it had.
+    mode: u32,
+}
+
+impl Out {
+    /// Keeps others out of `folder` for as long as the value lives.
+    ///
+    /// # Errors
+    /// Where it is no folder of this user.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(folder)?;
+        let user = rustix::process::geteuid().as_raw();
+        if !metadata.is_dir() || metadata.uid() != user {
+            return Err(io::Error::other(format!(
+                "{} is not a folder of this user: make one, or name another",
+                folder.display()
+            )));
+        }
+        let mode = metadata.mode() & 0o777;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            mode,
+        })
+    }
+
+    /// Makes what is there fit for the host, and says what was taken away.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read or changed.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        for path in self.removed()? {
+            tracing::warn!(
+                path,
+                "the guest left something that is no file; it was removed"
+            );
+        }
+        Ok(())
+    }
+
+    fn removed(&self) -> io::Result<Vec<String>> {
+        let mut settled = settle(&self.folder)?;
+        if settled.has_foreign {
+            give_to_caller(&self.folder)?;
+            let again = settle(&self.folder)?;
+            settled.removed.extend(again.removed);
+            if again.has_foreign {
+                return Err(io::Error::other("some of it stays another user's"));
+            }
+        }
+        Ok(settled.removed)
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        match self.settle() {
+            // Others may look again where they could before.
+            Ok(()) => {
+                let _ = fs::set_permissions(&self.folder, fs::Permissions::from_mode(self.mode));
+            }
+            Err(error) => tracing::warn!(
+                %error,
+                folder = %self.folder.display(),
+                "what the guest left cannot be settled; the folder stays closed to others"
+            ),
+        }
+    }
+}
+
+/// What became of a folder.
+#[derive(Debug, Default)]
+struct Settled {
+    /// What is no plain file and was removed.
+    removed: Vec<String>,
+    /// Whether something is another user's, and this one cannot change that.
+    has_foreign: bool,
+}
+
+fn settle(folder: &Path) -> io::Result<Settled> {
+    let mut settled = Settled::default();
+    let root = open_folder(CWD, folder.as_os_str())?;
+    walk(root, Path::new(""), &mut settled)?;
+    Ok(settled)
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+fn walk(folder: OwnedFd, place: &Path, settled: &mut Settled) -> io::Result<()> {
+    let depth = place.components().count();
+    let mut names: Vec<OsString> = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&folder)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    for name in names {
+        let path = place.join(&name);
+        let stat = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // The guest may still run, and remove what it made.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        own(folder.as_fd(), &name, &stat, settled);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if depth < DEEPEST => {
+                tame(folder.as_fd(), &name, &stat, 0o700)?;
+                match open_folder(folder.as_fd(), &name) {
+                    Ok(below) => walk(below, &path, settled)?,
+                    Err(Errno::ACCESS) => settled.has_foreign = true,
+                    Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            FileType::RegularFile => tame(folder.as_fd(), &name, &stat, 0o600)?,
+            FileType::Symlink if stays_inside(&folder, &name, depth) => {}
+            kind => {
+                let flags = if kind == FileType::Directory {
+                    AtFlags::REMOVEDIR
+                } else {
+                    AtFlags::empty()
+                };
+                rustix::fs::unlinkat(&folder, &name, flags)?;
+                settled.removed.push(path.display().to_string());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes setuid, setgid and sticky from a file, and lets its owner use it.
+fn tame(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, least: u32) -> io::Result<()> {
+    let mode = (stat.st_mode & 0o777) | least;
+    if stat.st_mode & 0o7777 == mode {
+        return Ok(());
+    }
+    // By the file itself: a link that the guest puts in its place meanwhile is not followed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let now = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(now.st_mode) == FileType::Symlink {
+        return Ok(());
+    }
+    let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+    match rustix::fs::chmod(format!("/proc/self/fd/{number}"), Mode::from_raw_mode(mode)) {
+        // Another user's: it becomes the caller's, and is looked at again.
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a file the caller's where the caller is root; where not, says so.
+fn own(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, settled: &mut Settled) {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if stat.st_uid == user.as_raw() {
+        return;
+    }
+    let given = rustix::fs::chownat(
+        folder,
+        name,
+        Some(Uid::from_raw(user.as_raw())),
+        Some(Gid::from_raw(group.as_raw())),
+        AtFlags::SYMLINK_NOFOLLOW,
+    );
+    settled.has_foreign |= given.is_err();
+}
+
+/// Returns whether a link leads to something in the shared folder, by its words alone.
+///
+/// Upwards only at its beginning: behind a name that is a link itself, `..` would lead elsewhere.
+fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
+    let Ok(target) = rustix::fs::readlinkat(folder, name, Vec::new()) else {
+        return false;
+    };
+    let target = PathBuf::from(OsStr::from_bytes(target.to_bytes()));
+    let mut parts = target.components().peekable();
+    let mut up = 0;
+    while parts.next_if_eq(&Component::ParentDir).is_some() {
+        up += 1;
+    }
+    up <= depth && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// Makes files of subordinate user ids the caller's, in the namespace where the caller is root.
+fn give_to_caller(folder: &Path) -> io::Result<()> {
+    let words = namespace();
+    let mut command = Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .args(["chown", "-h", "-R", "-P", "0:0", "--"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let status = spawn_kept(command)?.wait()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("chown: {status}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.symlink_metadata().unwrap().mode() & 0o7777
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn folder_of_a_guest_holds_plain_files_of_the_caller_afterwards() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("out");
+        fs::create_dir(&folder).unwrap();
+        set(&folder, 0o755);
+        fs::write(scratch.path().join("host"), "the host's").unwrap();
+        let out = Out::open(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700, "others are kept out");
+        let at = |name: &str| folder.join(name);
+        fs::create_dir_all(at("deep/er")).unwrap();
+        set(&at("deep"), 0o7777);
+        for name in ["plain", "setuid", "deep/er/setgid", "closed"] {
+            fs::write(at(name), name).unwrap();
+        }
+        set(&at("setuid"), 0o6755);
+        set(&at("deep/er/setgid"), 0o2755);
+        set(&at("closed"), 0o000);
+        let own = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(CWD, at("deep/fifo"), FileType::Fifo, own, 0).unwrap();
+        let device = rustix::fs::makedev(1, 5);
+        let has_device =
+            rustix::fs::mknodat(CWD, at("device"), FileType::CharacterDevice, own, device).is_ok();
+        drop(UnixListener::bind(at("socket")).unwrap());
+        for (name, target) in [
+            ("deep/in", "../plain"),
+            ("absolute", "/etc/passwd"),
+            ("up", "../host"),
+            ("deep/up", "../../host"),
+            ("deep/self", "."),
+            ("around", "deep/self/../../../host"),
+        ] {
+            symlink(target, at(name)).unwrap();
+        }
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(at("plain"), Some(12345), Some(12345)).unwrap();
+        }
+        let mut removed = out.removed().unwrap();
+        removed.sort();
+        let mut expected = vec!["absolute", "around", "deep/fifo", "deep/up", "socket", "up"];
+        if has_device {
+            expected.push("device");
+        }
+        expected.sort_unstable();
+        assert_eq!(removed, expected);
+        assert_eq!(mode(&at("setuid")), 0o755);
+        assert_eq!(mode(&at("deep/er/setgid")), 0o755);
+        assert_eq!(mode(&at("deep")), 0o777);
+        assert_eq!(mode(&at("closed")), 0o600);
+        let user = rustix::process::geteuid().as_raw();
+        assert_eq!(at("plain").metadata().unwrap().uid(), user);
+        assert_eq!(fs::read_to_string(at("deep/in")).unwrap(), "plain");
+        assert_eq!(
+            fs::read_to_string(scratch.path().join("host")).unwrap(),
+            "the host's"
+        );
+        // What is settled stays as it is, and the folder is as open as before.
+        assert_eq!(out.removed().unwrap(), [""; 0]);
+        fs::write(at("late"), "").unwrap();
+        set(&at("late"), 0o4755);
+        drop(out);
+        assert_eq!(mode(&at("late")), 0o755);
+        assert_eq!(mode(&folder), 0o755);
+    }
+
+    #[test]
+    fn folder_that_is_a_link_or_anothers_is_not_shared() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (folder, link) = (scratch.path().join("out"), scratch.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        symlink(&folder, &link).unwrap();
+        assert!(Out::open(&link).is_err());
+        if std::os::unix::fs::chown(&folder, Some(12345), None).is_ok() {
+            assert!(Out::open(&folder).is_err());
+        }
+    }
+}
