@@ -5,6 +5,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use covalent_alloc::text::printable;
+
 /// The exit code for wrong usage.
 const USAGE: u8 = 2;
 
@@ -13,7 +15,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell where stderr itself fails.
-            let _ = writeln!(io::stderr(), "covalent-prove: {error}");
+            let words = printable(&error.to_string());
+            let _ = writeln!(io::stderr(), "covalent-prove: {words}");
             USAGE.into()
         }
     }

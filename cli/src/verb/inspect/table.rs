@@ -292,6 +292,55 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
+    /// The account with a text behind every name that somebody chose.
+    fn with_names(added: &str) -> Report {
+        let mut report = report();
+        let mut add = |name: &mut String| name.push_str(added);
+        for buffer in &mut report.buffers {
+            add(&mut buffer.exporter);
+            buffer.name.iter_mut().for_each(&mut add);
+            buffer.attached.iter_mut().flatten().for_each(&mut add);
+            for holder in &mut buffer.holders {
+                add(&mut holder.command);
+            }
+            for mapped in &mut buffer.mappings {
+                add(&mut mapped.command);
+                add(&mut mapped.permissions);
+            }
+            for listed in buffer.listed_fences.iter_mut().flatten() {
+                add(&mut listed.usage);
+                add(&mut listed.words);
+            }
+            let fences = buffer.fences.iter_mut();
+            for fence in fences.flat_map(|all| all.writers.iter_mut().chain(&mut all.readers)) {
+                add(&mut fence.driver);
+                add(&mut fence.timeline);
+                if let FenceState::Failed { error, .. } = &mut fence.state {
+                    add(error);
+                }
+            }
+        }
+        for hidden in &mut report.hidden {
+            add(&mut hidden.what);
+            add(&mut hidden.why);
+            add(&mut hidden.remedy);
+        }
+        report
+    }
+
+    #[test]
+    fn account_of_hostile_names_has_its_own_lines_alone() {
+        let hostile = "\x1b[2J\nforged:\r\u{202e}\u{200b}\u{9b}m\u{2028}";
+        let harmless = "x".repeat(printable(hostile).chars().count());
+        let text = render(&with_names(hostile));
+        for line in text.lines() {
+            assert_eq!(printable(line), line);
+            assert!(!line.trim_start().starts_with("forged:"), "{text}");
+        }
+        let plain = render(&with_names(&harmless));
+        assert_eq!(text.lines().count(), plain.lines().count());
+    }
+
     #[test]
     fn account_as_json_has_its_version() {
         insta::assert_snapshot!(serde_json::to_string_pretty(&report()).unwrap());
