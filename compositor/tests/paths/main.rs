@@ -74,7 +74,8 @@ fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
 }
 
 fn compositor(words: &[&OsStr], command: &str) -> Command {
-    let runtime = std::env::temp_dir().join(format!("covalent-paths-{}", std::process::id()));
+    // One for all runs: each looks for a name that is free.
+    let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtime");
     fs::create_dir_all(&runtime).unwrap();
     let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
     line.env("XDG_RUNTIME_DIR", runtime)
