@@ -44,6 +44,8 @@ pub fn traced(
         .clone()
         .map(|trace| trace.with_filter(filter_fn(|metadata| metadata.target() == TARGET)));
     tracing_subscriber::registry().with(log).with(steps).init();
-    program()?;
-    trace.map_or(Ok(()), |trace| trace.finish().map_err(unwritten))
+    let ended = program();
+    // What was traced until a failure is of most interest.
+    let finished = trace.map_or(Ok(()), |trace| trace.finish().map_err(unwritten));
+    ended.and(finished)
 }

@@ -32,7 +32,7 @@ pub enum TraceError {
     File(#[from] FileError),
     /// Events are missing: the disk was full at times.
     #[error(
-        "the trace {} is not whole: {lost} of its events could not be written: {cause}",
+        "the trace {} is not whole, and lacks {lost} events or more: {cause}; is the disk full?",
         printable_path(path)
     )]
     Lost {

@@ -163,7 +163,7 @@ fn command() -> Command {
     }
     command.env(
         "XDG_CACHE_HOME",
-        std::env::temp_dir().join("covalent-paths-test"),
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
     );
     command
 }
