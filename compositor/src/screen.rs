@@ -39,7 +39,7 @@ use crate::render::{Pixels, Renderer};
 use crate::report::{FramePath, FrameRecord, Report, Shown as ShownBuffer, ShownPlane};
 use crate::run::exit;
 use crate::scene::{Scene, SceneLayer, Shown};
-use crate::state::State;
+use crate::state::{ClientState, State};
 use crate::steps::{COMPOSITOR, Traced};
 use crate::writeback::Writeback;
 
@@ -279,7 +279,7 @@ impl State {
             .iter()
             .rev()
             .filter(|layer| layer.fresh)
-            .map(|layer| describe(layer, &self.display));
+            .map(describe);
         let first = shown.next();
         if first.is_some() {
             screen.frames += 1;
@@ -424,12 +424,11 @@ impl State {
 }
 
 /// Describes the buffer of a layer as reports carry it.
-fn describe(layer: &SceneLayer, display: &DisplayHandle) -> ShownBuffer {
+fn describe(layer: &SceneLayer) -> ShownBuffer {
     let pid = layer
         .surface
         .client()
-        .and_then(|client| client.get_credentials(display).ok())
-        .map(|credentials| credentials.pid);
+        .and_then(|client| client.get_data::<ClientState>()?.pid);
     let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
     ShownBuffer {
         surface: Some(layer.window.name()),
