@@ -21,6 +21,7 @@ use smithay::reexports::wayland_server::protocol::{
     wl_region::{self, WlRegion},
     wl_shm,
     wl_shm_pool::{self, WlShmPool},
+    wl_subcompositor::{self, WlSubcompositor},
     wl_subsurface::{self, WlSubsurface},
     wl_surface::{self, WlSurface},
 };
@@ -28,7 +29,7 @@ use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, WEnum,
 };
 use smithay::wayland::compositor::{
-    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData,
+    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData, get_children, get_parent,
 };
 use smithay::wayland::seat::PointerUserData;
 use smithay::wayland::selection::data_device::{DataDeviceState, DataDeviceUserData};
@@ -42,6 +43,11 @@ use crate::state::State;
 
 /// The largest coordinate and size that are passed on: a sum of a hundred of them still fits.
 const COORDINATE_MAX: i32 = 1 << 24;
+
+/// Levels of subsurfaces: trees are walked by functions that call themselves.
+const DEPTH_MAX: usize = 32;
+/// Surfaces of one tree: a commit of synchronised ones costs Smithay more than their square.
+const SURFACES_MAX: usize = 256;
 
 /// Passes requests of one interface to Smithay once `check` let them through, as they are or changed.
 ///
@@ -77,6 +83,7 @@ macro_rules! checked_dispatch {
 
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
 checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
+checked_dispatch!(WlSubcompositor: () => CompositorState, subcompositor);
 checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, subsurface);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
 checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
@@ -206,6 +213,48 @@ fn region(
         }
         other => other,
     })
+}
+
+fn subcompositor(
+    _state: &State,
+    _client: &Client,
+    subcompositor: &WlSubcompositor,
+    request: wl_subcompositor::Request,
+    _data: &(),
+) -> Option<wl_subcompositor::Request> {
+    if let wl_subcompositor::Request::GetSubsurface {
+        surface, parent, ..
+    } = &request
+    {
+        let mut root = parent.clone();
+        let mut above = 1_usize;
+        while let Some(parent) = get_parent(&root) {
+            root = parent;
+            above = above.saturating_add(1);
+        }
+        let (depth, count) = extent(surface);
+        if above.saturating_add(depth) > DEPTH_MAX
+            || extent(&root).1.saturating_add(count) > SURFACES_MAX
+        {
+            let message = format!(
+                "a window has {SURFACES_MAX} surfaces at most, nested in {DEPTH_MAX} levels"
+            );
+            subcompositor.post_error(wl_subcompositor::Error::BadParent, message);
+            return None;
+        }
+    }
+    Some(request)
+}
+
+/// Returns how many levels a tree of surfaces has, and how many surfaces; no tree has more levels than are permitted.
+fn extent(surface: &WlSurface) -> (usize, usize) {
+    let (mut depth, mut count) = (0_usize, 1_usize);
+    for child in get_children(surface) {
+        let (below, more) = extent(&child);
+        depth = depth.max(below);
+        count = count.saturating_add(more);
+    }
+    (depth.saturating_add(1), count)
 }
 
 fn subsurface(
