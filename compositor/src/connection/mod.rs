@@ -63,6 +63,15 @@ impl Connections {
         self.display = Some(display);
     }
 
+    /// Disconnects a client that wants more than a client may have, and tells it so.
+    pub(crate) fn refuse(&self, display: &DisplayHandle, client: &Client, why: String) {
+        let violation = Violation {
+            code: wire::NO_MEMORY,
+            message: why,
+        };
+        self.ledger.end(display, &client.id(), violation);
+    }
+
     /// Takes a client that connected.
     ///
     /// # Errors

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::Fixture;
 use crate::fixture::objects::Objects;
-use crate::fixture::wire::Arg;
+use crate::fixture::wire::{Arg, DISPLAY};
 
 /// What the compositor may take for one of these clients, also in a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// `wl_display.error.no_memory`.
+const NO_MEMORY: u32 = 2;
 /// `wl_subcompositor.error.bad_parent`.
 const BAD_PARENT: u32 = 1;
 
@@ -90,4 +92,41 @@ fn subsurfaces_beside_one_another_without_end_are_an_error() {
     assert_eq!(error, Some((maker, BAD_PARENT)));
     fixture.round_trip(&mut other);
     assert!(!other.seen.closed);
+}
+
+#[test]
+fn windows_and_popups_without_end_end_their_maker_alone() {
+    for popups in [true, false] {
+        let mut fixture = Fixture::new(64, 48);
+        let mut other = fixture.client();
+        let mut wire = fixture.wire();
+        let objects = Objects::make(&mut fixture, &mut wire);
+        let (compositor, shell) = (objects.of("wl_compositor"), objects.of("xdg_wm_base"));
+        let popup = [objects.of("xdg_surface"), objects.of("xdg_positioner")].map(Arg::Word);
+        for number in 0..6_000 {
+            let surface = wire.make(compositor, 0, &[]);
+            let role = wire.make(shell, 2, &[surface.into()]);
+            if popups {
+                wire.make(role, 2, &popup);
+            } else {
+                wire.make(role, 1, &[]);
+            }
+            if number % 16 == 0 {
+                fixture.turn(&mut wire);
+                wire.events.clear();
+            }
+            if number == 100 {
+                fixture.settle(&mut wire);
+                assert_eq!(wire.error, None, "100 are no error");
+            }
+            if wire.closed {
+                break;
+            }
+        }
+        fixture.settle(&mut wire);
+        let error = wire.error.clone().map(|(object, code, _)| (object, code));
+        assert_eq!(error, Some((DISPLAY, NO_MEMORY)), "{popups}");
+        fixture.round_trip(&mut other);
+        assert!(!other.seen.closed);
+    }
 }

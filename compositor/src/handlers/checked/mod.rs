@@ -5,14 +5,15 @@
 //! protocol forbids a number, the client gets the protocol's own error. Where it permits every number, the number is limited
 //! to what sums cannot overflow with: no output is nearly as large, so nobody can see the difference.
 
+mod shell;
+mod tree;
+
 use smithay::input::SeatState;
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{
     self, WpViewport,
 };
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
-    xdg_positioner::{self, XdgPositioner},
-    xdg_surface::{self, XdgSurface},
-    xdg_toplevel::{self, XdgToplevel},
+    xdg_positioner::XdgPositioner, xdg_surface::XdgSurface, xdg_toplevel::XdgToplevel,
 };
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::{
@@ -21,15 +22,15 @@ use smithay::reexports::wayland_server::protocol::{
     wl_region::{self, WlRegion},
     wl_shm,
     wl_shm_pool::{self, WlShmPool},
-    wl_subcompositor::{self, WlSubcompositor},
-    wl_subsurface::{self, WlSubsurface},
+    wl_subcompositor::WlSubcompositor,
+    wl_subsurface::WlSubsurface,
     wl_surface::{self, WlSurface},
 };
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, WEnum,
 };
 use smithay::wayland::compositor::{
-    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData, get_children, get_parent,
+    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData,
 };
 use smithay::wayland::seat::PointerUserData;
 use smithay::wayland::selection::data_device::{DataDeviceState, DataDeviceUserData};
@@ -43,11 +44,6 @@ use crate::state::State;
 
 /// The largest coordinate and size that are passed on: a sum of a hundred of them still fits.
 const COORDINATE_MAX: i32 = 1 << 24;
-
-/// Levels of subsurfaces: trees are walked by functions that call themselves.
-const DEPTH_MAX: usize = 32;
-/// Surfaces of one tree: a commit of synchronised ones costs Smithay more than their square.
-const SURFACES_MAX: usize = 256;
 
 /// Passes requests of one interface to Smithay once `check` let them through, as they are or changed.
 ///
@@ -83,13 +79,13 @@ macro_rules! checked_dispatch {
 
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
 checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
-checked_dispatch!(WlSubcompositor: () => CompositorState, subcompositor);
-checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, subsurface);
+checked_dispatch!(WlSubcompositor: () => CompositorState, tree::subcompositor);
+checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, tree::subsurface);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
 checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
-checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, positioner);
-checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, xdg_surface);
-checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, toplevel);
+checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
+checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, shell::xdg_surface);
+checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::toplevel);
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
 
@@ -215,73 +211,6 @@ fn region(
     })
 }
 
-fn subcompositor(
-    _state: &State,
-    _client: &Client,
-    subcompositor: &WlSubcompositor,
-    request: wl_subcompositor::Request,
-    _data: &(),
-) -> Option<wl_subcompositor::Request> {
-    if let wl_subcompositor::Request::GetSubsurface {
-        surface, parent, ..
-    } = &request
-    {
-        let mut root = parent.clone();
-        let mut above = 1_usize;
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-            above = above.saturating_add(1);
-        }
-        let (depth, count) = extent(surface);
-        if above.saturating_add(depth) > DEPTH_MAX
-            || extent(&root).1.saturating_add(count) > SURFACES_MAX
-        {
-            let message = format!(
-                "a window has {SURFACES_MAX} surfaces at most, nested in {DEPTH_MAX} levels"
-            );
-            subcompositor.post_error(wl_subcompositor::Error::BadParent, message);
-            return None;
-        }
-    }
-    Some(request)
-}
-
-/// Returns how many levels a tree of surfaces has, and how many surfaces; no tree has more levels than are permitted.
-fn extent(surface: &WlSurface) -> (usize, usize) {
-    let (mut depth, mut count) = (0_usize, 1_usize);
-    for child in get_children(surface) {
-        let (below, more) = extent(&child);
-        depth = depth.max(below);
-        count = count.saturating_add(more);
-    }
-    (depth.saturating_add(1), count)
-}
-
-fn subsurface(
-    _state: &State,
-    _client: &Client,
-    subsurface: &WlSubsurface,
-    request: wl_subsurface::Request,
-    data: &SubsurfaceUserData,
-) -> Option<wl_subsurface::Request> {
-    use wl_subsurface::Request;
-    match &request {
-        // Smithay takes a surface for its own sibling, and then for one that is gone.
-        Request::PlaceAbove { sibling } | Request::PlaceBelow { sibling }
-            if sibling == data.surface() =>
-        {
-            let message = "a surface is no sibling of itself";
-            subsurface.post_error(wl_subsurface::Error::BadSurface, message);
-            None
-        }
-        Request::SetPosition { x, y } => Some(Request::SetPosition {
-            x: coordinate(*x),
-            y: coordinate(*y),
-        }),
-        _ => Some(request),
-    }
-}
-
 fn shm_pool(
     _state: &State,
     _client: &Client,
@@ -312,129 +241,6 @@ fn viewport(
                 width: width.min(COORDINATE_MAX),
                 height: height.min(COORDINATE_MAX),
             }
-        }
-        other => other,
-    })
-}
-
-fn positioner(
-    _state: &State,
-    _client: &Client,
-    positioner: &XdgPositioner,
-    request: xdg_positioner::Request,
-    _data: &XdgPositionerUserData,
-) -> Option<xdg_positioner::Request> {
-    use xdg_positioner::Request;
-    let wrong = |message: String| {
-        positioner.post_error(xdg_positioner::Error::InvalidInput, message);
-        None
-    };
-    Some(match request {
-        // What is not positive is an error, which Smithay posts.
-        Request::SetSize { width, height } => Request::SetSize {
-            width: coordinate(width),
-            height: coordinate(height),
-        },
-        Request::SetAnchorRect {
-            x,
-            y,
-            width,
-            height,
-        } => Request::SetAnchorRect {
-            x: coordinate(x),
-            y: coordinate(y),
-            width: coordinate(width),
-            height: coordinate(height),
-        },
-        Request::SetOffset { x, y } => Request::SetOffset {
-            x: coordinate(x),
-            y: coordinate(y),
-        },
-        Request::SetParentSize {
-            parent_width: width,
-            parent_height: height,
-        } => {
-            if width < 0 || height < 0 {
-                return wrong(format!("{width}x{height} is no size of a parent"));
-            }
-            Request::SetParentSize {
-                parent_width: coordinate(width),
-                parent_height: coordinate(height),
-            }
-        }
-        Request::SetAnchor {
-            anchor: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no anchor")),
-        Request::SetGravity {
-            gravity: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no gravity")),
-        other => other,
-    })
-}
-
-fn xdg_surface(
-    _state: &State,
-    _client: &Client,
-    surface: &XdgSurface,
-    request: xdg_surface::Request,
-    _data: &XdgSurfaceUserData,
-) -> Option<xdg_surface::Request> {
-    use xdg_surface::Request;
-    Some(match request {
-        Request::SetWindowGeometry {
-            x,
-            y,
-            width,
-            height,
-        } => {
-            if width <= 0 || height <= 0 {
-                let message = format!("{width}x{height} is no size of a window");
-                surface.post_error(xdg_surface::Error::InvalidSize, message);
-                return None;
-            }
-            Request::SetWindowGeometry {
-                x: coordinate(x),
-                y: coordinate(y),
-                width: coordinate(width),
-                height: coordinate(height),
-            }
-        }
-        other => other,
-    })
-}
-
-fn toplevel(
-    _state: &State,
-    _client: &Client,
-    toplevel: &XdgToplevel,
-    request: xdg_toplevel::Request,
-    _data: &XdgShellSurfaceUserData,
-) -> Option<xdg_toplevel::Request> {
-    use xdg_toplevel::{Error, Request};
-    let size = |width: i32, height: i32| {
-        if width < 0 || height < 0 {
-            let message = format!("{width}x{height} is no limit of a size");
-            toplevel.post_error(Error::InvalidSize, message);
-            return None;
-        }
-        Some((coordinate(width), coordinate(height)))
-    };
-    Some(match request {
-        Request::SetMaxSize { width, height } => {
-            let (width, height) = size(width, height)?;
-            Request::SetMaxSize { width, height }
-        }
-        Request::SetMinSize { width, height } => {
-            let (width, height) = size(width, height)?;
-            Request::SetMinSize { width, height }
-        }
-        Request::Resize {
-            edges: WEnum::Unknown(number),
-            ..
-        } => {
-            let message = format!("{number} is no edge");
-            toplevel.post_error(Error::InvalidResizeEdge, message);
-            return None;
         }
         other => other,
     })
