@@ -208,6 +208,34 @@ fn check(compositor: Compositor, mut bystander: Bystander) {
 }
 
 #[test]
+fn command_gets_the_limit_that_the_compositor_was_started_with() {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("covalent-exhaustion-{}-{number}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir(&directory).unwrap();
+    let found = directory.join("limit");
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg("ulimit -S -n 256; ulimit -H -n 1024; exec \"$0\" \"$@\"")
+        .arg(env!("CARGO_BIN_EXE_covalent-compositor"))
+        .args(["--backend", "headless", "--socket"])
+        .arg(directory.join("socket"))
+        .args(["--", "sh", "-c"])
+        .arg("ulimit -S -n > \"$0\"; grep 'open files' /proc/$PPID/limits >> \"$0\"")
+        .arg(&found)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    let text = std::fs::read_to_string(&found).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(status.success());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "256", "the command's own");
+    let own: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(own[3], "1024", "the compositor's: {}", lines[1]);
+}
+
+#[test]
 fn report_names_the_process_at_the_other_end() {
     let compositor = Compositor::start(1024);
     let mut bystander = Bystander::new(&compositor);
