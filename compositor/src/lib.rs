@@ -1,7 +1,8 @@
 //! A Wayland compositor that takes foreign dma-bufs and scans them out where the card can.
 //!
-//! A fullscreen window's buffer is put on the display as it is; everything else is drawn by the CPU into a buffer of the
-//! compositor's own. Which way a frame took, why, and what it cost is written to a report.
+//! A fullscreen window's buffer is put on the display as it is where the card can show it. Everything else is composed into a
+//! buffer of the compositor's own: by the card's GPU where that can read all of the clients' buffers, by the CPU otherwise.
+//! Which way a frame took, why, and what it cost is written to a report.
 
 pub mod backend;
 pub mod clock;

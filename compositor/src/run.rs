@@ -197,6 +197,8 @@ pub fn serve_clients(
 ) -> anyhow::Result<()> {
     let poll = display.backend().poll_fd().try_clone_to_owned()?;
     let display = Rc::new(RefCell::new(display));
+    let served = display.clone();
+    handle.insert_idle(move |state| state.connections.serve(served));
     handle
         .insert_source(
             Generic::new(poll, Interest::READ, Mode::Level),

@@ -106,6 +106,11 @@ impl Stack {
         self.popups.retain(|held| held != popup);
     }
 
+    /// Returns all popups.
+    pub fn popups(&self) -> &[PopupSurface] {
+        &self.popups
+    }
+
     /// Finds the popup of a surface.
     pub fn popup(&self, surface: &WlSurface) -> Option<&PopupSurface> {
         self.popups

@@ -78,6 +78,8 @@ pub struct Protocols {
 pub struct ClientState {
     /// Smithay's part of it.
     pub compositor: CompositorClientState,
+    /// The process that connected; wayland-backend, which has a socket of ours, would name the compositor.
+    pub pid: Option<i32>,
 }
 
 impl ClientData for ClientState {

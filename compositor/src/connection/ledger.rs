@@ -16,11 +16,8 @@ use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::backend::protocol::Interface;
 
-use super::wire::Violation;
+use super::wire::{NO_MEMORY, Violation};
 use crate::limits;
-
-/// `wl_display.error.no_memory`, which the bindings do not name.
-const NO_MEMORY: u32 = 2;
 
 /// Interfaces whose objects hold a descriptor of the process, or several.
 const HOLDERS: [&str; 4] = [

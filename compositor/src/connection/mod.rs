@@ -16,6 +16,7 @@ mod carrier;
 mod ledger;
 mod wire;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -33,7 +34,7 @@ use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::backend::protocol::Interface;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::protocol::wl_data_offer::WlDataOffer;
-use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
+use smithay::reexports::wayland_server::{Client, Display, DisplayHandle, Resource};
 
 use self::carrier::{FILES_MAX, Parcel, receive};
 use self::ledger::{Ledger, Queue};
@@ -51,9 +52,26 @@ const EVENTS_MAX: usize = 16_384;
 
 /// The connections of all clients.
 #[derive(Debug, Default)]
-pub struct Connections(Ledger);
+pub struct Connections {
+    ledger: Ledger,
+    display: Option<Rc<RefCell<Display<State>>>>,
+}
 
 impl Connections {
+    /// Has requests handled as soon as they are passed on, and not when the event loop finds them.
+    pub fn serve(&mut self, display: Rc<RefCell<Display<State>>>) {
+        self.display = Some(display);
+    }
+
+    /// Disconnects a client that wants more than a client may have, and tells it so.
+    pub(crate) fn refuse(&self, display: &DisplayHandle, client: &Client, why: String) {
+        let violation = Violation {
+            code: wire::NO_MEMORY,
+            message: why,
+        };
+        self.ledger.end(display, &client.id(), violation);
+    }
+
     /// Takes a client that connected.
     ///
     /// # Errors
@@ -66,29 +84,53 @@ impl Connections {
         stream: UnixStream,
     ) -> io::Result<Client> {
         let (server, theirs) = UnixStream::pair()?;
-        let client = display.insert_client(theirs, Arc::new(ClientState::default()))?;
+        let process = rustix::net::sockopt::socket_peercred(&stream).ok();
+        let data = ClientState {
+            pid: process.map(|process| process.pid.as_raw_nonzero().get()),
+            ..ClientState::default()
+        };
+        let client = display.insert_client(theirs, Arc::new(data))?;
         let server = Rc::new(server);
         let queue = Queue::default();
-        self.0.add(client.id(), queue.clone(), server.clone());
+        self.ledger.add(client.id(), queue.clone(), server.clone());
         let connection = Connection {
             client: Generic::new(stream, Interest::READ, Mode::Level),
             server: Generic::new(server, Interest::READ, Mode::Level),
             id: client.id(),
             display: display.clone(),
-            ledger: self.0.clone(),
+            ledger: self.ledger.clone(),
             objects: Objects::new(),
             inbound: Vec::new(),
             queue,
             to_server: Parcel::default(),
             to_client: Parcel::default(),
+            passed_on: false,
             silent: false,
             deaf: false,
             closed: false,
         };
+        let id = client.id();
         handle
-            .insert_source(connection, |(), (), _| {})
+            .insert_source(connection, move |(), (), state| state.handle_requests(&id))
             .map_err(|error| io::Error::other(error.error.to_string()))?;
         Ok(client)
+    }
+}
+
+impl State {
+    /// Handles what was passed on of a client's requests.
+    fn handle_requests(&mut self, client: &ClientId) {
+        let Some(display) = self.connections.display.clone() else {
+            return;
+        };
+        let handled = display
+            .borrow_mut()
+            .backend()
+            .dispatch_single_client(self, client.clone());
+        // A client that is gone is no fault of the others'.
+        if let Err(error) = handled {
+            tracing::trace!(?client, %error, "no request was handled");
+        }
     }
 }
 
@@ -106,6 +148,8 @@ struct Connection {
     queue: Queue,
     to_server: Parcel,
     to_client: Parcel,
+    /// Something was passed on that is to be handled.
+    passed_on: bool,
     /// Nothing of what the client says counts any more.
     silent: bool,
     /// The client hears nothing any more.
@@ -163,7 +207,10 @@ impl Connection {
                 return;
             }
             match self.pack() {
-                Ok(Some(parcel)) => self.to_server = parcel,
+                Ok(Some(parcel)) => {
+                    self.to_server = parcel;
+                    self.passed_on = true;
+                }
                 Ok(None) => break,
                 Err(violation) => return self.refuse(violation),
             }
@@ -308,7 +355,7 @@ impl EventSource for Connection {
         &mut self,
         readiness: Readiness,
         token: Token,
-        _callback: F,
+        mut callback: F,
     ) -> io::Result<PostAction>
     where
         F: FnMut((), &mut ()),
@@ -336,6 +383,9 @@ impl EventSource for Connection {
                 }
             }
             self.tell();
+        }
+        if std::mem::take(&mut self.passed_on) {
+            callback((), &mut ());
         }
         if self.closed && self.to_client.is_empty() {
             return Ok(PostAction::Remove);

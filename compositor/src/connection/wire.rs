@@ -34,6 +34,8 @@ const SERVER_IDS: u32 = 0xff00_0000;
 const INVALID_OBJECT: u32 = 0;
 /// `wl_display.error.invalid_method`: this also stands for arguments that are not valid.
 pub(super) const INVALID_METHOD: u32 = 1;
+/// `wl_display.error.no_memory`.
+pub(super) const NO_MEMORY: u32 = 2;
 
 const BIND: &[ArgumentType] = &[
     ArgumentType::Uint,

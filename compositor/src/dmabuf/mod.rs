@@ -40,7 +40,8 @@ pub struct Dmabuf {
     /// The same without the display.
     composed: Feedback,
     sealed: SealedTable,
-    surfaces: Vec<Told>,
+    /// By the object that tells: a client may have very many, and all of them go with it.
+    surfaces: HashMap<ObjectId, Told>,
     buffers: HashMap<ObjectId, Rc<ClientBuffer>>,
 }
 
@@ -69,7 +70,7 @@ impl Dmabuf {
             feedback,
             composed,
             sealed,
-            surfaces: Vec::new(),
+            surfaces: HashMap::new(),
             buffers: HashMap::new(),
         })
     }
@@ -85,10 +86,10 @@ impl Dmabuf {
     /// did keeps what it was told first, since it may yet.
     pub fn tell(&mut self, surface: &WlSurface, of_display: bool) {
         self.surfaces
-            .retain(|told| told.object.is_alive() && told.surface.is_alive());
+            .retain(|_, told| told.object.is_alive() && told.surface.is_alive());
         let others = self
             .surfaces
-            .iter_mut()
+            .values_mut()
             .filter(|told| told.surface == *surface && told.of_display != of_display);
         for told in others {
             told.of_display = of_display;
@@ -175,11 +176,12 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for State {
             zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, surface } => {
                 let object = data_init.init(id, ());
                 state.dmabuf.feedback.send(&object, &state.dmabuf.sealed);
-                state.dmabuf.surfaces.push(Told {
-                    object,
+                let told = Told {
+                    object: object.clone(),
                     surface,
                     of_display: true,
-                });
+                };
+                state.dmabuf.surfaces.insert(object.id(), told);
             }
             _ => {}
         }
@@ -204,7 +206,6 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, ()> for State {
         feedback: &ZwpLinuxDmabufFeedbackV1,
         _data: &(),
     ) {
-        let surfaces = &mut state.dmabuf.surfaces;
-        surfaces.retain(|told| told.object != *feedback);
+        state.dmabuf.surfaces.remove(&feedback.id());
     }
 }

@@ -115,11 +115,10 @@ impl ShmHandler for State {
     }
 }
 
-// Surfaces, subsurfaces, regions and pools are checked first.
+// Surfaces, subsurfaces, regions and pools are checked first, and trees of them.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
 delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);
-delegate_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
 delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlShm: ()] => ShmState);
 delegate_dispatch!(State: [WlShm: ()] => ShmState);

@@ -7,7 +7,7 @@ use smithay::reexports::wayland_protocols::xdg::shell::server::{
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
+use smithay::reexports::wayland_server::{Resource, delegate_dispatch, delegate_global_dispatch};
 use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
@@ -16,7 +16,31 @@ use smithay::wayland::shell::xdg::{
 
 use crate::state::State;
 
+/// Windows of one client: each is looked at when the focus changes.
+const WINDOWS_MAX: usize = 256;
+/// Popups of one client: each is looked at with every surface of a frame.
+const POPUPS_MAX: usize = 128;
+
 impl State {
+    /// Disconnects the client of a new window or popup when it has too many of them, which are `held` by all clients.
+    fn limit<'a>(
+        &self,
+        surface: &WlSurface,
+        held: impl Iterator<Item = &'a WlSurface>,
+        most: usize,
+        what: &str,
+    ) {
+        let Some(client) = surface.client() else {
+            return;
+        };
+        let id = surface.id();
+        let own = held.filter(|surface| surface.id().same_client_as(&id));
+        if own.count() > most {
+            let why = format!("a client has {most} {what} at most");
+            self.connections.refuse(&self.display, &client, why);
+        }
+    }
+
     /// Does what a commit asks of the shell: the first one of a window or popup is answered with a configuration.
     pub(super) fn shell_commit(&mut self, surface: &WlSurface) {
         if let Some(window) = self.stack.window(surface).cloned() {
@@ -151,7 +175,11 @@ impl XdgShellHandler for State {
         surface.with_pending_state(|state| {
             state.bounds = Some((mode.width, mode.height).into());
         });
+        let new = surface.wl_surface().clone();
         self.stack.add_window(surface);
+        let windows = self.stack.windows().iter();
+        let held = windows.map(|window| window.toplevel.wl_surface());
+        self.limit(&new, held, WINDOWS_MAX, "windows");
         self.focus_top();
     }
 
@@ -165,7 +193,10 @@ impl XdgShellHandler for State {
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
         self.place_popup(&surface, positioner);
+        let new = surface.wl_surface().clone();
         self.stack.add_popup(surface);
+        let held = self.stack.popups().iter().map(PopupSurface::wl_surface);
+        self.limit(&new, held, POPUPS_MAX, "popups");
     }
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {

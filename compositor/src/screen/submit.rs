@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use covalent_alloc::trace::{Action, Place};
-use smithay::reexports::wayland_server::{DisplayHandle, Resource};
+use smithay::reexports::wayland_server::Resource;
 use smithay::wayland::compositor::with_states;
 use smithay::wayland::presentation::PresentationFeedbackCachedState;
 
@@ -16,7 +16,7 @@ use crate::region::Region;
 use crate::render::Pixels;
 use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
 use crate::scene::{Scene, SceneLayer};
-use crate::state::State;
+use crate::state::{ClientState, State};
 use crate::steps::{COMPOSITOR, Traced};
 
 impl State {
@@ -87,7 +87,7 @@ impl State {
             .iter()
             .rev()
             .filter(|layer| layer.fresh)
-            .map(|layer| describe(layer, &self.display));
+            .map(describe);
         let first = shown.next();
         if first.is_some() {
             screen.frames += 1;
@@ -147,12 +147,11 @@ impl State {
 }
 
 /// Describes the buffer of a layer as reports carry it.
-fn describe(layer: &SceneLayer, display: &DisplayHandle) -> ShownBuffer {
+fn describe(layer: &SceneLayer) -> ShownBuffer {
     let pid = layer
         .surface
         .client()
-        .and_then(|client| client.get_credentials(display).ok())
-        .map(|credentials| credentials.pid);
+        .and_then(|client| client.get_data::<ClientState>()?.pid);
     let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
     ShownBuffer {
         surface: Some(layer.window.name()),

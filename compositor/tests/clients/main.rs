@@ -6,6 +6,7 @@ mod fixture;
 mod focus;
 mod frames;
 mod hostile;
+mod many;
 mod numbers;
 mod recovery;
 mod releases;

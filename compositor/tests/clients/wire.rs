@@ -166,6 +166,21 @@ fn descriptor_that_is_missing_ends_its_sender_alone() {
 }
 
 #[test]
+fn descriptors_that_the_kernel_dropped_end_their_sender_alone() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let memory = memfd(&[0; 16]);
+    // More than a reception takes: what was sent next would come with another's descriptor.
+    let files = [memory.as_fd(); 40];
+    let callback = wire.new_id();
+    wire.send_bytes(&message(DISPLAY, 0, &[callback.into()]), &files);
+    assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD);
+    fixture.round_trip(&mut other);
+    assert!(!other.seen.closed);
+}
+
+#[test]
 fn descriptors_ahead_of_their_messages_are_kept_for_them() {
     let mut fixture = Fixture::new(64, 48);
     let mut wire = fixture.wire();

@@ -5,14 +5,15 @@
 //! protocol forbids a number, the client gets the protocol's own error. Where it permits every number, the number is limited
 //! to what sums cannot overflow with: no output is nearly as large, so nobody can see the difference.
 
+mod shell;
+mod tree;
+
 use smithay::input::SeatState;
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{
     self, WpViewport,
 };
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
-    xdg_positioner::{self, XdgPositioner},
-    xdg_surface::{self, XdgSurface},
-    xdg_toplevel::{self, XdgToplevel},
+    xdg_positioner::XdgPositioner, xdg_surface::XdgSurface, xdg_toplevel::XdgToplevel,
 };
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::{
@@ -21,7 +22,8 @@ use smithay::reexports::wayland_server::protocol::{
     wl_region::{self, WlRegion},
     wl_shm,
     wl_shm_pool::{self, WlShmPool},
-    wl_subsurface::{self, WlSubsurface},
+    wl_subcompositor::WlSubcompositor,
+    wl_subsurface::WlSubsurface,
     wl_surface::{self, WlSurface},
 };
 use smithay::reexports::wayland_server::{
@@ -80,12 +82,13 @@ macro_rules! checked_dispatch {
 
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
 checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
-checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, subsurface, ended by subsurface_ended);
+checked_dispatch!(WlSubcompositor: () => CompositorState, tree::subcompositor);
+checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, tree::subsurface, ended by subsurface_ended);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
 checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
-checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, positioner);
-checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, xdg_surface);
-checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, toplevel);
+checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
+checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, shell::xdg_surface);
+checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::toplevel);
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
 
@@ -211,31 +214,6 @@ fn region(
     })
 }
 
-fn subsurface(
-    _state: &State,
-    _client: &Client,
-    subsurface: &WlSubsurface,
-    request: wl_subsurface::Request,
-    data: &SubsurfaceUserData,
-) -> Option<wl_subsurface::Request> {
-    use wl_subsurface::Request;
-    match &request {
-        // Smithay takes a surface for its own sibling, and then for one that is gone.
-        Request::PlaceAbove { sibling } | Request::PlaceBelow { sibling }
-            if sibling == data.surface() =>
-        {
-            let message = "a surface is no sibling of itself";
-            subsurface.post_error(wl_subsurface::Error::BadSurface, message);
-            None
-        }
-        Request::SetPosition { x, y } => Some(Request::SetPosition {
-            x: coordinate(*x),
-            y: coordinate(*y),
-        }),
-        _ => Some(request),
-    }
-}
-
 fn shm_pool(
     _state: &State,
     _client: &Client,
@@ -266,129 +244,6 @@ fn viewport(
                 width: width.min(COORDINATE_MAX),
                 height: height.min(COORDINATE_MAX),
             }
-        }
-        other => other,
-    })
-}
-
-fn positioner(
-    _state: &State,
-    _client: &Client,
-    positioner: &XdgPositioner,
-    request: xdg_positioner::Request,
-    _data: &XdgPositionerUserData,
-) -> Option<xdg_positioner::Request> {
-    use xdg_positioner::Request;
-    let wrong = |message: String| {
-        positioner.post_error(xdg_positioner::Error::InvalidInput, message);
-        None
-    };
-    Some(match request {
-        // What is not positive is an error, which Smithay posts.
-        Request::SetSize { width, height } => Request::SetSize {
-            width: coordinate(width),
-            height: coordinate(height),
-        },
-        Request::SetAnchorRect {
-            x,
-            y,
-            width,
-            height,
-        } => Request::SetAnchorRect {
-            x: coordinate(x),
-            y: coordinate(y),
-            width: coordinate(width),
-            height: coordinate(height),
-        },
-        Request::SetOffset { x, y } => Request::SetOffset {
-            x: coordinate(x),
-            y: coordinate(y),
-        },
-        Request::SetParentSize {
-            parent_width: width,
-            parent_height: height,
-        } => {
-            if width < 0 || height < 0 {
-                return wrong(format!("{width}x{height} is no size of a parent"));
-            }
-            Request::SetParentSize {
-                parent_width: coordinate(width),
-                parent_height: coordinate(height),
-            }
-        }
-        Request::SetAnchor {
-            anchor: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no anchor")),
-        Request::SetGravity {
-            gravity: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no gravity")),
-        other => other,
-    })
-}
-
-fn xdg_surface(
-    _state: &State,
-    _client: &Client,
-    surface: &XdgSurface,
-    request: xdg_surface::Request,
-    _data: &XdgSurfaceUserData,
-) -> Option<xdg_surface::Request> {
-    use xdg_surface::Request;
-    Some(match request {
-        Request::SetWindowGeometry {
-            x,
-            y,
-            width,
-            height,
-        } => {
-            if width <= 0 || height <= 0 {
-                let message = format!("{width}x{height} is no size of a window");
-                surface.post_error(xdg_surface::Error::InvalidSize, message);
-                return None;
-            }
-            Request::SetWindowGeometry {
-                x: coordinate(x),
-                y: coordinate(y),
-                width: coordinate(width),
-                height: coordinate(height),
-            }
-        }
-        other => other,
-    })
-}
-
-fn toplevel(
-    _state: &State,
-    _client: &Client,
-    toplevel: &XdgToplevel,
-    request: xdg_toplevel::Request,
-    _data: &XdgShellSurfaceUserData,
-) -> Option<xdg_toplevel::Request> {
-    use xdg_toplevel::{Error, Request};
-    let size = |width: i32, height: i32| {
-        if width < 0 || height < 0 {
-            let message = format!("{width}x{height} is no limit of a size");
-            toplevel.post_error(Error::InvalidSize, message);
-            return None;
-        }
-        Some((coordinate(width), coordinate(height)))
-    };
-    Some(match request {
-        Request::SetMaxSize { width, height } => {
-            let (width, height) = size(width, height)?;
-            Request::SetMaxSize { width, height }
-        }
-        Request::SetMinSize { width, height } => {
-            let (width, height) = size(width, height)?;
-            Request::SetMinSize { width, height }
-        }
-        Request::Resize {
-            edges: WEnum::Unknown(number),
-            ..
-        } => {
-            let message = format!("{number} is no edge");
-            toplevel.post_error(Error::InvalidResizeEdge, message);
-            return None;
         }
         other => other,
     })

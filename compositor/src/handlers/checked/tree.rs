@@ -1,0 +1,84 @@
+//! Trees of surfaces: how large they become, and in which order they are.
+
+use smithay::reexports::wayland_server::protocol::{
+    wl_subcompositor::{self, WlSubcompositor},
+    wl_subsurface::{self, WlSubsurface},
+    wl_surface::WlSurface,
+};
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::compositor::{SubsurfaceUserData, get_children, get_parent};
+
+use super::coordinate;
+use crate::state::State;
+
+/// Levels of subsurfaces: trees are walked by functions that call themselves.
+const DEPTH_MAX: usize = 32;
+/// Surfaces of one tree: a commit of synchronised ones costs Smithay more than their square.
+const SURFACES_MAX: usize = 256;
+
+pub(super) fn subcompositor(
+    _state: &State,
+    _client: &Client,
+    subcompositor: &WlSubcompositor,
+    request: wl_subcompositor::Request,
+    _data: &(),
+) -> Option<wl_subcompositor::Request> {
+    if let wl_subcompositor::Request::GetSubsurface {
+        surface, parent, ..
+    } = &request
+    {
+        let mut root = parent.clone();
+        let mut above = 1_usize;
+        while let Some(parent) = get_parent(&root) {
+            root = parent;
+            above = above.saturating_add(1);
+        }
+        let (depth, count) = extent(surface);
+        if above.saturating_add(depth) > DEPTH_MAX
+            || extent(&root).1.saturating_add(count) > SURFACES_MAX
+        {
+            let message = format!(
+                "a window has {SURFACES_MAX} surfaces at most, nested in {DEPTH_MAX} levels"
+            );
+            subcompositor.post_error(wl_subcompositor::Error::BadParent, message);
+            return None;
+        }
+    }
+    Some(request)
+}
+
+/// Returns how many levels a tree of surfaces has, and how many surfaces; no tree has more levels than are permitted.
+fn extent(surface: &WlSurface) -> (usize, usize) {
+    let (mut depth, mut count) = (0_usize, 1_usize);
+    for child in get_children(surface) {
+        let (below, more) = extent(&child);
+        depth = depth.max(below);
+        count = count.saturating_add(more);
+    }
+    (depth.saturating_add(1), count)
+}
+
+pub(super) fn subsurface(
+    _state: &State,
+    _client: &Client,
+    subsurface: &WlSubsurface,
+    request: wl_subsurface::Request,
+    data: &SubsurfaceUserData,
+) -> Option<wl_subsurface::Request> {
+    use wl_subsurface::Request;
+    match &request {
+        // Smithay takes a surface for its own sibling, and then for one that is gone.
+        Request::PlaceAbove { sibling } | Request::PlaceBelow { sibling }
+            if sibling == data.surface() =>
+        {
+            let message = "a surface is no sibling of itself";
+            subsurface.post_error(wl_subsurface::Error::BadSurface, message);
+            None
+        }
+        Request::SetPosition { x, y } => Some(Request::SetPosition {
+            x: coordinate(*x),
+            y: coordinate(*y),
+        }),
+        _ => Some(request),
+    }
+}

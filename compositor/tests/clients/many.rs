@@ -1,0 +1,132 @@
+//! Clients that make very many of what they may make one of.
+
+use std::time::{Duration, Instant};
+
+use crate::fixture::Fixture;
+use crate::fixture::objects::Objects;
+use crate::fixture::wire::{Arg, DISPLAY};
+
+/// What the compositor may take for one of these clients, also in a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// `wl_display.error.no_memory`.
+const NO_MEMORY: u32 = 2;
+/// `wl_subcompositor.error.bad_parent`.
+const BAD_PARENT: u32 = 1;
+
+#[test]
+fn feedback_objects_without_end_are_gone_soon() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    let (dmabuf, surface) = (objects.of("zwp_linux_dmabuf_v1"), objects.of("wl_surface"));
+    for number in 0..20_000 {
+        wire.make(dmabuf, 3, &[surface.into()]);
+        if number % 16 == 0 {
+            fixture.turn(&mut wire);
+            wire.events.clear();
+        }
+    }
+    fixture.settle(&mut wire);
+    assert_eq!(wire.error, None);
+    let start = Instant::now();
+    drop(wire);
+    for _ in 0..4 {
+        fixture.round_trip(&mut other);
+    }
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn subsurfaces_nested_without_end_are_an_error_and_not_the_end() {
+    // From the window down, and from the innermost one up.
+    for downwards in [true, false] {
+        let mut fixture = Fixture::new(64, 48);
+        let mut other = fixture.client();
+        let mut wire = fixture.wire();
+        let objects = Objects::make(&mut fixture, &mut wire);
+        let compositor = objects.of("wl_compositor");
+        let maker = objects.of("wl_subcompositor");
+        let mut end = wire.make(compositor, 0, &[]);
+        for _ in 0..60_000 {
+            let next = wire.make(compositor, 0, &[]);
+            let (child, parent) = if downwards { (next, end) } else { (end, next) };
+            let role = wire.make(maker, 1, &[child, parent].map(Arg::Word));
+            wire.send(role, 5, &[]);
+            end = next;
+            if wire.closed {
+                break;
+            }
+            wire.read();
+        }
+        let start = Instant::now();
+        fixture.settle(&mut wire);
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        let error = wire.error.clone().map(|(object, code, _)| (object, code));
+        assert_eq!(error, Some((maker, BAD_PARENT)), "{downwards}");
+        fixture.round_trip(&mut other);
+        assert!(!other.seen.closed);
+    }
+}
+
+#[test]
+fn subsurfaces_beside_one_another_without_end_are_an_error() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    let (compositor, maker) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
+    let window = objects.of("wl_surface");
+    for number in 0..400 {
+        let child = wire.make(compositor, 0, &[]);
+        wire.make(maker, 1, &[child, window].map(Arg::Word));
+        if number == 200 {
+            wire.send(window, 6, &[]);
+            fixture.settle(&mut wire);
+            assert_eq!(wire.error, None, "200 are no error");
+        }
+    }
+    fixture.settle(&mut wire);
+    let error = wire.error.clone().map(|(object, code, _)| (object, code));
+    assert_eq!(error, Some((maker, BAD_PARENT)));
+    fixture.round_trip(&mut other);
+    assert!(!other.seen.closed);
+}
+
+#[test]
+fn windows_and_popups_without_end_end_their_maker_alone() {
+    for popups in [true, false] {
+        let mut fixture = Fixture::new(64, 48);
+        let mut other = fixture.client();
+        let mut wire = fixture.wire();
+        let objects = Objects::make(&mut fixture, &mut wire);
+        let (compositor, shell) = (objects.of("wl_compositor"), objects.of("xdg_wm_base"));
+        let popup = [objects.of("xdg_surface"), objects.of("xdg_positioner")].map(Arg::Word);
+        for number in 0..6_000 {
+            let surface = wire.make(compositor, 0, &[]);
+            let role = wire.make(shell, 2, &[surface.into()]);
+            if popups {
+                wire.make(role, 2, &popup);
+            } else {
+                wire.make(role, 1, &[]);
+            }
+            if number % 16 == 0 {
+                fixture.turn(&mut wire);
+                wire.events.clear();
+            }
+            if number == 100 {
+                fixture.settle(&mut wire);
+                assert_eq!(wire.error, None, "100 are no error");
+            }
+            if wire.closed {
+                break;
+            }
+        }
+        fixture.settle(&mut wire);
+        let error = wire.error.clone().map(|(object, code, _)| (object, code));
+        assert_eq!(error, Some((DISPLAY, NO_MEMORY)), "{popups}");
+        fixture.round_trip(&mut other);
+        assert!(!other.seen.closed);
+    }
+}
