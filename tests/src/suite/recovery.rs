@@ -17,8 +17,8 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 /// The answers that pass by themselves, and the one of a card that another program drives for a while.
 const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
 
-/// How many of the first requests to the card fail, one in each start: more than there are before the first frame.
-const STARTS: u32 = 48;
+/// How many of the first requests to the card fail, one in each start.
+const STARTS: u32 = 32;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -131,7 +131,7 @@ fn now_and_then(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
                 r#"{SHELL}
 {client} >client.out 2>client.err & client=$!
 until_more $(( $(frames) + 10 ))
-start_failing -e inject=ioctl:error={errno}:when=5+7
+start_failing -e inject=ioctl:error={errno}:when=5+11
 until_more $(( $(frames) + 60 ))
 stop_failing
 until_more $(( $(frames) + 20 ))
