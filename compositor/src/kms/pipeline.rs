@@ -154,9 +154,7 @@ impl<C: Device> Pipeline<C> {
     ///
     /// When the kernel refuses.
     pub fn probe(&mut self) -> Result<bool, KmsError> {
-        let info = self
-            .card
-            .get_connector(self.connector, true)
+        let info = persist(|| self.card.get_connector(self.connector, true))
             .map_err(kernel("asking the connector what is connected"))?;
         if info.state() != connector::State::Connected || info.modes().is_empty() {
             return Ok(false);

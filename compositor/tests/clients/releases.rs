@@ -334,7 +334,7 @@ fn buffer_committed_again_goes_back_when_its_last_commit_is_replaced() {
     let top = play.top();
     let first = play.commit(&top, RED);
     play.picture();
-    let again = play.attach(&top, first.wire.clone());
+    let again = play.attach(&top, first.wire);
     top.surface.commit();
     play.picture();
     play.expect_kept(&again, "shown by its second commit");
