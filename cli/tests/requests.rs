@@ -1,0 +1,72 @@
+//! Requests from files: what is wrong in one is told with its place.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Plans for a request that was recorded, and returns the exit code and what is told of the failure.
+fn plan(folder: &Path, request: &str) -> (Option<i32>, String) {
+    let path = folder.join("request.json");
+    std::fs::write(&path, request).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_covalent"))
+        .args(["plan", "--from", path.to_str().unwrap()])
+        .env("XDG_CACHE_HOME", folder)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn request() -> Value {
+    let participant = |name: &str| {
+        json!({
+            "name": name,
+            "device": {"driver": "made-up", "location": "", "node": ""},
+            "role": "display",
+        })
+    };
+    json!({
+        "extent": "640x480",
+        "count": 2,
+        "participants": [participant("one"), participant("two")],
+        "sources": [{"id": "heap:made-up", "name": "made-up heap"}],
+        "preferred_fourcc": null,
+    })
+}
+
+#[test]
+fn request_with_a_wrong_value_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for (place, pointer, value) in [
+        ("count", "/count", json!(u32::MAX)),
+        ("extent", "/extent", json!("0x0")),
+        ("participants[1].name", "/participants/1/name", json!("one")),
+        (
+            "participants[0].role",
+            "/participants/0/role",
+            json!("spectator"),
+        ),
+        ("sources[0].id", "/sources/0/id", json!(null)),
+    ] {
+        let mut request = request();
+        *request.pointer_mut(pointer).unwrap() = value;
+        let (code, error) = plan(folder.path(), &request.to_string());
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains(&format!("{place}: ")), "{error}");
+        assert!(error.contains("request.json"), "{error}");
+    }
+}
+
+#[test]
+fn request_with_constraints_of_a_newer_version_is_planned_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut request = request();
+    request["participants"][0]["constraints"] = json!({"version": 99});
+    let (code, error) = plan(folder.path(), &request.to_string());
+    assert_eq!(code, Some(4), "{error}");
+}
