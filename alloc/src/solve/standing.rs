@@ -16,6 +16,9 @@ pub(super) const SWEEPS: usize = 8192;
 /// known.
 pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
     for combination in problem.combinations(view.members) {
+        if problem.work.is_spent() {
+            return None;
+        }
         let sweep = Sweep::new(problem, view, &combination);
         match sweep.serves(&sweep) {
             Some(false) => {}

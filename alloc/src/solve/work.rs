@@ -46,8 +46,10 @@ impl Phase {
     /// Hundredths of the budget. They sum to 90: the rest is for what is begun when a share ends.
     const fn share(self) -> u64 {
         match self {
-            Self::Read | Self::Share => 25,
-            Self::Divide | Self::Conflict | Self::Relaxation | Self::Plans => 10,
+            Self::Share => 20,
+            Self::Read | Self::Divide | Self::Conflict => 15,
+            Self::Relaxation => 17,
+            Self::Plans => 8,
         }
     }
 }
