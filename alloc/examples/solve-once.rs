@@ -1,26 +1,64 @@
-//! Solves one job a given number of times, so that callgrind can count its instructions.
+//! Solves one request, so that callgrind can count its instructions.
 //!
 //! ```console
 //! $ cargo build --release -p covalent-alloc --no-default-features --example solve-once
-//! $ valgrind --tool=callgrind --toggle-collect='*jobs::solve_job*' target/release/examples/solve-once usual
+//! $ target/release/examples/solve-once --list
+//! $ valgrind --tool=callgrind --toggle-collect='*solve_job*' target/release/examples/solve-once usual
 //! ```
+//!
+//! `--list` prints the names: the usual jobs, and the shapes that ask much of the solver. A name prints one line of the outcome,
+//! and `--explain NAME` what is said of it.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../benches/jobs.rs"]
 mod jobs;
+#[path = "../benches/shapes.rs"]
+mod shapes;
+
+use std::hint::black_box;
+
+use covalent_alloc::solve::{BUDGET, Request, Solution, solve_within};
+
+#[inline(never)]
+fn solve_job(request: &Request) -> (Solution, u64) {
+    solve_within(black_box(request), BUDGET)
+}
+
+/// Finds a request by its name.
+fn named(name: &str) -> Request {
+    let job = jobs::all().into_iter().find(|(job, ..)| *job == name);
+    let shape = shapes::ALL.iter().find(|(shape, _)| *shape == name);
+    match (job, shape) {
+        (Some((_, request, _)), _) => request,
+        (None, Some((_, shape))) => shape(),
+        (None, None) => panic!("there is no request called {name}; --list names all"),
+    }
+}
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    let name = words.next().unwrap_or_else(|| "usual".to_owned());
-    let times: u32 = words.next().map_or(1, |times| times.parse().unwrap());
-    let job = jobs::all().into_iter().find(|(job, ..)| *job == name);
-    let (_, request, shares) = job.unwrap_or_else(|| panic!("there is no job called {name}"));
-    let begun = std::time::Instant::now();
-    let mut solution = None;
-    for _ in 0..times {
-        solution = Some(jobs::solve_job(&request, shares));
+    match words.next().as_deref() {
+        None => panic!("name a request, or say --list, or --explain and the name of one"),
+        Some("--list") => {
+            let jobs = jobs::all().into_iter().map(|(name, ..)| name);
+            for name in jobs.chain(shapes::ALL.iter().map(|(name, _)| *name)) {
+                println!("{name}");
+            }
+        }
+        Some("--explain") => {
+            let request = named(&words.next().unwrap());
+            print!("{}", solve_job(&request).0.explain());
+        }
+        Some(name) => {
+            let (solution, steps) = solve_job(&named(name));
+            let outcome = match &solution {
+                Solution::Share(plan) => format!("shares {}", plan.source()),
+                Solution::Split(split) => format!("{} groups", split.groups().len()),
+                _ => "unknown".to_owned(),
+            };
+            let verdict = format!("{:?}", solution.verdict()).to_lowercase();
+            let left_out = solution.left_out().len();
+            println!("{name}: {verdict}, {outcome}, {steps} steps, {left_out} parts left out");
+        }
     }
-    let each = begun.elapsed() / times.max(1);
-    println!("{}", solution.unwrap().explain());
-    println!("{each:?} each");
 }

@@ -389,6 +389,7 @@ fn verdict_word(verdict: Verdict) -> &'static str {
         Verdict::Guaranteed => "guaranteed",
         Verdict::Possible => "possible",
         Verdict::Impossible => "impossible",
+        Verdict::Undecided => "undecided",
     }
 }
 

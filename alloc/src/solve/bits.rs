@@ -69,6 +69,18 @@ impl Bits {
         }
     }
 
+    /// Adds what is not in another set of the same length; what is beyond the length too, which nobody asks for.
+    pub(super) fn add_complement(&mut self, other: &Self) {
+        for (word, own) in self.0.iter_mut().zip(&other.0) {
+            *word |= !own;
+        }
+    }
+
+    /// Returns whether any number is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }

@@ -4,16 +4,20 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::bits::Bits;
+use super::combinations::COMBINATIONS;
 use super::doubt::Doubt;
 use super::draft::plan;
 use super::failure::{Refused, Stopped};
 use super::layout::Layouts;
+use super::offer::Offer;
 use super::plan::{Plan, Rejection, Verdict};
 use super::problem::{Group, Problem, View};
 use super::rank::{Rank, rank};
 use super::sweep::{Listener, Sweep};
-use crate::constraint::{Source, SourceId};
-use crate::model::{FormatModifier, Modifier};
+use super::ways::Way;
+use super::work::{LeftOut, MORE_WORK, Part, Phase};
+use crate::constraint::Source;
+use crate::model::Modifier;
 
 /// One source that serves all in one format.
 pub(super) struct Candidate<'a> {
@@ -58,7 +62,12 @@ pub(super) struct Chosen<'a> {
 }
 
 /// Why each source falls out that serves nobody.
-pub(super) struct Fallen(Vec<Option<(u8, String)>>);
+#[derive(Default)]
+pub(super) struct Fallen {
+    by_source: Vec<Option<(u8, String)>>,
+    /// How the search ended, where it did before its end.
+    pub(super) ending: Option<Ending>,
+}
 
 impl Fallen {
     /// Returns it by source, in words.
@@ -66,8 +75,9 @@ impl Fallen {
         problem
             .sources
             .iter()
-            .zip(self.0)
+            .zip(self.by_source)
             .filter_map(|(source, fallen)| {
+                problem.work.charge(16);
                 Some(Rejection {
                     source: source.id.clone(),
                     source_name: source.name.clone(),
@@ -75,6 +85,52 @@ impl Fallen {
                 })
             })
             .collect()
+    }
+}
+
+/// What a search did not look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// Whether the work was spent; or else the combinations are too many.
+    pub(super) is_spent: bool,
+    /// How many combinations of alternatives were looked at whole.
+    pub(super) combinations: usize,
+    /// Of what is left, the fewest steps down the lists of alternatives.
+    pub(super) alternatives: usize,
+}
+
+impl Ending {
+    /// Says what that means for what was found.
+    fn words(self, best: Option<&Rank<'_>>) -> LeftOut {
+        let (part, tried) = match (self.is_spent, self.combinations) {
+            (true, 0) => (
+                Part::Candidates,
+                format!("{MORE_WORK}: not all sources and formats were tried"),
+            ),
+            (true, many) => (
+                Part::Candidates,
+                format!(
+                    "{MORE_WORK}: all sources and formats were tried only for the {many} best combinations of the participants' alternatives"
+                ),
+            ),
+            (false, _) => (
+                Part::Alternatives,
+                format!(
+                    "only the {COMBINATIONS} best combinations of the participants' alternatives were tried"
+                ),
+            ),
+        };
+        let left = match best {
+            None => "there may be a plan among the others",
+            Some(best) if self.could_better(best) => "there may be a better plan among the others",
+            Some(_) => "none of the others is better than this plan",
+        };
+        LeftOut::new(part, format!("{tried}; {left}"))
+    }
+
+    /// Returns whether there may be a better plan among what is left.
+    fn could_better(self, best: &Rank<'_>) -> bool {
+        best.doubts > 0 || best.alternatives >= self.alternatives
     }
 }
 
@@ -90,18 +146,24 @@ struct Judge<'p, 'a> {
     served: Bits,
     /// By source, the furthest that any format came; none where words are not asked for.
     fallen: Option<Vec<Option<(u8, String)>>>,
+    ending: Option<Ending>,
 }
 
 impl<'a> Listener<'a> for Judge<'_, 'a> {
     fn candidate(
         &mut self,
         sweep: &Sweep<'_, 'a, '_>,
+        offer: &Offer<'a>,
         candidate: Candidate<'a>,
     ) -> ControlFlow<()> {
         self.found = self.found.saturating_add(1);
         self.served.insert(candidate.number);
-        let rank = rank(sweep, &candidate, self.copied);
+        let rank = rank(sweep, offer, &candidate, self.copied);
         if self.best.as_ref().is_none_or(|best| rank < best.rank) {
+            let members = sweep.combination.len();
+            self.problem
+                .work
+                .charge(members.saturating_add(sweep.problem.universe.len() >> 6) >> 3);
             self.best = Some(Chosen {
                 rank,
                 combination: sweep.combination.to_vec(),
@@ -153,14 +215,21 @@ pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Resul
     let judge = judge(problem, view, copied, None);
     let served = judge.served;
     let fallen = judge.fallen.unwrap_or_default().into_iter();
-    let fallen = Fallen(
-        fallen
+    let fallen = Fallen {
+        by_source: fallen
             .enumerate()
             .map(|(number, fallen)| fallen.filter(|_| !served.contains(number)))
             .collect(),
-    );
+        ending: judge.ending,
+    };
     match judge.best {
-        Some(chosen) => Ok(plan(problem, view, chosen, judge.found, fallen)),
+        Some(chosen) => {
+            let ending = judge.ending;
+            let left_out = ending
+                .filter(|ending| ending.is_spent || ending.could_better(&chosen.rank))
+                .map(|ending| ending.words(Some(&chosen.rank)));
+            Ok(plan(problem, view, chosen, judge.found, fallen, left_out))
+        }
         None => Err(fallen),
     }
 }
@@ -195,44 +264,121 @@ fn judge<'p, 'a>(
         found: 0,
         served: Bits::none(problem.sources.len()),
         fallen: enough.is_none().then(|| vec![None; problem.sources.len()]),
+        ending: None,
     };
-    let _ = problem
-        .combinations(view.members)
-        .iter()
-        .try_for_each(|combination| Sweep::new(problem, view, combination).run(&mut judge));
+    let mut last = 0;
+    for (tried, combination) in problem.combinations(view.members).enumerate() {
+        let sweep = Sweep::new(problem, view, &combination);
+        last = sweep.alternatives;
+        let flow = sweep.run(&mut judge);
+        if flow.is_break() {
+            if problem.work.is_spent() {
+                judge.ending = Some(Ending {
+                    is_spent: true,
+                    combinations: tried,
+                    alternatives: last,
+                });
+            }
+            return judge;
+        }
+    }
+    if problem.is_capped(view.members) {
+        judge.ending = Some(Ending {
+            is_spent: false,
+            combinations: COMBINATIONS,
+            alternatives: last,
+        });
+    }
     judge
 }
 
-/// One way to share: a source, a format, and how sure it is.
-pub(super) type Way = (SourceId, FormatModifier, Verdict);
+/// Says what was left out of a search that found nothing.
+pub(super) fn left_out(ending: Ending) -> LeftOut {
+    ending.words(None)
+}
 
-/// Returns every way to share, each once and as sure as any alternative makes it, in order.
-pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> Vec<Way> {
-    struct All(Vec<Way>);
+/// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
+pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
+    /// By source, the pairs that are guaranteed and those that are possible.
+    struct All(Vec<[Option<Bits>; 2]>);
     impl<'a> Listener<'a> for All {
         fn candidate(
             &mut self,
             sweep: &Sweep<'_, 'a, '_>,
+            _: &Offer<'a>,
             found: Candidate<'a>,
         ) -> ControlFlow<()> {
-            let verdict = verdict(&found.doubts);
-            let modifiers = modifiers(sweep.problem, &sweep.formats, &found);
-            self.0.extend(modifiers.into_iter().map(|modifier| {
-                let format = FormatModifier::new(found.group.fourcc, modifier);
-                (found.source.id.clone(), format, verdict)
-            }));
+            let sure = usize::from(!found.doubts.is_empty());
+            let problem = sweep.problem;
+            let known = self.0.get_mut(found.number);
+            if let Some(known) = known.and_then(|by_verdict| by_verdict.get_mut(sure)) {
+                let known = known.get_or_insert_with(|| {
+                    problem.work.charge(problem.universe.len() >> 7);
+                    Bits::none(problem.universe.len())
+                });
+                for (pair, _) in modifiers(problem, &sweep.formats, &found) {
+                    known.insert(pair);
+                }
+            }
             ControlFlow::Continue(())
         }
     }
-    let mut all = All(Vec::new());
-    for combination in problem.combinations(view.members) {
-        let _ = Sweep::new(problem, view, &combination).run(&mut all);
+    let mut all = All(vec![[None, None]; problem.sources.len()]);
+    let mut left_out = None;
+    for (tried, combination) in problem.combinations(view.members).enumerate() {
+        let sweep = Sweep::new(problem, view, &combination);
+        if sweep.run(&mut all).is_break() {
+            let ending = Ending {
+                is_spent: true,
+                combinations: tried,
+                alternatives: sweep.alternatives,
+            };
+            left_out = Some(ending.words(None));
+            break;
+        }
     }
-    let mut ways = all.0;
+    if left_out.is_none() && problem.is_capped(view.members) {
+        let ending = Ending {
+            is_spent: false,
+            combinations: COMBINATIONS,
+            alternatives: 0,
+        };
+        left_out = Some(ending.words(None));
+    }
+    let mut ways: Vec<Way> = Vec::new();
+    problem.work.begin(Phase::Plans);
+    for (source, by_verdict) in problem.sources.iter().zip(all.0) {
+        for (known, verdict) in by_verdict
+            .into_iter()
+            .zip([Verdict::Guaranteed, Verdict::Possible])
+        {
+            let mut next = known.as_ref().and_then(|known| known.next(0));
+            while let (Some(pair), Some(known)) = (next, &known) {
+                problem.work.charge(WAY);
+                if problem.work.is_spent() {
+                    break;
+                }
+                if let Some(format) = problem.universe.get(pair) {
+                    ways.push((source.id.clone(), *format, verdict));
+                }
+                next = known.next(pair.saturating_add(1));
+            }
+        }
+    }
+    if problem.work.is_spent() {
+        let words = format!(
+            "{MORE_WORK}: only {} ways are told; there are others",
+            ways.len()
+        );
+        left_out.get_or_insert(LeftOut::new(Part::Candidates, words));
+    }
     ways.sort();
     ways.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
-    ways
+    (ways, left_out)
 }
+
+/// The steps that it takes to tell of a way, and to sort it among others.
+const WAY: usize = 64;
 
 pub(super) fn verdict(doubts: &[Doubt]) -> Verdict {
     if doubts.is_empty() {
@@ -242,19 +388,20 @@ pub(super) fn verdict(doubts: &[Doubt]) -> Verdict {
     }
 }
 
-/// Returns the modifiers among which the source may choose.
+/// Returns the modifiers among which the source may choose, with the numbers of their pairs.
 pub(super) fn modifiers(
     problem: &Problem<'_>,
     formats: &Bits,
     candidate: &Candidate<'_>,
-) -> Vec<Modifier> {
+) -> Vec<(usize, Modifier)> {
     let Some(gives) = problem.gives.get(candidate.number) else {
         return Vec::new();
     };
-    (candidate.group.first..candidate.group.end)
+    let (first, end) = (candidate.group.first, candidate.group.end);
+    problem.work.charge(end.saturating_sub(first));
+    (first..end)
         .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
-        .filter_map(|pair| problem.universe.get(pair))
-        .map(|pair| pair.modifier)
-        .filter(|modifier| Arrangement::of(*modifier) == candidate.arrangement)
+        .filter_map(|pair| Some((pair, problem.universe.get(pair)?.modifier)))
+        .filter(|(_, modifier)| Arrangement::of(*modifier) == candidate.arrangement)
         .collect()
 }

@@ -1,39 +1,68 @@
 //! The demands that cannot stand together, and the cheapest of them to give up.
 
+use super::bits::Bits;
 use super::candidate;
-use super::problem::{FieldSet, Problem, View};
-use super::standing::{SWEEPS, Standing};
+use super::fields::FieldSet;
+use super::meeting::Sets;
+use super::problem::{Problem, View};
+use super::standing::{self, SWEEPS, Standing};
+use super::words::{self, SENTENCE_BYTES};
+use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::{Demand, Field};
 
 /// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
 pub(super) const SMALLEST_UP_TO: usize = 3;
 
+/// What is to be given up one demand after another; where that is more than so many, what can be kept is looked for instead.
+const GIVEN_UP_SINGLY: usize = 32;
+
 /// Why no source serves all.
 pub(super) struct Conflict {
     /// An irreducible set that nothing meets, in the order of demands.
     pub(super) demands: Vec<Demand>,
+    /// Whether it is known that nothing meets all demands.
+    pub(super) is_proven: bool,
     /// Whether the search for a smaller one, or for what to give up, was ended before its end.
     pub(super) is_cut_short: bool,
     /// What to give up, so that something meets the rest, in the order of demands.
     pub(super) relaxed: Vec<Demand>,
     /// What would then serve all.
     pub(super) relaxed_plan: Option<super::Plan>,
+    /// What was not looked for.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
-pub(super) fn conflict(problem: &Problem<'_>) -> Conflict {
-    conflict_within(problem, SWEEPS)
+///
+/// `is_searched` says that every source, format and combination was tried in vain.
+pub(super) fn conflict(problem: &Problem<'_>, is_searched: bool) -> Conflict {
+    conflict_within(problem, is_searched, SWEEPS)
 }
 
-fn conflict_within(problem: &Problem<'_>, sweeps: usize) -> Conflict {
+fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> Conflict {
+    problem.work.begin(Phase::Conflict);
     let everybody = problem.everybody();
-    let combinations = problem.combinations(&everybody);
+    let combinations: Vec<_> = problem.combinations(&everybody).collect();
     let view = View {
         members: &everybody,
         kept: None,
         copies: false,
     };
     let demands = Demands::new(problem, Standing::new(problem, view, &combinations, sweeps));
+    let is_capped = problem.is_capped(&everybody);
+    let ended_early = !is_searched && !is_capped;
+    // Where the search for a plan was ended, all may stand together.
+    if ended_early && demands.standing.stands(&demands.kept(&demands.all())) != Some(false) {
+        let words = format!("{MORE_WORK}: it is not known which demands conflict, if any do");
+        return Conflict {
+            demands: Vec::new(),
+            is_proven: false,
+            is_cut_short: true,
+            relaxed: Vec::new(),
+            relaxed_plan: None,
+            left_out: vec![LeftOut::new(Part::Conflict, words)],
+        };
+    }
     let conflict = if demands.stand(&[]) {
         // Any conflict first: it answers most of what the search for the smallest asks.
         let mut any = demands.irreducible(&[], &demands.all());
@@ -42,6 +71,10 @@ fn conflict_within(problem: &Problem<'_>, sweeps: usize) -> Conflict {
     } else {
         Vec::new()
     };
+    let is_cut_short = demands.standing.is_spent();
+    let is_proven = is_searched || ended_early || demands.is_proven(&conflict);
+    problem.work.begin(Phase::Relaxation);
+    demands.standing.go_on();
     let relaxed = demands.cheapest_relaxation(&conflict);
     let relaxed_plan = (!relaxed.is_empty()).then(|| {
         let kept = demands.kept(&without(&demands.all(), &relaxed));
@@ -51,26 +84,63 @@ fn conflict_within(problem: &Problem<'_>, sweeps: usize) -> Conflict {
         };
         candidate::best(problem, view, false).ok()
     });
+    let relaxed_plan = relaxed_plan.flatten();
+    let mut left_out = Vec::new();
+    if demands.standing.left() == 0 {
+        left_out.push(LeftOut::new(Part::Conflict, super::split::cut_short()));
+    } else {
+        if is_cut_short {
+            let words =
+                format!("{MORE_WORK}: perhaps fewer demands conflict too, and others than these");
+            left_out.push(LeftOut::new(Part::Conflict, words));
+        }
+        let is_whole = |plan: &super::Plan| {
+            let left_out = plan.left_out().iter();
+            left_out
+                .into_iter()
+                .all(|left| left.part != Part::Candidates)
+        };
+        let is_planned = relaxed.is_empty() || relaxed_plan.as_ref().is_some_and(is_whole);
+        if demands.standing.is_spent() || !is_planned {
+            let words = format!(
+                "{MORE_WORK}: perhaps others are cheaper to give up, or nothing is known to help"
+            );
+            left_out.push(LeftOut::new(Part::Relaxation, words));
+        }
+    }
+    // Nothing is said to help that is not known to.
+    let relaxed = match relaxed_plan {
+        Some(_) => relaxed,
+        None => Vec::new(),
+    };
     Conflict {
         demands: demands.in_words(&conflict),
-        is_cut_short: demands.standing.is_spent(),
+        is_proven,
+        is_cut_short: !left_out.is_empty(),
         relaxed: demands.in_words(&relaxed),
-        relaxed_plan: relaxed_plan.flatten(),
+        relaxed_plan,
+        left_out,
     }
 }
 
 /// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
-struct Demands<'p, 'a> {
+struct Demands<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
-    standing: Standing<'p, 'a, 'p>,
+    standing: Standing<'p, 'a, 'v>,
     /// Participant and field.
     list: Vec<(usize, Field)>,
 }
 
-impl<'p, 'a> Demands<'p, 'a> {
-    fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'p>) -> Self {
+impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
+    fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'v>) -> Self {
         let mut list: Vec<(usize, Field)> = Vec::new();
         for (place, party) in problem.parties.iter().enumerate() {
+            for choice in &party.choices {
+                let by_format = choice.constraints.per_fourcc.len();
+                problem
+                    .work
+                    .charge(by_format.saturating_add(4).saturating_mul(16));
+            }
             let fields = Field::ALL.into_iter();
             list.extend(
                 fields
@@ -92,6 +162,12 @@ impl<'p, 'a> Demands<'p, 'a> {
         }
     }
 
+    /// Counts what it takes to ask of so many demands.
+    fn charge(&self, demands: usize) {
+        let places = self.problem.parties.len() >> 2;
+        self.problem.work.charge(demands.saturating_add(places));
+    }
+
     fn all(&self) -> Vec<usize> {
         (0..self.list.len()).collect()
     }
@@ -101,7 +177,17 @@ impl<'p, 'a> Demands<'p, 'a> {
             .iter()
             .filter_map(|number| {
                 let (place, field) = self.list.get(*number)?;
-                self.problem.parties.get(*place)?.participant.demand(*field)
+                let demand = self
+                    .problem
+                    .parties
+                    .get(*place)?
+                    .participant
+                    .demand(*field)?;
+                self.problem.work.charge(demand.words.len() >> 3);
+                Some(Demand {
+                    words: words::cut_to(demand.words, SENTENCE_BYTES),
+                    ..demand
+                })
             })
             .collect()
     }
@@ -124,13 +210,41 @@ impl<'p, 'a> Demands<'p, 'a> {
     /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
     /// not.
     fn stand(&self, numbers: &[usize]) -> bool {
+        if self.problem.work.is_spent() {
+            self.standing.give_up();
+            return true;
+        }
+        self.charge(numbers.len());
         self.standing.stands(&self.kept(numbers)).unwrap_or(true)
     }
 
     /// Returns whether some source surely meets all demands but these.
     fn stand_without(&self, given_up: &[usize]) -> bool {
+        if self.problem.work.is_spent() {
+            self.standing.give_up();
+            return false;
+        }
+        self.charge(self.list.len());
         let kept = self.kept(&without(&self.all(), given_up));
         self.standing.stands(&kept) == Some(true)
+    }
+
+    /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
+    fn is_proven(&self, conflict: &[usize]) -> bool {
+        let mut owners: Vec<usize> = conflict
+            .iter()
+            .filter_map(|number| self.list.get(*number))
+            .map(|(place, _)| *place)
+            .collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let kept = self.kept(conflict);
+        let view = View {
+            members: &owners,
+            kept: Some(&kept),
+            copies: false,
+        };
+        !self.problem.is_capped(&owners) && standing::stands(self.problem, view) == Some(false)
     }
 
     /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
@@ -139,32 +253,36 @@ impl<'p, 'a> Demands<'p, 'a> {
     /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
     /// no conflict, tells one more set that must be given up, until it is one.
     fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
-        let mut given_up: Vec<Vec<usize>> = Vec::new();
+        let mut given_up = Sets::new(self.list.len());
         for size in 1..=SMALLEST_UP_TO.min(up_to) {
-            while let Some(meeting) = first_meeting(&given_up, size, self.list.len()) {
+            while let Some(meeting) = given_up.first_meeting(size, &self.problem.work) {
                 if !self.stand(&meeting) {
                     return Some(meeting);
                 }
-                let standing = self.grow(meeting);
-                if self.standing.is_spent() {
+                let standing = self.grow(meeting, false);
+                if self.standing.is_spent() || self.problem.work.is_spent() {
                     return None;
                 }
-                given_up.push(without(&self.all(), &standing));
+                given_up.add(&without(&self.all(), &standing));
             }
         }
         None
     }
 
-    /// Adds demands to those that stand as long as they do.
-    fn grow(&self, mut standing: Vec<usize>) -> Vec<usize> {
-        let rest = without(&self.all(), &standing);
+    /// Adds demands to those that stand as long as they do, the cheapest or the dearest first.
+    fn grow(&self, mut standing: Vec<usize>, dearest_first: bool) -> Vec<usize> {
+        let mut rest = without(&self.all(), &standing);
+        if dearest_first {
+            rest.reverse();
+        }
         self.grow_by(&mut standing, &rest);
         standing.sort_unstable();
         standing
     }
 
     fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
-        if more.is_empty() {
+        let more = &self.in_common_format(standing, more);
+        if more.is_empty() || self.standing.is_spent() {
             return;
         }
         let before = standing.len();
@@ -180,6 +298,26 @@ impl<'p, 'a> Demands<'p, 'a> {
         }
     }
 
+    /// Leaves out those who have no format in common with all that stand: they surely do not stand with them.
+    fn in_common_format(&self, standing: &[usize], more: &[usize]) -> Vec<usize> {
+        let problem = self.problem;
+        let formats = |number: &usize| {
+            let (place, field) = self.list.get(*number)?;
+            (*field == Field::Formats).then(|| problem.parties.get(*place)?.formats())?
+        };
+        let mut common = Bits::all(problem.universe.len());
+        for own in standing.iter().filter_map(formats) {
+            common.keep(own);
+        }
+        let words = (problem.universe.len() >> 8).saturating_add(1);
+        let looked_at = standing.len().saturating_add(more.len());
+        problem.work.charge(looked_at.saturating_mul(words));
+        more.iter()
+            .copied()
+            .filter(|number| formats(number).is_none_or(|own| common.meets(own)))
+            .collect()
+    }
+
     /// Returns which of `more` are needed for a conflict beside `fixed`; none of them can be left out.
     ///
     /// # References
@@ -193,7 +331,8 @@ impl<'p, 'a> Demands<'p, 'a> {
         if grown && !self.stand(fixed) {
             return Vec::new();
         }
-        if more.len() <= 1 {
+        // Where nothing is found out any more, none is known to be needless.
+        if more.len() <= 1 || self.problem.work.is_spent() {
             return more.to_vec();
         }
         let (one, two) = more.split_at(more.len() >> 1);
@@ -234,6 +373,17 @@ impl<'p, 'a> Demands<'p, 'a> {
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
         while !self.stand_without(&given_up) {
             let rest = without(&all, &given_up);
+            if given_up.len() >= GIVEN_UP_SINGLY {
+                // What is left beside as much as can be kept, the dearest first, is a set of which none can be kept too.
+                let given_up = without(&all, &self.grow(Vec::new(), true));
+                return match self.stand_without(&given_up) {
+                    true => given_up,
+                    false => Vec::new(),
+                };
+            }
+            if self.standing.is_spent() {
+                return Vec::new();
+            }
             match self.irreducible(&[], &rest).into_iter().min() {
                 Some(cheapest) => given_up.push(cheapest),
                 None => return Vec::new(),
@@ -250,54 +400,15 @@ impl<'p, 'a> Demands<'p, 'a> {
     }
 }
 
+/// Returns those of `all` that are not in `some`.
 fn without(all: &[usize], some: &[usize]) -> Vec<usize> {
+    let length = all.iter().max().map_or(0, |last| last.saturating_add(1));
+    let mut left_out = Bits::none(length);
+    some.iter().for_each(|number| left_out.insert(*number));
     all.iter()
         .copied()
-        .filter(|number| !some.contains(number))
+        .filter(|number| !left_out.contains(*number))
         .collect()
-}
-
-/// Returns the first set of `size` numbers below `length` that has one in common with each of `sets`, in order.
-fn first_meeting(sets: &[Vec<usize>], size: usize, length: usize) -> Option<Vec<usize>> {
-    let mut found: Option<Vec<usize>> = None;
-    meet(sets, size, length, &mut Vec::new(), &mut found);
-    found
-}
-
-fn meet(
-    sets: &[Vec<usize>],
-    size: usize,
-    length: usize,
-    begun: &mut Vec<usize>,
-    found: &mut Option<Vec<usize>>,
-) {
-    let missed = sets
-        .iter()
-        .filter(|set| !set.iter().any(|number| begun.contains(number)))
-        .min_by_key(|set| set.len());
-    match missed {
-        None => {
-            // Filled up with the first numbers that are not in it yet.
-            let mut set = begun.clone();
-            set.extend(
-                (0..length)
-                    .filter(|number| !begun.contains(number))
-                    .take(size.saturating_sub(begun.len())),
-            );
-            set.sort_unstable();
-            if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {
-                *found = Some(set);
-            }
-        }
-        Some(set) if begun.len() < size => {
-            for number in set {
-                begun.push(*number);
-                meet(sets, size, length, begun, found);
-                begun.pop();
-            }
-        }
-        Some(_) => {}
-    }
 }
 
 #[cfg(test)]
@@ -305,7 +416,8 @@ mod tests {
     use super::*;
     use crate::constraint::{Participant, Role, Source, SourceId};
     use crate::model::{DeviceIdentity, Extent};
-    use crate::solve::{Request, Solution, solve};
+    use crate::solve::work::Work;
+    use crate::solve::{BUDGET, Request, Solution, solve};
 
     /// Three who never agree on a stride, each with an alternative, and one who does not care.
     fn request() -> Request {
@@ -332,12 +444,12 @@ mod tests {
     #[test]
     fn conflict_that_is_cut_short_after_any_sweep_is_a_conflict_all_the_same() {
         let request = request();
-        let problem = Problem::new(&request);
-        let whole = conflict_within(&problem, SWEEPS);
+        let problem = Problem::new(&request, Work::new(BUDGET)).unwrap();
+        let whole = conflict_within(&problem, true, SWEEPS);
         assert!(!whole.is_cut_short && whole.demands.len() == 3 && whole.relaxed.len() == 1);
         let mut cut_short = 0;
         for sweeps in 0..200 {
-            let found = conflict_within(&problem, sweeps);
+            let found = conflict_within(&problem, true, sweeps);
             cut_short += usize::from(found.is_cut_short);
             let mut told = request.clone();
             for participant in &mut told.participants {
@@ -360,7 +472,7 @@ mod tests {
             (10..200).contains(&cut_short),
             "{cut_short} searches were cut short"
         );
-        let nothing = conflict_within(&problem, 0);
+        let nothing = conflict_within(&problem, true, 0);
         assert!(nothing.is_cut_short && nothing.demands.len() == 8 && nothing.relaxed.is_empty());
     }
 }

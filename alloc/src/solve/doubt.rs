@@ -1,45 +1,51 @@
 //! What keeps a plan from being guaranteed.
 
-use crate::constraint::{AddressWindow, Contiguity, Owners, Source};
+use std::rc::Rc;
+
+use super::words::{self, NAME_BYTES, Names};
+use crate::constraint::{AddressWindow, Contiguity, Source};
+
+/// The places of the participants whose demand it is.
+pub(super) type Places = Rc<[usize]>;
 
 /// A demand that is met only if something happens to be so.
 #[derive(Clone, Debug)]
 pub(super) enum Doubt {
     /// Memory may come in pieces.
     Contiguity {
-        owners: Owners,
+        owners: Places,
         contiguity: Contiguity,
         largest_bytes: u64,
     },
     /// Memory may lie out of reach.
     Address {
-        owners: Owners,
+        owners: Places,
         window: AddressWindow,
     },
     /// Nothing tells whether caches stand between.
-    Coherency { owners: Owners },
+    Coherency { owners: Places },
     /// Nothing tells whether the source's device keeps a copy.
-    DeviceCopy { owners: Owners },
+    DeviceCopy { owners: Places },
     /// Nothing tells whether protected memory is taken.
-    Protection { owners: Owners },
+    Protection { owners: Places },
     /// The source arranges the pixels, and these have demands on how.
-    Arrangement { owners: Owners },
+    Arrangement { owners: Places },
     /// The source does not tell how it arranges the pixels.
-    Untold { owners: Owners },
+    Untold { owners: Places },
 }
 
 impl Doubt {
     /// Says it in words.
-    pub(super) fn words(&self, source: &Source, names: &[&str]) -> String {
-        let owned = |owners| joined(owners, names);
-        let name = &source.name;
+    pub(super) fn words(&self, source: &Source, names: Names<'_, '_>) -> String {
+        let owned = |owners: &Places| names.joined(owners.iter().copied());
+        let name = words::cut(&source.name, NAME_BYTES);
         match self {
             Self::Contiguity {
                 owners,
                 contiguity,
                 largest_bytes,
             } => {
-                let verb = match (contiguity, owners.iter().nth(1)) {
+                let verb = match (contiguity, owners.get(1)) {
                     (Contiguity::Contiguous, None) => "needs",
                     (Contiguity::Contiguous, Some(_)) => "need",
                     _ => "may need",
@@ -63,11 +69,7 @@ impl Doubt {
             Self::Coherency { owners } => format!(
                 "{} {} memory that processor and devices see alike without a sync, and nothing tells whether that of {name} is",
                 owned(owners),
-                if owners.iter().nth(1).is_some() {
-                    "need"
-                } else {
-                    "needs"
-                }
+                if owners.len() > 1 { "need" } else { "needs" }
             ),
             Self::DeviceCopy { owners } => format!(
                 "nothing tells whether the device of {name} works on a copy of its own, and nobody transfers it for {}",
@@ -90,21 +92,6 @@ impl Doubt {
 }
 
 /// The verb for what devices reach.
-pub(super) fn reach(owners: &Owners) -> &'static str {
-    if owners.iter().nth(1).is_some() {
-        "reach"
-    } else {
-        "reaches"
-    }
-}
-
-/// Joins owners' names.
-pub(super) fn joined(owners: &Owners, names: &[&str]) -> String {
-    let mut names: Vec<&str> = owners
-        .iter()
-        .filter_map(|owner| names.get(owner).copied())
-        .collect();
-    // The order of a request's participants shows in no words.
-    names.sort_unstable();
-    names.join(" and ")
+pub(super) fn reach(owners: &Places) -> &'static str {
+    if owners.len() > 1 { "reach" } else { "reaches" }
 }

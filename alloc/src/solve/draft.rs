@@ -1,19 +1,24 @@
 //! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
 
 use super::candidate::{Chosen, Fallen, modifiers, verdict};
-use super::doubt::joined;
 use super::layout::Layouts;
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
 use super::sweep::Sweep;
+use super::words::Names;
+use super::work::{LeftOut, Part};
 use crate::constraint::{MergedImage, Owners, PlanePlacement, Role};
 
-pub(super) fn plan(
-    problem: &Problem<'_>,
+/// The most hand-overs that a plan tells of. Each who writes hands over to each who reads, so they are many where both are.
+pub(super) const HANDOVERS: usize = 4096;
+
+pub(super) fn plan<'a>(
+    problem: &Problem<'a>,
     view: View<'_>,
-    chosen: Chosen<'_>,
+    chosen: Chosen<'a>,
     found: usize,
     fallen: Fallen,
+    left_out: Option<LeftOut>,
 ) -> Plan {
     let Chosen {
         rank,
@@ -23,15 +28,18 @@ pub(super) fn plan(
         candidate,
     } = chosen;
     let source = candidate.source;
-    let names = problem.names(source);
+    let names = Names::new(problem, source);
     let place = problem
         .groups
         .iter()
         .position(|group| group.first == candidate.group.first)
         .unwrap_or_default();
     let sweep = Sweep::new(problem, view, &combination);
-    let terms = sweep.terms(place, candidate.number).into_owned();
-    let modifiers = modifiers(problem, &formats, &candidate);
+    let terms = sweep.owned_terms(place, candidate.number).into_owned();
+    let modifiers: Vec<_> = modifiers(problem, &formats, &candidate)
+        .into_iter()
+        .map(|(_, modifier)| modifier)
+        .collect();
     let Layouts {
         first: layout,
         more: more_layouts,
@@ -60,29 +68,33 @@ pub(super) fn plan(
     let doubts = candidate
         .doubts
         .iter()
-        .map(|doubt| doubt.words(source, &names))
+        .map(|doubt| doubt.words(source, names))
         .collect();
+    let is_ended = fallen.ending.is_some_and(|ending| ending.is_spent);
+    let mut left_out: Vec<LeftOut> = left_out.into_iter().collect();
+    let handovers = handovers(&sweep, &mut left_out);
     Plan {
         source: source.id.clone(),
         source_name: source.name.clone(),
         source_device: source.device.clone(),
         count,
         steps,
-        handovers: handovers(&sweep),
+        handovers,
         needs_transfers: sweep.needs_transfers(candidate.number),
         verdict: verdict(&candidate.doubts),
-        reasons: reasons(rank.importers, found, &terms, &names),
+        reasons: reasons(rank.importers, found, is_ended, &terms, names),
         doubts,
         modifiers,
         layout,
         more_layouts,
         rejections: fallen.rejections(problem),
+        left_out,
         terms: Box::new(terms),
     }
 }
 
-/// Returns how each that writes hands over to each that reads.
-fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
+/// Returns how each that writes hands over to each that reads, as far as that is told.
+fn handovers(sweep: &Sweep<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = sweep
         .members()
         .filter_map(|(place, choice)| {
@@ -91,8 +103,23 @@ fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
         })
         .collect();
     let mut handovers = Vec::new();
+    let writers = members.iter().filter(|(one, _)| one.role.writes()).count();
+    let readers = members.len().saturating_sub(writers);
+    let all = writers.saturating_mul(readers);
+    if all > HANDOVERS {
+        left_out.push(LeftOut::new(
+            Part::Handovers,
+            format!(
+                "only the first {HANDOVERS} of {all} hand-overs are told: those of each who writes to each who reads"
+            ),
+        ));
+    }
     for (writer, speaks) in members.iter().filter(|(one, _)| one.role.writes()) {
         for (reader, hears) in members.iter().filter(|(one, _)| !one.role.writes()) {
+            if handovers.len() >= HANDOVERS {
+                return handovers;
+            }
+            sweep.problem.work.charge(HANDOVER);
             handovers.push(Handover {
                 from: writer.name.clone(),
                 to: reader.name.clone(),
@@ -103,13 +130,24 @@ fn handovers(sweep: &Sweep<'_, '_, '_>) -> Vec<Handover> {
     handovers
 }
 
-fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) -> Vec<String> {
+/// The steps that it takes to tell of a hand-over.
+const HANDOVER: usize = 48;
+
+fn reasons(
+    importers: usize,
+    found: usize,
+    is_ended: bool,
+    terms: &MergedImage,
+    names: Names<'_, '_>,
+) -> Vec<String> {
     let importers = match importers {
         0 => "nobody has to import foreign memory".to_owned(),
         1 => "one participant imports it".to_owned(),
         many => format!("{many} participants import it"),
     };
-    let mut reasons = vec![if found > 1 {
+    let mut reasons = vec![if is_ended {
+        format!("best of the {found} ways that were found: {importers}")
+    } else if found > 1 {
         format!("best of {found} ways that work: {importers}")
     } else {
         format!("the only way that works: {importers}")
@@ -173,7 +211,7 @@ fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) 
     ];
     for (what, bytes, owners) in bytes {
         if !owners.is_empty() {
-            let names = joined(owners, names);
+            let names = names.joined(owners.iter());
             reasons.push(format!("{what} {bytes} bytes, set by {names}"));
         }
     }
@@ -181,7 +219,7 @@ fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) 
         reasons.push(format!(
             "memory for a multiple of {} rows in each plane, set by {}",
             terms.rows_multiple.value,
-            joined(&terms.rows_multiple.owners, names)
+            names.joined(terms.rows_multiple.owners.iter())
         ));
     }
     for (is_set, what, owners) in [
@@ -207,7 +245,7 @@ fn reasons(importers: usize, found: usize, terms: &MergedImage, names: &[&str]) 
         ),
     ] {
         if is_set {
-            reasons.push(format!("{what}, set by {}", joined(owners, names)));
+            reasons.push(format!("{what}, set by {}", names.joined(owners.iter())));
         }
     }
     reasons

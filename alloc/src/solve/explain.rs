@@ -1,128 +1,175 @@
 //! Plans and splits in words that an engineer can act on.
 
-use std::fmt::Write as _;
-
-use super::plan::{Action, Plan, Rejection, Verdict};
-use super::split::{self, Split};
+use super::Solution;
+use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
+use super::split::{Group, Split};
+use super::text::{Section, Text};
+use super::words::{NAMES_TOLD, joined_up_to};
+use super::work::LeftOut;
 use crate::constraint::SyncLanguage;
 use crate::model::Modifier;
 
 /// How many modifiers are named; of more, it is said how many there are.
 const MODIFIERS_NAMED: usize = 8;
 
-impl Plan {
-    /// Says in words what is allocated where, who does what, and why it is this plan.
+/// Of how many groups the plans are told.
+const GROUPS_TOLD: usize = 8;
+
+impl Solution {
+    /// Says in words what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
+    /// [`EXPLANATION_BYTES`](super::EXPLANATION_BYTES) bytes.
+    ///
+    /// Where there is more to say, each list says how much more, and [`Solution::explain_all`] says all of it.
     pub fn explain(&self) -> String {
-        let mut text = String::new();
-        self.write(&mut text, "");
-        write_rejections(&mut text, &self.rejections);
-        text
+        match self {
+            Self::Share(plan) => plan.explain(),
+            Self::Split(split) => split.explain(),
+        }
     }
 
-    fn write(&self, text: &mut String, indent: &str) {
-        let layout = self.layout();
-        let sure = match self.verdict() {
-            Verdict::Guaranteed => "guaranteed",
-            Verdict::Possible => "possible, not guaranteed",
-            Verdict::Impossible => "impossible",
-        };
-        line(
-            text,
-            indent,
-            format_args!(
-                "{} allocates {} buffers of {} in {} ({sure})",
-                self.source_name(),
-                self.count(),
-                layout.extent(),
-                layout.format()
-            ),
-        );
-        if self.is_arranged_by_source() {
-            self.write_arrangement(text, indent);
-        } else {
-            let several = self.layouts().nth(1).is_some();
-            for layout in self.layouts() {
-                if several {
-                    line(
-                        text,
-                        indent,
-                        format_args!("  for pictures of {}:", layout.extent()),
-                    );
-                }
-                for (number, plane) in layout.planes().iter().enumerate() {
-                    line(
-                        text,
-                        indent,
-                        format_args!(
-                            "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
-                            plane.memory, plane.offset_bytes, plane.stride_bytes, plane.size_bytes
-                        ),
-                    );
-                }
-            }
-            let sizes: Vec<_> = layout.memory_sizes().iter().map(u64::to_string).collect();
-            if several || sizes.len() > 1 {
-                line(
-                    text,
-                    indent,
-                    format_args!(
-                        "  each buffer has dma-bufs of {} bytes",
-                        sizes.join(" and ")
-                    ),
-                );
-            }
-        }
-        for step in self.steps() {
-            let action = match step.action {
-                Action::Exports => "allocates and exports them",
-                Action::Imports => "imports them",
-                Action::Maps => "maps them for the processor",
-                Action::Accepts => "accepts their format",
-            };
-            let which = match step.alternative {
-                0 => String::new(),
-                number => format!(", by its alternative {number}"),
-            };
-            line(
-                text,
-                indent,
-                format_args!("  {} {action}{which}", step.participant),
-            );
-        }
-        for handover in self.handovers() {
-            let how = match handover.sync {
-                Some(SyncLanguage::Implicit) => "the dma-buf carries the fence",
-                Some(SyncLanguage::SyncFile) => "a sync_file is handed over",
-                Some(SyncLanguage::Timeline) => "a timeline point is handed over",
-                None => "the processor waits, as they have no fence in common",
-            };
-            line(
-                text,
-                indent,
-                format_args!("  from {} to {}: {how}", handover.from, handover.to),
-            );
-        }
-        if self.needs_transfers {
-            line(
-                text,
-                indent,
-                format_args!(
-                    "  {} works on a copy of its own: whoever else writes has its driver transfer each frame",
-                    self.source_name()
-                ),
-            );
-        }
-        for reason in &self.reasons {
-            line(text, indent, format_args!("  because: {reason}"));
-        }
-        for doubt in self.doubts() {
-            line(text, indent, format_args!("  not sure: {doubt}"));
+    /// Says in words what was found and why, however long that is: each source that was not taken, and each participant.
+    pub fn explain_all(&self) -> String {
+        match self {
+            Self::Share(plan) => plan.explain_all(),
+            Self::Split(split) => split.explain_all(),
         }
     }
 }
 
 impl Plan {
-    fn write_arrangement(&self, text: &mut String, indent: &str) {
+    /// Says in words what is allocated where, who does what, and why it is this plan: as long as [`Solution::explain`] may be.
+    pub fn explain(&self) -> String {
+        self.text(Text::bounded()).finish()
+    }
+
+    /// Says the same, however long it is.
+    pub fn explain_all(&self) -> String {
+        self.text(Text::whole()).finish()
+    }
+
+    fn text(&self, mut text: Text) -> Text {
+        self.write(&mut text, "");
+        write_left_out(&mut text, &self.left_out, "  ");
+        write_rejections(&mut text, &self.rejections);
+        text
+    }
+
+    fn write(&self, text: &mut Text, indent: &'static str) {
+        text.add(Section::of(indent, "lines", [self.head()]));
+        if self.is_arranged_by_source() {
+            text.add(Section::of(indent, "lines", [self.arrangement()]));
+        } else {
+            let lines = text.limited(self.layout_lines());
+            text.add(Section::new(indent, "lines", lines, self.layout_count()));
+        }
+        let lines = text.limited(self.steps().iter().map(step));
+        text.add(Section::new(
+            indent,
+            "participants",
+            lines,
+            self.steps().len(),
+        ));
+        let lines = text.limited(self.handovers().iter().map(handover));
+        text.add(Section::new(
+            indent,
+            "hand-overs",
+            lines,
+            self.handovers().len(),
+        ));
+        if self.needs_transfers {
+            let line = format!(
+                "  {} works on a copy of its own: whoever else writes has its driver transfer each frame",
+                self.source_name()
+            );
+            text.add(Section::of(indent, "lines", [line]));
+        }
+        let reasons = self.reasons.iter().map(|why| format!("  because: {why}"));
+        text.add(Section::new(
+            indent,
+            "reasons",
+            text.limited(reasons),
+            self.reasons.len(),
+        ));
+        let doubts = self.doubts().iter();
+        let lines = text.limited(doubts.map(|doubt| format!("  not sure: {doubt}")));
+        text.add(Section::new(indent, "doubts", lines, self.doubts().len()));
+    }
+
+    fn head(&self) -> String {
+        let layout = self.layout();
+        let sure = match self.verdict() {
+            Verdict::Guaranteed => "guaranteed",
+            Verdict::Possible => "possible, not guaranteed",
+            Verdict::Impossible => "impossible",
+            Verdict::Undecided => "undecided",
+        };
+        format!(
+            "{} allocates {} buffers of {} in {} ({sure})",
+            self.source_name(),
+            self.count(),
+            layout.extent(),
+            layout.format()
+        )
+    }
+
+    fn layout_lines(&self) -> impl Iterator<Item = String> {
+        let several = self.layouts().nth(1).is_some();
+        let planes = self.layouts().flat_map(move |layout| {
+            let extent = several.then(|| format!("  for pictures of {}:", layout.extent()));
+            let planes = layout.planes().iter().enumerate().map(|(number, plane)| {
+                format!(
+                    "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
+                    plane.memory, plane.offset_bytes, plane.stride_bytes, plane.size_bytes
+                )
+            });
+            extent.into_iter().chain(planes)
+        });
+        let sizes: Vec<_> = self
+            .layout()
+            .memory_sizes()
+            .iter()
+            .map(u64::to_string)
+            .collect();
+        let sizes = (several || sizes.len() > 1).then(|| {
+            format!(
+                "  each buffer has dma-bufs of {} bytes",
+                sizes.join(" and ")
+            )
+        });
+        planes.chain(sizes)
+    }
+
+    fn layout_count(&self) -> usize {
+        self.layout_lines().count()
+    }
+}
+
+fn step(step: &Step) -> String {
+    let action = match step.action {
+        Action::Exports => "allocates and exports them",
+        Action::Imports => "imports them",
+        Action::Maps => "maps them for the processor",
+        Action::Accepts => "accepts their format",
+    };
+    let which = match step.alternative {
+        0 => String::new(),
+        number => format!(", by its alternative {number}"),
+    };
+    format!("  {} {action}{which}", step.participant)
+}
+
+fn handover(handover: &Handover) -> String {
+    let how = match handover.sync {
+        Some(SyncLanguage::Implicit) => "the dma-buf carries the fence",
+        Some(SyncLanguage::SyncFile) => "a sync_file is handed over",
+        Some(SyncLanguage::Timeline) => "a timeline point is handed over",
+        None => "the processor waits, as they have no fence in common",
+    };
+    format!("  from {} to {}: {how}", handover.from, handover.to)
+}
+
+impl Plan {
+    fn arrangement(&self) -> String {
         let least = self.layout().total_bytes();
         let (first, more) = (self.modifiers().first(), self.modifiers().len());
         let which = match (first, more) {
@@ -138,99 +185,105 @@ impl Plan {
                 format!("by one of {}", names.join(" and "))
             }
         };
-        line(
-            text,
-            indent,
-            format_args!("  it arranges the pixels itself, {which}, in {least} bytes at the least"),
-        );
+        format!("  it arranges the pixels itself, {which}, in {least} bytes at the least")
     }
 }
 
 impl Split {
-    /// Says in words where the copy is, what it costs, which demands conflict and what would help.
+    /// Says in words where the copy is, what it costs, which demands conflict and what would help: as long as
+    /// [`Solution::explain`] may be.
     pub fn explain(&self) -> String {
-        let mut text = String::new();
-        line(
-            &mut text,
-            "",
-            format_args!("no buffer serves all participants"),
-        );
-        if self.conflict().is_empty() {
-            line(
-                &mut text,
-                "",
-                format_args!(
-                    "no source here gives such a buffer, whatever the participants demand"
-                ),
-            );
+        self.text(Text::bounded()).finish()
+    }
+
+    /// Says the same, however long it is.
+    pub fn explain_all(&self) -> String {
+        self.text(Text::whole()).finish()
+    }
+
+    fn text(&self, mut text: Text) -> Text {
+        let head = if self.is_undecided() {
+            "no buffer that serves all participants was found"
         } else {
-            line(
-                &mut text,
-                "",
-                format_args!("these demands cannot stand together:"),
-            );
-            for demand in self.conflict() {
-                line(&mut text, "", format_args!("  {demand}"));
-            }
+            "no buffer serves all participants"
+        };
+        text.add(Section::of("", "lines", [head.to_owned()]));
+        if !self.conflict().is_empty() {
+            let head = "these demands cannot stand together:".to_owned();
+            text.add(Section::of("", "lines", [head]));
+            let lines = text.limited(self.conflict().iter().map(|demand| format!("  {demand}")));
+            text.add(Section::new("", "demands", lines, self.conflict().len()));
+        } else if !self.is_undecided() {
+            let words = "no source here gives such a buffer, whatever the participants demand";
+            text.add(Section::of("", "lines", [words.to_owned()]));
         }
-        if self.is_cut_short() {
-            line(&mut text, "", format_args!("{}", split::cut_short()));
-        }
-        if self.is_capped() {
-            line(&mut text, "", format_args!("{}", split::capped()));
-        }
+        write_left_out(&mut text, self.left_out(), "");
         if let Some(relaxation) = self.relaxation() {
-            line(&mut text, "", format_args!("{relaxation}"));
+            text.add(Section::of("", "lines", [relaxation.to_owned()]));
         }
         let all = self.groups().iter().all(|group| group.plan.is_some());
         if all && self.groups().len() > 1 {
-            line(
-                &mut text,
-                "",
-                format_args!(
-                    "the way round copies {} bytes a frame:",
-                    self.copied_bytes_per_frame()
-                ),
+            let line = format!(
+                "the way round copies {} bytes a frame:",
+                self.copied_bytes_per_frame()
             );
+            text.add(Section::of("", "lines", [line]));
         }
-        for group in self.groups() {
-            let names = group.participants.join(" and ");
-            match &group.plan {
-                None => line(
-                    &mut text,
-                    "",
-                    format_args!("  for {names}: no source serves even this"),
-                ),
-                Some(plan) => {
-                    let copied = if group.copied_bytes_per_frame > 0 {
-                        format!(
-                            ", into which the processor copies {} bytes a frame",
-                            group.copied_bytes_per_frame
-                        )
-                    } else {
-                        String::new()
-                    };
-                    line(&mut text, "", format_args!("  for {names}{copied}:"));
-                    plan.write(&mut text, "    ");
-                }
-            }
+        let told = if text.is_whole() {
+            self.groups().len()
+        } else {
+            GROUPS_TOLD
+        };
+        for group in self.groups().iter().take(told) {
+            group.write(&mut text);
         }
+        let more = self.groups().len().saturating_sub(told);
+        text.add(Section::new("  ", "groups", Vec::new(), more));
         write_rejections(&mut text, self.rejections());
         text
     }
 }
 
-fn write_rejections(text: &mut String, rejections: &[Rejection]) {
-    for rejection in rejections {
-        line(
-            text,
-            "",
-            format_args!("not {}: it {}", rejection.source_name, rejection.words),
-        );
+impl Group {
+    fn write(&self, text: &mut Text) {
+        let most = if text.is_whole() {
+            self.participants.len()
+        } else {
+            NAMES_TOLD
+        };
+        let names = joined_up_to(self.participants.iter().map(String::as_str), most, " and ");
+        let line = match &self.plan {
+            None if self.is_undecided => format!("  for {names}: nothing was found yet"),
+            None => format!("  for {names}: no source serves even this"),
+            Some(_) if self.copied_bytes_per_frame > 0 => format!(
+                "  for {names}, into which the processor copies {} bytes a frame:",
+                self.copied_bytes_per_frame
+            ),
+            Some(_) => format!("  for {names}:"),
+        };
+        // One list, of which the beginning tells most where not all of it is told.
+        let mut own = if text.is_whole() {
+            Text::whole()
+        } else {
+            Text::bounded()
+        };
+        own.add(Section::of("", "lines", [line]));
+        if let Some(plan) = &self.plan {
+            plan.write(&mut own, "    ");
+        }
+        text.add(own.into_section());
     }
 }
 
-fn line(text: &mut String, indent: &str, words: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{indent}{words}");
+fn write_left_out(text: &mut Text, left_out: &[LeftOut], indent: &'static str) {
+    let lines = text.limited(left_out.iter().map(LeftOut::to_string));
+    text.add(Section::new(indent, "notes", lines, left_out.len()));
+}
+
+fn write_rejections(text: &mut Text, rejections: &[Rejection]) {
+    let lines = rejections
+        .iter()
+        .map(|rejection| format!("not {}: it {}", rejection.source_name, rejection.words));
+    let lines = text.limited(lines);
+    text.add(Section::new("", "sources", lines, rejections.len()));
 }

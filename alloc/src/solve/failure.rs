@@ -1,9 +1,10 @@
 //! Why a source falls out, in words that follow its name.
 
-use super::doubt::{joined, reach};
+use super::doubt::{Places, reach};
 use super::layout;
 use super::problem::Problem;
 use super::request::Request;
+use super::words::{self, NAMES_TOLD, Names, SENTENCE_BYTES, joined_up_to};
 use crate::constraint::{
     AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
 };
@@ -21,7 +22,7 @@ pub(super) enum Refused {
     /// A participant's demand.
     Demand(usize, Field),
     /// No address is in everybody's reach.
-    Address(AddressWindow, Owners),
+    Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
     /// The source gives none of those that they have.
@@ -43,8 +44,17 @@ pub(super) enum Stopped {
 
 impl Refused {
     /// Says it in words.
-    pub(super) fn words(&self, problem: &Problem<'_>, source: &Source) -> String {
-        let names = |unknown: Vec<String>| unknown.join(", ");
+    pub(super) fn words<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
+        let words = self.at_length(problem, source);
+        problem.work.charge(words.len() >> 3);
+        words::cut_to(words, SENTENCE_BYTES)
+    }
+
+    fn at_length<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
+        let names = |unknown: Vec<String>| {
+            problem.work.charge(unknown.len().saturating_mul(32));
+            joined_up_to(unknown.iter().map(String::as_str), NAMES_TOLD, ", ")
+        };
         match self {
             Self::Request => format!(
                 "cannot be judged: the request asks for {}, which this version does not know",
@@ -66,11 +76,7 @@ impl Refused {
                 "cannot be mapped by the processor, which has to copy the pixels".to_owned()
             }
             Self::Demand(place, field) => {
-                let why = problem
-                    .parties
-                    .get(*place)
-                    .and_then(|party| party.participant.demand(*field))
-                    .map_or_else(String::new, |demand| demand.to_string());
+                let why = problem.demand(*place, *field);
                 match field {
                     Field::Unknown => format!("cannot be judged: {why}"),
                     Field::Cpu => format!("cannot be mapped by the processor: {why}"),
@@ -92,7 +98,7 @@ impl Refused {
                 "gives memory from {:#x} to {:#x}, and {} {} only from {:#x} to {:#x}",
                 source.guarantees.address.lowest,
                 source.guarantees.address.highest,
-                joined(owners, &problem.names(source)),
+                Names::new(problem, source).joined(owners.iter().copied()),
                 reach(owners),
                 window.lowest,
                 window.highest
@@ -118,10 +124,10 @@ impl Stopped {
     }
 
     /// Says it in words.
-    pub(super) fn words(
+    pub(super) fn words<'a>(
         &self,
-        problem: &Problem<'_>,
-        source: &Source,
+        problem: &Problem<'a>,
+        source: &'a Source,
         format: FormatModifier,
         terms: &MergedImage,
     ) -> String {
@@ -135,7 +141,7 @@ impl Stopped {
                     });
                 format!(
                     "has no layout of {format} for all: {}{pixels}",
-                    clash(*field, terms, &problem.names(source))
+                    clash(*field, terms, Names::new(problem, source))
                 )
             }
             Self::Count { needed } => format!(
@@ -153,7 +159,7 @@ impl Stopped {
 }
 
 /// Says whose demands on a field leave nothing.
-fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
+fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |sets: &[&Owners]| {
         let all = sets
             .iter()
@@ -161,7 +167,7 @@ fn clash(field: Field, terms: &MergedImage, names: &[&str]) -> String {
         if all.is_empty() {
             String::new()
         } else {
-            format!(" (set by {})", joined(&all, names))
+            format!(" (set by {})", names.joined(all.iter()))
         }
     };
     match field {

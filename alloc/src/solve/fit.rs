@@ -3,23 +3,46 @@
 use std::rc::Rc;
 
 use super::candidate::Arrangement;
-use super::doubt::Doubt;
+use super::doubt::{Doubt, Places};
 use super::failure::Stopped;
 use super::layout::{self, Choice as LayoutChoice, Layouts};
+use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;
 use super::sweep::Sweep;
-use crate::constraint::{Contiguity, Field, MergedImage, Owners, PlanePlacement, Source};
+use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
+
+/// The steps that it takes to lay out pictures of one size by one choice.
+const LAYOUT: usize = 150;
+
+/// The steps that it takes to look for a layout that is known, and to hold it against a source.
+const FIT: usize = 20;
+
+/// The most strides that are tried in search of one that is wished for, beside those that are named.
+const STRIDES: usize = 129;
+
+/// What is wished of strides costs this many steps, for each size and choice.
+pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
+    let preferred = terms.stride_preferred.value.len();
+    let avoided = terms.stride_avoided_multiples.value.len();
+    avoided
+        .saturating_mul(STRIDES)
+        .saturating_add(preferred)
+        .saturating_mul(2)
+}
 
 impl Sweep<'_, '_, '_> {
     /// Lays pictures out as a source gives them, by the places of source and group.
+    ///
+    /// Doubts are those that hang on the format; without an offer nobody asks for any, and one layout that fits is enough.
     pub(super) fn lay_out(
         &self,
         number: usize,
         place: usize,
         modifier: Modifier,
         terms: &MergedImage,
+        offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
         let problem = self.problem;
         let (Some(source), Some(group)) = (problem.sources.get(number), problem.groups.get(place))
@@ -27,10 +50,10 @@ impl Sweep<'_, '_, '_> {
             return Err(Stopped::Terms(Field::Formats));
         };
         if Arrangement::of(modifier) == Arrangement::Rows {
-            self.in_rows(number, source, place, *group, terms)
+            self.in_rows(number, source, place, *group, terms, offer)
         } else {
             let format = FormatModifier::new(group.fourcc, modifier);
-            self.by_source(number, source, place, format, terms)
+            self.by_source(number, source, place, format, terms, offer)
         }
     }
 
@@ -42,6 +65,7 @@ impl Sweep<'_, '_, '_> {
         place: usize,
         group: Group,
         terms: &MergedImage,
+        offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
         let mut fitting = None;
         let mut stopped = None;
@@ -53,12 +77,17 @@ impl Sweep<'_, '_, '_> {
             .filter(|(_, choice)| wishes || !choice.wishes);
         for (which, choice) in choices {
             let lay = || {
+                let extents = self.problem.request.extents().count();
+                let wished = if choice.wishes { wishes_cost(terms) } else { 0 };
+                self.problem
+                    .work
+                    .charge(extents.saturating_mul(wished.saturating_add(LAYOUT)));
                 let format = FormatModifier::linear(group.fourcc);
                 layout::choose(self.problem.request.extents(), format, terms, choice).map(Rc::new)
             };
+            self.problem.work.charge(FIT);
             let laid = if self.problem.asks_nothing(number, group.fourcc) {
-                self.known
-                    .rows(self.problem.groups.len(), place, which, lay)
+                self.known.rows(self.problem, place, which, lay)
             } else {
                 lay()
             };
@@ -68,10 +97,8 @@ impl Sweep<'_, '_, '_> {
             });
             match tried {
                 Ok(layouts) => {
-                    let doubts: Vec<_> = self
-                        .contiguity(number, source, &layouts.first)
-                        .into_iter()
-                        .collect();
+                    let doubt = offer.and_then(|offer| self.contiguity(offer, &layouts.first));
+                    let doubts: Vec<_> = doubt.into_iter().collect();
                     if doubts.is_empty() {
                         return Ok((layouts, doubts));
                     }
@@ -95,7 +122,11 @@ impl Sweep<'_, '_, '_> {
         place: usize,
         format: FormatModifier,
         terms: &MergedImage,
+        offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
+        self.problem
+            .work
+            .charge(self.problem.request.more_extents.len());
         for extent in self.problem.request.extents() {
             layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
         }
@@ -106,15 +137,19 @@ impl Sweep<'_, '_, '_> {
             return Err(Stopped::Terms(Field::Planes));
         }
         let layouts = self.problem.least(place).map_err(Stopped::Terms)?;
+        self.problem.work.charge(FIT);
         if layouts.first.total_bytes() > terms.maximum_size.value {
             return Err(Stopped::Terms(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
-        let mut doubts: Vec<_> = self
-            .contiguity(number, source, &layouts.first)
-            .into_iter()
-            .collect();
-        let owners: Owners = self
+        let Some(offer) = offer else {
+            return Ok((layouts, Vec::new()));
+        };
+        let mut doubts: Vec<_> = self.contiguity(offer, &layouts.first).into_iter().collect();
+        self.problem
+            .work
+            .charge(self.view.members.len().saturating_mul(4));
+        let owners: Places = self
             .members()
             .filter(|(place, choice)| {
                 let mut fields = choice.image_fields.and(self.view.keeps(*place));
@@ -135,7 +170,7 @@ impl Sweep<'_, '_, '_> {
             doubts.push(Doubt::Arrangement { owners });
         }
         if format.modifier.is_implicit() {
-            let owners: Owners = self
+            let owners: Places = self
                 .members()
                 .map(|(place, _)| place)
                 .filter(|place| !self.is_own(*place, number))
@@ -172,13 +207,28 @@ impl Sweep<'_, '_, '_> {
     }
 
     /// Returns whether memory may have to come in one piece where that is not promised.
-    fn contiguity(&self, number: usize, source: &Source, layout: &Layout) -> Option<Doubt> {
+    fn contiguity(&self, offer: &Offer<'_>, layout: &Layout) -> Option<Doubt> {
         let largest_bytes = largest_bytes(layout);
-        if source.guarantees.contiguous_up_to_bytes >= largest_bytes {
+        if offer.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
             return None;
         }
+        let (contiguity, owners) = offer
+            .contiguity
+            .get_or_init(|| self.needed_contiguity(offer.number));
+        (!owners.is_empty()).then(|| Doubt::Contiguity {
+            owners: Rc::clone(owners),
+            contiguity: *contiguity,
+            largest_bytes,
+        })
+    }
+
+    /// Returns in how many pieces a source's memory may come for those who are not on its device, and who says so.
+    fn needed_contiguity(&self, number: usize) -> (Contiguity, Places) {
+        self.problem
+            .work
+            .charge(self.view.members.len().saturating_mul(2));
         let mut contiguity = Contiguity::Scattered;
-        let mut owners = Owners::default();
+        let mut owners = Vec::new();
         for (place, choice) in self.members() {
             let own = choice.constraints.memory.contiguity;
             if own == Contiguity::Scattered
@@ -190,15 +240,12 @@ impl Sweep<'_, '_, '_> {
             }
             // Who surely needs it counts for more than who may.
             if own > contiguity {
-                (contiguity, owners) = (own, Owners::default());
+                contiguity = own;
+                owners.clear();
             }
-            owners = owners.union(&Owners::one(place));
+            owners.push(place);
         }
-        (!owners.is_empty()).then_some(Doubt::Contiguity {
-            owners,
-            contiguity,
-            largest_bytes,
-        })
+        (contiguity, owners.into())
     }
 }
 

@@ -1,109 +1,229 @@
 //! Whether a source's memory serves, whatever the format.
 
+use super::bits::Bits;
 use super::doubt::Doubt;
 use super::failure::Refused;
+use super::offer::Offer;
 use super::problem::{Party, is_hidden};
 use super::sweep::Sweep;
-use crate::constraint::{AddressWindow, Coherency, Field, Owners, Protection, Role, Source};
+use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
+
+/// What the members of a sweep ask of memory, as far as it can be said of all sources at once.
+pub(super) struct Needs {
+    /// Sources that a demand rules out by itself.
+    refused: Bits,
+    /// What all reach.
+    window: AddressWindow,
+    /// Who does not reach everything.
+    reaching: Vec<usize>,
+    /// Sources that are on the own device of one of these, who reaches them anyway.
+    own_of_reaching: Bits,
+    /// Who needs memory that is seen alike without a sync.
+    coherent: Vec<usize>,
+    /// Who asks no device for transfers.
+    untransferred: Vec<usize>,
+    /// Sources that some member's device works on as its own.
+    owned: Bits,
+    /// Sources that some member touches that is on another device.
+    foreign: Bits,
+}
 
 impl<'p, 'a> Sweep<'p, 'a, '_> {
-    /// Checks all that does not hang on the format.
-    pub(super) fn check_memory(
-        &self,
-        number: usize,
-        source: &Source,
-        doubts: &mut Vec<Doubt>,
-    ) -> Result<(), Refused> {
-        if !self.problem.is_understood {
-            return Err(Refused::Request);
+    fn needs(&self) -> &Needs {
+        self.needs.get_or_init(|| {
+            let sources = self.problem.sources.len();
+            let mut needs = Needs {
+                refused: Bits::none(sources),
+                window: AddressWindow::default(),
+                reaching: Vec::new(),
+                own_of_reaching: Bits::none(sources),
+                coherent: Vec::new(),
+                untransferred: Vec::new(),
+                owned: Bits::none(sources),
+                foreign: Bits::none(sources),
+            };
+            self.problem
+                .work
+                .charge(self.view.members.len().saturating_mul(6).saturating_add(32));
+            for (place, choice) in self.members() {
+                let kept = self.view.keeps(place);
+                if kept.is_empty() {
+                    continue;
+                }
+                let memory = &choice.constraints.memory;
+                for (field, refused) in &choice.refuses {
+                    if kept.contains(*field) {
+                        needs.refused.add(refused);
+                        self.problem.work.charge((sources >> 8).saturating_add(1));
+                    }
+                }
+                if kept.contains(Field::Coherency) {
+                    if memory.coherency == Coherency::Coherent {
+                        needs.coherent.push(place);
+                    }
+                    if memory.coherency >= Coherency::Untransferred {
+                        needs.untransferred.push(place);
+                    }
+                }
+                if kept.contains(Field::Address) && memory.address != AddressWindow::default() {
+                    needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
+                    needs.window.highest = needs.window.highest.min(memory.address.highest);
+                    needs.reaching.push(place);
+                    if let Some(party) = self.problem.parties.get(place) {
+                        needs.own_of_reaching.add(&party.own);
+                    }
+                }
+            }
+            if !needs.untransferred.is_empty() {
+                self.problem.work.charge(self.view.members.len());
+                for party in self.touching() {
+                    if party.participant.role.imports() {
+                        needs.owned.add(&party.own);
+                        needs.foreign.add_complement(&party.own);
+                    } else {
+                        needs.foreign = Bits::all(sources);
+                    }
+                }
+            }
+            needs
+        })
+    }
+
+    /// Returns whether nothing that does not hang on the format rules a source out.
+    pub(super) fn memory_serves(&self, number: usize, source: &Source) -> bool {
+        if !self.problem.is_understood
+            || !self.problem.understood_sources.contains(number)
+            || (self.view.copies && is_hidden(source))
+        {
+            return false;
         }
-        if !self.problem.understood_sources.contains(number) {
-            return Err(Refused::Source);
+        let needs = self.needs();
+        if needs.refused.contains(number)
+            || (!needs.untransferred.is_empty()
+                && source.guarantees.device_copy == Some(true)
+                && needs.owned.contains(number)
+                && needs.foreign.contains(number))
+        {
+            return false;
         }
-        if self.view.copies && is_hidden(source) {
-            return Err(Refused::Copies);
+        self.window(number).overlaps(&source.guarantees.address)
+    }
+
+    /// Returns what all members reach who do not have a source on their own device.
+    fn window(&self, number: usize) -> AddressWindow {
+        let needs = self.needs();
+        if !needs.own_of_reaching.contains(number) {
+            return needs.window;
         }
         let mut window = AddressWindow::default();
-        let mut reaching = Owners::default();
-        let mut unsaid = Owners::default();
-        let mut coherent = Owners::default();
-        let mut untransferred = Owners::default();
+        for address in self.foreign_reaching(number).map(|(_, address)| address) {
+            window.lowest = window.lowest.max(address.lowest);
+            window.highest = window.highest.min(address.highest);
+        }
+        window
+    }
+
+    /// Returns who reaches a source only within a window, and that.
+    fn foreign_reaching(&self, number: usize) -> impl Iterator<Item = (usize, AddressWindow)> {
+        let work = &self.problem.work;
+        self.members().filter_map(move |(place, choice)| {
+            work.charge(2);
+            let address = choice.constraints.memory.address;
+            let counts = self.view.keeps(place).contains(Field::Address)
+                && address != AddressWindow::default()
+                && !self.is_own(place, number);
+            counts.then_some((place, address))
+        })
+    }
+
+    /// Returns why a source's memory does not serve: by the first member that it does not serve.
+    pub(super) fn refusal(&self, number: usize, source: &Source) -> Refused {
+        if !self.problem.is_understood {
+            return Refused::Request;
+        }
+        if !self.problem.understood_sources.contains(number) {
+            return Refused::Source;
+        }
+        if self.view.copies && is_hidden(source) {
+            return Refused::Copies;
+        }
+        let needs = self.needs();
+        let is_copied = source.guarantees.device_copy == Some(true)
+            && needs.owned.contains(number)
+            && needs.foreign.contains(number);
         for (place, choice) in self.members() {
+            self.problem.work.charge(2);
             let kept = self.view.keeps(place);
-            let memory = &choice.constraints.memory;
-            for (field, refused) in &choice.refuses {
-                if kept.contains(*field) && refused.contains(number) {
-                    return Err(Refused::Demand(place, *field));
+            let refuses = choice.refuses.iter();
+            let first = refuses
+                .filter(|(field, refused)| kept.contains(*field) && refused.contains(number))
+                .map(|(field, _)| *field)
+                .next();
+            let coherency = is_copied
+                && kept.contains(Field::Coherency)
+                && choice.constraints.memory.coherency >= Coherency::Untransferred;
+            if let Some(field) = first.or(coherency.then_some(Field::Coherency)) {
+                return Refused::Demand(place, field);
+            }
+        }
+        let reaching = self.foreign_reaching(number).map(|(place, _)| place);
+        Refused::Address(self.window(number), reaching.collect())
+    }
+
+    /// Returns what keeps a source from being guaranteed, whatever the format.
+    pub(super) fn doubts<'o>(&self, offer: &'o Offer<'_>) -> &'o [Doubt] {
+        offer.doubts.get_or_init(|| {
+            let (number, source) = (offer.number, offer.source);
+            let needs = self.needs();
+            let mut doubts = Vec::new();
+            let window = self.window(number);
+            if !window.contains(&source.guarantees.address) {
+                doubts.push(Doubt::Address {
+                    owners: self
+                        .foreign_reaching(number)
+                        .map(|(place, _)| place)
+                        .collect(),
+                    window,
+                });
+            }
+            if source.guarantees.coherent.is_none() && !needs.coherent.is_empty() {
+                self.problem.work.charge(needs.coherent.len() >> 2);
+                doubts.push(Doubt::Coherency {
+                    owners: needs.coherent.as_slice().into(),
+                });
+            }
+            if source.guarantees.device_copy.is_none()
+                && !needs.untransferred.is_empty()
+                && needs.owned.contains(number)
+                && needs.foreign.contains(number)
+            {
+                self.problem.work.charge(needs.untransferred.len() >> 2);
+                doubts.push(Doubt::DeviceCopy {
+                    owners: needs.untransferred.as_slice().into(),
+                });
+            }
+            if source.guarantees.protected {
+                self.problem.work.charge(self.view.members.len());
+                let unsaid = self.members().filter(|(_, choice)| {
+                    choice.constraints.memory.protection == Protection::Unsaid
+                });
+                let owners: Vec<usize> = unsaid.map(|(place, _)| place).collect();
+                if !owners.is_empty() {
+                    doubts.push(Doubt::Protection {
+                        owners: owners.into(),
+                    });
                 }
             }
-            if source.guarantees.protected && memory.protection == Protection::Unsaid {
-                unsaid = unsaid.union(&Owners::one(place));
-            }
-            if kept.contains(Field::Coherency)
-                && memory.coherency == Coherency::Coherent
-                && source.guarantees.coherent.is_none()
-            {
-                coherent = coherent.union(&Owners::one(place));
-            }
-            if kept.contains(Field::Coherency)
-                && memory.coherency >= Coherency::Untransferred
-                && source.guarantees.device_copy != Some(false)
-                && self.has_owner(number)
-                && self.has_other(number)
-            {
-                if source.guarantees.device_copy == Some(true) {
-                    return Err(Refused::Demand(place, Field::Coherency));
-                }
-                untransferred = untransferred.union(&Owners::one(place));
-            }
-            if kept.contains(Field::Address)
-                && memory.address != AddressWindow::default()
-                && !self.is_own(place, number)
-            {
-                window.lowest = window.lowest.max(memory.address.lowest);
-                window.highest = window.highest.min(memory.address.highest);
-                reaching = reaching.union(&Owners::one(place));
-            }
-        }
-        if !window.overlaps(&source.guarantees.address) {
-            return Err(Refused::Address(window, reaching));
-        }
-        if !window.contains(&source.guarantees.address) {
-            doubts.push(Doubt::Address {
-                owners: reaching,
-                window,
-            });
-        }
-        if !coherent.is_empty() {
-            doubts.push(Doubt::Coherency { owners: coherent });
-        }
-        if !untransferred.is_empty() {
-            doubts.push(Doubt::DeviceCopy {
-                owners: untransferred,
-            });
-        }
-        if !unsaid.is_empty() {
-            doubts.push(Doubt::Protection { owners: unsaid });
-        }
-        Ok(())
+            doubts
+        })
     }
 
     /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.sources.get(number);
         source.is_some_and(|source| source.guarantees.device_copy == Some(true))
-            && self.has_owner(number)
-            && (self.view.copies || self.has_other(number))
-    }
-
-    /// Returns whether any member's device works on a source's memory as its own.
-    fn has_owner(&self, number: usize) -> bool {
-        self.touching().any(|party| party.works_on(number))
-    }
-
-    /// Returns whether any member touches a source's memory that is not its own.
-    fn has_other(&self, number: usize) -> bool {
-        self.touching().any(|party| !party.works_on(number))
+            && self.touching().any(|party| party.works_on(number))
+            && (self.view.copies || self.touching().any(|party| !party.works_on(number)))
     }
 
     /// Returns the members that touch pixels.

@@ -1,15 +1,29 @@
 //! Pairs of format and modifier by their numbers: places in one list of all that any source gives.
 
 use super::bits::Bits;
+use super::work::Work;
 use crate::constraint::{FormatSet, Source, lower, same};
 use crate::model::{FormatInfo, FormatModifier};
 
-/// Returns every pair that any source gives, in order.
-pub(super) fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
-    let mut universe: Vec<FormatModifier> = Vec::new();
+/// The steps that it takes to find where a run of pairs ends.
+const RUN: usize = 4;
+
+/// Returns every pair that any source gives, in order; none where that takes too many steps.
+pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatModifier>> {
+    let mut lists: Vec<Vec<FormatModifier>> = Vec::new();
+    let mut last: &[FormatModifier] = &[];
     for source in sources {
         if let Some(formats) = &source.constraints.formats {
-            universe = united(universe, formats.pairs());
+            // Sources that give the same are many.
+            work.charge(formats.len() >> 1);
+            if formats.pairs() != last {
+                last = formats.pairs();
+                work.charge(last.len());
+                lists.push(last.to_vec());
+            }
+            if work.is_spent() {
+                return None;
+            }
         }
     }
     if sources
@@ -17,13 +31,29 @@ pub(super) fn universe(sources: &[&Source]) -> Vec<FormatModifier> {
         .any(|source| source.constraints.formats.is_none())
     {
         let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
-        universe = united(universe, FormatSet::from_iter(rows).pairs());
+        lists.push(FormatSet::from_iter(rows).pairs().to_vec());
     }
-    universe
+    // Two at a time, so that each pair is copied a few times only.
+    while lists.len() > 1 {
+        let mut fewer = Vec::with_capacity(lists.len().div_ceil(2));
+        let mut lists_left = lists.into_iter();
+        while let Some(one) = lists_left.next() {
+            fewer.push(match lists_left.next() {
+                Some(two) => united(one, &two, work),
+                None => one,
+            });
+            if work.is_spent() {
+                return None;
+            }
+        }
+        lists = fewer;
+    }
+    Some(lists.pop().unwrap_or_default())
 }
 
 /// Returns what is in either list; both are in order.
-fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifier> {
+fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<FormatModifier> {
+    work.charge(one.len().saturating_add(two.len()) >> 1);
     if one.is_empty() || one == two {
         return two.to_vec();
     }
@@ -38,6 +68,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifie
             std::cmp::Ordering::Less => (lower(one, second), 0),
             std::cmp::Ordering::Greater => (0, lower(two, first)),
         };
+        work.charge(RUN);
         let (run, rest) = one.split_at_checked(ones).unwrap_or((one, &[]));
         let (other, others) = two.split_at_checked(twos).unwrap_or((two, &[]));
         all.extend_from_slice(if ones > 0 { run } else { other });
@@ -49,7 +80,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier]) -> Vec<FormatModifie
 }
 
 /// Returns the numbers of those of the formats that are in the universe.
-pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits {
+pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &Work) -> Bits {
     let mut bits = Bits::none(universe.len());
     let (mut known, mut own) = (universe, formats.pairs());
     let mut number = 0_usize;
@@ -63,6 +94,7 @@ pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet) -> Bits 
             std::cmp::Ordering::Less => (lower(known, second), 0),
             std::cmp::Ordering::Greater => (0, lower(own, first)),
         };
+        work.charge(RUN);
         known = known.get(passed..).unwrap_or_default();
         own = own.get(ahead..).unwrap_or_default();
         number = number.saturating_add(passed);
@@ -101,7 +133,7 @@ mod tests {
         for one in patterns {
             for two in patterns {
                 let (universe, own) = (pairs(one), FormatSet::from(pairs(two)));
-                let found = numbers(&universe, &own);
+                let found = numbers(&universe, &own, &Work::new(u64::MAX));
                 let known: Vec<_> = (0..universe.len())
                     .filter(|number| own.contains(universe[*number]))
                     .collect();
@@ -109,7 +141,7 @@ mod tests {
                 let both = FormatSet::from(pairs(one)).intersection(&own);
                 assert_eq!(both.pairs(), pairs(one & two));
                 assert_eq!(
-                    united(pairs(one), own.pairs()),
+                    united(pairs(one), own.pairs(), &Work::new(u64::MAX)),
                     FormatSet::from(pairs(one | two)).pairs()
                 );
             }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::work::LeftOut;
 use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncLanguage};
 use crate::model::{DeviceIdentity, Layout, Modifier};
 
@@ -26,6 +27,8 @@ pub struct Plan {
     pub(super) doubts: Vec<String>,
     pub(super) reasons: Vec<String>,
     pub(super) rejections: Vec<Rejection>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) left_out: Vec<LeftOut>,
     #[serde(skip)]
     pub(super) terms: Box<MergedImage>,
 }
@@ -40,6 +43,9 @@ pub enum Verdict {
     Possible,
     /// A demand is met by nothing that is there. No plan has this verdict; a request can.
     Impossible,
+    /// The search ended before anything was found, and there may be something. No plan has this verdict; a request can, which
+    /// asks for more work than is done for one.
+    Undecided,
 }
 
 /// What one participant does.
@@ -143,7 +149,7 @@ impl Plan {
         self.layout().format().modifier != Modifier::LINEAR
     }
 
-    /// Returns how each participant that writes hands over to each that reads.
+    /// Returns how each participant that writes hands over to each that reads: the first 4,096 of these, where there are more.
     pub fn handovers(&self) -> &[Handover] {
         &self.handovers
     }
@@ -178,6 +184,14 @@ impl Plan {
     /// Returns why other sources were not taken.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
+    }
+
+    /// Returns what the solver did not look at or does not tell of, and what that means for this plan: empty but for requests
+    /// that ask for more than [`BUDGET`](super::BUDGET) or one of the limits allows.
+    ///
+    /// The plan is one that works all the same, as sure as its verdict says.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// Checks a layout that a source gave against what the participants accept.

@@ -1,21 +1,21 @@
 //! A request made ready to be asked many times: pairs of format and modifier numbered, refusals as sets of sources.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::constraint::{
-    Coherency, Constraints, CpuUse, Exports, Field, MergedImage, Participant, Protection, Source,
-};
-use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
-
 use super::bits::Bits;
+use super::combinations::{COMBINATIONS, Combinations};
+use super::fields::FieldSet;
 use super::known::{Laid, places};
 use super::layout::{self, Choice as LayoutChoice};
 use super::pairs::{numbers, universe};
+use super::reader::{Reader, where_source};
 use super::request::Request;
-
-/// The most combinations of alternatives that are tried, the best first.
-pub(super) const COMBINATIONS: usize = 256;
+use super::words::{self, SENTENCE_BYTES};
+use super::work::{LeftOut, Part, Phase, Work};
+use crate::constraint::{Constraints, Field, ImageTerms, MergedImage, Participant, Source};
+use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
 /// A request made ready.
 pub(super) struct Problem<'a> {
@@ -30,6 +30,8 @@ pub(super) struct Problem<'a> {
     pub(super) universe: Vec<FormatModifier>,
     /// The pairs of each format.
     pub(super) groups: Vec<Group>,
+    /// By pair, the place of its group.
+    pub(super) group_of: Vec<usize>,
     pub(super) parties: Vec<Party<'a>>,
     /// By group: the least that pictures take in rows, whatever is demanded.
     least: Vec<OnceCell<Laid>>,
@@ -37,7 +39,14 @@ pub(super) struct Problem<'a> {
     pub(super) is_understood: bool,
     /// Sources that ask for nothing that is unknown here.
     pub(super) understood_sources: Bits,
+    /// Counts what is done.
+    pub(super) work: Work,
+    /// A participant's demand on a field in words, which many sources may be refused for.
+    demands: RefCell<BTreeMap<(usize, Field), Rc<str>>>,
 }
+
+/// So many participants that it costs too much to remember with each merged bound who set it: that is found out where it is told.
+const CROWD: usize = 65;
 
 /// The pairs of one format, by their numbers.
 #[derive(Clone, Copy, Debug)]
@@ -60,23 +69,27 @@ pub(super) struct Party<'a> {
     pub(super) own: Bits,
     /// What it accepts, best first.
     pub(super) choices: Vec<Choice<'a>>,
+    /// The pairs that it takes by any of these.
+    pub(super) formats: OnceCell<Option<Rc<Bits>>>,
 }
 
 /// One of the sets of constraints that a participant accepts.
 pub(super) struct Choice<'a> {
     pub(super) constraints: &'a Constraints,
     /// The numbers of the pairs that are taken; all where there is none.
-    pub(super) formats: Option<Bits>,
+    pub(super) formats: Option<Rc<Bits>>,
     /// Sources that a demand rules out by itself.
     pub(super) refuses: Vec<(Field, Bits)>,
     /// The fields of pictures of which anything is demanded.
     pub(super) image_fields: FieldSet,
-    /// Whether anything is asked of pictures, wishes included.
+    /// Which other choices ask the same of every picture: those of the same number.
+    pub(super) kind: usize,
+    /// Whether anything is asked of every picture, wishes included.
     pub(super) has_image: bool,
     /// All that is asked of every picture.
-    image: OnceCell<MergedImage>,
-    /// All that is asked beyond that of pictures in one format, by group.
-    by_group: OnceCell<Vec<OnceCell<MergedImage>>>,
+    pub(super) image: OnceCell<MergedImage>,
+    /// All that is asked beyond that of pictures in one format, by the format.
+    pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageTerms, OnceCell<Box<MergedImage>>)>,
 }
 
 impl Choice<'_> {
@@ -85,60 +98,22 @@ impl Choice<'_> {
         self.constraints.demands_field(field)
     }
 
-    /// Returns all that the participant at a place asks of every picture.
-    pub(super) fn image(&self, place: usize) -> &MergedImage {
-        let image = || MergedImage::of(place, &self.constraints.image);
+    /// Returns all that is asked of every picture, by an owner that is the same each time.
+    pub(super) fn image(&self, owner: usize) -> &MergedImage {
+        let image = || MergedImage::of(owner, &self.constraints.image);
         self.image.get_or_init(image)
     }
 
-    /// Returns all that it asks beyond that of pictures in one format, by the number of the group among `groups`.
-    pub(super) fn image_in(
-        &self,
-        place: usize,
-        group: usize,
-        groups: &[Group],
-    ) -> Option<&MergedImage> {
-        let fourcc = groups.get(group)?.fourcc;
-        let terms = self.constraints.per_fourcc.get(&fourcc)?;
-        let known = self.by_group.get_or_init(|| places(groups.len()));
-        let image = || MergedImage::of(place, terms);
-        Some(known.get(group)?.get_or_init(image))
-    }
-}
-
-/// Fields of constraints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FieldSet(u32);
-
-impl FieldSet {
-    pub(super) const ALL: Self = Self(u32::MAX);
-
-    const fn bit(field: Field) -> u32 {
-        1 << field as u32
+    /// Returns all that is asked beyond that of pictures in one format, by an owner that is the same each time.
+    pub(super) fn image_in(&self, owner: usize, fourcc: Fourcc) -> Option<&MergedImage> {
+        let (terms, known) = self.by_fourcc.get(&fourcc)?;
+        let image = || Box::new(MergedImage::of(owner, terms));
+        Some(known.get_or_init(image))
     }
 
-    pub(super) fn insert(&mut self, field: Field) {
-        self.0 |= Self::bit(field);
-    }
-
-    pub(super) fn remove(&mut self, field: Field) {
-        self.0 &= !Self::bit(field);
-    }
-
-    pub(super) const fn contains(self, field: Field) -> bool {
-        self.0 & Self::bit(field) != 0
-    }
-
-    pub(super) const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    pub(super) const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
+    /// Returns whether more is asked of pictures in some formats than of all.
+    pub(super) fn asks_by_fourcc(&self) -> bool {
+        !self.by_fourcc.is_empty()
     }
 }
 
@@ -171,11 +146,41 @@ impl<'v> View<'v> {
 }
 
 impl<'a> Problem<'a> {
-    pub(super) fn new(request: &'a Request) -> Self {
+    /// Makes a request ready.
+    ///
+    /// # Errors
+    ///
+    /// The request is larger than what is solved, or to read it alone takes more steps than there are; and how many were taken.
+    pub(super) fn new(request: &'a Request, work: Work) -> Result<Self, (LeftOut, u64)> {
+        work.begin(Phase::Read);
+        let most = [
+            (
+                "participants",
+                request.participants.len(),
+                Request::MAXIMUM_PARTICIPANTS,
+            ),
+            ("sources", request.sources.len(), Request::MAXIMUM_SOURCES),
+            (
+                "sizes",
+                request.more_extents.len().saturating_add(1),
+                Request::MAXIMUM_EXTENTS,
+            ),
+        ];
+        if let Some((what, given, most)) = most.into_iter().find(|(_, given, most)| given > most) {
+            let words = format!(
+                "nothing was tried: the request has {given} {what}, and at most {most} are solved for; give it fewer"
+            );
+            return Err((LeftOut::new(Part::Request, words), work.spent()));
+        }
+        let too_large = |work: &Work| {
+            let words = "nothing was tried: the lists of the request's participants and sources are so long that reading them takes all the work that reading may take; give it shorter ones";
+            (LeftOut::new(Part::Request, words), work.spent())
+        };
         let mut sources: Vec<&Source> = request.sources.iter().collect();
         sources.sort_by(|one, two| one.id.cmp(&two.id));
-        let universe = universe(&sources);
+        let universe = universe(&sources, &work).ok_or_else(|| too_large(&work))?;
         let mut groups: Vec<Group> = Vec::new();
+        let mut group_of = Vec::with_capacity(universe.len());
         for (number, pair) in universe.iter().enumerate() {
             let end = number.saturating_add(1);
             match groups
@@ -195,6 +200,7 @@ impl<'a> Problem<'a> {
                     });
                 }
             }
+            group_of.push(groups.len().saturating_sub(1));
             if pair.modifier.is_implicit() {
                 if let Some(group) = groups.last_mut() {
                     group.untold = Some(number);
@@ -204,7 +210,7 @@ impl<'a> Problem<'a> {
         let gives = sources
             .iter()
             .map(|source| match &source.constraints.formats {
-                Some(formats) => numbers(&universe, formats),
+                Some(formats) => numbers(&universe, formats, &work),
                 None => {
                     let mut bits = Bits::none(universe.len());
                     for (number, pair) in universe.iter().enumerate() {
@@ -216,11 +222,11 @@ impl<'a> Problem<'a> {
                 }
             })
             .collect();
-        let parties = request
-            .participants
-            .iter()
-            .map(|participant| Party::new(participant, &sources, &universe))
-            .collect();
+        let mut reader = Reader::new(&sources, &universe, &work);
+        let mut parties = Vec::with_capacity(request.participants.len());
+        for participant in &request.participants {
+            parties.push(reader.party(participant).ok_or_else(|| too_large(&work))?);
+        }
         let understood_sources = where_source(&sources, |source| {
             source.unknown.required().is_empty()
                 && source.constraints.unknown_names().next().is_none()
@@ -232,7 +238,7 @@ impl<'a> Problem<'a> {
             .map(|source| &source.constraints.image)
             .map(|image| (*image != Default::default()).then(|| MergedImage::of(owner, image)))
             .collect();
-        Self {
+        Ok(Self {
             request,
             images,
             least: places(groups.len()),
@@ -242,8 +248,36 @@ impl<'a> Problem<'a> {
             gives,
             universe,
             groups,
+            group_of,
             parties,
-        }
+            work,
+            demands: RefCell::default(),
+        })
+    }
+
+    /// Returns whether there are so many participants that merged bounds do not remember who set them.
+    pub(super) fn is_crowd(&self) -> bool {
+        self.parties.len() >= CROWD
+    }
+
+    /// Returns the number by which merged bounds remember a participant, or, in a crowd, anybody.
+    pub(super) fn owner(&self, place: usize) -> usize {
+        if self.is_crowd() { 0 } else { place }
+    }
+
+    /// Says what a participant demands of a field.
+    pub(super) fn demand(&self, place: usize, field: Field) -> Rc<str> {
+        let mut known = self.demands.borrow_mut();
+        let words = || {
+            let party = self.parties.get(place);
+            let demand = party.and_then(|party| party.participant.demand(field));
+            demand.map_or_else(String::new, |demand| {
+                let owner = words::cut(&demand.owner, words::NAME_BYTES);
+                words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
+            })
+        };
+        let entry = known.entry((place, field));
+        Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
     /// Returns the least that pictures of a group take.
@@ -265,20 +299,12 @@ impl<'a> Problem<'a> {
 
     /// Returns less than which no copy for these participants costs: whether colours are lost, and bytes a frame.
     pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
+        self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
         let parties = members.iter().filter_map(|place| self.parties.get(*place));
-        for party in parties {
-            let taken: Option<Vec<&Bits>> = party
-                .choices
-                .iter()
-                .map(|choice| choice.formats.as_ref())
-                .collect();
-            // Who takes everything by any alternative rules nothing out.
-            if let Some((first, rest)) = taken.as_deref().and_then(<[_]>::split_first) {
-                let mut any = (*first).clone();
-                rest.iter().for_each(|more| any.add(more));
-                formats.keep(&any);
-            }
+        for own in parties.filter_map(Party::formats) {
+            self.work.charge(self.universe.len() >> 8);
+            formats.keep(own);
         }
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
@@ -305,106 +331,39 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns which of their alternatives participants take, best first: earlier alternatives before later ones, all in all.
-    pub(super) fn combinations(&self, members: &[usize]) -> Vec<Vec<usize>> {
-        let lengths: Vec<usize> = members
-            .iter()
-            .filter_map(|place| self.parties.get(*place))
-            .map(|party| party.choices.len())
-            .collect();
-        let most = lengths.iter().fold(0_usize, |sum, length| {
-            sum.saturating_add(length.saturating_sub(1))
-        });
-        let mut found = Vec::new();
-        for sum in 0..=most {
-            spread(&lengths, sum, &mut Vec::new(), &mut found);
-            if found.len() >= COMBINATIONS {
-                break;
-            }
-        }
-        found.truncate(COMBINATIONS);
-        found
+    pub(super) fn combinations(&self, members: &[usize]) -> Combinations<'_> {
+        let parties = members.iter().filter_map(|place| self.parties.get(*place));
+        let last = parties.map(|party| party.choices.len().saturating_sub(1));
+        Combinations::new(last.collect(), &self.work)
     }
 
-    /// Returns whether some combinations of alternatives are not tried.
-    pub(super) fn is_capped(&self) -> bool {
-        self.parties
+    /// Returns whether some combinations of these participants' alternatives are not tried.
+    pub(super) fn is_capped(&self, members: &[usize]) -> bool {
+        members
             .iter()
+            .filter_map(|place| self.parties.get(*place))
             .try_fold(1_usize, |product, party| {
                 product.checked_mul(party.choices.len())
             })
             .is_none_or(|product| product > COMBINATIONS)
     }
-
-    /// Resolves the numbers by which merged bounds remember their owners; the source comes behind all participants.
-    pub(super) fn names(&self, source: &'a Source) -> Vec<&'a str> {
-        self.parties
-            .iter()
-            .map(|party| party.participant.name.as_str())
-            .chain([source.name.as_str()])
-            .collect()
-    }
 }
 
-/// Adds each way to take `sum` steps down the lists, at most [`COMBINATIONS`] in all.
-fn spread(lengths: &[usize], sum: usize, begun: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
-    if found.len() >= COMBINATIONS {
-        return;
-    }
-    let Some((length, rest)) = lengths.split_first() else {
-        if sum == 0 {
-            found.push(begun.clone());
-        }
-        return;
-    };
-    let behind = rest.iter().fold(0_usize, |all, length| {
-        all.saturating_add(length.saturating_sub(1))
-    });
-    let least = sum.saturating_sub(behind);
-    for own in least..=sum.min(length.saturating_sub(1)) {
-        begun.push(own);
-        spread(rest, sum.saturating_sub(own), begun, found);
-        begun.pop();
-    }
-}
-
-impl<'a> Party<'a> {
-    fn new(participant: &'a Participant, sources: &[&Source], universe: &[FormatModifier]) -> Self {
-        let own = where_source(sources, |source| source.is_of(&participant.device));
-        let choices = participant
-            .choices()
-            .map(|constraints| {
-                let mut image_fields = FieldSet::default();
-                for field in [
-                    Field::Planes,
-                    Field::Stride,
-                    Field::Offset,
-                    Field::Size,
-                    Field::Extent,
-                ] {
-                    if constraints.demands_field(field) {
-                        image_fields.insert(field);
-                    }
+impl Party<'_> {
+    /// Returns the pairs that it takes by any of its alternatives; none where it takes all.
+    pub(super) fn formats(&self) -> Option<&Bits> {
+        let any = || {
+            let (first, rest) = self.choices.split_first()?;
+            let mut any = Rc::clone(first.formats.as_ref()?);
+            for more in rest {
+                let more = more.formats.as_ref()?;
+                if !Rc::ptr_eq(&any, more) {
+                    Rc::make_mut(&mut any).add(more);
                 }
-                Choice {
-                    constraints,
-                    formats: constraints
-                        .formats
-                        .as_ref()
-                        .map(|formats| numbers(universe, formats)),
-                    refuses: refuses(participant, constraints, sources, &own),
-                    image_fields,
-                    has_image: !constraints.per_fourcc.is_empty()
-                        || constraints.image != Default::default(),
-                    image: OnceCell::new(),
-                    by_group: OnceCell::new(),
-                }
-            })
-            .collect();
-        Self {
-            participant,
-            own,
-            choices,
-        }
+            }
+            Some(any)
+        };
+        self.formats.get_or_init(any).as_deref()
     }
 
     /// Returns whether its device works on a source's memory as its own.
@@ -423,74 +382,6 @@ fn is_ambiguous(sources: &[&Source], source: &Source) -> bool {
         .skip(begin)
         .take_while(|other| other.id == source.id)
         .any(|other| *other != source)
-}
-
-fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) -> Bits {
-    let mut bits = Bits::none(sources.len());
-    for (number, source) in sources.iter().enumerate() {
-        if is(source) {
-            bits.insert(number);
-        }
-    }
-    bits
-}
-
-/// Returns which sources each demand rules out by itself, whatever the others demand.
-fn refuses(
-    participant: &Participant,
-    constraints: &Constraints,
-    sources: &[&Source],
-    own: &Bits,
-) -> Vec<(Field, Bits)> {
-    let memory = &constraints.memory;
-    let mut refuses = Vec::new();
-    let mut add = |field, bits: Bits| {
-        if !bits.is_empty() {
-            refuses.push((field, bits));
-        }
-    };
-    if let Some(permitted) = &memory.permitted {
-        add(
-            Field::Permitted,
-            where_source(sources, |source| !permitted.contains(&source.id)),
-        );
-    }
-    if memory.cpu != CpuUse::None {
-        add(Field::Cpu, where_source(sources, is_hidden));
-    }
-    if memory.coherency == Coherency::Coherent {
-        add(
-            Field::Coherency,
-            where_source(sources, |source| source.guarantees.coherent == Some(false)),
-        );
-    }
-    if participant.role.imports() {
-        add(
-            Field::Imports,
-            where_source(sources, |source| {
-                !memory.imports.takes(source, &participant.device)
-            }),
-        );
-    }
-    if memory.exports != Exports::Declared {
-        add(Field::Exports, own.clone());
-    }
-    match memory.protection {
-        Protection::Unsaid | Protection::Taken => {}
-        Protection::Refused => add(
-            Field::Protection,
-            where_source(sources, |source| source.guarantees.protected),
-        ),
-        Protection::Needed => add(
-            Field::Protection,
-            where_source(sources, |source| !source.guarantees.protected),
-        ),
-        Protection::Neither => add(Field::Protection, Bits::all(sources.len())),
-    }
-    if !participant.unknown.required().is_empty() || constraints.unknown_names().next().is_some() {
-        add(Field::Unknown, Bits::all(sources.len()));
-    }
-    refuses
 }
 
 /// Returns whether the processor is kept from a source's memory.

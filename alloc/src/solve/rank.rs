@@ -1,6 +1,7 @@
 //! The order in which candidates are taken.
 
 use super::candidate::{Arrangement, Candidate};
+use super::offer::Offer;
 use super::sweep::Sweep;
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
@@ -26,33 +27,73 @@ pub(super) struct Rank<'a> {
     source: &'a SourceId,
 }
 
+/// Who imports a source's memory, and who wishes for it: the same for all of its formats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Importers {
+    unwished_by: usize,
+    importers: usize,
+    is_others: bool,
+    is_no_displays: bool,
+}
+
+impl Importers {
+    fn of(sweep: &Sweep<'_, '_, '_>, offer: &Offer<'_>) -> Self {
+        let mut found = Self {
+            unwished_by: 0,
+            importers: 0,
+            is_others: true,
+            is_no_displays: true,
+        };
+        sweep
+            .problem
+            .work
+            .charge(sweep.view.members.len().saturating_mul(3));
+        for (place, choice) in sweep.members() {
+            let Some(party) = sweep.problem.parties.get(place) else {
+                continue;
+            };
+            let preferred = &choice.constraints.memory.preferred;
+            if !preferred.is_empty() && !preferred.contains(&offer.source.id) {
+                found.unwished_by = found.unwished_by.saturating_add(1);
+            }
+            let role = party.participant.role;
+            if party.own.contains(offer.number) {
+                found.is_others = false;
+                found.is_no_displays &= role != Role::Display;
+            } else if role.imports() {
+                found.importers = found.importers.saturating_add(1);
+            }
+        }
+        found
+    }
+}
+
 pub(super) fn rank<'a>(
     sweep: &Sweep<'_, 'a, '_>,
+    offer: &Offer<'a>,
     candidate: &Candidate<'a>,
     copied: bool,
 ) -> Rank<'a> {
     let source = candidate.source;
     let fourcc = candidate.group.fourcc;
     let info = candidate.group.info;
+    let importers = offer.importers.get_or_init(|| Importers::of(sweep, offer));
     let mut rank = Rank {
         copied: (false, 0),
         doubts: candidate.doubts.len(),
-        alternatives: sweep
-            .combination
-            .iter()
-            .fold(0, |sum, place| sum.saturating_add(*place)),
+        alternatives: sweep.alternatives,
         is_unwished_format: sweep
             .problem
             .request
             .preferred_fourcc
             .is_some_and(|preferred| preferred != fourcc),
-        unwished_by: 0,
-        importers: 0,
-        is_others: true,
+        unwished_by: importers.unwished_by,
+        importers: importers.importers,
+        is_others: importers.is_others,
         is_slow_to_read: sweep.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
         cost: source.guarantees.cost,
         is_protected: source.guarantees.protected,
-        is_no_displays: true,
+        is_no_displays: importers.is_no_displays,
         // Rows suit the processor; a device's own arrangement suits devices.
         arrangement: match (candidate.arrangement, sweep.cpu) {
             (Arrangement::Sources, CpuUse::None) => 0,
@@ -72,22 +113,6 @@ pub(super) fn rank<'a>(
             .extents()
             .map(|extent| info.picture_bytes(extent));
         rank.copied = (info.is_grey(), bytes.max().unwrap_or_default());
-    }
-    for (place, choice) in sweep.members() {
-        let Some(party) = sweep.problem.parties.get(place) else {
-            continue;
-        };
-        let preferred = &choice.constraints.memory.preferred;
-        if !preferred.is_empty() && !preferred.contains(&source.id) {
-            rank.unwished_by = rank.unwished_by.saturating_add(1);
-        }
-        let role = party.participant.role;
-        if party.own.contains(candidate.number) {
-            rank.is_others = false;
-            rank.is_no_displays &= role != Role::Display;
-        } else if role.imports() {
-            rank.importers = rank.importers.saturating_add(1);
-        }
     }
     rank
 }

@@ -90,8 +90,6 @@ impl Request {
     pub const MAXIMUM_BYTES: usize = 16 << 20;
     /// The most participants that are read, and the most sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;
-    /// The most further sizes that are read.
-    pub const MAXIMUM_EXTENTS: usize = 256;
 
     /// Reads a request, whoever wrote it, in one pass. That takes at most 16 times the text's length and 64 MiB more.
     ///

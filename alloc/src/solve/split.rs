@@ -1,19 +1,21 @@
 //! Where to copy when no buffer serves all.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-use super::candidate;
-use super::conflict::{Conflict, conflict};
+use super::candidate::{self, Fallen};
+use super::conflict::conflict;
+use super::divide::{FEWEST_UP_TO, fewest, one_after_another};
 use super::plan::{Plan, Rejection};
-use super::problem::{COMBINATIONS, Problem, View};
-use super::standing::{self, SWEEPS};
+use super::problem::{Problem, View};
+use super::request::Request;
+use super::standing::SWEEPS;
+use super::words::{self, NAME_BYTES};
+use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
-/// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
-/// after another.
-pub(super) const FEWEST_UP_TO: usize = 8;
+/// How many demands are told of those that must be given up together, and the most bytes of each.
+const DEMANDS_TOLD: usize = 8;
+const DEMAND_BYTES: usize = 512;
 
 /// No buffer serves all: who shares with whom, what is copied between them, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +30,10 @@ pub struct Split {
     is_capped: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_cut_short: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_undecided: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 /// Participants that share one buffer.
@@ -35,10 +41,13 @@ pub struct Split {
 pub struct Group {
     /// Their names, in the request's order.
     pub participants: Vec<String>,
-    /// Their buffer; none where no source serves even them.
+    /// Their buffer; none where no source serves even them, or that is not known.
     pub plan: Option<Plan>,
     /// The bytes that the processor copies into it for each frame; 0 for the group in which the pixels are made.
     pub copied_bytes_per_frame: u64,
+    /// Whether it is not known that no source serves them: the work ended before one was found.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_undecided: bool,
 }
 
 /// One copy of each frame.
@@ -122,199 +131,140 @@ impl Split {
         &self.rejections
     }
 
+    /// Returns whether it is not known that no buffer serves all: the search was ended before one was found, and there may be one.
+    pub fn is_undecided(&self) -> bool {
+        self.is_undecided
+    }
+
+    /// Returns what the solver did not look at or does not tell of, and what that means: empty but for requests that ask for
+    /// more than [`BUDGET`](super::BUDGET) or one of the limits allows.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Makes the answer to a request that is not solved at all.
+    pub(super) fn untried(request: &Request, left_out: LeftOut) -> Self {
+        let everybody = request.participants.iter();
+        let names: Vec<String> = everybody
+            .take(Request::MAXIMUM_PARTICIPANTS)
+            .map(|participant| participant.name.clone())
+            .collect();
+        Self {
+            groups: vec![Group {
+                participants: names,
+                plan: None,
+                copied_bytes_per_frame: 0,
+                is_undecided: true,
+            }],
+            copied_bytes_per_frame: 0,
+            conflict: Vec::new(),
+            relaxed: Vec::new(),
+            relaxation: None,
+            rejections: Vec::new(),
+            is_capped: false,
+            is_cut_short: true,
+            is_undecided: true,
+            left_out: vec![left_out],
+        }
+    }
+
     /// Returns whether participants have more alternatives than are combined, so that a plan may have been missed.
     pub fn is_capped(&self) -> bool {
         self.is_capped
     }
 }
 
-pub(super) fn split(problem: &Problem<'_>, rejections: Vec<Rejection>) -> Split {
-    let places = if problem.parties.len() <= FEWEST_UP_TO {
-        fewest(problem)
-    } else {
-        one_after_another(problem)
-    };
-    let groups: Vec<Group> = places
-        .iter()
-        .map(|(places, copied)| group(problem, places, *copied))
-        .collect();
-    let Conflict {
-        demands,
-        is_cut_short,
-        relaxed,
-        relaxed_plan,
-    } = conflict(problem);
+pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
+    let ending = fallen.ending;
+    let rejections = fallen.rejections(problem);
+    let mut left_out: Vec<LeftOut> = ending.map(candidate::left_out).into_iter().collect();
+    let groups = divided(problem, &mut left_out);
+    let conflict = conflict(problem, ending.is_none());
+    left_out.extend(conflict.left_out);
     Split {
         copied_bytes_per_frame: groups.iter().fold(0, |sum, group| {
             sum.saturating_add(group.copied_bytes_per_frame)
         }),
         groups,
-        relaxation: relaxation(&relaxed, relaxed_plan.as_ref()),
-        conflict: demands,
-        relaxed,
+        relaxation: relaxation(&conflict.relaxed, conflict.relaxed_plan.as_ref()),
+        conflict: conflict.demands,
+        relaxed: conflict.relaxed,
         rejections,
-        is_capped: problem.is_capped(),
-        is_cut_short,
+        is_capped: problem.is_capped(&problem.everybody()),
+        is_cut_short: conflict.is_cut_short,
+        is_undecided: !conflict.is_proven,
+        left_out,
     }
 }
 
-/// The places of participants that share, and whether their pictures are copied from elsewhere.
-type Places = (Vec<usize>, bool);
-
-/// Returns the participant that makes the pixels: the first that writes, or the first of all.
-fn maker(problem: &Problem<'_>) -> usize {
-    problem
-        .parties
-        .iter()
-        .position(|party| party.participant.role.writes())
-        .unwrap_or_default()
-}
-
-/// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, doubts.
-type Cost = (usize, u64, usize, usize);
-
-fn sum(one: Cost, two: Cost) -> Cost {
-    (
-        one.0.saturating_add(two.0),
-        one.1.saturating_add(two.1),
-        one.2.saturating_add(two.2),
-        one.3.saturating_add(two.3),
-    )
-}
-
-/// Returns the division that copies the fewest bytes.
-fn fewest(problem: &Problem<'_>) -> Vec<Places> {
-    let first = maker(problem);
-    let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
-    let everybody = problem.everybody();
-    let is_served = |place: &usize| {
-        let view = View {
-            members: &[*place],
-            kept: None,
-            copies: true,
-        };
-        standing::stands(problem, view)
-    };
-    let (served, unserved): (Vec<usize>, Vec<usize>) = everybody.into_iter().partition(is_served);
-    // Without those who make the pixels there is nothing to copy.
-    let copies = served.contains(&first);
-    let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
-    let mut best: BTreeMap<u32, (Cost, u32)> = BTreeMap::from([(0, ((0, 0, 0, 0), 0))]);
-    for mask in 1..=all {
-        if mask & !all != 0 {
-            continue;
-        }
-        let lowest = mask & mask.wrapping_neg();
-        let mut part = mask;
-        let mut found: Option<(Cost, u32)> = None;
-        while part != 0 {
-            if part & lowest != 0 {
-                let own = cost(problem, part, copies && part & bit(first) == 0, &mut costs);
-                let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
-                if let (Some(own), Some(rest)) = (own, rest) {
-                    let total = sum(own, rest);
-                    // Of equals the last: it shares with earlier participants.
-                    if found.is_none_or(|(cost, _)| total <= cost) {
-                        found = Some((total, part));
-                    }
-                }
+/// Divides the participants into groups, and plans for each.
+fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
+    problem.work.begin(Phase::Divide);
+    let until = problem.work.begin_piece(2);
+    let fewest = (problem.parties.len() <= FEWEST_UP_TO)
+        .then(|| fewest(problem))
+        .flatten();
+    problem.work.end_piece(until);
+    let (places, rest) = match fewest {
+        Some(places) => (places, Vec::new()),
+        None => {
+            if problem.parties.len() <= FEWEST_UP_TO {
+                let words = format!("{MORE_WORK}: another division may copy fewer bytes");
+                left_out.push(LeftOut::new(Part::Groups, words));
             }
-            part = part.wrapping_sub(1) & mask;
+            one_after_another(problem)
         }
-        if let Some(found) = found {
-            best.insert(mask, found);
-        }
-    }
-    let mut groups: Vec<Places> = Vec::new();
-    let mut left = all;
-    while let Some((_, part)) = best.get(&left).filter(|_| left != 0) {
-        let places = served
-            .iter()
-            .copied()
-            .filter(|place| part & bit(*place) != 0)
-            .collect();
-        groups.push((places, copies && part & bit(first) == 0));
-        left &= !part;
-    }
-    groups.extend(unserved.into_iter().map(|place| (vec![place], false)));
-    makers_first(groups, first)
-}
-
-fn bit(place: usize) -> u32 {
-    1 << (place & 31)
-}
-
-fn cost(
-    problem: &Problem<'_>,
-    mask: u32,
-    copied: bool,
-    known: &mut BTreeMap<u32, Option<Cost>>,
-) -> Option<Cost> {
-    if let Some(cost) = known.get(&mask) {
-        return *cost;
-    }
-    // Whom no source serves, none serves together with more.
-    let fewer = (0..problem.parties.len())
-        .map(|place| mask & !bit(place))
-        .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
-    let members: Vec<usize> = (0..problem.parties.len())
-        .filter(|place| mask & bit(*place) != 0)
-        .collect();
-    let view = View {
-        members: &members,
-        kept: None,
-        copies: true,
     };
-    let cost = if fewer {
-        None
-    } else {
-        candidate::cost(problem, view, copied)
-            .map(|((is_grey, bytes), doubts)| (usize::from(is_grey), bytes, 1, doubts))
-    };
-    known.insert(mask, cost);
-    cost
-}
-
-/// Returns a division in which each group takes who still fits, in the request's order, beginning with who makes the pixels.
-fn one_after_another(problem: &Problem<'_>) -> Vec<Places> {
-    let first = maker(problem);
-    let mut left = problem.everybody();
-    left.sort_by_key(|place| *place != first);
-    let mut groups: Vec<Places> = Vec::new();
-    let mut copies = true;
-    while let Some(seed) = left.first().copied() {
-        let mut members = Vec::new();
-        left.retain(|place| {
-            members.push(*place);
-            let view = View {
-                members: &members,
-                kept: None,
-                copies: true,
-            };
-            let fits = standing::stands(problem, view);
-            if !fits {
-                members.pop();
-            }
-            !fits
+    problem.work.begin(Phase::Plans);
+    let mut groups = Vec::with_capacity(places.len());
+    for (number, (places, copied)) in places.iter().enumerate() {
+        let until = problem
+            .work
+            .begin_piece(places_left(number, groups.capacity()));
+        groups.push(group(problem, places, *copied));
+        problem.work.end_piece(until);
+    }
+    let unplanned = groups.iter().filter(|group| group.is_undecided).count();
+    if unplanned > 0 {
+        let words = format!(
+            "{MORE_WORK}: there is no plan for {unplanned} of {} groups, although there may be one",
+            groups.len()
+        );
+        left_out.push(LeftOut::new(Part::Plans, words));
+    }
+    let plans = groups.iter().filter_map(|group| group.plan.as_ref());
+    let ended = plans
+        .filter(|plan| {
+            plan.left_out()
+                .iter()
+                .any(|left| left.part == Part::Candidates)
+        })
+        .count();
+    if ended > 0 {
+        let words = format!(
+            "{MORE_WORK}: not all sources and formats were tried for {ended} of {} groups",
+            groups.len()
+        );
+        left_out.push(LeftOut::new(Part::Plans, words));
+    }
+    if !rest.is_empty() {
+        let words = format!(
+            "{MORE_WORK}: {} participants were not put into groups",
+            rest.len()
+        );
+        left_out.push(LeftOut::new(Part::Groups, words));
+        groups.push(Group {
+            participants: names(problem, &rest),
+            plan: None,
+            copied_bytes_per_frame: 0,
+            is_undecided: true,
         });
-        if members.is_empty() {
-            // Not even the first of them is served.
-            left.retain(|place| *place != seed);
-            copies &= seed != first;
-            groups.push((vec![seed], false));
-        } else {
-            let copied = copies && !members.contains(&first);
-            members.sort_unstable();
-            groups.push((members, copied));
-        }
     }
-    makers_first(groups, first)
+    groups
 }
 
-/// Puts the group that makes the pixels first, and the others in the request's order.
-fn makers_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
-    groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
-    groups
+fn places_left(number: usize, all: usize) -> usize {
+    all.saturating_sub(number).max(1)
 }
 
 fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
@@ -323,7 +273,12 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
         kept: None,
         copies: true,
     };
-    let plan = candidate::best(problem, view, copied).ok();
+    let found = candidate::best(problem, view, copied);
+    let is_undecided = match &found {
+        Ok(_) => false,
+        Err(fallen) => fallen.ending.is_some(),
+    };
+    let plan = found.ok();
     let bytes = plan
         .as_ref()
         .filter(|_| copied)
@@ -333,24 +288,37 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
             extents.map(|extent| info.picture_bytes(extent)).max()
         });
     Group {
-        participants: places
-            .iter()
-            .filter_map(|place| problem.parties.get(*place))
-            .map(|party| party.participant.name.clone())
-            .collect(),
+        participants: names(problem, places),
         plan,
         copied_bytes_per_frame: bytes.unwrap_or_default(),
+        is_undecided,
     }
+}
+
+fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
+    problem.work.charge(places.len().saturating_mul(8));
+    places
+        .iter()
+        .filter_map(|place| problem.parties.get(*place))
+        .map(|party| party.participant.name.clone())
+        .collect()
 }
 
 /// Says what is cheapest to give up, and what that wins.
 fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
     let plan = plan?;
-    let demands: Vec<_> = relaxed.iter().map(ToString::to_string).collect();
+    let told = relaxed.iter().take(DEMANDS_TOLD);
+    let demands: Vec<_> = told
+        .map(|demand| words::cut_to(demand.to_string(), DEMAND_BYTES))
+        .collect();
+    let more = match relaxed.len().saturating_sub(DEMANDS_TOLD) {
+        0 => String::new(),
+        more => format!(", nor {more} more demands"),
+    };
     Some(format!(
-        "if it were not so that {}, {} could serve all in {}",
+        "if it were not so that {}{more}, {} could serve all in {}",
         demands.join(", nor that "),
-        plan.source_name(),
+        words::cut(plan.source_name(), NAME_BYTES),
         plan.layout().format()
     ))
 }
@@ -359,12 +327,5 @@ fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
 pub(super) fn cut_short() -> String {
     format!(
         "the search was ended after {SWEEPS} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
-    )
-}
-
-/// Says that not all combinations of alternatives were tried.
-pub(super) fn capped() -> String {
-    format!(
-        "only the {COMBINATIONS} best combinations of the participants' alternatives were tried; there may be a plan among the others"
     )
 }

@@ -1,22 +1,31 @@
 //! Whether some of the participants' demands can stand together, asked again and again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
-use super::problem::{Choice, FieldSet, Problem, View};
+use super::fields::FieldSet;
+use super::problem::{Choice, Problem, View};
 use super::sweep::Sweep;
+use super::work::Work;
 use crate::constraint::Field;
 
 /// The most sweeps over all sources in search of a conflict and of what to give up. It takes a few hundred, but where many
 /// participants have alternatives each question is asked of every combination of them.
 pub(super) const SWEEPS: usize = 8192;
 
-/// Whether any source serves some of the participants in any format.
-pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> bool {
-    problem
-        .combinations(view.members)
-        .iter()
-        .map(|combination| Sweep::new(problem, view, combination))
-        .any(|sweep| sweep.serves(&sweep))
+/// Returns whether any source serves some of the participants in any format; none where the work must end before that is
+/// known.
+pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
+    for combination in problem.combinations(view.members) {
+        if problem.work.is_spent() {
+            return None;
+        }
+        let sweep = Sweep::new(problem, view, &combination);
+        match sweep.serves(&sweep) {
+            Some(false) => {}
+            known => return known,
+        }
+    }
+    Some(false)
 }
 
 /// Whom some of the participants' demands are asked of.
@@ -24,12 +33,17 @@ pub(super) struct Standing<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     members: &'v [usize],
     copies: bool,
-    /// With every demand, by combination of alternatives.
-    all: Vec<Sweep<'p, 'a, 'v>>,
+    combinations: &'v [Vec<usize>],
+    /// By combination, which members take a later alternative than their first.
+    later: Vec<Vec<(usize, usize)>>,
+    /// With every demand, by combination of alternatives, as far as it was asked for.
+    all: Vec<OnceCell<Sweep<'p, 'a, 'v>>>,
     /// By member and then by two of its alternatives, the later first: in which demands they differ.
     differences: Vec<Vec<Vec<FieldSet>>>,
     /// How many sweeps are left.
     left: Cell<usize>,
+    /// Whether a question was not answered.
+    is_spent: Cell<bool>,
     /// What is known to stand, and what not: fewer demands than the one stand, and more than the other do not.
     known: RefCell<Answers>,
 }
@@ -44,7 +58,9 @@ struct Answers {
 }
 
 impl Answers {
-    fn find(&self, kept: &[FieldSet]) -> Option<bool> {
+    fn find(&self, kept: &[FieldSet], work: &Work) -> Option<bool> {
+        let known = self.fallen.len().saturating_add(self.standing.len());
+        work.charge(known.saturating_mul((kept.len() >> 4).saturating_add(1)));
         if self.fallen.iter().any(|fewer| is_within(fewer, kept)) {
             return Some(false);
         }
@@ -76,14 +92,22 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
         combinations: &'v [Vec<usize>],
         sweeps: usize,
     ) -> Self {
-        let all = combinations
+        let later = combinations
             .iter()
-            .map(|combination| Sweep::new(problem, view, combination))
+            .map(|combination| {
+                problem.work.charge(combination.len() >> 2);
+                let choices = combination.iter().copied().enumerate();
+                choices.filter(|(_, choice)| *choice > 0).collect()
+            })
             .collect();
         let parties = view.members.iter();
         let differences = parties
             .filter_map(|place| problem.parties.get(*place))
             .map(|party| {
+                let alternatives = party.choices.len();
+                problem
+                    .work
+                    .charge(alternatives.saturating_mul(alternatives).saturating_mul(8));
                 let later = party.choices.iter().enumerate();
                 later
                     .map(|(number, later)| {
@@ -97,9 +121,12 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             problem,
             members: view.members,
             copies: view.copies,
-            all,
+            combinations,
+            later,
+            all: combinations.iter().map(|_| OnceCell::new()).collect(),
             differences,
             left: Cell::new(sweeps),
+            is_spent: Cell::new(false),
             known: RefCell::default(),
         }
     }
@@ -107,7 +134,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
     /// Returns whether any source meets these demands in any format; none where that is not found out, because the sweeps
     /// are spent.
     pub(super) fn stands(&self, kept: &[FieldSet]) -> Option<bool> {
-        let known = self.known.borrow().find(kept);
+        let known = self.known.borrow().find(kept, &self.problem.work);
         if known.is_some() {
             return known;
         }
@@ -122,35 +149,68 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             kept: Some(kept),
             copies: self.copies,
         };
-        for all in self
-            .all
-            .iter()
-            .filter(|all| self.is_first(all.combination, kept))
-        {
-            self.left.set(self.left.get().checked_sub(1)?);
-            if Sweep::new(self.problem, view, all.combination).serves(all) {
+        let by_combination = self.combinations.iter().zip(&self.all);
+        for ((combination, all), later) in by_combination.zip(&self.later) {
+            if !self.is_first(later, kept) {
+                continue;
+            }
+            if self.problem.work.is_spent() {
+                self.is_spent.set(true);
+                return None;
+            }
+            self.left.set(self.left.get().checked_sub(1).or_else(|| {
+                self.is_spent.set(true);
+                None
+            })?);
+            let whole = View {
+                members: self.members,
+                kept: None,
+                copies: self.copies,
+            };
+            let all = all.get_or_init(|| Sweep::new(self.problem, whole, combination));
+            let Some(serves) = Sweep::new(self.problem, view, combination).serves(all) else {
+                self.is_spent.set(true);
+                return None;
+            };
+            if serves {
                 return Some(true);
             }
         }
         Some(false)
     }
 
-    /// Returns whether there were not enough sweeps for a question.
+    /// Returns whether there were not enough sweeps, or not enough work, for a question.
     pub(super) fn is_spent(&self) -> bool {
-        self.left.get() == 0
+        self.is_spent.get() || self.left.get() == 0
+    }
+
+    /// Returns how many sweeps are left.
+    pub(super) fn left(&self) -> usize {
+        self.left.get()
+    }
+
+    /// Remembers that a question was not asked.
+    pub(super) fn give_up(&self) {
+        self.is_spent.set(true);
+    }
+
+    /// Lets further questions be asked in the next part of the work, where there are sweeps left.
+    pub(super) fn go_on(&self) {
+        self.is_spent.set(self.left.get() == 0);
     }
 
     /// Returns whether no member could take an earlier alternative that differs in nothing that counts: that combination is
     /// earlier too, and answers for this one.
-    fn is_first(&self, combination: &[usize], kept: &[FieldSet]) -> bool {
-        let members = self.members.iter().zip(combination);
-        members
-            .zip(&self.differences)
-            .all(|((place, choice), differences)| {
-                let kept = kept.get(*place).copied().unwrap_or_default();
-                let mut earlier = differences.get(*choice).into_iter().flatten();
-                !earlier.any(|differ| differ.and(kept).is_empty())
-            })
+    fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
+        self.problem.work.charge(later.len().saturating_add(1));
+        later.iter().all(|(member, choice)| {
+            let place = self.members.get(*member);
+            let kept = place.and_then(|place| kept.get(*place)).copied();
+            let differences = self.differences.get(*member);
+            let earlier = differences.and_then(|differences| differences.get(*choice));
+            let mut earlier = earlier.into_iter().flatten();
+            !earlier.any(|differ| differ.and(kept.unwrap_or_default()).is_empty())
+        })
     }
 }
 

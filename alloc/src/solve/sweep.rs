@@ -1,11 +1,14 @@
 //! All sources and formats for one choice among the participants' alternatives.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
 use super::candidate::{Arrangement, Candidate};
 use super::failure::{Refused, Stopped};
-use super::known::{Known, places};
+use super::known::Known;
+use super::memory::Needs;
+use super::offer::Offer;
 use super::problem::{Choice, Group, Problem, View};
 use crate::constraint::{CpuUse, Field};
 use crate::model::{FormatModifier, Modifier};
@@ -22,6 +25,12 @@ pub(super) struct Sweep<'p, 'a, 'v> {
     pub(super) cpu: CpuUse,
     /// Buffers that there are to be.
     pub(super) count: u32,
+    /// Steps down the lists of alternatives in all.
+    pub(super) alternatives: usize,
+    /// Members that ask more of pictures in some formats.
+    pub(super) picky: Vec<(usize, &'p Choice<'a>)>,
+    /// What is asked of memory, found out when it is needed.
+    pub(super) needs: OnceCell<Needs>,
     /// What is known of merged demands, as far as it was needed.
     pub(super) known: Known,
 }
@@ -29,7 +38,12 @@ pub(super) struct Sweep<'p, 'a, 'v> {
 /// What hears of a sweep.
 pub(super) trait Listener<'a> {
     /// Hears of a candidate, and says whether there is more to hear.
-    fn candidate(&mut self, sweep: &Sweep<'_, 'a, '_>, found: Candidate<'a>) -> ControlFlow<()>;
+    fn candidate(
+        &mut self,
+        sweep: &Sweep<'_, 'a, '_>,
+        offer: &Offer<'a>,
+        found: Candidate<'a>,
+    ) -> ControlFlow<()>;
 
     /// Hears that a source serves nobody.
     fn refused(&mut self, _: usize, _: impl FnOnce() -> Refused) {}
@@ -37,6 +51,12 @@ pub(super) trait Listener<'a> {
     /// Hears that a format of a source does not serve; the words are costly.
     fn stopped(&mut self, _: usize, _: &Stopped, _: impl FnOnce() -> String) {}
 }
+
+/// The steps that it takes to look at a source, at a group of pairs, and at a candidate, beside what is counted of its own.
+const SOURCE: usize = 16;
+const GROUP: usize = 16;
+const ARRANGEMENT: usize = 8;
+const CANDIDATE: usize = 48;
 
 impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
     pub(super) fn new(problem: &'p Problem<'a>, view: View<'v>, combination: &'v [usize]) -> Self {
@@ -51,15 +71,28 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 CpuUse::None
             },
             count: 0,
+            alternatives: combination
+                .iter()
+                .fold(0, |sum, place| sum.saturating_add(*place)),
+            picky: Vec::new(),
+            needs: OnceCell::new(),
             known: Known::default(),
         };
         let mut held = 0_u32;
         let mut any = true;
+        let mut cut = 1_usize;
         for (place, choice) in sweep.members() {
+            if choice.asks_by_fourcc() {
+                sweep.picky.push((place, choice));
+            }
             let kept = view.keeps(place);
+            if kept.is_empty() {
+                continue;
+            }
             if kept.contains(Field::Formats) && any {
                 if let Some(own) = &choice.formats {
                     any = sweep.formats.keep(own);
+                    cut = cut.saturating_add(1);
                 }
             }
             if kept.contains(Field::Held) {
@@ -69,6 +102,12 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 sweep.cpu = sweep.cpu.max(choice.constraints.memory.cpu);
             }
         }
+        problem
+            .work
+            .charge(cut.saturating_mul(problem.universe.len() >> 8));
+        problem
+            .work
+            .charge(view.members.len().saturating_mul(8).saturating_add(64));
         sweep.count = problem.request.count.max(held).max(1);
         sweep
     }
@@ -88,13 +127,17 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             })
     }
 
-    /// Tells the listener of each candidate and of what falls out, until it has heard enough.
+    /// Tells the listener of each candidate and of what falls out, until it has heard enough or the work must end.
     pub(super) fn run(&self, listener: &mut impl Listener<'a>) -> ControlFlow<()> {
         let problem = self.problem;
+        let work = &problem.work;
         for (number, source) in problem.sources.iter().enumerate() {
-            let mut doubts = Vec::new();
-            if let Err(why) = self.check_memory(number, source, &mut doubts) {
-                listener.refused(number, || why);
+            work.charge(SOURCE.saturating_add(problem.universe.len() >> 7));
+            if work.is_spent() {
+                return ControlFlow::Break(());
+            }
+            if !self.memory_serves(number, source) {
+                listener.refused(number, || self.refusal(number, source));
                 continue;
             }
             let mut cells = self.formats.clone();
@@ -113,17 +156,21 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 });
                 continue;
             }
+            let offer = Offer::new(number, source);
             let mut next = cells.next(0);
-            for (place, group) in problem.groups.iter().enumerate() {
-                let Some(first) = next.filter(|first| *first < group.end) else {
-                    continue;
-                };
+            while let Some((first, place, group)) = self.group_of(next) {
+                work.charge(GROUP);
+                if work.is_spent() {
+                    return ControlFlow::Break(());
+                }
                 next = cells.next(group.end);
                 let terms = self.terms(place, number);
                 for (arrangement, modifier) in self.arrangements(&cells, &cells, *group, first) {
-                    match self.lay_out(number, place, modifier, &terms) {
+                    work.charge(ARRANGEMENT);
+                    match self.lay_out(number, place, modifier, &terms, Some(&offer)) {
                         Ok((layouts, own)) => {
-                            let mut doubts = doubts.clone();
+                            work.charge(CANDIDATE);
+                            let mut doubts = self.doubts(&offer).to_vec();
                             doubts.extend(own);
                             let found = Candidate {
                                 number,
@@ -133,11 +180,16 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                                 layouts,
                                 doubts,
                             };
-                            listener.candidate(self, found)?;
+                            listener.candidate(self, &offer, found)?;
                         }
                         Err(why) => listener.stopped(number, &why, || {
                             let format = FormatModifier::new(group.fourcc, modifier);
-                            why.words(problem, source, format, &terms)
+                            if problem.is_crowd() {
+                                let terms = self.owned_terms(place, number);
+                                why.words(problem, source, format, &terms)
+                            } else {
+                                why.words(problem, source, format, &terms)
+                            }
                         }),
                     }
                 }
@@ -146,65 +198,84 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         ControlFlow::Continue(())
     }
 
-    /// Returns whether any source serves in any format.
+    /// Returns a pair, and the group that it is in by its place.
+    fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p Group)> {
+        let pair = pair?;
+        let place = *self.problem.group_of.get(pair)?;
+        Some((pair, place, self.problem.groups.get(place)?))
+    }
+
+    /// Returns whether any source serves in any format; none where the work must end before that is known.
     ///
     /// `all` is the same sweep with every demand: where that serves, so does this.
-    pub(super) fn serves(&self, all: &Self) -> bool {
+    pub(super) fn serves(&self, all: &Self) -> Option<bool> {
         if self.formats.is_empty() {
-            return false;
+            return Some(false);
         }
         let problem = self.problem;
+        let work = &problem.work;
         let mut uncertain = Vec::new();
         for (number, source) in problem.sources.iter().enumerate() {
+            work.charge(SOURCE.saturating_add(problem.universe.len() >> 8));
+            if work.is_spent() {
+                return None;
+            }
             let Some(gives) = problem.gives.get(number) else {
                 continue;
             };
             let first = self.formats.next_in_both(gives, 0);
-            if first.is_none() || self.check_memory(number, source, &mut Vec::new()).is_err() {
+            if first.is_none() || !self.memory_serves(number, source) {
                 continue;
             }
             let mut next = first;
-            for (place, group) in problem.groups.iter().enumerate() {
-                let Some(first) = next.filter(|first| *first < group.end) else {
-                    continue;
-                };
+            while let Some((first, place, group)) = self.group_of(next) {
+                work.charge(GROUP);
                 next = self.formats.next_in_both(gives, group.end);
-                if all.serves_in(number, place) {
-                    return true;
+                match all.serves_in(number, place) {
+                    Some(true) => return Some(true),
+                    Some(false) => uncertain.push((number, place, first)),
+                    None => return None,
                 }
-                uncertain.push((number, place, first));
             }
         }
-        uncertain.into_iter().any(|(number, place, first)| {
+        for (number, place, first) in uncertain {
+            work.charge(GROUP);
+            if work.is_spent() {
+                return None;
+            }
             let (Some(group), Some(gives)) = (problem.groups.get(place), problem.gives.get(number))
             else {
-                return false;
+                continue;
             };
             let terms = self.terms(place, number);
-            self.arrangements(&self.formats, gives, *group, first)
-                .any(|(_, modifier)| self.lay_out(number, place, modifier, &terms).is_ok())
-        })
+            let serves = self
+                .arrangements(&self.formats, gives, *group, first)
+                .any(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
+            if serves {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
-    /// Returns whether a source serves in every arrangement that it gives of a format, whoever takes which.
-    fn serves_in(&self, number: usize, place: usize) -> bool {
+    /// Returns whether a source serves in every arrangement that it gives of a format, whoever takes which; none where the
+    /// work must end.
+    fn serves_in(&self, number: usize, place: usize) -> Option<bool> {
         let problem = self.problem;
-        let (groups, sources) = (problem.groups.len(), problem.sources.len());
-        let cells = groups.saturating_mul(sources);
-        let serves = self.known.serves.get_or_init(|| places(cells));
-        let cell = number.saturating_mul(groups).saturating_add(place);
-        let answer = || {
-            let group = problem.groups.get(place)?;
-            let gives = problem.gives.get(number)?;
+        self.known.serves(problem, number, place, || {
+            if problem.work.is_spent() {
+                return None;
+            }
+            let (Some(group), Some(gives)) = (problem.groups.get(place), problem.gives.get(number))
+            else {
+                return Some(false);
+            };
             let terms = self.terms(place, number);
             let serves = self
                 .arrangements(gives, gives, *group, group.first)
-                .all(|(_, modifier)| self.lay_out(number, place, modifier, &terms).is_ok());
+                .all(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
             Some(serves)
-        };
-        serves
-            .get(cell)
-            .is_some_and(|known| *known.get_or_init(|| answer().unwrap_or(false)))
+        })
     }
 
     /// Returns in which arrangements the pairs of a group come that are in both sets, each with the first modifier.

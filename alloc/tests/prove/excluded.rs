@@ -67,7 +67,7 @@ fn check(request: &Request, facts: &[Fact]) -> Result<(), String> {
     let mut book = book();
     facts.iter().for_each(|fact| book.add(fact.clone()));
     let limited = book.inform(request).request;
-    let mut expected = ways(request);
+    let mut expected: Vec<_> = ways(request).into_iter().collect();
     expected.retain(|(source, format, _)| !is_named(request, facts, source, *format));
     let found = ways(&limited);
     if found != expected {

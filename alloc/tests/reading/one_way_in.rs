@@ -158,7 +158,7 @@ fn different_sources_with_one_identifier_are_none_that_a_plan_can_name() {
     let mut request = sharing();
     let first = request.sources[0].clone();
     // The same once more is no question.
-    request.sources.push(first.clone());
+    request.sources.push(first);
     assert!(matches!(solve(&request), Solution::Share(_)));
     request.sources[1].guarantees.contiguous_up_to_bytes = 0;
     let Solution::Split(split) = solve(&request) else {

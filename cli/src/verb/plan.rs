@@ -92,9 +92,24 @@ pub(crate) struct Options {
     /// Allocate a buffer by the plan and try it on everybody; learn from refusals.
     #[arg(long)]
     prove: bool,
+    /// Say everything, however long it is: each source that was not taken, each participant and each demand.
+    ///
+    /// Without it at most 64 lines are said, and how many more there are of each list. --json has all of it either way.
+    #[arg(long)]
+    all_reasons: bool,
     /// Print the solution as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    fn explain(&self, solution: &Solution) -> String {
+        if self.all_reasons {
+            solution.explain_all()
+        } else {
+            solution.explain()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -211,7 +226,7 @@ fn write_solution(
         json::print(&Report { solution, unknown })?;
     } else {
         let mut out = out::stdout();
-        write!(out, "{}", solution.explain())?;
+        write!(out, "{}", options.explain(solution))?;
         for unsure in unknown.unwrap_or_default() {
             line!(out, "not known of this machine: {unsure}")?;
         }
@@ -228,7 +243,7 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
         json::print(proven)?;
     } else {
         let mut out = out::stdout();
-        write!(out, "{}", proven.solution.explain())?;
+        write!(out, "{}", options.explain(&proven.solution))?;
         for tried in &proven.tried {
             line!(out, "tried on {}: {}", tried.who, tried.outcome)?;
         }

@@ -1,0 +1,257 @@
+//! Which participants share where no buffer serves all.
+
+use std::collections::BTreeMap;
+
+use super::bits::Bits;
+use super::candidate;
+use super::problem::{Party, Problem, View};
+use super::standing;
+
+/// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
+/// after another.
+pub(super) const FEWEST_UP_TO: usize = 8;
+
+/// The places of participants that share, and whether their pictures are copied from elsewhere.
+pub(super) type Places = (Vec<usize>, bool);
+
+/// Returns the participant that makes the pixels: the first that writes, or the first of all.
+fn maker(problem: &Problem<'_>) -> usize {
+    problem
+        .parties
+        .iter()
+        .position(|party| party.participant.role.writes())
+        .unwrap_or_default()
+}
+
+/// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, doubts.
+type Cost = (usize, u64, usize, usize);
+
+fn sum(one: Cost, two: Cost) -> Cost {
+    (
+        one.0.saturating_add(two.0),
+        one.1.saturating_add(two.1),
+        one.2.saturating_add(two.2),
+        one.3.saturating_add(two.3),
+    )
+}
+
+/// Returns the division that copies the fewest bytes; none where the work must end before it is found.
+pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
+    let first = maker(problem);
+    let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
+    let everybody = problem.everybody();
+    let is_served = |place: &usize| {
+        let view = View {
+            members: &[*place],
+            kept: None,
+            copies: true,
+        };
+        standing::stands(problem, view) == Some(true)
+    };
+    let (served, unserved): (Vec<usize>, Vec<usize>) = everybody.into_iter().partition(is_served);
+    // Without those who make the pixels there is nothing to copy.
+    let copies = served.contains(&first);
+    let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
+    let mut best: BTreeMap<u32, (Cost, u32)> = BTreeMap::from([(0, ((0, 0, 0, 0), 0))]);
+    for mask in 1..=all {
+        if mask & !all != 0 {
+            continue;
+        }
+        let lowest = mask & mask.wrapping_neg();
+        let mut part = mask;
+        let mut found: Option<(Cost, u32)> = None;
+        while part != 0 {
+            problem.work.charge(1);
+            if part & lowest != 0 {
+                if problem.work.is_spent() {
+                    return None;
+                }
+                let own = cost(problem, part, copies && part & bit(first) == 0, &mut costs);
+                let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
+                if let (Some(own), Some(rest)) = (own, rest) {
+                    let total = sum(own, rest);
+                    // Of equals the last: it shares with earlier participants.
+                    if found.is_none_or(|(cost, _)| total <= cost) {
+                        found = Some((total, part));
+                    }
+                }
+            }
+            part = part.wrapping_sub(1) & mask;
+        }
+        if let Some(found) = found {
+            best.insert(mask, found);
+        }
+    }
+    let mut groups: Vec<Places> = Vec::new();
+    let mut left = all;
+    while let Some((_, part)) = best.get(&left).filter(|_| left != 0) {
+        let places = served
+            .iter()
+            .copied()
+            .filter(|place| part & bit(*place) != 0)
+            .collect();
+        groups.push((places, copies && part & bit(first) == 0));
+        left &= !part;
+    }
+    groups.extend(unserved.into_iter().map(|place| (vec![place], false)));
+    (!problem.work.is_spent()).then(|| makers_first(groups, first))
+}
+
+fn bit(place: usize) -> u32 {
+    1 << (place & 31)
+}
+
+fn cost(
+    problem: &Problem<'_>,
+    mask: u32,
+    copied: bool,
+    known: &mut BTreeMap<u32, Option<Cost>>,
+) -> Option<Cost> {
+    if let Some(cost) = known.get(&mask) {
+        return *cost;
+    }
+    // Whom no source serves, none serves together with more.
+    let fewer = (0..problem.parties.len())
+        .map(|place| mask & !bit(place))
+        .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
+    let members: Vec<usize> = (0..problem.parties.len())
+        .filter(|place| mask & bit(*place) != 0)
+        .collect();
+    let view = View {
+        members: &members,
+        kept: None,
+        copies: true,
+    };
+    let cost = if fewer {
+        None
+    } else {
+        candidate::cost(problem, view, copied)
+            .map(|((is_grey, bytes), doubts)| (usize::from(is_grey), bytes, 1, doubts))
+    };
+    known.insert(mask, cost);
+    cost
+}
+
+/// Returns a division in which each group takes who still fits, in the request's order, beginning with who makes the pixels;
+/// and those who are in no group, since the work must end before that is known.
+pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usize>) {
+    let first = maker(problem);
+    let mut left = problem.everybody();
+    left.sort_by_key(|place| *place != first);
+    let mut groups: Vec<Places> = Vec::new();
+    let mut copies = true;
+    while let Some((seed, others)) = left.split_first() {
+        let mut filled = Filled::new(problem);
+        let fits = filled.add(&[*seed]);
+        if fits.is_none() {
+            break;
+        }
+        if filled.members.is_empty() {
+            // Not even the first of them is served.
+            copies &= *seed != first;
+            groups.push((vec![*seed], false));
+            left.remove(0);
+            continue;
+        }
+        let ended = filled.add(others).is_none();
+        let Filled {
+            mut members,
+            mut misfits,
+            ..
+        } = filled;
+        let copied = copies && !members.contains(&first);
+        members.sort_unstable();
+        misfits.sort_unstable();
+        groups.push((members, copied));
+        left = misfits;
+        if ended {
+            break;
+        }
+    }
+    left.sort_unstable();
+    (makers_first(groups, first), left)
+}
+
+/// A group that takes who fits.
+struct Filled<'p, 'a> {
+    problem: &'p Problem<'a>,
+    members: Vec<usize>,
+    /// What all of them take by some alternative.
+    common: Bits,
+    /// Who does not fit, or of whom that is not known.
+    misfits: Vec<usize>,
+}
+
+impl<'p, 'a> Filled<'p, 'a> {
+    fn new(problem: &'p Problem<'a>) -> Self {
+        Self {
+            problem,
+            members: Vec::new(),
+            common: Bits::all(problem.universe.len()),
+            misfits: Vec::new(),
+        }
+    }
+
+    /// Takes one after another who fits with those before; none where the work must end before that is known of all.
+    ///
+    /// Whoever fits beside many fits beside fewer: so all are tried at once, and else by halves.
+    fn add(&mut self, more: &[usize]) -> Option<()> {
+        let problem = self.problem;
+        let formats = |place: &usize| problem.parties.get(*place).and_then(Party::formats);
+        let words = (problem.universe.len() >> 8).saturating_add(2);
+        problem.work.charge(more.len().saturating_mul(words));
+        problem.work.charge(
+            more.len()
+                .saturating_add(self.members.len())
+                .saturating_mul(3),
+        );
+        let (near, far): (Vec<usize>, Vec<usize>) = more
+            .iter()
+            .copied()
+            .partition(|place| formats(place).is_none_or(|own| self.common.meets(own)));
+        self.misfits.extend(far);
+        if near.is_empty() {
+            return Some(());
+        }
+        let before = self.members.len();
+        self.members.extend_from_slice(&near);
+        let mut members = self.members.clone();
+        members.sort_unstable();
+        let view = View {
+            members: &members,
+            kept: None,
+            copies: true,
+        };
+        let fits = standing::stands(problem, view);
+        if fits == Some(true) {
+            for own in near.iter().filter_map(formats) {
+                self.common.keep(own);
+            }
+            return Some(());
+        }
+        self.members.truncate(before);
+        match near.split_at(near.len() >> 1) {
+            _ if fits.is_none() => {
+                self.misfits.extend(near);
+                None
+            }
+            ([], one) => {
+                self.misfits.extend_from_slice(one);
+                Some(())
+            }
+            (one, two) => {
+                if self.add(one).is_none() {
+                    self.misfits.extend_from_slice(two);
+                    return None;
+                }
+                self.add(two)
+            }
+        }
+    }
+}
+
+/// Puts the group that makes the pixels first, and the others in the request's order.
+fn makers_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
+    groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
+    groups
+}

@@ -1,0 +1,96 @@
+//! The smallest sets that have something in common with each of others.
+
+use super::bits::Bits;
+use super::work::Work;
+
+/// Sets of numbers below a length.
+pub(super) struct Sets {
+    length: usize,
+    /// With how many are in each.
+    sets: Vec<(usize, Bits)>,
+}
+
+impl Sets {
+    pub(super) fn new(length: usize) -> Self {
+        Self {
+            length,
+            sets: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, numbers: &[usize]) {
+        let mut set = Bits::none(self.length);
+        numbers.iter().for_each(|number| set.insert(*number));
+        self.sets.push((numbers.len(), set));
+    }
+
+    /// Returns the first set of `size` numbers that has one in common with each of the sets, in order; none where there is
+    /// none, or the work must end.
+    pub(super) fn first_meeting(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
+        let mut found: Option<Vec<usize>> = None;
+        self.meet(size, &mut Vec::new(), &mut found, work);
+        found.filter(|_| !work.is_spent())
+    }
+
+    fn meet(
+        &self,
+        size: usize,
+        begun: &mut Vec<usize>,
+        found: &mut Option<Vec<usize>>,
+        work: &Work,
+    ) {
+        work.charge(self.sets.len().saturating_add(4));
+        if work.is_spent() {
+            return;
+        }
+        let missed = || {
+            let sets = self.sets.iter();
+            sets.filter(|(_, set)| !begun.iter().any(|number| set.contains(*number)))
+        };
+        let Some((_, smallest)) = missed().min_by_key(|(count, _)| *count) else {
+            // Filled up with the first numbers that are not in it yet.
+            let mut set = begun.clone();
+            set.extend(
+                (0..self.length)
+                    .filter(|number| !begun.contains(number))
+                    .take(size.saturating_sub(begun.len())),
+            );
+            keep_first(set, size, found);
+            return;
+        };
+        if begun.len() >= size {
+            return;
+        }
+        if begun.len().saturating_add(1) == size {
+            // The last must be in all of them.
+            let mut all = smallest.clone();
+            for (_, set) in missed() {
+                work.charge((self.length >> 8).saturating_add(1));
+                if !all.keep(set) {
+                    return;
+                }
+            }
+            if let Some(last) = all.next(0) {
+                let mut set = begun.clone();
+                set.push(last);
+                keep_first(set, size, found);
+            }
+            return;
+        }
+        let mut next = smallest.next(0);
+        while let Some(number) = next {
+            begun.push(number);
+            self.meet(size, begun, found, work);
+            begun.pop();
+            next = smallest.next(number.saturating_add(1));
+        }
+    }
+}
+
+/// Keeps a set of this size, if it is before the one that was found.
+fn keep_first(mut set: Vec<usize>, size: usize, found: &mut Option<Vec<usize>>) {
+    set.sort_unstable();
+    if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {
+        *found = Some(set);
+    }
+}

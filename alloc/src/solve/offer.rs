@@ -1,0 +1,33 @@
+//! What a sweep finds out of one source, once for all of its formats.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::doubt::Doubt;
+use super::rank::Importers;
+use crate::constraint::{Contiguity, Source};
+
+/// One source of a sweep.
+pub(super) struct Offer<'a> {
+    /// The source's place among those of the problem.
+    pub(super) number: usize,
+    pub(super) source: &'a Source,
+    /// What keeps it from being guaranteed, whatever the format.
+    pub(super) doubts: OnceCell<Vec<Doubt>>,
+    /// Whether memory may have to come in one piece, and for whom.
+    pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
+    /// Who imports it.
+    pub(super) importers: OnceCell<Importers>,
+}
+
+impl<'a> Offer<'a> {
+    pub(super) fn new(number: usize, source: &'a Source) -> Self {
+        Self {
+            number,
+            source,
+            doubts: OnceCell::new(),
+            contiguity: OnceCell::new(),
+            importers: OnceCell::new(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Reads a request's participants, within a share of the work.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::bits::Bits;
+use super::fields::FieldSet;
+use super::pairs::numbers;
+use super::problem::{Choice, Party, is_hidden};
+use super::work::Work;
+use crate::constraint::{
+    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageTerms, Imports, Participant,
+    Protection, Source, same,
+};
+use crate::model::{DeviceIdentity, FormatModifier};
+
+/// Reads participants one after another, and shares what they have in common.
+pub(super) struct Reader<'r, 'a> {
+    sources: &'r [&'a Source],
+    universe: &'r [FormatModifier],
+    work: &'r Work,
+    /// By device, the sources that are on it.
+    own: BTreeMap<(&'a str, &'a str), Bits>,
+    /// The last sets of formats that were read: many participants have the same.
+    formats: Vec<(&'a FormatSet, Rc<Bits>)>,
+    /// The last demands on every picture that were read, and their numbers.
+    kinds: Vec<(&'a ImageTerms, usize)>,
+    next_kind: usize,
+}
+
+/// Among how many sets that were read before the same is looked for.
+const REMEMBERED: usize = 8;
+
+impl<'r, 'a> Reader<'r, 'a> {
+    pub(super) fn new(
+        sources: &'r [&'a Source],
+        universe: &'r [FormatModifier],
+        work: &'r Work,
+    ) -> Self {
+        Self {
+            sources,
+            universe,
+            work,
+            own: BTreeMap::new(),
+            formats: Vec::new(),
+            kinds: Vec::new(),
+            next_kind: 0,
+        }
+    }
+
+    /// Makes a participant ready; none where that takes too many steps.
+    pub(super) fn party(&mut self, participant: &'a Participant) -> Option<Party<'a>> {
+        let own = self.own(&participant.device);
+        let mut choices = Vec::with_capacity(participant.alternatives.len().saturating_add(1));
+        for constraints in participant.choices() {
+            choices.push(self.choice(participant, constraints, &own)?);
+        }
+        Some(Party {
+            participant,
+            own,
+            choices,
+            formats: OnceCell::new(),
+        })
+    }
+
+    fn own(&mut self, device: &'a DeviceIdentity) -> Bits {
+        let sources = self.sources;
+        let work = self.work;
+        let own = self.own.entry((&device.driver, &device.location));
+        own.or_insert_with(|| {
+            work.charge(sources.len().saturating_mul(4));
+            where_source(sources, |source| source.is_of(device))
+        })
+        .clone()
+    }
+
+    fn choice(
+        &mut self,
+        participant: &'a Participant,
+        constraints: &'a Constraints,
+        own: &Bits,
+    ) -> Option<Choice<'a>> {
+        let by_fourcc = &constraints.per_fourcc;
+        self.work
+            .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
+        let mut image_fields = FieldSet::default();
+        for field in [
+            Field::Planes,
+            Field::Stride,
+            Field::Offset,
+            Field::Size,
+            Field::Extent,
+        ] {
+            if constraints.demands_field(field) {
+                image_fields.insert(field);
+            }
+        }
+        let formats = match &constraints.formats {
+            Some(formats) => Some(self.formats(formats)?),
+            None => None,
+        };
+        let choice = Choice {
+            constraints,
+            formats,
+            refuses: refuses(participant, constraints, self.sources, own, self.work)?,
+            image_fields,
+            kind: self.kind(&constraints.image),
+            has_image: constraints.image != ImageTerms::default(),
+            image: OnceCell::new(),
+            by_fourcc: by_fourcc
+                .iter()
+                .map(|(fourcc, terms)| (*fourcc, (terms, OnceCell::new())))
+                .collect(),
+        };
+        (!self.work.is_spent()).then_some(choice)
+    }
+
+    fn formats(&mut self, formats: &'a FormatSet) -> Option<Rc<Bits>> {
+        let pairs = formats.pairs();
+        let same = self.formats.iter().find(|(known, _)| {
+            let known = known.pairs();
+            known.len() == pairs.len() && {
+                let run = same(known, pairs);
+                self.work.charge((run >> 1).saturating_add(1));
+                run == pairs.len()
+            }
+        });
+        if let Some((_, bits)) = same {
+            return Some(Rc::clone(bits));
+        }
+        self.work.charge(pairs.len());
+        self.work.charge(self.universe.len() >> 5);
+        if self.work.is_spent() {
+            return None;
+        }
+        let bits = Rc::new(numbers(self.universe, formats, self.work));
+        if self.formats.len() >= REMEMBERED {
+            self.formats.remove(0);
+        }
+        self.formats.push((formats, Rc::clone(&bits)));
+        Some(bits)
+    }
+
+    fn kind(&mut self, image: &'a ImageTerms) -> usize {
+        if let Some((_, kind)) = self.kinds.iter().find(|(known, _)| **known == *image) {
+            return *kind;
+        }
+        self.next_kind = self.next_kind.saturating_add(1);
+        if self.kinds.len() >= REMEMBERED {
+            self.kinds.remove(0);
+        }
+        self.kinds.push((image, self.next_kind));
+        self.next_kind
+    }
+}
+
+pub(super) fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) -> Bits {
+    let mut bits = Bits::none(sources.len());
+    for (number, source) in sources.iter().enumerate() {
+        if is(source) {
+            bits.insert(number);
+        }
+    }
+    bits
+}
+
+/// Returns which sources each demand rules out by itself, whatever the others demand.
+fn refuses(
+    participant: &Participant,
+    constraints: &Constraints,
+    sources: &[&Source],
+    own: &Bits,
+    work: &Work,
+) -> Option<Vec<(Field, Bits)>> {
+    let memory = &constraints.memory;
+    let listed = match &memory.imports {
+        Imports::OnlyFrom { devices, .. } => devices.len().saturating_mul(2).saturating_add(16),
+        Imports::Any | Imports::Nothing { .. } => 4,
+    };
+    let listed = listed.saturating_add(memory.permitted.as_ref().map_or(0, |_| 32));
+    work.charge(sources.len().saturating_mul(listed));
+    if work.is_spent() {
+        return None;
+    }
+    let mut refuses = Vec::new();
+    let mut add = |field, bits: Bits| {
+        if !bits.is_empty() {
+            refuses.push((field, bits));
+        }
+    };
+    if let Some(permitted) = &memory.permitted {
+        add(
+            Field::Permitted,
+            where_source(sources, |source| !permitted.contains(&source.id)),
+        );
+    }
+    if memory.cpu != CpuUse::None {
+        add(Field::Cpu, where_source(sources, is_hidden));
+    }
+    if memory.coherency == Coherency::Coherent {
+        add(
+            Field::Coherency,
+            where_source(sources, |source| source.guarantees.coherent == Some(false)),
+        );
+    }
+    if participant.role.imports() && memory.imports != Imports::Any {
+        add(
+            Field::Imports,
+            where_source(sources, |source| {
+                !memory.imports.takes(source, &participant.device)
+            }),
+        );
+    }
+    if memory.exports != Exports::Declared {
+        add(Field::Exports, own.clone());
+    }
+    match memory.protection {
+        Protection::Unsaid | Protection::Taken => {}
+        Protection::Refused => add(
+            Field::Protection,
+            where_source(sources, |source| source.guarantees.protected),
+        ),
+        Protection::Needed => add(
+            Field::Protection,
+            where_source(sources, |source| !source.guarantees.protected),
+        ),
+        Protection::Neither => add(Field::Protection, Bits::all(sources.len())),
+    }
+    if !participant.unknown.required().is_empty() || constraints.unknown_names().next().is_some() {
+        add(Field::Unknown, Bits::all(sources.len()));
+    }
+    Some(refuses)
+}

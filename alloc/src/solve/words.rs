@@ -1,0 +1,101 @@
+//! Texts of bounded length, made of names and lists that may be of any.
+
+use std::borrow::Cow;
+
+use super::problem::Problem;
+use crate::constraint::Source;
+
+/// How many names are told of a list; of more, it is said how many there are.
+pub(super) const NAMES_TOLD: usize = 16;
+
+/// The most bytes that are told of a name within a sentence.
+pub(super) const NAME_BYTES: usize = 128;
+
+/// The most bytes of what is said of one source, one demand or one reason.
+pub(super) const SENTENCE_BYTES: usize = 4096;
+
+/// Returns a text, or its beginning where it has more bytes than that, and how many follow.
+pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    let (begin, rest) = text.split_at(end);
+    Cow::Owned(format!("{begin}… ({} bytes more)", rest.len()))
+}
+
+/// The same for a text that is owned.
+pub(super) fn cut_to(text: String, most: usize) -> String {
+    match cut(&text, most) {
+        Cow::Owned(cut) => cut,
+        Cow::Borrowed(_) => text,
+    }
+}
+
+/// Joins the first of some texts, and says how many more there are.
+pub(super) fn joined_up_to<'t>(
+    texts: impl ExactSizeIterator<Item = &'t str>,
+    most: usize,
+    joint: &str,
+) -> String {
+    let rest = texts.len().saturating_sub(most);
+    let told: Vec<Cow<'_, str>> = texts.take(most).map(|text| cut(text, NAME_BYTES)).collect();
+    let told = told.join(joint);
+    match rest {
+        0 => told,
+        _ => format!("{told}{joint}{rest} more"),
+    }
+}
+
+/// The names of those who own demands: participants, and the source behind them.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'p, 'a> {
+    problem: &'p Problem<'a>,
+    source: &'a Source,
+}
+
+impl<'p, 'a> Names<'p, 'a> {
+    pub(super) fn new(problem: &'p Problem<'a>, source: &'a Source) -> Self {
+        Self { problem, source }
+    }
+
+    fn get(&self, owner: usize) -> &'a str {
+        self.problem
+            .parties
+            .get(owner)
+            .map_or(self.source.name.as_str(), |party| {
+                party.participant.name.as_str()
+            })
+    }
+
+    /// Joins owners' names, the first of them in their own order.
+    pub(super) fn joined(&self, owners: impl Iterator<Item = usize>) -> String {
+        let mut names: Vec<&str> = owners.map(|owner| self.get(owner)).collect();
+        self.problem.work.charge(names.len().saturating_mul(32));
+        // The order of a request's participants shows in no words.
+        names.sort_unstable();
+        joined_up_to(names.into_iter(), NAMES_TOLD, " and ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_longer_than_its_bound_is_cut_between_letters_and_says_what_follows() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("ääää", 5), "ää… (4 bytes more)");
+        assert_eq!(cut_to("x".repeat(20), 3), "xxx… (17 bytes more)");
+    }
+
+    #[test]
+    fn list_longer_than_its_bound_says_how_many_follow() {
+        let names = ["a", "b", "c"];
+        assert_eq!(joined_up_to(names.into_iter(), 3, " and "), "a and b and c");
+        assert_eq!(joined_up_to(names.into_iter(), 1, " and "), "a and 2 more");
+    }
+}
