@@ -331,7 +331,7 @@ fn line_to_paste_holds_no_name_that_a_shell_would_run() {
                     };
                     // Every program of the line is one that does nothing.
                     let script = format!(
-                        "PATH=/nowhere; command_not_found_handle() {{ :; }}; touch() {{ /bin/touch \"$@\"; }}; \
+                        "PATH=/proc/none; command_not_found_handle() {{ :; }}; touch() {{ /bin/touch \"$@\"; }}; \
                          sudo() {{ \"$@\"; }}; sh() {{ eval \"$2\"; }}; tee() {{ :; }}; dtc() {{ :; }}\n{pasted}\n"
                     );
                     let ran = std::process::Command::new("sh")
@@ -398,10 +398,10 @@ fn path_with_a_hostile_name_is_named_printably() {
     for option in table::PATHS {
         for name in names {
             // Nobody can have made it: there is no such folder.
-            let path = Path::new("/nowhere").join(OsStr::from_bytes(name));
+            let path = Path::new("/proc/none").join(OsStr::from_bytes(name));
             let output = run(&line(option, &path));
             is_clean(&format!("{option:?}"), &output);
-            let plain = run(&line(option, Path::new("/nowhere/plain")));
+            let plain = run(&line(option, Path::new("/proc/none/plain")));
             assert_eq!(lines(&output), lines(&plain), "{option:?}");
             // A file that is there, and is none of its kind.
             let folder = Folder::new();

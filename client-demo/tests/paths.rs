@@ -35,7 +35,7 @@ fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
     let output = Command::new(file)
         .args(words)
         .args(path)
-        .env("XDG_RUNTIME_DIR", "/nowhere")
+        .env("XDG_RUNTIME_DIR", "/proc/none")
         .env_remove("WAYLAND_DISPLAY")
         .env_remove("RUST_LOG")
         .output()
@@ -153,7 +153,7 @@ fn argument_that_is_hostile_is_refused_in_printable_words() {
             "--",
             "--size=",
             "--source=",
-            &format!("--{option}=/nowhere/"),
+            &format!("--{option}=/proc/none/"),
         ] {
             let Some(output) = run(program, &[&format!("{before}{hostile}")], None) else {
                 continue;

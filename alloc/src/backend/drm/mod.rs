@@ -21,6 +21,7 @@ pub use framebuffer::Framebuffer;
 pub use host_copy::HostCopies;
 pub use shown::{Shown, ShownPlane};
 
+use crate::text::printable_path;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ use crate::model::{FormatModifier, Fourcc};
 #[non_exhaustive]
 pub enum DrmError {
     /// The node cannot be opened.
-    #[error("{card} cannot be opened: {source}{}", open_remedy(source))]
+    #[error("{card} cannot be opened: {source}{}", open_remedy(source), card = printable_path(card))]
     Open {
         /// The node.
         card: PathBuf,
@@ -49,7 +50,7 @@ pub enum DrmError {
         minor: u32,
     },
     /// A request failed.
-    #[error("{card} ({driver}): {operation} failed: {source}")]
+    #[error("{card} ({driver}): {operation} failed: {source}", card = printable_path(card))]
     Request {
         /// The node.
         card: PathBuf,
@@ -61,7 +62,7 @@ pub enum DrmError {
         source: io::Error,
     },
     /// The card refused memory that another device allocated.
-    #[error("{card} ({driver}) refused to import a buffer from {origin}: {source}; {ability}")]
+    #[error("{card} ({driver}) refused to import a buffer from {origin}: {source}; {ability}", card = printable_path(card))]
     Import {
         /// The node.
         card: PathBuf,
@@ -75,7 +76,7 @@ pub enum DrmError {
         source: io::Error,
     },
     /// The buffer cannot be a framebuffer of any card.
-    #[error("{card}: a framebuffer in {format} cannot be made: {why}")]
+    #[error("{card}: a framebuffer in {format} cannot be made: {why}", card = printable_path(card))]
     Unsuitable {
         /// The node.
         card: PathBuf,
@@ -86,8 +87,7 @@ pub enum DrmError {
     },
     /// What the card allocated is not what was planned.
     #[error(
-        "{card}: the dumb buffer for {fourcc} came with a stride of {found} bytes, planned were {planned}: {why}"
-    )]
+        "{card}: the dumb buffer for {fourcc} came with a stride of {found} bytes, planned were {planned}: {why}", card = printable_path(card))]
     Allocated {
         /// The node.
         card: PathBuf,
@@ -102,8 +102,7 @@ pub enum DrmError {
     },
     /// More than the machine can give: the kernel would kill other processes to find it.
     #[error(
-        "{card} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
-    )]
+        "{card} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", card = printable_path(card))]
     Budget {
         /// The node.
         card: PathBuf,
@@ -113,7 +112,7 @@ pub enum DrmError {
         available_bytes: u64,
     },
     /// The plan names another source.
-    #[error("{card}: the plan is for {planned}, which has to allocate it")]
+    #[error("{card}: the plan is for {planned}, which has to allocate it", card = printable_path(card))]
     NotPlanned {
         /// The node.
         card: PathBuf,
@@ -121,7 +120,7 @@ pub enum DrmError {
         planned: String,
     },
     /// What the card gave is no usable dma-buf.
-    #[error("{card}: what was allocated is unusable: {why}")]
+    #[error("{card}: what was allocated is unusable: {why}", card = printable_path(card))]
     Unusable {
         /// The node.
         card: PathBuf,

@@ -16,6 +16,7 @@ pub use crate::backend::prime::ImportAbility;
 pub use device::Gbm;
 pub use import::Imported;
 
+use crate::text::printable_path;
 use std::io;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ use crate::model::FormatModifier;
 #[non_exhaustive]
 pub enum GbmError {
     /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}; the user needs the group `render` or `video`")]
+    #[error("{node} cannot be opened: {source}; the user needs the group `render` or `video`", node = printable_path(node))]
     Open {
         /// The node.
         node: PathBuf,
@@ -37,8 +38,7 @@ pub enum GbmError {
     },
     /// Mesa has no driver for it.
     #[error(
-        "{node} ({driver}) has no GBM: {source}; Debian's package libgl1-mesa-dri brings Mesa's drivers"
-    )]
+        "{node} ({driver}) has no GBM: {source}; Debian's package libgl1-mesa-dri brings Mesa's drivers", node = printable_path(node))]
     Device {
         /// The node.
         node: PathBuf,
@@ -48,7 +48,7 @@ pub enum GbmError {
         source: io::Error,
     },
     /// The buffer cannot be said to GBM.
-    #[error("{node}: GBM has no buffers in {format}: {why}")]
+    #[error("{node}: GBM has no buffers in {format}: {why}", node = printable_path(node))]
     Unsuitable {
         /// The node.
         node: PathBuf,
@@ -58,7 +58,7 @@ pub enum GbmError {
         why: String,
     },
     /// The driver did not allocate.
-    #[error("{node} ({driver}): gbm_bo_create_with_modifiers for {format} failed: {source}{hint}")]
+    #[error("{node} ({driver}): gbm_bo_create_with_modifiers for {format} failed: {source}{hint}", node = printable_path(node))]
     Allocate {
         /// The node.
         node: PathBuf,
@@ -72,7 +72,7 @@ pub enum GbmError {
         hint: String,
     },
     /// The driver refused memory that another device allocated.
-    #[error("{node} ({driver}) refused to import a buffer from {origin}: {source}")]
+    #[error("{node} ({driver}) refused to import a buffer from {origin}: {source}", node = printable_path(node))]
     Import {
         /// The node.
         node: PathBuf,
@@ -84,7 +84,7 @@ pub enum GbmError {
         source: io::Error,
     },
     /// The driver does not map a buffer.
-    #[error("{node} ({driver}): gbm_bo_map failed: {source}")]
+    #[error("{node} ({driver}): gbm_bo_map failed: {source}", node = printable_path(node))]
     Map {
         /// The node.
         node: PathBuf,
@@ -94,7 +94,7 @@ pub enum GbmError {
         source: io::Error,
     },
     /// What the driver gave is not what was planned.
-    #[error("{node} ({driver}): what it allocated is not usable: {why}")]
+    #[error("{node} ({driver}): what it allocated is not usable: {why}", node = printable_path(node))]
     Unusable {
         /// The node.
         node: PathBuf,
@@ -105,8 +105,7 @@ pub enum GbmError {
     },
     /// More than the machine can give.
     #[error(
-        "{node} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
-    )]
+        "{node} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", node = printable_path(node))]
     Budget {
         /// The node.
         node: PathBuf,
@@ -116,7 +115,7 @@ pub enum GbmError {
         available_bytes: u64,
     },
     /// The plan names another source.
-    #[error("{node}: the plan is for {planned}, which has to allocate it")]
+    #[error("{node}: the plan is for {planned}, which has to allocate it", node = printable_path(node))]
     NotPlanned {
         /// The node.
         node: PathBuf,

@@ -9,6 +9,7 @@ mod sys;
 
 pub use kind::HeapKind;
 
+use crate::text::printable_path;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,7 +32,7 @@ const FOLDER: &str = "/dev/dma_heap";
 #[non_exhaustive]
 pub enum HeapError {
     /// The node cannot be opened.
-    #[error("{heap} cannot be opened: {source}{}", open_remedy(*source))]
+    #[error("{heap} cannot be opened: {source}{}", open_remedy(*source), heap = printable_path(heap))]
     Open {
         /// The node.
         heap: PathBuf,
@@ -39,7 +40,7 @@ pub enum HeapError {
         source: Errno,
     },
     /// The plan names another source.
-    #[error("{heap}: the plan is for {planned}, which has to allocate it")]
+    #[error("{heap}: the plan is for {planned}, which has to allocate it", heap = printable_path(heap))]
     NotPlanned {
         /// The node.
         heap: PathBuf,
@@ -48,8 +49,7 @@ pub enum HeapError {
     },
     /// More than the machine can give: the kernel would kill other processes to find it.
     #[error(
-        "{heap} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
-    )]
+        "{heap} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", heap = printable_path(heap))]
     Budget {
         /// The node.
         heap: PathBuf,
@@ -59,7 +59,7 @@ pub enum HeapError {
         available_bytes: u64,
     },
     /// The kernel refused.
-    #[error("{heap} did not give {bytes} bytes: {source}")]
+    #[error("{heap} did not give {bytes} bytes: {source}", heap = printable_path(heap))]
     Allocate {
         /// The node.
         heap: PathBuf,
@@ -69,7 +69,7 @@ pub enum HeapError {
         source: Errno,
     },
     /// What the heap gave is no usable dma-buf.
-    #[error("{heap}: what was allocated is unusable: {why}")]
+    #[error("{heap}: what was allocated is unusable: {why}", heap = printable_path(heap))]
     Unusable {
         /// The node.
         heap: PathBuf,

@@ -9,6 +9,7 @@ mod sys;
 
 pub use share::MemfdError;
 
+use crate::text::printable_path;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -30,7 +31,7 @@ const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
 #[non_exhaustive]
 pub enum UdmabufError {
     /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}{}", open_remedy(*source))]
+    #[error("{node} cannot be opened: {source}{}", open_remedy(*source), node = printable_path(node))]
     Open {
         /// The node.
         node: PathBuf,

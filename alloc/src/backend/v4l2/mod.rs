@@ -32,6 +32,7 @@ pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
 pub use stream::{Frame, Stream};
 
+use crate::text::printable_path;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -45,7 +46,7 @@ use crate::model::{Extent, LayoutError};
 #[non_exhaustive]
 pub enum Error {
     /// There is no such file, or it may not be opened.
-    #[error("{device} cannot be opened: {source}{}", open_remedy(*source))]
+    #[error("{device} cannot be opened: {source}{}", open_remedy(*source), device = printable_path(device))]
     Open {
         /// The node.
         device: PathBuf,
@@ -54,8 +55,7 @@ pub enum Error {
     },
     /// The file is no video device.
     #[error(
-        "{device} is no V4L2 device ({source}); `v4l2-ctl --list-devices` lists those that are there"
-    )]
+        "{device} is no V4L2 device ({source}); `v4l2-ctl --list-devices` lists those that are there", device = printable_path(device))]
     NotVideo {
         /// The node.
         device: PathBuf,
@@ -64,8 +64,7 @@ pub enum Error {
     },
     /// The device has no streaming queue of that direction.
     #[error(
-        "{device} ({driver}) has no {direction} queue that streams; its capabilities are 0x{capabilities:08x}"
-    )]
+        "{device} ({driver}) has no {direction} queue that streams; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
         /// The node.
         device: PathBuf,
@@ -78,8 +77,7 @@ pub enum Error {
     },
     /// Another program, or another part of this one, uses the queue.
     #[error(
-        "{device} ({driver}) is in use: {operation} answered EBUSY; end the program that streams from it (`fuser -v {device}` names it)"
-    )]
+        "{device} ({driver}) is in use: {operation} answered EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
     Busy {
         /// The node.
         device: PathBuf,
@@ -89,7 +87,7 @@ pub enum Error {
         operation: &'static str,
     },
     /// The device went away.
-    #[error("{device} ({driver}) is gone: {operation} answered {source}; was it unplugged?")]
+    #[error("{device} ({driver}) is gone: {operation} answered {source}; was it unplugged?", device = printable_path(device))]
     Gone {
         /// The node.
         device: PathBuf,
@@ -101,7 +99,7 @@ pub enum Error {
         source: Errno,
     },
     /// A request failed.
-    #[error("{device} ({driver}): {operation} failed: {source}")]
+    #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
     Request {
         /// The node.
         device: PathBuf,
@@ -113,7 +111,7 @@ pub enum Error {
         source: Errno,
     },
     /// The driver wants another format than the buffers have.
-    #[error("{device} ({driver}) was asked for {asked} and set {answered}")]
+    #[error("{device} ({driver}) was asked for {asked} and set {answered}", device = printable_path(device))]
     Format {
         /// The node.
         device: PathBuf,
@@ -125,7 +123,7 @@ pub enum Error {
         answered: String,
     },
     /// No V4L2 code exists for what was asked.
-    #[error("{device} ({driver}): {extent} in {format} cannot be said to a V4L2 queue")]
+    #[error("{device} ({driver}): {extent} in {format} cannot be said to a V4L2 queue", device = printable_path(device))]
     Unsayable {
         /// The node.
         device: PathBuf,
@@ -137,7 +135,7 @@ pub enum Error {
         format: String,
     },
     /// What the driver answered makes no sense.
-    #[error("{device} ({driver}) answered {operation} with a layout that cannot be: {source}")]
+    #[error("{device} ({driver}) answered {operation} with a layout that cannot be: {source}", device = printable_path(device))]
     Nonsense {
         /// The node.
         device: PathBuf,
@@ -150,8 +148,7 @@ pub enum Error {
     },
     /// A buffer is smaller than the queue writes.
     #[error(
-        "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}"
-    )]
+        "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
         /// The node.
         device: PathBuf,
@@ -168,8 +165,7 @@ pub enum Error {
     },
     /// A buffer lies in more memories than the queue takes for one.
     #[error(
-        "{device} ({driver}): a buffer ({identity}) lies in {found} dma-bufs, and with this format the queue takes {taken}; ask for one with its planes together"
-    )]
+        "{device} ({driver}): a buffer ({identity}) lies in {found} dma-bufs, and with this format the queue takes {taken}; ask for one with its planes together", device = printable_path(device))]
     Memories {
         /// The node.
         device: PathBuf,
@@ -183,7 +179,7 @@ pub enum Error {
         found: usize,
     },
     /// The index is not one of the stream's, or its buffer is with the driver already.
-    #[error("{device}: buffer {index} {why}")]
+    #[error("{device}: buffer {index} {why}", device = printable_path(device))]
     Index {
         /// The node.
         device: PathBuf,
@@ -193,7 +189,7 @@ pub enum Error {
         why: &'static str,
     },
     /// The driver gives fewer buffers than were asked for.
-    #[error("{device} ({driver}) gives {granted} buffers, {asked} are needed")]
+    #[error("{device} ({driver}) gives {granted} buffers, {asked} are needed", device = printable_path(device))]
     Count {
         /// The node.
         device: PathBuf,
@@ -206,8 +202,7 @@ pub enum Error {
     },
     /// Buffers have to be larger than the driver makes them.
     #[error(
-        "{device} ({driver}) makes buffers of {given:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS, which makes larger ones, failed: {source}; take memory from another source"
-    )]
+        "{device} ({driver}) makes buffers of {given:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS, which makes larger ones, failed: {source}; take memory from another source", device = printable_path(device))]
     Larger {
         /// The node.
         device: PathBuf,
@@ -221,7 +216,7 @@ pub enum Error {
         source: Errno,
     },
     /// The plan names another source.
-    #[error("{device}: the plan is for {planned}, which has to allocate it")]
+    #[error("{device}: the plan is for {planned}, which has to allocate it", device = printable_path(device))]
     NotPlanned {
         /// The node.
         device: PathBuf,
@@ -229,7 +224,7 @@ pub enum Error {
         planned: String,
     },
     /// What the driver exported is no usable dma-buf.
-    #[error("{device} ({driver}): what it exported is unusable: {why}")]
+    #[error("{device} ({driver}): what it exported is unusable: {why}", device = printable_path(device))]
     Unusable {
         /// The node.
         device: PathBuf,

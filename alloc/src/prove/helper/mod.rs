@@ -1,5 +1,6 @@
 //! The helper process, from the side of the program that asks: it tries buffers on drivers, and may die of them.
 
+use crate::text::printable_path;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -48,7 +49,7 @@ pub enum HelperError {
         looked: String,
     },
     /// The program does not start.
-    #[error("the helper program {program} does not start: {source}")]
+    #[error("the helper program {program} does not start: {source}", program = printable_path(program))]
     Start {
         /// Its path.
         program: PathBuf,
@@ -56,7 +57,7 @@ pub enum HelperError {
         source: io::Error,
     },
     /// The program does not talk as it should.
-    #[error("{program} is not the helper program of this version: {why}")]
+    #[error("{program} is not the helper program of this version: {why}", program = printable_path(program))]
     Stranger {
         /// Its path.
         program: PathBuf,

@@ -1,5 +1,6 @@
 //! Taking a card and its display: which one, and why not another.
 
+use covalent_alloc::text::printable_path;
 use std::path::{Path, PathBuf};
 
 use covalent_alloc::backend::drm::{Card, DrmError};
@@ -22,7 +23,7 @@ pub enum OpenError {
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
     /// A card cannot be opened.
-    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?")]
+    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?", path = printable_path(path))]
     Open {
         /// The card.
         path: PathBuf,
@@ -34,7 +35,7 @@ pub enum OpenError {
     #[error(transparent)]
     Card(#[from] DrmError),
     /// A display cannot be driven.
-    #[error("{path}: {why}")]
+    #[error("{path}: {why}", path = printable_path(path))]
     Kms {
         /// The card.
         path: PathBuf,

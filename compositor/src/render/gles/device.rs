@@ -1,5 +1,6 @@
 //! Opening the GPU of a card.
 
+use covalent_alloc::text::printable_path;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub enum OpenError {
     )]
     NoCard,
     /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}; is the user in the group `render`?")]
+    #[error("{node} cannot be opened: {source}; is the user in the group `render`?", node = printable_path(node))]
     Open {
         /// The node.
         node: PathBuf,
@@ -30,7 +31,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The library that allocates has no driver for it.
-    #[error("GBM has no driver for {node}: {source}; is Mesa installed?")]
+    #[error("GBM has no driver for {node}: {source}; is Mesa installed?", node = printable_path(node))]
     Gbm {
         /// The node.
         node: PathBuf,
