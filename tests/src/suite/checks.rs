@@ -21,7 +21,7 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in their order.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "check::tree",
     "check::formatting",
     "check::lints",
@@ -29,6 +29,7 @@ pub const NAMES: [&str; 8] = [
     "check::features",
     "check::dependencies",
     "check::spelling",
+    "check::cases",
     "unit::tests",
 ];
 
@@ -73,6 +74,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
             &step,
         ),
         "check::spelling" => tool("typos", &[], &step),
+        "check::cases" => cases(&step),
         "unit::tests" => {
             let words = [
                 "test",
@@ -185,6 +187,41 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
             .map_err(|told| format!("cargo {}:\n{told}", words.join(" ")))?;
     }
     Ok(Outcome::Passed)
+}
+
+/// The public bug reports in `tests/cases` are answered as its file `expected` says.
+///
+/// They are judged by shell lines with jq, which the root lacks: so the tool is compiled for this machine.
+fn cases(step: &Step) -> Result<Outcome, String> {
+    let target = checkout().join("target/harness");
+    let program = target.join("debug/covalent");
+    let compile = |log: File| {
+        let copy = log.try_clone()?;
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        command
+            .args(["build", "--locked", "--quiet", "-p", "covalent-cli"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(checkout())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy);
+        spawn_kept(command)
+    };
+    step.detail("compiling the tool");
+    wait(compile, step)?.judge()?;
+    step.detail("asking it");
+    let ask = |log: File| {
+        let copy = log.try_clone()?;
+        let mut command = Command::new(checkout().join("tests/cases/run-all"));
+        command
+            .env("COVALENT", &program)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy);
+        spawn_kept(command)
+    };
+    wait(ask, step)?.judge()
 }
 
 /// Runs a tool of the host, where it is installed.
