@@ -14,7 +14,7 @@ use covalent_alloc::constraint::{
     PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms, SyncLanguage,
 };
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatInfo, FormatModifier, Fourcc, Modifier};
-use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::solve::{Request, Solution, solve, solve_within};
 
 /// Formats of each of the many participants.
 pub const FORMATS: u64 = 50;
@@ -339,4 +339,10 @@ pub fn solve_job(request: &Request, shares: bool) -> Solution {
     let solution = solve(black_box(request));
     assert_eq!(matches!(solution, Solution::Share(_)), shares);
     solution
+}
+
+/// Solves any request within a budget of steps, and returns how many were taken.
+#[inline(never)]
+pub fn solve_job_within(request: &Request, budget: u64) -> (Solution, u64) {
+    solve_within(black_box(request), budget)
 }

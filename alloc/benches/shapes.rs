@@ -64,6 +64,27 @@ pub const ALL: &[(&str, Shape)] = &[
     ("writers_and_readers_4096", || writers_and_readers(4096)),
     ("coherent_1000_and_256_sources", || coherent(1000)),
     ("long_names_of_1000", long_names),
+    ("rows_every_cap_64", || in_rows(every_cap(64, 64, true))),
+    ("rows_split_of_8_with_combinations", || {
+        in_rows(split_with_combinations(8))
+    }),
+    ("rows_split_of_64_with_combinations", || {
+        in_rows(split_with_combinations(64))
+    }),
+    ("rows_of_8_and_1024_sources", || {
+        in_rows(with_formats(sources_256(8, true), 1024))
+    }),
+    ("formats_by_a_third_4096", || formats_in_thirds(4096)),
+    ("held_by_4096", || held(4096)),
+    ("extents_64_of_64_in_rows", || in_rows(extents_of(64, 64))),
+    ("primes_of_23", || primes(23)),
+    ("wishes_by_format_of_8", wishes_by_format),
+    ("per_format_of_64", || per_format(64)),
+    ("imports_named_by_4096", || imports_named(4096)),
+    ("alternatives_8_of_4096", || alternatives_8(4096)),
+    ("own_sources_1024", || own_sources(1024)),
+    ("permitted_lists_alike_of_4096", || permitted_alike(4096)),
+    ("pairs_100000_of_64", || pairs(64, 100_000, 64, false)),
 ];
 
 fn device(driver: &str, number: usize) -> DeviceIdentity {
@@ -487,6 +508,178 @@ pub fn long_names() -> Request {
     }
     for one in &mut request.participants {
         one.constraints.memory.address = AddressWindow::of_bits(32);
+    }
+    request
+}
+
+/// The same with rows alone, which the solver lays out by itself: so no stride is left to the source.
+pub fn in_rows(mut request: Request) -> Request {
+    let rows = |constraints: &mut Constraints| {
+        let formats = constraints.formats.take().into_iter();
+        let pairs: Vec<FormatModifier> = formats
+            .flat_map(|formats| formats.iter().collect::<Vec<_>>())
+            .filter(|pair| pair.modifier == Modifier::LINEAR)
+            .collect();
+        constraints.formats = Some(pairs.into_iter().collect());
+    };
+    for one in &mut request.participants {
+        rows(&mut one.constraints);
+        one.alternatives.iter_mut().for_each(rows);
+    }
+    for source in &mut request.sources {
+        rows(&mut source.constraints);
+    }
+    request
+}
+
+/// The same with more sources like the first.
+fn with_formats(mut request: Request, sources: usize) -> Request {
+    let constraints = request.sources[0].constraints.clone();
+    request.sources = (0..sources)
+        .map(|number| {
+            let mut source = heap(number);
+            source.constraints = constraints.clone();
+            source
+        })
+        .collect();
+    request
+}
+
+/// Each takes two of three formats: all conflict only by three.
+pub fn formats_in_thirds(count: usize) -> Request {
+    let three = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420];
+    let mut request = alternating(count);
+    for (number, one) in request.participants.iter_mut().enumerate() {
+        let formats = [three[number % 3], three[(number + 1) % 3]];
+        one.constraints.formats = Some(linear(&formats));
+    }
+    request
+}
+
+/// Each holds buffers, all of them more than there can be, and by an alternative even more.
+pub fn held(count: usize) -> Request {
+    let mut request = agreeing(count);
+    for (number, one) in request.participants.iter_mut().enumerate() {
+        one.constraints.buffers_held = 1 + (number as u32 & 3);
+        let mut other = one.constraints.clone();
+        other.buffers_held = 4;
+        one.alternatives.push(other);
+    }
+    request
+}
+
+/// Many participants and sizes, the last of which nobody takes.
+pub fn extents_of(count: usize, sizes: u32) -> Request {
+    let mut request = sources_256(count, false);
+    request.more_extents = (1..sizes)
+        .map(|number| Extent::new(640 + number, 480 + number).unwrap())
+        .collect();
+    for (number, one) in request.participants.iter_mut().enumerate() {
+        one.constraints.image.width.maximum = 640 + sizes - 2 + number as u32;
+    }
+    request
+}
+
+/// Strides in multiples of a prime each, with an alternative of twice that: only most of them together are too large.
+pub fn primes(count: usize) -> Request {
+    let primes = (2_u32..).filter(|number| (2..*number).all(|divisor| number % divisor != 0));
+    let participants = (0..count).zip(primes).map(|(number, prime)| {
+        let mut one = participant(number);
+        one.constraints.image.stride.alignment = prime;
+        one.constraints.image.stride.maximum = 1 << 24;
+        let mut other = one.constraints.clone();
+        other.image.stride.alignment = prime * 2;
+        one.alternatives.push(other);
+        one
+    });
+    request(participants.collect(), 16)
+}
+
+/// Many strides that are wished for and avoided, other ones in each format.
+pub fn wishes_by_format() -> Request {
+    let mut request = in_rows(sources_256(8, false));
+    for (place, one) in request.participants.iter_mut().enumerate() {
+        let formats = one.constraints.formats.clone().unwrap();
+        for (number, pair) in formats.iter().enumerate() {
+            let mut terms = ImageTerms::default();
+            let first = (place * 50 + number) as u32;
+            terms.stride.preferred = (0..200).map(|step| 3 + 64 * (first + step)).collect();
+            terms.stride.avoided_multiples = (0..200).map(|step| 5 + first + step).collect();
+            one.constraints.per_fourcc.insert(pair.fourcc, terms);
+        }
+    }
+    request
+}
+
+/// Demands of their own on every format, by every alternative, of participants that never agree on one of them.
+pub fn per_format(count: usize) -> Request {
+    let mut request = in_rows(sources_256(count, false));
+    for (place, one) in request.participants.iter_mut().enumerate() {
+        let formats = one.constraints.formats.clone().unwrap();
+        for (number, pair) in formats.iter().enumerate() {
+            let mut terms = ImageTerms::default();
+            if number % count == place {
+                terms.stride.maximum = 1;
+            } else {
+                terms.stride.minimum = 1 + (place + number) as u32;
+            }
+            one.constraints.per_fourcc.insert(pair.fourcc, terms);
+        }
+        one.alternatives.push(one.constraints.clone());
+    }
+    request
+}
+
+/// Each imports from the half of all sources that have a bit of its number.
+pub fn imports_named(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), 256);
+    for (place, one) in request.participants.iter_mut().enumerate() {
+        let named = (0..256).filter(|number| number >> (place % 8) & 1 == place >> 3 & 1);
+        one.constraints.memory.imports = Imports::OnlyFrom {
+            devices: BTreeSet::new(),
+            sources: named.map(|number| heap(number).id).collect(),
+            reason: "its driver was tried with these".to_owned(),
+        };
+    }
+    request
+}
+
+/// Many participants with eight alternatives each, which differ in strides, and no two of whom agree.
+pub fn alternatives_8(count: usize) -> Request {
+    let mut request = strides_alternate(count);
+    for one in &mut request.participants {
+        for step in 0..8 {
+            let mut other = one.constraints.clone();
+            other.image.stride.alignment = 1 << step;
+            other.buffers_held = step;
+            one.alternatives.push(other);
+        }
+    }
+    request
+}
+
+/// Each has a source of its own, and imports nothing.
+pub fn own_sources(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), count);
+    for one in &mut request.participants {
+        one.constraints.memory.imports = Imports::Nothing {
+            reason: "it has no unit for that".to_owned(),
+        };
+    }
+    for (number, source) in request.sources.iter_mut().enumerate() {
+        source.device = Some(device("gpu", number));
+    }
+    request
+}
+
+/// Long lists of sources that are taken, the same for each, none of which is there.
+pub fn permitted_alike(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), 1024);
+    let list: BTreeSet<_> = (0..64)
+        .map(|number| SourceId::new(format!("heap:{number:04}/elsewhere")))
+        .collect();
+    for one in &mut request.participants {
+        one.constraints.memory.permitted = Some(list.clone());
     }
     request
 }

@@ -3,7 +3,7 @@
 //! ```console
 //! $ cargo build --release -p covalent-alloc --no-default-features --example solve-once
 //! $ target/release/examples/solve-once --list
-//! $ valgrind --tool=callgrind --toggle-collect='*solve_job*' target/release/examples/solve-once usual
+//! $ valgrind --tool=callgrind --toggle-collect='*jobs::solve_job*' target/release/examples/solve-once usual
 //! ```
 //!
 //! `--list` prints the names: the usual jobs, and the shapes that ask much of the solver. A name prints one line of the outcome,
@@ -15,14 +15,7 @@ mod jobs;
 #[path = "../benches/shapes.rs"]
 mod shapes;
 
-use std::hint::black_box;
-
-use covalent_alloc::solve::{BUDGET, Request, Solution, solve_within};
-
-#[inline(never)]
-fn solve_job(request: &Request) -> (Solution, u64) {
-    solve_within(black_box(request), BUDGET)
-}
+use covalent_alloc::solve::{BUDGET, Request, Solution};
 
 /// Finds a request by its name.
 fn named(name: &str) -> Request {
@@ -33,6 +26,11 @@ fn named(name: &str) -> Request {
         (None, Some((_, shape))) => shape(),
         (None, None) => panic!("there is no request called {name}; --list names all"),
     }
+}
+
+/// Returns the budget: that of every solution, unless the environment's `STEPS` says another.
+fn budget() -> u64 {
+    std::env::var("STEPS").map_or(BUDGET, |steps| steps.parse().unwrap())
 }
 
 fn main() {
@@ -47,10 +45,10 @@ fn main() {
         }
         Some("--explain") => {
             let request = named(&words.next().unwrap());
-            print!("{}", solve_job(&request).0.explain());
+            print!("{}", jobs::solve_job_within(&request, BUDGET).0.explain());
         }
         Some(name) => {
-            let (solution, steps) = solve_job(&named(name));
+            let (solution, steps) = jobs::solve_job_within(&named(name), budget());
             let outcome = match &solution {
                 Solution::Share(plan) => format!("shares {}", plan.source()),
                 Solution::Split(split) => format!("{} groups", split.groups().len()),

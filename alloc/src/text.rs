@@ -39,6 +39,9 @@ use serde_json::Value;
 /// Unicode Standard, UAX #9 (bidirectional controls), UTR #36 (security considerations).
 #[must_use]
 pub fn printable(text: &str) -> String {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|character| push(&mut out, character));
     out

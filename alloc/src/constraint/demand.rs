@@ -10,6 +10,7 @@ use super::memory::{
 };
 use super::participant::{Constraints, Participant, Role};
 use super::unknown::Unknown;
+use crate::text::printable;
 
 /// How many formats a demand names; of more, it says how many there are.
 const FORMATS_NAMED: usize = 4;
@@ -88,7 +89,9 @@ pub struct Demand {
 
 impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.owner, self.words)
+        // A name is whatever its owner chose, and the words may hold others' names.
+        let (owner, words) = (printable(&self.owner), printable(&self.words));
+        write!(f, "{owner} {words}")
     }
 }
 

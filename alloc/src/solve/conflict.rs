@@ -2,6 +2,7 @@
 
 use super::bits::Bits;
 use super::candidate;
+use super::common::{Common, Sure};
 use super::fields::FieldSet;
 use super::meeting::Sets;
 use super::problem::{Problem, View};
@@ -15,6 +16,9 @@ pub(super) const SMALLEST_UP_TO: usize = 3;
 
 /// What is to be given up one demand after another; where that is more than so many, what can be kept is looked for instead.
 const GIVEN_UP_SINGLY: usize = 32;
+
+/// The steps that it takes to put a pair of demands in its place among others.
+const PAIR: usize = 16;
 
 /// Why no source serves all.
 pub(super) struct Conflict {
@@ -65,9 +69,11 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> C
     }
     let conflict = if demands.stand(&[]) {
         // Any conflict first: it answers most of what the search for the smallest asks.
-        let mut any = demands.irreducible(&[], &demands.all());
+        let mut any = demands.irreducible(&demands.all());
         any.sort_unstable();
-        demands.smallest(any.len()).unwrap_or(any)
+        // Among so many it is not the first of the smallest that is looked for, but a smallest.
+        let up_to = any.len().saturating_sub(usize::from(problem.is_crowd()));
+        demands.smallest(up_to).unwrap_or(any)
     } else {
         Vec::new()
     };
@@ -164,7 +170,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Counts what it takes to ask of so many demands.
     fn charge(&self, demands: usize) {
-        let places = self.problem.parties.len() >> 2;
+        let places = self.problem.parties.len() >> 1;
         self.problem.work.charge(demands.saturating_add(places));
     }
 
@@ -183,7 +189,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                     .get(*place)?
                     .participant
                     .demand(*field)?;
-                self.problem.work.charge(demand.words.len() >> 3);
+                self.problem.work.charge(demand.words.len() >> 1);
                 Some(Demand {
                     words: words::cut_to(demand.words, SENTENCE_BYTES),
                     ..demand
@@ -254,12 +260,16 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// no conflict, tells one more set that must be given up, until it is one.
     fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
         let mut given_up = Sets::new(self.list.len());
+        let mut stood = Bits::none(self.list.len());
         for size in 1..=SMALLEST_UP_TO.min(up_to) {
             while let Some(meeting) = given_up.first_meeting(size, &self.problem.work) {
                 if !self.stand(&meeting) {
                     return Some(meeting);
                 }
-                let standing = self.grow(meeting, false);
+                let standing = match self.problem.is_crowd() {
+                    true => self.grow_new(meeting, &mut stood),
+                    false => self.grow(meeting, false),
+                };
                 if self.standing.is_spent() || self.problem.work.is_spent() {
                     return None;
                 }
@@ -280,53 +290,150 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         standing
     }
 
+    /// Adds demands to those that stand as long as they do, those that never stood first: so all soon did.
+    fn grow_new(&self, mut standing: Vec<usize>, stood: &mut Bits) -> Vec<usize> {
+        let mut rest = without(&self.all(), &standing);
+        rest.sort_by_key(|number| stood.contains(*number));
+        self.grow_by(&mut standing, &rest);
+        standing.sort_unstable();
+        standing.iter().for_each(|number| stood.insert(*number));
+        standing
+    }
+
     fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
-        let more = &self.in_common_format(standing, more);
-        if more.is_empty() || self.standing.is_spent() {
+        let (near, fitting) = self.fitting(standing, more);
+        if fitting.is_empty() || self.standing.is_spent() {
             return;
         }
         let before = standing.len();
-        standing.extend_from_slice(more);
+        standing.extend_from_slice(&fitting);
         if self.stand(standing) {
+            // Whoever was passed over surely does not stand with those that were taken before.
             return;
         }
         standing.truncate(before);
-        if more.len() > 1 {
-            let (one, two) = more.split_at(more.len() >> 1);
+        if near.len() > 1 {
+            let (one, two) = near.split_at(near.len() >> 1);
             self.grow_by(standing, one);
             self.grow_by(standing, two);
         }
     }
 
-    /// Leaves out those who have no format in common with all that stand: they surely do not stand with them.
-    fn in_common_format(&self, standing: &[usize], more: &[usize]) -> Vec<usize> {
+    /// Returns those of `more` of whom it is not sure that they do not stand with `standing`, and those of them who may stand
+    /// with one another too, taken one after another.
+    fn fitting(&self, standing: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
-        let formats = |number: &usize| {
-            let (place, field) = self.list.get(*number)?;
-            (*field == Field::Formats).then(|| problem.parties.get(*place)?.formats())?
-        };
-        let mut common = Bits::all(problem.universe.len());
-        for own in standing.iter().filter_map(formats) {
-            common.keep(own);
-        }
-        let words = (problem.universe.len() >> 8).saturating_add(1);
+        let words = (problem.universe.len() >> 7).saturating_add(4);
         let looked_at = standing.len().saturating_add(more.len());
         problem.work.charge(looked_at.saturating_mul(words));
-        more.iter()
-            .copied()
-            .filter(|number| formats(number).is_none_or(|own| common.meets(own)))
-            .collect()
+        let mut common = Common::new(problem);
+        for number in standing {
+            common.add(self.sure(*number));
+        }
+        let mut growing = common.clone();
+        let (mut near, mut fitting) = (Vec::new(), Vec::new());
+        for number in more {
+            let sure = self.sure(*number);
+            if !common.takes(sure) {
+                continue;
+            }
+            near.push(*number);
+            if growing.takes(sure) {
+                growing.add(sure);
+                fitting.push(*number);
+            }
+        }
+        (near, fitting)
     }
 
-    /// Returns which of `more` are needed for a conflict beside `fixed`; none of them can be left out.
+    /// Returns what a demand surely asks.
+    fn sure(&self, number: usize) -> Sure<'p> {
+        let party = self
+            .list
+            .get(number)
+            .and_then(|(place, field)| Some((self.problem.parties.get(*place)?, *field)));
+        party.map_or(Sure::Nothing, |(party, field)| Sure::of(party, field))
+    }
+
+    /// Returns some of these demands that conflict; none of them can be left out.
     ///
     /// # References
     ///
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
-    fn irreducible(&self, fixed: &[usize], more: &[usize]) -> Vec<usize> {
-        self.needed(fixed, false, more)
+    fn irreducible(&self, of: &[usize]) -> Vec<usize> {
+        // Many are asked about in vain what their formats or buffers alone tell.
+        if self.problem.is_crowd() {
+            if let Some(few) = self.without_a_pair(of) {
+                return self.needed(&[], false, &few);
+            }
+            if let Some((many, least)) = self.beyond_all_buffers(of) {
+                if self.stand(&without(&many, &[least])) {
+                    return many;
+                }
+            }
+        }
+        self.needed(&[], false, of)
     }
 
+    /// Returns some of these demands that leave no pair together; none of them can be left out.
+    fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
+        let sure = of.iter().map(|number| (*number, self.sure(*number)));
+        let mut asked: Vec<_> = sure
+            .filter(|(_, sure)| matches!(sure, Sure::Pairs(_)))
+            .collect();
+        self.problem.work.charge(of.len().saturating_mul(3));
+        let words = (self.problem.universe.len() >> 7).saturating_add(2);
+        let mut found: Vec<usize> = Vec::new();
+        let mut common = Common::new(self.problem);
+        loop {
+            self.problem.work.charge(asked.len().saturating_mul(words));
+            if self.problem.work.is_spent() {
+                return None;
+            }
+            // Who first leaves nothing beside those before is in every conflict of these.
+            let mut growing = common.clone();
+            let end = asked.iter().position(|(_, sure)| {
+                let takes = growing.takes(*sure);
+                growing.add(*sure);
+                !takes
+            })?;
+            let (next, sure) = *asked.get(end)?;
+            asked.truncate(end);
+            found.push(next);
+            if !common.takes(sure) {
+                found.sort_unstable();
+                return Some(found);
+            }
+            common.add(sure);
+        }
+    }
+
+    /// Returns the fewest of these demands that hold more buffers than there can be, in order, and which holds the least.
+    fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
+        let sure = of.iter().map(|number| (*number, self.sure(*number)));
+        let mut held: Vec<(u32, usize)> = sure
+            .filter_map(|(number, sure)| match sure {
+                Sure::Buffers(held) => Some((held, number)),
+                _ => None,
+            })
+            .collect();
+        self.problem.work.charge(of.len().saturating_mul(4));
+        held.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut common = Common::new(self.problem);
+        let last = held.iter().position(|(held, _)| {
+            let sure = Sure::Buffers(*held);
+            let takes = common.takes(sure);
+            common.add(sure);
+            !takes
+        })?;
+        let (_, least) = *held.get(last)?;
+        let many = held.iter().take(last.saturating_add(1));
+        let mut many: Vec<usize> = many.map(|(_, number)| *number).collect();
+        many.sort_unstable();
+        Some((many, least))
+    }
+
+    /// Returns which of `more` are needed for a conflict beside `fixed`, to which `grown` says that something was added.
     fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
         if grown && !self.stand(fixed) {
             return Vec::new();
@@ -353,14 +460,19 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         if let Some(one) = conflict.iter().find(|one| self.stand_without(&[**one])) {
             return vec![*one];
         }
-        let mut pairs: Vec<(usize, usize)> = conflict
-            .iter()
-            .flat_map(|one| {
-                let left = self.irreducible(&[], &without(&all, &[*one]));
-                let others = left.into_iter();
-                others.map(move |other| (other.max(*one), other.min(*one)))
-            })
-            .collect();
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        for one in conflict {
+            let left = self.irreducible(&without(&all, &[*one]));
+            self.problem
+                .work
+                .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
+            if self.problem.work.is_spent() {
+                self.standing.give_up();
+                return Vec::new();
+            }
+            let others = left.into_iter();
+            pairs.extend(others.map(|other| (other.max(*one), other.min(*one))));
+        }
         pairs.sort_unstable();
         pairs.dedup();
         if let Some((dear, cheap)) = pairs
@@ -384,7 +496,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             if self.standing.is_spent() {
                 return Vec::new();
             }
-            match self.irreducible(&[], &rest).into_iter().min() {
+            match self.irreducible(&rest).into_iter().min() {
                 Some(cheapest) => given_up.push(cheapest),
                 None => return Vec::new(),
             }

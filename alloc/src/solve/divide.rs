@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::bits::Bits;
 use super::candidate;
+use super::common::{Common, Sure};
 use super::problem::{Party, Problem, View};
 use super::standing;
+use crate::constraint::Field;
 
 /// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
 /// after another.
@@ -172,12 +173,17 @@ pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usiz
     (makers_first(groups, first), left)
 }
 
+/// Returns what a participant surely asks for.
+fn both<'p>(party: &'p Party<'_>) -> [Sure<'p>; 2] {
+    [Field::Formats, Field::Held].map(|field| Sure::of(party, field))
+}
+
 /// A group that takes who fits.
 struct Filled<'p, 'a> {
     problem: &'p Problem<'a>,
     members: Vec<usize>,
-    /// What all of them take by some alternative.
-    common: Bits,
+    /// What they leave together, whichever alternatives they take.
+    common: Common,
     /// Who does not fit, or of whom that is not known.
     misfits: Vec<usize>,
 }
@@ -187,7 +193,7 @@ impl<'p, 'a> Filled<'p, 'a> {
         Self {
             problem,
             members: Vec::new(),
-            common: Bits::all(problem.universe.len()),
+            common: Common::new(problem),
             misfits: Vec::new(),
         }
     }
@@ -197,7 +203,6 @@ impl<'p, 'a> Filled<'p, 'a> {
     /// Whoever fits beside many fits beside fewer: so all are tried at once, and else by halves.
     fn add(&mut self, more: &[usize]) -> Option<()> {
         let problem = self.problem;
-        let formats = |place: &usize| problem.parties.get(*place).and_then(Party::formats);
         let words = (problem.universe.len() >> 8).saturating_add(2);
         problem.work.charge(more.len().saturating_mul(words));
         problem.work.charge(
@@ -205,16 +210,35 @@ impl<'p, 'a> Filled<'p, 'a> {
                 .saturating_add(self.members.len())
                 .saturating_mul(3),
         );
-        let (near, far): (Vec<usize>, Vec<usize>) = more
-            .iter()
-            .copied()
-            .partition(|place| formats(place).is_none_or(|own| self.common.meets(own)));
-        self.misfits.extend(far);
+        let asked = |place: &usize| problem.parties.get(*place).map(both);
+        let takes = |common: &Common, asked: &Option<[Sure<'_>; 2]>| {
+            asked.is_none_or(|asked| asked.into_iter().all(|sure| common.takes(sure)))
+        };
+        let mut common = self.common.clone();
+        // Who surely does not fit, who may, and who may beside those who were taken before.
+        let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
+        for place in more {
+            let asked = asked(place);
+            if !takes(&self.common, &asked) {
+                self.misfits.push(*place);
+                continue;
+            }
+            near.push(*place);
+            if takes(&common, &asked) {
+                asked
+                    .into_iter()
+                    .flatten()
+                    .for_each(|sure| common.add(sure));
+                fitting.push(*place);
+            } else {
+                passed.push(*place);
+            }
+        }
         if near.is_empty() {
             return Some(());
         }
         let before = self.members.len();
-        self.members.extend_from_slice(&near);
+        self.members.extend_from_slice(&fitting);
         let mut members = self.members.clone();
         members.sort_unstable();
         let view = View {
@@ -224,9 +248,8 @@ impl<'p, 'a> Filled<'p, 'a> {
         };
         let fits = standing::stands(problem, view);
         if fits == Some(true) {
-            for own in near.iter().filter_map(formats) {
-                self.common.keep(own);
-            }
+            self.common = common;
+            self.misfits.extend(passed);
             return Some(());
         }
         self.members.truncate(before);

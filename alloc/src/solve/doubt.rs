@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::words::{self, NAME_BYTES, Names};
+use super::words::{self, Names};
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
 /// The places of the participants whose demand it is.
@@ -38,7 +38,7 @@ impl Doubt {
     /// Says it in words.
     pub(super) fn words(&self, source: &Source, names: Names<'_, '_>) -> String {
         let owned = |owners: &Places| names.joined(owners.iter().copied());
-        let name = words::cut(&source.name, NAME_BYTES);
+        let name = words::name(&source.name);
         match self {
             Self::Contiguity {
                 owners,

@@ -86,7 +86,7 @@ pub(super) fn places<T>(length: usize) -> Vec<OnceCell<T>> {
 }
 
 /// The steps that it takes to merge one more's demands on pictures.
-const MERGE: usize = 200;
+const MERGE: usize = 350;
 
 impl Sweep<'_, '_, '_> {
     /// Returns what the members and a source ask of pictures in one format.
@@ -185,7 +185,11 @@ impl Sweep<'_, '_, '_> {
     /// Returns what all members ask of every picture.
     fn merged_base(&self) -> MergedImage {
         let problem = self.problem;
-        problem.work.charge(self.view.members.len() >> 1);
+        problem.work.charge(if problem.is_crowd() {
+            self.view.members.len().saturating_mul(4)
+        } else {
+            self.view.members.len() >> 1
+        });
         let mut all: Option<Cow<'_, MergedImage>> = None;
         // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
         let mut merged: Vec<(usize, FieldSet)> = Vec::new();

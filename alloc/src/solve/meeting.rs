@@ -39,7 +39,11 @@ impl Sets {
         found: &mut Option<Vec<usize>>,
         work: &Work,
     ) {
-        work.charge(self.sets.len().saturating_add(4));
+        let looked_at = self
+            .sets
+            .len()
+            .saturating_mul(begun.len().saturating_add(1));
+        work.charge(looked_at.saturating_add(4));
         if work.is_spent() {
             return;
         }
@@ -49,6 +53,7 @@ impl Sets {
         };
         let Some((_, smallest)) = missed().min_by_key(|(count, _)| *count) else {
             // Filled up with the first numbers that are not in it yet.
+            work.charge(size.saturating_mul(8));
             let mut set = begun.clone();
             set.extend(
                 (0..self.length)
@@ -63,9 +68,11 @@ impl Sets {
         }
         if begun.len().saturating_add(1) == size {
             // The last must be in all of them.
+            let words = self.length >> 6;
+            work.charge((words >> 1).saturating_add(8));
             let mut all = smallest.clone();
             for (_, set) in missed() {
-                work.charge((self.length >> 8).saturating_add(1));
+                work.charge((words >> 1).saturating_add(2));
                 if !all.keep(set) {
                     return;
                 }

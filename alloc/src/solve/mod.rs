@@ -64,6 +64,7 @@
 mod bits;
 mod candidate;
 mod combinations;
+mod common;
 mod conflict;
 mod divide;
 mod doubt;

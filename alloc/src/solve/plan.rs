@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::work::LeftOut;
 use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncLanguage};
 use crate::model::{DeviceIdentity, Layout, Modifier};
+use crate::text::printable;
 
 /// What to allocate from which source, and who imports it.
 ///
@@ -107,7 +108,7 @@ pub struct Rejection {
 
 /// Why a layout is not one that the participants of a plan accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the layout is not one that the plan's participants accept: {0}")]
+#[error("the layout is not one that the plan's participants accept: {}", printable(.0))]
 pub struct PlanError(String);
 
 impl Plan {

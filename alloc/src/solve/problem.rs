@@ -272,7 +272,8 @@ impl<'a> Problem<'a> {
             let party = self.parties.get(place);
             let demand = party.and_then(|party| party.participant.demand(field));
             demand.map_or_else(String::new, |demand| {
-                let owner = words::cut(&demand.owner, words::NAME_BYTES);
+                self.work.charge(demand.words.len() >> 1);
+                let owner = words::name(&demand.owner);
                 words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
             })
         };
@@ -364,6 +365,15 @@ impl Party<'_> {
             Some(any)
         };
         self.formats.get_or_init(any).as_deref()
+    }
+
+    /// Returns the fewest buffers that it holds by any of its alternatives.
+    pub(super) fn least_held(&self) -> u32 {
+        let held = self
+            .choices
+            .iter()
+            .map(|choice| choice.constraints.buffers_held);
+        held.min().unwrap_or_default()
     }
 
     /// Returns whether its device works on a source's memory as its own.

@@ -84,14 +84,18 @@ impl<'r, 'a> Reader<'r, 'a> {
         let by_fourcc = &constraints.per_fourcc;
         self.work
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
+        let has_image = constraints.image != ImageTerms::default();
         let mut image_fields = FieldSet::default();
-        for field in [
+        // Who asks nothing of pictures demands none of these.
+        let fields = [
             Field::Planes,
             Field::Stride,
             Field::Offset,
             Field::Size,
             Field::Extent,
-        ] {
+        ];
+        let asks = has_image || !by_fourcc.is_empty();
+        for field in fields.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
                 image_fields.insert(field);
             }
@@ -106,7 +110,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             refuses: refuses(participant, constraints, self.sources, own, self.work)?,
             image_fields,
             kind: self.kind(&constraints.image),
-            has_image: constraints.image != ImageTerms::default(),
+            has_image,
             image: OnceCell::new(),
             by_fourcc: by_fourcc
                 .iter()

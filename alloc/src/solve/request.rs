@@ -10,6 +10,7 @@ use crate::constraint::{
     Participant, Source, Unknown, ValueError, budget, keeps_unknown, value, with_place,
 };
 use crate::model::{Extent, Fourcc};
+use crate::text::printable;
 
 keeps_unknown! {
     whole
@@ -52,7 +53,7 @@ pub enum RequestError {
         bytes: usize,
     },
     /// It cannot be read.
-    #[error("{0}")]
+    #[error("{}", printable(&.0.to_string()))]
     Damaged(#[source] serde_json::Error),
     /// A value is out of its bounds, or there twice.
     #[error(transparent)]
@@ -124,7 +125,10 @@ impl Request {
             if let Some(before) = names.insert(&own.name, number) {
                 return Err(ValueError {
                     place: format!("{at}.name"),
-                    words: format!("{} is the name of participants[{before}] too", own.name),
+                    words: format!(
+                        "{} is the name of participants[{before}] too",
+                        printable(&own.name)
+                    ),
                 });
             }
         }
@@ -135,7 +139,10 @@ impl Request {
             if let Some(before) = ids.insert(own.id.as_str(), number) {
                 return Err(ValueError {
                     place: format!("{at}.id"),
-                    words: format!("{} is the identifier of sources[{before}] too", own.id),
+                    words: format!(
+                        "{} is the identifier of sources[{before}] too",
+                        printable(own.id.as_str())
+                    ),
                 });
             }
         }

@@ -9,7 +9,7 @@ use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
 use super::request::Request;
 use super::standing::SWEEPS;
-use super::words::{self, NAME_BYTES};
+use super::words;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
@@ -318,7 +318,7 @@ fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
     Some(format!(
         "if it were not so that {}{more}, {} could serve all in {}",
         demands.join(", nor that "),
-        words::cut(plan.source_name(), NAME_BYTES),
+        words::name(plan.source_name()),
         plan.layout().format()
     ))
 }

@@ -59,30 +59,34 @@ struct Answers {
 
 impl Answers {
     fn find(&self, kept: &[FieldSet], work: &Work) -> Option<bool> {
-        let known = self.fallen.len().saturating_add(self.standing.len());
-        work.charge(known.saturating_mul((kept.len() >> 4).saturating_add(1)));
-        if self.fallen.iter().any(|fewer| is_within(fewer, kept)) {
+        let mut fallen = self.fallen.iter();
+        if fallen.any(|fewer| is_within(fewer, kept, work)) {
             return Some(false);
         }
-        let more = self.standing.iter().any(|more| is_within(kept, more));
-        more.then_some(true)
+        let mut standing = self.standing.iter();
+        let stands = standing.any(|more| is_within(kept, more, work));
+        stands.then_some(true)
     }
 
     /// Keeps an answer, and drops those that follow from it.
-    fn add(&mut self, kept: &[FieldSet], stands: bool) {
+    fn add(&mut self, kept: &[FieldSet], stands: bool, work: &Work) {
+        work.charge(kept.len() >> 4);
         if stands {
-            self.standing.retain(|fewer| !is_within(fewer, kept));
+            self.standing.retain(|fewer| !is_within(fewer, kept, work));
             self.standing.push(kept.to_vec());
         } else {
-            self.fallen.retain(|more| !is_within(kept, more));
+            self.fallen.retain(|more| !is_within(kept, more, work));
             self.fallen.push(kept.to_vec());
         }
     }
 }
 
-fn is_within(fewer: &[FieldSet], more: &[FieldSet]) -> bool {
+/// Returns whether all demands of the one are among those of the other.
+fn is_within(fewer: &[FieldSet], more: &[FieldSet], work: &Work) -> bool {
     let mut both = fewer.iter().zip(more);
-    both.all(|(fewer, more)| fewer.and(*more) == *fewer)
+    let missing = both.position(|(fewer, more)| fewer.and(*more) != *fewer);
+    work.charge((missing.unwrap_or(more.len()) >> 1).saturating_add(1));
+    missing.is_none()
 }
 
 impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
@@ -139,7 +143,8 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             return known;
         }
         let stands = self.sweep(kept)?;
-        self.known.borrow_mut().add(kept, stands);
+        let mut known = self.known.borrow_mut();
+        known.add(kept, stands, &self.problem.work);
         Some(stands)
     }
 

@@ -104,10 +104,10 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
         }
         problem
             .work
-            .charge(cut.saturating_mul(problem.universe.len() >> 8));
+            .charge(cut.saturating_mul((problem.universe.len() >> 8).saturating_add(1)));
         problem
             .work
-            .charge(view.members.len().saturating_mul(8).saturating_add(64));
+            .charge(view.members.len().saturating_mul(10).saturating_add(64));
         sweep.count = problem.request.count.max(held).max(1);
         sweep
     }

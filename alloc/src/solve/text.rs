@@ -1,6 +1,8 @@
 //! An explanation, which is of bounded length unless all of it is asked for.
 
-use super::words::cut;
+use std::borrow::Cow;
+
+use super::words::{cut, plain};
 
 /// The most lines of an explanation.
 pub const EXPLANATION_LINES: usize = 64;
@@ -30,6 +32,9 @@ pub(super) struct Section {
 
 impl Section {
     /// Begins with these lines what has so many in all.
+    ///
+    /// Here every line of every explanation is made, and made printable: names are whatever was put into the request, and one
+    /// with a line break in it would forge lines.
     pub(super) fn new(
         indent: &'static str,
         what: &'static str,
@@ -39,7 +44,7 @@ impl Section {
         Self {
             indent,
             what,
-            lines,
+            lines: lines.into_iter().map(plain_line).collect(),
             count,
         }
     }
@@ -74,6 +79,13 @@ impl Section {
             text.push_str(self.indent);
             text.push_str(&format!("  … and {more} more {}\n", self.what));
         }
+    }
+}
+
+fn plain_line(line: String) -> String {
+    match plain(&line) {
+        Cow::Owned(plain) => plain,
+        Cow::Borrowed(_) => line,
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::problem::Problem;
 use crate::constraint::Source;
+use crate::text::printable;
 
 /// How many names are told of a list; of more, it is said how many there are.
 pub(super) const NAMES_TOLD: usize = 16;
@@ -35,6 +36,27 @@ pub(super) fn cut_to(text: String, most: usize) -> String {
     }
 }
 
+/// Returns a name as it is put into a sentence: printable, and only the first [`NAME_BYTES`] of it.
+///
+/// Whoever builds a request by hand may give any names; one with a line break or a terminal's controls in it would forge words
+/// of the sentence around it. The data keep their names as they are.
+pub(super) fn name(name: &str) -> Cow<'_, str> {
+    match cut(name, NAME_BYTES) {
+        Cow::Borrowed(name) => plain(name),
+        Cow::Owned(name) => Cow::Owned(plain(&name).into_owned()),
+    }
+}
+
+/// Returns a name printable, however long it is.
+pub(super) fn plain(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    if name.as_bytes().iter().all(is_plain) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(printable(name))
+    }
+}
+
 /// Joins the first of some texts, and says how many more there are.
 pub(super) fn joined_up_to<'t>(
     texts: impl ExactSizeIterator<Item = &'t str>,
@@ -42,7 +64,7 @@ pub(super) fn joined_up_to<'t>(
     joint: &str,
 ) -> String {
     let rest = texts.len().saturating_sub(most);
-    let told: Vec<Cow<'_, str>> = texts.take(most).map(|text| cut(text, NAME_BYTES)).collect();
+    let told: Vec<Cow<'_, str>> = texts.take(most).map(name).collect();
     let told = told.join(joint);
     match rest {
         0 => told,
@@ -74,7 +96,16 @@ impl<'p, 'a> Names<'p, 'a> {
     /// Joins owners' names, the first of them in their own order.
     pub(super) fn joined(&self, owners: impl Iterator<Item = usize>) -> String {
         let mut names: Vec<&str> = owners.map(|owner| self.get(owner)).collect();
-        self.problem.work.charge(names.len().saturating_mul(32));
+        let bytes = names
+            .iter()
+            .fold(0_usize, |sum, name| sum.saturating_add(name.len()));
+        self.problem.work.charge(
+            names
+                .len()
+                .saturating_mul(32)
+                .saturating_add(bytes)
+                .saturating_add(NAMES_TOLD.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
+        );
         // The order of a request's participants shows in no words.
         names.sort_unstable();
         joined_up_to(names.into_iter(), NAMES_TOLD, " and ")

@@ -71,10 +71,11 @@ impl Work {
         }
     }
 
-    /// Begins a part of the work; what other parts left of their shares is not for this one.
+    /// Begins a part of the work, which may have what those before it left of their shares too.
     pub(super) fn begin(&self, phase: Phase) {
         let share = phase.share().saturating_mul(self.budget).div_euclid(100);
-        self.until.set(self.spent.get().saturating_add(share));
+        let begin = self.until.get().max(self.spent.get());
+        self.until.set(begin.saturating_add(share));
     }
 
     /// Lets a piece of this part have so many parts of what is left of its share, and returns where the share ends.

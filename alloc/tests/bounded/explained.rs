@@ -1,10 +1,11 @@
 //! Explanations are of bounded length, and the rest is told on request.
 
-use covalent_alloc::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Solution, solve};
+use covalent_alloc::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Request, Solution, solve};
+use covalent_alloc::text::printable;
 
 use crate::common::{camera, display, request, system_heap};
 use crate::shapes;
-use covalent_alloc::constraint::Contiguity;
+use covalent_alloc::constraint::{Contiguity, Imports, SourceId};
 
 fn is_bounded(text: &str) -> bool {
     text.len() <= EXPLANATION_BYTES && text.lines().count() <= EXPLANATION_LINES
@@ -94,4 +95,62 @@ fn ordinary_explanation_is_all_of_it() {
     let participants = vec![camera(Contiguity::Scattered), display("vkms")];
     let solution = solve(&request(participants, vec![system_heap(2)]));
     assert_eq!(solution.explain(), solution.explain_all());
+}
+
+/// Names that would move the cursor, forge a line, and turn letters round.
+fn with_hostile_names(mut request: Request) -> Request {
+    for (number, one) in request.participants.iter_mut().enumerate() {
+        one.name = format!("one\nnot heap: forged \u{1b}[2J \u{202e}{number}");
+        if let Imports::OnlyFrom { reason, .. } | Imports::Nothing { reason } =
+            &mut one.constraints.memory.imports
+        {
+            reason.push_str("\r\u{9b}31m");
+        }
+    }
+    for (number, one) in request.sources.iter_mut().enumerate() {
+        one.name = format!("heap\u{7}\nno buffer serves all {number}");
+        one.id = SourceId::new(format!("heap:\n{number:04}\u{200b}"));
+    }
+    request
+}
+
+#[test]
+fn names_of_a_request_built_by_hand_are_printable_in_every_line() {
+    let mut imports_nothing = shapes::alternating(5);
+    imports_nothing.participants[3].constraints.memory.imports = Imports::Nothing {
+        reason: "it has no unit for that".to_owned(),
+    };
+    for request in [
+        shapes::alternating(3),
+        shapes::alternating(200),
+        shapes::agreeing(3),
+        shapes::imports_chain(4),
+        shapes::protection_alternates(4),
+        shapes::conflict_of_many(3),
+        shapes::strides_alternate(4),
+        shapes::coherent(3),
+        imports_nothing,
+    ] {
+        let plain = solve(&request);
+        let solution = solve(&with_hostile_names(request));
+        let count = |text: &str| text.lines().count();
+        assert_eq!(
+            count(&plain.explain_all()),
+            count(&solution.explain_all()),
+            "no name makes a line"
+        );
+        let mut told = vec![solution.explain(), solution.explain_all()];
+        if let Solution::Split(split) = &solution {
+            told.extend(split.relaxation().map(str::to_owned));
+            told.extend(split.conflict().iter().map(ToString::to_string));
+            let plans = split
+                .groups()
+                .iter()
+                .filter_map(|group| group.plan.as_ref());
+            told.extend(plans.flat_map(|plan| [plan.explain(), plan.explain_all()]));
+        }
+        for line in told.iter().flat_map(|text| text.split_terminator('\n')) {
+            assert_eq!(printable(line), line);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use covalent_alloc::constraint::{Participant, Role, Source, SourceId};
+use covalent_alloc::constraint::{Field, Participant, Role, Source, SourceId};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::{
     BUDGET, EXPLANATION_BYTES, EXPLANATION_LINES, Part, Request, Solution, Split, Verdict, solve,
@@ -85,32 +85,40 @@ fn every_shape_is_answered_within_the_budget() {
 
 #[test]
 fn thousand_that_alternate_two_formats_are_two_groups_by_a_conflict_of_two() {
-    for (name, half) in [("alternating_1000", 500), ("alternating_4096", 2048)] {
+    for (name, sizes) in [
+        ("alternating_1000", vec![500; 2]),
+        ("alternating_2000", vec![1000; 2]),
+        // Each of them holds a buffer, and a plan has at most 1024.
+        ("alternating_4096", vec![1024; 4]),
+    ] {
         let split = split(name);
         assert!(!split.is_undecided(), "{name}");
         let owners: Vec<_> = split
             .conflict()
             .iter()
-            .map(|demand| demand.owner.as_str())
+            .map(|demand| (demand.owner.as_str(), demand.field))
             .collect();
-        assert_eq!(owners, ["device 0", "device 1"]);
-        let sizes: Vec<_> = split
+        assert_eq!(
+            owners,
+            [("device 0", Field::Formats), ("device 1", Field::Formats)],
+            "{name}"
+        );
+        let found: Vec<_> = split
             .groups()
             .iter()
             .map(|group| group.participants.len())
             .collect();
-        assert_eq!(sizes, [half, half], "{name}");
+        assert_eq!(found, sizes, "{name}");
         assert!(split.groups().iter().all(|group| group.plan.is_some()));
-        // What to give up is half of them: that is found for a thousand, and said to be left out where it is not.
-        let left_out: Vec<_> = split
-            .left_out()
-            .iter()
-            .map(|left_out| left_out.part)
-            .collect();
-        match left_out.as_slice() {
-            [] => assert_eq!(split.relaxed().len(), half, "{name}"),
-            left_out => assert_eq!((left_out, half), (&[Part::Relaxation][..], 2048), "{name}"),
-        }
+        assert_eq!(split.left_out(), [], "{name}");
+        // What to give up is every format but one, and all buffers that are too many.
+        let count: usize = sizes.iter().sum();
+        let given_up = |field| {
+            let relaxed = split.relaxed().iter();
+            relaxed.filter(|demand| demand.field == field).count()
+        };
+        assert_eq!(given_up(Field::Formats), count / 2, "{name}");
+        assert_eq!(given_up(Field::Held), count.saturating_sub(1024), "{name}");
     }
 }
 
