@@ -233,10 +233,11 @@ impl<'a> Problem<'a> {
                 && !is_ambiguous(&sources, source)
         });
         let owner = request.participants.len();
+        let free = ImageTerms::default();
         let images = sources
             .iter()
             .map(|source| &source.constraints.image)
-            .map(|image| (*image != Default::default()).then(|| MergedImage::of(owner, image)))
+            .map(|image| (*image != free).then(|| MergedImage::of(owner, image)))
             .collect();
         Ok(Self {
             request,

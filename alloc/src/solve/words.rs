@@ -49,8 +49,11 @@ pub(super) fn name(name: &str) -> Cow<'_, str> {
 
 /// Returns a name printable, however long it is.
 pub(super) fn plain(name: &str) -> Cow<'_, str> {
-    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
-    if name.as_bytes().iter().all(is_plain) {
+    // Without an early end, many letters are looked at at once.
+    let is_plain = name
+        .bytes()
+        .fold(true, |all, byte| all & (b' '..=b'~').contains(&byte));
+    if is_plain {
         Cow::Borrowed(name)
     } else {
         Cow::Owned(printable(name))
