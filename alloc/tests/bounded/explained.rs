@@ -99,17 +99,28 @@ fn ordinary_explanation_is_all_of_it() {
 
 /// Names that would move the cursor, forge a line, and turn letters round.
 fn with_hostile_names(mut request: Request) -> Request {
+    // Identifiers too, where a source is named by one: the answer stays the same but for names.
+    let hostile = |id: &SourceId| SourceId::new(format!("{id}\n\u{200b}"));
     for (number, one) in request.participants.iter_mut().enumerate() {
         one.name = format!("one\nnot heap: forged \u{1b}[2J \u{202e}{number}");
-        if let Imports::OnlyFrom { reason, .. } | Imports::Nothing { reason } =
-            &mut one.constraints.memory.imports
-        {
-            reason.push_str("\r\u{9b}31m");
+        let memory = &mut one.constraints.memory;
+        if let Some(permitted) = &mut memory.permitted {
+            *permitted = permitted.iter().map(hostile).collect();
+        }
+        match &mut memory.imports {
+            Imports::OnlyFrom {
+                sources, reason, ..
+            } => {
+                *sources = sources.iter().map(hostile).collect();
+                reason.push_str("\r\u{9b}31m");
+            }
+            Imports::Nothing { reason } => reason.push_str("\r\u{9b}31m"),
+            _ => {}
         }
     }
     for (number, one) in request.sources.iter_mut().enumerate() {
         one.name = format!("heap\u{7}\nno buffer serves all {number}");
-        one.id = SourceId::new(format!("heap:\n{number:04}\u{200b}"));
+        one.id = hostile(&one.id);
     }
     request
 }
@@ -137,7 +148,9 @@ fn names_of_a_request_built_by_hand_are_printable_in_every_line() {
         assert_eq!(
             count(&plain.explain_all()),
             count(&solution.explain_all()),
-            "no name makes a line"
+            "no name makes a line:\n{}\n{}",
+            plain.explain_all(),
+            solution.explain_all()
         );
         let mut told = vec![solution.explain(), solution.explain_all()];
         if let Solution::Split(split) = &solution {
