@@ -302,7 +302,7 @@ proptest! {
                     let told: BTreeSet<_> = split.conflict().iter().map(|demand| (demand.owner.clone(), demand.field)).collect();
                     let mut alone = request;
                     for one in &mut alone.participants {
-                        for field in covalent_alloc::constraint::Field::ALL {
+                        for field in Field::ALL {
                             if !told.contains(&(one.name.clone(), field)) {
                                 one.relax(field);
                             }

@@ -211,8 +211,6 @@ fn damaged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let whole = br#"{"format":"covalent facts","version":1,"facts":[]}"#;
     for contents in [
         &whole[..30],
-        b"",
-        b"\xff\xfe\0",
         br#"{"format":"covalent facts","version":1,"facts":[{"participant":3}]}"#,
     ] {
         let cache = with_facts(bench, contents)?;
@@ -234,6 +232,23 @@ fn damaged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             words(&again)
         );
     }
+    // What Covalent never wrote is nobody's to move.
+    let foreign = b"\xff\xfe\0";
+    let cache = with_facts(bench, foreign)?;
+    let guest = bench.guest()?;
+    let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
+    let output = guest.sh(&line, SOON)?;
+    expect(&output, 0, &["/tmp/cache/covalent/facts.json"])?;
+    let left = guest.get("/tmp/cache/covalent/facts.json")?;
+    ensure!(left == foreign, "it was changed");
+    let beside = guest.sh("ls -A /tmp/cache/covalent", SOON)?.text();
+    ensure!(beside == "facts.json", "there is more: {beside}");
+    // An empty one has no facts, and is nothing to speak of.
+    let cache = with_facts(bench, b"")?;
+    let line = format!("{cache} covalent facts list");
+    let empty = bench.guest()?.sh(&line, SOON)?;
+    expect(&empty, 0, &[])?;
+    ensure!(empty.stderr.is_empty(), "{}", words(&empty));
     let cache = with_facts(bench, whole)?;
     let sound = bench
         .guest()?
