@@ -335,9 +335,9 @@ fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // Nobody loads lavapipe in so short a life.
+    // Nobody loads lavapipe in so short a life; one trial has to fit into it, beside another guest too.
     let script =
-        "#!/bin/sh\n(sleep 2; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
+        "#!/bin/sh\n(sleep 4; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
     bench
         .guest()?
         .put("/tmp/mortal", script.as_bytes(), 0o755)?;
