@@ -39,7 +39,7 @@
 //! The solver does bounded work, whatever the request. It takes at most [`BUDGET`] steps, of some ten instructions each, which are
 //! counted and never timed: so the same request has the same answer on every machine. Each part of the work has a share of
 //! them: reading the request, the search for a buffer that serves all, groups, their plans, the conflict, and what to give up. A
-//! part whose share is spent ends with what was found by then, and the answer says what was left out, in words and as data:
+//! part that leaves some of its share leaves it to those behind it, and a part whose share is spent ends with what was found by then, and the answer says what was left out, in words and as data:
 //! [`Plan::left_out`], [`Split::left_out`] and [`Ways::left_out`].
 //!
 //! - A plan that was found is one that works, as sure as its verdict says; where there may be a better one, that is said.
