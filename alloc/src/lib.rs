@@ -68,20 +68,18 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub use covalent_machine as machine;
+pub use covalent_machine::kernel;
+pub use covalent_solver::{constraint, model, solve, text};
+
 #[cfg(feature = "buffer")]
 pub mod backend;
 #[cfg(feature = "buffer")]
 pub mod buffer;
-pub mod constraint;
 #[cfg(feature = "buffer")]
 pub mod files;
-pub mod kernel;
-pub mod machine;
-pub mod model;
 pub mod prove;
-pub mod solve;
 #[cfg(feature = "buffer")]
 pub mod sources;
 pub mod sync;
-pub mod text;
 pub mod trace;

@@ -3,8 +3,9 @@
 //! This file has a main function of its own: started under the name of a part, it plays a helper process that goes wrong so.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../solver/tests/common/mod.rs"]
 mod common;
-#[path = "prove/sys.rs"]
+#[path = "../solver/tests/common/sys.rs"]
 mod sys;
 
 use std::io::{Read as _, Write as _};
@@ -308,7 +309,8 @@ fn endless() {
     ] {
         let mut helper = helper(part, &folder);
         helper.start().unwrap();
-        let (declared, most) = sys::most_held(|| helper.redeclare(&camera, extent));
+        let (declared, usage) = sys::measured(|| helper.redeclare(&camera, extent));
+        let most = usage.peak_bytes;
         let bound = length * MULTIPLE + (256 << 10);
         assert!(most <= bound, "{part}: {most} bytes for {length}");
         assert_eq!(

@@ -108,7 +108,7 @@ pub(crate) fn facts() -> FactBook {
         }
         Err(error) => {
             tell(&error);
-            FactBook::well_known(covalent_alloc::prove::Environment::here(), FactStore::now())
+            FactBook::well_known(covalent_alloc::prove::environment(), FactStore::now())
         }
     }
 }

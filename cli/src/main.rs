@@ -9,7 +9,7 @@ mod out;
 mod pixels;
 mod progress;
 #[cfg(test)]
-#[path = "../../alloc/tests/parsers/sys.rs"]
+#[path = "../../alloc/solver/tests/common/sys.rs"]
 mod sys;
 mod text;
 mod verb;

@@ -151,7 +151,7 @@ fn recorded_request_of_a_board_is_solved_again_from_its_file() {
 
 /// A devicetree of the library's tests, which are committed as hexadecimal digits.
 fn compiled_tree(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alloc/tests/trees");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alloc/machine/tests/trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
     let digits: Vec<char> = text.split_whitespace().flat_map(str::chars).collect();
     digits

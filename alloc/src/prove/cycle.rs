@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::book::FactBook;
-use super::exclude::{self, Exclusion};
-use super::fact::{Fact, Scope};
-use super::generalise::{Probe, WITNESSES, generalise};
-use super::narrow::{narrowed, pair, plan_of};
-use super::outcome::{Outcome, Refusal, RefusalKind};
 use super::trial::{Planned, Trial};
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Participant, Source, SourceId};
 use crate::model::{Extent, FormatModifier};
 use crate::solve::{Plan, Request, Solution, Verdict, solve};
+use covalent_machine::facts::FactBook;
+use covalent_machine::facts::{Exclusion, exclude};
+use covalent_machine::facts::{Fact, Scope};
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
+use covalent_machine::facts::{Probe, WITNESSES, generalise};
+use covalent_machine::facts::{narrowed, pair, plan_of};
 
 /// How much may be tried. [`Default`] is enough for every case that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut FactBook) -> P
     let mut tried = Vec::new();
     loop {
         let informed = facts.inform(request);
-        let limited = exclude::apply(&informed.request, &aside);
+        let limited = exclude(&informed.request, &aside);
         let solution = solve(&limited);
         let known = informed
             .facts

@@ -51,16 +51,12 @@ pub(super) enum Drivers {
 impl Drivers {
     /// Lists all of this machine, without loading any.
     pub(super) fn list() -> Vec<Self> {
-        #[allow(unused_mut, reason = "cards are a feature")]
-        let mut all = Vec::new();
         #[cfg(any(feature = "drm", feature = "gbm"))]
-        all.extend(
-            crate::backend::cards()
-                .into_iter()
-                .map(|card| Self::Gbm { card }),
-        );
-        all.push(Self::Vulkan);
-        all
+        let cards = crate::backend::cards();
+        #[cfg(not(any(feature = "drm", feature = "gbm")))]
+        let cards: [PathBuf; 0] = [];
+        let gbm = cards.into_iter().map(|card| Self::Gbm { card });
+        gbm.chain([Self::Vulkan]).collect()
     }
 
     /// What messages call them.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::fact::Environment;
+use covalent_machine::facts::Environment;
 
 /// Memory is told in steps of this many MiB: the kernel keeps a little more or less of it for itself at each boot.
 const STEP_MEBIBYTES: u64 = 256;
@@ -18,27 +18,24 @@ const LIBRARY_FOLDERS: [&str; 5] = [
     "/usr/local/lib",
 ];
 
-impl Environment {
-    /// Asks this machine. What cannot be found out is left empty.
-    #[must_use]
-    pub fn here() -> Self {
-        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-        Self {
-            kernel: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
-            mesa: LIBRARY_FOLDERS
-                .iter()
-                .find_map(|folder| mesa_in(Path::new(folder)))
-                .unwrap_or_default(),
-            memory_mebibytes: memory_mebibytes(&memory).unwrap_or_default(),
-            iommu: fs::read_dir("/sys/class/iommu")
-                .is_ok_and(|mut entries| entries.next().is_some()),
-            swiotlb: parameter(&command_line, "swiotlb").unwrap_or_default(),
-            host: virtio_features(Path::new("/sys/bus/virtio/devices")),
-        }
+/// Asks this machine what facts depend on. What cannot be found out is left empty.
+#[must_use]
+pub fn environment() -> Environment {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    Environment {
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+        mesa: LIBRARY_FOLDERS
+            .iter()
+            .find_map(|folder| mesa_in(Path::new(folder)))
+            .unwrap_or_default(),
+        memory_mebibytes: memory_mebibytes(&memory).unwrap_or_default(),
+        iommu: fs::read_dir("/sys/class/iommu").is_ok_and(|mut entries| entries.next().is_some()),
+        swiotlb: parameter(&command_line, "swiotlb").unwrap_or_default(),
+        host: virtio_features(Path::new("/sys/bus/virtio/devices")),
     }
 }
 

@@ -12,13 +12,6 @@
 
 #![forbid(unsafe_code)]
 
-mod book;
-mod exclude;
-mod fact;
-mod generalise;
-mod known;
-mod narrow;
-mod outcome;
 #[cfg(feature = "buffer")]
 mod place;
 
@@ -43,17 +36,17 @@ mod trials;
 #[cfg(feature = "buffer")]
 mod wire;
 
-pub use crate::constraint::Interface;
-pub use book::{FactBook, Informed};
-pub use fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose};
-pub use generalise::{Probe, WITNESSES, generalise};
-pub use narrow::{narrowed, pair, plan_of};
-pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
+pub use covalent_machine::facts::{
+    Cause, Conditions, Effect, Environment, Fact, FactBook, Informed, Interface, Origin, Outcome,
+    Probe, Refusal, RefusalKind, Scope, WITNESSES, Whose, generalise, narrowed, pair, plan_of,
+};
 
 #[cfg(feature = "buffer")]
 pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
 #[cfg(feature = "buffer")]
 pub use declare::Declared;
+#[cfg(feature = "buffer")]
+pub use environment::environment;
 #[cfg(feature = "buffer")]
 pub use helper::{Helper, HelperError};
 #[cfg(feature = "buffer")]

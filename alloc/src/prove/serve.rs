@@ -10,11 +10,11 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
 use super::measure::{Turn, turns as turns_of};
-use super::narrow::plan_of;
-use super::outcome::{Outcome, Refusal};
 use super::trials::{self, Held, Machine};
 use super::wire::{self, Answer, Described, Question, VERSION, WireError};
 use crate::solve::{Plan, Request};
+use covalent_machine::facts::plan_of;
+use covalent_machine::facts::{Outcome, Refusal};
 
 /// Why the helper process ended in the middle.
 #[derive(Debug, Error)]

@@ -1,10 +1,10 @@
 //! What tries a plan: an application can bring its own.
 
-use super::outcome::Outcome;
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::{Plan, Request};
+use covalent_machine::facts::Outcome;
 
 /// A plan that is being tried.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use covalent_alloc::prove::{FactError, FactStore};
 
-use super::sys::most_held;
+use super::sys::measured;
 
 /// What the documentation of the store states: so many times the length of the file.
 const MULTIPLE: usize = 64;
@@ -70,7 +70,8 @@ fn file_of_facts_takes_memory_that_its_length_bounds() {
         ("no facts", many("{}"), false),
     ] {
         std::fs::write(&path, &text).unwrap();
-        let (read, most) = most_held(|| FactStore::at(path.clone()).read());
+        let (read, usage) = measured(|| FactStore::at(path.clone()).read());
+        let most = usage.peak_bytes;
         let bound = text.len() * MULTIPLE + BASE;
         assert!(
             most <= bound,

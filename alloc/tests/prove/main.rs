@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bounds;
-#[path = "../common/mod.rs"]
+#[path = "../../solver/tests/common/mod.rs"]
 mod common;
 mod excluded;
 mod identity;
 mod properties;
+#[path = "../../solver/tests/common/sys.rs"]
 mod sys;
 
 use std::cell::RefCell;

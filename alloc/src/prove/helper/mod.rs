@@ -15,13 +15,13 @@ use thiserror::Error;
 
 use super::declare::{Declared, Drivers};
 use super::measure::Turn;
-use super::outcome::{Outcome, Refusal};
 use super::trial::Planned;
 use super::wire::{self, Answer, Question, VERSION, WireError};
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::model::Extent;
 use crate::solve::Request;
+use covalent_machine::facts::{Outcome, Refusal};
 
 mod running;
 mod trial;

@@ -7,9 +7,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use super::super::outcome::{Cause, Refusal, RefusalKind};
 use super::super::wire::WireError;
 use crate::text::printable;
+use covalent_machine::facts::{Cause, Refusal, RefusalKind};
 
 /// How much of the helper's last words is kept, in bytes.
 const LAST_WORDS: u64 = 600;

@@ -1,12 +1,12 @@
 //! The helper process as a trial: buffers are tried there.
 
-use super::super::outcome::Outcome;
 use super::super::trial::{Allocation, Planned, Trial};
 use super::super::wire::{Answer, Question};
 use super::{Helper, confused};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
+use covalent_machine::facts::Outcome;
 
 impl Trial for Helper {
     fn allocate(&mut self, planned: Planned<'_>) -> Option<Allocation> {

@@ -66,8 +66,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use thiserror::Error;
 
-use super::book::FactBook;
-use super::fact::{Environment, Fact, Origin};
+use covalent_machine::facts::{Fact, FactBook, Origin};
+
+use super::environment::environment;
 use super::place;
 use crate::files::{self, FileError};
 use crate::text::{Printable, printable_path};
@@ -238,7 +239,7 @@ impl FactStore {
     ///
     /// The book is of use whatever the error is; it then has those that ship.
     pub fn book(&self) -> (FactBook, Result<(), FactError>) {
-        let mut book = FactBook::well_known(Environment::here(), now());
+        let mut book = FactBook::well_known(environment(), now());
         match self.read() {
             Ok(facts) => {
                 facts.into_iter().for_each(|fact| book.add(fact));
@@ -317,7 +318,7 @@ impl FactStore {
     pub fn update<T>(&self, change: impl FnOnce(&mut FactBook) -> T) -> Result<T, FactError> {
         files::create_private_folder(self.path.parent().unwrap_or(Path::new(".")))?;
         let _lock = self.lock()?;
-        let mut book = FactBook::empty(Environment::here(), now());
+        let mut book = FactBook::empty(environment(), now());
         match self.read() {
             Ok(facts) => facts.into_iter().for_each(|fact| book.add(fact)),
             Err(error @ FactError::Damaged { .. }) => tracing::warn!(%error),

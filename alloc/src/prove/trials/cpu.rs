@@ -3,8 +3,8 @@
 use super::{Backend, Held, Machine, of_error};
 use crate::buffer::{AccessError, Buffer, CpuAccess};
 use crate::constraint::{Participant, Role};
-use crate::prove::outcome::Outcome;
 use crate::solve::Plan;
+use covalent_machine::facts::Outcome;
 
 pub(super) const BACKEND: Backend = Backend {
     allocate: |_, _| None,

@@ -14,8 +14,8 @@ use super::{Backend, Held, Importer, Machine};
 use crate::backend::drm::{Card, DrmError, Framebuffer, PlaneKind};
 use crate::buffer::Buffer;
 use crate::constraint::{Interface, Participant, Role};
-use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
 pub(super) const BACKEND: Backend = Backend {
     allocate: |_, _| None,

@@ -10,9 +10,9 @@ use crate::buffer::Buffer;
 use crate::constraint::{Interface, Participant, Source, SourceKind};
 use crate::model::Extent;
 use crate::prove::declare::{Declared, Drivers};
-use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 use crate::sources::gbm_candidates;
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
 pub(super) const BACKEND: Backend = Backend {
     allocate,

@@ -21,13 +21,13 @@ use std::io;
 use rustix::io::Errno;
 
 use super::declare::{Declared, Drivers};
-use super::narrow::plan_of;
-use super::outcome::{Outcome, Refusal, RefusalKind};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::{Plan, Request};
 use crate::sources::{SourceError, Sources};
+use covalent_machine::facts::plan_of;
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
 /// What the helper process has open between questions.
 #[derive(Debug, Default)]
@@ -237,7 +237,7 @@ fn of_error(device: &str, operation: &str, error: &(dyn Error + 'static)) -> Ref
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prove::outcome::Cause;
+    use covalent_machine::facts::Cause;
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]

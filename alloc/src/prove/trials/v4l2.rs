@@ -6,8 +6,8 @@ use super::{Backend, Held, Importer, Machine};
 use crate::backend::v4l2::{Device, Direction, Error, Queue};
 use crate::constraint::{Participant, Role, Source, SourceKind};
 use crate::model::Extent;
-use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
 pub(super) const BACKEND: Backend = Backend {
     allocate,

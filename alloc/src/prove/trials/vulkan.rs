@@ -8,9 +8,9 @@ use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
 use crate::model::{DeviceIdentity, Extent};
 use crate::prove::declare::{Declared, Drivers};
-use crate::prove::outcome::{Outcome, Refusal, RefusalKind};
 use crate::solve::Plan;
 use crate::sources::Unavailable;
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
 pub(super) const BACKEND: Backend = Backend {
     allocate,

@@ -82,7 +82,6 @@ impl Measure<'_> {
                     .map(|rejection| rejection.words.clone())
                     .collect(),
             ),
-            _ => (Said::Impossible, Vec::new()),
         };
         let outcome =
             forced(participant, source, format, size).map(|request| self.attempt(&request));

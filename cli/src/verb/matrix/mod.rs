@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::prove::{Environment, FactBook, Helper, Limits, Trial as _, solve_and_prove};
+use covalent_alloc::prove::{FactBook, Helper, Limits, Trial as _, environment, solve_and_prove};
 use covalent_alloc::text::printable_path;
 
 use crate::args::MISMATCH;
@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut helper = Helper::find()?;
     helper.start()?;
     let mut facts = machine::facts();
-    let mut recorded = Recorded::new(Environment::here(), &options.size);
+    let mut recorded = Recorded::new(environment(), &options.size);
     let machines = measure(options, &mut helper, &facts, &interrupt, &mut recorded)?;
     if !options.verify && interrupt.code().is_none() {
         learn(&mut recorded, &machines, &mut helper, &mut facts);

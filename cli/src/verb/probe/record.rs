@@ -12,7 +12,7 @@ use covalent_alloc::constraint::{
 use covalent_alloc::machine::{
     Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource, ReservedMemory,
 };
-use covalent_alloc::prove::{Environment, Interface};
+use covalent_alloc::prove::{Interface, environment};
 
 use super::Found;
 use crate::{file, machine};
@@ -29,7 +29,7 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
     recorded.recorded_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    recorded.environment = Environment::here();
+    recorded.environment = environment();
     let book = machine::facts();
     let learnt = book.learnt().filter(|fact| book.is_in_force(fact));
     recorded.facts = learnt.cloned().collect();

@@ -8,7 +8,7 @@ use std::thread;
 
 use calloop::channel::Sender as Mailbox;
 use covalent_alloc::prove::{
-    Environment, Fact, FactBook, FactError, FactStore, Helper, Limits, Outcome, Proven,
+    Fact, FactBook, FactError, FactStore, Helper, Limits, Outcome, Proven, environment,
     solve_and_prove,
 };
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
@@ -94,7 +94,7 @@ impl Desk {
             }
             Err(error) => {
                 tell(&error);
-                FactBook::well_known(Environment::here(), FactStore::now())
+                FactBook::well_known(environment(), FactStore::now())
             }
         };
         Self {
@@ -227,7 +227,7 @@ mod tests {
     fn alternative_without_a_plan_is_explained_and_the_next_is_taken() {
         let mut desk = Desk {
             board: Board::default(),
-            facts: FactBook::well_known(Environment::here(), 0),
+            facts: FactBook::well_known(environment(), 0),
             helper: None,
         };
         let answer = desk.decide(&[
@@ -247,7 +247,7 @@ mod tests {
     fn driver_that_was_not_proved_is_given_nothing() {
         let mut desk = Desk {
             board: Board::default(),
-            facts: FactBook::well_known(Environment::here(), 0),
+            facts: FactBook::well_known(environment(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
         let mut wanted = alternative(Fourcc::XRGB8888);

@@ -1,0 +1,129 @@
+//! How far a refusal reaches, judged by what else was tried. Pure.
+
+use super::fact::Scope;
+use covalent_solver::model::{Extent, FormatModifier};
+
+/// One more try of a pair that refused: another size or format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The format and modifier.
+    pub format: FormatModifier,
+    /// The size.
+    pub extent: Extent,
+    /// Whether the same refusal came back; if not, it was taken.
+    pub refused: bool,
+}
+
+/// So many others of a kind must be refused, and none taken, before the kind is believed not to matter.
+pub const WITNESSES: usize = 2;
+
+/// Returns the widest scope that the probes bear out around a picture that was refused.
+///
+/// The steps are: this size in this format; every size of this format; every format of this modifier; always. Each step
+/// needs [`WITNESSES`] refusals that differ from the picture in what the step leaves open, and is not taken past a probe
+/// that succeeded. The last needs a refusal under another modifier.
+#[must_use]
+pub fn generalise(format: FormatModifier, extent: Extent, probes: &[Probe]) -> Scope {
+    let mut scope = Scope::exactly(format, extent);
+    let steps = [
+        Scope {
+            extent: None,
+            ..scope
+        },
+        Scope {
+            extent: None,
+            fourcc: None,
+            ..scope
+        },
+        Scope::default(),
+    ];
+    for (number, wider) in steps.into_iter().enumerate() {
+        let inside = |probe: &&Probe| wider.covers(probe.format, probe.extent);
+        if probes.iter().filter(inside).any(|probe| !probe.refused) {
+            return scope;
+        }
+        let mut witnesses: Vec<(FormatModifier, Extent)> = probes
+            .iter()
+            .filter(inside)
+            .filter(|probe| match number {
+                0 => probe.format == format && probe.extent != extent,
+                1 => probe.format.fourcc != format.fourcc,
+                _ => probe.format.modifier != format.modifier,
+            })
+            .map(|probe| (probe.format, probe.extent))
+            .collect();
+        witnesses.sort_unstable();
+        witnesses.dedup();
+        let needed = if number == 2 { 1 } else { WITNESSES };
+        if witnesses.len() < needed {
+            return scope;
+        }
+        scope = wider;
+    }
+    scope
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use covalent_solver::model::{Fourcc, Modifier};
+
+    const XRGB: FormatModifier = FormatModifier::linear(Fourcc::XRGB8888);
+    const NV12: FormatModifier = FormatModifier::linear(Fourcc::NV12);
+    const YUYV: FormatModifier = FormatModifier::linear(Fourcc::YUYV);
+    const TILED: FormatModifier =
+        FormatModifier::new(Fourcc::XRGB8888, Modifier(0x0100_0000_0000_0001));
+
+    fn extent(width: u32) -> Extent {
+        Extent::new(width, 480).unwrap()
+    }
+
+    fn probe(format: FormatModifier, width: u32, refused: bool) -> Probe {
+        Probe {
+            format,
+            extent: extent(width),
+            refused,
+        }
+    }
+
+    fn scope(probes: &[Probe]) -> String {
+        generalise(XRGB, extent(640), probes).to_string()
+    }
+
+    #[test]
+    fn refusal_alone_is_of_its_size_and_format() {
+        assert_eq!(scope(&[]), "in XR24 LINEAR at 640x480");
+        // The same picture again is no witness, and one other size is not enough.
+        let probes = [
+            probe(XRGB, 640, true),
+            probe(XRGB, 320, true),
+            probe(XRGB, 320, true),
+        ];
+        assert_eq!(scope(&probes), "in XR24 LINEAR at 640x480");
+    }
+
+    #[test]
+    fn refusals_of_other_sizes_and_formats_widen_step_by_step() {
+        let mut probes = vec![probe(XRGB, 320, true), probe(XRGB, 1280, true)];
+        assert_eq!(scope(&probes), "in XR24 LINEAR at every size");
+        probes.extend([probe(NV12, 640, true), probe(YUYV, 640, true)]);
+        assert_eq!(scope(&probes), "in every LINEAR format at every size");
+        probes.push(probe(TILED, 640, true));
+        assert_eq!(scope(&probes), "always");
+    }
+
+    #[test]
+    fn picture_that_was_taken_ends_the_widening() {
+        let sizes = [probe(XRGB, 320, true), probe(XRGB, 1280, true)];
+        let small = [sizes[0], sizes[1], probe(XRGB, 16, false)];
+        assert_eq!(scope(&small), "in XR24 LINEAR at 640x480");
+        let other = [
+            sizes[0],
+            sizes[1],
+            probe(NV12, 640, true),
+            probe(YUYV, 640, true),
+            probe(YUYV, 320, false),
+        ];
+        assert_eq!(scope(&other), "in XR24 LINEAR at every size");
+    }
+}

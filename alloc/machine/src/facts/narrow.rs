@@ -1,0 +1,81 @@
+//! Requests that leave the solver one choice: how a plan is said to another process, and tried for a pair alone.
+
+use covalent_solver::constraint::{FormatSet, Participant, Source};
+use covalent_solver::model::{Extent, FormatModifier};
+use covalent_solver::solve::{Plan, Request, Solution, solve};
+
+/// Returns the request that has this plan as its only solution, for one buffer.
+///
+/// A plan is not data that can be sent: only the solver makes one. Whoever has this request makes the same.
+#[must_use]
+pub fn narrowed(request: &Request, plan: &Plan) -> Request {
+    let sources = request
+        .sources
+        .iter()
+        .filter(|source| source.id == *plan.source());
+    only(
+        request,
+        request.participants.iter(),
+        sources,
+        plan.layout().format(),
+        request.extent,
+    )
+}
+
+/// Returns the request of one participant and one source, in one format and size, for one buffer.
+#[must_use]
+pub fn pair(
+    participant: &Participant,
+    source: &Source,
+    format: FormatModifier,
+    extent: Extent,
+) -> Request {
+    only(
+        &Request::new(extent),
+        std::iter::once(participant),
+        std::iter::once(source),
+        format,
+        extent,
+    )
+}
+
+fn only<'a>(
+    request: &Request,
+    participants: impl Iterator<Item = &'a Participant>,
+    sources: impl Iterator<Item = &'a Source>,
+    format: FormatModifier,
+    extent: Extent,
+) -> Request {
+    let mut narrow = request.clone();
+    narrow.extent = extent;
+    narrow.count = 1;
+    narrow.preferred_fourcc = Some(format.fourcc);
+    narrow.sources = sources.cloned().collect();
+    narrow.participants = participants.cloned().collect();
+    for participant in &mut narrow.participants {
+        // An alternative is complete in itself, and would bring its own formats back.
+        let choices = std::iter::once(&mut participant.constraints);
+        for choice in choices.chain(&mut participant.alternatives) {
+            let takes = choice
+                .formats
+                .as_ref()
+                .is_none_or(|formats| formats.contains(format));
+            choice.formats = Some(if takes {
+                FormatSet::from([format])
+            } else {
+                FormatSet::default()
+            });
+            choice.buffers_held = 0;
+        }
+    }
+    narrow
+}
+
+/// Returns the plan of a request, where one buffer serves all.
+#[must_use]
+pub fn plan_of(request: &Request) -> Option<Plan> {
+    match solve(request) {
+        Solution::Share(plan) => Some(plan),
+        _ => None,
+    }
+}

@@ -1,0 +1,124 @@
+//! What files of version 1 say by names alone.
+//!
+//! Such a file may be older than the fields `interface` and `plane` of a participant. Then the name under which the backends
+//! declared it says the same: the driver, and behind it `GBM`, `image`, or `primary plane` and the like. A file is the one place
+//! in which names are read so, and only for a participant that has neither field; a live machine's say it themselves. A file
+//! is written as it was read: what names say is put into the participants that are taken out of it for a request.
+
+use covalent_solver::constraint::{Interface, Participant, Plane, PlaneKind, Role};
+
+/// Returns through what a participant of a file is given buffers.
+pub(super) fn interface_of(participant: &Participant) -> Interface {
+    let (by_name, _) = read_name(participant);
+    participant.interface.or(by_name).unwrap_or_default()
+}
+
+/// Returns whether a participant of a file is a card's primary plane.
+pub(super) fn is_primary(participant: &Participant) -> bool {
+    let (_, by_name) = read_name(participant);
+    let plane = participant.plane.or(by_name);
+    plane.is_some_and(|plane| plane.kind == PlaneKind::Primary)
+}
+
+/// Fills in what a participant's name says and its fields do not.
+pub(super) fn fill_in(participant: &mut Participant) {
+    let (interface, plane) = read_name(participant);
+    participant.interface = participant.interface.or(interface);
+    participant.plane = participant.plane.or(plane);
+}
+
+/// Returns what a participant's name says, where its fields say nothing.
+fn read_name(participant: &Participant) -> (Option<Interface>, Option<Plane>) {
+    if participant.interface.is_some() || participant.plane.is_some() {
+        return (None, None);
+    }
+    let rest = participant.name.strip_prefix(&participant.device.driver);
+    let Some(mut words) = rest
+        .and_then(|rest| rest.strip_prefix(' '))
+        .map(|rest| rest.split(' '))
+    else {
+        return (None, None);
+    };
+    match (participant.role, words.next(), words.next()) {
+        (Role::Import, Some("GBM"), _) => (Some(Interface::Gbm), None),
+        (Role::Import | Role::Render, Some("image"), _) => (Some(Interface::Vulkan), None),
+        (Role::Display, Some(kind), Some("plane")) => {
+            let kind = match kind {
+                "primary" => PlaneKind::Primary,
+                "overlay" => PlaneKind::Overlay,
+                "cursor" => PlaneKind::Cursor,
+                _ => return (None, None),
+            };
+            let id = words.next().and_then(|number| number.parse().ok());
+            (None, Some(Plane { kind, id }))
+        }
+        _ => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use covalent_solver::model::DeviceIdentity;
+
+    fn read(name: &str, role: Role) -> Participant {
+        let identity = DeviceIdentity {
+            driver: "vkms".to_owned(),
+            location: String::new(),
+            node: String::new(),
+        };
+        let mut participant = Participant::new(name, identity, role);
+        fill_in(&mut participant);
+        participant
+    }
+
+    #[test]
+    fn participant_of_an_old_file_is_what_its_name_says() {
+        for (name, role, expected) in [
+            ("vkms GBM", Role::Import, Some(Interface::Gbm)),
+            (
+                "vkms GBM (/dev/dri/card1)",
+                Role::Import,
+                Some(Interface::Gbm),
+            ),
+            ("vkms image", Role::Import, Some(Interface::Vulkan)),
+            (
+                "vkms image (rendered)",
+                Role::Render,
+                Some(Interface::Vulkan),
+            ),
+            ("vkms images", Role::Import, None),
+            ("vkms import", Role::Import, None),
+            ("vkms GBM", Role::Display, None),
+            ("GBM", Role::Import, None),
+        ] {
+            assert_eq!(read(name, role).interface, expected, "{name}");
+        }
+        for (name, expected) in [
+            (
+                "vkms primary plane 35",
+                Some((PlaneKind::Primary, Some(35))),
+            ),
+            ("vkms cursor plane", Some((PlaneKind::Cursor, None))),
+            (
+                "vkms overlay plane 40 (/dev/dri/card1)",
+                Some((PlaneKind::Overlay, Some(40))),
+            ),
+            ("vkms primary", None),
+            ("vkms other plane 3", None),
+            ("my primary plane 3", None),
+        ] {
+            let expected = expected.map(|(kind, id)| Plane { kind, id });
+            assert_eq!(read(name, Role::Display).plane, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn participant_that_says_what_it_is_may_have_any_name() {
+        let mut participant = read("my renderer", Role::Import);
+        participant.name = "vkms GBM".to_owned();
+        participant.interface = Some(Interface::Kernel);
+        fill_in(&mut participant);
+        assert_eq!(participant.interface, Some(Interface::Kernel));
+    }
+}

@@ -1,0 +1,102 @@
+//! Flattened devicetrees: reads the committed ones, which `dtc` compiled, and writes others, so that their reader is tried on
+//! trees that nobody compiled.
+
+use std::collections::BTreeMap;
+
+use covalent_machine::devicetree::Node;
+
+/// A node that is to be written, with all that is below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeText {
+    pub name: String,
+    pub properties: BTreeMap<String, Vec<u8>>,
+    pub children: Vec<NodeText>,
+}
+
+impl NodeText {
+    /// Takes a node of a tree that was read.
+    pub fn of(node: Node<'_>) -> Self {
+        let properties = node.properties();
+        Self {
+            name: node.name().to_owned(),
+            properties: properties
+                .map(|(name, value)| (name.to_owned(), value.to_vec()))
+                .collect(),
+            children: node.children().map(Self::of).collect(),
+        }
+    }
+}
+
+/// Reads a tree of `trees/`. They are committed as hexadecimal digits (`xxd -plain` writes such, `xxd -revert -plain` reads
+/// them), since the repository takes no binaries but pictures.
+pub fn compiled(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
+    let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|sign| !sign.is_whitespace())
+        .map(|sign| sign.to_digit(16).unwrap())
+        .collect();
+    assert_eq!(digits.len() % 2, 0, "{name} ends in the middle of a byte");
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+        .collect()
+}
+
+/// Writes a tree of version 17.
+pub fn flattened(root: &NodeText) -> Vec<u8> {
+    let (mut structure, mut strings) = (Vec::new(), Vec::new());
+    node(root, &mut structure, &mut strings);
+    word(&mut structure, 9);
+    let begin = 40 + 16;
+    let strings_at = begin + structure.len();
+    let mut bytes = Vec::new();
+    for number in [
+        0xd00d_feed,
+        strings_at + strings.len(),
+        begin,
+        strings_at,
+        40,
+        17,
+        16,
+        0,
+        strings.len(),
+        structure.len(),
+    ] {
+        word(&mut bytes, number as u32);
+    }
+    // No memory is kept from the loader.
+    bytes.extend([0; 16]);
+    bytes.extend(structure);
+    bytes.extend(strings);
+    bytes
+}
+
+fn node(own: &NodeText, structure: &mut Vec<u8>, strings: &mut Vec<u8>) {
+    word(structure, 1);
+    structure.extend(own.name.as_bytes());
+    structure.push(0);
+    align(structure);
+    for (name, value) in &own.properties {
+        for number in [3, value.len() as u32, strings.len() as u32] {
+            word(structure, number);
+        }
+        strings.extend(name.as_bytes());
+        strings.push(0);
+        structure.extend(value);
+        align(structure);
+    }
+    for child in &own.children {
+        node(child, structure, strings);
+    }
+    word(structure, 2);
+}
+
+fn word(bytes: &mut Vec<u8>, number: u32) {
+    bytes.extend(number.to_be_bytes());
+}
+
+fn align(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}

@@ -1,0 +1,272 @@
+//! What must hold of any bytes that come from outside; the fuzz targets run the same.
+
+use covalent_machine::devicetree::Tree;
+use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
+use covalent_machine::{Difference, Job, Machine, MachineError, ReservedMemory};
+use covalent_solver::constraint::{Participant, Source};
+use covalent_solver::model::{
+    Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
+};
+use covalent_solver::solve::{Request, Solution, solve, ways};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Reads a participant or a source; what was read is written and read back the same, and every demand has words.
+pub fn constraint_file(bytes: &[u8]) {
+    if let Some(participant) = kept::<Participant>(bytes) {
+        for demand in participant.demands() {
+            let words = &demand.words;
+            assert!(words.contains(char::is_alphanumeric), "{words:?}");
+        }
+    }
+    kept::<Source>(bytes);
+}
+
+/// Reads a request and solves it: what is found has words, and no plan is made where there is no way.
+pub fn request_file(bytes: &[u8]) {
+    let Some(mut request) = kept::<Request>(bytes) else {
+        return;
+    };
+    // Many of everything takes long, and shows nothing that few do not.
+    request.participants.truncate(4);
+    request.sources.truncate(4);
+    request.more_extents.truncate(2);
+    for participant in &mut request.participants {
+        participant.alternatives.truncate(2);
+    }
+    let solution = solve(&request);
+    assert_explained(&solution);
+    assert!(serde_json::to_string(&solution).is_ok());
+    assert_eq!(
+        matches!(solution, Solution::Share(_)),
+        !ways(&request).is_empty()
+    );
+}
+
+/// An explanation says what is allocated, or that nothing serves all and what the way round costs.
+fn assert_explained(solution: &Solution) {
+    let text = solution.explain();
+    let facts = match solution {
+        Solution::Share(plan) => vec![format!(
+            " allocates {} buffers of {} in {} ",
+            plan.count(),
+            plan.layout().extent(),
+            plan.layout().format()
+        )],
+        Solution::Split(split) => {
+            let mut facts = vec!["no buffer serves all participants".to_owned()];
+            let copied = split.copied_bytes_per_frame();
+            // Where one of them cannot be served at all, there is no way round to tell the price of.
+            if copied > 0 {
+                facts.push(format!("copies {copied} bytes a frame"));
+            }
+            facts
+        }
+    };
+    for fact in facts {
+        assert!(text.contains(&fact), "{fact:?} is not said: {text}");
+    }
+}
+
+/// Reads a recorded machine: what is read is written and read back the same, differs from itself in nothing, and does the usual
+/// jobs or says why not. A file of a newer version is told apart from a damaged one.
+pub fn machine_file(bytes: &[u8]) {
+    let mut machine = match Machine::from_json(bytes) {
+        Ok(machine) => machine,
+        Err(error) => {
+            let words = error.to_string();
+            assert!(words.contains("machine"), "{words}");
+            if let MachineError::Newer { version } = error {
+                assert!(version > u64::from(Machine::VERSION));
+                assert!(words.contains(&version.to_string()), "{words}");
+            }
+            return;
+        }
+    };
+    let text = machine.to_json().unwrap();
+    let again = Machine::from_json(text.as_bytes()).unwrap();
+    assert_eq!(again, machine);
+    assert_eq!(again.to_json().unwrap(), text);
+    // Many of everything takes long, and shows nothing that few do not.
+    machine.declared.truncate(2);
+    for declared in &mut machine.declared {
+        declared.participants.truncate(3);
+        declared.sources.truncate(3);
+        for recorded in &mut declared.participants {
+            recorded.participant.alternatives.truncate(1);
+        }
+    }
+    assert!(Difference::between(&machine, &machine).is_empty());
+    let sizes: Vec<Extent> = machine.sizes().collect();
+    for size in sizes.into_iter().chain(Extent::new(640, 480)) {
+        let everybody = machine.participants_at(size).unwrap_or_default();
+        let names = everybody.iter().map(|own| own.participant.name.clone());
+        let mut job = Job::new(size, 2);
+        job.others = names.collect();
+        job.vulkan = bytes.len() % 2 == 0;
+        match machine.request(&job) {
+            Ok(asked) => {
+                let solution = solve(&asked.request);
+                assert_explained(&solution);
+                let _ = asked.unknown_of(&solution);
+            }
+            Err(error) => {
+                let words = error.to_string();
+                let is_about = ["machine", "nobody to plan for"];
+                assert!(is_about.iter().any(|what| words.contains(what)), "{words}");
+            }
+        }
+    }
+}
+
+/// Reads a flattened devicetree: what it has is no more than its bytes have room for, its regions can be recorded, and every
+/// device is given regions that are there.
+pub fn devicetree(bytes: &[u8]) {
+    let tree = match Tree::from_flat(bytes) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let words = error.to_string();
+            assert!(words.contains("tree"), "{words}");
+            return;
+        }
+    };
+    // A node is 12 bytes at the least, a property as many and its value.
+    let mut least = 0;
+    for node in tree.nodes() {
+        least += 12;
+        for (name, value) in node.properties() {
+            assert_eq!(node.property(name), Some(value));
+            least += 12 + value.len();
+        }
+        for child in node.children() {
+            assert!(child.parent().unwrap().path() == node.path());
+        }
+    }
+    assert!(least <= bytes.len());
+    let reserved = ReservedMemory::of(&tree);
+    for user in &reserved.users {
+        assert!(
+            user.regions
+                .iter()
+                .all(|path| reserved.region(path).is_some())
+        );
+    }
+    for region in &reserved.regions {
+        assert!(region.window().lowest <= region.window().highest);
+    }
+    let text = serde_json::to_string(&reserved).unwrap();
+    let again: ReservedMemory = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, reserved);
+}
+
+/// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it
+/// has room for.
+pub fn in_formats_blob(bytes: &[u8]) {
+    let Some(listed) = in_formats(bytes) else {
+        return;
+    };
+    // An entry is 24 bytes and names 64 formats at most.
+    assert!(listed.len() <= bytes.len() / 24 * 64);
+    for pair in listed {
+        let (code, modifier) = (pair.fourcc.0.to_ne_bytes(), pair.modifier.0.to_ne_bytes());
+        assert!(bytes.windows(4).any(|four| four == code));
+        assert!(bytes.windows(8).any(|eight| eight == modifier));
+    }
+}
+
+/// Reads the bytes as each of the kernel's texts, behind a name that they are and as the text itself: no object, device or
+/// size is of their making where they are a name of 31 bytes.
+pub fn kernel_texts(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (fdinfo(bytes), bufinfo(&text));
+    for line in text.lines() {
+        let _ = map_line(line);
+    }
+    let mut end = text.len().min(31);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    // The kernel's own names end with the first zero.
+    let name = text[..end].split('\0').next().unwrap_or_default();
+    let info = format!("ino:\t7\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\t{name}\n");
+    let found = fdinfo(info.as_bytes()).expect("a whole text");
+    assert_eq!(
+        (found.inode, found.size_bytes, found.references),
+        (7, 4096, 2)
+    );
+    assert_eq!(
+        (found.exporter.as_str(), found.name.as_deref()),
+        ("udmabuf", Some(name))
+    );
+    let list = format!(
+        "\nDma-buf Objects:\n00004096\t00080002\t00080007\t00000002\tudmabuf\t00000007\t{name}\n\tAttached Devices:\n\tvivid-000\nTotal 1 devices attached\n\n\nTotal 1 objects, 4096 bytes\n"
+    );
+    let objects = bufinfo(&list).expect("a whole list");
+    assert_eq!(objects.len(), 1);
+    assert_eq!(
+        (
+            objects[0].inode,
+            objects[0].size_bytes,
+            objects[0].references
+        ),
+        (7, 4096, 2)
+    );
+    assert_eq!(objects[0].attached, ["vivid-000"]);
+}
+
+/// Takes the bytes as numbers of a described buffer: a layout that is accepted lies inside its memories.
+pub fn descriptor(bytes: &[u8]) {
+    let mut numbers = bytes.chunks(8).map(|chunk| {
+        let mut number = [0; 8];
+        number[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(number)
+    });
+    let mut next = || numbers.next().unwrap_or_default();
+    let (width, height) = (next() as u32, next() as u32);
+    let Ok(extent) = Extent::new(width, height) else {
+        return;
+    };
+    let known = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420, Fourcc::P010];
+    let fourcc = next();
+    let fourcc = known
+        .get(fourcc as usize % 8)
+        .copied()
+        .unwrap_or(Fourcc(fourcc as u32));
+    let modifier = match next() {
+        number if number % 2 == 0 => Modifier::LINEAR,
+        number => Modifier(number),
+    };
+    let memory_sizes: Vec<u64> = (0..next() % 4).map(|_| next()).collect();
+    let planes: Vec<PlaneLayout> = (0..next() % 6)
+        .map(|_| PlaneLayout {
+            memory: (next() % 5) as usize,
+            offset_bytes: next(),
+            stride_bytes: next() as u32,
+            size_bytes: next(),
+        })
+        .collect();
+    let format = FormatModifier::new(fourcc, modifier);
+    let Ok(layout) = Layout::new(extent, format, planes, memory_sizes) else {
+        return;
+    };
+    for (number, plane) in layout.planes().iter().enumerate() {
+        let rows = layout.rows(number).unwrap_or_default();
+        let least = if modifier == Modifier::LINEAR {
+            assert!(plane.stride_bytes >= layout.row_bytes(number).unwrap());
+            u128::from(plane.stride_bytes) * u128::from(rows)
+        } else {
+            0
+        };
+        let end = u128::from(plane.offset_bytes) + least.max(u128::from(plane.size_bytes));
+        assert!(end <= u128::from(layout.memory_sizes()[plane.memory]));
+    }
+}
+
+fn kept<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<T> {
+    let read: T = serde_json::from_slice(bytes).ok()?;
+    let text = serde_json::to_string(&read).unwrap();
+    let again: T = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, read);
+    assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    Some(read)
+}

@@ -1,0 +1,434 @@
+//! Devicetrees: what is read of boards' own, what hostile ones do, and what regions make of plans.
+//!
+//! `trees/` holds sources and what `dtc` made of them, in hexadecimal digits.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use common::dtb::{NodeText, compiled, flattened};
+use common::{camera, cma_heap, device, display, hostile, request, system_heap};
+use covalent_machine::devicetree::{Tree, TreeError, lacking_pools, pool_snippet};
+use covalent_machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
+use covalent_solver::constraint::{
+    AddressWindow, Contiguity, Participant, Role, Source, SourceId, Unknown,
+};
+use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use proptest::prelude::*;
+
+fn reserved(name: &str) -> ReservedMemory {
+    ReservedMemory::of(&Tree::from_flat(&compiled(name)).unwrap())
+}
+
+#[test]
+fn regions_and_their_users_are_read_of_each_board() {
+    for name in ["pi-4", "camera-pool"] {
+        let text = serde_json::to_string_pretty(&reserved(name)).unwrap();
+        insta::assert_snapshot!(name, text);
+    }
+    assert_eq!(reserved("bare"), ReservedMemory::default());
+}
+
+#[test]
+fn heap_is_found_by_the_names_that_kernels_give_it() {
+    let pi = reserved("pi-4");
+    for heap in ["default_cma_region", "linux,cma", "reserved"] {
+        assert!(pi.behind_heap(heap).unwrap().is_default, "{heap}");
+    }
+    assert_eq!(pi.behind_heap("system"), None);
+    let board = reserved("camera-pool");
+    for heap in ["isp@100000000", "isp"] {
+        let region = board.behind_heap(heap).unwrap();
+        assert_eq!(region.window().lowest, 1 << 32, "{heap}");
+    }
+    // No region of this board is the default, and the codec's memory is none that the kernel gives out.
+    for heap in ["default_cma_region", "codec@90000000", "firmware"] {
+        assert_eq!(board.behind_heap(heap), None, "{heap}");
+    }
+}
+
+/// A camera that wants one piece within 32 bits, and a display that takes anything.
+fn board_request(sources: Vec<Source>) -> Request {
+    let camera = camera(Contiguity::Contiguous);
+    request(vec![camera, display("panel")], sources)
+}
+
+fn isp(participant: &Participant) -> Option<String> {
+    (participant.role == Role::Capture).then(|| "/soc/isp@40000000".to_owned())
+}
+
+fn heap(name: &str) -> Source {
+    Source::new(
+        SourceId::new(format!("heap:{name}")),
+        format!("dma-heap {name}"),
+    )
+}
+
+#[test]
+fn heap_lies_where_its_region_does_and_is_guaranteed_then() {
+    // Without a tree nobody knows where the default region lies: anywhere in 8 GiB.
+    let mut anywhere = cma_heap(2);
+    anywhere.id = SourceId::new("heap:default_cma_region");
+    anywhere.guarantees.address = AddressWindow::of_bits(33);
+    let mut asked = board_request(vec![anywhere]);
+    asked.participants[0].constraints.memory.address = AddressWindow::of_bits(30);
+    let Solution::Share(before) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(before.verdict(), Verdict::Possible);
+    reserved("pi-4").refine(&mut asked, |_| None);
+    assert_eq!(
+        asked.sources[0].guarantees.address,
+        AddressWindow::of_bits(30)
+    );
+    assert_eq!(asked.sources[0].guarantees.maximum_bytes, Some(64 << 20));
+    let Solution::Share(after) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(after.verdict(), Verdict::Guaranteed);
+}
+
+#[test]
+fn device_that_is_given_a_pool_takes_its_memory_beyond_its_reach_and_no_other_there() {
+    let mut elsewhere = heap("elsewhere");
+    elsewhere.guarantees.contiguous_up_to_bytes = 128 << 20;
+    elsewhere.guarantees.address = AddressWindow {
+        lowest: 1 << 32,
+        highest: (1 << 33) - 1,
+    };
+    let mut asked = board_request(vec![elsewhere, heap("isp@100000000")]);
+    let mut without = asked.clone();
+    reserved("camera-pool").refine(&mut asked, isp);
+    let Solution::Share(plan) = solve(&asked) else {
+        panic!("{}", solve(&asked).explain())
+    };
+    assert_eq!(plan.source().as_str(), "heap:isp@100000000");
+    assert_eq!(plan.verdict(), Verdict::Guaranteed);
+    // The link decides: without it the pool lies out of reach, although the heap is where it is.
+    let mut unlinked = reserved("camera-pool");
+    unlinked.users.clear();
+    unlinked.refine(&mut without, isp);
+    assert!(matches!(solve(&without), Solution::Split(_)));
+}
+
+#[test]
+fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
+    let mut own = Source::new(SourceId::new("v4l2:vivid@bus-vivid:capture"), "vivid MMAP");
+    own.device = Some(device("vivid"));
+    own.guarantees.contiguous_up_to_bytes = u64::MAX;
+    own.guarantees.address = AddressWindow::of_bits(32);
+    let mut asked = board_request(vec![own, system_heap(2)]);
+    let codec = |participant: &Participant| {
+        (participant.role == Role::Capture).then(|| "/soc/codec@50000000".to_owned())
+    };
+    reserved("camera-pool").refine(&mut asked, codec);
+    let promises = &asked.sources[0].guarantees;
+    assert_eq!(promises.address.lowest, 0x9000_0000);
+    assert_eq!(promises.address.highest, 0x90ff_ffff);
+    assert_eq!(promises.contiguous_up_to_bytes, 16 << 20);
+    // Nobody is given pages by a region.
+    assert_eq!(asked.sources[1], system_heap(2));
+}
+
+#[test]
+fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
+    // Each pool lies beyond the device's reach, and is named as often as a file may name one.
+    let mut reserved = ReservedMemory::default();
+    let mut sources = Vec::new();
+    for place in 0..64_u64 {
+        let lowest = (place + 4) << 32;
+        reserved.regions.push(Region {
+            path: format!("/reserved-memory/pool{place}"),
+            compatible: vec!["shared-dma-pool".to_owned()],
+            ranges: vec![AddressWindow {
+                lowest,
+                highest: lowest + 0xffff,
+            }],
+            reusable: true,
+            ..Region::default()
+        });
+        sources.push(heap(&format!("pool{place}")));
+    }
+    let paths: Vec<String> = reserved
+        .regions
+        .iter()
+        .map(|region| region.path.clone())
+        .collect();
+    let user = RegionUser {
+        node: "/soc/isp@40000000".to_owned(),
+        compatible: Vec::new(),
+        regions: vec![paths[0].clone(); 64],
+        unknown: Unknown::default(),
+    };
+    reserved.users.push(user.clone());
+    let mut asked = board_request(sources.clone());
+    reserved.refine(&mut asked, isp);
+    assert_eq!(asked.participants[0].alternatives.len(), 1);
+    reserved.users.push(RegionUser {
+        regions: paths,
+        ..user
+    });
+    let mut asked = board_request(sources);
+    reserved.refine(&mut asked, isp);
+    assert_eq!(
+        asked.participants[0].alternatives.len(),
+        Machine::MAXIMUM_ALTERNATIVES
+    );
+    let text = serde_json::to_string(&reserved).unwrap();
+    let longer = text.replace(
+        r#""regions":["/reserved-memory/pool0","#,
+        r#""regions":["x","x","/reserved-memory/pool0","#,
+    );
+    let error = serde_json::from_str::<ReservedMemory>(&longer)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("66 texts, and at most 64"), "{error}");
+}
+
+#[test]
+fn board_without_a_pool_is_told_the_source_that_it_lacks() {
+    let mut recorded = RecordedParticipant::measured(camera(Contiguity::Contiguous));
+    recorded.tree_node = Some("/soc/camera@1000".to_owned());
+    let lacking = lacking_pools([&recorded], &[system_heap(2)]);
+    assert_eq!(lacking.len(), 1);
+    insta::assert_snapshot!(
+        "lacking",
+        format!("{}\n\n{}", lacking[0].words, lacking[0].snippet)
+    );
+    // What dtc and fdtoverlay made of that board and this very text: the device has its pool, and the kernel a heap of it.
+    let mended = reserved("bare-with-pool");
+    let node = "/soc/camera@1000";
+    let pools: Vec<_> = mended.of_device(node).map(|region| region.name()).collect();
+    assert_eq!(pools, ["camera-pool"]);
+    let mut asked = board_request(vec![heap("camera-pool")]);
+    mended.refine(&mut asked, |_| Some(node.to_owned()));
+    assert_eq!(lacking_pools([&recorded], &asked.sources), []);
+    // A region that lies within reach is enough; one that lies anywhere is not.
+    let mut near = cma_heap(2);
+    near.guarantees.address = AddressWindow::of_bits(32);
+    assert_eq!(lacking_pools([&recorded], &[near.clone()]), []);
+    near.guarantees.address = AddressWindow::default();
+    assert_eq!(lacking_pools([&recorded], &[near]).len(), 1);
+    // What takes pages lacks nothing, and what has no node cannot be given anything.
+    let scattered = RecordedParticipant {
+        tree_node: recorded.tree_node,
+        ..RecordedParticipant::measured(camera(Contiguity::Scattered))
+    };
+    let nowhere = RecordedParticipant::measured(camera(Contiguity::Contiguous));
+    assert_eq!(lacking_pools([&scattered, &nowhere], &[]), []);
+    let everywhere = pool_snippet("/soc/isp@1", 1 << 33, AddressWindow::default());
+    assert!(everywhere.contains("size = <0x2 0x0>") && !everywhere.contains("alloc-ranges"));
+}
+
+#[test]
+fn damaged_header_is_told_with_its_place() {
+    let whole = compiled("camera-pool");
+    assert_eq!(Tree::from_flat(b"PNG"), Err(TreeError::NoTree));
+    assert_eq!(Tree::from_flat(&whole[4..]), Err(TreeError::NoTree));
+    for length in 0..whole.len() {
+        assert!(Tree::from_flat(&whole[..length]).is_err(), "{length}");
+    }
+    let with = |place: usize, number: u32| {
+        let mut bytes = whole.clone();
+        bytes[place * 4..place * 4 + 4].copy_from_slice(&number.to_be_bytes());
+        Tree::from_flat(&bytes)
+    };
+    assert!(matches!(
+        with(5, 3),
+        Err(TreeError::Version { version: 3, .. })
+    ));
+    assert!(matches!(with(6, 18), Err(TreeError::Version { .. })));
+    for place in [1, 2, 3, 8, 9] {
+        for number in [u32::MAX, u32::MAX - 3, 1 << 31] {
+            assert!(
+                matches!(with(place, number), Err(TreeError::Damaged { .. })),
+                "{place}"
+            );
+        }
+    }
+    let long = vec![0; Tree::MAXIMUM_BYTES + 1];
+    assert!(matches!(
+        Tree::from_flat(&long),
+        Err(TreeError::TooLong { .. })
+    ));
+}
+
+#[test]
+fn damage_is_told_with_its_byte_and_what_was_expected_and_found() {
+    // The structure begins at byte 56: the root, whose property is at 64, with the place of its name at 72.
+    let root = NodeText {
+        properties: [("model".to_owned(), b"x\0\0\0".to_vec())].into(),
+        ..NodeText::default()
+    };
+    let whole = flattened(&root);
+    assert!(Tree::from_flat(&whole).is_ok());
+    let with = |at: usize, number: u32| {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        Tree::from_flat(&bytes).unwrap_err().to_string()
+    };
+    for (at, number, words) in [
+        (4, 4096, "at byte 4: expected 4096 bytes, found 94 bytes"),
+        (
+            56,
+            7,
+            "at byte 56: expected a node, a property or an end (1, 2, 3, 4 or 9), found 7",
+        ),
+        (56, 3, "found "),
+        (
+            64,
+            2,
+            "at byte 72: expected the end of the tree (9), found 0",
+        ),
+        (68, 400, "at byte 76: expected 400 bytes, found 12 bytes"),
+        (
+            72,
+            6,
+            "at byte 72: expected the place of a name within the names, found 6",
+        ),
+        (80, 9, "at byte 80: expected a node"),
+        (
+            84,
+            3,
+            "at byte 84: expected the end of the tree (9), found 3",
+        ),
+    ] {
+        let error = with(at, number);
+        assert!(error.contains(words), "{at}: {error}");
+    }
+    let twice = NodeText {
+        children: vec![root.clone()],
+        ..root
+    };
+    let mut bytes = flattened(&twice);
+    // The child's property is moved into the root: its node begins and ends elsewhere.
+    let child = bytes
+        .windows(8)
+        .rposition(|eight| eight == [0, 0, 0, 1, 0, 0, 0, 0]);
+    bytes[child.unwrap()..][..8].copy_from_slice(&[0, 0, 0, 4, 0, 0, 0, 4]);
+    let end = bytes.windows(4).position(|four| four == [0, 0, 0, 2]);
+    bytes[end.unwrap()..][..4].copy_from_slice(&[0, 0, 0, 4]);
+    let error = Tree::from_flat(&bytes).unwrap_err().to_string();
+    let words =
+        "at byte 88: expected each property of a node once, found one of the same name again";
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn names_beyond_a_files_and_names_that_move_a_terminal_are_refused() {
+    let named = |name: &str| {
+        let child = NodeText {
+            name: name.to_owned(),
+            ..NodeText::default()
+        };
+        let root = NodeText {
+            children: vec![child],
+            ..NodeText::default()
+        };
+        Tree::from_flat(&flattened(&root))
+    };
+    assert!(named(&"n".repeat(255)).is_ok());
+    let error = named(&"n".repeat(256)).unwrap_err().to_string();
+    assert!(
+        error.contains("at byte 68: expected a name of at most 255"),
+        "{error}"
+    );
+    let error = named("a\x1b[2J").unwrap_err().to_string();
+    assert!(
+        error.contains("at byte 69") && error.contains("found 0x1b"),
+        "{error}"
+    );
+}
+
+#[test]
+fn tree_that_is_too_deep_or_too_large_is_refused() {
+    let mut deep = NodeText::default();
+    for _ in 0..Tree::MAXIMUM_DEPTH {
+        deep = NodeText {
+            children: vec![deep],
+            ..NodeText::default()
+        };
+    }
+    let levels = Tree::from_flat(&flattened(&deep));
+    assert!(matches!(
+        levels,
+        Err(TreeError::TooMany { what: "levels", .. })
+    ));
+    let wide = NodeText {
+        children: vec![NodeText::default(); Tree::MAXIMUM_NODES],
+        ..NodeText::default()
+    };
+    let nodes = Tree::from_flat(&flattened(&wide));
+    assert!(matches!(
+        nodes,
+        Err(TreeError::TooMany { what: "nodes", .. })
+    ));
+}
+
+fn node() -> impl Strategy<Value = NodeText> {
+    let name = "[a-z,]{1,8}(@[0-9a-f]{1,4})?|reserved-memory";
+    let property = prop_oneof![
+        Just("reg".to_owned()),
+        Just("size".to_owned()),
+        Just("phandle".to_owned()),
+        Just("memory-region".to_owned()),
+        Just("#address-cells".to_owned()),
+        Just("#size-cells".to_owned()),
+        Just("alloc-ranges".to_owned()),
+        Just("compatible".to_owned()),
+        "[a-z-]{1,8}",
+    ];
+    let value = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..12),
+        prop::collection::vec(0..4_u32, 0..6)
+            .prop_map(|cells| cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()),
+        Just(b"shared-dma-pool\0".to_vec()),
+    ];
+    let leaf = (name, prop::collection::btree_map(property, value, 0..5)).prop_map(
+        |(name, properties)| NodeText {
+            name,
+            properties,
+            children: Vec::new(),
+        },
+    );
+    leaf.clone().prop_recursive(4, 24, 4, move |inner| {
+        (leaf.clone(), prop::collection::vec(inner, 0..4))
+            .prop_map(|(own, children)| NodeText { children, ..own })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tree_is_read_back_as_written(root in node()) {
+        let root = NodeText { name: String::new(), ..root };
+        let flat = flattened(&root);
+        let tree = Tree::from_flat(&flat).unwrap();
+        prop_assert_eq!(NodeText::of(tree.root()), root);
+        hostile::devicetree(&flat);
+    }
+
+    #[test]
+    fn any_bytes_are_a_tree_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        hostile::devicetree(&bytes);
+        let mut begun = 0xd00d_feed_u32.to_be_bytes().to_vec();
+        begun.extend(bytes);
+        hostile::devicetree(&begun);
+    }
+
+    #[test]
+    fn damaged_tree_is_read_or_refused(
+        name in prop::sample::select(vec!["pi-4", "camera-pool", "bare"]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = compiled(name);
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        hostile::devicetree(&bytes);
+        let length = cut.index(bytes.len());
+        hostile::devicetree(&bytes[..length]);
+    }
+}

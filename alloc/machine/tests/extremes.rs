@@ -1,0 +1,299 @@
+//! Extreme numbers and damaged files, solved: nothing panics, and every plan meets every demand, by a checker that shares nothing
+//! with the solver.
+//!
+//! `COVALENT_EXTREMES=75000` tries as many as that instead of the usual few.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod common;
+
+use std::path::Path;
+
+use common::checker::judge_plan;
+use common::{camera, display, dumb, request, system_heap};
+use covalent_machine::{Job, Machine};
+use covalent_solver::constraint::{Contiguity, FormatSet, ImageTerms};
+use covalent_solver::model::Fourcc;
+use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use serde_json::{Value, json};
+
+/// A generator of numbers whose sequence is the same everywhere (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    fn extreme(&mut self) -> Value {
+        let bit = self.below(64);
+        match self.below(12) {
+            0 => json!(0),
+            1 => json!(1),
+            2 => json!(3),
+            3 => json!(48),
+            4 => json!(65_537),
+            5 => json!(u32::MAX),
+            6 => json!(u64::MAX),
+            7 => json!((1_u64 << bit) - 1),
+            8 => json!((1_u64 << bit) + 1),
+            9 => json!(1_u64 << bit),
+            10 => json!(self.next() >> bit),
+            _ => [json!(-1), json!(i64::MIN), json!(1e300), json!(0.5)][self.below(4)].clone(),
+        }
+    }
+}
+
+fn times(usual: usize) -> usize {
+    let asked = std::env::var("COVALENT_EXTREMES").ok();
+    asked.map_or(usual, |asked| asked.parse().unwrap())
+}
+
+/// Every number within a value, as JSON pointers.
+fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Number(_) => found.push(path.to_owned()),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                numbers(value, &format!("{path}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (place, value) in items.iter().enumerate() {
+                numbers(value, &format!("{path}/{place}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts extremes in the place of some numbers.
+fn with_extremes(whole: &Value, places: &[String], random: &mut Numbers) -> Value {
+    let mut whole = whole.clone();
+    for _ in 0..=random.below(3) {
+        let place = &places[random.below(places.len())];
+        *whole.pointer_mut(place).unwrap() = random.extreme();
+    }
+    whole
+}
+
+/// What was found of all that was tried.
+#[derive(Debug, Default)]
+struct Found {
+    refused: usize,
+    shared: usize,
+    guaranteed: usize,
+    split: usize,
+}
+
+/// Solves and judges a request.
+fn judge(request: &Request, found: &mut Found) {
+    match solve(request) {
+        Solution::Share(plan) => {
+            let members: Vec<usize> = (0..request.participants.len()).collect();
+            judge_plan(request, &members, &plan, false);
+            found.shared += 1;
+            found.guaranteed += usize::from(plan.verdict() == Verdict::Guaranteed);
+        }
+        Solution::Split(split) => {
+            assert!(ways(request).is_empty());
+            assert!(!split.explain().is_empty());
+            found.split += 1;
+        }
+    }
+}
+
+/// Asks for something in every field.
+fn everything(fourcc: Fourcc) -> Request {
+    let mut camera = camera(Contiguity::Scattered);
+    camera.constraints.formats = Some(common::linear(&[fourcc]));
+    camera
+        .constraints
+        .per_fourcc
+        .insert(fourcc, ImageTerms::default());
+    camera.constraints.image.stride.preferred = [4096].into();
+    camera.constraints.image.stride.avoided_multiples = [2048].into();
+    let mut display = display("card");
+    display.constraints.formats = Some(common::linear(&[fourcc]));
+    let mut heap = system_heap(64);
+    heap.guarantees.contiguous_up_to_bytes = u64::MAX;
+    heap.guarantees.maximum_bytes = Some(u64::MAX);
+    heap.guarantees.available_bytes = Some(u64::MAX);
+    request(vec![camera, display], vec![heap, dumb("card")])
+}
+
+#[test]
+fn extreme_numbers_of_a_request_give_no_plan_that_breaks_a_demand() {
+    let mut random = Numbers(12);
+    let mut found = Found::default();
+    let bases: Vec<(Value, Vec<String>)> = [
+        Fourcc::NV12,
+        Fourcc::XRGB8888,
+        Fourcc::RGB888,
+        Fourcc::YUV420,
+        Fourcc::YUYV,
+    ]
+    .map(|fourcc| {
+        let whole = serde_json::to_value(everything(fourcc)).unwrap();
+        let mut places = Vec::new();
+        numbers(&whole, "", &mut places);
+        (whole, places)
+    })
+    .to_vec();
+    for turn in 0..times(2500) {
+        let (whole, places) = &bases[turn % bases.len()];
+        let text = with_extremes(whole, places, &mut random).to_string();
+        match Request::from_json(text.as_bytes()) {
+            Ok(request) => judge(&request, &mut found),
+            Err(error) => {
+                assert!(error.to_string().contains(": "), "{error}");
+                found.refused += 1;
+            }
+        }
+    }
+    println!("{found:?}");
+    assert!(
+        found.guaranteed > 0 && found.split > 0 && found.refused > 0,
+        "{found:?}"
+    );
+}
+
+/// The recorded machines, each with few participants, sources and formats, so that many can be tried.
+fn machines() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/machines");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|own| own == "json"))
+        .collect();
+    paths.sort();
+    let small = |path: &std::path::PathBuf| {
+        let mut machine = Machine::from_json(&std::fs::read(path).unwrap()).unwrap();
+        machine.declared.truncate(1);
+        for declared in &mut machine.declared {
+            declared.participants.truncate(3);
+            declared.sources.truncate(3);
+            declared.missing.truncate(1);
+            let participants = declared.participants.iter_mut();
+            let choices = participants.map(|own| &mut own.participant.constraints);
+            let sources = declared.sources.iter_mut();
+            for own in choices.chain(sources.map(|own| &mut own.source.constraints)) {
+                if let Some(formats) = &mut own.formats {
+                    *formats = formats.iter().take(4).collect::<FormatSet>();
+                    own.per_fourcc
+                        .retain(|fourcc, _| formats.contains_fourcc(*fourcc));
+                }
+            }
+        }
+        serde_json::to_value(&machine).unwrap()
+    };
+    paths.iter().map(small).collect()
+}
+
+/// Reads a machine, and solves and judges what everybody of it asks together.
+fn machine(bytes: &[u8], found: &mut Found) {
+    let machine = match Machine::from_json(bytes) {
+        Ok(machine) => machine,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            found.refused += 1;
+            return;
+        }
+    };
+    let Some(declared) = machine.declared.first() else {
+        return;
+    };
+    let size = declared.size.unwrap_or_else(|| "640x480".parse().unwrap());
+    let participants = &declared.participants;
+    // One alone, and everybody together.
+    for own in [participants.get(..1), participants.get(..)]
+        .into_iter()
+        .flatten()
+    {
+        let mut job = Job::new(size, 3);
+        job.others = own.iter().map(|own| own.participant.name.clone()).collect();
+        if let Ok(asked) = machine.request(&job) {
+            judge(&asked.request, found);
+        }
+    }
+}
+
+#[test]
+fn extreme_numbers_of_a_recorded_machine_give_no_plan_that_breaks_a_demand() {
+    let mut random = Numbers(13);
+    let mut found = Found::default();
+    let bases: Vec<(Value, Vec<String>)> = machines()
+        .into_iter()
+        .map(|whole| {
+            let mut places = Vec::new();
+            numbers(&whole, "/declared", &mut places);
+            numbers(&whole["declared"], "/declared", &mut places);
+            places.retain(|place| whole.pointer(place).is_some());
+            (whole, places)
+        })
+        .collect();
+    for turn in 0..times(400) {
+        let (whole, places) = &bases[turn % bases.len()];
+        let text = with_extremes(whole, places, &mut random).to_string();
+        machine(text.as_bytes(), &mut found);
+    }
+    println!("{found:?}");
+    assert!(found.shared > 0 && found.refused > 0, "{found:?}");
+}
+
+/// Changes a text at a few places: bytes, pieces that are there again, and pieces that are gone.
+fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
+    let mut bytes = text.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        let end = (at + random.below(24)).min(bytes.len());
+        match random.below(5) {
+            0 => bytes[at] = random.next() as u8,
+            1 => drop(bytes.drain(at..end)),
+            2 => {
+                let piece = bytes[at..end].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            3 => {
+                // A number for a number, so that most stay files.
+                let digits = bytes.iter().skip(at).position(u8::is_ascii_digit);
+                if let Some(place) = digits.map(|digits| at + digits) {
+                    bytes[place] = b'0' + random.below(10) as u8;
+                }
+            }
+            _ => {
+                let other = random.below(bytes.len());
+                bytes.swap(at, other);
+            }
+        }
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn damaged_file_of_a_recorded_machine_is_refused_or_gives_no_plan_that_breaks_a_demand() {
+    let mut random = Numbers(14);
+    let mut found = Found::default();
+    let texts: Vec<Vec<u8>> = machines()
+        .iter()
+        .map(|own| own.to_string().into_bytes())
+        .collect();
+    for turn in 0..times(800) {
+        machine(
+            &damaged(&texts[turn % texts.len()], &mut random),
+            &mut found,
+        );
+    }
+    println!("{found:?}");
+    assert!(found.shared > 0 && found.refused > 0, "{found:?}");
+}

@@ -1,0 +1,45 @@
+//! Files are written as they were read.
+
+use covalent_machine::{Difference, Machine};
+use serde_json::Value;
+
+use crate::recorded::{all, path, read};
+
+#[test]
+fn every_file_is_written_as_it_was_read() {
+    for name in all() {
+        let given: Value = serde_json::from_slice(&std::fs::read(path(&name)).unwrap()).unwrap();
+        let machine = read(&name);
+        let written = machine.to_json().unwrap();
+        assert_eq!(
+            Machine::from_json(written.as_bytes()).unwrap(),
+            machine,
+            "{name}"
+        );
+        let written: Value = serde_json::from_str(&written).unwrap();
+        // Whatever was given is there; what was left out is written in full.
+        assert_contains(&written, &given, &name);
+        assert!(Difference::between(&machine, &machine).is_empty(), "{name}");
+    }
+}
+
+fn assert_contains(whole: &Value, part: &Value, place: &str) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (name, value) in part {
+                let place = format!("{place}.{name}");
+                let found = whole.get(name).unwrap_or_else(|| panic!("{place} is lost"));
+                assert_contains(found, value, &place);
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{place}");
+            if !place.ends_with("formats") && !place.ends_with("sync") {
+                for (number, (whole, part)) in whole.iter().zip(part).enumerate() {
+                    assert_contains(whole, part, &format!("{place}.{number}"));
+                }
+            }
+        }
+        (whole, part) => assert_eq!(whole, part, "{place}"),
+    }
+}

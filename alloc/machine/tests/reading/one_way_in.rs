@@ -1,0 +1,172 @@
+//! Whoever reads a description, by whatever way: nothing that is not understood is dropped.
+
+use crate::common::{camera, device, display, request, system_heap};
+use covalent_machine::{Declared, Machine, Missing, RecordedParticipant, RecordedSource};
+use covalent_solver::constraint::{
+    AddressWindow, Constraints, Contiguity, Field, Guarantees, ImageTerms, MemoryTerms,
+    Participant, SideTerms, Source, StrideTerms,
+};
+use covalent_solver::model::DeviceIdentity;
+use covalent_solver::solve::{Request, Solution, solve};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Serialize};
+use serde_json::{Value, json};
+
+fn sharing() -> Request {
+    request(
+        vec![camera(Contiguity::Scattered), display("card")],
+        vec![system_heap(2)],
+    )
+}
+
+/// Adds a field of a newer version.
+fn with_newer(value: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(value).unwrap();
+    value["newer"] = json!(7);
+    value
+}
+
+/// What was read with a field of a newer version writes it again, or was refused by name.
+fn keeps_or_refuses<T: Serialize>(read: Result<T, serde_json::Error>) {
+    match read {
+        Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap()["newer"], json!(7)),
+        Err(error) => assert!(error.to_string().contains("newer"), "{error}"),
+    }
+}
+
+#[test]
+fn unknown_demand_read_by_any_function_is_kept_or_refused() {
+    let own = sharing();
+    let participant = &own.participants[0];
+    // The name resolves to whatever function the type has itself, where it has one.
+    keeps_or_refuses(Constraints::deserialize(with_newer(
+        &participant.constraints,
+    )));
+    keeps_or_refuses(ImageTerms::deserialize(with_newer(&ImageTerms::default())));
+    keeps_or_refuses(MemoryTerms::deserialize(
+        with_newer(&MemoryTerms::default()),
+    ));
+    keeps_or_refuses(Participant::deserialize(with_newer(participant)));
+    keeps_or_refuses(Source::deserialize(with_newer(&own.sources[0])));
+    keeps_or_refuses(Guarantees::deserialize(with_newer(&Guarantees::default())));
+    keeps_or_refuses(Request::deserialize(with_newer(&own)));
+    keeps_or_refuses(Machine::deserialize(with_newer(&Machine::new("a", "b"))));
+    keeps_or_refuses(Declared::deserialize(with_newer(&Declared::default())));
+    keeps_or_refuses(Missing::deserialize(with_newer(&Missing::default())));
+    let recorded = RecordedParticipant::measured(participant.clone());
+    keeps_or_refuses(RecordedParticipant::deserialize(with_newer(&recorded)));
+    let recorded = RecordedSource::measured(own.sources[0].clone());
+    keeps_or_refuses(RecordedSource::deserialize(with_newer(&recorded)));
+    // These have no place to keep it in.
+    keeps_or_refuses(SideTerms::deserialize(with_newer(&SideTerms::default())));
+    keeps_or_refuses(StrideTerms::deserialize(
+        with_newer(&StrideTerms::default()),
+    ));
+    let window = AddressWindow::default();
+    keeps_or_refuses(AddressWindow::deserialize(with_newer(&window)));
+    keeps_or_refuses(DeviceIdentity::deserialize(with_newer(&device("card"))));
+}
+
+#[test]
+fn list_in_place_of_an_object_is_refused() {
+    for text in ["[]", "[1]", "[1, null, {}, {}, {}, [], 0]"] {
+        assert!(serde_json::from_str::<Constraints>(text).is_err(), "{text}");
+        assert!(serde_json::from_str::<ImageTerms>(text).is_err(), "{text}");
+    }
+}
+
+/// Reads by each way that serde has.
+fn every_way<T: DeserializeOwned>(value: &Value) -> [Result<T, String>; 4] {
+    let text = value.to_string();
+    let words = |error: serde_json::Error| error.to_string();
+    [
+        serde_json::from_value(value.clone()).map_err(words),
+        serde_json::from_str(&text).map_err(words),
+        serde_json::from_slice(text.as_bytes()).map_err(words),
+        serde_json::from_reader(text.as_bytes()).map_err(words),
+    ]
+}
+
+#[test]
+fn machine_of_another_kind_or_version_is_refused_by_every_way() {
+    for (field, wrong, words) in [
+        ("version", json!(2), "version 2"),
+        ("version", json!(0), "version"),
+        ("version", json!(u32::MAX), "version 4294967295"),
+        ("format", json!("covalent-facts"), "covalent-machine"),
+    ] {
+        let mut value = serde_json::to_value(Machine::new("a board", "made up")).unwrap();
+        value[field] = wrong;
+        for read in every_way::<Machine>(&value) {
+            let error = read.unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        let own = Machine::deserialize(&value).unwrap_err().to_string();
+        assert!(own.contains(words), "{own}");
+    }
+}
+
+#[test]
+fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() {
+    for version in [0, 2, 99, u32::MAX] {
+        let mut request = sharing();
+        assert!(matches!(solve(&request), Solution::Share(_)));
+        request.participants[0].constraints.version = version;
+        let Solution::Split(split) = solve(&request) else {
+            panic!("version {version} is ignored")
+        };
+        let [only] = split.conflict() else {
+            panic!("{:?}", split.conflict())
+        };
+        assert_eq!(
+            (only.field, only.owner.as_str()),
+            (Field::Unknown, "vivid capture")
+        );
+        assert!(only.words.contains(&format!("version {version}")), "{only}");
+        // It is kept, and as little met when it is read again.
+        let text = serde_json::to_string(&request).unwrap();
+        let again: Request = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, request);
+        assert!(matches!(solve(&again), Solution::Split(_)));
+    }
+}
+
+#[test]
+fn alternative_of_a_version_that_is_not_known_is_not_taken_and_the_rest_is() {
+    let mut request = sharing();
+    let mut worse = request.participants[0].constraints.clone();
+    worse.version = 2;
+    request.participants[0].alternatives.push(worse);
+    let Solution::Share(plan) = solve(&request) else {
+        panic!("what is understood is enough")
+    };
+    assert_eq!(plan.steps()[0].alternative, 0);
+}
+
+#[test]
+fn source_of_a_version_that_is_not_known_gives_nothing() {
+    let mut request = sharing();
+    request.sources[0].constraints.version = 7;
+    let Solution::Split(split) = solve(&request) else {
+        panic!("version 7 is ignored")
+    };
+    assert!(split.explain().contains("version 7"), "{}", split.explain());
+}
+
+#[test]
+fn different_sources_with_one_identifier_are_none_that_a_plan_can_name() {
+    let mut request = sharing();
+    let first = request.sources[0].clone();
+    // The same once more is no question.
+    request.sources.push(first);
+    assert!(matches!(solve(&request), Solution::Share(_)));
+    request.sources[1].guarantees.contiguous_up_to_bytes = 0;
+    let Solution::Split(split) = solve(&request) else {
+        panic!("a plan that names one of two")
+    };
+    assert!(
+        split.explain().contains("same identifier"),
+        "{}",
+        split.explain()
+    );
+}

@@ -1,0 +1,50 @@
+//! How long merging and solving take: `cargo bench -p covalent-alloc --no-default-features --bench solve`.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod jobs;
+
+use std::hint::black_box;
+
+use covalent_solver::constraint::{MergedImage, MergedMemory, MergedUse};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn solving(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("solve");
+    for (name, request, shares) in jobs::all() {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| jobs::solve_job(&request, shares));
+        });
+    }
+    group.finish();
+}
+
+fn merging(criterion: &mut Criterion) {
+    let crowd = jobs::crowd_that_shares();
+    let terms = || {
+        crowd
+            .participants
+            .iter()
+            .map(|participant| &participant.constraints)
+            .enumerate()
+    };
+    criterion.bench_function("merge/formats_and_buffers_of_16", |bencher| {
+        bencher.iter(|| {
+            terms()
+                .map(|(owner, terms)| MergedUse::of(owner, black_box(terms)))
+                .reduce(|all, one| all.merge(&one))
+        });
+    });
+    criterion.bench_function("merge/pictures_and_memory_of_16", |bencher| {
+        bencher.iter(|| {
+            let images = terms().map(|(owner, terms)| MergedImage::of(owner, &terms.image));
+            let memory = terms().map(|(owner, terms)| MergedMemory::of(owner, &terms.memory));
+            (
+                images.reduce(|all, one| all.merge(&one)),
+                memory.reduce(|all, one| all.merge(&one)),
+            )
+        });
+    });
+}
+
+criterion_group!(benches, solving, merging);
+criterion_main!(benches);

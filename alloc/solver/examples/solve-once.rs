@@ -1,0 +1,61 @@
+//! Solves one request, so that callgrind can count its instructions.
+//!
+//! ```console
+//! $ cargo build --release -p covalent-alloc --no-default-features --example solve-once
+//! $ target/release/examples/solve-once --list
+//! $ valgrind --tool=callgrind --toggle-collect='*jobs::solve_job*' target/release/examples/solve-once usual
+//! ```
+//!
+//! `--list` prints the names: the usual jobs, and the shapes that ask much of the solver. A name prints one line of the outcome,
+//! and `--explain NAME` what is said of it.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../benches/jobs.rs"]
+mod jobs;
+#[path = "../benches/shapes.rs"]
+mod shapes;
+
+use covalent_solver::solve::{BUDGET, Request, Solution};
+
+/// Finds a request by its name.
+fn named(name: &str) -> Request {
+    let job = jobs::all().into_iter().find(|(job, ..)| *job == name);
+    let shape = shapes::ALL.iter().find(|(shape, _)| *shape == name);
+    match (job, shape) {
+        (Some((_, request, _)), _) => request,
+        (None, Some((_, shape))) => shape(),
+        (None, None) => panic!("there is no request called {name}; --list names all"),
+    }
+}
+
+/// Returns the budget: that of every solution, unless the environment's `STEPS` says another.
+fn budget() -> u64 {
+    std::env::var("STEPS").map_or(BUDGET, |steps| steps.parse().unwrap())
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        None => panic!("name a request, or say --list, or --explain and the name of one"),
+        Some("--list") => {
+            let jobs = jobs::all().into_iter().map(|(name, ..)| name);
+            for name in jobs.chain(shapes::ALL.iter().map(|(name, _)| *name)) {
+                println!("{name}");
+            }
+        }
+        Some("--explain") => {
+            let request = named(&words.next().unwrap());
+            print!("{}", jobs::solve_job_within(&request, BUDGET).0.explain());
+        }
+        Some(name) => {
+            let (solution, steps) = jobs::solve_job_within(&named(name), budget());
+            let outcome = match &solution {
+                Solution::Share(plan) => format!("shares {}", plan.source()),
+                Solution::Split(split) => format!("{} groups", split.groups().len()),
+            };
+            let verdict = format!("{:?}", solution.verdict()).to_lowercase();
+            let left_out = solution.left_out().len();
+            println!("{name}: {verdict}, {outcome}, {steps} steps, {left_out} parts left out");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Sets of format and modifier pairs.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::runs::{lower, same};
+use crate::model::{FormatModifier, Fourcc, Modifier};
+use crate::reading::Reader;
+use crate::reading::Unknown;
+use crate::reading::budget::{Reading, list, take};
+
+/// Pairs of format and modifier, sorted and each once.
+///
+/// A pair with an implicit modifier meets only the same implicit pair: nobody can know whether an untold arrangement is
+/// linear, so the two kinds never mix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "Vec<Entry>")]
+pub struct FormatSet {
+    pairs: Vec<FormatModifier>,
+    /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
+    unknown: BTreeMap<FormatModifier, Unknown>,
+}
+
+/// A pair as it is written.
+#[derive(Clone, Serialize)]
+struct Entry {
+    fourcc: Fourcc,
+    modifier: Modifier,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Pair {
+            fourcc: Fourcc,
+            modifier: Modifier,
+        }
+        let mut unknown = Unknown::default();
+        let Pair { fourcc, modifier } = Pair::deserialize(Reader::new(deserializer, &mut unknown))?;
+        if !unknown.is_empty() {
+            take(size_of::<(FormatModifier, Unknown)>().saturating_mul(12))?;
+        }
+        Ok(Self {
+            fourcc,
+            modifier,
+            unknown: unknown.fields,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for FormatSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let _reading = Reading::begin();
+        let what = "pairs of format and modifier";
+        list::<_, Entry>(deserializer, Self::MAXIMUM_PAIRS, what).map(Self::from)
+    }
+}
+
+impl FormatSet {
+    /// The most pairs that are read.
+    pub const MAXIMUM_PAIRS: usize = 1 << 16;
+
+    /// Returns whether a pair is in the set.
+    pub fn contains(&self, format: FormatModifier) -> bool {
+        self.pairs.binary_search(&format).is_ok()
+    }
+
+    /// Returns whether any pair of the set has this format.
+    pub fn contains_fourcc(&self, fourcc: Fourcc) -> bool {
+        let begin = self.pairs.partition_point(|pair| pair.fourcc < fourcc);
+        self.pairs
+            .get(begin)
+            .is_some_and(|pair| pair.fourcc == fourcc)
+    }
+
+    /// Returns the pairs that are in both sets.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let (mut one, mut two) = (self.pairs(), other.pairs());
+        let mut pairs = Vec::with_capacity(one.len().min(two.len()));
+        while let (Some(first), Some(second)) = (one.first(), two.first()) {
+            let (ones, twos) = match first.cmp(second) {
+                Ordering::Equal => {
+                    let run = same(one, two);
+                    pairs.extend_from_slice(one.get(..run).unwrap_or_default());
+                    (run, run)
+                }
+                Ordering::Less => (lower(one, second), 0),
+                Ordering::Greater => (0, lower(two, first)),
+            };
+            one = one.get(ones..).unwrap_or_default();
+            two = two.get(twos..).unwrap_or_default();
+        }
+        Self {
+            pairs,
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the pairs in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FormatModifier> + '_ {
+        self.pairs.iter().copied()
+    }
+
+    /// Returns the pairs in order.
+    pub(crate) fn pairs(&self) -> &[FormatModifier] {
+        &self.pairs
+    }
+
+    /// Returns how many pairs there are.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Returns whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+impl From<Vec<FormatModifier>> for FormatSet {
+    fn from(mut pairs: Vec<FormatModifier>) -> Self {
+        pairs.sort_unstable();
+        pairs.dedup();
+        Self {
+            pairs,
+            unknown: BTreeMap::new(),
+        }
+    }
+}
+
+impl<const N: usize> From<[FormatModifier; N]> for FormatSet {
+    fn from(formats: [FormatModifier; N]) -> Self {
+        Self::from(formats.to_vec())
+    }
+}
+
+impl FromIterator<FormatModifier> for FormatSet {
+    fn from_iter<I: IntoIterator<Item = FormatModifier>>(formats: I) -> Self {
+        Self::from(formats.into_iter().collect::<Vec<_>>())
+    }
+}
+
+impl From<FormatSet> for Vec<FormatModifier> {
+    fn from(formats: FormatSet) -> Self {
+        formats.pairs
+    }
+}
+
+impl From<Vec<Entry>> for FormatSet {
+    fn from(entries: Vec<Entry>) -> Self {
+        let mut pairs = Vec::with_capacity(entries.len());
+        let mut unknown: BTreeMap<FormatModifier, Unknown> = BTreeMap::new();
+        for entry in entries {
+            let pair = FormatModifier::new(entry.fourcc, entry.modifier);
+            pairs.push(pair);
+            if !entry.unknown.is_empty() {
+                // A pair that is written twice must meet what is asked at either place.
+                unknown
+                    .entry(pair)
+                    .or_default()
+                    .fields
+                    .extend(entry.unknown);
+            }
+        }
+        pairs.retain(|pair| {
+            unknown
+                .get(pair)
+                .is_none_or(|unknown| unknown.required().is_empty())
+        });
+        Self {
+            unknown,
+            ..Self::from(pairs)
+        }
+    }
+}
+
+impl From<FormatSet> for Vec<Entry> {
+    fn from(formats: FormatSet) -> Self {
+        let FormatSet { mut pairs, unknown } = formats;
+        pairs.extend(unknown.keys());
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+            .into_iter()
+            .map(|pair| Entry {
+                fourcc: pair.fourcc,
+                modifier: pair.modifier,
+                unknown: unknown
+                    .get(&pair)
+                    .map(|unknown| unknown.fields.clone())
+                    .unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pair_with_an_unknown_demand_is_kept_and_not_offered() {
+        let text = r#"[
+            {"fourcc": "NV12", "modifier": "LINEAR", "tiles": 3},
+            {"fourcc": "XR24", "modifier": "LINEAR", "hint": {"optional": true}},
+            {"fourcc": "YUYV", "modifier": "LINEAR"}
+        ]"#;
+        let set: FormatSet = serde_json::from_str(text).unwrap();
+        let offered: Vec<_> = set.iter().map(|pair| pair.fourcc).collect();
+        assert_eq!(offered, [Fourcc::XRGB8888, Fourcc::YUYV]);
+        let written = serde_json::to_string(&set).unwrap();
+        assert!(written.contains("tiles") && written.contains("hint"));
+        assert_eq!(serde_json::from_str::<FormatSet>(&written).unwrap(), set);
+    }
+}

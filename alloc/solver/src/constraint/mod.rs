@@ -1,0 +1,36 @@
+//! What participants accept and sources guarantee, as plain data, and how demands merge.
+//!
+//! Everything here is serialisable: a machine's declarations can be recorded and solved elsewhere.
+
+mod bound;
+mod common_multiple;
+mod demand;
+mod formats;
+mod image;
+mod image_demand;
+mod memory;
+mod merge;
+mod owners;
+mod participant;
+mod runs;
+mod source;
+mod source_kind;
+
+pub use crate::reading::Unknown;
+pub use crate::reading::value::ValueError;
+pub use bound::Bound;
+pub use common_multiple::CommonMultiple;
+pub(crate) use common_multiple::gcd;
+pub use common_multiple::lcm;
+pub use demand::{Demand, Field};
+pub use formats::FormatSet;
+pub use image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};
+pub use memory::{
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, Protection,
+};
+pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
+pub use owners::Owners;
+pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncLanguage};
+pub(crate) use runs::{lower, same};
+pub use source::{Guarantees, MemoryCost, Source, SourceId};
+pub use source_kind::SourceKind;

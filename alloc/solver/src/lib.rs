@@ -1,0 +1,61 @@
+//! Which buffer can all of them share? Constraints as plain data, merged and solved. No I/O, no devices, no unsafe code.
+//!
+//! | module | has |
+//! | --- | --- |
+//! | [`model`] | formats, modifiers, extents, layouts, device identities |
+//! | [`constraint`] | what participants accept, what sources guarantee, and how constraints merge |
+//! | [`mod@solve`] | from a request to a plan, or to the copy that costs least and its reason |
+//! | [`text`] | text from outside, made safe to print and to paste |
+//! | [`reading`] | how these types are read from files: bounded, and without dropping a field that is unknown |
+//!
+//! # Example
+//!
+//! A camera that takes scattered memory and a display that imports nothing but its own:
+//!
+//! ```
+//! use covalent_solver::constraint::{FormatSet, Imports, Participant, Role, Source, SourceId};
+//! use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+//! use covalent_solver::solve::{Request, Solution, solve};
+//!
+//! let card = DeviceIdentity {
+//!     driver: "virtio_gpu".to_owned(),
+//!     location: "virtio0".to_owned(),
+//!     node: "/dev/dri/card0".to_owned(),
+//! };
+//! let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
+//!
+//! let webcam = DeviceIdentity {
+//!     driver: "vivid".to_owned(),
+//!     location: "platform:vivid-000".to_owned(),
+//!     node: "/dev/video0".to_owned(),
+//! };
+//! let mut camera = Participant::new("camera", webcam, Role::Capture);
+//! camera.constraints.formats = Some(formats.clone());
+//! let mut display = Participant::new("display", card.clone(), Role::Display);
+//! display.constraints.formats = Some(formats);
+//! display.constraints.memory.imports = Imports::only_from(card.clone(), "this card has no blob resources");
+//!
+//! let mut dumb = Source::new(SourceId::new("dumb:virtio_gpu"), "virtio_gpu dumb");
+//! dumb.device = Some(card);
+//! let heap = Source::new(SourceId::new("heap:system"), "dma-heap system");
+//!
+//! let solution = solve(&Request {
+//!     count: 4,
+//!     participants: vec![camera, display],
+//!     sources: vec![heap, dumb],
+//!     ..Request::new(Extent::new(640, 480)?)
+//! });
+//! let Solution::Share(plan) = solution else { panic!("{}", solution.explain()) };
+//! assert_eq!(plan.source_name(), "virtio_gpu dumb");
+//! assert_eq!(plan.layout().planes()[0].stride_bytes, 2560);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+pub mod constraint;
+pub mod model;
+pub mod reading;
+pub mod solve;
+pub mod text;

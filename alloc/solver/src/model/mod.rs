@@ -1,0 +1,18 @@
+//! Typed units: formats, modifiers, extents and layouts. Pure data, no I/O.
+
+mod device;
+mod extent;
+mod format;
+mod fourcc;
+mod in_formats;
+mod layout;
+mod modifier;
+mod names;
+
+pub use device::DeviceIdentity;
+pub use extent::{Extent, ExtentError};
+pub use format::{FormatInfo, PlaneInfo};
+pub use fourcc::{Fourcc, FourccError};
+pub use in_formats::{InFormatsError, in_formats, read_in_formats};
+pub use layout::{Layout, LayoutError, PlaneLayout};
+pub use modifier::{DecodedModifier, FormatModifier, Modifier, ModifierError, ModifierField};

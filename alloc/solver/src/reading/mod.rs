@@ -1,0 +1,13 @@
+//! Reads descriptions: within bounds of memory, with the place of each error, and without dropping a field that is unknown.
+//!
+//! It is public for crates that define descriptions of their own, such as `covalent-machine`.
+
+pub mod budget;
+mod reader;
+mod unknown;
+pub mod value;
+
+#[doc(inline)]
+pub use crate::keeps_unknown;
+pub use reader::{Reader, with_place};
+pub use unknown::Unknown;

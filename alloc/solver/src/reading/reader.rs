@@ -1,0 +1,371 @@
+//! Reads a structure in one pass, and keeps the fields that it does not have.
+//!
+//! A [`Reader`] stands between a structure's own `Deserialize` and the text. Where the structure asks for its fields, the reader
+//! hands out those that it has and keeps the others, within its plain fields too. Lists and maps are not looked into: their items
+//! look after themselves. Nothing is read twice, so depth costs nothing, and an error stands where the text is wrong.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess,
+    VariantAccess, Visitor,
+};
+
+use super::budget::kept;
+use super::unknown::Unknown;
+
+/// Hands out what a structure has, and keeps in `unknown` what it has not.
+pub struct Reader<'u, D> {
+    inner: D,
+    unknown: &'u mut Unknown,
+}
+
+impl<'u, D> Reader<'u, D> {
+    /// Stands before `inner`.
+    pub fn new(inner: D, unknown: &'u mut Unknown) -> Self {
+        Self { inner, unknown }
+    }
+}
+
+macro_rules! forward {
+    ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method($($argument,)* visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
+    type Error = D::Error;
+
+    forward! {
+        deserialize_any();
+        deserialize_bool();
+        deserialize_i8();
+        deserialize_i16();
+        deserialize_i32();
+        deserialize_i64();
+        deserialize_i128();
+        deserialize_u8();
+        deserialize_u16();
+        deserialize_u32();
+        deserialize_u64();
+        deserialize_u128();
+        deserialize_f32();
+        deserialize_f64();
+        deserialize_char();
+        deserialize_str();
+        deserialize_string();
+        deserialize_bytes();
+        deserialize_byte_buf();
+        deserialize_unit();
+        deserialize_unit_struct(name: &'static str);
+        deserialize_seq();
+        deserialize_tuple(length: usize);
+        deserialize_tuple_struct(name: &'static str, length: usize);
+        deserialize_map();
+        deserialize_identifier();
+        deserialize_ignored_any();
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        // As a map: a list of values in the order of this version's fields would leave out those of a newer one unseen.
+        self.inner.deserialize_map(Fields {
+            visitor,
+            fields,
+            unknown: self.unknown,
+        })
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_option(Inside {
+            visitor,
+            unknown: self.unknown,
+        })
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let unknown = self.unknown;
+        self.inner
+            .deserialize_newtype_struct(name, Inside { visitor, unknown })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let unknown = self.unknown;
+        self.inner
+            .deserialize_enum(name, variants, Inside { visitor, unknown })
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// Reads what an option, a wrapper or an enum holds.
+struct Inside<'u, V> {
+    visitor: V,
+    unknown: &'u mut Unknown,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(out)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_none()
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        self.visitor.visit_some(Reader::new(inner, self.unknown))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        let reader = Reader::new(inner, self.unknown);
+        self.visitor.visit_newtype_struct(reader)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_enum(Variants {
+            data,
+            unknown: self.unknown,
+        })
+    }
+}
+
+/// An enum's variants; what is kept stands within the name of the variant.
+struct Variants<'u, A> {
+    data: A,
+    unknown: &'u mut Unknown,
+}
+
+impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
+    type Error = A::Error;
+    type Variant = Variant<'u, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let (name, data) = self.data.variant_seed(PhantomData::<String>)?;
+        let known: StrDeserializer<'_, A::Error> = name.as_str().into_deserializer();
+        let value = seed.deserialize(known)?;
+        let unknown = self.unknown;
+        Ok((
+            value,
+            Variant {
+                data,
+                name,
+                unknown,
+            },
+        ))
+    }
+}
+
+struct Variant<'u, A> {
+    data: A,
+    name: String,
+    unknown: &'u mut Unknown,
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.data.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let mut within = Unknown::default();
+        let value = self.data.newtype_variant_seed(Within {
+            seed,
+            unknown: &mut within,
+        })?;
+        self.unknown.keep_within(&self.name, within);
+        Ok(value)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        self.data.tuple_variant(length, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let mut within = Unknown::default();
+        let value = self.data.struct_variant(
+            fields,
+            Fields {
+                visitor,
+                fields,
+                unknown: &mut within,
+            },
+        )?;
+        self.unknown.keep_within(&self.name, within);
+        Ok(value)
+    }
+}
+
+/// Reads a structure's fields.
+struct Fields<'u, V> {
+    visitor: V,
+    fields: &'static [&'static str],
+    unknown: &'u mut Unknown,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(out)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_map(FieldAccess {
+            map,
+            fields: self.fields,
+            unknown: self.unknown,
+            seen: 0,
+            field: "",
+        })
+    }
+}
+
+struct FieldAccess<'u, A> {
+    map: A,
+    fields: &'static [&'static str],
+    unknown: &'u mut Unknown,
+    /// A bit for each of the fields that was there; no structure of ours has 128.
+    seen: u128,
+    field: &'static str,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.map.next_key::<String>()? {
+            let known = self.fields.iter().position(|field| *field == name);
+            let Some((place, field)) = known.and_then(|at| Some((at, *self.fields.get(at)?)))
+            else {
+                if self.unknown.fields.contains_key(&name) {
+                    return Err(twice(&mut self.map, &name));
+                }
+                let value = self.map.next_value_seed(kept())?;
+                self.unknown.fields.insert(name, value);
+                continue;
+            };
+            let bit = u32::try_from(place)
+                .ok()
+                .and_then(|place| 1_u128.checked_shl(place))
+                .unwrap_or_default();
+            if self.seen & bit != 0 {
+                return Err(twice(&mut self.map, &name));
+            }
+            self.seen |= bit;
+            self.field = field;
+            let key: StrDeserializer<'_, A::Error> = field.into_deserializer();
+            return seed.deserialize(key).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let mut within = Unknown::default();
+        let value = self.map.next_value_seed(Within {
+            seed,
+            unknown: &mut within,
+        })?;
+        self.unknown.keep_within(self.field, within);
+        Ok(value)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.map.size_hint()
+    }
+}
+
+/// Returns the error of a key that was there before, at the place of that key.
+pub(super) fn twice<'de, A: MapAccess<'de>>(map: &mut A, key: &impl fmt::Display) -> A::Error {
+    let words = format!("{key} is there twice");
+    match map.next_value_seed(Refused(&words)) {
+        Err(error) => error,
+        Ok(()) => A::Error::custom(words),
+    }
+}
+
+/// Refuses a value with these words.
+struct Refused<'w>(&'w str);
+
+impl<'de> DeserializeSeed<'de> for Refused<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom(self.0))
+    }
+}
+
+/// Reads a value through a reader of its own.
+struct Within<'u, S> {
+    seed: S,
+    unknown: &'u mut Unknown,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
+        self.seed.deserialize(Reader::new(inner, self.unknown))
+    }
+}
+
+/// Reads a whole description, and says where in it an error is: `participants[3].constraints.image.stride.alignment: …`.
+///
+/// # Errors
+/// Those of `read`, with the place before them.
+pub fn with_place<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(serde_path_to_error::Deserializer<'_, '_, D>) -> Result<T, D::Error>,
+) -> Result<T, D::Error> {
+    let mut track = serde_path_to_error::Track::new();
+    read(serde_path_to_error::Deserializer::new(
+        deserializer,
+        &mut track,
+    ))
+    .map_err(|error| match track.path().to_string() {
+        // The description itself is none.
+        place if place == "." => error,
+        place => D::Error::custom(format!("{place}: {error}")),
+    })
+}

@@ -1,0 +1,73 @@
+//! Values of participants and sources that no description may have, with their places.
+
+use thiserror::Error;
+
+use crate::constraint::{Constraints, Participant, Source};
+use crate::model::DeviceIdentity;
+use crate::solve::Request;
+
+/// A value that is out of its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{place}: {words}")]
+pub struct ValueError {
+    /// Where it is, such as `participants[3].constraints.buffers_held`.
+    pub place: String,
+    /// What is wrong with it.
+    pub words: String,
+}
+
+/// The longest name or identifier, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// Checks the values of a participant that is at a place.
+pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
+    text(at, "name", &own.name)?;
+    device(at, &own.device)?;
+    held(at, "constraints", &own.constraints)?;
+    for (number, alternative) in own.alternatives.iter().enumerate() {
+        held(at, &format!("alternatives[{number}]"), alternative)?;
+    }
+    Ok(())
+}
+
+/// Checks the values of a source that is at a place.
+pub fn source(at: &str, own: &Source) -> Result<(), ValueError> {
+    text(at, "id", own.id.as_str())?;
+    text(at, "name", &own.name)?;
+    match &own.device {
+        Some(own) => device(at, own),
+        None => Ok(()),
+    }
+}
+
+fn held(at: &str, field: &str, own: &Constraints) -> Result<(), ValueError> {
+    count(&format!("{at}.{field}.buffers_held"), own.buffers_held)
+}
+
+/// Checks a number of buffers.
+pub fn count(place: &str, count: u32) -> Result<(), ValueError> {
+    let most = Request::MAXIMUM_BUFFERS;
+    if count <= most {
+        return Ok(());
+    }
+    Err(ValueError {
+        place: place.to_owned(),
+        words: format!("{count} buffers, and a plan has at most {most}"),
+    })
+}
+
+fn device(at: &str, own: &DeviceIdentity) -> Result<(), ValueError> {
+    text(at, "device.driver", &own.driver)?;
+    text(at, "device.location", &own.location)?;
+    text(at, "device.node", &own.node)
+}
+
+fn text(at: &str, field: &str, own: &str) -> Result<(), ValueError> {
+    if own.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(ValueError {
+        place: format!("{at}.{field}"),
+        words: format!("{} bytes, and a name has at most {LONGEST_NAME}", own.len()),
+    })
+}

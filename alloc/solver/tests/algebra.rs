@@ -1,0 +1,367 @@
+//! The algebra of demands, over random ones. What judges plans is in `common/checker.rs`, and what knows the right answers to
+//! small requests in `common/exhaustive.rs`; neither shares anything with the solver.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::checker::judge_plan;
+use common::generate::{constraints, divided, image, memory, participant, request, source};
+use common::{device, exhaustive};
+use covalent_solver::constraint::{
+    Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
+};
+use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use proptest::prelude::*;
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        ..ProptestConfig::default()
+    }
+}
+
+/// The request with these demands alone.
+fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
+    let mut request = request.clone();
+    for participant in &mut request.participants {
+        for field in Field::ALL {
+            if !kept(&participant.name, field) {
+                participant.relax(field);
+            }
+        }
+    }
+    request
+}
+
+fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
+    let set: BTreeSet<(String, Field)> = demands
+        .iter()
+        .map(|demand| (demand.owner.clone(), demand.field))
+        .collect();
+    move |owner, field| set.contains(&(owner.to_owned(), field))
+}
+
+fn shares(request: &Request) -> bool {
+    !ways(request).is_empty()
+}
+
+fn all_demands(request: &Request) -> Vec<Demand> {
+    let mut all: Vec<Demand> = request
+        .participants
+        .iter()
+        .flat_map(Participant::demands)
+        .collect();
+    all.sort();
+    all
+}
+
+/// Every set of `size` demands, in order.
+fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    (0..all.len())
+        .flat_map(|first| {
+            subsets(&all[first + 1..], size - 1)
+                .into_iter()
+                .map(move |rest| [&[all[first].clone()], rest.as_slice()].concat())
+        })
+        .collect()
+}
+
+/// The order that `solve` documents, as far as it does not hang on how a layout was chosen.
+fn order(request: &Request, way: &exhaustive::Way) -> impl Ord + use<> {
+    let source = &request.sources[way.source];
+    let fourcc = way.format.fourcc;
+    let members: Vec<_> = request
+        .participants
+        .iter()
+        .zip(&way.combination)
+        .map(|(participant, choice)| (participant, participant.choices().nth(*choice).unwrap()))
+        .collect();
+    let own = |participant: &Participant| source.is_of(&participant.device);
+    let cpu = members.iter().map(|(_, own)| own.memory.cpu).max().unwrap();
+    let often = cpu == covalent_solver::constraint::CpuUse::Often;
+    let touched = cpu != covalent_solver::constraint::CpuUse::None;
+    let arrangement = match (way.format.modifier.0, touched) {
+        (0, _) => 1,
+        (0x00ff_ffff_ffff_ffff, _) => 3,
+        (_, false) => 0,
+        (_, true) => 2,
+    };
+    (
+        (
+            way.doubts,
+            way.combination.iter().sum::<usize>(),
+            request.preferred_fourcc.is_some_and(|wish| wish != fourcc),
+            members
+                .iter()
+                .filter(|(_, own)| {
+                    let wish = &own.memory.preferred;
+                    !wish.is_empty() && !wish.contains(&source.id)
+                })
+                .count(),
+            members
+                .iter()
+                .filter(|(participant, _)| !own(participant) && participant.role.imports())
+                .count(),
+            !members.iter().any(|(participant, _)| own(participant)),
+        ),
+        (
+            often && source.guarantees.cached != Some(true),
+            source.guarantees.cost,
+            source.guarantees.protected,
+            !members
+                .iter()
+                .any(|(one, _)| own(one) && one.role == Role::Display),
+            arrangement,
+            fourcc.info().unwrap().rank(),
+        ),
+    )
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn merge_of_images_commutes_associates_and_has_an_identity(a in image(), b in image(), c in image()) {
+        let (a, b, c) = (MergedImage::of(0, &a), MergedImage::of(1, &b), MergedImage::of(2, &c));
+        prop_assert_eq!(a.merge(&b), b.merge(&a));
+        prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
+        prop_assert_eq!(a.merge(&MergedImage::default()), a);
+    }
+
+    #[test]
+    fn merge_of_memory_commutes_associates_and_has_an_identity(a in memory(), b in memory(), c in memory()) {
+        let (a, b, c) = (MergedMemory::of(0, &a), MergedMemory::of(1, &b), MergedMemory::of(2, &c));
+        prop_assert_eq!(a.merge(&b), b.merge(&a));
+        prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
+        prop_assert_eq!(a.merge(&MergedMemory::default()), a);
+    }
+
+    #[test]
+    fn merge_of_use_commutes_associates_and_has_an_identity(a in constraints(), b in constraints(), c in constraints()) {
+        let (a, b, c) = (MergedUse::of(0, &a), MergedUse::of(1, &b), MergedUse::of(2, &c));
+        prop_assert_eq!(a.merge(&b), b.merge(&a));
+        prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
+        prop_assert_eq!(a.merge(&MergedUse::default()), a);
+    }
+
+    #[test]
+    fn declarations_survive_json(request in request()) {
+        let text = serde_json::to_string(&request).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+
+    #[test]
+    fn plan_satisfies_every_constraint(request in request()) {
+        match solve(&request) {
+            Solution::Share(plan) => {
+                let members: Vec<usize> = (0..request.participants.len()).collect();
+                judge_plan(&request, &members, &plan, false);
+            }
+            Solution::Split(split) => {
+                let mut seen = Vec::new();
+                for group in split.groups() {
+                    let place = |name: &String| request.participants.iter().position(|own| own.name == *name).unwrap();
+                    let members: Vec<usize> = group.participants.iter().map(place).collect();
+                    seen.extend(members.iter().copied());
+                    if let Some(plan) = &group.plan {
+                        judge_plan(&request, &members, plan, true);
+                    }
+                }
+                seen.sort_unstable();
+                prop_assert!(seen.into_iter().eq(0..request.participants.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn another_participant_never_adds_a_way(request in request(), more in participant(9)) {
+        let mut stricter = request.clone();
+        stricter.participants.push(more);
+        let wide: BTreeSet<_> = ways(&request).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in ways(&stricter) {
+            prop_assert!(wide.contains(&(source, format)));
+        }
+    }
+
+    #[test]
+    fn giving_up_a_demand_never_takes_a_way(request in request(), field in prop::sample::select(Field::ALL.to_vec())) {
+        let mut wider = request.clone();
+        wider.participants[0].relax(field);
+        let wide: BTreeSet<_> = ways(&wider).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in ways(&request) {
+            prop_assert!(wide.contains(&(source, format)), "{} without {:?}", format, field);
+        }
+    }
+
+    #[test]
+    fn order_of_participants_and_sources_never_matters(request in request()) {
+        let mut turned = request.clone();
+        turned.participants.reverse();
+        turned.sources.reverse();
+        match (solve(&request), solve(&turned)) {
+            (Solution::Share(one), Solution::Share(two)) => {
+                prop_assert_eq!(one.source(), two.source());
+                prop_assert!(one.layouts().eq(two.layouts()));
+                prop_assert_eq!(one.verdict(), two.verdict());
+                prop_assert_eq!(one.doubts(), two.doubts());
+            }
+            (Solution::Split(one), Solution::Split(two)) => {
+                prop_assert_eq!(one.conflict(), two.conflict());
+                prop_assert_eq!(one.relaxation(), two.relaxation());
+            }
+            _ => prop_assert!(false, "one order shares and the other does not"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(128))]
+
+    #[test]
+    fn ways_are_those_of_exhaustive_search(request in request()) {
+        let members: Vec<usize> = (0..request.participants.len()).collect();
+        let mut known: Vec<_> = exhaustive::ways(&request, &members, false)
+            .into_iter()
+            .map(|way| {
+                let verdict = if way.doubts == 0 { Verdict::Guaranteed } else { Verdict::Possible };
+                (request.sources[way.source].id.clone(), way.format, verdict)
+            })
+            .collect();
+        known.sort();
+        known.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+        prop_assert_eq!(ways(&request), known);
+    }
+
+    #[test]
+    fn plan_is_the_first_of_all_by_the_documented_order(request in request()) {
+        let members: Vec<usize> = (0..request.participants.len()).collect();
+        let all = exhaustive::ways(&request, &members, false);
+        let Solution::Share(plan) = solve(&request) else {
+            prop_assert!(all.is_empty());
+            return Ok(());
+        };
+        let chosen = all.iter().filter(|way| {
+            request.sources[way.source].id == *plan.source()
+                && way.format == plan.layout().format()
+                && plan.steps().iter().map(|step| step.alternative).eq(way.combination.iter().copied())
+        });
+        let chosen = chosen.map(|way| order(&request, way)).min();
+        prop_assert!(chosen.is_some());
+        prop_assert!(chosen == all.iter().map(|way| order(&request, way)).min());
+    }
+
+    #[test]
+    fn split_copies_as_little_as_exhaustive_search_finds(request in request()) {
+        if let Solution::Split(split) = solve(&request) {
+            let (grey, bytes) = exhaustive::fewest_copies(&request);
+            prop_assert_eq!(split.copied_bytes_per_frame(), bytes);
+            prop_assert_eq!(split.copies().map(|copy| copy.bytes_per_frame).sum::<u64>(), bytes);
+            let lost = split.copies().filter(|copy| {
+                let plan = copy.to.plan.as_ref().unwrap();
+                plan.layout().format().fourcc.name() == Some("R8")
+            });
+            prop_assert_eq!(lost.count(), grey);
+        }
+    }
+
+    #[test]
+    fn split_by_formats_alone_copies_as_little_as_exhaustive_search_finds(request in divided()) {
+        if let Solution::Split(split) = solve(&request) {
+            let (grey, bytes) = exhaustive::fewest_copies(&request);
+            prop_assert!(grey > 0 || split.copied_bytes_per_frame() == bytes);
+            prop_assert!(split.groups().iter().all(|group| group.plan.is_some()));
+        }
+    }
+
+    #[test]
+    fn conflict_is_irreducible_and_the_first_of_the_smallest(request in request()) {
+        if let Solution::Split(split) = solve(&request) {
+            let conflict = split.conflict();
+            if conflict.is_empty() {
+                prop_assert!(!shares(&with_only(&request, |_, _| false)));
+                return Ok(());
+            }
+            prop_assert!(!shares(&with_only(&request, among(conflict))));
+            for demand in conflict {
+                let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
+                prop_assert!(shares(&with_only(&request, among(&rest))), "{} is not needed", demand);
+            }
+            // Of as many as are found by trying all: three.
+            let all = all_demands(&request);
+            for size in 1..=conflict.len().min(3) {
+                let first = subsets(&all, size).into_iter().find(|subset| !shares(&with_only(&request, among(subset))));
+                if size < conflict.len() {
+                    prop_assert_eq!(first, None);
+                } else {
+                    prop_assert_eq!(first.as_deref(), Some(conflict));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn relaxation_is_enough_and_the_cheapest(request in request()) {
+        if let Solution::Split(split) = solve(&request) {
+            let relaxed = split.relaxed();
+            if split.conflict().is_empty() {
+                prop_assert!(relaxed.is_empty() && split.relaxation().is_none());
+                return Ok(());
+            }
+            let without = |given_up: &[Demand]| {
+                let gone = among(given_up);
+                shares(&with_only(&request, |owner, field| !gone(owner, field)))
+            };
+            prop_assert!(without(relaxed) && split.relaxation().is_some());
+            let all = all_demands(&request);
+            let first = all.iter().find(|demand| without(&[(*demand).clone()]));
+            if let [one] = relaxed {
+                prop_assert_eq!(first, Some(one));
+            } else {
+                prop_assert_eq!(first, None);
+                for demand in relaxed {
+                    let fewer: Vec<Demand> = relaxed.iter().filter(|other| *other != demand).cloned().collect();
+                    prop_assert!(!without(&fewer), "{} need not go", demand);
+                }
+            }
+            if let [_, _] = relaxed {
+                let place = |demand: &Demand| all.iter().position(|other| other == demand);
+                let pairs = subsets(&all, 2).into_iter().filter(|pair| without(pair));
+                let first = pairs.min_by_key(|pair| (place(&pair[1]), place(&pair[0])));
+                prop_assert_eq!(first.as_deref(), Some(relaxed));
+            }
+            if relaxed.len() > 2 {
+                prop_assert!(!subsets(&all, 2).iter().any(|pair| without(pair)));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(16))]
+
+    #[test]
+    fn more_participants_than_are_divided_at_best_are_all_in_one_group_each(
+        (first, others, only) in (participant(0), prop::collection::vec(participant(1), 9), source(0))
+    ) {
+        let mut request = Request::new(covalent_solver::model::Extent::new(8, 8).unwrap());
+        request.participants.push(first);
+        for (number, mut other) in others.into_iter().enumerate() {
+            other.name = format!("q{number}");
+            other.device = device("card");
+            request.participants.push(other);
+        }
+        request.sources.push(only);
+        if let Solution::Split(split) = solve(&request) {
+            let mut names: Vec<_> = split.groups().iter().flat_map(|group| group.participants.clone()).collect();
+            names.sort();
+            let mut all: Vec<_> = request.participants.iter().map(|own| own.name.clone()).collect();
+            all.sort();
+            prop_assert_eq!(names, all);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Plans for arrangements that drivers choose: vendors' modifiers as machines list them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use covalent_solver::constraint::{
+    Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
+};
+use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
+use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve, ways};
+
+/// Intel, from `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and clear colour
+/// (two more).
+const X_TILED: Modifier = Modifier(0x0100_0000_0000_0001);
+const Y_TILED: Modifier = Modifier(0x0100_0000_0000_0002);
+const Y_TILED_CCS: Modifier = Modifier(0x0100_0000_0000_0004);
+const TILE4: Modifier = Modifier(0x0100_0000_0000_0009);
+const TILE4_DG2_RC_CCS_CC: Modifier = Modifier(0x0100_0000_0000_000c);
+
+/// Arm: AFBC of 16x16 blocks, sparse, without and with the YUV transform.
+const AFBC_SPARSE: Modifier = Modifier(0x0800_0000_0000_0041);
+const AFBC_SPARSE_YTR: Modifier = Modifier(0x0800_0000_0000_0051);
+
+/// NVIDIA: 16Bx2 block-linear of one and of sixteen gobs, generation 2, page kind 6.
+const BLOCK_LINEAR_1: Modifier = Modifier(0x0300_0000_0060_6010);
+const BLOCK_LINEAR_16: Modifier = Modifier(0x0300_0000_0060_6014);
+
+fn pairs(fourcc: Fourcc, modifiers: &[Modifier]) -> FormatSet {
+    let pairs = modifiers.iter();
+    pairs
+        .map(|modifier| FormatModifier::new(fourcc, *modifier))
+        .collect()
+}
+
+fn one(name: &str, driver: &str, role: Role, formats: FormatSet) -> Participant {
+    let mut one = Participant::new(name, device(driver), role);
+    one.constraints.formats = Some(formats);
+    one
+}
+
+fn gbm(driver: &str, formats: FormatSet) -> Source {
+    let mut gbm = Source::new(
+        SourceId::new(format!("gbm:{driver}")),
+        format!("{driver} GBM"),
+    );
+    gbm.device = Some(device(driver));
+    gbm.constraints.formats = Some(formats);
+    gbm.constraints.image.placement = PlanePlacement::Together;
+    gbm
+}
+
+fn plan(request: &Request) -> Plan {
+    match solve(request) {
+        Solution::Share(plan) => plan,
+        split => panic!("{}", split.explain()),
+    }
+}
+
+/// A GPU and a plane of one card that have some modifiers in common, each with others of its own.
+fn gpu_and_plane(driver: &str, gpu: &[Modifier], plane: &[Modifier]) -> Request {
+    let fourcc = Fourcc::XRGB8888;
+    request(
+        vec![
+            one("render", driver, Role::Import, pairs(fourcc, gpu)),
+            one("plane", driver, Role::Display, pairs(fourcc, plane)),
+        ],
+        vec![gbm(driver, pairs(fourcc, gpu)), system_heap(2)],
+    )
+}
+
+#[test]
+fn plan_names_the_modifiers_that_all_have_in_common_and_leaves_the_layout_to_the_source() {
+    let linear = Modifier::LINEAR;
+    for (driver, gpu, plane, common) in [
+        (
+            "i915",
+            vec![linear, X_TILED, Y_TILED, Y_TILED_CCS, TILE4],
+            vec![linear, X_TILED, Y_TILED_CCS, TILE4_DG2_RC_CCS_CC],
+            vec![X_TILED, Y_TILED_CCS],
+        ),
+        (
+            "panfrost",
+            vec![linear, AFBC_SPARSE, AFBC_SPARSE_YTR],
+            vec![linear, AFBC_SPARSE_YTR, X_TILED],
+            vec![AFBC_SPARSE_YTR],
+        ),
+        (
+            "nouveau",
+            vec![linear, BLOCK_LINEAR_1, BLOCK_LINEAR_16],
+            vec![BLOCK_LINEAR_16, BLOCK_LINEAR_1],
+            vec![BLOCK_LINEAR_1, BLOCK_LINEAR_16],
+        ),
+    ] {
+        let shared = plan(&gpu_and_plane(driver, &gpu, &plane));
+        assert!(shared.is_arranged_by_source());
+        assert_eq!(shared.source_name(), format!("{driver} GBM"));
+        assert_eq!(shared.modifiers(), common);
+        assert_eq!(shared.verdict(), Verdict::Guaranteed);
+        assert_eq!(shared.layout().format().modifier, common[0]);
+    }
+}
+
+#[test]
+fn another_vendors_device_and_the_processor_are_left_with_rows() {
+    let gpu = [Modifier::LINEAR, X_TILED, Y_TILED_CCS];
+    let mut two_vendors = gpu_and_plane("i915", &gpu, &gpu);
+    let other = [Modifier::LINEAR, BLOCK_LINEAR_1];
+    two_vendors.participants.push(one(
+        "second GPU",
+        "nouveau",
+        Role::Import,
+        pairs(Fourcc::XRGB8888, &other),
+    ));
+    assert_eq!(plan(&two_vendors).modifiers(), [Modifier::LINEAR]);
+    for cpu in [CpuUse::Rarely, CpuUse::Often] {
+        let mut touched = gpu_and_plane("i915", &gpu, &gpu);
+        let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
+        reader.constraints.memory.cpu = cpu;
+        touched.participants.push(reader);
+        assert_eq!(plan(&touched).modifiers(), [Modifier::LINEAR]);
+    }
+    // Without rows in common there is nothing but a copy.
+    let mut apart = two_vendors;
+    let tiled = pairs(Fourcc::XRGB8888, &gpu[1..]);
+    apart.participants[0].constraints.formats = Some(tiled);
+    assert!(matches!(solve(&apart), Solution::Split(_)));
+}
+
+#[test]
+fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
+    let gpu = [Modifier::LINEAR, Y_TILED];
+    let mut request = gpu_and_plane("i915", &gpu, &gpu);
+    request.participants[1].constraints.image.stride.alignment = 64;
+    let rows = plan(&request);
+    assert_eq!(rows.modifiers(), [Modifier::LINEAR]);
+    assert_eq!(rows.verdict(), Verdict::Guaranteed);
+    let found = ways(&request);
+    let tiled = FormatModifier::new(Fourcc::XRGB8888, Y_TILED);
+    assert!(found.contains(&(SourceId::new("gbm:i915"), tiled, Verdict::Possible)));
+}
+
+#[test]
+fn implicit_arrangement_meets_itself_alone_and_comes_last() {
+    let untold = Modifier::INVALID;
+    let with = |gpu: &[Modifier], plane: &[Modifier]| gpu_and_plane("i915", gpu, plane);
+    let both = with(&[untold, X_TILED], &[untold, X_TILED]);
+    assert_eq!(plan(&both).modifiers(), [X_TILED]);
+    // On its own device what is not told is known all the same.
+    let implicit = plan(&with(&[untold, X_TILED], &[untold, Y_TILED]));
+    assert_eq!(implicit.modifiers(), [untold]);
+    assert_eq!(implicit.verdict(), Verdict::Guaranteed);
+    for other in [X_TILED, Modifier::LINEAR] {
+        assert!(matches!(
+            solve(&with(&[untold], &[other])),
+            Solution::Split(_)
+        ));
+    }
+    let mut foreign = with(&[untold], &[untold]);
+    foreign.participants[1].device = device("other");
+    assert_eq!(plan(&foreign).verdict(), Verdict::Possible);
+}
+
+/// A picture of which the driver keeps more planes than the format has, all in one memory.
+fn compressed(modifier: Modifier, strides: &[u32]) -> Layout {
+    let mut planes = Vec::new();
+    let mut end = 0;
+    for (number, stride_bytes) in strides.iter().enumerate() {
+        let rows = if number == 0 { 480 } else { 16 };
+        let size_bytes = u64::from(*stride_bytes) * rows;
+        planes.push(PlaneLayout {
+            memory: 0,
+            offset_bytes: end,
+            stride_bytes: *stride_bytes,
+            size_bytes,
+        });
+        end += size_bytes;
+    }
+    let format = FormatModifier::new(Fourcc::XRGB8888, modifier);
+    Layout::new(Extent::new(640, 480).unwrap(), format, planes, vec![end]).unwrap()
+}
+
+#[test]
+fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
+    let modifiers = [Y_TILED, Y_TILED_CCS, TILE4_DG2_RC_CCS_CC];
+    let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
+    request.participants[1].constraints.image.stride.alignment = 512;
+    let tiled = plan(&request);
+    assert_eq!(tiled.verdict(), Verdict::Possible);
+    tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();
+    tiled
+        .accepts(&compressed(Y_TILED_CCS, &[2560, 128]))
+        .unwrap();
+    let clear_colour = compressed(TILE4_DG2_RC_CCS_CC, &[2560, 128, 64]);
+    tiled.accepts(&clear_colour).unwrap();
+    // The pixels' own rows are held to what is demanded of them, and no other arrangement is taken.
+    assert!(
+        tiled
+            .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
+            .is_err()
+    );
+    assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
+    // One plane of pixels needs no second memory, whatever is beside them.
+    request.participants[1].constraints.image.placement = PlanePlacement::Apart;
+    request.sources[0].constraints.image.placement = PlanePlacement::Either;
+    plan(&request).accepts(&clear_colour).unwrap();
+}
+
+#[test]
+fn most_planes_count_those_beside_the_pixels() {
+    let modifiers = [Y_TILED, Y_TILED_CCS];
+    let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
+    request.participants[1].constraints.image.maximum_planes = 1;
+    let tiled = plan(&request);
+    // Nobody knows how many the source will make.
+    assert_eq!(tiled.verdict(), Verdict::Possible);
+    tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();
+    let refused = tiled.accepts(&compressed(Y_TILED_CCS, &[2560, 128]));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the layout is not one that the plan's participants accept: it has 2 planes, and at most 1 are taken"
+    );
+}
+
+#[test]
+fn decoder_and_display_share_what_only_they_arrange() {
+    let afbc = [AFBC_SPARSE, AFBC_SPARSE_YTR];
+    let mut decoder = one("decoder", "vpu", Role::Capture, pairs(Fourcc::NV12, &afbc));
+    decoder.constraints.memory.contiguity = Contiguity::Contiguous;
+    let plane = one(
+        "plane",
+        "vop",
+        Role::Display,
+        pairs(Fourcc::NV12, &afbc[..1]),
+    );
+    let mut queue = gbm("vpu", pairs(Fourcc::NV12, &afbc));
+    queue.name = "decoder MMAP".to_owned();
+    let shared = plan(&request(vec![decoder, plane], vec![queue, cma_heap(2)]));
+    assert_eq!(shared.source_name(), "decoder MMAP");
+    assert_eq!(shared.modifiers(), [AFBC_SPARSE]);
+    assert_eq!(shared.verdict(), Verdict::Guaranteed);
+}

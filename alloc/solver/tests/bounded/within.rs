@@ -1,0 +1,315 @@
+//! Steps are counted, whatever is asked, and nothing is claimed that was not found out.
+
+use std::collections::BTreeSet;
+
+use covalent_solver::constraint::{Field, Participant, Role, Source, SourceId};
+use covalent_solver::model::Extent;
+use covalent_solver::solve::{
+    BUDGET, EXPLANATION_BYTES, EXPLANATION_LINES, Part, Request, Solution, Split, Verdict, solve,
+    solve_within, ways,
+};
+use proptest::prelude::*;
+
+use crate::common::{generate, request, system_heap};
+use crate::shapes;
+
+/// Checks what holds of every answer.
+fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget: u64) {
+    assert!(spent <= budget, "{name}: {spent} steps of {budget}");
+    let text = solution.explain();
+    assert!(
+        text.len() <= EXPLANATION_BYTES,
+        "{name}: {} bytes",
+        text.len()
+    );
+    assert!(text.lines().count() <= EXPLANATION_LINES, "{name}");
+    let names: BTreeSet<&str> = request
+        .participants
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    match solution {
+        Solution::Share(plan) => {
+            assert_eq!(plan.steps().len(), request.participants.len(), "{name}");
+            assert!(plan.count() >= request.count.max(1), "{name}");
+        }
+        Solution::Split(split) => {
+            let placed = split.groups().iter().flat_map(|group| &group.participants);
+            let placed: Vec<&str> = placed.map(String::as_str).collect();
+            assert_eq!(
+                placed.len(),
+                names.len(),
+                "{name}: everybody is somewhere, once"
+            );
+            assert_eq!(placed.into_iter().collect::<BTreeSet<_>>(), names, "{name}");
+            if split.is_undecided() {
+                assert_eq!(solution.verdict(), Verdict::Undecided, "{name}");
+                assert!(!split.left_out().is_empty(), "{name}");
+                assert!(!text.contains("no buffer serves all"), "{name}: {text}");
+            } else {
+                assert_eq!(solution.verdict(), Verdict::Impossible, "{name}");
+            }
+            for group in split.groups() {
+                assert!(group.plan.is_none() || !group.is_undecided, "{name}");
+            }
+        }
+    }
+    for left_out in solution.left_out() {
+        assert!(
+            text.contains(&left_out.words),
+            "{name} does not say: {left_out}\n{text}"
+        );
+    }
+}
+
+fn split(name: &str) -> Split {
+    let (_, shape) = shapes::ALL
+        .iter()
+        .find(|(shape, _)| *shape == name)
+        .unwrap();
+    match solve(&shape()) {
+        Solution::Split(split) => split,
+        other => panic!("{name}: {}", other.explain()),
+    }
+}
+
+#[test]
+fn every_shape_is_answered_within_the_budget() {
+    for (name, shape) in shapes::ALL {
+        let request = shape();
+        let (solution, spent) = solve_within(&request, BUDGET);
+        check(name, &request, &solution, spent, BUDGET);
+    }
+}
+
+#[test]
+fn thousand_that_alternate_two_formats_are_two_groups_by_a_conflict_of_two() {
+    for (name, sizes) in [
+        ("alternating_1000", vec![500; 2]),
+        ("alternating_2000", vec![1000; 2]),
+        // Each of them holds a buffer, and a plan has at most 1024.
+        ("alternating_4096", vec![1024; 4]),
+    ] {
+        let split = split(name);
+        assert!(!split.is_undecided(), "{name}");
+        let owners: Vec<_> = split
+            .conflict()
+            .iter()
+            .map(|demand| (demand.owner.as_str(), demand.field))
+            .collect();
+        assert_eq!(
+            owners,
+            [("device 0", Field::Formats), ("device 1", Field::Formats)],
+            "{name}"
+        );
+        let found: Vec<_> = split
+            .groups()
+            .iter()
+            .map(|group| group.participants.len())
+            .collect();
+        assert_eq!(found, sizes, "{name}");
+        assert!(split.groups().iter().all(|group| group.plan.is_some()));
+        assert_eq!(split.left_out(), [], "{name}");
+        // What to give up is every format but one, and all buffers that are too many.
+        let count: usize = sizes.iter().sum();
+        let given_up = |field| {
+            let relaxed = split.relaxed().iter();
+            relaxed.filter(|demand| demand.field == field).count()
+        };
+        assert_eq!(given_up(Field::Formats), count / 2, "{name}");
+        assert_eq!(given_up(Field::Held), count.saturating_sub(1024), "{name}");
+    }
+}
+
+#[test]
+fn same_request_has_the_same_answer_where_the_work_is_cut() {
+    for name in ["every_cap_64_infeasible", "strides_alternate_1000"] {
+        let (_, shape) = shapes::ALL
+            .iter()
+            .find(|(shape, _)| *shape == name)
+            .unwrap();
+        let request = shape();
+        let budget = BUDGET / 10;
+        let (one, spent) = solve_within(&request, budget);
+        assert!(!one.left_out().is_empty(), "{name}");
+        assert_eq!((one, spent), solve_within(&request, budget), "{name}");
+    }
+}
+
+#[test]
+fn request_beyond_a_limit_is_not_tried_and_says_which() {
+    let many = |count: usize| -> Vec<Participant> {
+        (0..count)
+            .map(|number| Participant::processor(Role::CpuRead).named(number))
+            .collect()
+    };
+    let heaps = |count: usize| -> Vec<Source> {
+        (0..count)
+            .map(|number| Source::new(SourceId::new(format!("heap:{number}")), "heap"))
+            .collect()
+    };
+    let mut sizes = request(many(1), heaps(1));
+    sizes.more_extents = vec![Extent::new(8, 8).unwrap(); Request::MAXIMUM_EXTENTS];
+    for (request, what) in [
+        (
+            request(many(Request::MAXIMUM_PARTICIPANTS + 1), heaps(1)),
+            "4097 participants",
+        ),
+        (
+            request(many(1), heaps(Request::MAXIMUM_SOURCES + 1)),
+            "1025 sources",
+        ),
+        (sizes, "65 sizes"),
+    ] {
+        let solution = solve(&request);
+        assert_eq!(solution.verdict(), Verdict::Undecided, "{what}");
+        let [left_out] = solution.left_out() else {
+            panic!("{:?}", solution.left_out())
+        };
+        assert_eq!(left_out.part, Part::Request);
+        assert!(left_out.words.contains(what), "{left_out}");
+        assert!(solution.explain().contains(&left_out.words));
+        let found = ways(&request);
+        assert!(found.is_empty());
+        assert_eq!(found.left_out().map(|left| left.part), Some(Part::Request));
+    }
+}
+
+/// Names a participant.
+trait Named {
+    fn named(self, number: usize) -> Self;
+}
+
+impl Named for Participant {
+    fn named(mut self, number: usize) -> Self {
+        self.name = format!("reader {number}");
+        self
+    }
+}
+
+#[test]
+fn plan_within_the_limits_on_size_is_found() {
+    let many = (0..Request::MAXIMUM_PARTICIPANTS)
+        .map(|number| Participant::processor(Role::CpuRead).named(number));
+    let solution = solve(&request(many.collect(), vec![system_heap(2)]));
+    assert_eq!(solution.verdict(), Verdict::Guaranteed);
+    assert_eq!(solution.left_out(), []);
+}
+
+#[test]
+fn plan_that_may_have_a_better_one_says_that_not_all_was_tried() {
+    let request = shapes::every_cap(16, 16, false);
+    let (solution, _) = solve_within(&request, BUDGET / 20);
+    let Solution::Share(plan) = &solution else {
+        panic!("{}", solution.explain())
+    };
+    let [left_out] = plan.left_out() else {
+        panic!("{:?}", plan.left_out())
+    };
+    assert_eq!(left_out.part, Part::Candidates);
+    assert!(solution.explain().contains("best of the "));
+}
+
+#[test]
+fn conflict_is_told_without_a_search_of_all_combinations_only_where_it_is_known() {
+    // Nine with two alternatives each are more combinations than are tried; one of them alone is in its own way.
+    let mut participants = Vec::new();
+    for number in 0..9 {
+        let mut one = Participant::processor(Role::CpuRead).named(number);
+        one.constraints.image.width.multiple_of = 2;
+        one.alternatives.push(one.constraints.clone());
+        participants.push(one);
+    }
+    let all = &mut participants[4];
+    all.constraints.image.width.minimum = 10_000;
+    all.alternatives[0].image.width.minimum = 20_000;
+    let Solution::Split(split) = solve(&request(participants.clone(), vec![system_heap(2)])) else {
+        panic!("no picture is so wide")
+    };
+    assert!(split.is_capped() && !split.is_undecided());
+    // All nine conflict only together: their combinations are too many to know that none serves.
+    let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
+    for (one, prime) in participants.iter_mut().zip(primes) {
+        one.constraints.image.width.minimum = 1;
+        one.constraints.image.width.multiple_of = 1;
+        one.constraints.image.stride.alignment = prime;
+        one.constraints.image.stride.maximum = 223_092_870 - 1;
+        one.alternatives = vec![one.constraints.clone()];
+    }
+    let solution = solve(&request(participants, vec![system_heap(2)]));
+    assert_eq!(solution.verdict(), Verdict::Undecided);
+    assert!(
+        solution
+            .explain()
+            .starts_with("no buffer that serves all participants was found\n")
+    );
+}
+
+#[test]
+fn ways_are_bounded_too() {
+    let request = |name: &str| {
+        let (_, shape) = shapes::ALL
+            .iter()
+            .find(|(shape, _)| *shape == name)
+            .unwrap();
+        shape()
+    };
+    let of = |name: &str| ways(&request(name));
+    // What is looked through whole says so, and agrees with the solution.
+    let whole = of("formats_65536_of_4");
+    assert_eq!(whole.left_out(), None);
+    let verdict = solve(&request("formats_65536_of_4")).verdict();
+    assert_eq!(whole.is_empty(), verdict == Verdict::Impossible);
+    for name in ["every_cap_64_feasible", "alternatives_of_1000"] {
+        let found = of(name);
+        let left_out = found.left_out().map(|left_out| left_out.part);
+        let known = [Some(Part::Candidates), Some(Part::Alternatives)];
+        assert!(known.contains(&left_out), "{name}: {left_out:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever the budget, what is said is true: by what is said with more than enough of it.
+    #[test]
+    fn answer_of_any_budget_is_no_more_than_is_so(
+        request in prop_oneof![generate::request(), generate::divided()],
+        budget in 0..60_000_u64,
+    ) {
+        let (whole, needed) = solve_within(&request, BUDGET);
+        prop_assert!(needed <= BUDGET);
+        let (cut, spent) = solve_within(&request, budget);
+        // A piece of work that was begun is ended.
+        prop_assert!(spent <= budget + 20_000, "{} steps of {}", spent, budget);
+        match (&whole, &cut) {
+            (Solution::Share(_), Solution::Split(split)) => prop_assert!(split.is_undecided()),
+            (Solution::Split(_), Solution::Share(_)) => prop_assert!(false, "a plan of nothing"),
+            (Solution::Share(best), Solution::Share(found)) => {
+                prop_assert!(found.left_out().len() <= 1);
+                if found.left_out().is_empty() {
+                    prop_assert_eq!(best, found);
+                } else if best.source() != found.source() || best.layout() != found.layout() {
+                    prop_assert!(found.left_out()[0].words.ends_with("there may be a better plan among the others"));
+                }
+            }
+            (Solution::Split(_), Solution::Split(split)) => {
+                if split.left_out().is_empty() {
+                    prop_assert_eq!(&whole, &cut);
+                }
+                if !split.is_undecided() && !split.conflict().is_empty() {
+                    let told: BTreeSet<_> = split.conflict().iter().map(|demand| (demand.owner.clone(), demand.field)).collect();
+                    let mut alone = request;
+                    for one in &mut alone.participants {
+                        for field in Field::ALL {
+                            if !told.contains(&(one.name.clone(), field)) {
+                                one.relax(field);
+                            }
+                        }
+                    }
+                    prop_assert_eq!(solve(&alone).verdict(), Verdict::Impossible);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Judges buffers by what the fields' documentation says, one participant after another. Nothing is merged here, and nothing
+//! of the solver is used.
+
+use covalent_solver::constraint::{
+    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageTerms, Imports, Participant,
+    PlanePlacement, Protection, Role, Source,
+};
+use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
+use covalent_solver::solve::{Plan, Request, Verdict};
+
+/// Participants of a request, each held to one of its alternatives.
+pub struct Party<'a> {
+    pub request: &'a Request,
+    pub members: Vec<(&'a Participant, &'a Constraints)>,
+    /// Whether the processor copies into or out of the buffers.
+    pub copies: bool,
+}
+
+/// A demand that is not met.
+pub type Broken = String;
+
+fn demand(met: bool, words: impl FnOnce() -> String) -> Result<(), Broken> {
+    if met { Ok(()) } else { Err(words()) }
+}
+
+fn divides(step: u64, number: u64) -> bool {
+    step == 0 || number % step == 0
+}
+
+impl Party<'_> {
+    /// Everything that is asked of pictures in one format from one source.
+    pub fn image_terms<'t>(
+        &'t self,
+        source: &'t Source,
+        format: FormatModifier,
+    ) -> Vec<&'t ImageTerms> {
+        let all = self.members.iter().map(|(_, constraints)| *constraints);
+        all.chain([&source.constraints])
+            .flat_map(|constraints| {
+                let own = constraints.per_fourcc.get(&format.fourcc);
+                std::iter::once(&constraints.image).chain(own)
+            })
+            .collect()
+    }
+
+    /// Checks what does not hang on a layout; returns how many kinds of doubt there are.
+    pub fn judge_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
+        let gives = match &source.constraints.formats {
+            Some(formats) => formats.contains(format),
+            None => format.modifier == Modifier::LINEAR,
+        };
+        demand(gives && format.fourcc.info().is_some(), || {
+            format!("the source does not give {format}")
+        })?;
+        let promised = &source.guarantees;
+        let hidden = promised.unmappable || promised.protected;
+        demand(!(self.copies && hidden), || "no copy".to_owned())?;
+        let (mut lowest, mut highest) = (0, u64::MAX);
+        let (mut coherency, mut protection, mut transfer) = (false, false, false);
+        let on_device = |participant: &Participant| {
+            let device = source.device.as_ref();
+            device.is_some_and(|device| {
+                device.driver == participant.device.driver
+                    && device.location == participant.device.location
+            }) && !matches!(participant.role, Role::CpuRead | Role::CpuWrite)
+        };
+        let touching = self
+            .members
+            .iter()
+            .map(|(participant, _)| *participant)
+            .filter(|participant| participant.role != Role::Compositor);
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            touching.partition(|participant| on_device(participant));
+        let two_sides = !inside.is_empty() && !outside.is_empty();
+        for (participant, constraints) in &self.members {
+            let memory = &constraints.memory;
+            let name = &participant.name;
+            let refuse = |what: &str| format!("{name}: {what}");
+            if let Some(formats) = &constraints.formats {
+                demand(formats.iter().any(|own| own == format), || refuse("format"))?;
+            }
+            let own = source.device.as_ref().is_some_and(|device| {
+                device.driver == participant.device.driver
+                    && device.location == participant.device.location
+            });
+            let imported = match &memory.imports {
+                Imports::Any => true,
+                Imports::OnlyFrom {
+                    devices, sources, ..
+                } => {
+                    sources.contains(&source.id)
+                        || source.device.as_ref().is_some_and(|own| {
+                            devices.iter().any(|device| {
+                                device.driver == own.driver && device.location == own.location
+                            })
+                        })
+                }
+                Imports::Nothing { .. } => false,
+            };
+            demand(own || imported || !participant.role.imports(), || {
+                refuse("imports")
+            })?;
+            demand(!own || memory.exports == Exports::Declared, || {
+                refuse("exports")
+            })?;
+            if let Some(permitted) = &memory.permitted {
+                demand(permitted.contains(&source.id), || refuse("permitted"))?;
+            }
+            demand(memory.cpu == CpuUse::None || !hidden, || refuse("cpu"))?;
+            if memory.coherency == Coherency::Coherent {
+                demand(promised.coherent != Some(false), || refuse("coherency"))?;
+                coherency |= promised.coherent.is_none();
+            }
+            if two_sides && memory.coherency != Coherency::Synced {
+                demand(promised.device_copy != Some(true), || refuse("copy"))?;
+                transfer |= promised.device_copy.is_none();
+            }
+            let takes = match memory.protection {
+                Protection::Unsaid | Protection::Taken => true,
+                Protection::Refused => !promised.protected,
+                Protection::Needed => promised.protected,
+                Protection::Neither => false,
+            };
+            demand(takes, || refuse("protection"))?;
+            protection |= promised.protected && memory.protection == Protection::Unsaid;
+            if !own {
+                lowest = lowest.max(memory.address.lowest);
+                highest = highest.min(memory.address.highest);
+            }
+        }
+        let lies = promised.address;
+        demand(lowest.max(lies.lowest) <= highest.min(lies.highest), || {
+            "out of reach".to_owned()
+        })?;
+        let address = lowest > lies.lowest || highest < lies.highest;
+        Ok([coherency, transfer, protection, address]
+            .into_iter()
+            .filter(|doubt| *doubt)
+            .count())
+    }
+
+    /// Checks sizes against the source, and returns whether memory may have to be in one piece that is not promised.
+    pub fn judge_sizes(&self, source: &Source, sizes: &[u64]) -> Result<bool, Broken> {
+        let promised = &source.guarantees;
+        let largest = sizes.iter().copied().max().unwrap();
+        if let Some(maximum) = promised.maximum_bytes {
+            demand(largest <= maximum, || format!("{largest} over {maximum}"))?;
+        }
+        let held = self.members.iter();
+        let held: u64 = held.map(|(_, own)| u64::from(own.buffers_held)).sum();
+        let count = u128::from(held.max(self.request.count.into()).max(1));
+        demand(count <= 1024, || format!("{count} buffers"))?;
+        let all = sizes.iter().map(|size| u128::from(*size)).sum::<u128>() * count;
+        let available = promised.available_bytes.unwrap_or(u64::MAX);
+        demand(all <= available.into(), || {
+            format!("{all} over {available}")
+        })?;
+        Ok(largest > promised.contiguous_up_to_bytes
+            && self.members.iter().any(|(participant, constraints)| {
+                !source.is_of(&participant.device)
+                    && constraints.memory.contiguity != Contiguity::Scattered
+            }))
+    }
+}
+
+/// Checks a layout in rows against one set of terms.
+pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
+    judge_extent(terms, layout)?;
+    let info = layout.format().fourcc.info().unwrap();
+    let planes = layout.planes();
+    let first = planes[0].stride_bytes;
+    let stride = &terms.stride;
+    demand(stride.minimum <= first && first <= stride.maximum, || {
+        format!("stride {first}")
+    })?;
+    demand(
+        info.planes.len() as u64 <= u64::from(terms.maximum_planes),
+        || "planes".to_owned(),
+    )?;
+    let memories = layout.memory_sizes();
+    let placed = match terms.placement {
+        PlanePlacement::Either => true,
+        PlanePlacement::Together => memories.len() == 1,
+        PlanePlacement::Apart => memories.len() == planes.len(),
+        PlanePlacement::Neither => planes.len() == 1,
+    };
+    demand(placed, || format!("{} memories", memories.len()))?;
+    for (number, plane) in planes.iter().enumerate() {
+        let refuse = |what: &str| format!("plane {number}: {what} of {plane:?}");
+        let rows = u64::from(info.planes[number].rows(layout.extent().height()));
+        demand(
+            divides(stride.alignment.into(), plane.stride_bytes.into()),
+            || refuse("stride"),
+        )?;
+        let shape = info.planes[number];
+        demand(
+            !shape.block_bytes.is_power_of_two()
+                || divides(shape.block_bytes.into(), plane.stride_bytes.into()),
+            || refuse("whole pixels"),
+        )?;
+        let row = layout.extent().width().div_ceil(shape.horizontal) * shape.block_bytes;
+        demand(!stride.packed || plane.stride_bytes == row, || {
+            refuse("row gap")
+        })?;
+        demand(
+            divides(terms.offset_alignment_bytes, plane.offset_bytes),
+            || refuse("offset"),
+        )?;
+        demand(plane.offset_bytes >= terms.padding_before_bytes, || {
+            refuse("padding before")
+        })?;
+        // Wide enough for every sum and product of what 64 bits hold.
+        let mut room = u128::from(plane.size_bytes);
+        let stride_bytes = u128::from(plane.stride_bytes);
+        demand(
+            room >= stride_bytes * u128::from(rows)
+                && divides(terms.plane_size_alignment_bytes, plane.size_bytes),
+            || refuse("size"),
+        )?;
+        let multiple = u64::from(terms.rows_multiple_of.max(1));
+        let with_more = u128::from(rows.div_ceil(multiple)) * u128::from(multiple);
+        demand(room >= stride_bytes * with_more, || refuse("rows"))?;
+        if number + 1 == planes.len() {
+            room += u128::from(terms.padding_bytes);
+        }
+        let next = planes.get(number + 1);
+        let end = match next.filter(|next| next.memory == plane.memory) {
+            Some(next) => next.offset_bytes,
+            None => memories[plane.memory],
+        };
+        demand(
+            u128::from(plane.offset_bytes) + room <= u128::from(end),
+            || refuse("room"),
+        )?;
+        if terms.packed_planes {
+            let begin = match number.checked_sub(1).map(|before| planes[before]) {
+                Some(before) if before.memory == plane.memory => {
+                    let rows = info.planes[number - 1].rows(layout.extent().height());
+                    before.offset_bytes + u64::from(before.stride_bytes) * u64::from(rows)
+                }
+                _ => 0,
+            };
+            demand(plane.offset_bytes == begin, || refuse("gap"))?;
+        }
+    }
+    let total: u128 = memories.iter().map(|size| u128::from(*size)).sum();
+    demand(
+        memories
+            .iter()
+            .all(|size| divides(terms.size_alignment_bytes, *size))
+            && u128::from(terms.minimum_size_bytes) <= total
+            && total <= u128::from(terms.maximum_size_bytes),
+        || format!("sizes {memories:?}"),
+    )
+}
+
+/// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
+pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
+    let source = request
+        .sources
+        .iter()
+        .find(|source| source.id == *plan.source())
+        .unwrap();
+    let party = Party {
+        request,
+        copies,
+        members: members
+            .iter()
+            .zip(plan.steps())
+            .map(|(place, step)| {
+                let participant = &request.participants[*place];
+                assert_eq!(participant.name, step.participant);
+                (
+                    participant,
+                    participant.choices().nth(step.alternative).unwrap(),
+                )
+            })
+            .collect(),
+    };
+    let format = plan.layout().format();
+    let mut doubts = 0;
+    for modifier in plan.modifiers() {
+        let format = FormatModifier::new(format.fourcc, *modifier);
+        doubts = party.judge_source(source, format).unwrap();
+    }
+    let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
+    assert!(request.extents().eq(extents));
+    let in_pieces = party
+        .judge_sizes(source, plan.layout().memory_sizes())
+        .unwrap();
+    doubts += usize::from(in_pieces);
+    if !plan.is_arranged_by_source() {
+        assert_eq!(plan.modifiers(), [format.modifier]);
+        for layout in plan.layouts() {
+            for terms in party.image_terms(source, format) {
+                judge_layout(terms, layout).unwrap();
+            }
+            plan.accepts(layout).unwrap();
+        }
+        assert_eq!(plan.doubts().len(), doubts, "{:?}", plan.doubts());
+    }
+    assert_eq!(
+        plan.verdict() == Verdict::Guaranteed,
+        plan.doubts().is_empty()
+    );
+    let held = party
+        .members
+        .iter()
+        .map(|(_, own)| u64::from(own.buffers_held));
+    let held: u64 = held.sum();
+    assert_eq!(
+        u64::from(plan.count()),
+        held.max(request.count.into()).max(1)
+    );
+}
+
+pub fn judge_extent(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
+    for (pixels, side) in [
+        (layout.extent().width(), &terms.width),
+        (layout.extent().height(), &terms.height),
+    ] {
+        demand(
+            side.minimum <= pixels
+                && pixels <= side.maximum
+                && divides(side.multiple_of.into(), pixels.into()),
+            || format!("a side of {pixels}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// The bytes of the pixels alone.
+pub fn picture_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
+    info.planes
+        .iter()
+        .map(|plane| {
+            let columns = layout.extent().width().div_ceil(plane.horizontal);
+            u64::from(columns * plane.block_bytes)
+                * u64::from(layout.extent().height().div_ceil(plane.vertical))
+        })
+        .sum()
+}

@@ -1,0 +1,141 @@
+//! Participants and sources to solve with.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test file is a crate of its own and uses its own share"
+)]
+
+pub mod checker;
+pub mod exhaustive;
+pub mod generate;
+
+use covalent_solver::constraint::{
+    AddressWindow, Contiguity, FormatSet, Guarantees, Imports, MemoryCost, Participant, Role,
+    Source, SourceId,
+};
+use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_solver::solve::Request;
+
+pub fn device(driver: &str) -> DeviceIdentity {
+    DeviceIdentity {
+        driver: driver.to_owned(),
+        location: format!("bus-{driver}"),
+        node: format!("/dev/{driver}"),
+    }
+}
+
+pub fn linear(fourccs: &[Fourcc]) -> FormatSet {
+    fourccs
+        .iter()
+        .copied()
+        .map(FormatModifier::linear)
+        .collect()
+}
+
+/// A vivid capture queue as it declares itself at 640x480.
+pub fn camera(contiguity: Contiguity) -> Participant {
+    let mut camera = Participant::new("vivid capture", device("vivid"), Role::Capture);
+    let constraints = &mut camera.constraints;
+    constraints.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]));
+    constraints.buffers_held = 2;
+    constraints.memory.contiguity = contiguity;
+    if contiguity == Contiguity::Contiguous {
+        constraints.memory.address = AddressWindow::of_bits(32);
+    }
+    constraints.image.stride.minimum = 640;
+    constraints.image.stride.maximum = 20_480;
+    camera
+}
+
+/// A plane of a card that shows XRGB8888.
+pub fn display(driver: &str) -> Participant {
+    let mut display = Participant::new(
+        format!("{driver} primary plane"),
+        device(driver),
+        Role::Display,
+    );
+    display.constraints.formats = Some(linear(&[Fourcc::XRGB8888]));
+    display.constraints.buffers_held = 2;
+    display
+}
+
+/// A virtio-gpu without blob resources: it takes its own memory alone.
+pub fn virtio_display() -> Participant {
+    let mut display = display("virtio_gpu");
+    display.constraints.memory.imports = Imports::only_from(
+        display.device.clone(),
+        "this virtio-gpu has no RESOURCE_BLOB",
+    );
+    display
+}
+
+pub fn source(id: &str, name: &str, guarantees: Guarantees) -> Source {
+    let mut source = Source::new(SourceId::new(id), name);
+    source.guarantees = guarantees;
+    source
+}
+
+pub fn ram(gibibytes: u64) -> AddressWindow {
+    AddressWindow {
+        lowest: 0,
+        highest: (gibibytes << 30) - 1,
+    }
+}
+
+pub fn system_heap(gibibytes: u64) -> Source {
+    source(
+        "heap:system",
+        "dma-heap system",
+        Guarantees {
+            contiguous_up_to_bytes: 4096,
+            address: ram(gibibytes),
+            cached: Some(true),
+            ..Guarantees::default()
+        },
+    )
+}
+
+pub fn cma_heap(gibibytes: u64) -> Source {
+    source(
+        "heap:default_cma_region",
+        "dma-heap default_cma_region",
+        Guarantees {
+            contiguous_up_to_bytes: u64::MAX,
+            address: ram(gibibytes),
+            cached: Some(true),
+            cost: MemoryCost::Reserved,
+            available_bytes: Some(128 << 20),
+            ..Guarantees::default()
+        },
+    )
+}
+
+pub fn udmabuf(gibibytes: u64) -> Source {
+    let mut source = system_heap(gibibytes);
+    source.id = SourceId::new("udmabuf");
+    source.name = "udmabuf".to_owned();
+    source.guarantees.maximum_bytes = Some(64 << 20);
+    source
+}
+
+pub fn dumb(driver: &str) -> Source {
+    let mut source = Source::new(
+        SourceId::new(format!("dumb:{driver}")),
+        format!("{driver} dumb"),
+    );
+    source.device = Some(device(driver));
+    source.constraints.image.stride.alignment = 4;
+    source
+}
+
+pub fn request(participants: Vec<Participant>, sources: Vec<Source>) -> Request {
+    Request {
+        count: 4,
+        participants,
+        sources,
+        ..Request::new(Extent::new(640, 480).unwrap())
+    }
+}

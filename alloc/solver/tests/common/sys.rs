@@ -1,0 +1,79 @@
+//! An allocator that counts what each thread has of it.
+#![allow(
+    unsafe_code,
+    reason = "a global allocator is unsafe to write; this one forwards every call to the system's"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// What one thread has allocated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// The most bytes that were allocated at one moment.
+    pub(crate) peak_bytes: usize,
+    /// How often memory was asked for, also to make a piece larger.
+    #[allow(dead_code, reason = "some tests look at memory alone")]
+    pub(crate) allocations: usize,
+}
+
+/// Counts what each thread allocates and forwards to the system's allocator.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    // Values without a destructor, which need no memory of their own: an allocator may use no other.
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs something, and returns what it allocated on this thread beyond what was there before.
+pub(crate) fn measured<T>(run: impl FnOnce() -> T) -> (T, Usage) {
+    // What earlier tests freed on other threads does not count here.
+    LIVE.set(0);
+    PEAK.set(0);
+    ALLOCATIONS.set(0);
+    let outcome = run();
+    let usage = Usage {
+        peak_bytes: PEAK.get(),
+        allocations: ALLOCATIONS.get(),
+    };
+    (outcome, usage)
+}
+
+fn grown(bytes: usize) {
+    let live = LIVE.get().saturating_add(bytes);
+    LIVE.set(live);
+    PEAK.set(PEAK.get().max(live));
+    ALLOCATIONS.set(ALLOCATIONS.get().saturating_add(1));
+}
+
+fn shrunk(bytes: usize) {
+    LIVE.set(LIVE.get().saturating_sub(bytes));
+}
+
+// SAFETY: every call is forwarded to the system's allocator with the arguments that it came with; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: the caller keeps what this function demands, which is what the system's demands.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        shrunk(layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // The old piece and the new one may both be there while bytes are copied.
+        grown(bytes);
+        shrunk(layout.size());
+        // SAFETY: as above.
+        unsafe { System.realloc(place, layout, bytes) }
+    }
+}

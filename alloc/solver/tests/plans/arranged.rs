@@ -1,0 +1,78 @@
+//! Layouts that devices arrange, and sizes that change.
+
+use crate::common::*;
+use crate::plan;
+use covalent_solver::constraint::{CpuUse, Participant, Role, SyncLanguage};
+use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
+use covalent_solver::solve::{Request, Verdict, solve};
+
+const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
+const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);
+
+/// A GPU that renders, and the plane that shows it, on one card with memory of its own arrangement.
+fn gpu_and_plane() -> Request {
+    let mut gpu = Participant::new("i915 render", device("i915"), Role::Import);
+    let mut plane = display("i915");
+    for (participant, modifiers) in [
+        (&mut gpu, &[Modifier::LINEAR, TILED, COMPRESSED][..]),
+        (
+            &mut plane,
+            &[Modifier::LINEAR, TILED, COMPRESSED, Modifier::INVALID],
+        ),
+    ] {
+        participant.constraints.formats = Some(
+            modifiers
+                .iter()
+                .map(|modifier| FormatModifier::new(Fourcc::XRGB8888, *modifier))
+                .collect(),
+        );
+        participant
+            .constraints
+            .sync
+            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+    }
+    let mut gbm = dumb("i915");
+    gbm.id = covalent_solver::constraint::SourceId::new("gbm:i915");
+    gbm.name = "i915 gbm".to_owned();
+    gbm.constraints.formats = plane.constraints.formats.clone();
+    request(vec![gpu, plane], vec![gbm, dumb("i915"), system_heap(2)])
+}
+
+#[test]
+fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
+    let mut request = gpu_and_plane();
+    insta::assert_snapshot!(solve(&request).explain());
+    let tiled = plan(&request);
+    assert_eq!(tiled.modifiers(), [TILED, COMPRESSED]);
+    assert!(tiled.is_arranged_by_source());
+    let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
+    reader.constraints.memory.cpu = CpuUse::Often;
+    request.participants.push(reader);
+    assert!(!plan(&request).is_arranged_by_source());
+}
+
+#[test]
+fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
+    let mut request = gpu_and_plane();
+    for participant in &mut request.participants {
+        let formats = participant.constraints.formats.take().unwrap();
+        let tiled = formats.iter().filter(|pair| pair.modifier == TILED);
+        participant.constraints.formats = Some(tiled.collect());
+    }
+    request.participants[1].constraints.image.stride.maximum = 16_384;
+    insta::assert_snapshot!(solve(&request).explain());
+    assert_eq!(plan(&request).verdict(), Verdict::Possible);
+}
+
+#[test]
+fn screen_that_turns_has_one_buffer_for_both_sizes() {
+    let mut request = request(vec![display("vkms")], vec![system_heap(2)]);
+    request.more_extents = vec![Extent::new(480, 640).unwrap()];
+    request.participants[0].constraints.image.stride.alignment = 256;
+    insta::assert_snapshot!(solve(&request).explain());
+    let plan = plan(&request);
+    for layout in plan.layouts() {
+        assert_eq!(layout.memory_sizes(), plan.layout().memory_sizes());
+        plan.accepts(layout).unwrap();
+    }
+}

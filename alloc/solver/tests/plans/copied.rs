@@ -1,0 +1,74 @@
+//! Memory of which a device keeps a copy of its own.
+
+use crate::common::*;
+use crate::plan;
+use covalent_solver::constraint::{Coherency, Contiguity, CpuUse, Participant, Role};
+use covalent_solver::solve::{Request, Solution, Verdict, solve};
+
+/// A GPU of a virtio-gpu that renders, and who writes for it: GBM's own buffers are the only ones that it imports.
+fn renderer_and(writer: Participant, device_copy: Option<bool>) -> Request {
+    let mut gpu = virtio_display();
+    gpu.name = "virtio_gpu GBM".to_owned();
+    gpu.role = Role::Import;
+    gpu.constraints.memory.coherency = Coherency::Untransferred;
+    let mut gbm = dumb("virtio_gpu");
+    gbm.id = covalent_solver::constraint::SourceId::new("gbm:virtio_gpu");
+    gbm.name = "virtio_gpu GBM".to_owned();
+    gbm.guarantees.device_copy = device_copy;
+    request(vec![writer, gpu], vec![gbm, system_heap(2)])
+}
+
+fn writing_processor() -> Participant {
+    let mut writer = Participant::new("processor", device("cpu"), Role::CpuWrite);
+    writer.constraints.memory.cpu = CpuUse::Often;
+    writer
+}
+
+#[test]
+fn memory_of_which_the_device_keeps_a_copy_is_split_from_who_writes_without_a_transfer() {
+    let request = renderer_and(writing_processor(), Some(true));
+    let Solution::Split(split) = solve(&request) else {
+        panic!("nobody transfers")
+    };
+    insta::assert_snapshot!(split.explain());
+    assert_eq!(split.copied_bytes_per_frame(), 640 * 480 * 4);
+    let copied = split.copies().next().unwrap().to.plan.as_ref().unwrap();
+    assert!(copied.needs_transfers());
+}
+
+#[test]
+fn memory_whose_copies_nobody_knows_is_a_doubt() {
+    for writer in [writing_processor(), camera(Contiguity::Scattered)] {
+        let known = plan(&renderer_and(writer.clone(), Some(false)));
+        assert_eq!(known.verdict(), Verdict::Guaranteed);
+        assert!(!known.needs_transfers());
+        let unknown = plan(&renderer_and(writer.clone(), None));
+        assert_eq!(unknown.verdict(), Verdict::Possible);
+        assert_eq!(
+            unknown.doubts(),
+            [
+                "nothing tells whether the device of virtio_gpu GBM works on a copy of its own, and nobody transfers it for virtio_gpu GBM"
+            ]
+        );
+        let copied = solve(&renderer_and(writer, Some(true)));
+        assert!(matches!(copied, Solution::Split(_)));
+    }
+}
+
+#[test]
+fn device_copy_is_no_hindrance_to_who_transfers_or_to_one_side_alone() {
+    let mut transferring = renderer_and(writing_processor(), Some(true));
+    transferring.participants[1].constraints.memory.coherency = Coherency::Synced;
+    let shared = plan(&transferring);
+    assert_eq!(shared.verdict(), Verdict::Guaranteed);
+    assert!(shared.needs_transfers() && shared.explain().contains("works on a copy of its own"));
+    let mut alone = renderer_and(writing_processor(), Some(true));
+    alone.participants.remove(0);
+    assert!(!plan(&alone).needs_transfers());
+    // A compositor's feedback touches nothing, and two who are strangers to the device see the same memory.
+    let mut strangers = renderer_and(writing_processor(), Some(true));
+    strangers.participants[1].role = Role::Compositor;
+    strangers.sources.truncate(1);
+    strangers.participants.push(camera(Contiguity::Scattered));
+    assert_eq!(plan(&strangers).verdict(), Verdict::Guaranteed);
+}
