@@ -177,6 +177,17 @@ pub enum PlaneKind {
     Cursor,
 }
 
+impl PlaneKind {
+    /// Returns what people read for it, such as `primary`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Overlay => "overlay",
+            Self::Cursor => "cursor",
+        }
+    }
+}
+
 keeps_unknown! {
     /// What a participant accepts, or a source can give. [`Default`] is everything.
     #[derive(Clone, Debug, PartialEq, Eq)]

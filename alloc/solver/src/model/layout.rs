@@ -6,10 +6,12 @@
 //! ```
 //! Planes may share one memory (one dma-buf) or have one each (disjoint).
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::{Extent, FormatModifier, Fourcc, Modifier};
+use crate::reading::budget::list;
 
 /// One plane in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,7 +99,42 @@ pub enum LayoutError {
     Alignment(u32),
 }
 
+/// Reads what was written, and checks it as [`Layout::new`] does.
+impl<'de> Deserialize<'de> for Layout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Unchecked {
+            extent: Extent,
+            format: FormatModifier,
+            #[serde(deserialize_with = "at_most_planes")]
+            planes: Vec<PlaneLayout>,
+            #[serde(deserialize_with = "at_most_planes")]
+            memory_sizes: Vec<u64>,
+        }
+        let Unchecked {
+            extent,
+            format,
+            planes,
+            memory_sizes,
+        } = Unchecked::deserialize(deserializer)?;
+        Self::new(extent, format, planes, memory_sizes).map_err(D::Error::custom)
+    }
+}
+
+/// Reads a list that has at most an item for each plane that a picture may have.
+fn at_most_planes<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    list(deserializer, Layout::MAXIMUM_PLANES, "planes or memories")
+}
+
 impl Layout {
+    /// The most planes that a picture has, and the most memories that they lie in.
+    pub const MAXIMUM_PLANES: usize = 4;
+
     /// The largest stride alignment that a layout is made for, in bytes; hardware asks for 4096 at most.
     const LARGEST_ALIGNMENT: u32 = 1 << 20;
 
@@ -138,7 +175,7 @@ impl Layout {
                     });
                 }
             }
-        } else if planes.is_empty() || planes.len() > 4 {
+        } else if planes.is_empty() || planes.len() > Self::MAXIMUM_PLANES {
             return Err(LayoutError::PlaneCount {
                 fourcc: format.fourcc,
                 expected: 1,
@@ -431,5 +468,21 @@ mod tests {
             Layout::new(extent(1, 1), unknown, vec![plane], vec![9]),
             Err(LayoutError::UnknownFormat(_))
         ));
+    }
+
+    #[test]
+    fn layout_that_was_written_is_read_again_and_one_that_cannot_be_is_not() {
+        let extent = Extent::new(64, 32).unwrap();
+        let layout = Layout::linear(extent, Fourcc::NV12, 64, 0).unwrap();
+        let text = serde_json::to_string(&layout).unwrap();
+        let read: Layout = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, layout);
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value["memory_sizes"] = serde_json::json!([64]);
+        let error = serde_json::from_value::<Layout>(value.clone()).unwrap_err();
+        assert!(error.to_string().contains("plane 0"), "{error}");
+        value["memory_sizes"] = serde_json::json!([0, 0, 0, 0, 0]);
+        let error = serde_json::from_value::<Layout>(value).unwrap_err();
+        assert!(error.to_string().contains("at most 4"), "{error}");
     }
 }

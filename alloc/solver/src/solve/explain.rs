@@ -1,5 +1,7 @@
 //! Plans and splits in words that an engineer can act on.
 
+use std::fmt;
+
 use super::Solution;
 use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
 use super::split::{Group, Split};
@@ -33,6 +35,20 @@ impl Solution {
             Self::Share(plan) => plan.explain_all(),
             Self::Split(split) => split.explain_all(),
         }
+    }
+}
+
+impl fmt::Display for Solution {
+    /// Writes what [`Solution::explain`] says.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.explain().trim_end())
+    }
+}
+
+impl fmt::Display for Plan {
+    /// Writes what [`Plan::explain`] says.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.explain().trim_end())
     }
 }
 

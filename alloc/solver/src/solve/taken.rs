@@ -1,0 +1,125 @@
+//! A plan taken out of a solution, or the reason why there is none.
+
+use std::fmt;
+
+use super::{Plan, Solution, Verdict};
+
+/// Why a solution has no plan of the certainty that was asked for. It prints the explanation: who cannot go together with whom,
+/// why each source was not taken, and the cheapest way round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoPlan {
+    solution: Box<Solution>,
+}
+
+impl NoPlan {
+    /// Returns the solution: a plan that is only possible, or the split that copies the fewest bytes.
+    #[must_use]
+    pub fn solution(&self) -> &Solution {
+        &self.solution
+    }
+
+    /// Returns how sure it is that one buffer serves all.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.solution.verdict()
+    }
+}
+
+impl fmt::Display for NoPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Solution::Share(plan) = &*self.solution {
+            out.write_str("no plan is guaranteed; the best is only possible, because ")?;
+            for (number, doubt) in plan.doubts().iter().enumerate() {
+                let between = if number == 0 { "" } else { "; " };
+                write!(out, "{between}{doubt}")?;
+            }
+            out.write_str(". Try it on the devices, or take it as it is.\n")?;
+        }
+        out.write_str(self.solution.explain().trim_end())
+    }
+}
+
+impl std::error::Error for NoPlan {}
+
+impl Solution {
+    /// Takes the plan where every device is sure to take its buffers. This is the ordinary way to go on.
+    ///
+    /// # Errors
+    /// [`NoPlan`] where the plan is only possible or there is none; it prints the reason and what to do instead.
+    pub fn guaranteed(self) -> Result<Plan, NoPlan> {
+        match self {
+            Self::Share(plan) if plan.verdict() == Verdict::Guaranteed => Ok(plan),
+            other => Err(NoPlan {
+                solution: Box::new(other),
+            }),
+        }
+    }
+
+    /// Takes the plan also where it is only possible: its buffers have to be tried on the devices.
+    ///
+    /// # Errors
+    /// [`NoPlan`] where there is none.
+    pub fn possible(self) -> Result<Plan, NoPlan> {
+        match self {
+            Self::Share(plan) => Ok(plan),
+            other => Err(NoPlan {
+                solution: Box::new(other),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constraint::{Contiguity, FormatSet, Participant, Role, Source, SourceId};
+    use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+    use crate::solve::{Request, solve};
+
+    fn solution(contiguity: Contiguity, sources: Vec<Source>) -> Solution {
+        let device = DeviceIdentity {
+            driver: "vivid".to_owned(),
+            location: "platform:vivid-000".to_owned(),
+            node: "/dev/video0".to_owned(),
+        };
+        let mut camera = Participant::new("camera", device, Role::Capture);
+        let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
+        camera.constraints.formats = Some(formats);
+        camera.constraints.memory.contiguity = contiguity;
+        solve(&Request {
+            participants: vec![camera],
+            sources,
+            ..Request::new(Extent::new(64, 64).unwrap())
+        })
+    }
+
+    fn heap() -> Vec<Source> {
+        vec![Source::new(SourceId::new("heap:system"), "dma-heap system")]
+    }
+
+    #[test]
+    fn plan_that_is_guaranteed_is_taken_either_way() {
+        let sure = solution(Contiguity::Scattered, heap());
+        let plan = sure.clone().guaranteed().unwrap();
+        assert_eq!(plan, sure.possible().unwrap());
+    }
+
+    #[test]
+    fn plan_that_is_only_possible_is_refused_with_its_doubts() {
+        let unsure = solution(Contiguity::Unknown, heap());
+        let error = unsure.clone().guaranteed().unwrap_err();
+        assert_eq!(error.verdict(), Verdict::Possible);
+        let words = error.to_string();
+        assert!(words.starts_with("no plan is guaranteed"), "{words}");
+        let doubt = &unsure.clone().possible().unwrap().doubts()[0].clone();
+        assert!(words.contains(doubt.as_str()), "{words}");
+    }
+
+    #[test]
+    fn solution_without_a_plan_prints_the_reason() {
+        let none = solution(Contiguity::Scattered, Vec::new());
+        let error = none.clone().possible().unwrap_err();
+        assert_eq!(error.solution(), &none);
+        assert_eq!(error.to_string(), none.explain().trim_end());
+    }
+}
