@@ -43,9 +43,10 @@ use crate::state::{ClientState, State};
 
 /// Descriptors that may wait for their messages.
 ///
-/// A client's library sends them ahead of the bytes that name them: all that fit its buffer of 4096 bytes, in which a request
-/// with a descriptor takes 16.
-const QUEUED_MAX: usize = 256;
+/// Where the socket takes a part of what a client sends, its descriptors come with the first part, ahead of the bytes that name them:
+/// as many as a library's buffer of 4096 bytes has requests. The smallest request is its header of 8 bytes, and one that names a
+/// timeline has 12. Twice that many are no client's mistake.
+const QUEUED_MAX: usize = 2 * 4096 / 8;
 
 /// Bytes of events that are passed on at once.
 const EVENTS_MAX: usize = 16_384;
