@@ -77,6 +77,8 @@ pub mod backend;
 #[cfg(feature = "buffer")]
 pub mod buffer;
 #[cfg(feature = "buffer")]
+pub mod collection;
+#[cfg(feature = "buffer")]
 pub mod files;
 pub mod prove;
 #[cfg(feature = "buffer")]

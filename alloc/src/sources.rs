@@ -5,11 +5,10 @@
 //!
 //! A V4L2 queue's own memory is not among them: it belongs to a queue that somebody has open and can import from.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::backend::BackendError;
+pub use crate::backend::Unavailable;
 use crate::buffer::Buffer;
 #[cfg(feature = "gbm")]
 use crate::constraint::FormatSet;
@@ -18,16 +17,15 @@ use crate::solve::Plan;
 use crate::trace::{self, Action};
 
 #[cfg(feature = "drm")]
-use crate::backend::drm::{Card, DrmError};
+use crate::backend::drm::Card;
 #[cfg(feature = "gbm")]
-use crate::backend::gbm::{Gbm, GbmError};
+use crate::backend::gbm::Gbm;
 #[cfg(feature = "heap")]
-use crate::backend::heap::{Heap, HeapError, HeapKind};
+use crate::backend::heap::{Heap, Heaps};
 #[cfg(feature = "udmabuf")]
-use crate::backend::udmabuf::{Udmabuf, UdmabufError};
+use crate::backend::udmabuf::{Udmabuf, Udmabufs};
 #[cfg(feature = "vulkan")]
-use crate::backend::vulkan::{Gpu, Vulkan, VulkanError};
-use crate::text::Printable;
+use crate::backend::vulkan::{Gpu, Vulkan};
 
 /// An allocator that is open.
 #[derive(Debug)]
@@ -55,21 +53,6 @@ pub struct Sources {
     unavailable: Vec<Unavailable>,
 }
 
-/// A source that is there and cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unavailable {
-    /// What it is.
-    pub name: String,
-    /// Why it cannot be used, and what would help.
-    pub why: String,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", Printable(&self.name), Printable(&self.why))
-    }
-}
-
 /// Why a plan was not allocated.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -82,26 +65,9 @@ pub enum SourceError {
         /// Its name in words.
         name: String,
     },
-    /// A heap did not give it.
-    #[cfg(feature = "heap")]
+    /// The source did not give it.
     #[error(transparent)]
-    Heap(#[from] HeapError),
-    /// udmabuf did not give it.
-    #[cfg(feature = "udmabuf")]
-    #[error(transparent)]
-    Udmabuf(#[from] UdmabufError),
-    /// A card did not give it.
-    #[cfg(feature = "drm")]
-    #[error(transparent)]
-    Drm(#[from] DrmError),
-    /// GBM did not give it.
-    #[cfg(feature = "gbm")]
-    #[error(transparent)]
-    Gbm(#[from] GbmError),
-    /// Vulkan did not give it.
-    #[cfg(feature = "vulkan")]
-    #[error(transparent)]
-    Vulkan(#[from] VulkanError),
+    Backend(#[from] BackendError),
 }
 
 impl Sources {
@@ -152,8 +118,7 @@ impl Sources {
     /// Adds the dumb buffers of a card that is open already; nothing where it has none, or they are known.
     #[cfg(feature = "drm")]
     pub fn add_card(&mut self, card: &Card) {
-        // Where there are textures, dumb buffers are nothing that a GPU could read the right way up.
-        if let Some(source) = card.texture_source().or_else(|| card.dumb_source()) {
+        if let Some(source) = card.own_source() {
             if self.open.iter().all(|(known, _)| known.id != source.id) {
                 self.open.push((source, Allocator::Dumb(card.clone())));
             }
@@ -203,15 +168,17 @@ impl Sources {
             .find(|(source, _)| source.id == *plan.source());
         match named.map(|(_, allocator)| allocator) {
             #[cfg(feature = "heap")]
-            Some(Allocator::Heap(heap)) => Ok(heap.allocate(plan)?),
+            Some(Allocator::Heap(heap)) => Ok(heap.allocate(plan).map_err(BackendError::from)?),
             #[cfg(feature = "udmabuf")]
-            Some(Allocator::Udmabuf(udmabuf)) => Ok(udmabuf.allocate(plan)?),
+            Some(Allocator::Udmabuf(udmabuf)) => {
+                Ok(udmabuf.allocate(plan).map_err(BackendError::from)?)
+            }
             #[cfg(feature = "drm")]
-            Some(Allocator::Dumb(card)) => Ok(card.allocate(plan)?),
+            Some(Allocator::Dumb(card)) => Ok(card.allocate(plan).map_err(BackendError::from)?),
             #[cfg(feature = "gbm")]
-            Some(Allocator::Gbm(gbm)) => Ok(gbm.allocate(plan)?),
+            Some(Allocator::Gbm(gbm)) => Ok(gbm.allocate(plan).map_err(BackendError::from)?),
             #[cfg(feature = "vulkan")]
-            Some(Allocator::Vulkan(gpu)) => Ok(gpu.allocate(plan)?),
+            Some(Allocator::Vulkan(gpu)) => Ok(gpu.allocate(plan).map_err(BackendError::from)?),
             _ => Err(SourceError::Missing {
                 id: plan.source().to_string(),
                 name: plan.source_name().to_owned(),
@@ -221,38 +188,20 @@ impl Sources {
 
     #[cfg(feature = "heap")]
     fn add_heaps(&mut self) {
-        let paths = Heap::list().unwrap_or_else(|error| {
-            self.refused("dma-heaps", &error);
-            Vec::new()
-        });
-        let mut has_default_cma = false;
-        for path in paths {
-            match Heap::open(&path) {
-                // Another name of the same region; listed by name, the stable one comes first.
-                Ok(heap) if heap.kind() == HeapKind::DefaultCma && has_default_cma => {}
-                Ok(heap) => {
-                    has_default_cma |= heap.kind() == HeapKind::DefaultCma;
-                    self.open.push((heap.source(), Allocator::Heap(heap)));
-                }
-                Err(error) => self.refused(&path.display().to_string(), &error),
-            }
-        }
+        let (heaps, declared) = Heaps::open();
+        self.unavailable.extend(declared.unavailable);
+        let open = heaps.into_open();
+        self.open
+            .extend(open.map(|heap| (heap.source(), Allocator::Heap(heap))));
     }
 
     #[cfg(feature = "udmabuf")]
     fn add_udmabuf(&mut self) {
-        let huge = Udmabuf::huge_page_sizes().into_iter().map(Some);
-        for page_bytes in std::iter::once(None).chain(huge) {
-            match page_bytes.map_or_else(Udmabuf::open, Udmabuf::open_huge) {
-                Ok(udmabuf) => self
-                    .open
-                    .push((udmabuf.source(), Allocator::Udmabuf(udmabuf))),
-                Err(error) => {
-                    self.refused("udmabuf", &error);
-                    return;
-                }
-            }
-        }
+        let (udmabufs, declared) = Udmabufs::open();
+        self.unavailable.extend(declared.unavailable);
+        let open = udmabufs.into_open();
+        self.open
+            .extend(open.map(|udmabuf| (udmabuf.source(), Allocator::Udmabuf(udmabuf))));
     }
 
     #[cfg(feature = "drm")]

@@ -3,13 +3,13 @@
 use crate::buffer::{AccessError, Buffer, CpuAccess};
 
 /// What the processor wrote: for each plane its rows, one after another without padding.
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     planes: Vec<Vec<u8>>,
 }
 
 impl Pattern {
     /// Writes every pixel; `None` for a buffer that the processor does not map, which nothing can be said of.
-    pub(super) fn write(buffer: &Buffer) -> Option<Self> {
+    pub(crate) fn write(buffer: &Buffer) -> Option<Self> {
         let pattern = Self {
             planes: planes(buffer)?,
         };
@@ -35,7 +35,7 @@ impl Pattern {
     }
 
     /// Says where what a driver read is something else; `None` where it is the same.
-    pub(super) fn differs<P: AsRef<[u8]>>(&self, found: &[P]) -> Option<String> {
+    pub(crate) fn differs<P: AsRef<[u8]>>(&self, found: &[P]) -> Option<String> {
         if found.len() != self.planes.len() {
             return Some(format!(
                 "{} planes were written and {} read",

@@ -1,39 +1,8 @@
 //! Sources and participants whose drivers run in the process that asks them: GBM's and Vulkan's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::constraint::{Participant, Source};
-use crate::sources::Unavailable;
-
-/// What drivers say of themselves for pictures of one size.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Declared {
-    /// Who takes buffers.
-    pub participants: Vec<Participant>,
-    /// Who gives them.
-    pub sources: Vec<Source>,
-    /// What is there and cannot be asked, and why.
-    pub unavailable: Vec<Unavailable>,
-}
-
-impl Declared {
-    /// Takes what another has.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.participants.extend(other.participants);
-        self.sources.extend(other.sources);
-        self.unavailable.extend(other.unavailable);
-    }
-
-    /// Declares nothing, and says why.
-    pub(super) fn nothing(name: String, why: String) -> Self {
-        Self {
-            unavailable: vec![Unavailable { name, why }],
-            ..Self::default()
-        }
-    }
-}
 
 /// Drivers that are loaded together, and may end a process together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +26,22 @@ impl Drivers {
         let cards: [PathBuf; 0] = [];
         let gbm = cards.into_iter().map(|card| Self::Gbm { card });
         gbm.chain([Self::Vulkan]).collect()
+    }
+
+    /// The name of the backend that drives them.
+    pub(super) fn backend(&self) -> &'static str {
+        match self {
+            Self::Gbm { .. } => "gbm",
+            Self::Vulkan => "vulkan",
+        }
+    }
+
+    /// The node of the one device that is meant.
+    pub(super) fn node(&self) -> Option<&Path> {
+        match self {
+            Self::Gbm { card } => Some(card),
+            Self::Vulkan => None,
+        }
     }
 
     /// What messages call them.

@@ -16,6 +16,8 @@
 mod place;
 
 #[cfg(feature = "buffer")]
+mod backends;
+#[cfg(feature = "buffer")]
 mod cycle;
 #[cfg(feature = "buffer")]
 mod declare;
@@ -32,8 +34,6 @@ mod store;
 #[cfg(feature = "buffer")]
 mod trial;
 #[cfg(feature = "buffer")]
-mod trials;
-#[cfg(feature = "buffer")]
 mod wire;
 
 pub use covalent_machine::facts::{
@@ -42,9 +42,9 @@ pub use covalent_machine::facts::{
 };
 
 #[cfg(feature = "buffer")]
-pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
+pub use crate::backend::Declared;
 #[cfg(feature = "buffer")]
-pub use declare::Declared;
+pub use cycle::{Ending, GivenUp, Limits, Proven, Tried, solve_and_prove};
 #[cfg(feature = "buffer")]
 pub use environment::environment;
 #[cfg(feature = "buffer")]
@@ -52,7 +52,7 @@ pub use helper::{Helper, HelperError};
 #[cfg(feature = "buffer")]
 pub use measure::Turn;
 #[cfg(feature = "buffer")]
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, serve, serve_with};
 #[cfg(feature = "buffer")]
 pub use store::{FactError, FactStore};
 #[cfg(feature = "buffer")]

@@ -9,12 +9,14 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
+use super::backends::Backends;
 use super::measure::{Turn, turns as turns_of};
-use super::trials::{self, Held, Machine};
 use super::wire::{self, Answer, Described, Question, VERSION, WireError};
+use crate::backend::{self, Allocated, Backend};
+use crate::buffer::Buffer;
+use crate::constraint::Participant;
 use crate::solve::{Plan, Request};
-use covalent_machine::facts::plan_of;
-use covalent_machine::facts::{Outcome, Refusal};
+use covalent_machine::facts::{Outcome, Refusal, plan_of};
 
 /// Why the helper process ended in the middle.
 #[derive(Debug, Error)]
@@ -35,11 +37,24 @@ pub enum ServeError {
 
 /// Answers questions over the socket that is the standard input, until the other side closes it.
 ///
-/// This is all that a helper program does: `covalent-prove` is one, and an application may ship its own.
+/// This is all that a helper program does: `covalent-prove` is one, and an application may ship its own. It tries plans on every
+/// backend of this crate.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve() -> Result<(), ServeError> {
+    // Those in this process before DRM, which would take a card's GBM for the card.
+    let backends = backend::in_process().into_iter().chain(backend::all());
+    serve_with(backends.collect())
+}
+
+/// Does what [`serve`] does with backends of one's own: those of this crate ([`backend::all`], [`backend::in_process`]) or others.
+///
+/// The first backend that answers for a participant or a source counts.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn serve_with(backends: Vec<Box<dyn Backend>>) -> Result<(), ServeError> {
     let input = io::stdin();
     if rustix::net::sockopt::socket_type(&input).is_err() {
         return Err(ServeError::NoSocket);
@@ -52,7 +67,7 @@ pub fn serve() -> Result<(), ServeError> {
     };
     let _ = setrlimit(Resource::Core, none);
     watch(socket.try_clone()?);
-    answer(&socket)
+    answer(&socket, Backends::new(backends))
 }
 
 /// Ends this process when the other side is gone, however stuck a trial is.
@@ -68,9 +83,8 @@ fn watch(socket: OwnedFd) {
     });
 }
 
-fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
-    let mut machine = Machine::default();
-    let mut held: Option<(Request, Held)> = None;
+fn answer(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
+    let mut held: Option<Allocated> = None;
     loop {
         let question = match wire::receive(socket, None) {
             Ok((question, _)) => question,
@@ -82,14 +96,14 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
             Question::Allocate { request } => {
                 // The old buffer first: its queue may be the one that is asked next.
                 held = None;
-                let outcome = match allocate(&mut machine, &request) {
+                let outcome = match planned(&request).and_then(|plan| backends.allocate(&plan)) {
                     Ok(allocated) => {
-                        held = Some((*request, allocated));
+                        held = Some(allocated);
                         Outcome::Proved
                     }
                     Err(outcome) => outcome,
                 };
-                let buffer = held.as_ref().and_then(|(_, held)| held.buffer());
+                let buffer = held.as_ref().and_then(|held| held.buffers.first());
                 let fds: Vec<BorrowedFd<'_>> = buffer.map_or_else(Vec::new, |buffer| {
                     (0..buffer.memory_count())
                         .filter_map(|memory| buffer.memory_fd(memory))
@@ -104,27 +118,20 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
             }
             Question::Attempt { participant } => Answer::Attempted {
                 outcome: match &mut held {
-                    Some((request, held)) => {
-                        trials::attempt(&mut machine, request, held, &participant)
-                    }
+                    Some(allocated) => backends.trial(allocated, &participant),
                     None => Some(Outcome::Untestable("nothing is allocated".to_owned())),
                 },
             },
             Question::MeasureAllocation { request, turns } => {
                 held = None;
-                measured(measure_allocation(&mut machine, &request, turns))
+                measured(measure_allocation(&mut backends, &request, turns))
             }
-            Question::MeasureImport { participant, turns } => {
-                let importer = match &held {
-                    Some((_, held)) => trials::importer(&mut machine, held, &participant),
-                    None => Err(Outcome::Untestable("nothing is allocated".to_owned())),
-                };
-                measured(importer.and_then(|mut import| {
-                    // Once before it counts: the buffer may owe its pages until somebody asks for them.
-                    drop(import()?);
-                    turns_of(turns, import)
-                }))
-            }
+            Question::MeasureImport { participant, turns } => measured(measure_import(
+                &mut backends,
+                held.as_ref(),
+                &participant,
+                turns,
+            )),
             Question::Release => {
                 held = None;
                 Answer::Released
@@ -134,14 +141,14 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
                 extent,
             } => {
                 held = None;
-                let declared = trials::redeclare(&mut machine, &participant, extent);
+                let declared = backends.redeclare(&participant, extent);
                 Answer::Redeclared {
                     participant: declared.map(Box::new),
                 }
             }
             Question::RedeclareSource { source, extent } => {
                 held = None;
-                let declared = trials::redeclare_source(&mut machine, &source, extent);
+                let declared = backends.redeclare_source(&source, extent);
                 Answer::RedeclaredSource {
                     source: declared.map(Box::new),
                 }
@@ -149,7 +156,7 @@ fn answer(socket: &OwnedFd) -> Result<(), ServeError> {
             Question::Declare { drivers, extent } => {
                 held = None;
                 Answer::Declared {
-                    declared: trials::declare(&mut machine, &drivers, extent),
+                    declared: backends.declare(&drivers, extent),
                 }
             }
         };
@@ -170,16 +177,34 @@ fn measured(turns: Result<Vec<Turn>, Outcome>) -> Answer {
 }
 
 fn measure_allocation(
-    machine: &mut Machine,
+    backends: &mut Backends,
     request: &Request,
     turns: u32,
 ) -> Result<Vec<Turn>, Outcome> {
     let plan = planned(request)?;
-    turns_of(turns, || trials::allocate(machine, &plan))
+    turns_of(turns, || backends.allocate(&plan))
 }
 
-fn allocate(machine: &mut Machine, request: &Request) -> Result<Held, Outcome> {
-    trials::allocate(machine, &planned(request)?)
+fn measure_import(
+    backends: &mut Backends,
+    held: Option<&Allocated>,
+    participant: &Participant,
+    turns: u32,
+) -> Result<Vec<Turn>, Outcome> {
+    let untestable = |why: &str| Outcome::Untestable(why.to_owned());
+    let allocated = held.ok_or_else(|| untestable("nothing is allocated"))?;
+    let mut importer = backends.importer(participant)?;
+    if allocated.owner.is_some() {
+        return Err(untestable("a queue's own memory keeps its device busy"));
+    }
+    let buffer: &Buffer = allocated
+        .buffers
+        .first()
+        .ok_or_else(|| untestable("nothing is allocated"))?;
+    let mut import = || importer(buffer).map_err(|error| error.outcome());
+    // Once before it counts: the buffer may owe its pages until somebody asks for them.
+    drop(import()?);
+    turns_of(turns, import)
 }
 
 fn planned(request: &Request) -> Result<Plan, Outcome> {

@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::declare::{Declared, Drivers};
+use super::declare::Drivers;
 use super::measure::Turn;
+use crate::backend::Declared;
 use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use crate::constraint::{Participant, Source};
 use crate::model::{Extent, FormatModifier};
@@ -209,7 +210,7 @@ pub(super) struct Described {
 #[derive(Debug, Serialize, Deserialize)]
 struct DescribedPlane {
     memory: usize,
-    offset_bytes: u32,
+    offset_bytes: u64,
     stride_bytes: u32,
 }
 
@@ -223,7 +224,7 @@ impl Described {
             .map(|plane| {
                 Some(DescribedPlane {
                     memory: plane.memory,
-                    offset_bytes: u32::try_from(plane.offset_bytes).ok()?,
+                    offset_bytes: plane.offset_bytes,
                     stride_bytes: plane.stride_bytes,
                 })
             })

@@ -226,7 +226,7 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
             } => {
                 let plane = PlaneDescriptor {
                     fd,
-                    offset_bytes: offset,
+                    offset_bytes: offset.into(),
                     stride_bytes: stride,
                 };
                 let modifier = u64::from(modifier_hi) << 32 | u64::from(modifier_lo);

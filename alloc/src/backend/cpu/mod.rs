@@ -1,37 +1,44 @@
-//! The processor: maps the buffer and reads or writes a row through the guard.
+//! The processor as a backend: it maps a buffer, and reads or writes a row of each plane through the guard.
 
-use super::{Backend, Held, Machine, of_error};
-use crate::buffer::{AccessError, Buffer, CpuAccess};
-use crate::constraint::{Participant, Role};
-use crate::solve::Plan;
+use std::path::Path;
+
 use covalent_machine::facts::Outcome;
 
-pub(super) const BACKEND: Backend = Backend {
-    allocate: |_, _| None,
-    attempt,
-    // Mapping is no import.
-    importer: |_, _, _| None,
-    redeclare: |_, _, _| None,
-    redeclare_source: |_, _, _| None,
-    declare: |_, _, _| None,
-};
+use super::{Allocated, Backend, BackendError, BackendErrorKind, Declared};
+use crate::buffer::{AccessError, Buffer, CpuAccess};
+use crate::constraint::{Participant, Role};
+use crate::model::Extent;
 
-fn attempt(
-    _: &mut Machine,
-    _: &Plan,
-    held: &mut Held,
-    participant: &Participant,
-) -> Option<Outcome> {
-    let buffer = held.buffer()?;
-    let tried = match participant.role {
-        Role::CpuRead => read(buffer),
-        Role::CpuWrite => write(buffer),
-        _ => return None,
-    };
-    Some(match tried {
-        Ok(()) => Outcome::Proved,
-        Err(error) => Outcome::Refused(of_error(&participant.name, "map", &error)),
-    })
+/// The processor.
+#[derive(Debug, Default)]
+pub struct Processor;
+
+impl Backend for Processor {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    /// Declares nothing: what the processor touches, and how often, is its user's to say
+    /// ([`Participant::processor`]).
+    fn discover(&mut self, _: Extent, _: Option<&Path>) -> Declared {
+        Declared::default()
+    }
+
+    fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
+        let buffer = allocated.buffers.first()?;
+        let tried = match participant.role {
+            Role::CpuRead => read(buffer),
+            Role::CpuWrite => write(buffer),
+            _ => return None,
+        };
+        Some(match tried {
+            Ok(()) => Outcome::Proved,
+            Err(error) => {
+                let kind = BackendErrorKind::Refused;
+                BackendError::new(&participant.name, "", "map", kind, error).outcome()
+            }
+        })
+    }
 }
 
 /// A row is enough: a mapping is whole or not at all.

@@ -1,84 +1,43 @@
-//! DRM cards: PRIME import; for a plane also ADDFB2, and a commit that is only tested, where this process can be master.
+//! The cards of this machine as one backend: dumb buffers and textures, PRIME import, framebuffers and tested commits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use drm::control::atomic::AtomicModeReq;
-use drm::control::{
-    AtomicCommitFlags, Device as _, Mode, RawResourceHandle, ResourceHandle, connector, crtc,
-    plane, property,
-};
+use covalent_machine::facts::Outcome;
+use drm::control::{Device as _, plane};
 use drm::{ClientCapability, Device as _};
 
-use super::{Backend, Held, Importer, Machine};
-use crate::backend::drm::{Card, DrmError, Framebuffer, PlaneKind};
+use super::trial::show;
+use super::{Card, DrmError, PlaneKind};
+use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::buffer::Buffer;
 use crate::constraint::{Interface, Participant, Role};
+use crate::model::Extent;
 use crate::solve::Plan;
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
-pub(super) const BACKEND: Backend = Backend {
-    allocate: |_, _| None,
-    attempt,
-    importer,
-    redeclare: |_, _, _| None,
-    redeclare_source: |_, _, _| None,
-    declare: |_, _, _| None,
-};
+/// The cards of this machine, through the kernel.
+#[derive(Debug, Default)]
+pub struct Cards {
+    /// By node.
+    open: BTreeMap<String, Card>,
+    /// By node and number.
+    planes: BTreeMap<(String, u32), (plane::Handle, PlaneKind)>,
+}
 
-fn attempt(
-    machine: &mut Machine,
-    _: &Plan,
-    held: &mut Held,
-    participant: &Participant,
-) -> Option<Outcome> {
-    if !is_own(participant) {
-        return None;
+impl Cards {
+    /// Opens a card, once.
+    fn card(&mut self, node: &str) -> Result<Card, DrmError> {
+        if let Some(card) = self.open.get(node) {
+            return Ok(card.clone());
+        }
+        let card = Card::open(Path::new(node))?;
+        // Without these only overlays are listed, and no commit can be tested. A card that lacks one says so then.
+        let _ = card.set_client_capability(ClientCapability::UniversalPlanes, true);
+        let _ = card.set_client_capability(ClientCapability::Atomic, true);
+        self.open.insert(node.to_owned(), card.clone());
+        Ok(card)
     }
-    let buffer = held.buffer()?;
-    let card = match card(machine, &participant.device.node) {
-        Ok(card) => card,
-        Err(error) => return Some(outcome(&error)),
-    };
-    Some(if participant.role == Role::Display {
-        let plane = machine.plane(&card, participant);
-        show(&card, buffer, &participant.name, plane)
-    } else {
-        import(&card, buffer)
-    })
-}
 
-/// Whether a participant is a card or a plane of one, asked through the kernel.
-fn is_own(participant: &Participant) -> bool {
-    Interface::of(participant) == Interface::Kernel
-        && participant.device.node.starts_with("/dev/dri/card")
-        && matches!(participant.role, Role::Display | Role::Import)
-}
-
-fn importer(
-    machine: &mut Machine,
-    held: &Held,
-    participant: &Participant,
-) -> Option<Result<Importer, Outcome>> {
-    if !is_own(participant) {
-        return None;
-    }
-    let buffer = held.buffer()?.clone();
-    let card = match card(machine, &participant.device.node) {
-        Ok(card) => card,
-        Err(error) => return Some(Err(outcome(&error))),
-    };
-    let is_display = participant.role == Role::Display;
-    Some(Ok(Box::new(move || {
-        Ok(if is_display {
-            Box::new(card.framebuffer(&buffer).map_err(|error| outcome(&error))?)
-        } else {
-            Box::new(Handles::import(&card, &buffer).map_err(|error| outcome(&error))?)
-        })
-    })))
-}
-
-impl Machine {
     /// Finds the plane that was declared, by its number. Once: asking a card for all of its planes takes long.
     fn plane(
         &mut self,
@@ -90,30 +49,122 @@ impl Machine {
         if let Some(known) = self.planes.get(&key) {
             return Some(*known);
         }
-        let found = plane_of(card, id)?;
+        let mut planes = card.plane_handles().ok()?.into_iter();
+        let plane = planes.find(|plane| u32::from(*plane) == id)?;
+        let found = (plane, card.plane_kind(plane).ok()?);
         self.planes.insert(key, found);
         Some(found)
     }
 }
 
-fn card(machine: &mut Machine, node: &str) -> Result<Card, DrmError> {
-    if let Some(card) = machine.cards.get(node) {
-        return Ok(card.clone());
+impl Backend for Cards {
+    fn name(&self) -> &'static str {
+        "drm"
     }
-    let card = Card::open(Path::new(node))?;
-    // Without these only overlays are listed, and no commit can be tested. A card that lacks one says so then.
-    let _ = card.set_client_capability(ClientCapability::UniversalPlanes, true);
-    let _ = card.set_client_capability(ClientCapability::Atomic, true);
-    machine.cards.insert(node.to_owned(), card.clone());
-    Ok(card)
+
+    /// Declares each card's primary plane, or what it imports as a whole where it has no plane, and its dumb buffers.
+    fn discover(&mut self, _: Extent, node: Option<&Path>) -> Declared {
+        let mut declared = Declared::default();
+        let paths = match node {
+            Some(node) => vec![node.to_owned()],
+            None => Card::list(),
+        };
+        for path in paths {
+            let name = path.display().to_string();
+            let card = match self.card(&name) {
+                Ok(card) => card,
+                Err(error) => {
+                    declared.add_unavailable(name, &error);
+                    continue;
+                }
+            };
+            match card.display() {
+                Ok(participant) => declared.participants.push(participant),
+                Err(error) => declared.add_unavailable(name, &error),
+            }
+            declared.sources.extend(card.own_source());
+        }
+        declared
+    }
+
+    /// Declares each card's dumb buffers, or its textures where it renders.
+    fn sources(&mut self, _: Extent) -> Declared {
+        let mut declared = Declared::default();
+        for path in Card::list() {
+            let name = path.display().to_string();
+            match self.card(&name) {
+                Ok(card) => declared.sources.extend(card.own_source()),
+                Err(error) => declared.add_unavailable(name, &error),
+            }
+        }
+        declared
+    }
+
+    fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
+        let node = &plan.source_device()?.node;
+        if !is_card(node) {
+            return None;
+        }
+        let card = match self.card(node) {
+            Ok(card) => card,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if !card.gives(plan.source()) {
+            return None;
+        }
+        let allocated = card.allocate(plan).map(Allocated::of);
+        Some(allocated.map_err(BackendError::from))
+    }
+
+    fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
+        if !is_own(participant) {
+            return None;
+        }
+        let card = match self.card(&participant.device.node) {
+            Ok(card) => card,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let is_display = participant.role == Role::Display;
+        Some(Ok(Box::new(move |buffer| {
+            Ok(if is_display {
+                Box::new(card.framebuffer(buffer)?)
+            } else {
+                Box::new(Handles::import(&card, buffer)?)
+            })
+        })))
+    }
+
+    /// Imports the buffer; for a plane it makes a framebuffer of it and tests a commit, where this process can be master.
+    fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
+        if !is_own(participant) {
+            return None;
+        }
+        let buffer = allocated.buffers.first()?.clone();
+        let card = match self.card(&participant.device.node) {
+            Ok(card) => card,
+            Err(error) => return Some(BackendError::from(error).outcome()),
+        };
+        Some(if participant.role == Role::Display {
+            let plane = self.plane(&card, participant);
+            show(&card, &buffer, &participant.name, plane)
+        } else {
+            match Handles::import(&card, &buffer) {
+                Ok(_) => Outcome::Proved,
+                Err(error) => BackendError::from(error).outcome(),
+            }
+        })
+    }
 }
 
-/// Imports every memory and lets go of it again.
-fn import(card: &Card, buffer: &Buffer) -> Outcome {
-    match Handles::import(card, buffer) {
-        Ok(_) => Outcome::Proved,
-        Err(error) => outcome(&error),
-    }
+fn is_card(node: &str) -> bool {
+    node.starts_with("/dev/dri/card")
+}
+
+/// Whether a participant is a card or a plane of one, asked through the kernel.
+fn is_own(participant: &Participant) -> bool {
+    Interface::of(participant) == Interface::Kernel
+        && is_card(&participant.device.node)
+        && matches!(participant.role, Role::Display | Role::Import)
 }
 
 /// The handles of a buffer's memories; closed on drop.
@@ -141,292 +192,32 @@ impl Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        // One buffer that was imported twice has one handle.
-        self.open.sort_unstable_by_key(|handle| u32::from(*handle));
-        self.open.dedup();
-        for handle in self.open.drain(..) {
-            if let Err(error) = self.card.close_buffer(handle) {
-                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
-            }
-        }
+        self.card.close_each(std::mem::take(&mut self.open));
     }
 }
 
-/// Makes a framebuffer of it and tests a commit with it.
-fn show(
-    card: &Card,
-    buffer: &Buffer,
-    name: &str,
-    plane: Option<(plane::Handle, PlaneKind)>,
-) -> Outcome {
-    let framebuffer = match card.framebuffer(buffer) {
-        Ok(framebuffer) => framebuffer,
-        Err(error) => return outcome(&error),
-    };
-    let untested = |why: String| {
-        Outcome::Untestable(format!(
-            "{why}; the buffer was imported and is a framebuffer"
-        ))
-    };
-    let Some((plane, kind)) = plane else {
-        return untested(format!("{} has no {name} now", card.path().display()));
-    };
-    let commit = match Commit::prepare(card, plane, &framebuffer) {
-        Ok(commit) => commit,
-        Err(why) => return untested(why),
-    };
-    // Only where nobody drives the card: then for the length of one test, in which nothing is shown.
-    if let Err(error) = card.acquire_master_lock() {
-        commit.discard(card);
-        return untested(format!(
-            "{} has another DRM master ({error})",
-            card.path().display()
-        ));
-    }
-    let tested = card.atomic_commit(
-        AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET,
-        commit.request.clone(),
-    );
-    let given_back = card.release_master_lock();
-    commit.discard(card);
-    if let Err(error) = given_back {
-        tracing::error!(%error, "DROP_MASTER failed");
-    }
-    match tested {
-        Ok(()) => Outcome::Proved,
-        // Only a primary plane in a mode that the display lists must take its picture. Others depend on what is below.
-        Err(error) if kind == PlaneKind::Primary && commit.is_listed => {
-            outcome(&DrmError::Request {
-                card: card.path().to_owned(),
-                driver: card.driver().to_owned(),
-                operation: "ATOMIC (TEST_ONLY)",
-                source: error,
-            })
-        }
-        Err(error) => untested(format!(
-            "no commit could be tested that says something of the plane ({error})"
-        )),
-    }
-}
-
-fn plane_of(card: &Card, id: u32) -> Option<(plane::Handle, PlaneKind)> {
-    let mut planes = card.plane_handles().ok()?.into_iter();
-    let plane = planes.find(|plane| u32::from(*plane) == id)?;
-    Some((plane, card.plane_kind(plane).ok()?))
-}
-
-/// `struct drm_mode_modeinfo`.
-///
-/// # References
-/// `drm_mode.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct ModeInfo {
-    clock: u32,
-    horizontal: [u16; 5],
-    vertical: [u16; 5],
-    refresh: u32,
-    flags: u32,
-    kind: u32,
-    name: [u8; 32],
-}
-
-/// A commit of one plane that covers its CRTC.
-struct Commit {
-    request: AtomicModeReq,
-    mode_blob: u64,
-    is_listed: bool,
-}
-
-impl Commit {
-    fn prepare(
-        card: &Card,
-        plane: plane::Handle,
-        framebuffer: &Framebuffer,
-    ) -> Result<Self, String> {
-        let asked = |error: std::io::Error| format!("{} is not told ({error})", "a display");
-        let resources = card.resource_handles().map_err(asked)?;
-        let possible = card.get_plane(plane).map_err(asked)?.possible_crtcs();
-        let crtcs = resources.filter_crtcs(possible);
-        let extent = framebuffer.buffer().layout().extent();
-        let (connector, crtc, modes) = connected(card, &resources, &crtcs)
-            .ok_or("no connected display reaches this plane".to_owned())?;
-        let listed = modes.iter().find(|mode| {
-            let (width, height) = mode.size();
-            (u32::from(width), u32::from(height)) == (extent.width(), extent.height())
-        });
-        let (width, height) = (u64::from(extent.width()), u64::from(extent.height()));
-        let blob = match listed {
-            Some(mode) => card.create_property_blob(mode),
-            None => card.create_property_blob(
-                &made_mode(extent.width(), extent.height())
-                    .ok_or("no mode is so large".to_owned())?,
-            ),
+impl From<DrmError> for BackendError {
+    fn from(error: DrmError) -> Self {
+        use BackendErrorKind as Kind;
+        let driver = match &error {
+            DrmError::Request { driver, .. } | DrmError::Import { driver, .. } => driver.clone(),
+            _ => String::new(),
         };
-        let property::Value::Blob(mode_blob) = blob.map_err(asked)? else {
-            return Err("CREATEPROPBLOB gave no blob".to_owned());
+        let (card, operation, kind) = match &error {
+            DrmError::Open { card, .. } => (Some(card), "open", Kind::Open),
+            DrmError::NoSuchDevice { .. } => (None, "open", Kind::Open),
+            DrmError::NoPlane { card, .. } => (Some(card), "GETPLANERESOURCES", Kind::Unsuitable),
+            DrmError::Request {
+                card, operation, ..
+            } => (Some(card), *operation, Kind::Refused),
+            DrmError::Import { card, .. } => (Some(card), "PRIME_FD_TO_HANDLE", Kind::Refused),
+            DrmError::Unsuitable { card, .. } => (Some(card), "framebuffer", Kind::Unsuitable),
+            DrmError::Allocated { card, .. } => (Some(card), "CREATE_DUMB", Kind::Unusable),
+            DrmError::Budget { card, .. } => (Some(card), "CREATE_DUMB", Kind::Exhausted),
+            DrmError::NotPlanned { card, .. } => (Some(card), "allocate", Kind::NotPlanned),
+            DrmError::Unusable { card, .. } => (Some(card), "PRIME_HANDLE_TO_FD", Kind::Unusable),
         };
-        let mut request = AtomicModeReq::new();
-        let number = |handle: RawResourceHandle| u64::from(u32::from(handle));
-        let framebuffer = number(framebuffer.handle().into());
-        let filled = set(
-            card,
-            &mut request,
-            connector,
-            &[("CRTC_ID", number(crtc.into()))],
-        )
-        .and_then(|()| {
-            set(
-                card,
-                &mut request,
-                crtc,
-                &[("MODE_ID", mode_blob), ("ACTIVE", 1)],
-            )
-        })
-        .and_then(|()| {
-            set(
-                card,
-                &mut request,
-                plane,
-                &[
-                    ("FB_ID", framebuffer),
-                    ("CRTC_ID", number(crtc.into())),
-                    ("SRC_X", 0),
-                    ("SRC_Y", 0),
-                    ("SRC_W", width << 16),
-                    ("SRC_H", height << 16),
-                    ("CRTC_X", 0),
-                    ("CRTC_Y", 0),
-                    ("CRTC_W", width),
-                    ("CRTC_H", height),
-                ],
-            )
-        });
-        let commit = Self {
-            request,
-            mode_blob,
-            is_listed: listed.is_some(),
-        };
-        match filled {
-            Ok(()) => Ok(commit),
-            Err(why) => {
-                commit.discard(card);
-                Err(why)
-            }
-        }
-    }
-
-    fn discard(&self, card: &Card) {
-        if let Err(error) = card.destroy_property_blob(self.mode_blob) {
-            tracing::debug!(%error, "DESTROYPROPBLOB failed");
-        }
-    }
-}
-
-fn connected(
-    card: &Card,
-    resources: &drm::control::ResourceHandles,
-    crtcs: &[crtc::Handle],
-) -> Option<(connector::Handle, crtc::Handle, Vec<Mode>)> {
-    resources.connectors().iter().find_map(|connector| {
-        // Not probed anew: reading EDID can take long, and only a compositor that has the card should cause it.
-        let info = card.get_connector(*connector, false).ok()?;
-        if info.state() != connector::State::Connected {
-            return None;
-        }
-        let crtc = info
-            .encoders()
-            .iter()
-            .filter_map(|encoder| card.get_encoder(*encoder).ok())
-            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
-            .find(|crtc| crtcs.contains(crtc))?;
-        Some((*connector, crtc, info.modes().to_vec()))
-    })
-}
-
-/// A mode of exactly one size at about 60 Hz, for displays that take any, as those of virtual machines do.
-fn made_mode(width: u32, height: u32) -> Option<ModeInfo> {
-    let sides = |active: u32| -> Option<[u16; 5]> {
-        let active = u16::try_from(active).ok()?;
-        Some([
-            active,
-            active.checked_add(16)?,
-            active.checked_add(32)?,
-            active.checked_add(48)?,
-            0,
-        ])
-    };
-    let (horizontal, vertical) = (sides(width)?, sides(height)?);
-    let total = u32::from(*horizontal.get(3)?).checked_mul(u32::from(*vertical.get(3)?))?;
-    Some(ModeInfo {
-        // In kHz.
-        clock: total.checked_mul(60)?.checked_div(1000)?.max(1),
-        horizontal,
-        vertical,
-        refresh: 60,
-        ..ModeInfo::default()
-    })
-}
-
-fn set(
-    card: &Card,
-    request: &mut AtomicModeReq,
-    object: impl ResourceHandle,
-    values: &[(&str, u64)],
-) -> Result<(), String> {
-    let properties = card
-        .get_properties(object)
-        .map_err(|error| format!("properties are not told ({error})"))?;
-    let mut by_name = BTreeMap::new();
-    for (handle, _) in &properties {
-        if let Ok(info) = card.get_property(*handle) {
-            by_name.insert(info.name().to_string_lossy().into_owned(), *handle);
-        }
-    }
-    for (name, value) in values {
-        let handle = by_name
-            .get(*name)
-            .ok_or_else(|| format!("the card has no atomic commits (no property {name})"))?;
-        request.add_raw_property(object.into(), *handle, *value);
-    }
-    Ok(())
-}
-
-fn outcome(error: &DrmError) -> Outcome {
-    let words = error.to_string();
-    let of = |card: &Path, operation: &str, source: &std::io::Error| match source.raw_os_error() {
-        Some(errno) => {
-            Refusal::of_errno(card.display().to_string(), operation, errno, words.clone())
-        }
-        None => Refusal::structural(card.display().to_string(), operation, words.clone()),
-    };
-    Outcome::Refused(match error {
-        DrmError::Open { card, source } => of(card, "open", source),
-        DrmError::Import { card, source, .. } => of(card, "PRIME_FD_TO_HANDLE", source),
-        DrmError::Request {
-            card,
-            operation,
-            source,
-            ..
-        } => of(card, operation, source),
-        DrmError::Budget { card, .. } => Refusal {
-            kind: RefusalKind::Transient,
-            ..Refusal::structural(card.display().to_string(), "CREATE_DUMB", words.clone())
-        },
-        error => super::of_error("DRM", "framebuffer", error),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mode_that_is_made_is_laid_out_as_the_kernels() {
-        assert_eq!(size_of::<ModeInfo>(), 68);
-        let mode = made_mode(640, 480).unwrap();
-        assert_eq!(mode.horizontal[0], 640);
-        assert_eq!(mode.vertical[3], 528);
-        assert!(made_mode(1 << 16, 1).is_none());
+        let device = card.map_or_else(|| "DRM".to_owned(), |card| card.display().to_string());
+        Self::new(device, driver, operation, kind, error)
     }
 }

@@ -1,10 +1,12 @@
 //! Which formats and modifiers a plane shows.
 
+use std::io;
+
 use drm::control::{Device as _, PlaneType, plane};
 use drm::{ClientCapability, Device as _};
 
-use super::DrmError;
 use super::card::Card;
+use super::{DrmError, PlaneId};
 pub use crate::constraint::PlaneKind;
 use crate::model::{FormatModifier, Fourcc, Modifier, read_in_formats};
 
@@ -13,7 +15,8 @@ impl Card {
     ///
     /// # Errors
     /// [`DrmError::Request`].
-    pub fn plane_kind(&self, plane: plane::Handle) -> Result<PlaneKind, DrmError> {
+    pub fn plane_kind(&self, plane: impl Into<PlaneId>) -> Result<PlaneKind, DrmError> {
+        let plane = plane.into();
         let kind = self.plane_property(plane, b"type")?;
         Ok(match kind {
             Some(value) if value == PlaneType::Primary as u64 => PlaneKind::Primary,
@@ -30,7 +33,11 @@ impl Card {
     ///
     /// # Errors
     /// [`DrmError::Request`].
-    pub fn plane_formats(&self, plane: plane::Handle) -> Result<Vec<FormatModifier>, DrmError> {
+    pub fn plane_formats(
+        &self,
+        plane: impl Into<PlaneId>,
+    ) -> Result<Vec<FormatModifier>, DrmError> {
+        let plane = plane.into();
         if let Some(blob) = self
             .plane_property(plane, b"IN_FORMATS")?
             .filter(|_| self.has_modifiers())
@@ -48,7 +55,7 @@ impl Card {
             }
         }
         let info = self
-            .get_plane(plane)
+            .get_plane(self.plane_handle(plane)?)
             .map_err(|source| self.failed("GETPLANE", source))?;
         let modifiers: &[Modifier] = if self.renders_implicitly() {
             &[Modifier::LINEAR, Modifier::INVALID]
@@ -82,9 +89,14 @@ impl Card {
         self.import_ability().is_of_a_renderer()
     }
 
-    fn plane_property(&self, plane: plane::Handle, name: &[u8]) -> Result<Option<u64>, DrmError> {
+    fn plane_handle(&self, plane: PlaneId) -> Result<plane::Handle, DrmError> {
+        let none = || self.failed("GETPLANE", io::Error::from(io::ErrorKind::NotFound));
+        plane.handle().ok_or_else(none)
+    }
+
+    fn plane_property(&self, plane: PlaneId, name: &[u8]) -> Result<Option<u64>, DrmError> {
         let properties = self
-            .get_properties(plane)
+            .get_properties(self.plane_handle(plane)?)
             .map_err(|source| self.failed("OBJ_GETPROPERTIES", source))?;
         for (handle, value) in &properties {
             let property = self

@@ -4,21 +4,27 @@
 //! closing it once closes both. So no handle leaves this module, none outlives the call that made it, and a lock on the
 //! card keeps two imports of one buffer from closing each other's handle.
 
+mod backend;
 mod card;
 mod dumb;
 mod formats;
 mod framebuffer;
 mod host_copy;
+mod member;
 mod participant;
+mod plane;
 mod shown;
 mod sys;
 mod texture;
+mod trial;
 
 pub use crate::backend::prime::ImportAbility;
+pub use backend::Cards;
 pub use card::Card;
 pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
 pub use host_copy::HostCopies;
+pub use plane::{CardPlane, PlaneId};
 pub use shown::{Shown, ShownPlane};
 
 use crate::text::printable_path;
@@ -48,6 +54,16 @@ pub enum DrmError {
         major: u32,
         /// Its minor number.
         minor: u32,
+    },
+    /// The card has no plane of this kind.
+    #[error("{card} ({driver}) has no {} plane: it drives no display", kind.label(), card = printable_path(card))]
+    NoPlane {
+        /// The node.
+        card: PathBuf,
+        /// The card's driver.
+        driver: String,
+        /// The kind.
+        kind: PlaneKind,
     },
     /// A request failed.
     #[error("{card} ({driver}): {operation} failed: {source}", card = printable_path(card))]

@@ -3,11 +3,11 @@
 use std::ops::{Bound, RangeBounds as _};
 
 use drm::buffer::DrmFourcc;
-use drm::control::{Device as _, plane};
+use drm::control::Device as _;
 use drm::{Device as _, DriverCapability};
 
 use super::card::Card;
-use super::{DrmError, PlaneKind};
+use super::{DrmError, PlaneId, PlaneKind};
 use crate::backend::{machine, prime};
 use crate::constraint::{
     MemoryCost, Participant, Plane, PlanePlacement, Role, Source, SourceId, SyncLanguage,
@@ -22,14 +22,15 @@ impl Card {
     ///
     /// # Errors
     /// [`DrmError::Request`] where the card has no such plane.
-    pub fn participant(&self, plane: plane::Handle) -> Result<Participant, DrmError> {
+    pub fn participant(&self, plane: impl Into<PlaneId>) -> Result<Participant, DrmError> {
+        let plane = plane.into();
         let plane_kind = self.plane_kind(plane)?;
-        let kind = match plane_kind {
-            PlaneKind::Primary => "primary",
-            PlaneKind::Overlay => "overlay",
-            PlaneKind::Cursor => "cursor",
-        };
-        let name = format!("{} {kind} plane {}", self.driver(), u32::from(plane));
+        let name = format!(
+            "{} {} plane {}",
+            self.driver(),
+            plane_kind.label(),
+            u32::from(plane)
+        );
         let mut participant = self.declare(name, Role::Display);
         participant.plane = Some(Plane {
             kind: plane_kind,
@@ -114,6 +115,18 @@ impl Card {
         // The host counts rows by the texture's own width.
         source.constraints.image.stride.packed = true;
         Some(source)
+    }
+
+    /// Declares the card's own memory: its textures where it has them, since its GPU could not read dumb buffers the right way up,
+    /// else its dumb buffers.
+    #[must_use]
+    pub fn own_source(&self) -> Option<Source> {
+        self.texture_source().or_else(|| self.dumb_source())
+    }
+
+    /// Whether a source is one of this card's: its dumb buffers or its textures.
+    pub(super) fn gives(&self, source: &SourceId) -> bool {
+        *source == self.dumb_id() || *source == self.texture_id()
     }
 
     pub(super) fn texture_id(&self) -> SourceId {

@@ -1,127 +1,149 @@
-//! GBM: a buffer is allocated by it, or imported and, where Mesa maps it, read back.
+//! GBM of every card as one backend: a buffer is allocated by it, or imported and, where Mesa maps it, read back.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use super::pattern::Pattern;
-use super::{Backend, Held, Importer, Machine};
-use crate::backend::fds_are_out;
-use crate::backend::gbm::{Gbm, GbmError};
-use crate::buffer::Buffer;
-use crate::constraint::{Interface, Participant, Source, SourceKind};
-use crate::model::Extent;
-use crate::prove::declare::{Declared, Drivers};
-use crate::solve::Plan;
-use crate::sources::gbm_candidates;
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
+use covalent_machine::facts::{Outcome, Refusal};
 
-pub(super) const BACKEND: Backend = Backend {
-    allocate,
-    attempt,
-    importer,
-    // What it imports does not depend on the size.
-    redeclare: |_, _, _| None,
-    redeclare_source,
-    declare,
+use super::{Gbm, GbmError};
+use crate::backend::pattern::Pattern;
+use crate::backend::{
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
 };
+use crate::buffer::Buffer;
+use crate::constraint::{FormatSet, Interface, Participant, Source, SourceKind};
+use crate::model::Extent;
+use crate::solve::Plan;
 
-impl Machine {
+/// Returns what to ask a card's GBM for, which lists nothing by itself.
+type Candidates = fn(&Path) -> FormatSet;
+
+/// GBM of this machine's cards. Mesa's drivers run in this process, and may end it.
+pub struct GbmDevices {
+    /// By the card's primary node.
+    open: BTreeMap<PathBuf, Gbm>,
+    candidates: Candidates,
+}
+
+impl fmt::Debug for GbmDevices {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("GbmDevices").field(&self.open).finish()
+    }
+}
+
+impl GbmDevices {
+    /// Makes the backend, which opens nothing yet. `candidates` returns the pairs that a card's GBM is asked for.
+    #[must_use]
+    pub fn new(candidates: Candidates) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            candidates,
+        }
+    }
+
     /// Opens GBM for a card, once.
-    fn gbm_of_card(&mut self, card: &Path) -> Result<&Gbm, GbmError> {
-        let open = match self.gbm.remove(card) {
+    fn of_card(&mut self, card: &Path) -> Result<&Gbm, GbmError> {
+        let open = match self.open.remove(card) {
             Some(open) => open,
             None => Gbm::open(card)?,
         };
-        Ok(self.gbm.entry(card.to_owned()).or_insert(open))
+        Ok(self.open.entry(card.to_owned()).or_insert(open))
     }
 
     /// Opens GBM for the card of the node under which it was declared, once.
-    fn gbm(&mut self, node: &str) -> Result<&Gbm, Outcome> {
-        let card = Gbm::card_of(Path::new(node))
-            .ok_or_else(|| Outcome::Untestable(format!("no card is reached through {node} now")))?;
-        self.gbm_of_card(&card).map_err(|error| outcome(&error))
+    fn of_node(&mut self, node: &str) -> Result<&Gbm, BackendError> {
+        let card = Gbm::card_of(Path::new(node)).ok_or_else(|| {
+            // As busy: another moment may have it again.
+            let why = format!("no card is reached through {node} now");
+            BackendError::new(node, "", "open", BackendErrorKind::Busy, why)
+        })?;
+        Ok(self.of_card(&card)?)
+    }
+
+    fn declare(&mut self, card: &Path, extent: Extent) -> Declared {
+        let name = format!("GBM on {}", card.display());
+        let candidates = (self.candidates)(card);
+        let gbm = match self.of_card(card) {
+            Ok(gbm) => gbm,
+            Err(error) => return Declared::nothing(name, error.to_string()),
+        };
+        let imports = gbm.imports(&candidates);
+        if imports.is_empty() {
+            let why = "it has no format whose arrangement it tells".to_owned();
+            return Declared::nothing(name, why);
+        }
+        Declared {
+            participants: vec![gbm.participant(&imports)],
+            sources: gbm
+                .source_of_size(&gbm.formats(&candidates), extent)
+                .into_iter()
+                .collect(),
+            unavailable: Vec::new(),
+        }
     }
 }
 
-fn declare(machine: &mut Machine, drivers: &Drivers, extent: Extent) -> Option<Declared> {
-    let Drivers::Gbm { card } = drivers else {
-        return None;
-    };
-    let gbm = match machine.gbm_of_card(card) {
-        Ok(gbm) => gbm,
-        Err(error) => return Some(Declared::nothing(drivers.name(), error.to_string())),
-    };
-    let candidates = gbm_candidates(card);
-    let imports = gbm.imports(&candidates);
-    if imports.is_empty() {
-        return Some(Declared::nothing(
-            drivers.name(),
-            "it has no format whose arrangement it tells".to_owned(),
-        ));
+impl Backend for GbmDevices {
+    fn name(&self) -> &'static str {
+        "gbm"
     }
-    Some(Declared {
-        participants: vec![gbm.participant(&imports)],
-        sources: gbm
-            .source_of_size(&gbm.formats(&candidates), extent)
-            .into_iter()
-            .collect(),
-        unavailable: Vec::new(),
-    })
-}
 
-fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if SourceKind::of(&source.id) != SourceKind::Gbm {
-        return None;
+    fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
+        let cards = match node {
+            Some(node) => vec![node.to_owned()],
+            None => Gbm::list(),
+        };
+        let mut declared = Declared::default();
+        for card in cards {
+            declared.extend(self.declare(&card, extent));
+        }
+        declared
     }
-    let node = &source.device.as_ref()?.node;
-    let candidates = gbm_candidates(&Gbm::card_of(Path::new(node))?);
-    let gbm = machine.gbm(node).ok()?;
-    gbm.source_of_size(&gbm.formats(&candidates), extent)
-}
 
-fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if SourceKind::of(plan.source()) != SourceKind::Gbm {
-        return None;
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        if SourceKind::of(&source.id) != SourceKind::Gbm {
+            return None;
+        }
+        let node = &source.device.as_ref()?.node;
+        let candidates = (self.candidates)(&Gbm::card_of(Path::new(node))?);
+        let gbm = self.of_node(node).ok()?;
+        gbm.source_of_size(&gbm.formats(&candidates), extent)
     }
-    let node = plan.source_device()?.node.clone();
-    Some(machine.gbm(&node).and_then(|gbm| {
-        gbm.allocate(plan)
-            .map(Held::Buffers)
-            .map_err(|error| outcome(&error))
-    }))
-}
 
-fn attempt(
-    machine: &mut Machine,
-    _: &Plan,
-    held: &mut Held,
-    participant: &Participant,
-) -> Option<Outcome> {
-    if Interface::of(participant) != Interface::Gbm {
-        return None;
+    fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
+        if SourceKind::of(plan.source()) != SourceKind::Gbm {
+            return None;
+        }
+        let node = plan.source_device()?.node.clone();
+        let allocated = self
+            .of_node(&node)
+            .and_then(|gbm| Ok(Allocated::of(gbm.allocate(plan)?)));
+        Some(allocated)
     }
-    let buffer = held.buffer()?;
-    Some(match machine.gbm(&participant.device.node) {
-        Ok(gbm) => import(gbm, buffer, &participant.name),
-        Err(outcome) => outcome,
-    })
-}
 
-fn importer(
-    machine: &mut Machine,
-    held: &Held,
-    participant: &Participant,
-) -> Option<Result<Importer, Outcome>> {
-    if Interface::of(participant) != Interface::Gbm {
-        return None;
+    fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
+        if Interface::of(participant) != Interface::Gbm {
+            return None;
+        }
+        let gbm = self.of_node(&participant.device.node).cloned();
+        Some(
+            gbm.map(|gbm| -> Importer {
+                Box::new(move |buffer| Ok(Box::new(gbm.import(buffer)?)))
+            }),
+        )
     }
-    let buffer = held.buffer()?.clone();
-    let gbm = machine.gbm(&participant.device.node).cloned();
-    Some(gbm.map(|gbm| -> Importer {
-        Box::new(move || {
-            let imported = gbm.import(&buffer).map_err(|error| outcome(&error))?;
-            Ok(Box::new(imported))
+
+    fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
+        if Interface::of(participant) != Interface::Gbm {
+            return None;
+        }
+        let buffer = allocated.buffers.first()?;
+        Some(match self.of_node(&participant.device.node) {
+            Ok(gbm) => import(gbm, buffer, &participant.name),
+            Err(error) => error.outcome(),
         })
-    }))
+    }
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
@@ -131,7 +153,7 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
         .flatten();
     let imported = match gbm.import(buffer) {
         Ok(imported) => imported,
-        Err(error) => return outcome(&error),
+        Err(error) => return BackendError::from(error).outcome(),
     };
     let Some(pattern) = pattern else {
         return Outcome::Proved;
@@ -153,22 +175,34 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
     }
 }
 
-fn outcome(error: &GbmError) -> Outcome {
-    let mut refusal = super::of_error("GBM", operation(error), error);
-    let is_short = matches!(error, GbmError::Budget { .. }) || fds_are_out().is_some();
-    if is_short {
-        refusal.kind = RefusalKind::Transient;
-    }
-    Outcome::Refused(refusal)
-}
-
-fn operation(error: &GbmError) -> &'static str {
-    match error {
-        GbmError::Open { .. } => "open",
-        GbmError::Device { .. } => "gbm_create_device",
-        GbmError::Import { .. } => "gbm_bo_import",
-        GbmError::Map { .. } => "gbm_bo_map",
-        GbmError::Unsuitable { .. } => "describe",
-        _ => "gbm_bo_create_with_modifiers2",
+impl From<GbmError> for BackendError {
+    fn from(error: GbmError) -> Self {
+        use BackendErrorKind as Kind;
+        const CREATE: &str = "gbm_bo_create_with_modifiers2";
+        let driver = match &error {
+            GbmError::Device { driver, .. }
+            | GbmError::Allocate { driver, .. }
+            | GbmError::Import { driver, .. }
+            | GbmError::Map { driver, .. }
+            | GbmError::Unusable { driver, .. } => driver.clone(),
+            _ => String::new(),
+        };
+        let (node, operation, kind) = match &error {
+            GbmError::Open { node, .. } => (node, "open", Kind::Open),
+            GbmError::Device { node, .. } => (node, "gbm_create_device", Kind::Open),
+            GbmError::Unsuitable { node, .. } => (node, "describe", Kind::Unsuitable),
+            GbmError::Allocate { node, .. } => (node, CREATE, Kind::Refused),
+            GbmError::Import { node, .. } => (node, "gbm_bo_import", Kind::Refused),
+            GbmError::Map { node, .. } => (node, "gbm_bo_map", Kind::Refused),
+            GbmError::Unusable { node, .. } => (node, CREATE, Kind::Unusable),
+            GbmError::Budget { node, .. } => (node, CREATE, Kind::Exhausted),
+            GbmError::NotPlanned { node, .. } => (node, CREATE, Kind::NotPlanned),
+        };
+        // Mesa answers with any number where file descriptors are out.
+        let kind = match kind {
+            Kind::Refused if fds_are_out().is_some() => Kind::Exhausted,
+            kind => kind,
+        };
+        Self::new(node.display().to_string(), driver, operation, kind, error)
     }
 }

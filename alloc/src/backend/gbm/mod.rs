@@ -7,14 +7,18 @@
 //! - Mesa's drivers run in this process and may end it. Opening a device and [`Gbm::formats`] ask and make one small buffer;
 //!   [`Gbm::allocate`] and [`Gbm::import`] should first be tried in a child process that may die.
 
+mod backend;
 mod device;
 mod import;
+mod member;
 mod participant;
 mod source;
 
 pub use crate::backend::prime::ImportAbility;
+pub use backend::GbmDevices;
 pub use device::Gbm;
 pub use import::Imported;
+pub use member::GbmUse;
 
 use crate::text::printable_path;
 use std::io;

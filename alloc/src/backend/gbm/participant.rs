@@ -92,7 +92,7 @@ impl Gbm {
                 .map(|plane| {
                     Some(PlaneDescriptor {
                         fd: made.fd().ok()?,
-                        offset_bytes: u32::try_from(plane.offset_bytes).ok()?,
+                        offset_bytes: plane.offset_bytes,
                         stride_bytes: plane.stride_bytes,
                     })
                 })

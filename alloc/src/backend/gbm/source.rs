@@ -135,7 +135,7 @@ fn plane_of(made: &BufferObject<()>, plane: u32) -> Result<PlaneDescriptor, Stri
     })?;
     Ok(PlaneDescriptor {
         fd,
-        offset_bytes: made.offset(number),
+        offset_bytes: made.offset(number).into(),
         stride_bytes: made.stride_for_plane(number),
     })
 }

@@ -4,9 +4,11 @@
 //! set aside (the default one, or one that the kernel lists by the heap's name), and the protected heaps memory that the
 //! processor does not reach. Of a heap with another name nothing is promised.
 
+mod backend;
 mod kind;
 mod sys;
 
+pub use backend::Heaps;
 pub use kind::HeapKind;
 
 use crate::text::printable_path;

@@ -3,10 +3,12 @@
 //! The memfd behind each dma-buf is sealed against shrinking, growing and further seals before the kernel takes its pages,
 //! and closed afterwards: nobody can pull memory away from under a mapping.
 
+mod backend;
 mod pages;
 mod share;
 mod sys;
 
+pub use backend::Udmabufs;
 pub use share::MemfdError;
 
 use crate::text::printable_path;

@@ -1,22 +1,180 @@
-//! V4L2 queues: a buffer is queued and taken back, which attaches and maps it; nothing streams.
+//! The video devices of this machine as one backend: a buffer is queued and taken back, which attaches and maps it; nothing streams.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::{Backend, Held, Importer, Machine};
-use crate::backend::v4l2::{Device, Direction, Error, Queue};
+use covalent_machine::facts::Outcome;
+
+use super::{Device, Direction, Error, Queue, Stream};
+use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::constraint::{Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
-pub(super) const BACKEND: Backend = Backend {
-    allocate,
-    attempt,
-    importer,
-    redeclare,
-    redeclare_source,
-    declare: |_, _, _| None,
-};
+/// The video devices of this machine. None is kept open: a queue has one owner at a time.
+#[derive(Debug, Default)]
+pub struct VideoDevices;
+
+impl VideoDevices {
+    /// Lists the nodes of all video devices, by number.
+    #[must_use]
+    pub fn list() -> Vec<PathBuf> {
+        let number = |path: &Path| {
+            let digits = path.file_name()?.to_str()?.strip_prefix("video")?;
+            digits.parse::<u32>().ok()
+        };
+        let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+        let mut nodes: Vec<(u32, PathBuf)> = entries
+            .filter_map(|entry| Some((number(&entry.path())?, entry.path())))
+            .collect();
+        nodes.sort();
+        nodes.into_iter().map(|(_, path)| path).collect()
+    }
+}
+
+impl Backend for VideoDevices {
+    fn name(&self) -> &'static str {
+        "v4l2"
+    }
+
+    fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
+        let nodes = match node {
+            Some(node) => vec![node.to_owned()],
+            None => Self::list(),
+        };
+        let mut declared = Declared::default();
+        for node in nodes {
+            let name = node.display().to_string();
+            let device = match Device::open(&node) {
+                Ok(device) => device,
+                Err(error) => {
+                    declared.add_unavailable(name, &error);
+                    continue;
+                }
+            };
+            for direction in [Direction::Capture, Direction::Output] {
+                match device
+                    .queue(direction)
+                    .and_then(|queue| declare(&queue, extent))
+                {
+                    Ok((participant, source)) => {
+                        declared.participants.push(participant);
+                        declared.sources.extend(source);
+                    }
+                    Err(Error::NoQueue { .. }) => {}
+                    Err(error) => declared.add_unavailable(name.clone(), &error),
+                }
+            }
+        }
+        declared
+    }
+
+    /// Declares nothing: a queue's memory belongs to who has the queue open, and is declared with it.
+    fn sources(&mut self, _: Extent) -> Declared {
+        Declared::default()
+    }
+
+    fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
+        let direction = direction(participant)?;
+        let queue = open(Path::new(&participant.device.node), direction).ok()?;
+        let mut declared = queue.participant(extent, None).ok()?;
+        declared.name.clone_from(&participant.name);
+        Some(declared)
+    }
+
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        if SourceKind::of(&source.id) != SourceKind::Queue {
+            return None;
+        }
+        let device = Device::open(Path::new(&source.device.as_ref()?.node)).ok()?;
+        [Direction::Capture, Direction::Output]
+            .into_iter()
+            .find_map(|direction| {
+                let queue = device.queue(direction).ok()?;
+                let participant = queue.participant(extent, None).ok()?;
+                let declared = queue.source(&participant).ok()??;
+                (declared.id == source.id).then_some(declared)
+            })
+    }
+
+    /// Allocates from the queue's own memory; the [`Stream`] is the owner of what comes.
+    fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
+        if SourceKind::of(plan.source()) != SourceKind::Queue {
+            return None;
+        }
+        let node = plan.source_device()?.node.clone();
+        let device = match Device::open(Path::new(&node)) {
+            Ok(device) => device,
+            Err(error) => return Some(Err(error.into())),
+        };
+        // The one of its queues that the plan is for says so; the others answer that they are not meant.
+        for direction in [Direction::Capture, Direction::Output] {
+            let Ok(queue) = device.queue(direction) else {
+                continue;
+            };
+            match queue.allocate(plan) {
+                Ok(stream) => {
+                    return Some(Ok(Allocated {
+                        buffers: stream.buffers().to_vec(),
+                        owner: Some(Box::new(stream)),
+                    }));
+                }
+                Err(Error::NotPlanned { .. }) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        let why = format!("{node} has no queue that is {}", plan.source());
+        let kind = BackendErrorKind::NotPlanned;
+        Some(Err(BackendError::new(
+            node,
+            device.driver(),
+            "allocate",
+            kind,
+            why,
+        )))
+    }
+
+    fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
+        let direction = direction(participant)?;
+        let queue = match open(Path::new(&participant.device.node), direction) {
+            Ok(queue) => queue,
+            Err(error) => return Some(Err(error.into())),
+        };
+        Some(Ok(Box::new(move |buffer| {
+            // Queued, since a queue looks at a buffer only then. Sizes are checked before the kernel sees the buffer: one too
+            // small would be leaked for good.
+            let mut stream = queue.import(buffer.layout(), std::slice::from_ref(buffer))?;
+            stream.queue(0)?;
+            Ok(Box::new(stream))
+        })))
+    }
+
+    fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
+        let direction = direction(participant)?;
+        let node = Path::new(&participant.device.node);
+        let outcome = |error: Error| BackendError::from(error).outcome();
+        if let Some(stream) = allocated.owner_mut::<Stream>() {
+            let own = stream.queue_of();
+            if own.device().path() == node && own.direction() == direction {
+                // Its own memory, which it has already: it is queued by index.
+                let queued = stream.queue(0).and_then(|()| stream.stop());
+                return Some(queued.map_or_else(outcome, |()| Outcome::Proved));
+            }
+        }
+        let buffer = allocated.buffers.first()?.clone();
+        let tried = match self.importer(participant)? {
+            Ok(mut import) => import(&buffer).map(drop),
+            Err(error) => Err(error),
+        };
+        Some(tried.map_or_else(|error| error.outcome(), |()| Outcome::Proved))
+    }
+}
+
+fn declare(queue: &Queue, extent: Extent) -> Result<(Participant, Option<Source>), Error> {
+    let participant = queue.participant(extent, None)?;
+    let source = queue.source(&participant)?;
+    Ok((participant, source))
+}
 
 fn direction(participant: &Participant) -> Option<Direction> {
     match participant.role {
@@ -26,143 +184,30 @@ fn direction(participant: &Participant) -> Option<Direction> {
     }
 }
 
-fn allocate(_: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if SourceKind::of(plan.source()) != SourceKind::Queue {
-        return None;
-    }
-    let node = plan.source_device()?.node.clone();
-    let device = match Device::open(Path::new(&node)) {
-        Ok(device) => device,
-        Err(error) => return Some(Err(outcome(&error))),
-    };
-    // The one of its queues that the plan is for says so; the others answer that they are not meant.
-    for direction in [Direction::Capture, Direction::Output] {
-        let Ok(queue) = device.queue(direction) else {
-            continue;
-        };
-        match queue.allocate(plan) {
-            Ok(stream) => return Some(Ok(Held::Stream(stream))),
-            Err(Error::NotPlanned { .. }) => {}
-            Err(error) => return Some(Err(outcome(&error))),
-        }
-    }
-    Some(Err(Outcome::Refused(Refusal::structural(
-        &node,
-        "allocate",
-        format!("{node} has no queue that is {}", plan.source()),
-    ))))
-}
-
-fn attempt(
-    _: &mut Machine,
-    _: &Plan,
-    held: &mut Held,
-    participant: &Participant,
-) -> Option<Outcome> {
-    let direction = direction(participant)?;
-    let node = Path::new(&participant.device.node);
-    if let Held::Stream(stream) = held {
-        let own = stream.queue_of();
-        if own.device().path() == node && own.direction() == direction {
-            // Its own memory, which it has already: it is queued by index.
-            let queued = stream.queue(0).and_then(|()| stream.stop());
-            return Some(queued.map_or_else(|error| outcome(&error), |()| Outcome::Proved));
-        }
-    }
-    let buffer = held.buffer()?;
-    let tried = open(node, direction).and_then(|queue| {
-        // Sizes are checked before the kernel sees the buffer: one too small would be leaked for good.
-        let mut stream = queue.import(buffer.layout(), std::slice::from_ref(buffer))?;
-        stream.queue(0)
-    });
-    Some(tried.map_or_else(|error| outcome(&error), |()| Outcome::Proved))
-}
-
-fn importer(
-    _: &mut Machine,
-    held: &Held,
-    participant: &Participant,
-) -> Option<Result<Importer, Outcome>> {
-    let direction = direction(participant)?;
-    if matches!(held, Held::Stream(_)) {
-        let why = "a queue's own memory keeps its device busy".to_owned();
-        return Some(Err(Outcome::Untestable(why)));
-    }
-    let buffer = held.buffer()?.clone();
-    let queue = match open(Path::new(&participant.device.node), direction) {
-        Ok(queue) => queue,
-        Err(error) => return Some(Err(outcome(&error))),
-    };
-    Some(Ok(Box::new(move || {
-        // Queued, since a queue looks at a buffer only then.
-        let stream = queue
-            .import(buffer.layout(), std::slice::from_ref(&buffer))
-            .and_then(|mut stream| stream.queue(0).map(|()| stream))
-            .map_err(|error| outcome(&error))?;
-        Ok(Box::new(stream))
-    })))
-}
-
-fn redeclare(_: &mut Machine, participant: &Participant, extent: Extent) -> Option<Participant> {
-    let direction = direction(participant)?;
-    let queue = open(Path::new(&participant.device.node), direction).ok()?;
-    let mut declared = queue.participant(extent, None).ok()?;
-    declared.name.clone_from(&participant.name);
-    Some(declared)
-}
-
-fn redeclare_source(_: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if SourceKind::of(&source.id) != SourceKind::Queue {
-        return None;
-    }
-    let device = Device::open(Path::new(&source.device.as_ref()?.node)).ok()?;
-    [Direction::Capture, Direction::Output]
-        .into_iter()
-        .find_map(|direction| {
-            let queue = device.queue(direction).ok()?;
-            let participant = queue.participant(extent, None).ok()?;
-            let declared = queue.source(&participant).ok()??;
-            (declared.id == source.id).then_some(declared)
-        })
-}
-
 fn open(node: &Path, direction: Direction) -> Result<Queue, Error> {
     Device::open(node)?.queue(direction)
 }
 
-fn outcome(error: &Error) -> Outcome {
-    let words = error.to_string();
-    let of = |device: &Path, operation: &str, errno: rustix::io::Errno| {
-        Refusal::of_errno(
-            device.display().to_string(),
-            operation,
-            errno.raw_os_error(),
-            words.clone(),
-        )
-    };
-    Outcome::Refused(match error {
-        Error::Busy { .. } => return Outcome::Untestable(words),
-        Error::Open { device, source } => of(device, "open", *source),
-        Error::Request {
-            device,
-            operation,
-            source,
-            ..
-        } => of(device, operation, *source),
-        Error::Larger { device, source, .. } => of(device, "VIDIOC_CREATE_BUFS", *source),
-        Error::Gone {
-            device,
-            operation,
-            source,
-            ..
-        } => Refusal {
-            // Plugged in again it may be another's.
-            kind: RefusalKind::Transient,
-            ..of(device, operation, *source)
-        },
-        Error::Format { device, .. } => {
-            Refusal::structural(device.display().to_string(), "VIDIOC_S_FMT", words.clone())
-        }
-        error => super::of_error("V4L2", "import", error),
-    })
+impl From<Error> for BackendError {
+    fn from(error: Error) -> Self {
+        use BackendErrorKind as Kind;
+        let (operation, kind) = match &error {
+            Error::Open { .. } => ("open", Kind::Open),
+            Error::NotVideo { .. } => ("VIDIOC_QUERYCAP", Kind::Open),
+            Error::NoQueue { .. } => ("VIDIOC_QUERYCAP", Kind::Unsuitable),
+            Error::Busy { operation, .. } => (*operation, Kind::Busy),
+            Error::Gone { operation, .. } => (*operation, Kind::Gone),
+            Error::Request { operation, .. } => (*operation, Kind::Refused),
+            Error::Larger { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
+            Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),
+            Error::Unsayable { .. } => ("VIDIOC_S_FMT", Kind::Unsuitable),
+            Error::Nonsense { operation, .. } => (*operation, Kind::Unusable),
+            Error::NotPlanned { .. } => ("allocate", Kind::NotPlanned),
+            Error::Unusable { .. } => ("VIDIOC_EXPBUF", Kind::Unusable),
+            _ => ("import", Kind::Refused),
+        };
+        let (device, driver) = error.device();
+        let (device, driver) = (device.display().to_string(), driver.to_owned());
+        Self::new(device, driver, operation, kind, error)
+    }
 }

@@ -11,11 +11,13 @@
 //!   and `videobuf2_dma_contig` wants what it gives.
 
 mod allocate;
+mod backend;
 mod coded;
 mod colours;
 mod device;
 mod evidence;
 mod import;
+mod member;
 mod negotiate;
 mod participant;
 mod pixel_format;
@@ -24,6 +26,7 @@ mod stream;
 mod strides;
 mod sys;
 
+pub use backend::VideoDevices;
 pub use colours::{Colours, Encoding};
 pub use device::Device;
 pub use evidence::QueueMemory;
@@ -33,7 +36,7 @@ pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
 pub use stream::{Frame, Stream};
 
 use crate::text::printable_path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -233,6 +236,31 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl Error {
+    /// Returns the device's node and its driver; the latter is empty where it is not known.
+    #[must_use]
+    pub fn device(&self) -> (&Path, &str) {
+        match self {
+            Self::Open { device, .. }
+            | Self::NotVideo { device, .. }
+            | Self::Index { device, .. }
+            | Self::NotPlanned { device, .. } => (device, ""),
+            Self::NoQueue { device, driver, .. }
+            | Self::Busy { device, driver, .. }
+            | Self::Gone { device, driver, .. }
+            | Self::Request { device, driver, .. }
+            | Self::Format { device, driver, .. }
+            | Self::Unsayable { device, driver, .. }
+            | Self::Nonsense { device, driver, .. }
+            | Self::TooSmall { device, driver, .. }
+            | Self::Memories { device, driver, .. }
+            | Self::Count { device, driver, .. }
+            | Self::Larger { device, driver, .. }
+            | Self::Unusable { device, driver, .. } => (device, driver),
+        }
+    }
 }
 
 fn open_remedy(error: Errno) -> &'static str {

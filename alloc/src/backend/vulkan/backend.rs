@@ -1,158 +1,165 @@
-//! Vulkan: a buffer is exported by it, or becomes an image that is copied out and held against what was written.
+//! The Vulkan devices of this machine as one backend: a buffer is exported by one, or becomes an image that is copied out and held
+//! against what was written.
 
-use super::pattern::Pattern;
-use super::{Backend, Held, Importer, Machine};
-use crate::backend::fds_are_out;
-use crate::backend::vulkan::{Gpu, Purpose, Vulkan, VulkanError};
+use std::path::Path;
+
+use covalent_machine::facts::{Outcome, Refusal};
+
+use super::{Gpu, Purpose, Vulkan, VulkanError};
+use crate::backend::pattern::Pattern;
+use crate::backend::{
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
+};
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
 use crate::model::{DeviceIdentity, Extent};
-use crate::prove::declare::{Declared, Drivers};
 use crate::solve::Plan;
-use crate::sources::Unavailable;
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
 
-pub(super) const BACKEND: Backend = Backend {
-    allocate,
-    attempt,
-    importer,
-    redeclare,
-    redeclare_source,
-    declare,
-};
+/// The Vulkan devices of this machine. Their drivers run in this process, and may end it.
+#[derive(Debug, Default)]
+pub struct Gpus {
+    /// The loader is asked once: it loads every driver that there is.
+    loaded: Option<Loaded>,
+}
 
 /// The devices that are open, and why others are not.
 #[derive(Debug)]
-pub(super) struct Gpus {
+struct Loaded {
     open: Vec<Gpu>,
     closed: Vec<String>,
 }
 
-impl Machine {
-    fn gpus(&mut self) -> Result<&Gpus, VulkanError> {
-        let gpus = match self.gpus.take() {
-            Some(gpus) => gpus,
+impl Gpus {
+    fn load(&mut self) -> Result<&Loaded, VulkanError> {
+        let loaded = match self.loaded.take() {
+            Some(loaded) => loaded,
             None => {
                 let (open, closed) = Vulkan::load()?.gpus()?;
-                Gpus {
+                Loaded {
                     open,
                     closed: closed.iter().map(ToString::to_string).collect(),
                 }
             }
         };
-        Ok(self.gpus.insert(gpus))
+        Ok(self.loaded.insert(loaded))
     }
 
-    fn gpu(&mut self, device: &DeviceIdentity) -> Result<&Gpu, Outcome> {
-        let gpus = self.gpus().map_err(|error| outcome("Vulkan", &error))?;
-        gpus.open
-            .iter()
+    fn gpu(&mut self, device: &DeviceIdentity) -> Result<&Gpu, BackendError> {
+        let open = &self.load()?.open;
+        open.iter()
             .find(|gpu| gpu.identity().same_device(device))
-            .ok_or_else(|| Outcome::Untestable(format!("Vulkan has no {device} now")))
+            .ok_or_else(|| {
+                // As busy: another moment may have it again.
+                let why = format!("Vulkan has no {device} now");
+                let name = device.to_string();
+                BackendError::new(
+                    name,
+                    "",
+                    "vkEnumeratePhysicalDevices",
+                    BackendErrorKind::Busy,
+                    why,
+                )
+            })
     }
 }
 
-fn declare(machine: &mut Machine, drivers: &Drivers, extent: Extent) -> Option<Declared> {
-    if *drivers != Drivers::Vulkan {
-        return None;
+impl Backend for Gpus {
+    fn name(&self) -> &'static str {
+        "vulkan"
     }
-    let gpus = match machine.gpus() {
-        Ok(gpus) => gpus,
-        Err(error) => return Some(Declared::nothing(drivers.name(), error.to_string())),
-    };
-    let unavailable = |name: &str, why: String| Unavailable {
-        name: name.to_owned(),
-        why,
-    };
-    let mut declared = Declared::default();
-    for why in &gpus.closed {
+
+    fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
+        let loaded = match self.load() {
+            Ok(loaded) => loaded,
+            Err(error) => return Declared::nothing("Vulkan".to_owned(), error.to_string()),
+        };
+        let mut declared = Declared::default();
+        for why in &loaded.closed {
+            declared.add_unavailable("Vulkan", why);
+        }
+        let is_meant = |gpu: &&Gpu| node.is_none_or(|node| Path::new(&gpu.identity().node) == node);
+        for gpu in loaded.open.iter().filter(is_meant) {
+            match gpu.participant(extent, None) {
+                Ok(participant) => declared.participants.push(participant),
+                Err(error) => declared.add_unavailable(gpu.name(), &error),
+            }
+            match gpu.source_of_size(extent) {
+                Ok(source) => declared.sources.extend(source),
+                Err(error) => declared.add_unavailable(gpu.name(), &error),
+            }
+        }
         declared
-            .unavailable
-            .push(unavailable("Vulkan", why.clone()));
     }
-    for gpu in &gpus.open {
-        match gpu.participant(extent, None) {
-            Ok(participant) => declared.participants.push(participant),
-            Err(error) => declared
-                .unavailable
-                .push(unavailable(gpu.name(), error.to_string())),
+
+    fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
+        if Interface::of(participant) != Interface::Vulkan {
+            return None;
         }
-        match gpu.source_of_size(extent) {
-            Ok(source) => declared.sources.extend(source),
-            Err(error) => declared
-                .unavailable
-                .push(unavailable(gpu.name(), error.to_string())),
+        let gpu = self.gpu(&participant.device).ok()?;
+        let mut fourccs = participant
+            .constraints
+            .formats
+            .iter()
+            .flat_map(FormatSet::iter)
+            .map(|format| format.fourcc);
+        // Asking for each format is many questions, and most who ask have one left.
+        let only = fourccs
+            .next()
+            .filter(|first| fourccs.all(|other| other == *first));
+        let mut declared = gpu
+            .participant_for(purpose(participant), extent, only)
+            .ok()?;
+        declared.name.clone_from(&participant.name);
+        Some(declared)
+    }
+
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        if SourceKind::of(&source.id) != SourceKind::Vulkan {
+            return None;
         }
+        let gpu = self.gpu(source.device.as_ref()?).ok()?;
+        gpu.source_of_size(extent).ok()?
     }
-    Some(declared)
-}
 
-fn redeclare(
-    machine: &mut Machine,
-    participant: &Participant,
-    extent: Extent,
-) -> Option<Participant> {
-    if Interface::of(participant) != Interface::Vulkan {
-        return None;
+    fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
+        if SourceKind::of(plan.source()) != SourceKind::Vulkan {
+            return None;
+        }
+        let gpu = self.gpu(plan.source_device()?);
+        Some(gpu.and_then(|gpu| Ok(Allocated::of(gpu.allocate(plan)?))))
     }
-    let gpu = machine.gpu(&participant.device).ok()?;
-    let mut fourccs = participant
-        .constraints
-        .formats
-        .iter()
-        .flat_map(FormatSet::iter)
-        .map(|format| format.fourcc);
-    // Asking for each format is many questions, and most who ask have one left.
-    let only = fourccs
-        .next()
-        .filter(|first| fourccs.all(|other| other == *first));
-    let mut declared = gpu
-        .participant_for(purpose(participant), extent, only)
-        .ok()?;
-    declared.name.clone_from(&participant.name);
-    Some(declared)
-}
 
-fn redeclare_source(machine: &mut Machine, source: &Source, extent: Extent) -> Option<Source> {
-    if SourceKind::of(&source.id) != SourceKind::Vulkan {
-        return None;
+    fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
+        if Interface::of(participant) != Interface::Vulkan {
+            return None;
+        }
+        let gpu = self.gpu(&participant.device).cloned();
+        Some(
+            gpu.map(|gpu| -> Importer {
+                Box::new(move |buffer| Ok(Box::new(gpu.import(buffer)?)))
+            }),
+        )
     }
-    let gpu = machine.gpu(source.device.as_ref()?).ok()?;
-    gpu.source_of_size(extent).ok()?
-}
 
-fn allocate(machine: &mut Machine, plan: &Plan) -> Option<Result<Held, Outcome>> {
-    if SourceKind::of(plan.source()) != SourceKind::Vulkan {
-        return None;
+    fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
+        if Interface::of(participant) != Interface::Vulkan {
+            return None;
+        }
+        let buffer = allocated.buffers.first()?;
+        let tried = match self.gpu(&participant.device) {
+            Ok(gpu) => import(gpu, buffer, participant),
+            Err(error) => return Some(error.outcome()),
+        };
+        if matches!(&tried, Err(error) if error.is_device_lost()) {
+            // Nothing works on it any more: the next trial opens it anew.
+            self.loaded = None;
+        }
+        Some(tried.unwrap_or_else(|error| {
+            let error = BackendError::from(error);
+            let operation = error.operation().to_owned();
+            error.in_operation(&participant.name, &operation).outcome()
+        }))
     }
-    let device = plan.source_device()?;
-    let answered = machine.gpu(device).and_then(|gpu| {
-        gpu.allocate(plan)
-            .map(Held::Buffers)
-            .map_err(|error| outcome(plan.source_name(), &error))
-    });
-    Some(answered)
-}
-
-fn attempt(
-    machine: &mut Machine,
-    _: &Plan,
-    held: &mut Held,
-    participant: &Participant,
-) -> Option<Outcome> {
-    if Interface::of(participant) != Interface::Vulkan {
-        return None;
-    }
-    let buffer = held.buffer()?;
-    let tried = match machine.gpu(&participant.device) {
-        Ok(gpu) => import(gpu, buffer, participant),
-        Err(outcome) => return Some(outcome),
-    };
-    if matches!(&tried, Err(error) if error.is_device_lost()) {
-        // Nothing works on it any more: the next trial opens it anew.
-        machine.gpus = None;
-    }
-    Some(tried.unwrap_or_else(|error| outcome(&participant.name, &error)))
 }
 
 /// What a participant does with its images.
@@ -161,27 +168,6 @@ fn purpose(participant: &Participant) -> Purpose {
         Role::Render => Purpose::Render,
         _ => Purpose::Copy,
     }
-}
-
-fn importer(
-    machine: &mut Machine,
-    held: &Held,
-    participant: &Participant,
-) -> Option<Result<Importer, Outcome>> {
-    if Interface::of(participant) != Interface::Vulkan {
-        return None;
-    }
-    let buffer = held.buffer()?.clone();
-    let name = participant.name.clone();
-    let gpu = machine.gpu(&participant.device).cloned();
-    Some(gpu.map(|gpu| -> Importer {
-        Box::new(move || {
-            let image = gpu
-                .import(&buffer)
-                .map_err(|error| outcome(&name, &error))?;
-            Ok(Box::new(image))
-        })
-    }))
 }
 
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
@@ -211,26 +197,29 @@ fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outco
     })
 }
 
-fn outcome(name: &str, error: &VulkanError) -> Outcome {
-    let is_short = matches!(error, VulkanError::Budget { .. })
-        || error.is_out_of_memory()
-        || error.is_device_lost()
-        || fds_are_out().is_some();
-    Outcome::Refused(Refusal {
-        kind: if is_short {
-            RefusalKind::Transient
-        } else {
-            RefusalKind::Structural
-        },
-        ..Refusal::structural(name, operation(error), error.to_string())
-    })
-}
-
-fn operation(error: &VulkanError) -> &'static str {
-    match error {
-        VulkanError::Call { operation, .. } | VulkanError::Import { operation, .. } => operation,
-        VulkanError::Unsuitable { .. } => "vkCreateImage",
-        VulkanError::TooSmall { .. } => "vkGetImageMemoryRequirements2",
-        _ => "Vulkan",
+impl From<VulkanError> for BackendError {
+    fn from(error: VulkanError) -> Self {
+        use BackendErrorKind as Kind;
+        let is_short =
+            error.is_out_of_memory() || error.is_device_lost() || fds_are_out().is_some();
+        let operation = match &error {
+            VulkanError::Call { operation, .. } | VulkanError::Import { operation, .. } => {
+                operation
+            }
+            VulkanError::Unsuitable { .. } => "vkCreateImage",
+            VulkanError::TooSmall { .. } => "vkGetImageMemoryRequirements2",
+            _ => "Vulkan",
+        };
+        let kind = match &error {
+            VulkanError::Budget { .. } => Kind::Exhausted,
+            _ if is_short => Kind::Exhausted,
+            VulkanError::Loader { .. } | VulkanError::Lacks { .. } => Kind::Open,
+            VulkanError::Unsuitable { .. } => Kind::Unsuitable,
+            VulkanError::NotPlanned { .. } => Kind::NotPlanned,
+            VulkanError::Unusable { .. } => Kind::Unusable,
+            _ => Kind::Refused,
+        };
+        let device = error.device().unwrap_or("Vulkan").to_owned();
+        Self::new(device, "", operation, kind, error)
     }
 }

@@ -9,11 +9,13 @@
 //! and what is done with an [`Image`] should first be tried in a child process that may die.
 
 mod allocate;
+mod backend;
 mod copy;
 mod format;
 mod gpu;
 mod handles;
 mod image;
+mod member;
 mod participant;
 mod purpose;
 mod sync;
@@ -21,10 +23,12 @@ mod sys;
 mod validation;
 
 pub use crate::backend::prime::ImportAbility;
+pub use backend::Gpus;
 pub use copy::Copying;
 pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
+pub use member::GpuUse;
 pub use purpose::Purpose;
 pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
 pub use validation::Complaints;
@@ -173,6 +177,24 @@ pub enum VulkanError {
 }
 
 impl VulkanError {
+    /// Returns the device; `None` where there is no loader.
+    pub(super) fn device(&self) -> Option<&str> {
+        match self {
+            Self::Loader { .. } => None,
+            Self::Lacks { device, .. }
+            | Self::Call { device, .. }
+            | Self::Unsuitable { device, .. }
+            | Self::Import { device, .. }
+            | Self::TooSmall { device, .. }
+            | Self::Budget { device, .. }
+            | Self::NotPlanned { device, .. }
+            | Self::Unusable { device, .. }
+            | Self::NotSubmitted { device }
+            | Self::Backwards { device, .. }
+            | Self::Pixels { device, .. } => Some(device),
+        }
+    }
+
     fn answer(&self) -> Option<vk::Result> {
         match self {
             Self::Call { answer, .. } => Some(*answer),

@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use thiserror::Error;
 
-use super::declare::{Declared, Drivers};
+use super::declare::Drivers;
 use super::measure::Turn;
 use super::trial::Planned;
 use super::wire::{self, Answer, Question, VERSION, WireError};
+use crate::backend::Declared;
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::model::Extent;

@@ -151,7 +151,7 @@ fn describe(
         };
         planes.push(PlaneDescriptor {
             fd,
-            offset_bytes: plane.offset_bytes,
+            offset_bytes: plane.offset_bytes.into(),
             stride_bytes: plane.stride_bytes,
         });
     }

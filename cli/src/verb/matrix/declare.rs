@@ -54,8 +54,8 @@ impl Declared {
             // A card that does not open is among the sources that are unavailable.
             if let Ok(card) = Card::open(&path) {
                 declared.participants.push(card.importer());
-                for plane in machine::planes(&card) {
-                    declared.participants.push(card.participant(plane)?);
+                for plane in card.planes()? {
+                    declared.participants.push(plane.participant()?);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use covalent_alloc::backend::devicetree;
-use covalent_alloc::backend::drm::Card;
+use covalent_alloc::backend::drm::{Card, DrmError};
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier};
@@ -158,17 +158,23 @@ fn camera(path: &Path, found: &mut Found) -> Result<()> {
 
 fn display(card: &Card, found: &mut Found) {
     found.participants.push(card.importer());
-    for plane in machine::planes(card) {
-        match card.participant(plane) {
+    let unavailable = |name: String, error: &DrmError| Unavailable {
+        name,
+        why: error.to_string(),
+    };
+    let planes = card.planes().unwrap_or_else(|error| {
+        let name = format!("planes of {}", printable_path(card.path()));
+        found.unavailable.push(unavailable(name, &error));
+        Vec::new()
+    });
+    for plane in planes {
+        match plane.participant() {
             Ok(participant) => found.participants.push(participant),
-            Err(error) => found.unavailable.push(Unavailable {
-                name: format!(
-                    "plane {} of {}",
-                    u32::from(plane),
-                    printable_path(card.path())
-                ),
-                why: error.to_string(),
-            }),
+            Err(error) => {
+                let number = u32::from(plane.id());
+                let name = format!("plane {number} of {}", printable_path(card.path()));
+                found.unavailable.push(unavailable(name, &error));
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ fn describe(
         );
         planes.push(PlaneDescriptor {
             fd: object.fd_for_plane(plane)?,
-            offset_bytes,
+            offset_bytes: offset_bytes.into(),
             stride_bytes,
         });
     }

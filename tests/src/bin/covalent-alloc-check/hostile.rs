@@ -255,12 +255,15 @@ fn nothing(sources: &Sources) -> Result<Seen> {
             continue;
         };
         match sources.allocate(&plan) {
-            Err(SourceError::Heap(HeapError::Budget { needed_bytes, .. })) => {
-                ensure!(
-                    needed_bytes >= size,
-                    "{size} bytes became {needed_bytes} of them"
-                );
-            }
+            Err(SourceError::Backend(error)) => match error.cause().downcast_ref() {
+                Some(HeapError::Budget { needed_bytes, .. }) => {
+                    ensure!(
+                        *needed_bytes >= size,
+                        "{size} bytes became {needed_bytes} of them"
+                    );
+                }
+                _ => bail!("{size} bytes: {error:?}"),
+            },
             answer => bail!("{size} bytes: {answer:?}"),
         }
     }
@@ -305,7 +308,7 @@ fn real(sources: &Sources) -> Result<Buffer> {
     Ok(buffer)
 }
 
-fn plane(fd: OwnedFd, offset_bytes: u32, stride_bytes: u32) -> PlaneDescriptor {
+fn plane(fd: OwnedFd, offset_bytes: u64, stride_bytes: u32) -> PlaneDescriptor {
     PlaneDescriptor {
         fd,
         offset_bytes,
@@ -322,7 +325,7 @@ fn describe(
     let fd = buffer.memory_fd(0).context("no memory")?;
     let planes = planes
         .iter()
-        .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, *offset, *stride)))
+        .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, u64::from(*offset), *stride)))
         .collect::<Result<_>>()?;
     Ok(Buffer::import(Descriptor {
         extent: Extent::new(width, height)?,

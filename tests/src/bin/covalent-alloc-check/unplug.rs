@@ -96,7 +96,8 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
         .err()
         .context("it still allocates")?;
     ensure!(
-        matches!(refused, SourceError::Drm(DrmError::Request { .. })),
+        matches!(&refused, SourceError::Backend(error)
+            if matches!(error.cause().downcast_ref(), Some(DrmError::Request { .. }))),
         "{refused}"
     );
     let refused = card.framebuffer(&buffer).err().context("it still shows")?;

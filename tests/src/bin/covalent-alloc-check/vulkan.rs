@@ -272,7 +272,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
     let fd = whole.memory_fd(0).context("no memory")?;
-    let part = |offset_bytes: u32| -> Result<Buffer> {
+    let part = |offset_bytes: u64| -> Result<Buffer> {
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(SIDE, SIDE)?,
             format: FormatModifier::linear(Fourcc::XRGB8888),
@@ -283,7 +283,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
             }],
         })?)
     };
-    let (first, second) = (part(0)?, part(SIDE * SIDE * 4)?);
+    let (first, second) = (part(0)?, part(u64::from(SIDE * SIDE * 4))?);
     let (one, other) = (gpu.import(&first)?, gpu.import(&second)?);
     let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
     one.write(&above)?;

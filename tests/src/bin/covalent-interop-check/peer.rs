@@ -86,7 +86,7 @@ impl Described {
             planes: planes
                 .map(|(fd, (offset_bytes, stride_bytes))| PlaneDescriptor {
                     fd,
-                    offset_bytes: *offset_bytes,
+                    offset_bytes: u64::from(*offset_bytes),
                     stride_bytes: *stride_bytes,
                 })
                 .collect(),

@@ -21,7 +21,7 @@ pub(super) fn cards(nodes: &[Node]) -> Vec<Card> {
             driver: card.driver().to_owned(),
             imports_foreign: *card.import_ability() == ImportAbility::Foreign,
             import: card.import_ability().to_string(),
-            shows: !machine::planes(&card).is_empty(),
+            shows: card.planes().is_ok_and(|planes| !planes.is_empty()),
             has_timelines: card
                 .get_driver_capability(DriverCapability::TimelineSyncObj)
                 .is_ok_and(|value| value != 0),

@@ -1,0 +1,58 @@
+//! A camera's frames on a display, and nobody copies one: `camera-to-kms [/dev/video0] [/dev/dri/card0] [FRAMES]`.
+
+mod screen;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use covalent_alloc::backend::drm::Card;
+use covalent_alloc::backend::v4l2::{Device, Direction};
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::model::Extent;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use screen::Screen;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args().skip(1);
+    let camera = PathBuf::from(words.next().unwrap_or("/dev/video0".to_owned()));
+    let card = PathBuf::from(words.next().unwrap_or("/dev/dri/card0".to_owned()));
+    let frames: u32 = words.next().map_or(Ok(60), |word| word.parse())?;
+    let extent = Extent::new(640, 480)?;
+
+    // Who takes part.
+    let camera = Device::open(&camera)?.queue(Direction::Capture)?;
+    let card = Card::open(&card)?;
+    let plane = card.primary_plane()?;
+    // What they all take, where it comes from, and that nobody refuses it.
+    let mut collection = BufferCollection::new(extent).with_count(4);
+    collection.add(&camera)?.add(&plane)?;
+    let plan = collection.solve().guaranteed()?;
+    println!("{plan}");
+    // The buffers, as each of them needs them.
+    let buffers = collection.allocate(&plan)?;
+    let mut stream = collection.import(&camera, &buffers)?;
+    let framebuffers = collection.import(&plane, &buffers)?;
+
+    let mut screen = Screen::open(&card, extent)?;
+    for index in 0..buffers.len() {
+        stream.queue(index)?;
+    }
+    stream.start()?;
+    let mut shown: Option<usize> = None;
+    for _ in 0..frames {
+        let frame = loop {
+            if let Some(frame) = stream.dequeue()? {
+                break frame;
+            }
+            poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
+        };
+        screen.show(&framebuffers[frame.index])?;
+        // The display has let go of the frame before: the camera may fill it again.
+        if let Some(before) = shown.replace(frame.index) {
+            stream.queue(before)?;
+        }
+    }
+    println!("{frames} frames were shown");
+    Ok(())
+}

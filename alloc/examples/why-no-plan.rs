@@ -1,0 +1,47 @@
+//! Why there is no plan, and what to do instead: `why-no-plan`.
+//!
+//! A camera that needs memory in one piece, and a display that takes nothing but its own: the error names both, and the copy that
+//! costs least.
+
+use std::error::Error;
+
+use covalent_alloc::constraint::{
+    Contiguity, FormatSet, Imports, Participant, Role, Source, SourceId,
+};
+use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+use covalent_alloc::solve::{Request, solve};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let device = |driver: &str, node: &str| DeviceIdentity {
+        driver: driver.to_owned(),
+        location: format!("platform:{driver}"),
+        node: node.to_owned(),
+    };
+    let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
+    let card = device("virtio_gpu", "/dev/dri/card0");
+
+    let mut camera = Participant::new("camera", device("vivid", "/dev/video0"), Role::Capture);
+    camera.constraints.formats = Some(formats.clone());
+    camera.constraints.memory.contiguity = Contiguity::Contiguous;
+    let mut display = Participant::new("display", card.clone(), Role::Display);
+    display.constraints.formats = Some(formats);
+    display.constraints.memory.imports =
+        Imports::only_from(card.clone(), "this card has no blob resources");
+
+    let mut dumb = Source::new(SourceId::new("dumb:virtio_gpu"), "virtio_gpu dumb");
+    dumb.device = Some(card);
+    let mut pool = Source::new(SourceId::new("heap:reserved"), "dma-heap reserved");
+    pool.guarantees.contiguous_up_to_bytes = u64::MAX;
+
+    let request = Request {
+        count: 4,
+        participants: vec![camera, display],
+        sources: vec![dumb, pool],
+        ..Request::new(Extent::new(640, 480)?)
+    };
+    match solve(&request).guaranteed() {
+        Ok(plan) => println!("{plan}"),
+        Err(error) => println!("{error}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! A plane, or a card as a whole, in a collection: an import is a framebuffer for each buffer.
+
+use super::{Card, CardPlane, Framebuffer};
+use crate::backend::{BackendError, Joined, Member, Owner};
+use crate::buffer::Buffer;
+use crate::model::{Extent, Fourcc};
+
+impl Member for CardPlane {
+    type Imported = Vec<Framebuffer>;
+
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
+        Ok(Joined {
+            participant: self.participant()?,
+            memory: None,
+        })
+    }
+
+    fn import(
+        &self,
+        buffers: &[Buffer],
+        _: &mut Option<Box<dyn Owner>>,
+    ) -> Result<Vec<Framebuffer>, BackendError> {
+        framebuffers(self.card(), buffers)
+    }
+}
+
+/// A card takes part as a display: its first primary plane, or what it imports where it has no plane.
+impl Member for Card {
+    type Imported = Vec<Framebuffer>;
+
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
+        Ok(Joined {
+            participant: self.display()?,
+            memory: None,
+        })
+    }
+
+    fn import(
+        &self,
+        buffers: &[Buffer],
+        _: &mut Option<Box<dyn Owner>>,
+    ) -> Result<Vec<Framebuffer>, BackendError> {
+        framebuffers(self, buffers)
+    }
+}
+
+fn framebuffers(card: &Card, buffers: &[Buffer]) -> Result<Vec<Framebuffer>, BackendError> {
+    let made = buffers.iter().map(|buffer| card.framebuffer(buffer));
+    Ok(made.collect::<Result<_, _>>()?)
+}

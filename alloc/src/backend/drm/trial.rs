@@ -1,0 +1,264 @@
+//! A commit of a framebuffer that is only tested, where this process can be DRM master.
+
+use std::collections::BTreeMap;
+
+use covalent_machine::facts::Outcome;
+use drm::Device as _;
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{
+    AtomicCommitFlags, Device as _, Mode, RawResourceHandle, ResourceHandle, connector, crtc,
+    plane, property,
+};
+
+use super::{Card, DrmError, Framebuffer, PlaneKind};
+use crate::backend::BackendError;
+use crate::buffer::Buffer;
+
+/// Makes a framebuffer of it and tests a commit with it.
+pub(super) fn show(
+    card: &Card,
+    buffer: &Buffer,
+    name: &str,
+    plane: Option<(plane::Handle, PlaneKind)>,
+) -> Outcome {
+    let framebuffer = match card.framebuffer(buffer) {
+        Ok(framebuffer) => framebuffer,
+        Err(error) => return BackendError::from(error).outcome(),
+    };
+    let untested = |why: String| {
+        Outcome::Untestable(format!(
+            "{why}; the buffer was imported and is a framebuffer"
+        ))
+    };
+    let Some((plane, kind)) = plane else {
+        return untested(format!("{} has no {name} now", card.path().display()));
+    };
+    let commit = match Commit::prepare(card, plane, &framebuffer) {
+        Ok(commit) => commit,
+        Err(why) => return untested(why),
+    };
+    // Only where nobody drives the card: then for the length of one test, in which nothing is shown.
+    if let Err(error) = card.acquire_master_lock() {
+        commit.discard(card);
+        return untested(format!(
+            "{} has another DRM master ({error})",
+            card.path().display()
+        ));
+    }
+    let tested = card.atomic_commit(
+        AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET,
+        commit.request.clone(),
+    );
+    let given_back = card.release_master_lock();
+    commit.discard(card);
+    if let Err(error) = given_back {
+        tracing::error!(%error, "DROP_MASTER failed");
+    }
+    match tested {
+        Ok(()) => Outcome::Proved,
+        // Only a primary plane in a mode that the display lists must take its picture. Others depend on what is below.
+        Err(error) if kind == PlaneKind::Primary && commit.is_listed => {
+            BackendError::from(DrmError::Request {
+                card: card.path().to_owned(),
+                driver: card.driver().to_owned(),
+                operation: "ATOMIC (TEST_ONLY)",
+                source: error,
+            })
+            .outcome()
+        }
+        Err(error) => untested(format!(
+            "no commit could be tested that says something of the plane ({error})"
+        )),
+    }
+}
+
+/// `struct drm_mode_modeinfo`.
+///
+/// # References
+/// `drm_mode.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct ModeInfo {
+    clock: u32,
+    horizontal: [u16; 5],
+    vertical: [u16; 5],
+    refresh: u32,
+    flags: u32,
+    kind: u32,
+    name: [u8; 32],
+}
+
+/// A commit of one plane that covers its CRTC.
+struct Commit {
+    request: AtomicModeReq,
+    mode_blob: u64,
+    is_listed: bool,
+}
+
+impl Commit {
+    fn prepare(
+        card: &Card,
+        plane: plane::Handle,
+        framebuffer: &Framebuffer,
+    ) -> Result<Self, String> {
+        let asked = |error: std::io::Error| format!("{} is not told ({error})", "a display");
+        let resources = card.resource_handles().map_err(asked)?;
+        let possible = card.get_plane(plane).map_err(asked)?.possible_crtcs();
+        let crtcs = resources.filter_crtcs(possible);
+        let extent = framebuffer.buffer().layout().extent();
+        let (connector, crtc, modes) = connected(card, &resources, &crtcs)
+            .ok_or("no connected display reaches this plane".to_owned())?;
+        let listed = modes.iter().find(|mode| {
+            let (width, height) = mode.size();
+            (u32::from(width), u32::from(height)) == (extent.width(), extent.height())
+        });
+        let (width, height) = (u64::from(extent.width()), u64::from(extent.height()));
+        let blob = match listed {
+            Some(mode) => card.create_property_blob(mode),
+            None => card.create_property_blob(
+                &made_mode(extent.width(), extent.height())
+                    .ok_or("no mode is so large".to_owned())?,
+            ),
+        };
+        let property::Value::Blob(mode_blob) = blob.map_err(asked)? else {
+            return Err("CREATEPROPBLOB gave no blob".to_owned());
+        };
+        let mut request = AtomicModeReq::new();
+        let number = |handle: RawResourceHandle| u64::from(u32::from(handle));
+        let framebuffer = number(framebuffer.handle().into());
+        let filled = set(
+            card,
+            &mut request,
+            connector,
+            &[("CRTC_ID", number(crtc.into()))],
+        )
+        .and_then(|()| {
+            set(
+                card,
+                &mut request,
+                crtc,
+                &[("MODE_ID", mode_blob), ("ACTIVE", 1)],
+            )
+        })
+        .and_then(|()| {
+            set(
+                card,
+                &mut request,
+                plane,
+                &[
+                    ("FB_ID", framebuffer),
+                    ("CRTC_ID", number(crtc.into())),
+                    ("SRC_X", 0),
+                    ("SRC_Y", 0),
+                    ("SRC_W", width << 16),
+                    ("SRC_H", height << 16),
+                    ("CRTC_X", 0),
+                    ("CRTC_Y", 0),
+                    ("CRTC_W", width),
+                    ("CRTC_H", height),
+                ],
+            )
+        });
+        let commit = Self {
+            request,
+            mode_blob,
+            is_listed: listed.is_some(),
+        };
+        match filled {
+            Ok(()) => Ok(commit),
+            Err(why) => {
+                commit.discard(card);
+                Err(why)
+            }
+        }
+    }
+
+    fn discard(&self, card: &Card) {
+        if let Err(error) = card.destroy_property_blob(self.mode_blob) {
+            tracing::debug!(%error, "DESTROYPROPBLOB failed");
+        }
+    }
+}
+
+fn connected(
+    card: &Card,
+    resources: &drm::control::ResourceHandles,
+    crtcs: &[crtc::Handle],
+) -> Option<(connector::Handle, crtc::Handle, Vec<Mode>)> {
+    resources.connectors().iter().find_map(|connector| {
+        // Not probed anew: reading EDID can take long, and only a compositor that has the card should cause it.
+        let info = card.get_connector(*connector, false).ok()?;
+        if info.state() != connector::State::Connected {
+            return None;
+        }
+        let crtc = info
+            .encoders()
+            .iter()
+            .filter_map(|encoder| card.get_encoder(*encoder).ok())
+            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
+            .find(|crtc| crtcs.contains(crtc))?;
+        Some((*connector, crtc, info.modes().to_vec()))
+    })
+}
+
+/// A mode of exactly one size at about 60 Hz, for displays that take any, as those of virtual machines do.
+fn made_mode(width: u32, height: u32) -> Option<ModeInfo> {
+    let sides = |active: u32| -> Option<[u16; 5]> {
+        let active = u16::try_from(active).ok()?;
+        Some([
+            active,
+            active.checked_add(16)?,
+            active.checked_add(32)?,
+            active.checked_add(48)?,
+            0,
+        ])
+    };
+    let (horizontal, vertical) = (sides(width)?, sides(height)?);
+    let total = u32::from(*horizontal.get(3)?).checked_mul(u32::from(*vertical.get(3)?))?;
+    Some(ModeInfo {
+        // In kHz.
+        clock: total.checked_mul(60)?.checked_div(1000)?.max(1),
+        horizontal,
+        vertical,
+        refresh: 60,
+        ..ModeInfo::default()
+    })
+}
+
+fn set(
+    card: &Card,
+    request: &mut AtomicModeReq,
+    object: impl ResourceHandle,
+    values: &[(&str, u64)],
+) -> Result<(), String> {
+    let properties = card
+        .get_properties(object)
+        .map_err(|error| format!("properties are not told ({error})"))?;
+    let mut by_name = BTreeMap::new();
+    for (handle, _) in &properties {
+        if let Ok(info) = card.get_property(*handle) {
+            by_name.insert(info.name().to_string_lossy().into_owned(), *handle);
+        }
+    }
+    for (name, value) in values {
+        let handle = by_name
+            .get(*name)
+            .ok_or_else(|| format!("the card has no atomic commits (no property {name})"))?;
+        request.add_raw_property(object.into(), *handle, *value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_that_is_made_is_laid_out_as_the_kernels() {
+        assert_eq!(size_of::<ModeInfo>(), 68);
+        let mode = made_mode(640, 480).unwrap();
+        assert_eq!(mode.horizontal[0], 640);
+        assert_eq!(mode.vertical[3], 528);
+        assert!(made_mode(1 << 16, 1).is_none());
+    }
+}

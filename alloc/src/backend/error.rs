@@ -1,0 +1,243 @@
+//! Why a backend did not do what was asked: one error for all of them.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
+use rustix::io::Errno;
+
+use crate::text::Printable;
+
+/// Why a backend did not do what was asked.
+///
+/// It prints what happened in one line with the device, the operation and, where there is one, the remedy. Its [`source`] chain
+/// leads to the kernel's or the driver's own answer.
+///
+/// [`source`]: Error::source
+#[derive(Debug)]
+pub struct BackendError {
+    device: String,
+    driver: String,
+    operation: String,
+    kind: BackendErrorKind,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+/// What kind of failure it is, which decides what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendErrorKind {
+    /// The device cannot be opened, or is no device of this backend.
+    Open,
+    /// Another program uses it.
+    Busy,
+    /// It went away.
+    Gone,
+    /// There is not enough memory, or not enough file descriptors, at this moment.
+    Exhausted,
+    /// The plan is for another source.
+    NotPlanned,
+    /// The device has no way to say this format, size or layout.
+    Unsuitable,
+    /// The kernel or the driver refused.
+    Refused,
+    /// What came back is not what was asked for.
+    Unusable,
+}
+
+impl fmt::Display for BackendErrorKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Open => "cannot be opened",
+            Self::Busy => "is in use",
+            Self::Gone => "is gone",
+            Self::Exhausted => "has not enough memory now",
+            Self::NotPlanned => "is not the source of the plan",
+            Self::Unsuitable => "cannot express what was asked",
+            Self::Refused => "refused",
+            Self::Unusable => "gave something else than was asked",
+        })
+    }
+}
+
+impl BackendError {
+    /// Describes a failure of `operation` on `device`, which `driver` drives.
+    ///
+    /// `cause` is printed as it is where it names the device already, as the errors of this crate's backends do.
+    pub fn new(
+        device: impl Into<String>,
+        driver: impl Into<String>,
+        operation: impl Into<String>,
+        kind: BackendErrorKind,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            device: device.into(),
+            driver: driver.into(),
+            operation: operation.into(),
+            kind,
+            cause: cause.into(),
+        }
+    }
+
+    /// Returns the device: the path of its node where it has one, else its name.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Returns the kernel's or the API's name of the driver; empty where it is not known.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Returns what was asked, as the kernel or the API names it, such as `VIDIOC_REQBUFS`.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        &self.operation
+    }
+
+    /// Returns what kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> BackendErrorKind {
+        self.kind
+    }
+
+    /// Returns the backend's own error, for callers that know the backend.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.cause
+    }
+
+    /// Returns the kernel's error number, where the failure has one among its causes.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        let cause: &(dyn Error + 'static) = &*self.cause;
+        errno_of(cause)
+    }
+
+    /// Returns how a trial ended that failed so: a refusal, or untestable where the device is merely in use.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let words = self.to_string();
+        if self.kind == BackendErrorKind::Busy {
+            return Outcome::Untestable(words);
+        }
+        let (device, operation) = (self.device.clone(), self.operation.clone());
+        let mut refusal = match self.errno() {
+            Some(errno) => Refusal::of_errno(device, operation, errno, words),
+            None => Refusal::structural(device, operation, words),
+        };
+        if matches!(
+            self.kind,
+            BackendErrorKind::Exhausted | BackendErrorKind::Gone
+        ) {
+            refusal.kind = RefusalKind::Transient;
+        }
+        Outcome::Refused(refusal)
+    }
+
+    /// Returns the same failure as one of another operation, such as `allocate` for a call that an allocation consists of.
+    #[must_use]
+    pub fn in_operation(self, device: &str, operation: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            operation: operation.to_owned(),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.cause.to_string();
+        if words.contains(&self.device) {
+            return write!(out, "{}", Printable(&words));
+        }
+        write!(out, "{}", Printable(&self.device))?;
+        if !self.driver.is_empty() {
+            write!(out, " ({})", Printable(&self.driver))?;
+        }
+        write!(
+            out,
+            ": {} failed: {}",
+            Printable(&self.operation),
+            Printable(&words)
+        )
+    }
+}
+
+impl Error for BackendError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The cause itself is what is printed.
+        self.cause.source()
+    }
+}
+
+/// Returns the first of the kernel's numbers among an error and its causes.
+pub(crate) fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        let errno = inner
+            .downcast_ref::<Errno>()
+            .map(|errno| errno.raw_os_error())
+            .or_else(|| inner.downcast_ref::<io::Error>()?.raw_os_error());
+        if errno.is_some() {
+            return errno;
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use covalent_machine::facts::Cause;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Outer(&'static str, #[source] io::Error);
+
+    fn error(kind: BackendErrorKind, errno: i32) -> BackendError {
+        let cause = Outer("outer", io::Error::from_raw_os_error(errno));
+        BackendError::new("/dev/dri/card0", "vkms", "ADDFB2", kind, cause)
+    }
+
+    #[test]
+    fn number_of_an_error_is_found_among_its_causes() {
+        let error = error(BackendErrorKind::Refused, 22);
+        assert_eq!(error.errno(), Some(22));
+        let outcome = error.outcome();
+        let refusal = outcome.refusal().unwrap();
+        assert_eq!(refusal.cause, Cause::Errno(22));
+        assert_eq!(refusal.kind, RefusalKind::Structural);
+        assert_eq!(refusal.words, "/dev/dri/card0 (vkms): ADDFB2 failed: outer");
+    }
+
+    #[test]
+    fn message_that_names_the_device_is_printed_as_it_is() {
+        let error = BackendError::new(
+            "card0",
+            "vkms",
+            "open",
+            BackendErrorKind::Open,
+            "card0 cannot be opened\n",
+        );
+        assert_eq!(error.to_string(), "card0 cannot be opened\\n");
+        assert_eq!(error.errno(), None);
+    }
+
+    #[test]
+    fn device_in_use_is_untestable_and_one_that_is_gone_is_no_lasting_refusal() {
+        let busy = error(BackendErrorKind::Busy, 16).outcome();
+        assert!(matches!(busy, Outcome::Untestable(_)), "{busy:?}");
+        for kind in [BackendErrorKind::Gone, BackendErrorKind::Exhausted] {
+            let outcome = error(kind, 19).outcome();
+            assert_eq!(outcome.refusal().unwrap().kind, RefusalKind::Transient);
+        }
+    }
+}

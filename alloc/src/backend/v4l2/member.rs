@@ -1,0 +1,66 @@
+//! A queue in a collection: it declares its own memory too, and its import is a stream.
+
+use std::any::Any;
+
+use super::{Queue, Stream};
+use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::buffer::Buffer;
+use crate::model::{Extent, Fourcc};
+use crate::solve::Plan;
+
+impl Member for Queue {
+    type Imported = Stream;
+
+    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError> {
+        let participant = self.participant(extent, fourcc)?;
+        let memory = self
+            .source(&participant)?
+            .map(|source| (source, Box::new(self.clone()) as Box<dyn OwnMemory>));
+        Ok(Joined {
+            participant,
+            memory,
+        })
+    }
+
+    /// Makes a stream of the buffers. Where they are the queue's own memory, it is the stream that allocated them.
+    fn import(
+        &self,
+        buffers: &[Buffer],
+        owner: &mut Option<Box<dyn Owner>>,
+    ) -> Result<Stream, BackendError> {
+        let is_own = |owner: &dyn Any| {
+            owner.downcast_ref::<Stream>().is_some_and(|stream| {
+                let (one, two) = (stream.queue_of(), self);
+                one.device().path() == two.device().path() && one.direction() == two.direction()
+            })
+        };
+        if owner.as_ref().is_some_and(|owner| is_own(owner.as_ref())) {
+            let taken: Option<Box<dyn Any>> = owner.take().map(|owner| owner as Box<dyn Any>);
+            if let Some(Ok(stream)) = taken.map(|owner| owner.downcast::<Stream>()) {
+                return Ok(*stream);
+            }
+        }
+        let Some(first) = buffers.first() else {
+            let why = "there are no buffers to import";
+            let (device, driver) = (self.device().path(), self.device().driver());
+            return Err(BackendError::new(
+                device.display().to_string(),
+                driver,
+                "VIDIOC_REQBUFS",
+                crate::backend::BackendErrorKind::Unsuitable,
+                why,
+            ));
+        };
+        Ok(Queue::import(self, first.layout(), buffers)?)
+    }
+}
+
+impl OwnMemory for Queue {
+    fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
+        let stream = Queue::allocate(self, plan)?;
+        Ok(Allocated {
+            buffers: stream.buffers().to_vec(),
+            owner: Some(Box::new(stream)),
+        })
+    }
+}

@@ -1,0 +1,374 @@
+//! Buffers that several devices share: the entry point of this crate.
+//!
+//! A [`BufferCollection`] is told who takes part. It asks each member what it takes, finds the memory of this machine, solves, and
+//! allocates by the plan; then each member imports the buffers. Every layer below can be used alone: what it does is
+//! [`solve`](fn@crate::solve::solve) over [`BufferCollection::request`], and [`Backend`] for the rest.
+//!
+//! # Example
+//!
+//! A camera's frames on a display, without a copy:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "v4l2", feature = "drm"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::path::Path;
+//!
+//! use covalent_alloc::backend::drm::Card;
+//! use covalent_alloc::backend::v4l2::{Device, Direction};
+//! use covalent_alloc::collection::BufferCollection;
+//! use covalent_alloc::model::Extent;
+//!
+//! let camera = Device::open(Path::new("/dev/video0"))?.queue(Direction::Capture)?;
+//! let plane = Card::open(Path::new("/dev/dri/card0"))?.primary_plane()?;
+//! let mut collection = BufferCollection::new(Extent::new(1280, 720)?).with_count(4);
+//! collection.add(&camera)?.add(&plane)?;
+//! let plan = collection.solve().guaranteed()?; // the error prints who cannot go together, and the cheapest way round
+//! println!("{plan}");
+//! let buffers = collection.allocate(&plan)?;
+//! let mut stream = collection.import(&camera, &buffers)?;
+//! let framebuffers = collection.import(&plane, &buffers)?;
+//! # let _ = (&mut stream, framebuffers);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "v4l2", feature = "drm")))]
+//! # fn main() {}
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use covalent_machine::facts::FactBook;
+use covalent_machine::{ReservedMemory, unique_names};
+
+use crate::backend::{
+    self, Backend, BackendError, BackendErrorKind, Declared, Member, OwnMemory, Owner, Unavailable,
+    devicetree,
+};
+use crate::buffer::Buffer;
+use crate::constraint::{Participant, Source, SourceId};
+use crate::model::{Extent, Fourcc};
+use crate::prove::{FactStore, Limits, Proven, Trial, environment, solve_and_prove};
+use crate::solve::{Plan, Request, Solution, solve};
+use crate::trace::{self, Action};
+
+/// Devices that are to share buffers, and the memory that there is for them.
+pub struct BufferCollection {
+    extent: Extent,
+    more_extents: Vec<Extent>,
+    count: u32,
+    fourcc: Option<Fourcc>,
+    participants: Vec<Participant>,
+    backends: Vec<Box<dyn Backend>>,
+    /// Memory of members, with who allocates it.
+    own: Vec<(Source, Box<dyn OwnMemory>)>,
+    /// Memory of this machine; nothing until it was looked for.
+    machine: Option<Declared>,
+    only: Option<SourceId>,
+    refused: BTreeSet<SourceId>,
+    reserved: Option<ReservedMemory>,
+    facts: Option<FactBook>,
+    /// What buffers belong to that were allocated last, where that is more than themselves.
+    owner: Option<Box<dyn Owner>>,
+}
+
+impl fmt::Debug for BufferCollection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |one: &Participant| one.name.clone();
+        out.debug_struct("BufferCollection")
+            .field("extent", &self.extent)
+            .field("count", &self.count)
+            .field(
+                "participants",
+                &self.participants.iter().map(names).collect::<Vec<_>>(),
+            )
+            .field("backends", &self.backends)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BufferCollection {
+    /// Begins a collection of buffers for pictures of `extent`, in pixels, with all backends whose drivers are the kernel's.
+    #[must_use]
+    pub fn new(extent: Extent) -> Self {
+        Self {
+            extent,
+            more_extents: Vec::new(),
+            count: 1,
+            fourcc: None,
+            participants: Vec::new(),
+            backends: backend::all(),
+            own: Vec::new(),
+            machine: None,
+            only: None,
+            refused: BTreeSet::new(),
+            reserved: None,
+            facts: None,
+            owner: None,
+        }
+    }
+
+    /// Asks for at least this many buffers; more are planned where the members hold more.
+    #[must_use]
+    pub fn with_count(mut self, count: u32) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// Prefers a format where it serves as well as others.
+    #[must_use]
+    pub fn with_format(mut self, fourcc: Fourcc) -> Self {
+        self.fourcc = Some(fourcc);
+        self
+    }
+
+    /// Asks for buffers that hold pictures of these sizes too, as when a screen is turned.
+    #[must_use]
+    pub fn with_more_extents(mut self, extents: impl IntoIterator<Item = Extent>) -> Self {
+        self.more_extents.extend(extents);
+        self
+    }
+
+    /// Takes memory from this source alone, such as `heap:system`.
+    #[must_use]
+    pub fn with_only_source(mut self, source: SourceId) -> Self {
+        self.only = Some(source);
+        self
+    }
+
+    /// Takes memory of drivers that run in this process too: GBM's and Vulkan's. They are loaded now, and may end the process;
+    /// [`BufferCollection::solve_and_try`] has a helper process try them first.
+    #[must_use]
+    pub fn with_in_process_drivers(mut self) -> Self {
+        self.backends.extend(backend::in_process());
+        self
+    }
+
+    /// Adds a backend that this crate does not have. It is asked before the others.
+    pub fn add_backend(&mut self, backend: Box<dyn Backend>) -> &mut Self {
+        self.backends.insert(0, backend);
+        self.machine = None;
+        self
+    }
+
+    /// Asks a device what it takes, and adds it. The device's own memory is among the sources then.
+    ///
+    /// Members of one name are numbered.
+    ///
+    /// # Errors
+    /// [`BackendError`] where the device does not answer.
+    pub fn add<M: Member>(&mut self, member: &M) -> Result<&mut Self, BackendError> {
+        let joined = member.join(self.extent, None)?;
+        self.participants.push(joined.participant);
+        unique_names(&mut self.participants);
+        self.own.extend(joined.memory);
+        Ok(self)
+    }
+
+    /// Returns who takes part, in the order in which they were added.
+    #[must_use]
+    pub fn participants(&self) -> &[Participant] {
+        &self.participants
+    }
+
+    /// Finds the memory of this machine, reads its devicetree, and opens what is known of its drivers. Once: the other methods do
+    /// it where it was not done.
+    ///
+    /// What of it cannot be read is logged and planned without; sources that cannot be opened are among
+    /// [`BufferCollection::unavailable`].
+    pub fn discover(&mut self) -> &mut Self {
+        if self.machine.is_some() {
+            return self;
+        }
+        let mut machine = Declared::default();
+        for backend in &mut self.backends {
+            machine.extend(backend.sources(self.extent));
+        }
+        self.machine = Some(machine);
+        self.reserved = match devicetree::here() {
+            Ok(tree) => tree.map(|tree| ReservedMemory::of(&tree)),
+            Err(error) => {
+                tracing::warn!(%error, "/proc/device-tree cannot be read: plans do without it");
+                None
+            }
+        };
+        if self.facts.is_none() {
+            self.facts = Some(known_facts());
+        }
+        self
+    }
+
+    /// Plans with these facts rather than with those that are kept for the user.
+    pub fn set_facts(&mut self, facts: FactBook) -> &mut Self {
+        self.facts = Some(facts);
+        self
+    }
+
+    /// Returns the sources that are there and cannot be used, and why; nothing before [`BufferCollection::discover`].
+    #[must_use]
+    pub fn unavailable(&self) -> &[Unavailable] {
+        self.machine
+            .as_ref()
+            .map_or(&[], |machine| &machine.unavailable)
+    }
+
+    /// Returns the sources that plans may take, members' own memory among them.
+    pub fn sources(&mut self) -> Vec<Source> {
+        self.discover();
+        let machine = self.machine.iter().flat_map(|machine| &machine.sources);
+        let mut known = BTreeSet::new();
+        self.own
+            .iter()
+            .map(|(source, _)| source)
+            .chain(machine)
+            .filter(|source| self.only.as_ref().is_none_or(|only| source.id == *only))
+            .filter(|source| !self.refused.contains(&source.id))
+            // A member's own memory may be a source of the machine as well.
+            .filter(|source| known.insert(source.id.clone()))
+            .cloned()
+            .collect()
+    }
+
+    /// Returns what the solver is asked, without what is known of drivers' refusals: plain data that can be kept in a file and
+    /// solved elsewhere.
+    pub fn request(&mut self) -> Request {
+        let mut request = Request {
+            more_extents: self.more_extents.clone(),
+            count: self.count,
+            participants: self.participants.clone(),
+            sources: self.sources(),
+            preferred_fourcc: self.fourcc,
+            ..Request::new(self.extent)
+        };
+        if let Some(reserved) = &self.reserved {
+            devicetree::refine(reserved, &mut request.participants, &mut request.sources);
+        }
+        request
+    }
+
+    /// Plans. [`Solution::guaranteed`] takes the plan out of it, or says why there is none.
+    pub fn solve(&mut self) -> Solution {
+        let request = self.request();
+        match &self.facts {
+            Some(facts) => solve(&facts.inform(&request).request),
+            None => solve(&request),
+        }
+    }
+
+    /// Plans, tries the plan with one buffer, and plans again with what was refused; the first trial that answers for a
+    /// participant counts. A [`Helper`](crate::prove::Helper) survives drivers that hang or abort.
+    ///
+    /// Refusals that hold from now on are kept for the user, where they can be.
+    pub fn solve_and_try(&mut self, trials: &mut [&mut dyn Trial], limits: Limits) -> Proven {
+        let request = self.request();
+        let facts = self.facts.get_or_insert_with(known_facts);
+        let proven = solve_and_prove(&request, trials, facts, limits);
+        if !proven.learnt.is_empty() {
+            let kept = FactStore::of_user().and_then(|store| {
+                store.update(|book| {
+                    for fact in &proven.learnt {
+                        book.add(fact.clone());
+                    }
+                })
+            });
+            if let Err(error) = kept {
+                tracing::warn!("{error}");
+            }
+        }
+        proven
+    }
+
+    /// Plans no longer for this source, because somebody who cannot be asked here refused its memory: a compositor, say.
+    pub fn refuse(&mut self, source: &SourceId) -> &mut Self {
+        self.refused.insert(source.clone());
+        self
+    }
+
+    /// Plans for every source again.
+    pub fn forget_refusals(&mut self) -> &mut Self {
+        self.refused.clear();
+        self
+    }
+
+    /// Allocates the buffers of a plan from the source that it names, whoever has it.
+    ///
+    /// Memory of a member's own (a V4L2 queue's) stays with this collection until the member imports it, and is given back when
+    /// other buffers are allocated.
+    ///
+    /// # Errors
+    /// [`BackendError`]. Nothing stays allocated then.
+    pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
+        // A queue allocates only once what it had is given back.
+        self.owner = None;
+        let own = self
+            .own
+            .iter()
+            .find(|(source, _)| source.id == *plan.source());
+        let begun = trace::begin();
+        let allocated = match own {
+            // A queue tells of its allocation itself.
+            Some((_, memory)) => memory.allocate(plan)?,
+            None => {
+                let mut backends = self.backends.iter_mut();
+                let allocated = backends.find_map(|backend| backend.allocate(plan));
+                let allocated = allocated.unwrap_or_else(|| Err(missing(plan)))?;
+                trace::end(
+                    plan.source_name(),
+                    Action::Allocate,
+                    &allocated.buffers,
+                    begun,
+                );
+                allocated
+            }
+        };
+        self.owner = allocated.owner;
+        Ok(allocated.buffers)
+    }
+
+    /// Has a member import the buffers that were allocated last: a queue makes a stream of them, a plane framebuffers, a GPU
+    /// images. The layout comes with the buffers.
+    ///
+    /// # Errors
+    /// [`BackendError`] where the device refuses them.
+    pub fn import<M: Member>(
+        &mut self,
+        member: &M,
+        buffers: &[Buffer],
+    ) -> Result<M::Imported, BackendError> {
+        member.import(buffers, &mut self.owner)
+    }
+}
+
+/// Returns what is known of this machine's drivers: what ships with the crate, and what was learnt for this user.
+fn known_facts() -> FactBook {
+    match FactStore::of_user() {
+        Ok(store) => {
+            let (book, read) = store.book();
+            if let Err(error) = read {
+                tracing::warn!("{error}");
+            }
+            book
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            FactBook::well_known(environment(), FactStore::now())
+        }
+    }
+}
+
+fn missing(plan: &Plan) -> BackendError {
+    let why = format!(
+        "{} ({}) is not among the sources of this machine that could be opened",
+        plan.source_name(),
+        plan.source()
+    );
+    BackendError::new(
+        plan.source_name(),
+        "",
+        "allocate",
+        BackendErrorKind::NotPlanned,
+        why,
+    )
+}
+
+#[cfg(test)]
+mod tests;

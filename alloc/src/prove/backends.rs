@@ -1,0 +1,82 @@
+//! What the helper process asks: every backend in turn, of which the first that answers counts.
+
+use covalent_machine::facts::{Outcome, Refusal};
+
+use super::declare::Drivers;
+use crate::backend::{Allocated, Backend, Declared, Importer};
+use crate::constraint::{Participant, Source};
+use crate::model::Extent;
+use crate::solve::Plan;
+
+/// The backends of the process, with what they have open.
+#[derive(Debug)]
+pub(super) struct Backends(Vec<Box<dyn Backend>>);
+
+impl Backends {
+    pub(super) fn new(backends: Vec<Box<dyn Backend>>) -> Self {
+        Self(backends)
+    }
+
+    fn first<T>(&mut self, ask: impl FnMut(&mut Box<dyn Backend>) -> Option<T>) -> Option<T> {
+        self.0.iter_mut().find_map(ask)
+    }
+
+    pub(super) fn allocate(&mut self, plan: &Plan) -> Result<Allocated, Outcome> {
+        let allocated = self.first(|backend| backend.allocate(plan));
+        match allocated {
+            Some(allocated) => allocated.map_err(|error| {
+                let operation = error.operation().to_owned();
+                error.in_operation(plan.source_name(), &operation).outcome()
+            }),
+            None => {
+                let (name, id) = (plan.source_name(), plan.source());
+                let words = format!(
+                    "{name} ({id}) is not among the sources of this machine that could be opened"
+                );
+                Err(Outcome::Refused(Refusal::structural(
+                    name, "allocate", words,
+                )))
+            }
+        }
+    }
+
+    pub(super) fn trial(
+        &mut self,
+        allocated: &mut Allocated,
+        participant: &Participant,
+    ) -> Option<Outcome> {
+        self.first(|backend| backend.trial(allocated, participant))
+    }
+
+    pub(super) fn importer(&mut self, participant: &Participant) -> Result<Importer, Outcome> {
+        match self.first(|backend| backend.importer(participant)) {
+            Some(importer) => importer.map_err(|error| error.outcome()),
+            None => Err(Outcome::Untestable("it imports nothing".to_owned())),
+        }
+    }
+
+    pub(super) fn redeclare(
+        &mut self,
+        participant: &Participant,
+        extent: Extent,
+    ) -> Option<Participant> {
+        self.first(|backend| backend.redeclare(participant, extent))
+    }
+
+    pub(super) fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        self.first(|backend| backend.redeclare_source(source, extent))
+    }
+
+    pub(super) fn declare(&mut self, drivers: &Drivers, extent: Extent) -> Declared {
+        self.first(|backend| {
+            (backend.name() == drivers.backend()).then(|| backend.discover(extent, drivers.node()))
+        })
+        .unwrap_or_else(|| {
+            Declared::nothing(
+                drivers.name(),
+                "the helper program is compiled without it (cargo's features `gbm` and `vulkan`)"
+                    .to_owned(),
+            )
+        })
+    }
+}
