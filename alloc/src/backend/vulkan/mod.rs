@@ -8,26 +8,42 @@
 //! [`Vulkan::load`], [`Vulkan::gpus`] and the declarations ask harmless questions only; [`Gpu::allocate`], [`Gpu::import`]
 //! and what is done with an [`Image`] should first be tried in a child process that may die.
 
+mod adopt;
 mod allocate;
 mod copy;
 mod format;
 mod gpu;
 mod handles;
 mod image;
+mod ownership;
 mod participant;
 mod purpose;
+mod requirement;
 mod sync;
 mod sys;
 mod validation;
+mod ycbcr;
+
+/// The bindings of Vulkan whose types are in this module's signatures.
+pub use ash;
 
 pub use crate::backend::prime::ImportAbility;
+pub use adopt::{ApplicationDevice, QueueLock, check};
 pub use copy::Copying;
 pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
+pub use ownership::{Contents, ImageAccess, OwnershipTransfer};
 pub use purpose::Purpose;
+pub use requirement::{
+    Capabilities, DEVICE_EXTENSIONS, Enabled, Extension, FEATURES, Feature, Features,
+    INSTANCE_EXTENSIONS, LEAST_API_VERSION, Missing, MissingKind, Offered, missing_requirements,
+    optional_device_extensions, required_device_extensions, required_features,
+    required_instance_extensions,
+};
 pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
 pub use validation::Complaints;
+pub use ycbcr::{ChromaSupport, YcbcrColours, YcbcrConversion};
 
 use ash::vk;
 use thiserror::Error;
@@ -54,6 +70,14 @@ pub enum VulkanError {
         /// The extension, or what else.
         lacks: String,
     },
+    /// The application's instance or device was made without what sharing needs.
+    #[error("{device} shares no images as it is; {} missing:{}", count(.missing.len()), adopt::lines(.missing))]
+    Missing {
+        /// The device.
+        device: String,
+        /// All that is missing.
+        missing: Vec<Missing>,
+    },
     /// A call failed.
     #[error("{device}: {operation} answered {answer}{hint}")]
     Call {
@@ -74,6 +98,16 @@ pub enum VulkanError {
         /// The size.
         extent: Extent,
         /// The format.
+        format: FormatModifier,
+        /// What stands in the way.
+        why: String,
+    },
+    /// The device does not sample pictures so.
+    #[error("{device} does not sample {format} so: {why}")]
+    Sampling {
+        /// The device.
+        device: String,
+        /// The format of the pictures.
         format: FormatModifier,
         /// What stands in the way.
         why: String,
@@ -170,6 +204,14 @@ pub enum VulkanError {
         /// What was given.
         found_bytes: u64,
     },
+}
+
+fn count(missing: usize) -> String {
+    if missing == 1 {
+        "this is".to_owned()
+    } else {
+        format!("these {missing} are")
+    }
 }
 
 impl VulkanError {
