@@ -128,7 +128,6 @@ impl OwnershipTransfer {
     ///
     /// The queue family in them is that of the device's queue ([`Gpu::queue_family`]). An application that records for another
     /// queue of its device puts that queue's family in its place.
-    #[must_use]
     pub fn barriers(&self) -> &[vk::ImageMemoryBarrier<'static>] {
         &self.barriers
     }
