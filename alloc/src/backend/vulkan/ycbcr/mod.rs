@@ -79,6 +79,36 @@ impl ChromaSupport {
         }
     }
 
+    /// The best filter between pixels that the device has for the format.
+    #[must_use]
+    pub fn filter(self) -> vk::Filter {
+        if self.linear && (self.linear_chroma || self.separate_filter) {
+            vk::Filter::LINEAR
+        } else {
+            vk::Filter::NEAREST
+        }
+    }
+
+    /// The same colours with chroma where the device places it, for an application that would rather be half a pixel off than show
+    /// nothing; `None` where the device places no chroma of the format.
+    #[must_use]
+    pub fn nearest(self, colours: YcbcrColours) -> Option<YcbcrColours> {
+        let place = |at| {
+            [
+                at,
+                vk::ChromaLocation::COSITED_EVEN,
+                vk::ChromaLocation::MIDPOINT,
+            ]
+            .into_iter()
+            .find(|at| self.places(*at))
+        };
+        Some(YcbcrColours {
+            x_chroma: place(colours.x_chroma)?,
+            y_chroma: place(colours.y_chroma)?,
+            ..colours
+        })
+    }
+
     fn places(self, at: vk::ChromaLocation) -> bool {
         match at {
             vk::ChromaLocation::COSITED_EVEN => self.cosited,
@@ -270,6 +300,22 @@ mod tests {
             refusal(ChromaSupport::default(), Fourcc::NV12, vk::Filter::NEAREST)
                 .is_some_and(|why| why.ends_with("it places no chroma of this format"))
         );
+    }
+
+    #[test]
+    fn chroma_that_is_not_placed_as_asked_moves_to_where_it_is() {
+        let colours = YcbcrColours::default();
+        assert_eq!(ALL.nearest(colours), Some(colours));
+        let midpoint = ChromaSupport {
+            cosited: false,
+            ..ALL
+        };
+        let moved = midpoint.nearest(colours).unwrap();
+        assert!(moved.x_chroma == vk::ChromaLocation::MIDPOINT);
+        assert!(moved.model == colours.model);
+        assert_eq!(ChromaSupport::default().nearest(colours), None);
+        assert!(ALL.filter() == vk::Filter::LINEAR);
+        assert!(ChromaSupport::default().filter() == vk::Filter::NEAREST);
     }
 
     #[test]
