@@ -14,11 +14,12 @@ pub use skips::Skips;
 pub use table::{Cell, Table};
 
 /// The ways between Vulkan and other drivers, in the order in which they are tried.
-pub const BEHAVIOURS: [&str; 9] = [
+pub const BEHAVIOURS: [&str; 10] = [
     "vulkan_and_heap",
     "vulkan_and_udmabuf",
     "vulkan_and_gbm",
     "vulkan_to_vulkan",
+    "application_device",
     "v4l2_to_vulkan",
     "vulkan_to_v4l2_output",
     "vulkan_to_encoder",

@@ -213,8 +213,10 @@ impl From<VulkanError> for BackendError {
         let kind = match &error {
             VulkanError::Budget { .. } => Kind::Exhausted,
             _ if is_short => Kind::Exhausted,
-            VulkanError::Loader { .. } | VulkanError::Lacks { .. } => Kind::Open,
-            VulkanError::Unsuitable { .. } => Kind::Unsuitable,
+            VulkanError::Loader { .. }
+            | VulkanError::Lacks { .. }
+            | VulkanError::Missing { .. } => Kind::Open,
+            VulkanError::Unsuitable { .. } | VulkanError::Sampling { .. } => Kind::Unsuitable,
             VulkanError::NotPlanned { .. } => Kind::NotPlanned,
             VulkanError::Unusable { .. } => Kind::Unusable,
             _ => Kind::Refused,

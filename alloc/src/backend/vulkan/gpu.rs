@@ -183,7 +183,18 @@ impl Gpu {
         let device = Device::open(physical, &wanted, &facts)
             .map_err(failed("vkCreateDevice", &facts.name))?;
         let (identity, import) = identity(&facts, &extensions);
-        Ok(Self {
+        Ok(Self::of(device, facts, identity, import, has_foreign))
+    }
+
+    /// Wraps a device of which these facts are known.
+    pub(super) fn of(
+        device: Arc<Device>,
+        facts: Facts,
+        identity: DeviceIdentity,
+        import: Option<ImportAbility>,
+        has_foreign: bool,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 device,
                 identity,
@@ -196,7 +207,7 @@ impl Gpu {
                     vk::QUEUE_FAMILY_EXTERNAL
                 },
             }),
-        })
+        }
     }
 
     /// What the device calls itself to people.
@@ -222,6 +233,11 @@ impl Gpu {
     #[must_use]
     pub fn import_ability(&self) -> Option<&ImportAbility> {
         self.inner.import.as_ref()
+    }
+
+    /// Whether both are one device, and not two that were made of one driver.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner.device, &other.inner.device)
     }
 
     pub(super) fn device(&self) -> &Arc<Device> {
@@ -281,7 +297,7 @@ fn absent(driver: &str, is_processor: bool) -> &'static str {
     }
 }
 
-fn identity(
+pub(super) fn identity(
     facts: &Facts,
     extensions: &BTreeSet<CString>,
 ) -> (DeviceIdentity, Option<ImportAbility>) {
@@ -352,6 +368,7 @@ mod tests {
             primary: None,
             render: None,
             has_ycbcr: true,
+            speaks_syncobj: false,
             moments: Moments::default(),
         };
         let (found, import) = identity(&facts, &BTreeSet::new());

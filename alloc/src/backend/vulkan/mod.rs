@@ -1,13 +1,121 @@
 //! Vulkan devices: images as a source of dma-bufs, and as importers of them.
 //!
-//! The loader is opened at run time: a machine without Vulkan has no such sources and everything else. Of a device only
-//! what dma-bufs need is switched on. Images have their arrangement by modifier (VK_EXT_image_drm_format_modifier), so
-//! that nothing is implicit; a device without that extension takes no part.
+//! [`Vulkan::load`] opens the loader at run time and makes an instance and devices of its own: a machine without Vulkan has no such
+//! sources and everything else. An engine that has an instance, a device and a queue already lends them by [`Gpu::adopt`].
+//!
+//! Images have their arrangement by modifier (VK_EXT_image_drm_format_modifier), so that nothing is implicit. A device without
+//! that extension takes no part: [`Vulkan::gpus`] leaves it out with the reason, and [`Gpu::adopt`] refuses it with
+//! [`VulkanError::Missing`]. Its pictures then go through memory that the processor copies, which a plan for the processor
+//! ([`Participant::processor`](crate::constraint::Participant::processor)) counts. Drivers without it are old ones (Mesa before 21 for
+//! some hardware), those that work on the processor on a machine without `/dev/udmabuf`, and Venus over one of those.
 //!
 //! Drivers run in this process, and one of them was seen to end it: Mesa's Venus aborts when it imports a virtio dumb buffer.
-//! [`Vulkan::load`], [`Vulkan::gpus`] and the declarations ask harmless questions only; [`Gpu::allocate`], [`Gpu::import`]
-//! and what is done with an [`Image`] should first be tried in a child process that may die.
+//! [`Vulkan::load`], [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations ask harmless questions only; [`Gpu::allocate`],
+//! [`Gpu::import`] and what is done with an [`Image`] should first be tried in a child process that may die.
+//!
+//! # An engine's own device
+//!
+//! 1. Before vkCreateDevice, [`Offered::to_enable`] lists the extensions to enable, those that are required and those that are
+//!    optional and there; [`DEVICE_EXTENSIONS`] says what each is for.
+//! 2. [`Gpu::adopt`] checks what is enabled, and lists everything that is missing in one error.
+//! 3. The [`Gpu`] then declares, allocates and imports as any other does. It submits to the engine's queue under the engine's
+//!    lock ([`QueueLock`]).
+//! 4. In its own command buffers the engine takes an image over before it uses the image ([`Image::acquire`]) and hands it back
+//!    ([`Image::release`]). Its submission waits for the producer's fence ([`Gpu::semaphore_after`]) and signals one for the
+//!    consumer ([`Gpu::semaphore`]).
+//! 5. Before the engine destroys the device, it drops what it got here and calls [`Gpu::finish`].
+//!
+//! ```no_run
+//! use std::ffi::CStr;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use covalent_alloc::backend::vulkan::ash::{self, vk};
+//! use covalent_alloc::backend::vulkan::{
+//!     ApplicationDevice, Capabilities, Contents, Enabled, Gpu, ImageAccess, Offered, Purpose, VulkanError, YcbcrColours,
+//! };
+//! use covalent_alloc::buffer::Buffer;
+//! use covalent_alloc::sync::Fence;
+//!
+//! /// What the engine asked its instance for.
+//! const VERSION: u32 = vk::API_VERSION_1_2;
+//! const WANTED: Capabilities = Capabilities::SYNC_FILE.union(Capabilities::YCBCR);
+//!
+//! /// The device as the engine makes it, with what sharing needs.
+//! unsafe fn open(
+//!     instance: &ash::Instance,
+//!     physical: vk::PhysicalDevice,
+//!     family: u32,
+//! ) -> Result<Gpu, Box<dyn std::error::Error>> {
+//!     let offered = unsafe { Offered::of(instance, physical, VERSION) }?;
+//!     let extensions: Vec<&CStr> = offered.to_enable(WANTED, VERSION).collect();
+//!     // Behind them come the engine's own.
+//!     let pointers: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+//!     let queues = [vk::DeviceQueueCreateInfo::default()
+//!         .queue_family_index(family)
+//!         .queue_priorities(&[1.0])];
+//!     let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
+//!         .sampler_ycbcr_conversion(offered.features.sampler_ycbcr_conversion);
+//!     let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default()
+//!         .timeline_semaphore(offered.features.timeline_semaphore);
+//!     let info = vk::DeviceCreateInfo::default()
+//!         .queue_create_infos(&queues)
+//!         .enabled_extension_names(&pointers)
+//!         .push_next(&mut ycbcr)
+//!         .push_next(&mut timeline);
+//!     let device = unsafe { instance.create_device(physical, &info, None) }?;
+//!     let queue = unsafe { device.get_device_queue(family, 0) };
+//!     let application = ApplicationDevice {
+//!         instance: instance.clone(),
+//!         physical_device: physical,
+//!         device,
+//!         // The engine locks the same mutex for its own submissions.
+//!         queue: Arc::new(Mutex::new(queue)),
+//!         queue_family: family,
+//!         enabled: Enabled {
+//!             api_version: VERSION,
+//!             device_extensions: &extensions,
+//!             features: offered.features,
+//!             ..Enabled::default()
+//!         },
+//!         owner: None,
+//!     };
+//!     // The error lists everything that is missing, with what helps.
+//!     Ok(unsafe { Gpu::adopt(application, WANTED) }?)
+//! }
+//!
+//! /// A frame of a camera, sampled in the engine's own commands.
+//! unsafe fn draw(
+//!     gpu: &Gpu,
+//!     commands: vk::CommandBuffer,
+//!     frame: &Buffer,
+//!     filled: Fence,
+//! ) -> Result<Option<Fence>, VulkanError> {
+//!     // Kept with the buffer: a camera gives the same few back for every frame.
+//!     let image = gpu.import_for(Purpose::Sample, frame)?;
+//!     let format = frame.layout().format();
+//!     let conversion = gpu.ycbcr_conversion(format, YcbcrColours::default(), vk::Filter::LINEAR)?;
+//!     let view = conversion.view(&image)?;
+//!
+//!     let acquire = image.acquire(ImageAccess::SAMPLE, Contents::Keep)?;
+//!     let release = image.release(ImageAccess::SAMPLE)?;
+//!     // An engine that batches barriers takes `acquire.barriers()` or `acquire.barriers2()` instead.
+//!     unsafe { acquire.record(gpu, commands) };
+//!     // … the engine draws with `view` and `conversion.sampler()` …
+//!     unsafe { release.record(gpu, commands) };
+//!
+//!     let before = gpu.semaphore_after(filled)?;
+//!     let mut after = gpu.semaphore()?;
+//!     // … the engine submits `commands`, which wait for `before.handle()` and signal `after.handle()` …
+//!     unsafe { after.assume_signal_submitted() };
+//!     // When the GPU is done reading: the camera gets the buffer again behind this fence.
+//!     let read = after.export()?;
+//!     // … and drops `image`, `conversion`, `before`, `after` and destroys `view` when the work is over.
+//! #   let _ = view;
+//!     Ok(read)
+//! }
+//! ```
 
+mod adopt;
 mod allocate;
 mod backend;
 mod copy;
@@ -16,22 +124,37 @@ mod gpu;
 mod handles;
 mod image;
 mod member;
+mod ownership;
 mod participant;
 mod purpose;
+mod requirement;
 mod sync;
 mod sys;
 mod validation;
+mod ycbcr;
+
+/// The bindings of Vulkan whose types are in this module's signatures.
+pub use ash;
 
 pub use crate::backend::prime::ImportAbility;
+pub use adopt::{ApplicationDevice, QueueLock, check};
 pub use backend::Gpus;
 pub use copy::Copying;
 pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
 pub use member::GpuUse;
+pub use ownership::{Contents, ImageAccess, OwnershipTransfer};
 pub use purpose::Purpose;
+pub use requirement::{
+    Capabilities, DEVICE_EXTENSIONS, Enabled, Extension, FEATURES, Feature, Features,
+    INSTANCE_EXTENSIONS, LEAST_API_VERSION, Missing, MissingKind, Offered, missing_requirements,
+    optional_device_extensions, required_device_extensions, required_features,
+    required_instance_extensions,
+};
 pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
 pub use validation::Complaints;
+pub use ycbcr::{ChromaSupport, YcbcrColours, YcbcrConversion};
 
 use ash::vk;
 use thiserror::Error;
@@ -58,6 +181,14 @@ pub enum VulkanError {
         /// The extension, or what else.
         lacks: String,
     },
+    /// The application's instance or device was made without what sharing needs.
+    #[error("{device} shares no images as it is; {} missing:{}", count(.missing.len()), adopt::lines(.missing))]
+    Missing {
+        /// The device.
+        device: String,
+        /// All that is missing.
+        missing: Vec<Missing>,
+    },
     /// A call failed.
     #[error("{device}: {operation} answered {answer}{hint}")]
     Call {
@@ -78,6 +209,16 @@ pub enum VulkanError {
         /// The size.
         extent: Extent,
         /// The format.
+        format: FormatModifier,
+        /// What stands in the way.
+        why: String,
+    },
+    /// The device does not sample pictures so.
+    #[error("{device} does not sample {format} so: {why}")]
+    Sampling {
+        /// The device.
+        device: String,
+        /// The format of the pictures.
         format: FormatModifier,
         /// What stands in the way.
         why: String,
@@ -176,12 +317,22 @@ pub enum VulkanError {
     },
 }
 
+fn count(missing: usize) -> String {
+    if missing == 1 {
+        "this is".to_owned()
+    } else {
+        format!("these {missing} are")
+    }
+}
+
 impl VulkanError {
     /// Returns the device; `None` where there is no loader.
     pub(super) fn device(&self) -> Option<&str> {
         match self {
             Self::Loader { .. } => None,
             Self::Lacks { device, .. }
+            | Self::Missing { device, .. }
+            | Self::Sampling { device, .. }
             | Self::Call { device, .. }
             | Self::Unsuitable { device, .. }
             | Self::Import { device, .. }

@@ -4,7 +4,10 @@
 //! Each row prints one line: `passed BEHAVIOUR/ROW`, `failed BEHAVIOUR/ROW: why` or `skipped BEHAVIOUR/ROW: why`; with `--json` there is one
 //! array of them. Rows are tried in a process of their own, since drivers abort: the one that prints goes on behind such a row.
 
+mod application_device;
 mod display;
+#[path = "../../../../alloc/tests/engine/mod.rs"]
+mod engine;
 mod exchange;
 mod frames;
 mod hdmi;
@@ -169,6 +172,7 @@ fn attempt(arguments: &Arguments, done: usize) {
         #[cfg(feature = "gbm")]
         ("vulkan_and_gbm", vulkan_and_gbm::run),
         ("vulkan_to_vulkan", vulkan_to_vulkan::run),
+        ("application_device", application_device::run),
         ("v4l2_to_vulkan", v4l2_to_vulkan::run),
         ("vulkan_to_v4l2_output", vulkan_to_v4l2_output::run),
         ("vulkan_to_encoder", vulkan_to_encoder::run),

@@ -119,7 +119,19 @@ impl World {
         participants: Vec<Participant>,
         sources: Vec<Source>,
     ) -> Planned {
+        self.plan_of(extent, 1, participants, sources)
+    }
+
+    /// The same for so many buffers.
+    pub(crate) fn plan_of(
+        &self,
+        extent: Extent,
+        count: u32,
+        participants: Vec<Participant>,
+        sources: Vec<Source>,
+    ) -> Planned {
         let request = Request {
+            count,
             participants,
             sources,
             ..Request::new(extent)

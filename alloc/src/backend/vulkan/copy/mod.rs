@@ -9,10 +9,11 @@ use std::time::Duration;
 use ash::vk;
 
 use super::image::Image;
+use super::ownership::{Contents, ImageAccess};
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
 pub(super) use sys::{OneTime, Staging};
-use sys::{Region, Way};
+use sys::{Owned, Region, Way};
 
 /// How long a copy may take that nobody holds back: drivers that do it on an emulated processor need seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,7 +158,11 @@ impl Image {
         submission: Submission,
     ) -> Result<Copying, VulkanError> {
         let gpu: &Gpu = &self.gpu;
-        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, way, gpu.outside())
+        let owned = Owned {
+            acquire: self.acquire(ImageAccess::COPY, Contents::Keep)?,
+            release: self.release(ImageAccess::COPY)?,
+        };
+        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, way, &owned)
             .map_err(gpu.failed("recording a copy"))?;
         let staging = Arc::clone(&recorded.staging);
         let commands = Commands {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
+use crate::backend::vulkan::OwnershipTransfer;
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
@@ -18,6 +19,12 @@ use crate::backend::vulkan::sys::Device;
 pub(super) enum Way {
     IntoImage,
     OutOfImage,
+}
+
+/// How the image is taken over before a copy, and handed back behind it.
+pub(super) struct Owned {
+    pub(super) acquire: OwnershipTransfer,
+    pub(super) release: OwnershipTransfer,
 }
 
 /// One plane, and where it lies in the memory between.
@@ -181,7 +188,7 @@ pub(super) fn recorded(
     staging: Staging,
     regions: &[Region],
     way: Way,
-    outside: u32,
+    owned: &Owned,
 ) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
     let made = Recorded {
         commands: OneTime::new(&image.device)?,
@@ -191,7 +198,7 @@ pub(super) fn recorded(
     let commands = made.commands.raw;
     let copies: Vec<vk::BufferImageCopy> = regions.iter().map(described).collect();
     // SAFETY: the command buffer is new; image and memory are of this device and live as long as the commands.
-    unsafe { record(commands, &made.image, &made.staging, &copies, way, outside) }?;
+    unsafe { record(commands, &made.image, &made.staging, &copies, way, owned) }?;
     Ok((commands, made))
 }
 
@@ -205,45 +212,32 @@ unsafe fn record(
     staging: &Staging,
     copies: &[vk::BufferImageCopy],
     way: Way,
-    outside: u32,
+    owned: &Owned,
 ) -> Result<(), vk::Result> {
     let device: &Device = &image.device;
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-    let access = vk::AccessFlags::TRANSFER_READ | vk::AccessFlags::TRANSFER_WRITE;
-    // GENERAL on both sides keeps the pixels; a layout of UNDEFINED would let the driver drop them.
-    let general = vk::ImageLayout::GENERAL;
-    let barrier = vk::ImageMemoryBarrier::default()
-        .old_layout(general)
-        .new_layout(general)
-        .image(image.raw)
-        .subresource_range(
-            vk::ImageSubresourceRange::default()
-                .aspect_mask(vk::ImageAspectFlags::COLOR)
-                .level_count(1)
-                .layer_count(1),
-        );
-    let acquire = [barrier
-        .dst_access_mask(access)
-        .src_queue_family_index(outside)
-        .dst_queue_family_index(device.family)];
-    let release = [barrier
-        .src_access_mask(access)
-        .src_queue_family_index(device.family)
-        .dst_queue_family_index(outside)];
+    let (general, Owned { acquire, release }) = (vk::ImageLayout::GENERAL, owned);
     let to_host = [vk::MemoryBarrier::default()
         .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
         .dst_access_mask(vk::AccessFlags::HOST_READ)];
     let (raw, buffer) = (&device.raw, staging.buffer);
-    let transfer = vk::PipelineStageFlags::TRANSFER;
-    // All stages, as semaphores are waited for in: with the top of the pipe alone the barrier would not come after them.
-    let before = vk::PipelineStageFlags::ALL_COMMANDS;
-    let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE | vk::PipelineStageFlags::HOST;
+    let transfer = release.src_stages();
+    let begins = (acquire.src_stages(), acquire.dst_stages());
+    let end = release.dst_stages() | vk::PipelineStageFlags::HOST;
     let none = vk::DependencyFlags::empty();
     // SAFETY: by the caller; regions lie inside of image and memory, as `Image::regions` counts them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
-        raw.cmd_pipeline_barrier(commands, before, transfer, none, &[], &[], &acquire);
+        raw.cmd_pipeline_barrier(
+            commands,
+            begins.0,
+            begins.1,
+            none,
+            &[],
+            &[],
+            acquire.barriers(),
+        );
         match way {
             Way::IntoImage => {
                 raw.cmd_copy_buffer_to_image(commands, buffer, image.raw, general, copies);
@@ -252,7 +246,15 @@ unsafe fn record(
                 raw.cmd_copy_image_to_buffer(commands, image.raw, general, buffer, copies);
             }
         }
-        raw.cmd_pipeline_barrier(commands, transfer, end, none, &to_host, &[], &release);
+        raw.cmd_pipeline_barrier(
+            commands,
+            transfer,
+            end,
+            none,
+            &to_host,
+            &[],
+            release.barriers(),
+        );
         raw.end_command_buffer(commands)
     }
 }

@@ -1,8 +1,8 @@
 //! The handles behind a device and its images, for programs that record commands of their own.
 //!
 //! Whoever calls Vulkan with these handles keeps its rules: what is made of a device is destroyed before the last clone of its
-//! [`Gpu`] goes, and commands begin by taking an image over from [`Gpu::outside_family`] and end by handing it back, in the
-//! layout GENERAL both times. Commands go to the queue by [`Gpu::submit_commands`], which keeps what they use until they are over.
+//! [`Gpu`] goes, and commands begin by taking an image over from [`Gpu::outside_family`] ([`Image::acquire`]) and end by handing it
+//! back ([`Image::release`]). Commands go to the queue by [`Gpu::submit_commands`], which keeps what they use until they are over.
 
 mod sys;
 

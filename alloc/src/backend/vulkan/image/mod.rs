@@ -272,7 +272,13 @@ impl Gpu {
             // What holds of images in one memory need not hold of those.
             kind = self
                 .apart(kind)?
-                .ok_or_else(|| unsuitable("it takes all planes in one dma-buf only".to_owned()))?;
+                .ok_or_else(|| {
+                    unsuitable(
+                        "it takes all planes in one dma-buf only: its modifier has no VK_FORMAT_FEATURE_DISJOINT_BIT here, or \
+                         disjoint images of it are not imported"
+                            .to_owned(),
+                    )
+                })?;
         }
         let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|answer| {
             unsuitable(format!(

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use ash::vk;
+
 use super::sys::RawFence;
 use super::{nanoseconds, take_out};
 use crate::backend::vulkan::{Gpu, VulkanError};
@@ -69,6 +71,12 @@ impl Gpu {
 }
 
 impl DeviceFence {
+    /// The fence, for an application that submits work of its own. What was submitted with it ends before this value goes.
+    #[must_use]
+    pub fn handle(&self) -> vk::Fence {
+        self.raw.raw
+    }
+
     /// Asks whether it is signalled, and never waits.
     ///
     /// # Errors

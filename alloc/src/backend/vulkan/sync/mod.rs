@@ -108,7 +108,7 @@ fn take_out(
 }
 
 /// A deadline as Vulkan counts it.
-fn nanoseconds(patience: Duration) -> u64 {
+pub(super) fn nanoseconds(patience: Duration) -> u64 {
     u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX)
 }
 

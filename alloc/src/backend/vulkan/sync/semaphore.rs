@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ash::vk;
+
 use super::sys::{RawSemaphore, SemaphoreKind};
 use super::take_out;
 use crate::backend::vulkan::{Gpu, VulkanError};
@@ -36,16 +38,17 @@ impl Gpu {
         self.make_semaphore(true)
     }
 
-    /// Makes a semaphore that is over with a fence: what work has to wait for, whoever signals it.
+    /// Makes a semaphore that is signalled when a fence is: what work has to wait for, whoever signals it.
     ///
-    /// The moment is in it once: the first work that waits for it takes it out.
+    /// [`Gpu::submit`] does so by itself for [`Submission::after`](super::Submission::after). An application that submits its own
+    /// work puts [`Semaphore::handle`] among what that work waits for, once: the wait takes the fence out again.
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] where the device's semaphores take no sync_files; [`VulkanError::Call`]. The fence is closed then.
     ///
     /// # References
     /// Vulkan, vkImportSemaphoreFdKHR with VK_SEMAPHORE_IMPORT_TEMPORARY_BIT.
-    pub(super) fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
+    pub fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
         self.needs(
             self.moments().semaphore_from_sync_file,
             "semaphore that takes a sync_file (VK_KHR_external_semaphore_fd)",
@@ -70,6 +73,12 @@ impl Gpu {
 }
 
 impl Semaphore {
+    /// The semaphore, for an application that submits work of its own. What was submitted with it ends before this value goes.
+    #[must_use]
+    pub fn handle(&self) -> vk::Semaphore {
+        self.raw.raw
+    }
+
     /// Takes the moment out that submitted work signals; `None` where it is over already. The semaphore is as new then.
     ///
     /// Waits with a device that says [`Gpu::exports_wait`].

@@ -5,11 +5,12 @@
 )]
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use ash::vk;
 
-use crate::backend::vulkan::sys::Device;
+use super::{DeviceFence, Semaphore};
+use crate::backend::vulkan::sys::{Device, TimelineFunctions};
 
 const SYNC_FILE: vk::ExternalSemaphoreHandleTypeFlags =
     vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
@@ -137,7 +138,12 @@ impl RawSemaphore {
     pub(super) fn value(&self) -> Result<u64, vk::Result> {
         let functions = self.device.timeline.as_ref().ok_or(NOT_THERE)?;
         // SAFETY: the semaphore is a timeline of this device.
-        unsafe { functions.get_semaphore_counter_value(self.raw) }
+        unsafe {
+            match functions {
+                TimelineFunctions::Core => self.device.raw.get_semaphore_counter_value(self.raw),
+                TimelineFunctions::Extension(own) => own.get_semaphore_counter_value(self.raw),
+            }
+        }
     }
 
     /// Brings a timeline to a number from the processor.
@@ -147,7 +153,12 @@ impl RawSemaphore {
             .semaphore(self.raw)
             .value(value);
         // SAFETY: the semaphore is a timeline of this device; the caller has seen that the number is larger than what it has.
-        unsafe { functions.signal_semaphore(&info) }
+        unsafe {
+            match functions {
+                TimelineFunctions::Core => self.device.raw.signal_semaphore(&info),
+                TimelineFunctions::Extension(own) => own.signal_semaphore(&info),
+            }
+        }
     }
 
     /// Waits until a timeline has come to a number; `false` when it has not by then.
@@ -158,7 +169,41 @@ impl RawSemaphore {
             .semaphores(&semaphores)
             .values(&values);
         // SAFETY: the semaphore is a timeline of this device and lives until the call returns.
-        in_time(unsafe { functions.wait_semaphores(&info, nanoseconds) })
+        in_time(unsafe {
+            match functions {
+                TimelineFunctions::Core => self.device.raw.wait_semaphores(&info, nanoseconds),
+                TimelineFunctions::Extension(own) => own.wait_semaphores(&info, nanoseconds),
+            }
+        })
+    }
+}
+
+impl Semaphore {
+    /// Says that the application has submitted work that signals this semaphore, so that [`Semaphore::export`] may take the
+    /// sync_file out.
+    ///
+    /// # Safety
+    /// Such work was submitted since the semaphore was made or last exported, everything that it depends on was submitted too,
+    /// and nothing waits for the semaphore.
+    ///
+    /// # References
+    /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254 and -handleType-03253.
+    pub unsafe fn assume_signal_submitted(&mut self) {
+        self.is_given = true;
+    }
+}
+
+impl DeviceFence {
+    /// Says that the application has submitted work that signals this fence, so that [`DeviceFence::export`] may take the
+    /// sync_file out.
+    ///
+    /// # Safety
+    /// Such work was submitted since the fence was made or last exported.
+    ///
+    /// # References
+    /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
+    pub unsafe fn assume_signal_submitted(&mut self) {
+        self.is_given = true;
     }
 }
 
@@ -287,18 +332,19 @@ pub(super) fn submit(
         info = info.push_next(&mut numbers);
     }
     let raw = &device.raw;
-    let queue = device.queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(asked) = asked else {
-        // SAFETY: the queue is used under its lock; what is submitted is as the caller promises above.
-        return unsafe { raw.queue_submit(*queue, &[info], last) };
-    };
-    // SAFETY: as above.
-    unsafe { raw.queue_submit(*queue, &[info], asked) }?;
-    // The fence of an empty submission signals when everything before it is over.
-    // SAFETY: as above.
-    unsafe { raw.queue_submit(*queue, &[], last) }.inspect_err(|_| {
-        // What is in use must not be given back, and nothing tells any more when it is not.
+    device.on_queue(|queue| {
+        let Some(asked) = asked else {
+            // SAFETY: the queue is used under its lock; what is submitted is as the caller promises above.
+            return unsafe { raw.queue_submit(queue, &[info], last) };
+        };
         // SAFETY: as above.
-        let _ = unsafe { raw.queue_wait_idle(*queue) };
+        unsafe { raw.queue_submit(queue, &[info], asked) }?;
+        // The fence of an empty submission signals when everything before it is over.
+        // SAFETY: as above.
+        unsafe { raw.queue_submit(queue, &[], last) }.inspect_err(|_| {
+            // What is in use must not be given back, and nothing tells any more when it is not.
+            // SAFETY: as above.
+            let _ = unsafe { raw.queue_wait_idle(queue) };
+        })
     })
 }

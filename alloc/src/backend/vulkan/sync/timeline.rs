@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ash::vk;
+
 use super::nanoseconds;
 use super::sys::{RawSemaphore, SemaphoreKind};
 use crate::backend::vulkan::{Gpu, VulkanError};
@@ -86,6 +88,13 @@ impl Gpu {
 }
 
 impl DeviceTimeline {
+    /// The semaphore, of type TIMELINE, for an application that submits work of its own. What was submitted with it ends before
+    /// the last clone of this value goes.
+    #[must_use]
+    pub fn handle(&self) -> vk::Semaphore {
+        self.raw.raw
+    }
+
     /// Makes an fd for another process with the same driver.
     ///
     /// # Errors

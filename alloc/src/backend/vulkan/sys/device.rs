@@ -4,11 +4,14 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ash::{ext, khr, vk};
 
-use super::super::sync::{Moments, RawFence};
+use super::super::adopt::QueueLock;
+use super::super::sync::{Moments, RawFence, nanoseconds};
 use super::physical::{Facts, Physical};
+
 /// A device with one queue, and the functions of the extensions that dma-bufs need.
 pub(crate) struct Device {
     pub(crate) physical: Physical,
@@ -17,14 +20,45 @@ pub(crate) struct Device {
     pub(crate) modifier: ext::image_drm_format_modifier::Device,
     pub(crate) semaphore_fd: Option<khr::external_semaphore_fd::Device>,
     pub(crate) fence_fd: Option<khr::external_fence_fd::Device>,
-    pub(crate) timeline: Option<khr::timeline_semaphore::Device>,
+    pub(crate) timeline: Option<TimelineFunctions>,
     pub(crate) moments: Moments,
+    /// Whether samplers that convert from Y'CbCr are switched on.
+    pub(crate) has_ycbcr: bool,
     pub(crate) family: u32,
     /// Whether queues of this family draw.
     pub(crate) draws: bool,
-    pub(crate) queue: Mutex<vk::Queue>,
+    queue: Arc<dyn QueueLock>,
     /// What was dropped while the device used it. Each holds an Arc of the device, so nothing of it is left when that goes.
     kept: Mutex<Vec<Kept>>,
+    /// Whether the device was made here; the application destroys its own.
+    is_owned: bool,
+    /// What the application keeps alive as long as this value. Declared last, so that it goes last.
+    _owner: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Where the functions of timelines are: an extension's have other names than those of Vulkan 1.2.
+pub(crate) enum TimelineFunctions {
+    /// The device's own, of Vulkan 1.2.
+    Core,
+    /// Those of VK_KHR_timeline_semaphore.
+    Extension(khr::timeline_semaphore::Device),
+}
+
+/// What is switched on in a device.
+pub(crate) struct Switched<'a> {
+    pub(crate) extensions: &'a [&'a CStr],
+    pub(crate) has_ycbcr: bool,
+    pub(crate) timeline: Option<TimelineFunctions>,
+    pub(crate) moments: Moments,
+}
+
+/// The application's device and queue.
+pub(crate) struct Given {
+    pub(crate) raw: ash::Device,
+    pub(crate) queue: Arc<dyn QueueLock>,
+    pub(crate) family: u32,
+    pub(crate) draws: bool,
+    pub(crate) owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What a device still uses, and how it is known when it does not any more.
@@ -35,8 +69,10 @@ pub(crate) struct Kept {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: whatever was made of the device holds an Arc of it, and is gone; so is all work, which is waited for.
-        unsafe { self.raw.destroy_device(None) };
+        if self.is_owned {
+            // SAFETY: whatever was made of the device holds an Arc of it, and is gone; so is all work, which is waited for.
+            unsafe { self.raw.destroy_device(None) };
+        }
     }
 }
 
@@ -72,22 +108,73 @@ impl Device {
         let raw = unsafe { instance.create_device(physical.raw, &info, None) }?;
         // SAFETY: the device was made with one queue of this family.
         let queue = unsafe { raw.get_device_queue(family, 0) };
-        Ok(Arc::new(Self {
+        let timeline = with_timeline.then(|| {
+            TimelineFunctions::Extension(khr::timeline_semaphore::Device::new(instance, &raw))
+        });
+        let switched = Switched {
+            extensions,
+            has_ycbcr: facts.has_ycbcr,
+            timeline,
+            moments: facts.moments,
+        };
+        let given = Given {
+            raw,
+            queue: Arc::new(Mutex::new(queue)),
+            family,
+            draws,
+            owner: None,
+        };
+        Ok(Self::assemble(physical, given, switched, true))
+    }
+
+    /// Wraps the application's device, which is never destroyed here.
+    pub(crate) fn adopted(physical: &Physical, given: Given, switched: Switched<'_>) -> Arc<Self> {
+        Self::assemble(physical, given, switched, false)
+    }
+
+    fn assemble(
+        physical: &Physical,
+        given: Given,
+        switched: Switched<'_>,
+        is_owned: bool,
+    ) -> Arc<Self> {
+        let (instance, raw) = (&physical.instance.raw, given.raw);
+        let with = |name: &CStr| switched.extensions.contains(&name);
+        Arc::new(Self {
             memory_fd: khr::external_memory_fd::Device::new(instance, &raw),
             modifier: ext::image_drm_format_modifier::Device::new(instance, &raw),
             semaphore_fd: with(khr::external_semaphore_fd::NAME)
                 .then(|| khr::external_semaphore_fd::Device::new(instance, &raw)),
             fence_fd: with(khr::external_fence_fd::NAME)
                 .then(|| khr::external_fence_fd::Device::new(instance, &raw)),
-            timeline: with_timeline.then(|| khr::timeline_semaphore::Device::new(instance, &raw)),
-            moments: facts.moments,
+            timeline: switched.timeline,
+            moments: switched.moments,
+            has_ycbcr: switched.has_ycbcr,
             kept: Mutex::new(Vec::new()),
             physical: physical.clone(),
             raw,
-            family,
-            draws,
-            queue: Mutex::new(queue),
-        }))
+            family: given.family,
+            draws: given.draws,
+            queue: given.queue,
+            is_owned,
+            _owner: given.owner,
+        })
+    }
+
+    /// Does something with the queue while nobody else uses it.
+    pub(crate) fn on_queue<T>(
+        &self,
+        act: impl FnOnce(vk::Queue) -> Result<T, vk::Result>,
+    ) -> Result<T, vk::Result> {
+        let mut act = Some(act);
+        let mut answer = None;
+        self.queue.with_queue(&mut |queue| {
+            if let Some(act) = act.take() {
+                answer = Some(act(queue));
+            }
+        });
+        // An application's lock that calls nothing has submitted nothing.
+        answer.unwrap_or(Err(vk::Result::ERROR_UNKNOWN))
     }
 
     /// Keeps what is in use until it is not.
@@ -108,6 +195,29 @@ impl Device {
         *kept = busy;
         drop(kept);
         drop(over);
+    }
+
+    /// Waits until nothing is kept any more, and gives it back; `false` when something is still in use by then.
+    pub(crate) fn finish(&self, patience: Duration) -> Result<bool, vk::Result> {
+        let begun = Instant::now();
+        let kept = {
+            let mut list = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *list)
+        };
+        let mut answer = Ok(true);
+        for one in kept {
+            let left = patience.saturating_sub(begun.elapsed());
+            match one.last.wait(nanoseconds(left)) {
+                Ok(true) => drop(one),
+                Ok(false) => {
+                    answer = answer.map(|_| false);
+                    self.keep(one);
+                }
+                // A device that is lost uses nothing any more.
+                Err(error) => answer = Err(error),
+            }
+        }
+        answer
     }
 
     /// The memory types as which a dma-buf can be imported, a bit each.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ash::vk;
 
 use super::super::validation::{Complaints, LAYER, Listening, Switches};
-/// The loader with one instance.
+/// An instance: made here, with the loader, or the application's.
 pub(crate) struct Instance {
-    // Keeps the library loaded.
-    _entry: ash::Entry,
+    /// Keeps the library loaded; `None` for the application's instance, which the application destroys.
+    entry: Option<ash::Entry>,
     pub(crate) raw: ash::Instance,
     listening: Option<Listening>,
 }
@@ -19,8 +19,10 @@ impl Drop for Instance {
         if let Some(listening) = &self.listening {
             listening.end();
         }
-        // SAFETY: whatever was made of the instance holds an Arc of it, and is gone.
-        unsafe { self.raw.destroy_instance(None) };
+        if self.entry.is_some() {
+            // SAFETY: whatever was made of the instance holds an Arc of it, and is gone.
+            unsafe { self.raw.destroy_instance(None) };
+        }
     }
 }
 
@@ -67,16 +69,26 @@ impl Instance {
         }
         // SAFETY: the structures are complete and outlive the call.
         let raw = unsafe { entry.create_instance(&info, None) }.map_err(NoInstance::Call)?;
+        let listened = complaints
+            .map(|complaints| Listening::new(&entry, &raw, complaints.clone()))
+            .transpose();
+        // From here on a drop destroys the instance.
         let mut instance = Self {
             raw,
             listening: None,
-            _entry: entry,
+            entry: Some(entry),
         };
-        if let Some(complaints) = complaints {
-            let listening = Listening::new(&instance._entry, &instance.raw, complaints.clone());
-            instance.listening = Some(listening.map_err(NoInstance::Call)?);
-        }
+        instance.listening = listened.map_err(NoInstance::Call)?;
         Ok(Arc::new(instance))
+    }
+
+    /// Wraps the application's instance, which is never destroyed here.
+    pub(crate) fn adopted(raw: ash::Instance) -> Arc<Self> {
+        Arc::new(Self {
+            raw,
+            listening: None,
+            entry: None,
+        })
     }
 }
 

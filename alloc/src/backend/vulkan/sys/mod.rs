@@ -8,6 +8,6 @@ mod device;
 mod instance;
 mod physical;
 
-pub(super) use device::{Device, Kept};
+pub(super) use device::{Device, Given, Kept, Switched, TimelineFunctions};
 pub(super) use instance::{Instance, NoInstance};
 pub(super) use physical::{Facts, ImageKind, ImageSupport, Physical};

@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) primary: Option<(u32, u32)>,
     pub(crate) render: Option<(u32, u32)>,
     pub(crate) has_ycbcr: bool,
+    /// Whether its driver's timelines leave as syncobjs.
+    pub(crate) speaks_syncobj: bool,
     pub(crate) moments: Moments,
 }
 
@@ -120,6 +122,7 @@ impl Physical {
                 .raw
                 .get_physical_device_features2(self.raw, &mut features);
         }
+        let speaks_syncobj = names_driver && speaks_syncobj(driver.driver_id);
         Facts {
             name: text(plain.device_name_as_c_str()),
             driver: text(driver.driver_name_as_c_str()),
@@ -132,13 +135,14 @@ impl Physical {
             moments: self.moments(
                 &has,
                 timeline.timeline_semaphore == vk::TRUE,
-                names_driver && speaks_syncobj(driver.driver_id),
+                speaks_syncobj,
             ),
+            speaks_syncobj,
         }
     }
 
-    /// Asks in which files its moments travel.
-    fn moments(
+    /// Asks in which files its moments travel, by the extensions that it has or that are switched on.
+    pub(crate) fn moments(
         &self,
         has: &impl Fn(&CStr) -> bool,
         timeline: bool,
@@ -284,6 +288,18 @@ impl Physical {
             .iter()
             .map(|kind| kind.property_flags)
             .collect()
+    }
+
+    /// What queues of a family do; `None` where there is no such family.
+    pub(crate) fn family(&self, index: u32) -> Option<vk::QueueFlags> {
+        // SAFETY: the physical device is of this instance.
+        let families = unsafe {
+            self.instance
+                .raw
+                .get_physical_device_queue_family_properties(self.raw)
+        };
+        let found = families.get(usize::try_from(index).ok()?)?;
+        Some(found.queue_flags)
     }
 
     /// The first family of queues that draws, and else the first that copies images whole; and whether it draws.

@@ -8,10 +8,25 @@ use std::fmt;
 use std::sync::Arc;
 
 use ash::vk;
-use covalent_alloc::backend::vulkan::{Gpu, Image, Submission, Submitted, VulkanError};
+use covalent_alloc::backend::vulkan::{
+    Contents, Gpu, ImageAccess, Submission, Submitted, VulkanError,
+};
 
 use crate::render::Frame;
-use crate::render::picture::{Target, Texture, WHOLE};
+use crate::render::picture::{Target, Texture};
+
+/// The target is drawn to, in the layout that others find it in.
+const DRAWN: ImageAccess = ImageAccess {
+    layout: vk::ImageLayout::GENERAL,
+    stages: vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT,
+    access: vk::AccessFlags::COLOR_ATTACHMENT_WRITE,
+};
+
+/// The camera's picture is sampled, in the layout that others find it in.
+const SAMPLED: ImageAccess = ImageAccess {
+    layout: vk::ImageLayout::GENERAL,
+    ..ImageAccess::SAMPLE
+};
 
 /// The memory of one frame's commands.
 struct Pool {
@@ -85,8 +100,7 @@ impl Recorded {
             texture,
         };
         // SAFETY: the commands are new; what they use is of this device and is kept beside them.
-        unsafe { record(commands, &uses, frame) }
-            .map_err(|answer| gpu.answered("vkEndCommandBuffer", answer))?;
+        unsafe { record(commands, &uses, frame) }?;
         Ok(Self { commands, uses })
     }
 
@@ -110,7 +124,7 @@ unsafe fn record(
     commands: vk::CommandBuffer,
     uses: &Uses,
     frame: &Frame,
-) -> Result<(), vk::Result> {
+) -> Result<(), VulkanError> {
     let Uses {
         pool,
         target,
@@ -135,49 +149,25 @@ unsafe fn record(
         .render_pass(pipes.pass)
         .framebuffer(target.framebuffer)
         .render_area(area);
-    // GENERAL on both sides keeps the pixels; a layout of UNDEFINED would let the driver drop them.
-    let barrier = |image: &Image| {
-        vk::ImageMemoryBarrier::default()
-            .old_layout(vk::ImageLayout::GENERAL)
-            .new_layout(vk::ImageLayout::GENERAL)
-            .image(image.handle())
-            .subresource_range(WHOLE)
-    };
-    let (outside, inside) = (gpu.outside_family(), gpu.queue_family());
-    let used = std::iter::once((&target.image, vk::AccessFlags::COLOR_ATTACHMENT_WRITE)).chain(
-        texture
-            .iter()
-            .map(|texture| (&texture.image, vk::AccessFlags::SHADER_READ)),
-    );
+    let used = std::iter::once((&target.image, DRAWN))
+        .chain(texture.iter().map(|texture| (&texture.image, SAMPLED)));
     let (mut acquire, mut release) = (Vec::new(), Vec::new());
     for (image, access) in used {
-        acquire.push(
-            barrier(image)
-                .dst_access_mask(access)
-                .src_queue_family_index(outside)
-                .dst_queue_family_index(inside),
-        );
-        release.push(
-            barrier(image)
-                .src_access_mask(access)
-                .src_queue_family_index(inside)
-                .dst_queue_family_index(outside),
-        );
+        acquire.push(image.acquire(access, Contents::Keep)?);
+        release.push(image.release(access)?);
     }
-    let drawing =
-        vk::PipelineStageFlags::FRAGMENT_SHADER | vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT;
-    // All stages, as semaphores are waited for in: with the top of the pipe alone the barrier would not come after them.
-    let before = vk::PipelineStageFlags::ALL_COMMANDS;
-    let bottom = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
-    let none = vk::DependencyFlags::empty();
     let stages = vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT;
     let graphics = vk::PipelineBindPoint::GRAPHICS;
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
+    let failed = |operation| move |answer| gpu.answered(operation, answer);
     // SAFETY: by the caller; pipelines, pass and sets are of one layout, and dynamic state is set before it is used.
     unsafe {
-        raw.begin_command_buffer(commands, &begin)?;
-        raw.cmd_pipeline_barrier(commands, before, drawing, none, &[], &[], &acquire);
+        raw.begin_command_buffer(commands, &begin)
+            .map_err(failed("vkBeginCommandBuffer"))?;
+        for transfer in &acquire {
+            transfer.record(gpu, commands);
+        }
         raw.cmd_begin_render_pass(commands, &pass, vk::SubpassContents::INLINE);
         raw.cmd_set_viewport(commands, 0, &[viewport]);
         raw.cmd_set_scissor(commands, 0, &[area]);
@@ -190,8 +180,11 @@ unsafe fn record(
             raw.cmd_draw(commands, *corners, 1, 0, 0);
         }
         raw.cmd_end_render_pass(commands);
-        raw.cmd_pipeline_barrier(commands, drawing, bottom, none, &[], &[], &release);
+        for transfer in &release {
+            transfer.record(gpu, commands);
+        }
         raw.end_command_buffer(commands)
+            .map_err(failed("vkEndCommandBuffer"))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use ash::vk;
-use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
+use covalent_alloc::backend::vulkan::{Gpu, VulkanError, YcbcrConversion};
 
 use super::Sampling;
 use crate::render::Frame;
@@ -15,7 +15,9 @@ use crate::render::Frame;
 /// What is the same for pictures of every format that is drawn to: how the camera's are sampled, and what shaders are told.
 pub(in crate::render) struct Look {
     pub(in crate::render) gpu: Gpu,
-    pub(in crate::render) conversion: vk::SamplerYcbcrConversion,
+    /// From Y'CbCr to RGB, with its sampler; none for RGB.
+    pub(in crate::render) conversion: Option<YcbcrConversion>,
+    /// For RGB; null where a conversion has its own, or nothing is sampled.
     sampler: vk::Sampler,
     pub(in crate::render) set_layout: vk::DescriptorSetLayout,
     pub(in crate::render) layout: vk::PipelineLayout,
@@ -35,7 +37,6 @@ impl Drop for Look {
             raw.destroy_pipeline_layout(self.layout, None);
             raw.destroy_descriptor_set_layout(self.set_layout, None);
             raw.destroy_sampler(self.sampler, None);
-            raw.destroy_sampler_ycbcr_conversion(self.conversion, None);
         }
     }
 }
@@ -48,7 +49,7 @@ impl Look {
         // From here on a drop gives back what was made.
         let mut look = Self {
             gpu: gpu.clone(),
-            conversion: vk::SamplerYcbcrConversion::null(),
+            conversion: None,
             sampler: vk::Sampler::null(),
             set_layout: vk::DescriptorSetLayout::null(),
             layout: vk::PipelineLayout::null(),
@@ -73,40 +74,22 @@ impl Look {
     fn sample(&mut self, sampling: &Sampling) -> Result<(), VulkanError> {
         let gpu = &self.gpu;
         let raw = gpu.handle();
-        let mut converted = vk::SamplerYcbcrConversionInfo::default();
-        let mut info = vk::SamplerCreateInfo::default()
-            .mag_filter(sampling.filter)
-            .min_filter(sampling.filter)
-            .mipmap_mode(vk::SamplerMipmapMode::NEAREST)
-            .address_mode_u(vk::SamplerAddressMode::CLAMP_TO_EDGE)
-            .address_mode_v(vk::SamplerAddressMode::CLAMP_TO_EDGE)
-            .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
-        if let Some(conversion) = sampling.conversion {
-            let mut components = vk::ComponentMapping::default();
-            if conversion.is_swapped {
-                components.r = vk::ComponentSwizzle::B;
-                components.b = vk::ComponentSwizzle::R;
-            }
-            let [horizontal, vertical] = conversion.chroma;
-            let wanted = vk::SamplerYcbcrConversionCreateInfo::default()
-                .format(conversion.format)
-                .ycbcr_model(conversion.model)
-                .ycbcr_range(conversion.range)
-                .components(components)
-                .x_chroma_offset(horizontal)
-                .y_chroma_offset(vertical)
-                .chroma_filter(sampling.filter);
-            // SAFETY: the structure is complete; format, places and filter are what the device says that it has, and it has the
-            // feature, which is switched on where it is there.
-            self.conversion = unsafe { raw.create_sampler_ycbcr_conversion(&wanted, None) }
-                .map_err(|answer| gpu.answered("vkCreateSamplerYcbcrConversion", answer))?;
-            converted = converted.conversion(self.conversion);
-            info = info.push_next(&mut converted);
-        }
-        // SAFETY: the chain is complete and outlives the call.
-        self.sampler = unsafe { raw.create_sampler(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
-        let samplers = [self.sampler];
+        let samplers = if let Some(colours) = sampling.colours {
+            let made = gpu.ycbcr_conversion(sampling.format, colours, sampling.filter)?;
+            [self.conversion.insert(made).sampler()]
+        } else {
+            let info = vk::SamplerCreateInfo::default()
+                .mag_filter(sampling.filter)
+                .min_filter(sampling.filter)
+                .mipmap_mode(vk::SamplerMipmapMode::NEAREST)
+                .address_mode_u(vk::SamplerAddressMode::CLAMP_TO_EDGE)
+                .address_mode_v(vk::SamplerAddressMode::CLAMP_TO_EDGE)
+                .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
+            // SAFETY: the structure is complete.
+            self.sampler = unsafe { raw.create_sampler(&info, None) }
+                .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
+            [self.sampler]
+        };
         // A sampler that converts has to be part of the layout.
         let bindings = [vk::DescriptorSetLayoutBinding::default()
             .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
@@ -121,6 +104,6 @@ impl Look {
     }
 
     pub(in crate::render) fn is_sampling(&self) -> bool {
-        self.sampler != vk::Sampler::null()
+        self.set_layout != vk::DescriptorSetLayout::null()
     }
 }

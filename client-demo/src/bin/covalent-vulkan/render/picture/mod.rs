@@ -2,4 +2,4 @@
 
 mod sys;
 
-pub(super) use sys::{Target, Texture, WHOLE};
+pub(super) use sys::{Target, Texture};

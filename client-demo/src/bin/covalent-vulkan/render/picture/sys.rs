@@ -17,7 +17,7 @@ use crate::render::pipes::Pipes;
 const DESCRIPTORS: u32 = 3;
 
 /// The whole of a picture.
-pub(in crate::render) const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     base_mip_level: 0,
     level_count: 1,
@@ -126,19 +126,19 @@ impl Texture {
         };
         let look = Arc::clone(&texture.look);
         let (gpu, raw) = (&look.gpu, look.gpu.handle());
-        let mut converted = vk::SamplerYcbcrConversionInfo::default().conversion(look.conversion);
-        let mut info = vk::ImageViewCreateInfo::default()
-            .image(texture.image.handle())
-            .view_type(vk::ImageViewType::TYPE_2D)
-            .format(texture.image.format())
-            .subresource_range(WHOLE);
-        if look.conversion != vk::SamplerYcbcrConversion::null() {
-            info = info.push_next(&mut converted);
-        }
-        // SAFETY: the chain is complete and outlives the call; the image is of this device and lives as long as the view; the
-        // conversion is for its format.
-        texture.view = unsafe { raw.create_image_view(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateImageView", answer))?;
+        texture.view = match &look.conversion {
+            Some(conversion) => conversion.view(&texture.image)?,
+            None => {
+                let info = vk::ImageViewCreateInfo::default()
+                    .image(texture.image.handle())
+                    .view_type(vk::ImageViewType::TYPE_2D)
+                    .format(texture.image.format())
+                    .subresource_range(WHOLE);
+                // SAFETY: the structure is complete; the image is of this device and lives as long as the view.
+                unsafe { raw.create_image_view(&info, None) }
+                    .map_err(|answer| gpu.answered("vkCreateImageView", answer))?
+            }
+        };
         let sizes = [vk::DescriptorPoolSize::default()
             .ty(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
             .descriptor_count(DESCRIPTORS)];

@@ -1,0 +1,7 @@
+//! Commands of the engine.
+
+mod sample;
+mod sys;
+
+pub(crate) use sample::sampled;
+pub(crate) use sys::{Recording, Running, exported};

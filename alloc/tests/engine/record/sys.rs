@@ -1,0 +1,300 @@
+//! Commands that draw and copy between ownership transfers, submitted by the engine itself.
+#![allow(
+    unsafe_code,
+    reason = "an engine calls Vulkan through a table of functions that was loaded"
+)]
+
+use std::sync::{Arc, PoisonError};
+
+use covalent_alloc::backend::vulkan::ash::vk;
+use covalent_alloc::backend::vulkan::{Gpu, Image, OwnershipTransfer, Semaphore, VulkanError};
+use covalent_alloc::sync::Fence;
+
+use super::super::{Engine, failed, wrong};
+
+/// How long work may take: processor and device may be emulated.
+const NANOSECONDS: u64 = 60_000_000_000;
+
+const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    base_mip_level: 0,
+    level_count: 1,
+    base_array_layer: 0,
+    layer_count: 1,
+};
+
+/// What goes when the work is over.
+#[derive(Default)]
+struct Made {
+    pool: vk::CommandPool,
+    pass: vk::RenderPass,
+    view: vk::ImageView,
+    framebuffer: vk::Framebuffer,
+    fence: vk::Fence,
+}
+
+/// A command buffer that is being recorded.
+pub(crate) struct Recording {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) raw: vk::CommandBuffer,
+    made: Made,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let device = &self.engine.device;
+        // SAFETY: all are of this device or null, and work with them is over, as `Running` waits for it.
+        unsafe {
+            device.destroy_fence(self.made.fence, None);
+            device.destroy_framebuffer(self.made.framebuffer, None);
+            device.destroy_image_view(self.made.view, None);
+            device.destroy_render_pass(self.made.pass, None);
+            device.destroy_command_pool(self.made.pool, None);
+        }
+    }
+}
+
+/// Work that the engine's queue has been given.
+pub(crate) struct Running {
+    recording: Recording,
+}
+
+impl Running {
+    /// Waits until it is over.
+    pub(crate) fn wait(self) -> Result<(), VulkanError> {
+        self.idle()
+    }
+
+    fn idle(&self) -> Result<(), VulkanError> {
+        let device = &self.recording.engine.device;
+        // SAFETY: the fence is of this device.
+        unsafe { device.wait_for_fences(&[self.recording.made.fence], true, NANOSECONDS) }
+            .map_err(failed("vkWaitForFences"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What is not over by then is told by the layer.
+        let _ = self.idle();
+    }
+}
+
+impl Recording {
+    pub(crate) fn begin(engine: &Arc<Engine>) -> Result<Self, VulkanError> {
+        let device = &engine.device;
+        let info = vk::CommandPoolCreateInfo::default().queue_family_index(engine.family);
+        let mut recording = Self {
+            engine: Arc::clone(engine),
+            raw: vk::CommandBuffer::null(),
+            made: Made::default(),
+        };
+        // SAFETY: the structure is complete and the family is the device's.
+        recording.made.pool = unsafe { device.create_command_pool(&info, None) }
+            .map_err(failed("vkCreateCommandPool"))?;
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(recording.made.pool)
+            .command_buffer_count(1);
+        // SAFETY: the pool is of this device.
+        let buffers = unsafe { device.allocate_command_buffers(&info) }
+            .map_err(failed("vkAllocateCommandBuffers"))?;
+        recording.raw = *buffers.first().ok_or_else(|| wrong("no command buffer"))?;
+        let info = vk::CommandBufferBeginInfo::default()
+            .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: the command buffer is new.
+        unsafe { device.begin_command_buffer(recording.raw, &info) }
+            .map_err(failed("vkBeginCommandBuffer"))?;
+        Ok(recording)
+    }
+
+    /// Records a transfer of ownership by itself.
+    pub(crate) fn transfer(&self, gpu: &Gpu, transfer: &OwnershipTransfer) {
+        // SAFETY: the command buffer is being recorded and of the device's queue family; the image outlives the work.
+        unsafe { transfer.record(gpu, self.raw) };
+    }
+
+    /// Records several transfers in one call, as an engine does that batches its barriers.
+    pub(crate) fn transfers(&self, transfers: &[&OwnershipTransfer]) {
+        let barriers: Vec<_> = transfers
+            .iter()
+            .flat_map(|one| one.barriers().iter().copied())
+            .collect();
+        let join = |stages: fn(&OwnershipTransfer) -> vk::PipelineStageFlags| {
+            transfers
+                .iter()
+                .fold(vk::PipelineStageFlags::empty(), |all, one| {
+                    all | stages(one)
+                })
+        };
+        // SAFETY: the command buffer is being recorded; the images outlive the work.
+        unsafe {
+            self.engine.device.cmd_pipeline_barrier(
+                self.raw,
+                join(OwnershipTransfer::src_stages),
+                join(OwnershipTransfer::dst_stages),
+                vk::DependencyFlags::empty(),
+                &[],
+                &[],
+                &barriers,
+            );
+        }
+    }
+
+    /// Draws one colour by a render pass that begins and ends in COLOR_ATTACHMENT_OPTIMAL.
+    pub(crate) fn fill(&mut self, image: &Image, colour: [f32; 4]) -> Result<(), VulkanError> {
+        let device = &self.engine.device;
+        let optimal = vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL;
+        let attachments = [vk::AttachmentDescription::default()
+            .format(image.format())
+            .samples(vk::SampleCountFlags::TYPE_1)
+            .load_op(vk::AttachmentLoadOp::CLEAR)
+            .store_op(vk::AttachmentStoreOp::STORE)
+            .initial_layout(optimal)
+            .final_layout(optimal)];
+        let references = [vk::AttachmentReference::default().layout(optimal)];
+        let subpasses = [vk::SubpassDescription::default().color_attachments(&references)];
+        let info = vk::RenderPassCreateInfo::default()
+            .attachments(&attachments)
+            .subpasses(&subpasses);
+        // SAFETY: the structures are complete and outlive the call.
+        self.made.pass = unsafe { device.create_render_pass(&info, None) }
+            .map_err(failed("vkCreateRenderPass"))?;
+        let info = vk::ImageViewCreateInfo::default()
+            .image(image.handle())
+            .view_type(vk::ImageViewType::TYPE_2D)
+            .format(image.format())
+            .subresource_range(WHOLE);
+        // SAFETY: the image is of this device and is drawn to.
+        self.made.view = unsafe { device.create_image_view(&info, None) }
+            .map_err(failed("vkCreateImageView"))?;
+        let extent = image.buffer().layout().extent();
+        let views = [self.made.view];
+        let info = vk::FramebufferCreateInfo::default()
+            .render_pass(self.made.pass)
+            .attachments(&views)
+            .width(extent.width())
+            .height(extent.height())
+            .layers(1);
+        // SAFETY: pass and view are of this device.
+        self.made.framebuffer = unsafe { device.create_framebuffer(&info, None) }
+            .map_err(failed("vkCreateFramebuffer"))?;
+        let clear = [vk::ClearValue {
+            color: vk::ClearColorValue { float32: colour },
+        }];
+        let info = vk::RenderPassBeginInfo::default()
+            .render_pass(self.made.pass)
+            .framebuffer(self.made.framebuffer)
+            .render_area(vk::Rect2D {
+                offset: vk::Offset2D::default(),
+                extent: vk::Extent2D {
+                    width: extent.width(),
+                    height: extent.height(),
+                },
+            })
+            .clear_values(&clear);
+        // SAFETY: the command buffer is being recorded, and what it uses goes when the work is over.
+        unsafe {
+            device.cmd_begin_render_pass(self.raw, &info, vk::SubpassContents::INLINE);
+            device.cmd_end_render_pass(self.raw);
+        }
+        Ok(())
+    }
+
+    /// Copies all pixels of one image to another one of the same format and size.
+    pub(crate) fn copy(&self, from: &Image, to: &Image) {
+        let layout = from.buffer().layout();
+        let shapes = layout
+            .format()
+            .fourcc
+            .info()
+            .map_or(&[][..], |info| info.planes);
+        let aspects = [
+            vk::ImageAspectFlags::PLANE_0,
+            vk::ImageAspectFlags::PLANE_1,
+            vk::ImageAspectFlags::PLANE_2,
+        ];
+        let extent = layout.extent();
+        let regions: Vec<_> = shapes
+            .iter()
+            .zip(aspects)
+            .map(|(shape, aspect)| {
+                let several = shapes.len() > 1;
+                let layers = vk::ImageSubresourceLayers::default()
+                    .aspect_mask(if several {
+                        aspect
+                    } else {
+                        vk::ImageAspectFlags::COLOR
+                    })
+                    .layer_count(1);
+                // Packed 4:2:2 is one plane of whole pixels.
+                let step = if several { shape.horizontal } else { 1 };
+                vk::ImageCopy::default()
+                    .src_subresource(layers)
+                    .dst_subresource(layers)
+                    .extent(vk::Extent3D {
+                        width: extent.width().div_ceil(step),
+                        height: shape.rows(extent.height()),
+                        depth: 1,
+                    })
+            })
+            .collect();
+        // SAFETY: the command buffer is being recorded; the images are in these layouts, and outlive the work.
+        unsafe {
+            self.engine.device.cmd_copy_image(
+                self.raw,
+                from.handle(),
+                vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+                to.handle(),
+                vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+                &regions,
+            );
+        }
+    }
+
+    /// Ends the commands and gives them to the engine's queue, under its lock. Semaphores come with their values, which binary
+    /// ones ignore.
+    pub(crate) fn submit(
+        mut self,
+        waits: &[(vk::Semaphore, u64)],
+        signals: &[(vk::Semaphore, u64)],
+    ) -> Result<Running, VulkanError> {
+        let device = &self.engine.device;
+        // SAFETY: the command buffer is being recorded.
+        unsafe { device.end_command_buffer(self.raw) }.map_err(failed("vkEndCommandBuffer"))?;
+        // SAFETY: the structure is complete.
+        self.made.fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }
+            .map_err(failed("vkCreateFence"))?;
+        let commands = [self.raw];
+        let (wait, wait_values): (Vec<_>, Vec<_>) = waits.iter().copied().unzip();
+        let (signal, signal_values): (Vec<_>, Vec<_>) = signals.iter().copied().unzip();
+        let stages = vec![vk::PipelineStageFlags::ALL_COMMANDS; wait.len()];
+        let mut values = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&wait_values)
+            .signal_semaphore_values(&signal_values);
+        let mut info = vk::SubmitInfo::default()
+            .command_buffers(&commands)
+            .wait_semaphores(&wait)
+            .wait_dst_stage_mask(&stages)
+            .signal_semaphores(&signal);
+        if waits.iter().chain(signals).any(|(_, value)| *value > 0) {
+            info = info.push_next(&mut values);
+        }
+        let queue = self
+            .engine
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the queue is used under its lock; what is submitted is complete and outlives the work.
+        unsafe { device.queue_submit(*queue, &[info], self.made.fence) }
+            .map_err(failed("vkQueueSubmit"))?;
+        drop(queue);
+        Ok(Running { recording: self })
+    }
+}
+
+/// Takes the fence of submitted work out of a semaphore that the engine had it signal; `None` where the work is over.
+pub(crate) fn exported(semaphore: &mut Semaphore) -> Result<Option<Fence>, VulkanError> {
+    // SAFETY: the engine has just submitted work that signals it, and nothing waits for it.
+    unsafe { semaphore.assume_signal_submitted() };
+    semaphore.export()
+}

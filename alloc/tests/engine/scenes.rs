@@ -1,0 +1,296 @@
+//! What an engine does with shared images: it draws, copies, samples and synchronises, and the processor sees the pixels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use covalent_alloc::backend::vulkan::ash::vk;
+use covalent_alloc::backend::vulkan::{
+    Contents, Gpu, ImageAccess, Purpose, VulkanError, YcbcrColours,
+};
+use covalent_alloc::buffer::{Buffer, CpuAccess};
+
+use super::record::{Recording, sampled};
+use super::{Engine, wrong};
+
+/// How long a device may take: it may be emulated.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Columns of chroma in the picture that is sampled.
+pub(crate) const SAMPLED: (u32, u32) = (64, 8);
+
+/// How a scene ended that did not fail.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Everything was seen; with words where something is to be known of it.
+    Seen(String),
+    /// The device cannot do this, and why.
+    Cannot(String),
+}
+
+/// The engine draws to a buffer by a render pass, and hands it over: the processor and the device see the colour.
+pub(crate) fn draws(
+    engine: &Arc<Engine>,
+    gpu: &Gpu,
+    buffer: &Buffer,
+) -> Result<Ended, VulkanError> {
+    let image = match gpu.import_for(Purpose::Render, buffer) {
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Ended::Cannot(why)),
+        image => image?,
+    };
+    let mut recording = Recording::begin(engine)?;
+    recording.transfer(gpu, &image.acquire(ImageAccess::RENDER, Contents::Discard)?);
+    // 51, 102 and 153 of 255, exactly.
+    recording.fill(&image, [0.2, 0.4, 0.6, 1.0])?;
+    recording.transfer(gpu, &image.release(ImageAccess::RENDER)?);
+    recording.submit(&[], &[])?.wait()?;
+    let found = rows(buffer)?;
+    let pixels = found.first().map_or(&[][..], Vec::as_slice);
+    let wrong_pixel = pixels
+        .chunks_exact(4)
+        .position(|pixel| pixel.get(..3) != Some(&[153, 102, 51]));
+    if pixels.is_empty() || wrong_pixel.is_some() {
+        return Err(wrong(format!("pixel {wrong_pixel:?} has another colour")));
+    }
+    // Another import of the same buffer is another image, which takes it over anew.
+    same(&gpu.import(buffer)?.read()?, &found)?;
+    Ok(Ended::Seen(String::new()))
+}
+
+/// The engine copies what the processor wrote from one buffer to the other and, behind the fence of that copy, other pixels back.
+/// Both are acquired and released with barriers that the engine batches.
+pub(crate) fn copies(
+    engine: &Arc<Engine>,
+    gpu: &Gpu,
+    first: &Buffer,
+    second: &Buffer,
+) -> Result<Ended, VulkanError> {
+    let (one, other) = (gpu.import(first)?, gpu.import(second)?);
+    let (pattern, next) = (pattern(first, 1)?, pattern(first, 2)?);
+    fill(first, &pattern)?;
+    let moments = gpu.moments();
+    let timeline = moments.timeline.then(|| gpu.timeline()).transpose()?;
+    let leaves = moments.semaphore_to_sync_file && moments.semaphore_from_sync_file;
+    let mut done = leaves.then(|| gpu.semaphore()).transpose()?;
+    let copy = |from, to, waits: &[_], signals: &[_]| {
+        let (from, to): (&_, &_) = (from, to);
+        copied(engine, from, to, waits, signals)
+    };
+    let signals: Vec<(vk::Semaphore, u64)> = done
+        .iter()
+        .map(|done| (done.handle(), 0))
+        .chain(timeline.iter().map(|timeline| (timeline.handle(), 7)))
+        .collect();
+    let running = copy(&one, &other, &[], &signals)?;
+    // The fence of the copy goes out as a sync_file and comes in again, as it would from another process.
+    let fence = done.as_mut().map(super::record::exported).transpose()?;
+    if let Some(timeline) = &timeline {
+        if !timeline.wait(7, PATIENCE)? || timeline.value()? != 7 {
+            return Err(wrong("the engine's work did not signal the timeline"));
+        }
+    }
+    running.wait()?;
+    same(&rows(second)?, &pattern)?;
+    // What the processor writes meanwhile is of the other buffer's.
+    fill(second, &next)?;
+    let behind = fence
+        .flatten()
+        .map(|fence| gpu.semaphore_after(fence))
+        .transpose()?;
+    let waits: Vec<(vk::Semaphore, u64)> = behind
+        .iter()
+        .map(|behind| (behind.handle(), 0))
+        .chain(timeline.iter().map(|timeline| (timeline.handle(), 7)))
+        .collect();
+    copy(&other, &one, &waits, &[])?.wait()?;
+    same(&rows(first)?, &next)?;
+    // Covalent's own copies take the image over from where the engine left it.
+    same(&one.read()?, &next)?;
+    one.write(&pattern)?;
+    same(&rows(first)?, &pattern)?;
+    let mut lacks = Vec::new();
+    if !leaves {
+        lacks.push("sync_files");
+    }
+    if timeline.is_none() {
+        lacks.push("timelines");
+    }
+    Ok(Ended::Seen(if lacks.is_empty() {
+        String::new()
+    } else {
+        format!("without {}", lacks.join(" and "))
+    }))
+}
+
+fn copied(
+    engine: &Arc<Engine>,
+    from: &covalent_alloc::backend::vulkan::Image,
+    to: &covalent_alloc::backend::vulkan::Image,
+    waits: &[(vk::Semaphore, u64)],
+    signals: &[(vk::Semaphore, u64)],
+) -> Result<super::record::Running, VulkanError> {
+    let recording = Recording::begin(engine)?;
+    recording.transfers(&[
+        &from.acquire(ImageAccess::COPY_OUT, Contents::Keep)?,
+        &to.acquire(ImageAccess::COPY_IN, Contents::Discard)?,
+    ]);
+    recording.copy(from, to);
+    recording.transfers(&[
+        &from.release(ImageAccess::COPY_OUT)?,
+        &to.release(ImageAccess::COPY_IN)?,
+    ]);
+    recording.submit(waits, signals)
+}
+
+/// Chroma on both sides of an edge: Cb left and right of it. Luma and Cr are the same everywhere.
+const EDGE: (u8, u8) = (64, 192);
+const LUMA: u8 = 126;
+
+/// A picture in NV12 whose chroma has an edge in the middle is sampled with chroma between two columns and on the first of them:
+/// the colours beside the edge tell the two apart, and are what the model makes of the numbers.
+pub(crate) fn samples(
+    engine: &Arc<Engine>,
+    gpu: &Gpu,
+    buffer: &Buffer,
+) -> Result<Ended, VulkanError> {
+    let image = match gpu.import_for(Purpose::Sample, buffer) {
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Ended::Cannot(why)),
+        image => image?,
+    };
+    let (columns, height) = SAMPLED;
+    let mut planes = pattern(buffer, 0)?;
+    for (plane, pixels) in planes.iter_mut().enumerate() {
+        for (place, byte) in pixels.iter_mut().enumerate() {
+            let is_left = place % 64 < 32;
+            *byte = match (plane, place % 2) {
+                (0, _) => LUMA,
+                (_, 0) if is_left => EDGE.0,
+                (_, 0) => EDGE.1,
+                _ => 128,
+            };
+        }
+    }
+    fill(buffer, &planes)?;
+    let format = buffer.layout().format();
+    let (cosited, midpoint) = (
+        vk::ChromaLocation::COSITED_EVEN,
+        vk::ChromaLocation::MIDPOINT,
+    );
+    let support = gpu.chroma_support(format);
+    let (mut seen, mut refused) = (Vec::new(), Vec::new());
+    for (place, x_chroma, cb, is_there) in [
+        // The middle of column 31 is half-way between the chroma of columns 30 and 32,
+        ("COSITED_EVEN", cosited, 128.0, support.cosited),
+        // or a quarter of the way from that of columns 30 and 31 to that of columns 32 and 33.
+        ("MIDPOINT", midpoint, 96.0, support.midpoint),
+    ] {
+        for (model, blue) in [
+            (vk::SamplerYcbcrModelConversion::YCBCR_601, 1.772),
+            (vk::SamplerYcbcrModelConversion::YCBCR_709, 1.8556),
+        ] {
+            let colours = YcbcrColours {
+                model,
+                x_chroma,
+                y_chroma: x_chroma,
+                ..YcbcrColours::default()
+            };
+            let conversion = match gpu.ycbcr_conversion(format, colours, vk::Filter::LINEAR) {
+                Err(VulkanError::Sampling { why, .. }) if !is_there => {
+                    refused.push(why);
+                    continue;
+                }
+                Err(VulkanError::Sampling { why, .. }) if !support.linear_chroma => {
+                    return Ok(Ended::Cannot(why));
+                }
+                conversion => conversion?,
+            };
+            let found = sampled(engine, gpu, &image, &conversion, (columns, height))?;
+            let luma = (f32::from(LUMA) - 16.0) / 219.0;
+            for (column, cb) in [(31, cb), (4, f32::from(EDGE.0)), (60, f32::from(EDGE.1))] {
+                let expected = luma + blue * (cb - 128.0) / 224.0;
+                let row = usize::try_from(columns).unwrap_or(0) * 4;
+                let colour = found.get(row + column).copied().unwrap_or_default();
+                let is_near = |one: f32, two: f32| (one - two.clamp(0.0, 1.0)).abs() < 0.02;
+                if !is_near(colour[2], expected) || !is_near(colour[0], luma) {
+                    return Err(wrong(format!(
+                        "with chroma at {place} column {column} is {colour:?}, and red {luma}, blue {expected} were expected"
+                    )));
+                }
+            }
+        }
+        if is_there {
+            seen.push(place);
+        }
+    }
+    if seen.is_empty() {
+        return Ok(Ended::Cannot(refused.join("; ")));
+    }
+    Ok(Ended::Seen(format!("chroma at {}", seen.join(" and "))))
+}
+
+/// Rows of each plane without padding; no period is a power of two.
+fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>, VulkanError> {
+    let (extent, fourcc) = (buffer.layout().extent(), buffer.layout().format().fourcc);
+    let info = fourcc
+        .info()
+        .ok_or_else(|| wrong("a format without rows"))?;
+    let planes = info.planes.iter().enumerate().map(|(plane, shape)| {
+        let row = usize::try_from(shape.row_bytes(extent.width()).unwrap_or(0)).unwrap_or(0);
+        let rows = usize::try_from(shape.rows(extent.height())).unwrap_or(0);
+        (0..row * rows)
+            .map(|place| {
+                u8::try_from((place * 7 + place / row + plane * 83 + seed * 101) % 251).unwrap_or(0)
+            })
+            .collect()
+    });
+    Ok(planes.collect())
+}
+
+fn fill(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<(), VulkanError> {
+    let mapping = buffer.map().map_err(|error| wrong(error.to_string()))?;
+    let guard = mapping
+        .access(CpuAccess::Write)
+        .map_err(|error| wrong(error.to_string()))?;
+    for (plane, pixels) in planes.iter().enumerate() {
+        let row = buffer.layout().row_bytes(plane).unwrap_or(1);
+        let row = usize::try_from(row).unwrap_or(1);
+        for (number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
+            guard
+                .write_row(plane, number, 0, bytes)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn rows(buffer: &Buffer) -> Result<Vec<Vec<u8>>, VulkanError> {
+    let mapping = buffer.map().map_err(|error| wrong(error.to_string()))?;
+    let guard = mapping
+        .access(CpuAccess::Read)
+        .map_err(|error| wrong(error.to_string()))?;
+    let mut planes = pattern(buffer, 0)?;
+    for (plane, pixels) in planes.iter_mut().enumerate() {
+        let row = buffer.layout().row_bytes(plane).unwrap_or(1);
+        let row = usize::try_from(row).unwrap_or(1);
+        for (number, bytes) in (0_u32..).zip(pixels.chunks_mut(row)) {
+            guard
+                .read_row(plane, number, 0, bytes)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+    }
+    Ok(planes)
+}
+
+fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<(), VulkanError> {
+    if found.len() != expected.len() {
+        return Err(wrong(format!("{} planes", found.len())));
+    }
+    for (plane, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let first = found.iter().zip(expected).position(|(one, two)| one != two);
+        if first.is_some() || found.len() != expected.len() {
+            return Err(wrong(format!(
+                "plane {plane} differs from byte {first:?} on"
+            )));
+        }
+    }
+    Ok(())
+}

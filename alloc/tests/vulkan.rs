@@ -1,0 +1,232 @@
+//! Vulkan on a device that an engine made: what it has to enable, what is said where it has not, and what then works.
+//!
+//! Lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them say so and
+//! end; `covalent-interop-check application_device` plays the same scenes in a guest that has what they need.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod engine;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use covalent_alloc::backend::vulkan::ash::{ext, khr, vk};
+use covalent_alloc::backend::vulkan::{
+    Capabilities, Gpu, MissingKind, VulkanError, required_device_extensions,
+};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::constraint::{FormatSet, Participant, Role};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::solve::{Request, Solution, solve};
+
+use engine::scenes::{self, Ended};
+use engine::{Engine, Setup};
+
+fn setup() -> Setup {
+    Setup {
+        is_validated: Engine::has_layer(),
+        ..Setup::default()
+    }
+}
+
+/// An engine on every physical device here. A machine without Vulkan has none, and says so.
+fn engines(setup: Setup) -> Vec<Arc<Engine>> {
+    let mut found = Vec::new();
+    loop {
+        match Engine::open(found.len(), setup) {
+            Ok(Some(engine)) => found.push(Arc::new(engine)),
+            Ok(None) => break,
+            Err(
+                error @ (VulkanError::Loader { .. }
+                | VulkanError::Call {
+                    operation: "vkCreateInstance" | "vkEnumeratePhysicalDevices",
+                    ..
+                }),
+            ) => {
+                eprintln!("skipped, because there is no Vulkan here: {error}");
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    found
+}
+
+/// Engines whose devices share images; those that do not are told of, each with the reason.
+fn sharing() -> Vec<(Arc<Engine>, Gpu)> {
+    let wanted = Capabilities::IMAGES;
+    engines(setup())
+        .into_iter()
+        .filter_map(|engine| match engine.adopt(wanted) {
+            Ok(gpu) => Some((engine, gpu)),
+            Err(error @ VulkanError::Missing { .. }) => {
+                eprintln!("skipped, because {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        })
+        .collect()
+}
+
+fn silent(engine: &Engine) {
+    assert_eq!(engine.heard.take(), Vec::<String>::new());
+}
+
+fn allocated(gpu: &Gpu, fourcc: Fourcc, extent: Extent, count: u32) -> Option<Vec<Buffer>> {
+    let mut writer = Participant::processor(Role::CpuWrite);
+    writer.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
+    let request = Request {
+        count,
+        participants: vec![writer, gpu.participant(extent, Some(fourcc)).unwrap()],
+        sources: gpu.source_of_size(extent).unwrap().into_iter().collect(),
+        ..Request::new(extent)
+    };
+    match solve(&request) {
+        Solution::Share(plan) => Some(gpu.allocate(&plan).unwrap()),
+        solution => {
+            eprintln!("skipped, because {}", solution.explain());
+            None
+        }
+    }
+}
+
+fn ended(name: &str, gpu: &Gpu, outcome: Result<Ended, VulkanError>) {
+    match outcome {
+        Ok(Ended::Seen(words)) => eprintln!("{name} on {}: seen {words}", gpu.name()),
+        Ok(Ended::Cannot(why)) => eprintln!("{name} on {}: skipped, because {why}", gpu.name()),
+        Err(error) => panic!("{name} on {}: {error}", gpu.name()),
+    }
+}
+
+#[test]
+fn device_that_enabled_nothing_is_told_all_that_is_missing() {
+    let bare = Setup {
+        only: Some(&[]),
+        ..setup()
+    };
+    for engine in engines(bare) {
+        let error = engine.adopt(Capabilities::all()).unwrap_err();
+        let VulkanError::Missing { device, missing } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*device, engine.offered.name);
+        let of = |kind| -> BTreeSet<&str> {
+            missing
+                .iter()
+                .filter(|one| one.kind == kind)
+                .map(|one| one.name.as_str())
+                .collect()
+        };
+        let version = engine.offered.api_version.min(vk::API_VERSION_1_2);
+        let expected: BTreeSet<&str> = required_device_extensions(Capabilities::all(), version)
+            .map(|one| one.name.to_str().unwrap())
+            .collect();
+        assert_eq!(of(MissingKind::DeviceExtension), expected);
+        assert_eq!(of(MissingKind::Feature).len(), 2);
+        assert!(of(MissingKind::InstanceExtension).is_empty());
+        // One error says all of it, a line each, and whether the driver has it.
+        let words = error.to_string();
+        assert_eq!(words.lines().count(), missing.len() + 1, "{words}");
+        for one in missing {
+            let is_offered = engine
+                .offered
+                .extensions
+                .iter()
+                .any(|name| name.to_str() == Ok(one.name.as_str()));
+            if one.kind == MissingKind::DeviceExtension {
+                assert_eq!(one.remedy.contains("enable it"), is_offered, "{one}");
+            }
+        }
+        assert_eq!(
+            engine.check(Capabilities::all()).unwrap_err().to_string(),
+            words
+        );
+        engine.is_alive().unwrap();
+        silent(&engine);
+    }
+}
+
+#[test]
+fn only_what_is_wanted_is_required() {
+    let bare = Setup {
+        only: Some(&[khr::external_memory_fd::NAME]),
+        ..setup()
+    };
+    for engine in engines(bare) {
+        let Err(VulkanError::Missing { missing, .. }) = engine.check(Capabilities::IMAGES) else {
+            panic!("nothing is missing");
+        };
+        let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
+        assert!(names.contains(&ext::image_drm_format_modifier::NAME.to_str().unwrap()));
+        assert!(!names.contains(&khr::external_memory_fd::NAME.to_str().unwrap()));
+        assert!(!names.contains(&khr::external_semaphore_fd::NAME.to_str().unwrap()));
+    }
+}
+
+#[test]
+fn instance_of_version_1_0_is_told_to_ask_for_1_1() {
+    let old = Setup {
+        api_version: vk::API_VERSION_1_0,
+        only: Some(&[]),
+        ..setup()
+    };
+    for engine in engines(old) {
+        let error = engine.adopt(Capabilities::IMAGES).unwrap_err().to_string();
+        assert!(error.contains("instance version 1.1"), "{error}");
+        assert!(error.contains("VkApplicationInfo::apiVersion"), "{error}");
+        silent(&engine);
+    }
+}
+
+#[test]
+fn device_of_the_engine_outlives_what_covalent_made_of_it() {
+    for (engine, gpu) in sharing() {
+        assert_eq!(gpu.queue_family(), engine.family);
+        assert_eq!(gpu.name(), engine.offered.name);
+        let submitted = gpu.submit(covalent_alloc::backend::vulkan::Submission::default());
+        drop(submitted.unwrap());
+        assert!(gpu.finish(Duration::from_secs(10)).unwrap());
+        drop(gpu);
+        engine.is_alive().unwrap();
+        assert_eq!(Arc::strong_count(&engine), 1);
+        silent(&engine);
+    }
+}
+
+#[test]
+fn engine_draws_copies_and_hands_over_both_ways() {
+    for (engine, gpu) in sharing() {
+        let extent = Extent::new(320, 48).unwrap();
+        for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
+            let Some(buffers) = allocated(&gpu, fourcc, extent, 2) else {
+                continue;
+            };
+            let [first, second] = buffers.as_slice() else {
+                panic!("{} buffers", buffers.len());
+            };
+            if fourcc == Fourcc::XRGB8888 {
+                ended("drawing", &gpu, scenes::draws(&engine, &gpu, first));
+            }
+            ended(
+                "copying",
+                &gpu,
+                scenes::copies(&engine, &gpu, first, second),
+            );
+        }
+        silent(&engine);
+    }
+}
+
+#[test]
+fn engine_samples_chroma_where_it_lies() {
+    for (engine, gpu) in sharing() {
+        let extent = Extent::new(scenes::SAMPLED.0, scenes::SAMPLED.1).unwrap();
+        let Some(buffers) = allocated(&gpu, Fourcc::NV12, extent, 1) else {
+            continue;
+        };
+        let outcome = scenes::samples(&engine, &gpu, &buffers[0]);
+        ended("sampling", &gpu, outcome);
+        silent(&engine);
+    }
+}
