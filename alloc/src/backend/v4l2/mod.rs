@@ -146,6 +146,32 @@ pub enum Error {
         /// What is wrong with it.
         source: LayoutError,
     },
+    /// The queue was handed no buffer.
+    #[error(
+        "{device} ({driver}) was handed no buffers to stream with; a stream needs one at least", device = printable_path(device))]
+    NoBuffers {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+    },
+    /// A buffer has another layout than the first one.
+    #[error(
+        "{device} ({driver}): buffer {index} ({identity}) is {found}, and buffer 0 is {expected}; a queue streams with one layout, so allocate all buffers by one plan", device = printable_path(device))]
+    Layouts {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// Index of the buffer among those that were handed over.
+        index: usize,
+        /// Which buffer.
+        identity: BufferIdentity,
+        /// The layout of the first buffer, in words.
+        expected: String,
+        /// The layout of this one, in words.
+        found: String,
+    },
     /// A buffer is smaller than the queue writes.
     #[error(
         "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]

@@ -72,7 +72,7 @@ fn attempt(
     let buffer = held.buffer()?;
     let tried = open(node, direction).and_then(|queue| {
         // Sizes are checked before the kernel sees the buffer: one too small would be leaked for good.
-        let mut stream = queue.import(buffer.layout(), std::slice::from_ref(buffer))?;
+        let mut stream = queue.import(std::slice::from_ref(buffer))?;
         stream.queue(0)
     });
     Some(tried.map_or_else(|error| outcome(&error), |()| Outcome::Proved))
@@ -96,7 +96,7 @@ fn importer(
     Some(Ok(Box::new(move || {
         // Queued, since a queue looks at a buffer only then.
         let stream = queue
-            .import(buffer.layout(), std::slice::from_ref(&buffer))
+            .import(std::slice::from_ref(&buffer))
             .and_then(|mut stream| stream.queue(0).map(|()| stream))
             .map_err(|error| outcome(&error))?;
         Ok(Box::new(stream))
