@@ -20,6 +20,7 @@ mod negotiate;
 mod participant;
 mod pixel_format;
 mod queue;
+mod rate;
 mod stream;
 mod strides;
 mod sys;
@@ -30,6 +31,7 @@ pub use evidence::QueueMemory;
 pub use negotiate::NegotiatedFormat;
 pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
+pub use rate::{FrameRate, FrameRateError};
 pub use stream::{Frame, Stream};
 
 use crate::text::printable_path;

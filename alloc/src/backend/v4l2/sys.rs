@@ -256,6 +256,14 @@ pub(super) struct ExportBuffer {
     pub(super) reserved: [u32; 11],
 }
 
+/// `struct v4l2_fract`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fraction {
+    pub(super) numerator: u32,
+    pub(super) denominator: u32,
+}
+
 /// `struct v4l2_frmsizeenum`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -277,8 +285,8 @@ pub(super) struct FrameInterval {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) kind: u32,
-    /// Numerator and denominator of the interval in seconds; or of minimum, maximum and step.
-    pub(super) numbers: [u32; 6],
+    /// The interval in seconds; or minimum, maximum and step.
+    pub(super) intervals: [Fraction; 3],
     pub(super) reserved: [u32; 2],
 }
 
@@ -289,8 +297,8 @@ pub(super) struct StreamParameters {
     pub(super) kind: u32,
     pub(super) capability: u32,
     pub(super) mode: u32,
-    pub(super) numerator: u32,
-    pub(super) denominator: u32,
+    /// Seconds a frame.
+    pub(super) interval: Fraction,
     pub(super) rest: [u32; 46],
 }
 
@@ -300,8 +308,7 @@ impl StreamParameters {
             kind,
             capability: 0,
             mode: 0,
-            numerator: 0,
-            denominator: 0,
+            interval: Fraction::default(),
             rest: [0; 46],
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameRate, Queue, Stream};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc};
@@ -166,6 +166,26 @@ pub(crate) fn run(tally: &mut Tally) {
                 );
                 own.stop()?;
                 stream(own)?;
+                Ok(Seen::Passed)
+            },
+        );
+        tally.check(
+            &format!("queues::{node}::frame_rate_that_is_set_is_one_that_was_listed"),
+            || {
+                let queue = open()?;
+                let format = queue.current_format()?;
+                let rates = queue.frame_rates(format.pixel_format, format.extent)?;
+                ensure!(
+                    rates.windows(2).all(|pair| pair.first() >= pair.last()),
+                    "the fastest is not first: {rates:?}"
+                );
+                let fastest = *rates.first().context("no rate is listed")?;
+                // The last one is what the camera keeps, and what an emulated processor can do.
+                let usual = FrameRate::new(30, 1).filter(|rate| rates.contains(rate));
+                for rate in [fastest, usual.context("30 is not listed")?] {
+                    let set = queue.set_frame_rate(rate)?;
+                    ensure!(set == Some(rate), "{rate} was asked, {set:?} set");
+                }
                 Ok(Seen::Passed)
             },
         );
