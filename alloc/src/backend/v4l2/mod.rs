@@ -16,6 +16,9 @@ mod colours;
 mod device;
 mod evidence;
 mod import;
+#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+mod layout;
 mod negotiate;
 mod participant;
 mod pixel_format;
