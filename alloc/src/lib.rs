@@ -72,6 +72,12 @@ pub use covalent_machine as machine;
 pub use covalent_machine::kernel;
 pub use covalent_solver::{constraint, model, solve, text};
 
+#[cfg(test)]
+#[cfg(all(
+    feature = "buffer",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")
+))]
+mod abi;
 #[cfg(feature = "buffer")]
 pub mod backend;
 #[cfg(feature = "buffer")]

@@ -25,11 +25,7 @@ pub fn give_to_camera(
     let streamed = if own.is_some_and(|source| source.id == *plan.source()) {
         queue.allocate(plan)
     } else {
-        let buffers = allocate()?;
-        let layout = buffers
-            .first()
-            .map_or(plan.layout(), |buffer| buffer.layout());
-        queue.import(layout, &buffers)
+        queue.import(&allocate()?)
     };
     let mut stream = match streamed {
         Ok(stream) => stream,

@@ -39,9 +39,15 @@ fn surely_available_bytes() -> u64 {
     });
     let machine = rustix::system::sysinfo();
     let unit = u64::from(machine.mem_unit);
-    let kept = machine.totalram.checked_div(LEFT_TO_OTHERS / 2);
-    let pages = machine.freeram.saturating_sub(kept.unwrap_or(u64::MAX));
+    let (total, free) = (wide(machine.totalram), wide(machine.freeram));
+    let kept = total.checked_div(LEFT_TO_OTHERS / 2);
+    let pages = free.saturating_sub(kept.unwrap_or(u64::MAX));
     pages.saturating_mul(unit).saturating_sub(contiguous)
+}
+
+/// An `unsigned long` of the kernel, which has 32 bits on some targets and 64 on others.
+fn wide(number: impl Into<u64>) -> u64 {
+    number.into()
 }
 
 /// Bytes that a plan needs, and those that can be taken, which are fewer.

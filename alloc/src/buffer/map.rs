@@ -245,3 +245,17 @@ fn sync_restarting(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    #[test]
+    fn structure_and_opcode_are_the_headers_of_this_target() {
+        // `struct dma_buf_sync` is one 64-bit number.
+        let ours = [
+            ("size dma_buf_sync", size_of::<u64>() as u64),
+            ("request DMA_BUF_IOCTL_SYNC", super::SYNC.into()),
+        ];
+        crate::abi::hold(&["dma_buf_sync", "DMA_BUF_IOCTL_SYNC"], &ours);
+    }
+}

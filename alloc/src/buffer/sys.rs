@@ -52,4 +52,13 @@ mod tests {
     fn opcode_is_the_headers() {
         assert_eq!(SET_NAME, 0x4008_6201);
     }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    #[test]
+    fn opcode_is_the_headers_of_this_target() {
+        crate::abi::hold(
+            &["DMA_BUF_SET_NAME"],
+            &[("request DMA_BUF_SET_NAME_B", SET_NAME.into())],
+        );
+    }
 }

@@ -302,4 +302,43 @@ mod tests {
         assert_eq!(SYNCOBJ_FD_TO_HANDLE, 0xc010_64c2);
         assert_eq!(size_of::<FenceInfo>(), 80);
     }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    #[test]
+    fn structures_and_opcodes_are_the_headers_of_this_target() {
+        let mut ours = crate::abi::layouts! {
+            MergeData => "sync_merge_data" { fd2 => "fd2", fence => "fence", flags => "flags" }
+            FileInfo => "sync_file_info" {
+                status => "status", flags => "flags", num_fences => "num_fences",
+                sync_fence_info => "sync_fence_info",
+            }
+            FenceInfo => "sync_fence_info" {
+                driver_name => "driver_name", status => "status", flags => "flags",
+                timestamp_ns => "timestamp_ns",
+            }
+            SyncFile => "dma_buf_export_sync_file" { fd => "fd" }
+            SyncFile => "dma_buf_import_sync_file" { fd => "fd" }
+        };
+        ours.extend([
+            ("request SYNC_IOC_MERGE", SYNC_MERGE.into()),
+            ("request SYNC_IOC_FILE_INFO", SYNC_FILE_INFO.into()),
+            (
+                "request DMA_BUF_IOCTL_EXPORT_SYNC_FILE",
+                EXPORT_SYNC_FILE.into(),
+            ),
+            (
+                "request DMA_BUF_IOCTL_IMPORT_SYNC_FILE",
+                IMPORT_SYNC_FILE.into(),
+            ),
+        ]);
+        let prefixes = [
+            "sync_",
+            "SYNC_",
+            "dma_buf_export_",
+            "dma_buf_import_",
+            "DMA_BUF_IOCTL_EXPORT_",
+            "DMA_BUF_IOCTL_IMPORT_",
+        ];
+        crate::abi::hold(&prefixes, &ours);
+    }
 }

@@ -48,4 +48,16 @@ mod tests {
         assert_eq!(size_of::<Allocation>(), 24);
         assert_eq!(ALLOC, 0xc018_4800);
     }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    #[test]
+    fn structure_and_opcode_are_the_headers_of_this_target() {
+        let mut ours = crate::abi::layouts! {
+            Allocation => "dma_heap_allocation_data" {
+                fd => "fd", fd_flags => "fd_flags", heap_flags => "heap_flags",
+            }
+        };
+        ours.push(("request DMA_HEAP_IOCTL_ALLOC", ALLOC.into()));
+        crate::abi::hold(&["dma_heap_", "DMA_HEAP_"], &ours);
+    }
 }

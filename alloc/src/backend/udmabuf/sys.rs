@@ -68,4 +68,14 @@ mod tests {
         assert_eq!(size_of::<Create>(), 24);
         assert_eq!(CREATE, 0x4018_7542);
     }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+    #[test]
+    fn structure_and_opcode_are_the_headers_of_this_target() {
+        let mut ours = crate::abi::layouts! {
+            Create => "udmabuf_create" { flags => "flags", offset => "offset", size => "size" }
+        };
+        ours.push(("request UDMABUF_CREATE", CREATE.into()));
+        crate::abi::hold(&["udmabuf_", "UDMABUF_"], &ours);
+    }
 }

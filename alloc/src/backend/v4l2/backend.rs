@@ -143,7 +143,7 @@ impl Backend for VideoDevices {
         Some(Ok(Box::new(move |buffer| {
             // Queued, since a queue looks at a buffer only then. Sizes are checked before the kernel sees the buffer: one too
             // small would be leaked for good.
-            let mut stream = queue.import(buffer.layout(), std::slice::from_ref(buffer))?;
+            let mut stream = queue.import(std::slice::from_ref(buffer))?;
             stream.queue(0)?;
             Ok(Box::new(stream))
         })))

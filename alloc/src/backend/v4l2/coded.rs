@@ -12,14 +12,15 @@ use crate::model::Extent;
 
 impl Queue {
     /// Sets the queue to a compressed format for pictures of `extent`, and hands it buffers for the bytes, each at its index for
-    /// good. Of the buffers only the size matters; an encoder and a decoder can share them.
+    /// good. Of the buffers only the size matters, which may differ: bytes have no rows, so the size and format of the pictures
+    /// are not in a buffer's layout. An encoder and a decoder can share them.
     ///
     /// A decoder's coded queue is set, filled and started before its pictures are asked for: what is in the first bytes decides
     /// their format.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::Format`] when the driver codes otherwise, [`Error::TooSmall`] for a buffer that a picture may
-    /// not fit, [`Error::Memories`] for one that lies in several, [`Error::Count`].
+    /// [`Error::NoBuffers`], [`Error::Busy`], [`Error::Format`] when the driver codes otherwise, [`Error::TooSmall`] for a
+    /// buffer that a picture may not fit, [`Error::Memories`] for one that lies in several, [`Error::Count`].
     ///
     /// # References
     /// Kernel documentation, "Memory-to-Memory Stateful Video Decoder Interface", and the encoder's.
@@ -33,7 +34,7 @@ impl Queue {
             .iter()
             .map(|buffer| buffer.layout().total_bytes())
             .min()
-            .unwrap_or(0);
+            .ok_or_else(|| self.no_buffers())?;
         let wanted = NegotiatedFormat {
             extent,
             pixel_format,

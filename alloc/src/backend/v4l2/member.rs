@@ -40,18 +40,7 @@ impl Member for Queue {
                 return Ok(*stream);
             }
         }
-        let Some(first) = buffers.first() else {
-            let why = "there are no buffers to import";
-            let (device, driver) = (self.device().path(), self.device().driver());
-            return Err(BackendError::new(
-                device.display().to_string(),
-                driver,
-                "VIDIOC_REQBUFS",
-                crate::backend::BackendErrorKind::Unsuitable,
-                why,
-            ));
-        };
-        Ok(Queue::import(self, first.layout(), buffers)?)
+        Ok(Queue::import(self, buffers)?)
     }
 }
 

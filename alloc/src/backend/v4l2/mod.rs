@@ -17,11 +17,15 @@ mod colours;
 mod device;
 mod evidence;
 mod import;
+#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+mod layout;
 mod member;
 mod negotiate;
 mod participant;
 mod pixel_format;
 mod queue;
+mod rate;
 mod stream;
 mod strides;
 mod sys;
@@ -33,6 +37,7 @@ pub use evidence::QueueMemory;
 pub use negotiate::NegotiatedFormat;
 pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
+pub use rate::{FrameRate, FrameRateError};
 pub use stream::{Frame, Stream};
 
 use crate::text::printable_path;
@@ -149,6 +154,32 @@ pub enum Error {
         /// What is wrong with it.
         source: LayoutError,
     },
+    /// The queue was handed no buffer.
+    #[error(
+        "{device} ({driver}) was handed no buffers to stream with; a stream needs one at least", device = printable_path(device))]
+    NoBuffers {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+    },
+    /// A buffer has another layout than the first one.
+    #[error(
+        "{device} ({driver}): buffer {index} ({identity}) is {found}, and buffer 0 is {expected}; a queue streams with one layout, so allocate all buffers by one plan", device = printable_path(device))]
+    Layouts {
+        /// The node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// Index of the buffer among those that were handed over.
+        index: usize,
+        /// Which buffer.
+        identity: BufferIdentity,
+        /// The layout of the first buffer, in words.
+        expected: String,
+        /// The layout of this one, in words.
+        found: String,
+    },
     /// A buffer is smaller than the queue writes.
     #[error(
         "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]
@@ -257,6 +288,8 @@ impl Error {
             | Self::TooSmall { device, driver, .. }
             | Self::Memories { device, driver, .. }
             | Self::Count { device, driver, .. }
+            | Self::NoBuffers { device, driver }
+            | Self::Layouts { device, driver, .. }
             | Self::Larger { device, driver, .. }
             | Self::Unusable { device, driver, .. } => (device, driver),
         }

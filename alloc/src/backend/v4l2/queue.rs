@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{Device, text};
 use super::negotiate::NegotiatedFormat;
 use super::pixel_format::PixelFormat;
+use super::rate::FrameRate;
 use super::{Error, sys};
 use crate::model::{Extent, Fourcc, Layout};
 
@@ -199,11 +200,16 @@ impl Queue {
         })
     }
 
-    /// The rates that it has for a format and size, in frames a second, fastest first; empty when the driver does not say.
+    /// The rates that it has for a format and size, fastest first; empty when the driver does not say. Of a driver that has
+    /// every rate in a range, the fastest alone.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
-    pub fn frame_rates(&self, format: PixelFormat, extent: Extent) -> Result<Vec<f64>, Error> {
+    pub fn frame_rates(
+        &self,
+        format: PixelFormat,
+        extent: Extent,
+    ) -> Result<Vec<FrameRate>, Error> {
         let mut rates = Vec::new();
         for index in 0..LONGEST_LIST {
             let mut entry = sys::FrameInterval {
@@ -220,31 +226,26 @@ impl Queue {
                     return Err(self.device.failed("VIDIOC_ENUM_FRAMEINTERVALS", source));
                 }
             }
-            let [numerator, denominator, ..] = entry.numbers;
-            if numerator > 0 {
-                rates.push(f64::from(denominator) / f64::from(numerator));
-            }
+            let [shortest, ..] = entry.intervals;
+            rates.extend(FrameRate::of_interval(shortest));
             if entry.kind != sys::FRAME_TYPE_DISCRETE {
                 break;
             }
         }
-        rates.sort_by(|a, b| b.total_cmp(a));
+        rates.sort_by(|one, other| other.cmp(one));
         Ok(rates)
     }
 
-    /// Asks for a rate in frames a second; returns the one that the driver chose, or `None` where it keeps its own.
+    /// Asks for a rate; returns the one that the driver chose, or `None` where it keeps its own.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Busy`], [`Error::Request`].
-    pub fn set_frame_rate(&self, frames_per_second: u32) -> Result<Option<f64>, Error> {
+    pub fn set_frame_rate(&self, rate: FrameRate) -> Result<Option<FrameRate>, Error> {
         let mut parameters = sys::StreamParameters::empty(self.kind);
-        parameters.numerator = 1;
-        parameters.denominator = frames_per_second;
+        parameters.interval = rate.interval();
         match sys::set_parameters(self.device.as_fd(), &mut parameters) {
-            Ok(()) if parameters.numerator > 0 => Ok(Some(
-                f64::from(parameters.denominator) / f64::from(parameters.numerator),
-            )),
-            Ok(()) | Err(Errno::NOTTY | Errno::INVAL) => Ok(None),
+            Ok(()) => Ok(FrameRate::of_interval(parameters.interval)),
+            Err(Errno::NOTTY | Errno::INVAL) => Ok(None),
             Err(source) => Err(self.device.failed("VIDIOC_S_PARM", source)),
         }
     }

@@ -1,6 +1,6 @@
 //! A queue that streams, with buffers that keep their index.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -153,7 +153,9 @@ impl Stream {
                 (Direction::Output, Some(used)) => used,
                 (Direction::Capture, _) => 0,
             };
-            plane.memory = buffer.memory_fd(memory).map_or(0, fd_number);
+            plane.memory = buffer
+                .memory_fd(memory)
+                .map_or_else(sys::Memory::default, sys::Memory::of_fd);
         }
         let multiplanar = self.queue.is_multiplanar();
         if multiplanar {
@@ -165,8 +167,10 @@ impl Stream {
         }
         if self.memory == sys::MEMORY_MMAP {
             // The kernel knows its own memory by the index.
-            request.union = 0;
-            planes.iter_mut().for_each(|plane| plane.memory = 0);
+            request.union = sys::Memory::default();
+            planes
+                .iter_mut()
+                .for_each(|plane| plane.memory = sys::Memory::default());
         }
         sys::queue_buffer(
             self.as_fd(),
@@ -265,8 +269,4 @@ impl Drop for Stream {
             tracing::debug!(%error, "freeing a stream's buffers");
         }
     }
-}
-
-fn fd_number(fd: BorrowedFd<'_>) -> u64 {
-    u64::try_from(fd.as_raw_fd()).unwrap_or(u64::MAX)
 }

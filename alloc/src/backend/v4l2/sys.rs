@@ -1,10 +1,19 @@
-//! The V4L2 requests and their structures.
+//! The V4L2 requests and their structures, for 64-bit and for 32-bit targets.
+//!
+//! A request's number contains the size of its structure, and pointers, `unsigned long` and 64-bit time change that size from
+//! target to target: they are `usize` and `i64` here, and the compiler pads them as C does.
+//!
+//! On 32-bit targets C has two `v4l2_buffer`: the old one with 32-bit time, and the one with 64-bit time, which is used here
+//! because every kernel since Linux 5.6 takes it. A 32-bit kernel has it as its own structure
+//! (`drivers/media/v4l2-core/v4l2-ioctl.c`, `video_translate_cmd`), and a 64-bit kernel translates it
+//! (`v4l2-compat-ioctl32.c`, `VIDIOC_QBUF32`). Both take the old one only where they are built with CONFIG_COMPAT_32BIT_TIME.
 #![allow(
     unsafe_code,
     reason = "ioctls; every structure is laid out as in linux/videodev2.h, which the tests check"
 )]
 
-use std::os::fd::BorrowedFd;
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::io;
 use rustix::ioctl::{self, Getter, Opcode, Setter, Updater, opcode};
@@ -114,8 +123,8 @@ pub(super) union FormatUnion {
     pub(super) pix: Pix,
     pub(super) multiplanar: PixMultiplanar,
     raw: [u8; 200],
-    // v4l2_window holds pointers, which is what aligns the union to 8.
-    align: [u64; 25],
+    // v4l2_window holds pointers, which align the union: to 8 bytes on 64-bit targets, to 4 on 32-bit ones.
+    window_pointers: [usize; 2],
 }
 
 /// `struct v4l2_format`.
@@ -198,19 +207,43 @@ impl CreateBuffers {
     }
 }
 
+/// The union in `struct v4l2_plane` and `struct v4l2_buffer`: where the memory is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) union Memory {
+    fd: RawFd,
+    // `unsigned long userptr`, or the address of the planes.
+    address: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { address: 0 }
+    }
+}
+
+impl Memory {
+    /// A dma-buf, by its descriptor.
+    pub(super) fn of_fd(fd: BorrowedFd<'_>) -> Self {
+        let mut memory = Self::default();
+        memory.fd = fd.as_raw_fd();
+        memory
+    }
+}
+
 /// `struct v4l2_plane`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Plane {
     pub(super) bytes_used: u32,
     pub(super) length: u32,
-    /// An fd in its low 32 bits for imports, an offset for MMAP.
-    pub(super) memory: u64,
+    /// A dma-buf for imports; the kernel's offset for MMAP, which is not used.
+    pub(super) memory: Memory,
     pub(super) data_offset: u32,
     pub(super) reserved: [u32; 11],
 }
 
-/// `struct v4l2_buffer`.
+/// `struct v4l2_buffer` with 64-bit time.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Buffer {
@@ -219,18 +252,16 @@ pub(super) struct Buffer {
     pub(super) bytes_used: u32,
     pub(super) flags: u32,
     pub(super) field: u32,
-    pub(super) padding: u32,
     pub(super) seconds: i64,
     pub(super) microseconds: i64,
     pub(super) timecode: [u32; 4],
     pub(super) sequence: u32,
     pub(super) memory: u32,
-    /// An fd in its low 32 bits, an offset, or the address of the planes.
-    pub(super) union: u64,
+    /// A dma-buf, or the address of the planes; by itself a buffer of MMAP is known by its index.
+    pub(super) union: Memory,
     pub(super) length: u32,
     pub(super) reserved: u32,
-    pub(super) request: i32,
-    pub(super) tail: u32,
+    pub(super) request: RawFd,
 }
 
 /// `struct v4l2_control`.
@@ -256,6 +287,14 @@ pub(super) struct ExportBuffer {
     pub(super) reserved: [u32; 11],
 }
 
+/// `struct v4l2_fract`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fraction {
+    pub(super) numerator: u32,
+    pub(super) denominator: u32,
+}
+
 /// `struct v4l2_frmsizeenum`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -277,8 +316,8 @@ pub(super) struct FrameInterval {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) kind: u32,
-    /// Numerator and denominator of the interval in seconds; or of minimum, maximum and step.
-    pub(super) numbers: [u32; 6],
+    /// The interval in seconds; or minimum, maximum and step.
+    pub(super) intervals: [Fraction; 3],
     pub(super) reserved: [u32; 2],
 }
 
@@ -289,8 +328,8 @@ pub(super) struct StreamParameters {
     pub(super) kind: u32,
     pub(super) capability: u32,
     pub(super) mode: u32,
-    pub(super) numerator: u32,
-    pub(super) denominator: u32,
+    /// Seconds a frame.
+    pub(super) interval: Fraction,
     pub(super) rest: [u32; 46],
 }
 
@@ -300,12 +339,48 @@ impl StreamParameters {
             kind,
             capability: 0,
             mode: 0,
-            numerator: 0,
-            denominator: 0,
+            interval: Fraction::default(),
             rest: [0; 46],
         }
     }
 }
+
+/// Stops the compilation where a structure is not as the headers have it: tests/abi has these numbers, the first for 64-bit
+/// targets and the second for armv7. Other 32-bit targets align 64-bit time otherwise, as C does there.
+#[cfg(any(target_pointer_width = "64", target_arch = "arm"))]
+const _: () = {
+    const fn either(wide: usize, narrow: usize) -> usize {
+        if cfg!(target_pointer_width = "64") {
+            wide
+        } else {
+            narrow
+        }
+    }
+    assert!(size_of::<Capability>() == 104);
+    assert!(size_of::<FormatDescription>() == 64);
+    assert!(size_of::<Pix>() == 48);
+    assert!(size_of::<PlanePix>() == 20);
+    assert!(size_of::<PixMultiplanar>() == 192);
+    assert!(size_of::<Format>() == either(208, 204));
+    assert!(offset_of!(Format, union) == either(8, 4));
+    assert!(size_of::<RequestBuffers>() == 20);
+    assert!(size_of::<CreateBuffers>() == either(256, 248));
+    assert!(offset_of!(CreateBuffers, format) == either(16, 12));
+    assert!(offset_of!(CreateBuffers, capabilities) == either(224, 216));
+    assert!(size_of::<Plane>() == either(64, 60));
+    assert!(offset_of!(Plane, memory) == 8);
+    assert!(offset_of!(Plane, data_offset) == either(16, 12));
+    assert!(size_of::<Buffer>() == either(88, 80));
+    assert!(offset_of!(Buffer, seconds) == 24);
+    assert!(offset_of!(Buffer, microseconds) == 32);
+    assert!(offset_of!(Buffer, union) == 64);
+    assert!(offset_of!(Buffer, length) == either(72, 68));
+    assert!(offset_of!(Buffer, request) == either(80, 76));
+    assert!(size_of::<ExportBuffer>() == 64);
+    assert!(size_of::<FrameSize>() == 44);
+    assert!(size_of::<FrameInterval>() == 52);
+    assert!(size_of::<StreamParameters>() == 204);
+};
 
 /// A request whose structure goes in and comes back.
 pub(super) trait Request: Copy {}
@@ -331,21 +406,54 @@ fn update<const OPCODE: Opcode, T: Request>(fd: BorrowedFd<'_>, value: &mut T) -
     }
 }
 
+const QUERY_CAPABILITY: Opcode = opcode::read::<Capability>(b'V', 0);
+const QUEUE_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 15);
+const DEQUEUE_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 17);
+const STREAM_ON: Opcode = opcode::write::<u32>(b'V', 18);
+const STREAM_OFF: Opcode = opcode::write::<u32>(b'V', 19);
+
+/// The number of every request, with the headers' name for it.
+#[cfg(test)]
+pub(super) const REQUESTS: [(&str, Opcode); 16] = [
+    ("request VIDIOC_QUERYCAP", QUERY_CAPABILITY),
+    ("request VIDIOC_ENUM_FMT", enumerate_format::OPCODE),
+    ("request VIDIOC_G_FMT", get_format::OPCODE),
+    ("request VIDIOC_S_FMT", set_format::OPCODE),
+    ("request VIDIOC_REQBUFS", request_buffers::OPCODE),
+    ("request VIDIOC_QBUF", QUEUE_BUFFER),
+    ("request VIDIOC_EXPBUF", export_buffer::OPCODE),
+    ("request VIDIOC_DQBUF", DEQUEUE_BUFFER),
+    ("request VIDIOC_STREAMON", STREAM_ON),
+    ("request VIDIOC_STREAMOFF", STREAM_OFF),
+    ("request VIDIOC_S_PARM", set_parameters::OPCODE),
+    ("request VIDIOC_G_CTRL", get_control::OPCODE),
+    ("request VIDIOC_TRY_FMT", try_format::OPCODE),
+    (
+        "request VIDIOC_ENUM_FRAMESIZES",
+        enumerate_frame_size::OPCODE,
+    ),
+    (
+        "request VIDIOC_ENUM_FRAMEINTERVALS",
+        enumerate_frame_interval::OPCODE,
+    ),
+    ("request VIDIOC_CREATE_BUFS", create_buffers::OPCODE),
+];
+
 pub(super) fn query_capability(fd: BorrowedFd<'_>) -> io::Result<Capability> {
     // SAFETY: the kernel fills the whole structure, which is made of integers alone.
-    unsafe {
-        ioctl::ioctl(
-            fd,
-            Getter::<{ opcode::read::<Capability>(b'V', 0) }, Capability>::new(),
-        )
-    }
+    unsafe { ioctl::ioctl(fd, Getter::<QUERY_CAPABILITY, Capability>::new()) }
 }
 
 macro_rules! updates {
-    ($($name:ident: $structure:ty = $number:literal, $what:literal;)*) => {$(
+    ($($name:ident: $structure:ident = $number:literal, $what:literal;)*) => {$(
+        mod $name {
+            pub(super) const OPCODE: super::Opcode =
+                super::opcode::read_write::<super::$structure>(b'V', $number);
+        }
+
         #[doc = $what]
         pub(super) fn $name(fd: BorrowedFd<'_>, value: &mut $structure) -> io::Result<()> {
-            update::<{ opcode::read_write::<$structure>(b'V', $number) }, $structure>(fd, value)
+            update::<{ $name::OPCODE }, $structure>(fd, value)
         }
     )*};
 }
@@ -371,7 +479,9 @@ fn buffer<const OPCODE: Opcode>(
     planes: Option<&mut [Plane; 8]>,
 ) -> io::Result<()> {
     if let Some(planes) = planes {
-        value.union = planes.as_mut_ptr().expose_provenance() as u64;
+        value.union = Memory {
+            address: planes.as_mut_ptr().expose_provenance(),
+        };
         value.length = value.length.min(8);
     }
     loop {
@@ -389,7 +499,7 @@ pub(super) fn queue_buffer(
     value: &mut Buffer,
     planes: Option<&mut [Plane; 8]>,
 ) -> io::Result<()> {
-    buffer::<{ opcode::read_write::<Buffer>(b'V', 15) }>(fd, value, planes)
+    buffer::<QUEUE_BUFFER>(fd, value, planes)
 }
 
 pub(super) fn dequeue_buffer(
@@ -397,27 +507,17 @@ pub(super) fn dequeue_buffer(
     value: &mut Buffer,
     planes: Option<&mut [Plane; 8]>,
 ) -> io::Result<()> {
-    buffer::<{ opcode::read_write::<Buffer>(b'V', 17) }>(fd, value, planes)
+    buffer::<DEQUEUE_BUFFER>(fd, value, planes)
 }
 
 pub(super) fn stream_on(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
     // SAFETY: the request reads one int.
-    unsafe {
-        ioctl::ioctl(
-            fd,
-            Setter::<{ opcode::write::<u32>(b'V', 18) }, u32>::new(kind),
-        )
-    }
+    unsafe { ioctl::ioctl(fd, Setter::<STREAM_ON, u32>::new(kind)) }
 }
 
 pub(super) fn stream_off(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
     // SAFETY: the request reads one int.
-    unsafe {
-        ioctl::ioctl(
-            fd,
-            Setter::<{ opcode::write::<u32>(b'V', 19) }, u32>::new(kind),
-        )
-    }
+    unsafe { ioctl::ioctl(fd, Setter::<STREAM_OFF, u32>::new(kind)) }
 }
 
 /// Takes the fd that VIDIOC_EXPBUF has just made.
@@ -425,32 +525,4 @@ pub(super) fn take_fd(fd: i32) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: the kernel installed this fd for the request that succeeded a moment ago; nobody else knows its number.
     unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn structures_have_the_sizes_of_the_kernel() {
-        // linux/videodev2.h on 64-bit machines; the size is part of each request's number.
-        assert_eq!(size_of::<Capability>(), 104);
-        assert_eq!(size_of::<FormatDescription>(), 64);
-        assert_eq!(size_of::<Pix>(), 48);
-        assert_eq!(size_of::<PlanePix>(), 20);
-        assert_eq!(size_of::<PixMultiplanar>(), 192);
-        assert_eq!(size_of::<Format>(), 208);
-        assert_eq!(size_of::<RequestBuffers>(), 20);
-        assert_eq!(size_of::<CreateBuffers>(), 256);
-        assert_eq!(std::mem::offset_of!(CreateBuffers, format), 16);
-        assert_eq!(size_of::<Plane>(), 64);
-        assert_eq!(size_of::<Buffer>(), 88);
-        assert_eq!(size_of::<ExportBuffer>(), 64);
-        assert_eq!(size_of::<FrameSize>(), 44);
-        assert_eq!(size_of::<FrameInterval>(), 52);
-        assert_eq!(size_of::<StreamParameters>(), 204);
-        assert_eq!(std::mem::offset_of!(Buffer, seconds), 24);
-        assert_eq!(std::mem::offset_of!(Buffer, union), 64);
-        assert_eq!(std::mem::offset_of!(Format, union), 8);
-    }
 }

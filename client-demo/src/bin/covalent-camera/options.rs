@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use covalent_alloc::backend::v4l2::{FrameRate, FrameRateError};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::explicit::SyncKind;
 
@@ -33,9 +34,9 @@ pub(crate) struct Options {
     /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
-    /// Frames a second; the camera takes the nearest that it has.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) fps: Option<u32>,
+    /// Frames a second, whole or a fraction (30, 30000/1001); the camera takes the nearest that it has.
+    #[arg(long, value_parser = frame_rate)]
+    pub(crate) fps: Option<FrameRate>,
     /// End when this many frames were shown.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
@@ -62,6 +63,19 @@ pub(crate) struct Options {
     pub(crate) trace: Option<PathBuf>,
 }
 
+/// Reads a frame rate that a camera may have.
+fn frame_rate(text: &str) -> Result<FrameRate, String> {
+    /// The most frames a second; more is a slip of the finger.
+    const FASTEST: u32 = 1000;
+    let rate: FrameRate = text
+        .parse()
+        .map_err(|error: FrameRateError| error.to_string())?;
+    if FrameRate::new(FASTEST, 1).is_some_and(|fastest| rate > fastest) {
+        return Err(format!("more than {FASTEST} frames a second"));
+    }
+    Ok(rate)
+}
+
 #[cfg(test)]
 #[allow(dead_code, reason = "what becomes of the paths is for another test")]
 #[path = "../../../tests/paths/table.rs"]
@@ -72,9 +86,21 @@ mod tests {
     use std::any::TypeId;
     use std::path::PathBuf;
 
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::{Options, table};
+
+    #[test]
+    fn frame_rate_is_whole_or_a_fraction_within_bounds() {
+        let read = |text: &str| Options::try_parse_from(["covalent-camera", "--fps", text]);
+        for (text, printed) in [("30", "30"), ("30000/1001", "29.97"), ("1000", "1000")] {
+            let rate = read(text).unwrap().fps.unwrap();
+            assert_eq!(rate.to_string(), printed);
+        }
+        for text in ["0", "1001", "30/0", "29.97", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn option_that_takes_a_path_is_decided_on() {

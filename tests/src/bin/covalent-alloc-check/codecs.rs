@@ -33,9 +33,8 @@ pub(crate) fn run(tally: &mut Tally) {
         let second = Device::open(device.path())?;
         let (other, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
-        let layout = buffers.first().context("no buffer")?.layout().clone();
-        let _one = output.import(&layout, &buffers)?;
-        other.import(&layout, &buffers).context("the second file")?;
+        let _one = output.import(&buffers)?;
+        other.import(&buffers).context("the second file")?;
         Ok(Seen::Passed)
     });
     tally.check("codecs::each_converter_is_a_source_of_its_own", || {
@@ -139,8 +138,8 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     let (into, out) = (first(&read)?, first(&written)?);
     let pattern = pixels::pattern(into, 1)?;
     pixels::write(into, &pattern)?;
-    let mut reader = output.import(into.layout(), &read)?;
-    let mut writer = capture.import(out.layout(), &written)?;
+    let mut reader = output.import(&read)?;
+    let mut writer = capture.import(&written)?;
     writer.queue(0)?;
     reader.queue(0)?;
     writer.start()?;
@@ -159,7 +158,7 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     let picture = first(&pictures)?;
     let original = smooth(picture)?;
     pixels::write(picture, &original)?;
-    let mut reader = output.import(picture.layout(), &pictures)?;
+    let mut reader = output.import(&pictures)?;
     let mut writer = capture.import_coded(FWHT, vga()?, std::slice::from_ref(&coded))?;
     writer.queue(0)?;
     reader.queue(0)?;
@@ -180,7 +179,7 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
     let out = first(&decoded)?;
-    let mut writer = capture.import(out.layout(), &decoded)?;
+    let mut writer = capture.import(&decoded)?;
     writer.queue(0)?;
     writer.start()?;
     wait(&mut writer)?;

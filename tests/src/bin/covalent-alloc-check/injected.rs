@@ -24,17 +24,16 @@ pub(crate) fn run(tally: &mut Tally) {
         "injected::reqbufs_that_fails_is_told_and_tried_again",
         || {
             let (queue, buffers) = camera(&sources)?;
-            let layout = first(&buffers)?.layout();
             control("inject_vidioc_reqbufs_error=1")?;
-            refused(queue.import(layout, &buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
-            stream(&mut queue.import(layout, &buffers)?, 8).map(|_| Seen::Passed)
+            refused(queue.import(&buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
+            stream(&mut queue.import(&buffers)?, 8).map(|_| Seen::Passed)
         },
     );
     tally.check(
         "injected::qbuf_that_fails_leaves_the_stream_as_it_was",
         || {
             let (queue, buffers) = camera(&sources)?;
-            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            let mut stream = queue.import(&buffers)?;
             control("inject_vidioc_qbuf_error=1")?;
             refused(stream.queue(0), "VIDIOC_QBUF")?;
             ensure!(stream.queued_count() == 0, "the device has it");
@@ -43,7 +42,7 @@ pub(crate) fn run(tally: &mut Tally) {
     );
     tally.check("injected::streamon_that_fails_is_tried_again", || {
         let (queue, buffers) = camera(&sources)?;
-        let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+        let mut stream = queue.import(&buffers)?;
         fill(&mut stream)?;
         control("inject_vidioc_streamon_error=1")?;
         refused(stream.start(), "VIDIOC_STREAMON")?;
@@ -54,7 +53,7 @@ pub(crate) fn run(tally: &mut Tally) {
         "injected::damaged_frame_is_marked_and_the_next_is_not",
         || {
             let (queue, buffers) = camera(&sources)?;
-            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            let mut stream = queue.import(&buffers)?;
             fill(&mut stream)?;
             stream.start()?;
             frames(&mut stream, 4)?;
@@ -69,7 +68,7 @@ pub(crate) fn run(tally: &mut Tally) {
         "injected::fatal_error_ends_the_stream_and_a_new_start_resumes",
         || {
             let (queue, buffers) = camera(&sources)?;
-            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            let mut stream = queue.import(&buffers)?;
             fill(&mut stream)?;
             stream.start()?;
             frames(&mut stream, 4)?;
@@ -98,7 +97,7 @@ pub(crate) fn run(tally: &mut Tally) {
         "injected::dropped_half_leaves_gaps_and_no_old_frame",
         || {
             let (queue, buffers) = camera(&sources)?;
-            let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+            let mut stream = queue.import(&buffers)?;
             control("percentage_of_dropped_buffers=50")?;
             let seen = self::stream(&mut stream, 40);
             control("percentage_of_dropped_buffers=0")?;
@@ -118,7 +117,7 @@ pub(crate) fn run(tally: &mut Tally) {
     );
     tally.check("injected::sequence_that_wraps_goes_on_from_0", || {
         let (queue, buffers) = camera(&sources)?;
-        let mut stream = queue.import(first(&buffers)?.layout(), &buffers)?;
+        let mut stream = queue.import(&buffers)?;
         control("wrap_sequence_number=1")?;
         let seen = stream_through(&mut stream);
         control("wrap_sequence_number=0")?;
@@ -179,10 +178,6 @@ fn refused(answer: Result<(), Error>, expected: &str) -> Result<()> {
         Err(error) => Err(error).context("another error"),
         Ok(()) => bail!("{expected} did not fail"),
     }
-}
-
-fn first(buffers: &[Buffer]) -> Result<&Buffer> {
-    buffers.first().context("no buffer")
 }
 
 fn fill(stream: &mut Stream) -> Result<()> {

@@ -125,9 +125,8 @@ fn camera() -> Result<Seen> {
         bail!("no plan for the camera")
     };
     let buffers = sources.allocate(&plan)?;
-    let layout = buffers.first().context("no buffer")?.layout();
     injected::control("disconnect=1")?;
-    match queue.import(layout, &buffers) {
+    match queue.import(&buffers) {
         Err(Error::Gone { .. }) => {}
         answer => bail!("{answer:?}"),
     }

@@ -101,7 +101,7 @@ impl Cable {
             for buffer in &buffers {
                 draw(&gpu.import(buffer)?, &pixels)?;
             }
-            let mut sending = output.import(first.layout(), &buffers)?;
+            let mut sending = output.import(&buffers)?;
             for index in 0..buffers.len() {
                 sending.queue(index)?;
             }
@@ -139,7 +139,6 @@ impl Cable {
         let capture: Queue = Device::open(self.capture.as_ref())?.queue(Direction::Capture)?;
         let plan = planned_back(world, &capture, extent, fourcc)?;
         let buffers = world.sources.allocate(&plan)?;
-        let layout = buffers.first().context("no buffer")?.layout().clone();
-        Ok(capture.import(&layout, &buffers)?)
+        Ok(capture.import(&buffers)?)
     }
 }

@@ -96,10 +96,7 @@ fn streamed(
             .sources
             .allocate(&plan)
             .map_err(anyhow::Error::from)
-            .and_then(|buffers| {
-                let layout = buffers.first().context("no buffer")?.layout().clone();
-                Ok(queue.import(&layout, &buffers)?)
-            })
+            .and_then(|buffers| Ok(queue.import(&buffers)?))
     };
     judge(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }

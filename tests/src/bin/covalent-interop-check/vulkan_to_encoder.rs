@@ -71,7 +71,7 @@ fn coded(world: &World, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> Result<Se
             draw(&image, &original)?;
         }
         let code = bytes(world)?;
-        let mut reader = output.import(picture.layout(), &pictures)?;
+        let mut reader = output.import(&pictures)?;
         let mut writer = capture.import_coded(FWHT, vga()?, from_ref(&code))?;
         writer.queue(0)?;
         reader.queue(0)?;
@@ -105,7 +105,7 @@ fn decoded(
     reader.start()?;
     let pictures = plain(sources, world, &capture, fourcc)?;
     let picture = pictures.first().context("no buffer")?;
-    let mut writer = capture.import(picture.layout(), &pictures)?;
+    let mut writer = capture.import(&pictures)?;
     writer.queue(0)?;
     writer.start()?;
     wait(&mut writer)?;

@@ -97,8 +97,8 @@ fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen
         let (pixels, before) = (pattern(from, 9)?, pattern(into, 10)?);
         write(into, &before)?;
         let image = gpu.import(from)?;
-        let mut reader = output.import(from.layout(), &buffers)?;
-        let mut writer = capture.import(into.layout(), &back)?;
+        let mut reader = output.import(&buffers)?;
+        let mut writer = capture.import(&back)?;
         writer.queue(0)?;
         writer.start()?;
         reader.start()?;

@@ -1,0 +1,214 @@
+//! How many frames a second a queue makes: a fraction, as V4L2 has it, because 29.97 is 30000/1001 and no whole number.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use super::sys;
+
+/// Frames a second, as an exact fraction. Two fractions of one value are equal: 60/2 is 30/1.
+///
+/// It prints as frames a second in decimals (`30`, `29.97`), and is read from a whole number or a fraction (`30`,
+/// `30000/1001`).
+///
+/// # References
+/// `linux/videodev2.h`, `struct v4l2_fract`: V4L2 counts seconds a frame there, which is the inverse.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameRate {
+    numerator: NonZeroU32,
+    denominator: NonZeroU32,
+}
+
+impl FrameRate {
+    /// Makes a rate of `numerator` frames in `denominator` seconds; `None` where one of them is 0.
+    #[must_use]
+    pub const fn new(numerator: u32, denominator: u32) -> Option<Self> {
+        match (NonZeroU32::new(numerator), NonZeroU32::new(denominator)) {
+            (Some(numerator), Some(denominator)) => Some(Self {
+                numerator,
+                denominator,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Frames in [`FrameRate::denominator`] seconds.
+    #[must_use]
+    pub const fn numerator(self) -> u32 {
+        self.numerator.get()
+    }
+
+    /// The seconds in which there are [`FrameRate::numerator`] frames.
+    #[must_use]
+    pub const fn denominator(self) -> u32 {
+        self.denominator.get()
+    }
+
+    /// Returns the nearest floating-point number of frames a second, for arithmetic that need not be exact.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.numerator()) / f64::from(self.denominator())
+    }
+
+    /// The rate at which a frame takes `interval` seconds; `None` for an interval that is no time.
+    pub(super) fn of_interval(interval: sys::Fraction) -> Option<Self> {
+        Self::new(interval.denominator, interval.numerator)
+    }
+
+    /// How long a frame takes, in seconds.
+    pub(super) fn interval(self) -> sys::Fraction {
+        sys::Fraction {
+            numerator: self.denominator(),
+            denominator: self.numerator(),
+        }
+    }
+
+    /// The fraction in its lowest terms.
+    fn reduced(self) -> (u32, u32) {
+        let (mut large, mut small) = (self.numerator(), self.denominator());
+        while let Some(rest) = large.checked_rem(small) {
+            (large, small) = (small, rest);
+        }
+        // The greatest common divisor of two numbers that are not 0 is not 0.
+        let lowest = |number: u32| number.checked_div(large).unwrap_or(number);
+        (lowest(self.numerator()), lowest(self.denominator()))
+    }
+}
+
+impl Ord for FrameRate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // A product of two 32-bit numbers always fits 64 bits.
+        let product = |one: u32, two: u32| u64::from(one).saturating_mul(u64::from(two));
+        product(self.numerator(), other.denominator())
+            .cmp(&product(other.numerator(), self.denominator()))
+    }
+}
+
+impl PartialOrd for FrameRate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for FrameRate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for FrameRate {}
+
+impl Hash for FrameRate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reduced().hash(state);
+    }
+}
+
+impl fmt::Display for FrameRate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = format!("{:.3}", self.as_f64());
+        let short = words.trim_end_matches('0').trim_end_matches('.');
+        // A rate that is too slow for three decimals is no rate of 0.
+        if short == "0" {
+            let (numerator, denominator) = self.reduced();
+            write!(out, "{numerator}/{denominator}")
+        } else {
+            out.write_str(short)
+        }
+    }
+}
+
+/// Why a text is no frame rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no frame rate; write frames a second as a whole number or as a fraction of two, such as 30 or 30000/1001"
+)]
+pub struct FrameRateError(String);
+
+impl FromStr for FrameRate {
+    type Err = FrameRateError;
+
+    fn from_str(text: &str) -> Result<Self, FrameRateError> {
+        let (numerator, denominator) = text.split_once('/').unwrap_or((text, "1"));
+        let number = |digits: &str| {
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_plain.then(|| digits.parse().ok()).flatten()
+        };
+        number(numerator)
+            .zip(number(denominator))
+            .and_then(|(numerator, denominator)| Self::new(numerator, denominator))
+            .ok_or_else(|| FrameRateError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn rate(numerator: u32, denominator: u32) -> FrameRate {
+        FrameRate::new(numerator, denominator).unwrap()
+    }
+
+    #[test]
+    fn rates_of_one_value_are_equal_and_hash_alike() {
+        assert_eq!(rate(60, 2), rate(30, 1));
+        assert_eq!(rate(u32::MAX, u32::MAX), rate(1, 1));
+        let all = HashSet::from([rate(30, 1), rate(60, 2), rate(30_000, 1000)]);
+        assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn rates_that_floating_point_cannot_tell_apart_are_ordered() {
+        let (less, more) = (rate(u32::MAX - 1, u32::MAX), rate(u32::MAX, u32::MAX));
+        assert!(less < more);
+        assert!(rate(30_000, 1001) < rate(30, 1));
+        assert!(rate(u32::MAX - 2, u32::MAX - 1) < rate(u32::MAX - 1, u32::MAX));
+    }
+
+    #[test]
+    fn rate_survives_the_interval_that_v4l2_has() {
+        let ntsc = rate(30_000, 1001);
+        let interval = ntsc.interval();
+        assert_eq!((interval.numerator, interval.denominator), (1001, 30_000));
+        assert_eq!(FrameRate::of_interval(interval), Some(ntsc));
+        for (numerator, denominator) in [(0, 30), (1, 0), (0, 0)] {
+            let none = sys::Fraction {
+                numerator,
+                denominator,
+            };
+            assert_eq!(FrameRate::of_interval(none), None);
+        }
+    }
+
+    #[test]
+    fn rate_prints_as_frames_a_second() {
+        let printed = [(30, 1), (30_000, 1001), (15, 2), (100, 1), (1, 5000)]
+            .map(|(numerator, denominator)| rate(numerator, denominator).to_string());
+        assert_eq!(printed, ["30", "29.97", "7.5", "100", "1/5000"]);
+    }
+
+    #[test]
+    fn text_that_is_no_rate_is_refused_with_what_to_write() {
+        assert_eq!("30".parse(), Ok(rate(30, 1)));
+        assert_eq!("30000/1001".parse(), Ok(rate(30_000, 1001)));
+        for text in [
+            "",
+            "0",
+            "30/0",
+            "+30",
+            "-1",
+            "29.97",
+            "30/",
+            "/1",
+            "1/2/3",
+            "4294967296",
+        ] {
+            let error = text.parse::<FrameRate>().unwrap_err();
+            assert!(error.to_string().contains("30000/1001"), "{text}: {error}");
+        }
+    }
+}
