@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(error.verdict(), Verdict::Possible);
         let words = error.to_string();
         assert!(words.starts_with("no plan is guaranteed"), "{words}");
-        let doubt = &unsure.clone().possible().unwrap().doubts()[0].clone();
+        let doubt = unsure.possible().unwrap().doubts()[0].clone();
         assert!(words.contains(doubt.as_str()), "{words}");
     }
 
