@@ -97,7 +97,7 @@ fn redeclare(
     }
     let gpu = machine.gpu(&participant.device).ok()?;
     let mut fourccs = participant
-        .constraints
+        .constraints()
         .formats
         .iter()
         .flat_map(FormatSet::iter)
