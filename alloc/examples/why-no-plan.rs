@@ -21,12 +21,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let card = device("virtio_gpu", "/dev/dri/card0");
 
     let mut camera = Participant::new("camera", device("vivid", "/dev/video0"), Role::Capture);
-    camera.constraints.formats = Some(formats.clone());
-    camera.constraints.memory.contiguity = Contiguity::Contiguous;
+    camera.for_each_choice(|own| {
+        own.formats = Some(formats.clone());
+        own.memory.contiguity = Contiguity::Contiguous;
+    });
     let mut display = Participant::new("display", card.clone(), Role::Display);
-    display.constraints.formats = Some(formats);
-    display.constraints.memory.imports =
-        Imports::only_from(card.clone(), "this card has no blob resources");
+    let own_memory = Imports::only_from(card.clone(), "this card has no blob resources");
+    display.for_each_choice(|own| {
+        own.formats = Some(formats.clone());
+        own.memory.imports = own_memory.clone();
+    });
 
     let mut dumb = Source::new(SourceId::new("dumb:virtio_gpu"), "virtio_gpu dumb");
     dumb.device = Some(card);

@@ -45,10 +45,12 @@
 //!     node: "/dev/video0".to_owned(),
 //! };
 //! let mut camera = Participant::new("camera", webcam, Role::Capture);
-//! camera.constraints.formats = Some(formats.clone());
+//! camera.for_each_choice(|own| own.formats = Some(formats.clone()));
 //! let mut display = Participant::new("display", card.clone(), Role::Display);
-//! display.constraints.formats = Some(formats);
-//! display.constraints.memory.imports = Imports::only_from(card.clone(), "this card has no blob resources");
+//! display.for_each_choice(|own| {
+//!     own.formats = Some(formats.clone());
+//!     own.memory.imports = Imports::only_from(card.clone(), "this card has no blob resources");
+//! });
 //!
 //! let mut dumb = Source::new(SourceId::new("dumb:virtio_gpu"), "virtio_gpu dumb");
 //! dumb.device = Some(card);

@@ -75,7 +75,8 @@ fn silent(engine: &Engine) {
 
 fn allocated(gpu: &Gpu, fourcc: Fourcc, extent: Extent, count: u32) -> Option<Vec<Buffer>> {
     let mut writer = Participant::processor(Role::CpuWrite);
-    writer.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
+    let formats = FormatSet::from([FormatModifier::linear(fourcc)]);
+    writer.for_each_choice(|own| own.formats = Some(formats.clone()));
     let request = Request {
         count,
         participants: vec![writer, gpu.participant(extent, Some(fourcc)).unwrap()],

@@ -25,7 +25,7 @@ impl Wish {
     pub fn takes(&self, fourcc: Fourcc) -> bool {
         self.participants.iter().all(|participant| {
             participant
-                .constraints
+                .constraints()
                 .formats
                 .as_ref()
                 .is_none_or(|formats| formats.contains_fourcc(fourcc))
@@ -58,8 +58,10 @@ fn wish(feedback: &Feedback, tranche: &Tranche) -> Wish {
         ("compositor (composited)", "composited")
     };
     let mut compositor = Participant::new(name, identity, Role::Compositor);
-    compositor.constraints.formats = Some(formats(feedback, tranche));
-    compositor.constraints.buffers_held = BUFFERS_HELD;
+    compositor.for_each_choice(|own| {
+        own.formats = Some(formats(feedback, tranche));
+        own.buffers_held = BUFFERS_HELD;
+    });
     let mut participants = vec![compositor];
     // A compositor may compose by the CPU what its card cannot import, so only the display's own card is asked here; what a
     // renderer takes is told by the compositor's answer to each buffer.
@@ -141,7 +143,7 @@ mod tests {
         assert!(wishes[0].takes(Fourcc::XRGB8888) && !wishes[0].takes(Fourcc::NV12));
         assert!(wishes[1].takes(Fourcc::NV12));
         assert_eq!(
-            wishes[0].participants[0].constraints.buffers_held,
+            wishes[0].participants[0].constraints().buffers_held,
             BUFFERS_HELD
         );
     }

@@ -165,11 +165,11 @@ impl Declared {
             let at = format!("{at}.participants[{number}].participant");
             value::participant(&at, own).map_err(MachineError::Value)?;
             let most = Machine::MAXIMUM_ALTERNATIVES;
-            if own.alternatives.len() > most {
+            if own.alternatives().len() > most {
                 return Err(MachineError::TooMany {
                     place: format!("{at}.alternatives"),
                     what: "alternatives of a participant",
-                    count: own.alternatives.len(),
+                    count: own.alternatives().len(),
                     most,
                 });
             }

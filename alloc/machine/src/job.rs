@@ -437,8 +437,7 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> Option<FormatSet> {
 /// A renderer keeps what it says of other formats.
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
-        let choices = std::iter::once(&mut participant.constraints);
-        for choice in choices.chain(&mut participant.alternatives) {
+        for choice in participant.choices_mut() {
             choice.formats = only(choice.formats.as_ref(), wanted);
         }
     }
@@ -448,9 +447,7 @@ fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Part
 /// A queue that is asked for one format says nothing of others.
 fn in_format_alone(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
-        for choice in
-            std::iter::once(&mut participant.constraints).chain(&mut participant.alternatives)
-        {
+        for choice in participant.choices_mut() {
             choice.formats = only(choice.formats.as_ref(), wanted);
             choice.per_fourcc.retain(|own, _| *own == wanted);
         }
@@ -460,6 +457,6 @@ fn in_format_alone(mut participant: Participant, format: Option<Fourcc>) -> Part
 
 fn processor(cpu: CpuUse) -> Participant {
     let mut participant = Participant::processor(Role::CpuRead);
-    participant.constraints.memory.cpu = cpu;
+    participant.for_each_choice(|own| own.memory.cpu = cpu);
     participant
 }

@@ -70,7 +70,7 @@ fn heap_lies_where_its_region_does_and_is_guaranteed_then() {
     anywhere.id = SourceId::new("heap:default_cma_region");
     anywhere.guarantees.address = AddressWindow::of_bits(33);
     let mut asked = board_request(vec![anywhere]);
-    asked.participants[0].constraints.memory.address = AddressWindow::of_bits(30);
+    asked.participants[0].for_each_choice(|own| own.memory.address = AddressWindow::of_bits(30));
     let Solution::Share(before) = solve(&asked) else {
         panic!("{}", solve(&asked).explain())
     };
@@ -162,7 +162,7 @@ fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
     reserved.users.push(user.clone());
     let mut asked = board_request(sources.clone());
     reserved.refine(&mut asked, isp);
-    assert_eq!(asked.participants[0].alternatives.len(), 1);
+    assert_eq!(asked.participants[0].alternatives().len(), 1);
     reserved.users.push(RegionUser {
         regions: paths,
         ..user
@@ -170,7 +170,7 @@ fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
     let mut asked = board_request(sources);
     reserved.refine(&mut asked, isp);
     assert_eq!(
-        asked.participants[0].alternatives.len(),
+        asked.participants[0].alternatives().len(),
         Machine::MAXIMUM_ALTERNATIVES
     );
     let text = serde_json::to_string(&reserved).unwrap();

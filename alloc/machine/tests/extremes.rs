@@ -113,15 +113,14 @@ fn judge(request: &Request, found: &mut Found) {
 /// Asks for something in every field.
 fn everything(fourcc: Fourcc) -> Request {
     let mut camera = camera(Contiguity::Scattered);
-    camera.constraints.formats = Some(common::linear(&[fourcc]));
-    camera
-        .constraints
-        .per_fourcc
-        .insert(fourcc, ImageTerms::default());
-    camera.constraints.image.stride.preferred = [4096].into();
-    camera.constraints.image.stride.avoided_multiples = [2048].into();
+    camera.for_each_choice(|own| {
+        own.formats = Some(common::linear(&[fourcc]));
+        own.per_fourcc = [(fourcc, ImageTerms::default())].into();
+        own.image.stride.preferred = [4096].into();
+        own.image.stride.avoided_multiples = [2048].into();
+    });
     let mut display = display("card");
-    display.constraints.formats = Some(common::linear(&[fourcc]));
+    display.for_each_choice(|own| own.formats = Some(common::linear(&[fourcc])));
     let mut heap = system_heap(64);
     heap.guarantees.contiguous_up_to_bytes = u64::MAX;
     heap.guarantees.maximum_bytes = Some(u64::MAX);
@@ -182,7 +181,7 @@ fn machines() -> Vec<Value> {
             declared.sources.truncate(3);
             declared.missing.truncate(1);
             let participants = declared.participants.iter_mut();
-            let choices = participants.map(|own| &mut own.participant.constraints);
+            let choices = participants.flat_map(|own| own.participant.choices_mut());
             let sources = declared.sources.iter_mut();
             for own in choices.chain(sources.map(|own| &mut own.source.constraints)) {
                 if let Some(formats) = &mut own.formats {

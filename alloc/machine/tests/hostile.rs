@@ -52,19 +52,20 @@ fn objects(value: &Value, path: String, found: &mut Vec<String>) {
 /// A request that shares and has an object of every kind that there is in a file.
 fn sharing() -> Request {
     let mut camera = camera(Contiguity::Scattered);
-    camera
-        .constraints
-        .per_fourcc
-        .insert(Fourcc::XRGB8888, Default::default());
-    camera.alternatives.push(Constraints {
-        formats: camera.constraints.formats.clone(),
+    camera.for_each_choice(|own| {
+        own.per_fourcc.insert(Fourcc::XRGB8888, Default::default());
+    });
+    camera.push_alternative(Constraints {
+        formats: camera.constraints().formats.clone(),
         ..Constraints::default()
     });
     let mut display = virtio_display();
-    display.constraints.memory.exports = Exports::Declared;
-    display.constraints.memory.protection = Protection::Refused;
+    display.for_each_choice(|own| {
+        own.memory.exports = Exports::Declared;
+        own.memory.protection = Protection::Refused;
+    });
     assert!(matches!(
-        display.constraints.memory.imports,
+        display.constraints().memory.imports,
         Imports::OnlyFrom { .. }
     ));
     request(
@@ -353,7 +354,9 @@ fn machine_with_too_much_or_the_same_twice_is_refused() {
         (
             |own| {
                 let worse = Constraints::default();
-                own.declared[0].participants[0].participant.alternatives = vec![worse; 9];
+                own.declared[0].participants[0]
+                    .participant
+                    .set_choices(worse.clone(), vec![worse; 9]);
             },
             "9 alternatives",
         ),
@@ -428,6 +431,6 @@ fn participant_of_the_first_version_is_still_read() {
         "constraints": {"version": 1, "image": {"stride": {"minimum": 640}}}
     }"#;
     let participant: Participant = serde_json::from_str(text).unwrap();
-    assert_eq!(participant.constraints.image.stride.minimum, 640);
+    assert_eq!(participant.constraints().image.stride.minimum, 640);
     assert_eq!(participant.demands().len(), 1);
 }

@@ -74,11 +74,13 @@ fn crowd(vendor: impl Fn(u64) -> u64, linear: bool) -> Request {
                 .filter(|pair| pair.modifier != Modifier::LINEAR)
                 .collect();
         }
-        participant.constraints.formats = Some(formats);
-        participant.constraints.buffers_held = 1;
-        participant.constraints.image.stride.alignment = 16 << (number % 3);
-        participant.constraints.image.width.maximum = 16_384;
-        participant.constraints.image.height.maximum = 16_384;
+        participant.for_each_choice(|own| {
+            own.formats = Some(formats.clone());
+            own.buffers_held = 1;
+            own.image.stride.alignment = 16 << (number % 3);
+            own.image.width.maximum = 16_384;
+            own.image.height.maximum = 16_384;
+        });
         participant
     });
     let participants: Vec<_> = participants.collect();
@@ -113,9 +115,11 @@ pub fn crowd_of_two_vendors() -> Request {
 pub fn crowd_with_two_that_import_nothing() -> Request {
     let mut request = crowd(|_| 1, true);
     for number in [3, 12] {
-        request.participants[number].constraints.memory.imports = Imports::Nothing {
-            reason: "its driver has no PRIME import".to_owned(),
-        };
+        request.participants[number].for_each_choice(|own| {
+            own.memory.imports = Imports::Nothing {
+                reason: "its driver has no PRIME import".to_owned(),
+            }
+        });
     }
     request
 }
@@ -127,13 +131,11 @@ pub fn crowd_with_alternatives(participants: usize) -> Request {
     let last = participants - 1;
     for (place, participant) in request.participants.iter_mut().enumerate() {
         for stride_bytes in [512, 1024] {
-            let mut alternative = participant.constraints.clone();
+            let mut alternative = participant.constraints().clone();
             alternative.image.stride.alignment = stride_bytes;
-            participant.alternatives.push(alternative);
+            participant.push_alternative(alternative);
         }
-        let all =
-            std::iter::once(&mut participant.constraints).chain(&mut participant.alternatives);
-        for choice in all {
+        for choice in participant.choices_mut() {
             let linear = choice.formats.take().unwrap();
             let linear = linear
                 .iter()
@@ -231,8 +233,10 @@ pub fn usual() -> Request {
         Role::Capture,
     );
     let formats: Vec<Fourcc> = rgb.iter().take(5).chain(&yuv[..3]).copied().collect();
-    camera.constraints.formats = Some(table(&formats, &tilings[..1]));
-    camera.constraints.buffers_held = 2;
+    camera.for_each_choice(|own| {
+        own.formats = Some(table(&formats, &tilings[..1]));
+        own.buffers_held = 2;
+    });
     for fourcc in formats {
         let info = fourcc.info().unwrap();
         let least = info.planes[0].row_bytes(1280).unwrap();
@@ -253,25 +257,33 @@ pub fn usual() -> Request {
             },
             ..ImageTerms::default()
         };
-        camera.constraints.per_fourcc.insert(fourcc, terms);
+        camera.for_each_choice(|own| {
+            own.per_fourcc.insert(fourcc, terms.clone());
+        });
     }
     let mut display = Participant::new("i915 primary plane", card.clone(), Role::Display);
-    display.constraints.formats = Some(table(&rgb, &tilings[..8]));
-    display.constraints.image.stride.alignment = 64;
-    display.constraints.image.width.maximum = 16_384;
-    display.constraints.buffers_held = 2;
+    display.for_each_choice(|own| {
+        own.formats = Some(table(&rgb, &tilings[..8]));
+        own.image.stride.alignment = 64;
+        own.image.width.maximum = 16_384;
+        own.buffers_held = 2;
+    });
     let mut gpu = Participant::new("i915 render", card.clone(), Role::Import);
-    gpu.constraints.formats = Some(table(&[&rgb[..], &yuv[..]].concat(), &tilings));
-    gpu.constraints.image.stride.alignment = 4;
+    gpu.for_each_choice(|own| {
+        own.formats = Some(table(&[&rgb[..], &yuv[..]].concat(), &tilings));
+        own.image.stride.alignment = 4;
+    });
     let mut compositor = Participant::new("compositor", card.clone(), Role::Compositor);
-    compositor.constraints.formats = Some(table(&[&rgb[..], &yuv[..3]].concat(), &tilings));
-    compositor.constraints.buffers_held = 3;
+    compositor.for_each_choice(|own| {
+        own.formats = Some(table(&[&rgb[..], &yuv[..3]].concat(), &tilings));
+        own.buffers_held = 3;
+    });
     for participant in [&mut display, &mut gpu] {
-        participant
-            .constraints
-            .sync
-            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
-        participant.constraints.memory.contiguity = Contiguity::Scattered;
+        participant.for_each_choice(|own| {
+            own.sync
+                .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+            own.memory.contiguity = Contiguity::Scattered;
+        });
     }
     let mut sources = heaps();
     let mut udmabuf = sources[0].clone();
@@ -283,11 +295,11 @@ pub fn usual() -> Request {
     dumb.constraints.image.stride.alignment = 64;
     let mut gbm = Source::new(SourceId::new("gbm:i915"), "i915 gbm");
     gbm.device = Some(card);
-    gbm.constraints.formats = gpu.constraints.formats.clone();
+    gbm.constraints.formats = gpu.constraints().formats.clone();
     let mut queue = Source::new(SourceId::new("v4l2:vivid"), "vivid capture MMAP");
     queue.device = Some(camera.device.clone());
-    queue.constraints.formats = camera.constraints.formats.clone();
-    queue.constraints.per_fourcc = camera.constraints.per_fourcc.clone();
+    queue.constraints.formats = camera.constraints().formats.clone();
+    queue.constraints.per_fourcc = camera.constraints().per_fourcc.clone();
     queue.guarantees.cost = MemoryCost::Queue;
     sources.extend([udmabuf, dumb, gbm, queue]);
     Request {
@@ -301,8 +313,9 @@ pub fn usual() -> Request {
 /// The same with a display that shows nothing that the camera makes.
 pub fn usual_without_a_common_format() -> Request {
     let mut request = usual();
-    request.participants[1].constraints.formats =
-        Some(FormatSet::from([FormatModifier::linear(Fourcc::P010)]));
+    request.participants[1].for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier::linear(Fourcc::P010)]))
+    });
     request
 }
 

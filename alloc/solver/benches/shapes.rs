@@ -139,9 +139,11 @@ pub fn alternating(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
         let fourcc = [Fourcc::XRGB8888, Fourcc::NV12][number & 1];
-        one.constraints.formats = Some(linear(&[fourcc]));
-        one.constraints.buffers_held = 1;
-        one.constraints.image.stride.alignment = 64;
+        one.for_each_choice(|own| {
+            own.formats = Some(linear(&[fourcc]));
+            own.buffers_held = 1;
+            own.image.stride.alignment = 64;
+        });
         one
     });
     request(participants.collect(), 4)
@@ -152,10 +154,10 @@ pub fn alternatives_of(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
         let fourccs = [Fourcc::XRGB8888, Fourcc::NV12];
-        one.constraints.formats = Some(linear(&[fourccs[number & 1]]));
-        let mut other = one.constraints.clone();
+        one.for_each_choice(|own| own.formats = Some(linear(&[fourccs[number & 1]])));
+        let mut other = one.constraints().clone();
         other.formats = Some(linear(&[fourccs[1 - (number & 1)]]));
-        one.alternatives.push(other);
+        one.push_alternative(other);
         one
     });
     request(participants.collect(), 4)
@@ -171,7 +173,7 @@ pub fn all_differ(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
         let fourcc = Fourcc(0x7a7a_0000 + number as u32);
-        one.constraints.formats = Some(linear(&[fourcc]));
+        one.for_each_choice(|own| own.formats = Some(linear(&[fourcc])));
         one
     });
     Request {
@@ -184,11 +186,13 @@ pub fn all_differ(count: usize) -> Request {
 pub fn agreeing(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::NV12]));
-        one.constraints.image.stride.alignment = 1 << (number % 8);
-        one.constraints.image.stride.maximum = 1_000_000 + number as u32;
-        one.constraints.memory.contiguity = Contiguity::Contiguous;
-        one.constraints.memory.address = AddressWindow::of_bits(32);
+        one.for_each_choice(|own| {
+            own.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::NV12]));
+            own.image.stride.alignment = 1 << (number % 8);
+            own.image.stride.maximum = 1_000_000 + number as u32;
+            own.memory.contiguity = Contiguity::Contiguous;
+            own.memory.address = AddressWindow::of_bits(32);
+        });
         one
     });
     request(participants.collect(), 4)
@@ -214,24 +218,30 @@ pub fn every_cap(count: usize, sources: usize, conflicts: bool) -> Request {
     let pairs = many_pairs(50, 20);
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(pairs.clone());
-        one.constraints.buffers_held = 1;
+        one.for_each_choice(|own| {
+            own.formats = Some(pairs.clone());
+            own.buffers_held = 1;
+        });
         for format in pairs.iter() {
             let mut terms = ImageTerms::default();
             terms.stride.alignment = 8 << (number % 3);
             terms.rows_multiple_of = 2;
-            one.constraints.per_fourcc.insert(format.fourcc, terms);
+            one.for_each_choice(|own| {
+                own.per_fourcc.insert(format.fourcc, terms.clone());
+            });
         }
-        one.constraints.image.stride.maximum = 65_536;
+        one.for_each_choice(|own| own.image.stride.maximum = 65_536);
         if conflicts && number + 1 == count {
-            one.constraints.image.stride.minimum = 70_000;
-            one.constraints.image.stride.maximum = 80_000;
+            one.for_each_choice(|own| {
+                own.image.stride.minimum = 70_000;
+                own.image.stride.maximum = 80_000;
+            });
         }
         for step in 1..=8_u32 {
-            let mut other = one.constraints.clone();
+            let mut other = one.constraints().clone();
             other.image.stride.alignment = 16 * step;
             other.memory.preferred = [SourceId::new(format!("heap:{step:04}"))].into();
-            one.alternatives.push(other);
+            one.push_alternative(other);
         }
         one
     });
@@ -251,12 +261,16 @@ pub fn sources_256(count: usize, conflicts: bool) -> Request {
     let pairs = many_pairs(50, 10);
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(pairs.clone());
-        one.constraints.image.stride.alignment = 64;
-        one.constraints.memory.contiguity = Contiguity::Contiguous;
+        one.for_each_choice(|own| {
+            own.formats = Some(pairs.clone());
+            own.image.stride.alignment = 64;
+            own.memory.contiguity = Contiguity::Contiguous;
+        });
         if conflicts {
-            one.constraints.image.stride.minimum = 4096 * (1 + number as u32);
-            one.constraints.image.stride.maximum = 4096 * (1 + number as u32);
+            one.for_each_choice(|own| {
+                own.image.stride.minimum = 4096 * (1 + number as u32);
+                own.image.stride.maximum = 4096 * (1 + number as u32);
+            });
         }
         one
     });
@@ -271,12 +285,14 @@ pub fn sources_256(count: usize, conflicts: bool) -> Request {
 pub fn sources_named_by_each() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {
-        let named = (0..256).filter(|number| number % 8 != place);
-        one.constraints.memory.imports = Imports::OnlyFrom {
-            devices: BTreeSet::new(),
-            sources: named.map(|number| heap(number).id).collect(),
-            reason: "its driver was tried with these".to_owned(),
-        };
+        let named = || (0..256).filter(|number| number % 8 != place);
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: BTreeSet::new(),
+                sources: named().map(|number| heap(number).id).collect(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
     }
     request
 }
@@ -300,7 +316,7 @@ pub fn pairs(count: usize, length: usize, sources: usize, conflicts: bool) -> Re
     };
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(own(number));
+        one.for_each_choice(|one| one.formats = Some(own(number)));
         one
     });
     let mut request = request(participants.collect(), sources);
@@ -323,8 +339,10 @@ pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
         .collect();
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(all.clone());
-        one.constraints.image.stride.alignment = 64;
+        one.for_each_choice(|own| {
+            own.formats = Some(all.clone());
+            own.image.stride.alignment = 64;
+        });
         one
     });
     let mut request = request(participants.collect(), sources);
@@ -338,11 +356,11 @@ pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
 pub fn strides_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(linear(&[Fourcc::XRGB8888]));
+        one.for_each_choice(|own| own.formats = Some(linear(&[Fourcc::XRGB8888])));
         if number & 1 == 0 {
-            one.constraints.image.stride.maximum = 3000 + number as u32;
+            one.for_each_choice(|own| own.image.stride.maximum = 3000 + number as u32);
         } else {
-            one.constraints.image.stride.minimum = 9000 + number as u32;
+            one.for_each_choice(|own| own.image.stride.minimum = 9000 + number as u32);
         }
         one
     });
@@ -353,7 +371,7 @@ pub fn strides_alternate(count: usize) -> Request {
 pub fn widths_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.image.width = SideTerms::exactly(640 + (number as u32 & 1));
+        one.for_each_choice(|own| own.image.width = SideTerms::exactly(640 + (number as u32 & 1)));
         one
     });
     request(participants.collect(), 4)
@@ -363,7 +381,9 @@ pub fn widths_alternate(count: usize) -> Request {
 pub fn protection_alternates(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.memory.protection = [Protection::Needed, Protection::Refused][number & 1];
+        one.for_each_choice(|own| {
+            own.memory.protection = [Protection::Needed, Protection::Refused][number & 1]
+        });
         one
     });
     let mut request = request(participants.collect(), 4);
@@ -375,8 +395,10 @@ pub fn protection_alternates(count: usize) -> Request {
 pub fn imports_chain(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.memory.imports =
-            Imports::only_from(device("gpu", number + 1), "it shares a bus with that alone");
+        one.for_each_choice(|own| {
+            own.memory.imports =
+                Imports::only_from(device("gpu", number + 1), "it shares a bus with that alone")
+        });
         one
     });
     let mut request = request(participants.collect(), 256);
@@ -390,8 +412,10 @@ pub fn imports_chain(count: usize) -> Request {
 pub fn conflict_of_many(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        let others = (0..count).filter(|other| *other != number);
-        one.constraints.memory.permitted = Some(others.map(|other| heap(other).id).collect());
+        let others = || (0..count).filter(|other| *other != number);
+        one.for_each_choice(|own| {
+            own.memory.permitted = Some(others().map(|other| heap(other).id).collect())
+        });
         one
     });
     request(participants.collect(), count)
@@ -402,17 +426,17 @@ pub fn split_with_combinations(count: usize) -> Request {
     let pairs = many_pairs(50, 10);
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.constraints.formats = Some(pairs.clone());
+        one.for_each_choice(|own| own.formats = Some(pairs.clone()));
         let exactly = |one: &mut Constraints, step: usize| {
             let stride = 4096 + 64 * (number * 9 + step) as u32;
             one.image.stride.minimum = stride;
             one.image.stride.maximum = stride;
         };
-        exactly(&mut one.constraints, 0);
+        one.for_each_choice(|own| exactly(own, 0));
         for step in 1..=8 {
-            let mut other = one.constraints.clone();
+            let mut other = one.constraints().clone();
             exactly(&mut other, step);
-            one.alternatives.push(other);
+            one.push_alternative(other);
         }
         one
     });
@@ -436,11 +460,13 @@ pub fn extents(count: u32) -> Request {
 pub fn wishes() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {
-        let stride = &mut one.constraints.image.stride;
-        stride.preferred = (0..10_000)
-            .map(|number| 1 + 64 * (number * 8 + place as u32))
-            .collect();
-        stride.avoided_multiples = (0..10_000).map(|number| 7 + number).collect();
+        one.for_each_choice(|own| {
+            let stride = &mut own.image.stride;
+            stride.preferred = (0..10_000)
+                .map(|number| 1 + 64 * (number * 8 + place as u32))
+                .collect();
+            stride.avoided_multiples = (0..10_000).map(|number| 7 + number).collect();
+        });
     }
     request
 }
@@ -452,7 +478,7 @@ pub fn permitted_lists() -> Request {
         .map(|number| SourceId::new(format!("elsewhere:{number}")))
         .collect();
     for one in &mut request.participants {
-        one.constraints.memory.permitted = Some(list.clone());
+        one.for_each_choice(|own| own.memory.permitted = Some(list.clone()));
     }
     with_sources(request, 256)
 }
@@ -464,11 +490,13 @@ pub fn imports_of_devices() -> Request {
         .map(|number| device("elsewhere", number))
         .collect();
     for one in &mut request.participants {
-        one.constraints.memory.imports = Imports::OnlyFrom {
-            devices: devices.clone(),
-            sources: BTreeSet::new(),
-            reason: "its driver was tried with these".to_owned(),
-        };
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: devices.clone(),
+                sources: BTreeSet::new(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
     }
     let mut request = with_sources(request, 256);
     for (number, source) in request.sources.iter_mut().enumerate() {
@@ -490,7 +518,7 @@ pub fn writers_and_readers(count: usize) -> Request {
 pub fn coherent(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for one in &mut request.participants {
-        one.constraints.memory.coherency = Coherency::Untransferred;
+        one.for_each_choice(|own| own.memory.coherency = Coherency::Untransferred);
     }
     for (number, source) in request.sources.iter_mut().enumerate() {
         source.device = Some(device("gpu", number));
@@ -509,7 +537,7 @@ pub fn long_names() -> Request {
         source.guarantees.address.lowest = 1 << 40;
     }
     for one in &mut request.participants {
-        one.constraints.memory.address = AddressWindow::of_bits(32);
+        one.for_each_choice(|own| own.memory.address = AddressWindow::of_bits(32));
     }
     request
 }
@@ -525,8 +553,7 @@ pub fn in_rows(mut request: Request) -> Request {
         constraints.formats = Some(pairs.into_iter().collect());
     };
     for one in &mut request.participants {
-        rows(&mut one.constraints);
-        one.alternatives.iter_mut().for_each(rows);
+        one.for_each_choice(rows);
     }
     for source in &mut request.sources {
         rows(&mut source.constraints);
@@ -553,7 +580,7 @@ pub fn formats_in_thirds(count: usize) -> Request {
     let mut request = alternating(count);
     for (number, one) in request.participants.iter_mut().enumerate() {
         let formats = [three[number % 3], three[(number + 1) % 3]];
-        one.constraints.formats = Some(linear(&formats));
+        one.for_each_choice(|own| own.formats = Some(linear(&formats)));
     }
     request
 }
@@ -562,10 +589,10 @@ pub fn formats_in_thirds(count: usize) -> Request {
 pub fn held(count: usize) -> Request {
     let mut request = agreeing(count);
     for (number, one) in request.participants.iter_mut().enumerate() {
-        one.constraints.buffers_held = 1 + (number as u32 & 3);
-        let mut other = one.constraints.clone();
+        one.for_each_choice(|own| own.buffers_held = 1 + (number as u32 & 3));
+        let mut other = one.constraints().clone();
         other.buffers_held = 4;
-        one.alternatives.push(other);
+        one.push_alternative(other);
     }
     request
 }
@@ -577,7 +604,7 @@ pub fn extents_of(count: usize, sizes: u32) -> Request {
         .map(|number| Extent::new(640 + number, 480 + number).unwrap())
         .collect();
     for (number, one) in request.participants.iter_mut().enumerate() {
-        one.constraints.image.width.maximum = 640 + sizes - 2 + number as u32;
+        one.for_each_choice(|own| own.image.width.maximum = 640 + sizes - 2 + number as u32);
     }
     request
 }
@@ -587,11 +614,13 @@ pub fn primes(count: usize) -> Request {
     let primes = (2_u32..).filter(|number| (2..*number).all(|divisor| number % divisor != 0));
     let participants = (0..count).zip(primes).map(|(number, prime)| {
         let mut one = participant(number);
-        one.constraints.image.stride.alignment = prime;
-        one.constraints.image.stride.maximum = 1 << 24;
-        let mut other = one.constraints.clone();
+        one.for_each_choice(|own| {
+            own.image.stride.alignment = prime;
+            own.image.stride.maximum = 1 << 24;
+        });
+        let mut other = one.constraints().clone();
         other.image.stride.alignment = prime * 2;
-        one.alternatives.push(other);
+        one.push_alternative(other);
         one
     });
     request(participants.collect(), 16)
@@ -601,13 +630,15 @@ pub fn primes(count: usize) -> Request {
 pub fn wishes_by_format() -> Request {
     let mut request = in_rows(sources_256(8, false));
     for (place, one) in request.participants.iter_mut().enumerate() {
-        let formats = one.constraints.formats.clone().unwrap();
+        let formats = one.constraints().formats.clone().unwrap();
         for (number, pair) in formats.iter().enumerate() {
             let mut terms = ImageTerms::default();
             let first = (place * 50 + number) as u32;
             terms.stride.preferred = (0..200).map(|step| 3 + 64 * (first + step)).collect();
             terms.stride.avoided_multiples = (0..200).map(|step| 5 + first + step).collect();
-            one.constraints.per_fourcc.insert(pair.fourcc, terms);
+            one.for_each_choice(|own| {
+                own.per_fourcc.insert(pair.fourcc, terms.clone());
+            });
         }
     }
     request
@@ -617,7 +648,7 @@ pub fn wishes_by_format() -> Request {
 pub fn per_format(count: usize) -> Request {
     let mut request = in_rows(sources_256(count, false));
     for (place, one) in request.participants.iter_mut().enumerate() {
-        let formats = one.constraints.formats.clone().unwrap();
+        let formats = one.constraints().formats.clone().unwrap();
         for (number, pair) in formats.iter().enumerate() {
             let mut terms = ImageTerms::default();
             if number % count == place {
@@ -625,9 +656,11 @@ pub fn per_format(count: usize) -> Request {
             } else {
                 terms.stride.minimum = 1 + (place + number) as u32;
             }
-            one.constraints.per_fourcc.insert(pair.fourcc, terms);
+            one.for_each_choice(|own| {
+                own.per_fourcc.insert(pair.fourcc, terms.clone());
+            });
         }
-        one.alternatives.push(one.constraints.clone());
+        one.push_alternative(one.constraints().clone());
     }
     request
 }
@@ -636,12 +669,14 @@ pub fn per_format(count: usize) -> Request {
 pub fn imports_named(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for (place, one) in request.participants.iter_mut().enumerate() {
-        let named = (0..256).filter(|number| number >> (place % 8) & 1 == place >> 3 & 1);
-        one.constraints.memory.imports = Imports::OnlyFrom {
-            devices: BTreeSet::new(),
-            sources: named.map(|number| heap(number).id).collect(),
-            reason: "its driver was tried with these".to_owned(),
-        };
+        let named = || (0..256).filter(|number| number >> (place % 8) & 1 == place >> 3 & 1);
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: BTreeSet::new(),
+                sources: named().map(|number| heap(number).id).collect(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
     }
     request
 }
@@ -651,10 +686,10 @@ pub fn alternatives_8(count: usize) -> Request {
     let mut request = strides_alternate(count);
     for one in &mut request.participants {
         for step in 0..8 {
-            let mut other = one.constraints.clone();
+            let mut other = one.constraints().clone();
             other.image.stride.alignment = 1 << step;
             other.buffers_held = step;
-            one.alternatives.push(other);
+            one.push_alternative(other);
         }
     }
     request
@@ -664,9 +699,11 @@ pub fn alternatives_8(count: usize) -> Request {
 pub fn own_sources(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), count);
     for one in &mut request.participants {
-        one.constraints.memory.imports = Imports::Nothing {
-            reason: "it has no unit for that".to_owned(),
-        };
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::Nothing {
+                reason: "it has no unit for that".to_owned(),
+            }
+        });
     }
     for (number, source) in request.sources.iter_mut().enumerate() {
         source.device = Some(device("gpu", number));
@@ -681,7 +718,7 @@ pub fn permitted_alike(count: usize) -> Request {
         .map(|number| SourceId::new(format!("heap:{number:04}/elsewhere")))
         .collect();
     for one in &mut request.participants {
-        one.constraints.memory.permitted = Some(list.clone());
+        one.for_each_choice(|own| own.memory.permitted = Some(list.clone()));
     }
     request
 }

@@ -24,7 +24,7 @@ fn merging(criterion: &mut Criterion) {
         crowd
             .participants
             .iter()
-            .map(|participant| &participant.constraints)
+            .map(|participant| participant.constraints())
             .enumerate()
     };
     criterion.bench_function("merge/formats_and_buffers_of_16", |bencher| {

@@ -35,7 +35,7 @@ fn pairs(fourcc: Fourcc, modifiers: &[Modifier]) -> FormatSet {
 
 fn one(name: &str, driver: &str, role: Role, formats: FormatSet) -> Participant {
     let mut one = Participant::new(name, device(driver), role);
-    one.constraints.formats = Some(formats);
+    one.for_each_choice(|own| own.formats = Some(formats.clone()));
     one
 }
 
@@ -116,14 +116,14 @@ fn another_vendors_device_and_the_processor_are_left_with_rows() {
     for cpu in [CpuUse::Rarely, CpuUse::Often] {
         let mut touched = gpu_and_plane("i915", &gpu, &gpu);
         let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
-        reader.constraints.memory.cpu = cpu;
+        reader.for_each_choice(|own| own.memory.cpu = cpu);
         touched.participants.push(reader);
         assert_eq!(plan(&touched).modifiers(), [Modifier::LINEAR]);
     }
     // Without rows in common there is nothing but a copy.
     let mut apart = two_vendors;
     let tiled = pairs(Fourcc::XRGB8888, &gpu[1..]);
-    apart.participants[0].constraints.formats = Some(tiled);
+    apart.participants[0].for_each_choice(|own| own.formats = Some(tiled.clone()));
     assert!(matches!(solve(&apart), Solution::Split(_)));
 }
 
@@ -131,7 +131,7 @@ fn another_vendors_device_and_the_processor_are_left_with_rows() {
 fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
     let gpu = [Modifier::LINEAR, Y_TILED];
     let mut request = gpu_and_plane("i915", &gpu, &gpu);
-    request.participants[1].constraints.image.stride.alignment = 64;
+    request.participants[1].for_each_choice(|own| own.image.stride.alignment = 64);
     let rows = plan(&request);
     assert_eq!(rows.modifiers(), [Modifier::LINEAR]);
     assert_eq!(rows.verdict(), Verdict::Guaranteed);
@@ -184,7 +184,7 @@ fn compressed(modifier: Modifier, strides: &[u32]) -> Layout {
 fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
     let modifiers = [Y_TILED, Y_TILED_CCS, TILE4_DG2_RC_CCS_CC];
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
-    request.participants[1].constraints.image.stride.alignment = 512;
+    request.participants[1].for_each_choice(|own| own.image.stride.alignment = 512);
     let tiled = plan(&request);
     assert_eq!(tiled.verdict(), Verdict::Possible);
     tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();
@@ -201,7 +201,7 @@ fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
     );
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
     // One plane of pixels needs no second memory, whatever is beside them.
-    request.participants[1].constraints.image.placement = PlanePlacement::Apart;
+    request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
     request.sources[0].constraints.image.placement = PlanePlacement::Either;
     plan(&request).accepts(&clear_colour).unwrap();
 }
@@ -210,7 +210,7 @@ fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
 fn most_planes_count_those_beside_the_pixels() {
     let modifiers = [Y_TILED, Y_TILED_CCS];
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
-    request.participants[1].constraints.image.maximum_planes = 1;
+    request.participants[1].for_each_choice(|own| own.image.maximum_planes = 1);
     let tiled = plan(&request);
     // Nobody knows how many the source will make.
     assert_eq!(tiled.verdict(), Verdict::Possible);
@@ -226,7 +226,7 @@ fn most_planes_count_those_beside_the_pixels() {
 fn decoder_and_display_share_what_only_they_arrange() {
     let afbc = [AFBC_SPARSE, AFBC_SPARSE_YTR];
     let mut decoder = one("decoder", "vpu", Role::Capture, pairs(Fourcc::NV12, &afbc));
-    decoder.constraints.memory.contiguity = Contiguity::Contiguous;
+    decoder.for_each_choice(|own| own.memory.contiguity = Contiguity::Contiguous);
     let plane = one(
         "plane",
         "vop",

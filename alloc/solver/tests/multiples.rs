@@ -23,7 +23,7 @@ fn memory() -> Source {
 
 fn one(name: &str, image: ImageTerms) -> Participant {
     let mut one = Participant::new(name, device(name), Role::Display);
-    one.constraints.image = image;
+    one.for_each_choice(|own| own.image = image.clone());
     one
 }
 
@@ -167,14 +167,14 @@ fn buffers_held_over_all_bounds_conflict_by_their_owners() {
         ],
     );
     for participant in &mut request.participants {
-        participant.constraints.buffers_held = u32::MAX;
+        participant.for_each_choice(|own| own.buffers_held = u32::MAX);
     }
     for source in &mut request.sources {
         source.guarantees.available_bytes = Some(u64::MAX);
     }
     assert_eq!(conflict(&request), [("one".to_owned(), Field::Held)]);
-    request.participants[0].constraints.buffers_held = 600;
-    request.participants[1].constraints.buffers_held = 600;
+    request.participants[0].for_each_choice(|own| own.buffers_held = 600);
+    request.participants[1].for_each_choice(|own| own.buffers_held = 600);
     assert_eq!(
         conflict(&request),
         [

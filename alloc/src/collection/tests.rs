@@ -44,7 +44,7 @@ fn camera() -> Participant {
     };
     let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
     let mut camera = Participant::new("camera", device, Role::Capture);
-    camera.constraints.formats = Some(formats);
+    camera.for_each_choice(|own| own.formats = Some(formats.clone()));
     camera
 }
 

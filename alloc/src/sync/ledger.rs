@@ -56,7 +56,7 @@ impl Party {
 
 impl From<&Participant> for Party {
     fn from(participant: &Participant) -> Self {
-        Self::new(&participant.name, participant.constraints.sync.clone())
+        Self::new(&participant.name, participant.constraints().sync.clone())
     }
 }
 

@@ -195,7 +195,7 @@ fn requests(machine: &Machine, size: Extent) -> Vec<Request> {
         of(Role::Display).map(move |display| vec![camera.clone(), display.clone()])
     });
     all.iter()
-        .filter(|one| !one.alternatives.is_empty())
+        .filter(|one| !one.alternatives().is_empty())
         .map(|one| vec![one.clone()])
         .chain(pairs)
         .map(with)
@@ -228,7 +228,7 @@ fn refusal_on_a_recorded_board_is_bypassed_by_no_alternative() {
                             .unwrap_or_else(|why| panic!("{name}: {}: {why}", participant.name));
                         checks += 1;
                     }
-                    if !participant.alternatives.is_empty() {
+                    if !participant.alternatives().is_empty() {
                         bypassing.insert((path.clone(), participant.name.clone()));
                     }
                 }
@@ -245,7 +245,7 @@ fn refusal_of_a_format_that_nobody_lists_removes_no_other() {
     // Neither source nor participants list formats: any that has rows may be planned.
     let mut request = request();
     for participant in &mut request.participants {
-        participant.constraints.formats = None;
+        participant.for_each_choice(|own| own.formats = None);
     }
     let scope = Scope {
         fourcc: Some(Fourcc::ABGR16161616F),
@@ -265,7 +265,7 @@ fn arrangement_that_is_refused_is_not_among_those_from_which_a_source_may_choose
         .collect();
     let mut request = request();
     request.participants.remove(0);
-    request.participants[0].constraints.formats = Some(pairs.clone().into());
+    request.participants[0].for_each_choice(|own| own.formats = Some(pairs.clone().into()));
     request.sources[0].constraints.formats = Some(pairs.clone().into());
     let scope = Scope::exactly(pairs[1], vga());
     let refused = fact(whose("bochs-drm", None), "heap:a", scope);
@@ -317,9 +317,11 @@ fn refusal_by_one_of_two_of_a_name_is_learnt_of_that_one() {
 fn refusal_of_a_plan_by_an_alternative_is_learnt_for_the_alternative() {
     let mut request = request();
     let own = &mut request.participants[1];
-    own.alternatives = vec![own.constraints.clone()];
-    own.constraints.formats = Some(linear(&[Fourcc::RGB565]));
-    own.alternatives[0].formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::YUYV]));
+    own.push_alternative(own.constraints().clone());
+    let formats = [&[Fourcc::RGB565][..], &[Fourcc::XRGB8888, Fourcc::YUYV]];
+    for (choice, formats) in own.choices_mut().zip(formats) {
+        choice.formats = Some(linear(formats));
+    }
     let mut facts = book();
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     let proven = solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());

@@ -255,7 +255,7 @@ fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
 fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     let mut request = request();
     let all = linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]);
-    request.participants[1].constraints.formats = Some(all);
+    request.participants[1].for_each_choice(|own| own.formats = Some(all.clone()));
     let mut facts = book();
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_and_prove(&request, &mut [&mut fake], &mut facts, Limits::default());
@@ -448,7 +448,7 @@ fn well_known_facts_change_only_what_they_name() {
     let informed = facts.inform(&amd);
     assert_eq!(informed.facts.len(), 1);
     let alignment = informed.request.participants[1]
-        .constraints
+        .constraints()
         .image
         .stride
         .alignment;

@@ -50,8 +50,8 @@ fn requests() -> impl Strategy<Value = Request> {
         || prop::sample::subsequence(vec![Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12], 1..=3);
     (formats(), formats()).prop_map(|(one, two)| {
         let mut request = request();
-        request.participants[0].constraints.formats = Some(linear(&one));
-        request.participants[1].constraints.formats = Some(linear(&two));
+        request.participants[0].for_each_choice(|own| own.formats = Some(linear(&one)));
+        request.participants[1].for_each_choice(|own| own.formats = Some(linear(&two)));
         let mut own = source("dumb:bochs-drm", "bochs dumb", Guarantees::default());
         own.device = Some(device("bochs-drm"));
         request.sources.push(own);
@@ -108,9 +108,9 @@ proptest! {
                 let mut one = request.clone();
                 one.sources = vec![source.clone()];
                 for participant in &mut one.participants {
-                    let kept = participant.constraints.formats.as_ref()
+                    let kept = participant.constraints().formats.as_ref()
                         .is_none_or(|formats| formats.contains_fourcc(fourcc));
-                    participant.constraints.formats = Some(if kept { linear(&[fourcc]) } else { linear(&[]) });
+                    participant.for_each_choice(|own| own.formats = Some(if kept { linear(&[fourcc]) } else { linear(&[]) }));
                 }
                 let before = solve(&one);
                 let Solution::Share(plan) = &before else { continue };

@@ -138,8 +138,10 @@ fn find(sources: &Sources, name: &str) -> Result<Source> {
 
 fn request(options: &Options, source: Source) -> Request {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
-    processor.constraints.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
+        own.memory.cpu = CpuUse::Often;
+    });
     Request {
         count: options.count,
         participants: vec![processor],

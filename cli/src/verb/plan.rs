@@ -294,11 +294,10 @@ fn add_drivers(
     let mut declared = started()?.declare_drivers(size);
     if let Some(wanted) = options.format {
         for participant in &mut declared.participants {
-            let formats = participant.constraints.formats.iter();
-            let kept = formats
-                .flat_map(FormatSet::iter)
-                .filter(|format| format.fourcc == wanted);
-            participant.constraints.formats = Some(kept.collect());
+            participant.for_each_choice(|own| {
+                let formats = own.formats.iter().flat_map(FormatSet::iter);
+                own.formats = Some(formats.filter(|format| format.fourcc == wanted).collect());
+            });
         }
     }
     let unavailable = || {
@@ -365,7 +364,7 @@ fn ask(options: &Options) -> Result<Request> {
     }
     if let Some(cpu) = options.cpu {
         let mut participant = Participant::processor(Role::CpuRead);
-        participant.constraints.memory.cpu = cpu.to_use();
+        participant.for_each_choice(|own| own.memory.cpu = cpu.to_use());
         request.participants.push(participant);
     }
     if request.participants.is_empty() {

@@ -143,7 +143,7 @@ pub(crate) fn processor(role: Role) -> Participant {
     };
     let mut participant = Participant::new("software composition", device, role);
     let format = FormatModifier::linear(Fourcc::XRGB8888);
-    participant.constraints.formats = Some(vec![format].into());
+    participant.for_each_choice(|own| own.formats = Some(vec![format].into()));
     participant
 }
 

@@ -213,8 +213,10 @@ pub(crate) fn allocate(
         node: String::new(),
     };
     let mut writer = Participant::new("processor", identity, Role::CpuWrite);
-    writer.constraints.formats = Some(vec![FormatModifier::linear(Fourcc::XRGB8888)].into());
-    writer.constraints.memory.cpu = CpuUse::Often;
+    writer.for_each_choice(|own| {
+        own.formats = Some(vec![FormatModifier::linear(Fourcc::XRGB8888)].into());
+        own.memory.cpu = CpuUse::Often;
+    });
     let mut request = Request::new(extent);
     request.count = count;
     request.participants = vec![writer];

@@ -18,7 +18,9 @@ use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 #[must_use]
 pub fn processor(fourcc: Fourcc) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
+    processor.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]))
+    });
     processor
 }
 

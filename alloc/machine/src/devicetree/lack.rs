@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::RecordedParticipant;
-use covalent_solver::constraint::{AddressWindow, Contiguity, Source};
+use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryTerms, Source};
 
 /// How large a pool is proposed, in bytes: eight buffers of 1920x1080 in four bytes a pixel, in whole steps of 4 MiB.
 const PROPOSED_BYTES: u64 = 64 << 20;
@@ -31,26 +31,34 @@ pub fn lacking_pools<'a>(
     let mut found: Vec<LackingPool> = Vec::new();
     for recorded in participants {
         let participant = &recorded.participant;
-        let memory = &participant.constraints.memory;
         let Some(node) = &recorded.tree_node else {
             continue;
         };
-        let serves = |source: &Source| {
+        let serves = |memory: &MemoryTerms, source: &Source| {
+            let permitted = memory.permitted.as_ref();
             source.device.is_none()
                 && source.guarantees.contiguous_up_to_bytes >= PROPOSED_BYTES / 8
                 && memory.address.contains(&source.guarantees.address)
+                && permitted.is_none_or(|sources| sources.contains(&source.id))
         };
+        // A pool of its own is what a device reaches by an alternative.
+        let mut choices = participant.choices().map(|choice| &choice.memory);
+        let lacks = choices.all(|memory| {
+            memory.contiguity == Contiguity::Contiguous
+                && !sources.iter().any(|source| serves(memory, source))
+        });
         let is_known = found.iter().any(|lacking| lacking.node == *node);
-        if memory.contiguity == Contiguity::Contiguous && !is_known && !sources.iter().any(serves) {
+        if lacks && !is_known {
+            let reach = participant.constraints().memory.address;
             found.push(LackingPool {
                 participant: participant.name.clone(),
                 node: node.clone(),
                 words: format!(
                     "{} needs memory in one piece{}, and no heap here promises one",
                     participant.name,
-                    within(memory.address)
+                    within(reach)
                 ),
-                snippet: pool_snippet(node, PROPOSED_BYTES, memory.address),
+                snippet: pool_snippet(node, PROPOSED_BYTES, reach),
             });
         }
     }

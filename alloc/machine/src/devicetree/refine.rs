@@ -57,7 +57,7 @@ impl ReservedMemory {
             for pool in pools {
                 first = first.or(Some(pool));
                 // The solver tries each alternative with each of everybody else's.
-                if participant.alternatives.len() >= Machine::MAXIMUM_ALTERNATIVES {
+                if participant.alternatives().len() >= Machine::MAXIMUM_ALTERNATIVES {
                     break;
                 }
                 let heaps: BTreeSet<SourceId> = sources
@@ -107,15 +107,15 @@ fn promise(source: &mut Source, region: &Region) {
 /// A device that is given a pool takes memory of its heaps, wherever the pool lies.
 fn reach(participant: &mut Participant, pool: &Region, heaps: BTreeSet<SourceId>) {
     let window = pool.window();
-    let known = participant.constraints.memory.address;
+    let known = participant.constraints().memory.address;
     if heaps.is_empty() || window == AddressWindow::default() || known.contains(&window) {
         return;
     }
-    let mut given = participant.constraints.clone();
+    let mut given = participant.constraints().clone();
     given.memory.address = window;
     given.memory.permitted = Some(match given.memory.permitted {
         Some(permitted) => permitted.intersection(&heaps).cloned().collect(),
         None => heaps,
     });
-    participant.alternatives.push(given);
+    participant.push_alternative(given);
 }

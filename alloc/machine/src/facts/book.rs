@@ -166,9 +166,7 @@ impl FactBook {
                 }
                 match &fact.effect {
                     Effect::StrideAlignment { bytes } => {
-                        let choices = std::iter::once(&mut participant.constraints)
-                            .chain(&mut participant.alternatives);
-                        for choice in choices.filter(|choice| has_rows(choice)) {
+                        for choice in participant.choices_mut().filter(|own| has_rows(own)) {
                             changes |= align(&mut choice.image.stride, *bytes);
                         }
                     }
@@ -418,8 +416,10 @@ mod tests {
     fn steps_that_no_stride_has_leave_no_plan() {
         let mut request = Request::new(Extent::new(64, 64).unwrap());
         let mut display = Participant::new("card", device("card", ""), Role::Display);
-        display.constraints.image.stride.alignment = 65_536;
-        display.constraints.formats = Some([FormatModifier::linear(Fourcc::XRGB8888)].into());
+        display.for_each_choice(|own| {
+            own.image.stride.alignment = 65_536;
+            own.formats = Some([FormatModifier::linear(Fourcc::XRGB8888)].into());
+        });
         request.participants.push(display);
         request
             .sources

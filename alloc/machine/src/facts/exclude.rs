@@ -132,19 +132,14 @@ fn is_whole(choice: &Constraints, named: &Named) -> bool {
 
 /// Takes sources from those whose memory is imported by the alternatives in which nothing else is taken.
 fn refuse(participant: &mut Participant, all: &[Source], refusals: &[(&SourceId, &Refused<'_>)]) {
-    let Participant {
-        constraints,
-        alternatives,
-        device,
-        ..
-    } = participant;
-    for choice in std::iter::once(constraints).chain(alternatives) {
+    let device = participant.device.clone();
+    for choice in participant.choices_mut() {
         let whole: Vec<_> = refusals
             .iter()
             .filter(|(_, refused)| is_whole(choice, &refused.named))
             .collect();
         let imports = &mut choice.memory.imports;
-        if let Some(fewer) = without(imports, device, all, &whole) {
+        if let Some(fewer) = without(imports, &device, all, &whole) {
             *imports = fewer;
         }
     }

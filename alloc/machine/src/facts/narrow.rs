@@ -54,8 +54,7 @@ fn only<'a>(
     narrow.participants = participants.cloned().collect();
     for participant in &mut narrow.participants {
         // An alternative is complete in itself, and would bring its own formats back.
-        let choices = std::iter::once(&mut participant.constraints);
-        for choice in choices.chain(&mut participant.alternatives) {
+        for choice in participant.choices_mut() {
             let takes = choice
                 .formats
                 .as_ref()

@@ -95,9 +95,9 @@ fn every_value_of_a_board_says_where_it_is_from() {
             for recorded in &declared.participants {
                 let own = &recorded.participant;
                 let nothing = Participant::new(own.name.clone(), own.device.clone(), own.role);
-                let nothing = json!({"constraints": nothing.constraints});
+                let nothing = json!({"constraints": nothing.constraints()});
                 let value =
-                    json!({"constraints": own.constraints, "alternatives": own.alternatives});
+                    json!({"constraints": own.constraints(), "alternatives": own.alternatives()});
                 let mut found = Vec::new();
                 places(&value, "participant", &nothing, &mut found);
                 // What demands nothing may be so because nobody knows: that is said too.
@@ -110,7 +110,7 @@ fn every_value_of_a_board_says_where_it_is_from() {
                     found.push(format!("participant.constraints.{always}"));
                 }
                 found.retain(|place| {
-                    !place.ends_with("alternatives") || !own.alternatives.is_empty()
+                    !place.ends_with("alternatives") || !own.alternatives().is_empty()
                 });
                 check_grounds(&board, &own.name, found, &recorded.grounds);
             }

@@ -1,7 +1,7 @@
 //! A recording without the fact that decides a plan.
 
 use covalent_machine::Machine;
-use covalent_solver::constraint::{Constraints, Participant, Source};
+use covalent_solver::constraint::{Participant, Source};
 use covalent_solver::model::{FormatModifier, Modifier};
 
 /// What the participant of this name takes instead.
@@ -18,14 +18,10 @@ pub(crate) fn participant(machine: &mut Machine, name: &str, change: impl Fn(&mu
     assert_eq!(found, 1, "{name}");
 }
 
-fn choices(participant: &mut Participant) -> impl Iterator<Item = &mut Constraints> {
-    std::iter::once(&mut participant.constraints).chain(&mut participant.alternatives)
-}
-
 /// The participant takes fewer pairs.
 pub(crate) fn fewer(machine: &mut Machine, name: &str, gone: impl Fn(FormatModifier) -> bool) {
     participant(machine, name, |participant| {
-        for choice in choices(participant) {
+        for choice in participant.choices_mut() {
             let pairs = choice.formats.iter().flat_map(|formats| formats.iter());
             choice.formats = Some(pairs.filter(|pair| !gone(*pair)).collect());
         }

@@ -40,7 +40,7 @@ fn unknown_demand_read_by_any_function_is_kept_or_refused() {
     let participant = &own.participants[0];
     // The name resolves to whatever function the type has itself, where it has one.
     keeps_or_refuses(Constraints::deserialize(with_newer(
-        &participant.constraints,
+        participant.constraints(),
     )));
     keeps_or_refuses(ImageTerms::deserialize(with_newer(&ImageTerms::default())));
     keeps_or_refuses(MemoryTerms::deserialize(
@@ -111,7 +111,7 @@ fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() 
     for version in [0, 2, 99, u32::MAX] {
         let mut request = sharing();
         assert!(matches!(solve(&request), Solution::Share(_)));
-        request.participants[0].constraints.version = version;
+        request.participants[0].for_each_choice(|own| own.version = version);
         let Solution::Split(split) = solve(&request) else {
             panic!("version {version} is ignored")
         };
@@ -134,9 +134,9 @@ fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() 
 #[test]
 fn alternative_of_a_version_that_is_not_known_is_not_taken_and_the_rest_is() {
     let mut request = sharing();
-    let mut worse = request.participants[0].constraints.clone();
+    let mut worse = request.participants[0].constraints().clone();
     worse.version = 2;
-    request.participants[0].alternatives.push(worse);
+    request.participants[0].push_alternative(worse);
     let Solution::Share(plan) = solve(&request) else {
         panic!("what is understood is enough")
     };

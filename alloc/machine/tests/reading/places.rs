@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 fn sharing() -> Request {
     let mut camera = camera(Contiguity::Scattered);
-    let by_format = &mut camera.constraints.per_fourcc;
-    by_format.insert(Fourcc::XRGB8888, Default::default());
-    camera.alternatives.push(Constraints::default());
+    camera.for_each_choice(|own| {
+        own.per_fourcc.insert(Fourcc::XRGB8888, Default::default());
+    });
+    camera.push_alternative(Constraints::default());
     request(
         vec![camera, display("card")],
         vec![system_heap(2), dumb("card")],

@@ -121,10 +121,7 @@ impl Participant {
 
     /// Gives up every demand on one field, in every alternative.
     pub fn relax(&mut self, field: Field) {
-        self.constraints.relax(field);
-        for alternative in &mut self.alternatives {
-            alternative.relax(field);
-        }
+        self.for_each_choice(|choice| choice.relax(field));
         if field == Field::Unknown {
             self.unknown = Unknown::default();
         }

@@ -14,6 +14,10 @@ use crate::text::printable;
 
 keeps_unknown! {
     /// One use of one device: the same card can be two participants.
+    ///
+    /// What it accepts is a list of choices that is never empty, the best first. Each choice is complete in itself: a plan meets
+    /// one of them as a whole, never a mixture. Whatever is asked of the participant is asked in every choice, so
+    /// [`Participant::for_each_choice`] edits them all.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Participant {
         /// What to call it in words; names are unique within a request.
@@ -30,14 +34,12 @@ keeps_unknown! {
         /// Which plane of its card it is; none for what is no plane.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub plane: Option<Plane>,
-        /// What it accepts.
+        /// The best choice. Private, like the others, so that nothing edits one choice and forgets the others.
         #[serde(default)]
-        pub constraints: Constraints,
-        /// What it accepts instead, best first; each is worse than `constraints`.
-        ///
-        /// Each is complete in itself: a plan meets `constraints` or one of these as a whole, never a mixture.
+        constraints: Constraints,
+        /// The other choices, best first.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "alternatives")]
-        pub alternatives: Vec<Constraints>,
+        alternatives: Vec<Constraints>,
         /// Fields of a newer version, those of the device too; demands like those of the constraints.
         #[serde(skip)]
         pub unknown: Unknown,
@@ -73,9 +75,49 @@ impl Participant {
         Self::new("processor", identity, role)
     }
 
-    /// Returns what it accepts, best first.
+    /// Returns the best of its choices.
+    #[must_use]
+    pub fn constraints(&self) -> &Constraints {
+        &self.constraints
+    }
+
+    /// Returns the choices that are worse than the best, best first; none where there is one choice.
+    #[must_use]
+    pub fn alternatives(&self) -> &[Constraints] {
+        &self.alternatives
+    }
+
+    /// Returns the choices, best first; there is at least one.
     pub fn choices(&self) -> impl Iterator<Item = &Constraints> {
         std::iter::once(&self.constraints).chain(&self.alternatives)
+    }
+
+    /// Returns the choices to be edited, best first; there is at least one.
+    pub fn choices_mut(&mut self) -> impl Iterator<Item = &mut Constraints> {
+        std::iter::once(&mut self.constraints).chain(&mut self.alternatives)
+    }
+
+    /// Edits every choice.
+    pub fn for_each_choice(&mut self, edit: impl FnMut(&mut Constraints)) {
+        self.choices_mut().for_each(edit);
+    }
+
+    /// Makes these constraints the only choice.
+    pub fn set_constraints(&mut self, only: Constraints) {
+        self.set_choices(only, Vec::new());
+    }
+
+    /// Replaces all choices: the best one, and those that are worse, best first.
+    pub fn set_choices(&mut self, best: Constraints, alternatives: Vec<Constraints>) {
+        self.constraints = best;
+        self.alternatives = alternatives;
+    }
+
+    /// Appends a choice that is worse than those that there are.
+    ///
+    /// A description is read with at most [`Participant::MAXIMUM_ALTERNATIVES`] of them.
+    pub fn push_alternative(&mut self, worse: Constraints) {
+        self.alternatives.push(worse);
     }
 }
 

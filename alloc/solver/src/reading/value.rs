@@ -23,8 +23,8 @@ const LONGEST_NAME: usize = 1024;
 pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     text(at, "name", &own.name)?;
     device(at, &own.device)?;
-    held(at, "constraints", &own.constraints)?;
-    for (number, alternative) in own.alternatives.iter().enumerate() {
+    held(at, "constraints", own.constraints())?;
+    for (number, alternative) in own.alternatives().iter().enumerate() {
         held(at, &format!("alternatives[{number}]"), alternative)?;
     }
     Ok(())

@@ -526,7 +526,7 @@ fn without(all: &[usize], some: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::constraint::{Participant, Role, Source, SourceId};
+    use crate::constraint::{Constraints, Participant, Role, Source, SourceId};
     use crate::model::{DeviceIdentity, Extent};
     use crate::solve::work::Work;
     use crate::solve::{BUDGET, Request, Solution, solve};
@@ -543,11 +543,14 @@ mod tests {
                 node: String::new(),
             };
             let mut one = Participant::new(format!("device {number}"), device, Role::Import);
-            one.constraints.image.stride.alignment = step;
-            one.constraints.image.stride.maximum = 1024;
-            one.constraints.buffers_held = 1;
-            one.alternatives.push(one.constraints.clone());
-            one.alternatives[0].image.stride.alignment = step * 2;
+            let stepping = |step| {
+                let mut own = Constraints::default();
+                own.image.stride.alignment = step;
+                own.image.stride.maximum = 1024;
+                own.buffers_held = 1;
+                own
+            };
+            one.set_choices(stepping(step), vec![stepping(step * 2)]);
             request.participants.push(one);
         }
         request

@@ -52,7 +52,7 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Makes a participant ready; none where that takes too many steps.
     pub(super) fn party(&mut self, participant: &'a Participant) -> Option<Party<'a>> {
         let own = self.own(&participant.device);
-        let mut choices = Vec::with_capacity(participant.alternatives.len().saturating_add(1));
+        let mut choices = Vec::with_capacity(participant.alternatives().len().saturating_add(1));
         for constraints in participant.choices() {
             choices.push(self.choice(participant, constraints, &own)?);
         }

@@ -84,8 +84,10 @@ mod tests {
         };
         let mut camera = Participant::new("camera", device, Role::Capture);
         let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
-        camera.constraints.formats = Some(formats);
-        camera.constraints.memory.contiguity = contiguity;
+        camera.for_each_choice(|own| {
+            own.formats = Some(formats.clone());
+            own.memory.contiguity = contiguity;
+        });
         solve(&Request {
             participants: vec![camera],
             sources,

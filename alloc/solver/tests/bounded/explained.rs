@@ -103,19 +103,21 @@ fn with_hostile_names(mut request: Request) -> Request {
     let hostile = |id: &SourceId| SourceId::new(format!("{id}\n\u{200b}"));
     for (number, one) in request.participants.iter_mut().enumerate() {
         one.name = format!("one\nnot heap: forged \u{1b}[2J \u{202e}{number}");
-        let memory = &mut one.constraints.memory;
-        if let Some(permitted) = &mut memory.permitted {
-            *permitted = permitted.iter().map(hostile).collect();
-        }
-        match &mut memory.imports {
-            Imports::OnlyFrom {
-                sources, reason, ..
-            } => {
-                *sources = sources.iter().map(hostile).collect();
-                reason.push_str("\r\u{9b}31m");
+        for own in one.choices_mut() {
+            let memory = &mut own.memory;
+            if let Some(permitted) = &mut memory.permitted {
+                *permitted = permitted.iter().map(hostile).collect();
             }
-            Imports::Nothing { reason } => reason.push_str("\r\u{9b}31m"),
-            _ => {}
+            match &mut memory.imports {
+                Imports::OnlyFrom {
+                    sources, reason, ..
+                } => {
+                    *sources = sources.iter().map(hostile).collect();
+                    reason.push_str("\r\u{9b}31m");
+                }
+                Imports::Nothing { reason } => reason.push_str("\r\u{9b}31m"),
+                _ => {}
+            }
         }
     }
     for (number, one) in request.sources.iter_mut().enumerate() {
@@ -128,9 +130,11 @@ fn with_hostile_names(mut request: Request) -> Request {
 #[test]
 fn names_of_a_request_built_by_hand_are_printable_in_every_line() {
     let mut imports_nothing = shapes::alternating(5);
-    imports_nothing.participants[3].constraints.memory.imports = Imports::Nothing {
-        reason: "it has no unit for that".to_owned(),
-    };
+    imports_nothing.participants[3].for_each_choice(|own| {
+        own.memory.imports = Imports::Nothing {
+            reason: "it has no unit for that".to_owned(),
+        }
+    });
     for request in [
         shapes::alternating(3),
         shapes::alternating(200),

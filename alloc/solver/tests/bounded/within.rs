@@ -216,13 +216,14 @@ fn conflict_is_told_without_a_search_of_all_combinations_only_where_it_is_known(
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::processor(Role::CpuRead).named(number);
-        one.constraints.image.width.multiple_of = 2;
-        one.alternatives.push(one.constraints.clone());
+        one.for_each_choice(|own| own.image.width.multiple_of = 2);
+        one.push_alternative(one.constraints().clone());
         participants.push(one);
     }
     let all = &mut participants[4];
-    all.constraints.image.width.minimum = 10_000;
-    all.alternatives[0].image.width.minimum = 20_000;
+    for (own, minimum) in all.choices_mut().zip([10_000, 20_000]) {
+        own.image.width.minimum = minimum;
+    }
     let Solution::Split(split) = solve(&request(participants.clone(), vec![system_heap(2)])) else {
         panic!("no picture is so wide")
     };
@@ -230,11 +231,12 @@ fn conflict_is_told_without_a_search_of_all_combinations_only_where_it_is_known(
     // All nine conflict only together: their combinations are too many to know that none serves.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     for (one, prime) in participants.iter_mut().zip(primes) {
-        one.constraints.image.width.minimum = 1;
-        one.constraints.image.width.multiple_of = 1;
-        one.constraints.image.stride.alignment = prime;
-        one.constraints.image.stride.maximum = 223_092_870 - 1;
-        one.alternatives = vec![one.constraints.clone()];
+        one.for_each_choice(|own| {
+            own.image.width.minimum = 1;
+            own.image.width.multiple_of = 1;
+            own.image.stride.alignment = prime;
+            own.image.stride.maximum = 223_092_870 - 1;
+        });
     }
     let solution = solve(&request(participants, vec![system_heap(2)]));
     assert_eq!(solution.verdict(), Verdict::Undecided);

@@ -234,8 +234,7 @@ pub fn participant(number: usize) -> impl Strategy<Value = Participant> {
     )
         .prop_map(move |(driver, role, constraints, alternatives)| {
             let mut participant = Participant::new(format!("p{number}"), device(driver), role);
-            participant.constraints = constraints;
-            participant.alternatives = alternatives;
+            participant.set_choices(constraints, alternatives);
             participant
         })
 }
@@ -338,7 +337,7 @@ pub fn divided() -> impl Strategy<Value = Request> {
             .push(Source::new(SourceId::new("s0"), "source 0"));
         for (number, formats) in sets.into_iter().enumerate() {
             let mut one = Participant::new(format!("p{number}"), device("card"), Role::Display);
-            one.constraints.formats = Some(formats.into());
+            one.for_each_choice(|own| own.formats = Some(formats.clone().into()));
             request.participants.push(one);
         }
         request

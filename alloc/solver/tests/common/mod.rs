@@ -13,8 +13,8 @@ pub mod exhaustive;
 pub mod generate;
 
 use covalent_solver::constraint::{
-    AddressWindow, Contiguity, FormatSet, Guarantees, Imports, MemoryCost, Participant, Role,
-    Source, SourceId,
+    AddressWindow, Constraints, Contiguity, FormatSet, Guarantees, Imports, MemoryCost,
+    Participant, Role, Source, SourceId,
 };
 use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_solver::solve::Request;
@@ -38,7 +38,7 @@ pub fn linear(fourccs: &[Fourcc]) -> FormatSet {
 /// A vivid capture queue as it declares itself at 640x480.
 pub fn camera(contiguity: Contiguity) -> Participant {
     let mut camera = Participant::new("vivid capture", device("vivid"), Role::Capture);
-    let constraints = &mut camera.constraints;
+    let mut constraints = Constraints::default();
     constraints.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]));
     constraints.buffers_held = 2;
     constraints.memory.contiguity = contiguity;
@@ -47,6 +47,7 @@ pub fn camera(contiguity: Contiguity) -> Participant {
     }
     constraints.image.stride.minimum = 640;
     constraints.image.stride.maximum = 20_480;
+    camera.set_constraints(constraints);
     camera
 }
 
@@ -57,18 +58,21 @@ pub fn display(driver: &str) -> Participant {
         device(driver),
         Role::Display,
     );
-    display.constraints.formats = Some(linear(&[Fourcc::XRGB8888]));
-    display.constraints.buffers_held = 2;
+    display.for_each_choice(|own| {
+        own.formats = Some(linear(&[Fourcc::XRGB8888]));
+        own.buffers_held = 2;
+    });
     display
 }
 
 /// A virtio-gpu without blob resources: it takes its own memory alone.
 pub fn virtio_display() -> Participant {
     let mut display = display("virtio_gpu");
-    display.constraints.memory.imports = Imports::only_from(
+    let imports = Imports::only_from(
         display.device.clone(),
         "this virtio-gpu has no RESOURCE_BLOB",
     );
+    display.for_each_choice(|own| own.memory.imports = imports.clone());
     display
 }
 

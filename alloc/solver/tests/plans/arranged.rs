@@ -20,21 +20,21 @@ fn gpu_and_plane() -> Request {
             &[Modifier::LINEAR, TILED, COMPRESSED, Modifier::INVALID],
         ),
     ] {
-        participant.constraints.formats = Some(
-            modifiers
-                .iter()
-                .map(|modifier| FormatModifier::new(Fourcc::XRGB8888, *modifier))
-                .collect(),
-        );
-        participant
-            .constraints
-            .sync
-            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+        participant.for_each_choice(|own| {
+            own.formats = Some(
+                modifiers
+                    .iter()
+                    .map(|modifier| FormatModifier::new(Fourcc::XRGB8888, *modifier))
+                    .collect(),
+            );
+            own.sync
+                .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+        });
     }
     let mut gbm = dumb("i915");
     gbm.id = covalent_solver::constraint::SourceId::new("gbm:i915");
     gbm.name = "i915 gbm".to_owned();
-    gbm.constraints.formats = plane.constraints.formats.clone();
+    gbm.constraints.formats = plane.constraints().formats.clone();
     request(vec![gpu, plane], vec![gbm, dumb("i915"), system_heap(2)])
 }
 
@@ -46,7 +46,7 @@ fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
     assert_eq!(tiled.modifiers(), [TILED, COMPRESSED]);
     assert!(tiled.is_arranged_by_source());
     let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
-    reader.constraints.memory.cpu = CpuUse::Often;
+    reader.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     request.participants.push(reader);
     assert!(!plan(&request).is_arranged_by_source());
 }
@@ -55,11 +55,13 @@ fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
 fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
     let mut request = gpu_and_plane();
     for participant in &mut request.participants {
-        let formats = participant.constraints.formats.take().unwrap();
-        let tiled = formats.iter().filter(|pair| pair.modifier == TILED);
-        participant.constraints.formats = Some(tiled.collect());
+        participant.for_each_choice(|own| {
+            let formats = own.formats.take().unwrap();
+            let tiled = formats.iter().filter(|pair| pair.modifier == TILED);
+            own.formats = Some(tiled.collect());
+        });
     }
-    request.participants[1].constraints.image.stride.maximum = 16_384;
+    request.participants[1].for_each_choice(|own| own.image.stride.maximum = 16_384);
     insta::assert_snapshot!(solve(&request).explain());
     assert_eq!(plan(&request).verdict(), Verdict::Possible);
 }
@@ -68,7 +70,7 @@ fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
 fn screen_that_turns_has_one_buffer_for_both_sizes() {
     let mut request = request(vec![display("vkms")], vec![system_heap(2)]);
     request.more_extents = vec![Extent::new(480, 640).unwrap()];
-    request.participants[0].constraints.image.stride.alignment = 256;
+    request.participants[0].for_each_choice(|own| own.image.stride.alignment = 256);
     insta::assert_snapshot!(solve(&request).explain());
     let plan = plan(&request);
     for layout in plan.layouts() {

@@ -10,7 +10,7 @@ fn renderer_and(writer: Participant, device_copy: Option<bool>) -> Request {
     let mut gpu = virtio_display();
     gpu.name = "virtio_gpu GBM".to_owned();
     gpu.role = Role::Import;
-    gpu.constraints.memory.coherency = Coherency::Untransferred;
+    gpu.for_each_choice(|own| own.memory.coherency = Coherency::Untransferred);
     let mut gbm = dumb("virtio_gpu");
     gbm.id = covalent_solver::constraint::SourceId::new("gbm:virtio_gpu");
     gbm.name = "virtio_gpu GBM".to_owned();
@@ -20,7 +20,7 @@ fn renderer_and(writer: Participant, device_copy: Option<bool>) -> Request {
 
 fn writing_processor() -> Participant {
     let mut writer = Participant::new("processor", device("cpu"), Role::CpuWrite);
-    writer.constraints.memory.cpu = CpuUse::Often;
+    writer.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     writer
 }
 
@@ -58,7 +58,7 @@ fn memory_whose_copies_nobody_knows_is_a_doubt() {
 #[test]
 fn device_copy_is_no_hindrance_to_who_transfers_or_to_one_side_alone() {
     let mut transferring = renderer_and(writing_processor(), Some(true));
-    transferring.participants[1].constraints.memory.coherency = Coherency::Synced;
+    transferring.participants[1].for_each_choice(|own| own.memory.coherency = Coherency::Synced);
     let shared = plan(&transferring);
     assert_eq!(shared.verdict(), Verdict::Guaranteed);
     assert!(shared.needs_transfers() && shared.explain().contains("works on a copy of its own"));

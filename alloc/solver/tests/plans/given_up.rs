@@ -1,5 +1,7 @@
 //! Alternatives, conflicts, and what is cheapest to give up.
 
+use std::collections::BTreeSet;
+
 use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
@@ -11,14 +13,14 @@ use covalent_solver::solve::solve;
 #[test]
 fn second_alternative_is_taken_where_the_first_meets_nobody() {
     let mut encoder = Participant::new("encoder", device("codec"), Role::Output);
-    encoder.constraints.formats = Some(linear(&[Fourcc::P010]));
+    encoder.for_each_choice(|own| own.formats = Some(linear(&[Fourcc::P010])));
     let mut nv12 = Constraints {
         formats: Some(linear(&[Fourcc::NV12])),
         ..Constraints::default()
     };
     nv12.image.rows_multiple_of = 16;
     nv12.image.padding_bytes = 4096;
-    encoder.alternatives.push(nv12);
+    encoder.push_alternative(nv12);
     let request = request(
         vec![camera(Contiguity::Scattered), encoder],
         vec![system_heap(2)],
@@ -30,9 +32,9 @@ fn second_alternative_is_taken_where_the_first_meets_nobody() {
 #[test]
 fn protected_memory_and_a_processor_that_reads_it_conflict() {
     let mut decoder = Participant::new("decoder", device("codec"), Role::Capture);
-    decoder.constraints.memory.protection = Protection::Needed;
+    decoder.for_each_choice(|own| own.memory.protection = Protection::Needed);
     let mut reader = Participant::new("screenshot", device("cpu"), Role::CpuRead);
-    reader.constraints.memory.cpu = CpuUse::Rarely;
+    reader.for_each_choice(|own| own.memory.cpu = CpuUse::Rarely);
     let mut heap = system_heap(2);
     heap.id = covalent_solver::constraint::SourceId::new("heap:protected");
     heap.name = "dma-heap protected".to_owned();
@@ -44,12 +46,14 @@ fn protected_memory_and_a_processor_that_reads_it_conflict() {
 #[test]
 fn conflict_of_three_is_told_with_what_is_cheapest_to_give_up() {
     let mut one = camera(Contiguity::Scattered);
-    one.constraints.image.stride.alignment = 48;
+    one.for_each_choice(|own| own.image.stride.alignment = 48);
     let mut two = display("vkms");
-    two.constraints.image.stride.alignment = 4096;
+    two.for_each_choice(|own| own.image.stride.alignment = 4096);
     let mut three = Participant::new("encoder", device("codec"), Role::Output);
-    three.constraints.image.stride.maximum = 4096;
-    three.constraints.memory.coherency = Coherency::Coherent;
+    three.for_each_choice(|own| {
+        own.image.stride.maximum = 4096;
+        own.memory.coherency = Coherency::Coherent;
+    });
     let request = request(vec![one, two, three], vec![system_heap(2)]);
     insta::assert_snapshot!(solve(&request).explain());
 }
@@ -58,11 +62,11 @@ fn conflict_of_three_is_told_with_what_is_cheapest_to_give_up() {
 fn source_that_a_participant_permits_and_prefers_is_taken() {
     let mut display = display("vkms");
     let cma = cma_heap(2);
-    display.constraints.memory.preferred.insert(cma.id.clone());
+    display.for_each_choice(|own| own.memory.preferred = [cma.id.clone()].into());
     let mut request = request(vec![display], vec![system_heap(2), cma, dumb("vkms")]);
     assert_eq!(plan(&request).source().as_str(), "heap:default_cma_region");
-    let permitted = [system_heap(2).id].into();
-    request.participants[0].constraints.memory.permitted = Some(permitted);
+    let permitted = BTreeSet::from([system_heap(2).id]);
+    request.participants[0].for_each_choice(|own| own.memory.permitted = Some(permitted.clone()));
     assert_eq!(plan(&request).source().as_str(), "heap:system");
     request.sources.remove(0);
     insta::assert_snapshot!(solve(&request).explain());

@@ -12,12 +12,12 @@ fn rows_without_a_gap_and_a_wide_alignment_conflict_where_the_width_does_not_fit
     texture.name = "virtio_gpu texture".to_owned();
     texture.constraints.image.stride.packed = true;
     let mut other = virtio_display();
-    other.constraints.image.stride.alignment = 256;
+    other.for_each_choice(|own| own.image.stride.alignment = 256);
     let mut request = request(vec![other], vec![texture]);
     assert_eq!(plan(&request).layout().planes()[0].stride_bytes, 2560);
     request.extent = Extent::new(650, 480).unwrap();
     insta::assert_snapshot!(solve(&request).explain());
-    request.participants[0].constraints.image.stride.alignment = 1;
+    request.participants[0].for_each_choice(|own| own.image.stride.alignment = 1);
     let free = plan(&request);
     let [plane] = free.layout().planes() else {
         panic!("XRGB8888 has one plane")
@@ -33,9 +33,11 @@ fn rows_without_a_gap_and_a_wide_alignment_conflict_where_the_width_does_not_fit
 #[test]
 fn device_that_exports_nothing_is_no_source() {
     let mut request = request(vec![display("vkms")], vec![dumb("vkms")]);
-    request.participants[0].constraints.memory.exports = Exports::Nothing {
-        reason: "its driver has no PRIME export".to_owned(),
-    };
+    request.participants[0].for_each_choice(|own| {
+        own.memory.exports = Exports::Nothing {
+            reason: "its driver has no PRIME export".to_owned(),
+        }
+    });
     let Solution::Split(split) = solve(&request) else {
         panic!("it exports nothing")
     };
@@ -50,8 +52,8 @@ fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::new(format!("device {number}"), device("gpu"), Role::Import);
-        one.constraints.memory.protection = Protection::Needed;
-        one.alternatives.push(one.constraints.clone());
+        one.for_each_choice(|own| own.memory.protection = Protection::Needed);
+        one.push_alternative(one.constraints().clone());
         participants.push(one);
     }
     let Solution::Split(split) = solve(&request(participants, vec![system_heap(2)])) else {
@@ -64,12 +66,14 @@ fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
 /// Whom a stride suits that is a multiple of this, or else of twice or four times as much.
 fn stepping(name: String, stride_bytes: u32) -> Participant {
     let mut one = Participant::new(name, device("gpu"), Role::Import);
-    one.constraints.formats = Some(linear(&[Fourcc::R8]));
-    one.constraints.image.stride.alignment = stride_bytes;
+    one.for_each_choice(|own| {
+        own.formats = Some(linear(&[Fourcc::R8]));
+        own.image.stride.alignment = stride_bytes;
+    });
     for times in [2, 4] {
-        let mut worse = one.constraints.clone();
+        let mut worse = one.constraints().clone();
         worse.image.stride.alignment = stride_bytes * times;
-        one.alternatives.push(worse);
+        one.push_alternative(worse);
     }
     one
 }
@@ -82,10 +86,7 @@ fn conflict_of_nine_is_found_among_many_with_alternatives() {
         .into_iter()
         .map(|prime| stepping(format!("prime {prime}"), prime))
         .collect();
-    participants[0].constraints.image.stride.maximum = 223_092_870 - 1;
-    for alternative in &mut participants[0].alternatives {
-        alternative.image.stride.maximum = 223_092_870 - 1;
-    }
+    participants[0].for_each_choice(|own| own.image.stride.maximum = 223_092_870 - 1);
     let mut heap = system_heap(2);
     heap.guarantees.contiguous_up_to_bytes = u64::MAX;
     let small = |participants| Request {

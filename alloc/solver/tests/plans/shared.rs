@@ -95,7 +95,7 @@ fn memory_that_no_camera_reaches_is_impossible() {
 #[test]
 fn participants_without_a_common_format_are_split_with_a_copy() {
     let mut camera = camera(Contiguity::Scattered);
-    camera.constraints.formats = Some(linear(&[Fourcc::YUYV, Fourcc::NV12]));
+    camera.for_each_choice(|own| own.formats = Some(linear(&[Fourcc::YUYV, Fourcc::NV12])));
     let request = request(
         vec![camera, virtio_display()],
         vec![system_heap(2), dumb("virtio_gpu")],
@@ -114,8 +114,8 @@ fn cards_that_take_only_their_own_memory_are_split_between_them() {
     let mut other = virtio_display();
     other.name = "second display".to_owned();
     other.device = device("other");
-    other.constraints.memory.imports =
-        Imports::only_from(other.device.clone(), "it has no PRIME import");
+    let imports = Imports::only_from(other.device.clone(), "it has no PRIME import");
+    other.for_each_choice(|own| own.memory.imports = imports.clone());
     let request = request(
         vec![camera(Contiguity::Scattered), virtio_display(), other],
         vec![system_heap(2), dumb("virtio_gpu"), dumb("other")],
@@ -132,7 +132,7 @@ fn no_source_at_all_is_said_plainly() {
 #[test]
 fn processor_that_reads_often_takes_cached_memory() {
     let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
-    reader.constraints.memory.cpu = CpuUse::Often;
+    reader.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     let mut uncached = system_heap(2);
     uncached.id = covalent_solver::constraint::SourceId::new("a-heap");
     uncached.guarantees.cached = Some(false);
@@ -146,10 +146,12 @@ fn processor_that_reads_often_takes_cached_memory() {
 #[test]
 fn implicit_and_linear_never_meet() {
     let mut card = display("virgl");
-    card.constraints.formats = Some(FormatSet::from([FormatModifier {
-        fourcc: Fourcc::XRGB8888,
-        modifier: Modifier::INVALID,
-    }]));
+    card.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier {
+            fourcc: Fourcc::XRGB8888,
+            modifier: Modifier::INVALID,
+        }]))
+    });
     let request = request(
         vec![camera(Contiguity::Scattered), card],
         vec![system_heap(2), dumb("virgl")],
@@ -183,8 +185,10 @@ fn source_that_is_nearly_empty_is_passed_over() {
 #[test]
 fn camera_without_the_size_says_which_it_has() {
     let mut small = camera(Contiguity::Scattered);
-    small.constraints.image.width = covalent_solver::constraint::SideTerms::exactly(320);
-    small.constraints.image.height = covalent_solver::constraint::SideTerms::exactly(180);
+    small.for_each_choice(|own| {
+        own.image.width = covalent_solver::constraint::SideTerms::exactly(320);
+        own.image.height = covalent_solver::constraint::SideTerms::exactly(180);
+    });
     let request = request(vec![small, virtio_display()], vec![dumb("virtio_gpu")]);
     insta::assert_snapshot!(solve(&request).explain());
 }
@@ -229,10 +233,12 @@ fn demand_of_a_newer_version_is_hard_unless_it_is_optional() {
 #[test]
 fn planes_apart_and_together_conflict() {
     let mut camera = camera(Contiguity::Scattered);
-    camera.constraints.formats = Some(linear(&[Fourcc::NV12]));
-    camera.constraints.image.placement = PlanePlacement::Together;
+    camera.for_each_choice(|own| {
+        own.formats = Some(linear(&[Fourcc::NV12]));
+        own.image.placement = PlanePlacement::Together;
+    });
     let mut other = Participant::new("decoder", device("decoder"), Role::Output);
-    other.constraints.image.placement = PlanePlacement::Apart;
+    other.for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
     let request = request(vec![camera, other], vec![system_heap(2)]);
     let Solution::Split(split) = solve(&request) else {
         panic!("planes cannot be both")
@@ -252,7 +258,8 @@ fn planes_apart_and_together_conflict() {
 #[test]
 fn hostile_requests_are_answered_without_panic() {
     let mut camera = camera(Contiguity::Contiguous);
-    let image = &mut camera.constraints.image;
+    let mut own = camera.constraints().clone();
+    let image = &mut own.image;
     image.stride.alignment = 0;
     image.stride.preferred_alignment = u32::MAX;
     image.stride.avoided_multiples.extend([0, 1, u32::MAX]);
@@ -262,6 +269,7 @@ fn hostile_requests_are_answered_without_panic() {
     image.padding_bytes = u64::MAX;
     image.minimum_size_bytes = u64::MAX;
     image.width.multiple_of = 0;
+    camera.set_constraints(own);
     let mut request = request(
         vec![camera.clone(), camera],
         vec![system_heap(2), system_heap(2)],

@@ -10,7 +10,8 @@ use super::card::Card;
 use super::{DrmError, PlaneId, PlaneKind};
 use crate::backend::{machine, prime};
 use crate::constraint::{
-    MemoryCost, Participant, Plane, PlanePlacement, Role, Source, SourceId, SyncLanguage,
+    Constraints, FormatSet, ImageTerms, MemoryCost, Participant, Plane, PlanePlacement, Role,
+    Source, SourceId, SyncLanguage,
 };
 use crate::model::{FormatModifier, Fourcc};
 
@@ -36,16 +37,15 @@ impl Card {
             kind: plane_kind,
             id: Some(u32::from(plane)),
         });
-        participant.constraints.formats = Some(self.plane_formats(plane)?.into());
-        participant.constraints.buffers_held = HELD;
+        let formats = FormatSet::from(self.plane_formats(plane)?);
         let resources = self
             .resource_handles()
             .map_err(|source| self.failed("GETRESOURCES", source))?;
-        let image = &mut participant.constraints.image;
         let (widths, heights) = (
             resources.supported_fb_width(),
             resources.supported_fb_height(),
         );
+        let mut image = ImageTerms::default();
         image.width.minimum = smallest(widths.start_bound());
         image.height.minimum = smallest(heights.start_bound());
         image.width.maximum = largest(widths.end_bound());
@@ -54,6 +54,11 @@ impl Card {
             image.width.maximum = self.cursor_side(DriverCapability::CursorWidth);
             image.height.maximum = self.cursor_side(DriverCapability::CursorHeight);
         }
+        participant.for_each_choice(|own| {
+            own.formats = Some(formats.clone());
+            own.buffers_held = HELD;
+            own.image = image.clone();
+        });
         Ok(participant)
     }
 
@@ -164,7 +169,7 @@ impl Card {
 
     fn declare(&self, name: String, role: Role) -> Participant {
         let mut participant = Participant::new(name, self.identity().clone(), role);
-        let constraints = &mut participant.constraints;
+        let mut constraints = Constraints::default();
         constraints.memory.imports = self.import_ability().demand(self.identity());
         constraints.memory.contiguity = prime::contiguity(self, self.driver());
         constraints
@@ -176,6 +181,7 @@ impl Card {
         {
             constraints.sync.insert(SyncLanguage::Timeline);
         }
+        participant.set_constraints(constraints);
         participant
     }
 }

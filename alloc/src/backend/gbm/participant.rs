@@ -6,8 +6,8 @@ use super::device::{Gbm, SMALL};
 use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
-    Source, SourceId, StrideTerms, SyncLanguage,
+    Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
+    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncLanguage,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -114,7 +114,7 @@ impl Gbm {
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
         participant.interface = Some(Interface::Gbm);
-        let constraints = &mut participant.constraints;
+        let mut constraints = Constraints::default();
         constraints.formats = Some(formats.clone());
         constraints.buffers_held = HELD;
         // For a card that renders Mesa imports through the card's driver, and has to take what that says. For one that only
@@ -126,6 +126,7 @@ impl Gbm {
         // Mesa's import asks the kernel for no transfer: the driver goes on with the copy that it has.
         constraints.memory.coherency = Coherency::Untransferred;
         constraints.sync.insert(SyncLanguage::Implicit);
+        participant.set_constraints(constraints);
         participant
     }
 

@@ -8,8 +8,8 @@ use super::queue::{Direction, Queue};
 use super::strides;
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
-    AddressWindow, Contiguity, ImageTerms, Imports, MemoryCost, Participant, PlanePlacement, Role,
-    SideTerms, Source, SourceId, StrideTerms,
+    AddressWindow, Constraints, Contiguity, ImageTerms, Imports, MemoryCost, Participant,
+    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms,
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
@@ -60,7 +60,7 @@ impl Queue {
                 })
                 .or_insert(terms);
         }
-        let constraints = &mut participant.constraints;
+        let mut constraints = Constraints::default();
         constraints.formats = Some(
             formats
                 .keys()
@@ -89,6 +89,7 @@ impl Queue {
                 reason: "its driver has no DMABUF buffers (VIDIOC_REQBUFS refuses them)".to_owned(),
             };
         }
+        participant.set_constraints(constraints);
         Ok(participant)
     }
 
@@ -106,8 +107,8 @@ impl Queue {
         }
         let mut source = Source::new(self.source_id(), self.source_name());
         source.device = Some(self.device().identity().clone());
-        source.constraints.formats = participant.constraints.formats.clone();
-        source.constraints.per_fourcc = participant.constraints.per_fourcc.clone();
+        source.constraints.formats = participant.constraints().formats.clone();
+        source.constraints.per_fourcc = participant.constraints().per_fourcc.clone();
         source.guarantees.cost = MemoryCost::Queue;
         match memory {
             QueueMemory::Virtual => source.guarantees.cached = Some(true),

@@ -97,7 +97,7 @@ impl Backend for Gpus {
         }
         let gpu = self.gpu(&participant.device).ok()?;
         let mut fourccs = participant
-            .constraints
+            .constraints()
             .formats
             .iter()
             .flat_map(FormatSet::iter)

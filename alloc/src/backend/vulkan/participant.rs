@@ -9,8 +9,8 @@ use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::constraint::{
-    FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role, SideTerms,
-    Source, SourceId, StrideTerms, SyncLanguage, lcm,
+    Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
+    SideTerms, Source, SourceId, StrideTerms, SyncLanguage, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -91,7 +91,7 @@ impl Gpu {
         let name = format!("{} image{behind}", self.identity().driver);
         let mut participant = Participant::new(name, self.identity().clone(), role);
         participant.interface = Some(Interface::Vulkan);
-        let constraints = &mut participant.constraints;
+        let mut constraints = Constraints::default();
         let mut formats = Vec::new();
         for kind in self.kinds(purpose, vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {
             if fourcc.is_some_and(|wanted| wanted != kind.format.fourcc) {
@@ -113,6 +113,7 @@ impl Gpu {
         if self.speaks_sync_file() {
             constraints.sync.insert(SyncLanguage::SyncFile);
         }
+        participant.set_constraints(constraints);
         Ok(participant)
     }
 

@@ -199,8 +199,10 @@ fn is_wanted(options: &Options, participant: &Participant) -> bool {
 /// Somebody who takes any buffer that the processor can touch.
 fn processor(format: FormatModifier) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.constraints.formats = Some(FormatSet::from([format]));
-    processor.constraints.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([format]));
+        own.memory.cpu = CpuUse::Often;
+    });
     processor
 }
 
@@ -237,7 +239,7 @@ mod tests {
             let name = format!("card {kind} plane 3");
             let mut plane = Participant::new(&name, device("card"), Role::Display);
             let takes = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
-            plane.constraints.formats = Some(takes);
+            plane.for_each_choice(|own| own.formats = Some(takes.clone()));
             plane
         };
         Declared {

@@ -124,7 +124,7 @@ impl Declared {
             let participant = queue.participant(self.size, None)?;
             // Queues of compressed streams are no place for pictures.
             if participant
-                .constraints
+                .constraints()
                 .formats
                 .as_ref()
                 .is_some_and(|formats| formats.is_empty())
@@ -159,6 +159,6 @@ impl Declared {
 fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::processor(role);
     participant.name = name.to_owned();
-    participant.constraints.memory.cpu = CpuUse::Often;
+    participant.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     participant
 }

@@ -132,7 +132,7 @@ impl Possible {
 impl Entry {
     fn is(&self, about: About, request: &Request) -> bool {
         let says = request.participants.iter().map(|participant| {
-            match (about, participant.constraints.memory.contiguity) {
+            match (about, participant.constraints().memory.contiguity) {
                 (About::Contiguity, Contiguity::Unknown) => Says::MayNeed,
                 _ => Says::Needs,
             }

@@ -176,7 +176,7 @@ fn forced(
     let mut source = source.clone();
     for fields in GIVEN_UP {
         for field in fields {
-            relaxed.constraints.relax(*field);
+            relaxed.relax(*field);
             // A queue's own memory comes in its own sizes and formats: it has to refuse others by itself. How much there is
             // to be had is never given up.
             source.constraints.relax(*field);

@@ -183,7 +183,7 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     line!(*out, "Participants (cameras at {}):", found.size)?;
     for participant in &found.participants {
         line!(*out, "  {} ({})", participant.name, participant.device)?;
-        if let Some(formats) = &participant.constraints.formats {
+        if let Some(formats) = &participant.constraints().formats {
             line!(*out, "      formats: {}", list(formats.iter()))?;
         }
         for demand in participant.demands() {

@@ -82,7 +82,7 @@ fn declared(found: &Found) -> Declared {
 fn participant(participant: &Participant) -> RecordedParticipant {
     let mut recorded = RecordedParticipant::measured(participant.clone());
     recorded.tree_node = devicetree::node_of(&participant.device);
-    let memory = &participant.constraints.memory;
+    let memory = &participant.constraints().memory;
     let is_queue = matches!(participant.role, Role::Capture | Role::Output);
     let (contiguity, address) = (
         "participant.constraints.memory.contiguity",

@@ -153,13 +153,11 @@ fn request(
     refused: &[SourceId],
 ) -> Request {
     let mut writer = Participant::processor(Role::CpuWrite);
-    writer.constraints.formats = Some(
-        vec![covalent_alloc::model::FormatModifier::linear(
-            Fourcc::XRGB8888,
-        )]
-        .into(),
-    );
-    writer.constraints.memory.cpu = CpuUse::Often;
+    let format = covalent_alloc::model::FormatModifier::linear(Fourcc::XRGB8888);
+    writer.for_each_choice(|own| {
+        own.formats = Some(vec![format].into());
+        own.memory.cpu = CpuUse::Often;
+    });
     let mut request = Request::new(extent);
     request.count = count;
     request.participants = wish.participants.clone();

@@ -97,7 +97,7 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
         .map_err(lost)?;
     let own = queue.source(&device).map_err(lost)?;
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.constraints.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     let mut request = Request::new(extent);
     request.count = BUFFERS;
     request.participants = vec![device, processor];

@@ -77,7 +77,11 @@ impl Terms {
         let mut sampled = BTreeSet::new();
         for gpu in gpus {
             let sampler = sampler(gpu, wanted)?;
-            let formats = sampler.constraints.formats.iter().flat_map(FormatSet::iter);
+            let formats = sampler
+                .constraints()
+                .formats
+                .iter()
+                .flat_map(FormatSet::iter);
             sampled.extend(formats.map(|format| format.fourcc));
         }
         let takes = |fourcc: Fourcc| {

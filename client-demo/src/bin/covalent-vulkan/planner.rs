@@ -207,7 +207,7 @@ mod tests {
         let takes = |name: &str, role, fourcc| {
             let mut participant = Participant::new(name, device(name), role);
             let formats = FormatSet::from([FormatModifier::linear(fourcc)]);
-            participant.constraints.formats = Some(formats);
+            participant.for_each_choice(|own| own.formats = Some(formats.clone()));
             participant
         };
         let mut request = Request::new(Extent::new(64, 64).unwrap());

@@ -121,7 +121,9 @@ impl Bare {
 
 fn plan(sources: &Sources, id: &str, bytes: u32) -> Result<Plan> {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.constraints.formats = Some(FormatSet::from([FormatModifier::linear(Fourcc::R8)]));
+    processor.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier::linear(Fourcc::R8)]))
+    });
     let mut request = Request::new(Extent::new(STRIDE, bytes / STRIDE)?);
     request.participants.push(processor);
     request.sources = sources.declarations();

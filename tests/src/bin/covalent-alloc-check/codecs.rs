@@ -22,7 +22,11 @@ pub(crate) fn run(tally: &mut Tally) {
         let (output, capture) = queues(&device)?;
         for queue in [&output, &capture] {
             let participant = queue.participant(vga()?, None)?;
-            let formats = participant.constraints.formats.context("any format")?;
+            let formats = participant
+                .constraints()
+                .formats
+                .as_ref()
+                .context("any format")?;
             ensure!(
                 !formats.is_empty(),
                 "its {} takes nothing",

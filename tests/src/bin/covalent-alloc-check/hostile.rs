@@ -249,7 +249,7 @@ fn nothing(sources: &Sources) -> Result<Seen> {
     }
     for size in [u64::MAX, u64::MAX - 1, u64::MAX - 4094, u64::MAX - 4095] {
         for participant in &mut request.participants {
-            participant.constraints.image.minimum_size_bytes = size;
+            participant.for_each_choice(|own| own.image.minimum_size_bytes = size);
         }
         let Solution::Share(plan) = solve(&request) else {
             continue;

@@ -39,7 +39,11 @@ pub(crate) fn run(tally: &mut Tally) {
 
 fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
     let display = card.participant(plane)?;
-    let listed = display.constraints.formats.clone().context("any format")?;
+    let listed = display
+        .constraints()
+        .formats
+        .clone()
+        .context("any format")?;
     ensure!(!listed.is_empty(), "it lists nothing");
     let mut shown = 0;
     for format in listed.iter() {
@@ -47,7 +51,7 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
             continue;
         }
         let mut display = display.clone();
-        display.constraints.formats = Some(FormatSet::from([format]));
+        display.for_each_choice(|own| own.formats = Some(FormatSet::from([format])));
         let request = Request {
             participants: vec![display],
             sources: sources.declarations(),
@@ -72,7 +76,7 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
 
 fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
     let display = card.participant(plane)?;
-    let image = &display.constraints.image;
+    let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);
     // As flat as it may be: the largest in both directions is more than this guest has.
     let rows = image.height.minimum;

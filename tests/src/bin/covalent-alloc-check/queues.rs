@@ -32,16 +32,17 @@ pub(crate) fn run(tally: &mut Tally) {
             &format!("queues::{node}::memory_is_judged_by_evidence"),
             || {
                 let participant = open()?.participant(vga()?, None)?;
-                let found = participant.constraints.memory.contiguity;
+                let found = participant.constraints().memory.contiguity;
                 ensure!(found == contiguity, "{found:?}");
                 ensure!(
                     contiguity == Contiguity::Scattered
-                        || participant.constraints.memory.address.highest == u64::from(u32::MAX),
+                        || participant.constraints().memory.address.highest == u64::from(u32::MAX),
                     "its reach is not 32 bits"
                 );
                 let formats = participant
-                    .constraints
+                    .constraints()
                     .formats
+                    .as_ref()
                     .map_or(0, |formats| formats.len());
                 ensure!(formats > 10, "only {formats} formats");
                 Ok(Seen::Passed)
@@ -98,7 +99,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 let queue = open()?;
                 // As a codec does that writes past the last row.
                 let mut wasteful = processor(Fourcc::XRGB8888);
-                wasteful.constraints.image.minimum_size_bytes = WASTEFUL_BYTES;
+                wasteful.for_each_choice(|own| own.image.minimum_size_bytes = WASTEFUL_BYTES);
                 let plan = own(&queue, 3, Some(wasteful))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
@@ -202,7 +203,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 );
                 let unknown = second.participant(vga()?, Some(Fourcc::XRGB8888))?;
                 ensure!(
-                    unknown.constraints.memory.contiguity == Contiguity::Unknown,
+                    unknown.constraints().memory.contiguity == Contiguity::Unknown,
                     "the memory of a busy queue cannot be known"
                 );
                 Ok(Seen::Passed)

@@ -139,7 +139,7 @@ fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> R
     let mut seen = 0;
     for (extent, least_stride) in sizes()? {
         let mut writer = processor(fourcc);
-        writer.constraints.image.stride.minimum = least_stride;
+        writer.for_each_choice(|own| own.image.stride.minimum = least_stride);
         let request = Request {
             participants: vec![writer, gpu.participant(extent, Some(fourcc))?],
             sources: vec![source.clone()],
@@ -180,7 +180,7 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
     let mut writer = processor(fourcc);
     if apart {
-        writer.constraints.image.placement = PlanePlacement::Apart;
+        writer.for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
     }
     let mut request = Request::new(vga()?);
     request.participants.push(writer);
@@ -194,12 +194,16 @@ fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result
 
 fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
-    let formats = participant.constraints.formats.context("any format")?;
+    let formats = participant
+        .constraints()
+        .formats
+        .as_ref()
+        .context("any format")?;
     if !formats.contains_fourcc(Fourcc::NV12) {
         return Ok(Seen::Skipped("it has no NV12".to_owned()));
     }
     let terms = participant
-        .constraints
+        .constraints()
         .per_fourcc
         .get(&Fourcc::NV12)
         .context("no terms for NV12")?;

@@ -75,7 +75,9 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
 fn plan(world: &World, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;
-    shown.constraints.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]));
+    shown.for_each_choice(|own| {
+        own.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]))
+    });
     let participants = vec![shown, gpu.participant(extent, Some(fourcc))?];
     Ok(world.plan(extent, participants, world.sources.declarations()))
 }

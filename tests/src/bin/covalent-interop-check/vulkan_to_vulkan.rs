@@ -125,7 +125,7 @@ fn shared(
     let mut participants = Vec::new();
     for gpu in [pair.here, pair.there] {
         let mut participant = gpu.participant(extent, Some(format.fourcc))?;
-        participant.constraints.formats = Some(FormatSet::from([format]));
+        participant.for_each_choice(|own| own.formats = Some(FormatSet::from([format])));
         participants.push(participant);
     }
     let planned = world.plan(extent, participants, vec![source]);

@@ -18,7 +18,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         |machine| {
             // That a camera's rows have no gap is what the display's steps of 256 bytes break on.
             participant(machine, "uvcvideo capture", |camera| {
-                camera.constraints.per_fourcc.clear();
+                camera.for_each_choice(|own| own.per_fourcc.clear());
             });
         },
     ),
@@ -70,7 +70,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         |machine| {
             // As above: all three would share NV12.
             participant(machine, "uvcvideo capture", |camera| {
-                camera.constraints.per_fourcc.clear();
+                camera.for_each_choice(|own| own.per_fourcc.clear());
             });
         },
     ),

@@ -38,7 +38,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         |machine| {
             // That the decoder writes rows too.
             participant(machine, "qcom-venus capture", |decoder| {
-                decoder.alternatives.clear()
+                decoder.set_constraints(decoder.constraints().clone());
             });
         },
     ),

@@ -37,7 +37,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| {
             participant(machine, "rkvdec capture", |decoder| {
-                decoder.constraints.image.rows_multiple_of = 1;
+                decoder.for_each_choice(|own| own.image.rows_multiple_of = 1);
             });
         },
     ),
@@ -73,7 +73,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| {
             participant(machine, "hantro-vpu output", |encoder| {
-                encoder.constraints.image.rows_multiple_of = 1;
+                encoder.for_each_choice(|own| own.image.rows_multiple_of = 1);
             });
         },
     ),

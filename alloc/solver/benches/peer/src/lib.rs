@@ -11,7 +11,7 @@ mod jobs;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use covalent_solver::constraint::{Constraints, MergedImage, MergedUse};
+use covalent_solver::constraint::{Constraints, MergedImage, MergedUse, Participant};
 use covalent_solver::solve::Request;
 use peer::hbm;
 
@@ -27,7 +27,7 @@ pub fn request() -> Request {
 pub fn covalent(request: &Request) -> usize {
     let terms = || {
         let all = request.participants.iter();
-        all.map(|participant| &participant.constraints).enumerate()
+        all.map(Participant::constraints).enumerate()
     };
     let uses = terms().map(|(owner, terms)| MergedUse::of(owner, terms));
     let uses = uses.reduce(|all, one| all.merge(&one));
@@ -94,7 +94,7 @@ impl Peer {
         let backends: Vec<_> = request
             .participants
             .iter()
-            .map(|participant| Backend::of(&participant.constraints))
+            .map(|participant| Backend::of(participant.constraints()))
             .collect();
         let first = backends.first().map(|first| &first.modifiers);
         let fourccs = first.into_iter().flatten().map(|(fourcc, _)| *fourcc);
