@@ -14,10 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let machine = Machine::from_json(&std::fs::read(path)?)?;
     println!("{}, by {}", machine.name, machine.origin);
+    // A size that was asked for when it was recorded; what was written down by hand holds for every size.
+    let recorded = machine.declared.iter().find_map(|declared| declared.size);
+    let size = recorded.map_or_else(|| Extent::new(1920, 1080), Ok)?;
     let job = Job {
         cameras: vec![camera.clone()],
         displays: vec![display.clone()],
-        ..Job::new(Extent::new(1920, 1080)?, 4)
+        ..Job::new(size, 4)
     };
     let asked = machine.request(&job)?;
     let solution = solve(&machine.fact_book().inform(&asked.request).request);

@@ -19,7 +19,12 @@ pub fn is_scarcity(error: Errno) -> bool {
 /// Ends because of the camera.
 #[must_use]
 pub fn camera(error: v4l2::Error) -> Failure {
-    let exit = match &error {
+    Failure::new(camera_exit(&error), error)
+}
+
+fn camera_exit(error: &v4l2::Error) -> Exit {
+    match error {
+        v4l2::Error::Requeue { source, .. } => camera_exit(source),
         v4l2::Error::Open { source, .. } if is_scarcity(*source) => Exit::Allocation,
         v4l2::Error::Open {
             source: Errno::BUSY,
@@ -37,8 +42,7 @@ pub fn camera(error: v4l2::Error) -> Failure {
         | v4l2::Error::Unusable { .. } => Exit::Allocation,
         v4l2::Error::Request { source, .. } if is_scarcity(*source) => Exit::Allocation,
         _ => Exit::Unexpected,
-    };
-    Failure::new(exit, error)
+    }
 }
 
 /// Ends because of the compositor.

@@ -35,6 +35,7 @@ mod cost;
 mod display;
 mod doctor;
 mod drivers;
+mod examples;
 mod facts;
 mod faults;
 mod guest;
@@ -203,6 +204,7 @@ pub fn all() -> Vec<Case> {
         board::CASES,
         memory::CASES,
         drivers::CASES,
+        examples::CASES,
         codecs::CASES,
         cost::CASES,
         planes::CASES,

@@ -27,6 +27,15 @@ pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client
 /// What a guest runs that shows a camera on a display: its first process, and both ends.
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
 
+/// The library's examples, which the suite runs as anybody would.
+const EXAMPLES: [&str; 5] = [
+    "camera-to-kms",
+    "plan-on-paper",
+    "share-with-process",
+    "vulkan-to-kms",
+    "why-no-plan",
+];
+
 /// How long cargo may take to find that nothing has changed, on a busy machine.
 const UNSAID: Duration = Duration::from_secs(8);
 
@@ -107,7 +116,9 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 /// Where the compiler fails, or the folder cannot be filled.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
-    build(root, &["--bins"], &list, &list)
+    let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
+    let words: Vec<&str> = std::iter::once("--bins").chain(examples).collect();
+    build(root, &words, &list, &list)
 }
 
 /// Compiles only what shows a camera on a display, and returns a folder of its own to share with a guest.

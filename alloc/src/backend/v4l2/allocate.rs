@@ -54,29 +54,40 @@ impl Queue {
         } else {
             self.create(&answered, needed, count)?;
         }
-        // From here on the stream frees the queue's buffers, whatever happens.
-        let mut stream = Stream::new(
-            self.clone(),
-            sys::MEMORY_MMAP,
-            answered.sizes_bytes.clone(),
-            Vec::new(),
-        );
-        for index in 0..count {
-            let mut memories = Vec::new();
-            for plane in 0..answered.sizes_bytes.len() {
-                memories.push(self.export(index, plane)?);
+        let memory_count = answered.sizes_bytes.len();
+        let exported: Result<Vec<Buffer>, Error> = (0..count)
+            .map(|index| self.export_buffer(layout, index, memory_count))
+            .collect();
+        match exported {
+            Ok(buffers) => Ok(Stream::new(
+                self.clone(),
+                sys::MEMORY_MMAP,
+                answered.sizes_bytes,
+                buffers,
+            )),
+            Err(error) => {
+                if let Err(error) = self.free_buffers(sys::MEMORY_MMAP) {
+                    tracing::debug!(%error, "freeing buffers that were not exported");
+                }
+                Err(error)
             }
-            let buffer =
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
-                    Error::Unusable {
-                        device: self.device().path().to_owned(),
-                        driver: self.device().driver().to_owned(),
-                        why: error.to_string(),
-                    }
-                })?;
-            stream.push(buffer);
         }
-        Ok(stream)
+    }
+
+    fn export_buffer(
+        &self,
+        layout: &Layout,
+        index: usize,
+        memory_count: usize,
+    ) -> Result<Buffer, Error> {
+        let memories = (0..memory_count)
+            .map(|plane| self.export(index, plane))
+            .collect::<Result<Vec<OwnedFd>, Error>>()?;
+        Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| Error::Unusable {
+            device: self.device().path().to_owned(),
+            driver: self.device().driver().to_owned(),
+            why: error.to_string(),
+        })
     }
 
     /// Has the device make buffers that are larger than its format needs, because somebody else needs more.

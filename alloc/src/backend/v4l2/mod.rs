@@ -16,6 +16,7 @@ mod coded;
 mod colours;
 mod device;
 mod evidence;
+mod frame;
 mod import;
 #[cfg(test)]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
@@ -26,6 +27,7 @@ mod participant;
 mod pixel_format;
 mod queue;
 mod rate;
+mod slots;
 mod stream;
 mod strides;
 mod sys;
@@ -34,11 +36,12 @@ pub use backend::VideoDevices;
 pub use colours::{Colours, Encoding};
 pub use device::Device;
 pub use evidence::QueueMemory;
+pub use frame::{Frame, FrameInfo};
 pub use negotiate::NegotiatedFormat;
 pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
 pub use rate::{FrameRate, FrameRateError};
-pub use stream::{Frame, Stream};
+pub use stream::Stream;
 
 use crate::text::printable_path;
 use std::path::{Path, PathBuf};
@@ -222,6 +225,18 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A frame was dropped, and its buffer could not be given back to the device. The call that answers this did nothing else;
+    /// [`Stream::stop`] has stopped.
+    #[error(
+        "{device}: buffer {index} of a frame that was dropped could not be given back to the device ({source}); it can be queued again", device = printable_path(device))]
+    Requeue {
+        /// The node.
+        device: PathBuf,
+        /// Index of the buffer, which is the caller's now.
+        index: usize,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The driver gives fewer buffers than were asked for.
     #[error("{device} ({driver}) gives {granted} buffers, {asked} are needed", device = printable_path(device))]
     Count {
@@ -277,6 +292,7 @@ impl Error {
             Self::Open { device, .. }
             | Self::NotVideo { device, .. }
             | Self::Index { device, .. }
+            | Self::Requeue { device, .. }
             | Self::NotPlanned { device, .. } => (device, ""),
             Self::NoQueue { device, driver, .. }
             | Self::Busy { device, driver, .. }

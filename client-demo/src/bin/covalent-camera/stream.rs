@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use covalent_alloc::backend::v4l2::{Frame, Stream};
+use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
 use covalent_client_demo::account::{Account, Ending};
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
 
     /// Takes every frame that the camera has, shows the newest and gives the others back.
     fn capture(&mut self) -> Result<(), Failure> {
-        let mut newest: Option<Frame> = None;
+        let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
             // DQBUF means that the camera is done.
             self.buffers.produced(frame.index, None).map_err(kept)?;
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn show(&mut self, frame: Frame) -> Result<(), Failure> {
+    fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.settled, frame.index)?;
         let Some(wire) = self.wires.get(frame.index) else {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{
-    self, Colours, Device, Direction, Encoding, Frame, Queue, Stream,
+    self, Colours, Device, Direction, Encoding, FrameInfo, Queue, Stream,
 };
 use covalent_alloc::backend::vulkan::{Gpu, Purpose};
 use covalent_alloc::buffer::Buffer;
@@ -50,7 +50,7 @@ pub(crate) struct Camera {
     textures: Vec<Texture>,
     ready: Ready,
     holders: Buffers,
-    newest: Option<Frame>,
+    newest: Option<FrameInfo>,
     last_frame: Instant,
 }
 
@@ -317,7 +317,7 @@ impl Camera {
     }
 
     /// Takes the newest picture out, to be drawn; it is given back by [`Camera::give_back`].
-    pub(crate) fn take_picture(&mut self) -> Option<(Frame, Texture)> {
+    pub(crate) fn take_picture(&mut self) -> Option<(FrameInfo, Texture)> {
         let frame = self.newest.take()?;
         let texture = self.textures.get(frame.index)?.clone();
         Some((frame, texture))

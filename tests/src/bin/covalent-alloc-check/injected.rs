@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::v4l2::{Device, Direction, Error, Frame, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameInfo, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
@@ -39,6 +39,10 @@ pub(crate) fn run(tally: &mut Tally) {
             ensure!(stream.queued_count() == 0, "the device has it");
             self::stream(&mut stream, 8).map(|_| Seen::Passed)
         },
+    );
+    tally.check(
+        "injected::requeue_that_fails_is_told_by_the_next_call_and_tried_again",
+        || requeue(&sources),
     );
     tally.check("injected::streamon_that_fails_is_tried_again", || {
         let (queue, buffers) = camera(&sources)?;
@@ -125,6 +129,38 @@ pub(crate) fn run(tally: &mut Tally) {
     });
 }
 
+/// A frame whose way back fails: the buffer is the caller's, and the stream says so once.
+fn requeue(sources: &Sources) -> Result<Seen> {
+    let (queue, buffers) = camera(sources)?;
+    let mut stream = queue.import(&buffers)?;
+    fill(&mut stream)?;
+    stream.start()?;
+    let until = Instant::now() + PATIENCE;
+    let frame = loop {
+        ensure!(Instant::now() < until, "no frame came");
+        match stream.next_frame()? {
+            Some(frame) => break frame,
+            None => wait(&stream)?,
+        }
+    };
+    let expected = frame.info().index;
+    control("inject_vidioc_qbuf_error=1")?;
+    drop(frame);
+    match stream.next_frame() {
+        Err(Error::Requeue { index, source, .. }) => {
+            ensure!(
+                index == expected,
+                "buffer {index} is named, {expected} it is"
+            );
+            refused(Err(*source), "VIDIOC_QBUF")?;
+        }
+        Err(error) => return Err(error).context("another error"),
+        Ok(_) => bail!("nothing is told"),
+    }
+    stream.queue(expected).context("the second time")?;
+    frames(&mut stream, 8).map(|_| Seen::Passed)
+}
+
 /// From near the largest sequence number over to the small ones.
 fn stream_through(stream: &mut Stream) -> Result<Seen> {
     fill(stream)?;
@@ -187,7 +223,7 @@ fn fill(stream: &mut Stream) -> Result<()> {
     Ok(())
 }
 
-fn stream(stream: &mut Stream, count: usize) -> Result<Vec<Frame>> {
+fn stream(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
     fill(stream)?;
     stream.start()?;
     frames(stream, count)
@@ -203,7 +239,7 @@ fn wait(stream: &Stream) -> Result<()> {
     Ok(())
 }
 
-fn frames(stream: &mut Stream, count: usize) -> Result<Vec<Frame>> {
+fn frames(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
     let until = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while seen.len() < count {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameRate, Queue, Stream};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use covalent_alloc::backend::v4l2::{Device, Direction, Error, Frame, FrameRate, Queue, Stream};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc};
@@ -171,6 +171,14 @@ pub(crate) fn run(tally: &mut Tally) {
             },
         );
         tally.check(
+            &format!("queues::{node}::frame_that_is_held_keeps_its_buffer_from_the_device"),
+            || held(&open()?),
+        );
+        tally.check(
+            &format!("queues::{node}::frame_that_outlives_its_stream_harms_nothing"),
+            || outlives(&open()?),
+        );
+        tally.check(
             &format!("queues::{node}::frame_rate_that_is_set_is_one_that_was_listed"),
             || {
                 let queue = open()?;
@@ -245,45 +253,125 @@ fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
 /// Streams some frames, each buffer twice at least, and looks whether there is something in them.
 fn stream(mut stream: Stream) -> Result<()> {
     let count = stream.buffers().len();
-    for index in 0..count {
-        stream.queue(index)?;
-    }
-    stream.start()?;
-    let until = Instant::now() + PATIENCE;
-    let mut frames = 0;
+    fill(&mut stream)?;
     let mut last = None;
-    while frames < count.saturating_mul(2) {
-        ensure!(Instant::now() < until, "only {frames} frames came");
-        let mut fds = [PollFd::new(&stream, PollFlags::IN)];
-        let wait = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&wait))?;
-        let Some(frame) = stream.dequeue()? else {
-            continue;
-        };
-        ensure!(!frame.is_damaged, "a damaged frame");
-        ensure!(frame.is_monotonic, "a timestamp of an unknown clock");
+    for _ in 0..count.saturating_mul(2) {
+        let frame = next(&mut stream)?;
+        let info = frame.info();
+        ensure!(!info.is_damaged, "a damaged frame");
+        ensure!(info.is_monotonic, "a timestamp of an unknown clock");
         // A driver that is late on a busy machine gives two frames one number, but never one time.
-        let now = (frame.sequence, frame.timestamp);
+        let now = (info.sequence, info.timestamp);
         ensure!(
             last.is_none_or(|(sequence, timestamp)| now.0 >= sequence && now.1 > timestamp),
             "frame {now:?} after {last:?}"
         );
         last = Some(now);
-        let buffer = stream
-            .buffers()
-            .get(frame.index)
-            .context("no such buffer")?;
-        let mut row = vec![0; 640];
-        buffer
-            .map()?
-            .access(CpuAccess::Read)?
-            .read(0, 0, &mut row)?;
-        ensure!(row.iter().any(|byte| *byte != 0), "the first row is empty");
-        frames = frames.saturating_add(1);
-        stream.queue(frame.index)?;
+        ensure!(
+            row(&frame)?.iter().any(|byte| *byte != 0),
+            "the first row is empty"
+        );
     }
     Ok(())
+}
+
+/// Gives the device every buffer, and lets it begin.
+fn fill(stream: &mut Stream) -> Result<()> {
+    for index in 0..stream.buffers().len() {
+        stream.queue(index)?;
+    }
+    Ok(stream.start()?)
+}
+
+/// Waits for a frame.
+fn next(stream: &mut Stream) -> Result<Frame> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        ensure!(Instant::now() < until, "no frame came");
+        let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
+        let wait = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&wait))?;
+        if let Some(frame) = stream.next_frame()? {
+            return Ok(frame);
+        }
+    }
+}
+
+/// The first row of a frame.
+fn row(frame: &Frame) -> Result<Vec<u8>> {
+    let mut row = vec![0; 640];
+    frame
+        .buffer()
+        .map()?
+        .access(CpuAccess::Read)?
+        .read(0, 0, &mut row)?;
+    Ok(row)
+}
+
+/// A frame keeps its buffer from the device until its last clone is dropped, on whatever thread that is.
+fn held(queue: &Queue) -> Result<Seen> {
+    let mut stream = queue.allocate(&own(queue, 3, None)?)?;
+    fill(&mut stream)?;
+    let held = next(&mut stream)?;
+    let (index, clone) = (held.info().index, held.clone());
+    drop(held);
+    let written = row(&clone)?;
+    for _ in 0..6 {
+        let frame = next(&mut stream)?;
+        ensure!(frame.info().index != index, "it was lent twice");
+    }
+    ensure!(
+        matches!(stream.queue(index), Err(Error::Index { .. })),
+        "the buffer of a frame was taken"
+    );
+    ensure!(row(&clone)? == written, "the device wrote to it");
+    let before = stream.queued_count();
+    std::thread::spawn(move || drop(clone))
+        .join()
+        .map_err(|_| anyhow!("the thread that drops it panicked"))?;
+    ensure!(
+        stream.queued_count() == before + 1,
+        "it did not go back: {before}, then {}",
+        stream.queued_count()
+    );
+    for _ in 0..9 {
+        if next(&mut stream)?.info().index == index {
+            return Ok(Seen::Passed);
+        }
+    }
+    bail!("its buffer never comes again")
+}
+
+/// A frame that is dropped when its stream has stopped, streams again or is gone.
+fn outlives(queue: &Queue) -> Result<Seen> {
+    let plan = own(queue, 3, None)?;
+    let mut stream = queue.allocate(&plan)?;
+    fill(&mut stream)?;
+    let (stopped, again) = (next(&mut stream)?, next(&mut stream)?);
+    stream.stop()?;
+    let index = stopped.info().index;
+    drop(stopped);
+    ensure!(
+        stream.queued_count() == 0,
+        "a device that has stopped was given a buffer"
+    );
+    stream.queue(index).context("it is the caller's")?;
+    stream.start()?;
+    drop(again);
+    ensure!(
+        stream.queued_count() == 2,
+        "a device that streams again was not given the frame's buffer"
+    );
+    let last = next(&mut stream)?;
+    drop(stream);
+    let written = row(&last).context("the memory of a stream that is gone")?;
+    ensure!(written.iter().any(|byte| *byte != 0), "its row is empty");
+    // The frame keeps neither the queue nor its buffers.
+    self::stream(queue.allocate(&plan).context("while it is held")?)?;
+    drop(last);
+    self::stream(queue.allocate(&plan).context("afterwards")?)?;
+    Ok(Seen::Passed)
 }
