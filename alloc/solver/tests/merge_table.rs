@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use covalent_solver::constraint::MERGE_TABLE;
+use covalent_solver::constraint::merge_table;
 
 #[test]
 fn merge_table_is_documented_word_by_word() {
@@ -15,7 +15,7 @@ fn merge_table_is_documented_word_by_word() {
          whose memory is imported and exported, which each participant is asked by itself, and how frames are handed over, which is\n\
          between two.\n",
     );
-    for (title, rules) in ["Use", "Picture", "Memory"].iter().zip(MERGE_TABLE) {
+    for (title, rules) in ["Use", "Picture", "Memory"].iter().zip(merge_table()) {
         write!(text, "\n## {title}\n\n").unwrap();
         text.push_str("| field | identity | operator | unit | means |\n");
         text.push_str("| --- | --- | --- | --- | --- |\n");

@@ -5,10 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::image::ImageTerms;
-use super::memory::{
-    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, Protection,
-};
 use super::participant::{Constraints, Participant, Role};
+use super::terms::Terms;
 use crate::reading::Unknown;
 use crate::text::printable;
 
@@ -55,6 +53,15 @@ pub enum Field {
 }
 
 impl Field {
+    /// The fields of demands on pictures.
+    pub(crate) const OF_PICTURES: [Self; 5] = [
+        Self::Planes,
+        Self::Stride,
+        Self::Offset,
+        Self::Size,
+        Self::Extent,
+    ];
+
     /// Every field, the cheapest to give up first.
     pub const ALL: [Self; 16] = [
         Self::Permitted,
@@ -158,25 +165,16 @@ impl Participant {
 impl Constraints {
     /// Gives up every demand on one field.
     pub fn relax(&mut self, field: Field) {
-        let free = MemoryTerms::default();
         match field {
-            Field::Permitted => self.memory.permitted = free.permitted,
             Field::Held => self.buffers_held = 0,
             Field::Formats => self.formats = None,
-            Field::Cpu => self.memory.cpu = free.cpu,
-            Field::Coherency => self.memory.coherency = free.coherency,
-            Field::Imports => self.memory.imports = free.imports,
-            Field::Exports => self.memory.exports = free.exports,
-            Field::Contiguity => self.memory.contiguity = free.contiguity,
-            Field::Address => self.memory.address = free.address,
-            Field::Protection => self.memory.protection = free.protection,
             Field::Unknown => {
                 self.version = Self::VERSION;
                 self.unknown = Unknown::default();
-                self.memory.unknown = Unknown::default();
             }
-            Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {}
+            _ => {}
         }
+        self.memory.relax(field);
         self.image.relax(field);
         for terms in self.per_fourcc.values_mut() {
             terms.relax(field);
@@ -185,25 +183,14 @@ impl Constraints {
 
     /// Returns whether anything is demanded of a field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
-        let memory = &self.memory;
-        let free = MemoryTerms::default();
         match field {
-            Field::Permitted => memory.permitted.is_some(),
             Field::Held => self.buffers_held > 0,
             Field::Formats => self.formats.is_some(),
-            Field::Cpu => memory.cpu != free.cpu,
-            Field::Coherency => memory.coherency != free.coherency,
-            Field::Imports => memory.imports != free.imports,
-            Field::Exports => memory.exports != free.exports,
-            Field::Contiguity => memory.contiguity != free.contiguity,
-            Field::Address => memory.address != free.address,
-            Field::Protection => {
-                !matches!(memory.protection, Protection::Unsaid | Protection::Taken)
-            }
             Field::Unknown => self.unknown_names().next().is_some(),
-            Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {
+            _ if Field::OF_PICTURES.contains(&field) => {
                 self.images().any(|terms| terms.demands_field(field))
             }
+            _ => self.memory.demands_field(field),
         }
     }
 
@@ -230,48 +217,10 @@ impl Constraints {
             return None;
         }
         match field {
-            Field::Permitted => self.memory.permitted.as_ref().map(|permitted| {
-                let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
-                if names.is_empty() {
-                    "takes memory of no source at all".to_owned()
-                } else {
-                    format!("takes only memory of {}", names.join(", "))
-                }
-            }),
             Field::Held => Some(match self.buffers_held {
                 1 => "holds a buffer".to_owned(),
                 held => format!("holds {held} buffers at a time"),
             }),
-            Field::Cpu => {
-                let verb = if role.writes() { "writes" } else { "reads" };
-                Some(match self.memory.cpu {
-                    CpuUse::Often => format!("{verb} every frame with the processor"),
-                    _ => format!("{verb} frames with the processor now and then"),
-                })
-            }
-            Field::Coherency => match self.memory.coherency {
-                Coherency::Synced => None,
-                Coherency::Untransferred => {
-                    Some("needs memory of which no device keeps a copy".to_owned())
-                }
-                Coherency::Coherent => Some(
-                    "needs memory that processor and devices see alike without a sync".to_owned(),
-                ),
-            },
-            Field::Exports => match &self.memory.exports {
-                Exports::Declared => None,
-                Exports::Nothing { reason } => {
-                    Some(format!("lets nobody have its own memory, because {reason}"))
-                }
-            },
-            Field::Protection => match self.memory.protection {
-                Protection::Unsaid | Protection::Taken => None,
-                Protection::Refused => Some("takes no protected memory".to_owned()),
-                Protection::Needed => Some("needs protected memory".to_owned()),
-                Protection::Neither => {
-                    Some("takes neither protected memory nor any other".to_owned())
-                }
-            },
             Field::Formats => self.formats.as_ref().map(|formats| {
                 let names: Vec<_> = formats
                     .iter()
@@ -284,45 +233,12 @@ impl Constraints {
                     (false, rest) => format!("takes only {} and {rest} more", names.join(", ")),
                 }
             }),
-            Field::Imports => match &self.memory.imports {
-                Imports::Any => None,
-                Imports::OnlyFrom {
-                    devices,
-                    sources,
-                    reason,
-                } => {
-                    let whose: Vec<_> = devices
-                        .iter()
-                        .map(ToString::to_string)
-                        .chain(sources.iter().map(ToString::to_string))
-                        .collect();
-                    Some(format!(
-                        "imports only memory of {}, because {reason}",
-                        whose.join(", ")
-                    ))
-                }
-                Imports::Nothing { reason } => Some(format!("imports no memory, because {reason}")),
-            },
-            Field::Contiguity => match self.memory.contiguity {
-                Contiguity::Scattered => None,
-                Contiguity::Unknown => Some("may need memory in one piece".to_owned()),
-                Contiguity::Contiguous => Some("needs memory in one piece".to_owned()),
-            },
-            Field::Address => {
-                let window = self.memory.address;
-                (window != AddressWindow::default()).then(|| {
-                    format!(
-                        "reaches only addresses from {:#x} to {:#x}",
-                        window.lowest, window.highest
-                    )
-                })
-            }
             // The participant says it, with its own.
             Field::Unknown => None,
-            Field::Planes | Field::Stride | Field::Offset | Field::Size | Field::Extent => {
+            _ if Field::OF_PICTURES.contains(&field) => {
                 let mut words: Vec<_> = self
                     .images()
-                    .filter_map(|terms| terms.words(field))
+                    .filter_map(|terms| terms.words(role, field))
                     .collect();
                 words.dedup();
                 let rest = words.len().saturating_sub(3);
@@ -333,6 +249,7 @@ impl Constraints {
                     (false, _) => Some(format!("{} and other by format", words.join(" or "))),
                 }
             }
+            _ => self.memory.words(role, field),
         }
     }
 }

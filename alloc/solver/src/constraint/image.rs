@@ -1,92 +1,193 @@
 //! What is asked of the picture: its sides, its strides, where planes begin and how much memory is behind them.
+//!
+//! `DESIGN.md` says how to add a field.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::bound::Bound;
+use super::common_multiple::CommonMultiple;
+use super::demand::Field;
+use super::kind::{Agree, Answer, Kind, Lcm, Max, Min, Or, Union, Within};
+use super::merge::MergeRule;
+use super::owners::Owners;
+use super::participant::Role;
+use super::terms::{Clause, Reason, Terms, group, merged_type, said, terms};
 use crate::reading::{Unknown, keeps_unknown};
 
-keeps_unknown! {
+terms! {
+    kept;
     /// Demands on a picture's layout. [`Default`] demands nothing.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    #[serde(default)]
-    pub struct ImageTerms {
-        /// Width in pixels.
-        pub width: SideTerms,
-        /// Height in pixels.
-        pub height: SideTerms,
-        /// Bytes from row to row.
-        pub stride: StrideTerms,
-        /// Where planes may begin: multiples of this many bytes.
-        pub offset_alignment_bytes: u64,
-        /// How large each plane's share of memory may be: multiples of this many bytes.
-        pub plane_size_alignment_bytes: u64,
-        /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
-        pub rows_multiple_of: u32,
-        /// How large memories may be: multiples of this many bytes.
-        pub size_alignment_bytes: u64,
-        /// The least size of all memories together, in bytes.
-        pub minimum_size_bytes: u64,
-        /// The greatest size of all memories together, in bytes.
-        pub maximum_size_bytes: u64,
-        /// Bytes that must be there in each memory before its first plane.
-        pub padding_before_bytes: u64,
-        /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
-        pub padding_bytes: u64,
-        /// The most planes that a picture may have.
-        pub maximum_planes: u32,
-        /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
-        /// stride, as V4L2's single-planar API has it.
-        pub packed_planes: bool,
-        /// Whether planes share one memory or have one each.
-        pub placement: PlanePlacement,
-        /// Fields of a newer version, those of sides and strides too.
-        #[serde(skip)]
-        pub unknown: Unknown,
-    }
+    ImageTerms,
+    /// What several ask of a picture.
+    MergedImage;
+
+    /// Width in pixels.
+    width: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [],
+        says |own, _| own.sides_words();
+    /// Height in pixels.
+    height: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [];
+    /// Bytes from row to row.
+    stride: StrideTerms = StrideTerms::default(), Within as MergedStride, "bytes", Stride, blamed for [];
+    /// Where planes may begin: multiples of this many bytes.
+    offset_alignment_bytes: u64 = 1, Lcm, "bytes", Offset, blamed for [],
+        says |own, _| {
+            let step = own.offset_alignment_bytes;
+            (step > 1).then(|| Clause::whole(format!("planes to begin at multiples of {step} bytes")))
+        },
+        reason |step| Some(format!("plane offsets in multiples of {step} bytes"));
+    /// How large each plane's share of memory may be: multiples of this many bytes.
+    plane_size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, blamed for [Size],
+        says |own, _| {
+            let step = own.plane_size_alignment_bytes;
+            (step > 1).then(|| Clause::amount(format!("in multiples of {step} for each plane")).at(1))
+        },
+        reason |step| Some(format!("planes in multiples of {step} bytes"));
+    /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
+    rows_multiple_of: u32 = 1, Lcm, "rows", Size, blamed for [Size],
+        says |own, _| {
+            let step = own.rows_multiple_of;
+            (step > 1)
+                .then(|| Clause::whole(format!("memory for a multiple of {step} rows in each plane")))
+        },
+        reason |step| Some(format!("memory for a multiple of {step} rows in each plane"));
+    /// How large memories may be: multiples of this many bytes.
+    size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, blamed for [Size],
+        says |own, _| {
+            let step = own.size_alignment_bytes;
+            (step > 1).then(|| Clause::amount(format!("in multiples of {step}")).at(0))
+        },
+        reason |step| Some(format!("memory in multiples of {step} bytes"));
+    /// The least size of all memories together, in bytes.
+    minimum_size_bytes: u64 = 0, Max, "bytes", Size, blamed for [Size],
+        says |own, _| {
+            let least = own.minimum_size_bytes;
+            (least > 0).then(|| Clause::amount(format!("at least {least}")))
+        },
+        reason |least| Some(format!("memory of at least {least} bytes"));
+    /// The greatest size of all memories together, in bytes.
+    maximum_size_bytes: u64 = u64::MAX, Min, "bytes", Size, blamed for [Size],
+        says |own, _| {
+            let most = own.maximum_size_bytes;
+            (most < u64::MAX).then(|| Clause::amount(format!("at most {most}")))
+        },
+        reason |most| Some(format!("memory of at most {most} bytes"));
+    /// Bytes that must be there in each memory before its first plane.
+    padding_before_bytes: u64 = 0, Max, "bytes", Offset, blamed for [Size],
+        says |own, _| {
+            let bytes = own.padding_before_bytes;
+            (bytes > 0).then(|| Clause::whole(format!("{bytes} bytes before the first plane")))
+        },
+        reason |bytes| Some(format!("padding before the picture of {bytes} bytes"));
+    /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
+    padding_bytes: u64 = 0, Max, "bytes", Size, blamed for [Size],
+        says |own, _| {
+            let bytes = own.padding_bytes;
+            (bytes > 0).then(|| Clause::amount(format!("{bytes} behind the picture")))
+        },
+        reason |bytes| Some(format!("padding behind the picture of {bytes} bytes"));
+    /// The most planes that a picture may have.
+    maximum_planes: u32 = u32::MAX, Min, "planes", Planes, blamed for [Planes],
+        says |own, _| {
+            let most = own.maximum_planes;
+            (most < u32::MAX)
+                .then(|| Clause::whole(format!("takes pictures of at most {most} planes")).at(2))
+        };
+    /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
+    /// stride, as V4L2's single-planar API has it.
+    packed_planes: bool = false, Or, "", Planes, blamed for [Stride, Size],
+        says |own, _| {
+            let words = "needs planes without a gap between them";
+            own.packed_planes.then(|| Clause::whole(words).at(1))
+        },
+        reason |is_asked| is_asked.then(|| "planes without a gap between them".to_owned());
+    /// Whether planes share one memory or have one each.
+    placement: PlanePlacement = PlanePlacement::Either, Agree, "", Planes, blamed for [Planes],
+        says |own, _| {
+            let words = match own.placement {
+                PlanePlacement::Either => return None,
+                PlanePlacement::Together => "needs all planes in one dma-buf",
+                PlanePlacement::Apart => "needs a dma-buf for each plane",
+                PlanePlacement::Neither => "takes only pictures of one plane",
+            };
+            Some(Clause::whole(words).at(0))
+        },
+        reason |placement| match placement {
+            PlanePlacement::Together => Some("all planes in one dma-buf".to_owned()),
+            PlanePlacement::Apart => Some("a dma-buf for each plane".to_owned()),
+            PlanePlacement::Either | PlanePlacement::Neither => None,
+        };
 }
 
-impl Default for ImageTerms {
-    fn default() -> Self {
-        Self {
-            width: SideTerms::default(),
-            height: SideTerms::default(),
-            stride: StrideTerms::default(),
-            offset_alignment_bytes: 1,
-            plane_size_alignment_bytes: 1,
-            rows_multiple_of: 1,
-            size_alignment_bytes: 1,
-            minimum_size_bytes: 0,
-            maximum_size_bytes: u64::MAX,
-            padding_before_bytes: 0,
-            padding_bytes: 0,
-            maximum_planes: u32::MAX,
-            packed_planes: false,
-            placement: PlanePlacement::Either,
-            unknown: Unknown::default(),
-        }
-    }
-}
+terms! {
+    plain;
+    /// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
+    SideTerms,
+    /// What several ask of one side of a picture, in pixels.
+    MergedSide;
 
-/// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SideTerms {
     /// The least.
-    pub minimum: u32,
+    minimum: u32 = 1, Max, "pixels", Extent, blamed for [Extent];
     /// The most.
-    pub maximum: u32,
+    maximum: u32 = u32::MAX, Min, "pixels", Extent, blamed for [Extent];
     /// Steps in between.
-    pub multiple_of: u32,
+    multiple_of: u32 = 1, Lcm, "pixels", Extent, blamed for [Extent];
 }
 
-impl Default for SideTerms {
-    fn default() -> Self {
-        Self {
-            minimum: 1,
-            maximum: u32::MAX,
-            multiple_of: 1,
-        }
+terms! {
+    plain;
+    /// Demands and wishes on strides, in bytes. [`Default`] has none.
+    ///
+    /// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane. Whatever is asked,
+    /// a plane's stride is a whole number of its pixels, where these have a power of two of bytes; bounds in between are taken inward.
+    StrideTerms,
+    /// What several ask and wish of strides, in bytes.
+    MergedStride;
+
+    /// The least, of the first plane.
+    minimum: u32 = 0, Max, "bytes", Stride, blamed for [Stride],
+        says |own, _| Some(Clause::amount(match (own.minimum, own.maximum) {
+            (0, u32::MAX) => return None,
+            (least, most) if least == most => format!("of exactly {least}"),
+            (0, most) => format!("of at most {most}"),
+            (least, u32::MAX) => format!("of at least {least}"),
+            (least, most) => format!("from {least} to {most}"),
+        })),
+        reason |least| Some(format!("stride at least {least} bytes"));
+    /// The most, of the first plane.
+    maximum: u32 = u32::MAX, Min, "bytes", Stride, blamed for [Stride],
+        reason |most| Some(format!("stride at most {most} bytes"));
+    /// Every plane's stride is a multiple of this.
+    alignment: u32 = 1, Lcm, "bytes", Stride, blamed for [Stride],
+        says |own, _| {
+            let step = own.alignment;
+            (step > 1).then(|| Clause::amount(format!("in multiples of {step}")))
+        },
+        reason |step| Some(format!("strides in multiples of {step} bytes"));
+    /// Whether rows follow one another without a gap: each plane's stride is what its row needs, and no byte more.
+    packed: bool = false, Or, "", Stride, blamed for [Stride],
+        says |own, _| own.packed.then(|| Clause::whole("rows without a gap between them")),
+        reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
+    /// Multiples of this are better, of the first plane.
+    preferred_alignment: u32 = 1, Lcm, "bytes", Wish, blamed for [],
+        reason |step| Some(format!("strides better in multiples of {step} bytes"));
+    /// These strides of the first plane are better than all others.
+    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Wish, blamed for [];
+    /// Multiples of these are worse, of the first plane.
+    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Wish, blamed for [];
+}
+
+impl ImageTerms {
+    fn sides_words(&self) -> Option<Clause> {
+        let free = SideTerms::default();
+        (self.width != free || self.height != free).then(|| {
+            Clause::whole(format!(
+                "needs a width {} and a height {}",
+                self.width.words(),
+                self.height.words()
+            ))
+        })
     }
 }
 
@@ -99,42 +200,36 @@ impl SideTerms {
             multiple_of: 1,
         }
     }
-}
 
-/// Demands and wishes on strides, in bytes. [`Default`] has none.
-///
-/// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane. Whatever is asked,
-/// a plane's stride is a whole number of its pixels, where these have a power of two of bytes; bounds in between are taken inward.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StrideTerms {
-    /// The least.
-    pub minimum: u32,
-    /// The most.
-    pub maximum: u32,
-    /// Every plane's stride is a multiple of this.
-    pub alignment: u32,
-    /// Whether rows follow one another without a gap: each plane's stride is what its row needs, and no byte more.
-    pub packed: bool,
-    /// Multiples of this are better.
-    pub preferred_alignment: u32,
-    /// These strides are better than all others.
-    pub preferred: BTreeSet<u32>,
-    /// Multiples of these are worse.
-    pub avoided_multiples: BTreeSet<u32>,
-}
-
-impl Default for StrideTerms {
-    fn default() -> Self {
-        Self {
-            minimum: 0,
-            maximum: u32::MAX,
-            alignment: 1,
-            packed: false,
-            preferred_alignment: 1,
-            preferred: BTreeSet::new(),
-            avoided_multiples: BTreeSet::new(),
+    fn words(&self) -> String {
+        let steps = if self.multiple_of > 1 {
+            format!(" in steps of {}", self.multiple_of)
+        } else {
+            String::new()
+        };
+        match (self.minimum, self.maximum) {
+            (1 | 0, u32::MAX) => format!("of any size{steps}"),
+            (least, most) if least == most => format!("of {least}"),
+            (least, u32::MAX) => format!("from {least}{steps}"),
+            (least, most) => format!("from {least} to {most}{steps}"),
         }
+    }
+}
+
+impl MergedImage {
+    /// Returns who may be the reason that no layout meets the demands on a field.
+    pub(crate) fn blamed(&self, field: Field) -> Owners {
+        let mut owners = Owners::default();
+        ImageTerms::blame(self, field, &mut owners);
+        owners
+    }
+
+    /// Returns what the demands make of a plan.
+    pub(crate) fn reasons(&self) -> Vec<Reason<'_>> {
+        let mut reasons = Vec::new();
+        <ImageTerms as Terms>::reasons(self, &mut reasons);
+        reasons.sort_by_key(|reason| reason.place);
+        reasons
     }
 }
 
@@ -162,5 +257,15 @@ impl PlanePlacement {
             (one, two) if one == two => one,
             _ => Self::Neither,
         }
+    }
+}
+
+impl Answer for PlanePlacement {
+    fn and(self, other: Self) -> Self {
+        Self::and(self, other)
+    }
+
+    fn is_demand(self) -> bool {
+        self != Self::Either
     }
 }

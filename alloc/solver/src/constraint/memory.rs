@@ -4,39 +4,112 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::bound::Bound;
+use super::demand::Field;
+use super::kind::{Agree, Answer, Apart, Intersect, Kind, Max, Min, NotMerged, Union, Within};
+use super::merge::MergeRule;
+use super::owners::Owners;
+use super::participant::Role;
 use super::source::{Source, SourceId};
+use super::terms::{Clause, Reason, Terms, group, merged_type, terms};
 use crate::model::DeviceIdentity;
 use crate::reading::{Unknown, keeps_unknown};
 
-keeps_unknown! {
+terms! {
+    kept;
     /// Demands on memory. [`Default`] demands nothing.
     ///
     /// A device's own source meets that device's demands by definition.
-    #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    #[serde(default)]
-    pub struct MemoryTerms {
-        /// In how many pieces the memory may come.
-        pub contiguity: Contiguity,
-        /// Where the device reaches.
-        pub address: AddressWindow,
-        /// Whose memory is taken.
-        pub imports: Imports,
-        /// Whether the device's own memory can be had by others.
-        pub exports: Exports,
-        /// The only sources whose memory is taken, whoever's they are; all where there is none.
-        pub permitted: Option<BTreeSet<SourceId>>,
-        /// Sources whose memory is better than others': a wish, not a demand.
-        pub preferred: BTreeSet<SourceId>,
-        /// How much the processor reads or writes.
-        pub cpu: CpuUse,
-        /// How the processor's reads and writes reach the device.
-        pub coherency: Coherency,
-        /// Whether it may or must be memory that the processor and other devices are kept from.
-        pub protection: Protection,
-        /// Fields of a newer version, those of the address window and of the imports too.
-        #[serde(skip)]
-        pub unknown: Unknown,
-    }
+    MemoryTerms,
+    /// What several ask of memory.
+    MergedMemory;
+
+    /// In how many pieces the memory may come.
+    contiguity: Contiguity = Contiguity::Scattered, Max, "", Contiguity, blamed for [],
+        says |own, _| match own.contiguity {
+            Contiguity::Scattered => None,
+            Contiguity::Unknown => Some(Clause::whole("may need memory in one piece")),
+            Contiguity::Contiguous => Some(Clause::whole("needs memory in one piece")),
+        };
+    /// Where the device reaches.
+    address: AddressWindow = AddressWindow::default(), Within as MergedAddress, "address", Address, blamed for [],
+        says |own, _| {
+            let AddressWindow { lowest, highest } = own.address;
+            (own.address != AddressWindow::default()).then(|| {
+                Clause::whole(format!("reaches only addresses from {lowest:#x} to {highest:#x}"))
+            })
+        };
+    /// Whose memory is taken.
+    imports: Imports = Imports::Any, Apart, "", Imports, blamed for [],
+        says |own, _| own.imports.words().map(Clause::whole);
+    /// Whether the device's own memory can be had by others.
+    exports: Exports = Exports::Declared, Apart, "", Exports, blamed for [],
+        says |own, _| match &own.exports {
+            Exports::Declared => None,
+            Exports::Nothing { reason } => Some(Clause::whole(format!(
+                "lets nobody have its own memory, because {reason}"
+            ))),
+        };
+    /// The only sources whose memory is taken, whoever's they are; all where there is none.
+    permitted: Option<BTreeSet<SourceId>> = None, Intersect, "sources", Permitted, blamed for [],
+        says |own, _| own.permitted.as_ref().map(|permitted| {
+            let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+            Clause::whole(if names.is_empty() {
+                "takes memory of no source at all".to_owned()
+            } else {
+                format!("takes only memory of {}", names.join(", "))
+            })
+        });
+    /// Sources whose memory is better than others': a wish, not a demand.
+    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", Wish, blamed for [];
+    /// How much the processor reads or writes.
+    cpu: CpuUse = CpuUse::None, Max, "", Cpu, blamed for [],
+        says |own, role| {
+            let verb = if role.writes() { "writes" } else { "reads" };
+            match own.cpu {
+                CpuUse::None => None,
+                CpuUse::Rarely => Some(Clause::whole(format!(
+                    "{verb} frames with the processor now and then"
+                ))),
+                CpuUse::Often => Some(Clause::whole(format!(
+                    "{verb} every frame with the processor"
+                ))),
+            }
+        };
+    /// How the processor's reads and writes reach the device.
+    coherency: Coherency = Coherency::Synced, Max, "", Coherency, blamed for [],
+        says |own, _| match own.coherency {
+            Coherency::Synced => None,
+            Coherency::Untransferred => Some(Clause::whole(
+                "needs memory of which no device keeps a copy",
+            )),
+            Coherency::Coherent => Some(Clause::whole(
+                "needs memory that processor and devices see alike without a sync",
+            )),
+        };
+    /// Whether it may or must be memory that the processor and other devices are kept from.
+    protection: Protection = Protection::Unsaid, Agree, "", Protection, blamed for [],
+        says |own, _| match own.protection {
+            Protection::Unsaid | Protection::Taken => None,
+            Protection::Refused => Some(Clause::whole("takes no protected memory")),
+            Protection::Needed => Some(Clause::whole("needs protected memory")),
+            Protection::Neither => Some(Clause::whole(
+                "takes neither protected memory nor any other",
+            )),
+        };
+}
+
+terms! {
+    plain + Copy + Hash;
+    /// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
+    AddressWindow,
+    /// The addresses that all reach.
+    MergedAddress;
+
+    /// The lowest address.
+    lowest: u64 = 0, Max, "address", Address, blamed for [];
+    /// The highest address.
+    highest: u64 = u64::MAX, Min, "address", Address, blamed for [];
 }
 
 /// In how many pieces, as the device sees it, the memory of one plane may come.
@@ -52,25 +125,6 @@ pub enum Contiguity {
     Unknown,
     /// In one.
     Contiguous,
-}
-
-/// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AddressWindow {
-    /// The lowest address.
-    pub lowest: u64,
-    /// The highest address.
-    pub highest: u64,
-}
-
-impl Default for AddressWindow {
-    fn default() -> Self {
-        Self {
-            lowest: 0,
-            highest: u64::MAX,
-        }
-    }
 }
 
 impl AddressWindow {
@@ -123,6 +177,26 @@ impl Imports {
             devices: BTreeSet::from([device]),
             sources: BTreeSet::new(),
             reason: reason.to_owned(),
+        }
+    }
+
+    /// Says whose memory is taken; `None` where anyone's is.
+    fn words(&self) -> Option<String> {
+        match self {
+            Self::Any => None,
+            Self::OnlyFrom {
+                devices,
+                sources,
+                reason,
+            } => {
+                let devices = devices.iter().map(ToString::to_string);
+                let whose: Vec<_> = devices
+                    .chain(sources.iter().map(ToString::to_string))
+                    .collect();
+                let whose = whose.join(", ");
+                Some(format!("imports only memory of {whose}, because {reason}"))
+            }
+            Self::Nothing { reason } => Some(format!("imports no memory, because {reason}")),
         }
     }
 
@@ -222,5 +296,15 @@ impl Protection {
             (one, two) if one == two => one,
             _ => Self::Neither,
         }
+    }
+}
+
+impl Answer for Protection {
+    fn and(self, other: Self) -> Self {
+        Self::and(self, other)
+    }
+
+    fn is_demand(self) -> bool {
+        !matches!(self, Self::Unsaid | Self::Taken)
     }
 }

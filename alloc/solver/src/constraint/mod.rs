@@ -7,7 +7,7 @@ mod common_multiple;
 mod demand;
 mod formats;
 mod image;
-mod image_demand;
+mod kind;
 mod memory;
 mod merge;
 mod owners;
@@ -15,6 +15,7 @@ mod participant;
 mod runs;
 mod source;
 mod source_kind;
+mod terms;
 
 pub use crate::reading::Unknown;
 pub use crate::reading::value::ValueError;
@@ -24,13 +25,18 @@ pub(crate) use common_multiple::gcd;
 pub use common_multiple::lcm;
 pub use demand::{Demand, Field};
 pub use formats::FormatSet;
-pub use image::{ImageTerms, PlanePlacement, SideTerms, StrideTerms};
-pub use memory::{
-    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, Protection,
+pub use image::{
+    ImageTerms, MergedImage, MergedSide, MergedStride, PlanePlacement, SideTerms, StrideTerms,
 };
-pub use merge::{MERGE_TABLE, MergeRule, MergedImage, MergedMemory, MergedUse};
+pub use kind::NotMerged;
+pub use memory::{
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, MergedAddress,
+    MergedMemory, Protection,
+};
+pub use merge::{MergeRule, MergedUse, merge_table};
 pub use owners::Owners;
 pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncLanguage};
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use source_kind::SourceKind;
+pub(crate) use terms::Terms;

@@ -7,7 +7,7 @@ use super::problem::{Problem, View};
 use super::sweep::Sweep;
 use super::words::Names;
 use super::work::{LeftOut, Part};
-use crate::constraint::{MergedImage, Owners, PlanePlacement, Role};
+use crate::constraint::{MergedImage, Role};
 
 /// The most hand-overs that a plan tells of. Each who writes hands over to each who reads, so they are many where both are.
 pub(super) const HANDOVERS: usize = 4096;
@@ -152,101 +152,9 @@ fn reasons(
     } else {
         format!("the only way that works: {importers}")
     }];
-    let bytes: [(&str, String, &Owners); 11] = [
-        (
-            "stride at least",
-            terms.stride_minimum.value.to_string(),
-            &terms.stride_minimum.owners,
-        ),
-        (
-            "stride at most",
-            terms.stride_maximum.value.to_string(),
-            &terms.stride_maximum.owners,
-        ),
-        (
-            "strides in multiples of",
-            terms.stride_alignment.value.to_string(),
-            &terms.stride_alignment.owners,
-        ),
-        (
-            "plane offsets in multiples of",
-            terms.offset_alignment.value.to_string(),
-            &terms.offset_alignment.owners,
-        ),
-        (
-            "planes in multiples of",
-            terms.plane_size_alignment.value.to_string(),
-            &terms.plane_size_alignment.owners,
-        ),
-        (
-            "memory in multiples of",
-            terms.size_alignment.value.to_string(),
-            &terms.size_alignment.owners,
-        ),
-        (
-            "memory of at least",
-            terms.minimum_size.value.to_string(),
-            &terms.minimum_size.owners,
-        ),
-        (
-            "memory of at most",
-            terms.maximum_size.value.to_string(),
-            &terms.maximum_size.owners,
-        ),
-        (
-            "padding before the picture of",
-            terms.padding_before.value.to_string(),
-            &terms.padding_before.owners,
-        ),
-        (
-            "padding behind the picture of",
-            terms.padding.value.to_string(),
-            &terms.padding.owners,
-        ),
-        (
-            "strides better in multiples of",
-            terms.stride_preferred_alignment.value.to_string(),
-            &terms.stride_preferred_alignment.owners,
-        ),
-    ];
-    for (what, bytes, owners) in bytes {
-        if !owners.is_empty() {
-            let names = names.joined(owners.iter());
-            reasons.push(format!("{what} {bytes} bytes, set by {names}"));
-        }
-    }
-    if !terms.rows_multiple.owners.is_empty() {
-        reasons.push(format!(
-            "memory for a multiple of {} rows in each plane, set by {}",
-            terms.rows_multiple.value,
-            names.joined(terms.rows_multiple.owners.iter())
-        ));
-    }
-    for (is_set, what, owners) in [
-        (
-            terms.packed_rows.value,
-            "rows without a gap between them",
-            &terms.packed_rows.owners,
-        ),
-        (
-            terms.packed_planes.value,
-            "planes without a gap between them",
-            &terms.packed_planes.owners,
-        ),
-        (
-            terms.placement.value == PlanePlacement::Together,
-            "all planes in one dma-buf",
-            &terms.placement.owners,
-        ),
-        (
-            terms.placement.value == PlanePlacement::Apart,
-            "a dma-buf for each plane",
-            &terms.placement.owners,
-        ),
-    ] {
-        if is_set {
-            reasons.push(format!("{what}, set by {}", names.joined(owners.iter())));
-        }
+    for reason in terms.reasons() {
+        let names = names.joined(reason.owners.iter());
+        reasons.push(format!("{}, set by {names}", reason.words));
     }
     reasons
 }

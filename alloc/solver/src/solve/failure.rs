@@ -160,10 +160,7 @@ impl Stopped {
 
 /// Says whose demands on a field leave nothing.
 fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
-    let set_by = |sets: &[&Owners]| {
-        let all = sets
-            .iter()
-            .fold(Owners::default(), |all, set| all.union(set));
+    let set_by = |all: &Owners| {
         if all.is_empty() {
             String::new()
         } else {
@@ -174,78 +171,56 @@ fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
         Field::Stride => format!(
             "a stride {}{}{}{}",
             between(
-                u64::from(terms.stride_minimum.value),
-                u64::from(terms.stride_maximum.value),
+                u64::from(terms.stride.minimum.value),
+                u64::from(terms.stride.maximum.value),
                 u64::from(u32::MAX),
                 "bytes"
             ),
-            steps(terms.stride_alignment.value),
-            if terms.packed_rows.value {
+            steps(terms.stride.alignment.value),
+            if terms.stride.packed.value {
                 ", and rows without a gap between them"
             } else {
                 ""
             },
-            set_by(&[
-                &terms.stride_minimum.owners,
-                &terms.stride_maximum.owners,
-                &terms.stride_alignment.owners,
-                &terms.packed_rows.owners,
-                &terms.packed_planes.owners,
-            ])
+            set_by(&terms.blamed(field))
         ),
         Field::Extent => format!(
             "a width {}{} and a height {}{}{}",
             between(
-                u64::from(terms.width_minimum.value),
-                u64::from(terms.width_maximum.value),
+                u64::from(terms.width.minimum.value),
+                u64::from(terms.width.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.width_multiple.value),
+            steps(terms.width.multiple_of.value),
             between(
-                u64::from(terms.height_minimum.value),
-                u64::from(terms.height_maximum.value),
+                u64::from(terms.height.minimum.value),
+                u64::from(terms.height.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.height_multiple.value),
-            set_by(&[
-                &terms.width_minimum.owners,
-                &terms.width_maximum.owners,
-                &terms.width_multiple.owners,
-                &terms.height_minimum.owners,
-                &terms.height_maximum.owners,
-                &terms.height_multiple.owners,
-            ])
+            steps(terms.height.multiple_of.value),
+            set_by(&terms.blamed(field))
         ),
         Field::Planes if terms.placement.value == PlanePlacement::Neither => format!(
             "one dma-buf and several at once{}",
-            set_by(&[&terms.placement.owners])
+            set_by(&terms.placement.owners)
         ),
         Field::Planes => format!(
             "at most {} planes{}",
             terms.maximum_planes.value,
-            set_by(&[&terms.maximum_planes.owners, &terms.placement.owners])
+            set_by(&terms.blamed(field))
         ),
         Field::Size => format!(
             "memory {}{}{}",
             between(
-                terms.minimum_size.value,
-                terms.maximum_size.value,
+                terms.minimum_size_bytes.value,
+                terms.maximum_size_bytes.value,
                 u64::MAX,
                 "bytes"
             ),
-            steps(terms.size_alignment.value),
-            set_by(&[
-                &terms.minimum_size.owners,
-                &terms.maximum_size.owners,
-                &terms.size_alignment.owners,
-                &terms.plane_size_alignment.owners,
-                &terms.rows_multiple.owners,
-                &terms.padding.owners,
-                &terms.padding_before.owners,
-                &terms.packed_planes.owners,
-            ])
+            steps(terms.size_alignment_bytes.value),
+            set_by(&terms.blamed(field))
         ),
         _ => "how its pixels lie is not known here".to_owned(),
     }

@@ -10,7 +10,7 @@ use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;
 use super::sweep::Sweep;
-use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source};
+use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source, Terms};
 use crate::model::{FormatModifier, Layout, Modifier};
 
 /// The steps that it takes to lay out pictures of one size by one choice.
@@ -24,8 +24,8 @@ const STRIDES: usize = 129;
 
 /// What is wished of strides costs this many steps, for each size and choice.
 pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
-    let preferred = terms.stride_preferred.value.len();
-    let avoided = terms.stride_avoided_multiples.value.len();
+    let preferred = terms.stride.preferred.value.len();
+    let avoided = terms.stride.avoided_multiples.value.len();
     avoided
         .saturating_mul(STRIDES)
         .saturating_add(preferred)
@@ -138,7 +138,7 @@ impl Sweep<'_, '_, '_> {
         }
         let layouts = self.problem.least(place).map_err(Stopped::Terms)?;
         self.problem.work.charge(FIT);
-        if layouts.first.total_bytes() > terms.maximum_size.value {
+        if layouts.first.total_bytes() > terms.maximum_size_bytes.value {
             return Err(Stopped::Terms(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
@@ -159,7 +159,7 @@ impl Sweep<'_, '_, '_> {
                 }
                 let own = choice.constraints.per_fourcc.get(&format.fourcc);
                 let terms = || std::iter::once(&choice.constraints.image).chain(own);
-                [Field::Planes, Field::Stride, Field::Offset, Field::Size]
+                Field::OF_PICTURES
                     .into_iter()
                     .filter(|field| fields.contains(*field))
                     .any(|field| terms().any(|terms| terms.demands_field(field)))

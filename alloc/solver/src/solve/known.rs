@@ -8,7 +8,7 @@ use super::fields::FieldSet;
 use super::layout::{Choice as LayoutChoice, Layouts};
 use super::problem::{Choice, Problem};
 use super::sweep::Sweep;
-use crate::constraint::{Field, MergedImage};
+use crate::constraint::{Field, MergedImage, Terms};
 use crate::model::Fourcc;
 
 /// Merged demands on pictures, which several sources and formats have in common.
@@ -219,7 +219,7 @@ impl Sweep<'_, '_, '_> {
 
     fn merge(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
         let lists = |terms: &MergedImage| {
-            let (preferred, avoided) = (&terms.stride_preferred, &terms.stride_avoided_multiples);
+            let (preferred, avoided) = (&terms.stride.preferred, &terms.stride.avoided_multiples);
             preferred.value.len().saturating_add(avoided.value.len())
         };
         let listed = lists(one).saturating_add(lists(two));

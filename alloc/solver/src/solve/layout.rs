@@ -60,9 +60,9 @@ impl Choice {
 
 /// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
 pub(super) fn has_wishes(terms: &MergedImage, info: Option<&FormatInfo>) -> bool {
-    !terms.stride_preferred_alignment.value.is_one()
-        || !terms.stride_preferred.value.is_empty()
-        || !terms.stride_avoided_multiples.value.is_empty()
+    !terms.stride.preferred_alignment.value.is_one()
+        || !terms.stride.preferred.value.is_empty()
+        || !terms.stride.avoided_multiples.value.is_empty()
         || info.is_some_and(|info| wished_block(info) > 1)
 }
 
@@ -90,9 +90,9 @@ fn wished_block(info: &FormatInfo) -> u64 {
 /// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
 pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
-    let step = terms.stride_alignment.value;
-    let least = u64::from(terms.stride_minimum.value.max(1));
-    let most = u64::from(terms.stride_maximum.value);
+    let step = terms.stride.alignment.value;
+    let least = u64::from(terms.stride.minimum.value.max(1));
+    let most = u64::from(terms.stride.maximum.value);
     let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
     (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
@@ -146,14 +146,14 @@ pub(super) fn check_extent(extent: Extent, terms: &MergedImage) -> Result<(), Fi
     let (width, height) = (extent.width(), extent.height());
     let fit = fits(
         width,
-        terms.width_minimum.value,
-        terms.width_maximum.value,
-        terms.width_multiple.value,
+        terms.width.minimum.value,
+        terms.width.maximum.value,
+        terms.width.multiple_of.value,
     ) && fits(
         height,
-        terms.height_minimum.value,
-        terms.height_maximum.value,
-        terms.height_multiple.value,
+        terms.height.minimum.value,
+        terms.height.maximum.value,
+        terms.height.multiple_of.value,
     );
     if fit { Ok(()) } else { Err(Field::Extent) }
 }
@@ -183,12 +183,12 @@ fn strides(
     terms: &MergedImage,
     choice: Choice,
 ) -> Option<Vec<u32>> {
-    let alignment = terms.stride_alignment.value.get()?;
+    let alignment = terms.stride.alignment.value.get()?;
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
     let mut step = 1_u64;
-    let mut least = u64::from(terms.stride_minimum.value);
+    let mut least = u64::from(terms.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
         // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
@@ -201,8 +201,8 @@ fn strides(
     if terms.packed_planes.value && !choice.apart {
         step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
     }
-    let mut most = u64::from(terms.stride_maximum.value);
-    if terms.packed_rows.value {
+    let mut most = u64::from(terms.stride.maximum.value);
+    if terms.stride.packed.value {
         // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
         most = most.min(without_a_gap(extent, info, &shares)?);
     }
@@ -233,16 +233,17 @@ fn wished(
 ) -> Option<u64> {
     let avoided = |stride: u64| {
         terms
-            .stride_avoided_multiples
+            .stride
+            .avoided_multiples
             .value
             .iter()
             .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
     };
     // A common multiple that is too large is a wish that nothing meets, and no more.
     let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
-    let better = with(step, terms.stride_preferred_alignment.value).unwrap_or(step);
+    let better = with(step, terms.stride.preferred_alignment.value).unwrap_or(step);
     let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
-    let preferred = terms.stride_preferred.value.iter();
+    let preferred = terms.stride.preferred.value.iter();
     preferred
         .map(|stride| u64::from(*stride))
         .chain(multiples(whole(better), least).filter(|stride| !avoided(*stride)))
@@ -287,8 +288,8 @@ fn packed_step(
             .checked_mul(u64::from(plane.rows(extent.height())))?;
         begin = begin.checked_add(bytes)?;
         for (alignment, at) in [
-            (terms.plane_size_alignment.value.get()?, bytes),
-            (terms.offset_alignment.value.get()?, begin),
+            (terms.plane_size_alignment_bytes.value.get()?, bytes),
+            (terms.offset_alignment_bytes.value.get()?, begin),
         ] {
             times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
         }
@@ -324,7 +325,7 @@ fn place(
 ) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
     let packed = terms.packed_planes.value && !apart;
     // Without a gap also means from the very start.
-    if terms.packed_planes.value && terms.padding_before.value > 0 {
+    if terms.packed_planes.value && terms.padding_before_bytes.value > 0 {
         return None;
     }
     let last = info.planes.len().saturating_sub(1);
@@ -333,18 +334,16 @@ fn place(
     let mut end = 0_u64;
     for (number, (shape, stride_bytes)) in info.planes.iter().zip(strides).enumerate() {
         let rows = u64::from(shape.rows(extent.height()));
-        let with_more = terms.rows_multiple.value.at_least(rows)?;
-        if packed && number < last && rows != with_more {
+        if packed && number < last && rows_held(terms, rows)? != rows {
             return None;
         }
-        let rows_bytes = u64::from(*stride_bytes).checked_mul(with_more)?;
-        let size_bytes = terms.plane_size_alignment.value.at_least(rows_bytes)?;
+        let size_bytes = plane_bytes(terms, rows, *stride_bytes)?;
         let begin = if apart || number == 0 {
-            terms.padding_before.value
+            terms.padding_before_bytes.value
         } else {
             end
         };
-        let offset_bytes = terms.offset_alignment.value.at_least(begin)?;
+        let offset_bytes = terms.offset_alignment_bytes.value.at_least(begin)?;
         end = offset_bytes.checked_add(size_bytes)?;
         planes.push(PlaneLayout {
             memory: memory_sizes.len(),
@@ -353,12 +352,23 @@ fn place(
             size_bytes,
         });
         if number == last {
-            memory_sizes.push(end.checked_add(terms.padding.value)?);
+            memory_sizes.push(end.checked_add(terms.padding_bytes.value)?);
         } else if apart {
             memory_sizes.push(end);
         }
     }
     Some((planes, memory_sizes))
+}
+
+/// Returns for how many rows a plane has memory that has this many.
+fn rows_held(terms: &MergedImage, rows: u64) -> Option<u64> {
+    terms.rows_multiple_of.value.at_least(rows)
+}
+
+/// Returns how many bytes a plane of this many rows has for itself at least.
+pub(super) fn plane_bytes(terms: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
+    let held = rows_held(terms, rows)?.checked_mul(u64::from(stride_bytes))?;
+    terms.plane_size_alignment_bytes.value.at_least(held)
 }
 
 /// Makes memories as large as the demands want them.
@@ -368,15 +378,18 @@ fn round(mut memory_sizes: Vec<u64>, terms: &MergedImage) -> Option<Vec<u64>> {
             .iter()
             .try_fold(0_u64, |sum, size| sum.checked_add(*size))
     };
-    let step = terms.size_alignment.value;
+    let step = terms.size_alignment_bytes.value;
     for size in &mut memory_sizes {
         *size = step.at_least(*size)?;
     }
     // Only what is missing after rounding is added: more could break the greatest size.
-    let missing = terms.minimum_size.value.saturating_sub(sum(&memory_sizes)?);
+    let missing = terms
+        .minimum_size_bytes
+        .value
+        .saturating_sub(sum(&memory_sizes)?);
     let last = memory_sizes.last_mut()?;
     *last = step.at_least(last.checked_add(missing)?)?;
-    (sum(&memory_sizes)? <= terms.maximum_size.value).then_some(memory_sizes)
+    (sum(&memory_sizes)? <= terms.maximum_size_bytes.value).then_some(memory_sizes)
 }
 
 #[cfg(test)]

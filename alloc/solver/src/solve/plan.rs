@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::layout;
 use super::work::LeftOut;
 use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncLanguage};
 use crate::model::{DeviceIdentity, Layout, Modifier};
@@ -219,7 +220,7 @@ impl Plan {
         }
         let terms = &self.terms;
         if let Some(first) = layout.planes().first() {
-            let range = terms.stride_minimum.value..=terms.stride_maximum.value;
+            let range = terms.stride.minimum.value..=terms.stride.maximum.value;
             if !range.contains(&first.stride_bytes) {
                 return refuse(format!(
                     "its stride of {} bytes is not from {} to {}",
@@ -243,32 +244,37 @@ impl Plan {
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             if has_pixels
                 && !terms
-                    .stride_alignment
+                    .stride
+                    .alignment
                     .value
                     .divides(plane.stride_bytes.into())
             {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, is not a multiple of {}",
-                    plane.stride_bytes, terms.stride_alignment.value
+                    plane.stride_bytes, terms.stride.alignment.value
                 ));
             }
             let row = layout.row_bytes(number);
-            if terms.packed_rows.value && row.is_some_and(|row| row != plane.stride_bytes) {
+            if terms.stride.packed.value && row.is_some_and(|row| row != plane.stride_bytes) {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, leaves a gap between rows",
                     plane.stride_bytes
                 ));
             }
-            if !terms.offset_alignment.value.divides(plane.offset_bytes) {
+            if !terms
+                .offset_alignment_bytes
+                .value
+                .divides(plane.offset_bytes)
+            {
                 return refuse(format!(
                     "plane {number} begins at {}, which is not a multiple of {} bytes",
-                    plane.offset_bytes, terms.offset_alignment.value
+                    plane.offset_bytes, terms.offset_alignment_bytes.value
                 ));
             }
-            if plane.offset_bytes < terms.padding_before.value {
+            if plane.offset_bytes < terms.padding_before_bytes.value {
                 return refuse(format!(
                     "plane {number} begins at {}, and {} bytes must be before it",
-                    plane.offset_bytes, terms.padding_before.value
+                    plane.offset_bytes, terms.padding_before_bytes.value
                 ));
             }
             let rows = self.rows(layout, number);
@@ -299,7 +305,7 @@ impl Plan {
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));
         }
-        let range = terms.minimum_size.value..=terms.maximum_size.value;
+        let range = terms.minimum_size_bytes.value..=terms.maximum_size_bytes.value;
         if !range.contains(&layout.total_bytes()) {
             return refuse(format!(
                 "it has {} bytes, and from {} to {} are needed",
@@ -309,10 +315,10 @@ impl Plan {
             ));
         }
         for size in layout.memory_sizes() {
-            if !terms.size_alignment.value.divides(*size) {
+            if !terms.size_alignment_bytes.value.divides(*size) {
                 return refuse(format!(
                     "one of its memories has {size} bytes, which is not a multiple of {}",
-                    terms.size_alignment.value
+                    terms.size_alignment_bytes.value
                 ));
             }
         }
@@ -330,17 +336,12 @@ impl Plan {
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {
             let behind = if number == last {
-                terms.padding.value
+                terms.padding_bytes.value
             } else {
                 0
             };
-            let rows = terms
-                .rows_multiple
-                .value
-                .at_least(self.rows(layout, number));
-            let needed = rows
-                .and_then(|rows| rows.checked_mul(u64::from(plane.stride_bytes)))
-                .and_then(|size| terms.plane_size_alignment.value.at_least(size))
+            let rows = self.rows(layout, number);
+            let needed = layout::plane_bytes(terms, rows, plane.stride_bytes)
                 .and_then(|size| size.checked_add(behind));
             let end = layout
                 .planes()

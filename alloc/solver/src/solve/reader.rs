@@ -87,15 +87,8 @@ impl<'r, 'a> Reader<'r, 'a> {
         let has_image = constraints.image != ImageTerms::default();
         let mut image_fields = FieldSet::default();
         // Who asks nothing of pictures demands none of these.
-        let fields = [
-            Field::Planes,
-            Field::Stride,
-            Field::Offset,
-            Field::Size,
-            Field::Extent,
-        ];
         let asks = has_image || !by_fourcc.is_empty();
-        for field in fields.into_iter().filter(|_| asks) {
+        for field in Field::OF_PICTURES.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
                 image_fields.insert(field);
             }

@@ -6,7 +6,7 @@ use super::fields::FieldSet;
 use super::problem::{Choice, Problem, View};
 use super::sweep::Sweep;
 use super::work::Work;
-use crate::constraint::Field;
+use crate::constraint::{Field, Terms};
 
 /// The most sweeps over all sources in search of a conflict and of what to give up. It takes a few hundred, but where many
 /// participants have alternatives each question is asked of every combination of them.
@@ -223,24 +223,14 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
 fn differ(one: &Choice<'_>, two: &Choice<'_>) -> FieldSet {
     let mut fields = FieldSet::default();
     let (a, b) = (one.constraints, two.constraints);
-    let (of_a, of_b) = (&a.memory, &b.memory);
-    for (field, is_same) in [
-        (Field::Permitted, of_a.permitted == of_b.permitted),
-        (Field::Held, a.buffers_held == b.buffers_held),
-        (Field::Formats, one.formats == two.formats),
-        (Field::Cpu, of_a.cpu == of_b.cpu),
-        (Field::Coherency, of_a.coherency == of_b.coherency),
-        (Field::Imports, of_a.imports == of_b.imports),
-        (Field::Exports, of_a.exports == of_b.exports),
-        (Field::Contiguity, of_a.contiguity == of_b.contiguity),
-        (Field::Address, of_a.address == of_b.address),
-        (Field::Protection, of_a.protection == of_b.protection),
-        (
-            Field::Unknown,
-            !one.demands(Field::Unknown) && !two.demands(Field::Unknown),
-        ),
-    ] {
-        if !is_same {
+    for field in Field::ALL {
+        let is_different = match field {
+            Field::Held => a.buffers_held != b.buffers_held,
+            Field::Formats => one.formats != two.formats,
+            Field::Unknown => one.demands(field) || two.demands(field),
+            _ => a.memory.differs(&b.memory, field),
+        };
+        if is_different {
             fields.insert(field);
         }
     }
