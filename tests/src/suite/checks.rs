@@ -21,12 +21,13 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in their order.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "check::tree",
     "check::formatting",
     "check::lints",
     "check::documentation",
     "check::features",
+    "check::packaging",
     "check::dependencies",
     "check::spelling",
     "check::cases",
@@ -67,6 +68,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
             cargo(root, &words, &[("RUSTDOCFLAGS", "-D warnings")], &step)
         }
         "check::features" => features(root, &step),
+        "check::packaging" => packaging(root, &step),
         // Not the advisories: they change from day to day, and with them what this tree is would.
         "check::dependencies" => tool(
             "cargo-deny",
@@ -187,6 +189,31 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
             .map_err(|told| format!("cargo {}:\n{told}", words.join(" ")))?;
     }
     Ok(Outcome::Passed)
+}
+
+/// The library's crates, each after those that it needs.
+const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
+
+/// The first cargo, of version 1, that packages crates together of which one needs another that is not published.
+const PACKAGES_TOGETHER: u32 = 90;
+
+/// The library's crates can be packaged, and what is in the packages compiles.
+fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
+    let told = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
+    let minor = told
+        .words
+        .strip_prefix("cargo 1.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_some_and(|minor| minor < PACKAGES_TOGETHER) {
+        let words = told.words.trim();
+        return Ok(Outcome::Skip(format!(
+            "{words} packages no crate that needs another which is not published; 1.{PACKAGES_TOGETHER} does"
+        )));
+    }
+    let mut words = vec!["package", "--allow-dirty", "--offline", "--quiet"];
+    words.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
+    cargo(root, &words, &[], step)
 }
 
 /// The public bug reports in `tests/cases` are answered as its file `expected` says.

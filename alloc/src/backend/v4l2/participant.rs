@@ -60,9 +60,7 @@ impl Queue {
                 })
                 .or_insert(terms);
         }
-        let pairs = formats
-            .keys()
-            .map(|fourcc| FormatModifier::linear(*fourcc));
+        let pairs = formats.keys().map(|fourcc| FormatModifier::linear(*fourcc));
         // One more than the device cannot do without: the one that is next.
         let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {

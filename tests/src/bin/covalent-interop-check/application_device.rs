@@ -268,7 +268,7 @@ fn disjoint(world: &World, engine: &Arc<Engine>, gpu: &Gpu) -> Result<Seen> {
         .width()
         .checked_mul(extent.height())
         .context("too large")?;
-    let together = described(vec![plane(&whole, 0)?, plane(&whole, behind)?])?;
+    let together = described(vec![plane(&whole, 0)?, plane(&whole, behind.into())?])?;
     ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
     let image = match gpu.import(&apart) {
         Err(VulkanError::Unsuitable { why, .. }) => return Ok(Seen::Skipped(why)),
