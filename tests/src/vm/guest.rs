@@ -58,6 +58,14 @@ const HOSTNAME: &str = "covalent";
 /// The display of a configuration, for QEMU's monitor.
 pub const DISPLAY: &str = "display";
 
+/// Whether a kernel that did not start ran into the breakpoint that stands for an instruction while it is patched.
+///
+/// On hardware the other processors see the breakpoint and the kernel's handler goes on. QEMU's emulation with a thread for each
+/// processor has been seen to take the handler's answer away between the two, once in some hundred boots of a busy machine.
+fn is_half_patched(console: &str) -> bool {
+    console.contains("Oops: int3:")
+}
+
 /// What goes wrong with a guest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -189,7 +197,16 @@ impl Guest {
         };
         let mut boot = boot.clone();
         boot.machine.devicetree = Devicetree::chosen(image, &boot.machine)?;
-        let booted = Self::boot_with(image, &boot, accelerator);
+        let mut booted = Self::boot_with(image, &boot, accelerator);
+        if let Err(GuestError::Boot { log, .. }) = &booted {
+            let console = std::fs::read(log).unwrap_or_default();
+            if is_half_patched(&String::from_utf8_lossy(&console)) {
+                tracing::warn!(
+                    "the kernel ran into an instruction that it was patching; booting again"
+                );
+                booted = Self::boot_with(image, &boot, accelerator);
+            }
+        }
         if matches!(booted, Err(GuestError::Boot { .. })) {
             // The next run reads every byte of the image. Where that cannot be asked for, this error says more.
             let _ = image.suspect();
@@ -461,4 +478,17 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A thread that died in the middle has left a closed stream at worst, and the next use says so.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn console_of_a_half_patched_kernel_is_known() {
+        let oops = "[    3.135683] Oops: int3: 0000 [#1] SMP NOPTI\n";
+        assert!(is_half_patched(oops));
+        assert!(!is_half_patched("[    3.1] Oops: 0000 [#1] SMP\n"));
+        assert!(!is_half_patched(""));
+    }
 }
