@@ -13,6 +13,7 @@ use covalent_tests::witness::{processor, vga};
 
 use super::engine::scenes::{self, Ended, SAMPLED};
 use super::engine::{Engine, Setup};
+use super::exchange;
 use super::rows::{Rows, Seen};
 use super::world::{Planned, World, judge};
 
@@ -141,10 +142,22 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             },
         );
     }
-    rows.row(
-        format!("an engine on {device} copies NV12 between one dma-buf and two"),
-        || disjoint(world, engine, &gpu),
-    );
+    for (gpu, _) in world
+        .gpus
+        .iter()
+        .filter(|(one, _)| one.name() == gpu.name())
+    {
+        let row = format!("{device} reads and writes NV12 in two dma-bufs");
+        rows.row(row, || {
+            disjoint(world, gpu, |apart, _| exchange::both_ways(gpu, apart))
+        });
+    }
+    let row = format!("an engine on {device} copies NV12 between one dma-buf and two");
+    rows.row(row, || {
+        disjoint(world, &gpu, |apart, together| {
+            Ok(seen(scenes::copies(engine, &gpu, apart, together)?))
+        })
+    });
     rows.row(
         format!("an engine on {device} has its device still when Covalent is done"),
         || {
@@ -232,8 +245,13 @@ impl Memory<'_> {
     }
 }
 
-/// Planes in a dma-buf each, with more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
-fn disjoint(world: &World, engine: &Arc<Engine>, gpu: &Gpu) -> Result<Seen> {
+/// Does something with a picture whose planes lie in a dma-buf each and with one in a single dma-buf. Both dma-bufs have
+/// more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
+fn disjoint(
+    world: &World,
+    gpu: &Gpu,
+    act: impl FnOnce(&Buffer, &Buffer) -> Result<Seen>,
+) -> Result<Seen> {
     let extent = size()?;
     let memory = |fourcc| -> Result<Buffer> {
         let mut sources = world.sources.declarations();
@@ -276,5 +294,5 @@ fn disjoint(world: &World, engine: &Arc<Engine>, gpu: &Gpu) -> Result<Seen> {
     };
     ensure!(image.disjoint_planes() == Some(2), "it is not disjoint");
     drop(image);
-    Ok(seen(scenes::copies(engine, gpu, &apart, &together)?))
+    act(&apart, &together)
 }
