@@ -159,19 +159,38 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
         })
     });
     rows.row(
+        format!("an engine on {device} hears nothing of the validation layer"),
+        || quiet(engine),
+    );
+    rows.row(
+        format!("an engine on {device} hears of a planted hazard"),
+        || planted(engine, &gpu),
+    );
+    rows.row(
         format!("an engine on {device} has its device still when Covalent is done"),
         || {
             ensure!(gpu.finish(PATIENCE)?, "something is in use still");
             drop(gpu);
             ensure!(Arc::strong_count(engine) == 1, "somebody has the engine");
             engine.is_alive()?;
-            Ok(Seen::Passed)
+            quiet(engine)
         },
     );
-    rows.row(
-        format!("an engine on {device} hears nothing of the validation layer"),
-        || quiet(engine),
+}
+
+/// That the layer looks at the engine's device at all.
+fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
+    gpu.plant_hazard()?;
+    let said = engine.heard.take();
+    if !Engine::has_layer() {
+        return quiet(engine);
+    }
+    ensure!(
+        said.iter()
+            .any(|words| words.contains("WRITE-AFTER-WRITE") || words.contains("WRITE_AFTER_WRITE")),
+        "of a hazard it says {said:?}"
     );
+    Ok(Seen::Passed)
 }
 
 fn quiet(engine: &Engine) -> Result<Seen> {
