@@ -212,7 +212,7 @@ impl Gpu {
 
     /// The same kind with planes in memories of their own; `None` where the device imports none.
     pub(super) fn apart(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
-        if !kind.disjoint {
+        if !kind.disjoint || self.binds_the_first_plane_only() {
             return Ok(None);
         }
         let apart = ImageKind {
@@ -238,6 +238,17 @@ impl Gpu {
             support,
             ..kind
         }))
+    }
+
+    /// Whether the driver binds each plane of a disjoint image to the memory of its first plane, when planes are named as
+    /// modifiers want them (VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT). The second plane then has none, and the process ends by
+    /// SIGSEGV when pixels are copied.
+    ///
+    /// # References
+    /// Mesa 25, `src/gallium/frontends/lavapipe/lvp_private.h`, `lvp_image_aspects_to_plane`;
+    /// VUID-VkBindImagePlaneMemoryInfo-planeAspect-02283.
+    pub(super) fn binds_the_first_plane_only(&self) -> bool {
+        self.identity().driver == "llvmpipe"
     }
 
     fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<Kind>, VulkanError> {

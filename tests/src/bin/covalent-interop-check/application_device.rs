@@ -13,6 +13,7 @@ use covalent_tests::witness::{processor, vga};
 
 use super::engine::scenes::{self, Ended, SAMPLED};
 use super::engine::{Engine, Setup};
+use super::exchange;
 use super::rows::{Rows, Seen};
 use super::world::{Planned, World, judge};
 
@@ -141,9 +142,29 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             },
         );
     }
+    for (gpu, _) in world
+        .gpus
+        .iter()
+        .filter(|(one, _)| one.name() == gpu.name())
+    {
+        let row = format!("{device} reads and writes NV12 in two dma-bufs");
+        rows.row(row, || {
+            disjoint(world, gpu, |apart, _| exchange::both_ways(gpu, apart))
+        });
+    }
+    let row = format!("an engine on {device} copies NV12 between one dma-buf and two");
+    rows.row(row, || {
+        disjoint(world, &gpu, |apart, together| {
+            Ok(seen(scenes::copies(engine, &gpu, apart, together)?))
+        })
+    });
     rows.row(
-        format!("an engine on {device} copies NV12 between one dma-buf and two"),
-        || disjoint(world, engine, &gpu),
+        format!("an engine on {device} hears nothing of the validation layer"),
+        || quiet(engine),
+    );
+    rows.row(
+        format!("an engine on {device} hears of a planted hazard"),
+        || planted(engine, &gpu),
     );
     rows.row(
         format!("an engine on {device} has its device still when Covalent is done"),
@@ -152,13 +173,24 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             drop(gpu);
             ensure!(Arc::strong_count(engine) == 1, "somebody has the engine");
             engine.is_alive()?;
-            Ok(Seen::Passed)
+            quiet(engine)
         },
     );
-    rows.row(
-        format!("an engine on {device} hears nothing of the validation layer"),
-        || quiet(engine),
+}
+
+/// That the layer looks at the engine's device at all.
+fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
+    gpu.plant_hazard()?;
+    let said = engine.heard.take();
+    if !Engine::has_layer() {
+        return quiet(engine);
+    }
+    ensure!(
+        said.iter()
+            .any(|words| words.contains("WRITE-AFTER-WRITE") || words.contains("WRITE_AFTER_WRITE")),
+        "of a hazard it says {said:?}"
     );
+    Ok(Seen::Passed)
 }
 
 fn quiet(engine: &Engine) -> Result<Seen> {
@@ -232,8 +264,13 @@ impl Memory<'_> {
     }
 }
 
-/// Planes in a dma-buf each, with more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
-fn disjoint(world: &World, engine: &Arc<Engine>, gpu: &Gpu) -> Result<Seen> {
+/// Does something with a picture whose planes lie in a dma-buf each and with one in a single dma-buf. Both dma-bufs have
+/// more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
+fn disjoint(
+    world: &World,
+    gpu: &Gpu,
+    act: impl FnOnce(&Buffer, &Buffer) -> Result<Seen>,
+) -> Result<Seen> {
     let extent = size()?;
     let memory = |fourcc| -> Result<Buffer> {
         let mut sources = world.sources.declarations();
@@ -276,5 +313,5 @@ fn disjoint(world: &World, engine: &Arc<Engine>, gpu: &Gpu) -> Result<Seen> {
     };
     ensure!(image.disjoint_planes() == Some(2), "it is not disjoint");
     drop(image);
-    Ok(seen(scenes::copies(engine, gpu, &apart, &together)?))
+    act(&apart, &together)
 }

@@ -270,15 +270,14 @@ impl Gpu {
                 ));
             }
             // What holds of images in one memory need not hold of those.
-            kind = self
-                .apart(kind)?
-                .ok_or_else(|| {
-                    unsuitable(
-                        "it takes all planes in one dma-buf only: its modifier has no VK_FORMAT_FEATURE_DISJOINT_BIT here, or \
-                         disjoint images of it are not imported"
-                            .to_owned(),
-                    )
-                })?;
+            kind = self.apart(kind)?.ok_or_else(|| {
+                let why = if self.binds_the_first_plane_only() {
+                    "lavapipe binds no plane but the first one of a disjoint image with a modifier"
+                } else {
+                    "the format has no VK_FORMAT_FEATURE_DISJOINT_BIT with this modifier, or no disjoint image of it is imported"
+                };
+                unsuitable(format!("it takes all planes in one dma-buf only: {why}"))
+            })?;
         }
         let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|answer| {
             unsuitable(format!(
