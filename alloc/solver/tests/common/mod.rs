@@ -38,9 +38,11 @@ pub fn linear(fourccs: &[Fourcc]) -> FormatSet {
 /// A vivid capture queue as it declares itself at 640x480.
 pub fn camera(contiguity: Contiguity) -> Participant {
     let mut camera = Participant::new("vivid capture", device("vivid"), Role::Capture);
-    let mut constraints = Constraints::default();
-    constraints.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]));
-    constraints.buffers_held = 2;
+    let mut constraints = Constraints {
+        formats: Some(linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12])),
+        buffers_held: 2,
+        ..Constraints::default()
+    };
     constraints.memory.contiguity = contiguity;
     if contiguity == Contiguity::Contiguous {
         constraints.memory.address = AddressWindow::of_bits(32);

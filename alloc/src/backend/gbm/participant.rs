@@ -114,9 +114,11 @@ impl Gbm {
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
         participant.interface = Some(Interface::Gbm);
-        let mut constraints = Constraints::default();
-        constraints.formats = Some(formats.clone());
-        constraints.buffers_held = HELD;
+        let mut constraints = Constraints {
+            formats: Some(formats.clone()),
+            buffers_held: HELD,
+            ..Constraints::default()
+        };
         // For a card that renders Mesa imports through the card's driver, and has to take what that says. For one that only
         // shows it renders on the processor, and maps what it is given.
         if self.import_ability().is_of_a_renderer() {

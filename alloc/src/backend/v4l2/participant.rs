@@ -60,14 +60,12 @@ impl Queue {
                 })
                 .or_insert(terms);
         }
-        let mut constraints = Constraints::default();
-        constraints.formats = Some(
-            formats
-                .keys()
-                .map(|fourcc| FormatModifier::linear(*fourcc))
-                .collect(),
-        );
-        constraints.per_fourcc = formats;
+        let pairs = formats.keys().copied().map(FormatModifier::linear);
+        let mut constraints = Constraints {
+            formats: Some(pairs.collect()),
+            per_fourcc: formats,
+            ..Constraints::default()
+        };
         // One more than the device cannot do without: the one that is next.
         let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         constraints.buffers_held = HELD.max(least);
