@@ -1,7 +1,8 @@
 //! What can be said of demands together by sets and sums alone, without asking any source.
 
 use super::bits::Bits;
-use super::problem::{Party, Problem};
+use super::party::Party;
+use super::problem::Problem;
 use super::request::Request;
 use crate::constraint::Field;
 

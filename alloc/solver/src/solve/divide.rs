@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::candidate;
 use super::common::{Common, Sure};
-use super::problem::{Party, Problem, View};
+use super::party::Party;
+use super::problem::{Problem, View};
+use super::search;
 use super::standing;
 use crate::constraint::Field;
 
@@ -126,7 +127,7 @@ fn cost(
     let cost = if fewer {
         None
     } else {
-        candidate::cost(problem, view, copied)
+        search::cost(problem, view, copied)
             .map(|((is_grey, bytes), doubts)| (usize::from(is_grey), bytes, 1, doubts))
     };
     known.insert(mask, cost);

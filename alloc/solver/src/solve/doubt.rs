@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::words::{self, Names};
+use super::names::Names;
+use super::words;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
 /// The places of the participants whose demand it is.

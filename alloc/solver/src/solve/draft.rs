@@ -1,11 +1,12 @@
 //! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
 
-use super::candidate::{Chosen, Fallen, modifiers, verdict};
+use super::candidate::{modifiers, verdict};
 use super::layout::Layouts;
+use super::names::Names;
+use super::outcome::{Chosen, Fallen};
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
 use super::sweep::Sweep;
-use super::words::Names;
 use super::work::{LeftOut, Part};
 use crate::constraint::{MergedImage, Role};
 
@@ -29,13 +30,10 @@ pub(super) fn plan<'a>(
     } = chosen;
     let source = candidate.source;
     let names = Names::new(problem, source);
-    let place = problem
-        .groups
-        .iter()
-        .position(|group| group.first == candidate.group.first)
-        .unwrap_or_default();
     let sweep = Sweep::new(problem, view, &combination);
-    let terms = sweep.owned_terms(place, candidate.number).into_owned();
+    let terms = sweep
+        .owned_terms(candidate.place, candidate.number)
+        .into_owned();
     let modifiers: Vec<_> = modifiers(problem, &formats, &candidate)
         .into_iter()
         .map(|(_, modifier)| modifier)

@@ -1,10 +1,11 @@
 //! Why a source falls out, in words that follow its name.
 
 use super::doubt::{Places, reach};
-use super::layout;
+use super::names::Names;
 use super::problem::Problem;
 use super::request::Request;
-use super::words::{self, NAMES_TOLD, Names, SENTENCE_BYTES, joined_up_to};
+use super::stride;
+use super::words::{self, NAMES_TOLD, SENTENCE_BYTES, joined_up_to};
 use crate::constraint::{
     AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
 };
@@ -135,7 +136,7 @@ impl Stopped {
             Self::Terms(field) => {
                 let info = format.fourcc.info().filter(|_| *field == Field::Stride);
                 let pixels = info
-                    .and_then(|info| layout::pixels_missed(info, terms))
+                    .and_then(|info| stride::pixels_missed(info, terms))
                     .map_or_else(String::new, |bytes| {
                         format!(", and rows are whole pixels of {bytes} bytes")
                     });

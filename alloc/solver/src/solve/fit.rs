@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use super::candidate::Arrangement;
+use super::choice::LayoutChoice;
 use super::doubt::{Doubt, Places};
 use super::failure::Stopped;
-use super::layout::{self, Choice as LayoutChoice, Layouts};
+use super::layout::{self, Layouts};
 use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;
+use super::stride;
 use super::sweep::Sweep;
 use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source, Terms};
 use crate::model::{FormatModifier, Layout, Modifier};
@@ -70,7 +72,7 @@ impl Sweep<'_, '_, '_> {
         let mut fitting = None;
         let mut stopped = None;
         // Without a wish both choices are the same.
-        let wishes = layout::has_wishes(terms, group.info);
+        let wishes = stride::has_wishes(terms, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
             .enumerate()

@@ -1,35 +1,28 @@
-//! Merged demands on pictures, as far as they were needed.
+//! What is known of merged demands and layouts, as far as it was needed.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
-use std::rc::Rc;
 
-use super::fields::FieldSet;
-use super::layout::{Choice as LayoutChoice, Layouts};
-use super::problem::{Choice, Problem};
-use super::sweep::Sweep;
-use crate::constraint::{Field, MergedImage, Terms};
-use crate::model::Fourcc;
+use super::choice::LayoutChoice;
+use super::layout::Laid;
+use super::problem::Problem;
+use crate::constraint::MergedImage;
 
 /// Merged demands on pictures, which several sources and formats have in common.
 #[derive(Default)]
 pub(super) struct Known {
     /// What all members ask of every picture.
-    base: OnceCell<MergedImage>,
+    pub(super) base: OnceCell<MergedImage>,
     /// The same in a crowd, with who set each bound.
-    owned_base: OnceCell<MergedImage>,
+    pub(super) owned_base: OnceCell<MergedImage>,
     /// The same with what is asked of one format, by group.
-    by_group: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
+    pub(super) by_group: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// What all members and a source ask of every picture, by source.
-    by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
+    pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// How pictures lie in rows by what all members ask, by group and then choice: most sources ask nothing more.
     rows: OnceCell<Vec<OnceCell<Box<LaidRows>>>>,
     /// Whether a group of a source serves, by source and then group.
     serves: OnceCell<Vec<OnceCell<Answers>>>,
 }
-
-/// A layout, or the field whose demands leave none.
-pub(super) type Laid = Result<Rc<Layouts>, Field>;
 
 /// By layout choice.
 type LaidRows = [OnceCell<Laid>; LayoutChoice::ALL.len()];
@@ -84,194 +77,3 @@ impl Known {
 pub(super) fn places<T>(length: usize) -> Vec<OnceCell<T>> {
     std::iter::repeat_with(OnceCell::new).take(length).collect()
 }
-
-/// The steps that it takes to merge one more's demands on pictures.
-const MERGE: usize = 350;
-
-impl Sweep<'_, '_, '_> {
-    /// Returns what the members and a source ask of pictures in one format.
-    ///
-    /// In a crowd nobody in particular owns the bounds: [`Sweep::owned_terms`] finds out who does.
-    pub(super) fn terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
-        let problem = self.problem;
-        let work = &problem.work;
-        let base = self.known.base.get_or_init(|| self.merged_base());
-        let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
-        else {
-            return Cow::Borrowed(base);
-        };
-        let own = problem.images.get(number).and_then(Option::as_ref);
-        let more = source.constraints.per_fourcc.get(&group.fourcc);
-        work.charge(self.picky.len());
-        let by_format = self
-            .picky
-            .iter()
-            .any(|(_, choice)| choice.constraints.per_fourcc.contains_key(&group.fourcc));
-        let all = if by_format {
-            let known = self.known.by_group.get_or_init(|| {
-                work.charge(problem.groups.len().saturating_mul(2));
-                places(problem.groups.len())
-            });
-            let merged = || {
-                let own = self.picky.iter().filter_map(|(member, choice)| {
-                    let owner = problem.owner(*member);
-                    self.image(*member, owner, choice, Some(group.fourcc))
-                });
-                Box::new(own.fold(base.clone(), |all, own| self.merge(&all, &own)))
-            };
-            known.get(place).map(|known| &**known.get_or_init(merged))
-        } else if more.is_none() {
-            let Some(own) = own else {
-                return Cow::Borrowed(base);
-            };
-            let known = self
-                .known
-                .by_source
-                .get_or_init(|| places(problem.sources.len()));
-            return match known.get(number) {
-                Some(known) => Cow::Borrowed(known.get_or_init(|| Box::new(self.merge(base, own)))),
-                None => Cow::Owned(self.merge(base, own)),
-            };
-        } else {
-            None
-        };
-        let all = all.unwrap_or(base);
-        if more.is_none() && own.is_none() {
-            return Cow::Borrowed(all);
-        }
-        let mut terms = all.clone();
-        if let Some(own) = own {
-            terms = self.merge(&terms, own);
-        }
-        if let Some(more) = more {
-            terms = self.merge(&terms, &MergedImage::of(problem.parties.len(), more));
-        }
-        Cow::Owned(terms)
-    }
-
-    /// Returns what the members and a source ask of pictures in one format, with who set each bound, in a crowd too.
-    pub(super) fn owned_terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
-        let problem = self.problem;
-        if !problem.is_crowd() {
-            return self.terms(place, number);
-        }
-        let base = self.known.owned_base.get_or_init(|| {
-            self.members()
-                .filter(|(_, choice)| choice.has_image)
-                .filter_map(|(member, choice)| self.image(member, member, choice, None))
-                .fold(MergedImage::default(), |all, own| {
-                    self.merge_owned(&all, &own)
-                })
-        });
-        let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
-        else {
-            return Cow::Borrowed(base);
-        };
-        let mut terms = self
-            .picky
-            .iter()
-            .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
-            .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
-        if let Some(own) = problem.images.get(number).and_then(Option::as_ref) {
-            terms = self.merge_owned(&terms, own);
-        }
-        if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {
-            let own = MergedImage::of(problem.parties.len(), more);
-            terms = self.merge_owned(&terms, &own);
-        }
-        Cow::Owned(terms)
-    }
-
-    /// Returns what all members ask of every picture.
-    fn merged_base(&self) -> MergedImage {
-        let problem = self.problem;
-        problem.work.charge(if problem.is_crowd() {
-            self.view.members.len().saturating_mul(4)
-        } else {
-            self.view.members.len() >> 1
-        });
-        let mut all: Option<Cow<'_, MergedImage>> = None;
-        // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
-        let mut merged: Vec<(usize, FieldSet)> = Vec::new();
-        for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
-            if problem.is_crowd() {
-                let kind = (
-                    choice.kind,
-                    self.view.keeps(member).and(choice.image_fields),
-                );
-                if merged.contains(&kind) {
-                    continue;
-                }
-                if merged.len() < KINDS {
-                    merged.push(kind);
-                }
-            }
-            let Some(own) = self.image(member, problem.owner(member), choice, None) else {
-                continue;
-            };
-            all = Some(match all {
-                Some(all) => Cow::Owned(self.merge(&all, &own)),
-                None => own,
-            });
-        }
-        all.map_or_else(MergedImage::default, Cow::into_owned)
-    }
-
-    fn merge(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let lists = |terms: &MergedImage| {
-            let (preferred, avoided) = (&terms.stride.preferred, &terms.stride.avoided_multiples);
-            preferred.value.len().saturating_add(avoided.value.len())
-        };
-        let listed = lists(one).saturating_add(lists(two));
-        self.problem
-            .work
-            .charge(MERGE.saturating_add(listed.saturating_mul(8)));
-        one.merge(two)
-    }
-
-    /// The same where each bound has a long list of who set it.
-    fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let owners = self.problem.parties.len() >> 2;
-        self.problem.work.charge(owners.saturating_add(MERGE));
-        self.merge(one, two)
-    }
-
-    /// Returns what counts of a member's demands on every picture, or on those in one format.
-    fn image<'c>(
-        &self,
-        member: usize,
-        owner: usize,
-        choice: &'c Choice<'_>,
-        fourcc: Option<Fourcc>,
-    ) -> Option<Cow<'c, MergedImage>> {
-        let terms = match fourcc {
-            None => &choice.constraints.image,
-            Some(fourcc) => choice.constraints.per_fourcc.get(&fourcc)?,
-        };
-        let kept = choice.image_fields.and(self.view.keeps(member));
-        if kept == choice.image_fields && owner == self.problem.owner(member) {
-            return match fourcc {
-                None => Some(choice.image(owner)),
-                Some(fourcc) => choice.image_in(owner, fourcc),
-            }
-            .map(Cow::Borrowed);
-        }
-        if kept == choice.image_fields {
-            return Some(Cow::Owned(MergedImage::of(owner, terms)));
-        }
-        if kept.is_empty() {
-            return None;
-        }
-        self.problem.work.charge(MERGE);
-        let mut terms = terms.clone();
-        for field in Field::ALL {
-            if !kept.contains(field) {
-                terms.relax(field);
-            }
-        }
-        Some(Cow::Owned(MergedImage::of(owner, &terms)))
-    }
-}
-
-/// How many kinds of demands are remembered while those of a crowd are merged.
-const KINDS: usize = 16;

@@ -3,30 +3,11 @@
 use super::bits::Bits;
 use super::doubt::Doubt;
 use super::failure::Refused;
+use super::needs::Needs;
 use super::offer::Offer;
-use super::problem::{Party, is_hidden};
+use super::party::{Party, is_hidden};
 use super::sweep::Sweep;
 use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
-
-/// What the members of a sweep ask of memory, as far as it can be said of all sources at once.
-pub(super) struct Needs {
-    /// Sources that a demand rules out by itself.
-    refused: Bits,
-    /// What all reach.
-    window: AddressWindow,
-    /// Who does not reach everything.
-    reaching: Vec<usize>,
-    /// Sources that are on the own device of one of these, who reaches them anyway.
-    own_of_reaching: Bits,
-    /// Who needs memory that is seen alike without a sync.
-    coherent: Vec<usize>,
-    /// Who asks no device for transfers.
-    untransferred: Vec<usize>,
-    /// Sources that some member's device works on as its own.
-    owned: Bits,
-    /// Sources that some member touches that is on another device.
-    foreign: Bits,
-}
 
 impl<'p, 'a> Sweep<'p, 'a, '_> {
     fn needs(&self) -> &Needs {
@@ -233,11 +214,5 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
         members
             .filter_map(|place| parties.get(*place))
             .filter(|party| party.participant.role != Role::Compositor)
-    }
-
-    /// Returns whether a source is on a participant's own device, which can use what it gives itself.
-    pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
-        let party = self.problem.parties.get(place);
-        party.is_some_and(|party| party.own.contains(number))
     }
 }

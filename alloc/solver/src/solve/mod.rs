@@ -61,9 +61,11 @@
 
 mod bits;
 mod candidate;
+mod choice;
 mod combinations;
 mod common;
 mod conflict;
+mod demands;
 mod divide;
 mod doubt;
 mod draft;
@@ -75,18 +77,26 @@ mod known;
 mod layout;
 mod meeting;
 mod memory;
+mod merged;
+mod names;
+mod needs;
 mod offer;
+mod outcome;
 mod pairs;
+mod party;
 mod plan;
 mod problem;
 mod rank;
 mod reader;
 mod request;
+mod search;
 mod split;
 mod standing;
+mod stride;
 mod sweep;
 mod taken;
 mod text;
+mod visit;
 mod ways;
 mod words;
 mod work;
@@ -154,7 +164,7 @@ pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
     };
     let everybody = problem.everybody();
     problem.work.begin(Phase::Share);
-    let solution = match candidate::best(&problem, View::sharing(&everybody), false) {
+    let solution = match search::best(&problem, View::sharing(&everybody), false) {
         Ok(plan) => Solution::Share(plan),
         Err(fallen) => Solution::Split(split::split(&problem, fallen)),
     };
@@ -171,6 +181,6 @@ pub fn ways(request: &Request) -> Ways {
     };
     let everybody = problem.everybody();
     problem.work.begin(Phase::Share);
-    let (ways, left_out) = candidate::ways(&problem, View::sharing(&everybody));
+    let (ways, left_out) = search::ways(&problem, View::sharing(&everybody));
     Ways::new(ways, left_out)
 }

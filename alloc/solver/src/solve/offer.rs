@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::doubt::Doubt;
-use super::rank::Importers;
 use crate::constraint::{Contiguity, Source};
 
 /// One source of a sweep.
@@ -30,4 +29,13 @@ impl<'a> Offer<'a> {
             importers: OnceCell::new(),
         }
     }
+}
+
+/// Who imports a source's memory, and who wishes for it: the same for all of its formats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Importers {
+    pub(super) unwished_by: usize,
+    pub(super) importers: usize,
+    pub(super) is_others: bool,
+    pub(super) is_no_displays: bool,
 }

@@ -1,7 +1,7 @@
 //! The order in which candidates are taken.
 
 use super::candidate::{Arrangement, Candidate};
-use super::offer::Offer;
+use super::offer::{Importers, Offer};
 use super::sweep::Sweep;
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
@@ -25,15 +25,6 @@ pub(super) struct Rank<'a> {
     memories: usize,
     bytes: u64,
     source: &'a SourceId,
-}
-
-/// Who imports a source's memory, and who wishes for it: the same for all of its formats.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Importers {
-    unwished_by: usize,
-    importers: usize,
-    is_others: bool,
-    is_no_displays: bool,
 }
 
 impl Importers {

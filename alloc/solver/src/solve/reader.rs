@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::fields::FieldSet;
 use super::pairs::numbers;
-use super::problem::{Choice, Party, is_hidden};
+use super::party::{Choice, Party, is_hidden};
 use super::work::Work;
 use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageTerms, Imports, Participant,

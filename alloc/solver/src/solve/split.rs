@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::candidate::{self, Fallen};
 use super::conflict::conflict;
 use super::divide::{FEWEST_UP_TO, fewest, one_after_another};
+use super::outcome::Fallen;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
 use super::request::Request;
-use super::standing::SWEEPS;
+use super::search;
 use super::words;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
@@ -177,7 +177,7 @@ impl Split {
 pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
     let ending = fallen.ending;
     let rejections = fallen.rejections(problem);
-    let mut left_out: Vec<LeftOut> = ending.map(candidate::left_out).into_iter().collect();
+    let mut left_out: Vec<LeftOut> = ending.map(search::left_out).into_iter().collect();
     let groups = divided(problem, &mut left_out);
     let conflict = conflict(problem, ending.is_none());
     left_out.extend(conflict.left_out);
@@ -273,7 +273,7 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
         kept: None,
         copies: true,
     };
-    let found = candidate::best(problem, view, copied);
+    let found = search::best(problem, view, copied);
     let is_undecided = match &found {
         Ok(_) => false,
         Err(fallen) => fallen.ending.is_some(),
@@ -321,11 +321,4 @@ fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
         words::name(plan.source_name()),
         plan.layout().format()
     ))
-}
-
-/// Says that the search for a conflict was ended.
-pub(super) fn cut_short() -> String {
-    format!(
-        "the search was ended after {SWEEPS} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
-    )
 }

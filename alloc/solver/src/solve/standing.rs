@@ -3,7 +3,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 
 use super::fields::FieldSet;
-use super::problem::{Choice, Problem, View};
+use super::party::Choice;
+use super::problem::{Problem, View};
 use super::sweep::Sweep;
 use super::work::Work;
 use crate::constraint::{Field, Terms};
@@ -238,4 +239,11 @@ fn differ(one: &Choice<'_>, two: &Choice<'_>) -> FieldSet {
         fields = fields.or(one.image_fields).or(two.image_fields);
     }
     fields
+}
+
+/// Says that the search for a conflict was ended.
+pub(super) fn cut_short() -> String {
+    format!(
+        "the search was ended after {SWEEPS} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
+    )
 }

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::problem::Problem;
-use crate::constraint::Source;
 use crate::text::printable;
 
 /// How many names are told of a list; of more, it is said how many there are.
@@ -72,46 +70,6 @@ pub(super) fn joined_up_to<'t>(
     match rest {
         0 => told,
         _ => format!("{told}{joint}{rest} more"),
-    }
-}
-
-/// The names of those who own demands: participants, and the source behind them.
-#[derive(Clone, Copy)]
-pub(super) struct Names<'p, 'a> {
-    problem: &'p Problem<'a>,
-    source: &'a Source,
-}
-
-impl<'p, 'a> Names<'p, 'a> {
-    pub(super) fn new(problem: &'p Problem<'a>, source: &'a Source) -> Self {
-        Self { problem, source }
-    }
-
-    fn get(&self, owner: usize) -> &'a str {
-        self.problem
-            .parties
-            .get(owner)
-            .map_or(self.source.name.as_str(), |party| {
-                party.participant.name.as_str()
-            })
-    }
-
-    /// Joins owners' names, the first of them in their own order.
-    pub(super) fn joined(&self, owners: impl Iterator<Item = usize>) -> String {
-        let mut names: Vec<&str> = owners.map(|owner| self.get(owner)).collect();
-        let bytes = names
-            .iter()
-            .fold(0_usize, |sum, name| sum.saturating_add(name.len()));
-        self.problem.work.charge(
-            names
-                .len()
-                .saturating_mul(32)
-                .saturating_add(bytes)
-                .saturating_add(NAMES_TOLD.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
-        );
-        // The order of a request's participants shows in no words.
-        names.sort_unstable();
-        joined_up_to(names.into_iter(), NAMES_TOLD, " and ")
     }
 }
 

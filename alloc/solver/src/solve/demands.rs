@@ -1,0 +1,413 @@
+//! A request's demands by number, and which of them stand together.
+
+use super::bits::Bits;
+use super::common::{Common, Sure};
+use super::fields::FieldSet;
+use super::meeting::Sets;
+use super::problem::{Problem, View};
+use super::standing::{self, Standing};
+use super::words::{self, SENTENCE_BYTES};
+use crate::constraint::{Demand, Field};
+
+/// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
+const SMALLEST_UP_TO: usize = 3;
+
+/// The steps that it takes to put a pair of demands in its place among others.
+const PAIR: usize = 16;
+
+/// What is to be given up one demand after another; where that is more than so many, what can be kept is looked for instead.
+const GIVEN_UP_SINGLY: usize = 32;
+
+/// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
+pub(super) struct Demands<'p, 'a, 'v> {
+    problem: &'p Problem<'a>,
+    pub(super) standing: Standing<'p, 'a, 'v>,
+    /// Participant and field.
+    list: Vec<(usize, Field)>,
+}
+
+impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
+    pub(super) fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'v>) -> Self {
+        let mut list: Vec<(usize, Field)> = Vec::new();
+        for (place, party) in problem.parties.iter().enumerate() {
+            for choice in &party.choices {
+                let by_format = choice.constraints.per_fourcc.len();
+                problem
+                    .work
+                    .charge(by_format.saturating_add(4).saturating_mul(16));
+            }
+            let fields = Field::ALL.into_iter();
+            list.extend(
+                fields
+                    .filter(|field| party.participant.demands_field(*field))
+                    .map(|field| (place, field)),
+            );
+        }
+        list.sort_by_key(|(place, field)| {
+            let name = problem
+                .parties
+                .get(*place)
+                .map(|party| party.participant.name.as_str());
+            (*field, name, *place)
+        });
+        Self {
+            problem,
+            standing,
+            list,
+        }
+    }
+
+    /// Counts what it takes to ask of so many demands.
+    fn charge(&self, demands: usize) {
+        let places = self.problem.parties.len() >> 1;
+        self.problem.work.charge(demands.saturating_add(places));
+    }
+
+    pub(super) fn all(&self) -> Vec<usize> {
+        (0..self.list.len()).collect()
+    }
+
+    pub(super) fn in_words(&self, numbers: &[usize]) -> Vec<Demand> {
+        numbers
+            .iter()
+            .filter_map(|number| {
+                let (place, field) = self.list.get(*number)?;
+                let demand = self
+                    .problem
+                    .parties
+                    .get(*place)?
+                    .participant
+                    .demand(*field)?;
+                self.problem.work.charge(demand.words.len() >> 1);
+                Some(Demand {
+                    words: words::cut_to(demand.words, SENTENCE_BYTES),
+                    ..demand
+                })
+            })
+            .collect()
+    }
+
+    /// Returns what counts, by participant, when only these demands do.
+    pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
+        let mut kept = vec![FieldSet::default(); self.problem.parties.len()];
+        for number in numbers {
+            if let Some((place, field)) = self.list.get(*number) {
+                if let Some(kept) = kept.get_mut(*place) {
+                    kept.insert(*field);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Returns whether some source meets these demands alone, or whether it does is not found out any more.
+    ///
+    /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
+    /// not.
+    pub(super) fn stand(&self, numbers: &[usize]) -> bool {
+        if self.problem.work.is_spent() {
+            self.standing.give_up();
+            return true;
+        }
+        self.charge(numbers.len());
+        self.standing.stands(&self.kept(numbers)).unwrap_or(true)
+    }
+
+    /// Returns whether some source surely meets all demands but these.
+    fn stand_without(&self, given_up: &[usize]) -> bool {
+        if self.problem.work.is_spent() {
+            self.standing.give_up();
+            return false;
+        }
+        self.charge(self.list.len());
+        let kept = self.kept(&without(&self.all(), given_up));
+        self.standing.stands(&kept) == Some(true)
+    }
+
+    /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
+    pub(super) fn is_proven(&self, conflict: &[usize]) -> bool {
+        let mut owners: Vec<usize> = conflict
+            .iter()
+            .filter_map(|number| self.list.get(*number))
+            .map(|(place, _)| *place)
+            .collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let kept = self.kept(conflict);
+        let view = View {
+            members: &owners,
+            kept: Some(&kept),
+            copies: false,
+        };
+        !self.problem.is_capped(&owners) && standing::stands(self.problem, view) == Some(false)
+    }
+
+    /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
+    /// most.
+    ///
+    /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
+    /// no conflict, tells one more set that must be given up, until it is one.
+    pub(super) fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
+        let mut given_up = Sets::new(self.list.len());
+        let mut stood = Bits::none(self.list.len());
+        for size in 1..=SMALLEST_UP_TO.min(up_to) {
+            while let Some(meeting) = given_up.first_meeting(size, &self.problem.work) {
+                if !self.stand(&meeting) {
+                    return Some(meeting);
+                }
+                let standing = match self.problem.is_crowd() {
+                    true => self.grow_new(meeting, &mut stood),
+                    false => self.grow(meeting, false),
+                };
+                if self.standing.is_spent() || self.problem.work.is_spent() {
+                    return None;
+                }
+                given_up.add(&without(&self.all(), &standing));
+            }
+        }
+        None
+    }
+
+    /// Adds demands to those that stand as long as they do, the cheapest or the dearest first.
+    fn grow(&self, mut standing: Vec<usize>, dearest_first: bool) -> Vec<usize> {
+        let mut rest = without(&self.all(), &standing);
+        if dearest_first {
+            rest.reverse();
+        }
+        self.grow_by(&mut standing, &rest);
+        standing.sort_unstable();
+        standing
+    }
+
+    /// Adds demands to those that stand as long as they do, those that never stood first: so all soon did.
+    fn grow_new(&self, mut standing: Vec<usize>, stood: &mut Bits) -> Vec<usize> {
+        let mut rest = without(&self.all(), &standing);
+        rest.sort_by_key(|number| stood.contains(*number));
+        self.grow_by(&mut standing, &rest);
+        standing.sort_unstable();
+        standing.iter().for_each(|number| stood.insert(*number));
+        standing
+    }
+
+    fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
+        let (near, fitting) = self.fitting(standing, more);
+        if fitting.is_empty() || self.standing.is_spent() {
+            return;
+        }
+        let before = standing.len();
+        standing.extend_from_slice(&fitting);
+        if self.stand(standing) {
+            // Whoever was passed over surely does not stand with those that were taken before.
+            return;
+        }
+        standing.truncate(before);
+        if near.len() > 1 {
+            let (one, two) = near.split_at(near.len() >> 1);
+            self.grow_by(standing, one);
+            self.grow_by(standing, two);
+        }
+    }
+
+    /// Returns those of `more` of whom it is not sure that they do not stand with `standing`, and those of them who may stand
+    /// with one another too, taken one after another.
+    fn fitting(&self, standing: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let problem = self.problem;
+        let words = (problem.universe.len() >> 7).saturating_add(4);
+        let looked_at = standing.len().saturating_add(more.len());
+        problem.work.charge(looked_at.saturating_mul(words));
+        let mut common = Common::new(problem);
+        for number in standing {
+            common.add(self.sure(*number));
+        }
+        let mut growing = common.clone();
+        let (mut near, mut fitting) = (Vec::new(), Vec::new());
+        for number in more {
+            let sure = self.sure(*number);
+            if !common.takes(sure) {
+                continue;
+            }
+            near.push(*number);
+            if growing.takes(sure) {
+                growing.add(sure);
+                fitting.push(*number);
+            }
+        }
+        (near, fitting)
+    }
+
+    /// Returns what a demand surely asks.
+    fn sure(&self, number: usize) -> Sure<'p> {
+        let party = self
+            .list
+            .get(number)
+            .and_then(|(place, field)| Some((self.problem.parties.get(*place)?, *field)));
+        party.map_or(Sure::Nothing, |(party, field)| Sure::of(party, field))
+    }
+
+    /// Returns some of these demands that conflict; none of them can be left out.
+    ///
+    /// # References
+    ///
+    /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
+    pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
+        // Many are asked about in vain what their formats or buffers alone tell.
+        if self.problem.is_crowd() {
+            if let Some(few) = self.without_a_pair(of) {
+                return self.needed(&[], false, &few);
+            }
+            if let Some((many, least)) = self.beyond_all_buffers(of) {
+                if self.stand(&without(&many, &[least])) {
+                    return many;
+                }
+            }
+        }
+        self.needed(&[], false, of)
+    }
+
+    /// Returns some of these demands that leave no pair together; none of them can be left out.
+    fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
+        let sure = of.iter().map(|number| (*number, self.sure(*number)));
+        let mut asked: Vec<_> = sure
+            .filter(|(_, sure)| matches!(sure, Sure::Pairs(_)))
+            .collect();
+        self.problem.work.charge(of.len().saturating_mul(3));
+        let words = (self.problem.universe.len() >> 7).saturating_add(2);
+        let mut found: Vec<usize> = Vec::new();
+        let mut common = Common::new(self.problem);
+        loop {
+            self.problem.work.charge(asked.len().saturating_mul(words));
+            if self.problem.work.is_spent() {
+                return None;
+            }
+            // Who first leaves nothing beside those before is in every conflict of these.
+            let mut growing = common.clone();
+            let end = asked.iter().position(|(_, sure)| {
+                let takes = growing.takes(*sure);
+                growing.add(*sure);
+                !takes
+            })?;
+            let (next, sure) = *asked.get(end)?;
+            asked.truncate(end);
+            found.push(next);
+            if !common.takes(sure) {
+                found.sort_unstable();
+                return Some(found);
+            }
+            common.add(sure);
+        }
+    }
+
+    /// Returns the fewest of these demands that hold more buffers than there can be, in order, and which holds the least.
+    fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
+        let sure = of.iter().map(|number| (*number, self.sure(*number)));
+        let mut held: Vec<(u32, usize)> = sure
+            .filter_map(|(number, sure)| match sure {
+                Sure::Buffers(held) => Some((held, number)),
+                _ => None,
+            })
+            .collect();
+        self.problem.work.charge(of.len().saturating_mul(4));
+        held.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut common = Common::new(self.problem);
+        let last = held.iter().position(|(held, _)| {
+            let sure = Sure::Buffers(*held);
+            let takes = common.takes(sure);
+            common.add(sure);
+            !takes
+        })?;
+        let (_, least) = *held.get(last)?;
+        let many = held.iter().take(last.saturating_add(1));
+        let mut many: Vec<usize> = many.map(|(_, number)| *number).collect();
+        many.sort_unstable();
+        Some((many, least))
+    }
+
+    /// Returns which of `more` are needed for a conflict beside `fixed`, to which `grown` says that something was added.
+    fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
+        if grown && !self.stand(fixed) {
+            return Vec::new();
+        }
+        // Where nothing is found out any more, none is known to be needless.
+        if more.len() <= 1 || self.problem.work.is_spent() {
+            return more.to_vec();
+        }
+        let (one, two) = more.split_at(more.len() >> 1);
+        let with = |extra: &[usize]| [fixed, extra].concat();
+        let of_two = self.needed(&with(one), true, two);
+        let of_one = self.needed(&with(&of_two), !of_two.is_empty(), one);
+        [of_one, of_two].concat()
+    }
+
+    /// Returns what to give up: one or two demands, the dearer of which is as cheap as can be; or else a set of which none
+    /// can be kept.
+    pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
+        let all = self.all();
+        if conflict.is_empty() || self.standing.is_spent() {
+            return Vec::new();
+        }
+        // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
+        if let Some(one) = conflict.iter().find(|one| self.stand_without(&[**one])) {
+            return vec![*one];
+        }
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        for one in conflict {
+            let left = self.irreducible(&without(&all, &[*one]));
+            self.problem
+                .work
+                .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
+            if self.problem.work.is_spent() {
+                self.standing.give_up();
+                return Vec::new();
+            }
+            let others = left.into_iter();
+            pairs.extend(others.map(|other| (other.max(*one), other.min(*one))));
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        if let Some((dear, cheap)) = pairs
+            .into_iter()
+            .find(|(dear, cheap)| self.stand_without(&[*cheap, *dear]))
+        {
+            return vec![cheap, dear];
+        }
+        // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
+        let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
+        while !self.stand_without(&given_up) {
+            let rest = without(&all, &given_up);
+            if given_up.len() >= GIVEN_UP_SINGLY {
+                // What is left beside as much as can be kept, the dearest first, is a set of which none can be kept too.
+                let given_up = without(&all, &self.grow(Vec::new(), true));
+                return match self.stand_without(&given_up) {
+                    true => given_up,
+                    false => Vec::new(),
+                };
+            }
+            if self.standing.is_spent() {
+                return Vec::new();
+            }
+            match self.irreducible(&rest).into_iter().min() {
+                Some(cheapest) => given_up.push(cheapest),
+                None => return Vec::new(),
+            }
+        }
+        given_up.sort_unstable();
+        for demand in given_up.clone().into_iter().rev() {
+            let fewer = without(&given_up, &[demand]);
+            if self.stand_without(&fewer) {
+                given_up = fewer;
+            }
+        }
+        given_up
+    }
+}
+
+/// Returns those of `all` that are not in `some`.
+pub(super) fn without(all: &[usize], some: &[usize]) -> Vec<usize> {
+    let length = all.iter().max().map_or(0, |last| last.saturating_add(1));
+    let mut left_out = Bits::none(length);
+    some.iter().for_each(|number| left_out.insert(*number));
+    all.iter()
+        .copied()
+        .filter(|number| !left_out.contains(*number))
+        .collect()
+}

@@ -1,0 +1,264 @@
+//! Takes the best candidate by the documented order, and makes a plan of it.
+
+use std::ops::ControlFlow;
+
+use super::bits::Bits;
+use super::candidate::{Candidate, modifiers};
+use super::combinations::COMBINATIONS;
+use super::draft::plan;
+use super::failure::{Refused, Stopped};
+use super::offer::Offer;
+use super::outcome::{Chosen, Ending, Fallen};
+use super::plan::{Plan, Verdict};
+use super::problem::{Problem, View};
+use super::rank::rank;
+use super::sweep::Sweep;
+use super::visit::Listener;
+use super::ways::Way;
+use super::work::{LeftOut, MORE_WORK, Part, Phase};
+
+/// Hears everything and keeps the best.
+struct Judge<'p, 'a> {
+    problem: &'p Problem<'a>,
+    /// Whether the members' pictures are copied from elsewhere.
+    copied: bool,
+    best: Option<Chosen<'a>>,
+    /// What no candidate copies less than: the first without a doubt that copies no more is enough; none where all are heard.
+    enough: Option<(bool, u64)>,
+    found: usize,
+    served: Bits,
+    /// By source, the furthest that any format came; none where words are not asked for.
+    fallen: Option<Vec<Option<(u8, String)>>>,
+    ending: Option<Ending>,
+}
+
+impl<'a> Listener<'a> for Judge<'_, 'a> {
+    fn candidate(
+        &mut self,
+        sweep: &Sweep<'_, 'a, '_>,
+        offer: &Offer<'a>,
+        candidate: Candidate<'a>,
+    ) -> ControlFlow<()> {
+        self.found = self.found.saturating_add(1);
+        self.served.insert(candidate.number);
+        let rank = rank(sweep, offer, &candidate, self.copied);
+        if self.best.as_ref().is_none_or(|best| rank < best.rank) {
+            let members = sweep.combination.len();
+            self.problem
+                .work
+                .charge(members.saturating_add(sweep.problem.universe.len() >> 6) >> 3);
+            self.best = Some(Chosen {
+                rank,
+                combination: sweep.combination.to_vec(),
+                count: sweep.count,
+                formats: sweep.formats.clone(),
+                candidate,
+            });
+        }
+        let enough = self
+            .enough
+            .zip(self.best.as_ref())
+            .is_some_and(|(enough, best)| best.rank.doubts == 0 && best.rank.copied <= enough);
+        if enough {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
+        let (problem, source) = (self.problem, self.problem.sources.get(number));
+        let fallen = self
+            .fallen
+            .as_mut()
+            .and_then(|fallen| fallen.get_mut(number));
+        if let (Some(fallen @ None), Some(source)) = (fallen, source) {
+            *fallen = Some((0, why().words(problem, source)));
+        }
+    }
+
+    fn stopped(&mut self, number: usize, why: &Stopped, words: impl FnOnce() -> String) {
+        let fallen = self
+            .fallen
+            .as_mut()
+            .and_then(|fallen| fallen.get_mut(number));
+        if let Some(fallen) = fallen {
+            if fallen
+                .as_ref()
+                .is_none_or(|(stage, _)| why.stage() > *stage)
+            {
+                *fallen = Some((why.stage(), words()));
+            }
+        }
+    }
+}
+
+/// Returns the best plan for some of the participants, or why no source serves them.
+pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
+    let judge = judge(problem, view, copied, None);
+    let served = judge.served;
+    let fallen = judge.fallen.unwrap_or_default().into_iter();
+    let fallen = Fallen {
+        by_source: fallen
+            .enumerate()
+            .map(|(number, fallen)| fallen.filter(|_| !served.contains(number)))
+            .collect(),
+        ending: judge.ending,
+    };
+    match judge.best {
+        Some(chosen) => {
+            let ending = judge.ending;
+            let left_out = ending
+                .filter(|ending| ending.is_spent || ending.could_better(&chosen.rank))
+                .map(|ending| ending.words(Some(&chosen.rank)));
+            Ok(plan(problem, view, chosen, judge.found, fallen, left_out))
+        }
+        None => Err(fallen),
+    }
+}
+
+/// Returns what copying for some of the participants costs at the least: whether colours are lost, and bytes; and how many
+/// doubts the plan leaves. None where no source serves them.
+pub(super) fn cost(
+    problem: &Problem<'_>,
+    view: View<'_>,
+    copied: bool,
+) -> Option<((bool, u64), usize)> {
+    let enough = if copied {
+        problem.least_copied(view.members)
+    } else {
+        (false, 0)
+    };
+    let best = judge(problem, view, copied, Some(enough)).best?;
+    Some((best.rank.copied, best.rank.doubts))
+}
+
+fn judge<'p, 'a>(
+    problem: &'p Problem<'a>,
+    view: View<'_>,
+    copied: bool,
+    enough: Option<(bool, u64)>,
+) -> Judge<'p, 'a> {
+    let mut judge = Judge {
+        problem,
+        copied,
+        best: None,
+        enough,
+        found: 0,
+        served: Bits::none(problem.sources.len()),
+        fallen: enough.is_none().then(|| vec![None; problem.sources.len()]),
+        ending: None,
+    };
+    let mut last = 0;
+    for (tried, combination) in problem.combinations(view.members).enumerate() {
+        let sweep = Sweep::new(problem, view, &combination);
+        last = sweep.alternatives;
+        let flow = sweep.run(&mut judge);
+        if flow.is_break() {
+            if problem.work.is_spent() {
+                judge.ending = Some(Ending {
+                    is_spent: true,
+                    combinations: tried,
+                    alternatives: last,
+                });
+            }
+            return judge;
+        }
+    }
+    if problem.is_capped(view.members) {
+        judge.ending = Some(Ending {
+            is_spent: false,
+            combinations: COMBINATIONS,
+            alternatives: last,
+        });
+    }
+    judge
+}
+
+/// Says what was left out of a search that found nothing.
+pub(super) fn left_out(ending: Ending) -> LeftOut {
+    ending.words(None)
+}
+
+/// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
+pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
+    /// By source, the pairs that are guaranteed and those that are possible.
+    struct All(Vec<[Option<Bits>; 2]>);
+    impl<'a> Listener<'a> for All {
+        fn candidate(
+            &mut self,
+            sweep: &Sweep<'_, 'a, '_>,
+            _: &Offer<'a>,
+            found: Candidate<'a>,
+        ) -> ControlFlow<()> {
+            let sure = usize::from(!found.doubts.is_empty());
+            let problem = sweep.problem;
+            let known = self.0.get_mut(found.number);
+            if let Some(known) = known.and_then(|by_verdict| by_verdict.get_mut(sure)) {
+                let known = known.get_or_insert_with(|| {
+                    problem.work.charge(problem.universe.len() >> 7);
+                    Bits::none(problem.universe.len())
+                });
+                for (pair, _) in modifiers(problem, &sweep.formats, &found) {
+                    known.insert(pair);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut all = All(vec![[None, None]; problem.sources.len()]);
+    let mut left_out = None;
+    for (tried, combination) in problem.combinations(view.members).enumerate() {
+        let sweep = Sweep::new(problem, view, &combination);
+        if sweep.run(&mut all).is_break() {
+            let ending = Ending {
+                is_spent: true,
+                combinations: tried,
+                alternatives: sweep.alternatives,
+            };
+            left_out = Some(ending.words(None));
+            break;
+        }
+    }
+    if left_out.is_none() && problem.is_capped(view.members) {
+        let ending = Ending {
+            is_spent: false,
+            combinations: COMBINATIONS,
+            alternatives: 0,
+        };
+        left_out = Some(ending.words(None));
+    }
+    let mut ways: Vec<Way> = Vec::new();
+    problem.work.begin(Phase::Plans);
+    for (source, by_verdict) in problem.sources.iter().zip(all.0) {
+        for (known, verdict) in by_verdict
+            .into_iter()
+            .zip([Verdict::Guaranteed, Verdict::Possible])
+        {
+            let mut next = known.as_ref().and_then(|known| known.next(0));
+            while let (Some(pair), Some(known)) = (next, &known) {
+                problem.work.charge(WAY);
+                if problem.work.is_spent() {
+                    break;
+                }
+                if let Some(format) = problem.universe.get(pair) {
+                    ways.push((source.id.clone(), *format, verdict));
+                }
+                next = known.next(pair.saturating_add(1));
+            }
+        }
+    }
+    if problem.work.is_spent() {
+        let words = format!(
+            "{MORE_WORK}: only {} ways are told; there are others",
+            ways.len()
+        );
+        left_out.get_or_insert(LeftOut::new(Part::Candidates, words));
+    }
+    ways.sort();
+    ways.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+    (ways, left_out)
+}
+
+/// The steps that it takes to tell of a way, and to sort it among others.
+const WAY: usize = 64;

@@ -1,0 +1,186 @@
+//! Chooses strides that meet merged demands, and those that are wished for where they can be had.
+
+use super::choice::LayoutChoice;
+use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
+use crate::model::{Extent, FormatInfo, PlaneInfo};
+
+/// How many strides are tried in search of one that nobody would rather avoid.
+const STRIDES_TRIED: u32 = 64;
+
+/// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
+pub(super) fn has_wishes(terms: &MergedImage, info: Option<&FormatInfo>) -> bool {
+    !terms.stride.preferred_alignment.value.is_one()
+        || !terms.stride.preferred.value.is_empty()
+        || !terms.stride.avoided_multiples.value.is_empty()
+        || info.is_some_and(|info| wished_block(info) > 1)
+}
+
+/// Returns of what every stride of a plane is a multiple, whoever asks: a block, where its bytes are a power of two.
+///
+/// Hardware addresses such pixels in their own units, Vulkan copies rows that are counted in them, and a stride between two of
+/// them is none. Where a block has 3 or 5 bytes the stride is counted in bytes by everybody: the kernel's dumb buffers and V4L2
+/// drivers round 24-bit rows up to 4, 8 or 64 bytes, which seldom is a whole pixel. So there it is a wish alone.
+fn needed_block(plane: &PlaneInfo) -> u64 {
+    if plane.block_bytes.is_power_of_two() {
+        plane.block_bytes.into()
+    } else {
+        1
+    }
+}
+
+/// Returns of what the first plane's stride is better a multiple: a block whose bytes are no power of two.
+fn wished_block(info: &FormatInfo) -> u64 {
+    let first = info.planes.first();
+    first
+        .filter(|plane| !plane.block_bytes.is_power_of_two())
+        .map_or(1, |plane| plane.block_bytes.max(1).into())
+}
+
+/// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
+pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u64> {
+    let block = needed_block(info.planes.first()?);
+    let step = terms.stride.alignment.value;
+    let least = u64::from(terms.stride.minimum.value.max(1));
+    let most = u64::from(terms.stride.maximum.value);
+    let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
+    (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
+}
+
+/// Chooses every plane's stride; the first plane's decides the others'.
+pub(super) fn strides(
+    extent: Extent,
+    info: &FormatInfo,
+    terms: &MergedImage,
+    choice: LayoutChoice,
+) -> Option<Vec<u32>> {
+    let alignment = terms.stride.alignment.value.get()?;
+    let shares: Vec<(u64, u64)> = (0..info.planes.len())
+        .map(|plane| share(info, plane))
+        .collect::<Option<_>>()?;
+    let mut step = 1_u64;
+    let mut least = u64::from(terms.stride.minimum.value);
+    for (plane, (times, of)) in info.planes.iter().zip(&shares) {
+        // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
+        let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
+        step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
+        let row = u64::from(plane.row_bytes(extent.width())?)
+            .checked_mul(*of)?
+            .div_ceil(*times);
+        least = least.max(row);
+    }
+    if terms.packed_planes.value && !choice.apart {
+        step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
+    }
+    let mut most = u64::from(terms.stride.maximum.value);
+    if terms.stride.packed.value {
+        // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
+        most = most.min(without_a_gap(extent, info, &shares)?);
+    }
+    let fits =
+        |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
+    let wished = (choice.wishes && has_wishes(terms, Some(info)))
+        .then(|| wished(step, wished_block(info), least, terms, fits));
+    let least = || multiples(step, least).next().filter(|stride| fits(*stride));
+    let stride = wished.flatten().or_else(least)?;
+    shares
+        .iter()
+        .map(|(times, of)| {
+            let scaled = stride.checked_mul(*times)?.checked_div(*of)?;
+            u32::try_from(scaled).ok()
+        })
+        .collect()
+}
+
+/// Returns the stride that is best by what is wished, and fits; none where only the least does.
+///
+/// What one asks for comes before whole pixels of `block` bytes, and both at once before either.
+fn wished(
+    step: u64,
+    block: u64,
+    least: u64,
+    terms: &MergedImage,
+    fits: impl Fn(u64) -> bool,
+) -> Option<u64> {
+    let avoided = |stride: u64| {
+        terms
+            .stride
+            .avoided_multiples
+            .value
+            .iter()
+            .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
+    };
+    // A common multiple that is too large is a wish that nothing meets, and no more.
+    let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
+    let better = with(step, terms.stride.preferred_alignment.value).unwrap_or(step);
+    let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
+    let preferred = terms.stride.preferred.value.iter();
+    preferred
+        .map(|stride| u64::from(*stride))
+        .chain(multiples(whole(better), least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(better, least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(whole(step), least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(step, least).filter(|stride| !avoided(*stride)))
+        .chain(multiples(whole(better), least).take(1))
+        .chain(multiples(better, least).take(1))
+        .find(|stride| fits(*stride))
+}
+
+/// Returns the one first stride by which no plane's rows have a gap between them; none where the planes do not agree, as with
+/// chroma of odd widths.
+fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
+    let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
+    let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
+        let row = plane.row_bytes(extent.width()).map(u64::from);
+        let scaled = first.checked_mul(*times);
+        scaled.is_some() && scaled == row.and_then(|row| row.checked_mul(*of))
+    });
+    fit.then_some(first)
+}
+
+/// Returns of what the first stride, a multiple of `step`, must be a multiple so that planes without a gap begin and end
+/// where they may.
+fn packed_step(
+    extent: Extent,
+    info: &FormatInfo,
+    shares: &[(u64, u64)],
+    step: u64,
+    terms: &MergedImage,
+) -> Option<u64> {
+    let mut times_step = 1_u64;
+    let mut begin = 0_u64;
+    // The last plane can have more memory behind it; the others end where the next begins.
+    let ending = info.planes.len().saturating_sub(1);
+    for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
+        // Bytes of this plane for each `step` bytes of the first stride.
+        let bytes = step
+            .checked_mul(*times)?
+            .checked_div(*of)?
+            .checked_mul(u64::from(plane.rows(extent.height())))?;
+        begin = begin.checked_add(bytes)?;
+        for (alignment, at) in [
+            (terms.plane_size_alignment_bytes.value.get()?, bytes),
+            (terms.offset_alignment_bytes.value.get()?, begin),
+        ] {
+            times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
+        }
+    }
+    step.checked_mul(times_step)
+}
+
+/// Returns how a plane's stride follows from the first plane's: times the first number, divided by the second.
+fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
+    let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
+    let times = u64::from(own.block_bytes).checked_mul(u64::from(first.horizontal))?;
+    let of = u64::from(first.block_bytes).checked_mul(u64::from(own.horizontal))?;
+    let divisor = gcd(times, of);
+    Some((times.checked_div(divisor)?, of.checked_div(divisor)?))
+}
+
+fn multiples(step: u64, least: u64) -> impl Iterator<Item = u64> {
+    (0..STRIDES_TRIED).filter_map(move |place| {
+        least
+            .max(1)
+            .checked_next_multiple_of(step)?
+            .checked_add(step.checked_mul(u64::from(place))?)
+    })
+}
