@@ -21,13 +21,14 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in their order.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "check::tree",
     "check::formatting",
     "check::lints",
     "check::documentation",
     "check::features",
     "check::packaging",
+    "check::outside",
     "check::dependencies",
     "check::spelling",
     "check::cases",
@@ -69,6 +70,11 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         }
         "check::features" => features(root, &step),
         "check::packaging" => packaging(root, &step),
+        // A backend that is not in this workspace compiles against what is public, and works.
+        "check::outside" => {
+            let words = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
+            cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
+        }
         // Not the advisories: they change from day to day, and with them what this tree is would.
         "check::dependencies" => tool(
             "cargo-deny",
