@@ -39,20 +39,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         stream.queue(index)?;
     }
     stream.start()?;
-    let mut shown: Option<usize> = None;
+    let mut shown = None;
     for _ in 0..frames {
         let frame = loop {
-            if let Some(frame) = stream.dequeue()? {
+            if let Some(frame) = stream.next_frame()? {
                 break frame;
             }
             poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
         };
-        screen.show(&framebuffers[frame.index])?;
-        // The display has let go of the frame before: the camera may fill it again.
-        if let Some(before) = shown.replace(frame.index) {
-            stream.queue(before)?;
-        }
+        screen.show(&framebuffers[frame.info().index])?;
+        // The display has let go of the frame before. It goes back to the camera when it is dropped.
+        shown = Some(frame);
     }
+    drop(shown);
     println!("{frames} frames were shown");
     Ok(())
 }
