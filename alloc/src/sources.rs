@@ -257,13 +257,7 @@ impl Sources {
         }
     }
 
-    #[cfg(any(
-        feature = "heap",
-        feature = "udmabuf",
-        feature = "drm",
-        feature = "gbm",
-        feature = "vulkan"
-    ))]
+    #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
     fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
         self.unavailable.push(Unavailable {
             name: name.to_owned(),
