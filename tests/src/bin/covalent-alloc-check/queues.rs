@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Frame, FrameRate, Queue, Stream};
-use covalent_alloc::buffer::{Buffer, CpuAccess};
+use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::constraint::{Contiguity, Participant};
-use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc, LayoutError};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
 use covalent_alloc::sources::Sources;
 use covalent_tests::witness::{processor, vga};
@@ -115,13 +115,23 @@ pub(crate) fn run(tally: &mut Tally) {
             &format!("queues::{node}::buffer_too_small_is_refused_before_the_kernel"),
             || {
                 let queue = open()?;
-                // vivid writes 128 bytes before a picture in this format, which the picture alone does not need.
-                let small = plain(&sources, vga()?, Fourcc::YUYV)?;
+                let small = plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
                 let large = plain(&sources, vga()?, Fourcc::XRGB8888)?;
-                // The kernel would take such a buffer at REQBUFS and leak it at QBUF.
-                for _ in 0..20 {
-                    match queue.import(&small) {
-                        Err(Error::TooSmall { .. }) => {}
+                // The kernel would take such a buffer at REQBUFS and leak it at QBUF. No buffer of ours is smaller than its
+                // layout, so it is refused where it is described.
+                for buffer in small.iter().cycle().take(20) {
+                    let fd = buffer.memory_fd(0).context("no memory")?;
+                    let described = Descriptor {
+                        extent: vga()?,
+                        format: buffer.layout().format(),
+                        planes: vec![PlaneDescriptor {
+                            fd: fd.try_clone_to_owned()?,
+                            offset_bytes: 0,
+                            stride_bytes: 640 * 4,
+                        }],
+                    };
+                    match Buffer::import(described) {
+                        Err(DescriptorError::Layout(LayoutError::OutOfBounds { .. })) => {}
                         Err(error) => return Err(error).context("another error"),
                         Ok(_) => bail!("it was taken"),
                     }
