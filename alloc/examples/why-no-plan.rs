@@ -1,13 +1,11 @@
 //! Why there is no plan, and what to do instead: `why-no-plan`.
 //!
-//! A camera that needs memory in one piece, and a display that takes nothing but its own: the error names both, and the copy that
+//! A camera whose driver only exports, and a display that takes nothing but its own memory: the error names both, and the copy that
 //! costs least.
 
 use std::error::Error;
 
-use covalent_alloc::constraint::{
-    Contiguity, FormatSet, Imports, Participant, Role, Source, SourceId,
-};
+use covalent_alloc::constraint::{FormatSet, Imports, Participant, Role, Source, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Request, solve};
 
@@ -20,10 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
     let card = device("virtio_gpu", "/dev/dri/card0");
 
-    let mut camera = Participant::new("camera", device("vivid", "/dev/video0"), Role::Capture);
+    let webcam = device("vivid", "/dev/video0");
+    let mut camera = Participant::new("camera", webcam.clone(), Role::Capture);
     camera.for_each_choice(|own| {
         own.formats = Some(formats.clone());
-        own.memory.contiguity = Contiguity::Contiguous;
+        own.memory.imports = Imports::Nothing {
+            reason: "its driver has no DMABUF queue".to_owned(),
+        };
     });
     let mut display = Participant::new("display", card.clone(), Role::Display);
     let own_memory = Imports::only_from(card.clone(), "this card has no blob resources");
@@ -34,13 +35,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut dumb = Source::new(SourceId::new("dumb:virtio_gpu"), "virtio_gpu dumb");
     dumb.device = Some(card);
-    let mut pool = Source::new(SourceId::new("heap:reserved"), "dma-heap reserved");
-    pool.guarantees.contiguous_up_to_bytes = u64::MAX;
+    let mut queue = Source::new(SourceId::new("v4l2:vivid"), "memory of the camera");
+    queue.device = Some(webcam);
 
     let request = Request {
         count: 4,
         participants: vec![camera, display],
-        sources: vec![dumb, pool],
+        sources: vec![dumb, queue],
         ..Request::new(Extent::new(640, 480)?)
     };
     match solve(&request).guaranteed() {

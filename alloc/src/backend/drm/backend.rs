@@ -11,7 +11,7 @@ use super::trial::show;
 use super::{Card, DrmError, PlaneKind};
 use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::buffer::Buffer;
-use crate::constraint::{Interface, Participant, Role};
+use crate::constraint::{Interface, Participant, Role, SourceId, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
@@ -36,6 +36,19 @@ impl Cards {
         let _ = card.set_client_capability(ClientCapability::Atomic, true);
         self.open.insert(node.to_owned(), card.clone());
         Ok(card)
+    }
+
+    /// Finds the card that a source belongs to. The identifier decides, as everywhere: a request may say of a source that it is of
+    /// no device.
+    fn card_of(&mut self, source: &SourceId) -> Option<Card> {
+        let open = self.open.values().find(|card| card.gives(source));
+        if let Some(card) = open {
+            return Some(card.clone());
+        }
+        Card::list().into_iter().find_map(|path| {
+            let card = self.card(&path.display().to_string()).ok()?;
+            card.gives(source).then_some(card)
+        })
     }
 
     /// Finds the plane that was declared, by its number. Once: asking a card for all of its planes takes long.
@@ -101,17 +114,11 @@ impl Backend for Cards {
     }
 
     fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
-        let node = &plan.source_device()?.node;
-        if !is_card(node) {
+        let kind = SourceKind::of(plan.source());
+        if !matches!(kind, SourceKind::Dumb | SourceKind::Texture) {
             return None;
         }
-        let card = match self.card(node) {
-            Ok(card) => card,
-            Err(error) => return Some(Err(error.into())),
-        };
-        if !card.gives(plan.source()) {
-            return None;
-        }
+        let card = self.card_of(plan.source())?;
         let allocated = card.allocate(plan).map(Allocated::of);
         Some(allocated.map_err(BackendError::from))
     }
