@@ -77,11 +77,15 @@ pub trait Backend: fmt::Debug {
     /// test a commit, does that here.
     fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
         let buffer = allocated.buffers.first()?.clone();
-        let tried = match self.importer(participant)? {
-            Ok(mut import) => import(&buffer).map(drop),
-            Err(error) => Err(error),
-        };
-        Some(tried.map_or_else(|error| error.outcome(), |()| Outcome::Proved))
+        Some(import_once(self.importer(participant)?, &buffer))
+    }
+}
+
+/// Imports a buffer, lets go of it, and returns how that ended.
+pub(super) fn import_once(importer: Result<Importer, BackendError>, buffer: &Buffer) -> Outcome {
+    match importer.and_then(|mut import| import(buffer)) {
+        Ok(_) => Outcome::Proved,
+        Err(error) => error.outcome(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use covalent_machine::facts::Outcome;
 
 use super::{Device, Direction, Error, Queue, Stream};
+use crate::backend::contract::import_once;
 use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::constraint::{Participant, Role, Source, SourceKind};
 use crate::model::Extent;
@@ -162,11 +163,7 @@ impl Backend for VideoDevices {
             }
         }
         let buffer = allocated.buffers.first()?.clone();
-        let tried = match self.importer(participant)? {
-            Ok(mut import) => import(&buffer).map(drop),
-            Err(error) => Err(error),
-        };
-        Some(tried.map_or_else(|error| error.outcome(), |()| Outcome::Proved))
+        Some(import_once(self.importer(participant)?, &buffer))
     }
 }
 
