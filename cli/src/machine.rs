@@ -10,7 +10,7 @@ use covalent_alloc::constraint::Participant;
 use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
-use covalent_alloc::prove::{Fact, FactBook, FactError, FactStore};
+use covalent_alloc::prove::{Fact, FactBook, FactError, keep_facts, known_facts};
 use covalent_alloc::text::printable_path;
 
 use crate::file;
@@ -69,32 +69,12 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
 pub(crate) fn facts() -> FactBook {
-    match FactStore::of_user() {
-        Ok(store) => {
-            let (book, read) = store.book();
-            if let Err(error) = read {
-                tell(&error);
-            }
-            book
-        }
-        Err(error) => {
-            tell(&error);
-            FactBook::well_known(covalent_alloc::prove::environment(), FactStore::now())
-        }
-    }
+    known_facts(tell)
 }
 
 /// Keeps what was learnt. That it could not be kept is told; what was found out stands.
 pub(crate) fn keep(learnt: &[Fact]) {
-    if learnt.is_empty() {
-        return;
-    }
-    let kept = FactStore::of_user().and_then(|store| {
-        store.update(|book| learnt.iter().for_each(|fact| book.add(fact.clone())))
-    });
-    if let Err(error) = kept {
-        tell(&error);
-    }
+    keep_facts(learnt, tell);
 }
 
 fn tell(error: &FactError) {

@@ -47,7 +47,7 @@ use crate::backend::{
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source, SourceId};
 use crate::model::{Extent, Fourcc};
-use crate::prove::{FactStore, Limits, Proven, Trial, environment, solve_and_prove};
+use crate::prove::{FactError, Limits, Proven, Trial, keep_facts, known_facts, solve_and_prove};
 use crate::solve::{Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
 
@@ -57,6 +57,7 @@ pub struct BufferCollection {
     more_extents: Vec<Extent>,
     count: u32,
     fourcc: Option<Fourcc>,
+    only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
     /// Memory of members, with who allocates it.
@@ -95,6 +96,7 @@ impl BufferCollection {
             more_extents: Vec::new(),
             count: 1,
             fourcc: None,
+            only_fourcc: None,
             participants: Vec::new(),
             backends: backend::all(),
             own: Vec::new(),
@@ -118,6 +120,13 @@ impl BufferCollection {
     #[must_use]
     pub fn with_format(mut self, fourcc: Fourcc) -> Self {
         self.fourcc = Some(fourcc);
+        self
+    }
+
+    /// Asks the members that are added from now on for this format alone.
+    #[must_use]
+    pub fn with_only_format(mut self, fourcc: Fourcc) -> Self {
+        self.only_fourcc = Some(fourcc);
         self
     }
 
@@ -157,11 +166,20 @@ impl BufferCollection {
     /// # Errors
     /// [`BackendError`] where the device does not answer.
     pub fn add<M: Member>(&mut self, member: &M) -> Result<&mut Self, BackendError> {
-        let joined = member.join(self.extent, None)?;
+        let joined = member.join(self.extent, self.only_fourcc)?;
         self.participants.push(joined.participant);
         unique_names(&mut self.participants);
         self.own.extend(joined.memory);
         Ok(self)
+    }
+
+    /// Begins anew for pictures of another size, without members: each has to be asked again. Devices that are open stay open.
+    pub fn restart(&mut self, extent: Extent) -> &mut Self {
+        self.extent = extent;
+        self.participants.clear();
+        self.own.clear();
+        self.machine = None;
+        self
     }
 
     /// Returns who takes part, in the order in which they were added.
@@ -192,7 +210,7 @@ impl BufferCollection {
             }
         };
         if self.facts.is_none() {
-            self.facts = Some(known_facts());
+            self.facts = Some(known_facts(tell));
         }
         self
     }
@@ -231,10 +249,19 @@ impl BufferCollection {
     /// Returns what the solver is asked, without what is known of drivers' refusals: plain data that can be kept in a file and
     /// solved elsewhere.
     pub fn request(&mut self) -> Request {
+        self.request_with(&[])
+    }
+
+    /// Returns what the solver is asked where others take part besides the members: a compositor, in one of the ways in which it
+    /// could use the buffers.
+    pub fn request_with(&mut self, others: &[Participant]) -> Request {
+        let mut participants = self.participants.clone();
+        participants.extend(others.iter().cloned());
+        unique_names(&mut participants);
         let mut request = Request {
             more_extents: self.more_extents.clone(),
             count: self.count,
-            participants: self.participants.clone(),
+            participants,
             sources: self.sources(),
             preferred_fourcc: self.fourcc,
             ..Request::new(self.extent)
@@ -260,20 +287,9 @@ impl BufferCollection {
     /// Refusals that hold from now on are kept for the user, where they can be.
     pub fn solve_and_try(&mut self, trials: &mut [&mut dyn Trial], limits: Limits) -> Proven {
         let request = self.request();
-        let facts = self.facts.get_or_insert_with(known_facts);
+        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
         let proven = solve_and_prove(&request, trials, facts, limits);
-        if !proven.learnt.is_empty() {
-            let kept = FactStore::of_user().and_then(|store| {
-                store.update(|book| {
-                    for fact in &proven.learnt {
-                        book.add(fact.clone());
-                    }
-                })
-            });
-            if let Err(error) = kept {
-                tracing::warn!("{error}");
-            }
-        }
+        keep_facts(&proven.learnt, tell);
         proven
     }
 
@@ -338,21 +354,8 @@ impl BufferCollection {
     }
 }
 
-/// Returns what is known of this machine's drivers: what ships with the crate, and what was learnt for this user.
-fn known_facts() -> FactBook {
-    match FactStore::of_user() {
-        Ok(store) => {
-            let (book, read) = store.book();
-            if let Err(error) = read {
-                tracing::warn!("{error}");
-            }
-            book
-        }
-        Err(error) => {
-            tracing::warn!("{error}");
-            FactBook::well_known(environment(), FactStore::now())
-        }
-    }
+fn tell(error: &FactError) {
+    tracing::warn!("{error}");
 }
 
 fn missing(plan: &Plan) -> BackendError {

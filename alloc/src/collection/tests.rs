@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::constraint::{FormatSet, Role};
 use crate::model::{DeviceIdentity, FormatModifier};
+use crate::prove::environment;
 use crate::solve::Verdict;
 
 /// A device that was made up: it declares a source and refuses to give its memory.

@@ -54,6 +54,6 @@ pub use measure::Turn;
 #[cfg(feature = "buffer")]
 pub use serve::{ServeError, serve, serve_with};
 #[cfg(feature = "buffer")]
-pub use store::{FactError, FactStore};
+pub use store::{FactError, FactStore, keep_facts, known_facts};
 #[cfg(feature = "buffer")]
 pub use trial::{Allocation, Planned, Trial};

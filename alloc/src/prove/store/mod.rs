@@ -71,6 +71,10 @@ use covalent_machine::facts::{Fact, FactBook, Origin};
 use super::environment::environment;
 use super::place;
 use crate::files::{self, FileError};
+
+pub use user::{keep_facts, known_facts};
+
+mod user;
 use crate::text::{Printable, printable_path};
 
 const FORMAT: &str = "covalent facts";
