@@ -4,7 +4,7 @@ use crate::events::{Events, EventsError};
 use crate::exit::{Exit, Failure};
 use crate::offers::OffersError;
 use anyhow::anyhow;
-use covalent_alloc::backend::v4l2;
+use covalent_alloc::backend::{BackendError, v4l2};
 use rustix::io::Errno;
 
 /// Errors that a process's or the machine's limits cause rather than the devices.
@@ -76,17 +76,32 @@ pub fn offers(error: OffersError) -> Failure {
     }
 }
 
-/// Tells the camera's refusals of memory, after which other memory may serve, from errors that have nothing to do with it.
+/// Ends because a backend failed.
+#[must_use]
+pub fn backend(error: BackendError) -> Failure {
+    let exit = match error.cause().downcast_ref::<v4l2::Error>() {
+        Some(camera) => camera_exit(camera),
+        None => Exit::Allocation,
+    };
+    Failure::new(exit, error)
+}
+
+/// Tells a device's refusals of memory, after which other memory may serve, from errors that have nothing to do with it.
 ///
 /// # Errors
 ///
-/// Ends because of the camera, as [`camera`] does.
-pub fn camera_refusal(error: v4l2::Error) -> Result<v4l2::Error, Failure> {
-    match error {
-        v4l2::Error::Request {
-            source: Errno::FAULT | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP,
-            ..
-        } => Ok(error),
-        other => Err(camera(other)),
+/// Ends because of the device, as [`backend`] does.
+pub fn refusal(error: BackendError) -> Result<BackendError, Failure> {
+    let is_refusal = match error.cause().downcast_ref::<v4l2::Error>() {
+        Some(v4l2::Error::Request { source, .. }) => matches!(
+            *source,
+            Errno::FAULT | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP
+        ),
+        _ => false,
+    };
+    if is_refusal {
+        Ok(error)
+    } else {
+        Err(backend(error))
     }
 }

@@ -75,6 +75,13 @@ impl std::fmt::Display for Failure {
     }
 }
 
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The causes are in the words.
+        None
+    }
+}
+
 /// Runs `program`; prints what went wrong on stderr as `NAME: REASON` and turns the ending into the process's status.
 #[must_use]
 pub fn conclude(name: &str, program: impl FnOnce() -> Result<(), Failure>) -> ExitCode {

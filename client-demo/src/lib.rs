@@ -5,19 +5,16 @@
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
 //! - [`opening`] opens a window and hears what the compositor wants of it.
-//! - [`wishes`] makes participants of a plan from the feedback, [`offers`] gives the planned buffers to the compositor.
+//! - [`negotiation`] finds the buffers that this process's devices and the compositor agree on. It stands on [`wishes`], which makes
+//!   participants of the feedback, [`planning`], and [`offers`], which gives the planned buffers to the compositor.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
-//! - [`camera_memory`] gives a plan's buffers to a camera.
-//! - [`board`] adds what the machine's devicetree sets aside.
 //! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
 //!   [`log`] and [`journal`] say what they do while they do it.
 
 pub mod account;
 pub mod blame;
-pub mod board;
 pub mod buffers;
-pub mod camera_memory;
 pub mod camera_size;
 pub mod command_line;
 pub mod compositor;
@@ -29,9 +26,11 @@ pub mod feedback;
 pub mod journal;
 pub mod latency;
 pub mod log;
+pub mod negotiation;
 pub mod offers;
 pub mod opening;
 pub mod pattern;
+pub mod planning;
 pub mod presentation;
 pub mod print;
 pub mod shm;

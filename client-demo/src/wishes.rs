@@ -12,7 +12,7 @@ const BUFFERS_HELD: u32 = 3;
 #[derive(Debug)]
 pub struct Wish {
     /// What the buffers would be used for, in words.
-    pub use_in_words: &'static str,
+    pub usage_label: &'static str,
     /// The compositor, and the card that has to import where it is known which.
     pub participants: Vec<Participant>,
     /// The card that the buffers would be for, where it could be opened.
@@ -49,11 +49,8 @@ fn wish(feedback: &Feedback, tranche: &Tranche) -> Wish {
     let identity = card
         .as_ref()
         .map_or_else(unknown_device, |card| card.identity().clone());
-    let (name, use_in_words) = if for_display {
-        (
-            "compositor (to the display)",
-            "put on the display as they are",
-        )
+    let (name, usage_label) = if for_display {
+        ("compositor (to the display)", "put on the display directly")
     } else {
         ("compositor (composited)", "composited")
     };
@@ -69,7 +66,7 @@ fn wish(feedback: &Feedback, tranche: &Tranche) -> Wish {
         participants.push(card.importer());
     }
     Wish {
-        use_in_words,
+        usage_label,
         participants,
         card,
     }

@@ -1,6 +1,5 @@
 //! Shows a V4L2 camera on a Wayland compositor without a copy: both use the same buffers.
 
-mod bargain;
 mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;

@@ -1,52 +1,51 @@
-//! From what camera, compositor and memory sources say to buffers that all of them have taken.
-//!
-//! The compositor's wishes are tried in its own order: first what the display can read directly, which its card has to import
-//! too; then what can be composited, where the compositor alone decides. A plan is only settled when the compositor has made a
-//! `wl_buffer` of every buffer; if it refuses, that becomes a constraint and the plan is made again.
+//! From what camera, compositor and memory sources say to buffers that all of them have taken, and a window for them.
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
-use covalent_alloc::backend::v4l2::Stream;
-use covalent_alloc::backend::v4l2::{Device, Direction};
+use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::model::Layout;
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::blame;
+use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
 use covalent_client_demo::opening::open_window;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
+use covalent_client_demo::wishes::wishes;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::bargain::Bargain;
 use crate::options::Options;
 
-/// How often a refusal may lead to another plan.
-const PLANS: usize = 6;
+/// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
+const BUFFERS: u32 = 4;
+/// The size of a window on a compositor that names none.
+const ANY_SIZE: (u32, u32) = (640, 480);
 
 /// What the frames are streamed with.
 pub(crate) struct Ground {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
-    pub(crate) settled: Settled,
+    pub(crate) shared: Shared,
     pub(crate) stream: Stream,
     pub(crate) wires: Vec<WlBuffer>,
 }
 
-/// A plan that everybody has agreed to, and its buffers.
+/// The camera's buffers, and the plan that they were made by.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct Shared {
     camera: String,
     plan: Plan,
     buffers: Vec<Buffer>,
     copies: Option<HostCopies>,
 }
 
-impl Settled {
+impl Shared {
     /// Returns who allocated, in words.
     pub(crate) fn source_name(&self) -> String {
         self.plan.source_name().to_owned()
@@ -103,58 +102,84 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
         "camera",
         options.fullscreen || !options.window,
     )?;
-    let mut bargain = Bargain::new(options, &queue, &compositor)?;
-    for _ in 0..PLANS {
-        let (plan, wish) = bargain.plan()?;
-        let stream = match bargain.stream(&plan)? {
-            Ok(stream) => stream,
-            Err(refusal) => {
-                bargain.refused(&plan, wish, &refusal.to_string());
-                continue;
-            }
-        };
-        let buffers = stream.buffers().to_vec();
-        match present(&mut events, &mut compositor, &buffers).map_err(blame::offers)? {
-            Answer::Taken(wires) => {
-                explain(options, &bargain.account(&plan, wish))?;
-                let extent = plan.layout().extent();
-                window.fit(
-                    (extent.width(), extent.height()),
-                    compositor.configure.unwrap_or_default(),
-                );
-                if let Some(rate) = options.fps {
-                    queue.set_frame_rate(rate).map_err(blame::camera)?;
-                }
-                let copies = HostCopies::of(&plan, &buffers)
-                    .map_err(|error| Failure::new(Exit::Allocation, error))?;
-                return Ok(Ground {
-                    events,
-                    compositor,
-                    window,
-                    settled: Settled {
-                        camera: options.device.display().to_string(),
-                        plan,
-                        buffers,
-                        copies,
-                    },
-                    stream,
-                    wires,
-                });
-            }
-            Answer::Refused => bargain.refused(
-                &plan,
-                wish,
-                "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)",
-            ),
-        }
+    let extent = extent(options, &queue, &compositor)?;
+    let mut collection = BufferCollection::new(extent)
+        .with_count(BUFFERS)
+        .with_format(options.format.unwrap_or(Fourcc::XRGB8888));
+    if let Some(format) = options.format {
+        collection = collection.with_only_format(format);
     }
-    Err(Failure::new(
-        Exit::NoPlan,
-        anyhow!(
-            "{PLANS} plans were refused, which is the most that are tried:\n{}",
-            bargain.refusals.join("\n")
-        ),
-    ))
+    collection.add(&queue).map_err(blame::backend)?;
+    let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
+        .with_only_source(options.source.as_deref());
+    let NegotiatedBuffers {
+        plan,
+        buffers,
+        imported: stream,
+        wires,
+        copies,
+        summary,
+    } = negotiation.negotiate(&mut events, &mut compositor, |collection, buffers| {
+        let mut stream = collection.import(&queue, buffers)?;
+        // Some drivers look at the memory only when it is queued.
+        for index in 0..buffers.len() {
+            stream.queue(index)?;
+        }
+        Ok(stream)
+    })?;
+    explain(options, &summary)?;
+    window.fit(
+        (extent.width(), extent.height()),
+        compositor.configure.unwrap_or_default(),
+    );
+    if let Some(rate) = options.fps {
+        queue.set_frame_rate(rate).map_err(blame::camera)?;
+    }
+    Ok(Ground {
+        events,
+        compositor,
+        window,
+        shared: Shared {
+            camera: options.device.display().to_string(),
+            plan,
+            buffers,
+            copies,
+        },
+        stream,
+        wires,
+    })
+}
+
+/// The size of the frames: what is asked for, or what suits the screen in a format that the compositor takes.
+fn extent(options: &Options, queue: &Queue, compositor: &Compositor) -> Result<Extent, Failure> {
+    if let Some(extent) = options.size {
+        return Ok(extent);
+    }
+    let feedback = compositor
+        .wishes()
+        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("no feedback came")))?;
+    let wishes = wishes(feedback);
+    let takes = |fourcc| {
+        options.format.is_none_or(|format| format == fourcc)
+            && wishes.iter().any(|wish| wish.takes(fourcc))
+    };
+    camera_size::choose(queue, takes, wanted(options, compositor)).map_err(blame::camera)
+}
+
+/// The size that a picture ought to have on this screen.
+fn wanted(options: &Options, compositor: &Compositor) -> Extent {
+    let configured = compositor
+        .configure
+        .and_then(|configure| configure.size.filter(|_| configure.fullscreen));
+    let mode = compositor.output.map(|mode| (mode.width, mode.height));
+    let sides = if options.window {
+        configured.unwrap_or(ANY_SIZE)
+    } else {
+        mode.or(configured).unwrap_or(ANY_SIZE)
+    };
+    Extent::new(sides.0, sides.1)
+        .or_else(|_| Extent::new(ANY_SIZE.0, ANY_SIZE.1))
+        .unwrap_or_else(|_| unreachable!("a small size is a size"))
 }
 
 /// Prints the plan where it was asked for.

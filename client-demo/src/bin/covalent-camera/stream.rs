@@ -23,7 +23,7 @@ use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
 use crate::report::Report;
-use crate::settle::{Settled, settle};
+use crate::settle::{Shared, settle};
 
 /// How often the loop looks around when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ struct Session<'a> {
     events: Events,
     compositor: Compositor,
     window: Window,
-    settled: Settled,
+    shared: Shared,
     stream: Stream,
     wires: Vec<WlBuffer>,
     ready: Ready,
@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&ground.stream))
             .map_err(blame::compositor)?;
-        let camera = ground.settled.camera_name();
+        let camera = ground.shared.camera_name();
         let explicit = Explicit::offer(
             options.sync,
             &mut ground.compositor,
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
             ground.wires.len(),
         )
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let journal = Journal::new("covalent-camera", camera, ground.settled.buffers());
+        let journal = Journal::new("covalent-camera", camera, ground.shared.buffers());
         let mut session = Self {
             options,
             // A queue of V4L2 knows no fences.
@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
             events,
             compositor: ground.compositor,
             window: ground.window,
-            settled: ground.settled,
+            shared: ground.shared,
             stream: ground.stream,
             wires: ground.wires,
             ready,
@@ -169,14 +169,14 @@ impl<'a> Session<'a> {
 
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.settled, frame.index)?;
+        crate::planted::read(&self.shared, frame.index)?;
         let Some(wire) = self.wires.get(frame.index) else {
             return Err(kept(HandOverError::Index {
                 index: frame.index,
                 count: self.wires.len(),
             }));
         };
-        self.settled.publish(frame.index)?;
+        self.shared.publish(frame.index)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
         let back = match &self.explicit {
             Some(explicit) => Some(explicit.next_release(frame.index).map_err(unexpected)?),
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
     fn hear(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                let buffer = self.settled.buffers().get(index);
+                let buffer = self.shared.buffers().get(index);
                 match self.buffers.released(index, buffer) {
                     Ok(()) => {
                         self.journal.released(index, now());
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
             Event::Configured => {
                 // The display's mode may be another one now.
                 self.window.fit(
-                    self.settled.size(),
+                    self.shared.size(),
                     self.compositor.configure.unwrap_or_default(),
                 );
             }
@@ -314,7 +314,7 @@ impl<'a> Session<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&self.settled, &self.account, self.explicit.is_some(), ended);
+        let report = Report::new(&self.shared, &self.account, self.explicit.is_some(), ended);
         print::object(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))

@@ -1,23 +1,20 @@
 //! What frames are drawn into: shared memory, or dma-bufs of a plan.
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
-use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
-use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::constraint::{CpuUse, Participant, Role};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_client_demo::blame;
-use covalent_client_demo::board::Board;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::feedback::Subscription;
-use covalent_client_demo::offers::{Answer, OffersError, present};
+use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::pattern::Rows;
 use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
-use covalent_client_demo::wishes::{Wish, wishes};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 /// Buffers of either kind.
@@ -66,35 +63,29 @@ impl Canvas {
             )
             .map_err(blame::compositor)?;
         drop(subscription);
-        let wishes = compositor.wishes().map(wishes).unwrap_or_default();
         let extent =
             Extent::new(width, height).map_err(|error| Failure::new(Exit::Usage, error))?;
-        let mut sources = Sources::discover();
-        for card in wishes.iter().filter_map(|wish| wish.card.as_ref()) {
-            sources.add_card(card);
-        }
-        let board = Board::here();
-        let mut last = "the compositor offers no format at all".to_owned();
-        for wish in &wishes {
-            let mut refused: Vec<SourceId> = Vec::new();
-            loop {
-                let mut request = request(extent, count, wish, &sources, &refused);
-                board.refine(&mut request);
-                match solve(&request) {
-                    Solution::Share(plan) => match take(events, compositor, &sources, &plan)? {
-                        Some(canvas) => return Ok(canvas),
-                        None => refused.push(plan.source().clone()),
-                    },
-                    other => {
-                        last = other.explain();
-                        break;
-                    }
-                }
-            }
-        }
-        Err(no_plan(anyhow!(
-            "no buffer that the processor writes serves the compositor\n{last}"
-        )))
+        let mut writer = Participant::processor(Role::CpuWrite);
+        writer.for_each_choice(|own| {
+            own.formats = Some([FormatModifier::linear(Fourcc::XRGB8888)].into());
+            own.memory.cpu = CpuUse::Often;
+        });
+        let mut collection = BufferCollection::new(extent).with_count(count);
+        collection.add(&writer).map_err(blame::backend)?;
+        let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
+        let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
+        let mappings = negotiated
+            .buffers
+            .iter()
+            .map(|buffer| buffer.map())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::new(Exit::Allocation, error))?;
+        Ok(Self::Planned {
+            mappings,
+            wires: negotiated.wires,
+            copies: negotiated.copies,
+            source: negotiated.plan.source_name().to_owned(),
+        })
     }
 
     /// Returns the buffer at `index`.
@@ -143,61 +134,4 @@ impl Drop for Canvas {
             }
         }
     }
-}
-
-fn request(
-    extent: Extent,
-    count: u32,
-    wish: &Wish,
-    sources: &Sources,
-    refused: &[SourceId],
-) -> Request {
-    let mut writer = Participant::processor(Role::CpuWrite);
-    let format = covalent_alloc::model::FormatModifier::linear(Fourcc::XRGB8888);
-    writer.for_each_choice(|own| {
-        own.formats = Some(vec![format].into());
-        own.memory.cpu = CpuUse::Often;
-    });
-    let mut request = Request::new(extent);
-    request.count = count;
-    request.participants = wish.participants.clone();
-    request.participants.push(writer);
-    request.sources = sources
-        .declarations()
-        .into_iter()
-        .filter(|source| !refused.contains(&source.id))
-        .collect();
-    request
-}
-
-/// Allocates a plan and offers it; `None` when the compositor refuses.
-fn take(
-    events: &mut Events,
-    compositor: &mut Compositor,
-    sources: &Sources,
-    plan: &Plan,
-) -> Result<Option<Canvas>, Failure> {
-    let buffers = sources
-        .allocate(plan)
-        .map_err(|error| Failure::new(Exit::Allocation, error))?;
-    let answer = present(events, compositor, &buffers).map_err(|error| match error {
-        OffersError::Events(error) => blame::compositor(error),
-        other => Failure::new(Exit::Unexpected, other),
-    })?;
-    let Answer::Taken(wires) = answer else {
-        return Ok(None);
-    };
-    let mappings = buffers
-        .iter()
-        .map(|buffer| buffer.map())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::new(Exit::Allocation, error))?;
-    let copies =
-        HostCopies::of(plan, &buffers).map_err(|error| Failure::new(Exit::Allocation, error))?;
-    Ok(Some(Canvas::Planned {
-        mappings,
-        wires,
-        copies,
-        source: plan.source_name().to_owned(),
-    }))
 }

@@ -1,40 +1,38 @@
 //! A camera whose buffers are textures: planned with the device, imported once, and queued again when the device is done.
 
-use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::v4l2::{
-    self, Colours, Device, Direction, Encoding, FrameInfo, Queue, Stream,
+    Colours, Device, Direction, Encoding, FrameInfo, Queue, Stream,
 };
 use covalent_alloc::backend::vulkan::{Gpu, Purpose};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::{FormatSet, Participant, Source, SourceId};
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
-use covalent_alloc::solve::{Plan, Request};
-use covalent_alloc::sources::Sources;
+use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::Party;
 use covalent_client_demo::account::Account;
 use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
-use covalent_client_demo::camera_memory::give_to_camera;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::negotiation::Negotiation;
 
-use crate::bargain::unproved;
 use crate::gpus::called;
+use crate::negotiations::{join, untried};
 use crate::options::Options;
-use crate::planner::{Alternative, Answer};
 use crate::render::{Renderer, Texture};
 
 /// The least number of buffers: one is drawn, one is next, and the camera has two.
 const BUFFERS: u32 = 4;
-/// How often a refusal may lead to another plan.
-const PLANS: usize = 6;
+/// What the device does with the buffers, in words.
+pub(crate) const SAMPLED: &str = "sampled";
 /// A camera that is silent this long is asked.
 const LOOK: Duration = Duration::from_secs(1);
 /// A camera with buffers and without a frame for this long is taken for gone.
@@ -54,102 +52,65 @@ pub(crate) struct Camera {
     last_frame: Instant,
 }
 
-/// What the camera and each device say of each other, before a plan is made.
+/// What is known of the camera and the device, before their buffers are.
 pub(crate) struct Terms {
     queue: Queue,
-    extent: Extent,
-    camera: Participant,
-    own_memory: Option<Source>,
-    excluded: BTreeSet<SourceId>,
-    refusals: Vec<String>,
+    pub(crate) negotiation: Negotiation,
+}
+
+/// What camera and device made of a plan.
+pub(crate) enum Taken {
+    /// Both use its buffers.
+    Both(Box<Camera>, Box<Renderer>),
+    /// One of them refused its memory, and another plan may work.
+    Refused(String),
 }
 
 impl Terms {
-    /// Asks the camera; its pictures are to have the size `wanted`, where it has that.
+    /// Asks the camera and the device; the pictures are to have the size `wanted`, where the camera has that.
     pub(crate) fn new(
         options: &Options,
         node: &Path,
-        gpus: &[Gpu],
+        gpu: &Gpu,
         wanted: Extent,
     ) -> Result<Self, Failure> {
         let device = Device::open(node).map_err(blame::camera)?;
         let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
-        let mut sampled = BTreeSet::new();
-        for gpu in gpus {
-            let sampler = sampler(gpu, wanted)?;
-            let formats = sampler
-                .constraints()
-                .formats
-                .iter()
-                .flat_map(FormatSet::iter);
-            sampled.extend(formats.map(|format| format.fourcc));
-        }
+        let sampler = gpu
+            .participant_for(Purpose::Sample, wanted, None)
+            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        let sampled = sampler.constraints().formats.clone().unwrap_or_default();
         let takes = |fourcc: Fourcc| {
-            options.format.is_none_or(|format| format == fourcc) && sampled.contains(&fourcc)
+            options.format.is_none_or(|format| format == fourcc) && sampled.contains_fourcc(fourcc)
         };
         let extent = camera_size::choose(&queue, takes, wanted).map_err(blame::camera)?;
-        let camera = queue
-            .participant(extent, options.format)
-            .map_err(blame::camera)?;
-        let own_memory = queue.source(&camera).map_err(blame::camera)?;
+        // What need not be converted is drawn as it is.
+        let mut collection = BufferCollection::new(extent)
+            .with_count(BUFFERS)
+            .with_format(Fourcc::XRGB8888);
+        if let Some(format) = options.format {
+            collection = collection.with_only_format(format);
+        }
+        collection.add(&queue).map_err(blame::backend)?;
+        join(&mut collection, gpu, Purpose::Sample)?;
+        let untried = untried(&collection, gpu);
+        let between = format!("the camera and {}", called(gpu));
         Ok(Self {
             queue,
-            extent,
-            camera,
-            own_memory,
-            excluded: BTreeSet::new(),
-            refusals: Vec::new(),
+            negotiation: Negotiation::new(collection, between).with_untried(untried),
         })
     }
 
-    /// Lists what may be planned, one for each device.
-    pub(crate) fn alternatives(
-        &self,
-        gpus: &[Gpu],
-        sources: &Sources,
-    ) -> Result<Vec<Alternative>, Failure> {
-        gpus.iter()
-            .map(|gpu| {
-                let sampler = sampler(gpu, self.extent)?;
-                let own = gpu
-                    .source_of_size(self.extent)
-                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-                let declared = sources.declarations().into_iter();
-                let all = declared.chain(self.own_memory.clone()).chain(own);
-                let unproved = unproved(gpu, &sampler);
-                Ok(Alternative {
-                    request: Request {
-                        count: BUFFERS,
-                        participants: vec![self.camera.clone(), sampler],
-                        sources: all
-                            .filter(|source| !self.excluded.contains(&source.id))
-                            .collect(),
-                        // What need not be converted is drawn as it is.
-                        preferred_fourcc: Some(Fourcc::XRGB8888),
-                        ..Request::new(self.extent)
-                    },
-                    unproved,
-                    words: format!("a camera's buffers that {} samples", called(gpu)),
-                })
-            })
-            .collect()
-    }
-
-    /// Allocates by the plan and begins to stream into textures; `None` where the camera or the device refused this memory, and
-    /// another plan may work.
+    /// Allocates by the plan and begins to stream into textures.
     pub(crate) fn settle(
         &mut self,
         plan: &Plan,
         gpu: &Gpu,
-        sources: &Sources,
         events: &mut Events,
-    ) -> Result<Option<(Camera, Renderer)>, Failure> {
-        let mut stream = match self.stream(plan, gpu, sources)? {
+    ) -> Result<Taken, Failure> {
+        let mut stream = match self.stream(plan) {
             Ok(stream) => stream,
-            Err(refusal) => {
-                self.refused(plan, &refusal.to_string());
-                return Ok(None);
-            }
+            Err(error) => return Ok(Taken::Refused(blame::refusal(error)?.to_string())),
         };
         let colours = self.queue.colours().map_err(blame::camera)?;
         let format = plan.layout().format();
@@ -159,10 +120,7 @@ impl Terms {
         for buffer in stream.buffers() {
             match renderer.texture(buffer) {
                 Ok(texture) => textures.push(texture),
-                Err(error) => {
-                    self.refused(plan, &error.to_string());
-                    return Ok(None);
-                }
+                Err(error) => return Ok(Taken::Refused(error.to_string())),
             }
         }
         let mut holders = Buffers::new(textures.len(), Party::new("the camera", []));
@@ -182,54 +140,17 @@ impl Terms {
             newest: None,
             last_frame: Instant::now(),
         };
-        Ok(Some((camera, renderer)))
+        Ok(Taken::Both(Box::new(camera), Box::new(renderer)))
     }
 
-    fn stream(
-        &self,
-        plan: &Plan,
-        gpu: &Gpu,
-        sources: &Sources,
-    ) -> Result<Result<Stream, v4l2::Error>, Failure> {
-        give_to_camera(&self.queue, plan, self.own_memory.as_ref(), || {
-            let is = |source: &Source| source.id == *plan.source();
-            if sources.declarations().iter().any(is) {
-                sources
-                    .allocate(plan)
-                    .map_err(|error| Failure::new(Exit::Allocation, error))
-            } else {
-                gpu.allocate(plan)
-                    .map_err(|error| Failure::new(Exit::Allocation, error))
-            }
-        })
-    }
-
-    fn refused(&mut self, plan: &Plan, why: &str) {
-        self.refusals
-            .push(format!("{} was tried: {why}", plan.source_name()));
-        self.excluded.insert(plan.source().clone());
-    }
-
-    /// How often another plan may be tried.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.refusals.len() >= PLANS
-    }
-
-    /// Ends because there is no plan.
-    pub(crate) fn no_plan(&self, answer: &Answer, closed: &[String]) -> Failure {
-        let mut words = "no buffer serves the camera and a Vulkan device".to_owned();
-        let closed = closed.iter().map(|why| format!("not asked: {why}"));
-        for line in answer
-            .explanations
-            .iter()
-            .chain(&self.refusals)
-            .cloned()
-            .chain(closed)
-        {
-            words.push('\n');
-            words.push_str(&line);
+    fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
+        let buffers = self.negotiation.allocate(plan)?;
+        let mut stream = self.negotiation.import(&self.queue, &buffers)?;
+        // Some drivers look at the memory only when it is queued.
+        for index in 0..buffers.len() {
+            stream.queue(index)?;
         }
-        Failure::new(Exit::NoPlan, anyhow!(words))
+        Ok(stream)
     }
 }
 
@@ -352,11 +273,6 @@ pub(crate) fn wanted(compositor: &Compositor, size: (u32, u32)) -> Extent {
     Extent::new(width, height)
         .or_else(|_| Extent::new(640, 480))
         .unwrap_or_else(|_| unreachable!("a small size is a size"))
-}
-
-fn sampler(gpu: &Gpu, extent: Extent) -> Result<Participant, Failure> {
-    gpu.participant_for(Purpose::Sample, extent, None)
-        .map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
 /// Gives a buffer to the camera. The compositor never has it, and the device is done with it by now.

@@ -21,7 +21,7 @@ pub(crate) struct Chain {
     first: usize,
     pub(crate) plan: Plan,
     /// What the compositor would do with the buffers, in words.
-    pub(crate) use_in_words: String,
+    pub(crate) usage_label: String,
     buffers: Vec<Buffer>,
     targets: Vec<Target>,
     wires: Vec<Option<WlBuffer>>,
@@ -45,7 +45,7 @@ impl Chain {
     pub(crate) fn new(
         first: usize,
         plan: Plan,
-        use_in_words: String,
+        usage_label: String,
         buffers: Vec<Buffer>,
         targets: Vec<Target>,
         copies: Option<HostCopies>,
@@ -54,7 +54,7 @@ impl Chain {
         Self {
             first,
             plan,
-            use_in_words,
+            usage_label,
             wires: vec![None; buffers.len()],
             journal: Journal::new("covalent-vulkan", device.name(), &buffers),
             holders: Buffers::new(buffers.len(), device),

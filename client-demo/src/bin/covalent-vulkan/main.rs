@@ -1,10 +1,10 @@
 //! Draws with Vulkan on a Wayland compositor, into buffers that are planned with it; and over a camera's pictures.
 
-mod bargain;
 mod camera;
 mod chain;
 mod draw;
 mod gpus;
+mod negotiations;
 mod options;
 mod planner;
 mod render;

@@ -52,7 +52,7 @@ impl ChainReport {
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
             size: layout.extent().to_string(),
-            purpose: chain.use_in_words.clone(),
+            purpose: chain.usage_label.clone(),
             first_frame,
             buffers: inodes(chain.buffers()),
         }

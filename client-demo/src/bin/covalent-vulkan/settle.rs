@@ -10,15 +10,17 @@ use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::negotiation::{Negotiation, no_plan};
 use covalent_client_demo::opening::open_window;
+use covalent_client_demo::planning::{Alternative, Answer};
 use covalent_client_demo::window::{Configure, Window};
 use covalent_client_demo::wishes::{Wish, wishes};
 
-use crate::bargain::{Bargain, Whom};
-use crate::camera::{self, Camera, Terms};
+use crate::camera::{self, Camera, SAMPLED, Taken, Terms};
 use crate::gpus::Gpus;
+use crate::negotiations;
 use crate::options::Options;
-use crate::planner::{Alternative, Answer, Planner};
+use crate::planner::Planner;
 use crate::render::Renderer;
 
 /// What the mailbox says when there is an answer of the planner; frames are numbered from 0.
@@ -34,13 +36,13 @@ pub(crate) struct Ground {
     pub(crate) subscriptions: [Subscription; 2],
     pub(crate) mailbox: Mailbox<u64>,
     pub(crate) planner: Planner,
-    pub(crate) bargain: Bargain,
+    pub(crate) negotiation: Negotiation,
     pub(crate) closed: Vec<String>,
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
     /// The plan of the first swapchain, and what it is for.
-    pub(crate) first: (Plan, Whom),
+    pub(crate) first: (Plan, String),
 }
 
 /// Opens the window, chooses the device, and begins to stream.
@@ -65,54 +67,57 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
         mut open,
         mut closed,
     } = Gpus::open(options.device.as_deref(), &near)?;
-    let mut bargain = Bargain::new(options.source.as_deref());
     let extent = extent(options, &compositor)?;
     loop {
-        let all: Vec<&Gpu> = open.iter().collect();
-        let (whom, alternatives): (Vec<Whom>, Vec<Alternative>) = bargain
-            .alternatives(&all, &wishes, extent)?
-            .into_iter()
-            .unzip();
-        let answer = decide(&planner, alternatives, &mut events, &mut compositor)?;
+        let mut negotiations = open
+            .iter()
+            .map(|gpu| negotiations::open(gpu, options.source.as_deref(), extent))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut alternatives: Vec<(usize, Alternative)> = Vec::new();
+        for (place, negotiation) in negotiations.iter_mut().enumerate() {
+            let of_this = negotiation.alternatives(&wishes)?;
+            alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
+        }
+        let asked = alternatives.iter().map(|(_, one)| one.clone()).collect();
+        let answer = decide(&planner, asked, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
-            return Err(bargain.no_plan(&answer.explanations, &closed));
+            let mut lines = answer.explanations;
+            lines.extend(closed.iter().map(|why| format!("not asked: {why}")));
+            return Err(no_plan("a Vulkan device and the compositor", &lines));
         };
-        let Some((whom, gpu)) = whom
-            .get(place)
-            .and_then(|whom| Some((whom.clone(), open.get(whom.gpu)?.clone())))
-        else {
+        let chosen = alternatives.into_iter().nth(place);
+        let Some((gpu, negotiation, usage_label)) = chosen.and_then(|(gpu, alternative)| {
+            let negotiation = (gpu < negotiations.len()).then(|| negotiations.swap_remove(gpu));
+            Some((
+                open.get(gpu)?.clone(),
+                negotiation?,
+                alternative.usage_label,
+            ))
+        }) else {
             return Err(Failure::new(
                 Exit::Unexpected,
                 anyhow!("the planner chose what it was not asked"),
             ));
         };
-        let chosen = match &options.camera {
+        let (renderer, camera) = match &options.camera {
             None => Renderer::new(&gpu, None)
                 .map(|renderer| (renderer, None))
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?,
             Some(node) => {
                 let wanted = camera::wanted(&compositor, (extent.width(), extent.height()));
-                let mut terms = Terms::new(options, node, std::slice::from_ref(&gpu), wanted)?;
-                match open_camera(
-                    &mut terms,
-                    &gpu,
-                    &bargain,
-                    &planner,
-                    &mut events,
-                    &mut compositor,
-                )? {
+                let mut terms = Terms::new(options, node, &gpu, wanted)?;
+                match open_camera(&mut terms, &gpu, &planner, &mut events, &mut compositor)? {
                     Ok((camera, renderer)) => (renderer, Some(camera)),
-                    Err(answer) if open.len() > 1 => {
+                    Err(no_plan) if open.len() > 1 => {
                         // Another device may take the camera's buffers.
-                        closed.extend(answer.explanations);
+                        closed.push(no_plan.to_string());
                         open.retain(|other| other.name() != gpu.name());
                         continue;
                     }
-                    Err(answer) => return Err(terms.no_plan(&answer, &closed)),
+                    Err(no_plan) => return Err(no_plan),
                 }
             }
         };
-        let (renderer, camera) = chosen;
         return Ok(Ground {
             events,
             compositor,
@@ -120,12 +125,12 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
             subscriptions,
             mailbox,
             planner,
-            bargain,
+            negotiation,
             closed,
             gpu,
             renderer,
             camera,
-            first: (*plan, Whom { gpu: 0, ..whom }),
+            first: (*plan, usage_label),
         });
     }
 }
@@ -170,28 +175,29 @@ fn decide(
     Ok(answer.unwrap_or_default())
 }
 
-type Opened = Result<(Camera, Renderer), Answer>;
+type Opened = Result<(Camera, Renderer), Failure>;
 
 /// Plans with the camera until it and the device have taken a plan's buffers; the inner error is that there is no plan.
 fn open_camera(
     terms: &mut Terms,
     gpu: &Gpu,
-    bargain: &Bargain,
     planner: &Planner,
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Opened, Failure> {
     loop {
-        let alternatives = terms.alternatives(std::slice::from_ref(gpu), bargain.sources())?;
-        let answer = decide(planner, alternatives, events, compositor)?;
+        let alternative = terms.negotiation.alternative(SAMPLED, &[])?;
+        let answer = decide(planner, vec![alternative], events, compositor)?;
         let Some((_, plan)) = &answer.chosen else {
-            return Ok(Err(answer));
+            return Ok(Err(terms.negotiation.no_plan(&answer.explanations)));
         };
-        if let Some(opened) = terms.settle(plan, gpu, bargain.sources(), events)? {
-            return Ok(Ok(opened));
-        }
-        if terms.is_exhausted() {
-            return Ok(Err(answer));
+        match terms.settle(plan, gpu, events)? {
+            Taken::Both(camera, renderer) => return Ok(Ok((*camera, *renderer))),
+            Taken::Refused(why) => {
+                if let Err(no_plan) = terms.negotiation.refuse(SAMPLED, plan, &why) {
+                    return Ok(Err(no_plan));
+                }
+            }
         }
     }
 }

@@ -21,10 +21,10 @@ use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 
-use crate::bargain::{Bargain, Whom};
 use crate::camera::Camera;
 use crate::chain::Chain;
 use crate::draw::Turn;
@@ -57,11 +57,11 @@ pub(crate) struct Show<'a> {
     pub(crate) compositor: Compositor,
     pub(crate) events: Events,
     pub(crate) planner: Planner,
-    pub(crate) bargain: Bargain,
+    pub(crate) negotiation: Negotiation,
     pub(crate) closed: Vec<String>,
     pub(crate) gpu: Gpu,
     /// What was asked of the planner, where it has yet to answer.
-    pub(crate) asked: Option<(Vec<Whom>, Why)>,
+    pub(crate) asked: Option<(Vec<String>, Why)>,
     /// Why another plan is needed.
     pub(crate) stale: Option<Why>,
     pub(crate) planned_for: Extent,
@@ -100,12 +100,12 @@ impl<'a> Show<'a> {
             subscriptions,
             mailbox,
             planner,
-            bargain,
+            negotiation,
             closed,
             gpu,
             renderer,
             camera,
-            first: (plan, whom),
+            first: (plan, usage_label),
         } = settle(options)?;
         let handle = events.handle();
         let explicit = Explicit::offer(options.sync, &mut compositor, &handle, window.surface(), 0)
@@ -127,7 +127,7 @@ impl<'a> Show<'a> {
             compositor,
             events,
             planner,
-            bargain,
+            negotiation,
             closed,
             gpu,
             asked: None,
@@ -144,7 +144,7 @@ impl<'a> Show<'a> {
             was_made_window: false,
             closed_by_user: false,
         };
-        show.propose(plan, whom, Why::Begin)?;
+        show.propose(plan, usage_label, Why::Begin)?;
         Ok(show)
     }
 

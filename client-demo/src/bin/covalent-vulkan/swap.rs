@@ -5,21 +5,18 @@ use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::blame;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::negotiation::REFUSED;
 use covalent_client_demo::offers::offer_one;
 use covalent_client_demo::print;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::bargain::Whom;
 use crate::chain::Chain;
 use crate::draw::unstamped;
-use crate::planner::Alternative;
+use crate::negotiations;
 use crate::render::Target;
 use crate::report::{ChainReport, Why};
 use crate::settle::{current_wishes, extent};
 use crate::show::Show;
-
-/// How many plans of one swapchain may be refused.
-const PLANS: usize = 6;
 
 impl Show<'_> {
     /// Asks the planner where something changed and nothing is on its way.
@@ -31,60 +28,71 @@ impl Show<'_> {
             return Ok(());
         };
         if why == Why::Feedback {
-            self.bargain.begin_anew();
+            self.negotiation.forget_refusals();
         }
         self.ask(why)
     }
 
     pub(crate) fn ask(&mut self, why: Why) -> Result<(), Failure> {
-        self.planned_for = extent(self.options, &self.compositor)?;
+        let extent = extent(self.options, &self.compositor)?;
+        if extent != self.planned_for {
+            negotiations::resize(&mut self.negotiation, &self.gpu, extent)?;
+            self.planned_for = extent;
+        }
         let wishes = current_wishes(&self.compositor);
-        let alternatives = self
-            .bargain
-            .alternatives(&[&self.gpu], &wishes, self.planned_for)?;
-        let (whom, alternatives): (Vec<Whom>, Vec<Alternative>) = alternatives.into_iter().unzip();
+        let alternatives = self.negotiation.alternatives(&wishes)?;
+        let uses = alternatives.iter();
+        let uses = uses.map(|alternative| alternative.usage_label.clone());
+        self.asked = Some((uses.collect(), why));
         self.planner.ask(alternatives);
-        self.asked = Some((whom, why));
         Ok(())
     }
 
     pub(crate) fn planned(&mut self) -> Result<(), Failure> {
-        let (Some(answer), Some((whom, why))) = (self.planner.answer(), self.asked.take()) else {
+        let (Some(answer), Some((uses, why))) = (self.planner.answer(), self.asked.take()) else {
             return Ok(());
         };
         let Some((place, plan)) = answer.chosen else {
-            return Err(self.bargain.no_plan(&answer.explanations, &self.closed));
+            let closed = self.closed.iter().map(|why| format!("not asked: {why}"));
+            let lines: Vec<String> = answer.explanations.into_iter().chain(closed).collect();
+            return Err(self.negotiation.no_plan(&lines));
         };
-        let Some(whom) = whom.into_iter().nth(place) else {
+        let Some(usage_label) = uses.into_iter().nth(place) else {
             return Err(Failure::new(
                 Exit::Unexpected,
                 anyhow!("the planner chose what it was not asked"),
             ));
         };
-        self.explain(&answer.explanations, &plan)?;
-        self.propose(*plan, whom, why)
+        self.explain(&answer.explanations, &plan, &usage_label)?;
+        self.propose(*plan, usage_label, why)
     }
 
     /// Allocates a plan's buffers, has the device take them, and offers them to the compositor.
-    pub(crate) fn propose(&mut self, plan: Plan, whom: Whom, why: Why) -> Result<(), Failure> {
-        if why == Why::Begin && self.bargain.refusals.is_empty() {
-            self.explain(&[], &plan)?;
+    pub(crate) fn propose(
+        &mut self,
+        plan: Plan,
+        usage_label: String,
+        why: Why,
+    ) -> Result<(), Failure> {
+        if why == Why::Begin && self.negotiation.refusals().is_empty() {
+            self.explain(&[], &plan, &usage_label)?;
         }
-        let buffers = self.bargain.allocate(&self.gpu, &plan)?;
+        let allocated = self.negotiation.allocate(&plan);
+        let buffers = allocated.map_err(blame::backend)?;
         let targets: Result<Vec<Target>, _> = buffers
             .iter()
             .map(|buffer| self.renderer.target(buffer))
             .collect();
         let targets = match targets {
             Ok(targets) => targets,
-            Err(error) => return self.try_another(&plan, &whom, why, &error.to_string()),
+            Err(error) => return self.try_another(&plan, &usage_label, why, &error.to_string()),
         };
         let copies = HostCopies::of(&plan, &buffers)
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
         let chain = Chain::new(
             self.buffers_made,
             plan,
-            whom.use_in_words,
+            usage_label,
             buffers,
             targets,
             copies,
@@ -102,16 +110,11 @@ impl Show<'_> {
     pub(crate) fn try_another(
         &mut self,
         plan: &Plan,
-        whom: &Whom,
+        usage_label: &str,
         why: Why,
         reason: &str,
     ) -> Result<(), Failure> {
-        self.bargain
-            .refused(&self.gpu, &whom.use_in_words, plan, reason);
-        if self.bargain.refusals.len() >= PLANS {
-            let words = format!("{PLANS} plans were refused, which is the most that are tried");
-            return Err(self.bargain.no_plan(&[words], &self.closed));
-        }
+        self.negotiation.refuse(usage_label, plan, reason)?;
         self.ask(why)
     }
 
@@ -164,29 +167,25 @@ impl Show<'_> {
         let Some((chain, why)) = self.next.take_if(|next| is_next(next)) else {
             return Ok(());
         };
-        let whom = Whom {
-            gpu: 0,
-            use_in_words: chain.use_in_words.clone(),
-        };
-        let reason = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
-        self.try_another(&chain.plan, &whom, why, reason)
+        self.try_another(&chain.plan, &chain.usage_label, why, REFUSED)
     }
 
     /// Prints the plan where it was asked for.
-    pub(crate) fn explain(&self, before: &[String], plan: &Plan) -> Result<(), Failure> {
+    pub(crate) fn explain(
+        &self,
+        before: &[String],
+        plan: &Plan,
+        usage_label: &str,
+    ) -> Result<(), Failure> {
         if !self.options.explain {
             return Ok(());
         }
         let mut text = String::new();
-        for words in before.iter().chain(&self.bargain.refusals) {
-            text.push_str(words);
-            text.push_str("\n\n");
-        }
         if let Some(camera) = self.camera.as_ref().filter(|_| self.swapchains.is_empty()) {
             let words = camera.plan().explain();
             text.push_str(&format!("The pictures of {}:\n{words}\n\n", camera.name()));
         }
-        text.push_str(&plan.explain());
+        text.push_str(&self.negotiation.summary(before, usage_label, plan));
         text.push('\n');
         print::words(&text, self.options.json)
             .context("printing the plan")

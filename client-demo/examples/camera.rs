@@ -1,0 +1,130 @@
+//! A camera on a Wayland compositor, and nobody copies a frame: `camera [/dev/video0] [FRAMES]`.
+//!
+//! The camera writes into buffers that the compositor shows. It gets one back only when the compositor has released it and nobody
+//! reads it any more.
+
+use std::error::Error;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use covalent_alloc::backend::v4l2::{Device, Direction, Frame, Queue, Stream};
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::model::Extent;
+use covalent_alloc::sync::{Access, Behind};
+use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::events::{Events, Ready};
+use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
+use covalent_client_demo::opening::open_window;
+use covalent_client_demo::window::Window;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args().skip(1);
+    let node = PathBuf::from(words.next().unwrap_or("/dev/video0".to_owned()));
+    let frames: u64 = words.next().map_or(Ok(60), |word| word.parse())?;
+
+    let camera = Device::open(&node)?.queue(Direction::Capture)?;
+    let (mut events, mut compositor) = Events::connect()?;
+    let (window, _feedback) = open_window(&mut events, &mut compositor, "camera", false)?;
+    let shared = share(&camera, &mut events, &mut compositor)?;
+    println!("{}", shared.summary);
+    let extent = shared.plan.layout().extent();
+    window.fit(
+        (extent.width(), extent.height()),
+        compositor.configure.unwrap_or_default(),
+    );
+
+    let ready = events.watch(shared.imported.as_fd())?;
+    let on_screen = shared.buffers.iter().map(|_| None).collect();
+    let mut show = Show {
+        events,
+        compositor,
+        window,
+        shared,
+        ready,
+        on_screen,
+        shown: 0,
+    };
+    show.shared.imported.start()?;
+    while show.shown < frames && !show.events.is_interrupted() {
+        show.turn()?;
+    }
+    println!("{} frames were shown", show.shown);
+    Ok(())
+}
+
+/// Finds buffers that the camera and the compositor take, and gives them to both.
+fn share(
+    camera: &Queue,
+    events: &mut Events,
+    compositor: &mut Compositor,
+) -> Result<NegotiatedBuffers<Stream>, Box<dyn Error>> {
+    // With fewer buffers the camera stalls as soon as the compositor is late by one frame.
+    let mut collection = BufferCollection::new(Extent::new(640, 480)?).with_count(4);
+    collection.add(camera)?;
+    let mut negotiation = Negotiation::new(collection, "the camera and the compositor");
+    let negotiated = negotiation.negotiate(events, compositor, |collection, buffers| {
+        let mut stream = collection.import(camera, buffers)?;
+        for index in 0..buffers.len() {
+            stream.queue(index)?;
+        }
+        Ok(stream)
+    })?;
+    Ok(negotiated)
+}
+
+/// A window, and the frames in it.
+struct Show {
+    events: Events,
+    compositor: Compositor,
+    window: Window,
+    shared: NegotiatedBuffers<Stream>,
+    /// Set when the camera has a frame.
+    ready: Ready,
+    /// The frames that the compositor has, by their buffer. One that is dropped goes back to the camera.
+    on_screen: Vec<Option<Frame>>,
+    shown: u64,
+}
+
+impl Show {
+    /// Waits for something to happen, and deals with it.
+    fn turn(&mut self) -> Result<(), Box<dyn Error>> {
+        self.events.turn(&mut self.compositor, None)?;
+        for event in self.compositor.take_events() {
+            self.hear(event)?;
+        }
+        if self.ready.take() {
+            while let Some(frame) = self.shared.imported.next_frame()? {
+                self.show(frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a frame to the compositor, which shows it next.
+    fn show(&mut self, frame: Frame) -> Result<(), Box<dyn Error>> {
+        let index = frame.info().index;
+        if let Some(copies) = &self.shared.copies {
+            copies.update(index)?;
+        }
+        self.window
+            .show(&self.shared.wires[index], &self.events.handle());
+        self.on_screen[index] = Some(frame);
+        self.shown += 1;
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+        match event {
+            // The compositor's GPU may still read it: the buffer's own fences tell until when.
+            Event::Released(index) => {
+                let read = Behind::carried(&self.shared.buffers[index], Access::Write)?;
+                self.events.idle(read.wait()?, index)?;
+            }
+            Event::Idle(index) => self.on_screen[index] = None,
+            Event::Closed => return Err("the window was closed".into()),
+            Event::Nonsense(what) => return Err(what.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+}

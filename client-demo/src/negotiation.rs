@@ -1,0 +1,283 @@
+//! Buffers that this process's devices and the compositor agree on.
+//!
+//! ```text
+//!   wishes ──▶ plan ──▶ allocate ──▶ import here ──▶ offer ──▶ wl_buffers
+//!               ▲                        │ refused     │ refused
+//!               └──── without the source ┴─────────────┘
+//! ```
+//! The compositor's wishes are tried in its own order: first what the display can read directly, which its card has to import too;
+//! then what can be composited, where the compositor alone decides. A plan is agreed on when the compositor has made a `wl_buffer` of
+//! every buffer. A refusal excludes the source for that use, and the plan is made again.
+//!
+//! [`Negotiation::negotiate`] does all of it and waits. A program that must go on meanwhile takes the steps one by one, as
+//! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`Negotiation::allocate`],
+//! [`offer_one`](crate::offers::offer_one), and [`Negotiation::refuse`] where somebody refused.
+
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
+use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::{BackendError, Member};
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::constraint::{Participant, SourceId};
+use covalent_alloc::solve::Plan;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::blame;
+use crate::compositor::Compositor;
+use crate::events::Events;
+use crate::exit::{Exit, Failure};
+use crate::offers::{Answer as Offered, present};
+use crate::planning::{Alternative, Answer, Planning};
+use crate::source_choice;
+use crate::wishes::{Wish, wishes};
+
+/// How often a refusal may lead to another plan.
+const PLANS: usize = 6;
+/// What a compositor's refusal of a buffer is called.
+pub const REFUSED: &str = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
+
+/// What devices and compositor have said so far: who takes part, and what was refused.
+#[derive(Debug)]
+pub struct Negotiation {
+    collection: BufferCollection,
+    /// Whom the buffers are for, in words.
+    between: String,
+    only_source: Option<String>,
+    untried: Option<String>,
+    /// Uses and sources that did not go together.
+    refused: BTreeSet<(String, SourceId)>,
+    refusals: Vec<String>,
+}
+
+/// A plan that everybody has agreed to, and its buffers.
+#[derive(Debug)]
+pub struct NegotiatedBuffers<I> {
+    /// The plan.
+    pub plan: Plan,
+    /// The dma-bufs.
+    pub buffers: Vec<Buffer>,
+    /// What this process's devices made of them.
+    pub imported: I,
+    /// What the compositor made of them, in the same order.
+    pub wires: Vec<WlBuffer>,
+    /// What has to be told of new contents, where a device keeps a copy of its own.
+    pub copies: Option<HostCopies>,
+    /// What was agreed on, and what was tried before, in words.
+    pub summary: String,
+}
+
+impl Negotiation {
+    /// Begins with a collection that has this process's members; `between` says whom the buffers are for, such as
+    /// `the camera and the compositor`.
+    #[must_use]
+    pub fn new(collection: BufferCollection, between: impl Into<String>) -> Self {
+        Self {
+            collection,
+            between: between.into(),
+            only_source: None,
+            untried: None,
+            refused: BTreeSet::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Takes memory from this source alone, by its identifier or its name.
+    #[must_use]
+    pub fn with_only_source(mut self, source: Option<&str>) -> Self {
+        self.only_source = source.map(str::to_owned);
+        self
+    }
+
+    /// Has a helper process give the plan's buffers to this participant first: its driver may end the process that it runs in.
+    #[must_use]
+    pub fn with_untried(mut self, participant: Option<String>) -> Self {
+        self.untried = participant;
+        self
+    }
+
+    /// Returns the members, and the memory that there is for them.
+    pub fn collection(&mut self) -> &mut BufferCollection {
+        &mut self.collection
+    }
+
+    /// Returns what was refused so far, in words.
+    #[must_use]
+    pub fn refusals(&self) -> &[String] {
+        &self.refusals
+    }
+
+    /// Forgets what was refused: the compositor wishes something else now.
+    pub fn forget_refusals(&mut self) {
+        self.refused.clear();
+        self.refusals.clear();
+    }
+
+    /// Lists what may be planned, in the compositor's order.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] where the source that was asked for is not there.
+    pub fn alternatives(&mut self, wishes: &[Wish]) -> Result<Vec<Alternative>, Failure> {
+        wishes
+            .iter()
+            .map(|wish| self.alternative(wish.usage_label, &wish.participants))
+            .collect()
+    }
+
+    /// Returns what may be planned where `others` take part besides the members, for one use.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] where the source that was asked for is not there.
+    pub fn alternative(
+        &mut self,
+        usage_label: &str,
+        others: &[Participant],
+    ) -> Result<Alternative, Failure> {
+        let mut request = self.collection.request_with(others);
+        request.sources = source_choice::chosen(self.only_source.as_deref(), &request.sources)?;
+        request.sources.retain(|source| {
+            let key = (usage_label.to_owned(), source.id.clone());
+            !self.refused.contains(&key)
+        });
+        Ok(Alternative {
+            request,
+            untried: self.untried.clone(),
+            between: self.between.clone(),
+            usage_label: usage_label.to_owned(),
+        })
+    }
+
+    /// Allocates the buffers of a plan from the source that it names.
+    ///
+    /// # Errors
+    /// [`BackendError`]. Nothing stays allocated then.
+    pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
+        self.collection.allocate(plan)
+    }
+
+    /// Has a device of this process import the buffers that were allocated last.
+    ///
+    /// # Errors
+    /// [`BackendError`] where it refuses them.
+    pub fn import<M: Member>(
+        &mut self,
+        member: &M,
+        buffers: &[Buffer],
+    ) -> Result<M::Imported, BackendError> {
+        self.collection.import(member, buffers)
+    }
+
+    /// Plans no longer for this source in this use: somebody refused its memory.
+    ///
+    /// # Errors
+    /// [`Exit::NoPlan`] where so many plans were refused that no other is tried.
+    pub fn refuse(&mut self, usage_label: &str, plan: &Plan, why: &str) -> Result<(), Failure> {
+        self.refusals
+            .push(format!("{} was tried: {why}", plan.source_name()));
+        self.refused
+            .insert((usage_label.to_owned(), plan.source().clone()));
+        if self.refusals.len() < PLANS {
+            return Ok(());
+        }
+        let words = format!("{PLANS} plans were refused, which is the most that are tried");
+        Err(self.no_plan(&[words]))
+    }
+
+    /// Ends because there is no plan, with all that was found out.
+    #[must_use]
+    pub fn no_plan(&self, explanations: &[String]) -> Failure {
+        let unavailable = self.collection.unavailable().iter();
+        let unavailable = unavailable.map(|source| format!("not asked: {source}"));
+        let lines = explanations.iter().chain(&self.refusals).cloned();
+        let lines: Vec<String> = lines.chain(unavailable).collect();
+        no_plan(&self.between, &lines)
+    }
+
+    /// Says in words what was agreed on, and what was tried before.
+    #[must_use]
+    pub fn summary(&self, explanations: &[String], usage_label: &str, plan: &Plan) -> String {
+        let mut words = String::new();
+        for line in explanations {
+            words.push_str(line);
+            words.push_str("\n\n");
+        }
+        for refusal in &self.refusals {
+            words.push_str(refusal);
+            words.push('\n');
+        }
+        words.push_str(&format!("These buffers can be {usage_label}.\n"));
+        words.push_str(&plan.explain());
+        words
+    }
+
+    /// Plans, allocates, has `import` give the buffers to this process's devices, and offers them to the compositor, until
+    /// everybody has taken them. `import` says of the buffers what the devices of this process make of them.
+    ///
+    /// # Errors
+    /// [`Exit::NoPlan`] where there is no plan, or none that was taken; else as the device or the compositor failed.
+    pub fn negotiate<I>(
+        &mut self,
+        events: &mut Events,
+        compositor: &mut Compositor,
+        mut import: impl FnMut(&mut BufferCollection, &[Buffer]) -> Result<I, BackendError>,
+    ) -> Result<NegotiatedBuffers<I>, Failure> {
+        let mut planning = Planning::open();
+        let wishes = compositor.wishes().map(wishes).unwrap_or_default();
+        loop {
+            let alternatives = self.alternatives(&wishes)?;
+            let Answer {
+                chosen,
+                explanations,
+            } = planning.decide(&alternatives);
+            let chosen = chosen.and_then(|(place, plan)| Some((alternatives.get(place)?, plan)));
+            let Some((alternative, plan)) = chosen else {
+                return Err(if wishes.is_empty() {
+                    self.no_plan(&["the compositor offers no format at all".to_owned()])
+                } else {
+                    self.no_plan(&explanations)
+                });
+            };
+            let usage_label = &alternative.usage_label;
+            let taken = self.collection.allocate(&plan).and_then(|buffers| {
+                let imported = import(&mut self.collection, &buffers)?;
+                Ok((buffers, imported))
+            });
+            let (buffers, imported) = match taken {
+                Ok(taken) => taken,
+                Err(error) => {
+                    let refusal = blame::refusal(error)?;
+                    self.refuse(usage_label, &plan, &refusal.to_string())?;
+                    continue;
+                }
+            };
+            match present(events, compositor, &buffers).map_err(blame::offers)? {
+                Offered::Taken(wires) => {
+                    let copies = HostCopies::of(&plan, &buffers)
+                        .map_err(|error| Failure::new(Exit::Allocation, error))?;
+                    let summary = self.summary(&explanations, usage_label, &plan);
+                    return Ok(NegotiatedBuffers {
+                        plan: *plan,
+                        buffers,
+                        imported,
+                        wires,
+                        copies,
+                        summary,
+                    });
+                }
+                Offered::Refused => self.refuse(usage_label, &plan, REFUSED)?,
+            }
+        }
+    }
+}
+
+/// Ends because there is no plan for buffers of `between`; each line says what was found out.
+#[must_use]
+pub fn no_plan(between: &str, lines: &[String]) -> Failure {
+    let mut words = format!("no buffer serves {between}");
+    for line in lines {
+        words.push('\n');
+        words.push_str(line);
+    }
+    Failure::new(Exit::NoPlan, anyhow!(words))
+}
