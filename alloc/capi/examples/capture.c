@@ -1,0 +1,180 @@
+/*
+ * A camera captures into buffers that a display takes too, and nobody copies: capture [/dev/video0] [/dev/dri/card0]
+ *
+ * Covalent plans and allocates. This program gives the dma-bufs to the camera (V4L2_MEMORY_DMABUF) and to the card (PRIME), and looks at
+ * one captured frame with the processor.
+ */
+#include <covalent.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/drm_mode.h>
+#include <linux/dma-buf.h>
+#include <linux/videodev2.h>
+
+#define BUFFERS 4
+#define FRAMES 10
+
+static void die(const char *what, const char *why)
+{
+	fprintf(stderr, "capture: %s: %s\n", what, why);
+	exit(1);
+}
+
+static void call(int fd, unsigned long request, void *argument, const char *name)
+{
+	while (ioctl(fd, request, argument) == -1)
+		if (errno != EINTR)
+			die(name, strerror(errno));
+}
+
+/* Sets the planned format; the driver must not answer with another. */
+static void set_format(int camera, const struct covalent_buffer *buffer)
+{
+	struct v4l2_format format = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE };
+	struct v4l2_pix_format *pix = &format.fmt.pix;
+
+	/* The card takes XR24, which V4L2 calls BX24 or XR24 by the order of its bytes in memory. */
+	pix->width = buffer->width;
+	pix->height = buffer->height;
+	pix->pixelformat = V4L2_PIX_FMT_XBGR32;
+	pix->bytesperline = buffer->planes[0].stride;
+	call(camera, VIDIOC_S_FMT, &format, "VIDIOC_S_FMT");
+	if (pix->pixelformat != V4L2_PIX_FMT_XBGR32 || pix->bytesperline != buffer->planes[0].stride)
+		die("VIDIOC_S_FMT", "the driver answered with another format than was planned");
+}
+
+static void queue(int camera, unsigned int index, const struct covalent_buffer *buffer)
+{
+	struct v4l2_buffer queued = {
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.memory = V4L2_MEMORY_DMABUF,
+		.index = index,
+		.m.fd = buffer->fds[0],
+		.length = (unsigned int)buffer->memory_sizes[0],
+	};
+
+	call(camera, VIDIOC_QBUF, &queued, "VIDIOC_QBUF");
+}
+
+/* Imports a buffer as a framebuffer, which a mode or a plane could show, and lets go of it. */
+static void import(int card, const struct covalent_buffer *buffer)
+{
+	struct drm_mode_fb_cmd2 framebuffer = {
+		.width = buffer->width,
+		.height = buffer->height,
+		.pixel_format = buffer->fourcc,
+	};
+	struct drm_gem_close closed = { 0 };
+
+	for (unsigned int plane = 0; plane < buffer->plane_count; plane++) {
+		struct drm_prime_handle prime = { .fd = buffer->fds[buffer->planes[plane].memory] };
+
+		call(card, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime, "DRM_IOCTL_PRIME_FD_TO_HANDLE");
+		framebuffer.handles[plane] = closed.handle = prime.handle;
+		framebuffer.pitches[plane] = buffer->planes[plane].stride;
+		framebuffer.offsets[plane] = (unsigned int)buffer->planes[plane].offset;
+	}
+	call(card, DRM_IOCTL_MODE_ADDFB2, &framebuffer, "DRM_IOCTL_MODE_ADDFB2");
+	call(card, DRM_IOCTL_MODE_RMFB, &framebuffer.fb_id, "DRM_IOCTL_MODE_RMFB");
+	call(card, DRM_IOCTL_GEM_CLOSE, &closed, "DRM_IOCTL_GEM_CLOSE");
+}
+
+/* Returns the exclusive or of all words of a picture. */
+static unsigned int look(const struct covalent_buffer *buffer)
+{
+	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ };
+	size_t bytes = (size_t)buffer->memory_sizes[0];
+	unsigned int sum = 0;
+	unsigned char *memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, buffer->fds[0], 0);
+
+	if (memory == MAP_FAILED)
+		die("mmap", strerror(errno));
+	call(buffer->fds[0], DMA_BUF_IOCTL_SYNC, &sync, "DMA_BUF_IOCTL_SYNC");
+	for (unsigned int y = 0; y < buffer->height; y++) {
+		const unsigned char *row = memory + buffer->planes[0].offset + (size_t)y * buffer->planes[0].stride;
+
+		for (unsigned int x = 0; x < buffer->width; x++) {
+			unsigned int word;
+
+			memcpy(&word, row + 4 * (size_t)x, 4);
+			sum ^= word;
+			sum = sum << 1 | sum >> 31;
+		}
+	}
+	sync.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ;
+	call(buffer->fds[0], DMA_BUF_IOCTL_SYNC, &sync, "DMA_BUF_IOCTL_SYNC");
+	munmap(memory, bytes);
+	return sum;
+}
+
+int main(int argc, char **argv)
+{
+	const char *camera_node = argc > 1 ? argv[1] : "/dev/video0";
+	const char *card_node = argc > 2 ? argv[2] : "/dev/dri/card0";
+	struct v4l2_requestbuffers request = {
+		.count = BUFFERS,
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.memory = V4L2_MEMORY_DMABUF,
+	};
+	enum v4l2_buf_type type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	struct covalent_buffer buffers[BUFFERS];
+	struct covalent_plan *plan;
+	char job[1024];
+	char *words;
+
+	snprintf(job, sizeof job,
+		 "{\"size\": \"640x480\", \"count\": %d, \"format\": \"XR24\", \"camera\": [\"%s\"],"
+		 " \"display\": [\"%s\"], \"cpu\": \"read\"}",
+		 BUFFERS, camera_node, card_node);
+	if (covalent_plan(job, &plan) != COVALENT_OK)
+		die("planning", covalent_last_error());
+	words = covalent_explain(plan);
+	printf("%s\n", words);
+	covalent_string_free(words);
+	if (covalent_buffer_count(plan) > BUFFERS)
+		die("planning", "more buffers are needed than this program has room for");
+	if (covalent_allocate(plan, buffers, BUFFERS) != COVALENT_OK)
+		die("allocating", covalent_last_error());
+
+	int camera = open(camera_node, O_RDWR | O_CLOEXEC);
+	int card = open(card_node, O_RDWR | O_CLOEXEC);
+
+	if (camera == -1 || card == -1)
+		die(camera == -1 ? camera_node : card_node, strerror(errno));
+	set_format(camera, &buffers[0]);
+	call(camera, VIDIOC_REQBUFS, &request, "VIDIOC_REQBUFS");
+	for (unsigned int i = 0; i < BUFFERS; i++) {
+		import(card, &buffers[i]);
+		queue(camera, i, &buffers[i]);
+	}
+	call(camera, VIDIOC_STREAMON, &type, "VIDIOC_STREAMON");
+	for (unsigned int frame = 0; frame < FRAMES; frame++) {
+		struct v4l2_buffer filled = {
+			.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+			.memory = V4L2_MEMORY_DMABUF,
+		};
+
+		call(camera, VIDIOC_DQBUF, &filled, "VIDIOC_DQBUF");
+		if (filled.index >= BUFFERS)
+			die("VIDIOC_DQBUF", "a buffer that is not there");
+		if (frame == FRAMES - 1)
+			printf("the last frame is %08x in buffer %u\n", look(&buffers[filled.index]), filled.index);
+		else
+			queue(camera, filled.index, &buffers[filled.index]);
+	}
+	call(camera, VIDIOC_STREAMOFF, &type, "VIDIOC_STREAMOFF");
+	covalent_close(buffers, BUFFERS);
+	covalent_plan_free(plan);
+	printf("%d frames were captured\n", FRAMES);
+	return 0;
+}
