@@ -1,4 +1,4 @@
-//! Theme `examples`: the programs of `alloc/examples` do in the guest what their first lines say.
+//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their first lines say.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use crate::vm::config::Config;
 
+use super::stage::Stage;
 use super::{Bench, Case, Outcome};
 
 /// Enough for some dozens of frames on a busy machine without KVM.
@@ -31,6 +32,21 @@ pub(super) const CASES: &[Case] = &[
         "examples::plans_on_paper_and_conflicts_are_explained",
         Config::Virtio,
         on_paper,
+    ),
+    Case::new(
+        "examples::decoded_pictures_are_read_by_the_gpu_and_shown",
+        Config::Virtio,
+        decoder_to_gpu,
+    ),
+    Case::new(
+        "examples::c_program_captures_into_planned_buffers",
+        Config::Virtio,
+        c_program,
+    ),
+    Case::new(
+        "examples::wayland_client_shows_every_frame_and_leaves_nothing",
+        Config::Virtio,
+        wayland_client,
     ),
 ];
 
@@ -85,5 +101,62 @@ fn on_paper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "this card has no blob resources",
         ],
     )?;
+    Ok(Outcome::Passed)
+}
+
+/// Codes five pictures with vicodec, and has them decoded.
+fn decoder_to_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let node = |what: &str| {
+        format!(
+            "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
+             && v4l2-ctl -d $node --{what} | grep -q FWHT && echo $node; done | head -n 1)"
+        )
+    };
+    bench.sh("modprobe vicodec", SOON)?;
+    bench.sh(
+        &format!(
+            "v4l2-ctl -d {} --set-fmt-video-out width=640,height=480,pixelformat=XR24 --stream-mmap --stream-out-mmap \
+             --stream-count 5 --stream-to /tmp/video.fwht",
+            node("list-formats")
+        ),
+        SOON,
+    )?;
+    let decoder = node("list-formats-out");
+    let shown = says(
+        bench,
+        &format!("decoder-to-gpu /tmp/video.fwht {decoder} /dev/dri/card0 5"),
+        &["the GPU read a picture", "5 pictures were shown"],
+    );
+    bench.sh("rm -f /tmp/video.fwht; modprobe -r vicodec", SOON)?;
+    shown?;
+    Ok(Outcome::Passed)
+}
+
+fn c_program(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    bench.sh("v4l2-ctl -d /dev/video0 -i 0", SOON)?;
+    says(
+        bench,
+        "capture /dev/video0 /dev/dri/card0",
+        &["the last frame is", "10 frames were captured"],
+    )?;
+    // What cannot be planned is told, and is no crash.
+    let told = bench.sh("capture /dev/null 2>&1 || echo ended with $?", SOON)?;
+    let told = told.text();
+    ensure!(
+        told.contains("/dev/null") && told.contains("ended with 1"),
+        "a node that is no camera: {told}"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn wayland_client(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+    let stage = Stage::set(bench)?;
+    let ended = stage.client(bench, "", "camera /dev/video0 20")?;
+    ensure!(
+        ended.status == 0 && ended.out.contains("20 frames were shown"),
+        "the example: {ended:?}"
+    );
+    stage.check_clean(bench, "the example")?;
+    stage.strike(bench)?;
     Ok(Outcome::Passed)
 }

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// vicodec's own code.
-pub const FWHT: PixelFormat = PixelFormat(u32::from_le_bytes(*b"FWHT"));
+pub const FWHT: PixelFormat = PixelFormat::FWHT;
 
 /// The least that a picture that was coded and decoded resembles itself, in decibels.
 pub const RESEMBLANCE: f64 = 30.0;

@@ -11,6 +11,9 @@ use crate::model::Fourcc;
 pub struct PixelFormat(pub u32);
 
 impl PixelFormat {
+    /// The code of vicodec, the kernel's codec without hardware: a fast Walsh-Hadamard transform.
+    pub const FWHT: Self = Self::of(*b"FWHT");
+
     const fn of(characters: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(characters))
     }
