@@ -1,16 +1,20 @@
 //! What `covalent-interop-check` finds: rows of behaviours, and the table of all machines that they were tried on. Lines of
 //! `covalent-alloc-check` are read as rows too.
 
+#[cfg(feature = "harness")]
 mod skips;
+#[cfg(feature = "harness")]
 mod table;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::suite::record::Verdict;
+use crate::verdict::Verdict;
 
+#[cfg(feature = "harness")]
 pub use skips::Skips;
+#[cfg(feature = "harness")]
 pub use table::{Cell, Table};
 
 /// The ways between Vulkan and other drivers, in the order in which they are tried.

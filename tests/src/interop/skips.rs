@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::Row;
-use crate::suite::record::Verdict;
+use crate::verdict::Verdict;
 
 /// Of the rows of `covalent-interop-check`.
 const INTEROP: &str = include_str!("../../interop.toml");

@@ -7,7 +7,7 @@ use std::{fmt, fs, io};
 use serde::Serialize;
 
 use super::{BEHAVIOURS, Row};
-use crate::suite::record::Verdict;
+use crate::verdict::Verdict;
 
 /// Everything that was tried, by the machine's name in the order in which they are shown.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -5,7 +5,9 @@
 
 pub mod bufinfo;
 pub mod maps;
+#[cfg(feature = "harness")]
 pub mod pattern;
 pub mod process;
 pub mod scanout;
+#[cfg(feature = "harness")]
 pub mod schema;

@@ -52,7 +52,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         "check::lints" => {
             let words = format!(
                 "clippy --workspace --features {} --all-targets --locked --quiet -- -D warnings",
-                build::FEATURES
+                build::CHECKED_FEATURES
             );
             cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
         }
@@ -61,7 +61,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "doc",
                 "--workspace",
                 "--features",
-                build::FEATURES,
+                build::CHECKED_FEATURES,
                 "--no-deps",
                 "--locked",
                 "--quiet",
@@ -88,7 +88,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "test",
                 "--workspace",
                 "--features",
-                build::FEATURES,
+                build::CHECKED_FEATURES,
                 "--locked",
                 "--no-fail-fast",
             ];

@@ -11,17 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// How something ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// What it claims was seen.
-    Passed,
-    /// It was not.
-    Failed,
-    /// It could not be looked at.
-    Skipped,
-}
+pub use crate::verdict::Verdict;
 
 /// One thing that was looked at, or many of a kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

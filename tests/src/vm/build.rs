@@ -24,17 +24,25 @@ pub(super) const PROFILE: &str = "guest";
 /// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
+/// What is checked on the host besides: the harness.
+pub const CHECKED_FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan,covalent-tests/harness";
+
 /// What a guest runs that shows a camera on a display: its first process, and both ends.
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
 
-/// The library's examples, which the suite runs as anybody would.
-const EXAMPLES: [&str; 5] = [
+/// The examples of the library and of the clients, which the suite runs as anybody would.
+const EXAMPLES: [&str; 7] = [
+    "camera",
     "camera-to-kms",
+    "decoder-to-gpu",
     "plan-on-paper",
     "share-with-process",
     "vulkan-to-kms",
     "why-no-plan",
 ];
+
+/// The example of the C interface, which cc compiles.
+const C_EXAMPLE: &str = "capture";
 
 /// How long cargo may take to find that nothing has changed, on a busy machine.
 const UNSAID: Duration = Duration::from_secs(8);
@@ -117,8 +125,56 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
-    let words: Vec<&str> = std::iter::once("--bins").chain(examples).collect();
-    build(root, &words, &list, &list)
+    let words: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
+    let share = build(root, &words, &list, &list)?;
+    c_example(root, &share)?;
+    Ok(share)
+}
+
+/// Compiles the example of the C interface beside the programs, against the library that cargo has made.
+fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
+    const SOURCE: &str = "alloc/capi/examples/capture.c";
+    let target = target(Platform::Pc)?;
+    let library = target.join(PROFILE).join("libcovalent.a");
+    let program = share.join("bin").join(C_EXAMPLE);
+    if is_newer(&program, &library) && is_newer(&program, &checkout().join(SOURCE)) {
+        return Ok(());
+    }
+    // A running guest holds the old file open.
+    let new = share.join("new");
+    let in_root = |path: &Path| {
+        let inside = path.strip_prefix(&target).unwrap_or(path);
+        Path::new("/target").join(inside)
+    };
+    let mut command = root.command("cc");
+    command
+        .args([
+            "-std=c11",
+            "-D_DEFAULT_SOURCE",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ])
+        .args(["-Ialloc/capi/include", SOURCE, "-o"])
+        .arg(in_root(&new))
+        .arg(in_root(&library))
+        // Of these the workspace's library needs some: it has every backend.
+        .args(["-lgbm", "-lm"])
+        .workdir("/src")
+        .bind(checkout(), "/src")
+        .bind(&target, "/target");
+    let mut compiler = command
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(at("start cc in", root.folder()))?;
+    let status = compiler
+        .wait()
+        .map_err(at("wait for cc in", root.folder()))?;
+    if !status.success() {
+        return Err(BuildError::Compile);
+    }
+    fs::rename(&new, &program).map_err(at("move to", &program))
 }
 
 /// Compiles only what shows a camera on a display, and returns a folder of its own to share with a guest.
@@ -376,9 +432,11 @@ fn is_newer(made: &Path, from: &Path) -> bool {
 fn remove_others(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
     for entry in fs::read_dir(bin).map_err(at("list", bin))? {
         let path = entry.map_err(at("list", bin))?.path();
-        if !programs
-            .iter()
-            .any(|program| program.file_name() == path.file_name())
+        let is_c = path.file_name().is_some_and(|name| name == C_EXAMPLE);
+        if !is_c
+            && !programs
+                .iter()
+                .any(|program| program.file_name() == path.file_name())
         {
             fs::remove_file(&path).map_err(at("remove", &path))?;
         }

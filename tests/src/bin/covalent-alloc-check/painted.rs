@@ -12,7 +12,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc, PlaneLayout};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sources::Sources;
-use covalent_tests::picture::BARS_100;
+use covalent_tests::bars::BARS_100;
 use covalent_tests::witness::{pixels, processor};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;

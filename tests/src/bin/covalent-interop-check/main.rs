@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use covalent_tests::interop::{BEHAVIOURS, Row};
-use covalent_tests::suite::record::Verdict;
+use covalent_tests::verdict::Verdict;
 
 use rows::{Rows, Told, tell};
 use world::{Scope, World};

@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 
 use anyhow::Result;
 use covalent_tests::interop::Row;
-use covalent_tests::suite::record::Verdict;
+use covalent_tests::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// How a row ended that did not fail.

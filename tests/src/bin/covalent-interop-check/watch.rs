@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use covalent_tests::interop::Row;
-use covalent_tests::suite::record::Verdict;
+use covalent_tests::verdict::Verdict;
 
 use super::rows::Told;
 

@@ -1,0 +1,43 @@
+//! The bars that cameras without a lens and displays without a client show.
+
+/// Vertical bars of equal width, left to right, in 8-bit red, green and blue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bars {
+    /// What the pattern is called by the driver that draws it.
+    pub name: &'static str,
+    /// The colours from left to right.
+    pub colours: &'static [[u8; 3]],
+}
+
+/// vivid's test pattern 1, "100% Colorbar".
+///
+/// # References
+/// Linux, `drivers/media/common/v4l2-tpg/v4l2-tpg-colors.c`: full-range sRGB, as vivid's webcam input reports.
+pub const BARS_100: Bars = Bars {
+    name: "100% Colorbar",
+    colours: &[
+        [255, 255, 255],
+        [255, 255, 0],
+        [0, 255, 255],
+        [0, 255, 0],
+        [255, 0, 255],
+        [255, 0, 0],
+        [0, 0, 255],
+        [0, 0, 0],
+    ],
+};
+
+/// vivid's test pattern 0, "75% Colorbar".
+pub const BARS_75: Bars = Bars {
+    name: "75% Colorbar",
+    colours: &[
+        [191, 191, 191],
+        [191, 191, 0],
+        [0, 191, 191],
+        [0, 191, 0],
+        [191, 0, 191],
+        [191, 0, 0],
+        [0, 0, 191],
+        [0, 0, 0],
+    ],
+};
