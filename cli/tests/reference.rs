@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use serde_json::{Map, Value};
 
@@ -74,6 +76,24 @@ fn answer(job: &Job) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Asks the tool about all jobs, on all processors.
+fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
+    let next = AtomicUsize::new(0);
+    let ask = || {
+        let mut answers = Vec::new();
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            answers.push((job, answer(job)));
+        }
+        answers
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let asking: Vec<_> = (0..threads).map(|_| scope.spawn(ask)).collect();
+        let answered = asking.into_iter().map(|thread| thread.join().unwrap());
+        answered.flatten().collect()
+    })
+}
+
 /// Lists every place where two values differ.
 fn differences(place: &str, kept: &Value, found: &Value, list: &mut Vec<String>) {
     match (kept, found) {
@@ -105,11 +125,11 @@ fn differences(place: &str, kept: &Value, found: &Value, list: &mut Vec<String>)
 fn plans_of_recorded_machines_are_those_that_are_kept() {
     let write = std::env::var("COVALENT_REFERENCE").is_ok_and(|word| word == "write");
     let mut found: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for job in jobs() {
+    for (job, answer) in answers(&jobs()) {
         let before = found
             .entry(job.machine.clone())
             .or_default()
-            .insert(job.name.clone(), answer(&job));
+            .insert(job.name.clone(), answer);
         assert!(
             before.is_none(),
             "{} {} is there twice",

@@ -6,8 +6,7 @@ use std::io::{self, BufWriter};
 use std::path::Path;
 
 use covalent_alloc::files::NewFile;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageError};
+use png::{BitDepth, ColorType, Encoder, EncodingError};
 
 use crate::render::{Pixels, RowDecoder};
 
@@ -35,7 +34,11 @@ pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
 /// # Errors
 ///
 /// When the file cannot be made or written.
-pub fn save(path: &Path, (width, height): (u32, u32), colours: &[u32]) -> Result<(), ImageError> {
+pub fn save(
+    path: &Path,
+    (width, height): (u32, u32),
+    colours: &[u32],
+) -> Result<(), EncodingError> {
     let bytes: Vec<u8> = colours
         .iter()
         .flat_map(|colour| {
@@ -43,10 +46,15 @@ pub fn save(path: &Path, (width, height): (u32, u32), colours: &[u32]) -> Result
             [red, green, blue]
         })
         .collect();
-    let failed = |error: io::Error| ImageError::IoError(error);
+    let failed = |error: io::Error| EncodingError::IoError(error);
     let mut file = BufWriter::new(NewFile::create(path).map_err(|error| failed(error.into()))?);
-    PngEncoder::new(&mut file).write_image(&bytes, width, height, ExtendedColorType::Rgb8)?;
-    // Dropped, it would keep its errors to itself.
+    let mut encoder = Encoder::new(&mut file, width, height);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    let mut picture = encoder.write_header()?;
+    picture.write_image_data(&bytes)?;
+    // Dropped, these would keep their errors to themselves.
+    picture.finish()?;
     let whole = file.into_inner();
     let whole = whole.map_err(|error| failed(error.into_error()))?;
     whole.commit().map_err(|error| failed(error.into()))

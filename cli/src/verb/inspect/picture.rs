@@ -11,8 +11,7 @@ use covalent_alloc::files::NewFile;
 use covalent_alloc::model::{Layout, Modifier};
 use covalent_alloc::sync::CpuTurn;
 use covalent_alloc::text::printable_path;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder as _};
+use png::{BitDepth, ColorType, Encoder};
 
 use super::fences::wait;
 use super::report::{BufferReport, Picture};
@@ -89,18 +88,23 @@ pub(super) fn write(
     let waited = begun.elapsed();
     let bytes = pixels(&guard, buffer.layout(), &decoder, how.has_alpha)?;
     drop(guard);
-    let color = match (decoder.is_deep(), how.has_alpha) {
-        (false, false) => ExtendedColorType::Rgb8,
-        (false, true) => ExtendedColorType::Rgba8,
-        (true, false) => ExtendedColorType::Rgb16,
-        (true, true) => ExtendedColorType::Rgba16,
-    };
     let unwritten = || format!("cannot write {}", printable_path(path));
     let mut file = BufWriter::new(file);
-    PngEncoder::new(&mut file)
-        .write_image(&bytes, told.size.width(), told.size.height(), color)
-        .with_context(unwritten)?;
-    // Dropped, it would keep its errors to itself.
+    let mut encoder = Encoder::new(&mut file, told.size.width(), told.size.height());
+    encoder.set_color(if how.has_alpha {
+        ColorType::Rgba
+    } else {
+        ColorType::Rgb
+    });
+    encoder.set_depth(if decoder.is_deep() {
+        BitDepth::Sixteen
+    } else {
+        BitDepth::Eight
+    });
+    let mut picture = encoder.write_header().with_context(unwritten)?;
+    picture.write_image_data(&bytes).with_context(unwritten)?;
+    // Dropped, these would keep their errors to themselves.
+    picture.finish().with_context(unwritten)?;
     let whole = file
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error);
@@ -203,7 +207,7 @@ fn pixels(
         for colour in &colours {
             for channel in colour.iter().take(usize::try_from(channels)?) {
                 if decoder.is_deep() {
-                    bytes.extend(channel.to_ne_bytes());
+                    bytes.extend(channel.to_be_bytes());
                 } else {
                     bytes.push(narrow(*channel));
                 }
