@@ -53,7 +53,6 @@
 //! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
 //! | [`sync`] | who may touch a buffer next; fences and timelines | nothing; its fences feature `buffer` |
 //! | [`prove`] | plans tried in a helper process; what is refused is kept and solved around | feature `buffer` |
-//! | `sources` | all sources of this machine, for programs that list them | feature `buffer` |
 //! | `files` | files that people name, read and replaced without harm | feature `buffer` |
 //! | [`trace`] | what happens to buffers, as tracing events | nothing; its writer feature `trace` |
 
@@ -78,7 +77,5 @@ pub mod collection;
 #[cfg(feature = "buffer")]
 pub mod files;
 pub mod prove;
-#[cfg(feature = "buffer")]
-pub mod sources;
 pub mod sync;
 pub mod trace;

@@ -141,7 +141,7 @@ impl BackendError {
 
     /// Returns the same failure as one of another operation, such as `allocate` for a call that an allocation consists of.
     #[must_use]
-    pub fn in_operation(self, device: &str, operation: &str) -> Self {
+    pub(crate) fn in_operation(self, device: &str, operation: &str) -> Self {
         Self {
             device: device.to_owned(),
             operation: operation.to_owned(),

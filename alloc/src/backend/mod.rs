@@ -64,8 +64,20 @@ pub fn all() -> Vec<Box<dyn Backend>> {
 pub fn in_process() -> Vec<Box<dyn Backend>> {
     vec![
         #[cfg(feature = "gbm")]
-        Box::new(gbm::GbmDevices::new(crate::sources::gbm_candidates)),
+        Box::new(gbm::GbmDevices::new(gbm_candidates)),
         #[cfg(feature = "vulkan")]
         Box::new(vulkan::Gpus::default()),
     ]
+}
+
+/// What to ask GBM for, which lists nothing: what is linear, and what the card's planes show.
+#[cfg(feature = "gbm")]
+fn gbm_candidates(path: &std::path::Path) -> crate::constraint::FormatSet {
+    let linear = gbm::Gbm::linear_candidates();
+    #[cfg(feature = "drm")]
+    if let Ok(card) = drm::Card::open(path) {
+        return linear.iter().chain(card.listed_formats()).collect();
+    }
+    let _ = path;
+    linear
 }

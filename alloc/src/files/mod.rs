@@ -30,7 +30,7 @@ mod private;
 
 pub use error::{FileError, FileKind};
 pub use new::{Access, NewFile, check, check_socket, create, make_folder, replace, replace_for};
-pub use private::{create_private_folder, move_aside, open_lock};
+pub(crate) use private::{create_private_folder, move_aside, open_lock};
 
 use std::fs::File;
 use std::io::Read as _;
@@ -68,7 +68,7 @@ pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// Those of [`read`], and [`FileError::Owner`] for a file of another user; root's are taken by everybody, and root takes no
 /// others.
-pub fn read_own(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
+pub(crate) fn read_own(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let operation = "read";
     let stat =

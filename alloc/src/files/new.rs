@@ -63,7 +63,7 @@ impl NewFile {
     ///
     /// # Errors
     /// Those of [`create`](Self::create).
-    pub fn create_for(path: &Path, access: Access) -> Result<Self, FileError> {
+    pub(crate) fn create_for(path: &Path, access: Access) -> Result<Self, FileError> {
         let place = Place::open(path)?;
         place.check()?;
         let flags = OFlags::WRONLY

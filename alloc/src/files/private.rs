@@ -30,7 +30,7 @@ fn must_be_trusted(operation: &'static str, path: &Path, owner: u32) -> Result<(
 /// # Errors
 /// [`FileError::Owner`] where it, or the folder in which it would be made, or a link to either, is another user's: root with the
 /// `HOME` of a user writes nothing there. [`FileError::System`] where the kernel refuses.
-pub fn create_private_folder(path: &Path) -> Result<(), FileError> {
+pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
     let operation = "write in";
     // An empty path is the folder in which the process runs.
     let path = if path.as_os_str().is_empty() {
@@ -80,7 +80,7 @@ pub fn create_private_folder(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Kind`] for anything but a regular file, links included; [`FileError::Owner`] for another user's;
 /// [`FileError::System`] where the kernel refuses.
-pub fn open_lock(path: &Path) -> Result<File, FileError> {
+pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
     let operation = "lock";
     match rustix::fs::lstat(path) {
         Ok(stat) => FileKind::of(stat.st_mode).must_be_regular(operation, path)?,
@@ -107,7 +107,7 @@ pub fn open_lock(path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// [`FileError::Kind`] for anything but a regular file, links included; [`FileError::Owner`] for another user's;
 /// [`FileError::System`] where the kernel refuses or every name is taken. Nothing was moved then, and nothing is ever replaced.
-pub fn move_aside(
+pub(crate) fn move_aside(
     path: &Path,
     names: impl IntoIterator<Item = PathBuf>,
 ) -> Result<PathBuf, FileError> {

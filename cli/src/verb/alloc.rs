@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use covalent_alloc::buffer::{Buffer, CpuAccess, cpu_traffic};
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::sources::Sources;
 use serde::Serialize;
 
 use crate::args::{ALLOCATION_FAILED, NO_PLAN};
@@ -65,8 +65,8 @@ struct Allocated {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let sources = Sources::discover_with_drivers();
-    let source = find(&sources, &options.source)?;
+    let mut collection = BufferCollection::new(options.size).with_in_process_drivers();
+    let source = find(&mut collection, &options.source)?;
     let plan = match solve(&request(options, source)) {
         Solution::Share(plan) => plan,
         solution => {
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             return Ok(NO_PLAN.into());
         }
     };
-    let buffers = match sources.allocate(&plan) {
+    let buffers = match collection.allocate(&plan) {
         Ok(buffers) => buffers,
         Err(error) => {
             line!(out::stderr(), "covalent: {error}")?;
@@ -104,8 +104,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Returns the one source that a name means.
-fn find(sources: &Sources, name: &str) -> Result<Source> {
-    let declared = sources.declarations();
+fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
+    let declared = collection.sources();
     if let Some(exact) = declared.iter().find(|source| source.id.as_str() == name) {
         return Ok(exact.clone());
     }
@@ -128,7 +128,7 @@ fn find(sources: &Sources, name: &str) -> Result<Source> {
                 "no source is called `{name}`; there are {}",
                 known.join(", ")
             )];
-            for unavailable in sources.unavailable() {
+            for unavailable in collection.unavailable() {
                 lines.push(format!("not usable: {unavailable}"));
             }
             bail!(Lines(lines))

@@ -9,12 +9,12 @@ use clap::Args;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::machine::{Job, Machine, Unsure};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::Sources;
 use covalent_alloc::text::printable_path;
 use serde::Serialize;
 
@@ -340,7 +340,6 @@ fn ask(options: &Options) -> Result<Request> {
     };
     let mut request = Request::new(size);
     request.count = options.count;
-    let mut sources = Sources::discover();
     let mut queue_sources = Vec::new();
     let cameras = options.camera.iter().map(|path| (path, Direction::Capture));
     let outputs = options.output.iter().map(|path| (path, Direction::Output));
@@ -356,7 +355,6 @@ fn ask(options: &Options) -> Result<Request> {
     }
     for path in &options.display {
         let card = Card::open(path)?;
-        sources.add_card(&card);
         request.participants.push(machine::display(&card)?);
     }
     if options.vulkan || !options.gbm.is_empty() {
@@ -373,7 +371,7 @@ fn ask(options: &Options) -> Result<Request> {
         );
     }
     machine::unique_names(&mut request.participants);
-    request.sources = sources.declarations();
+    request.sources = BufferCollection::new(size).sources();
     // A queue that is named twice gives one memory.
     for source in queue_sources {
         if request.sources.iter().all(|other| other.id != source.id) {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::buffer::Buffer;
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
-use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_alloc::solve::{Solution, solve};
 use covalent_alloc::sync::{SyncDevice, Timeline};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
@@ -206,7 +206,7 @@ pub(crate) fn allocate(
     extent: Extent,
     source: Option<&SourceId>,
 ) -> anyhow::Result<Vec<Buffer>> {
-    let sources = Sources::discover();
+    let mut collection = BufferCollection::new(extent).with_count(count);
     let identity = DeviceIdentity {
         driver: "processor".to_owned(),
         location: String::new(),
@@ -217,17 +217,15 @@ pub(crate) fn allocate(
         own.formats = Some(vec![FormatModifier::linear(Fourcc::XRGB8888)].into());
         own.memory.cpu = CpuUse::Often;
     });
-    let mut request = Request::new(extent);
-    request.count = count;
-    request.participants = vec![writer];
-    request.sources = sources.declarations();
+    collection.add(&writer)?;
+    let mut request = collection.request();
     if let Some(wanted) = source {
         request
             .sources
             .retain(|source| source.id.as_str().starts_with(wanted.as_str()));
     }
     match solve(&request) {
-        Solution::Share(plan) => Ok(sources.allocate(&plan)?),
+        Solution::Share(plan) => Ok(collection.allocate(&plan)?),
         other => bail!("{}", other.explain()),
     }
 }

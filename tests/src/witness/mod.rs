@@ -5,10 +5,12 @@ mod baseline;
 pub mod codec;
 mod handles;
 pub mod pixels;
+mod sources;
 pub mod sys;
 
 pub use baseline::Baseline;
 pub use handles::CardHeld;
+pub use sources::Sources;
 
 use anyhow::Result;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};

@@ -156,7 +156,7 @@ impl Card {
 
     /// Whether framebuffers carry modifiers (DRM_CAP_ADDFB2_MODIFIERS).
     #[must_use]
-    pub fn has_modifiers(&self) -> bool {
+    pub(crate) fn has_modifiers(&self) -> bool {
         self.inner.modifiers
     }
 

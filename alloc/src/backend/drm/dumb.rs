@@ -105,7 +105,7 @@ impl Card {
 
     /// What messages call this source: `virtio_gpu dumb`.
     #[must_use]
-    pub fn dumb_name(&self) -> String {
+    pub(crate) fn dumb_name(&self) -> String {
         format!("{} dumb", self.driver())
     }
 }

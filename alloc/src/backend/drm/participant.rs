@@ -108,7 +108,7 @@ impl Card {
     /// They are what its GPU samples and its display shows; a dumb buffer's texture is upside down to the GPU, since the
     /// host made it for a display. Either has to be told of writes: see [`HostCopies`](super::HostCopies).
     #[must_use]
-    pub fn texture_source(&self) -> Option<Source> {
+    pub(crate) fn texture_source(&self) -> Option<Source> {
         if !self.renders_implicitly() {
             return None;
         }

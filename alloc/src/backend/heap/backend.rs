@@ -18,7 +18,7 @@ impl Heaps {
     ///
     /// Those that cannot be opened are among [`Declared::unavailable`] of the second value.
     #[must_use]
-    pub fn open() -> (Self, Declared) {
+    fn open() -> (Self, Declared) {
         let mut declared = Declared::default();
         let paths = Heap::list().unwrap_or_else(|error| {
             declared.add_unavailable("dma-heaps", &error);
@@ -41,11 +41,6 @@ impl Heaps {
             }
         }
         (Self { open }, declared)
-    }
-
-    /// Returns the heaps that are open, each with the source that it declares.
-    pub(crate) fn into_open(self) -> impl Iterator<Item = Heap> {
-        self.open.into_iter()
     }
 }
 

@@ -21,7 +21,7 @@ impl Udmabufs {
     ///
     /// Where it cannot be opened the second value says so.
     #[must_use]
-    pub fn open() -> (Self, Declared) {
+    fn open() -> (Self, Declared) {
         let mut declared = Declared::default();
         let mut open = Vec::new();
         let huge = Udmabuf::huge_page_sizes().into_iter().map(Some);
@@ -38,11 +38,6 @@ impl Udmabufs {
             }
         }
         (Self { open }, declared)
-    }
-
-    /// Returns what is open, one for each page size.
-    pub(crate) fn into_open(self) -> impl Iterator<Item = Udmabuf> {
-        self.open.into_iter()
     }
 }
 

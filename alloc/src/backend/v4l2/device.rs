@@ -121,7 +121,7 @@ impl Device {
 
     /// What this node can do, as `V4L2_CAP_` bits.
     #[must_use]
-    pub fn capabilities(&self) -> u32 {
+    pub(crate) fn capabilities(&self) -> u32 {
         self.inner.capabilities
     }
 

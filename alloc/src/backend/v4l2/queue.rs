@@ -124,7 +124,7 @@ impl Queue {
 
     /// Whether a picture may lie in several memories.
     #[must_use]
-    pub fn is_multiplanar(&self) -> bool {
+    pub(crate) fn is_multiplanar(&self) -> bool {
         NegotiatedFormat::is_multiplanar(self.kind)
     }
 
@@ -270,7 +270,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
-    pub fn try_format(
+    pub(crate) fn try_format(
         &self,
         extent: Extent,
         pixel_format: PixelFormat,

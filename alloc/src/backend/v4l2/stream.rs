@@ -61,7 +61,7 @@ impl Stream {
 
     /// The queue that streams.
     #[must_use]
-    pub fn queue_of(&self) -> &Queue {
+    pub(crate) fn queue_of(&self) -> &Queue {
         &self.lender.queue
     }
 

@@ -356,7 +356,7 @@ impl VulkanError {
 
     /// Whether the driver said that memory is out, as it also does where fds are: another moment may be better.
     #[must_use]
-    pub fn is_out_of_memory(&self) -> bool {
+    pub(crate) fn is_out_of_memory(&self) -> bool {
         matches!(
             self.answer(),
             Some(
@@ -369,7 +369,7 @@ impl VulkanError {
 
     /// Whether the device is lost: it has to be opened anew.
     #[must_use]
-    pub fn is_device_lost(&self) -> bool {
+    pub(crate) fn is_device_lost(&self) -> bool {
         self.answer() == Some(vk::Result::ERROR_DEVICE_LOST)
     }
 }

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
-use covalent_alloc::sources::Sources;
 use covalent_alloc::text::printable_path;
 
 use super::cell::Cell;
@@ -28,21 +28,22 @@ pub(crate) struct Declared {
 impl Declared {
     /// Asks everybody; GBM's and Vulkan's drivers in the helper process, which may end of it.
     pub(crate) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
-        let sources = Sources::discover();
+        let mut collection = BufferCollection::new(size);
+        let sources = collection.sources();
         let mut declared = Self {
             size,
             participants: vec![
                 processor("processor reading", Role::CpuRead),
                 processor("processor writing", Role::CpuWrite),
             ],
-            sources: sources.declarations(),
-            unavailable: sources
+            sources,
+            unavailable: collection
                 .unavailable()
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
         };
-        drop(sources);
+        drop(collection);
         for path in machine::video_nodes() {
             if let Err(error) = declared.add_video(&path) {
                 let mut words = printable_path(&path);

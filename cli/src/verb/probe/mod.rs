@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use covalent_alloc::backend::Unavailable;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::{Card, DrmError};
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::prove::Helper;
-use covalent_alloc::sources::{Sources, Unavailable};
 use covalent_alloc::text::printable_path;
 use serde::Serialize;
 
@@ -107,10 +108,12 @@ fn everybody(size: Extent) -> Found {
         unavailable: Vec::new(),
         reserved_memory: None,
     };
-    let sources = Sources::discover();
-    found.sources = sources.declarations();
-    found.unavailable.extend_from_slice(sources.unavailable());
-    drop(sources);
+    let mut collection = BufferCollection::new(size);
+    found.sources = collection.sources();
+    found
+        .unavailable
+        .extend_from_slice(collection.unavailable());
+    drop(collection);
     drivers(&mut found);
     for path in machine::video_nodes() {
         if let Err(error) = camera(&path, &mut found) {

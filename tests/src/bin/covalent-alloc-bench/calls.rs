@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use serde::Serialize;
 
 use super::contest::Contest;

@@ -10,7 +10,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::sys;

@@ -12,7 +12,7 @@ use covalent_alloc::buffer::{
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::sources::{SourceError, Sources};
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::pixels;
 use covalent_tests::witness::{processor, vga};
 
@@ -98,12 +98,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<Seen> {
     pixels::write(&first, &pattern)?;
     drop(first);
     // Nothing may be asked of anybody: an allocation here is the failure.
-    let nobody = |_: &Plan| -> Result<Vec<Buffer>, SourceError> {
-        Err(SourceError::Missing {
-            id: "asked".to_owned(),
-            name: "asked".to_owned(),
-        })
-    };
+    let nobody = |_: &Plan| -> Result<Vec<Buffer>> { bail!("it was asked for") };
     for _ in 0..1000 {
         let again = pool.take(owner, &plan, nobody)?.context("nothing")?;
         ensure!(

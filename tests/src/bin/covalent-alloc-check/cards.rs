@@ -8,7 +8,7 @@ use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
 use covalent_alloc::constraint::Participant;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::{processor, vga};
 use drm::Device as _;
 use drm::control::Device as _;

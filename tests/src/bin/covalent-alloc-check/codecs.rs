@@ -6,7 +6,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::codec::{
     FWHT, RESEMBLANCE, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
 };

@@ -5,7 +5,7 @@ use covalent_alloc::backend::gbm::{Gbm, GbmError};
 use covalent_alloc::constraint::{FormatSet, Source};
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::pixels;
 use covalent_tests::witness::{processor, vga};
 

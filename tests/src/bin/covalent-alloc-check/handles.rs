@@ -1,8 +1,8 @@
 //! That what a process holds of a card by name is seen.
 
 use anyhow::ensure;
-use covalent_alloc::sources::Sources;
 use covalent_tests::witness::CardHeld;
+use covalent_tests::witness::Sources;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 

@@ -8,7 +8,7 @@ use covalent_alloc::backend::heap::{Heap, HeapError};
 use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::{SourceError, Sources};
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::{processor, vga};
 use rustix::io::Errno;
 
@@ -255,7 +255,7 @@ fn nothing(sources: &Sources) -> Result<Seen> {
             continue;
         };
         match sources.allocate(&plan) {
-            Err(SourceError::Backend(error)) => match error.cause().downcast_ref() {
+            Err(error) => match error.cause().downcast_ref() {
                 Some(HeapError::Budget { needed_bytes, .. }) => {
                     ensure!(
                         *needed_bytes >= size,
@@ -264,7 +264,7 @@ fn nothing(sources: &Sources) -> Result<Seen> {
                 }
                 _ => bail!("{size} bytes: {error:?}"),
             },
-            answer => bail!("{size} bytes: {answer:?}"),
+            Ok(buffers) => bail!("{size} bytes: {buffers:?}"),
         }
     }
     Ok(Seen::Passed)

@@ -8,7 +8,7 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameInfo, Queue, 
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::vga;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

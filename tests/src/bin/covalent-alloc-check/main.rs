@@ -28,8 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::sources::Sources;
 use covalent_tests::witness::Baseline;
+use covalent_tests::witness::Sources;
 
 /// Holds every backend of the allocator to what it says.
 #[derive(Debug, Parser)]

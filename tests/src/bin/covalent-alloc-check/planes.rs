@@ -5,7 +5,7 @@ use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{Extent, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use drm::Device as _;
 use drm::control::{Device as _, plane};
 

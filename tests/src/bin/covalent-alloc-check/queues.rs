@@ -8,7 +8,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, DescriptorError, Pla
 use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc, LayoutError};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::{processor, vga};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -5,9 +5,9 @@ use std::process;
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::model::Extent;
-use covalent_alloc::sources::Sources;
 use covalent_tests::judge::bufinfo;
 use covalent_tests::judge::process::fd_count;
+use covalent_tests::witness::Sources;
 
 use super::buffers::{own, plan, shows};
 use super::{Seen, Tally};

@@ -9,7 +9,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::constraint::{Guarantees, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::{processor, vga};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -8,7 +8,7 @@ use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::pixels::{pattern, read, same, write};
 use covalent_tests::witness::{processor, vga};
 

@@ -7,8 +7,8 @@ use covalent_alloc::backend::v4l2::{Device, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::sources::Sources;
 use covalent_tests::held::Held;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::codec::{
     FWHT, RESEMBLANCE, decoder, encoder, peak_signal_to_noise, queues, smooth, wait,
 };

@@ -6,7 +6,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_alloc::sources::Sources;
+use covalent_tests::witness::Sources;
 
 use super::rows::{Seen, Told, tell};
 

@@ -26,7 +26,7 @@ impl Gpu {
 
     /// Who owns images while others use them: VK_QUEUE_FAMILY_FOREIGN_EXT, or EXTERNAL where the driver has no other.
     #[must_use]
-    pub fn outside_family(&self) -> u32 {
+    pub(crate) fn outside_family(&self) -> u32 {
         self.outside()
     }
 

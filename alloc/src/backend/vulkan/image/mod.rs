@@ -360,7 +360,7 @@ impl Image {
 
     /// Whether the device copies out of such images.
     #[must_use]
-    pub fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         self.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC)
     }
 }

@@ -1,11 +1,11 @@
 //! Pools that this board's devicetree lacks.
 
 use covalent_alloc::backend::devicetree;
+use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::machine::devicetree::lacking_pools;
 use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::model::Extent;
-use covalent_alloc::sources::Sources;
 
 use super::super::snapshot::LackingPool;
 use crate::machine;
@@ -29,7 +29,7 @@ pub(super) fn pools() -> Vec<LackingPool> {
             participants.push(recorded);
         }
     }
-    let lacking = lacking_pools(&participants, &heaps(&reserved));
+    let lacking = lacking_pools(&participants, &heaps(size, &reserved));
     lacking
         .into_iter()
         .map(|lacking| LackingPool {
@@ -40,8 +40,8 @@ pub(super) fn pools() -> Vec<LackingPool> {
 }
 
 /// The heaps, where the tree says that they lie.
-fn heaps(reserved: &ReservedMemory) -> Vec<Source> {
-    let mut sources = Sources::discover().declarations();
+fn heaps(size: Extent, reserved: &ReservedMemory) -> Vec<Source> {
+    let mut sources = BufferCollection::new(size).sources();
     reserved.refine_declared(&mut [], &mut sources, |_| None);
     sources
 }

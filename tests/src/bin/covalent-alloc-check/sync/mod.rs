@@ -17,8 +17,8 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_alloc::sources::Sources;
 use covalent_alloc::sync::SyncDevice;
+use covalent_tests::witness::Sources;
 use covalent_tests::witness::{processor, vga};
 
 use super::Tally;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
-use covalent_alloc::sources::Sources;
 use covalent_alloc::sync::{Awaited as _, Fence, SyncDevice, Timeline};
+use covalent_tests::witness::Sources;
 
 use super::{device, dumb};
 use crate::{Seen, Tally};

@@ -1,0 +1,207 @@
+//! Every source of this machine that needs no participant, with its devices open: heaps, udmabuf, the cards' dumb buffers, GBM and
+//! Vulkan.
+//!
+//! Programs use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which keeps its devices to itself; checks
+//! look at the devices too.
+
+use std::sync::{Mutex, PoisonError};
+
+use covalent_alloc::backend::drm::Card;
+#[cfg(feature = "gbm")]
+use covalent_alloc::backend::gbm::Gbm;
+use covalent_alloc::backend::heap::Heaps;
+use covalent_alloc::backend::udmabuf::Udmabufs;
+#[cfg(feature = "vulkan")]
+use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
+use covalent_alloc::backend::{Backend, BackendError, BackendErrorKind, Unavailable};
+use covalent_alloc::buffer::Buffer;
+#[cfg(feature = "gbm")]
+use covalent_alloc::constraint::FormatSet;
+use covalent_alloc::constraint::Source;
+use covalent_alloc::model::Extent;
+use covalent_alloc::solve::Plan;
+
+/// Every source that could be opened, and why others could not.
+#[derive(Debug, Default)]
+pub struct Sources {
+    declared: Vec<Source>,
+    heaps: Mutex<Heaps>,
+    udmabufs: Mutex<Udmabufs>,
+    cards: Vec<Card>,
+    #[cfg(feature = "gbm")]
+    gbm: Vec<(Gbm, FormatSet)>,
+    #[cfg(feature = "vulkan")]
+    gpus: Vec<Gpu>,
+    unavailable: Vec<Unavailable>,
+}
+
+impl Sources {
+    /// Opens every source on this machine that this process may open and that needs no driver in this process.
+    #[must_use]
+    pub fn discover() -> Self {
+        // What heaps and udmabuf declare holds for every size.
+        let extent = Extent::new(64, 64).unwrap_or_else(|_| unreachable!("a small size is a size"));
+        let mut sources = Self::default();
+        let mut heaps = Heaps::default();
+        let mut udmabufs = Udmabufs::default();
+        for declared in [heaps.sources(extent), udmabufs.sources(extent)] {
+            sources.declared.extend(declared.sources);
+            sources.unavailable.extend(declared.unavailable);
+        }
+        sources.heaps = Mutex::new(heaps);
+        sources.udmabufs = Mutex::new(udmabufs);
+        for path in Card::list() {
+            match Card::open(&path) {
+                Ok(card) => sources.add_card(&card),
+                Err(error) => sources.refused(&path.display().to_string(), &error),
+            }
+        }
+        sources
+    }
+
+    /// Opens every source on this machine, those of GBM and Vulkan included.
+    ///
+    /// Their drivers are loaded into this process; opening and declaring is harmless, and allocating may end the process with
+    /// some of them.
+    #[must_use]
+    pub fn discover_with_drivers() -> Self {
+        #[allow(unused_mut, reason = "each kind of source is a feature")]
+        let mut sources = Self::discover();
+        #[cfg(feature = "gbm")]
+        sources.add_gbm();
+        #[cfg(feature = "vulkan")]
+        match Vulkan::load() {
+            Ok(vulkan) => sources.add_vulkan(&vulkan),
+            Err(error) => sources.refused("Vulkan", &error),
+        }
+        sources
+    }
+
+    /// Returns the GBM devices that are open, each with the formats that it has.
+    #[cfg(feature = "gbm")]
+    pub fn gbm_devices(&self) -> impl Iterator<Item = (&Gbm, &FormatSet)> {
+        self.gbm.iter().map(|(gbm, formats)| (gbm, formats))
+    }
+
+    /// Returns the Vulkan devices that are open.
+    #[cfg(feature = "vulkan")]
+    pub fn gpus(&self) -> impl Iterator<Item = &Gpu> {
+        self.gpus.iter()
+    }
+
+    fn add_card(&mut self, card: &Card) {
+        if let Some(source) = card.own_source() {
+            if self.declared.iter().all(|known| known.id != source.id) {
+                self.declared.push(source);
+                self.cards.push(card.clone());
+            }
+        }
+    }
+
+    /// Returns the cards whose dumb buffers or textures are among the sources. Clones share one file with them, and its
+    /// handles.
+    pub fn cards(&self) -> impl Iterator<Item = &Card> {
+        self.cards.iter()
+    }
+
+    /// Declares every source that is open.
+    #[must_use]
+    pub fn declarations(&self) -> Vec<Source> {
+        self.declared.clone()
+    }
+
+    /// Returns the sources that are there and cannot be used.
+    #[must_use]
+    pub fn unavailable(&self) -> &[Unavailable] {
+        &self.unavailable
+    }
+
+    /// Allocates the buffers of a plan from the source that it names.
+    ///
+    /// # Errors
+    /// [`BackendError`]. Nothing stays allocated then.
+    pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
+        let heap = |heaps: &Mutex<Heaps>| {
+            let mut heaps = heaps.lock().unwrap_or_else(PoisonError::into_inner);
+            heaps.allocate(plan)
+        };
+        let udmabuf = |udmabufs: &Mutex<Udmabufs>| {
+            let mut udmabufs = udmabufs.lock().unwrap_or_else(PoisonError::into_inner);
+            udmabufs.allocate(plan)
+        };
+        if let Some(allocated) = heap(&self.heaps).or_else(|| udmabuf(&self.udmabufs)) {
+            return Ok(allocated?.buffers);
+        }
+        let is_named = |source: Option<Source>| source.is_some_and(|own| own.id == *plan.source());
+        if let Some(card) = self.cards.iter().find(|card| is_named(card.own_source())) {
+            return Ok(card.allocate(plan)?);
+        }
+        #[cfg(feature = "gbm")]
+        for (gbm, formats) in &self.gbm {
+            if is_named(gbm.source(formats)) {
+                return Ok(gbm.allocate(plan)?);
+            }
+        }
+        #[cfg(feature = "vulkan")]
+        for gpu in &self.gpus {
+            if is_named(gpu.source()?) {
+                return Ok(gpu.allocate(plan)?);
+            }
+        }
+        let why = format!("{} is no source that could be opened", plan.source());
+        let kind = BackendErrorKind::NotPlanned;
+        let name = plan.source_name();
+        Err(BackendError::new(name, "", "allocate", kind, why))
+    }
+
+    /// Adds every GBM device, and what it exports.
+    #[cfg(feature = "gbm")]
+    pub fn add_gbm(&mut self) {
+        for path in Gbm::list() {
+            let gbm = match Gbm::open(&path) {
+                Ok(gbm) => gbm,
+                Err(error) => {
+                    self.refused(&format!("GBM on {}", path.display()), &error);
+                    continue;
+                }
+            };
+            // GBM lists nothing: it is asked for what is linear, and for what the card's planes show.
+            let mut candidates = Gbm::linear_candidates();
+            if let Ok(card) = Card::open(&path) {
+                candidates = candidates.iter().chain(card.listed_formats()).collect();
+            }
+            let formats = gbm.formats(&candidates);
+            self.declared.extend(gbm.source(&formats));
+            self.gbm.push((gbm, formats));
+        }
+    }
+
+    /// Adds the devices of a Vulkan loader that is open already, and what they export.
+    #[cfg(feature = "vulkan")]
+    pub fn add_vulkan(&mut self, vulkan: &Vulkan) {
+        let (gpus, closed) = match vulkan.gpus() {
+            Ok(found) => found,
+            Err(error) => {
+                self.refused("Vulkan", &error);
+                return;
+            }
+        };
+        for error in closed {
+            self.refused("Vulkan", &error);
+        }
+        for gpu in gpus {
+            match gpu.source() {
+                Ok(source) => self.declared.extend(source),
+                Err(error) => self.refused(gpu.name(), &error),
+            }
+            self.gpus.push(gpu);
+        }
+    }
+
+    fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
+        self.unavailable.push(Unavailable {
+            name: name.to_owned(),
+            why: error.to_string(),
+        });
+    }
+}
