@@ -58,6 +58,21 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+/// Writes an error for programmers as it is displayed: a `main` that returns an error prints this, and its reader wants operation,
+/// device, cause and remedy.
+#[cfg(feature = "buffer")]
+macro_rules! debug_as_display {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, out)
+            }
+        }
+    };
+}
+#[cfg(feature = "buffer")]
+pub(crate) use debug_as_display;
+
 pub use covalent_machine as machine;
 pub use covalent_machine::kernel;
 pub use covalent_solver::{constraint, model, solve, text};

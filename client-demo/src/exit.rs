@@ -38,7 +38,6 @@ impl From<Exit> for ExitCode {
 }
 
 /// An ending with its reason: what a `main` prints and the status it leaves.
-#[derive(Debug)]
 pub struct Failure {
     exit: Exit,
     error: anyhow::Error,
@@ -72,6 +71,13 @@ impl std::fmt::Display for Failure {
             }
         }
         f.write_str(&said)
+    }
+}
+
+/// As it is displayed: a `main` that returns an error prints this.
+impl std::fmt::Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 

@@ -9,8 +9,8 @@
  *     struct covalent_plan *plan;
  *     struct covalent_buffer buffers[4];
  *
- *     if (covalent_plan("{\"size\": \"640x480\", \"count\": 4, \"camera\": [\"/dev/video0\"],"
- *                       " \"display\": [\"/dev/dri/card0\"]}", &plan) != COVALENT_OK)
+ *     if (covalent_plan("{\"size\": \"640x480\", \"count\": 4, \"camera\": \"/dev/video0\","
+ *                       " \"display\": \"/dev/dri/card0\"}", &plan) != COVALENT_OK)
  *         die(covalent_last_error());
  *     if (covalent_allocate(plan, buffers, 4) != COVALENT_OK)
  *         die(covalent_last_error());
@@ -23,10 +23,10 @@
  *   size          "WIDTHxHEIGHT" in pixels; has to be there
  *   count         least number of buffers; 1 where it is left out
  *   format        the only format wanted, by its four characters or its name, such as "XR24" or "NV12"
- *   camera        nodes of V4L2 devices that write the pictures (cameras, decoders), such as ["/dev/video0"]
- *   output        nodes of V4L2 devices that read them (encoders, outputs)
- *   display       nodes of cards whose primary plane shows them, such as ["/dev/dri/card0"]
- *   cpu           "read" or "write": the processor touches every picture
+ *   camera        a V4L2 device that writes the pictures (camera, decoder), such as "/dev/video0", or a list of them
+ *   output        a V4L2 device that reads them (encoder, output), or a list
+ *   display       a card whose primary plane shows them, such as "/dev/dri/card0", or a list
+ *   cpu           "read", "write" or ["read", "write"]: the processor touches every picture
  *   participants  whoever cannot be asked here, as `covalent probe --json` prints participants: a compositor, a GPU
  *   source        take memory from this source alone, such as "heap:system"; `covalent probe` lists them
  *   possible      true: take a plan too that works only if memory happens to suit; false where it is left out
@@ -106,7 +106,8 @@ struct covalent_buffer {
 /*
  * Asks the devices and the memory of this machine, and plans.
  *
- * After COVALENT_OK and COVALENT_NO_PLAN *plan is set, and has to be given to covalent_plan_free(); else it is NULL.
+ * After COVALENT_OK and COVALENT_NO_PLAN *plan is set, and has to be given to covalent_plan_free(); else it is NULL. After
+ * COVALENT_NO_PLAN covalent_last_error() and covalent_explain() say the same.
  */
 enum covalent_status covalent_plan(const char *request, struct covalent_plan **plan);
 

@@ -1,5 +1,7 @@
 //! The request of a C program: whom to ask, and for what.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use covalent_alloc::backend::drm::Card;
@@ -9,8 +11,8 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::Request;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, IntoDeserializer as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{Failure, Status};
 
@@ -22,6 +24,45 @@ enum Processor {
     Write,
 }
 
+/// One value or a list of them.
+#[derive(Debug)]
+struct List<T>(Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        /// Reads either form, so that an error names the value that is wrong.
+        struct Either<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                Ok(vec![T::deserialize(text.into_deserializer())?])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(list)
+            }
+        }
+
+        input.deserialize_any(Either(PhantomData)).map(Self)
+    }
+}
+
 /// Who shares which pictures.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,12 +72,13 @@ pub(crate) struct Job {
     count: u32,
     format: Option<Fourcc>,
     #[serde(default)]
-    camera: Vec<PathBuf>,
+    camera: List<PathBuf>,
     #[serde(default)]
-    output: Vec<PathBuf>,
+    output: List<PathBuf>,
     #[serde(default)]
-    display: Vec<PathBuf>,
-    cpu: Option<Processor>,
+    display: List<PathBuf>,
+    #[serde(default)]
+    cpu: List<Processor>,
     #[serde(default)]
     participants: Vec<Participant>,
     source: Option<SourceId>,
@@ -90,6 +132,12 @@ impl Asked {
 impl Job {
     /// Asks everybody.
     pub(crate) fn collection(&self) -> Result<BufferCollection, Failure> {
+        if let Some(format) = self.format.filter(|format| format.info().is_none()) {
+            let words = format!(
+                "format: how pixels of {format} lie is not known here; formats are named as in drm_fourcc.h, such as XR24, AR24 or NV12"
+            );
+            return Err(Failure::new(Status::Invalid, &words));
+        }
         let mut collection = BufferCollection::new(self.size).with_count(self.count);
         if let Some(source) = &self.source {
             collection = collection.with_only_source(source.clone());
@@ -115,21 +163,21 @@ impl Job {
     /// Declares everybody. Devices are asked and closed again: the program opens them itself.
     fn named(&self) -> Result<Vec<Participant>, Failure> {
         let mut named = Vec::new();
-        let cameras = self.camera.iter().map(|path| (path, Direction::Capture));
-        let outputs = self.output.iter().map(|path| (path, Direction::Output));
+        let cameras = self.camera.0.iter().map(|path| (path, Direction::Capture));
+        let outputs = self.output.0.iter().map(|path| (path, Direction::Output));
         for (path, direction) in cameras.chain(outputs) {
             let participant = Device::open(path)
                 .and_then(|device| device.queue(direction)?.participant(self.size, self.format));
             named.push(participant.map_err(|error| Failure::new(Status::NoDevice, &error))?);
         }
-        for path in &self.display {
+        for path in &self.display.0 {
             let card = Card::open(path).map_err(|error| Failure::new(Status::NoDevice, &error))?;
             let joined = card.join(self.size, self.format);
             let joined = joined.map_err(|error| Failure::new(Status::NoDevice, &error))?;
             named.push(joined.participant);
         }
-        if let Some(processor) = self.cpu {
-            let mut participant = Participant::processor(match processor {
+        for processor in &self.cpu.0 {
+            let mut participant = Participant::processor(match *processor {
                 Processor::Read => Role::CpuRead,
                 Processor::Write => Role::CpuWrite,
             });
@@ -163,6 +211,10 @@ mod tests {
                 r#"{"size": "4x4", "camera": ["/dev/video0", 7]}"#,
                 "camera[1]: ",
             ),
+            (
+                r#"{"size": "4x4", "cpu": "rite"}"#,
+                "unknown variant `rite`",
+            ),
             (r#"{"extent": "4x4", "participants": 1}"#, "cannot be read"),
         ] {
             let told = refused(text);
@@ -178,6 +230,27 @@ mod tests {
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
         assert!(failure.words.contains("name a camera"), "{}", failure.words);
+    }
+
+    #[test]
+    fn one_device_needs_no_list_and_the_processor_may_do_both() {
+        let text = br#"{"size": "4x4", "camera": "/dev/video0", "cpu": ["read", "write"]}"#;
+        let Asked::Job(job) = Asked::from_json(text).unwrap() else {
+            panic!("a job is no recorded request");
+        };
+        assert_eq!(job.camera.0, [PathBuf::from("/dev/video0")]);
+        assert_eq!(job.cpu.0.len(), 2);
+    }
+
+    #[test]
+    fn format_that_nobody_knows_is_refused() {
+        let text = br#"{"size": "4x4", "cpu": "read", "format": "NV1"}"#;
+        let Asked::Job(job) = Asked::from_json(text).unwrap() else {
+            panic!("a job is no recorded request");
+        };
+        let failure = job.collection().unwrap_err();
+        assert_eq!(failure.status, Status::Invalid);
+        assert!(failure.words.starts_with("format: "), "{}", failure.words);
     }
 
     #[test]

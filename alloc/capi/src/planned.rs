@@ -50,21 +50,23 @@ pub(crate) struct CBuffer {
 impl Planned {
     /// Reads a request, asks everybody and plans.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, Failure> {
-        let (collection, solution, takes_possible) = match Asked::from_json(text)? {
+        let (collection, solution, plan) = match Asked::from_json(text)? {
             Asked::Job(job) => {
                 let mut collection = job.collection()?;
-                let solution = collection.solve();
-                (collection, solution, job.possible)
+                let solved = collection.solve();
+                let solution = Solution::clone(&solved);
+                let plan = if job.possible {
+                    solved.possible()
+                } else {
+                    solved.guaranteed()
+                };
+                (collection, solution, plan)
             }
             Asked::Request(request) => {
                 let solution = solve(&request);
-                (BufferCollection::new(request.extent), solution, false)
+                let plan = solution.clone().guaranteed();
+                (BufferCollection::new(request.extent), solution, plan)
             }
-        };
-        let plan = if takes_possible {
-            solution.clone().possible()
-        } else {
-            solution.clone().guaranteed()
         };
         let (plan, refusal) = match plan {
             Ok(plan) => (Some(plan), String::new()),
@@ -93,7 +95,10 @@ impl Planned {
 
     /// Returns the reasons in words.
     pub(crate) fn explain(&self) -> String {
-        self.solution.explain()
+        match &self.plan {
+            Some(plan) => plan.explain(),
+            None => self.refusal.clone(),
+        }
     }
 
     /// Returns the number of buffers.

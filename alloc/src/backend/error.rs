@@ -15,7 +15,6 @@ use crate::text::Printable;
 /// leads to the kernel's or the driver's own answer.
 ///
 /// [`source`]: Error::source
-#[derive(Debug)]
 pub struct BackendError {
     device: String,
     driver: String,
@@ -23,6 +22,8 @@ pub struct BackendError {
     kind: BackendErrorKind,
     cause: Box<dyn Error + Send + Sync>,
 }
+
+crate::debug_as_display!(BackendError);
 
 /// What kind of failure it is, which decides what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -32,7 +32,7 @@ pub struct Descriptor {
 }
 
 /// Why a description is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DescriptorError {
     /// A plane's fd is no dma-buf.
@@ -50,7 +50,9 @@ pub enum DescriptorError {
     #[error("a buffer without planes")]
     Empty,
     /// Another number of fds than the layout has memories.
-    #[error("the layout has {expected} memories, and {found} fds came with it")]
+    #[error(
+        "the layout has {expected} memories and {found} fds came with it; one fd a memory is needed, in the layout's order"
+    )]
     Fds {
         /// How many memories there are.
         expected: usize,
@@ -61,6 +63,8 @@ pub enum DescriptorError {
     #[error("an fd of a buffer cannot be duplicated: {0}")]
     Duplicate(Errno),
 }
+
+crate::debug_as_display!(DescriptorError);
 
 /// A described buffer whose numbers have been checked.
 pub(super) struct Checked {

@@ -25,11 +25,13 @@ impl fmt::Display for BufferIdentity {
 }
 
 /// Why an fd is not taken as a dma-buf.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DmabufError {
     /// The file is of another kind.
-    #[error("the fd is not a dma-buf (file system 0x{found:x} rather than 0x{MAGIC:x})")]
+    #[error(
+        "the fd is no dma-buf but a file of file system 0x{found:x} (a dma-buf's is 0x{MAGIC:x}); udmabuf makes a dma-buf of a sealed memfd"
+    )]
     NotDmabuf {
         /// The file system's magic number.
         found: u64,
@@ -43,6 +45,8 @@ pub enum DmabufError {
         source: Errno,
     },
 }
+
+crate::debug_as_display!(DmabufError);
 
 /// Identity and real size in bytes of a dma-buf.
 ///

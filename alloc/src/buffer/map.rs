@@ -87,7 +87,8 @@ impl Mapping {
     /// Begins the CPU's access; it ends when the guard is dropped.
     ///
     /// The exporter makes device and CPU caches agree, and waits for implicit fences. Explicit fences are not covered:
-    /// wait for those before. [`Mapping::try_access`] asks for both, and never sleeps.
+    /// wait for those before. [`Mapping::try_access`] asks for both, and never sleeps. Whoever shares a buffer can put a fence on it:
+    /// a buffer from a process that is not trusted is accessed by [`Mapping::try_access`] alone.
     ///
     /// # Errors
     /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] when writing was asked of an fd that is for reading alone.

@@ -24,7 +24,7 @@ pub use traffic::{CpuTraffic, cpu_traffic};
 use thiserror::Error;
 
 /// Why the CPU could not get at a buffer.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum AccessError {
     /// The memory cannot be mapped.
@@ -82,3 +82,5 @@ pub enum AccessError {
     #[error("this guard is for {0:?} alone")]
     Direction(CpuAccess),
 }
+
+crate::debug_as_display!(AccessError);

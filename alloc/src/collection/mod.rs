@@ -36,6 +36,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Deref;
+use std::path::Path;
 
 use covalent_machine::facts::FactBook;
 use covalent_machine::{ReservedMemory, unique_names};
@@ -48,8 +50,11 @@ use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source, SourceId};
 use crate::model::{Extent, Fourcc};
 use crate::prove::{FactError, Limits, Proven, Trial, keep_facts, known_facts, solve_and_prove};
-use crate::solve::{Plan, Request, Solution, solve};
+use crate::solve::{NoPlan, Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
+
+/// Where the kernel has dma-heaps.
+const DMA_HEAPS: &str = "/dev/dma_heap";
 
 /// Devices that are to share buffers, and the memory that there is for them.
 pub struct BufferCollection {
@@ -70,6 +75,45 @@ pub struct BufferCollection {
     facts: Option<FactBook>,
     /// What buffers belong to that were allocated last, where that is more than themselves.
     owner: Option<Box<dyn Owner>>,
+}
+
+/// A solution, with what the collection knows besides.
+#[derive(Clone, Debug)]
+pub struct Solved {
+    solution: Solution,
+    notes: Vec<String>,
+}
+
+impl Deref for Solved {
+    type Target = Solution;
+
+    fn deref(&self) -> &Solution {
+        &self.solution
+    }
+}
+
+impl Solved {
+    /// Takes the plan where every device is sure to take its buffers; see [`Solution::guaranteed`].
+    ///
+    /// # Errors
+    /// [`NoPlan`] where the plan is only possible or there is none; it prints the reason and what to do instead.
+    pub fn guaranteed(self) -> Result<Plan, NoPlan> {
+        let notes = self.notes;
+        self.solution
+            .guaranteed()
+            .map_err(|error| error.with_notes(notes))
+    }
+
+    /// Takes the plan also where it is only possible; see [`Solution::possible`].
+    ///
+    /// # Errors
+    /// [`NoPlan`] where there is none.
+    pub fn possible(self) -> Result<Plan, NoPlan> {
+        let notes = self.notes;
+        self.solution
+            .possible()
+            .map_err(|error| error.with_notes(notes))
+    }
 }
 
 impl fmt::Debug for BufferCollection {
@@ -144,8 +188,11 @@ impl BufferCollection {
         self
     }
 
-    /// Takes memory of drivers that run in this process too: GBM's and Vulkan's. They are loaded now, and may end the process;
-    /// [`BufferCollection::solve_and_try`] has a helper process try them first.
+    /// Takes memory of drivers that run in this process too: GBM's and Vulkan's. The memory of a GPU that is a member is taken
+    /// without it.
+    ///
+    /// The drivers are loaded now. Some end the process (by `abort` or a fault) where they are asked for what they do not
+    /// support; [`BufferCollection::solve_and_try`] has a helper process try them first.
     #[must_use]
     pub fn with_in_process_drivers(mut self) -> Self {
         self.backends.extend(backend::in_process());
@@ -263,7 +310,8 @@ impl BufferCollection {
             count: self.count,
             participants,
             sources: self.sources(),
-            preferred_fourcc: self.fourcc,
+            // A member that takes any format takes the one that all are asked for.
+            preferred_fourcc: self.fourcc.or(self.only_fourcc),
             ..Request::new(self.extent)
         };
         if let Some(reserved) = &self.reserved {
@@ -272,19 +320,71 @@ impl BufferCollection {
         request
     }
 
-    /// Plans. [`Solution::guaranteed`] takes the plan out of it, or says why there is none.
-    pub fn solve(&mut self) -> Solution {
+    /// Plans. [`Solved::guaranteed`] takes the plan out of it, or says why there is none.
+    pub fn solve(&mut self) -> Solved {
         let request = self.request();
-        match &self.facts {
-            Some(facts) => solve(&facts.inform(&request).request),
-            None => solve(&request),
-        }
+        let informed = match &self.facts {
+            Some(facts) => facts.inform(&request).request,
+            None => request,
+        };
+        let solution = solve(&informed);
+        let notes = match &solution {
+            Solution::Share(_) => Vec::new(),
+            _ => self.notes(informed),
+        };
+        Solved { solution, notes }
     }
 
-    /// Plans, tries the plan with one buffer, and plans again with what was refused; the first trial that answers for a
-    /// participant counts. A [`Helper`](crate::prove::Helper) survives drivers that hang or abort.
+    /// Says what the solver does not know of a request that has no plan: which sources could not be opened, and whether devices
+    /// would agree if there were memory.
+    fn notes(&self, mut request: Request) -> Vec<String> {
+        let unavailable = self.unavailable().iter();
+        let mut notes: Vec<String> = unavailable.map(|one| format!("not used: {one}")).collect();
+        if !request.sources.is_empty() {
+            return notes;
+        }
+        notes.insert(
+            0,
+            "This machine has no memory that could be allocated from, or none was asked for."
+                .to_owned(),
+        );
+        if !Path::new(DMA_HEAPS).exists() {
+            notes.push(format!(
+                "not used: {DMA_HEAPS} is not there: the kernel needs CONFIG_DMABUF_HEAPS, and a container has to be given the folder"
+            ));
+        }
+        notes.push(
+            "`covalent doctor` says what else is missing, and what to do about it.".to_owned(),
+        );
+        let anything = Source::new(SourceId::new("any"), "memory of any kind");
+        request.sources.push(anything);
+        let besides = solve(&request);
+        if !matches!(besides, Solution::Share(_)) {
+            notes.push(format!(
+                "With memory there would be no plan either:\n{}",
+                besides.explain().trim_end()
+            ));
+        }
+        notes
+    }
+
+    /// Plans, allocates one buffer by the plan, has each participant import it, and plans again without what was refused.
     ///
-    /// Refusals that hold from now on are kept for the user, where they can be.
+    /// `trials` are asked in their order; the first that can try a participant decides. A [`Helper`](crate::prove::Helper) tries in a
+    /// process of its own (`covalent-prove`, which has to be beside the program or named by `COVALENT_PROVE`), so that a driver
+    /// that hangs or aborts costs one answer. Refusals that hold from now on are kept for the user, where they can be.
+    ///
+    /// ```no_run
+    /// # fn plan(mut collection: covalent_alloc::collection::BufferCollection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use covalent_alloc::prove::{Helper, Limits};
+    ///
+    /// let mut helper = Helper::find()?;
+    /// let tried = collection.solve_and_try(&mut [&mut helper], Limits::default());
+    /// let plan = tried.solution.possible()?; // every device that could be asked has imported a buffer of it
+    /// # let _ = plan;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn solve_and_try(&mut self, trials: &mut [&mut dyn Trial], limits: Limits) -> Proven {
         let request = self.request();
         let facts = self.facts.get_or_insert_with(|| known_facts(tell));

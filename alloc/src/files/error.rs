@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::text::printable_path;
 
 /// Why a file is not read or written. Nothing on the disk was changed.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// It is no regular file.
@@ -70,6 +70,8 @@ pub enum FileError {
         source: io::Error,
     },
 }
+
+crate::debug_as_display!(FileError);
 
 impl FileError {
     pub(super) fn system(operation: &'static str, path: &Path, error: Errno) -> Self {

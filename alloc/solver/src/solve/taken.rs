@@ -6,9 +6,17 @@ use super::{Plan, Solution, Verdict};
 
 /// Why a solution has no plan of the certainty that was asked for. It prints the explanation: who cannot go together with whom,
 /// why each source was not taken, and the cheapest way round.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct NoPlan {
     solution: Box<Solution>,
+    notes: Vec<String>,
+}
+
+/// As it is displayed: a `main` that returns an error prints this.
+impl fmt::Debug for NoPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
 }
 
 impl NoPlan {
@@ -16,6 +24,13 @@ impl NoPlan {
     #[must_use]
     pub fn solution(&self) -> &Solution {
         &self.solution
+    }
+
+    /// Adds lines that are printed behind the explanation: what the solver does not know, such as sources that could not be opened.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Returns how sure it is that one buffer serves all.
@@ -35,7 +50,11 @@ impl fmt::Display for NoPlan {
             }
             out.write_str(". Try it on the devices, or take it as it is.\n")?;
         }
-        out.write_str(self.solution.explain().trim_end())
+        out.write_str(self.solution.explain().trim_end())?;
+        for note in &self.notes {
+            write!(out, "\n{note}")?;
+        }
+        Ok(())
     }
 }
 
@@ -44,6 +63,9 @@ impl std::error::Error for NoPlan {}
 impl Solution {
     /// Takes the plan where every device is sure to take its buffers. This is the ordinary way to go on.
     ///
+    /// With a GPU in it a plan is often only possible, because drivers decide in the process that calls them. Such a plan is tried
+    /// first, or taken by [`Solution::possible`].
+    ///
     /// # Errors
     /// [`NoPlan`] where the plan is only possible or there is none; it prints the reason and what to do instead.
     pub fn guaranteed(self) -> Result<Plan, NoPlan> {
@@ -51,6 +73,7 @@ impl Solution {
             Self::Share(plan) if plan.verdict() == Verdict::Guaranteed => Ok(plan),
             other => Err(NoPlan {
                 solution: Box::new(other),
+                notes: Vec::new(),
             }),
         }
     }
@@ -64,6 +87,7 @@ impl Solution {
             Self::Share(plan) => Ok(plan),
             other => Err(NoPlan {
                 solution: Box::new(other),
+                notes: Vec::new(),
             }),
         }
     }

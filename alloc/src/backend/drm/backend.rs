@@ -212,6 +212,7 @@ impl From<DrmError> for BackendError {
         };
         let (card, operation, kind) = match &error {
             DrmError::Open { card, .. } => (Some(card), "open", Kind::Open),
+            DrmError::NotCard { card, .. } => (Some(card), "DRM_IOCTL_VERSION", Kind::Open),
             DrmError::NoSuchDevice { .. } => (None, "open", Kind::Open),
             DrmError::NoPlane { card, .. } => (Some(card), "GETPLANERESOURCES", Kind::Unsuitable),
             DrmError::Request {

@@ -41,13 +41,16 @@ impl drm::Device for Card {}
 impl drm::control::Device for Card {}
 
 impl Card {
-    /// Opens a card to allocate from and to ask, not to drive.
+    /// Opens a card to allocate from, to import into and to ask.
+    ///
+    /// A program that shows frames drives it through the `drm` crate, which this module re-exports: a [`Card`] is a
+    /// `drm::control::Device`, and `drm::Device::acquire_master_lock` makes it master. `examples/screen` is the least that this takes.
     ///
     /// Opening a card that nobody drives makes the opener its DRM master, and a compositor that starts later would be shut
     /// out. That is given up at once.
     ///
     /// # Errors
-    /// [`DrmError::Open`]; [`DrmError::Request`] when the file is no DRM device.
+    /// [`DrmError::Open`]; [`DrmError::NotCard`] when the file is no DRM device.
     pub fn open(path: &Path) -> Result<Self, DrmError> {
         let file = OpenOptions::new()
             .read(true)
@@ -98,12 +101,10 @@ impl Card {
     /// Takes a card that is open already, and leaves it DRM master if it is: for who drives it.
     ///
     /// # Errors
-    /// [`DrmError::Request`] when the file is no DRM device.
+    /// [`DrmError::NotCard`] when the file is no DRM device.
     pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<Self, DrmError> {
-        let identity = node::identity(fd.as_fd(), path).map_err(|source| DrmError::Request {
+        let identity = node::identity(fd.as_fd(), path).map_err(|source| DrmError::NotCard {
             card: path.to_owned(),
-            driver: "unknown driver".to_owned(),
-            operation: "DRM_IOCTL_VERSION",
             source,
         })?;
         let inner = Inner {

@@ -35,13 +35,23 @@ use thiserror::Error;
 
 use crate::model::{FormatModifier, Fourcc};
 
+pub use drm;
+
 /// Why a card did not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum DrmError {
     /// The node cannot be opened.
     #[error("{card} cannot be opened: {source}{}", open_remedy(source), card = printable_path(card))]
     Open {
+        /// The node.
+        card: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The node is no DRM device.
+    #[error("{card} is no DRM card: DRM_IOCTL_VERSION answered {source}; /dev/dri has those that are there", card = printable_path(card))]
+    NotCard {
         /// The node.
         card: PathBuf,
         /// What the kernel answered.
@@ -144,6 +154,8 @@ pub enum DrmError {
         why: String,
     },
 }
+
+crate::debug_as_display!(DrmError);
 
 fn open_remedy(error: &io::Error) -> &'static str {
     match error.kind() {

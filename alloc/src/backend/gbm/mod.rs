@@ -29,7 +29,7 @@ use thiserror::Error;
 use crate::model::FormatModifier;
 
 /// Why GBM did not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum GbmError {
     /// The node cannot be opened.
@@ -127,3 +127,5 @@ pub enum GbmError {
         planned: String,
     },
 }
+
+crate::debug_as_display!(GbmError);

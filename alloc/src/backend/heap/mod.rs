@@ -30,7 +30,7 @@ use crate::solve::Plan;
 const FOLDER: &str = "/dev/dma_heap";
 
 /// Why a heap did not give memory.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum HeapError {
     /// The node cannot be opened.
@@ -79,6 +79,8 @@ pub enum HeapError {
         why: String,
     },
 }
+
+crate::debug_as_display!(HeapError);
 
 fn open_remedy(error: Errno) -> &'static str {
     match error {

@@ -29,7 +29,7 @@ const NODE: &str = "/dev/udmabuf";
 const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
 
 /// Why udmabuf gave no memory.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum UdmabufError {
     /// The node cannot be opened.
@@ -99,6 +99,8 @@ pub enum UdmabufError {
         why: String,
     },
 }
+
+crate::debug_as_display!(UdmabufError);
 
 fn open_remedy(error: Errno) -> &'static str {
     match error {

@@ -16,7 +16,8 @@ impl Queue {
     /// are not in a buffer's layout. An encoder and a decoder can share them.
     ///
     /// A decoder's coded queue is set, filled and started before its pictures are asked for: what is in the first bytes decides
-    /// their format.
+    /// their format. Drivers say by an event (`V4L2_EVENT_SOURCE_CHANGE`) that they have read it, and by a flag that a picture is
+    /// the last. Neither is heard here: this works with vicodec, whose decoder answers at once, and was not tried on hardware.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Busy`], [`Error::Format`] when the driver codes otherwise, [`Error::TooSmall`] for a

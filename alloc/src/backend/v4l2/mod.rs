@@ -53,7 +53,7 @@ use crate::buffer::BufferIdentity;
 use crate::model::{Extent, LayoutError};
 
 /// Why a video device did not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no such file, or it may not be opened.
@@ -283,6 +283,8 @@ pub enum Error {
         why: String,
     },
 }
+
+crate::debug_as_display!(Error);
 
 impl Error {
     /// Returns the device's node and its driver; the latter is empty where it is not known.

@@ -14,7 +14,16 @@ impl PixelFormat {
     /// The code of vicodec, the kernel's codec without hardware: a fast Walsh-Hadamard transform.
     pub const FWHT: Self = Self::of(*b"FWHT");
 
-    const fn of(characters: [u8; 4]) -> Self {
+    /// H.264 bytes with start codes.
+    pub const H264: Self = Self::of(*b"H264");
+    /// H.265 bytes with start codes.
+    pub const HEVC: Self = Self::of(*b"HEVC");
+    /// Motion JPEG.
+    pub const MJPEG: Self = Self::of(*b"MJPG");
+
+    /// Returns the code of four characters, such as `*b"VP90"`.
+    #[must_use]
+    pub const fn of(characters: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(characters))
     }
 

@@ -16,9 +16,9 @@ use crate::model::{Extent, Fourcc, Layout};
 /// Which way pictures go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The device writes: a camera.
+    /// The device writes: a camera's or a decoder's pictures, an encoder's bytes.
     Capture,
-    /// The device reads: a video output, or an encoder's input.
+    /// The device reads: a video output's or an encoder's pictures, a decoder's bytes.
     Output,
 }
 

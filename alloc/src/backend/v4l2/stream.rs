@@ -174,7 +174,10 @@ impl Stream {
         }))
     }
 
-    /// Lets the device begin.
+    /// Starts the queue (VIDIOC_STREAMON).
+    ///
+    /// A new stream has no buffer queued: a capture queue gets its buffers by [`Stream::queue`] before or after this and has a frame
+    /// when the stream polls as readable; an output queue has a buffer free again when it polls as writable.
     ///
     /// # Errors
     /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`].

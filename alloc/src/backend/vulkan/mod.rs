@@ -162,7 +162,7 @@ use thiserror::Error;
 use crate::model::{Extent, FormatModifier};
 
 /// Why Vulkan did not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum VulkanError {
     /// There is no loader.
@@ -316,6 +316,8 @@ pub enum VulkanError {
         found_bytes: u64,
     },
 }
+
+crate::debug_as_display!(VulkanError);
 
 fn count(missing: usize) -> String {
     if missing == 1 {

@@ -6,12 +6,13 @@ use ash::vk;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// It copies pixels in and out, and samples them where it can.
+    /// It copies pixels in and out ([`Image::write`](super::Image::write), [`Image::read`](super::Image::read)), and samples them
+    /// where it can.
     #[default]
     Copy,
-    /// It samples pixels while it draws something else.
+    /// It samples pixels while it draws something else, by commands of the program's own.
     Sample,
-    /// It draws pixels.
+    /// It draws pixels, by commands of the program's own. [`Image::write`](super::Image::write) is for [`Purpose::Copy`].
     Render,
 }
 

@@ -38,7 +38,7 @@ const VARIABLE: &str = "COVALENT_PROVE";
 const MOST_WORDS: u64 = 4 << 20;
 
 /// Why there is no helper process.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum HelperError {
     /// The program is nowhere.
@@ -66,6 +66,8 @@ pub enum HelperError {
         why: String,
     },
 }
+
+crate::debug_as_display!(HelperError);
 
 /// A helper process that tries buffers on drivers. Started when it is first needed, and again after it died.
 #[derive(Debug)]

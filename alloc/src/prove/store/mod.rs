@@ -95,7 +95,7 @@ pub struct FactStore {
 }
 
 /// Why facts were not read or kept.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum FactError {
     /// No variable says where a cache may be.
@@ -172,6 +172,8 @@ pub enum FactError {
         why: String,
     },
 }
+
+crate::debug_as_display!(FactError);
 
 /// What is told before anything else of the file is believed.
 #[derive(Deserialize)]
