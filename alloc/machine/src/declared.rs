@@ -146,8 +146,7 @@ impl RecordedSource {
 
 impl Declared {
     /// The size in words.
-    #[must_use]
-    pub fn size_words(&self) -> String {
+    pub(super) fn size_words(&self) -> String {
         self.size
             .map_or_else(|| "every size".to_owned(), |size| size.to_string())
     }

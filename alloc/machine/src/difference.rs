@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::interface::interface_of;
 use super::job::called;
-use super::{Job, Machine, RecordedParticipant, RecordedSource};
+use super::{Job, Machine, MachineError, RecordedParticipant, RecordedSource};
 use crate::facts::Interface;
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
@@ -86,12 +86,8 @@ impl Difference {
                         writeln!(text, "  {}: {one} -> {two}", change.what)
                     }
                     (Some(one), None) => writeln!(text, "  - {}: {one}", change.what),
-                    (None, two) => writeln!(
-                        text,
-                        "  + {}: {}",
-                        change.what,
-                        two.as_deref().unwrap_or_default()
-                    ),
+                    (None, Some(two)) => writeln!(text, "  + {}: {two}", change.what),
+                    (None, None) => writeln!(text, "  {}", change.what),
                 };
             }
         }
@@ -110,6 +106,7 @@ impl Difference {
 
     fn compare_at(&mut self, size: Extent, one: &Machine, two: &Machine) {
         let at = |what: String| format!("{what} at {size}");
+        // A machine that was not recorded at this size has nobody there, which is the one error.
         let of = |machine: &Machine| At {
             participants: machine.participants_at(size).map_or_else(
                 |_| BTreeMap::new(),
@@ -183,7 +180,12 @@ impl Difference {
                 let mut job = Job::new(size, BUFFERS);
                 job.cameras.push(camera.clone());
                 job.displays.push(display.clone());
-                Some(outcome(&solve(&machine.request(&job).ok()?.request)))
+                match machine.request(&job) {
+                    Ok(asked) => Some(outcome(&solve(&asked.request))),
+                    // One of them is not on this machine, or nothing is known of it at this size.
+                    Err(MachineError::Nobody { .. } | MachineError::NoSize { .. }) => None,
+                    Err(error) => Some(format!("not known: {error}")),
+                }
             };
             let (first, second) = (outcome(one), outcome(two));
             if first != second {
@@ -232,7 +234,10 @@ impl At {
 fn sizes(one: &Machine, two: &Machine) -> BTreeSet<Extent> {
     let mut sizes: BTreeSet<Extent> = one.sizes().chain(two.sizes()).collect();
     if sizes.is_empty() {
-        sizes.extend(Extent::new(USUAL.0, USUAL.1).ok());
+        let Ok(usual) = Extent::new(USUAL.0, USUAL.1) else {
+            unreachable!("these are sides of a picture")
+        };
+        sizes.insert(usual);
     }
     sizes
 }
@@ -351,8 +356,9 @@ fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
         }
     }
     let mut found = BTreeMap::new();
-    if let Ok(value) = serde_json::to_value(given) {
-        walk(&value, "", &mut found);
+    match serde_json::to_value(given) {
+        Ok(value) => walk(&value, "", &mut found),
+        Err(error) => unreachable!("what was read from JSON can be written as JSON: {error}"),
     }
     // What is free at a moment is no property of the machine.
     found.retain(|place, _| !place.ends_with("available_bytes"));
@@ -373,9 +379,13 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     let mut request = Request::new(size);
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
-    let found = ways(&request).into_iter().map(|(_, _, verdict)| verdict);
-    let mut best = Verdict::Impossible;
-    for verdict in found {
+    let found = ways(&request);
+    // Where not everything was tried, what was not found may be there.
+    let mut best = match found.left_out() {
+        None => Verdict::Impossible,
+        Some(_) => Verdict::Undecided,
+    };
+    for (_, _, verdict) in found {
         match verdict {
             Verdict::Guaranteed => return verdict,
             verdict => best = verdict,

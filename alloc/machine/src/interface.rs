@@ -7,7 +7,7 @@
 
 use covalent_solver::constraint::{Interface, Participant, Plane, PlaneKind, Role};
 
-/// Returns through what a participant of a file is given buffers.
+/// Returns through what a participant of a file is given buffers: the kernel's own interface where neither field nor name says.
 pub(super) fn interface_of(participant: &Participant) -> Interface {
     let (by_name, _) = read_name(participant);
     participant.interface.or(by_name).unwrap_or_default()

@@ -350,7 +350,7 @@ impl<'machine> Everybody<'machine> {
             .clone();
         if let Some(wanted) = format {
             let constraints = &mut found.source.constraints;
-            constraints.formats = only(constraints.formats.as_ref(), wanted);
+            constraints.formats = Some(only(constraints.formats.as_ref(), wanted));
             constraints.per_fourcc.retain(|own, _| *own == wanted);
         }
         Some(found)
@@ -385,9 +385,7 @@ pub(super) fn called(participant: &Participant) -> String {
 pub fn unique_names(participants: &mut [Participant]) {
     for place in 1..participants.len() {
         let (before, rest) = participants.split_at_mut(place);
-        let Some(own) = rest.first_mut() else {
-            continue;
-        };
+        let own = &mut rest[0];
         if before.iter().any(|other| other.name.starts_with(&own.name)) {
             own.name = called(own);
         }
@@ -425,30 +423,32 @@ fn role_word(role: Role) -> &'static str {
     }
 }
 
-fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> Option<FormatSet> {
-    let pairs = formats.into_iter().flat_map(FormatSet::iter);
-    Some(
-        pairs
-            .filter(|pair: &FormatModifier| pair.fourcc == wanted)
-            .collect(),
-    )
+/// What is taken or given of one format. Who lists nothing takes any and gives rows: of both, rows are what is sure.
+fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
+    match formats {
+        Some(formats) => {
+            let pairs = formats.iter();
+            pairs.filter(|pair| pair.fourcc == wanted).collect()
+        }
+        None => FormatSet::from([FormatModifier::linear(wanted)]),
+    }
 }
 
 /// A renderer keeps what it says of other formats.
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
-            choice.formats = only(choice.formats.as_ref(), wanted);
+            choice.formats = Some(only(choice.formats.as_ref(), wanted));
         }
     }
     participant
 }
 
 /// A queue that is asked for one format says nothing of others.
-fn in_format_alone(mut participant: Participant, format: Option<Fourcc>) -> Participant {
+fn in_format_alone(participant: Participant, format: Option<Fourcc>) -> Participant {
+    let mut participant = with_formats_of(participant, format);
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
-            choice.formats = only(choice.formats.as_ref(), wanted);
             choice.per_fourcc.retain(|own, _| *own == wanted);
         }
     }

@@ -133,18 +133,18 @@ impl Region {
     }
 
     /// Whether it is a pool that is a CMA area, which the kernel gives out as a dma-heap too.
-    #[must_use]
-    pub fn is_cma(&self) -> bool {
+    fn is_cma(&self) -> bool {
         self.is_pool() && self.reusable && !self.no_map
     }
 
     /// The last part of its path.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
+        let whole = self.path.as_str();
+        whole.rsplit_once('/').map_or(whole, |(_, name)| name)
     }
 
-    /// The window in which it lies: its range, or where the kernel may put it.
+    /// The window in which it lies: its range, or where the kernel may put it. Where nothing tells it may be anywhere.
     #[must_use]
     pub fn window(&self) -> AddressWindow {
         let hull = |windows: &[AddressWindow]| {
@@ -160,6 +160,6 @@ impl Region {
     /// The names that its heap may have: the node's, with and without its address.
     fn heap_names(&self) -> [&str; 2] {
         let name = self.name();
-        [name, name.split('@').next().unwrap_or(name)]
+        [name, name.split_once('@').map_or(name, |(name, _)| name)]
     }
 }

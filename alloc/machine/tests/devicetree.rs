@@ -116,7 +116,7 @@ fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
     own.device = Some(device("vivid"));
     own.guarantees.contiguous_up_to_bytes = u64::MAX;
     own.guarantees.address = AddressWindow::of_bits(32);
-    let mut asked = board_request(vec![own, system_heap(2)]);
+    let mut asked = board_request(vec![own.clone(), system_heap(2)]);
     let codec = |participant: &Participant| {
         (participant.role == Role::Capture).then(|| "/soc/codec@50000000".to_owned())
     };
@@ -127,6 +127,14 @@ fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
     assert_eq!(promises.contiguous_up_to_bytes, 16 << 20);
     // Nobody is given pages by a region.
     assert_eq!(asked.sources[1], system_heap(2));
+    // A region that is named first and not described may be the pool that the kernel takes.
+    let mut undescribed = reserved("camera-pool");
+    for user in &mut undescribed.users {
+        user.regions.insert(0, "/reserved-memory/other".to_owned());
+    }
+    let mut asked = board_request(vec![own.clone()]);
+    undescribed.refine(&mut asked, codec);
+    assert_eq!(asked.sources[0], own);
 }
 
 #[test]

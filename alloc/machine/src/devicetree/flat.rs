@@ -77,9 +77,8 @@ impl Tree {
 impl<'bytes> Reader<'bytes> {
     fn open(bytes: &'bytes [u8]) -> Result<Self, TreeError> {
         let word = |place: usize| {
-            let from = place.checked_mul(4)?;
-            let four = bytes.get(from..from.checked_add(4)?)?;
-            Some(u32::from_be_bytes(four.try_into().ok()?))
+            let from = bytes.get(place.checked_mul(4)?..)?;
+            from.first_chunk().map(|four| u32::from_be_bytes(*four))
         };
         if word(0) != Some(MAGIC) {
             return Err(TreeError::NoTree);
@@ -95,10 +94,7 @@ impl<'bytes> Reader<'bytes> {
                 compatible,
             });
         }
-        let number = |place: usize| {
-            let number = header(place)?;
-            usize::try_from(number).map_err(|_| damaged("a size", number, place.saturating_mul(4)))
-        };
+        let number = |place: usize| header(place).map(|number| number as usize);
         let total = number(1)?;
         let within = bytes
             .get(..total)
@@ -170,9 +166,7 @@ impl<'bytes> Reader<'bytes> {
     fn property(&mut self) -> Result<(Span, Span), TreeError> {
         let (length, offset) = (self.word()?, self.word()?);
         let offset_at = self.at.saturating_sub(4);
-        let (Ok(length), Ok(offset)) = (usize::try_from(length), usize::try_from(offset)) else {
-            return Err(damaged("a length", length, offset_at));
-        };
+        let (length, offset) = (length as usize, offset as usize);
         let name_at = self
             .strings
             .checked_add(offset)
@@ -191,20 +185,19 @@ impl<'bytes> Reader<'bytes> {
         let most = at
             .saturating_add(Tree::MAXIMUM_NAME_BYTES)
             .saturating_add(1);
-        let rest = self.bytes.get(at..end.min(most)).unwrap_or_default();
+        let rest = &self.bytes[at..end.min(most)];
         let Some(length) = rest.iter().position(|byte| *byte == 0) else {
             let expected = "a name of at most 255 bytes that ends with a zero byte";
             return Err(damaged(expected, Length(rest.len()), at));
         };
-        let name = rest.get(..length).unwrap_or_default();
-        if is_name(name) {
-            return Ok(TreeBuilder::span(at, length));
+        let mut letters = rest[..length].iter().enumerate();
+        match letters.find(|(_, byte)| !is_name(&[**byte])) {
+            None => Ok(TreeBuilder::span(at, length)),
+            Some((place, odd)) => {
+                let expected = "a name of printable ASCII characters other than /";
+                Err(damaged(expected, Byte(*odd), at.saturating_add(place)))
+            }
         }
-        let odd = name.iter().position(|byte| !is_name(&[*byte]));
-        let at = at.saturating_add(odd.unwrap_or_default());
-        let found = self.bytes.get(at).copied().unwrap_or_default();
-        let expected = "a name of printable ASCII characters other than /";
-        Err(damaged(expected, Byte(found), at))
     }
 
     /// Reads what is behind the root, where nothing but the end may stand.

@@ -78,8 +78,8 @@ fn within(reach: AddressWindow) -> String {
 /// It is the same in a board's own tree and, behind `/plugin/;`, as an overlay.
 #[must_use]
 pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
-    let name = node.rsplit('/').next().unwrap_or(node);
-    let name = name.split('@').next().unwrap_or(name);
+    let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
     let label: String = name
         .chars()
         .map(|letter| {

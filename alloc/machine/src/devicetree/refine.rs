@@ -49,13 +49,16 @@ impl ReservedMemory {
             };
             let users = self.users.iter().filter(|user| user.node == own);
             let paths = users.flat_map(|user| &user.regions);
-            let given = paths.filter_map(|path| by_path.get(path.as_str()).copied());
+            let given = paths.map(|path| by_path.get(path.as_str()).copied());
+            let given: Vec<Option<&Region>> = given.collect();
+            // A region that is named and not described may be a pool too: it is not known which pool is the first behind it.
+            let mut described = given.iter().map_while(|region| *region);
+            let first = described.find(|region| region.is_pool());
             // A pool that is named again is no other alternative.
             let mut seen = BTreeSet::new();
-            let pools = given.filter(|region| region.is_pool() && seen.insert(&region.path));
-            let mut first = None;
+            let pools = given.into_iter().flatten();
+            let pools = pools.filter(|region| region.is_pool() && seen.insert(&region.path));
             for pool in pools {
-                first = first.or(Some(pool));
                 // The solver tries each alternative with each of everybody else's.
                 if participant.alternatives().len() >= Machine::MAXIMUM_ALTERNATIVES {
                     break;
@@ -91,6 +94,7 @@ fn promise(source: &mut Source, region: &Region) {
     if promises.address.contains(&window) {
         promises.address = window;
     }
+    // A pool gives each buffer in one piece or not at all, so that one of which the size is not known promises no less.
     let size = region.size_bytes.unwrap_or(u64::MAX);
     promises.contiguous_up_to_bytes = match promises.contiguous_up_to_bytes {
         0 => size,

@@ -42,8 +42,7 @@ impl ReservedMemory {
                 node: node.path(),
                 compatible: node.texts("compatible").map(str::to_owned).collect(),
                 regions: given(node, &by_handle)
-                    .filter_map(|place| regions.get(place))
-                    .map(|region| region.path.clone())
+                    .map(|place| regions[place].path.clone())
                     .collect(),
                 unknown: Unknown::default(),
             })
@@ -117,7 +116,8 @@ fn handles(reserved: Node<'_>) -> BTreeMap<u32, usize> {
     numbered.collect()
 }
 
-/// The places of the regions that a device is given, in its order.
+/// The places of the regions that a device is given, in its order. A number that is no region's in use gives it nothing, as for
+/// Linux.
 fn given(node: Node<'_>, by_handle: &BTreeMap<u32, usize>) -> impl Iterator<Item = usize> {
     let cells = node.cells("memory-region").into_iter().flatten();
     cells.filter_map(|handle| by_handle.get(&handle).copied())
@@ -154,13 +154,10 @@ struct Cells {
 }
 
 impl Cells {
-    /// Those of the nodes below one. A node that does not say has 2 and 1.
+    /// Those of the nodes below one. A node that does not say has 2 and 1, and so has one that says it in no single number, as
+    /// for Linux.
     fn below(node: Node<'_>) -> Self {
-        let read = |property, unsaid| {
-            node.cell(property)
-                .and_then(|cells| usize::try_from(cells).ok())
-                .unwrap_or(unsaid)
-        };
+        let read = |property, unsaid| node.cell(property).map_or(unsaid, |cells| cells as usize);
         Self {
             address: read("#address-cells", 2),
             size: read("#size-cells", 1),
@@ -169,16 +166,16 @@ impl Cells {
 
     fn region(&self, path: String, node: Node<'_>, is_identity: bool) -> Region {
         let ranges = self.windows(node, "reg");
-        let length = |window: &AddressWindow| {
-            let last = window.highest.saturating_sub(window.lowest);
-            last.saturating_add(1)
-        };
-        let whole = ranges.iter().map(length).fold(0, u64::saturating_add);
+        // More bytes than 64 bits count are no size that anything could be compared with.
+        let whole = ranges.iter().try_fold(0_u64, |sum, window| {
+            let last = window.highest.checked_sub(window.lowest)?;
+            sum.checked_add(last.checked_add(1)?)
+        });
         let one = |property: &str| number(node.cells(property)?);
         Region {
             path,
             compatible: node.texts("compatible").map(str::to_owned).collect(),
-            size_bytes: one("size").or((!ranges.is_empty()).then_some(whole)),
+            size_bytes: one("size").or(whole.filter(|_| !ranges.is_empty())),
             alignment_bytes: one("alignment"),
             allowed: if is_identity {
                 self.windows(node, "alloc-ranges")
@@ -193,28 +190,27 @@ impl Cells {
         }
     }
 
-    /// Reads pairs of address and size. One that is empty, or does not fit 64 bits, is left out.
+    /// Reads pairs of address and size. One that is empty, or does not fit 64 bits, is left out; a property that is not there or
+    /// has no such pairs tells of none.
     fn windows(&self, node: Node<'_>, property: &str) -> Vec<AddressWindow> {
-        let Some(step) = self.address.checked_add(self.size).filter(|step| *step > 0) else {
-            return Vec::new();
-        };
-        let Some(cells) = node.cells(property) else {
-            return Vec::new();
-        };
-        let mut left = cells.clone().count().checked_div(step).unwrap_or(0);
-        let mut cells = cells;
+        self.pairs(node, property).unwrap_or_default()
+    }
+
+    fn pairs(&self, node: Node<'_>, property: &str) -> Option<Vec<AddressWindow>> {
+        let mut cells = node.cells(property)?;
+        let step = self.address.checked_add(self.size)?;
+        let mut left = cells.clone().count().checked_div(step)?;
         let pairs = std::iter::from_fn(|| {
             left = left.checked_sub(1)?;
             let lowest = number(cells.by_ref().take(self.address));
             Some((lowest, number(cells.by_ref().take(self.size))))
         });
-        pairs
-            .filter_map(|(lowest, bytes)| {
-                let lowest = lowest?;
-                let highest = lowest.checked_add(bytes?.checked_sub(1)?)?;
-                Some(AddressWindow { lowest, highest })
-            })
-            .collect()
+        let windows = pairs.filter_map(|(lowest, bytes)| {
+            let lowest = lowest?;
+            let highest = lowest.checked_add(bytes?.checked_sub(1)?)?;
+            Some(AddressWindow { lowest, highest })
+        });
+        Some(windows.collect())
     }
 }
 

@@ -14,7 +14,7 @@ use super::TreeError;
 /// # Limits
 /// [`Tree::MAXIMUM_BYTES`], [`Tree::MAXIMUM_NODES`], [`Tree::MAXIMUM_DEPTH`] and [`Tree::MAXIMUM_NAME_BYTES`]; and those of
 /// [`ReservedMemory`](crate::ReservedMemory), which a tree is held against when it is read.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Tree {
     /// What names and values are ranges of.
     text: Vec<u8>,
@@ -25,7 +25,7 @@ pub struct Tree {
 }
 
 /// A part of the text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
     length: u32,
@@ -86,13 +86,10 @@ impl Tree {
 
     /// The properties of one node.
     fn properties_of(&self, place: usize) -> &[PropertyEntry] {
-        let begin = |place: usize| {
-            let first = self.nodes.get(place).map(|node| node.first_property);
-            first.map_or(self.properties.len(), index)
-        };
-        self.properties
-            .get(begin(place)..begin(place.saturating_add(1)))
-            .unwrap_or_default()
+        let begin = index(self.nodes[place].first_property);
+        let behind = self.nodes.get(place.saturating_add(1));
+        let end = behind.map_or(self.properties.len(), |node| index(node.first_property));
+        &self.properties[begin..end]
     }
 }
 
@@ -120,21 +117,20 @@ impl fmt::Debug for Tree {
 }
 
 impl<'tree> Node<'tree> {
-    fn entry(&self) -> Option<&'tree NodeEntry> {
-        self.tree.nodes.get(self.place)
+    fn entry(&self) -> &'tree NodeEntry {
+        &self.tree.nodes[self.place]
     }
 
     /// Returns its name, with the address behind an `@` where it has one.
     #[must_use]
     pub fn name(&self) -> &'tree str {
-        let name = self.entry().map(|entry| self.tree.bytes(entry.name));
-        text(name.unwrap_or_default())
+        text(self.tree.bytes(self.entry().name))
     }
 
     /// Returns the node above; `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let place = index(self.entry()?.parent);
+        let place = index(self.entry().parent);
         (place != self.place).then_some(Self { place, ..*self })
     }
 
@@ -159,7 +155,7 @@ impl<'tree> Node<'tree> {
     /// Lists the nodes directly below, in the order of the file.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'tree> {
         let tree = self.tree;
-        let end = self.entry().map_or(0, |entry| index(entry.end));
+        let end = self.behind();
         let within = move |place: usize| (place < end).then_some(Self { tree, place });
         std::iter::successors(within(self.place.saturating_add(1)), move |child| {
             within(child.behind())
@@ -168,7 +164,7 @@ impl<'tree> Node<'tree> {
 
     /// The first place behind its descendants.
     pub(super) fn behind(&self) -> usize {
-        self.entry().map_or(usize::MAX, |entry| index(entry.end))
+        index(self.entry().end)
     }
 
     /// Its place in [`Tree::nodes`].
@@ -201,8 +197,7 @@ impl<'tree> Node<'tree> {
         let own = self.tree.properties_of(self.place);
         let name_of = |property: &PropertyEntry| self.tree.bytes(property.name);
         let found = own.binary_search_by(|property| name_of(property).cmp(name.as_bytes()));
-        own.get(found.ok()?)
-            .map(|property| self.tree.bytes(property.value))
+        found.ok().map(|place| self.tree.bytes(own[place].value))
     }
 
     /// Returns whether there is such a property, whatever is in it.
@@ -241,7 +236,7 @@ impl<'tree> Node<'tree> {
     /// # References
     /// Devicetree specification, `status`.
     #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.texts("status")
             .next()
             .is_none_or(|status| status == "okay" || status == "ok")
@@ -284,7 +279,8 @@ impl TreeBuilder {
         Self {
             tree: Tree {
                 text,
-                ..Tree::default()
+                nodes: Vec::new(),
+                properties: Vec::new(),
             },
             open: Vec::new(),
         }
@@ -292,11 +288,10 @@ impl TreeBuilder {
 
     /// Names a part of the text.
     pub fn span(start: usize, length: usize) -> Span {
-        // No text is longer than 16 MiB; a range that were would be empty.
-        match (u32::try_from(start), u32::try_from(length)) {
-            (Ok(start), Ok(length)) => Span { start, length },
-            _ => Span::default(),
-        }
+        let (Ok(start), Ok(length)) = (u32::try_from(start), u32::try_from(length)) else {
+            unreachable!("a tree's text has at most 16 MiB, and its own lengths 32 bits")
+        };
+        Span { start, length }
     }
 
     /// Opens a node below the one that is open.
@@ -306,9 +301,11 @@ impl TreeBuilder {
             let what = "levels";
             return Err(Excess::Many { what, most });
         }
+        debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
         let place = room(self.tree.nodes.len(), "nodes")?;
         self.tree.nodes.push(NodeEntry {
             name,
+            // The root is its own.
             parent: self.open.last().copied().unwrap_or(place),
             end: 0,
             first_property: 0,
@@ -320,23 +317,23 @@ impl TreeBuilder {
     /// Adds a property to the node that is open; there has to be one.
     pub fn property(&mut self, name: Span, value: Span) -> Result<(), Excess> {
         room(self.tree.properties.len(), "properties")?;
-        if let Some(node) = self.open.last().copied() {
-            self.tree
-                .properties
-                .push(PropertyEntry { node, name, value });
-        }
+        debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
+        let Some(node) = self.open.last().copied() else {
+            unreachable!("the reader adds properties to nodes")
+        };
+        self.tree
+            .properties
+            .push(PropertyEntry { node, name, value });
         Ok(())
     }
 
     /// Closes the node that is open; says whether there was one.
     pub fn end(&mut self) -> bool {
-        let behind = u32::try_from(self.tree.nodes.len()).unwrap_or(u32::MAX);
+        let behind = number(self.tree.nodes.len());
         let Some(place) = self.open.pop() else {
             return false;
         };
-        if let Some(node) = self.tree.nodes.get_mut(index(place)) {
-            node.end = behind;
-        }
+        self.tree.nodes[index(place)].end = behind;
         true
     }
 
@@ -367,15 +364,10 @@ impl TreeBuilder {
             let value = if one.start > two.start { one } else { two };
             return Err(Excess::Twice { value });
         }
-        let mut first = 0_usize;
+        debug_assert!(!nodes.is_empty(), "the reader begins with the root");
         for (place, node) in nodes.iter_mut().enumerate() {
-            let own = properties.get(first..).unwrap_or_default();
-            node.first_property = u32::try_from(first).unwrap_or(u32::MAX);
-            let count = own
-                .iter()
-                .take_while(|property| index(property.node) == place)
-                .count();
-            first = first.saturating_add(count);
+            let first = properties.partition_point(|property| index(property.node) < place);
+            node.first_property = number(first);
         }
         Ok(Tree {
             text,
@@ -423,25 +415,37 @@ impl Tree {
 
 fn room(count: usize, what: &'static str) -> Result<u32, Excess> {
     let most = Tree::MAXIMUM_NODES;
-    match u32::try_from(count) {
-        Ok(place) if count < most => Ok(place),
-        _ => Err(Excess::Many { what, most }),
+    if count < most {
+        Ok(number(count))
+    } else {
+        Err(Excess::Many { what, most })
     }
 }
 
-fn index(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+/// The number of a node or property, of which there are at most [`Tree::MAXIMUM_NODES`].
+fn number(place: usize) -> u32 {
+    let Ok(number) = u32::try_from(place) else {
+        unreachable!("there are at most {} of a kind", Tree::MAXIMUM_NODES)
+    };
+    number
+}
+
+const _: () = assert!(usize::BITS >= u32::BITS, "a number of 32 bits is a place");
+
+const fn index(number: u32) -> usize {
+    number as usize
 }
 
 fn bytes(text: &[u8], span: Span) -> &[u8] {
     let start = index(span.start);
-    text.get(start..start.saturating_add(index(span.length)))
-        .unwrap_or_default()
+    &text[start..start.saturating_add(index(span.length))]
 }
 
 fn text(bytes: &[u8]) -> &str {
-    // Names are looked at when they are read.
-    std::str::from_utf8(bytes).unwrap_or_default()
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        unreachable!("names are looked at when they are read, and are ASCII")
+    };
+    text
 }
 
 fn cell(bytes: &[u8]) -> u32 {

@@ -13,7 +13,7 @@ use super::fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose, i
 use super::known;
 use super::outcome::Refusal;
 use covalent_solver::constraint::{
-    Constraints, ImageTerms, Participant, Source, SourceId, StrideTerms,
+    CommonMultiple, Constraints, Participant, Source, SourceId, StrideTerms,
 };
 use covalent_solver::model::Modifier;
 use covalent_solver::solve::Request;
@@ -39,7 +39,7 @@ impl Places {
     fn find(&self, facts: &[Fact], fact: &Fact) -> (Option<usize>, u64) {
         let hash = self.hasher.hash_one(fact.what_is_said());
         let mut alike = self.by_hash.get(&hash).into_iter().flatten();
-        let found = alike.find(|place| facts.get(**place).is_some_and(|known| known.says_as(fact)));
+        let found = alike.find(|place| facts[**place].says_as(fact));
         (found.copied(), hash)
     }
 }
@@ -110,8 +110,9 @@ impl FactBook {
     /// Adds a fact. One that says the same as another renews it.
     pub fn add(&mut self, fact: Fact) {
         let (place, hash) = self.places.find(&self.facts, &fact);
-        match place.and_then(|place| self.facts.get_mut(place)) {
-            Some(known) => {
+        match place {
+            Some(place) => {
+                let known = &mut self.facts[place];
                 let times = match (&known.origin, &fact.origin) {
                     (Origin::Learnt { times, at }, Origin::Learnt { at: again, .. })
                         if at != again =>
@@ -158,9 +159,7 @@ impl FactBook {
         for fact in self.facts.iter().filter(|fact| self.is_in_force(fact)) {
             let mut changes = false;
             for place in whom.of_fact(fact) {
-                let Some(participant) = informed.participants.get_mut(place) else {
-                    continue;
-                };
+                let participant = &mut informed.participants[place];
                 if !fact.participant.is(participant) {
                     continue;
                 }
@@ -279,9 +278,9 @@ impl<'a> Whom<'a> {
         let first = self
             .sources
             .partition_point(|source| source.id.as_str() < start);
-        let from = self.sources.get(first..).unwrap_or_default();
+        let from = &self.sources[first..];
         let end = from.partition_point(|source| is_meant(source, name));
-        from.get(..end).unwrap_or_default().iter().copied()
+        from[..end].iter().copied()
     }
 }
 
@@ -305,7 +304,9 @@ fn has_rows(choice: &Constraints) -> bool {
 
 /// Demands that strides are multiples of so many bytes too, and returns whether that is new.
 fn align(stride: &mut StrideTerms, bytes: u32) -> bool {
-    let Some(both) = least_common_multiple(stride.alignment, bytes) else {
+    let own = CommonMultiple::of(stride.alignment.into());
+    let both = own.and(CommonMultiple::of(bytes.into())).get();
+    let Some(both) = both.and_then(|both| u32::try_from(both).ok()) else {
         // No stride is a multiple of both. A step that no stride within the bounds has says so.
         let none = (u32::MAX, u32::MAX.saturating_sub(1));
         let changes = (stride.alignment, stride.maximum) != none;
@@ -315,18 +316,6 @@ fn align(stride: &mut StrideTerms, bytes: u32) -> bool {
     let changes = stride.alignment != both;
     stride.alignment = both;
     changes
-}
-
-/// Returns the least steps that are in both; none where these do not fit the number.
-fn least_common_multiple(one: u32, two: u32) -> Option<u32> {
-    // The table of merges is private to the constraints; a picture's terms merge there, and strides alone here.
-    let none = ImageTerms::default().stride.alignment;
-    let (one, two) = (one.max(none), two.max(none));
-    let (mut divisor, mut rest) = (one, two);
-    while let Some(remainder) = divisor.checked_rem(rest) {
-        (divisor, rest) = (rest, remainder);
-    }
-    one.checked_div(divisor)?.checked_mul(two)
 }
 
 #[cfg(test)]

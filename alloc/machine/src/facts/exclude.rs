@@ -87,6 +87,7 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     let mut limited = request.clone();
     let mut imports: BTreeMap<usize, Vec<(&SourceId, &Refused<'_>)>> = BTreeMap::new();
     for ((source, place), refused) in &refused {
+        // Whoever is not in the request takes nothing that could be excluded.
         let Some(participant) = request.participants.get(*place) else {
             continue;
         };
@@ -103,9 +104,11 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
         given.0.extend(refused.named.0.iter().copied());
     }
     for (place, refusals) in imports {
-        if let Some(participant) = limited.participants.get_mut(place) {
-            refuse(participant, &request.sources, &refusals);
-        }
+        refuse(
+            &mut limited.participants[place],
+            &request.sources,
+            &refusals,
+        );
     }
     let rows = rows(&request.sources);
     for source in &mut limited.sources {

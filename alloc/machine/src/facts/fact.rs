@@ -320,7 +320,7 @@ impl Conditions {
 
     /// Returns whether a machine is as they say.
     #[must_use]
-    pub fn hold_in(&self, environment: &Environment) -> bool {
+    pub(super) fn hold_in(&self, environment: &Environment) -> bool {
         fn same<T: PartialEq>(own: Option<&T>, found: &T) -> bool {
             own.is_none_or(|own| own == found)
         }

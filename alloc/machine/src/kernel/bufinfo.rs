@@ -101,7 +101,7 @@ pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
         let start = at;
         at = at.saturating_add(whole.len());
         if let Some(object) = object(line) {
-            let block = text.get(below..start).unwrap_or_default();
+            let block = &text[below..start];
             finish(&mut objects, block, own)?;
             objects.push(object);
             (below, own) = (at, number);
@@ -109,7 +109,7 @@ pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
             claimed = Some((total, number));
         }
     }
-    finish(&mut objects, text.get(below..).unwrap_or_default(), own)?;
+    finish(&mut objects, &text[below..], own)?;
     let found = objects.len();
     match claimed {
         None => Err(BufinfoError::NoTotal { line: number }),

@@ -5,7 +5,7 @@ use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
 use covalent_machine::{Difference, Job, Machine, MachineError, ReservedMemory};
 use covalent_solver::constraint::{Participant, Source};
 use covalent_solver::model::{
-    Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, in_formats,
+    Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, read_in_formats,
 };
 use covalent_solver::solve::{Request, Solution, solve, ways};
 use serde::Serialize;
@@ -169,7 +169,7 @@ pub fn devicetree(bytes: &[u8]) {
 /// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it
 /// has room for.
 pub fn in_formats_blob(bytes: &[u8]) {
-    let Some(listed) = in_formats(bytes) else {
+    let Ok(listed) = read_in_formats(bytes) else {
         return;
     };
     // An entry is 24 bytes and names 64 formats at most.

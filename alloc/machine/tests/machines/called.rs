@@ -1,7 +1,8 @@
 //! How devices of a recording are called.
 
-use covalent_machine::{Job, MachineError};
-use covalent_solver::model::Extent;
+use covalent_machine::{Difference, Job, MachineError};
+use covalent_solver::constraint::Role;
+use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 
 use crate::recorded::read;
 
@@ -18,6 +19,47 @@ fn gbm_of_a_card_is_found_by_either_of_its_nodes() {
             asked.request.participants[0].name, "virtio_gpu GBM",
             "{node}"
         );
+    }
+}
+
+#[test]
+fn camera_that_lists_no_formats_is_asked_for_rows_of_one() {
+    let mut machine = read("raspberry-pi-4");
+    for declared in &mut machine.declared {
+        for recorded in &mut declared.participants {
+            recorded
+                .participant
+                .for_each_choice(|own| own.formats = None);
+        }
+    }
+    let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
+    job.cameras.push("/dev/video0".into());
+    job.format = Some(Fourcc::NV12);
+    let asked = machine.request(&job).unwrap();
+    let formats = asked.request.participants[0].constraints().formats.as_ref();
+    let rows = [FormatModifier::linear(Fourcc::NV12)];
+    assert!(formats.unwrap().iter().eq(rows));
+}
+
+#[test]
+fn plan_of_a_camera_that_may_be_several_is_not_known_rather_than_not_there() {
+    let one = read("raspberry-pi-4");
+    let mut two = one.clone();
+    for declared in &mut two.declared {
+        let cameras = declared.participants.iter();
+        let cameras = cameras.filter(|recorded| recorded.participant.role == Role::Capture);
+        let mut again: Vec<_> = cameras.cloned().collect();
+        for recorded in &mut again {
+            recorded.participant.name.push_str(" again");
+        }
+        declared.participants.extend(again);
+    }
+    let difference = Difference::between(&one, &two);
+    let plans = difference.plans.iter().filter_map(|plan| plan.two.as_ref());
+    let plans: Vec<_> = plans.collect();
+    assert!(!plans.is_empty());
+    for plan in plans {
+        assert!(plan.starts_with("not known: "), "{plan}");
     }
 }
 

@@ -40,7 +40,7 @@ impl CommonMultiple {
 
     /// Returns the least number that is a multiple of it and not below `number`; none where 64 bits hold none.
     #[must_use]
-    pub fn at_least(self, number: u64) -> Option<u64> {
+    pub(crate) fn at_least(self, number: u64) -> Option<u64> {
         match self.0 {
             _ if number == 0 => Some(0),
             Some(step) => number.checked_next_multiple_of(step),

@@ -86,14 +86,14 @@ impl FormatSet {
             let (ones, twos) = match first.cmp(second) {
                 Ordering::Equal => {
                     let run = same(one, two);
-                    pairs.extend_from_slice(one.get(..run).unwrap_or_default());
+                    pairs.extend_from_slice(&one[..run]);
                     (run, run)
                 }
                 Ordering::Less => (lower(one, second), 0),
                 Ordering::Greater => (0, lower(two, first)),
             };
-            one = one.get(ones..).unwrap_or_default();
-            two = two.get(twos..).unwrap_or_default();
+            one = &one[ones..];
+            two = &two[twos..];
         }
         Self {
             pairs,

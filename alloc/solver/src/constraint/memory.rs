@@ -142,7 +142,7 @@ impl AddressWindow {
     }
 
     /// Returns whether any address is in both.
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.lowest.max(other.lowest) <= self.highest.min(other.highest)
     }
 }

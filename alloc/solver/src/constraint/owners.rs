@@ -22,9 +22,7 @@ impl Owners {
             };
         };
         let mut more = vec![0; place.saturating_add(1)];
-        if let Some(word) = more.last_mut() {
-            *word = bit;
-        }
+        more[place] = bit;
         Self { few: 0, more }
     }
 

@@ -31,6 +31,6 @@ pub(crate) fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
     }
     let begin = step >> 1;
     let end = step.saturating_add(1).min(list.len());
-    let between = list.get(begin..end).unwrap_or_default();
+    let between = &list[begin..end];
     begin.saturating_add(between.partition_point(|pair| pair < than))
 }

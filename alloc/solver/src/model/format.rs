@@ -52,7 +52,7 @@ impl FormatInfo {
 
     /// Whether it has one channel only, so that colours are lost in it.
     #[must_use]
-    pub fn is_grey(&self) -> bool {
+    pub(crate) fn is_grey(&self) -> bool {
         !self.is_yuv && self.planes == BITS8
     }
 
@@ -66,8 +66,7 @@ impl FormatInfo {
     }
 
     /// Bytes that the pixels of a picture fill, padding left out; saturates.
-    #[must_use]
-    pub fn picture_bytes(&self, extent: Extent) -> u64 {
+    pub(crate) fn picture_bytes(&self, extent: Extent) -> u64 {
         self.planes
             .iter()
             .map(|plane| {

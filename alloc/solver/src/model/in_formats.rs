@@ -44,7 +44,7 @@ pub enum InFormatsError {
     },
 }
 
-/// Reads a plane's property IN_FORMATS, `struct drm_format_modifier_blob`; `None` when its offsets lead outside of it.
+/// Reads a plane's property IN_FORMATS, `struct drm_format_modifier_blob`.
 ///
 /// What is read takes 43 bytes for each byte of the blob at most, and never more than a MiB: an entry of 24 bytes names up to 64
 /// pairs.
@@ -52,11 +52,6 @@ pub enum InFormatsError {
 /// # References
 /// `drm_mode.h`: u32 version, flags, count_formats, formats_offset, count_modifiers, modifiers_offset; then u32 codes, then
 /// entries of u64 formats (a bit a format), u32 offset (of the first bit), u32 padding, u64 modifier.
-pub fn in_formats(blob: &[u8]) -> Option<Vec<FormatModifier>> {
-    read_in_formats(blob).ok()
-}
-
-/// Reads what [`in_formats`] does, and says why it cannot be read.
 ///
 /// # Errors
 /// [`InFormatsError`], with the byte.
@@ -72,8 +67,7 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
     let mut pairs = 0_usize;
     for place in places() {
         let at = modifiers_at.saturating_add(place);
-        let count = usize::try_from(blob.long(at)?.count_ones()).unwrap_or(usize::MAX);
-        pairs = pairs.saturating_add(count);
+        pairs = pairs.saturating_add(blob.long(at)?.count_ones() as usize);
         if pairs > MOST_PAIRS {
             return Err(InFormatsError::TooMany { at });
         }
@@ -119,18 +113,26 @@ impl<'bytes> Blob<'bytes> {
         })
     }
 
+    fn number<const N: usize>(&self, at: usize) -> Result<[u8; N], InFormatsError> {
+        let bytes = self.0.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.copied().ok_or(InFormatsError::Outside {
+            what: "a number",
+            size: N,
+            at,
+            bytes: self.0.len(),
+        })
+    }
+
     fn word(&self, at: usize) -> Result<u32, InFormatsError> {
-        let bytes = self.span(at, 4, "a number")?;
-        Ok(bytes.try_into().map_or(0, u32::from_ne_bytes))
+        self.number(at).map(u32::from_ne_bytes)
     }
 
     fn long(&self, at: usize) -> Result<u64, InFormatsError> {
-        let bytes = self.span(at, 8, "a number")?;
-        Ok(bytes.try_into().map_or(0, u64::from_ne_bytes))
+        self.number(at).map(u64::from_ne_bytes)
     }
 
     fn index(&self, at: usize) -> Result<usize, InFormatsError> {
-        Ok(usize::try_from(self.word(at)?).unwrap_or(usize::MAX))
+        self.word(at).map(|word| word as usize)
     }
 }
 
@@ -158,8 +160,8 @@ mod tests {
             FormatModifier::linear(Fourcc::XRGB8888),
             FormatModifier::linear(Fourcc::NV12),
         ];
-        assert_eq!(in_formats(&blob(0b11, 0)).unwrap(), both);
-        assert_eq!(in_formats(&blob(0b1, 1)).unwrap(), both[1..]);
+        assert_eq!(read_in_formats(&blob(0b11, 0)).unwrap(), both);
+        assert_eq!(read_in_formats(&blob(0b1, 1)).unwrap(), both[1..]);
     }
 
     #[test]
@@ -192,10 +194,14 @@ mod tests {
 
     #[test]
     fn in_formats_that_lead_outside_are_refused() {
-        assert_eq!(in_formats(&blob(0b100, 0)), None);
-        assert_eq!(in_formats(&blob(1, u32::MAX)), None);
+        assert_eq!(read_in_formats(&blob(0b100, 0)).ok(), None);
+        assert_eq!(read_in_formats(&blob(1, u32::MAX)).ok(), None);
         for length in 0..blob(1, 0).len() {
-            assert_eq!(in_formats(&blob(1, 0)[..length]), None, "{length}");
+            assert_eq!(
+                read_in_formats(&blob(1, 0)[..length]).ok(),
+                None,
+                "{length}"
+            );
         }
     }
 }

@@ -94,6 +94,9 @@ pub enum LayoutError {
         /// Index of the plane.
         plane: usize,
     },
+    /// The memories have too many bytes to be counted.
+    #[error("the memories have more bytes together than 64 bits count")]
+    Uncountable,
     /// A stride that no alignment can be applied to.
     #[error("an alignment of {0} bytes is none: it is 1 or more, and at most 1 MiB")]
     Alignment(u32),
@@ -182,6 +185,10 @@ impl Layout {
                 found: planes.len(),
             });
         }
+        let mut sizes = memory_sizes.iter();
+        sizes
+            .try_fold(0_u64, |sum, size| sum.checked_add(*size))
+            .ok_or(LayoutError::Uncountable)?;
         let layout = Self {
             extent,
             format,
@@ -320,12 +327,10 @@ impl Layout {
         &self.memory_sizes
     }
 
-    /// Bytes of all memories together; saturates.
+    /// Bytes of all memories together.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.memory_sizes
-            .iter()
-            .fold(0, |sum, size| sum.saturating_add(*size))
+        self.memory_sizes.iter().sum()
     }
 
     /// Bytes of one row of a plane, padding left out; `None` for an unknown format or plane.
@@ -366,6 +371,17 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layout_whose_memories_have_too_many_bytes_together_is_none() {
+        let planes = Layout::linear(extent(64, 32), Fourcc::NV12, 1, 0)
+            .unwrap()
+            .planes;
+        let format = FormatModifier::linear(Fourcc::NV12);
+        let of = |sizes| Layout::new(extent(64, 32), format, planes.clone(), sizes);
+        assert_eq!(of(vec![u64::MAX, 1]), Err(LayoutError::Uncountable));
+        assert_eq!(of(vec![u64::MAX]).unwrap().total_bytes(), u64::MAX);
+    }
 
     fn extent(width: u32, height: u32) -> Extent {
         Extent::new(width, height).unwrap()

@@ -13,6 +13,6 @@ pub use device::DeviceIdentity;
 pub use extent::{Extent, ExtentError};
 pub use format::{FormatInfo, PlaneInfo};
 pub use fourcc::{Fourcc, FourccError};
-pub use in_formats::{InFormatsError, in_formats, read_in_formats};
+pub use in_formats::{InFormatsError, read_in_formats};
 pub use layout::{Layout, LayoutError, PlaneLayout};
 pub use modifier::{DecodedModifier, FormatModifier, Modifier, ModifierError, ModifierField};

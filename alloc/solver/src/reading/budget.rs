@@ -16,7 +16,7 @@ use super::reader::twice;
 ///
 /// A structure may take a hundred times the bytes of its text, as `{}` does; so they are counted. Real descriptions take less than a
 /// hundredth of this.
-pub const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 64 << 20;
 
 /// What a value takes that nobody here knows: maps have room for 11 at once, with their names.
 const VALUE_BYTES: usize = 700;

@@ -276,9 +276,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
         while let Some(name) = self.map.next_key::<String>()? {
-            let known = self.fields.iter().position(|field| *field == name);
-            let Some((place, field)) = known.and_then(|at| Some((at, *self.fields.get(at)?)))
-            else {
+            let mut fields = self.fields.iter().enumerate();
+            let Some((place, field)) = fields.find(|(_, field)| **field == name) else {
                 if self.unknown.fields.contains_key(&name) {
                     return Err(twice(&mut self.map, &name));
                 }
@@ -286,10 +285,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
                 self.unknown.fields.insert(name, value);
                 continue;
             };
-            let bit = u32::try_from(place)
-                .ok()
-                .and_then(|place| 1_u128.checked_shl(place))
-                .unwrap_or_default();
+            debug_assert!(place < 128, "a structure has more fields than are counted");
+            let bit = 1_u128 << (place & 127);
             if self.seen & bit != 0 {
                 return Err(twice(&mut self.map, &name));
             }

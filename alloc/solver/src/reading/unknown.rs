@@ -39,7 +39,7 @@ impl Unknown {
     }
 
     /// Keeps what a known field has that nobody knows.
-    pub fn keep_within(&mut self, field: &str, within: Self) {
+    pub(super) fn keep_within(&mut self, field: &str, within: Self) {
         if !within.is_empty() {
             self.within.insert(field.to_owned(), within);
         }

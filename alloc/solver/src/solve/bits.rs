@@ -1,6 +1,6 @@
 //! Sets of small numbers.
 
-/// Numbers from 0 up to a length that is fixed when it is made.
+/// Numbers from 0 up to a length that is fixed when the set is made. Whoever asks about a number has it from that range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bits(Vec<u64>);
 
@@ -24,9 +24,7 @@ impl Bits {
     }
 
     pub(super) fn insert(&mut self, number: usize) {
-        if let Some(word) = self.0.get_mut(number >> 6) {
-            *word |= 1 << (number & 63);
-        }
+        self.0[number >> 6] |= 1 << (number & 63);
     }
 
     /// Inserts `length` numbers from `first` on.
@@ -38,22 +36,19 @@ impl Bits {
             let count = end
                 .saturating_sub(number)
                 .min(64_usize.saturating_sub(in_word));
-            if let Some(word) = self.0.get_mut(number >> 6) {
-                let run = u64::MAX >> (64_usize.saturating_sub(count) & 63);
-                *word |= run << in_word;
-            }
+            let run = u64::MAX >> (64_usize.saturating_sub(count) & 63);
+            self.0[number >> 6] |= run << in_word;
             number = number.saturating_add(count);
         }
     }
 
     pub(super) fn contains(&self, number: usize) -> bool {
-        self.0
-            .get(number >> 6)
-            .is_some_and(|word| word >> (number & 63) & 1 == 1)
+        self.0[number >> 6] >> (number & 63) & 1 == 1
     }
 
-    /// Keeps what is in both, and returns whether that is anything.
+    /// Keeps what is in this set and in another of the same length, and returns whether that is anything.
     pub(super) fn keep(&mut self, other: &Self) -> bool {
+        debug_assert_eq!(self.0.len(), other.0.len());
         let mut any = 0;
         for (word, own) in self.0.iter_mut().zip(&other.0) {
             *word &= own;
@@ -64,6 +59,7 @@ impl Bits {
 
     /// Adds what is in another set of the same length.
     pub(super) fn add(&mut self, other: &Self) {
+        debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
             *word |= own;
         }
@@ -71,13 +67,15 @@ impl Bits {
 
     /// Adds what is not in another set of the same length; what is beyond the length too, which nobody asks for.
     pub(super) fn add_complement(&mut self, other: &Self) {
+        debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
             *word |= !own;
         }
     }
 
-    /// Returns whether any number is in both.
+    /// Returns whether any number is in this set and in another of the same length.
     pub(super) fn meets(&self, other: &Self) -> bool {
+        debug_assert_eq!(self.0.len(), other.0.len());
         self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
     }
 
@@ -93,11 +91,10 @@ impl Bits {
             place = place.saturating_add(1);
             word = *self.0.get(place)?;
         }
-        let bit = usize::try_from(word.trailing_zeros()).ok()?;
-        Some(place << 6 | bit)
+        Some(place << 6 | word.trailing_zeros() as usize)
     }
 
-    /// Returns the least number in both that is `from` or more.
+    /// Returns the least number in this set and in another of the same length that is `from` or more.
     pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
         let mut place = from >> 6;
         let both = |place: usize| Some(self.0.get(place)? & other.0.get(place)?);
@@ -106,8 +103,7 @@ impl Bits {
             place = place.saturating_add(1);
             word = both(place)?;
         }
-        let bit = usize::try_from(word.trailing_zeros()).ok()?;
-        Some(place << 6 | bit)
+        Some(place << 6 | word.trailing_zeros() as usize)
     }
 }
 
@@ -144,7 +140,9 @@ mod tests {
         assert_eq!(bits.next_in_both(&other, 131), None);
         let all = Bits::all(130);
         assert!(all.contains(129) && !all.contains(130));
-        assert!(bits.keep(&all));
+        let mut below = Bits::none(200);
+        below.insert_run(0, 130);
+        assert!(bits.keep(&below));
         assert!(bits.contains(64) && !bits.is_empty());
         assert!(Bits::all(0).is_empty() && Bits::all(128).iter_from(0).count() == 128);
     }

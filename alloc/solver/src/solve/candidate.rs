@@ -59,14 +59,12 @@ pub(super) fn modifiers(
     formats: &Bits,
     candidate: &Candidate<'_>,
 ) -> Vec<(usize, Modifier)> {
-    let Some(gives) = problem.gives.get(candidate.number) else {
-        return Vec::new();
-    };
+    let gives = problem.gives(candidate.number);
     let (first, end) = (candidate.group.first, candidate.group.end);
     problem.work.charge(end.saturating_sub(first));
     (first..end)
         .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
-        .filter_map(|pair| Some((pair, problem.universe.get(pair)?.modifier)))
+        .map(|pair| (pair, problem.pair(pair).modifier))
         .filter(|(_, modifier)| Arrangement::of(*modifier) == candidate.arrangement)
         .collect()
 }

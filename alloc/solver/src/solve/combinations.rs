@@ -42,8 +42,8 @@ impl<'w> Combinations<'w> {
     fn advance(&self, chosen: &mut [usize]) -> Option<()> {
         let mut behind = 0_usize;
         for place in (0..chosen.len()).rev() {
-            let (own, last) = (chosen.get_mut(place)?, self.last.get(place)?);
-            if behind > 0 && *own < *last {
+            let (own, last) = (&mut chosen[place], self.last[place]);
+            if behind > 0 && *own < last {
                 *own = own.saturating_add(1);
                 let rest = behind.saturating_sub(1);
                 return self.put_behind(chosen, place.saturating_add(1), rest);

@@ -44,10 +44,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             );
         }
         list.sort_by_key(|(place, field)| {
-            let name = problem
-                .parties
-                .get(*place)
-                .map(|party| party.participant.name.as_str());
+            let name = problem.party(*place).participant.name.as_str();
             (*field, name, *place)
         });
         Self {
@@ -70,19 +67,16 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     pub(super) fn in_words(&self, numbers: &[usize]) -> Vec<Demand> {
         numbers
             .iter()
-            .filter_map(|number| {
-                let (place, field) = self.list.get(*number)?;
-                let demand = self
-                    .problem
-                    .parties
-                    .get(*place)?
-                    .participant
-                    .demand(*field)?;
+            .map(|number| {
+                let (place, field) = self.list[*number];
+                let Some(demand) = self.problem.party(place).participant.demand(field) else {
+                    unreachable!("what is in the list is demanded: {field:?}")
+                };
                 self.problem.work.charge(demand.words.len() >> 1);
-                Some(Demand {
+                Demand {
                     words: words::cut_to(demand.words, SENTENCE_BYTES),
                     ..demand
-                })
+                }
             })
             .collect()
     }
@@ -91,11 +85,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
         let mut kept = vec![FieldSet::default(); self.problem.parties.len()];
         for number in numbers {
-            if let Some((place, field)) = self.list.get(*number) {
-                if let Some(kept) = kept.get_mut(*place) {
-                    kept.insert(*field);
-                }
-            }
+            let (place, field) = self.list[*number];
+            kept[place].insert(field);
         }
         kept
     }
@@ -126,11 +117,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
     pub(super) fn is_proven(&self, conflict: &[usize]) -> bool {
-        let mut owners: Vec<usize> = conflict
-            .iter()
-            .filter_map(|number| self.list.get(*number))
-            .map(|(place, _)| *place)
-            .collect();
+        let mut owners: Vec<usize> = conflict.iter().map(|number| self.list[*number].0).collect();
         owners.sort_unstable();
         owners.dedup();
         let kept = self.kept(conflict);
@@ -237,11 +224,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Returns what a demand surely asks.
     fn sure(&self, number: usize) -> Sure<'p> {
-        let party = self
-            .list
-            .get(number)
-            .and_then(|(place, field)| Some((self.problem.parties.get(*place)?, *field)));
-        party.map_or(Sure::Nothing, |(party, field)| Sure::of(party, field))
+        let (place, field) = self.list[number];
+        Sure::of(self.problem.party(place), field)
     }
 
     /// Returns some of these demands that conflict; none of them can be left out.
@@ -286,7 +270,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                 growing.add(*sure);
                 !takes
             })?;
-            let (next, sure) = *asked.get(end)?;
+            let (next, sure) = asked[end];
             asked.truncate(end);
             found.push(next);
             if !common.takes(sure) {
@@ -315,7 +299,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             common.add(sure);
             !takes
         })?;
-        let (_, least) = *held.get(last)?;
+        let (_, least) = held[last];
         let many = held.iter().take(last.saturating_add(1));
         let mut many: Vec<usize> = many.map(|(_, number)| *number).collect();
         many.sort_unstable();

@@ -22,7 +22,7 @@ fn maker(problem: &Problem<'_>) -> usize {
         .parties
         .iter()
         .position(|party| party.participant.role.writes())
-        .unwrap_or_default()
+        .unwrap_or(0)
 }
 
 /// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, doubts.
@@ -100,6 +100,7 @@ pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
 }
 
 fn bit(place: usize) -> u32 {
+    debug_assert!(place < FEWEST_UP_TO);
     1 << (place & 31)
 }
 
@@ -211,25 +212,21 @@ impl<'p, 'a> Filled<'p, 'a> {
                 .saturating_add(self.members.len())
                 .saturating_mul(3),
         );
-        let asked = |place: &usize| problem.parties.get(*place).map(both);
-        let takes = |common: &Common, asked: &Option<[Sure<'_>; 2]>| {
-            asked.is_none_or(|asked| asked.into_iter().all(|sure| common.takes(sure)))
+        let takes = |common: &Common, asked: [Sure<'_>; 2]| {
+            asked.into_iter().all(|sure| common.takes(sure))
         };
         let mut common = self.common.clone();
         // Who surely does not fit, who may, and who may beside those who were taken before.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
-            let asked = asked(place);
-            if !takes(&self.common, &asked) {
+            let asked = both(problem.party(*place));
+            if !takes(&self.common, asked) {
                 self.misfits.push(*place);
                 continue;
             }
             near.push(*place);
-            if takes(&common, &asked) {
-                asked
-                    .into_iter()
-                    .flatten()
-                    .for_each(|sure| common.add(sure));
+            if takes(&common, asked) {
+                asked.into_iter().for_each(|sure| common.add(sure));
                 fitting.push(*place);
             } else {
                 passed.push(*place);

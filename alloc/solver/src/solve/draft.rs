@@ -49,9 +49,9 @@ pub(super) fn plan<'a>(
         .members
         .iter()
         .zip(&combination)
-        .filter_map(|(place, alternative)| {
-            let party = problem.parties.get(*place)?;
-            Some(Step {
+        .map(|(place, alternative)| {
+            let party = problem.party(*place);
+            Step {
                 participant: party.participant.name.clone(),
                 action: match party.participant.role {
                     Role::Compositor => Action::Accepts,
@@ -60,7 +60,7 @@ pub(super) fn plan<'a>(
                     _ => Action::Imports,
                 },
                 alternative: *alternative,
-            })
+            }
         })
         .collect();
     let doubts = candidate
@@ -95,9 +95,9 @@ pub(super) fn plan<'a>(
 fn handovers(sweep: &Sweep<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = sweep
         .members()
-        .filter_map(|(place, choice)| {
-            let participant = sweep.problem.parties.get(place)?.participant;
-            Some((participant, &choice.constraints.sync))
+        .map(|(place, choice)| {
+            let participant = sweep.problem.party(place).participant;
+            (participant, &choice.constraints.sync)
         })
         .collect();
     let mut handovers = Vec::new();

@@ -39,6 +39,8 @@ pub(super) enum Stopped {
     Count { needed: u32 },
     /// A memory is larger than the source gives.
     Maximum { needed: u64, maximum: u64 },
+    /// All buffers together have more bytes than 64 bits count, which no source has.
+    Uncountable,
     /// All memories are more than the source has.
     Available { needed: u64, available: u64 },
 }
@@ -120,7 +122,7 @@ impl Stopped {
         match self {
             Self::Terms(_) | Self::Count { .. } => 1,
             Self::Maximum { .. } => 2,
-            Self::Available { .. } => 3,
+            Self::Uncountable | Self::Available { .. } => 3,
         }
     }
 
@@ -151,6 +153,9 @@ impl Stopped {
             ),
             Self::Maximum { needed, maximum } => {
                 format!("gives at most {maximum} bytes at a time, and {needed} are needed")
+            }
+            Self::Uncountable => {
+                "is asked for more bytes for all buffers than 64 bits count".to_owned()
             }
             Self::Available { needed, available } => {
                 format!("has {available} bytes left, and {needed} are needed for all buffers")
@@ -242,5 +247,36 @@ fn between(least: u64, most: u64, unbounded: u64, unit: &str) -> String {
         format!("of at least {least} {unit}")
     } else {
         format!("from {least} to {most} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::constraint::{FormatSet, Participant, Role, Source, SourceId};
+    use crate::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+    use crate::solve::{Request, solve};
+
+    #[test]
+    fn buffers_with_more_bytes_than_can_be_counted_are_not_counted_wrong() {
+        let device = DeviceIdentity {
+            driver: "gpu".to_owned(),
+            location: String::new(),
+            node: String::new(),
+        };
+        let mut gpu = Participant::new("gpu", device, Role::Import);
+        gpu.for_each_choice(|own| {
+            own.formats = Some(FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]));
+            own.image.minimum_size_bytes = 1 << 63;
+        });
+        let mut request = Request::new(Extent::new(64, 64).unwrap());
+        request.count = 2;
+        request.participants.push(gpu);
+        let heap = Source::new(SourceId::new("heap"), "heap");
+        request.sources.push(heap);
+        let words = solve(&request).explain();
+        let why = "not heap: it is asked for more bytes for all buffers than 64 bits count";
+        assert!(words.contains(why), "{words}");
+        request.count = 1;
+        assert!(solve(&request).possible().is_ok());
     }
 }

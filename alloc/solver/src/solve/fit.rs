@@ -47,10 +47,7 @@ impl Sweep<'_, '_, '_> {
         offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
         let problem = self.problem;
-        let (Some(source), Some(group)) = (problem.sources.get(number), problem.groups.get(place))
-        else {
-            return Err(Stopped::Terms(Field::Formats));
-        };
+        let (source, group) = (problem.source(number), problem.group(place));
         if Arrangement::of(modifier) == Arrangement::Rows {
             self.in_rows(number, source, place, *group, terms, offer)
         } else {
@@ -132,7 +129,8 @@ impl Sweep<'_, '_, '_> {
         for extent in self.problem.request.extents() {
             layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
         }
-        let planes = format.fourcc.info().map_or(0, |info| info.planes.len());
+        let info = format.fourcc.info();
+        let planes = info.ok_or(Stopped::Terms(Field::Formats))?.planes.len();
         if (planes > 1 && terms.placement.value == PlanePlacement::Neither)
             || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
         {
@@ -194,16 +192,10 @@ impl Sweep<'_, '_, '_> {
                 return Err(Stopped::Maximum { needed, maximum });
             }
         }
-        // More bytes than 64 bits count are had nowhere, wherever nothing tells how many there are.
         let needed = layout.total_bytes().checked_mul(u64::from(self.count));
-        match (needed, source.guarantees.available_bytes) {
-            (None, available) => Err(Stopped::Available {
-                needed: u64::MAX,
-                available: available.unwrap_or(u64::MAX),
-            }),
-            (Some(needed), Some(available)) if needed > available => {
-                Err(Stopped::Available { needed, available })
-            }
+        let needed = needed.ok_or(Stopped::Uncountable)?;
+        match source.guarantees.available_bytes {
+            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
             _ => Ok(()),
         }
     }
@@ -252,10 +244,5 @@ impl Sweep<'_, '_, '_> {
 }
 
 fn largest_bytes(layout: &Layout) -> u64 {
-    layout
-        .memory_sizes()
-        .iter()
-        .copied()
-        .max()
-        .unwrap_or_default()
+    layout.memory_sizes().iter().copied().fold(0, u64::max)
 }

@@ -44,11 +44,8 @@ impl Known {
             problem.work.charge(groups.saturating_mul(2));
             places(groups)
         });
-        let laid = all.get(place).map(|laid| laid.get_or_init(Box::default));
-        match laid.and_then(|laid| laid.get(choice)) {
-            Some(laid) => laid.get_or_init(lay).clone(),
-            None => lay(),
-        }
+        let by_choice = all[place].get_or_init(Box::default);
+        by_choice[choice].get_or_init(lay).clone()
     }
 
     /// Returns whether a group of a source serves, which is found out once; none where it is not.
@@ -60,12 +57,12 @@ impl Known {
         answer: impl FnOnce() -> Option<bool>,
     ) -> Option<bool> {
         let all = self.serves.get_or_init(|| places(problem.sources.len()));
-        let by_group = all.get(number)?.get_or_init(|| {
+        let by_group = all[number].get_or_init(|| {
             let groups = problem.groups.len();
             problem.work.charge(groups >> 3);
             vec![Cell::new(None); groups].into()
         });
-        let known = by_group.get(place)?;
+        let known = &by_group[place];
         if known.get().is_none() {
             known.set(answer());
         }

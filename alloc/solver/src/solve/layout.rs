@@ -59,9 +59,16 @@ pub(super) fn choose(
     }
     let memory_sizes = round(memory_sizes, terms).ok_or(Field::Size)?;
     let mut layouts = placed.into_iter().map(|(extent, planes)| {
-        Layout::new(extent, format, planes, memory_sizes.clone()).map_err(|_| Field::Size)
+        let layout = Layout::new(extent, format, planes, memory_sizes.clone());
+        layout.map_err(|error| {
+            debug_assert!(false, "planes are placed so that they fit: {error}");
+            Field::Size
+        })
     });
-    let first = layouts.next().ok_or(Field::Extent)??;
+    let Some(first) = layouts.next() else {
+        unreachable!("a request has a first size")
+    };
+    let first = first?;
     Ok(Layouts {
         first,
         more: layouts.collect::<Result<_, _>>()?,

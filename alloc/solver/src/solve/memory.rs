@@ -50,9 +50,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                     needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
                     needs.window.highest = needs.window.highest.min(memory.address.highest);
                     needs.reaching.push(place);
-                    if let Some(party) = self.problem.parties.get(place) {
-                        needs.own_of_reaching.add(&party.own);
-                    }
+                    needs.own_of_reaching.add(&self.problem.party(place).own);
                 }
             }
             if !needs.untransferred.is_empty() {
@@ -201,18 +199,18 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
 
     /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
-        let source = self.problem.sources.get(number);
-        source.is_some_and(|source| source.guarantees.device_copy == Some(true))
+        let source = self.problem.source(number);
+        source.guarantees.device_copy == Some(true)
             && self.touching().any(|party| party.works_on(number))
             && (self.view.copies || self.touching().any(|party| !party.works_on(number)))
     }
 
     /// Returns the members that touch pixels.
     fn touching(&self) -> impl Iterator<Item = &'p Party<'a>> {
-        let parties = &self.problem.parties;
+        let problem = self.problem;
         let members = self.view.members.iter();
         members
-            .filter_map(|place| parties.get(*place))
+            .map(|place| problem.party(*place))
             .filter(|party| party.participant.role != Role::Compositor)
     }
 }

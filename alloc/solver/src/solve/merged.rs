@@ -20,11 +20,8 @@ impl Sweep<'_, '_, '_> {
         let problem = self.problem;
         let work = &problem.work;
         let base = self.known.base.get_or_init(|| self.merged_base());
-        let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
-        else {
-            return Cow::Borrowed(base);
-        };
-        let own = problem.images.get(number).and_then(Option::as_ref);
+        let (group, source) = (problem.group(place), problem.source(number));
+        let own = problem.images[number].as_ref();
         let more = source.constraints.per_fourcc.get(&group.fourcc);
         work.charge(self.picky.len());
         let by_format = self
@@ -43,7 +40,7 @@ impl Sweep<'_, '_, '_> {
                 });
                 Box::new(own.fold(base.clone(), |all, own| self.merge(&all, &own)))
             };
-            known.get(place).map(|known| &**known.get_or_init(merged))
+            &**known[place].get_or_init(merged)
         } else if more.is_none() {
             let Some(own) = own else {
                 return Cow::Borrowed(base);
@@ -52,14 +49,11 @@ impl Sweep<'_, '_, '_> {
                 .known
                 .by_source
                 .get_or_init(|| places(problem.sources.len()));
-            return match known.get(number) {
-                Some(known) => Cow::Borrowed(known.get_or_init(|| Box::new(self.merge(base, own)))),
-                None => Cow::Owned(self.merge(base, own)),
-            };
+            let merged = || Box::new(self.merge(base, own));
+            return Cow::Borrowed(known[number].get_or_init(merged));
         } else {
-            None
+            base
         };
-        let all = all.unwrap_or(base);
         if more.is_none() && own.is_none() {
             return Cow::Borrowed(all);
         }
@@ -87,16 +81,13 @@ impl Sweep<'_, '_, '_> {
                     self.merge_owned(&all, &own)
                 })
         });
-        let (Some(group), Some(source)) = (problem.groups.get(place), problem.sources.get(number))
-        else {
-            return Cow::Borrowed(base);
-        };
+        let (group, source) = (problem.group(place), problem.source(number));
         let mut terms = self
             .picky
             .iter()
             .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
             .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
-        if let Some(own) = problem.images.get(number).and_then(Option::as_ref) {
+        if let Some(own) = &problem.images[number] {
             terms = self.merge_owned(&terms, own);
         }
         if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {

@@ -17,6 +17,7 @@ impl<'p, 'a> Names<'p, 'a> {
     }
 
     fn get(&self, owner: usize) -> &'a str {
+        // The source's own number is the one behind those of the participants.
         self.problem
             .parties
             .get(owner)

@@ -48,6 +48,7 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
         }
         lists = fewer;
     }
+    // Without a source there is no list, and nobody gives any pair.
     Some(lists.pop().unwrap_or_default())
 }
 
@@ -69,8 +70,8 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
             std::cmp::Ordering::Greater => (0, lower(two, first)),
         };
         work.charge(RUN);
-        let (run, rest) = one.split_at_checked(ones).unwrap_or((one, &[]));
-        let (other, others) = two.split_at_checked(twos).unwrap_or((two, &[]));
+        let (run, rest) = one.split_at(ones);
+        let (other, others) = two.split_at(twos);
         all.extend_from_slice(if ones > 0 { run } else { other });
         (one, two) = (rest, others);
     }
@@ -95,8 +96,8 @@ pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &W
             std::cmp::Ordering::Greater => (0, lower(own, first)),
         };
         work.charge(RUN);
-        known = known.get(passed..).unwrap_or_default();
-        own = own.get(ahead..).unwrap_or_default();
+        known = &known[passed..];
+        own = &own[ahead..];
         number = number.saturating_add(passed);
     }
     bits

@@ -87,7 +87,10 @@ impl Party<'_> {
             .choices
             .iter()
             .map(|choice| choice.constraints.buffers_held);
-        held.min().unwrap_or_default()
+        let Some(least) = held.min() else {
+            unreachable!("every participant has constraints, and alternatives beside them")
+        };
+        least
     }
 
     /// Returns whether its device works on a source's memory as its own.

@@ -230,11 +230,10 @@ impl Plan {
                 ));
             }
         }
-        let counted = u32::try_from(layout.planes().len()).unwrap_or(u32::MAX);
-        if counted > terms.maximum_planes.value {
+        let (counted, most) = (layout.planes().len(), terms.maximum_planes.value);
+        if !u32::try_from(counted).is_ok_and(|counted| counted <= most) {
             return refuse(format!(
-                "it has {counted} planes, and at most {} are taken",
-                terms.maximum_planes.value
+                "it has {counted} planes, and at most {most} are taken"
             ));
         }
         let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
@@ -278,9 +277,7 @@ impl Plan {
                 ));
             }
             let rows = self.rows(layout, number);
-            let Some(end) = ends.get_mut(plane.memory) else {
-                continue;
-            };
+            let end = &mut ends[plane.memory];
             if terms.packed_planes.value && plane.offset_bytes != *end {
                 return refuse(format!(
                     "plane {number} begins at {} and not at {end}",
@@ -350,9 +347,7 @@ impl Plan {
                     other.memory == plane.memory && other.offset_bytes > plane.offset_bytes
                 })
                 .map(|other| other.offset_bytes)
-                .chain(layout.memory_sizes().get(plane.memory).copied())
-                .min()
-                .unwrap_or_default();
+                .fold(layout.memory_sizes()[plane.memory], u64::min);
             let room = end.saturating_sub(plane.offset_bytes);
             if needed.is_none_or(|needed| needed > room) {
                 return Err(format!(

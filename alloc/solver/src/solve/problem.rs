@@ -85,9 +85,7 @@ impl<'v> View<'v> {
     }
 
     pub(super) fn keeps(&self, party: usize) -> FieldSet {
-        self.kept.map_or(FieldSet::ALL, |kept| {
-            kept.get(party).copied().unwrap_or_default()
-        })
+        self.kept.map_or(FieldSet::ALL, |kept| kept[party])
     }
 }
 
@@ -146,11 +144,10 @@ impl<'a> Problem<'a> {
                     });
                 }
             }
-            group_of.push(groups.len().saturating_sub(1));
+            let last = groups.len().saturating_sub(1);
+            group_of.push(last);
             if pair.modifier.is_implicit() {
-                if let Some(group) = groups.last_mut() {
-                    group.untold = Some(number);
-                }
+                groups[last].untold = Some(number);
             }
         }
         let gives = sources
@@ -202,6 +199,28 @@ impl<'a> Problem<'a> {
         })
     }
 
+    /// Returns the participant at a place. Places and numbers are the problem's own, so there is one; the same holds for
+    /// sources, groups and pairs.
+    pub(super) fn party(&self, place: usize) -> &Party<'a> {
+        &self.parties[place]
+    }
+
+    pub(super) fn source(&self, number: usize) -> &'a Source {
+        self.sources[number]
+    }
+
+    pub(super) fn gives(&self, number: usize) -> &Bits {
+        &self.gives[number]
+    }
+
+    pub(super) fn group(&self, place: usize) -> &Group {
+        &self.groups[place]
+    }
+
+    pub(super) fn pair(&self, number: usize) -> FormatModifier {
+        self.universe[number]
+    }
+
     /// Returns whether there are so many participants that merged bounds do not remember who set them.
     pub(super) fn is_crowd(&self) -> bool {
         self.parties.len() >= CROWD
@@ -216,13 +235,12 @@ impl<'a> Problem<'a> {
     pub(super) fn demand(&self, place: usize, field: Field) -> Rc<str> {
         let mut known = self.demands.borrow_mut();
         let words = || {
-            let party = self.parties.get(place);
-            let demand = party.and_then(|party| party.participant.demand(field));
-            demand.map_or_else(String::new, |demand| {
-                self.work.charge(demand.words.len() >> 1);
-                let owner = words::name(&demand.owner);
-                words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
-            })
+            let Some(demand) = self.party(place).participant.demand(field) else {
+                unreachable!("a source is refused for what the participant demands of {field:?}")
+            };
+            self.work.charge(demand.words.len() >> 1);
+            let owner = words::name(&demand.owner);
+            words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
         };
         let entry = known.entry((place, field));
         Rc::clone(entry.or_insert_with(|| words().into()))
@@ -230,26 +248,23 @@ impl<'a> Problem<'a> {
 
     /// Returns the least that pictures of a group take.
     pub(super) fn least(&self, place: usize) -> Laid {
-        let (Some(group), Some(least)) = (self.groups.get(place), self.least.get(place)) else {
-            return Err(Field::Formats);
-        };
         let lay = || {
             let choice = LayoutChoice {
                 wishes: false,
                 apart: false,
             };
-            let format = FormatModifier::linear(group.fourcc);
+            let format = FormatModifier::linear(self.group(place).fourcc);
             let free = MergedImage::default();
             layout::choose(self.request.extents(), format, &free, choice).map(Rc::new)
         };
-        least.get_or_init(lay).clone()
+        self.least[place].get_or_init(lay).clone()
     }
 
     /// Returns less than which no copy for these participants costs: whether colours are lost, and bytes a frame.
     pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
-        let parties = members.iter().filter_map(|place| self.parties.get(*place));
+        let parties = members.iter().map(|place| self.party(*place));
         for own in parties.filter_map(Party::formats) {
             self.work.charge(self.universe.len() >> 8);
             formats.keep(own);
@@ -257,20 +272,16 @@ impl<'a> Problem<'a> {
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            let bytes = self
-                .request
-                .extents()
-                .map(|extent| info.picture_bytes(extent));
-            Some((info.is_grey(), bytes.max().unwrap_or_default()))
+            Some((info.is_grey(), self.request.picture_bytes(info)))
         });
+        // Whoever has no format in common is copied for in none, which costs no less than nothing.
         costs.min().unwrap_or_default()
     }
 
     /// Returns whether a source itself asks nothing of pictures in a format.
     pub(super) fn asks_nothing(&self, number: usize, fourcc: Fourcc) -> bool {
-        let source = self.sources.get(number);
-        self.images.get(number).is_none_or(Option::is_none)
-            && source.is_none_or(|source| !source.constraints.per_fourcc.contains_key(&fourcc))
+        let by_fourcc = &self.source(number).constraints.per_fourcc;
+        self.images[number].is_none() && !by_fourcc.contains_key(&fourcc)
     }
 
     /// Returns the places of all participants.
@@ -280,7 +291,7 @@ impl<'a> Problem<'a> {
 
     /// Returns which of their alternatives participants take, best first: earlier alternatives before later ones, all in all.
     pub(super) fn combinations(&self, members: &[usize]) -> Combinations<'_> {
-        let parties = members.iter().filter_map(|place| self.parties.get(*place));
+        let parties = members.iter().map(|place| self.party(*place));
         let last = parties.map(|party| party.choices.len().saturating_sub(1));
         Combinations::new(last.collect(), &self.work)
     }
@@ -289,7 +300,7 @@ impl<'a> Problem<'a> {
     pub(super) fn is_capped(&self, members: &[usize]) -> bool {
         members
             .iter()
-            .filter_map(|place| self.parties.get(*place))
+            .map(|place| self.party(*place))
             .try_fold(1_usize, |product, party| {
                 product.checked_mul(party.choices.len())
             })

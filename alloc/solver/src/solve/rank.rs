@@ -40,9 +40,7 @@ impl Importers {
             .work
             .charge(sweep.view.members.len().saturating_mul(3));
         for (place, choice) in sweep.members() {
-            let Some(party) = sweep.problem.parties.get(place) else {
-                continue;
-            };
+            let party = sweep.problem.party(place);
             let preferred = &choice.constraints.memory.preferred;
             if !preferred.is_empty() && !preferred.contains(&offer.source.id) {
                 found.unwished_by = found.unwished_by.saturating_add(1);
@@ -98,12 +96,8 @@ pub(super) fn rank<'a>(
         source: &source.id,
     };
     if let Some(info) = info.filter(|_| copied) {
-        let bytes = sweep
-            .problem
-            .request
-            .extents()
-            .map(|extent| info.picture_bytes(extent));
-        rank.copied = (info.is_grey(), bytes.max().unwrap_or_default());
+        let bytes = sweep.problem.request.picture_bytes(info);
+        rank.copied = (info.is_grey(), bytes);
     }
     rank
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::constraint::{Participant, Source, ValueError};
-use crate::model::{Extent, Fourcc};
+use crate::model::{Extent, FormatInfo, Fourcc};
 use crate::reading::{Unknown, budget, keeps_unknown, value, with_place};
 use crate::text::printable;
 
@@ -159,6 +159,13 @@ impl Request {
             preferred_fourcc: None,
             unknown: Unknown::default(),
         }
+    }
+
+    /// Returns the bytes that pictures in a format fill, for the size of which that is the most.
+    pub(super) fn picture_bytes(&self, info: &FormatInfo) -> u64 {
+        let more = self.more_extents.iter();
+        let more = more.map(|extent| info.picture_bytes(*extent));
+        more.fold(info.picture_bytes(self.extent), u64::max)
     }
 
     /// Returns all sizes that the buffers must hold.

@@ -67,22 +67,16 @@ impl<'a> Listener<'a> for Judge<'_, 'a> {
     }
 
     fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
-        let (problem, source) = (self.problem, self.problem.sources.get(number));
-        let fallen = self
-            .fallen
-            .as_mut()
-            .and_then(|fallen| fallen.get_mut(number));
-        if let (Some(fallen @ None), Some(source)) = (fallen, source) {
-            *fallen = Some((0, why().words(problem, source)));
+        let problem = self.problem;
+        if let Some(fallen) = &mut self.fallen {
+            let words = || why().words(problem, problem.source(number));
+            fallen[number].get_or_insert_with(|| (0, words()));
         }
     }
 
     fn stopped(&mut self, number: usize, why: &Stopped, words: impl FnOnce() -> String) {
-        let fallen = self
-            .fallen
-            .as_mut()
-            .and_then(|fallen| fallen.get_mut(number));
-        if let Some(fallen) = fallen {
+        if let Some(fallen) = &mut self.fallen {
+            let fallen = &mut fallen[number];
             if fallen
                 .as_ref()
                 .is_none_or(|(stage, _)| why.stage() > *stage)
@@ -97,7 +91,10 @@ impl<'a> Listener<'a> for Judge<'_, 'a> {
 pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
     let judge = judge(problem, view, copied, None);
     let served = judge.served;
-    let fallen = judge.fallen.unwrap_or_default().into_iter();
+    let Some(fallen) = judge.fallen else {
+        unreachable!("words are kept wherever all candidates are heard")
+    };
+    let fallen = fallen.into_iter();
     let fallen = Fallen {
         by_source: fallen
             .enumerate()
@@ -175,11 +172,6 @@ fn judge<'p, 'a>(
     judge
 }
 
-/// Says what was left out of a search that found nothing.
-pub(super) fn left_out(ending: Ending) -> LeftOut {
-    ending.words(None)
-}
-
 /// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
 pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
     /// By source, the pairs that are guaranteed and those that are possible.
@@ -193,15 +185,12 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
         ) -> ControlFlow<()> {
             let sure = usize::from(!found.doubts.is_empty());
             let problem = sweep.problem;
-            let known = self.0.get_mut(found.number);
-            if let Some(known) = known.and_then(|by_verdict| by_verdict.get_mut(sure)) {
-                let known = known.get_or_insert_with(|| {
-                    problem.work.charge(problem.universe.len() >> 7);
-                    Bits::none(problem.universe.len())
-                });
-                for (pair, _) in modifiers(problem, &sweep.formats, &found) {
-                    known.insert(pair);
-                }
+            let known = self.0[found.number][sure].get_or_insert_with(|| {
+                problem.work.charge(problem.universe.len() >> 7);
+                Bits::none(problem.universe.len())
+            });
+            for (pair, _) in modifiers(problem, &sweep.formats, &found) {
+                known.insert(pair);
             }
             ControlFlow::Continue(())
         }
@@ -241,9 +230,7 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
                 if problem.work.is_spent() {
                     break;
                 }
-                if let Some(format) = problem.universe.get(pair) {
-                    ways.push((source.id.clone(), *format, verdict));
-                }
+                ways.push((source.id.clone(), problem.pair(pair), verdict));
                 next = known.next(pair.saturating_add(1));
             }
         }

@@ -177,7 +177,10 @@ impl Split {
 pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
     let ending = fallen.ending;
     let rejections = fallen.rejections(problem);
-    let mut left_out: Vec<LeftOut> = ending.map(search::left_out).into_iter().collect();
+    let mut left_out: Vec<LeftOut> = ending
+        .map(|ending| ending.words(None))
+        .into_iter()
+        .collect();
     let groups = divided(problem, &mut left_out);
     let conflict = conflict(problem, ending.is_none());
     left_out.extend(conflict.left_out);
@@ -218,9 +221,8 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     problem.work.begin(Phase::Plans);
     let mut groups = Vec::with_capacity(places.len());
     for (number, (places, copied)) in places.iter().enumerate() {
-        let until = problem
-            .work
-            .begin_piece(places_left(number, groups.capacity()));
+        let left = places.len().saturating_sub(number);
+        let until = problem.work.begin_piece(left);
         groups.push(group(problem, places, *copied));
         problem.work.end_piece(until);
     }
@@ -263,10 +265,6 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     groups
 }
 
-fn places_left(number: usize, all: usize) -> usize {
-    all.saturating_sub(number).max(1)
-}
-
 fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
     let view = View {
         members: places,
@@ -279,18 +277,16 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
         Err(fallen) => fallen.ending.is_some(),
     };
     let plan = found.ok();
-    let bytes = plan
-        .as_ref()
-        .filter(|_| copied)
-        .and_then(|plan| plan.layout().format().fourcc.info())
-        .and_then(|info| {
-            let extents = problem.request.extents();
-            extents.map(|extent| info.picture_bytes(extent)).max()
-        });
+    let bytes = plan.as_ref().filter(|_| copied).map_or(0, |plan| {
+        let Some(info) = plan.layout().format().fourcc.info() else {
+            unreachable!("a plan is laid out, and so in a format that is known")
+        };
+        problem.request.picture_bytes(info)
+    });
     Group {
         participants: names(problem, places),
         plan,
-        copied_bytes_per_frame: bytes.unwrap_or_default(),
+        copied_bytes_per_frame: bytes,
         is_undecided,
     }
 }
@@ -299,8 +295,7 @@ fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
     problem.work.charge(places.len().saturating_mul(8));
     places
         .iter()
-        .filter_map(|place| problem.parties.get(*place))
-        .map(|party| party.participant.name.clone())
+        .map(|place| problem.party(*place).participant.name.clone())
         .collect()
 }
 

@@ -107,8 +107,8 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             .collect();
         let parties = view.members.iter();
         let differences = parties
-            .filter_map(|place| problem.parties.get(*place))
-            .map(|party| {
+            .map(|place| {
+                let party = problem.party(*place);
                 let alternatives = party.choices.len();
                 problem
                     .work
@@ -210,12 +210,9 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
-            let place = self.members.get(*member);
-            let kept = place.and_then(|place| kept.get(*place)).copied();
-            let differences = self.differences.get(*member);
-            let earlier = differences.and_then(|differences| differences.get(*choice));
-            let mut earlier = earlier.into_iter().flatten();
-            !earlier.any(|differ| differ.and(kept.unwrap_or_default()).is_empty())
+            let kept = kept[self.members[*member]];
+            let mut earlier = self.differences[*member][*choice].iter();
+            !earlier.any(|differ| differ.and(kept).is_empty())
         })
     }
 }

@@ -69,6 +69,7 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
                 }
             }
             if kept.contains(Field::Held) {
+                // No plan has so many buffers that the sum could be wrong.
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
@@ -94,15 +95,14 @@ impl<'p, 'a, 'v> Sweep<'p, 'a, 'v> {
             .members
             .iter()
             .zip(self.combination)
-            .filter_map(|(place, choice)| {
-                let choice = problem.parties.get(*place)?.choices.get(*choice)?;
-                Some((*place, choice))
+            .map(|(place, choice)| {
+                let choice = &problem.party(*place).choices[*choice];
+                (*place, choice)
             })
     }
 
     /// Returns whether a source is on a participant's own device, which can use what it gives itself.
     pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
-        let party = self.problem.parties.get(place);
-        party.is_some_and(|party| party.own.contains(number))
+        self.problem.party(place).own.contains(number)
     }
 }

@@ -158,7 +158,8 @@ impl Text {
                 let heights = self.sections.iter().map(|section| section.height(*most));
                 heights.sum::<usize>() < lines
             });
-            shortest = self.written(most.unwrap_or_default(), bytes);
+            // Where even that does not fit, each list says only how much it has.
+            shortest = self.written(most.unwrap_or(0), bytes);
             shortest.push_str(ENDING);
             shortest.push('\n');
             if most.is_some() && shortest.len() <= EXPLANATION_BYTES {

@@ -48,10 +48,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                 continue;
             }
             let mut cells = self.formats.clone();
-            if let Some(gives) = problem.gives.get(number) {
-                cells.keep(gives);
-            }
-            if cells.is_empty() {
+            if !cells.keep(problem.gives(number)) {
                 listener.refused(number, || {
                     // One alone has nobody to have none in common with.
                     let is_shared = self.view.members.len() > 1;
@@ -109,8 +106,8 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
     /// Returns a pair, and the group that it is in by its place.
     fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p Group)> {
         let pair = pair?;
-        let place = *self.problem.group_of.get(pair)?;
-        Some((pair, place, self.problem.groups.get(place)?))
+        let place = self.problem.group_of[pair];
+        Some((pair, place, self.problem.group(place)))
     }
 
     /// Returns whether any source serves in any format; none where the work must end before that is known.
@@ -128,9 +125,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let Some(gives) = problem.gives.get(number) else {
-                continue;
-            };
+            let gives = problem.gives(number);
             let first = self.formats.next_in_both(gives, 0);
             if first.is_none() || !self.memory_serves(number, source) {
                 continue;
@@ -151,10 +146,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let (Some(group), Some(gives)) = (problem.groups.get(place), problem.gives.get(number))
-            else {
-                continue;
-            };
+            let (group, gives) = (problem.group(place), problem.gives(number));
             let terms = self.terms(place, number);
             let serves = self
                 .arrangements(&self.formats, gives, *group, first)
@@ -174,10 +166,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             if problem.work.is_spent() {
                 return None;
             }
-            let (Some(group), Some(gives)) = (problem.groups.get(place), problem.gives.get(number))
-            else {
-                return Some(false);
-            };
+            let (group, gives) = (problem.group(place), problem.gives(number));
             let terms = self.terms(place, number);
             let serves = self
                 .arrangements(gives, gives, *group, group.first)
@@ -196,11 +185,8 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
         group: Group,
         first: usize,
     ) -> impl Iterator<Item = (Arrangement, Modifier)> + use<> {
-        let modifier = |number: usize| {
-            let pair = self.problem.universe.get(number).copied();
-            pair.map(|pair| pair.modifier)
-        };
-        let is_rows = |number: &usize| modifier(*number) == Some(Modifier::LINEAR);
+        let modifier = |number: usize| self.problem.pair(number).modifier;
+        let is_rows = |number: &usize| modifier(*number) == Modifier::LINEAR;
         let is_there = |number: &usize| taken.contains(*number) && given.contains(*number);
         let rows = Some(first).filter(is_rows).filter(is_there);
         let untold = group.untold.filter(is_there);
@@ -214,7 +200,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             (Arrangement::Sources, sources),
             (Arrangement::Untold, untold),
         ]
-        .map(|(arrangement, number)| Some((arrangement, modifier(number?)?)))
+        .map(|(arrangement, number)| Some((arrangement, modifier(number?))))
         .into_iter()
         .flatten()
     }

@@ -78,13 +78,12 @@ impl Work {
         self.until.set(begin.saturating_add(share));
     }
 
-    /// Lets a piece of this part have so many parts of what is left of its share, and returns where the share ends.
+    /// Lets a piece of this part, of so many pieces that are left, have its part of what is left of the share, and returns where the
+    /// share ends.
     pub(super) fn begin_piece(&self, pieces: usize) -> u64 {
         let until = self.until.get();
         let left = until.saturating_sub(self.spent.get());
-        let own = left
-            .checked_div(u64::try_from(pieces).unwrap_or(u64::MAX))
-            .unwrap_or(left);
+        let own = left.div_euclid(u64::try_from(pieces).unwrap_or(u64::MAX).max(1));
         self.until.set(self.spent.get().saturating_add(own));
         until
     }

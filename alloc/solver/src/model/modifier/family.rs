@@ -87,7 +87,7 @@ impl Family {
     pub(super) fn first(&self) -> Modifier {
         let fields = self.fields.iter().map(|field| match field.values {
             Values::Named(names) | Values::Bare(names) => {
-                let first = names.first().map_or(0, |(number, _)| *number);
+                let (first, _) = names[0];
                 field.place(first)
             }
             // A page kind of 0 is told by another name.

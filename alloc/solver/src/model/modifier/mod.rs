@@ -72,8 +72,8 @@ impl Modifier {
 
     /// Returns the name of who defines the arrangement; `None` for a vendor that this crate does not know.
     pub fn vendor(self) -> Option<&'static str> {
-        let vendor = usize::try_from(self.0 >> 56).ok()?;
-        VENDORS.get(vendor).copied()
+        let [vendor, ..] = self.0.to_be_bytes();
+        VENDORS.get(usize::from(vendor)).copied()
     }
 
     /// Takes a vendor's modifier apart; `None` for one with a name, a field or a value that this crate does not know, and for
