@@ -10,8 +10,8 @@
 //!   file keep it. A file that grows while a program runs is moved there at once ([`create`]).
 //! - What is replaced is a regular file of the same user, and no link. Anything else is refused with what it is.
 //! - What is a cache of the user's lies in folders of the user's or root's, made for their owner alone (mode 0700)
-//!   ([`create_private_folder`]); its lock is opened without following a link ([`open_lock`]), and a damaged file of ours is moved
-//!   to a name that nothing has ([`move_aside`]).
+//!   (`create_private_folder`); its lock is opened without following a link (`open_lock`), and a damaged file of ours is moved
+//!   to a name that nothing has (`move_aside`).
 //! - Files hold pixels and what other processes do, so they are for their owner alone (mode 0600), unless whoever writes one knows
 //!   better ([`Access::Shared`]).
 //! - The folder of a file that is written is opened once, so that a link that is put on the way to it meanwhile leads nowhere else.

@@ -217,11 +217,33 @@ fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
             "{words} packages no crate that needs another which is not published; 1.{PACKAGES_TOGETHER} does"
         )));
     }
+    forget_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
     let mut words = vec!["package", "--allow-dirty", "--quiet"];
     words.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
     // Everything was fetched for the checks before; a cargo that wants to look at the index once more may do so.
     let offline: Vec<&str> = words.iter().copied().chain(["--offline"]).collect();
     cargo(root, &offline, &[], step).or_else(|_| cargo(root, &words, &[], step))
+}
+
+/// Removes what cargo unpacked of these packages before: it takes one of the same version for the same, whatever is in it.
+fn forget_unpacked() -> io::Result<()> {
+    let Some(sources) = build::cargo_home().map(|home| home.join("registry/src")) else {
+        return Ok(());
+    };
+    let Ok(registries) = fs::read_dir(&sources) else {
+        return Ok(());
+    };
+    for registry in registries {
+        let registry = registry?.path();
+        for name in LIBRARY {
+            let folder = registry.join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+            match fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The public bug reports in `tests/cases` are answered as its file `expected` says.

@@ -371,7 +371,8 @@ fn incremental(named: Option<OsString>, is_ci: bool) -> Option<OsString> {
     named.or_else(|| is_ci.then(|| "0".into()))
 }
 
-fn cargo_home() -> Option<PathBuf> {
+/// Where cargo keeps what it has fetched.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
