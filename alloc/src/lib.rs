@@ -73,6 +73,9 @@ macro_rules! debug_as_display {
 #[cfg(feature = "buffer")]
 pub(crate) use debug_as_display;
 
+#[cfg(feature = "buffer")]
+pub use rustix;
+
 pub use covalent_machine as machine;
 pub use covalent_machine::kernel;
 pub use covalent_solver::{constraint, model, solve, text};

@@ -133,6 +133,8 @@ impl fmt::Debug for BufferCollection {
 
 impl BufferCollection {
     /// Begins a collection of buffers for pictures of `extent`, in pixels, with all backends whose drivers are the kernel's.
+    ///
+    /// The size is the program's choice. A camera lists its own by `Queue::frame_sizes`, a display by its modes.
     #[must_use]
     pub fn new(extent: Extent) -> Self {
         Self {

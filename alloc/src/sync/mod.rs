@@ -60,6 +60,8 @@ pub use awaited::{Awaited, PollFor};
 pub use behind::{Behind, BehindError, BehindWait, Room, Told, tell};
 #[cfg(feature = "syncobj")]
 pub use binary::Binary;
+#[cfg(feature = "calloop")]
+pub use calloop;
 #[cfg(feature = "buffer")]
 pub use cpu::CpuTurn;
 pub use custody::{Custody, CustodyError, Filled, Filling, Free, Lent, Step};

@@ -80,7 +80,7 @@ impl Gbm {
     /// A driver may end the process here: try it in a child process first.
     ///
     /// # Errors
-    /// [`GbmError::Unsuitable`] for what cannot be said to GBM; [`GbmError::Import`].
+    /// [`GbmError::Unsuitable`] for what GBM has no way to describe; [`GbmError::Import`].
     pub fn import(&self, buffer: &Buffer) -> Result<Imported, GbmError> {
         let layout = buffer.layout();
         let unsuitable = |why: &str| GbmError::Unsuitable {

@@ -51,7 +51,7 @@ pub enum GbmError {
         /// What GBM answered.
         source: io::Error,
     },
-    /// The buffer cannot be said to GBM.
+    /// GBM has no way to describe the buffer.
     #[error("{node}: GBM has no buffers in {format}: {why}", node = printable_path(node))]
     Unsuitable {
         /// The node.

@@ -89,6 +89,12 @@ impl Device {
         &self.inner.identity.driver
     }
 
+    /// Tells whether it only captures: a camera, and no codec or converter, which has a queue to read from as well.
+    #[must_use]
+    pub fn is_camera(&self) -> bool {
+        self.queue(Direction::Capture).is_ok() && self.queue(Direction::Output).is_err()
+    }
+
     /// What it calls itself to people.
     #[must_use]
     pub fn card(&self) -> &str {

@@ -134,7 +134,7 @@ pub enum Error {
         answered: String,
     },
     /// No V4L2 code exists for what was asked.
-    #[error("{device} ({driver}): {extent} in {format} cannot be said to a V4L2 queue", device = printable_path(device))]
+    #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or no size {extent}, so the queue cannot be set to it", device = printable_path(device))]
     Unsayable {
         /// The node.
         device: PathBuf,
