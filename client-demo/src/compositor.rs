@@ -42,7 +42,7 @@ pub enum Event {
     Frame,
     /// Something that this program waits for by a number of its own is over.
     Over(u64),
-    /// The window's feedback is another; [`Compositor::wishes`] has it.
+    /// The compositor sent new dma-buf feedback for the window; [`Compositor::current_feedback`] returns it.
     Feedback,
     /// The window was given a size or a state; [`Compositor::configure`] has it.
     Configured,

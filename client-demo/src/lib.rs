@@ -5,8 +5,8 @@
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
 //! - [`opening`] opens a window and hears what the compositor wants of it.
-//! - [`negotiation`] finds the buffers that this process's devices and the compositor agree on. It stands on [`wishes`], which makes
-//!   participants of the feedback, [`planning`], and [`offers`], which gives the planned buffers to the compositor.
+//! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
+//!   converts feedback into participants, [`planning`], and [`offers`], which creates `wl_buffer`s of the planned buffers.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
 //! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
@@ -35,5 +35,5 @@ pub mod presentation;
 pub mod print;
 pub mod shm;
 pub mod source_choice;
+pub mod tranche_request;
 pub mod window;
-pub mod wishes;

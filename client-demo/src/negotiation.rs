@@ -1,17 +1,18 @@
 //! Buffers that this process's devices and the compositor agree on.
 //!
 //! ```text
-//!   wishes ──▶ plan ──▶ allocate ──▶ import here ──▶ offer ──▶ wl_buffers
-//!               ▲                        │ refused     │ refused
-//!               └──── without the source ┴─────────────┘
+//!   tranches ──▶ plan ──▶ allocate ──▶ import here ──▶ import in the compositor ──▶ wl_buffers
+//!                 ▲                        │ refused     │ refused
+//!                 └──── without the source ┴─────────────┘
 //! ```
-//! The compositor's wishes are tried in its own order: first what the display can read directly, which its card has to import too;
-//! then what can be composited, where the compositor alone decides. A plan is agreed on when the compositor has made a `wl_buffer` of
-//! every buffer. A refusal excludes the source for that use, and the plan is made again.
+//! The tranches of the compositor's feedback are tried in its order. A scanout tranche comes first, and the display's card has to
+//! import its buffers too; for the other tranches the compositor alone decides. The negotiation succeeds when the compositor has
+//! created a `wl_buffer` of every buffer. When an import fails, the source is excluded for that tranche and the negotiation plans
+//! again.
 //!
-//! [`Negotiation::negotiate`] does all of it and waits. A program that must go on meanwhile takes the steps one by one, as
+//! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
 //! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`Negotiation::allocate`],
-//! [`offer_one`](crate::offers::offer_one), and [`Negotiation::refuse`] where somebody refused.
+//! [`offer_one`](crate::offers::offer_one), and [`Negotiation::refuse`] where an import failed.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ use crate::exit::{Exit, Failure};
 use crate::offers::{Answer as Offered, present};
 use crate::planning::{Alternative, Answer, Planning};
 use crate::source_choice;
-use crate::wishes::{Wish, wishes};
+use crate::tranche_request::{TrancheRequest, tranche_requests};
 
 /// How often a refusal may lead to another plan.
 const PLANS: usize = 6;
@@ -108,20 +109,23 @@ impl Negotiation {
         &self.refusals
     }
 
-    /// Forgets what was refused: the compositor wishes something else now.
+    /// Forgets earlier refusals. Call this when the compositor sent new feedback.
     pub fn forget_refusals(&mut self) {
         self.refused.clear();
         self.refusals.clear();
     }
 
-    /// Lists what may be planned, in the compositor's order.
+    /// Returns one alternative to plan for each tranche, in the same order.
     ///
     /// # Errors
-    /// [`Exit::Usage`] where the source that was asked for is not there.
-    pub fn alternatives(&mut self, wishes: &[Wish]) -> Result<Vec<Alternative>, Failure> {
-        wishes
+    /// [`Exit::Usage`] where the source that the command line names does not exist.
+    pub fn alternatives(
+        &mut self,
+        requests: &[TrancheRequest],
+    ) -> Result<Vec<Alternative>, Failure> {
+        requests
             .iter()
-            .map(|wish| self.alternative(wish.usage_label, &wish.participants))
+            .map(|request| self.alternative(request.usage_label, &request.participants))
             .collect()
     }
 
@@ -223,16 +227,19 @@ impl Negotiation {
         mut import: impl FnMut(&mut BufferCollection, &[Buffer]) -> Result<I, BackendError>,
     ) -> Result<NegotiatedBuffers<I>, Failure> {
         let mut planning = Planning::open();
-        let wishes = compositor.wishes().map(wishes).unwrap_or_default();
+        let requests = compositor
+            .current_feedback()
+            .map(tranche_requests)
+            .unwrap_or_default();
         loop {
-            let alternatives = self.alternatives(&wishes)?;
+            let alternatives = self.alternatives(&requests)?;
             let Answer {
                 chosen,
                 explanations,
             } = planning.decide(&alternatives);
             let chosen = chosen.and_then(|(place, plan)| Some((alternatives.get(place)?, plan)));
             let Some((alternative, plan)) = chosen else {
-                return Err(if wishes.is_empty() {
+                return Err(if requests.is_empty() {
                     self.no_plan(&["the compositor offers no format at all".to_owned()])
                 } else {
                     self.no_plan(&explanations)

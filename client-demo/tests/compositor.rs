@@ -245,13 +245,13 @@ fn feedback_of_an_honest_compositor_is_what_it_sent() {
     let subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     events
         .until(&mut compositor, "send feedback", SECONDS, |compositor| {
-            compositor.wishes().is_some()
+            compositor.current_feedback().is_some()
         })
         .unwrap();
-    let wishes = compositor.wishes().unwrap();
-    assert_eq!(wishes.main_device(), Device(7));
-    assert!(wishes.advertises(XR24));
-    assert_eq!(wishes.tranches()[0].flags, TrancheFlags::SCANOUT);
+    let feedback = compositor.current_feedback().unwrap();
+    assert_eq!(feedback.main_device(), Device(7));
+    assert!(feedback.advertises(XR24));
+    assert_eq!(feedback.tranches()[0].flags, TrancheFlags::SCANOUT);
     drop(subscription);
     events.sync(&mut compositor).unwrap();
 }
@@ -264,7 +264,7 @@ fn feedback_with_an_index_past_its_table_is_told_as_nonsense() {
         event(&mut events, &mut compositor),
         Event::Nonsense(_)
     ));
-    assert!(compositor.wishes().is_none());
+    assert!(compositor.current_feedback().is_none());
 }
 
 #[test]

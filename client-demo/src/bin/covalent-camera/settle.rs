@@ -15,8 +15,8 @@ use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
 use covalent_client_demo::opening::open_window;
 use covalent_client_demo::print;
+use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
-use covalent_client_demo::wishes::wishes;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
@@ -156,12 +156,12 @@ fn extent(options: &Options, queue: &Queue, compositor: &Compositor) -> Result<E
         return Ok(extent);
     }
     let feedback = compositor
-        .wishes()
+        .current_feedback()
         .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("no feedback came")))?;
-    let wishes = wishes(feedback);
+    let requests = tranche_requests(feedback);
     let takes = |fourcc| {
         options.format.is_none_or(|format| format == fourcc)
-            && wishes.iter().any(|wish| wish.takes(fourcc))
+            && requests.iter().any(|request| request.supports(fourcc))
     };
     camera_size::choose(queue, takes, wanted(options, compositor)).map_err(blame::camera)
 }

@@ -8,9 +8,9 @@ use covalent_client_demo::explicit::SyncKind;
 
 /// Draws with Vulkan into buffers that the compositor can show as they are; with --camera, over a camera's own pictures.
 ///
-/// The swapchain is this program's own: the compositor's wishes, the Vulkan device and every memory source of this machine say
-/// what they can do, and the plan made of that names the one that allocates. The plan is made again when the compositor's wishes
-/// or the window's size change.
+/// The program allocates its swapchain itself: it plans from the compositor's dma-buf feedback, the constraints of the Vulkan
+/// device and every memory source of this machine, and the plan names the source that allocates. It plans again when the
+/// feedback or the window's size changes.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-vulkan",

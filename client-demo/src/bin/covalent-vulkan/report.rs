@@ -18,7 +18,7 @@ pub(crate) enum Why {
     Begin,
     /// The window's size changed.
     Size,
-    /// The compositor's wishes changed.
+    /// The compositor sent new dma-buf feedback.
     Feedback,
 }
 

@@ -13,8 +13,8 @@ use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::{Negotiation, no_plan};
 use covalent_client_demo::opening::open_window;
 use covalent_client_demo::planning::{Alternative, Answer};
+use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::{Configure, Window};
-use covalent_client_demo::wishes::{Wish, wishes};
 
 use crate::camera::{self, Camera, SAMPLED, Taken, Terms};
 use crate::gpus::Gpus;
@@ -58,10 +58,10 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     let planner = Planner::start(mailbox.clone(), PLANNED)
         .context("starting a thread")
         .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-    let wishes = current_wishes(&compositor);
-    let near: Vec<_> = wishes
+    let requests = current_requests(&compositor);
+    let near: Vec<_> = requests
         .iter()
-        .filter_map(|wish| Some(wish.card.as_ref()?.identity().clone()))
+        .filter_map(|request| Some(request.card.as_ref()?.identity().clone()))
         .collect();
     let Gpus {
         mut open,
@@ -75,7 +75,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut alternatives: Vec<(usize, Alternative)> = Vec::new();
         for (place, negotiation) in negotiations.iter_mut().enumerate() {
-            let of_this = negotiation.alternatives(&wishes)?;
+            let of_this = negotiation.alternatives(&requests)?;
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let asked = alternatives.iter().map(|(_, one)| one.clone()).collect();
@@ -135,9 +135,12 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     }
 }
 
-/// What the compositor wishes now, its most preferred first.
-pub(crate) fn current_wishes(compositor: &Compositor) -> Vec<Wish> {
-    compositor.wishes().map(wishes).unwrap_or_default()
+/// Returns the tranches of the current feedback, in the compositor's order of preference.
+pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
+    compositor
+        .current_feedback()
+        .map(tranche_requests)
+        .unwrap_or_default()
 }
 
 /// The size that buffers ought to have: what is asked for, the window's own, or the screen's.

@@ -1,10 +1,10 @@
 //! Frames to the compositor, in one event loop: plan, draw, show, and take buffers back.
 //!
 //! ```text
-//!   wishes, size ──▶ plan ──▶ allocate, import ──▶ offered ──▶ chain ──▶ retired
-//!        ▲           (thread)                     (params)      │  ▲
-//!        └──────── change ───────────────────────────────────── │  │ released
-//!                                                         draw ─┴──┴─ show
+//!   feedback, size ──▶ plan ──▶ allocate, import ──▶ create wl_buffers ──▶ chain ──▶ retired
+//!        ▲           (thread)                             (params)          │  ▲
+//!        └──────── change ───────────────────────────────────────────────── │  │ released
+//!                                                                     draw ─┴──┴─ show
 //! ```
 //! While the next chain is on its way the one before goes on; it is let go when nobody has its buffers any more.
 

@@ -1,4 +1,5 @@
-//! From the compositor's wishes to the next swapchain: plan, allocate, import, offer, and let the one before go.
+//! Creates the next swapchain from the compositor's feedback: plan, allocate, import, create `wl_buffer`s, and retire the swapchain
+//! before it.
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
@@ -15,7 +16,7 @@ use crate::draw::unstamped;
 use crate::negotiations;
 use crate::render::Target;
 use crate::report::{ChainReport, Why};
-use crate::settle::{current_wishes, extent};
+use crate::settle::{current_requests, extent};
 use crate::show::Show;
 
 impl Show<'_> {
@@ -39,8 +40,8 @@ impl Show<'_> {
             negotiations::resize(&mut self.negotiation, &self.gpu, extent)?;
             self.planned_for = extent;
         }
-        let wishes = current_wishes(&self.compositor);
-        let alternatives = self.negotiation.alternatives(&wishes)?;
+        let requests = current_requests(&self.compositor);
+        let alternatives = self.negotiation.alternatives(&requests)?;
         let uses = alternatives.iter();
         let uses = uses.map(|alternative| alternative.usage_label.clone());
         self.asked = Some((uses.collect(), why));
