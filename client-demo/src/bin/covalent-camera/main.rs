@@ -4,7 +4,7 @@ mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;
 mod report;
-mod settle;
+mod setup;
 mod stream;
 
 use std::process::ExitCode;

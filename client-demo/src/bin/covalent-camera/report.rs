@@ -5,7 +5,7 @@ use covalent_client_demo::account::{Account, Ending, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
-use crate::settle::Shared;
+use crate::setup::CameraBuffers;
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -54,12 +54,12 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(
-        shared: &Shared,
+        camera_buffers: &CameraBuffers,
         account: &Account,
         is_explicit: bool,
         ended: Ending,
     ) -> Self {
-        let layout = shared.layout();
+        let layout = camera_buffers.layout();
         let by = [
             account.frames_missed(),
             account.frames_skipped(),
@@ -79,7 +79,7 @@ impl Report {
                 account.frames_presented(),
             ),
             sync: if is_explicit { "explicit" } else { "implicit" },
-            source: shared.source_name(),
+            source: camera_buffers.source_name(),
             format: layout.format().fourcc.to_string(),
             modifier: layout.format().modifier.to_string(),
             stride_bytes: layout
@@ -89,13 +89,13 @@ impl Report {
             size: layout.extent().to_string(),
             latency_ms: account.latency_ms(),
             timestamps_ahead: account.timestamps_ahead(),
-            buffers: shared
+            buffers: camera_buffers
                 .buffers()
                 .iter()
                 .map(|buffer: &Buffer| buffer.identity().0)
                 .collect(),
             ended,
-            plan: shared.plan_data(),
+            plan: camera_buffers.plan_data(),
         }
     }
 }

@@ -23,7 +23,7 @@ use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
 use crate::report::Report;
-use crate::settle::{Shared, settle};
+use crate::setup::{CameraBuffers, setup};
 
 /// How often the loop looks around when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ struct Session<'a> {
     events: Events,
     compositor: Compositor,
     window: Window,
-    shared: Shared,
+    camera_buffers: CameraBuffers,
     stream: Stream,
     wires: Vec<WlBuffer>,
     ready: Ready,
@@ -65,31 +65,31 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
-        let mut ground = settle(options)?;
-        let mut events = ground.events;
+        let mut setup = setup(options)?;
+        let mut events = setup.events;
         let ready = events
-            .watch(std::os::fd::AsFd::as_fd(&ground.stream))
+            .watch(std::os::fd::AsFd::as_fd(&setup.stream))
             .map_err(blame::compositor)?;
-        let camera = ground.shared.camera_name();
+        let camera = setup.camera_buffers.camera_name();
         let explicit = Explicit::offer(
             options.sync,
-            &mut ground.compositor,
+            &mut setup.compositor,
             &events.handle(),
-            ground.window.surface(),
-            ground.wires.len(),
+            setup.window.surface(),
+            setup.wires.len(),
         )
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let journal = Journal::new("covalent-camera", camera, ground.shared.buffers());
+        let journal = Journal::new("covalent-camera", camera, setup.camera_buffers.buffers());
         let mut session = Self {
             options,
             // A queue of V4L2 knows no fences.
-            buffers: Buffers::new(ground.wires.len(), Party::new(camera, [])),
+            buffers: Buffers::new(setup.wires.len(), Party::new(camera, [])),
             events,
-            compositor: ground.compositor,
-            window: ground.window,
-            shared: ground.shared,
-            stream: ground.stream,
-            wires: ground.wires,
+            compositor: setup.compositor,
+            window: setup.window,
+            camera_buffers: setup.camera_buffers,
+            stream: setup.stream,
+            wires: setup.wires,
             ready,
             explicit,
             account: Account::default(),
@@ -169,14 +169,14 @@ impl<'a> Session<'a> {
 
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.shared, frame.index)?;
+        crate::planted::read(&self.camera_buffers, frame.index)?;
         let Some(wire) = self.wires.get(frame.index) else {
             return Err(kept(HandOverError::Index {
                 index: frame.index,
                 count: self.wires.len(),
             }));
         };
-        self.shared.publish(frame.index)?;
+        self.camera_buffers.publish(frame.index)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
         let back = match &self.explicit {
             Some(explicit) => Some(explicit.next_release(frame.index).map_err(unexpected)?),
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
     fn hear(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                let buffer = self.shared.buffers().get(index);
+                let buffer = self.camera_buffers.buffers().get(index);
                 match self.buffers.released(index, buffer) {
                     Ok(()) => {
                         self.journal.released(index, now());
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
             Event::Configured => {
                 // The display's mode may be another one now.
                 self.window.fit(
-                    self.shared.size(),
+                    self.camera_buffers.size(),
                     self.compositor.configure.unwrap_or_default(),
                 );
             }
@@ -314,7 +314,12 @@ impl<'a> Session<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&self.shared, &self.account, self.explicit.is_some(), ended);
+        let report = Report::new(
+            &self.camera_buffers,
+            &self.account,
+            self.explicit.is_some(),
+            ended,
+        );
         print::object(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))

@@ -102,7 +102,7 @@ impl Terms {
     }
 
     /// Allocates by the plan and begins to stream into textures.
-    pub(crate) fn settle(
+    pub(crate) fn start_camera(
         &mut self,
         plan: &Plan,
         gpu: &Gpu,

@@ -9,7 +9,7 @@ mod options;
 mod planner;
 mod render;
 mod report;
-mod settle;
+mod setup;
 mod show;
 mod swap;
 mod turns;

@@ -32,7 +32,7 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 use crate::report::{ChainReport, Facts, Report, Why};
-use crate::settle::{Ground, PLANNED, extent, settle};
+use crate::setup::{PLANNED, Setup, extent, setup};
 use crate::turns::Turns;
 
 /// How often the loop looks around when nothing happens.
@@ -93,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Show<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
-        let Ground {
+        let Setup {
             events,
             mut compositor,
             window,
@@ -106,7 +106,7 @@ impl<'a> Show<'a> {
             renderer,
             camera,
             first: (plan, usage_label),
-        } = settle(options)?;
+        } = setup(options)?;
         let handle = events.handle();
         let explicit = Explicit::offer(options.sync, &mut compositor, &handle, window.surface(), 0)
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;

@@ -16,7 +16,7 @@ use crate::draw::unstamped;
 use crate::negotiations;
 use crate::render::Target;
 use crate::report::{ChainReport, Why};
-use crate::settle::{current_requests, extent};
+use crate::setup::{current_requests, extent};
 use crate::show::Show;
 
 impl Show<'_> {
@@ -61,7 +61,7 @@ impl Show<'_> {
         let Some(usage_label) = uses.into_iter().nth(place) else {
             return Err(Failure::new(
                 Exit::Unexpected,
-                anyhow!("the planner chose what it was not asked"),
+                anyhow!("the planner chose an alternative that is not in its request"),
             ));
         };
         self.explain(&answer.explanations, &plan, &usage_label)?;

@@ -1,4 +1,4 @@
-//! From nothing to a window, a device that can draw for it, and a camera where one is asked for.
+//! Sets up the program: opens the window, chooses a Vulkan device that can render for it, and opens the camera of `--camera`.
 
 use anyhow::{Context as _, anyhow};
 use calloop::channel::Sender as Mailbox;
@@ -23,13 +23,13 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 
-/// What the mailbox says when there is an answer of the planner; frames are numbered from 0.
+/// The number that the planner's thread sends when it has an answer. Frames are numbered from 0.
 pub(crate) const PLANNED: u64 = u64::MAX;
-/// How long drivers may take to be tried: each trial of the helper process has a deadline of its own.
+/// How long planning may take, with the trial imports. Each trial of the helper process also has a deadline of its own.
 const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// What frames are drawn and shown with.
-pub(crate) struct Ground {
+/// Everything that rendering and showing frames needs.
+pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
@@ -41,12 +41,12 @@ pub(crate) struct Ground {
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    /// The plan of the first swapchain, and what it is for.
+    /// The plan of the first swapchain, and what the compositor does with its buffers.
     pub(crate) first: (Plan, String),
 }
 
-/// Opens the window, chooses the device, and begins to stream.
-pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
+/// Opens the window, chooses the device, and starts the camera.
+pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
     let (window, subscriptions) = open_window(
         &mut events,
@@ -96,7 +96,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
         }) else {
             return Err(Failure::new(
                 Exit::Unexpected,
-                anyhow!("the planner chose what it was not asked"),
+                anyhow!("the planner chose an alternative that is not in its request"),
             ));
         };
         let (renderer, camera) = match &options.camera {
@@ -109,7 +109,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                 match open_camera(&mut terms, &gpu, &planner, &mut events, &mut compositor)? {
                     Ok((camera, renderer)) => (renderer, Some(camera)),
                     Err(no_plan) if open.len() > 1 => {
-                        // Another device may take the camera's buffers.
+                        // Another device may be able to import the camera's buffers.
                         closed.push(no_plan.to_string());
                         open.retain(|other| other.name() != gpu.name());
                         continue;
@@ -118,7 +118,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                 }
             }
         };
-        return Ok(Ground {
+        return Ok(Setup {
             events,
             compositor,
             window,
@@ -143,7 +143,7 @@ pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
         .unwrap_or_default()
 }
 
-/// The size that buffers ought to have: what is asked for, the window's own, or the screen's.
+/// Returns the size of the buffers: that of `--size`, else the window's, else the screen's.
 pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
@@ -153,14 +153,14 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
     let (width, height) = match (size, mode) {
         (Some(size), _) => size,
         (None, Some(mode)) if fullscreen => mode,
-        // A window that may choose: a quarter of the screen.
+        // The compositor lets the window choose: half the width and half the height of the screen.
         (None, Some((width, height))) => ((width / 2).max(1), (height / 2).max(1)),
         (None, None) => (640, 480),
     };
     Extent::new(width, height).map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
-/// Has the planner decide, with nothing to show meanwhile.
+/// Sends the alternatives to the planner and waits for its answer. Nothing is shown meanwhile.
 fn decide(
     planner: &Planner,
     alternatives: Vec<Alternative>,
@@ -180,7 +180,7 @@ fn decide(
 
 type Opened = Result<(Camera, Renderer), Failure>;
 
-/// Plans with the camera until it and the device have taken a plan's buffers; the inner error is that there is no plan.
+/// Plans until the camera and the device have both imported a plan's buffers. The inner error says that there is no such plan.
 fn open_camera(
     terms: &mut Terms,
     gpu: &Gpu,
@@ -194,7 +194,7 @@ fn open_camera(
         let Some((_, plan)) = &answer.chosen else {
             return Ok(Err(terms.negotiation.no_plan(&answer.explanations)));
         };
-        match terms.settle(plan, gpu, events)? {
+        match terms.start_camera(plan, gpu, events)? {
             Taken::Both(camera, renderer) => return Ok(Ok((*camera, *renderer))),
             Taken::Refused(why) => {
                 if let Err(no_plan) = terms.negotiation.refuse(SAMPLED, plan, &why) {
