@@ -14,7 +14,7 @@ use covalent_alloc::sync::{Access, Behind};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::window::Window;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -122,7 +122,7 @@ impl Show {
             }
             Event::Idle(index) => self.on_screen[index] = None,
             Event::Closed => return Err("the window was closed".into()),
-            Event::Nonsense(what) => return Err(what.into()),
+            Event::InvalidData(what) => return Err(what.into()),
             _ => {}
         }
         Ok(())

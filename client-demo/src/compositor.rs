@@ -48,8 +48,8 @@ pub enum Event {
     Configured,
     /// The user closed the window.
     Closed,
-    /// The compositor sent something that cannot be true.
-    Nonsense(String),
+    /// The compositor sent protocol data that is not valid; the text describes it.
+    InvalidData(String),
 }
 
 /// The size of an output, in its own pixels.

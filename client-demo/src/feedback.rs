@@ -83,8 +83,8 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, FeedbackOf> for Compositor {
                 }
             },
             Ok(None) => {}
-            Err(error) => state.tell(Event::Nonsense(format!(
-                "its linux-dmabuf feedback cannot be used: {error}"
+            Err(error) => state.tell(Event::InvalidData(format!(
+                "linux-dmabuf feedback: {error}"
             ))),
         }
     }

@@ -4,16 +4,15 @@
 //!
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
-//! - [`opening`] opens a window and hears what the compositor wants of it.
+//! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`offers`], which creates `wl_buffer`s of the planned buffers.
 //! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
-//! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
+//! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
 //! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
 //!   [`log`] and [`journal`] say what they do while they do it.
 
 pub mod account;
-pub mod blame;
 pub mod buffers;
 pub mod camera_size;
 pub mod command_line;
@@ -21,6 +20,7 @@ pub mod compositor;
 pub mod dmabuf;
 pub mod events;
 pub mod exit;
+pub mod exit_code;
 pub mod explicit;
 pub mod feedback;
 pub mod journal;
@@ -28,7 +28,7 @@ pub mod latency;
 pub mod log;
 pub mod negotiation;
 pub mod offers;
-pub mod opening;
+pub mod open_window;
 pub mod pattern;
 pub mod planning;
 pub mod presentation;

@@ -25,10 +25,10 @@ use covalent_alloc::constraint::{Participant, SourceId};
 use covalent_alloc::solve::Plan;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::blame;
 use crate::compositor::Compositor;
 use crate::events::Events;
 use crate::exit::{Exit, Failure};
+use crate::exit_code;
 use crate::offers::{Answer as Offered, present};
 use crate::planning::{Alternative, Answer, Planning};
 use crate::source_choice;
@@ -253,12 +253,12 @@ impl Negotiation {
             let (buffers, imported) = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
-                    let refusal = blame::refusal(error)?;
+                    let refusal = exit_code::as_import_refusal(error)?;
                     self.refuse(usage_label, &plan, &refusal.to_string())?;
                     continue;
                 }
             };
-            match present(events, compositor, &buffers).map_err(blame::offers)? {
+            match present(events, compositor, &buffers).map_err(exit_code::wl_buffer_failure)? {
                 Offered::Taken(wires) => {
                     let copies = HostCopies::of(&plan, &buffers)
                         .map_err(|error| Failure::new(Exit::Allocation, error))?;

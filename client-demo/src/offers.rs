@@ -29,9 +29,9 @@ pub enum OffersError {
     /// The compositor is gone, or silent.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// It sent what cannot be true.
-    #[error("the compositor at {place} is not sane: {what}")]
-    Nonsense {
+    /// It sent protocol data that is not valid.
+    #[error("the compositor at {place} sent protocol data that is not valid: {what}")]
+    InvalidData {
         /// Its socket.
         place: String,
         /// What it sent.
@@ -66,7 +66,7 @@ pub fn present(
         offer_one(compositor, &events.handle(), index, buffer)?;
     }
     let mut wires: Vec<Option<WlBuffer>> = vec![None; buffers.len()];
-    let (mut answers, mut refused, mut nonsense) = (0, false, None);
+    let (mut answers, mut refused, mut invalid) = (0, false, None);
     events.until(
         compositor,
         "make buffers of the dma-bufs",
@@ -84,15 +84,15 @@ pub fn present(
                         answers += 1;
                         refused = true;
                     }
-                    Event::Nonsense(what) => nonsense = Some(what),
+                    Event::InvalidData(what) => invalid = Some(what),
                     _ => {}
                 }
             }
-            nonsense.is_some() || answers >= buffers.len()
+            invalid.is_some() || answers >= buffers.len()
         },
     )?;
-    if let Some(what) = nonsense {
-        return Err(OffersError::Nonsense {
+    if let Some(what) = invalid {
+        return Err(OffersError::InvalidData {
             place: events.place().to_owned(),
             what,
         });

@@ -70,8 +70,8 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                         zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),
                     },
                 ),
-                None => Event::Nonsense(format!(
-                    "frame {frame} was presented at {tv_nsec} nanoseconds of a second"
+                None => Event::InvalidData(format!(
+                    "wp_presentation_feedback.presented of frame {frame} has a tv_nsec of {tv_nsec}, which is a second or more"
                 )),
             }),
             wp_presentation_feedback::Event::Discarded => state.tell(Event::Discarded(*frame)),

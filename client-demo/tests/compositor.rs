@@ -257,12 +257,12 @@ fn feedback_of_an_honest_compositor_is_what_it_sent() {
 }
 
 #[test]
-fn feedback_with_an_index_past_its_table_is_told_as_nonsense() {
+fn feedback_with_an_index_past_its_table_is_invalid_data() {
     let (_running, mut events, mut compositor) = start(Manner::IndexPastTheTable);
     let _subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     assert!(matches!(
         event(&mut events, &mut compositor),
-        Event::Nonsense(_)
+        Event::InvalidData(_)
     ));
     assert!(compositor.current_feedback().is_none());
 }

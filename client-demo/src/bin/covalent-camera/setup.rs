@@ -8,13 +8,13 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::blame;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
@@ -93,9 +93,11 @@ impl CameraBuffers {
 
 /// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
 pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
-    let device = Device::open(&options.device).map_err(blame::camera)?;
-    let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
-    let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+    let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
+    let queue = device
+        .queue(Direction::Capture)
+        .map_err(exit_code::camera_failure)?;
+    let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
     // The program plans once, so it drops the feedback objects and ignores later feedback.
     let (window, _) = open_window(
         &mut events,
@@ -110,7 +112,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     if let Some(format) = options.format {
         collection = collection.with_only_format(format);
     }
-    collection.add(&queue).map_err(blame::backend)?;
+    collection.add(&queue).map_err(exit_code::backend_failure)?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let NegotiatedBuffers {
@@ -134,7 +136,9 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         compositor.configure.unwrap_or_default(),
     );
     if let Some(rate) = options.fps {
-        queue.set_frame_rate(rate).map_err(blame::camera)?;
+        queue
+            .set_frame_rate(rate)
+            .map_err(exit_code::camera_failure)?;
     }
     Ok(Setup {
         events,
@@ -167,7 +171,8 @@ fn extent(options: &Options, queue: &Queue, compositor: &Compositor) -> Result<E
         options.format.is_none_or(|format| format == fourcc)
             && requests.iter().any(|request| request.supports(fourcc))
     };
-    camera_size::choose(queue, takes, wanted(options, compositor)).map_err(blame::camera)
+    camera_size::choose(queue, takes, wanted(options, compositor))
+        .map_err(exit_code::camera_failure)
 }
 
 /// Returns the size that fills this screen, or the window.

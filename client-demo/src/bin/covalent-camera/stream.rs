@@ -10,11 +10,11 @@ use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
 use covalent_client_demo::account::{Account, Ending};
-use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::Journal;
 use covalent_client_demo::print;
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
         let mut events = setup.events;
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&setup.stream))
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         let camera = setup.camera_buffers.camera_name();
         let explicit = Explicit::offer(
             options.sync,
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
                 }));
             };
         }
-        session.stream.start().map_err(blame::camera)?;
+        session.stream.start().map_err(exit_code::camera_failure)?;
         Ok(session)
     }
 
@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
             }
             self.events
                 .turn(&mut self.compositor, Some(LOOK))
-                .map_err(blame::compositor)?;
+                .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
                 self.hear(event)?;
             }
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
     /// Takes every frame that the camera has, shows the newest and gives the others back.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
-        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
+        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // DQBUF means that the camera is done.
             self.buffers.produced(frame.index, None).map_err(kept)?;
             self.account.captured(frame.sequence);
@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
             self.journal.signalled(frame.index, now());
             self.events
                 .release(wait, frame.index)
-                .map_err(blame::compositor)?;
+                .map_err(exit_code::compositor_failure)?;
         }
         let number = self.window.show(wire, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
@@ -238,7 +238,9 @@ impl<'a> Session<'a> {
                 );
             }
             Event::Closed => self.closed = true,
-            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
+            }
             other => tracing::debug!("{other:?} is not for this program"),
         }
         Ok(())
@@ -246,11 +248,13 @@ impl<'a> Session<'a> {
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
         match self.buffers.produce(index).map_err(kept)? {
-            Produce::Now(_) => self.stream.queue(index).map_err(blame::camera),
+            Produce::Now(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
             // The compositor's GPU still reads it.
             Produce::Wait(wait) => {
                 self.journal.waits(index, now());
-                self.events.idle(wait, index).map_err(blame::compositor)
+                self.events
+                    .idle(wait, index)
+                    .map_err(exit_code::compositor_failure)
             }
         }
     }

@@ -6,10 +6,10 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::pattern::Rows;
@@ -61,7 +61,7 @@ impl Canvas {
                 ANSWER_DEADLINE,
                 |compositor| compositor.window_feedback.is_some(),
             )
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         drop(subscription);
         let extent =
             Extent::new(width, height).map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -71,7 +71,9 @@ impl Canvas {
             own.memory.cpu = CpuUse::Often;
         });
         let mut collection = BufferCollection::new(extent).with_count(count);
-        collection.add(&writer).map_err(blame::backend)?;
+        collection
+            .add(&writer)
+            .map_err(exit_code::backend_failure)?;
         let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
         let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
         let mappings = negotiated

@@ -6,11 +6,11 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::journal::Journal;
 use covalent_client_demo::pattern::Pattern;
@@ -76,7 +76,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 impl<'a> Show<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
-        let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+        let (mut events, mut compositor) =
+            Events::connect().map_err(exit_code::compositor_failure)?;
         let fullscreen = options.fullscreen || !options.window;
         let window = Window::new(&compositor, &events.handle(), "pattern", fullscreen)
             .map_err(|missing| unexpected(missing.into()))?;
@@ -87,7 +88,7 @@ impl<'a> Show<'a> {
                 ANSWER_DEADLINE,
                 |compositor| compositor.configure.is_some(),
             )
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         let configure = compositor.configure.unwrap_or_default();
         let size = options
             .size
@@ -156,7 +157,7 @@ impl<'a> Show<'a> {
             let timeout = self.timeout();
             self.events
                 .turn(&mut self.compositor, timeout)
-                .map_err(blame::compositor)?;
+                .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
                 self.handle(event)?;
             }
@@ -220,7 +221,10 @@ impl<'a> Show<'a> {
         if let Produce::Wait(wait) = self.buffers.produce(index).map_err(kept)? {
             // The compositor's GPU still reads it.
             self.journal.waits(index, now());
-            return self.events.idle(wait, index).map_err(blame::compositor);
+            return self
+                .events
+                .idle(wait, index)
+                .map_err(exit_code::compositor_failure);
         }
         let begun = now();
         self.canvas
@@ -244,7 +248,7 @@ impl<'a> Show<'a> {
             self.journal.signalled(index, now());
             self.events
                 .release(wait, index)
-                .map_err(blame::compositor)?;
+                .map_err(exit_code::compositor_failure)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
             let frame = self.window.show(buffer, &handle);
@@ -295,8 +299,8 @@ impl<'a> Show<'a> {
                 .window
                 .fit(self.size, self.compositor.configure.unwrap_or_default()),
             Event::Closed => self.closed = true,
-            Event::Nonsense(what) => {
-                return Err(blame::insane(&self.events, &what));
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
             }
             other => tracing::debug!("{other:?} is not for this program"),
         }

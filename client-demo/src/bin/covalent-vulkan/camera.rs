@@ -16,12 +16,12 @@ use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::Party;
 use covalent_client_demo::account::Account;
-use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::negotiation::Negotiation;
 
 use crate::gpus::called;
@@ -74,8 +74,10 @@ impl Terms {
         gpu: &Gpu,
         wanted: Extent,
     ) -> Result<Self, Failure> {
-        let device = Device::open(node).map_err(blame::camera)?;
-        let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
+        let device = Device::open(node).map_err(exit_code::camera_failure)?;
+        let queue = device
+            .queue(Direction::Capture)
+            .map_err(exit_code::camera_failure)?;
         let sampler = gpu
             .participant_for(Purpose::Sample, wanted, None)
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -83,7 +85,8 @@ impl Terms {
         let takes = |fourcc: Fourcc| {
             options.format.is_none_or(|format| format == fourcc) && sampled.contains_fourcc(fourcc)
         };
-        let extent = camera_size::choose(&queue, takes, wanted).map_err(blame::camera)?;
+        let extent =
+            camera_size::choose(&queue, takes, wanted).map_err(exit_code::camera_failure)?;
         // What need not be converted is drawn as it is.
         let mut collection = BufferCollection::new(extent)
             .with_count(BUFFERS)
@@ -91,7 +94,7 @@ impl Terms {
         if let Some(format) = options.format {
             collection = collection.with_only_format(format);
         }
-        collection.add(&queue).map_err(blame::backend)?;
+        collection.add(&queue).map_err(exit_code::backend_failure)?;
         join(&mut collection, gpu, Purpose::Sample)?;
         let untried = untried(&collection, gpu);
         let between = format!("the camera and {}", called(gpu));
@@ -110,9 +113,13 @@ impl Terms {
     ) -> Result<Taken, Failure> {
         let mut stream = match self.stream(plan) {
             Ok(stream) => stream,
-            Err(error) => return Ok(Taken::Refused(blame::refusal(error)?.to_string())),
+            Err(error) => {
+                return Ok(Taken::Refused(
+                    exit_code::as_import_refusal(error)?.to_string(),
+                ));
+            }
         };
-        let colours = self.queue.colours().map_err(blame::camera)?;
+        let colours = self.queue.colours().map_err(exit_code::camera_failure)?;
         let format = plan.layout().format();
         let mut renderer = Renderer::new(gpu, Some((format, colours)))
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -127,8 +134,10 @@ impl Terms {
         for index in 0..textures.len() {
             filled(&mut holders, index)?;
         }
-        let ready = events.watch(stream.as_fd()).map_err(blame::compositor)?;
-        stream.start().map_err(blame::camera)?;
+        let ready = events
+            .watch(stream.as_fd())
+            .map_err(exit_code::compositor_failure)?;
+        stream.start().map_err(exit_code::camera_failure)?;
         let camera = Camera {
             name: self.queue.device().path().display().to_string(),
             plan: plan.clone(),
@@ -214,7 +223,7 @@ impl Camera {
         if !self.ready.take() && self.last_frame.elapsed() < LOOK {
             return Ok(());
         }
-        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
+        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // DQBUF means that the camera is done.
             self.holders.produced(frame.index, None).map_err(kept)?;
             account.captured(frame.sequence);
@@ -247,7 +256,7 @@ impl Camera {
     /// Lets the camera write to a buffer again.
     pub(crate) fn give_back(&mut self, index: usize) -> Result<(), Failure> {
         filled(&mut self.holders, index)?;
-        self.stream.queue(index).map_err(blame::camera)
+        self.stream.queue(index).map_err(exit_code::camera_failure)
     }
 
     fn check_silence(&self) -> Result<(), Failure> {

@@ -7,9 +7,9 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{Behind, Fence, Past, Point, Told, tell};
 use covalent_alloc::trace::now;
-use covalent_client_demo::blame;
 use covalent_client_demo::buffers::{HandOverError, Produce};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::ExplicitError;
 use covalent_client_demo::pattern::NUMBERS;
 
@@ -65,7 +65,10 @@ impl Show<'_> {
             Produce::Wait(wait) => {
                 // The compositor's GPU still reads it.
                 chain.journal.waits(place, now());
-                return self.events.idle(wait, number).map_err(blame::compositor);
+                return self
+                    .events
+                    .idle(wait, number)
+                    .map_err(exit_code::compositor_failure);
             }
         };
         let picture = self.camera.as_mut().and_then(Camera::take_picture);
@@ -128,7 +131,7 @@ impl Show<'_> {
         let back = release.point().clone();
         self.events
             .release(release, number)
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         Ok((Some(acquire), Some(back.into())))
     }
 

@@ -5,13 +5,13 @@ use calloop::channel::Sender as Mailbox;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::{Negotiation, no_plan};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::planning::{Alternative, Answer};
 use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::{Configure, Window};
@@ -47,14 +47,14 @@ pub(crate) struct Setup {
 
 /// Opens the window, chooses the device, and starts the camera.
 pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
-    let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+    let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
     let (window, subscriptions) = open_window(
         &mut events,
         &mut compositor,
         "vulkan",
         options.fullscreen || !options.window,
     )?;
-    let mailbox = events.mailbox().map_err(blame::compositor)?;
+    let mailbox = events.mailbox().map_err(exit_code::compositor_failure)?;
     let planner = Planner::start(mailbox.clone(), PLANNED)
         .context("starting a thread")
         .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -174,7 +174,7 @@ fn decide(
             answer = planner.answer();
             answer.is_some()
         })
-        .map_err(blame::compositor)?;
+        .map_err(exit_code::compositor_failure)?;
     Ok(answer.unwrap_or_default())
 }
 

@@ -15,10 +15,10 @@ use anyhow::Context as _;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_client_demo::account::{Account, Ending};
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::Negotiation;
@@ -162,7 +162,7 @@ impl<'a> Show<'a> {
             self.draw()?;
             self.events
                 .turn(&mut self.compositor, Some(LOOK))
-                .map_err(blame::compositor)?;
+                .map_err(exit_code::compositor_failure)?;
             self.hear_all()?;
             if let Some(camera) = &mut self.camera {
                 camera.capture(&mut self.account)?;
@@ -204,7 +204,9 @@ impl<'a> Show<'a> {
             Event::Configured => self.configured()?,
             Event::Feedback => self.stale = Some(Why::Feedback),
             Event::Closed => self.closed_by_user = true,
-            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
+            }
             other => tracing::debug!("{other:?} is not for this program"),
         }
         Ok(())

@@ -4,8 +4,8 @@
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::blame;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::negotiation::REFUSED;
 use covalent_client_demo::offers::offer_one;
 use covalent_client_demo::print;
@@ -79,7 +79,7 @@ impl Show<'_> {
             self.explain(&[], &plan, &usage_label)?;
         }
         let allocated = self.negotiation.allocate(&plan);
-        let buffers = allocated.map_err(blame::backend)?;
+        let buffers = allocated.map_err(exit_code::backend_failure)?;
         let targets: Result<Vec<Target>, _> = buffers
             .iter()
             .map(|buffer| self.renderer.target(buffer))
@@ -102,7 +102,7 @@ impl Show<'_> {
         self.buffers_made = chain.numbers().end;
         for (number, buffer) in chain.numbers().zip(chain.buffers()) {
             offer_one(&self.compositor, &self.events.handle(), number, buffer)
-                .map_err(blame::offers)?;
+                .map_err(exit_code::wl_buffer_failure)?;
         }
         self.next = Some((chain, why));
         Ok(())
