@@ -7,12 +7,11 @@
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`offers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
+//! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames.
 //! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
-//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
+//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] serve the programs' reports and exit statuses;
 //!   [`log`] and [`journal`] say what they do while they do it.
 
-pub mod account;
 pub mod buffers;
 pub mod camera_size;
 pub mod command_line;
@@ -23,6 +22,7 @@ pub mod exit;
 pub mod exit_code;
 pub mod explicit;
 pub mod feedback;
+pub mod frame_stats;
 pub mod journal;
 pub mod latency;
 pub mod log;

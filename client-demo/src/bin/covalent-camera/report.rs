@@ -1,7 +1,7 @@
 //! What the program says of a run at its end.
 
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Ending, Path};
+use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
@@ -55,29 +55,26 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(
         camera_buffers: &CameraBuffers,
-        account: &Account,
+        stats: &FrameStats,
         is_explicit: bool,
         ended: Ending,
     ) -> Self {
         let layout = camera_buffers.layout();
         let by = [
-            account.frames_missed(),
-            account.frames_skipped(),
-            account.frames_discarded(),
+            stats.frames_missed(),
+            stats.frames_skipped(),
+            stats.frames_discarded(),
         ];
         Self {
-            frames: account.frames_presented(),
-            captured: account.frames_captured(),
+            frames: stats.frames_presented(),
+            captured: stats.frames_captured(),
             dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
             dropped_by_camera: by[0],
             dropped_by_client: by[1],
             dropped_by_compositor: by[2],
-            out_of_order: account.frames_disordered(),
-            path: account.path(),
-            cpu_copied_bytes_per_frame: mean(
-                cpu_traffic().total_bytes(),
-                account.frames_presented(),
-            ),
+            out_of_order: stats.frames_out_of_order(),
+            path: stats.path(),
+            cpu_copied_bytes_per_frame: mean(cpu_traffic().total_bytes(), stats.frames_presented()),
             sync: if is_explicit { "explicit" } else { "implicit" },
             source: camera_buffers.source_name(),
             format: layout.format().fourcc.to_string(),
@@ -87,8 +84,8 @@ impl Report {
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
             size: layout.extent().to_string(),
-            latency_ms: account.latency_ms(),
-            timestamps_ahead: account.timestamps_ahead(),
+            latency_ms: stats.latency_ms(),
+            timestamps_ahead: stats.timestamps_ahead(),
             buffers: camera_buffers
                 .buffers()
                 .iter()

@@ -9,13 +9,13 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::account::{Account, Ending};
 use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
+use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::journal::Journal;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
@@ -41,7 +41,7 @@ struct Session<'a> {
     ready: Ready,
     buffers: Buffers,
     explicit: Option<Explicit>,
-    account: Account,
+    stats: FrameStats,
     journal: Journal,
     closed: bool,
     last_frame: Instant,
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
             wires: setup.wires,
             ready,
             explicit,
-            account: Account::default(),
+            stats: FrameStats::default(),
             journal,
             closed: false,
             last_frame: Instant::now(),
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // DQBUF means that the camera is done.
             self.buffers.produced(frame.index, None).map_err(kept)?;
-            self.account.captured(frame.sequence);
+            self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             self.complained = false;
             let passed_over = if frame.is_damaged {
@@ -153,14 +153,14 @@ impl<'a> Session<'a> {
                 newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                self.account.skipped();
+                self.stats.skipped();
                 self.give_to_camera(old.index)?;
             }
         }
         match newest {
             Some(frame) if self.may_show() => self.show(frame),
             Some(frame) => {
-                self.account.skipped();
+                self.stats.skipped();
                 self.give_to_camera(frame.index)
             }
             None => Ok(()),
@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         let now = now();
-        self.account.committed(number, timestamp, now);
+        self.stats.committed(number, timestamp, now);
         self.journal.shown(number, frame.index, timestamp, now);
         Ok(())
     }
@@ -223,11 +223,11 @@ impl<'a> Session<'a> {
             }
             Event::Presented(frame, shown) => {
                 tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
-                self.account.presented(frame, shown, self.compositor.clock);
+                self.stats.presented(frame, shown, self.compositor.clock);
                 self.journal.presented(frame, shown.time);
             }
             Event::Discarded(frame) => {
-                self.account.discarded(frame);
+                self.stats.discarded(frame);
                 self.journal.discarded(frame);
             }
             Event::Configured => {
@@ -263,7 +263,7 @@ impl<'a> Session<'a> {
     fn may_show(&self) -> bool {
         self.options
             .frames
-            .is_none_or(|frames| self.shown().saturating_add(self.account.in_flight()) < frames)
+            .is_none_or(|frames| self.shown().saturating_add(self.stats.in_flight()) < frames)
     }
 
     fn is_done(&self) -> bool {
@@ -275,9 +275,9 @@ impl<'a> Session<'a> {
     /// Frames that were shown, or given to a compositor that does not say what became of them.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
-            self.account.frames_presented()
+            self.stats.frames_presented()
         } else {
-            self.account.frames_committed()
+            self.stats.frames_committed()
         }
     }
 
@@ -290,7 +290,7 @@ impl<'a> Session<'a> {
         }
         // A queue may need some buffers that it does not give: that the camera has one does not make it the one that is waited
         // for. A compositor that owes word of a frame is.
-        if self.buffers.held_by(Holder::Producer) == 0 || self.account.in_flight() > 0 {
+        if self.buffers.held_by(Holder::Producer) == 0 || self.stats.in_flight() > 0 {
             self.camera_waited = Instant::now();
             if silence > COMPOSITOR_SILENCE && !self.complained {
                 self.complained = true;
@@ -320,7 +320,7 @@ impl<'a> Session<'a> {
         }
         let report = Report::new(
             &self.camera_buffers,
-            &self.account,
+            &self.stats,
             self.explicit.is_some(),
             ended,
         );

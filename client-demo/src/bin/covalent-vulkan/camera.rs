@@ -15,13 +15,13 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::Party;
-use covalent_client_demo::account::Account;
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
+use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
 use crate::gpus::called;
@@ -218,7 +218,7 @@ impl Camera {
     }
 
     /// Takes every frame that the camera has, if there is any; the newest is kept to be drawn, and the others go back.
-    pub(crate) fn capture(&mut self, account: &mut Account) -> Result<(), Failure> {
+    pub(crate) fn capture(&mut self, stats: &mut FrameStats) -> Result<(), Failure> {
         // A camera that was unplugged may leave its fd silent; a request tells.
         if !self.ready.take() && self.last_frame.elapsed() < LOOK {
             return Ok(());
@@ -226,7 +226,7 @@ impl Camera {
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // DQBUF means that the camera is done.
             self.holders.produced(frame.index, None).map_err(kept)?;
-            account.captured(frame.sequence);
+            stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             let passed_over = if frame.is_damaged {
                 Some(frame)
@@ -234,7 +234,7 @@ impl Camera {
                 self.newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                account.skipped();
+                stats.skipped();
                 self.give_back(old.index)?;
             }
         }

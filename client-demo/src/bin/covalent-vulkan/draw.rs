@@ -164,7 +164,7 @@ impl Show<'_> {
         let frame = self.window.show(wire, &handle);
         let now = now();
         let from = turn.timestamp.unwrap_or(turn.begun);
-        self.account.committed(frame, Some(from), now);
+        self.stats.committed(frame, Some(from), now);
         chain.journal.shown(frame, place, Some(from), now);
         self.committed = self.committed.saturating_add(1);
         Ok(())
@@ -214,7 +214,7 @@ impl Show<'_> {
         let late = self.under_way.values().filter(|turn| turn.is_late).count();
         let coming = u64::try_from(late)
             .unwrap_or(u64::MAX)
-            .saturating_add(self.account.in_flight());
+            .saturating_add(self.stats.in_flight());
         if self.window.is_timed() {
             self.shown().saturating_add(coming) < frames
         } else {

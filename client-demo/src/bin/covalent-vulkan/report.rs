@@ -2,7 +2,7 @@
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Ending, Path};
+use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
@@ -125,7 +125,7 @@ pub(crate) struct Report {
 /// What a report is made of.
 pub(crate) struct Facts<'a> {
     pub(crate) gpu: &'a Gpu,
-    pub(crate) account: &'a Account,
+    pub(crate) stats: &'a FrameStats,
     pub(crate) camera: Option<&'a Camera>,
     pub(crate) chain: Option<&'a Chain>,
     pub(crate) swapchains: &'a [ChainReport],
@@ -139,14 +139,14 @@ pub(crate) struct Facts<'a> {
 
 impl Report {
     pub(crate) fn new(facts: &Facts<'_>) -> Self {
-        let account = facts.account;
+        let stats = facts.stats;
         let last = facts.swapchains.last();
         Self {
-            frames: account.frames_presented(),
-            committed: account.frames_committed(),
-            discarded: account.frames_discarded(),
-            out_of_order: account.frames_disordered(),
-            path: account.path(),
+            frames: stats.frames_presented(),
+            committed: stats.frames_committed(),
+            discarded: stats.frames_discarded(),
+            out_of_order: stats.frames_out_of_order(),
+            path: stats.path(),
             device: facts.gpu.name().to_owned(),
             driver: facts.gpu.identity().driver.clone(),
             is_processor: facts.gpu.is_processor(),
@@ -167,9 +167,9 @@ impl Report {
             camera: facts.camera.map(|camera| {
                 let layout = camera.layout();
                 CameraReport {
-                    captured: account.frames_captured(),
-                    dropped_by_camera: account.frames_missed(),
-                    dropped_by_client: account.frames_skipped(),
+                    captured: stats.frames_captured(),
+                    dropped_by_camera: stats.frames_missed(),
+                    dropped_by_client: stats.frames_skipped(),
                     source: camera.source_name().to_owned(),
                     format: layout.format().fourcc.to_string(),
                     size: layout.extent().to_string(),
@@ -177,7 +177,7 @@ impl Report {
                     buffers: inodes(camera.buffers()),
                 }
             }),
-            latency_ms: account.latency_ms(),
+            latency_ms: stats.latency_ms(),
             ended: facts.ended,
             plan: facts
                 .chain

@@ -14,13 +14,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
-use covalent_client_demo::account::{Account, Ending};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
@@ -66,7 +66,7 @@ pub(crate) struct Show<'a> {
     pub(crate) stale: Option<Why>,
     pub(crate) planned_for: Extent,
     pub(crate) buffers_made: usize,
-    pub(crate) account: Account,
+    pub(crate) stats: FrameStats,
     pub(crate) swapchains: Vec<ChainReport>,
     pub(crate) drawn: u64,
     pub(crate) committed: u64,
@@ -134,7 +134,7 @@ impl<'a> Show<'a> {
             stale: None,
             planned_for,
             buffers_made: 0,
-            account: Account::default(),
+            stats: FrameStats::default(),
             swapchains: Vec::new(),
             drawn: 0,
             committed: 0,
@@ -165,7 +165,7 @@ impl<'a> Show<'a> {
                 .map_err(exit_code::compositor_failure)?;
             self.hear_all()?;
             if let Some(camera) = &mut self.camera {
-                camera.capture(&mut self.account)?;
+                camera.capture(&mut self.stats)?;
             }
             self.plan_anew()?;
         }
@@ -188,14 +188,14 @@ impl<'a> Show<'a> {
             Event::Over(PLANNED) => self.planned()?,
             Event::Over(number) => self.over(number)?,
             Event::Presented(frame, shown) => {
-                self.account.presented(frame, shown, self.compositor.clock);
+                self.stats.presented(frame, shown, self.compositor.clock);
                 for chain in self.chains() {
                     chain.journal.presented(frame, shown.time);
                 }
                 self.become_window();
             }
             Event::Discarded(frame) => {
-                self.account.discarded(frame);
+                self.stats.discarded(frame);
                 for chain in self.chains() {
                     chain.journal.discarded(frame);
                 }
@@ -249,7 +249,7 @@ impl<'a> Show<'a> {
     /// Frames that were shown, or given to a compositor that does not say what became of them.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
-            self.account.frames_presented()
+            self.stats.frames_presented()
         } else {
             self.committed
         }
@@ -261,7 +261,7 @@ impl<'a> Show<'a> {
         }
         let report = Report::new(&Facts {
             gpu: &self.gpu,
-            account: &self.account,
+            stats: &self.stats,
             camera: self.camera.as_ref(),
             chain: self.chain.as_ref(),
             swapchains: &self.swapchains,
