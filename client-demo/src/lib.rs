@@ -9,8 +9,8 @@
 //!   converts feedback into participants, [`planning`], and [`offers`], which creates `wl_buffer`s of the planned buffers.
 //! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames.
 //! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
-//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] serve the programs' reports and exit statuses;
-//!   [`log`] and [`journal`] say what they do while they do it.
+//! - [`pattern`] draws frames whose number can be read from the pixels; [`latency`] and [`exit`] serve the programs' reports and
+//!   exit statuses; [`log`] and [`frame_trace`] write the log and the trace.
 
 pub mod buffers;
 pub mod camera_size;
@@ -23,7 +23,7 @@ pub mod exit_code;
 pub mod explicit;
 pub mod feedback;
 pub mod frame_stats;
-pub mod journal;
+pub mod frame_trace;
 pub mod latency;
 pub mod log;
 pub mod negotiation;

@@ -16,7 +16,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
-use covalent_client_demo::journal::Journal;
+use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -42,7 +42,7 @@ struct Session<'a> {
     buffers: Buffers,
     explicit: Option<Explicit>,
     stats: FrameStats,
-    journal: Journal,
+    frame_trace: FrameTrace,
     closed: bool,
     last_frame: Instant,
     /// When the camera was last seen to wait for the compositor.
@@ -79,7 +79,8 @@ impl<'a> Session<'a> {
             setup.wires.len(),
         )
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let journal = Journal::new("covalent-camera", camera, setup.camera_buffers.buffers());
+        let frame_trace =
+            FrameTrace::new("covalent-camera", camera, setup.camera_buffers.buffers());
         let mut session = Self {
             options,
             // A queue of V4L2 knows no fences.
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
             ready,
             explicit,
             stats: FrameStats::default(),
-            journal,
+            frame_trace,
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
@@ -187,7 +188,7 @@ impl<'a> Session<'a> {
             .map_err(kept)?;
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.stamp(frame.index).map_err(unexpected)?;
-            self.journal.signalled(frame.index, now());
+            self.frame_trace.signalled(frame.index, now());
             self.events
                 .release(wait, frame.index)
                 .map_err(exit_code::compositor_failure)?;
@@ -197,7 +198,8 @@ impl<'a> Session<'a> {
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         let now = now();
         self.stats.committed(number, timestamp, now);
-        self.journal.shown(number, frame.index, timestamp, now);
+        self.frame_trace
+            .committed(number, frame.index, timestamp, now);
         Ok(())
     }
 
@@ -207,7 +209,7 @@ impl<'a> Session<'a> {
                 let buffer = self.camera_buffers.buffers().get(index);
                 match self.buffers.released(index, buffer) {
                     Ok(()) => {
-                        self.journal.released(index, now());
+                        self.frame_trace.released(index, now());
                         self.give_to_camera(index)?;
                     }
                     Err(error @ HandOverError::Held { .. }) => {
@@ -218,17 +220,17 @@ impl<'a> Session<'a> {
             }
             Event::Idle(index) => {
                 self.buffers.idle(index);
-                self.journal.waited(index, now());
+                self.frame_trace.wait_ended(index, now());
                 self.give_to_camera(index)?;
             }
             Event::Presented(frame, shown) => {
                 tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
                 self.stats.presented(frame, shown, self.compositor.clock);
-                self.journal.presented(frame, shown.time);
+                self.frame_trace.presented(frame, shown.time);
             }
             Event::Discarded(frame) => {
                 self.stats.discarded(frame);
-                self.journal.discarded(frame);
+                self.frame_trace.discarded(frame);
             }
             Event::Configured => {
                 // The display's mode may be another one now.
@@ -251,7 +253,7 @@ impl<'a> Session<'a> {
             Produce::Now(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
             // The compositor's GPU still reads it.
             Produce::Wait(wait) => {
-                self.journal.waits(index, now());
+                self.frame_trace.wait_started(index, now());
                 self.events
                     .idle(wait, index)
                     .map_err(exit_code::compositor_failure)

@@ -12,7 +12,7 @@ use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit::Explicit;
-use covalent_client_demo::journal::Journal;
+use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::print;
 use covalent_client_demo::shm::Pool;
@@ -54,7 +54,7 @@ struct Show<'a> {
     dmabufs: Vec<Buffer>,
     buffers: Buffers,
     explicit: Option<Explicit>,
-    journal: Journal,
+    frame_trace: FrameTrace,
     report: Report,
     wanted: bool,
     due: Instant,
@@ -131,7 +131,7 @@ impl<'a> Show<'a> {
             size,
             pattern,
             explicit,
-            journal: Journal::new("covalent-pattern", "processor", &dmabufs),
+            frame_trace: FrameTrace::new("covalent-pattern", "processor", &dmabufs),
             canvas,
             buffers: Buffers::new(
                 usize::try_from(BUFFERS).unwrap_or_default(),
@@ -220,7 +220,7 @@ impl<'a> Show<'a> {
         let kept = |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
         if let Produce::Wait(wait) = self.buffers.produce(index).map_err(kept)? {
             // The compositor's GPU still reads it.
-            self.journal.waits(index, now());
+            self.frame_trace.wait_started(index, now());
             return self
                 .events
                 .idle(wait, index)
@@ -245,14 +245,14 @@ impl<'a> Show<'a> {
         }
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.stamp(index).map_err(unexpected)?;
-            self.journal.signalled(index, now());
+            self.frame_trace.signalled(index, now());
             self.events
                 .release(wait, index)
                 .map_err(exit_code::compositor_failure)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
             let frame = self.window.show(buffer, &handle);
-            self.journal.shown(frame, index, Some(begun), now());
+            self.frame_trace.committed(frame, index, Some(begun), now());
         }
         self.report.committed = self.report.committed.saturating_add(1);
         self.wanted = false;
@@ -268,7 +268,7 @@ impl<'a> Show<'a> {
     fn handle(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                self.journal.released(index, now());
+                self.frame_trace.released(index, now());
                 self.released = Instant::now();
                 self.complained = false;
                 match self.buffers.released(index, self.dmabufs.get(index)) {
@@ -281,17 +281,17 @@ impl<'a> Show<'a> {
             }
             Event::Idle(index) => {
                 self.buffers.idle(index);
-                self.journal.waited(index, now());
+                self.frame_trace.wait_ended(index, now());
             }
             Event::Presented(frame, shown) => {
-                self.journal.presented(frame, shown.time);
+                self.frame_trace.presented(frame, shown.time);
                 self.report.frames = self.report.frames.saturating_add(1);
                 if shown.zero_copy {
                     self.report.zero_copy = self.report.zero_copy.saturating_add(1);
                 }
             }
             Event::Discarded(frame) => {
-                self.journal.discarded(frame);
+                self.frame_trace.discarded(frame);
                 self.report.discarded = self.report.discarded.saturating_add(1);
             }
             Event::Frame => self.wanted = true,

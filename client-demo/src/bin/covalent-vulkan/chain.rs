@@ -9,7 +9,7 @@ use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::{Behind, Party};
 use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
-use covalent_client_demo::journal::Journal;
+use covalent_client_demo::frame_trace::FrameTrace;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::render::Target;
@@ -27,7 +27,7 @@ pub(crate) struct Chain {
     wires: Vec<Option<WlBuffer>>,
     holders: Buffers,
     pub(crate) copies: Option<HostCopies>,
-    pub(crate) journal: Journal,
+    pub(crate) frame_trace: FrameTrace,
     /// Whether it is the one that frames are drawn to.
     pub(crate) was_shown: bool,
 }
@@ -56,7 +56,7 @@ impl Chain {
             plan,
             usage_label,
             wires: vec![None; buffers.len()],
-            journal: Journal::new("covalent-vulkan", device.name(), &buffers),
+            frame_trace: FrameTrace::new("covalent-vulkan", device.name(), &buffers),
             holders: Buffers::new(buffers.len(), device),
             buffers,
             targets,

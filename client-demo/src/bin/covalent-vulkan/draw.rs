@@ -64,7 +64,7 @@ impl Show<'_> {
             Produce::Now(after) => told(&buffer, &after)?,
             Produce::Wait(wait) => {
                 // The compositor's GPU still reads it.
-                chain.journal.waits(place, now());
+                chain.frame_trace.wait_started(place, now());
                 return self
                     .events
                     .idle(wait, number)
@@ -165,7 +165,7 @@ impl Show<'_> {
         let now = now();
         let from = turn.timestamp.unwrap_or(turn.begun);
         self.stats.committed(frame, Some(from), now);
-        chain.journal.shown(frame, place, Some(from), now);
+        chain.frame_trace.committed(frame, place, Some(from), now);
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Show<'_> {
             let Some(place) = chain.place(number) else {
                 continue;
             };
-            chain.journal.signalled(place, now());
+            chain.frame_trace.signalled(place, now());
             if let Some(copies) = &chain.copies {
                 copies
                     .update(place)
@@ -227,7 +227,7 @@ impl Show<'_> {
         for chain in self.chains() {
             if let Some(place) = chain.place(number) {
                 chain.idle(place);
-                chain.journal.waited(place, now());
+                chain.frame_trace.wait_ended(place, now());
             }
         }
     }
@@ -238,7 +238,7 @@ impl Show<'_> {
             let Some(place) = chain.place(number) else {
                 continue;
             };
-            chain.journal.released(place, now());
+            chain.frame_trace.released(place, now());
             if let Err(error) = chain.released(place) {
                 tracing::warn!("the compositor released what it did not hold: {error}");
             }

@@ -190,14 +190,14 @@ impl<'a> Show<'a> {
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);
                 for chain in self.chains() {
-                    chain.journal.presented(frame, shown.time);
+                    chain.frame_trace.presented(frame, shown.time);
                 }
                 self.become_window();
             }
             Event::Discarded(frame) => {
                 self.stats.discarded(frame);
                 for chain in self.chains() {
-                    chain.journal.discarded(frame);
+                    chain.frame_trace.discarded(frame);
                 }
             }
             Event::Frame => self.wanted = true,
