@@ -107,7 +107,7 @@ impl Show {
             copies.update(index)?;
         }
         self.window
-            .show(&self.shared.wires[index], &self.events.handle());
+            .show(&self.shared.wl_buffers[index], &self.events.handle());
         self.on_screen[index] = Some(frame);
         self.shown += 1;
         Ok(())

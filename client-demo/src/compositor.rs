@@ -30,9 +30,9 @@ pub enum Event {
     Released(usize),
     /// What the buffer at this index was waited for is over.
     Idle(usize),
-    /// The dma-buf at this index became a buffer.
+    /// The compositor created a `wl_buffer` of the dma-buf at this index.
     Created(usize, WlBuffer),
-    /// The compositor cannot use the dma-buf at this index.
+    /// The compositor failed to import the dma-buf at this index.
     Refused(usize),
     /// The frame of this number came to the display.
     Presented(u64, Shown),
@@ -61,7 +61,7 @@ pub struct OutputMode {
     pub height: u32,
 }
 
-/// The interfaces that the compositor offers and that this client knows.
+/// The interfaces that the compositor wl_buffers and that this client knows.
 #[derive(Debug, Default)]
 pub struct Globals {
     /// Makes surfaces.
@@ -92,7 +92,7 @@ pub enum FeedbackOf {
 /// Everything that the compositor said so far.
 #[derive(Debug, Default)]
 pub struct Compositor {
-    /// What it offers.
+    /// What it wl_buffers.
     pub globals: Globals,
     /// The mode of its first output, when it has one.
     pub output: Option<OutputMode>,

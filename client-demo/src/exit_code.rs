@@ -2,7 +2,7 @@
 
 use crate::events::{Events, EventsError};
 use crate::exit::{Exit, Failure};
-use crate::offers::OffersError;
+use crate::wl_buffers::ImportError;
 use anyhow::anyhow;
 use covalent_alloc::backend::{BackendError, v4l2};
 use rustix::io::Errno;
@@ -71,10 +71,10 @@ pub fn invalid_protocol_data(events: &Events, what: &str) -> Failure {
 
 /// Maps an error of creating `wl_buffer`s to the failure that the program ends with.
 #[must_use]
-pub fn wl_buffer_failure(error: OffersError) -> Failure {
+pub fn wl_buffer_failure(error: ImportError) -> Failure {
     match error {
-        OffersError::Events(error) => compositor_failure(error),
-        OffersError::InvalidData { .. } => Failure::new(Exit::Unexpected, error),
+        ImportError::Events(error) => compositor_failure(error),
+        ImportError::InvalidData { .. } => Failure::new(Exit::Unexpected, error),
         other => Failure::new(Exit::NoPlan, other),
     }
 }

@@ -57,7 +57,7 @@ pub enum ExplicitError {
 #[derive(Debug)]
 struct Shared {
     timeline: Timeline,
-    wire: WpLinuxDrmSyncobjTimelineV1,
+    proxy: WpLinuxDrmSyncobjTimelineV1,
     last: u64,
 }
 
@@ -69,10 +69,10 @@ impl Shared {
     ) -> Result<Self, TimelineError> {
         let timeline = Timeline::create(device)?;
         let file = timeline.export()?;
-        let wire = manager.import_timeline(file.as_fd(), handle, ());
+        let proxy = manager.import_timeline(file.as_fd(), handle, ());
         Ok(Self {
             timeline,
-            wire,
+            proxy,
             last: 0,
         })
     }
@@ -85,7 +85,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.wire.destroy();
+        self.proxy.destroy();
     }
 }
 
@@ -205,9 +205,10 @@ impl Explicit {
         let acquire = self.acquire.timeline.point(acquired)?;
         let wait = release.timeline.point(released)?.wait(Until::Signalled)?;
         let [high, low] = halves(acquired);
-        self.object.set_acquire_point(&self.acquire.wire, high, low);
+        self.object
+            .set_acquire_point(&self.acquire.proxy, high, low);
         let [high, low] = halves(released);
-        self.object.set_release_point(&release.wire, high, low);
+        self.object.set_release_point(&release.proxy, high, low);
         Ok((acquire, wait))
     }
 }

@@ -6,7 +6,7 @@
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
-//!   converts feedback into participants, [`planning`], and [`offers`], which creates `wl_buffer`s of the planned buffers.
+//!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
 //! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames.
 //! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
 //! - [`pattern`] draws frames whose number can be read from the pixels; [`latency`] and [`exit`] serve the programs' reports and
@@ -27,7 +27,6 @@ pub mod frame_trace;
 pub mod latency;
 pub mod log;
 pub mod negotiation;
-pub mod offers;
 pub mod open_window;
 pub mod pattern;
 pub mod planning;
@@ -37,3 +36,4 @@ pub mod shm;
 pub mod source_choice;
 pub mod tranche_request;
 pub mod window;
+pub mod wl_buffers;

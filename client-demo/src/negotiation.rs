@@ -12,7 +12,7 @@
 //!
 //! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
 //! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`Negotiation::allocate`],
-//! [`offer_one`](crate::offers::offer_one), and [`Negotiation::refuse`] where an import failed.
+//! [`create_wl_buffer`](crate::wl_buffers::create_wl_buffer), and [`Negotiation::refuse`] where an import failed.
 
 use std::collections::BTreeSet;
 
@@ -29,10 +29,10 @@ use crate::compositor::Compositor;
 use crate::events::Events;
 use crate::exit::{Exit, Failure};
 use crate::exit_code;
-use crate::offers::{Answer as Offered, present};
 use crate::planning::{Alternative, Answer, Planning};
 use crate::source_choice;
 use crate::tranche_request::{TrancheRequest, tranche_requests};
+use crate::wl_buffers::{ImportResult, import_wl_buffers};
 
 /// How often a refusal may lead to another plan.
 const PLANS: usize = 6;
@@ -62,7 +62,7 @@ pub struct NegotiatedBuffers<I> {
     /// What this process's devices made of them.
     pub imported: I,
     /// What the compositor made of them, in the same order.
-    pub wires: Vec<WlBuffer>,
+    pub wl_buffers: Vec<WlBuffer>,
     /// What has to be told of new contents, where a device keeps a copy of its own.
     pub copies: Option<HostCopies>,
     /// What was agreed on, and what was tried before, in words.
@@ -215,7 +215,7 @@ impl Negotiation {
         words
     }
 
-    /// Plans, allocates, has `import` give the buffers to this process's devices, and offers them to the compositor, until
+    /// Plans, allocates, has `import` give the buffers to this process's devices, and wl_buffers them to the compositor, until
     /// everybody has taken them. `import` says of the buffers what the devices of this process make of them.
     ///
     /// # Errors
@@ -240,7 +240,7 @@ impl Negotiation {
             let chosen = chosen.and_then(|(place, plan)| Some((alternatives.get(place)?, plan)));
             let Some((alternative, plan)) = chosen else {
                 return Err(if requests.is_empty() {
-                    self.no_plan(&["the compositor offers no format at all".to_owned()])
+                    self.no_plan(&["the compositor wl_buffers no format at all".to_owned()])
                 } else {
                     self.no_plan(&explanations)
                 });
@@ -258,8 +258,10 @@ impl Negotiation {
                     continue;
                 }
             };
-            match present(events, compositor, &buffers).map_err(exit_code::wl_buffer_failure)? {
-                Offered::Taken(wires) => {
+            match import_wl_buffers(events, compositor, &buffers)
+                .map_err(exit_code::wl_buffer_failure)?
+            {
+                ImportResult::Imported(wl_buffers) => {
                     let copies = HostCopies::of(&plan, &buffers)
                         .map_err(|error| Failure::new(Exit::Allocation, error))?;
                     let summary = self.summary(&explanations, usage_label, &plan);
@@ -267,12 +269,12 @@ impl Negotiation {
                         plan: *plan,
                         buffers,
                         imported,
-                        wires,
+                        wl_buffers,
                         copies,
                         summary,
                     });
                 }
-                Offered::Refused => self.refuse(usage_label, &plan, REFUSED)?,
+                ImportResult::Refused => self.refuse(usage_label, &plan, REFUSED)?,
             }
         }
     }

@@ -41,7 +41,7 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`MissingGlobal`] when the compositor offers no surfaces or no windows.
+    /// [`MissingGlobal`] when the compositor wl_buffers no surfaces or no windows.
     pub fn new(
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,

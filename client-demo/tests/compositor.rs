@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::dmabuf::{Image, Plane, offer};
+use covalent_client_demo::dmabuf::{Image, Plane, request_wl_buffer};
 use covalent_client_demo::events::{Events, EventsError};
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::window::Window;
@@ -223,7 +223,7 @@ fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
     found.unwrap()
 }
 
-fn offer_nothing_special(events: &Events, compositor: &Compositor, index: usize) {
+fn request_any_wl_buffer(events: &Events, compositor: &Compositor, index: usize) {
     let file = std::fs::File::open("/dev/null").unwrap();
     let image = Image {
         width: 4,
@@ -236,7 +236,7 @@ fn offer_nothing_special(events: &Events, compositor: &Compositor, index: usize)
             stride_bytes: 16,
         }],
     };
-    offer(compositor, &events.handle(), index, &image).unwrap();
+    request_wl_buffer(compositor, &events.handle(), index, &image).unwrap();
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn feedback_with_an_index_past_its_table_is_invalid_data() {
 #[test]
 fn buffer_that_is_refused_keeps_the_connection() {
     let (_running, mut events, mut compositor) = start(Manner::RefusesBuffers);
-    offer_nothing_special(&events, &compositor, 3);
+    request_any_wl_buffer(&events, &compositor, 3);
     assert!(matches!(
         event(&mut events, &mut compositor),
         Event::Refused(3)
@@ -282,7 +282,7 @@ fn buffer_that_is_refused_keeps_the_connection() {
 fn buffer_that_is_created_and_released_is_told_by_its_index() {
     let (_running, mut events, mut compositor) = start(Manner::ReleasesAtOnce);
     for index in [5, 2] {
-        offer_nothing_special(&events, &compositor, index);
+        request_any_wl_buffer(&events, &compositor, index);
     }
     events.sync(&mut compositor).unwrap();
     let told: Vec<(char, usize)> = compositor

@@ -127,14 +127,14 @@ fn lives() -> anyhow::Result<()> {
 
 fn no_buffer(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let shared = peer.timeline()?;
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
+    pane.object.set_acquire_point(&shared.proxy, 0, 1);
     pane.window.surface().commit();
     Ok(())
 }
 
 fn null_buffer(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let shared = peer.timeline()?;
-    pane.object.set_release_point(&shared.wire, 0, 1);
+    pane.object.set_release_point(&shared.proxy, 0, 1);
     pane.window.surface().attach(None, 0, 0);
     pane.window.surface().commit();
     Ok(())
@@ -143,7 +143,7 @@ fn null_buffer(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
 fn no_acquire(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let shared = peer.timeline()?;
     let buffers = peer.buffers(1)?;
-    pane.object.set_release_point(&shared.wire, 0, 1);
+    pane.object.set_release_point(&shared.proxy, 0, 1);
     pane.window.show(&buffers[0], &peer.events.handle());
     Ok(())
 }
@@ -151,7 +151,7 @@ fn no_acquire(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
 fn no_release(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let shared = peer.timeline()?;
     let buffers = peer.buffers(1)?;
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
+    pane.object.set_acquire_point(&shared.proxy, 0, 1);
     pane.window.show(&buffers[0], &peer.events.handle());
     Ok(())
 }
@@ -191,7 +191,7 @@ fn conflict_of_twins(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let buffers = peer.buffers(1)?;
     let [high, low] = halves(9);
     pane.object.set_acquire_point(&twin, high, low);
-    pane.object.set_release_point(&shared.wire, high, low);
+    pane.object.set_release_point(&shared.proxy, high, low);
     pane.window.show(&buffers[0], &peer.events.handle());
     Ok(())
 }
@@ -220,6 +220,6 @@ fn no_surface(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
         .manager
         .get_surface(&surface, &peer.events.handle(), ());
     surface.destroy();
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
+    pane.object.set_acquire_point(&shared.proxy, 0, 1);
     Ok(())
 }

@@ -14,9 +14,9 @@ use covalent_alloc::constraint::SourceId;
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::sync::{Access, Fence};
 use covalent_client_demo::compositor::Event;
-use covalent_client_demo::offers::{Answer, present};
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::window::Window;
+use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
 use covalent_tests::held::{DeviceView, Held};
 use covalent_tests::judge::scanout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -103,7 +103,7 @@ struct Screen {
     peer: Peer,
     window: Window,
     buffers: Vec<Buffer>,
-    wires: Vec<WlBuffer>,
+    wl_buffers: Vec<WlBuffer>,
     points: Option<Points>,
     by: By,
     free: Vec<bool>,
@@ -156,9 +156,10 @@ impl Screen {
         let extent = Extent::new(SIZE.0, SIZE.1)?;
         let source = SourceId::new(source);
         let buffers = peer::allocate(BUFFERS, extent, Some(&source))?;
-        let wires = match present(&mut peer.events, &mut peer.compositor, &buffers)? {
-            Answer::Taken(wires) => wires,
-            Answer::Refused => bail!("the compositor refuses buffers of {source}"),
+        let wl_buffers = match import_wl_buffers(&mut peer.events, &mut peer.compositor, &buffers)?
+        {
+            ImportResult::Imported(wl_buffers) => wl_buffers,
+            ImportResult::Refused => bail!("the compositor refuses buffers of {source}"),
         };
         let points = if by == By::Carried {
             None
@@ -173,11 +174,11 @@ impl Screen {
             })
         };
         Ok(Self {
-            free: vec![true; wires.len()],
+            free: vec![true; wl_buffers.len()],
             peer,
             window,
             buffers,
-            wires,
+            wl_buffers,
             points,
             by,
         })
@@ -266,7 +267,7 @@ impl Screen {
         // It is seen unsignalled when it is made.
         let fence: Fence = held.fence(1)?;
         let handle = self.peer.events.handle();
-        let wire = self.wires.get(index).context("a buffer")?;
+        let wl_buffer = self.wl_buffers.get(index).context("a buffer")?;
         let buffer = self.buffers.get(index).context("a buffer")?;
         let held = match self.by {
             By::Carried => {
@@ -292,7 +293,7 @@ impl Screen {
                 (self.by == By::Points).then_some(held)
             }
         };
-        Ok((self.window.show(wire, &handle), held))
+        Ok((self.window.show(wl_buffer, &handle), held))
     }
 
     /// Watches until both frames of a pair have come to their end, and looks at the display at each.

@@ -210,7 +210,7 @@ fn closed() -> anyhow::Result<()> {
     let (acquire, release) = (peer.timeline()?, peer.timeline()?);
     let frame = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
     peer.linger(1)?;
-    acquire.wire.destroy();
+    acquire.proxy.destroy();
     drop(acquire);
     ensure!(
         !others_go_on(&mut peer, frame)?,
@@ -261,7 +261,7 @@ fn implicit_again() -> anyhow::Result<()> {
     let first = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
     peer.until_presented(first)?;
     // Points that were set and not committed go with the object.
-    pane.object.set_acquire_point(&acquire.wire, 0, 2);
+    pane.object.set_acquire_point(&acquire.proxy, 0, 2);
     pane.object.destroy();
     let second = pane.window.show(&buffers[1], &peer.events.handle());
     peer.until_presented(second)?;

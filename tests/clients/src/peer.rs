@@ -13,8 +13,8 @@ use covalent_alloc::sync::{SyncDevice, Timeline};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
 use covalent_client_demo::explicit::{device, halves};
-use covalent_client_demo::offers::{Answer, present};
 use covalent_client_demo::window::Window;
+use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
 use wayland_client::Proxy as _;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
@@ -34,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Shared {
     pub(crate) timeline: Timeline,
     pub(crate) file: OwnedFd,
-    pub(crate) wire: WpLinuxDrmSyncobjTimelineV1,
+    pub(crate) proxy: WpLinuxDrmSyncobjTimelineV1,
 }
 
 /// A window of a connection, with its object for points.
@@ -93,9 +93,9 @@ impl Peer {
     /// Makes buffers that the compositor has taken.
     pub(crate) fn buffers(&mut self, count: u32) -> anyhow::Result<Vec<WlBuffer>> {
         let buffers = allocate(count, Extent::new(SIDE, SIDE)?, None)?;
-        match present(&mut self.events, &mut self.compositor, &buffers)? {
-            Answer::Taken(wires) => Ok(wires),
-            Answer::Refused => bail!("the compositor refuses the buffers"),
+        match import_wl_buffers(&mut self.events, &mut self.compositor, &buffers)? {
+            ImportResult::Imported(wl_buffers) => Ok(wl_buffers),
+            ImportResult::Refused => bail!("the compositor refuses the buffers"),
         }
     }
 
@@ -103,11 +103,11 @@ impl Peer {
     pub(crate) fn timeline(&self) -> anyhow::Result<Shared> {
         let timeline = Timeline::create(&self.device)?;
         let file = timeline.export()?;
-        let wire = self.import(file.as_fd());
+        let proxy = self.import(file.as_fd());
         Ok(Shared {
             timeline,
             file,
-            wire,
+            proxy,
         })
     }
 
@@ -195,9 +195,9 @@ pub(crate) fn stamp(
     release: (&Shared, u64),
 ) {
     let [high, low] = halves(acquire.1);
-    object.set_acquire_point(&acquire.0.wire, high, low);
+    object.set_acquire_point(&acquire.0.proxy, high, low);
     let [high, low] = halves(release.1);
-    object.set_release_point(&release.0.wire, high, low);
+    object.set_release_point(&release.0.proxy, high, low);
 }
 
 /// Allocates buffers that the processor can read: what any compositor can draw. They come from `source`, or from anywhere.

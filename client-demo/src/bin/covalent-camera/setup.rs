@@ -34,7 +34,7 @@ pub(crate) struct Setup {
     pub(crate) window: Window,
     pub(crate) camera_buffers: CameraBuffers,
     pub(crate) stream: Stream,
-    pub(crate) wires: Vec<WlBuffer>,
+    pub(crate) wl_buffers: Vec<WlBuffer>,
 }
 
 /// The camera's buffers, and the plan from which they were allocated.
@@ -119,7 +119,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         plan,
         buffers,
         imported: stream,
-        wires,
+        wl_buffers,
         copies,
         summary,
     } = negotiation.negotiate(&mut events, &mut compositor, |collection, buffers| {
@@ -151,7 +151,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             copies,
         },
         stream,
-        wires,
+        wl_buffers,
     })
 }
 

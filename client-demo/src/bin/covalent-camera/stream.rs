@@ -37,7 +37,7 @@ struct Session<'a> {
     window: Window,
     camera_buffers: CameraBuffers,
     stream: Stream,
-    wires: Vec<WlBuffer>,
+    wl_buffers: Vec<WlBuffer>,
     ready: Ready,
     buffers: Buffers,
     explicit: Option<Explicit>,
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
             &mut setup.compositor,
             &events.handle(),
             setup.window.surface(),
-            setup.wires.len(),
+            setup.wl_buffers.len(),
         )
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let frame_trace =
@@ -84,13 +84,13 @@ impl<'a> Session<'a> {
         let mut session = Self {
             options,
             // A queue of V4L2 knows no fences.
-            buffers: Buffers::new(setup.wires.len(), Party::new(camera, [])),
+            buffers: Buffers::new(setup.wl_buffers.len(), Party::new(camera, [])),
             events,
             compositor: setup.compositor,
             window: setup.window,
             camera_buffers: setup.camera_buffers,
             stream: setup.stream,
-            wires: setup.wires,
+            wl_buffers: setup.wl_buffers,
             ready,
             explicit,
             stats: FrameStats::default(),
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
             complained: false,
         };
         // The camera got all buffers while it was asked whether it takes them.
-        for index in 0..session.wires.len() {
+        for index in 0..session.wl_buffers.len() {
             let Produce::Now(_) = session.buffers.produce(index).map_err(kept)? else {
                 return Err(kept(HandOverError::Held {
                     index,
@@ -171,10 +171,10 @@ impl<'a> Session<'a> {
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
-        let Some(wire) = self.wires.get(frame.index) else {
+        let Some(wl_buffer) = self.wl_buffers.get(frame.index) else {
             return Err(kept(HandOverError::Index {
                 index: frame.index,
-                count: self.wires.len(),
+                count: self.wl_buffers.len(),
             }));
         };
         self.camera_buffers.publish(frame.index)?;
@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
                 .release(wait, frame.index)
                 .map_err(exit_code::compositor_failure)?;
         }
-        let number = self.window.show(wire, &self.events.handle());
+        let number = self.window.show(wl_buffer, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         let now = now();
@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
                 tracing::warn!(
                     "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
                     self.events.place(),
-                    self.wires.len(),
+                    self.wl_buffers.len(),
                     COMPOSITOR_SILENCE.as_secs()
                 );
             }
@@ -338,15 +338,15 @@ impl<'a> Session<'a> {
             mut compositor,
             window,
             stream,
-            wires,
+            wl_buffers,
             explicit,
             ..
         } = self;
         drop(stream);
         drop(explicit);
         drop(window);
-        for wire in wires {
-            wire.destroy();
+        for wl_buffer in wl_buffers {
+            wl_buffer.destroy();
         }
         if let Err(error) = events.sync(&mut compositor) {
             tracing::debug!("saying goodbye: {error}");

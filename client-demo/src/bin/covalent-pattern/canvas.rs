@@ -25,7 +25,7 @@ pub(crate) enum Canvas {
     /// dma-bufs that the compositor has taken, mapped here.
     Planned {
         mappings: Vec<Mapping>,
-        wires: Vec<WlBuffer>,
+        wl_buffers: Vec<WlBuffer>,
         copies: Option<HostCopies>,
         source: String,
     },
@@ -84,7 +84,7 @@ impl Canvas {
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
         Ok(Self::Planned {
             mappings,
-            wires: negotiated.wires,
+            wl_buffers: negotiated.wl_buffers,
             copies: negotiated.copies,
             source: negotiated.plan.source_name().to_owned(),
         })
@@ -94,7 +94,7 @@ impl Canvas {
     pub(crate) fn buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
             Self::Shared(pool) => pool.buffer(index),
-            Self::Planned { wires, .. } => wires.get(index),
+            Self::Planned { wl_buffers, .. } => wl_buffers.get(index),
         }
     }
 
@@ -130,9 +130,9 @@ impl Canvas {
 
 impl Drop for Canvas {
     fn drop(&mut self) {
-        if let Self::Planned { wires, .. } = self {
-            for wire in wires {
-                wire.destroy();
+        if let Self::Planned { wl_buffers, .. } = self {
+            for wl_buffer in wl_buffers {
+                wl_buffer.destroy();
             }
         }
     }

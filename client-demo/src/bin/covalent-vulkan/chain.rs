@@ -24,7 +24,7 @@ pub(crate) struct Chain {
     pub(crate) usage_label: String,
     buffers: Vec<Buffer>,
     targets: Vec<Target>,
-    wires: Vec<Option<WlBuffer>>,
+    wl_buffers: Vec<Option<WlBuffer>>,
     holders: Buffers,
     pub(crate) copies: Option<HostCopies>,
     pub(crate) frame_trace: FrameTrace,
@@ -34,8 +34,8 @@ pub(crate) struct Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        for wire in self.wires.iter().flatten() {
-            wire.destroy();
+        for wl_buffer in self.wl_buffers.iter().flatten() {
+            wl_buffer.destroy();
         }
     }
 }
@@ -55,7 +55,7 @@ impl Chain {
             first,
             plan,
             usage_label,
-            wires: vec![None; buffers.len()],
+            wl_buffers: vec![None; buffers.len()],
             frame_trace: FrameTrace::new("covalent-vulkan", device.name(), &buffers),
             holders: Buffers::new(buffers.len(), device),
             buffers,
@@ -83,12 +83,12 @@ impl Chain {
     }
 
     /// Takes the compositor's buffer; tells whether it has made one of each by now.
-    pub(crate) fn created(&mut self, place: usize, wire: WlBuffer) -> bool {
-        match self.wires.get_mut(place) {
-            Some(known) => *known = Some(wire),
-            None => wire.destroy(),
+    pub(crate) fn created(&mut self, place: usize, wl_buffer: WlBuffer) -> bool {
+        match self.wl_buffers.get_mut(place) {
+            Some(known) => *known = Some(wl_buffer),
+            None => wl_buffer.destroy(),
         }
-        self.wires.iter().all(Option::is_some)
+        self.wl_buffers.iter().all(Option::is_some)
     }
 
     /// The dma-bufs.
@@ -107,8 +107,8 @@ impl Chain {
     }
 
     /// What the compositor shows at a place.
-    pub(crate) fn wire(&self, place: usize) -> Option<&WlBuffer> {
-        self.wires.get(place)?.as_ref()
+    pub(crate) fn wl_buffer(&self, place: usize) -> Option<&WlBuffer> {
+        self.wl_buffers.get(place)?.as_ref()
     }
 
     /// Where the planes really lie.

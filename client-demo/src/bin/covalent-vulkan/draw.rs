@@ -159,9 +159,12 @@ impl Show<'_> {
             self.imports_at_first_frame = self.renderer.imports();
         }
         chain.show(place, drawn, back).map_err(kept)?;
-        let wire = chain.wire(place).context("a wl_buffer").map_err(lost)?;
+        let wl_buffer = chain
+            .wl_buffer(place)
+            .context("a wl_buffer")
+            .map_err(lost)?;
         self.window.ask_frame(&handle);
-        let frame = self.window.show(wire, &handle);
+        let frame = self.window.show(wl_buffer, &handle);
         let now = now();
         let from = turn.timestamp.unwrap_or(turn.begun);
         self.stats.committed(frame, Some(from), now);

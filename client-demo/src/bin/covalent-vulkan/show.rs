@@ -183,7 +183,7 @@ impl<'a> Show<'a> {
         match event {
             Event::Released(number) => self.released(number),
             Event::Idle(number) => self.idle(number),
-            Event::Created(number, wire) => self.created(number, wire)?,
+            Event::Created(number, wl_buffer) => self.created(number, wl_buffer)?,
             Event::Refused(number) => self.refused(number)?,
             Event::Over(PLANNED) => self.planned()?,
             Event::Over(number) => self.over(number)?,

@@ -7,8 +7,8 @@ use covalent_alloc::solve::Plan;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::negotiation::REFUSED;
-use covalent_client_demo::offers::offer_one;
 use covalent_client_demo::print;
+use covalent_client_demo::wl_buffers::create_wl_buffer;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::chain::Chain;
@@ -68,7 +68,7 @@ impl Show<'_> {
         self.propose(*plan, usage_label, why)
     }
 
-    /// Allocates a plan's buffers, has the device take them, and offers them to the compositor.
+    /// Allocates a plan's buffers, has the device take them, and wl_buffers them to the compositor.
     pub(crate) fn propose(
         &mut self,
         plan: Plan,
@@ -101,7 +101,7 @@ impl Show<'_> {
         );
         self.buffers_made = chain.numbers().end;
         for (number, buffer) in chain.numbers().zip(chain.buffers()) {
-            offer_one(&self.compositor, &self.events.handle(), number, buffer)
+            create_wl_buffer(&self.compositor, &self.events.handle(), number, buffer)
                 .map_err(exit_code::wl_buffer_failure)?;
         }
         self.next = Some((chain, why));
@@ -119,17 +119,17 @@ impl Show<'_> {
         self.ask(why)
     }
 
-    pub(crate) fn created(&mut self, number: usize, wire: WlBuffer) -> Result<(), Failure> {
+    pub(crate) fn created(&mut self, number: usize, wl_buffer: WlBuffer) -> Result<(), Failure> {
         let place = self
             .next
             .as_ref()
             .and_then(|(chain, _)| chain.place(number));
         let (Some(place), Some((mut chain, why))) = (place, self.next.take()) else {
             // Of a chain of which another buffer was refused.
-            wire.destroy();
+            wl_buffer.destroy();
             return Ok(());
         };
-        if !chain.created(place, wire) {
+        if !chain.created(place, wl_buffer) {
             self.next = Some((chain, why));
             return Ok(());
         }

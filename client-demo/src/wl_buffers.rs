@@ -1,4 +1,4 @@
-//! A plan's buffers given to the compositor, which takes all of them or none.
+//! Imports the buffers of a plan into the compositor as `wl_buffer`s: all of them, or none.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use wayland_client::QueueHandle;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::compositor::{Compositor, Event};
-use crate::dmabuf::{Image, OfferError, Plane, offer};
+use crate::dmabuf::{CreateBufferError, Image, Plane, request_wl_buffer};
 use crate::events::{Events, EventsError};
 
-/// How long the compositor may take for its answer to all buffers.
+/// How long the compositor may take to import all buffers.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// The compositor's answer to a set of buffers.
+/// Whether the compositor imported a set of buffers.
 #[derive(Debug)]
-pub enum Answer {
-    /// It made a buffer of each; they are in the order of the dma-bufs.
-    Taken(Vec<WlBuffer>),
-    /// It could not use one of them, so none is kept.
+pub enum ImportResult {
+    /// It created a `wl_buffer` of each dma-buf; they are in the same order.
+    Imported(Vec<WlBuffer>),
+    /// It failed to import one of them (`zwp_linux_buffer_params_v1.failed`). The `wl_buffer`s of the others are destroyed.
     Refused,
 }
 
-/// Why there is no answer.
+/// Why the import did not complete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OffersError {
-    /// The compositor is gone, or silent.
+pub enum ImportError {
+    /// The connection failed, or the compositor did not answer in time.
     #[error(transparent)]
     Events(#[from] EventsError),
     /// It sent protocol data that is not valid.
@@ -34,38 +34,38 @@ pub enum OffersError {
     InvalidData {
         /// Its socket.
         place: String,
-        /// What it sent.
+        /// What is not valid.
         what: String,
     },
-    /// The protocol has no words for the buffer.
+    /// linux-dmabuf cannot describe the buffer.
     #[error(transparent)]
-    Unsayable(#[from] OfferError),
-    /// A plane begins too late for the protocol.
+    Unrepresentable(#[from] CreateBufferError),
+    /// The offset of a plane does not fit into the 32 bits of linux-dmabuf.
     #[error(
-        "plane {plane} begins {offset_bytes} bytes into its memory; linux-dmabuf says offsets in 32 bits"
+        "plane {plane} has an offset of {offset_bytes} bytes, and linux-dmabuf has 32 bits for it; use another source or format"
     )]
     Offset {
         /// Index of the plane.
         plane: usize,
-        /// Where it begins.
+        /// Its offset in the dma-buf.
         offset_bytes: u64,
     },
 }
 
-/// Offers buffers to the compositor and waits for its answer to all of them.
+/// Imports dma-bufs into the compositor and waits until it has imported all of them or failed.
 ///
 /// # Errors
 ///
-/// [`OffersError`].
-pub fn present(
+/// [`ImportError`].
+pub fn import_wl_buffers(
     events: &mut Events,
     compositor: &mut Compositor,
     buffers: &[Buffer],
-) -> Result<Answer, OffersError> {
+) -> Result<ImportResult, ImportError> {
     for (index, buffer) in buffers.iter().enumerate() {
-        offer_one(compositor, &events.handle(), index, buffer)?;
+        create_wl_buffer(compositor, &events.handle(), index, buffer)?;
     }
-    let mut wires: Vec<Option<WlBuffer>> = vec![None; buffers.len()];
+    let mut wl_buffers: Vec<Option<WlBuffer>> = vec![None; buffers.len()];
     let (mut answers, mut refused, mut invalid) = (0, false, None);
     events.until(
         compositor,
@@ -74,10 +74,10 @@ pub fn present(
         |compositor| {
             for event in compositor.take_events() {
                 match event {
-                    Event::Created(index, wire) => {
+                    Event::Created(index, wl_buffer) => {
                         answers += 1;
-                        if let Some(place) = wires.get_mut(index) {
-                            *place = Some(wire);
+                        if let Some(place) = wl_buffers.get_mut(index) {
+                            *place = Some(wl_buffer);
                         }
                     }
                     Event::Refused(_) => {
@@ -92,36 +92,36 @@ pub fn present(
         },
     )?;
     if let Some(what) = invalid {
-        return Err(OffersError::InvalidData {
+        return Err(ImportError::InvalidData {
             place: events.place().to_owned(),
             what,
         });
     }
-    let wires: Vec<WlBuffer> = wires.into_iter().flatten().collect();
-    if refused || wires.len() != buffers.len() {
-        for wire in wires {
-            wire.destroy();
+    let wl_buffers: Vec<WlBuffer> = wl_buffers.into_iter().flatten().collect();
+    if refused || wl_buffers.len() != buffers.len() {
+        for wl_buffer in wl_buffers {
+            wl_buffer.destroy();
         }
-        return Ok(Answer::Refused);
+        return Ok(ImportResult::Refused);
     }
-    Ok(Answer::Taken(wires))
+    Ok(ImportResult::Imported(wl_buffers))
 }
 
-/// Offers one buffer to the compositor, which answers with [`Event::Created`] or [`Event::Refused`] and `index`.
+/// Requests a `wl_buffer` of one dma-buf. The compositor answers with [`Event::Created`] or [`Event::Refused`] and `index`.
 ///
 /// # Errors
 ///
-/// [`OffersError::Unsayable`], [`OffersError::Offset`].
-pub fn offer_one(
+/// [`ImportError::Unrepresentable`], [`ImportError::Offset`].
+pub fn create_wl_buffer(
     compositor: &Compositor,
     handle: &QueueHandle<Compositor>,
     index: usize,
     buffer: &Buffer,
-) -> Result<(), OffersError> {
+) -> Result<(), ImportError> {
     let layout = buffer.layout();
     let mut planes = Vec::new();
     for (plane, place) in layout.planes().iter().enumerate() {
-        let offset = OffersError::Offset {
+        let offset = ImportError::Offset {
             plane,
             offset_bytes: place.offset_bytes,
         };
@@ -143,5 +143,5 @@ pub fn offer_one(
         modifier: layout.format().modifier.0,
         planes: &planes,
     };
-    Ok(offer(compositor, handle, index, &image)?)
+    Ok(request_wl_buffer(compositor, handle, index, &image)?)
 }
