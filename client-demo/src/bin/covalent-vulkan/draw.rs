@@ -1,4 +1,4 @@
-//! One frame: drawn into a buffer that nobody has, shown, and given back by device and compositor.
+//! Renders one frame into a free buffer, commits it, and takes the buffer back when device and compositor are done with it.
 
 use std::time::Duration;
 
@@ -16,38 +16,39 @@ use covalent_client_demo::pattern::NUMBERS;
 use crate::camera::Camera;
 use crate::render::Frame;
 use crate::show::Show;
-use crate::turns::{Completion, Given};
+use crate::submission_tracker::{Completion, FrameSubmission};
 
-/// Frames that a GPU is given at a time.
+/// Frames that a GPU has queued at most.
 const AHEAD: usize = 2;
-/// A frame between its drawing and its end.
-pub(crate) struct Turn {
-    /// Of the buffer.
+
+/// A frame whose rendering is submitted and not complete.
+pub(crate) struct PendingFrame {
+    /// The buffer's number.
     number: usize,
-    /// What is committed when it is drawn; nothing where it is committed already.
-    is_late: bool,
-    /// The camera's buffer that it is drawn from.
+    /// Whether the frame is committed only on completion; otherwise it is committed already.
+    is_deferred: bool,
+    /// The index of the camera's buffer that is sampled.
     picture: Option<usize>,
     timestamp: Option<Duration>,
     begun: Duration,
 }
 
 impl Show<'_> {
-    /// The number that the next frame shows.
+    /// Returns the number that the next frame shows.
     pub(crate) fn frame_number(&self) -> u32 {
         let drawn = u32::try_from(self.drawn % u64::from(NUMBERS)).unwrap_or_default();
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Draws the next frame, where it is time, there is something to draw, and somewhere to draw it.
+    /// Renders the next frame where the compositor has requested one, a buffer is free and, with a camera, a new frame was captured.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
-        let ahead = match self.turns.completion() {
+        let ahead = match self.submissions.completion() {
             Completion::HelperThread => 1,
             Completion::SyncFile => AHEAD,
         };
         let has_picture = self.camera.as_ref().is_none_or(Camera::has_picture);
         let is_time = self.wanted && has_picture && self.may_draw();
-        if !is_time || self.turns.under_way() >= ahead {
+        if !is_time || self.submissions.pending() >= ahead {
             return Ok(());
         }
         let shown = self.frame_number();
@@ -59,11 +60,11 @@ impl Show<'_> {
         };
         let number = chain.number(place);
         let buffer = chain.buffer(place).cloned();
-        let buffer = buffer.context("a buffer").map_err(lost)?;
-        let after = match chain.draw(place).map_err(kept)? {
-            Produce::Now(after) => told(&buffer, &after)?,
+        let buffer = buffer.context("a buffer").map_err(missing_part)?;
+        let after = match chain.draw(place).map_err(handover_failure)? {
+            Produce::Now(after) => export_wait(&buffer, &after)?,
             Produce::Wait(wait) => {
-                // The compositor's GPU still reads it.
+                // The compositor released the buffer while its GPU still reads it.
                 chain.frame_trace.wait_started(place, now());
                 return self
                     .events
@@ -76,25 +77,28 @@ impl Show<'_> {
             Some(camera) => Frame::of_camera(shown, chain.size(), camera.size()),
             None => Frame::of_scene(shown, chain.size()),
         };
-        let target = chain.target(place).context("a target").map_err(lost)?;
+        let target = chain
+            .target(place)
+            .context("a target")
+            .map_err(missing_part)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
             .renderer
             .record(target, &frame, texture)
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        // A driver that hands out no fence leaves nothing that a reader of the dma-buf would wait for, and what has to be copied
-        // to the host has to be there first.
-        let has_no_fence = self.turns.completion() == Completion::HelperThread;
-        let is_late = chain.copies.is_some() || has_no_fence && self.explicit.is_none();
+        // Without a fence on the dma-buf an implicit reader would not wait, and a transfer to the host needs the rendered pixels.
+        // Both commit on completion.
+        let has_no_fence = self.submissions.completion() == Completion::HelperThread;
+        let is_deferred = chain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
-        let turn = self.drawn;
+        let frame_id = self.drawn;
         self.drawn = self.drawn.saturating_add(1);
         self.wanted = self.camera.is_some();
-        self.under_way.insert(
-            turn,
-            Turn {
+        self.pending_frames.insert(
+            frame_id,
+            PendingFrame {
                 number,
-                is_late,
+                is_deferred,
                 picture: captured.map(|frame| frame.index),
                 timestamp: captured
                     .filter(|frame| frame.is_monotonic)
@@ -102,32 +106,32 @@ impl Show<'_> {
                 begun: now(),
             },
         );
-        let (acquire, back) = if is_late {
+        let (acquire, back) = if is_deferred {
             (None, None)
         } else {
             self.stamp(number)?
         };
-        let given = Given {
+        let submission = FrameSubmission {
             recorded,
-            number: turn,
+            number: frame_id,
             after,
             acquire,
             buffer: &buffer,
         };
-        let drawn = self.turns.give(&mut self.events, given)?;
-        if is_late {
+        let drawn = self.submissions.submit(&mut self.events, submission)?;
+        if is_deferred {
             return Ok(());
         }
-        self.commit(turn, drawn, back)
+        self.commit(frame_id, drawn, back)
     }
 
-    /// Gives the surface the points of its next commit: the first is still to be signalled, and the buffer comes back behind the
-    /// second.
+    /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
+    /// says when the buffer is free again.
     fn stamp(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
         };
-        let (acquire, release) = explicit.stamp_ahead(number).map_err(unstamped)?;
+        let (acquire, release) = explicit.stamp_ahead(number).map_err(sync_failure)?;
         let back = release.point().clone();
         self.events
             .release(release, number)
@@ -135,53 +139,53 @@ impl Show<'_> {
         Ok((Some(acquire), Some(back.into())))
     }
 
-    /// Shows what is drawn by now, or is when a moment is over.
+    /// Commits a frame. `drawn` signals the end of its rendering; `None` means that it is rendered.
     fn commit(
         &mut self,
-        turn: u64,
+        frame_id: u64,
         drawn: Option<Behind>,
         back: Option<Behind>,
     ) -> Result<(), Failure> {
-        let Some(turn) = self.under_way.get(&turn) else {
+        let Some(pending) = self.pending_frames.get(&frame_id) else {
             return Ok(());
         };
         let handle = self.events.handle();
         let configure = self.compositor.configure.unwrap_or_default();
         let mut chains = self.chain.iter_mut().chain(&mut self.retired);
         let (chain, place) = chains
-            .find_map(|chain| Some((chain.place(turn.number)?, chain)))
+            .find_map(|chain| Some((chain.place(pending.number)?, chain)))
             .map(|(place, chain)| (chain, place))
             .context("a chain of this buffer")
-            .map_err(lost)?;
+            .map_err(missing_part)?;
         if !chain.was_shown {
             chain.was_shown = true;
             self.window.fit(chain.size(), configure);
             self.imports_at_first_frame = self.renderer.imports();
         }
-        chain.show(place, drawn, back).map_err(kept)?;
+        chain.show(place, drawn, back).map_err(handover_failure)?;
         let wl_buffer = chain
             .wl_buffer(place)
             .context("a wl_buffer")
-            .map_err(lost)?;
+            .map_err(missing_part)?;
         self.window.ask_frame(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
-        let from = turn.timestamp.unwrap_or(turn.begun);
+        let from = pending.timestamp.unwrap_or(pending.begun);
         self.stats.committed(frame, Some(from), now);
         chain.frame_trace.committed(frame, place, Some(from), now);
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
 
-    /// Hears that the device is done with a frame.
-    pub(crate) fn over(&mut self, turn: u64) -> Result<(), Failure> {
-        if !self.turns.over(turn)? {
+    /// Handles the completion of a frame's rendering.
+    pub(crate) fn over(&mut self, frame_id: u64) -> Result<(), Failure> {
+        if !self.submissions.complete(frame_id)? {
             return Ok(());
         }
-        let Some(done) = self.under_way.get(&turn) else {
+        let Some(done) = self.pending_frames.get(&frame_id) else {
             return Ok(());
         };
-        let (number, is_late, picture) = (done.number, done.is_late, done.picture);
+        let (number, is_deferred, picture) = (done.number, done.is_deferred, done.picture);
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
             camera.give_back(index)?;
         }
@@ -196,26 +200,30 @@ impl Show<'_> {
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             }
         }
-        if is_late {
+        if is_deferred {
             let (acquire, back) = self.stamp(number)?;
             if let Some(acquire) = acquire {
                 acquire
                     .signal()
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             }
-            self.commit(turn, None, back)?;
+            self.commit(frame_id, None, back)?;
         }
-        self.under_way.remove(&turn);
+        self.pending_frames.remove(&frame_id);
         Ok(())
     }
 
-    /// What the frames that were asked for leave to be drawn: the last one must not be replaced before it is seen.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not drawn.
     pub(crate) fn may_draw(&self) -> bool {
         let Some(frames) = self.options.frames else {
             return true;
         };
-        let late = self.under_way.values().filter(|turn| turn.is_late).count();
-        let coming = u64::try_from(late)
+        let deferred = self
+            .pending_frames
+            .values()
+            .filter(|frame| frame.is_deferred)
+            .count();
+        let coming = u64::try_from(deferred)
             .unwrap_or(u64::MAX)
             .saturating_add(self.stats.in_flight());
         if self.window.is_timed() {
@@ -225,7 +233,7 @@ impl Show<'_> {
         }
     }
 
-    /// Hears that what a buffer was waited for is over.
+    /// Handles that the fences of a released buffer have signalled.
     pub(crate) fn idle(&mut self, number: usize) {
         for chain in self.chains() {
             if let Some(place) = chain.place(number) {
@@ -235,7 +243,7 @@ impl Show<'_> {
         }
     }
 
-    /// Hears that the compositor gave a buffer back.
+    /// Handles the release of a buffer by the compositor.
     pub(crate) fn released(&mut self, number: usize) {
         for chain in self.chains() {
             let Some(place) = chain.place(number) else {
@@ -243,38 +251,38 @@ impl Show<'_> {
             };
             chain.frame_trace.released(place, now());
             if let Err(error) = chain.released(place) {
-                tracing::warn!("the compositor released what it did not hold: {error}");
+                tracing::warn!("the compositor released a buffer that it did not hold: {error}");
             }
         }
     }
 }
 
-/// Makes one fence of what a GPU has to wait for before it draws to a buffer.
-fn told(buffer: &Buffer, after: &[Past<Behind>]) -> Result<Option<Fence>, Failure> {
+/// Merges the fences that a GPU has to wait for before it renders to a buffer.
+fn export_wait(buffer: &Buffer, after: &[Past<Behind>]) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
     match tell(buffer, after, SyncLanguage::SyncFile, None).map_err(unexpected)? {
         Told::Nothing => Ok(None),
         Told::Fence(fence) => Ok(Some(fence)),
-        // Only points that nobody has submitted are told later, and the compositor's were waited for.
+        // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
         other => Err(Failure::new(
             Exit::Unexpected,
-            anyhow!("a GPU cannot be told to wait for {other:?}"),
+            anyhow!("{other:?} cannot be exported as a sync file for the GPU"),
         )),
     }
 }
 
-fn kept(error: HandOverError) -> Failure {
+fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not where it should be"),
+        anyhow!(error).context("a buffer is not held by whom this program expects"),
     )
 }
 
-fn lost(error: anyhow::Error) -> Failure {
+fn missing_part(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Unexpected, error.context("a swapchain lacks a part"))
 }
 
-/// Ends because a point cannot be had.
-pub(crate) fn unstamped(error: ExplicitError) -> Failure {
+/// Maps an error of explicit synchronisation to the failure that the program ends with.
+pub(crate) fn sync_failure(error: ExplicitError) -> Failure {
     Failure::new(Exit::Unexpected, error)
 }

@@ -11,8 +11,8 @@ mod render;
 mod report;
 mod setup;
 mod show;
+mod submission_tracker;
 mod swap;
-mod turns;
 
 use std::process::ExitCode;
 

@@ -69,18 +69,18 @@ pub(crate) struct Options {
     /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) sync: SyncKind,
-    /// What tells that a frame is drawn: a fence of the device, or a thread that waits for it.
+    /// What signals that a frame is rendered: a fence of the device, or a thread that waits for the device.
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) completion: Told,
+    pub(crate) completion: CompletionChoice,
     /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,
 }
 
-/// What tells that a frame is drawn.
+/// What signals that a frame is rendered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Told {
-    /// The fence of a GPU; the thread for a device that works on the processor, whose fence comes when it is done.
+pub(crate) enum CompletionChoice {
+    /// The fence for a GPU, the thread for a CPU driver, which exports a fence only when it is done.
     #[default]
     Auto,
     /// A fence.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::camera::Camera;
 use crate::chain::Chain;
-use crate::turns::Completion;
+use crate::submission_tracker::Completion;
 
 /// Why a swapchain was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

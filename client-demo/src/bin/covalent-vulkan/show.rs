@@ -27,13 +27,13 @@ use covalent_client_demo::window::Window;
 
 use crate::camera::Camera;
 use crate::chain::Chain;
-use crate::draw::Turn;
+use crate::draw::PendingFrame;
 use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 use crate::report::{ChainReport, Facts, Report, Why};
 use crate::setup::{PLANNED, Setup, extent, setup};
-use crate::turns::Turns;
+use crate::submission_tracker::SubmissionTracker;
 
 /// How often the loop looks around when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,8 +47,8 @@ pub(crate) struct Show<'a> {
     /// Offered to the compositor, which has yet to answer.
     pub(crate) next: Option<(Chain, Why)>,
     pub(crate) retired: Vec<Chain>,
-    pub(crate) turns: Turns,
-    pub(crate) under_way: BTreeMap<u64, Turn>,
+    pub(crate) submissions: SubmissionTracker,
+    pub(crate) pending_frames: BTreeMap<u64, PendingFrame>,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
     pub(crate) explicit: Option<Explicit>,
@@ -111,14 +111,14 @@ impl<'a> Show<'a> {
         let explicit = Explicit::offer(options.sync, &mut compositor, &handle, window.surface(), 0)
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().extent();
-        let turns = Turns::new(&gpu, options.completion, mailbox)?;
+        let submissions = SubmissionTracker::new(&gpu, options.completion, mailbox)?;
         let mut show = Self {
             options,
             chain: None,
             next: None,
             retired: Vec::new(),
-            turns,
-            under_way: BTreeMap::new(),
+            submissions,
+            pending_frames: BTreeMap::new(),
             renderer,
             camera,
             explicit,
@@ -266,7 +266,7 @@ impl<'a> Show<'a> {
             chain: self.chain.as_ref(),
             swapchains: &self.swapchains,
             is_explicit: self.explicit.is_some(),
-            completion: self.turns.completion(),
+            completion: self.submissions.completion(),
             waits: self
                 .chain
                 .iter()
@@ -283,7 +283,7 @@ impl<'a> Show<'a> {
 
     /// Takes the picture from the screen before the buffers go, where there still is a screen.
     fn end(mut self) {
-        let turns = &mut self.turns;
+        let submissions = &mut self.submissions;
         let done = self.events.until(
             &mut self.compositor,
             "draw the last frames",
@@ -292,10 +292,10 @@ impl<'a> Show<'a> {
                 for event in compositor.take_events() {
                     if let Event::Over(number) = event {
                         // What failed now is shown to nobody.
-                        let _ = turns.over(number);
+                        let _ = submissions.complete(number);
                     }
                 }
-                turns.under_way() == 0
+                submissions.pending() == 0
             },
         );
         if let Err(error) = done {
@@ -309,11 +309,11 @@ impl<'a> Show<'a> {
             chain,
             next,
             retired,
-            turns,
+            submissions,
             camera,
             ..
         } = self;
-        drop(turns);
+        drop(submissions);
         drop(camera);
         drop(explicit);
         drop(window);

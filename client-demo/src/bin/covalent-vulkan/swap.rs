@@ -12,7 +12,7 @@ use covalent_client_demo::wl_buffers::create_wl_buffer;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::chain::Chain;
-use crate::draw::unstamped;
+use crate::draw::sync_failure;
 use crate::negotiations;
 use crate::render::Target;
 use crate::report::{ChainReport, Why};
@@ -97,7 +97,7 @@ impl Show<'_> {
             buffers,
             targets,
             copies,
-            self.turns.party(&self.gpu),
+            self.submissions.party(&self.gpu),
         );
         self.buffers_made = chain.numbers().end;
         for (number, buffer) in chain.numbers().zip(chain.buffers()) {
@@ -136,7 +136,7 @@ impl Show<'_> {
         if let Some(explicit) = &mut self.explicit {
             let handle = self.events.handle();
             for number in chain.numbers() {
-                explicit.add(&handle, number).map_err(unstamped)?;
+                explicit.add(&handle, number).map_err(sync_failure)?;
             }
         }
         let first_frame = self.frame_number();
