@@ -24,7 +24,7 @@ use covalent_client_demo::exit_code;
 use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
-use crate::gpus::called;
+use crate::gpus::display_name;
 use crate::negotiations::{join, untried};
 use crate::options::Options;
 use crate::render::{Renderer, Texture};
@@ -97,7 +97,7 @@ impl Terms {
         collection.add(&queue).map_err(exit_code::backend_failure)?;
         join(&mut collection, gpu, Purpose::Sample)?;
         let untried = untried(&collection, gpu);
-        let between = format!("the camera and {}", called(gpu));
+        let between = format!("the camera and {}", display_name(gpu));
         Ok(Self {
             queue,
             negotiation: Negotiation::new(collection, between).with_untried(untried),

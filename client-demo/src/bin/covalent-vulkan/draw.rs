@@ -47,25 +47,25 @@ impl Show<'_> {
             Completion::SyncFile => AHEAD,
         };
         let has_picture = self.camera.as_ref().is_none_or(Camera::has_picture);
-        let is_time = self.wanted && has_picture && self.may_draw();
+        let is_time = self.frame_requested && has_picture && self.may_draw();
         if !is_time || self.submissions.pending() >= ahead {
             return Ok(());
         }
         let shown = self.frame_number();
-        let Some(chain) = &mut self.chain else {
+        let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
-        let Some(place) = chain.free() else {
+        let Some(index) = swapchain.free() else {
             return Ok(());
         };
-        let number = chain.number(place);
-        let buffer = chain.buffer(place).cloned();
+        let number = swapchain.number(index);
+        let buffer = swapchain.buffer(index).cloned();
         let buffer = buffer.context("a buffer").map_err(missing_part)?;
-        let after = match chain.draw(place).map_err(handover_failure)? {
+        let after = match swapchain.draw(index).map_err(handover_failure)? {
             Produce::Now(after) => export_wait(&buffer, &after)?,
             Produce::Wait(wait) => {
                 // The compositor released the buffer while its GPU still reads it.
-                chain.frame_trace.wait_started(place, now());
+                swapchain.frame_trace.wait_started(index, now());
                 return self
                     .events
                     .idle(wait, number)
@@ -74,11 +74,11 @@ impl Show<'_> {
         };
         let picture = self.camera.as_mut().and_then(Camera::take_picture);
         let frame = match &self.camera {
-            Some(camera) => Frame::of_camera(shown, chain.size(), camera.size()),
-            None => Frame::of_scene(shown, chain.size()),
+            Some(camera) => Frame::of_camera(shown, swapchain.size(), camera.size()),
+            None => Frame::of_scene(shown, swapchain.size()),
         };
-        let target = chain
-            .target(place)
+        let target = swapchain
+            .target(index)
             .context("a target")
             .map_err(missing_part)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
@@ -89,11 +89,11 @@ impl Show<'_> {
         // Without a fence on the dma-buf an implicit reader would not wait, and a transfer to the host needs the rendered pixels.
         // Both commit on completion.
         let has_no_fence = self.submissions.completion() == Completion::HelperThread;
-        let is_deferred = chain.copies.is_some() || has_no_fence && self.explicit.is_none();
+        let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
         let frame_id = self.drawn;
         self.drawn = self.drawn.saturating_add(1);
-        self.wanted = self.camera.is_some();
+        self.frame_requested = self.camera.is_some();
         self.pending_frames.insert(
             frame_id,
             PendingFrame {
@@ -151,20 +151,22 @@ impl Show<'_> {
         };
         let handle = self.events.handle();
         let configure = self.compositor.configure.unwrap_or_default();
-        let mut chains = self.chain.iter_mut().chain(&mut self.retired);
-        let (chain, place) = chains
-            .find_map(|chain| Some((chain.place(pending.number)?, chain)))
-            .map(|(place, chain)| (chain, place))
-            .context("a chain of this buffer")
+        let mut all = self.swapchain.iter_mut().chain(&mut self.retired);
+        let (swapchain, index) = all
+            .find_map(|swapchain| Some((swapchain.index_of(pending.number)?, swapchain)))
+            .map(|(index, swapchain)| (swapchain, index))
+            .context("a swapchain of this buffer")
             .map_err(missing_part)?;
-        if !chain.was_shown {
-            chain.was_shown = true;
-            self.window.fit(chain.size(), configure);
+        if !swapchain.was_shown {
+            swapchain.was_shown = true;
+            self.window.fit(swapchain.size(), configure);
             self.imports_at_first_frame = self.renderer.imports();
         }
-        chain.show(place, drawn, back).map_err(handover_failure)?;
-        let wl_buffer = chain
-            .wl_buffer(place)
+        swapchain
+            .show(index, drawn, back)
+            .map_err(handover_failure)?;
+        let wl_buffer = swapchain
+            .wl_buffer(index)
             .context("a wl_buffer")
             .map_err(missing_part)?;
         self.window.ask_frame(&handle);
@@ -172,13 +174,15 @@ impl Show<'_> {
         let now = now();
         let from = pending.timestamp.unwrap_or(pending.begun);
         self.stats.committed(frame, Some(from), now);
-        chain.frame_trace.committed(frame, place, Some(from), now);
+        swapchain
+            .frame_trace
+            .committed(frame, index, Some(from), now);
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
 
     /// Handles the completion of a frame's rendering.
-    pub(crate) fn over(&mut self, frame_id: u64) -> Result<(), Failure> {
+    pub(crate) fn handle_completed(&mut self, frame_id: u64) -> Result<(), Failure> {
         if !self.submissions.complete(frame_id)? {
             return Ok(());
         }
@@ -189,14 +193,14 @@ impl Show<'_> {
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
             camera.give_back(index)?;
         }
-        for chain in self.chain.iter().chain(&self.retired) {
-            let Some(place) = chain.place(number) else {
+        for swapchain in self.swapchain.iter().chain(&self.retired) {
+            let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
-            chain.frame_trace.signalled(place, now());
-            if let Some(copies) = &chain.copies {
+            swapchain.frame_trace.signalled(index, now());
+            if let Some(copies) = &swapchain.copies {
                 copies
-                    .update(place)
+                    .update(index)
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             }
         }
@@ -234,23 +238,23 @@ impl Show<'_> {
     }
 
     /// Handles that the fences of a released buffer have signalled.
-    pub(crate) fn idle(&mut self, number: usize) {
-        for chain in self.chains() {
-            if let Some(place) = chain.place(number) {
-                chain.idle(place);
-                chain.frame_trace.wait_ended(place, now());
+    pub(crate) fn handle_idle(&mut self, number: usize) {
+        for swapchain in self.all_swapchains() {
+            if let Some(index) = swapchain.index_of(number) {
+                swapchain.idle(index);
+                swapchain.frame_trace.wait_ended(index, now());
             }
         }
     }
 
     /// Handles the release of a buffer by the compositor.
-    pub(crate) fn released(&mut self, number: usize) {
-        for chain in self.chains() {
-            let Some(place) = chain.place(number) else {
+    pub(crate) fn handle_released(&mut self, number: usize) {
+        for swapchain in self.all_swapchains() {
+            let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
-            chain.frame_trace.released(place, now());
-            if let Err(error) = chain.released(place) {
+            swapchain.frame_trace.released(index, now());
+            if let Err(error) = swapchain.released(index) {
                 tracing::warn!("the compositor released a buffer that it did not hold: {error}");
             }
         }

@@ -1,7 +1,6 @@
 //! Draws with Vulkan on a Wayland compositor, into buffers that are planned with it; and over a camera's pictures.
 
 mod camera;
-mod chain;
 mod draw;
 mod gpus;
 mod negotiations;
@@ -12,7 +11,8 @@ mod report;
 mod setup;
 mod show;
 mod submission_tracker;
-mod swap;
+mod swapchain;
+mod swapchain_update;
 
 use std::process::ExitCode;
 

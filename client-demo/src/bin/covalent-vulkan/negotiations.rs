@@ -6,7 +6,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::negotiation::Negotiation;
 
-use crate::gpus::called;
+use crate::gpus::display_name;
 
 /// One on the display, one about to replace it, one committed after that and one to draw into.
 const BUFFERS: u32 = 4;
@@ -25,7 +25,7 @@ pub(crate) fn open(
         .with_format(Fourcc::XRGB8888);
     join(&mut collection, gpu, Purpose::Render)?;
     let untried = untried(&collection, gpu);
-    let between = format!("{} and the compositor", called(gpu));
+    let between = format!("{} and the compositor", display_name(gpu));
     Ok(Negotiation::new(collection, between)
         .with_only_source(source)
         .with_untried(untried))

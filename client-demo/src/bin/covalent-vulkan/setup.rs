@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     pub(crate) mailbox: Mailbox<u64>,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
-    pub(crate) closed: Vec<String>,
+    pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
@@ -65,7 +65,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         .collect();
     let Gpus {
         mut open,
-        mut closed,
+        mut unavailable_gpus,
     } = Gpus::open(options.device.as_deref(), &near)?;
     let extent = extent(options, &compositor)?;
     loop {
@@ -82,7 +82,11 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         let answer = decide(&planner, asked, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
             let mut lines = answer.explanations;
-            lines.extend(closed.iter().map(|why| format!("not asked: {why}")));
+            lines.extend(
+                unavailable_gpus
+                    .iter()
+                    .map(|why| format!("not asked: {why}")),
+            );
             return Err(no_plan("a Vulkan device and the compositor", &lines));
         };
         let chosen = alternatives.into_iter().nth(place);
@@ -110,7 +114,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
                     Ok((camera, renderer)) => (renderer, Some(camera)),
                     Err(no_plan) if open.len() > 1 => {
                         // Another device may be able to import the camera's buffers.
-                        closed.push(no_plan.to_string());
+                        unavailable_gpus.push(no_plan.to_string());
                         open.retain(|other| other.name() != gpu.name());
                         continue;
                     }
@@ -126,7 +130,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             mailbox,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
             renderer,
             camera,

@@ -1,12 +1,13 @@
-//! Frames to the compositor, in one event loop: plan, draw, show, and take buffers back.
+//! The event loop: plans, renders, commits, and takes released buffers back.
 //!
 //! ```text
-//!   feedback, size ──▶ plan ──▶ allocate, import ──▶ create wl_buffers ──▶ chain ──▶ retired
+//!   feedback, size ──▶ plan ──▶ allocate, import ──▶ create wl_buffers ──▶ swapchain ──▶ retired
 //!        ▲           (thread)                             (params)          │  ▲
 //!        └──────── change ───────────────────────────────────────────────── │  │ released
 //!                                                                     draw ─┴──┴─ show
 //! ```
-//! While the next chain is on its way the one before goes on; it is let go when nobody has its buffers any more.
+//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its buffers
+//! are free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,27 +27,27 @@ use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 
 use crate::camera::Camera;
-use crate::chain::Chain;
 use crate::draw::PendingFrame;
 use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
-use crate::report::{ChainReport, Facts, Report, Why};
+use crate::report::{Report, ReportInputs, SwapchainReason, SwapchainReport};
 use crate::setup::{PLANNED, Setup, extent, setup};
 use crate::submission_tracker::SubmissionTracker;
+use crate::swapchain::Swapchain;
 
-/// How often the loop looks around when nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long the last frames may take when the program ends.
-const END: Duration = Duration::from_secs(10);
+/// How often the loop wakes up without an event.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the pending submissions may take when the program ends.
+const LAST_FRAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A window, and whatever it takes to show frames in it.
+/// The state of the event loop.
 pub(crate) struct Show<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) chain: Option<Chain>,
-    /// Offered to the compositor, which has yet to answer.
-    pub(crate) next: Option<(Chain, Why)>,
-    pub(crate) retired: Vec<Chain>,
+    pub(crate) swapchain: Option<Swapchain>,
+    /// The swapchain whose `wl_buffer`s are requested and not all created.
+    pub(crate) next: Option<(Swapchain, SwapchainReason)>,
+    pub(crate) retired: Vec<Swapchain>,
     pub(crate) submissions: SubmissionTracker,
     pub(crate) pending_frames: BTreeMap<u64, PendingFrame>,
     pub(crate) renderer: Renderer,
@@ -58,37 +59,37 @@ pub(crate) struct Show<'a> {
     pub(crate) events: Events,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
-    pub(crate) closed: Vec<String>,
+    pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
-    /// What was asked of the planner, where it has yet to answer.
-    pub(crate) asked: Option<(Vec<String>, Why)>,
-    /// Why another plan is needed.
-    pub(crate) stale: Option<Why>,
+    /// The use of each alternative that the planner has yet to answer, and why they were requested.
+    pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
+    /// SwapchainReason another plan is needed.
+    pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
-    pub(crate) buffers_made: usize,
+    pub(crate) next_buffer_number: usize,
     pub(crate) stats: FrameStats,
-    pub(crate) swapchains: Vec<ChainReport>,
+    pub(crate) swapchain_reports: Vec<SwapchainReport>,
     pub(crate) drawn: u64,
     pub(crate) committed: u64,
     pub(crate) imports_at_first_frame: u64,
-    pub(crate) wanted: bool,
-    /// How often a buffer of a swapchain that is gone came back and was still in use.
-    pub(crate) waited: u64,
+    pub(crate) frame_requested: bool,
+    /// The waits of swapchains that were dropped: see [`Swapchain::waits`].
+    pub(crate) retired_waits: u64,
     pub(crate) was_made_window: bool,
     pub(crate) closed_by_user: bool,
 }
 
-/// Shows what the options ask for.
+/// Runs the program with these options.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut show = Show::begin(options)?;
-    let end = show.play();
+    let end = show.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let said = show.report(ended);
+    let reported = show.report(ended);
     show.end();
-    end.and(said)
+    end.and(reported)
 }
 
 impl<'a> Show<'a> {
@@ -101,7 +102,7 @@ impl<'a> Show<'a> {
             mailbox,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
             renderer,
             camera,
@@ -114,7 +115,7 @@ impl<'a> Show<'a> {
         let submissions = SubmissionTracker::new(&gpu, options.completion, mailbox)?;
         let mut show = Self {
             options,
-            chain: None,
+            swapchain: None,
             next: None,
             retired: Vec::new(),
             submissions,
@@ -128,27 +129,27 @@ impl<'a> Show<'a> {
             events,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
-            asked: None,
-            stale: None,
+            pending_plan: None,
+            replan_reason: None,
             planned_for,
-            buffers_made: 0,
+            next_buffer_number: 0,
             stats: FrameStats::default(),
-            swapchains: Vec::new(),
+            swapchain_reports: Vec::new(),
             drawn: 0,
             committed: 0,
             imports_at_first_frame: 0,
-            wanted: true,
-            waited: 0,
+            frame_requested: true,
+            retired_waits: 0,
             was_made_window: false,
             closed_by_user: false,
         };
-        show.propose(plan, usage_label, Why::Begin)?;
+        show.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
         Ok(show)
     }
 
-    fn play(&mut self) -> Result<Ending, Failure> {
+    fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self.events.is_interrupted() {
                 return Ok(Ending::Interrupted);
@@ -161,70 +162,72 @@ impl<'a> Show<'a> {
             }
             self.draw()?;
             self.events
-                .turn(&mut self.compositor, Some(LOOK))
+                .turn(&mut self.compositor, Some(WAKE_INTERVAL))
                 .map_err(exit_code::compositor_failure)?;
-            self.hear_all()?;
+            self.handle_events()?;
             if let Some(camera) = &mut self.camera {
                 camera.capture(&mut self.stats)?;
             }
-            self.plan_anew()?;
+            self.replan_if_needed()?;
         }
     }
 
-    fn hear_all(&mut self) -> Result<(), Failure> {
+    fn handle_events(&mut self) -> Result<(), Failure> {
         for event in self.compositor.take_events() {
-            self.hear(event)?;
+            self.handle_event(event)?;
         }
-        self.let_go();
+        self.drop_retired();
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(number) => self.released(number),
-            Event::Idle(number) => self.idle(number),
-            Event::Created(number, wl_buffer) => self.created(number, wl_buffer)?,
-            Event::Refused(number) => self.refused(number)?,
-            Event::Over(PLANNED) => self.planned()?,
-            Event::Over(number) => self.over(number)?,
+            Event::Released(number) => self.handle_released(number),
+            Event::Idle(number) => self.handle_idle(number),
+            Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
+            Event::Refused(number) => self.handle_refused(number)?,
+            Event::Over(PLANNED) => self.handle_plan()?,
+            Event::Over(number) => self.handle_completed(number)?,
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);
-                for chain in self.chains() {
-                    chain.frame_trace.presented(frame, shown.time);
+                for swapchain in self.all_swapchains() {
+                    swapchain.frame_trace.presented(frame, shown.time);
                 }
                 self.become_window();
             }
             Event::Discarded(frame) => {
                 self.stats.discarded(frame);
-                for chain in self.chains() {
-                    chain.frame_trace.discarded(frame);
+                for swapchain in self.all_swapchains() {
+                    swapchain.frame_trace.discarded(frame);
                 }
             }
-            Event::Frame => self.wanted = true,
-            Event::Configured => self.configured()?,
-            Event::Feedback => self.stale = Some(Why::Feedback),
+            Event::Frame => self.frame_requested = true,
+            Event::Configured => self.handle_configure()?,
+            Event::Feedback => self.replan_reason = Some(SwapchainReason::Feedback),
             Event::Closed => self.closed_by_user = true,
             Event::InvalidData(what) => {
                 return Err(exit_code::invalid_protocol_data(&self.events, &what));
             }
-            other => tracing::debug!("{other:?} is not for this program"),
+            other => tracing::debug!("{other:?} is ignored"),
         }
         Ok(())
     }
 
-    pub(crate) fn chains(&mut self) -> impl Iterator<Item = &mut Chain> {
-        self.chain.iter_mut().chain(&mut self.retired)
+    pub(crate) fn all_swapchains(&mut self) -> impl Iterator<Item = &mut Swapchain> {
+        self.swapchain.iter_mut().chain(&mut self.retired)
     }
 
-    fn configured(&mut self) -> Result<(), Failure> {
+    fn handle_configure(&mut self) -> Result<(), Failure> {
         let wanted = extent(self.options, &self.compositor)?;
-        if wanted != self.planned_for && self.stale.is_none() {
-            self.stale = Some(Why::Size);
+        if wanted != self.planned_for && self.replan_reason.is_none() {
+            self.replan_reason = Some(SwapchainReason::Size);
         }
-        if let Some(chain) = &self.chain {
-            // The display's mode may be another one now; a chain of another size is on its way where the size is the window's.
-            self.window
-                .fit(chain.size(), self.compositor.configure.unwrap_or_default());
+        if let Some(swapchain) = &self.swapchain {
+            // The mode of the display may have changed. Where the buffers have the window's size, a new swapchain is pending.
+            self.window.fit(
+                swapchain.size(),
+                self.compositor.configure.unwrap_or_default(),
+            );
         }
         Ok(())
     }
@@ -246,7 +249,7 @@ impl<'a> Show<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Frames that were shown, or given to a compositor that does not say what became of them.
+    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -259,19 +262,21 @@ impl<'a> Show<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&Facts {
+        let report = Report::new(&ReportInputs {
             gpu: &self.gpu,
             stats: &self.stats,
             camera: self.camera.as_ref(),
-            chain: self.chain.as_ref(),
-            swapchains: &self.swapchains,
+            swapchain: self.swapchain.as_ref(),
+            swapchain_reports: &self.swapchain_reports,
             is_explicit: self.explicit.is_some(),
             completion: self.submissions.completion(),
             waits: self
-                .chain
+                .swapchain
                 .iter()
                 .chain(&self.retired)
-                .fold(self.waited, |sum, chain| sum.saturating_add(chain.waits())),
+                .fold(self.retired_waits, |sum, swapchain| {
+                    sum.saturating_add(swapchain.waits())
+                }),
             imports: self.renderer.imports(),
             imports_at_first_frame: self.imports_at_first_frame,
             ended,
@@ -281,17 +286,17 @@ impl<'a> Show<'a> {
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Takes the picture from the screen before the buffers go, where there still is a screen.
+    /// Completes the pending submissions and destroys the surface before the buffers.
     fn end(mut self) {
         let submissions = &mut self.submissions;
         let done = self.events.until(
             &mut self.compositor,
             "draw the last frames",
-            END,
+            LAST_FRAMES_TIMEOUT,
             |compositor| {
                 for event in compositor.take_events() {
                     if let Event::Over(number) = event {
-                        // What failed now is shown to nobody.
+                        // An error of a frame that is not shown any more does not matter.
                         let _ = submissions.complete(number);
                     }
                 }
@@ -299,14 +304,14 @@ impl<'a> Show<'a> {
             },
         );
         if let Err(error) = done {
-            tracing::debug!("the last frames: {error}");
+            tracing::debug!("completing the last frames: {error}");
         }
         let Self {
             mut events,
             mut compositor,
             window,
             explicit,
-            chain,
+            swapchain,
             next,
             retired,
             submissions,
@@ -317,9 +322,9 @@ impl<'a> Show<'a> {
         drop(camera);
         drop(explicit);
         drop(window);
-        drop((chain, next, retired));
+        drop((swapchain, next, retired));
         if let Err(error) = events.sync(&mut compositor) {
-            tracing::debug!("saying goodbye: {error}");
+            tracing::debug!("the last roundtrip: {error}");
         }
     }
 }

@@ -11,30 +11,30 @@ use covalent_client_demo::print;
 use covalent_client_demo::wl_buffers::create_wl_buffer;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::chain::Chain;
 use crate::draw::sync_failure;
 use crate::negotiations;
 use crate::render::Target;
-use crate::report::{ChainReport, Why};
+use crate::report::{SwapchainReason, SwapchainReport};
 use crate::setup::{current_requests, extent};
 use crate::show::Show;
+use crate::swapchain::Swapchain;
 
 impl Show<'_> {
-    /// Asks the planner where something changed and nothing is on its way.
-    pub(crate) fn plan_anew(&mut self) -> Result<(), Failure> {
-        if self.asked.is_some() || self.next.is_some() {
+    /// Requests a new plan where one is needed and no other plan or swapchain is pending.
+    pub(crate) fn replan_if_needed(&mut self) -> Result<(), Failure> {
+        if self.pending_plan.is_some() || self.next.is_some() {
             return Ok(());
         }
-        let Some(why) = self.stale.take() else {
+        let Some(why) = self.replan_reason.take() else {
             return Ok(());
         };
-        if why == Why::Feedback {
+        if why == SwapchainReason::Feedback {
             self.negotiation.forget_refusals();
         }
-        self.ask(why)
+        self.request_plan(why)
     }
 
-    pub(crate) fn ask(&mut self, why: Why) -> Result<(), Failure> {
+    pub(crate) fn request_plan(&mut self, why: SwapchainReason) -> Result<(), Failure> {
         let extent = extent(self.options, &self.compositor)?;
         if extent != self.planned_for {
             negotiations::resize(&mut self.negotiation, &self.gpu, extent)?;
@@ -44,38 +44,42 @@ impl Show<'_> {
         let alternatives = self.negotiation.alternatives(&requests)?;
         let uses = alternatives.iter();
         let uses = uses.map(|alternative| alternative.usage_label.clone());
-        self.asked = Some((uses.collect(), why));
+        self.pending_plan = Some((uses.collect(), why));
         self.planner.ask(alternatives);
         Ok(())
     }
 
-    pub(crate) fn planned(&mut self) -> Result<(), Failure> {
-        let (Some(answer), Some((uses, why))) = (self.planner.answer(), self.asked.take()) else {
+    pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
+        let (Some(answer), Some((uses, why))) = (self.planner.answer(), self.pending_plan.take())
+        else {
             return Ok(());
         };
-        let Some((place, plan)) = answer.chosen else {
-            let closed = self.closed.iter().map(|why| format!("not asked: {why}"));
-            let lines: Vec<String> = answer.explanations.into_iter().chain(closed).collect();
+        let Some((index, plan)) = answer.chosen else {
+            let unavailable = self
+                .unavailable_gpus
+                .iter()
+                .map(|why| format!("not asked: {why}"));
+            let lines: Vec<String> = answer.explanations.into_iter().chain(unavailable).collect();
             return Err(self.negotiation.no_plan(&lines));
         };
-        let Some(usage_label) = uses.into_iter().nth(place) else {
+        let Some(usage_label) = uses.into_iter().nth(index) else {
             return Err(Failure::new(
                 Exit::Unexpected,
                 anyhow!("the planner chose an alternative that is not in its request"),
             ));
         };
         self.explain(&answer.explanations, &plan, &usage_label)?;
-        self.propose(*plan, usage_label, why)
+        self.allocate_swapchain(*plan, usage_label, why)
     }
 
     /// Allocates a plan's buffers, has the device take them, and wl_buffers them to the compositor.
-    pub(crate) fn propose(
+    pub(crate) fn allocate_swapchain(
         &mut self,
         plan: Plan,
         usage_label: String,
-        why: Why,
+        why: SwapchainReason,
     ) -> Result<(), Failure> {
-        if why == Why::Begin && self.negotiation.refusals().is_empty() {
+        if why == SwapchainReason::Begin && self.negotiation.refusals().is_empty() {
             self.explain(&[], &plan, &usage_label)?;
         }
         let allocated = self.negotiation.allocate(&plan);
@@ -86,12 +90,12 @@ impl Show<'_> {
             .collect();
         let targets = match targets {
             Ok(targets) => targets,
-            Err(error) => return self.try_another(&plan, &usage_label, why, &error.to_string()),
+            Err(error) => return self.replan_without(&plan, &usage_label, why, &error.to_string()),
         };
         let copies = HostCopies::of(&plan, &buffers)
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
-        let chain = Chain::new(
-            self.buffers_made,
+        let swapchain = Swapchain::new(
+            self.next_buffer_number,
             plan,
             usage_label,
             buffers,
@@ -99,79 +103,86 @@ impl Show<'_> {
             copies,
             self.submissions.party(&self.gpu),
         );
-        self.buffers_made = chain.numbers().end;
-        for (number, buffer) in chain.numbers().zip(chain.buffers()) {
+        self.next_buffer_number = swapchain.numbers().end;
+        for (number, buffer) in swapchain.numbers().zip(swapchain.buffers()) {
             create_wl_buffer(&self.compositor, &self.events.handle(), number, buffer)
                 .map_err(exit_code::wl_buffer_failure)?;
         }
-        self.next = Some((chain, why));
+        self.next = Some((swapchain, why));
         Ok(())
     }
 
-    pub(crate) fn try_another(
+    pub(crate) fn replan_without(
         &mut self,
         plan: &Plan,
         usage_label: &str,
-        why: Why,
+        why: SwapchainReason,
         reason: &str,
     ) -> Result<(), Failure> {
         self.negotiation.refuse(usage_label, plan, reason)?;
-        self.ask(why)
+        self.request_plan(why)
     }
 
-    pub(crate) fn created(&mut self, number: usize, wl_buffer: WlBuffer) -> Result<(), Failure> {
-        let place = self
+    pub(crate) fn handle_created(
+        &mut self,
+        number: usize,
+        wl_buffer: WlBuffer,
+    ) -> Result<(), Failure> {
+        let index = self
             .next
             .as_ref()
-            .and_then(|(chain, _)| chain.place(number));
-        let (Some(place), Some((mut chain, why))) = (place, self.next.take()) else {
-            // Of a chain of which another buffer was refused.
+            .and_then(|(swapchain, _)| swapchain.index_of(number));
+        let (Some(index), Some((mut swapchain, why))) = (index, self.next.take()) else {
+            // Another buffer of the same swapchain was refused, so the swapchain is gone.
             wl_buffer.destroy();
             return Ok(());
         };
-        if !chain.created(place, wl_buffer) {
-            self.next = Some((chain, why));
+        if !swapchain.created(index, wl_buffer) {
+            self.next = Some((swapchain, why));
             return Ok(());
         }
         if let Some(explicit) = &mut self.explicit {
             let handle = self.events.handle();
-            for number in chain.numbers() {
+            for number in swapchain.numbers() {
                 explicit.add(&handle, number).map_err(sync_failure)?;
             }
         }
         let first_frame = self.frame_number();
-        self.swapchains
-            .push(ChainReport::new(&chain, why, first_frame));
-        self.retired.extend(self.chain.replace(chain));
-        // The compositor asks for frames when it has shown one, and of this chain it has none.
-        self.wanted = true;
+        self.swapchain_reports
+            .push(SwapchainReport::new(&swapchain, why, first_frame));
+        self.retired.extend(self.swapchain.replace(swapchain));
+        // No frame of this swapchain was committed, so no frame callback is pending for it.
+        self.frame_requested = true;
         Ok(())
     }
 
-    /// Lets go of swapchains that nobody has a buffer of any more.
-    pub(crate) fn let_go(&mut self) {
+    /// Drops the retired swapchains whose buffers are all free.
+    pub(crate) fn drop_retired(&mut self) {
         let explicit = &mut self.explicit;
-        let waited = &mut self.waited;
-        self.retired.retain(|chain| {
-            if chain.is_idle() {
-                *waited = waited.saturating_add(chain.waits());
+        let retired_waits = &mut self.retired_waits;
+        self.retired.retain(|swapchain| {
+            if swapchain.is_idle() {
+                *retired_waits = retired_waits.saturating_add(swapchain.waits());
                 if let Some(explicit) = explicit {
-                    chain.numbers().for_each(|number| explicit.remove(number));
+                    swapchain
+                        .numbers()
+                        .for_each(|number| explicit.remove(number));
                 }
             }
-            !chain.is_idle()
+            !swapchain.is_idle()
         });
     }
 
-    pub(crate) fn refused(&mut self, number: usize) -> Result<(), Failure> {
-        let is_next = |(chain, _): &(Chain, Why)| chain.place(number).is_some();
-        let Some((chain, why)) = self.next.take_if(|next| is_next(next)) else {
+    pub(crate) fn handle_refused(&mut self, number: usize) -> Result<(), Failure> {
+        let is_next =
+            |(swapchain, _): &(Swapchain, SwapchainReason)| swapchain.index_of(number).is_some();
+        let Some((swapchain, why)) = self.next.take_if(|next| is_next(next)) else {
             return Ok(());
         };
-        self.try_another(&chain.plan, &chain.usage_label, why, REFUSED)
+        self.replan_without(&swapchain.plan, &swapchain.usage_label, why, REFUSED)
     }
 
-    /// Prints the plan where it was asked for.
+    /// Prints the plan where `--explain` was given.
     pub(crate) fn explain(
         &self,
         before: &[String],
@@ -182,9 +193,13 @@ impl Show<'_> {
             return Ok(());
         }
         let mut text = String::new();
-        if let Some(camera) = self.camera.as_ref().filter(|_| self.swapchains.is_empty()) {
+        if let Some(camera) = self
+            .camera
+            .as_ref()
+            .filter(|_| self.swapchain_reports.is_empty())
+        {
             let words = camera.plan().explain();
-            text.push_str(&format!("The pictures of {}:\n{words}\n\n", camera.name()));
+            text.push_str(&format!("The buffers of {}:\n{words}\n\n", camera.name()));
         }
         text.push_str(&self.negotiation.summary(before, usage_label, plan));
         text.push('\n');
