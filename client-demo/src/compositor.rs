@@ -61,7 +61,7 @@ pub struct OutputMode {
     pub height: u32,
 }
 
-/// The interfaces that the compositor wl_buffers and that this client knows.
+/// The globals that this client binds.
 #[derive(Debug, Default)]
 pub struct Globals {
     /// Makes surfaces.
@@ -92,7 +92,7 @@ pub enum FeedbackOf {
 /// Everything that the compositor said so far.
 #[derive(Debug, Default)]
 pub struct Compositor {
-    /// What it wl_buffers.
+    /// Its globals.
     pub globals: Globals,
     /// The mode of its first output, when it has one.
     pub output: Option<OutputMode>,

@@ -117,7 +117,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Connects to the compositor that `WAYLAND_DISPLAY` names and learns what it wl_buffers.
+    /// Connects to the compositor that `WAYLAND_DISPLAY` names and binds its globals.
     ///
     /// # Errors
     ///

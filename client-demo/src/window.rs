@@ -41,7 +41,7 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`MissingGlobal`] when the compositor wl_buffers no surfaces or no windows.
+    /// [`MissingGlobal`] where the compositor lacks `wl_compositor` or `xdg_wm_base`.
     pub fn new(
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,

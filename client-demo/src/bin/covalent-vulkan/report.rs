@@ -10,7 +10,7 @@ use crate::camera::Camera;
 use crate::submission_tracker::Completion;
 use crate::swapchain::Swapchain;
 
-/// SwapchainReason a swapchain was made.
+/// Why a swapchain was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SwapchainReason {

@@ -16,7 +16,7 @@ use covalent_client_demo::planning::{Alternative, Answer};
 use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::{Configure, Window};
 
-use crate::camera::{self, Camera, SAMPLED, Taken, Terms};
+use crate::camera::{self, Camera, CameraImport, CameraNegotiation, SAMPLED};
 use crate::gpus::Gpus;
 use crate::negotiations;
 use crate::options::Options;
@@ -108,9 +108,15 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
                 .map(|renderer| (renderer, None))
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?,
             Some(node) => {
-                let wanted = camera::wanted(&compositor, (extent.width(), extent.height()));
-                let mut terms = Terms::new(options, node, &gpu, wanted)?;
-                match open_camera(&mut terms, &gpu, &planner, &mut events, &mut compositor)? {
+                let wanted = camera::preferred_size(&compositor, (extent.width(), extent.height()));
+                let mut camera_negotiation = CameraNegotiation::new(options, node, &gpu, wanted)?;
+                match open_camera(
+                    &mut camera_negotiation,
+                    &gpu,
+                    &planner,
+                    &mut events,
+                    &mut compositor,
+                )? {
                     Ok((camera, renderer)) => (renderer, Some(camera)),
                     Err(no_plan) if open.len() > 1 => {
                         // Another device may be able to import the camera's buffers.
@@ -186,22 +192,24 @@ type Opened = Result<(Camera, Renderer), Failure>;
 
 /// Plans until the camera and the device have both imported a plan's buffers. The inner error says that there is no such plan.
 fn open_camera(
-    terms: &mut Terms,
+    camera_negotiation: &mut CameraNegotiation,
     gpu: &Gpu,
     planner: &Planner,
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Opened, Failure> {
     loop {
-        let alternative = terms.negotiation.alternative(SAMPLED, &[])?;
+        let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
         let answer = decide(planner, vec![alternative], events, compositor)?;
         let Some((_, plan)) = &answer.chosen else {
-            return Ok(Err(terms.negotiation.no_plan(&answer.explanations)));
+            return Ok(Err(camera_negotiation
+                .negotiation
+                .no_plan(&answer.explanations)));
         };
-        match terms.start_camera(plan, gpu, events)? {
-            Taken::Both(camera, renderer) => return Ok(Ok((*camera, *renderer))),
-            Taken::Refused(why) => {
-                if let Err(no_plan) = terms.negotiation.refuse(SAMPLED, plan, &why) {
+        match camera_negotiation.start_camera(plan, gpu, events)? {
+            CameraImport::Imported(camera, renderer) => return Ok(Ok((*camera, *renderer))),
+            CameraImport::Refused(why) => {
+                if let Err(no_plan) = camera_negotiation.negotiation.refuse(SAMPLED, plan, &why) {
                     return Ok(Err(no_plan));
                 }
             }

@@ -63,7 +63,7 @@ pub(crate) struct Show<'a> {
     pub(crate) gpu: Gpu,
     /// The use of each alternative that the planner has yet to answer, and why they were requested.
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
-    /// SwapchainReason another plan is needed.
+    /// Why a new plan is needed, where one is.
     pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,

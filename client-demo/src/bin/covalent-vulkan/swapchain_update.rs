@@ -72,7 +72,7 @@ impl Show<'_> {
         self.allocate_swapchain(*plan, usage_label, why)
     }
 
-    /// Allocates a plan's buffers, has the device take them, and wl_buffers them to the compositor.
+    /// Allocates a plan's buffers, imports them into the device, and requests their `wl_buffer`s from the compositor.
     pub(crate) fn allocate_swapchain(
         &mut self,
         plan: Plan,

@@ -2,7 +2,7 @@
 
 use covalent_client_demo::pattern::strip_cells;
 
-/// Frames in which the scene submissions once.
+/// Frames in which the scene turns once.
 const TURN: u32 = 240;
 /// Frames in which the lens goes round once.
 const ROUND: u32 = 180;
