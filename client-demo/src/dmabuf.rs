@@ -9,7 +9,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1
 };
 
 use crate::compositor::{Compositor, Event, MissingGlobal, need};
-use crate::explicit::halves;
+use crate::explicit_sync::split_u64;
 use crate::shm::Slot;
 
 /// One plane of an image, as `zwp_linux_buffer_params_v1.add` takes it.
@@ -86,7 +86,7 @@ pub fn request_wl_buffer(
     let width = i32::try_from(image.width).map_err(|_| size())?;
     let height = i32::try_from(image.height).map_err(|_| size())?;
     let count = u32::try_from(image.planes.len()).map_err(|_| size())?;
-    let [high, low] = halves(image.modifier);
+    let [high, low] = split_u64(image.modifier);
     let params = dmabuf.create_params(handle, index);
     for (number, plane) in (0..count).zip(image.planes) {
         params.add(

@@ -3,7 +3,7 @@
 //! The parts, each of which can be used alone:
 //!
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] are the protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
@@ -20,7 +20,7 @@ pub mod dmabuf;
 pub mod events;
 pub mod exit;
 pub mod exit_code;
-pub mod explicit;
+pub mod explicit_sync;
 pub mod feedback;
 pub mod frame_stats;
 pub mod frame_trace;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
-use covalent_client_demo::explicit::halves;
+use covalent_client_demo::explicit_sync::split_u64;
 use covalent_client_demo::shm::Pool;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
@@ -177,7 +177,7 @@ fn conflicting(peer: &mut Peer, pane: &mut Pane, points: (u64, u64)) -> anyhow::
 }
 
 fn conflict(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    // Above 2^32, so that both halves count.
+    // Above 2^32, so that both split_u64 count.
     conflicting(peer, pane, (1 << 33, (1 << 32) + 7))
 }
 
@@ -189,7 +189,7 @@ fn conflict_of_twins(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
     let shared = peer.timeline()?;
     let twin = peer.import(shared.file.as_fd());
     let buffers = peer.buffers(1)?;
-    let [high, low] = halves(9);
+    let [high, low] = split_u64(9);
     pane.object.set_acquire_point(&twin, high, low);
     pane.object.set_release_point(&shared.proxy, high, low);
     pane.window.show(&buffers[0], &peer.events.handle());

@@ -22,7 +22,7 @@ use covalent_tests::judge::scanout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::check;
-use crate::peer::{self, Peer, Shared};
+use crate::peer::{self, Peer, SharedTimeline};
 
 /// What is shown.
 const SIZE: (u32, u32) = (640, 480);
@@ -112,9 +112,9 @@ struct Screen {
 /// The timelines of a window that hands over by points.
 struct Points {
     object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
-    acquire: Shared,
+    acquire: SharedTimeline,
     acquired: u64,
-    releases: Vec<(Shared, u64)>,
+    releases: Vec<(SharedTimeline, u64)>,
 }
 
 fn show(frames: u32, source: &str, by: By) -> anyhow::Result<()> {
@@ -285,7 +285,7 @@ impl Screen {
                 } else {
                     point.signal()?;
                 }
-                peer::stamp(
+                peer::set_points(
                     &points.object,
                     (&points.acquire, points.acquired),
                     (release, *last),

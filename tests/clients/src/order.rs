@@ -5,7 +5,7 @@ use covalent_alloc::sync::{PointWait, Timeline, Until};
 use covalent_client_demo::compositor::Event;
 
 use crate::check;
-use crate::peer::{Peer, Shared};
+use crate::peer::{Peer, SharedTimeline};
 
 /// Frames that another window shows while one stalls.
 const FRAMES: u64 = 20;
@@ -64,7 +64,7 @@ pub(crate) fn hang() -> anyhow::Result<()> {
     peer.until("end", |_| false)
 }
 
-fn signal(shared: &Shared, point: u64) -> anyhow::Result<()> {
+fn signal(shared: &SharedTimeline, point: u64) -> anyhow::Result<()> {
     Ok(shared.timeline.point(point)?.signal()?)
 }
 
@@ -73,7 +73,7 @@ fn wait(timeline: &Timeline, point: u64) -> anyhow::Result<PointWait> {
 }
 
 /// Waits until the compositor has signalled a release point.
-fn until_released(peer: &mut Peer, shared: &Shared, point: u64) -> anyhow::Result<()> {
+fn until_released(peer: &mut Peer, shared: &SharedTimeline, point: u64) -> anyhow::Result<()> {
     let point = shared.timeline.point(point)?;
     peer.until("release a buffer", |_| {
         point.is_signalled().unwrap_or(false)

@@ -12,7 +12,7 @@ use covalent_alloc::solve::{Solution, solve};
 use covalent_alloc::sync::{SyncDevice, Timeline};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
-use covalent_client_demo::explicit::{device, halves};
+use covalent_client_demo::explicit_sync::{open_syncobj_device, split_u64};
 use covalent_client_demo::window::Window;
 use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
 use wayland_client::Proxy as _;
@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A timeline, here and at the compositor.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedTimeline {
     pub(crate) timeline: Timeline,
     pub(crate) file: OwnedFd,
     pub(crate) proxy: WpLinuxDrmSyncobjTimelineV1,
@@ -65,7 +65,7 @@ impl Peer {
             events,
             compositor,
             manager,
-            device: device().context("no render node has timelines")?,
+            device: open_syncobj_device().context("no render node has timelines")?,
         })
     }
 
@@ -100,11 +100,11 @@ impl Peer {
     }
 
     /// Makes a timeline that the compositor knows.
-    pub(crate) fn timeline(&self) -> anyhow::Result<Shared> {
+    pub(crate) fn timeline(&self) -> anyhow::Result<SharedTimeline> {
         let timeline = Timeline::create(&self.device)?;
         let file = timeline.export()?;
         let proxy = self.import(file.as_fd());
-        Ok(Shared {
+        Ok(SharedTimeline {
             timeline,
             file,
             proxy,
@@ -122,10 +122,10 @@ impl Peer {
         &self,
         pane: &mut Pane,
         buffer: &WlBuffer,
-        acquire: (&Shared, u64),
-        release: (&Shared, u64),
+        acquire: (&SharedTimeline, u64),
+        release: (&SharedTimeline, u64),
     ) -> u64 {
-        stamp(&pane.object, acquire, release);
+        set_points(&pane.object, acquire, release);
         pane.window.show(buffer, &self.events.handle())
     }
 
@@ -189,14 +189,14 @@ pub(crate) fn object_name() -> &'static str {
 }
 
 /// Says from which point on a surface's next buffer may be read, and until which it is.
-pub(crate) fn stamp(
+pub(crate) fn set_points(
     object: &WpLinuxDrmSyncobjSurfaceV1,
-    acquire: (&Shared, u64),
-    release: (&Shared, u64),
+    acquire: (&SharedTimeline, u64),
+    release: (&SharedTimeline, u64),
 ) {
-    let [high, low] = halves(acquire.1);
+    let [high, low] = split_u64(acquire.1);
     object.set_acquire_point(&acquire.0.proxy, high, low);
-    let [high, low] = halves(release.1);
+    let [high, low] = split_u64(release.1);
     object.set_release_point(&release.0.proxy, high, low);
 }
 

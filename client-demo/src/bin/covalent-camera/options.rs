@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use covalent_alloc::backend::v4l2::{FrameRate, FrameRateError};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Shows a V4L2 camera on a Wayland compositor; the frames are captured into buffers that the display can read.
 ///

@@ -14,7 +14,7 @@ use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::explicit::Explicit;
+use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::print;
@@ -40,7 +40,7 @@ struct Session<'a> {
     wl_buffers: Vec<WlBuffer>,
     ready: Ready,
     buffers: Buffers,
-    explicit: Option<Explicit>,
+    explicit: Option<ExplicitSync>,
     stats: FrameStats,
     frame_trace: FrameTrace,
     closed: bool,
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
             .watch(std::os::fd::AsFd::as_fd(&setup.stream))
             .map_err(exit_code::compositor_failure)?;
         let camera = setup.camera_buffers.camera_name();
-        let explicit = Explicit::offer(
+        let explicit = ExplicitSync::create(
             options.sync,
             &mut setup.compositor,
             &events.handle(),
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
             .show(frame.index, back.map(Behind::from))
             .map_err(kept)?;
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.stamp(frame.index).map_err(unexpected)?;
+            let wait = explicit.set_points(frame.index).map_err(unexpected)?;
             self.frame_trace.signalled(frame.index, now());
             self.events
                 .release(wait, frame.index)

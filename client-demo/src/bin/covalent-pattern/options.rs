@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Shows numbered frames: a strip of black and white cells holds the number, colour bars move with it.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@ use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::explicit::Explicit;
+use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::print;
@@ -53,7 +53,7 @@ struct Show<'a> {
     canvas: Canvas,
     dmabufs: Vec<Buffer>,
     buffers: Buffers,
-    explicit: Option<Explicit>,
+    explicit: Option<ExplicitSync>,
     frame_trace: FrameTrace,
     report: Report,
     wanted: bool,
@@ -112,7 +112,7 @@ impl<'a> Show<'a> {
         let explicit = if options.dmabuf {
             let count = dmabufs.len();
             let surface = window.surface();
-            Explicit::offer(
+            ExplicitSync::create(
                 options.sync,
                 &mut compositor,
                 &events.handle(),
@@ -244,7 +244,7 @@ impl<'a> Show<'a> {
             self.window.ask_frame(&handle);
         }
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.stamp(index).map_err(unexpected)?;
+            let wait = explicit.set_points(index).map_err(unexpected)?;
             self.frame_trace.signalled(index, now());
             self.events
                 .release(wait, index)

@@ -10,7 +10,7 @@ use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{HandOverError, Produce};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::explicit::ExplicitError;
+use covalent_client_demo::explicit_sync::ExplicitSyncError;
 use covalent_client_demo::pattern::NUMBERS;
 
 use crate::camera::Camera;
@@ -109,7 +109,7 @@ impl Show<'_> {
         let (acquire, back) = if is_deferred {
             (None, None)
         } else {
-            self.stamp(number)?
+            self.set_points(number)?
         };
         let submission = FrameSubmission {
             recorded,
@@ -127,11 +127,11 @@ impl Show<'_> {
 
     /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
     /// says when the buffer is free again.
-    fn stamp(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
+    fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
         };
-        let (acquire, release) = explicit.stamp_ahead(number).map_err(sync_failure)?;
+        let (acquire, release) = explicit.set_pending_points(number).map_err(sync_failure)?;
         let back = release.point().clone();
         self.events
             .release(release, number)
@@ -205,7 +205,7 @@ impl Show<'_> {
             }
         }
         if is_deferred {
-            let (acquire, back) = self.stamp(number)?;
+            let (acquire, back) = self.set_points(number)?;
             if let Some(acquire) = acquire {
                 acquire
                     .signal()
@@ -287,6 +287,6 @@ fn missing_part(error: anyhow::Error) -> Failure {
 }
 
 /// Maps an error of explicit synchronisation to the failure that the program ends with.
-pub(crate) fn sync_failure(error: ExplicitError) -> Failure {
+pub(crate) fn sync_failure(error: ExplicitSyncError) -> Failure {
     Failure::new(Exit::Unexpected, error)
 }

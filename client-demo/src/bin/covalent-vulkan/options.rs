@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Draws with Vulkan into buffers that the compositor can show as they are; with --camera, over a camera's own pictures.
 ///

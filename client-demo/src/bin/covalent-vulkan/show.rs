@@ -19,7 +19,7 @@ use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::explicit::Explicit;
+use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::negotiation::Negotiation;
@@ -52,7 +52,7 @@ pub(crate) struct Show<'a> {
     pub(crate) pending_frames: BTreeMap<u64, PendingFrame>,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    pub(crate) explicit: Option<Explicit>,
+    pub(crate) explicit: Option<ExplicitSync>,
     pub(crate) window: Window,
     pub(crate) _subscriptions: [Subscription; 2],
     pub(crate) compositor: Compositor,
@@ -109,8 +109,9 @@ impl<'a> Show<'a> {
             first: (plan, usage_label),
         } = setup(options)?;
         let handle = events.handle();
-        let explicit = Explicit::offer(options.sync, &mut compositor, &handle, window.surface(), 0)
-            .map_err(|error| Failure::new(Exit::NoPlan, error))?;
+        let explicit =
+            ExplicitSync::create(options.sync, &mut compositor, &handle, window.surface(), 0)
+                .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().extent();
         let submissions = SubmissionTracker::new(&gpu, options.completion, mailbox)?;
         let mut show = Self {
