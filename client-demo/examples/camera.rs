@@ -88,7 +88,7 @@ struct Show {
 impl Show {
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self) -> Result<(), Box<dyn Error>> {
-        self.events.turn(&mut self.compositor, None)?;
+        self.events.dispatch(&mut self.compositor, None)?;
         for event in self.compositor.take_events() {
             self.hear(event)?;
         }
@@ -118,9 +118,9 @@ impl Show {
             // The compositor's GPU may still read it: the buffer's own fences tell until when.
             Event::Released(index) => {
                 let read = Behind::carried(&self.shared.buffers[index], Access::Write)?;
-                self.events.idle(read.wait()?, index)?;
+                self.events.watch_fence(read.wait()?, index)?;
             }
-            Event::Idle(index) => self.on_screen[index] = None,
+            Event::BufferIdle(index) => self.on_screen[index] = None,
             Event::Closed => return Err("the window was closed".into()),
             Event::InvalidData(what) => return Err(what.into()),
             _ => {}

@@ -116,9 +116,9 @@ impl Dispatch<ZwpLinuxBufferParamsV1, usize> for Compositor {
                 if let Some(slot) = buffer.data::<Slot>() {
                     slot.set(*index);
                 }
-                state.tell(Event::Created(*index, buffer));
+                state.push_event(Event::Created(*index, buffer));
             }
-            zwp_linux_buffer_params_v1::Event::Failed => state.tell(Event::Refused(*index)),
+            zwp_linux_buffer_params_v1::Event::Failed => state.push_event(Event::Refused(*index)),
             _ => return,
         }
         params.destroy();

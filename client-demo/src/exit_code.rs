@@ -51,7 +51,7 @@ pub fn compositor_failure(error: EventsError) -> Failure {
     let exit = match error {
         EventsError::Unreachable { .. } => Exit::NoCompositor,
         EventsError::Gone { .. } => Exit::CompositorGone,
-        EventsError::Scarce { .. } => Exit::Allocation,
+        EventsError::NoFileDescriptor { .. } => Exit::Allocation,
         _ => Exit::Unexpected,
     };
     Failure::new(exit, error)
@@ -64,7 +64,7 @@ pub fn invalid_protocol_data(events: &Events, what: &str) -> Failure {
         Exit::Unexpected,
         anyhow!(
             "the compositor at {} sent protocol data that is not valid: {what}",
-            events.place()
+            events.socket()
         ),
     )
 }

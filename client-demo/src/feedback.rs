@@ -79,11 +79,11 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, FeedbackOf> for Compositor {
                 FeedbackOf::Any => state.feedback = Some(feedback),
                 FeedbackOf::Window => {
                     state.window_feedback = Some(feedback);
-                    state.tell(Event::Feedback);
+                    state.push_event(Event::Feedback);
                 }
             },
             Ok(None) => {}
-            Err(error) => state.tell(Event::InvalidData(format!(
+            Err(error) => state.push_event(Event::InvalidData(format!(
                 "linux-dmabuf feedback: {error}"
             ))),
         }

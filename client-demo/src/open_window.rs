@@ -27,7 +27,7 @@ pub fn open_window(
     let own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
     let mut invalid = None;
     events
-        .until(
+        .dispatch_until(
             compositor,
             "configure the window and send its feedback",
             ANSWER_DEADLINE,

@@ -61,7 +61,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                 seq_lo,
                 flags,
                 ..
-            } => state.tell(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
+            } => state.push_event(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
                 Some(time) => Event::Presented(
                     *frame,
                     Shown {
@@ -74,7 +74,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                     "wp_presentation_feedback.presented of frame {frame} has a tv_nsec of {tv_nsec}, which is a second or more"
                 )),
             }),
-            wp_presentation_feedback::Event::Discarded => state.tell(Event::Discarded(*frame)),
+            wp_presentation_feedback::Event::Discarded => state.push_event(Event::Discarded(*frame)),
             _ => {}
         }
     }

@@ -176,7 +176,7 @@ impl Dispatch<wayland_client::protocol::wl_callback::WlCallback, FrameCallback> 
         _: &QueueHandle<Self>,
     ) {
         if let wayland_client::protocol::wl_callback::Event::Done { .. } = event {
-            state.tell(Event::Frame);
+            state.push_event(Event::Frame);
         }
     }
 }
@@ -208,7 +208,7 @@ impl Dispatch<XdgSurface, Pending> for Compositor {
             if let Ok(configure) = pending.0.lock() {
                 state.configure = Some(*configure);
             }
-            state.tell(Event::Configured);
+            state.push_event(Event::Configured);
         }
     }
 }
@@ -242,7 +242,7 @@ impl Dispatch<XdgToplevel, XdgSurface> for Compositor {
                     *pending = Configure { size, fullscreen };
                 }
             }
-            xdg_toplevel::Event::Close => state.tell(Event::Closed),
+            xdg_toplevel::Event::Close => state.push_event(Event::Closed),
             _ => {}
         }
     }

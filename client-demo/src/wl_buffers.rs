@@ -30,10 +30,10 @@ pub enum ImportError {
     #[error(transparent)]
     Events(#[from] EventsError),
     /// It sent protocol data that is not valid.
-    #[error("the compositor at {place} sent protocol data that is not valid: {what}")]
+    #[error("the compositor at {socket} sent protocol data that is not valid: {what}")]
     InvalidData {
         /// Its socket.
-        place: String,
+        socket: String,
         /// What is not valid.
         what: String,
     },
@@ -67,7 +67,7 @@ pub fn import_wl_buffers(
     }
     let mut wl_buffers: Vec<Option<WlBuffer>> = vec![None; buffers.len()];
     let (mut answers, mut refused, mut invalid) = (0, false, None);
-    events.until(
+    events.dispatch_until(
         compositor,
         "make buffers of the dma-bufs",
         DEADLINE,
@@ -76,8 +76,8 @@ pub fn import_wl_buffers(
                 match event {
                     Event::Created(index, wl_buffer) => {
                         answers += 1;
-                        if let Some(place) = wl_buffers.get_mut(index) {
-                            *place = Some(wl_buffer);
+                        if let Some(slot) = wl_buffers.get_mut(index) {
+                            *slot = Some(wl_buffer);
                         }
                     }
                     Event::Refused(_) => {
@@ -93,7 +93,7 @@ pub fn import_wl_buffers(
     )?;
     if let Some(what) = invalid {
         return Err(ImportError::InvalidData {
-            place: events.place().to_owned(),
+            socket: events.socket().to_owned(),
             what,
         });
     }
@@ -120,20 +120,21 @@ pub fn create_wl_buffer(
 ) -> Result<(), ImportError> {
     let layout = buffer.layout();
     let mut planes = Vec::new();
-    for (plane, place) in layout.planes().iter().enumerate() {
+    for (plane, plane_layout) in layout.planes().iter().enumerate() {
         let offset = ImportError::Offset {
             plane,
-            offset_bytes: place.offset_bytes,
+            offset_bytes: plane_layout.offset_bytes,
         };
-        let (Some(fd), Ok(offset_bytes)) =
-            (buffer.plane_fd(plane), u32::try_from(place.offset_bytes))
-        else {
+        let (Some(fd), Ok(offset_bytes)) = (
+            buffer.plane_fd(plane),
+            u32::try_from(plane_layout.offset_bytes),
+        ) else {
             return Err(offset);
         };
         planes.push(Plane {
             fd,
             offset_bytes,
-            stride_bytes: place.stride_bytes,
+            stride_bytes: plane_layout.stride_bytes,
         });
     }
     let image = Image {

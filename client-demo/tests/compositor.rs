@@ -207,7 +207,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
         thread: Some(thread),
     };
     let connection = wayland_client::Connection::from_socket(ours).unwrap();
-    let (events, compositor) = Events::over(connection, "a test".to_owned()).unwrap();
+    let (events, compositor) = Events::from_connection(connection, "a test".to_owned()).unwrap();
     (running, events, compositor)
 }
 
@@ -215,7 +215,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
 fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
     let mut found = None;
     events
-        .until(compositor, "say anything", SECONDS, |compositor| {
+        .dispatch_until(compositor, "say anything", SECONDS, |compositor| {
             found = compositor.take_events().pop_front();
             found.is_some()
         })
@@ -244,7 +244,7 @@ fn feedback_of_an_honest_compositor_is_what_it_sent() {
     let (_running, mut events, mut compositor) = start(Manner::Honest);
     let subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     events
-        .until(&mut compositor, "send feedback", SECONDS, |compositor| {
+        .dispatch_until(&mut compositor, "send feedback", SECONDS, |compositor| {
             compositor.current_feedback().is_some()
         })
         .unwrap();
@@ -253,7 +253,7 @@ fn feedback_of_an_honest_compositor_is_what_it_sent() {
     assert!(feedback.advertises(XR24));
     assert_eq!(feedback.tranches()[0].flags, TrancheFlags::SCANOUT);
     drop(subscription);
-    events.sync(&mut compositor).unwrap();
+    events.roundtrip(&mut compositor).unwrap();
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn buffer_that_is_refused_keeps_the_connection() {
         event(&mut events, &mut compositor),
         Event::Refused(3)
     ));
-    events.sync(&mut compositor).unwrap();
+    events.roundtrip(&mut compositor).unwrap();
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn buffer_that_is_created_and_released_is_told_by_its_index() {
     for index in [5, 2] {
         request_any_wl_buffer(&events, &compositor, index);
     }
-    events.sync(&mut compositor).unwrap();
+    events.roundtrip(&mut compositor).unwrap();
     let told: Vec<(char, usize)> = compositor
         .take_events()
         .into_iter()
@@ -302,10 +302,10 @@ fn compositor_that_goes_away_is_told_as_gone() {
     let (mut running, mut events, mut compositor) = start(Manner::Honest);
     running.stop();
     let error = events
-        .until(&mut compositor, "come back", SECONDS, |_| false)
+        .dispatch_until(&mut compositor, "come back", SECONDS, |_| false)
         .unwrap_err();
     assert!(
-        matches!(&error, EventsError::Gone { place, .. } if place == "a test"),
+        matches!(&error, EventsError::Gone { socket, .. } if socket == "a test"),
         "{error}"
     );
 }
@@ -322,12 +322,12 @@ fn compositor_that_does_not_do_a_thing_is_silent_after_the_deadline() {
     let (_running, mut events, mut compositor) = start(Manner::Honest);
     let deadline = Duration::from_millis(50);
     let error = events
-        .until(&mut compositor, "do a thing", deadline, |_| false)
+        .dispatch_until(&mut compositor, "do a thing", deadline, |_| false)
         .unwrap_err();
     assert!(
         matches!(
             error,
-            EventsError::Silent {
+            EventsError::Timeout {
                 what: "do a thing",
                 ..
             }

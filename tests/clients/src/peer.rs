@@ -81,7 +81,7 @@ impl Peer {
 
     /// Waits until the compositor has said what a window is to be like.
     pub(crate) fn configured(&mut self) -> anyhow::Result<()> {
-        let done = self.events.until(
+        let done = self.events.dispatch_until(
             &mut self.compositor,
             "configure the window",
             ANSWER_DEADLINE,
@@ -135,14 +135,14 @@ impl Peer {
         what: &'static str,
         mut done: impl FnMut(Option<&Event>) -> bool,
     ) -> anyhow::Result<()> {
-        let reached = self
-            .events
-            .until(&mut self.compositor, what, PATIENCE, |compositor| {
-                let seen: Vec<Event> = compositor.take_events().into();
-                // Every event is looked at, also when one before was enough.
-                let hits = seen.iter().filter(|event| done(Some(event))).count();
-                hits > 0 || done(None)
-            });
+        let reached =
+            self.events
+                .dispatch_until(&mut self.compositor, what, PATIENCE, |compositor| {
+                    let seen: Vec<Event> = compositor.take_events().into();
+                    // Every event is looked at, also when one before was enough.
+                    let hits = seen.iter().filter(|event| done(Some(event))).count();
+                    hits > 0 || done(None)
+                });
         Ok(reached?)
     }
 
@@ -158,7 +158,7 @@ impl Peer {
     pub(crate) fn linger(&mut self, rounds: u32) -> anyhow::Result<Vec<Event>> {
         let mut seen = Vec::new();
         for _ in 0..rounds {
-            self.events.sync(&mut self.compositor)?;
+            self.events.roundtrip(&mut self.compositor)?;
             seen.extend(self.compositor.take_events());
         }
         Ok(seen)
@@ -166,7 +166,7 @@ impl Peer {
 
     /// Expects that the compositor ends the connection with this error.
     pub(crate) fn expect_error(&mut self, interface: &str, code: u32) -> anyhow::Result<()> {
-        match self.events.sync(&mut self.compositor) {
+        match self.events.roundtrip(&mut self.compositor) {
             Ok(()) => bail!("the compositor said nothing"),
             Err(EventsError::Refused { reason, .. }) => {
                 let wanted = format!("error {code} on object {interface}@");

@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
                 return Ok(Ending::Done);
             }
             self.events
-                .turn(&mut self.compositor, Some(LOOK))
+                .dispatch(&mut self.compositor, Some(LOOK))
                 .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
                 self.hear(event)?;
@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
             let wait = explicit.set_points(frame.index).map_err(unexpected)?;
             self.frame_trace.signalled(frame.index, now());
             self.events
-                .release(wait, frame.index)
+                .watch_release_point(wait, frame.index)
                 .map_err(exit_code::compositor_failure)?;
         }
         let number = self.window.show(wl_buffer, &self.events.handle());
@@ -218,7 +218,7 @@ impl<'a> Session<'a> {
                     Err(error) => return Err(kept(error)),
                 }
             }
-            Event::Idle(index) => {
+            Event::BufferIdle(index) => {
                 self.buffers.idle(index);
                 self.frame_trace.wait_ended(index, now());
                 self.give_to_camera(index)?;
@@ -255,7 +255,7 @@ impl<'a> Session<'a> {
             Produce::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
                 self.events
-                    .idle(wait, index)
+                    .watch_fence(wait, index)
                     .map_err(exit_code::compositor_failure)
             }
         }
@@ -298,7 +298,7 @@ impl<'a> Session<'a> {
                 self.complained = true;
                 tracing::warn!(
                     "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
-                    self.events.place(),
+                    self.events.socket(),
                     self.wl_buffers.len(),
                     COMPOSITOR_SILENCE.as_secs()
                 );
@@ -348,7 +348,7 @@ impl<'a> Session<'a> {
         for wl_buffer in wl_buffers {
             wl_buffer.destroy();
         }
-        if let Err(error) = events.sync(&mut compositor) {
+        if let Err(error) = events.roundtrip(&mut compositor) {
             tracing::debug!("saying goodbye: {error}");
         }
     }

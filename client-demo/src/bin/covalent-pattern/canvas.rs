@@ -55,7 +55,7 @@ impl Canvas {
         let subscription = Subscription::window(compositor, window.surface(), &events.handle())
             .map_err(|missing| no_plan(missing.into()))?;
         events
-            .until(
+            .dispatch_until(
                 compositor,
                 "send its feedback",
                 ANSWER_DEADLINE,

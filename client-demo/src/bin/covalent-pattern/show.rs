@@ -82,7 +82,7 @@ impl<'a> Show<'a> {
         let window = Window::new(&compositor, &events.handle(), "pattern", fullscreen)
             .map_err(|missing| unexpected(missing.into()))?;
         events
-            .until(
+            .dispatch_until(
                 &mut compositor,
                 "configure the window",
                 ANSWER_DEADLINE,
@@ -156,7 +156,7 @@ impl<'a> Show<'a> {
             self.draw_if_due()?;
             let timeout = self.timeout();
             self.events
-                .turn(&mut self.compositor, timeout)
+                .dispatch(&mut self.compositor, timeout)
                 .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
                 self.handle(event)?;
@@ -175,7 +175,7 @@ impl<'a> Show<'a> {
             self.complained = true;
             tracing::warn!(
                 "the compositor at {} keeps all of {BUFFERS} buffers since {} s; this program waits",
-                self.events.place(),
+                self.events.socket(),
                 COMPOSITOR_SILENCE.as_secs()
             );
         }
@@ -223,7 +223,7 @@ impl<'a> Show<'a> {
             self.frame_trace.wait_started(index, now());
             return self
                 .events
-                .idle(wait, index)
+                .watch_fence(wait, index)
                 .map_err(exit_code::compositor_failure);
         }
         let begun = now();
@@ -247,7 +247,7 @@ impl<'a> Show<'a> {
             let wait = explicit.set_points(index).map_err(unexpected)?;
             self.frame_trace.signalled(index, now());
             self.events
-                .release(wait, index)
+                .watch_release_point(wait, index)
                 .map_err(exit_code::compositor_failure)?;
         }
         if let Some(buffer) = self.canvas.buffer(index) {
@@ -279,7 +279,7 @@ impl<'a> Show<'a> {
                     Err(error) => return Err(Failure::new(Exit::Unexpected, error)),
                 }
             }
-            Event::Idle(index) => {
+            Event::BufferIdle(index) => {
                 self.buffers.idle(index);
                 self.frame_trace.wait_ended(index, now());
             }

@@ -68,7 +68,7 @@ impl Show<'_> {
                 swapchain.frame_trace.wait_started(index, now());
                 return self
                     .events
-                    .idle(wait, number)
+                    .watch_fence(wait, number)
                     .map_err(exit_code::compositor_failure);
             }
         };
@@ -134,7 +134,7 @@ impl Show<'_> {
         let (acquire, release) = explicit.set_pending_points(number).map_err(sync_failure)?;
         let back = release.point().clone();
         self.events
-            .release(release, number)
+            .watch_release_point(release, number)
             .map_err(exit_code::compositor_failure)?;
         Ok((Some(acquire), Some(back.into())))
     }

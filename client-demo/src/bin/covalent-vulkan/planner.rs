@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use calloop::channel::Sender as Mailbox;
+use calloop::channel::Sender as CompletionSender;
 use covalent_client_demo::planning::{Alternative, Answer, Planning};
 
 /// The thread that plans; it ends when this is dropped.
@@ -18,7 +18,10 @@ impl Planner {
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub(crate) fn start(mailbox: Mailbox<u64>, number: u64) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        completion_sender: CompletionSender<u64>,
+        number: u64,
+    ) -> std::io::Result<Self> {
         let (questions, asked) = channel::<Vec<Alternative>>();
         let (answering, answers) = channel();
         thread::Builder::new()
@@ -28,7 +31,7 @@ impl Planner {
                 for alternatives in asked {
                     let answer = planning.decide(&alternatives);
                     // The receivers are dropped when the program ends.
-                    if answering.send(answer).is_err() || mailbox.send(number).is_err() {
+                    if answering.send(answer).is_err() || completion_sender.send(number).is_err() {
                         return;
                     }
                 }

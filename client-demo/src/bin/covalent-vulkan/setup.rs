@@ -1,7 +1,7 @@
 //! Sets up the program: opens the window, chooses a Vulkan device that can render for it, and opens the camera of `--camera`.
 
 use anyhow::{Context as _, anyhow};
-use calloop::channel::Sender as Mailbox;
+use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
@@ -34,7 +34,7 @@ pub(crate) struct Setup {
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
     pub(crate) subscriptions: [Subscription; 2],
-    pub(crate) mailbox: Mailbox<u64>,
+    pub(crate) completion_sender: CompletionSender<u64>,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
     pub(crate) unavailable_gpus: Vec<String>,
@@ -54,8 +54,10 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         "vulkan",
         options.fullscreen || !options.window,
     )?;
-    let mailbox = events.mailbox().map_err(exit_code::compositor_failure)?;
-    let planner = Planner::start(mailbox.clone(), PLANNED)
+    let completion_sender = events
+        .completion_sender()
+        .map_err(exit_code::compositor_failure)?;
+    let planner = Planner::start(completion_sender.clone(), PLANNED)
         .context("starting a thread")
         .map_err(|error| Failure::new(Exit::Unexpected, error))?;
     let requests = current_requests(&compositor);
@@ -133,7 +135,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             compositor,
             window,
             subscriptions,
-            mailbox,
+            completion_sender,
             planner,
             negotiation,
             unavailable_gpus,
@@ -180,7 +182,7 @@ fn decide(
     planner.ask(alternatives);
     let mut answer = None;
     events
-        .until(compositor, "wait for the plan", PLANNING, |_| {
+        .dispatch_until(compositor, "wait for the plan", PLANNING, |_| {
             answer = planner.answer();
             answer.is_some()
         })

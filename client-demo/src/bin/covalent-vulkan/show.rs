@@ -99,7 +99,7 @@ impl<'a> Show<'a> {
             mut compositor,
             window,
             subscriptions,
-            mailbox,
+            completion_sender,
             planner,
             negotiation,
             unavailable_gpus,
@@ -113,7 +113,7 @@ impl<'a> Show<'a> {
             ExplicitSync::create(options.sync, &mut compositor, &handle, window.surface(), 0)
                 .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().extent();
-        let submissions = SubmissionTracker::new(&gpu, options.completion, mailbox)?;
+        let submissions = SubmissionTracker::new(&gpu, options.completion, completion_sender)?;
         let mut show = Self {
             options,
             swapchain: None,
@@ -163,7 +163,7 @@ impl<'a> Show<'a> {
             }
             self.draw()?;
             self.events
-                .turn(&mut self.compositor, Some(WAKE_INTERVAL))
+                .dispatch(&mut self.compositor, Some(WAKE_INTERVAL))
                 .map_err(exit_code::compositor_failure)?;
             self.handle_events()?;
             if let Some(camera) = &mut self.camera {
@@ -184,11 +184,11 @@ impl<'a> Show<'a> {
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(number) => self.handle_released(number),
-            Event::Idle(number) => self.handle_idle(number),
+            Event::BufferIdle(number) => self.handle_idle(number),
             Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
             Event::Refused(number) => self.handle_refused(number)?,
-            Event::Over(PLANNED) => self.handle_plan()?,
-            Event::Over(number) => self.handle_completed(number)?,
+            Event::Completed(PLANNED) => self.handle_plan()?,
+            Event::Completed(number) => self.handle_completed(number)?,
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);
                 for swapchain in self.all_swapchains() {
@@ -290,13 +290,13 @@ impl<'a> Show<'a> {
     /// Completes the pending submissions and destroys the surface before the buffers.
     fn end(mut self) {
         let submissions = &mut self.submissions;
-        let done = self.events.until(
+        let done = self.events.dispatch_until(
             &mut self.compositor,
             "draw the last frames",
             LAST_FRAMES_TIMEOUT,
             |compositor| {
                 for event in compositor.take_events() {
-                    if let Event::Over(number) = event {
+                    if let Event::Completed(number) = event {
                         // An error of a frame that is not shown any more does not matter.
                         let _ = submissions.complete(number);
                     }
@@ -324,7 +324,7 @@ impl<'a> Show<'a> {
         drop(explicit);
         drop(window);
         drop((swapchain, next, retired));
-        if let Err(error) = events.sync(&mut compositor) {
+        if let Err(error) = events.roundtrip(&mut compositor) {
             tracing::debug!("the last roundtrip: {error}");
         }
     }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use calloop::channel::Sender as Mailbox;
+use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::{Gpu, Submission, Submitted, VulkanError};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::SyncLanguage;
@@ -39,7 +39,7 @@ pub(crate) enum Completion {
 #[derive(Debug)]
 pub(crate) struct SubmissionTracker {
     method: Method,
-    mailbox: Mailbox<u64>,
+    completion_sender: CompletionSender<u64>,
     pending: BTreeMap<u64, Option<Submitted>>,
 }
 
@@ -57,7 +57,7 @@ impl SubmissionTracker {
     pub(crate) fn new(
         gpu: &Gpu,
         choice: CompletionChoice,
-        mailbox: Mailbox<u64>,
+        completion_sender: CompletionSender<u64>,
     ) -> Result<Self, Failure> {
         let by_thread = match choice {
             CompletionChoice::Auto => gpu.exports_wait() || !gpu.moments().semaphore_to_sync_file,
@@ -65,7 +65,7 @@ impl SubmissionTracker {
             CompletionChoice::Thread => true,
         };
         let method = if by_thread {
-            let worker = Worker::start(mailbox.clone())
+            let worker = Worker::start(completion_sender.clone())
                 .context("starting a thread")
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             Method::Thread(worker)
@@ -74,7 +74,7 @@ impl SubmissionTracker {
         };
         Ok(Self {
             method,
-            mailbox,
+            completion_sender,
             pending: BTreeMap::new(),
         })
     }
@@ -122,7 +122,7 @@ impl SubmissionTracker {
                 (None, behind)
             }
             Method::SyncFile => {
-                let (submitted, behind) = submit_with_fence(events, &self.mailbox, frame)
+                let (submitted, behind) = submit_with_fence(events, &self.completion_sender, frame)
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
                 (Some(submitted), behind)
             }
@@ -165,7 +165,7 @@ pub(crate) struct FrameSubmission<'a> {
 /// Submits a frame to a GPU and attaches its fence to the acquire point or the dma-buf.
 fn submit_with_fence(
     events: &mut Events,
-    mailbox: &Mailbox<u64>,
+    completion_sender: &CompletionSender<u64>,
     frame: FrameSubmission<'_>,
 ) -> anyhow::Result<(Submitted, Option<Behind>)> {
     let FrameSubmission {
@@ -184,7 +184,7 @@ fn submit_with_fence(
         if let Some(acquire) = acquire {
             acquire.signal()?;
         }
-        mailbox
+        completion_sender
             .send(number)
             .map_err(|_| anyhow!("the event loop has ended"))?;
         return Ok((submitted, None));
@@ -193,7 +193,7 @@ fn submit_with_fence(
         Some(acquire) => acquire.set_fence(&fence)?,
         None => buffer.reservation().add(&fence, Access::Write)?,
     }
-    events.moment(fence.try_clone()?, number)?;
+    events.watch_completion(fence.try_clone()?, number)?;
     Ok((submitted, Some(fence.into())))
 }
 
@@ -213,7 +213,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(mailbox: Mailbox<u64>) -> std::io::Result<Self> {
+    fn start(completion_sender: CompletionSender<u64>) -> std::io::Result<Self> {
         let (jobs, submitted) = channel::<Job>();
         let failure = Arc::new(Mutex::new(None));
         let result = Arc::clone(&failure);
@@ -226,7 +226,7 @@ impl Worker {
                         *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     }
                     // This fails only when the program is ending and has dropped the receiver.
-                    let _ = mailbox.send(number);
+                    let _ = completion_sender.send(number);
                 }
             })?;
         Ok(Self {
