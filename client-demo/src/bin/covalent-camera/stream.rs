@@ -9,7 +9,9 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{
+    BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
+};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -102,7 +104,7 @@ impl<'a> Session<'a> {
         };
         // The camera got all buffers while it was asked whether it takes them.
         for index in 0..session.wl_buffers.len() {
-            let Produce::Now(_) = session.buffers.produce(index).map_err(kept)? else {
+            let BeginWrite::Ready(_) = session.buffers.begin_write(index).map_err(kept)? else {
                 return Err(kept(HandOverError::Held {
                     index,
                     from: Holder::Client,
@@ -144,7 +146,7 @@ impl<'a> Session<'a> {
         let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // DQBUF means that the camera is done.
-            self.buffers.produced(frame.index, None).map_err(kept)?;
+            self.buffers.end_write(frame.index, None).map_err(kept)?;
             self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             self.complained = false;
@@ -219,7 +221,7 @@ impl<'a> Session<'a> {
                 }
             }
             Event::BufferIdle(index) => {
-                self.buffers.idle(index);
+                self.buffers.wait_finished(index);
                 self.frame_trace.wait_ended(index, now());
                 self.give_to_camera(index)?;
             }
@@ -249,10 +251,10 @@ impl<'a> Session<'a> {
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
-        match self.buffers.produce(index).map_err(kept)? {
-            Produce::Now(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
+        match self.buffers.begin_write(index).map_err(kept)? {
+            BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
             // The compositor's GPU still reads it.
-            Produce::Wait(wait) => {
+            BeginWrite::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
                 self.events
                     .watch_fence(wait, index)

@@ -1,9 +1,9 @@
-//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a judge can tell which frame a picture is of.
+//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a test can read from a picture which frame it shows.
 
-mod canvas;
-mod feed;
+mod frame_buffers;
 mod options;
 mod show;
+mod v4l2_output;
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             "covalent-pattern",
             options.trace.as_deref(),
             || match &options.v4l2_output {
-                Some(node) => feed::run(&options, node),
+                Some(node) => v4l2_output::run(&options, node),
                 None => show::run(&options),
             },
         )

@@ -15,7 +15,7 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::Party;
-use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
@@ -227,7 +227,7 @@ impl Camera {
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // After VIDIOC_DQBUF the camera no longer writes to the buffer.
             self.holders
-                .produced(frame.index, None)
+                .end_write(frame.index, None)
                 .map_err(handover_failure)?;
             stats.captured(frame.sequence);
             self.last_frame = Instant::now();
@@ -289,9 +289,9 @@ pub(crate) fn preferred_size(compositor: &Compositor, size: (u32, u32)) -> Exten
 
 /// Records that a buffer is given to the camera. The compositor never has it, and the device must be done with it.
 fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
-    match holders.produce(index).map_err(handover_failure)? {
-        Produce::Now(_) => Ok(()),
-        Produce::Wait(_) => Err(handover_failure(HandOverError::Held {
+    match holders.begin_write(index).map_err(handover_failure)? {
+        BeginWrite::Ready(_) => Ok(()),
+        BeginWrite::Wait(_) => Err(handover_failure(HandOverError::Held {
             index,
             from: Holder::Client,
             to: Holder::Producer,

@@ -7,7 +7,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{Behind, Fence, Past, Point, Told, tell};
 use covalent_alloc::trace::now;
-use covalent_client_demo::buffers::{HandOverError, Produce};
+use covalent_client_demo::buffers::{BeginWrite, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSyncError;
@@ -62,8 +62,8 @@ impl Show<'_> {
         let buffer = swapchain.buffer(index).cloned();
         let buffer = buffer.context("a buffer").map_err(missing_part)?;
         let after = match swapchain.draw(index).map_err(handover_failure)? {
-            Produce::Now(after) => export_wait(&buffer, &after)?,
-            Produce::Wait(wait) => {
+            BeginWrite::Ready(after) => export_wait(&buffer, &after)?,
+            BeginWrite::Wait(wait) => {
                 // The compositor released the buffer while its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
                 return self

@@ -9,7 +9,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::{Behind, Party};
-use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::frame_trace::FrameTrace;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -131,13 +131,13 @@ impl Swapchain {
     }
 
     /// Gives the buffer at an index to the device for rendering, or returns what has to be waited for first.
-    pub(crate) fn draw(&mut self, index: usize) -> Result<Produce, HandOverError> {
-        self.holders.produce(index)
+    pub(crate) fn draw(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
+        self.holders.begin_write(index)
     }
 
     /// Records that the wait of [`Swapchain::draw`] is over.
     pub(crate) fn idle(&mut self, index: usize) {
-        self.holders.idle(index);
+        self.holders.wait_finished(index);
     }
 
     /// Gives a rendered buffer to the compositor. `drawn` signals the end of the rendering, `back` is the release point; both may
@@ -148,7 +148,7 @@ impl Swapchain {
         drawn: Option<Behind>,
         back: Option<Behind>,
     ) -> Result<(), HandOverError> {
-        self.holders.produced(index, drawn)?;
+        self.holders.end_write(index, drawn)?;
         self.holders.show(index, back).map(|_| ())
     }
 

@@ -1,4 +1,4 @@
-//! What frames are drawn into: shared memory, or dma-bufs of a plan.
+//! The buffers that frames are drawn into: `wl_shm` buffers, or dma-bufs of a plan.
 
 use anyhow::Context;
 use covalent_alloc::backend::drm::HostCopies;
@@ -19,11 +19,11 @@ use wayland_client::protocol::wl_buffer::WlBuffer;
 
 /// Buffers of either kind.
 #[derive(Debug)]
-pub(crate) enum Canvas {
+pub(crate) enum FrameBuffers {
     /// `wl_shm`.
-    Shared(Pool),
-    /// dma-bufs that the compositor has taken, mapped here.
-    Planned {
+    Shm(Pool),
+    /// dma-bufs that the compositor has imported, mapped into this process.
+    Dmabuf {
         mappings: Vec<Mapping>,
         wl_buffers: Vec<WlBuffer>,
         copies: Option<HostCopies>,
@@ -31,19 +31,19 @@ pub(crate) enum Canvas {
     },
 }
 
-impl Canvas {
-    /// Returns the dma-bufs, by their index; none of shared memory.
+impl FrameBuffers {
+    /// Returns the dma-bufs, by their index; none with `wl_shm`.
     pub(crate) fn buffers(&self) -> Vec<Buffer> {
         match self {
-            Self::Shared(_) => Vec::new(),
-            Self::Planned { mappings, .. } => mappings
+            Self::Shm(_) => Vec::new(),
+            Self::Dmabuf { mappings, .. } => mappings
                 .iter()
                 .map(|mapping| mapping.buffer().clone())
                 .collect(),
         }
     }
 
-    /// Plans dma-bufs that the compositor takes and the processor writes, allocates them and has them taken.
+    /// Plans dma-bufs that the CPU writes and the compositor reads, allocates them, and imports them into the compositor.
     pub(crate) fn plan(
         events: &mut Events,
         compositor: &mut Compositor,
@@ -82,7 +82,7 @@ impl Canvas {
             .map(|buffer| buffer.map())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
-        Ok(Self::Planned {
+        Ok(Self::Dmabuf {
             mappings,
             wl_buffers: negotiated.wl_buffers,
             copies: negotiated.copies,
@@ -93,24 +93,24 @@ impl Canvas {
     /// Returns the buffer at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
-            Self::Shared(pool) => pool.buffer(index),
-            Self::Planned { wl_buffers, .. } => wl_buffers.get(index),
+            Self::Shm(pool) => pool.buffer(index),
+            Self::Dmabuf { wl_buffers, .. } => wl_buffers.get(index),
         }
     }
 
-    /// Returns where the memory comes from, in words.
+    /// Returns the name of the source of the memory.
     pub(crate) fn source(&self) -> &str {
         match self {
-            Self::Shared(_) => "wl_shm",
-            Self::Planned { source, .. } => source,
+            Self::Shm(_) => "wl_shm",
+            Self::Dmabuf { source, .. } => source,
         }
     }
 
-    /// Draws a frame into the buffer at `index`, which nobody else may hold.
+    /// Draws a frame into the buffer at `index`, which no one else may use.
     pub(crate) fn draw(&self, index: usize, rows: &Rows) -> anyhow::Result<()> {
         match self {
-            Self::Shared(pool) => Ok(pool.draw(index, rows)?),
-            Self::Planned {
+            Self::Shm(pool) => Ok(pool.draw(index, rows)?),
+            Self::Dmabuf {
                 mappings, copies, ..
             } => {
                 let mapping = mappings.get(index).context("a buffer without a mapping")?;
@@ -128,9 +128,9 @@ impl Canvas {
     }
 }
 
-impl Drop for Canvas {
+impl Drop for FrameBuffers {
     fn drop(&mut self) {
-        if let Self::Planned { wl_buffers, .. } = self {
+        if let Self::Dmabuf { wl_buffers, .. } = self {
             for wl_buffer in wl_buffers {
                 wl_buffer.destroy();
             }
