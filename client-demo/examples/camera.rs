@@ -18,42 +18,44 @@ use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::window::Window;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let node = PathBuf::from(words.next().unwrap_or("/dev/video0".to_owned()));
-    let frames: u64 = words.next().map_or(Ok(60), |word| word.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let node = PathBuf::from(arguments.next().unwrap_or("/dev/video0".to_owned()));
+    let frames: u64 = arguments
+        .next()
+        .map_or(Ok(60), |argument| argument.parse())?;
 
     let camera = Device::open(&node)?.queue(Direction::Capture)?;
     let (mut events, mut compositor) = Events::connect()?;
     let (window, _feedback) = open_window(&mut events, &mut compositor, "camera", false)?;
-    let shared = share(&camera, &mut events, &mut compositor)?;
-    println!("{}", shared.summary);
-    let extent = shared.plan.layout().extent();
+    let negotiated = negotiate(&camera, &mut events, &mut compositor)?;
+    println!("{}", negotiated.summary);
+    let extent = negotiated.plan.layout().extent();
     window.fit(
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
     );
 
-    let ready = events.watch(shared.imported.as_fd())?;
-    let on_screen = shared.buffers.iter().map(|_| None).collect();
+    let ready = events.watch(negotiated.imported.as_fd())?;
+    let on_screen = negotiated.buffers.iter().map(|_| None).collect();
     let mut show = Show {
         events,
         compositor,
         window,
-        shared,
+        negotiated,
         ready,
         on_screen,
         shown: 0,
     };
-    show.shared.imported.start()?;
+    show.negotiated.imported.start()?;
     while show.shown < frames && !show.events.is_interrupted() {
-        show.turn()?;
+        show.dispatch()?;
     }
     println!("{} frames were shown", show.shown);
     Ok(())
 }
 
 /// Finds buffers that the camera and the compositor take, and gives them to both.
-fn share(
+fn negotiate(
     camera: &Queue,
     events: &mut Events,
     compositor: &mut Compositor,
@@ -77,7 +79,7 @@ struct Show {
     events: Events,
     compositor: Compositor,
     window: Window,
-    shared: NegotiatedBuffers<Stream>,
+    negotiated: NegotiatedBuffers<Stream>,
     /// Set when the camera has a frame.
     ready: Ready,
     /// The frames that the compositor has, by their buffer. One that is dropped goes back to the camera.
@@ -87,13 +89,13 @@ struct Show {
 
 impl Show {
     /// Waits for something to happen, and deals with it.
-    fn turn(&mut self) -> Result<(), Box<dyn Error>> {
+    fn dispatch(&mut self) -> Result<(), Box<dyn Error>> {
         self.events.dispatch(&mut self.compositor, None)?;
         for event in self.compositor.take_events() {
-            self.hear(event)?;
+            self.handle_event(event)?;
         }
         if self.ready.take() {
-            while let Some(frame) = self.shared.imported.next_frame()? {
+            while let Some(frame) = self.negotiated.imported.next_frame()? {
                 self.show(frame)?;
             }
         }
@@ -103,21 +105,21 @@ impl Show {
     /// Gives a frame to the compositor, which shows it next.
     fn show(&mut self, frame: Frame) -> Result<(), Box<dyn Error>> {
         let index = frame.info().index;
-        if let Some(copies) = &self.shared.copies {
+        if let Some(copies) = &self.negotiated.copies {
             copies.update(index)?;
         }
         self.window
-            .show(&self.shared.wl_buffers[index], &self.events.handle());
+            .show(&self.negotiated.wl_buffers[index], &self.events.handle());
         self.on_screen[index] = Some(frame);
         self.shown += 1;
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
             // The compositor's GPU may still read it: the buffer's own fences tell until when.
             Event::Released(index) => {
-                let read = Behind::carried(&self.shared.buffers[index], Access::Write)?;
+                let read = Behind::carried(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;
             }
             Event::BufferIdle(index) => self.on_screen[index] = None,

@@ -1,4 +1,4 @@
-//! What the program says of a run at its end.
+//! The report that `--json` prints at the end.
 
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
 use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
@@ -10,27 +10,27 @@ use crate::setup::CameraBuffers;
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Frames that came to the display.
+    /// Presented frames.
     frames: u64,
-    /// Frames that the camera delivered.
+    /// Frames that were dequeued from the camera.
     captured: u64,
-    /// Frames that the camera made and nobody saw.
+    /// Frames that were not presented.
     dropped: u64,
-    /// Of these, those for which the camera had no buffer.
+    /// Of these, the frames that the camera dropped because it had no buffer.
     dropped_by_camera: u64,
-    /// Of these, those that this program passed over for a newer one, or that came damaged.
+    /// Of these, the frames that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
-    /// Of these, those that a newer one replaced in the compositor.
+    /// Of these, the frames that the compositor discarded.
     dropped_by_compositor: u64,
-    /// Frames that came to the display after a newer one.
+    /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames went, as the compositor's presentation feedback says.
+    /// How the frames reached the display, by the compositor's presentation feedback.
     path: Option<Path>,
-    /// Bytes that this process read from or wrote to buffers, divided by the frames shown.
+    /// Bytes of buffers that this process read or wrote by CPU, divided by the presented frames.
     cpu_copied_bytes_per_frame: f64,
-    /// How buffers were handed over: `explicit` or `implicit`.
+    /// The synchronisation with the compositor: `explicit` or `implicit`.
     sync: &'static str,
-    /// Who allocated.
+    /// The source that allocated the buffers.
     source: String,
     /// Format of the buffers.
     format: String,
@@ -40,9 +40,9 @@ pub(crate) struct Report {
     stride_bytes: u32,
     /// Width and height in pixels.
     size: String,
-    /// From the camera's timestamp to the display.
+    /// The time from the camera's timestamp to the presentation.
     latency_ms: Option<Percentiles>,
-    /// Frames whose timestamp lay ahead of their delivery; their latency counts from there.
+    /// Frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
     /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,

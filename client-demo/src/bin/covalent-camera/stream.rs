@@ -1,7 +1,7 @@
-//! Frames from the camera to the compositor and their buffers back, in one event loop.
+//! The event loop: commits captured frames to the compositor and queues released buffers in the camera again.
 //!
-//! The newest frame wins: each is given to the compositor as soon as it is captured, and one that has not come to the display
-//! by then is replaced. A buffer goes back to the camera when the compositor has released it, never before.
+//! Each frame is committed as soon as it is captured, and replaces one that was not presented yet. A buffer is queued in the camera
+//! only after the compositor has released it.
 
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,9 @@ use crate::options::Options;
 use crate::report::Report;
 use crate::setup::{CameraBuffers, setup};
 
-/// How often the loop looks around when nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-/// A camera with buffers and without a frame for this long is taken for gone.
+/// How often the loop wakes up without an event.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 struct Session<'a> {
@@ -47,26 +47,26 @@ struct Session<'a> {
     frame_trace: FrameTrace,
     closed: bool,
     last_frame: Instant,
-    /// When the camera was last seen to wait for the compositor.
+    /// When the camera last had no buffer, or the compositor had not reported on a frame.
     camera_waited: Instant,
-    complained: bool,
+    warned: bool,
 }
 
-/// Shows the camera as the options say.
+/// Runs the program with these options.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut session = Session::begin(options)?;
-    let end = session.play();
+    let mut session = Session::start(options)?;
+    let end = session.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let said = session.report(ended);
+    let reported = session.report(ended);
     session.end();
-    end.and(said)
+    end.and(reported)
 }
 
 impl<'a> Session<'a> {
-    fn begin(options: &'a Options) -> Result<Self, Failure> {
+    fn start(options: &'a Options) -> Result<Self, Failure> {
         let mut setup = setup(options)?;
         let mut events = setup.events;
         let ready = events
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
             FrameTrace::new("covalent-camera", camera, setup.camera_buffers.buffers());
         let mut session = Self {
             options,
-            // A queue of V4L2 knows no fences.
+            // A V4L2 queue supports no fences.
             buffers: Buffers::new(setup.wl_buffers.len(), Party::new(camera, [])),
             events,
             compositor: setup.compositor,
@@ -100,12 +100,16 @@ impl<'a> Session<'a> {
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
-            complained: false,
+            warned: false,
         };
-        // The camera got all buffers while it was asked whether it takes them.
+        // The setup queued all buffers in the camera.
         for index in 0..session.wl_buffers.len() {
-            let BeginWrite::Ready(_) = session.buffers.begin_write(index).map_err(kept)? else {
-                return Err(kept(HandOverError::Held {
+            let BeginWrite::Ready(_) = session
+                .buffers
+                .begin_write(index)
+                .map_err(handover_failure)?
+            else {
+                return Err(handover_failure(HandOverError::Held {
                     index,
                     from: Holder::Client,
                     to: Holder::Producer,
@@ -117,7 +121,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    fn play(&mut self) -> Result<Ending, Failure> {
+    fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self.events.is_interrupted() {
                 return Ok(Ending::Interrupted);
@@ -129,27 +133,29 @@ impl<'a> Session<'a> {
                 return Ok(Ending::Done);
             }
             self.events
-                .dispatch(&mut self.compositor, Some(LOOK))
+                .dispatch(&mut self.compositor, Some(WAKE_INTERVAL))
                 .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
-                self.hear(event)?;
+                self.handle_event(event)?;
             }
             if self.ready.take() {
                 self.capture()?;
             }
-            self.look_around()?;
+            self.check_timeouts()?;
         }
     }
 
-    /// Takes every frame that the camera has, shows the newest and gives the others back.
+    /// Dequeues every frame that is ready, commits the newest and queues the others again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
-            // DQBUF means that the camera is done.
-            self.buffers.end_write(frame.index, None).map_err(kept)?;
+            // After VIDIOC_DQBUF the camera no longer writes to the buffer.
+            self.buffers
+                .end_write(frame.index, None)
+                .map_err(handover_failure)?;
             self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
-            self.complained = false;
+            self.warned = false;
             let passed_over = if frame.is_damaged {
                 Some(frame)
             } else {
@@ -174,7 +180,7 @@ impl<'a> Session<'a> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
         let Some(wl_buffer) = self.wl_buffers.get(frame.index) else {
-            return Err(kept(HandOverError::Index {
+            return Err(handover_failure(HandOverError::Index {
                 index: frame.index,
                 count: self.wl_buffers.len(),
             }));
@@ -187,7 +193,7 @@ impl<'a> Session<'a> {
         };
         self.buffers
             .show(frame.index, back.map(Behind::from))
-            .map_err(kept)?;
+            .map_err(handover_failure)?;
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.set_points(frame.index).map_err(unexpected)?;
             self.frame_trace.signalled(frame.index, now());
@@ -205,7 +211,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
                 let buffer = self.camera_buffers.buffers().get(index);
@@ -215,9 +221,11 @@ impl<'a> Session<'a> {
                         self.give_to_camera(index)?;
                     }
                     Err(error @ HandOverError::Held { .. }) => {
-                        tracing::warn!("the compositor released what it did not hold: {error}");
+                        tracing::warn!(
+                            "the compositor released a buffer that it did not hold: {error}"
+                        );
                     }
-                    Err(error) => return Err(kept(error)),
+                    Err(error) => return Err(handover_failure(error)),
                 }
             }
             Event::BufferIdle(index) => {
@@ -235,7 +243,7 @@ impl<'a> Session<'a> {
                 self.frame_trace.discarded(frame);
             }
             Event::Configured => {
-                // The display's mode may be another one now.
+                // The mode of the display may have changed.
                 self.window.fit(
                     self.camera_buffers.size(),
                     self.compositor.configure.unwrap_or_default(),
@@ -245,15 +253,15 @@ impl<'a> Session<'a> {
             Event::InvalidData(what) => {
                 return Err(exit_code::invalid_protocol_data(&self.events, &what));
             }
-            other => tracing::debug!("{other:?} is not for this program"),
+            other => tracing::debug!("{other:?} is ignored"),
         }
         Ok(())
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
-        match self.buffers.begin_write(index).map_err(kept)? {
+        match self.buffers.begin_write(index).map_err(handover_failure)? {
             BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
-            // The compositor's GPU still reads it.
+            // The compositor released the buffer while its GPU still reads it.
             BeginWrite::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
                 self.events
@@ -263,7 +271,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the frames that were asked for leave to be shown: the last one must not be replaced before it is seen.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not shown.
     fn may_show(&self) -> bool {
         self.options
             .frames
@@ -276,7 +284,7 @@ impl<'a> Session<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Frames that were shown, or given to a compositor that does not say what became of them.
+    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -285,19 +293,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn look_around(&mut self) -> Result<(), Failure> {
+    fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
         let kept = self.buffers.held_by(Holder::Compositor);
-        if self.buffers.held_by(Holder::Producer) > 0 && silence > LOOK {
-            // A camera that was unplugged may leave its fd silent; a request tells.
+        if self.buffers.held_by(Holder::Producer) > 0 && silence > WAKE_INTERVAL {
+            // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
             self.capture()?;
         }
-        // A queue may need some buffers that it does not give: that the camera has one does not make it the one that is waited
-        // for. A compositor that owes word of a frame is.
+        // A queue may keep some buffers, so a queued buffer alone does not mean that the camera is late. While the compositor has not
+        // reported on a frame, the program waits for the compositor.
         if self.buffers.held_by(Holder::Producer) == 0 || self.stats.in_flight() > 0 {
             self.camera_waited = Instant::now();
-            if silence > COMPOSITOR_SILENCE && !self.complained {
-                self.complained = true;
+            if silence > COMPOSITOR_SILENCE && !self.warned {
+                self.warned = true;
                 tracing::warn!(
                     "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
                     self.events.socket(),
@@ -333,7 +341,7 @@ impl<'a> Session<'a> {
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Takes the picture from the screen before the buffers go, where there still is a screen.
+    /// Destroys the surface before the buffers.
     fn end(self) {
         let Self {
             mut events,
@@ -351,14 +359,14 @@ impl<'a> Session<'a> {
             wl_buffer.destroy();
         }
         if let Err(error) = events.roundtrip(&mut compositor) {
-            tracing::debug!("saying goodbye: {error}");
+            tracing::debug!("the last roundtrip: {error}");
         }
     }
 }
 
-fn kept(error: HandOverError) -> Failure {
+fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not where it should be"),
+        anyhow!(error).context("a buffer is not held by whom this program expects"),
     )
 }
