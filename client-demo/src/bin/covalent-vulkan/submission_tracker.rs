@@ -20,7 +20,7 @@ use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 
 use crate::options::CompletionChoice;
-use crate::render::Recorded;
+use crate::render::RecordedFrame;
 
 /// How often the helper thread interrupts its wait, so that a lost device is reported.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -151,7 +151,7 @@ impl SubmissionTracker {
 /// A frame's command buffer and its synchronisation.
 #[derive(Debug)]
 pub(crate) struct FrameSubmission<'a> {
-    pub(crate) recorded: Recorded,
+    pub(crate) recorded: RecordedFrame,
     /// The number that the event loop receives on completion.
     pub(crate) number: u64,
     /// The fence that a GPU waits for before it starts.
@@ -199,7 +199,7 @@ fn submit_with_fence(
 
 /// A frame for the helper thread.
 struct Job {
-    recorded: Recorded,
+    recorded: RecordedFrame,
     number: u64,
     acquire: Option<Point>,
 }
@@ -268,7 +268,7 @@ fn submit_and_signal(job: Job) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn submit_and_wait(recorded: Recorded) -> Result<(), VulkanError> {
+fn submit_and_wait(recorded: RecordedFrame) -> Result<(), VulkanError> {
     let submitted = recorded.submit(Submission::default())?;
     while !submitted.wait(WAIT_INTERVAL)? {}
     Ok(())
