@@ -1,4 +1,4 @@
-//! The client's side of the protocols against a compositor in the same process that says what a test wants it to say.
+//! The client side of the protocols, against a compositor in the same process whose behaviour a test chooses.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,14 +41,14 @@ const XR24: FormatEntry = FormatEntry {
 
 /// How the compositor behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Manner {
-    Honest,
+enum Behaviour {
+    Valid,
     IndexPastTheTable,
     RefusesBuffers,
     ReleasesAtOnce,
 }
 
-struct Fake(Manner);
+struct Fake(Behaviour);
 
 impl GlobalDispatch<WlCompositor, ()> for Fake {
     fn bind(
@@ -91,7 +91,7 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for Fake {
                 let object = init.init(id, ());
                 let table = FormatTable::new([XR24]).unwrap();
                 let sealed = table.seal().unwrap();
-                if state.0 == Manner::IndexPastTheTable {
+                if state.0 == Behaviour::IndexPastTheTable {
                     object.format_table(sealed.as_fd(), sealed.size_bytes());
                     object.main_device(Device(7).to_bytes().to_vec());
                     object.tranche_target_device(Device(7).to_bytes().to_vec());
@@ -128,14 +128,14 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ()> for Fake {
         _: &mut DataInit<'_, Self>,
     ) {
         if let zwp_linux_buffer_params_v1::Request::Create { .. } = request {
-            if state.0 == Manner::RefusesBuffers {
+            if state.0 == Behaviour::RefusesBuffers {
                 params.failed();
             } else {
                 let buffer = client
                     .create_resource::<WlBuffer, (), Self>(handle, 1, ())
                     .unwrap();
                 params.created(&buffer);
-                if state.0 == Manner::ReleasesAtOnce {
+                if state.0 == Behaviour::ReleasesAtOnce {
                     buffer.release();
                 }
             }
@@ -182,7 +182,7 @@ impl Drop for Running {
     }
 }
 
-fn start(manner: Manner) -> (Running, Events, Compositor) {
+fn start(behaviour: Behaviour) -> (Running, Events, Compositor) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (stop, stopped) = channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -194,7 +194,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
             .handle()
             .insert_client(theirs, Arc::new(()))
             .unwrap();
-        let mut fake = Fake(manner);
+        let mut fake = Fake(behaviour);
         while stopped.recv_timeout(Duration::from_millis(1))
             == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
         {
@@ -240,8 +240,8 @@ fn request_any_wl_buffer(events: &Events, compositor: &Compositor, index: usize)
 }
 
 #[test]
-fn feedback_of_an_honest_compositor_is_what_it_sent() {
-    let (_running, mut events, mut compositor) = start(Manner::Honest);
+fn feedback_that_is_valid_is_received_as_sent() {
+    let (_running, mut events, mut compositor) = start(Behaviour::Valid);
     let subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     events
         .dispatch_until(&mut compositor, "send feedback", SECONDS, |compositor| {
@@ -258,7 +258,7 @@ fn feedback_of_an_honest_compositor_is_what_it_sent() {
 
 #[test]
 fn feedback_with_an_index_past_its_table_is_invalid_data() {
-    let (_running, mut events, mut compositor) = start(Manner::IndexPastTheTable);
+    let (_running, mut events, mut compositor) = start(Behaviour::IndexPastTheTable);
     let _subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     assert!(matches!(
         event(&mut events, &mut compositor),
@@ -269,7 +269,7 @@ fn feedback_with_an_index_past_its_table_is_invalid_data() {
 
 #[test]
 fn buffer_that_is_refused_keeps_the_connection() {
-    let (_running, mut events, mut compositor) = start(Manner::RefusesBuffers);
+    let (_running, mut events, mut compositor) = start(Behaviour::RefusesBuffers);
     request_any_wl_buffer(&events, &compositor, 3);
     assert!(matches!(
         event(&mut events, &mut compositor),
@@ -279,13 +279,13 @@ fn buffer_that_is_refused_keeps_the_connection() {
 }
 
 #[test]
-fn buffer_that_is_created_and_released_is_told_by_its_index() {
-    let (_running, mut events, mut compositor) = start(Manner::ReleasesAtOnce);
+fn buffer_that_is_created_and_released_is_reported_by_its_index() {
+    let (_running, mut events, mut compositor) = start(Behaviour::ReleasesAtOnce);
     for index in [5, 2] {
         request_any_wl_buffer(&events, &compositor, index);
     }
     events.roundtrip(&mut compositor).unwrap();
-    let told: Vec<(char, usize)> = compositor
+    let reported: Vec<(char, usize)> = compositor
         .take_events()
         .into_iter()
         .map(|event| match event {
@@ -294,12 +294,12 @@ fn buffer_that_is_created_and_released_is_told_by_its_index() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
+    assert_eq!(reported, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
 }
 
 #[test]
-fn compositor_that_goes_away_is_told_as_gone() {
-    let (mut running, mut events, mut compositor) = start(Manner::Honest);
+fn compositor_that_closes_the_connection_is_gone() {
+    let (mut running, mut events, mut compositor) = start(Behaviour::Valid);
     running.stop();
     let error = events
         .dispatch_until(&mut compositor, "come back", SECONDS, |_| false)
@@ -311,15 +311,15 @@ fn compositor_that_goes_away_is_told_as_gone() {
 }
 
 #[test]
-fn compositor_without_windows_is_named_as_missing_them() {
-    let (_running, events, compositor) = start(Manner::Honest);
+fn compositor_without_xdg_wm_base_is_a_missing_global() {
+    let (_running, events, compositor) = start(Behaviour::Valid);
     let error = Window::new(&compositor, &events.handle(), "test", false).unwrap_err();
     assert_eq!(error.interface, "xdg_wm_base");
 }
 
 #[test]
-fn compositor_that_does_not_do_a_thing_is_silent_after_the_deadline() {
-    let (_running, mut events, mut compositor) = start(Manner::Honest);
+fn compositor_that_does_not_answer_times_out() {
+    let (_running, mut events, mut compositor) = start(Behaviour::Valid);
     let deadline = Duration::from_millis(50);
     let error = events
         .dispatch_until(&mut compositor, "do a thing", deadline, |_| false)

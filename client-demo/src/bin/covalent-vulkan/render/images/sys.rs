@@ -169,7 +169,7 @@ impl Texture {
             .dst_set(texture.set)
             .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
             .image_info(&images)];
-        // SAFETY: the set has one descriptor of this type, with a sampler of its layout's own, and no work resources it yet.
+        // SAFETY: the set has one descriptor of this type, with a sampler of its layout's own, and no work uses it yet.
         unsafe { raw.update_descriptor_sets(&writes, &[]) };
         Ok(texture)
     }
