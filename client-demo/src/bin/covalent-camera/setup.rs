@@ -196,7 +196,7 @@ fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
     if !options.explain {
         return Ok(());
     }
-    print::words(&format!("{summary}\n"), options.json)
+    print::text(&format!("{summary}\n"), options.json)
         .context("printing the plan")
         .map_err(|error| Failure::new(Exit::Unexpected, error))
 }

@@ -336,7 +336,7 @@ impl<'a> Session<'a> {
             self.explicit.is_some(),
             ended,
         );
-        print::object(&report)
+        print::json(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }

@@ -8,8 +8,8 @@ mod v4l2_output;
 use std::process::ExitCode;
 
 use covalent_client_demo::command_line::parse;
-use covalent_client_demo::exit::conclude;
-use covalent_client_demo::log::traced;
+use covalent_client_demo::exit::run_to_exit_code;
+use covalent_client_demo::log::run_with_log;
 
 use crate::options::Options;
 
@@ -18,8 +18,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    conclude("covalent-pattern", || {
-        traced(
+    run_to_exit_code("covalent-pattern", || {
+        run_with_log(
             "covalent-pattern",
             options.trace.as_deref(),
             || match &options.v4l2_output {

@@ -317,7 +317,7 @@ impl<'a> Show<'a> {
         if !self.options.json {
             return Ok(());
         }
-        print::object(&self.report)
+        print::json(&self.report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }

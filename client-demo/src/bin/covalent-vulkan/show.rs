@@ -282,7 +282,7 @@ impl<'a> Show<'a> {
             imports_at_first_frame: self.imports_at_first_frame,
             ended,
         });
-        print::object(&report)
+        print::json(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }

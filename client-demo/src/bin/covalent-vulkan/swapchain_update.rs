@@ -203,7 +203,7 @@ impl Show<'_> {
         }
         text.push_str(&self.negotiation.summary(before, usage_label, plan));
         text.push('\n');
-        print::words(&text, self.options.json)
+        print::text(&text, self.options.json)
             .context("printing the plan")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
