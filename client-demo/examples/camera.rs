@@ -1,7 +1,7 @@
-//! A camera on a Wayland compositor, and nobody copies a frame: `camera [/dev/video0] [FRAMES]`.
+//! Shows a camera on a Wayland compositor without copying a frame: `camera [/dev/video0] [FRAMES]`.
 //!
-//! The camera writes into buffers that the compositor shows. It gets one back only when the compositor has released it and nobody
-//! reads it any more.
+//! The camera writes into buffers that the compositor shows. A buffer is queued in the camera again only when the
+//! compositor has released it and its fences are signalled.
 
 use std::error::Error;
 use std::os::fd::AsFd as _;
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Finds buffers that the camera and the compositor take, and gives them to both.
+/// Allocates buffers that the camera and the compositor can share, and imports them into both.
 fn negotiate(
     camera: &Queue,
     events: &mut Events,
@@ -74,21 +74,21 @@ fn negotiate(
     Ok(negotiated)
 }
 
-/// A window, and the frames in it.
+/// The state of the event loop.
 struct Show {
     events: Events,
     compositor: Compositor,
     window: Window,
     negotiated: NegotiatedBuffers<Stream>,
-    /// Set when the camera has a frame.
+    /// Set when the camera has captured a frame.
     ready: Ready,
-    /// The frames that the compositor has, by their buffer. One that is dropped goes back to the camera.
+    /// The frames that the compositor holds, by buffer index. Dropping a frame queues its buffer in the camera again.
     on_screen: Vec<Option<Frame>>,
     shown: u64,
 }
 
 impl Show {
-    /// Waits for something to happen, and deals with it.
+    /// Waits for events and handles them.
     fn dispatch(&mut self) -> Result<(), Box<dyn Error>> {
         self.events.dispatch(&mut self.compositor, None)?;
         for event in self.compositor.take_events() {
@@ -102,7 +102,7 @@ impl Show {
         Ok(())
     }
 
-    /// Gives a frame to the compositor, which shows it next.
+    /// Commits a frame.
     fn show(&mut self, frame: Frame) -> Result<(), Box<dyn Error>> {
         let index = frame.info().index;
         if let Some(copies) = &self.negotiated.copies {
@@ -117,7 +117,7 @@ impl Show {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
-            // The compositor's GPU may still read it: the buffer's own fences tell until when.
+            // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
             Event::Released(index) => {
                 let read = Behind::carried(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;

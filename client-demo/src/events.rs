@@ -307,7 +307,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Silent`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`dispatch`](Self::dispatch).
+    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`dispatch`](Self::dispatch).
     pub fn dispatch_until(
         &mut self,
         compositor: &mut Compositor,

@@ -14,7 +14,7 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 use crate::check;
 use crate::test_client::{SyncWindow, TestClient, interface, object_name};
 
-/// Timelines that one client may have, and some more.
+/// More timelines than one client may have.
 const TOO_MANY: usize = 300;
 
 /// One protocol error: the check's name, the requests that cause it, and its code.

@@ -65,7 +65,7 @@ pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
 struct Job {
     number: u32,
     index: usize,
-    /// Its fence signals when this is advanced; none is there where the compositor is told nothing.
+    /// Advancing this signals its fence; `None` where the compositor gets no fence.
     held: Option<Held>,
     after: Duration,
 }

@@ -1,4 +1,4 @@
-//! Points that come late, in any order or never, and what the display shows meanwhile.
+//! Points that are signalled late, in any order or never, and what is presented meanwhile.
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::sync::{PointWait, Timeline, Until};
@@ -10,7 +10,7 @@ use crate::test_client::{SharedTimeline, TestClient};
 /// Frames that another window shows while one stalls.
 const FRAMES: u64 = 20;
 
-/// Commits that one client may have waiting, and some more.
+/// More commits than one client may have pending.
 const TOO_MANY: u64 = 80;
 
 pub(crate) fn run() -> bool {
@@ -52,7 +52,7 @@ pub(crate) fn run() -> bool {
     passed
 }
 
-/// Commits a buffer that is never ready, and stays.
+/// Commits a buffer whose acquire point is never signalled, and runs until killed.
 pub(crate) fn hang() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
@@ -84,7 +84,7 @@ fn until_released(
     })
 }
 
-/// Shows frames in another window, each to its end, and returns which frames of the stalled window came.
+/// Presents frames in another window, and returns whether the stalled frame was presented meanwhile.
 fn stalled_frame_appears(client: &mut TestClient, stalled: u64) -> anyhow::Result<bool> {
     let mut other = TestClient::connect()?;
     let mut window = other.window()?;
