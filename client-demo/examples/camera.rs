@@ -1,7 +1,7 @@
-//! A camera on a Wayland compositor, and nobody copies a frame: `camera [/dev/video0] [FRAMES]`.
+//! Shows a camera on a Wayland compositor without copying a frame: `camera [/dev/video0] [FRAMES]`.
 //!
-//! The camera writes into buffers that the compositor shows. It gets one back only when the compositor has released it and nobody
-//! reads it any more.
+//! The camera writes into buffers that the compositor shows. A buffer is queued in the camera again only when the
+//! compositor has released it and its fences are signalled.
 
 use std::error::Error;
 use std::os::fd::AsFd as _;
@@ -14,46 +14,48 @@ use covalent_alloc::sync::{Access, Behind};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::window::Window;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let node = PathBuf::from(words.next().unwrap_or("/dev/video0".to_owned()));
-    let frames: u64 = words.next().map_or(Ok(60), |word| word.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let node = PathBuf::from(arguments.next().unwrap_or("/dev/video0".to_owned()));
+    let frames: u64 = arguments
+        .next()
+        .map_or(Ok(60), |argument| argument.parse())?;
 
     let camera = Device::open(&node)?.queue(Direction::Capture)?;
     let (mut events, mut compositor) = Events::connect()?;
     let (window, _feedback) = open_window(&mut events, &mut compositor, "camera", false)?;
-    let shared = share(&camera, &mut events, &mut compositor)?;
-    println!("{}", shared.summary);
-    let extent = shared.plan.layout().extent();
+    let negotiated = negotiate(&camera, &mut events, &mut compositor)?;
+    println!("{}", negotiated.summary);
+    let extent = negotiated.plan.layout().extent();
     window.fit(
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
     );
 
-    let ready = events.watch(shared.imported.as_fd())?;
-    let on_screen = shared.buffers.iter().map(|_| None).collect();
+    let ready = events.watch(negotiated.imported.as_fd())?;
+    let on_screen = negotiated.buffers.iter().map(|_| None).collect();
     let mut show = Show {
         events,
         compositor,
         window,
-        shared,
+        negotiated,
         ready,
         on_screen,
         shown: 0,
     };
-    show.shared.imported.start()?;
+    show.negotiated.imported.start()?;
     while show.shown < frames && !show.events.is_interrupted() {
-        show.turn()?;
+        show.dispatch()?;
     }
     println!("{} frames were shown", show.shown);
     Ok(())
 }
 
-/// Finds buffers that the camera and the compositor take, and gives them to both.
-fn share(
+/// Allocates buffers that the camera and the compositor can share, and imports them into both.
+fn negotiate(
     camera: &Queue,
     events: &mut Events,
     compositor: &mut Compositor,
@@ -72,57 +74,57 @@ fn share(
     Ok(negotiated)
 }
 
-/// A window, and the frames in it.
+/// The state of the event loop.
 struct Show {
     events: Events,
     compositor: Compositor,
     window: Window,
-    shared: NegotiatedBuffers<Stream>,
-    /// Set when the camera has a frame.
+    negotiated: NegotiatedBuffers<Stream>,
+    /// Set when the camera has captured a frame.
     ready: Ready,
-    /// The frames that the compositor has, by their buffer. One that is dropped goes back to the camera.
+    /// The frames that the compositor holds, by buffer index. Dropping a frame queues its buffer in the camera again.
     on_screen: Vec<Option<Frame>>,
     shown: u64,
 }
 
 impl Show {
-    /// Waits for something to happen, and deals with it.
-    fn turn(&mut self) -> Result<(), Box<dyn Error>> {
-        self.events.turn(&mut self.compositor, None)?;
+    /// Waits for events and handles them.
+    fn dispatch(&mut self) -> Result<(), Box<dyn Error>> {
+        self.events.dispatch(&mut self.compositor, None)?;
         for event in self.compositor.take_events() {
-            self.hear(event)?;
+            self.handle_event(event)?;
         }
         if self.ready.take() {
-            while let Some(frame) = self.shared.imported.next_frame()? {
+            while let Some(frame) = self.negotiated.imported.next_frame()? {
                 self.show(frame)?;
             }
         }
         Ok(())
     }
 
-    /// Gives a frame to the compositor, which shows it next.
+    /// Commits a frame.
     fn show(&mut self, frame: Frame) -> Result<(), Box<dyn Error>> {
         let index = frame.info().index;
-        if let Some(copies) = &self.shared.copies {
+        if let Some(copies) = &self.negotiated.copies {
             copies.update(index)?;
         }
         self.window
-            .show(&self.shared.wires[index], &self.events.handle());
+            .show(&self.negotiated.wl_buffers[index], &self.events.handle());
         self.on_screen[index] = Some(frame);
         self.shown += 1;
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
-            // The compositor's GPU may still read it: the buffer's own fences tell until when.
+            // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
             Event::Released(index) => {
-                let read = Behind::carried(&self.shared.buffers[index], Access::Write)?;
-                self.events.idle(read.wait()?, index)?;
+                let read = Behind::carried(&self.negotiated.buffers[index], Access::Write)?;
+                self.events.watch_fence(read.wait()?, index)?;
             }
-            Event::Idle(index) => self.on_screen[index] = None,
+            Event::BufferIdle(index) => self.on_screen[index] = None,
             Event::Closed => return Err("the window was closed".into()),
-            Event::Nonsense(what) => return Err(what.into()),
+            Event::InvalidData(what) => return Err(what.into()),
             _ => {}
         }
         Ok(())

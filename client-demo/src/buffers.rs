@@ -1,14 +1,14 @@
-//! Who holds each of the buffers of a stream, and behind which moment the next one may have it.
+//! Tracks who holds each buffer of a stream, and the fences that the next holder has to wait for.
 //!
 //! ```text
-//!            produce             produced              show
+//!           begin_write          end_write             show
 //!   Client ────────────▶ Producer ───────────▶ Client ────────▶ Compositor
 //!      ▲                                                            │
 //!      └────────────────────────── released ────────────────────────┘
 //! ```
-//! A buffer that the compositor reads is never written: every other way through this picture is an error. And a buffer that came back
-//! may still be read by the compositor's GPU: its [`Ledger`] knows the fence, and a producer that cannot wait itself (a camera's
-//! queue, the processor) gets it when that is signalled.
+//! Every other transition is an error, so that a buffer that the compositor reads is never written. A buffer that was released may
+//! still be read by the compositor's GPU. Its [`Ledger`] has the fence. A producer that cannot wait for a fence itself (a camera's
+//! queue, the CPU) gets the buffer when the fence is signalled.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ use covalent_alloc::sync::{
     Writing,
 };
 
-/// A compositor that keeps all buffers this long is worth a word: its releases are waited for, and no longer in silence.
+/// How long a compositor may hold all buffers until the programs log a warning. They go on waiting.
 pub const COMPOSITOR_SILENCE: Duration = Duration::from_secs(5);
 
-/// Who may touch a buffer now.
+/// Who may access a buffer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// This process: it may hand the buffer over or show it.
     Client,
-    /// Whoever fills it: a camera's queue, or the code that draws.
+    /// The producer that writes it: a camera's queue, or the code that draws.
     Producer,
     /// The compositor, until it releases the buffer.
     Compositor,
 }
 
-/// A hand-over that may not be.
+/// A transition that is not allowed, or failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandOverError {
-    /// No such buffer.
+    /// There is no buffer of this index.
     #[error("buffer {index} does not exist: the stream has {count}")]
     Index {
         /// The index asked for.
@@ -45,24 +45,24 @@ pub enum HandOverError {
         /// How many buffers there are.
         count: usize,
     },
-    /// Somebody else holds it.
+    /// Another holder has the buffer.
     #[error("buffer {index} cannot go from {from:?} to {to:?}: {actual:?} holds it")]
     Held {
         /// The buffer.
         index: usize,
-        /// Who would have to hold it.
+        /// The holder that the transition starts from.
         from: Holder,
-        /// Who was to get it.
+        /// The holder that the transition ends at.
         to: Holder,
-        /// Who does hold it.
+        /// The actual holder.
         actual: Holder,
     },
-    /// Its ledger refuses.
+    /// The access tracking refuses the access.
     #[error(transparent)]
     Refused(#[from] LedgerError),
-    /// A moment does not answer.
+    /// A fence or point cannot be read or waited for.
     #[error("buffer {index}: {source}")]
-    Moment {
+    Fence {
         /// The buffer.
         index: usize,
         /// What went wrong.
@@ -70,17 +70,17 @@ pub enum HandOverError {
     },
 }
 
-/// The answer to [`Buffers::produce`].
+/// The result of [`Buffers::begin_write`].
 #[derive(Debug)]
-#[must_use = "the buffer is handed over, or not yet"]
-pub enum Produce {
-    /// The producer has it, and waits for these moments itself; there are none for a producer that cannot.
-    Now(Vec<Past<Behind>>),
-    /// The producer cannot wait: poll this in the event loop, say [`Buffers::idle`], and ask again.
+#[must_use = "the producer may have to wait for the buffer"]
+pub enum BeginWrite {
+    /// The producer holds the buffer, and has to wait for these fences itself. There are none for a producer that cannot wait.
+    Ready(Vec<Past<Behind>>),
+    /// The producer cannot wait for a fence. Poll this in the event loop, call [`Buffers::wait_finished`], and try again.
     Wait(BehindWait),
 }
 
-/// A turn in a buffer's ledger.
+/// The holder of a buffer, with the token of the producer's access.
 #[derive(Debug)]
 enum State {
     Client,
@@ -102,13 +102,13 @@ impl State {
 struct Slot {
     state: State,
     ledger: Ledger<Behind>,
-    /// Whether an event loop waits for what the buffer is still used for.
-    is_awaited: bool,
-    /// How often one did.
+    /// Whether an event loop waits for the buffer's fences.
+    has_pending_wait: bool,
+    /// The number of such waits.
     waits: u64,
 }
 
-/// The books of all buffers of one stream, by index.
+/// The holders of all buffers of one stream, by index.
 #[derive(Debug)]
 pub struct Buffers {
     slots: Vec<Slot>,
@@ -117,15 +117,15 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Opens the books of `count` buffers that this process holds.
+    /// Tracks `count` buffers that this process holds.
     ///
-    /// A producer that speaks no [`SyncLanguage`] gets a buffer when nobody uses it any more.
+    /// A producer without a [`SyncLanguage`] gets a buffer only when all of its fences are signalled.
     #[must_use]
     pub fn new(count: usize, producer: Party) -> Self {
         let slot = |index| Slot {
             state: State::Client,
             ledger: Ledger::new(format!("buffer {index}")),
-            is_awaited: false,
+            has_pending_wait: false,
             waits: 0,
         };
         Self {
@@ -138,51 +138,56 @@ impl Buffers {
         }
     }
 
-    /// Hands a buffer to whoever fills it, or says what to wait for before.
+    /// Gives a buffer to the producer, or returns what to wait for first.
     ///
     /// # Errors
     ///
     /// [`HandOverError`] unless this process holds it.
-    pub fn produce(&mut self, index: usize) -> Result<Produce, HandOverError> {
+    pub fn begin_write(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
         let producer = self.producer.clone();
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
         loop {
             let after = match slot.ledger.write(&producer)? {
                 HandOver::Now(turn, after) => {
                     slot.state = State::Producer(turn);
-                    return Ok(Produce::Now(after));
+                    return Ok(BeginWrite::Ready(after));
                 }
                 HandOver::Wait(after) => after,
             };
-            // The next is waited for when this one is over.
+            // One wait at a time: the next call returns the next one.
             if let Some(past) = after.first() {
                 let wait = past
                     .moment
                     .wait()
-                    .map_err(|source| HandOverError::Moment { index, source })?;
-                slot.is_awaited = true;
+                    .map_err(|source| HandOverError::Fence { index, source })?;
+                slot.has_pending_wait = true;
                 slot.waits = slot.waits.saturating_add(1);
-                return Ok(Produce::Wait(wait));
+                return Ok(BeginWrite::Wait(wait));
             }
         }
     }
 
-    /// Notes that what [`Buffers::produce`] said to wait for is over.
-    pub fn idle(&mut self, index: usize) {
+    /// Records that the wait of [`Buffers::begin_write`] is over.
+    pub fn wait_finished(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.is_awaited = false;
+            slot.has_pending_wait = false;
         }
     }
 
-    /// Takes a filled buffer back: the producer is done behind a moment, or already (`None`).
+    /// Takes a written buffer back from the producer. `written` is the fence that signals the end of the writes; `None` means that
+    /// they have ended.
     ///
     /// # Errors
     ///
     /// [`HandOverError`] unless the producer holds it.
-    pub fn produced(&mut self, index: usize, behind: Option<Behind>) -> Result<(), HandOverError> {
+    pub fn end_write(
+        &mut self,
+        index: usize,
+        written: Option<Behind>,
+    ) -> Result<(), HandOverError> {
         let slot = self.slot(index, Holder::Producer, Holder::Client)?;
         match std::mem::replace(&mut slot.state, State::Client) {
-            State::Producer(turn) => Ok(slot.ledger.end(turn, behind)?),
+            State::Producer(turn) => Ok(slot.ledger.end(turn, written)?),
             other => {
                 slot.state = other;
                 Ok(())
@@ -190,12 +195,12 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer to the compositor; `back` is the release point behind which it comes back, where there is one. Returns
-    /// what the compositor has to be told to wait for.
+    /// Gives a buffer to the compositor. `back` is the release point of the commit, where there is one. Returns the fences that
+    /// the compositor has to wait for.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless this process holds it, and where what wrote it has failed.
+    /// [`HandOverError`] unless this process holds it, and where a fence of its writes has an error.
     pub fn show(
         &mut self,
         index: usize,
@@ -213,43 +218,43 @@ impl Buffers {
         }
     }
 
-    /// Takes a buffer back that the compositor released, by a release point or by `wl_buffer.release`. A dma-buf then says
-    /// what it is still used for.
+    /// Takes a buffer back that the compositor released by a release point or by `wl_buffer.release`. After the latter the fences
+    /// of the dma-buf say whether it is still in use.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless the compositor holds it: a release that was never owed must not free a buffer.
+    /// [`HandOverError`] unless the compositor holds it: a release without a commit must not free a buffer.
     pub fn released(&mut self, index: usize, buffer: Option<&Buffer>) -> Result<(), HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
-        // Behind a release point its turn has ended; then the point has been waited for and says all.
+        // With a release point the access has already ended, and the point was waited for.
         if slot.ledger.holders().any(|holder| holder.away) {
-            let carried = buffer
-                .map(|buffer| used_by(buffer, index))
+            let fences = buffer
+                .map(|buffer| pending_fences(buffer, index))
                 .transpose()?
                 .flatten();
-            slot.ledger.returned(&compositor, carried)?;
+            slot.ledger.returned(&compositor, fences)?;
         }
         slot.state = State::Client;
         Ok(())
     }
 
-    /// Returns the first buffer that this process holds and for which nothing is waited.
+    /// Returns the first buffer that this process holds and that has no pending wait.
     #[must_use]
     pub fn free(&self) -> Option<usize> {
         self.slots
             .iter()
-            .position(|slot| slot.state.holder() == Holder::Client && !slot.is_awaited)
+            .position(|slot| slot.state.holder() == Holder::Client && !slot.has_pending_wait)
     }
 
-    /// Counts the buffers that `holder` has.
+    /// Returns the number of buffers that `holder` has.
     #[must_use]
     pub fn held_by(&self, holder: Holder) -> usize {
         let held = |slot: &&Slot| slot.state.holder() == holder;
         self.slots.iter().filter(held).count()
     }
 
-    /// Counts how often a producer had to be waited for, because a buffer that came back was still in use.
+    /// Returns how often a released buffer was still in use, so that its fences were waited for.
     #[must_use]
     pub fn waits(&self) -> u64 {
         self.slots
@@ -276,10 +281,10 @@ impl Buffers {
     }
 }
 
-/// The moment until which others use a dma-buf, by the fences that it carries; `None` when nobody does.
-fn used_by(buffer: &Buffer, index: usize) -> Result<Option<Behind>, HandOverError> {
-    let failed = |source: BehindError| HandOverError::Moment { index, source };
-    // Asked by poll first: a fence is only made where there is something to wait for.
+/// Returns the fences of a dma-buf that are not signalled; `None` where all are.
+fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<Behind>, HandOverError> {
+    let failed = |source: BehindError| HandOverError::Fence { index, source };
+    // poll() first: a sync file is exported only where a fence is pending.
     let reservation = buffer.reservation();
     if reservation
         .is_ready(Access::Write)
@@ -301,12 +306,14 @@ mod tests {
     }
 
     fn fill(buffers: &mut Buffers, index: usize) {
-        assert!(matches!(buffers.produce(index), Ok(Produce::Now(after)) if after.is_empty()));
-        buffers.produced(index, None).unwrap();
+        assert!(
+            matches!(buffers.begin_write(index), Ok(BeginWrite::Ready(after)) if after.is_empty())
+        );
+        buffers.end_write(index, None).unwrap();
     }
 
     #[test]
-    fn buffer_goes_round_and_round() {
+    fn buffer_reused_several_times_ends_at_the_client() {
         let mut buffers = Buffers::new(2, camera());
         for _ in 0..3 {
             fill(&mut buffers, 1);
@@ -319,10 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn buffer_on_display_cannot_be_produced_into() {
+    fn buffer_on_the_display_refuses_writes() {
         let mut buffers = Buffers::new(1, camera());
         buffers.show(0, None).unwrap();
-        let refused = buffers.produce(0).unwrap_err();
+        let refused = buffers.begin_write(0).unwrap_err();
         assert_eq!(
             refused,
             HandOverError::Held {
@@ -336,19 +343,19 @@ mod tests {
     }
 
     #[test]
-    fn buffer_queued_twice_is_an_error_and_changes_nothing() {
+    fn buffer_queued_twice_is_refused_and_stays_with_the_producer() {
         let mut buffers = Buffers::new(1, camera());
-        assert!(matches!(buffers.produce(0), Ok(Produce::Now(_))));
-        assert!(buffers.produce(0).is_err());
+        assert!(matches!(buffers.begin_write(0), Ok(BeginWrite::Ready(_))));
+        assert!(buffers.begin_write(0).is_err());
         assert!(buffers.show(0, None).is_err());
         assert_eq!(buffers.held_by(Holder::Producer), 1);
-        buffers.produced(0, None).unwrap();
+        buffers.end_write(0, None).unwrap();
     }
 
     #[test]
-    fn release_that_was_not_owed_frees_nothing() {
+    fn release_without_a_commit_frees_nothing() {
         let mut buffers = Buffers::new(1, camera());
-        assert!(matches!(buffers.produce(0), Ok(Produce::Now(_))));
+        assert!(matches!(buffers.begin_write(0), Ok(BeginWrite::Ready(_))));
         assert!(buffers.released(0, None).is_err());
         assert_eq!(buffers.held_by(Holder::Producer), 1);
         assert_eq!(

@@ -1,14 +1,14 @@
-//! Which size the camera captures when nobody says.
+//! Chooses the capture size where the command line gives none.
 
 use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
 
-/// Chooses the size that `wanted` is where the camera has it in a format that `takes` says is of use, else the largest that fits
-/// into it, else the camera's smallest.
+/// Returns `wanted` where the camera supports it in a format that `takes` accepts, else the largest size that fits into it, else the
+/// camera's smallest.
 ///
 /// # Errors
 ///
-/// When the camera cannot be asked.
+/// The error of the V4L2 device where its formats or sizes cannot be listed.
 pub fn choose(
     queue: &Queue,
     takes: impl Fn(Fourcc) -> bool,
@@ -28,7 +28,7 @@ pub fn choose(
 }
 
 fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
-    // A camera without a list takes whatever it can; what it makes of it shows when it is asked.
+    // A camera that lists no sizes may support any; S_FMT shows which one it uses.
     if lists
         .iter()
         .any(|sizes| sizes.contain(wanted) != Some(false))
@@ -50,7 +50,7 @@ fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
     largest.or_else(smallest).copied().unwrap_or(wanted)
 }
 
-/// The sizes of a list that are worth comparing with the wanted one.
+/// Returns the sizes of a list to compare with the wanted one.
 fn nearest(sizes: &FrameSizes, wanted: Extent) -> Vec<Extent> {
     match sizes {
         FrameSizes::Discrete(sizes) => sizes.clone(),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn size_of_the_screen_is_taken_where_the_camera_has_it() {
+    fn size_that_the_camera_supports_is_chosen() {
         let webcam = FrameSizes::Discrete(vec![extent(640, 360), extent(640, 480)]);
         assert_eq!(best(&[webcam], extent(640, 480)), extent(640, 480));
         assert_eq!(
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_else_the_largest_that_fits_or_the_smallest() {
+    fn size_that_the_camera_lacks_is_the_largest_that_fits_or_the_smallest() {
         let webcam =
             || FrameSizes::Discrete(vec![extent(320, 180), extent(640, 360), extent(1920, 1080)]);
         assert_eq!(best(&[webcam()], extent(1280, 800)), extent(640, 360));

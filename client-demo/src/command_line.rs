@@ -1,4 +1,4 @@
-//! Reading the command line, with errors that nothing on it can forge.
+//! Parses the command line. Its errors print no control characters from the arguments.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use covalent_alloc::text::{PrintableWriter, printable_bytes};
 
-/// Reads the command line. Where it is no use, or asks for help, that is printed, and the exit code returned.
+/// Parses the command line. Prints the error, or the help text, and returns the exit code where the program must not run.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error repeats what was given: it is asked for again with words that are printable.
+    // The error quotes the arguments, so parse again with escaped arguments to get a printable error.
     let printable = words.iter().map(|word| printable_bytes(word.as_bytes()));
     let error = T::try_parse_from(printable).err().unwrap_or(error);
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
@@ -30,7 +30,7 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
             error.render().to_string()
         }
     };
-    // Nobody is left to tell where the streams themselves fail.
+    // An error of stdout or stderr itself cannot be reported.
     let _ = if error.use_stderr() {
         let to = io::stderr();
         let text = text(to.is_terminal());

@@ -1,7 +1,7 @@
-//! What the compositor has told this client, gathered event by event.
+//! The client's copy of the compositor's state, and the queue of its events.
 //!
-//! [`Compositor`] is the state of the Wayland queue. It answers what must be answered at once (pings, configures) and
-//! leaves the rest as plain values and [`Event`]s for the program to take when a turn of the event loop is over.
+//! [`Compositor`] is the state of the Wayland event queue. It answers pings and configures at once, and keeps everything else as
+//! values and [`Event`]s, which the program takes after each dispatch.
 
 use std::collections::VecDeque;
 
@@ -22,34 +22,34 @@ use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 use crate::presentation::Shown;
 use crate::window::Configure;
 
-/// Something that the compositor said and that the program has to act on.
+/// An event that the program has to handle.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The buffer at this index is free again.
+    /// The compositor released the buffer at this index.
     Released(usize),
-    /// What the buffer at this index was waited for is over.
-    Idle(usize),
-    /// The dma-buf at this index became a buffer.
+    /// The fences that the buffer at this index was waited for are signalled.
+    BufferIdle(usize),
+    /// The compositor created a `wl_buffer` of the dma-buf at this index.
     Created(usize, WlBuffer),
-    /// The compositor cannot use the dma-buf at this index.
+    /// The compositor failed to import the dma-buf at this index.
     Refused(usize),
-    /// The frame of this number came to the display.
+    /// The frame of this number was presented.
     Presented(u64, Shown),
-    /// The frame of this number never came to the display.
+    /// The frame of this number was discarded: it is never presented.
     Discarded(u64),
-    /// The compositor wants the next frame now.
+    /// The frame callback arrived: it is time to draw the next frame.
     Frame,
-    /// Something that this program waits for by a number of its own is over.
-    Over(u64),
-    /// The window's feedback is another; [`Compositor::wishes`] has it.
+    /// The fence, point or thread that the program watches under this number is done.
+    Completed(u64),
+    /// The compositor sent new dma-buf feedback for the window; [`Compositor::current_feedback`] returns it.
     Feedback,
-    /// The window was given a size or a state; [`Compositor::configure`] has it.
+    /// The window was configured; [`Compositor::configure`] has its size and state.
     Configured,
     /// The user closed the window.
     Closed,
-    /// The compositor sent something that cannot be true.
-    Nonsense(String),
+    /// The compositor sent protocol data that is not valid; the text describes it.
+    InvalidData(String),
 }
 
 /// The size of an output, in its own pixels.
@@ -61,26 +61,26 @@ pub struct OutputMode {
     pub height: u32,
 }
 
-/// The interfaces that the compositor offers and that this client knows.
+/// The globals that this client binds.
 #[derive(Debug, Default)]
 pub struct Globals {
-    /// Makes surfaces.
+    /// Creates surfaces.
     pub compositor: Option<WlCompositor>,
-    /// Makes windows of surfaces.
+    /// Creates windows.
     pub shell: Option<XdgWmBase>,
     /// Scales surfaces.
     pub viewporter: Option<WpViewporter>,
-    /// Tells when frames were shown.
+    /// Reports when frames are presented.
     pub presentation: Option<WpPresentation>,
-    /// Makes buffers of dma-bufs.
+    /// Creates `wl_buffer`s of dma-bufs.
     pub dmabuf: Option<ZwpLinuxDmabufV1>,
-    /// Orders accesses by points on timelines.
+    /// Explicit synchronisation by timeline points.
     pub syncobj: Option<WpLinuxDrmSyncobjManagerV1>,
-    /// Makes buffers of shared memory.
+    /// Creates `wl_buffer`s of shared memory.
     pub shm: Option<WlShm>,
 }
 
-/// Whom feedback is for.
+/// Which surfaces a feedback object is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedbackOf {
     /// Any surface.
@@ -89,20 +89,20 @@ pub enum FeedbackOf {
     Window,
 }
 
-/// Everything that the compositor said so far.
+/// The compositor's state as its events report it.
 #[derive(Debug, Default)]
 pub struct Compositor {
-    /// What it offers.
+    /// Its globals.
     pub globals: Globals,
     /// The mode of its first output, when it has one.
     pub output: Option<OutputMode>,
-    /// What the window should be like, once it said so.
+    /// The window's last configure.
     pub configure: Option<Configure>,
-    /// The clock of presentation times, as `clock_gettime` numbers it.
+    /// The clock id of presentation times (`wp_presentation.clock_id`).
     pub clock: Option<u32>,
-    /// Feedback for any surface.
+    /// The default feedback.
     pub feedback: Option<Feedback>,
-    /// Feedback for the window.
+    /// The window's surface feedback.
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     outputs: Vec<WlOutput>,
@@ -111,7 +111,7 @@ pub struct Compositor {
     events: VecDeque<Event>,
 }
 
-/// An interface that is needed and not offered.
+/// A global that this program needs and the compositor lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the compositor does not offer {interface} version {version}, which this program needs; use a compositor that has it"
@@ -119,35 +119,35 @@ pub struct Compositor {
 pub struct MissingGlobal {
     /// Name of the interface.
     pub interface: &'static str,
-    /// Lowest version that will do.
+    /// The lowest version that suffices.
     pub version: u32,
 }
 
 impl Compositor {
-    /// Takes what happened since the last call, oldest first.
+    /// Takes the events since the last call, oldest first.
     pub fn take_events(&mut self) -> VecDeque<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// Counts the answered [`wl_display.sync`](wayland_client::protocol::wl_display) requests.
+    /// Returns the number of answered [`wl_display.sync`](wayland_client::protocol::wl_display) requests.
     #[must_use]
     pub fn synced(&self) -> u32 {
         self.synced
     }
 
-    /// From now on points tell which buffer is free, and what `wl_buffer.release` says means nothing.
+    /// Ignores `wl_buffer.release` from now on, because release points say which buffer is free.
     pub(crate) fn ignore_releases(&mut self) {
         self.releases_by_points = true;
     }
 
-    /// Takes a `wl_buffer.release`.
+    /// Handles a `wl_buffer.release`.
     pub(crate) fn released(&mut self, index: usize) {
         if !self.releases_by_points {
-            self.tell(Event::Released(index));
+            self.push_event(Event::Released(index));
         }
     }
 
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
@@ -171,7 +171,7 @@ impl Compositor {
             "wp_presentation" => {
                 self.globals.presentation = Some(registry.bind(name, 1, handle, ()));
             }
-            // Feedback begins with version 4; what is older is no use to a client that has to plan.
+            // Feedback exists since version 4, and planning needs it.
             "zwp_linux_dmabuf_v1" if version >= 4 => {
                 self.globals.dmabuf = Some(registry.bind(name, known(5), handle, ()));
             }
@@ -274,7 +274,7 @@ impl Dispatch<WlShm, ()> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        // Formats: XRGB8888, the one this client draws, is mandatory and need not be looked for.
+        // The formats are ignored: this client uses XRGB8888, which every compositor must support.
     }
 }
 
@@ -282,7 +282,7 @@ wayland_client::delegate_noop!(Compositor: ignore WlCompositor);
 wayland_client::delegate_noop!(Compositor: ignore WpViewporter);
 wayland_client::delegate_noop!(Compositor: ignore ZwpLinuxDmabufV1);
 
-/// Returns a global, or says which one is missing.
+/// Returns a global, or the error that it is missing.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Buffers of dma-bufs: the compositor is asked whether it can use each, and each is made into a `wl_buffer` once.
+//! `linux-dmabuf`: requests a `wl_buffer` of a dma-buf, which the compositor creates or refuses.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,15 +9,15 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1
 };
 
 use crate::compositor::{Compositor, Event, MissingGlobal, need};
-use crate::explicit::halves;
+use crate::explicit_sync::split_u64;
 use crate::shm::Slot;
 
-/// One plane of an image as the protocol sends it.
+/// One plane of an image, as `zwp_linux_buffer_params_v1.add` takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane<'a> {
     /// The dma-buf.
     pub fd: BorrowedFd<'a>,
-    /// Where the plane begins in it.
+    /// Offset of the plane in the dma-buf.
     pub offset_bytes: u32,
     /// Bytes from one row to the next.
     pub stride_bytes: u32,
@@ -38,15 +38,17 @@ pub struct Image<'a> {
     pub planes: &'a [Plane<'a>],
 }
 
-/// Why an image cannot even be offered to the compositor.
+/// Why a `wl_buffer` of an image cannot be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OfferError {
-    /// The compositor takes no dma-bufs.
+pub enum CreateBufferError {
+    /// The compositor does not support linux-dmabuf.
     #[error(transparent)]
     Missing(#[from] MissingGlobal),
-    /// Larger than the protocol can say.
-    #[error("an image of {width}x{height} with {planes} planes is more than linux-dmabuf can say")]
+    /// The image is larger than the protocol can describe.
+    #[error(
+        "an image of {width}x{height} with {planes} planes is larger than linux-dmabuf can describe"
+    )]
     Size {
         /// Width in pixels.
         width: u32,
@@ -57,26 +59,26 @@ pub enum OfferError {
     },
 }
 
-/// Asks the compositor to make a buffer of an image.
+/// Requests a `wl_buffer` of an image.
 ///
-/// The answer comes as [`Event::Created`] or [`Event::Refused`] with `index`, and the buffer's releases name it too. Nothing
-/// is shown before that answer: a compositor that cannot use a buffer says so without an end to the connection.
+/// The answer is [`Event::Created`] or [`Event::Refused`] with `index`; later releases of the buffer have the same index. The
+/// `create` request is used rather than `create_immed`, so that a failed import does not end the connection.
 ///
 /// # Errors
 ///
-/// [`OfferError`].
+/// [`CreateBufferError`].
 ///
 /// # References
 ///
 /// `zwp_linux_buffer_params_v1.create` of `linux-dmabuf`.
-pub fn offer(
+pub fn request_wl_buffer(
     compositor: &Compositor,
     handle: &QueueHandle<Compositor>,
     index: usize,
     image: &Image<'_>,
-) -> Result<(), OfferError> {
+) -> Result<(), CreateBufferError> {
     let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
-    let size = || OfferError::Size {
+    let size = || CreateBufferError::Size {
         width: image.width,
         height: image.height,
         planes: image.planes.len(),
@@ -84,7 +86,7 @@ pub fn offer(
     let width = i32::try_from(image.width).map_err(|_| size())?;
     let height = i32::try_from(image.height).map_err(|_| size())?;
     let count = u32::try_from(image.planes.len()).map_err(|_| size())?;
-    let [high, low] = halves(image.modifier);
+    let [high, low] = split_u64(image.modifier);
     let params = dmabuf.create_params(handle, index);
     for (number, plane) in (0..count).zip(image.planes) {
         params.add(
@@ -114,9 +116,9 @@ impl Dispatch<ZwpLinuxBufferParamsV1, usize> for Compositor {
                 if let Some(slot) = buffer.data::<Slot>() {
                     slot.set(*index);
                 }
-                state.tell(Event::Created(*index, buffer));
+                state.push_event(Event::Created(*index, buffer));
             }
-            zwp_linux_buffer_params_v1::Event::Failed => state.tell(Event::Refused(*index)),
+            zwp_linux_buffer_params_v1::Event::Failed => state.push_event(Event::Refused(*index)),
             _ => return,
         }
         params.destroy();

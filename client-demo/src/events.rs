@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use calloop::channel::{Event as Said, Sender, channel};
+use calloop::channel::{Event as ChannelEvent, Sender, channel};
 use calloop::generic::Generic;
 use calloop::{Interest, Mode, PostAction};
 use calloop_wayland_source::WaylandSource;
@@ -19,58 +19,58 @@ use crate::compositor::{Compositor, Event};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventsError {
-    /// No compositor to begin with.
+    /// There is no compositor to connect to.
     #[error(
-        "cannot reach the compositor at {place}: {reason}; start one and set WAYLAND_DISPLAY to its socket"
+        "cannot reach the compositor at {socket}: {reason}; start one and set WAYLAND_DISPLAY to its socket"
     )]
     Unreachable {
         /// The socket that was tried.
-        place: String,
-        /// What stands in the way.
+        socket: String,
+        /// Why the connection failed.
         reason: String,
     },
-    /// It closed the connection.
-    #[error("the compositor at {place} went away ({reason}); start it again, then this program")]
+    /// The compositor closed the connection.
+    #[error("the compositor at {socket} went away ({reason}); start it again, then this program")]
     Gone {
         /// Its socket.
-        place: String,
-        /// What the connection said.
+        socket: String,
+        /// The error of the connection.
         reason: String,
     },
-    /// It ended the connection because of a request.
+    /// The compositor sent a protocol error.
     #[error(
-        "the compositor at {place} refused a request: {reason}; this is a fault of one of the two programs"
+        "the compositor at {socket} refused a request: {reason}; this is a fault of one of the two programs"
     )]
     Refused {
         /// Its socket.
-        place: String,
-        /// Its own words.
+        socket: String,
+        /// Its message.
         reason: String,
     },
-    /// It does not answer.
-    #[error("the compositor at {place} did not {what} within {seconds} s; it may be stopped or busy", seconds = .deadline.as_secs())]
-    Silent {
+    /// The compositor did not answer in time.
+    #[error("the compositor at {socket} did not {what} within {seconds} s; it may be stopped or busy", seconds = .deadline.as_secs())]
+    Timeout {
         /// Its socket.
-        place: String,
+        socket: String,
         /// What was waited for.
         what: &'static str,
         /// How long.
         deadline: Duration,
     },
-    /// A signal asked this program to end.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted while waiting for the compositor to {0}")]
     Interrupted(&'static str),
-    /// This process cannot open another file.
+    /// The process has no file descriptor left.
     #[error(
-        "this process has no file descriptor left for the compositor at {place} ({reason}); raise its limit (`ulimit -n`)"
+        "this process has no file descriptor left for the compositor at {socket} ({reason}); raise its limit (`ulimit -n`)"
     )]
-    Scarce {
+    NoFileDescriptor {
         /// The compositor's socket.
-        place: String,
-        /// What the kernel said, and to what.
+        socket: String,
+        /// The operation that failed, and the error of the kernel.
         reason: String,
     },
-    /// The event loop itself failed.
+    /// The event loop failed.
     #[error("{operation} failed: {reason}")]
     Loop {
         /// What was asked of it.
@@ -82,9 +82,9 @@ pub enum EventsError {
 
 fn failed(operation: &'static str) -> impl Fn(&(dyn std::error::Error + 'static)) -> EventsError {
     move |error| {
-        if is_scarcity(error) {
-            return EventsError::Scarce {
-                place: place(),
+        if is_out_of_file_descriptors(error) {
+            return EventsError::NoFileDescriptor {
+                socket: socket_from_environment(),
                 reason: format!("{operation}: {}", root_cause(error)),
             };
         }
@@ -95,49 +95,52 @@ fn failed(operation: &'static str) -> impl Fn(&(dyn std::error::Error + 'static)
     }
 }
 
-/// A mark that the event loop sets when a file can be read, has failed or is gone.
+/// A flag that the event loop sets when a file descriptor is readable, has failed or was hung up.
 #[derive(Clone, Debug, Default)]
 pub struct Ready(Rc<Cell<bool>>);
 
 impl Ready {
-    /// Takes the mark away and tells whether it was there.
+    /// Clears the flag and returns whether it was set.
     #[must_use]
     pub fn take(&self) -> bool {
         self.0.replace(false)
     }
 }
 
-/// The loop that everything waits in.
+/// The event loop.
 pub struct Events {
     event_loop: calloop::EventLoop<'static, Compositor>,
     connection: Connection,
     handle: QueueHandle<Compositor>,
-    place: String,
+    socket: String,
     interrupted: Ready,
 }
 
 impl Events {
-    /// Connects to the compositor that `WAYLAND_DISPLAY` names and learns what it offers.
+    /// Connects to the compositor that `WAYLAND_DISPLAY` names and binds its globals.
     ///
     /// # Errors
     ///
-    /// [`EventsError::Unreachable`] when nobody is there; the others when it does not behave.
+    /// [`EventsError::Unreachable`] where there is no compositor, otherwise the error of the first roundtrips.
     pub fn connect() -> Result<(Self, Compositor), EventsError> {
-        let place = place();
+        let socket = socket_from_environment();
         let connection =
             Connection::connect_to_env().map_err(|error| EventsError::Unreachable {
-                place: place.clone(),
-                reason: unreachable_reason(&place, &error),
+                socket: socket.clone(),
+                reason: unreachable_reason(&socket, &error),
             })?;
-        Self::over(connection, place)
+        Self::from_connection(connection, socket)
     }
 
-    /// Talks to the compositor at the other end of a connection; `place` names it in messages.
+    /// Uses an existing connection; `socket` names the compositor in messages.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn over(connection: Connection, place: String) -> Result<(Self, Compositor), EventsError> {
+    pub fn from_connection(
+        connection: Connection,
+        socket: String,
+    ) -> Result<(Self, Compositor), EventsError> {
         let queue: EventQueue<Compositor> = connection.new_event_queue();
         let handle = queue.handle();
         connection.display().get_registry(&handle, ());
@@ -150,39 +153,39 @@ impl Events {
             event_loop,
             connection,
             handle,
-            place,
+            socket,
             interrupted: Ready::default(),
         };
         events.watch_signals()?;
         let mut compositor = Compositor::default();
-        // The first answer brings the globals, the second what these say of themselves.
+        // The first roundtrip receives the globals, the second their events.
         for _ in 0..2 {
-            events.sync(&mut compositor)?;
+            events.roundtrip(&mut compositor)?;
         }
         Ok((events, compositor))
     }
 
-    /// Returns the handle that objects are made with.
+    /// Returns the queue handle with which objects are created.
     #[must_use]
     pub fn handle(&self) -> QueueHandle<Compositor> {
         self.handle.clone()
     }
 
-    /// Returns the socket of the compositor, for messages.
+    /// Returns the compositor's socket, for messages.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn socket(&self) -> &str {
+        &self.socket
     }
 
-    /// Tells whether SIGINT or SIGTERM came.
+    /// Returns whether SIGINT or SIGTERM arrived.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.0.get()
     }
 
-    /// Sets a mark whenever `fd` can be read, has failed or is gone.
+    /// Watches `fd`: the returned flag is set whenever it is readable, has failed or was hung up.
     ///
-    /// The mark stays until it is taken, so read until nothing is left.
+    /// The flag stays set until it is taken, so read until nothing is left.
     ///
     /// # Errors
     ///
@@ -206,81 +209,85 @@ impl Events {
         Ok(ready)
     }
 
-    /// Says [`Event::Idle`] of the buffer at `index` when a moment is over.
+    /// Queues [`Event::BufferIdle`] for the buffer at `index` when the fence of `wait` is signalled.
     ///
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn idle(&mut self, wait: BehindWait, index: usize) -> Result<(), EventsError> {
-        self.tell_when(wait, "watching a buffer's fence", move || {
-            Event::Idle(index)
+    pub fn watch_fence(&mut self, wait: BehindWait, index: usize) -> Result<(), EventsError> {
+        self.push_event_when(wait, "watching a buffer's fence", move || {
+            Event::BufferIdle(index)
         })
     }
 
-    /// Says [`Event::Released`] of the buffer at `index` when a point is there.
+    /// Queues [`Event::Released`] for the buffer at `index` when a release point is signalled.
     ///
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn release(&mut self, wait: PointWait, index: usize) -> Result<(), EventsError> {
-        self.tell_when(wait, "watching a release point", move || {
+    pub fn watch_release_point(
+        &mut self,
+        wait: PointWait,
+        index: usize,
+    ) -> Result<(), EventsError> {
+        self.push_event_when(wait, "watching a release point", move || {
             Event::Released(index)
         })
     }
 
-    /// Says [`Event::Over`] with `number` when a moment is over.
+    /// Queues [`Event::Completed`] with `number` when a fence or point is signalled.
     ///
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn moment(
+    pub fn watch_completion(
         &mut self,
-        moment: impl Awaited + 'static,
+        wait: impl Awaited + 'static,
         number: u64,
     ) -> Result<(), EventsError> {
-        self.tell_when(moment, "watching a moment", move || Event::Over(number))
+        self.push_event_when(wait, "watching a fence", move || Event::Completed(number))
     }
 
-    /// Says an event once, when a moment is over.
-    fn tell_when(
+    /// Queues an event once, when a fence or point is signalled.
+    fn push_event_when(
         &mut self,
-        moment: impl Awaited + 'static,
+        wait: impl Awaited + 'static,
         operation: &'static str,
         event: impl Fn() -> Event + 'static,
     ) -> Result<(), EventsError> {
         self.event_loop
             .handle()
-            .insert_source(MomentSource::new(moment), move |(), _, compositor| {
-                compositor.tell(event());
+            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
+                compositor.push_event(event());
             })
             .map_err(|error| failed(operation)(&error))?;
         Ok(())
     }
 
-    /// Makes a way for other threads to say [`Event::Over`] with a number.
+    /// Returns a channel through which other threads queue [`Event::Completed`] with a number.
     ///
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn mailbox(&mut self) -> Result<Sender<u64>, EventsError> {
+    pub fn completion_sender(&mut self) -> Result<Sender<u64>, EventsError> {
         let (sender, receiver) = channel();
         self.event_loop
             .handle()
-            .insert_source(receiver, |said, (), compositor| {
-                if let Said::Msg(number) = said {
-                    compositor.tell(Event::Over(number));
+            .insert_source(receiver, |message, (), compositor| {
+                if let ChannelEvent::Msg(number) = message {
+                    compositor.push_event(Event::Completed(number));
                 }
             })
             .map_err(|error| failed("listening to other threads")(&error))?;
         Ok(sender)
     }
 
-    /// Waits until something happens, `timeout` at most, and gathers it.
+    /// Waits for events, `timeout` at most, and dispatches them.
     ///
     /// # Errors
     ///
-    /// [`EventsError::Gone`] when the compositor closed the connection, [`EventsError::Refused`] when it said why.
-    pub fn turn(
+    /// [`EventsError::Gone`] where the compositor closed the connection, [`EventsError::Refused`] where it sent a protocol error.
+    pub fn dispatch(
         &mut self,
         compositor: &mut Compositor,
         timeout: Option<Duration>,
@@ -296,12 +303,12 @@ impl Events {
         }
     }
 
-    /// Turns until `done` says so.
+    /// Dispatches events until `done` returns true.
     ///
     /// # Errors
     ///
-    /// [`EventsError::Silent`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`turn`](Self::turn).
-    pub fn until(
+    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`dispatch`](Self::dispatch).
+    pub fn dispatch_until(
         &mut self,
         compositor: &mut Compositor,
         what: &'static str,
@@ -311,15 +318,15 @@ impl Events {
         let begun = Instant::now();
         while !done(compositor) {
             let Some(left) = deadline.checked_sub(begun.elapsed()) else {
-                // A message whose file descriptor found no room is lost, and what follows it waits for ever.
+                // A message is lost when its file descriptor cannot be received. Then the answer never comes, and this is the cause.
                 if let Err(error) = rustix::io::fcntl_dupfd_cloexec(&self.connection, 0) {
-                    return Err(EventsError::Scarce {
-                        place: self.place.clone(),
+                    return Err(EventsError::NoFileDescriptor {
+                        socket: self.socket.clone(),
                         reason: error.to_string(),
                     });
                 }
-                return Err(EventsError::Silent {
-                    place: self.place.clone(),
+                return Err(EventsError::Timeout {
+                    socket: self.socket.clone(),
                     what,
                     deadline,
                 });
@@ -327,7 +334,7 @@ impl Events {
             if self.is_interrupted() {
                 return Err(EventsError::Interrupted(what));
             }
-            self.turn(compositor, Some(left))?;
+            self.dispatch(compositor, Some(left))?;
         }
         Ok(())
     }
@@ -336,11 +343,11 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Those of [`until`](Self::until).
-    pub fn sync(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
+    /// Those of [`until`](Self::dispatch_until).
+    pub fn roundtrip(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
         let before = compositor.synced();
         self.connection.display().sync(&self.handle, ());
-        self.until(compositor, "answer", ANSWER_DEADLINE, |compositor| {
+        self.dispatch_until(compositor, "answer", ANSWER_DEADLINE, |compositor| {
             compositor.synced() != before
         })
     }
@@ -359,7 +366,7 @@ impl Events {
                 Generic::new(reader, Interest::READ, Mode::Level),
                 move |_, _, _| {
                     mark.0.set(true);
-                    // One signal is enough to end; an unread pipe must not wake the loop again.
+                    // One signal ends the program; the unread pipe must not wake the loop again.
                     Ok(PostAction::Remove)
                 },
             )
@@ -370,18 +377,20 @@ impl Events {
     fn check(&self, error: Option<&calloop::Error>) -> Result<(), EventsError> {
         if let Some(refusal) = self.connection.protocol_error() {
             return Err(EventsError::Refused {
-                place: self.place.clone(),
+                socket: self.socket.clone(),
                 reason: refusal.to_string(),
             });
         }
         match error {
-            Some(error) if is_scarcity(error) => Err(EventsError::Scarce {
-                place: self.place.clone(),
-                reason: root_cause(error),
-            }),
-            // Nothing but the compositor's socket can fail in the loop.
+            Some(error) if is_out_of_file_descriptors(error) => {
+                Err(EventsError::NoFileDescriptor {
+                    socket: self.socket.clone(),
+                    reason: root_cause(error),
+                })
+            }
+            // Only the compositor's socket can fail in the loop.
             Some(error) => Err(EventsError::Gone {
-                place: self.place.clone(),
+                socket: self.socket.clone(),
                 reason: root_cause(error),
             }),
             None => Ok(()),
@@ -392,13 +401,13 @@ impl Events {
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events")
-            .field("place", &self.place)
+            .field("socket", &self.socket)
             .finish_non_exhaustive()
     }
 }
 
-/// Tells whether an error means that this process, or the machine, has no file descriptor left.
-fn is_scarcity(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Returns whether an error means that the process or the machine has no file descriptor left.
+fn is_out_of_file_descriptors(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let number = error
@@ -416,7 +425,7 @@ fn is_scarcity(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The innermost reason of an error: what the kernel said, without the words of each layer above it.
+/// Returns the innermost cause of an error, without the messages of the layers above it.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -428,8 +437,8 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 /// How long the compositor may take to answer a request.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Names the socket that the environment leads to.
-fn place() -> String {
+/// Returns the socket that the environment names.
+fn socket_from_environment() -> String {
     if let Some(fd) = std::env::var_os("WAYLAND_SOCKET") {
         return format!("file descriptor {}", fd.to_string_lossy());
     }
@@ -441,12 +450,12 @@ fn place() -> String {
         .to_string()
 }
 
-fn unreachable_reason(place: &str, error: &wayland_client::ConnectError) -> String {
+fn unreachable_reason(socket: &str, error: &wayland_client::ConnectError) -> String {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         return "XDG_RUNTIME_DIR is not set".to_owned();
     }
-    // The library does not say what the socket answered.
-    match UnixStream::connect(place) {
+    // wayland-client drops the error of connect(), so connect again to read it.
+    match UnixStream::connect(socket) {
         Err(cause) => cause.to_string(),
         Ok(_) => error.to_string(),
     }

@@ -1,27 +1,27 @@
-//! How a program of this project ends: one number for each kind of ending, the same in every binary.
+//! Exit statuses of the programs. Every binary uses the same ones.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use covalent_alloc::text::PrintableWriter;
 
-/// What a program's exit status says.
+/// The exit status of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything that was asked for was done.
+    /// The program did everything that it was asked to do.
     Done = 0,
-    /// Something that no other status describes.
+    /// An error that has no status of its own.
     Unexpected = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The camera is not there, or is no camera.
+    /// There is no such device, or it is not a camera.
     NoCamera = 3,
     /// No format in common, or no plan without a copy.
     NoPlan = 4,
-    /// The compositor is not there.
+    /// There is no compositor to connect to.
     NoCompositor = 5,
-    /// Another program holds the camera.
+    /// Another program uses the camera.
     CameraBusy = 6,
     /// The buffers could not be allocated.
     Allocation = 7,
@@ -37,14 +37,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An ending with its reason: what a `main` prints and the status it leaves.
+/// An error with the exit status that the program ends with.
 pub struct Failure {
     exit: Exit,
     error: anyhow::Error,
 }
 
 impl Failure {
-    /// Says why the program ends and with which status.
+    /// Creates a failure from an exit status and an error.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit,
@@ -61,20 +61,20 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Many errors name their cause in their own words; then it is not said again.
-        let mut said = self.error.to_string();
+        // Many errors include their cause in their message; such a cause is not repeated.
+        let mut message = self.error.to_string();
         for cause in self.error.chain().skip(1) {
             let cause = cause.to_string();
-            if !said.contains(&cause) {
-                said.push_str(": ");
-                said.push_str(&cause);
+            if !message.contains(&cause) {
+                message.push_str(": ");
+                message.push_str(&cause);
             }
         }
-        f.write_str(&said)
+        f.write_str(&message)
     }
 }
 
-/// As it is displayed: a `main` that returns an error prints this.
+/// The same text as `Display`, because a `main` that returns an error prints `Debug`.
 impl std::fmt::Debug for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -83,18 +83,18 @@ impl std::fmt::Debug for Failure {
 
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The causes are in the words.
+        // The displayed text includes the causes.
         None
     }
 }
 
-/// Runs `program`; prints what went wrong on stderr as `NAME: REASON` and turns the ending into the process's status.
+/// Runs `program` and returns the exit code; prints a failure on stderr as `NAME: REASON`.
 #[must_use]
-pub fn conclude(name: &str, program: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+pub fn run_to_exit_code(name: &str, program: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
     match program() {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            // stderr may be closed; the status still tells.
+            // stderr may be closed; the exit code is returned all the same.
             let _ = writeln!(PrintableWriter::new(std::io::stderr()), "{name}: {failure}");
             failure.exit().into()
         }
@@ -107,18 +107,18 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("opening the camera failed: {source}")]
-    struct Telling {
+    struct CameraOpenError {
         source: std::io::Error,
     }
 
     #[test]
-    fn failure_names_each_cause_once() {
-        let telling = Telling {
+    fn failure_with_several_causes_names_each_once() {
+        let open_error = CameraOpenError {
             source: std::io::ErrorKind::NotFound.into(),
         };
         let failure = Failure::new(
             Exit::NoCamera,
-            anyhow::Error::from(telling).context("no stream"),
+            anyhow::Error::from(open_error).context("no stream"),
         );
         assert_eq!(
             failure.to_string(),

@@ -1,4 +1,4 @@
-//! The compositor's wishes for dma-bufs, as its `linux-dmabuf` feedback tells them.
+//! `linux-dmabuf` feedback: the formats and modifiers that the compositor supports, in its order of preference.
 
 use covalent_protocols::feedback::Feedback;
 use wayland_client::protocol::wl_surface::WlSurface;
@@ -9,12 +9,12 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_feedback_
 
 use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, need};
 
-/// Feedback that keeps coming until this is dropped.
+/// A feedback object. The compositor sends new feedback through it until it is dropped.
 #[derive(Debug)]
 pub struct Subscription(ZwpLinuxDmabufFeedbackV1);
 
 impl Subscription {
-    /// Asks for the feedback that holds for any surface; it comes as [`Compositor::feedback`].
+    /// Requests the default feedback, which holds for every surface; it is stored in [`Compositor::feedback`].
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Subscription {
         Ok(Self(dmabuf.get_default_feedback(handle, FeedbackOf::Any)))
     }
 
-    /// Asks for the feedback that holds for one surface; it comes as [`Compositor::window_feedback`].
+    /// Requests the feedback of one surface; it is stored in [`Compositor::window_feedback`].
     ///
     /// # Errors
     ///
@@ -53,9 +53,9 @@ impl Drop for Subscription {
 }
 
 impl Compositor {
-    /// Returns the feedback to plan by: the window's own where it came, else the one for any surface.
+    /// Returns the feedback to plan with: the window's own once it arrived, otherwise the default feedback.
     #[must_use]
-    pub fn wishes(&self) -> Option<&Feedback> {
+    pub fn current_feedback(&self) -> Option<&Feedback> {
         self.window_feedback.as_ref().or(self.feedback.as_ref())
     }
 }
@@ -79,12 +79,12 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, FeedbackOf> for Compositor {
                 FeedbackOf::Any => state.feedback = Some(feedback),
                 FeedbackOf::Window => {
                     state.window_feedback = Some(feedback);
-                    state.tell(Event::Feedback);
+                    state.push_event(Event::Feedback);
                 }
             },
             Ok(None) => {}
-            Err(error) => state.tell(Event::Nonsense(format!(
-                "its linux-dmabuf feedback cannot be used: {error}"
+            Err(error) => state.push_event(Event::InvalidData(format!(
+                "linux-dmabuf feedback: {error}"
             ))),
         }
     }

@@ -3,17 +3,15 @@
 //! The parts, each of which can be used alone:
 //!
 //! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit`] are the protocols.
-//! - [`opening`] opens a window and hears what the compositor wants of it.
-//! - [`negotiation`] finds the buffers that this process's devices and the compositor agree on. It stands on [`wishes`], which makes
-//!   participants of the feedback, [`planning`], and [`offers`], which gives the planned buffers to the compositor.
-//! - [`buffers`] keeps the books of who holds which buffer, [`account`] of what became of each frame.
-//! - [`camera_size`] and [`source_choice`] choose where the command line leaves it open, [`blame`] says in which status an error ends.
-//! - [`pattern`] draws frames that can be told apart; [`latency`] and [`exit`] are how the programs account for themselves;
-//!   [`log`] and [`journal`] say what they do while they do it.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] are the protocols.
+//! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
+//! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
+//!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
+//! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames.
+//! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
+//! - [`pattern`] draws frames whose number can be read from the pixels; [`latency`] and [`exit`] serve the programs' reports and
+//!   exit statuses; [`log`] and [`frame_trace`] write the log and the trace.
 
-pub mod account;
-pub mod blame;
 pub mod buffers;
 pub mod camera_size;
 pub mod command_line;
@@ -21,19 +19,21 @@ pub mod compositor;
 pub mod dmabuf;
 pub mod events;
 pub mod exit;
-pub mod explicit;
+pub mod exit_code;
+pub mod explicit_sync;
 pub mod feedback;
-pub mod journal;
+pub mod frame_stats;
+pub mod frame_trace;
 pub mod latency;
 pub mod log;
 pub mod negotiation;
-pub mod offers;
-pub mod opening;
+pub mod open_window;
 pub mod pattern;
 pub mod planning;
 pub mod presentation;
 pub mod print;
 pub mod shm;
 pub mod source_choice;
+pub mod tranche_request;
 pub mod window;
-pub mod wishes;
+pub mod wl_buffers;

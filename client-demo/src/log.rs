@@ -1,4 +1,4 @@
-//! What a program says on stderr, and the trace that it writes where one is asked for.
+//! The log on stderr, and the trace file of `--trace`.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -13,28 +13,28 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
 
-/// Runs `program`, which logs to stderr what `RUST_LOG` asks for, or else warnings, and writes the steps of its buffers to the file `trace`; `name`
-/// is what the file calls it.
+/// Runs `program` with a log on stderr, filtered by `RUST_LOG` or else at the level of warnings, and with a trace in the file `trace`.
+/// `name` is the program's name in the trace.
 ///
 /// # Errors
 ///
-/// The program's own, or that the file cannot be written.
-pub fn traced(
+/// The program's own, and [`Exit::Unexpected`] where the file cannot be written.
+pub fn run_with_log(
     name: &str,
     trace: Option<&Path>,
     program: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     print_panics();
-    // A file that reaches its limit (ulimit -f) fails to grow like one on a full disk; without this it would end the program.
+    // SIGXFSZ would kill the program when the trace reaches the limit of `ulimit -f`. With a handler, write() returns EFBIG instead.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let unwritten = |error: TraceError| Failure::new(Exit::Unexpected, error);
+    let trace_failure = |error: TraceError| Failure::new(Exit::Unexpected, error);
     let trace = trace
         .map(|path| ChromeTrace::create(path, name))
         .transpose()
-        .map_err(unwritten)?;
-    // Without a word of the user warnings are shown: what the program waits for, and what is not as it should be.
+        .map_err(trace_failure)?;
+    // Warnings are shown by default.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt::layer()
         .with_writer(move || LineWriter::new(std::io::stderr(), has_colours))
@@ -45,7 +45,7 @@ pub fn traced(
         .map(|trace| trace.with_filter(filter_fn(|metadata| metadata.target() == TARGET)));
     tracing_subscriber::registry().with(log).with(steps).init();
     let ended = program();
-    // What was traced until a failure is of most interest.
-    let finished = trace.map_or(Ok(()), |trace| trace.finish().map_err(unwritten));
+    // The trace is completed after a failure too, because it helps to find the cause.
+    let finished = trace.map_or(Ok(()), |trace| trace.finish().map_err(trace_failure));
     ended.and(finished)
 }

@@ -1,17 +1,18 @@
-//! Buffers that this process's devices and the compositor agree on.
+//! Negotiates buffers that this process's devices and the compositor can share.
 //!
 //! ```text
-//!   wishes ──▶ plan ──▶ allocate ──▶ import here ──▶ offer ──▶ wl_buffers
-//!               ▲                        │ refused     │ refused
-//!               └──── without the source ┴─────────────┘
+//!   tranches ──▶ plan ──▶ allocate ──▶ import here ──▶ import in the compositor ──▶ wl_buffers
+//!                 ▲                        │ refused     │ refused
+//!                 └──── without the source ┴─────────────┘
 //! ```
-//! The compositor's wishes are tried in its own order: first what the display can read directly, which its card has to import too;
-//! then what can be composited, where the compositor alone decides. A plan is agreed on when the compositor has made a `wl_buffer` of
-//! every buffer. A refusal excludes the source for that use, and the plan is made again.
+//! The tranches of the compositor's feedback are tried in its order. A scanout tranche comes first, and the display's card has to
+//! import its buffers too; for the other tranches the compositor alone decides. The negotiation succeeds when the compositor has
+//! created a `wl_buffer` of every buffer. When an import fails, the source is excluded for that tranche and the negotiation plans
+//! again.
 //!
-//! [`Negotiation::negotiate`] does all of it and waits. A program that must go on meanwhile takes the steps one by one, as
+//! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
 //! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`Negotiation::allocate`],
-//! [`offer_one`](crate::offers::offer_one), and [`Negotiation::refuse`] where somebody refused.
+//! [`create_wl_buffer`](crate::wl_buffers::create_wl_buffer), and [`Negotiation::refuse`] where an import failed.
 
 use std::collections::BTreeSet;
 
@@ -24,111 +25,115 @@ use covalent_alloc::constraint::{Participant, SourceId};
 use covalent_alloc::solve::Plan;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-use crate::blame;
 use crate::compositor::Compositor;
 use crate::events::Events;
 use crate::exit::{Exit, Failure};
-use crate::offers::{Answer as Offered, present};
+use crate::exit_code;
 use crate::planning::{Alternative, Answer, Planning};
 use crate::source_choice;
-use crate::wishes::{Wish, wishes};
+use crate::tranche_request::{TrancheRequest, tranche_requests};
+use crate::wl_buffers::{ImportResult, import_wl_buffers};
 
-/// How often a refusal may lead to another plan.
+/// The most plans that are tried.
 const PLANS: usize = 6;
-/// What a compositor's refusal of a buffer is called.
+/// The reason that is recorded when the compositor refuses a buffer.
 pub const REFUSED: &str = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
 
-/// What devices and compositor have said so far: who takes part, and what was refused.
+/// The state of a negotiation: its participants, and the sources that were refused.
 #[derive(Debug)]
 pub struct Negotiation {
     collection: BufferCollection,
-    /// Whom the buffers are for, in words.
-    between: String,
+    /// The participants, as a phrase for messages.
+    participants_label: String,
     only_source: Option<String>,
-    untried: Option<String>,
-    /// Uses and sources that did not go together.
+    trial_participant: Option<String>,
+    /// Uses, each with a source that was refused for it.
     refused: BTreeSet<(String, SourceId)>,
     refusals: Vec<String>,
 }
 
-/// A plan that everybody has agreed to, and its buffers.
+/// A plan whose buffers every participant imported, and those buffers.
 #[derive(Debug)]
 pub struct NegotiatedBuffers<I> {
     /// The plan.
     pub plan: Plan,
     /// The dma-bufs.
     pub buffers: Vec<Buffer>,
-    /// What this process's devices made of them.
+    /// The imports by this process's devices.
     pub imported: I,
-    /// What the compositor made of them, in the same order.
-    pub wires: Vec<WlBuffer>,
-    /// What has to be told of new contents, where a device keeps a copy of its own.
+    /// The compositor's `wl_buffer`s, in the same order.
+    pub wl_buffers: Vec<WlBuffer>,
+    /// Transfers new contents to the host, where a virtual GPU keeps a copy of its own.
     pub copies: Option<HostCopies>,
-    /// What was agreed on, and what was tried before, in words.
+    /// The explanation of the plan and of the attempts before it.
     pub summary: String,
 }
 
 impl Negotiation {
-    /// Begins with a collection that has this process's members; `between` says whom the buffers are for, such as
-    /// `the camera and the compositor`.
+    /// Starts a negotiation with a collection that has this process's members. `participants_label` names the participants in
+    /// messages, such as `the camera and the compositor`.
     #[must_use]
-    pub fn new(collection: BufferCollection, between: impl Into<String>) -> Self {
+    pub fn new(collection: BufferCollection, participants_label: impl Into<String>) -> Self {
         Self {
             collection,
-            between: between.into(),
+            participants_label: participants_label.into(),
             only_source: None,
-            untried: None,
+            trial_participant: None,
             refused: BTreeSet::new(),
             refusals: Vec::new(),
         }
     }
 
-    /// Takes memory from this source alone, by its identifier or its name.
+    /// Restricts plans to one source, by its identifier or its name.
     #[must_use]
     pub fn with_only_source(mut self, source: Option<&str>) -> Self {
         self.only_source = source.map(str::to_owned);
         self
     }
 
-    /// Has a helper process give the plan's buffers to this participant first: its driver may end the process that it runs in.
+    /// Has this participant import the plan's buffers in a helper process first, because its driver may crash the importing
+    /// process.
     #[must_use]
-    pub fn with_untried(mut self, participant: Option<String>) -> Self {
-        self.untried = participant;
+    pub fn with_trial_import(mut self, participant: Option<String>) -> Self {
+        self.trial_participant = participant;
         self
     }
 
-    /// Returns the members, and the memory that there is for them.
+    /// Returns the collection of this process's members and of the sources.
     pub fn collection(&mut self) -> &mut BufferCollection {
         &mut self.collection
     }
 
-    /// Returns what was refused so far, in words.
+    /// Returns the messages of the refusals so far.
     #[must_use]
     pub fn refusals(&self) -> &[String] {
         &self.refusals
     }
 
-    /// Forgets what was refused: the compositor wishes something else now.
+    /// Forgets earlier refusals. Call this when the compositor sent new feedback.
     pub fn forget_refusals(&mut self) {
         self.refused.clear();
         self.refusals.clear();
     }
 
-    /// Lists what may be planned, in the compositor's order.
+    /// Returns one alternative to plan for each tranche, in the same order.
     ///
     /// # Errors
-    /// [`Exit::Usage`] where the source that was asked for is not there.
-    pub fn alternatives(&mut self, wishes: &[Wish]) -> Result<Vec<Alternative>, Failure> {
-        wishes
+    /// [`Exit::Usage`] where the source that the command line names does not exist.
+    pub fn alternatives(
+        &mut self,
+        requests: &[TrancheRequest],
+    ) -> Result<Vec<Alternative>, Failure> {
+        requests
             .iter()
-            .map(|wish| self.alternative(wish.usage_label, &wish.participants))
+            .map(|request| self.alternative(request.usage_label, &request.participants))
             .collect()
     }
 
-    /// Returns what may be planned where `others` take part besides the members, for one use.
+    /// Returns the alternative in which `others` take part besides the members, for one use.
     ///
     /// # Errors
-    /// [`Exit::Usage`] where the source that was asked for is not there.
+    /// [`Exit::Usage`] where the source that the command line names does not exist.
     pub fn alternative(
         &mut self,
         usage_label: &str,
@@ -142,24 +147,24 @@ impl Negotiation {
         });
         Ok(Alternative {
             request,
-            untried: self.untried.clone(),
-            between: self.between.clone(),
+            trial_participant: self.trial_participant.clone(),
+            participants_label: self.participants_label.clone(),
             usage_label: usage_label.to_owned(),
         })
     }
 
-    /// Allocates the buffers of a plan from the source that it names.
+    /// Allocates the buffers of a plan from its source.
     ///
     /// # Errors
-    /// [`BackendError`]. Nothing stays allocated then.
+    /// [`BackendError`]; then nothing stays allocated.
     pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
         self.collection.allocate(plan)
     }
 
-    /// Has a device of this process import the buffers that were allocated last.
+    /// Imports the buffers that were allocated last into a device of this process.
     ///
     /// # Errors
-    /// [`BackendError`] where it refuses them.
+    /// [`BackendError`] where the device refuses them.
     pub fn import<M: Member>(
         &mut self,
         member: &M,
@@ -168,10 +173,10 @@ impl Negotiation {
         self.collection.import(member, buffers)
     }
 
-    /// Plans no longer for this source in this use: somebody refused its memory.
+    /// Excludes the plan's source for this use, because an import failed.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where so many plans were refused that no other is tried.
+    /// [`Exit::NoPlan`] where the most plans were tried.
     pub fn refuse(&mut self, usage_label: &str, plan: &Plan, why: &str) -> Result<(), Failure> {
         self.refusals
             .push(format!("{} was tried: {why}", plan.source_name()));
@@ -180,21 +185,21 @@ impl Negotiation {
         if self.refusals.len() < PLANS {
             return Ok(());
         }
-        let words = format!("{PLANS} plans were refused, which is the most that are tried");
+        let words = format!("{PLANS} plans were refused; no more are tried");
         Err(self.no_plan(&[words]))
     }
 
-    /// Ends because there is no plan, with all that was found out.
+    /// Returns the failure that no plan works, with all explanations and refusals.
     #[must_use]
     pub fn no_plan(&self, explanations: &[String]) -> Failure {
         let unavailable = self.collection.unavailable().iter();
         let unavailable = unavailable.map(|source| format!("not asked: {source}"));
         let lines = explanations.iter().chain(&self.refusals).cloned();
         let lines: Vec<String> = lines.chain(unavailable).collect();
-        no_plan(&self.between, &lines)
+        no_plan(&self.participants_label, &lines)
     }
 
-    /// Says in words what was agreed on, and what was tried before.
+    /// Returns the explanation of the plan and of the attempts before it.
     #[must_use]
     pub fn summary(&self, explanations: &[String], usage_label: &str, plan: &Plan) -> String {
         let mut words = String::new();
@@ -211,11 +216,11 @@ impl Negotiation {
         words
     }
 
-    /// Plans, allocates, has `import` give the buffers to this process's devices, and offers them to the compositor, until
-    /// everybody has taken them. `import` says of the buffers what the devices of this process make of them.
+    /// Plans, allocates, and imports into this process's devices with `import` and into the compositor, until every import
+    /// succeeds.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where there is no plan, or none that was taken; else as the device or the compositor failed.
+    /// [`Exit::NoPlan`] where there is no plan, or none whose imports succeed; else the failure of the device or the compositor.
     pub fn negotiate<I>(
         &mut self,
         events: &mut Events,
@@ -223,17 +228,20 @@ impl Negotiation {
         mut import: impl FnMut(&mut BufferCollection, &[Buffer]) -> Result<I, BackendError>,
     ) -> Result<NegotiatedBuffers<I>, Failure> {
         let mut planning = Planning::open();
-        let wishes = compositor.wishes().map(wishes).unwrap_or_default();
+        let requests = compositor
+            .current_feedback()
+            .map(tranche_requests)
+            .unwrap_or_default();
         loop {
-            let alternatives = self.alternatives(&wishes)?;
+            let alternatives = self.alternatives(&requests)?;
             let Answer {
                 chosen,
                 explanations,
             } = planning.decide(&alternatives);
             let chosen = chosen.and_then(|(place, plan)| Some((alternatives.get(place)?, plan)));
             let Some((alternative, plan)) = chosen else {
-                return Err(if wishes.is_empty() {
-                    self.no_plan(&["the compositor offers no format at all".to_owned()])
+                return Err(if requests.is_empty() {
+                    self.no_plan(&["the compositor's dma-buf feedback has no tranche".to_owned()])
                 } else {
                     self.no_plan(&explanations)
                 });
@@ -246,13 +254,15 @@ impl Negotiation {
             let (buffers, imported) = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
-                    let refusal = blame::refusal(error)?;
+                    let refusal = exit_code::as_import_refusal(error)?;
                     self.refuse(usage_label, &plan, &refusal.to_string())?;
                     continue;
                 }
             };
-            match present(events, compositor, &buffers).map_err(blame::offers)? {
-                Offered::Taken(wires) => {
+            match import_wl_buffers(events, compositor, &buffers)
+                .map_err(exit_code::wl_buffer_failure)?
+            {
+                ImportResult::Imported(wl_buffers) => {
                     let copies = HostCopies::of(&plan, &buffers)
                         .map_err(|error| Failure::new(Exit::Allocation, error))?;
                     let summary = self.summary(&explanations, usage_label, &plan);
@@ -260,21 +270,21 @@ impl Negotiation {
                         plan: *plan,
                         buffers,
                         imported,
-                        wires,
+                        wl_buffers,
                         copies,
                         summary,
                     });
                 }
-                Offered::Refused => self.refuse(usage_label, &plan, REFUSED)?,
+                ImportResult::Refused => self.refuse(usage_label, &plan, REFUSED)?,
             }
         }
     }
 }
 
-/// Ends because there is no plan for buffers of `between`; each line says what was found out.
+/// Returns the failure that no plan works for these participants. Each line is an explanation.
 #[must_use]
-pub fn no_plan(between: &str, lines: &[String]) -> Failure {
-    let mut words = format!("no buffer serves {between}");
+pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
+    let mut words = format!("no buffer serves {participants_label}");
     for line in lines {
         words.push('\n');
         words.push_str(line);

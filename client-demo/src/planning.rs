@@ -1,37 +1,37 @@
-//! What to ask the solver, best first, and its answer.
+//! Plans the first of several alternatives that has a plan.
 //!
-//! A driver that could end this process is given a plan in a helper process first. That takes its time, so a program that must
-//! not wait calls [`Planning::decide`] on a thread of its own.
+//! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so a
+//! program that must not block calls [`Planning::decide`] on a thread of its own.
 
 use covalent_alloc::prove::{
     FactBook, FactError, Helper, Limits, Outcome, Proven, keep_facts, known_facts, solve_and_prove,
 };
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 
-/// One thing to plan.
+/// One request to the solver, with what messages need.
 #[derive(Clone, Debug)]
 pub struct Alternative {
-    /// Who shares.
+    /// The solver's request.
     pub request: Request,
-    /// The participant that has to be tried before its driver is given a buffer in this process; none where it is known to
-    /// take memory as any program does.
-    pub untried: Option<String>,
-    /// Whom the buffers are for, in words.
-    pub between: String,
-    /// What the buffers would be used for, in words.
+    /// The participant that needs a trial import in a helper process before this process may import; `None` where no driver may
+    /// crash.
+    pub trial_participant: Option<String>,
+    /// The participants, as a phrase for messages.
+    pub participants_label: String,
+    /// What the buffers are used for, as a phrase for messages.
     pub usage_label: String,
 }
 
-/// What came of a list of alternatives.
+/// The result of planning a list of alternatives.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// The first that there is a plan for, by its place in the list.
+    /// The first alternative that has a plan, by its index, and that plan.
     pub chosen: Option<(usize, Box<Plan>)>,
-    /// Why there is none for those before, in words.
+    /// Why each alternative before it has no plan.
     pub explanations: Vec<String>,
 }
 
-/// What is known of this machine's drivers, and the helper process that finds out more.
+/// The trial results of this machine's drivers, and the helper process that runs new trials.
 #[derive(Debug)]
 pub struct Planning {
     facts: FactBook,
@@ -39,11 +39,11 @@ pub struct Planning {
 }
 
 impl Planning {
-    /// Opens the user's facts. What is wrong with them is logged, and the facts that ship serve then.
+    /// Opens the user's trial results. Where they cannot be read, the error is logged and only the quirks that ship are used.
     #[must_use]
     pub fn open() -> Self {
         Self {
-            facts: known_facts(tell),
+            facts: known_facts(log_error),
             helper: None,
         }
     }
@@ -51,16 +51,16 @@ impl Planning {
     /// Plans the first alternative that can be planned.
     pub fn decide(&mut self, alternatives: &[Alternative]) -> Answer {
         let mut answer = Answer::default();
-        for (place, alternative) in alternatives.iter().enumerate() {
+        for (index, alternative) in alternatives.iter().enumerate() {
             match self.plan(alternative) {
                 Ok(plan) => {
-                    answer.chosen = Some((place, plan));
+                    answer.chosen = Some((index, plan));
                     return answer;
                 }
                 Err(why) => {
                     let words = format!(
                         "no buffer for {} can be {}:\n{}",
-                        alternative.between,
+                        alternative.participants_label,
                         alternative.usage_label,
                         why.trim_end()
                     );
@@ -74,12 +74,12 @@ impl Planning {
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
         let known = self.facts.inform(request).request;
-        // What cannot be planned need not be tried.
-        let plan = shared(solve(&known))?;
-        let Some(who) = &alternative.untried else {
+        // Without a plan there is nothing to try.
+        let plan = shared_plan(solve(&known))?;
+        let Some(who) = &alternative.trial_participant else {
             return Ok(plan);
         };
-        let proven = self.prove(request)?;
+        let proven = self.try_imports(request, who)?;
         let tried = proven.tried.iter().find(|tried| tried.who == *who);
         let outcome = tried.map(|tried| tried.outcome.clone());
         let refusals: Vec<String> = proven
@@ -93,8 +93,8 @@ impl Planning {
             })
             .collect();
         match outcome {
-            Some(Outcome::Proved) => shared(proven.solution),
-            Some(outcome) => Err(format!("{who} could not be proved: {outcome}")),
+            Some(Outcome::Proved) => shared_plan(proven.solution),
+            Some(outcome) => Err(format!("the trial import by {who} failed: {outcome}")),
             None => Err(if refusals.is_empty() {
                 proven.solution.explain()
             } else {
@@ -103,28 +103,29 @@ impl Planning {
         }
     }
 
-    fn prove(&mut self, request: &Request) -> Result<Proven, String> {
+    fn try_imports(&mut self, request: &Request, who: &str) -> Result<Proven, String> {
         let helper = match self.helper.take() {
             Some(helper) => helper,
-            None => Helper::find()
-                .map_err(|error| format!("its driver may end this process, and {error}"))?,
+            None => Helper::find().map_err(|error| {
+                format!("the driver of {who} may crash this process, and {error}")
+            })?,
         };
         let helper = self.helper.insert(helper);
         let limits = Limits::default();
         let proven = solve_and_prove(request, &mut [helper], &mut self.facts, limits);
-        keep_facts(&proven.learnt, tell);
+        keep_facts(&proven.learnt, log_error);
         Ok(proven)
     }
 }
 
-fn shared(solution: Solution) -> Result<Box<Plan>, String> {
+fn shared_plan(solution: Solution) -> Result<Box<Plan>, String> {
     match solution {
         Solution::Share(plan) => Ok(Box::new(plan)),
         other => Err(other.explain()),
     }
 }
 
-fn tell(error: &FactError) {
+fn log_error(error: &FactError) {
     tracing::warn!("{error}");
 }
 
@@ -156,14 +157,14 @@ mod tests {
         request.sources = vec![Source::new(SourceId::new("heap:system"), "dma-heap system")];
         Alternative {
             request,
-            untried: None,
-            between: "the renderer and the compositor".to_owned(),
+            trial_participant: None,
+            participants_label: "the renderer and the compositor".to_owned(),
             usage_label: "shown".to_owned(),
         }
     }
 
     #[test]
-    fn alternative_without_a_plan_is_explained_and_the_next_is_taken() {
+    fn alternative_without_a_plan_is_explained_and_skipped() {
         let mut planning = Planning {
             facts: FactBook::well_known(environment(), 0),
             helper: None,
@@ -173,7 +174,7 @@ mod tests {
             alternative(Fourcc::XRGB8888),
             alternative(Fourcc::XRGB8888),
         ]);
-        assert_eq!(answer.chosen.map(|(place, _)| place), Some(1));
+        assert_eq!(answer.chosen.map(|(index, _)| index), Some(1));
         let [why] = answer.explanations.as_slice() else {
             panic!("{:?}", answer.explanations);
         };
@@ -183,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn driver_that_was_not_proved_is_given_nothing() {
+    fn driver_without_a_trial_import_has_no_plan() {
         let mut planning = Planning {
             facts: FactBook::well_known(environment(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
         let mut wanted = alternative(Fourcc::XRGB8888);
-        wanted.untried = Some("renderer".to_owned());
+        wanted.trial_participant = Some("renderer".to_owned());
         let answer = planning.decide(&[wanted]);
         assert!(answer.chosen.is_none());
         assert_eq!(answer.explanations.len(), 1);

@@ -1,4 +1,4 @@
-//! When frames came to the display, and by which way.
+//! presentation-time: when and how frames were presented.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use wayland_protocols::wp::presentation_time::client::wp_presentation_feedback::
 
 use crate::compositor::{Compositor, Event};
 
-/// How a frame was shown.
+/// A `wp_presentation_feedback.presented` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// When it turned into light, on the compositor's presentation clock.
+    /// When the frame was presented, on the compositor's presentation clock.
     pub time: Duration,
-    /// The display's own count of refreshes, 0 where it has none.
+    /// The refresh counter of the output, 0 where it has none.
     pub sequence: u64,
-    /// The compositor put the buffer itself on the display.
+    /// Whether the display scanned out the client's buffer directly (`zero_copy`).
     pub zero_copy: bool,
 }
 
-/// Puts the parts of a time together as the protocol splits them; `None` when there are a second's nanoseconds or more.
+/// Joins the parts of a protocol timestamp; `None` where the nanoseconds are a second or more.
 #[must_use]
 pub fn timestamp(seconds_high: u32, seconds_low: u32, nanoseconds: u32) -> Option<Duration> {
     let seconds = u64::from(seconds_high) << 32 | u64::from(seconds_low);
@@ -61,7 +61,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                 seq_lo,
                 flags,
                 ..
-            } => state.tell(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
+            } => state.push_event(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
                 Some(time) => Event::Presented(
                     *frame,
                     Shown {
@@ -70,11 +70,11 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                         zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),
                     },
                 ),
-                None => Event::Nonsense(format!(
-                    "frame {frame} was presented at {tv_nsec} nanoseconds of a second"
+                None => Event::InvalidData(format!(
+                    "wp_presentation_feedback.presented of frame {frame} has a tv_nsec of {tv_nsec}, which is a second or more"
                 )),
             }),
-            wp_presentation_feedback::Event::Discarded => state.tell(Event::Discarded(*frame)),
+            wp_presentation_feedback::Event::Discarded => state.push_event(Event::Discarded(*frame)),
             _ => {}
         }
     }

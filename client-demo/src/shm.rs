@@ -1,4 +1,4 @@
-//! Buffers in shared memory: what every compositor takes, and always copies.
+//! `wl_shm` buffers, which every compositor supports, and copies.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -12,14 +12,14 @@ use wayland_client::{Connection, Dispatch, QueueHandle};
 use crate::compositor::{Compositor, MissingGlobal, need};
 use crate::pattern::Rows;
 
-/// Why there is no pool.
+/// Why a pool cannot be created or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// The compositor has no shared memory.
+    /// The compositor lacks `wl_shm`.
     #[error(transparent)]
     Missing(#[from] MissingGlobal),
-    /// More bytes than the protocol can say.
+    /// The pool has more bytes than the protocol can describe.
     #[error(
         "{count} buffers of {width}x{height} do not fit into one pool: wl_shm counts its bytes in 31 bits; ask for a smaller size"
     )]
@@ -31,14 +31,14 @@ pub enum PoolError {
         /// Height of each in pixels.
         height: u32,
     },
-    /// The kernel refused.
+    /// A system call failed.
     #[error("{operation} of a pool of {bytes} bytes failed: {source}")]
     Kernel {
-        /// What was asked.
+        /// The system call.
         operation: &'static str,
-        /// For how many bytes.
+        /// The size that it was called with.
         bytes: u64,
-        /// What it answered.
+        /// Its error.
         source: Errno,
     },
 }
@@ -97,7 +97,7 @@ impl Pool {
         )
         .map_err(kernel("memfd_create"))?;
         ftruncate(&memory, bytes).map_err(kernel("ftruncate"))?;
-        // A sealed size lets the compositor read without fear of SIGBUS.
+        // With a sealed size the compositor cannot get SIGBUS when it reads.
         fcntl_add_seals(
             &memory,
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
@@ -135,7 +135,7 @@ impl Pool {
         self.buffers.get(index)
     }
 
-    /// Writes a frame into the buffer at `index`, which nobody else may hold.
+    /// Writes a frame into the buffer at `index`, which no one else may use.
     ///
     /// # Errors
     ///
@@ -172,9 +172,9 @@ impl Drop for Pool {
     }
 }
 
-/// Where a `wl_buffer` stands in its stream.
+/// The index of a `wl_buffer` in its stream.
 ///
-/// A buffer that the compositor makes of a dma-buf is known to the queue before its index is, hence set once.
+/// wayland-client creates the object of a `created` event before this client can set the index, so it is set once, later.
 #[derive(Debug, Default)]
 pub struct Slot(std::sync::OnceLock<usize>);
 

@@ -1,15 +1,15 @@
-//! Which memory sources a plan may use, where the command line names one.
+//! The memory sources that a plan may use, by `--source`.
 
 use anyhow::anyhow;
 use covalent_alloc::constraint::Source;
 
 use crate::exit::{Exit, Failure};
 
-/// Returns the sources that plans may use: all, or the one that was asked for by its identifier or its name.
+/// Returns all sources, or the one that `wanted` names by its identifier or its name.
 ///
 /// # Errors
 ///
-/// [`Exit::Usage`] where there is none of that name; the message lists those that there are.
+/// [`Exit::Usage`] where there is no such source; the message lists the sources.
 pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, Failure> {
     let Some(wanted) = wanted else {
         return Ok(declared.to_vec());

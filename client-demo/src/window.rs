@@ -10,18 +10,18 @@ use wayland_protocols::xdg::shell::client::xdg_toplevel::{self, XdgToplevel};
 
 use crate::compositor::{Compositor, Event, MissingGlobal, need};
 
-/// What the compositor wants the window to be.
+/// The size and state of the last configure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Configure {
-    /// Size in surface units; `None` leaves it to the client.
+    /// Size in surface coordinates; `None` where the client may choose.
     pub size: Option<(u32, u32)>,
-    /// The window fills an output.
+    /// Whether the window is fullscreen.
     pub fullscreen: bool,
 }
 
 /// A toplevel window with one surface.
 ///
-/// The configures of the compositor are acknowledged as they come; read the latest in [`Compositor::configure`].
+/// Configures are acknowledged when they arrive; [`Compositor::configure`] has the latest one.
 #[derive(Debug)]
 pub struct Window {
     surface: WlSurface,
@@ -32,16 +32,16 @@ pub struct Window {
     shown: u64,
 }
 
-/// State of the toplevel between its own configure and the one of its surface, which makes it valid.
+/// The state of an `xdg_toplevel.configure` until the `xdg_surface.configure` that applies it.
 #[derive(Debug, Default)]
 pub struct Pending(std::sync::Mutex<Configure>);
 
 impl Window {
-    /// Makes a window and asks for its first configure; it shows when the first buffer is attached.
+    /// Creates a window and commits it without a buffer, which requests its first configure.
     ///
     /// # Errors
     ///
-    /// [`MissingGlobal`] when the compositor offers no surfaces or no windows.
+    /// [`MissingGlobal`] where the compositor lacks `wl_compositor` or `xdg_wm_base`.
     pub fn new(
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,
@@ -84,7 +84,7 @@ impl Window {
         &self.surface
     }
 
-    /// Asks to fill the screen, or to be a window again.
+    /// Requests fullscreen, or leaves it.
     pub fn set_fullscreen(&self, fullscreen: bool) {
         if fullscreen {
             self.toplevel.set_fullscreen(None);
@@ -93,9 +93,9 @@ impl Window {
         }
     }
 
-    /// Scales the buffers of `size` to fill as much of a fullscreen window as their shape allows.
+    /// Scales buffers of `size` to fit a fullscreen window and keeps their aspect ratio.
     ///
-    /// Where sizes are equal nothing is asked for: an unscaled buffer is what a display takes directly.
+    /// Where the sizes are equal no scaling is requested, because not every display can scan out a scaled buffer.
     pub fn fit(&self, size: (u32, u32), configure: Configure) {
         let Some(viewport) = &self.viewport else {
             return;
@@ -112,8 +112,8 @@ impl Window {
         }
     }
 
-    /// Shows a buffer, whole and new, as soon as the compositor can; returns the frame's number, which
-    /// [`Event::Presented`] and [`Event::Discarded`] will name.
+    /// Commits a buffer with damage over all of it; returns the frame's number, which [`Event::Presented`] and
+    /// [`Event::Discarded`] have.
     pub fn show(&mut self, buffer: &WlBuffer, handle: &QueueHandle<Compositor>) -> u64 {
         let frame = self.shown;
         self.shown = self.shown.wrapping_add(1);
@@ -126,13 +126,13 @@ impl Window {
         frame
     }
 
-    /// Tells whether the compositor will say when frames are shown.
+    /// Returns whether the compositor supports presentation-time.
     #[must_use]
     pub fn is_timed(&self) -> bool {
         self.presentation.is_some()
     }
 
-    /// Asks for [`Event::Frame`] when the time for the next frame has come; it counts from the next [`show`](Self::show).
+    /// Requests a frame callback, which the next [`show`](Self::show) commits; it arrives as [`Event::Frame`].
     pub fn ask_frame(&self, handle: &QueueHandle<Compositor>) {
         self.surface.frame(handle, FrameCallback);
     }
@@ -149,7 +149,7 @@ impl Drop for Window {
     }
 }
 
-/// The largest size of the shape of `size` that fits into `room`.
+/// Returns the largest size with the aspect ratio of `size` that fits into `room`.
 fn fitted(size: (u32, u32), room: (u32, u32)) -> (i32, i32) {
     let (width, height) = (u64::from(size.0.max(1)), u64::from(size.1.max(1)));
     let (room_width, room_height) = (u64::from(room.0), u64::from(room.1));
@@ -162,7 +162,7 @@ fn fitted(size: (u32, u32), room: (u32, u32)) -> (i32, i32) {
     (side(fitted_width), side(fitted_height))
 }
 
-/// Marks a callback that asks for the next frame.
+/// Marks a `wl_surface.frame` callback.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameCallback;
 
@@ -176,7 +176,7 @@ impl Dispatch<wayland_client::protocol::wl_callback::WlCallback, FrameCallback> 
         _: &QueueHandle<Self>,
     ) {
         if let wayland_client::protocol::wl_callback::Event::Done { .. } = event {
-            state.tell(Event::Frame);
+            state.push_event(Event::Frame);
         }
     }
 }
@@ -190,7 +190,7 @@ impl Dispatch<WlSurface, ()> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        // Outputs entered and preferred scales: the picture's pixels are what they are.
+        // Entered outputs and preferred scales do not matter to these clients.
     }
 }
 
@@ -208,7 +208,7 @@ impl Dispatch<XdgSurface, Pending> for Compositor {
             if let Ok(configure) = pending.0.lock() {
                 state.configure = Some(*configure);
             }
-            state.tell(Event::Configured);
+            state.push_event(Event::Configured);
         }
     }
 }
@@ -242,7 +242,7 @@ impl Dispatch<XdgToplevel, XdgSurface> for Compositor {
                     *pending = Configure { size, fullscreen };
                 }
             }
-            xdg_toplevel::Event::Close => state.tell(Event::Closed),
+            xdg_toplevel::Event::Close => state.push_event(Event::Closed),
             _ => {}
         }
     }
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn picture_of_another_shape_is_fitted_by_its_tighter_side() {
+    fn picture_of_another_aspect_ratio_is_fitted_without_cropping() {
         assert_eq!(fitted((640, 480), (1280, 720)), (960, 720));
         assert_eq!(fitted((1280, 720), (640, 480)), (640, 360));
         assert_eq!(fitted((640, 480), (640, 480)), (640, 480));

@@ -1,4 +1,4 @@
-//! The client's side of the protocols against a compositor in the same process that says what a test wants it to say.
+//! The client side of the protocols, against a compositor in the same process whose behaviour a test chooses.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::dmabuf::{Image, Plane, offer};
+use covalent_client_demo::dmabuf::{Image, Plane, request_wl_buffer};
 use covalent_client_demo::events::{Events, EventsError};
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::window::Window;
@@ -41,14 +41,14 @@ const XR24: FormatEntry = FormatEntry {
 
 /// How the compositor behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Manner {
-    Honest,
+enum Behaviour {
+    Valid,
     IndexPastTheTable,
     RefusesBuffers,
     ReleasesAtOnce,
 }
 
-struct Fake(Manner);
+struct Fake(Behaviour);
 
 impl GlobalDispatch<WlCompositor, ()> for Fake {
     fn bind(
@@ -91,7 +91,7 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for Fake {
                 let object = init.init(id, ());
                 let table = FormatTable::new([XR24]).unwrap();
                 let sealed = table.seal().unwrap();
-                if state.0 == Manner::IndexPastTheTable {
+                if state.0 == Behaviour::IndexPastTheTable {
                     object.format_table(sealed.as_fd(), sealed.size_bytes());
                     object.main_device(Device(7).to_bytes().to_vec());
                     object.tranche_target_device(Device(7).to_bytes().to_vec());
@@ -128,14 +128,14 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ()> for Fake {
         _: &mut DataInit<'_, Self>,
     ) {
         if let zwp_linux_buffer_params_v1::Request::Create { .. } = request {
-            if state.0 == Manner::RefusesBuffers {
+            if state.0 == Behaviour::RefusesBuffers {
                 params.failed();
             } else {
                 let buffer = client
                     .create_resource::<WlBuffer, (), Self>(handle, 1, ())
                     .unwrap();
                 params.created(&buffer);
-                if state.0 == Manner::ReleasesAtOnce {
+                if state.0 == Behaviour::ReleasesAtOnce {
                     buffer.release();
                 }
             }
@@ -182,7 +182,7 @@ impl Drop for Running {
     }
 }
 
-fn start(manner: Manner) -> (Running, Events, Compositor) {
+fn start(behaviour: Behaviour) -> (Running, Events, Compositor) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (stop, stopped) = channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -194,7 +194,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
             .handle()
             .insert_client(theirs, Arc::new(()))
             .unwrap();
-        let mut fake = Fake(manner);
+        let mut fake = Fake(behaviour);
         while stopped.recv_timeout(Duration::from_millis(1))
             == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
         {
@@ -207,7 +207,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
         thread: Some(thread),
     };
     let connection = wayland_client::Connection::from_socket(ours).unwrap();
-    let (events, compositor) = Events::over(connection, "a test".to_owned()).unwrap();
+    let (events, compositor) = Events::from_connection(connection, "a test".to_owned()).unwrap();
     (running, events, compositor)
 }
 
@@ -215,7 +215,7 @@ fn start(manner: Manner) -> (Running, Events, Compositor) {
 fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
     let mut found = None;
     events
-        .until(compositor, "say anything", SECONDS, |compositor| {
+        .dispatch_until(compositor, "say anything", SECONDS, |compositor| {
             found = compositor.take_events().pop_front();
             found.is_some()
         })
@@ -223,7 +223,7 @@ fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
     found.unwrap()
 }
 
-fn offer_nothing_special(events: &Events, compositor: &Compositor, index: usize) {
+fn request_any_wl_buffer(events: &Events, compositor: &Compositor, index: usize) {
     let file = std::fs::File::open("/dev/null").unwrap();
     let image = Image {
         width: 4,
@@ -236,56 +236,56 @@ fn offer_nothing_special(events: &Events, compositor: &Compositor, index: usize)
             stride_bytes: 16,
         }],
     };
-    offer(compositor, &events.handle(), index, &image).unwrap();
+    request_wl_buffer(compositor, &events.handle(), index, &image).unwrap();
 }
 
 #[test]
-fn feedback_of_an_honest_compositor_is_what_it_sent() {
-    let (_running, mut events, mut compositor) = start(Manner::Honest);
+fn feedback_that_is_valid_is_received_as_sent() {
+    let (_running, mut events, mut compositor) = start(Behaviour::Valid);
     let subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     events
-        .until(&mut compositor, "send feedback", SECONDS, |compositor| {
-            compositor.wishes().is_some()
+        .dispatch_until(&mut compositor, "send feedback", SECONDS, |compositor| {
+            compositor.current_feedback().is_some()
         })
         .unwrap();
-    let wishes = compositor.wishes().unwrap();
-    assert_eq!(wishes.main_device(), Device(7));
-    assert!(wishes.advertises(XR24));
-    assert_eq!(wishes.tranches()[0].flags, TrancheFlags::SCANOUT);
+    let feedback = compositor.current_feedback().unwrap();
+    assert_eq!(feedback.main_device(), Device(7));
+    assert!(feedback.advertises(XR24));
+    assert_eq!(feedback.tranches()[0].flags, TrancheFlags::SCANOUT);
     drop(subscription);
-    events.sync(&mut compositor).unwrap();
+    events.roundtrip(&mut compositor).unwrap();
 }
 
 #[test]
-fn feedback_with_an_index_past_its_table_is_told_as_nonsense() {
-    let (_running, mut events, mut compositor) = start(Manner::IndexPastTheTable);
+fn feedback_with_an_index_past_its_table_is_invalid_data() {
+    let (_running, mut events, mut compositor) = start(Behaviour::IndexPastTheTable);
     let _subscription = Subscription::any(&compositor, &events.handle()).unwrap();
     assert!(matches!(
         event(&mut events, &mut compositor),
-        Event::Nonsense(_)
+        Event::InvalidData(_)
     ));
-    assert!(compositor.wishes().is_none());
+    assert!(compositor.current_feedback().is_none());
 }
 
 #[test]
 fn buffer_that_is_refused_keeps_the_connection() {
-    let (_running, mut events, mut compositor) = start(Manner::RefusesBuffers);
-    offer_nothing_special(&events, &compositor, 3);
+    let (_running, mut events, mut compositor) = start(Behaviour::RefusesBuffers);
+    request_any_wl_buffer(&events, &compositor, 3);
     assert!(matches!(
         event(&mut events, &mut compositor),
         Event::Refused(3)
     ));
-    events.sync(&mut compositor).unwrap();
+    events.roundtrip(&mut compositor).unwrap();
 }
 
 #[test]
-fn buffer_that_is_created_and_released_is_told_by_its_index() {
-    let (_running, mut events, mut compositor) = start(Manner::ReleasesAtOnce);
+fn buffer_that_is_created_and_released_is_reported_by_its_index() {
+    let (_running, mut events, mut compositor) = start(Behaviour::ReleasesAtOnce);
     for index in [5, 2] {
-        offer_nothing_special(&events, &compositor, index);
+        request_any_wl_buffer(&events, &compositor, index);
     }
-    events.sync(&mut compositor).unwrap();
-    let told: Vec<(char, usize)> = compositor
+    events.roundtrip(&mut compositor).unwrap();
+    let reported: Vec<(char, usize)> = compositor
         .take_events()
         .into_iter()
         .map(|event| match event {
@@ -294,40 +294,40 @@ fn buffer_that_is_created_and_released_is_told_by_its_index() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
+    assert_eq!(reported, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
 }
 
 #[test]
-fn compositor_that_goes_away_is_told_as_gone() {
-    let (mut running, mut events, mut compositor) = start(Manner::Honest);
+fn compositor_that_closes_the_connection_is_gone() {
+    let (mut running, mut events, mut compositor) = start(Behaviour::Valid);
     running.stop();
     let error = events
-        .until(&mut compositor, "come back", SECONDS, |_| false)
+        .dispatch_until(&mut compositor, "come back", SECONDS, |_| false)
         .unwrap_err();
     assert!(
-        matches!(&error, EventsError::Gone { place, .. } if place == "a test"),
+        matches!(&error, EventsError::Gone { socket, .. } if socket == "a test"),
         "{error}"
     );
 }
 
 #[test]
-fn compositor_without_windows_is_named_as_missing_them() {
-    let (_running, events, compositor) = start(Manner::Honest);
+fn compositor_without_xdg_wm_base_is_a_missing_global() {
+    let (_running, events, compositor) = start(Behaviour::Valid);
     let error = Window::new(&compositor, &events.handle(), "test", false).unwrap_err();
     assert_eq!(error.interface, "xdg_wm_base");
 }
 
 #[test]
-fn compositor_that_does_not_do_a_thing_is_silent_after_the_deadline() {
-    let (_running, mut events, mut compositor) = start(Manner::Honest);
+fn compositor_that_does_not_answer_times_out() {
+    let (_running, mut events, mut compositor) = start(Behaviour::Valid);
     let deadline = Duration::from_millis(50);
     let error = events
-        .until(&mut compositor, "do a thing", deadline, |_| false)
+        .dispatch_until(&mut compositor, "do a thing", deadline, |_| false)
         .unwrap_err();
     assert!(
         matches!(
             error,
-            EventsError::Silent {
+            EventsError::Timeout {
                 what: "do a thing",
                 ..
             }

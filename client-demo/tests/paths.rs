@@ -102,7 +102,7 @@ fn file_to_write_that_must_stay_is_refused_at_once() {
 }
 
 #[test]
-fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
+fn file_that_is_written_is_private_and_replaces_the_old_one() {
     for (program, option) in table::WRITTEN {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("file"), folder.path().join("other"));
@@ -145,7 +145,7 @@ fn node_that_is_no_device_of_its_kind_is_refused_at_once() {
 }
 
 #[test]
-fn argument_that_is_hostile_is_refused_in_printable_words() {
+fn argument_with_control_characters_is_refused_in_printable_text() {
     let hostile = "\u{1b}[2J\nforged:\u{202e}\u{9b}m";
     for (program, option) in table::WRITTEN.iter().chain(table::NODES) {
         for before in [
@@ -172,7 +172,7 @@ fn argument_that_is_hostile_is_refused_in_printable_words() {
 }
 
 #[test]
-fn client_without_a_compositor_says_so() {
+fn client_without_a_compositor_exits_with_its_status() {
     let output = run("covalent-pattern", &[], None).unwrap();
     assert_eq!(output.status.code(), Some(NO_COMPOSITOR));
 }

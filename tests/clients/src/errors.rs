@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
-use covalent_client_demo::explicit::halves;
+use covalent_client_demo::explicit_sync::split_u64;
 use covalent_client_demo::shm::Pool;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
@@ -12,15 +12,15 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 };
 
 use crate::check;
-use crate::peer::{Pane, Peer, interface, object_name};
+use crate::test_client::{SyncWindow, TestClient, interface, object_name};
 
-/// Timelines that one client may have, and some more.
+/// More timelines than one client may have.
 const TOO_MANY: usize = 300;
 
-/// One error: its name, what makes it, and its number.
+/// One protocol error: the check's name, the requests that cause it, and its code.
 type Wrong = (
     &'static str,
-    fn(&mut Peer, &mut Pane) -> anyhow::Result<()>,
+    fn(&mut TestClient, &mut SyncWindow) -> anyhow::Result<()>,
     Error,
 );
 
@@ -78,148 +78,161 @@ pub(crate) fn run() -> bool {
     let mut passed = true;
     for (name, wrong, code) in ON_SURFACES {
         passed &= check(name, || {
-            let mut peer = Peer::connect()?;
-            let mut pane = peer.pane()?;
-            wrong(&mut peer, &mut pane)?;
-            peer.expect_error(object_name(), *code as u32)?;
-            lives()
+            let mut client = TestClient::connect()?;
+            let mut window = client.window()?;
+            wrong(&mut client, &mut window)?;
+            client.expect_error(object_name(), *code as u32)?;
+            expect_compositor_runs()
         });
     }
     passed &= check("second_object_for_a_surface", || {
-        let mut peer = Peer::connect()?;
-        let pane = peer.pane()?;
-        let handle = peer.events.handle();
-        peer.manager.get_surface(pane.window.surface(), &handle, ());
+        let mut client = TestClient::connect()?;
+        let window = client.window()?;
+        let handle = client.events.handle();
+        client
+            .manager
+            .get_surface(window.window.surface(), &handle, ());
         let code = wp_linux_drm_syncobj_manager_v1::Error::SurfaceExists;
-        peer.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
-        lives()
+        client.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
+        expect_compositor_runs()
     });
     passed &= check("file_that_is_no_timeline", || {
-        let mut peer = Peer::connect()?;
+        let mut client = TestClient::connect()?;
         let null = File::open("/dev/null").context("/dev/null")?;
-        peer.import(null.as_fd());
+        client.import(null.as_fd());
         let code = wp_linux_drm_syncobj_manager_v1::Error::InvalidTimeline;
-        peer.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
-        lives()
+        client.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
+        expect_compositor_runs()
     });
     passed &= check("timelines_without_end", || {
-        let mut peer = Peer::connect()?;
-        let shared = peer.timeline()?;
+        let mut client = TestClient::connect()?;
+        let shared = client.timeline()?;
         // Those that were destroyed do not count.
         for _ in 0..TOO_MANY {
-            peer.import(shared.file.as_fd()).destroy();
+            client.import(shared.file.as_fd()).destroy();
         }
-        peer.linger(1)?;
+        client.roundtrips(1)?;
         for _ in 0..TOO_MANY {
-            peer.import(shared.file.as_fd());
+            client.import(shared.file.as_fd());
         }
         let code = wp_linux_drm_syncobj_manager_v1::Error::InvalidTimeline;
-        peer.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
-        lives()
+        client.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
+        expect_compositor_runs()
     });
     passed
 }
 
-/// The compositor goes on with others.
-fn lives() -> anyhow::Result<()> {
-    Peer::connect()?.linger(1).map(drop)
+/// Expects that the compositor still serves other clients.
+fn expect_compositor_runs() -> anyhow::Result<()> {
+    TestClient::connect()?.roundtrips(1).map(drop)
 }
 
-fn no_buffer(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
-    pane.window.surface().commit();
+fn no_buffer(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    window.object.set_acquire_point(&shared.proxy, 0, 1);
+    window.window.surface().commit();
     Ok(())
 }
 
-fn null_buffer(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    pane.object.set_release_point(&shared.wire, 0, 1);
-    pane.window.surface().attach(None, 0, 0);
-    pane.window.surface().commit();
+fn null_buffer(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    window.object.set_release_point(&shared.proxy, 0, 1);
+    window.window.surface().attach(None, 0, 0);
+    window.window.surface().commit();
     Ok(())
 }
 
-fn no_acquire(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let buffers = peer.buffers(1)?;
-    pane.object.set_release_point(&shared.wire, 0, 1);
-    pane.window.show(&buffers[0], &peer.events.handle());
+fn no_acquire(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let buffers = client.buffers(1)?;
+    window.object.set_release_point(&shared.proxy, 0, 1);
+    window.window.show(&buffers[0], &client.events.handle());
     Ok(())
 }
 
-fn no_release(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let buffers = peer.buffers(1)?;
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
-    pane.window.show(&buffers[0], &peer.events.handle());
+fn no_release(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let buffers = client.buffers(1)?;
+    window.object.set_acquire_point(&shared.proxy, 0, 1);
+    window.window.show(&buffers[0], &client.events.handle());
     Ok(())
 }
 
-fn no_points(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let buffers = peer.buffers(1)?;
-    pane.window.show(&buffers[0], &peer.events.handle());
+fn no_points(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let buffers = client.buffers(1)?;
+    window.window.show(&buffers[0], &client.events.handle());
     Ok(())
 }
 
-fn no_points_again(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    pane.object.destroy();
-    let handle = peer.events.handle();
-    pane.object = peer.manager.get_surface(pane.window.surface(), &handle, ());
-    no_points(peer, pane)
+fn no_points_again(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    window.object.destroy();
+    let handle = client.events.handle();
+    window.object = client
+        .manager
+        .get_surface(window.window.surface(), &handle, ());
+    no_points(client, window)
 }
 
-fn conflicting(peer: &mut Peer, pane: &mut Pane, points: (u64, u64)) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let buffers = peer.buffers(1)?;
-    peer.show(pane, &buffers[0], (&shared, points.0), (&shared, points.1));
+fn conflicting(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+    points: (u64, u64),
+) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let buffers = client.buffers(1)?;
+    client.show(
+        window,
+        &buffers[0],
+        (&shared, points.0),
+        (&shared, points.1),
+    );
     Ok(())
 }
 
-fn conflict(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    // Above 2^32, so that both halves count.
-    conflicting(peer, pane, (1 << 33, (1 << 32) + 7))
+fn conflict(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    // Above 2^32, so that both split_u64 count.
+    conflicting(client, window, (1 << 33, (1 << 32) + 7))
 }
 
-fn conflict_of_equals(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    conflicting(peer, pane, (7, 7))
+fn conflict_of_equals(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    conflicting(client, window, (7, 7))
 }
 
-fn conflict_of_twins(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let twin = peer.import(shared.file.as_fd());
-    let buffers = peer.buffers(1)?;
-    let [high, low] = halves(9);
-    pane.object.set_acquire_point(&twin, high, low);
-    pane.object.set_release_point(&shared.wire, high, low);
-    pane.window.show(&buffers[0], &peer.events.handle());
+fn conflict_of_twins(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let twin = client.import(shared.file.as_fd());
+    let buffers = client.buffers(1)?;
+    let [high, low] = split_u64(9);
+    window.object.set_acquire_point(&twin, high, low);
+    window.object.set_release_point(&shared.proxy, high, low);
+    window.window.show(&buffers[0], &client.events.handle());
     Ok(())
 }
 
-fn shared_memory(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let pool = Pool::new(&peer.compositor, &peer.events.handle(), (64, 64), 1)?;
+fn shared_memory(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let pool = Pool::new(&client.compositor, &client.events.handle(), (64, 64), 1)?;
     let buffer = pool.buffer(0).context("a buffer")?.clone();
-    peer.show(pane, &buffer, (&shared, 1), (&shared, 2));
+    client.show(window, &buffer, (&shared, 1), (&shared, 2));
     // The pool's own end comes after the error.
     std::mem::forget(pool);
     Ok(())
 }
 
-fn no_surface(peer: &mut Peer, pane: &mut Pane) -> anyhow::Result<()> {
-    let shared = peer.timeline()?;
-    let surface = peer
+fn no_surface(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+    let shared = client.timeline()?;
+    let surface = client
         .compositor
         .globals
         .compositor
         .as_ref()
         .context("wl_compositor")?
-        .create_surface(&peer.events.handle(), ());
-    pane.object.destroy();
-    pane.object = peer
+        .create_surface(&client.events.handle(), ());
+    window.object.destroy();
+    window.object = client
         .manager
-        .get_surface(&surface, &peer.events.handle(), ());
+        .get_surface(&surface, &client.events.handle(), ());
     surface.destroy();
-    pane.object.set_acquire_point(&shared.wire, 0, 1);
+    window.object.set_acquire_point(&shared.proxy, 0, 1);
     Ok(())
 }

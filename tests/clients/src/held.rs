@@ -1,4 +1,4 @@
-//! Frames whose fences are held back, while a device still writes them: none may come to the display before it is written.
+//! Frames whose fences are signalled late, while a device still writes them: none may be presented before it is written.
 //!
 //! Two frames are given at a time, each with its fence pending; another thread is the device: after a random while, and in a random
 //! order, it writes the frame's number everywhere and signals. When the compositor says that a frame was presented, what the display
@@ -14,44 +14,44 @@ use covalent_alloc::constraint::SourceId;
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::sync::{Access, Fence};
 use covalent_client_demo::compositor::Event;
-use covalent_client_demo::offers::{Answer, present};
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::window::Window;
+use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
 use covalent_tests::held::{DeviceView, Held};
 use covalent_tests::judge::scanout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::check;
-use crate::peer::{self, Peer, Shared};
+use crate::test_client::{self, SharedTimeline, TestClient};
 
-/// What is shown.
+/// The size of the frames.
 const SIZE: (u32, u32) = (640, 480);
 
-/// Two that are given, and two that are on the display or come back from it.
+/// Two buffers that are committed, and two that are on the display or being released.
 const BUFFERS: u32 = 4;
 
 /// The longest that the device takes for a frame, in milliseconds: some refreshes.
 const SLOWEST_MS: u64 = 60;
 
-/// How frames are handed over.
+/// How the compositor gets a frame's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+enum FencePath {
     /// The fence is on the acquire point.
     Points,
     /// The dma-buf carries it.
     Carried,
-    /// The compositor is told nothing: what the others have to be unlike.
+    /// The compositor gets no fence, so the check must fail.
     Nothing,
 }
 
-/// Shows `frames` frames each way; `planted` leaves the fences out, and everything has to fail then.
+/// Shows `frames` frames on each path. With `planted` the fences are left out, and every check must fail.
 pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
-        let ways: &[By] = if planted {
-            &[By::Nothing]
+        let ways: &[FencePath] = if planted {
+            &[FencePath::Nothing]
         } else {
-            &[By::Points, By::Carried]
+            &[FencePath::Points, FencePath::Carried]
         };
         for by in ways {
             let name = format!("{frames}_frames_of_{source}_by_{by:?}_are_shown_when_written");
@@ -65,7 +65,7 @@ pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
 struct Job {
     number: u32,
     index: usize,
-    /// Its fence signals when this is advanced; none is there where the compositor is told nothing.
+    /// Advancing this signals its fence; `None` where the compositor gets no fence.
     held: Option<Held>,
     after: Duration,
 }
@@ -100,24 +100,24 @@ fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Re
 }
 
 struct Screen {
-    peer: Peer,
+    client: TestClient,
     window: Window,
     buffers: Vec<Buffer>,
-    wires: Vec<WlBuffer>,
+    wl_buffers: Vec<WlBuffer>,
     points: Option<Points>,
-    by: By,
+    by: FencePath,
     free: Vec<bool>,
 }
 
-/// The timelines of a window that hands over by points.
+/// The timelines of a window with explicit synchronisation.
 struct Points {
     object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
-    acquire: Shared,
+    acquire: SharedTimeline,
     acquired: u64,
-    releases: Vec<(Shared, u64)>,
+    releases: Vec<(SharedTimeline, u64)>,
 }
 
-fn show(frames: u32, source: &str, by: By) -> anyhow::Result<()> {
+fn show(frames: u32, source: &str, by: FencePath) -> anyhow::Result<()> {
     let mut screen = Screen::open(source, by)?;
     let views = screen
         .buffers
@@ -147,37 +147,38 @@ fn show(frames: u32, source: &str, by: By) -> anyhow::Result<()> {
 }
 
 impl Screen {
-    fn open(source: &str, by: By) -> anyhow::Result<Self> {
-        let mut peer = Peer::connect()?;
-        let handle = peer.events.handle();
-        peer.compositor.configure = None;
-        let window = Window::new(&peer.compositor, &handle, "held", true)?;
-        peer.configured()?;
+    fn open(source: &str, by: FencePath) -> anyhow::Result<Self> {
+        let mut client = TestClient::connect()?;
+        let handle = client.events.handle();
+        client.compositor.configure = None;
+        let window = Window::new(&client.compositor, &handle, "held", true)?;
+        client.configured()?;
         let extent = Extent::new(SIZE.0, SIZE.1)?;
         let source = SourceId::new(source);
-        let buffers = peer::allocate(BUFFERS, extent, Some(&source))?;
-        let wires = match present(&mut peer.events, &mut peer.compositor, &buffers)? {
-            Answer::Taken(wires) => wires,
-            Answer::Refused => bail!("the compositor refuses buffers of {source}"),
-        };
-        let points = if by == By::Carried {
+        let buffers = test_client::allocate(BUFFERS, extent, Some(&source))?;
+        let wl_buffers =
+            match import_wl_buffers(&mut client.events, &mut client.compositor, &buffers)? {
+                ImportResult::Imported(wl_buffers) => wl_buffers,
+                ImportResult::Refused => bail!("the compositor refuses buffers of {source}"),
+            };
+        let points = if by == FencePath::Carried {
             None
         } else {
             Some(Points {
-                object: peer.manager.get_surface(window.surface(), &handle, ()),
-                acquire: peer.timeline()?,
+                object: client.manager.get_surface(window.surface(), &handle, ()),
+                acquire: client.timeline()?,
                 acquired: 0,
                 releases: (0..BUFFERS)
-                    .map(|_| Ok((peer.timeline()?, 0)))
+                    .map(|_| Ok((client.timeline()?, 0)))
                     .collect::<anyhow::Result<_>>()?,
             })
         };
         Ok(Self {
-            free: vec![true; wires.len()],
-            peer,
+            free: vec![true; wl_buffers.len()],
+            client,
             window,
             buffers,
-            wires,
+            wl_buffers,
             points,
             by,
         })
@@ -192,7 +193,7 @@ impl Screen {
             let mut waiting = Vec::new();
             for number in pair {
                 let index = self.take_free()?;
-                let (shown, held) = self.give(index)?;
+                let (shown, held) = self.commit(index)?;
                 given.push((number, shown));
                 waiting.push(Job {
                     number,
@@ -213,7 +214,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Waits for a buffer that the compositor has given back.
+    /// Waits for a buffer that the compositor has released.
     fn take_free(&mut self) -> anyhow::Result<usize> {
         loop {
             if let Some(points) = &self.points {
@@ -223,7 +224,7 @@ impl Screen {
             }
             let ready = |index: &usize| {
                 self.buffers.get(*index).is_some_and(|buffer| {
-                    self.by != By::Carried
+                    self.by != FencePath::Carried
                         || buffer
                             .reservation()
                             .is_ready(Access::Write)
@@ -237,15 +238,15 @@ impl Screen {
                 }
                 return Ok(index);
             }
-            self.turn()?;
+            self.poll_frames()?;
         }
     }
 
-    /// Goes to the compositor and back; returns what was presented and what was given up.
-    fn turn(&mut self) -> anyhow::Result<Vec<(u64, bool)>> {
+    /// Does a roundtrip; returns the frames that were presented (`true`) or discarded (`false`).
+    fn poll_frames(&mut self) -> anyhow::Result<Vec<(u64, bool)>> {
         thread::sleep(Duration::from_millis(1));
         let mut ends = Vec::new();
-        for event in self.peer.linger(1)? {
+        for event in self.client.roundtrips(1)? {
             match event {
                 Event::Released(index) if self.points.is_none() => {
                     if let Some(free) = self.free.get_mut(index) {
@@ -260,53 +261,53 @@ impl Screen {
         Ok(ends)
     }
 
-    /// Gives a buffer to the compositor before it is written.
-    fn give(&mut self, index: usize) -> anyhow::Result<(u64, Option<Held>)> {
+    /// Commits a buffer before it is written.
+    fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<Held>)> {
         let held = Held::new()?;
-        // It is seen unsignalled when it is made.
+        // The fence is not signalled yet.
         let fence: Fence = held.fence(1)?;
-        let handle = self.peer.events.handle();
-        let wire = self.wires.get(index).context("a buffer")?;
+        let handle = self.client.events.handle();
+        let wl_buffer = self.wl_buffers.get(index).context("a buffer")?;
         let buffer = self.buffers.get(index).context("a buffer")?;
         let held = match self.by {
-            By::Carried => {
+            FencePath::Carried => {
                 buffer.reservation().add(&fence, Access::Write)?;
                 Some(held)
             }
-            By::Points | By::Nothing => {
+            FencePath::Points | FencePath::Nothing => {
                 let points = self.points.as_mut().context("timelines")?;
                 let (release, last) = points.releases.get_mut(index).context("a timeline")?;
                 points.acquired += 1;
                 *last += 1;
                 let point = points.acquire.timeline.point(points.acquired)?;
-                if self.by == By::Points {
+                if self.by == FencePath::Points {
                     point.set_fence(&fence)?;
                 } else {
                     point.signal()?;
                 }
-                peer::stamp(
+                test_client::set_points(
                     &points.object,
                     (&points.acquire, points.acquired),
                     (release, *last),
                 );
-                (self.by == By::Points).then_some(held)
+                (self.by == FencePath::Points).then_some(held)
             }
         };
-        Ok((self.window.show(wire, &handle), held))
+        Ok((self.window.show(wl_buffer, &handle), held))
     }
 
-    /// Watches until both frames of a pair have come to their end, and looks at the display at each.
+    /// Waits until both frames of a pair are presented or discarded, and reads the display at each presentation.
     fn watch(&mut self, given: &[(u32, u64)]) -> anyhow::Result<()> {
         let numbers: Vec<u32> = given.iter().map(|(number, _)| *number).collect();
         let mut left: Vec<u64> = given.iter().map(|(_, frame)| *frame).collect();
         let last = left.last().copied();
-        let patience = std::time::Instant::now() + peer::PATIENCE;
+        let deadline = std::time::Instant::now() + test_client::TIMEOUT;
         while !left.is_empty() {
             ensure!(
-                std::time::Instant::now() < patience,
+                std::time::Instant::now() < deadline,
                 "frames {left:?} of {numbers:?} do not come"
             );
-            for (frame, presented) in self.turn()? {
+            for (frame, presented) in self.poll_frames()? {
                 left.retain(|other| *other != frame);
                 if presented {
                     let found = displayed()?;

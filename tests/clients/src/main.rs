@@ -1,17 +1,17 @@
-//! Talks linux-drm-syncobj to a running compositor, rightly and wrongly, and says what came of it.
+//! Tests linux-drm-syncobj of a running compositor with valid and invalid requests.
 //!
 //! Every check prints a line: `passed NAME`, or `failed NAME: WHY`. The exit status is 1 where one failed.
 
 mod errors;
 mod held;
 mod order;
-mod peer;
+mod test_client;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Talks linux-drm-syncobj to the compositor that `WAYLAND_DISPLAY` names.
+/// Tests linux-drm-syncobj of the compositor that `WAYLAND_DISPLAY` names.
 #[derive(Debug, Parser)]
 #[command(name = "covalent-syncobj-check", version)]
 struct Arguments {
@@ -21,27 +21,27 @@ struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Theme {
-    /// Makes every error of the protocol, each on a connection of its own.
+    /// Provoke every protocol error, each on a connection of its own.
     Errors,
-    /// Holds points back, signals them late and in any order, and watches the display.
+    /// Signal points late, in any order or never, and watch what is presented.
     Order,
-    /// Fills the screen with frames whose fences sw_sync holds back, and looks at what the display reads. As root.
+    /// Show frames whose sw_sync fences are signalled late, and read what the display scans out. Needs root.
     Held {
         /// How many frames, each way.
         #[arg(long, default_value_t = 60)]
         frames: u32,
-        /// Where their memory comes from: how the name of a source begins.
+        /// The source of their memory: the beginning of its identifier.
         #[arg(long, required = true)]
         source: Vec<String>,
-        /// Tell the compositor of no fence, so that everything has to fail.
+        /// Give the compositor no fence, so that every check must fail.
         #[arg(long)]
         planted: bool,
     },
-    /// Commits a buffer whose acquire point nobody signals, says so, and stays until it is killed.
+    /// Commit a buffer whose acquire point is never signalled, print `hangs`, and run until killed.
     Hang,
 }
 
-/// Prints what came of a check; tells whether it passed.
+/// Runs a check and prints its result; returns whether it passed.
 fn check(name: &str, check: impl FnOnce() -> anyhow::Result<()>) -> bool {
     match check() {
         Ok(()) => {

@@ -1,16 +1,16 @@
-//! Points that come late, in any order or never, and what the display shows meanwhile.
+//! Points that are signalled late, in any order or never, and what is presented meanwhile.
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::sync::{PointWait, Timeline, Until};
 use covalent_client_demo::compositor::Event;
 
 use crate::check;
-use crate::peer::{Peer, Shared};
+use crate::test_client::{SharedTimeline, TestClient};
 
 /// Frames that another window shows while one stalls.
 const FRAMES: u64 = 20;
 
-/// Commits that one client may have waiting, and some more.
+/// More commits than one client may have pending.
 const TOO_MANY: u64 = 80;
 
 pub(crate) fn run() -> bool {
@@ -52,19 +52,19 @@ pub(crate) fn run() -> bool {
     passed
 }
 
-/// Commits a buffer that is never ready, and stays.
+/// Commits a buffer whose acquire point is never signalled, and runs until killed.
 pub(crate) fn hang() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
-    peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
-    peer.linger(2)?;
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
+    client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
+    client.roundtrips(2)?;
     println!("hangs");
-    peer.until("end", |_| false)
+    client.until("end", |_| false)
 }
 
-fn signal(shared: &Shared, point: u64) -> anyhow::Result<()> {
+fn signal(shared: &SharedTimeline, point: u64) -> anyhow::Result<()> {
     Ok(shared.timeline.point(point)?.signal()?)
 }
 
@@ -73,17 +73,21 @@ fn wait(timeline: &Timeline, point: u64) -> anyhow::Result<PointWait> {
 }
 
 /// Waits until the compositor has signalled a release point.
-fn until_released(peer: &mut Peer, shared: &Shared, point: u64) -> anyhow::Result<()> {
+fn until_released(
+    client: &mut TestClient,
+    shared: &SharedTimeline,
+    point: u64,
+) -> anyhow::Result<()> {
     let point = shared.timeline.point(point)?;
-    peer.until("release a buffer", |_| {
+    client.until("release a buffer", |_| {
         point.is_signalled().unwrap_or(false)
     })
 }
 
-/// Shows frames in another window, each to its end, and returns which frames of the stalled window came.
-fn others_go_on(peer: &mut Peer, stalled: u64) -> anyhow::Result<bool> {
-    let mut other = Peer::connect()?;
-    let mut pane = other.pane()?;
+/// Presents frames in another window, and returns whether the stalled frame was presented meanwhile.
+fn stalled_frame_appears(client: &mut TestClient, stalled: u64) -> anyhow::Result<bool> {
+    let mut other = TestClient::connect()?;
+    let mut window = other.window()?;
     let buffers = other.buffers(2)?;
     let acquire = other.timeline()?;
     let releases = [other.timeline()?, other.timeline()?];
@@ -95,27 +99,27 @@ fn others_go_on(peer: &mut Peer, stalled: u64) -> anyhow::Result<bool> {
         }
         signal(&acquire, frame + 1)?;
         let number = other.show(
-            &mut pane,
+            &mut window,
             &buffers[index],
             (&acquire, frame + 1),
             (&releases[index], round),
         );
         other.until_presented(number)?;
     }
-    let seen = peer.linger(2)?;
+    let seen = client.roundtrips(2)?;
     Ok(seen
         .iter()
         .any(|event| matches!(event, Event::Presented(frame, _) if *frame == stalled)))
 }
 
 fn stalled() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
-    let frame = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
+    let frame = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
     ensure!(
-        !others_go_on(&mut peer, frame)?,
+        !stalled_frame_appears(&mut client, frame)?,
         "a frame was shown before its acquire point was signalled"
     );
     ensure!(
@@ -123,39 +127,44 @@ fn stalled() -> anyhow::Result<()> {
         "nobody signalled it"
     );
     signal(&acquire, 1)?;
-    peer.until_presented(frame)
+    client.until_presented(frame)
 }
 
 fn released() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(2)?;
-    let acquire = peer.timeline()?;
-    let releases = [peer.timeline()?, peer.timeline()?];
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(2)?;
+    let acquire = client.timeline()?;
+    let releases = [client.timeline()?, client.timeline()?];
     signal(&acquire, 2)?;
-    let first = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&releases[0], 5));
-    peer.until_presented(first)?;
-    peer.linger(3)?;
+    let first = client.show(&mut window, &buffers[0], (&acquire, 1), (&releases[0], 5));
+    client.until_presented(first)?;
+    client.roundtrips(3)?;
     let point = releases[0].timeline.point(5)?;
     ensure!(!point.is_signalled()?, "released while it is shown");
-    let second = peer.show(&mut pane, &buffers[1], (&acquire, 2), (&releases[1], 1));
-    peer.until_presented(second)?;
-    until_released(&mut peer, &releases[0], 5)?;
+    let second = client.show(&mut window, &buffers[1], (&acquire, 2), (&releases[1], 1));
+    client.until_presented(second)?;
+    until_released(&mut client, &releases[0], 5)?;
     let still = releases[1].timeline.point(1)?.is_signalled()?;
     ensure!(!still, "the second was released with the first");
     // A window that goes gives its last buffer back.
-    drop(pane);
-    until_released(&mut peer, &releases[1], 1)
+    drop(window);
+    until_released(&mut client, &releases[1], 1)
 }
 
 fn committed_again() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
     for round in 1..=4 {
-        let frame = peer.show(&mut pane, &buffers[0], (&acquire, round), (&release, round));
-        let early = peer.linger(3)?;
+        let frame = client.show(
+            &mut window,
+            &buffers[0],
+            (&acquire, round),
+            (&release, round),
+        );
+        let early = client.roundtrips(3)?;
         ensure!(
             !early
                 .iter()
@@ -163,9 +172,9 @@ fn committed_again() -> anyhow::Result<()> {
             "round {round} was shown before its point"
         );
         signal(&acquire, round)?;
-        peer.until_presented(frame)?;
+        client.until_presented(frame)?;
         if round > 1 {
-            until_released(&mut peer, &release, round - 1)?;
+            until_released(&mut client, &release, round - 1)?;
         }
         ensure!(
             !release.timeline.point(round)?.is_signalled()?,
@@ -176,61 +185,66 @@ fn committed_again() -> anyhow::Result<()> {
 }
 
 fn signalled_by_a_later_one() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
-    let frame = peer.show(&mut pane, &buffers[0], (&acquire, 3), (&release, 1));
-    peer.linger(2)?;
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
+    let frame = client.show(&mut window, &buffers[0], (&acquire, 3), (&release, 1));
+    client.roundtrips(2)?;
     signal(&acquire, 9)?;
-    peer.until_presented(frame)
+    client.until_presented(frame)
 }
 
 fn submitted_late() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
-    let elsewhere = peer.timeline()?;
-    let frame = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
-    peer.linger(2)?;
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
+    let elsewhere = client.timeline()?;
+    let frame = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
+    client.roundtrips(2)?;
     // What signals it comes after the commit, from another timeline, and is signalled already.
     signal(&elsewhere, 1)?;
     elsewhere
         .timeline
         .point(1)?
         .forward_to(&acquire.timeline.point(1)?)?;
-    peer.until_presented(frame)
+    client.until_presented(frame)
 }
 
 fn closed() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
-    let frame = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
-    peer.linger(1)?;
-    acquire.wire.destroy();
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
+    let frame = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
+    client.roundtrips(1)?;
+    acquire.proxy.destroy();
     drop(acquire);
     ensure!(
-        !others_go_on(&mut peer, frame)?,
+        !stalled_frame_appears(&mut client, frame)?,
         "a frame was shown whose point nobody can signal any more"
     );
     Ok(())
 }
 
 fn replaced() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(3)?;
-    let acquire = peer.timeline()?;
-    let releases = [peer.timeline()?, peer.timeline()?, peer.timeline()?];
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(3)?;
+    let acquire = client.timeline()?;
+    let releases = [client.timeline()?, client.timeline()?, client.timeline()?];
     let mut frames = Vec::new();
     for (index, release) in releases.iter().enumerate() {
         let point = u64::try_from(index)? + 1;
-        frames.push(peer.show(&mut pane, &buffers[index], (&acquire, point), (release, 1)));
+        frames.push(client.show(
+            &mut window,
+            &buffers[index],
+            (&acquire, point),
+            (release, 1),
+        ));
     }
-    peer.linger(3)?;
+    client.roundtrips(3)?;
     for release in &releases {
         ensure!(
             !release.timeline.point(1)?.is_signalled()?,
@@ -240,9 +254,9 @@ fn replaced() -> anyhow::Result<()> {
     let held = wait(&releases[0].timeline, 1)?;
     signal(&acquire, 3)?;
     let last = *frames.last().context("frames")?;
-    peer.until_presented(last)?;
+    client.until_presented(last)?;
     for release in &releases[..2] {
-        until_released(&mut peer, release, 1)?;
+        until_released(&mut client, release, 1)?;
     }
     drop(held);
     ensure!(
@@ -253,32 +267,37 @@ fn replaced() -> anyhow::Result<()> {
 }
 
 fn implicit_again() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(2)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(2)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
     signal(&acquire, 1)?;
-    let first = peer.show(&mut pane, &buffers[0], (&acquire, 1), (&release, 1));
-    peer.until_presented(first)?;
+    let first = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
+    client.until_presented(first)?;
     // Points that were set and not committed go with the object.
-    pane.object.set_acquire_point(&acquire.wire, 0, 2);
-    pane.object.destroy();
-    let second = pane.window.show(&buffers[1], &peer.events.handle());
-    peer.until_presented(second)?;
-    until_released(&mut peer, &release, 1)
+    window.object.set_acquire_point(&acquire.proxy, 0, 2);
+    window.object.destroy();
+    let second = window.window.show(&buffers[1], &client.events.handle());
+    client.until_presented(second)?;
+    until_released(&mut client, &release, 1)
 }
 
 fn bounded() -> anyhow::Result<()> {
-    let mut peer = Peer::connect()?;
-    let mut pane = peer.pane()?;
-    let buffers = peer.buffers(1)?;
-    let (acquire, release) = (peer.timeline()?, peer.timeline()?);
+    let mut client = TestClient::connect()?;
+    let mut window = client.window()?;
+    let buffers = client.buffers(1)?;
+    let (acquire, release) = (client.timeline()?, client.timeline()?);
     for round in 1..=TOO_MANY {
-        peer.show(&mut pane, &buffers[0], (&acquire, round), (&release, round));
+        client.show(
+            &mut window,
+            &buffers[0],
+            (&acquire, round),
+            (&release, round),
+        );
     }
     // Where requests are still unread the kernel drops the compositor's last words: that the connection ends is what counts.
-    match peer.linger(2) {
-        Err(_) => Peer::connect()?.linger(1).map(drop),
+    match client.roundtrips(2) {
+        Err(_) => TestClient::connect()?.roundtrips(1).map(drop),
         Ok(_) => bail!("{TOO_MANY} commits wait, and the compositor says nothing"),
     }
 }

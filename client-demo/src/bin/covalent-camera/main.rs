@@ -4,14 +4,14 @@ mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;
 mod report;
-mod settle;
+mod setup;
 mod stream;
 
 use std::process::ExitCode;
 
 use covalent_client_demo::command_line::parse;
-use covalent_client_demo::exit::conclude;
-use covalent_client_demo::log::traced;
+use covalent_client_demo::exit::run_to_exit_code;
+use covalent_client_demo::log::run_with_log;
 
 use crate::options::Options;
 
@@ -20,8 +20,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    conclude("covalent-camera", || {
-        traced("covalent-camera", options.trace.as_deref(), || {
+    run_to_exit_code("covalent-camera", || {
+        run_with_log("covalent-camera", options.trace.as_deref(), || {
             stream::run(&options)
         })
     })

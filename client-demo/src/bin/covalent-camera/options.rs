@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use covalent_alloc::backend::v4l2::{FrameRate, FrameRateError};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Shows a V4L2 camera on a Wayland compositor; the frames are captured into buffers that the display can read.
 ///
-/// The camera, the compositor and every memory source of this machine say what they can do; the plan made of that names the
-/// one that allocates. No program reads or writes a pixel: where no buffer serves all, that is an error with its reason.
+/// The program plans from the constraints of the camera, the compositor and every memory source of this machine; the plan names
+/// the source that allocates. The CPU never copies a frame: where no buffer serves all, the program ends with an error that says why.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",
@@ -18,7 +18,7 @@ use covalent_client_demo::explicit::SyncKind;
     after_help = "Examples:\n  \
     covalent-camera                              the first camera, filling the screen\n  \
     covalent-camera --window --size 640x360      in a window\n  \
-    covalent-camera --explain --frames 1         the plan in words, and why it is that one\n  \
+    covalent-camera --explain --frames 1         print the plan and the reasons for it\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
     Exit status:\n  \
     0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor\n  \
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
-    /// Size of the frames in pixels; the screen's own when the camera has it, else the camera's largest that fits.
+    /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
     /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Frames a second, whole or a fraction (30, 30000/1001); the camera takes the nearest that it has.
     #[arg(long, value_parser = frame_rate)]
     pub(crate) fps: Option<FrameRate>,
-    /// End when this many frames were shown.
+    /// Exit after this many frames were shown.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
     /// Fill the screen (the default).
@@ -46,26 +46,26 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// Take memory from this source alone, by its identifier or its name (udmabuf, "dma-heap system"); a wrong one lists them.
+    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// Print the plan in words: on stdout, or on stderr with --json.
+    /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,
-    /// Print one JSON object on stdout at the end, also when the camera or the compositor went away.
+    /// Print one JSON object on stdout at the end, also after the camera or the compositor went away.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    /// Synchronisation with the compositor: explicit by timeline points, or implicit by the fences of the dma-bufs.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) sync: SyncKind,
-    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    /// Write a trace of each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,
 }
 
 /// Reads a frame rate that a camera may have.
 fn frame_rate(text: &str) -> Result<FrameRate, String> {
-    /// The most frames a second; more is a slip of the finger.
+    /// The highest rate that the option accepts.
     const FASTEST: u32 = 1000;
     let rate: FrameRate = text
         .parse()
@@ -77,7 +77,7 @@ fn frame_rate(text: &str) -> Result<FrameRate, String> {
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[allow(dead_code, reason = "tests/paths.rs uses the other items")]
 #[path = "../../../tests/paths/table.rs"]
 mod table;
 
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn option_that_takes_a_path_is_decided_on() {
+    fn option_with_a_path_is_in_the_table_of_tested_paths() {
         let command = Options::command();
         let is_path = |argument: &&clap::Arg| {
             argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()

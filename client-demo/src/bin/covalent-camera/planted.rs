@@ -1,15 +1,15 @@
-//! A copy planted on purpose: the test that counts copies has to fail with it.
+//! A deliberate CPU read of every frame, for a build in which the test that counts copies must fail.
 
 use anyhow::anyhow;
 use covalent_alloc::buffer::CpuAccess;
 use covalent_client_demo::exit::{Exit, Failure};
 
-use crate::settle::Shared;
+use crate::setup::CameraBuffers;
 
-/// Reads a whole frame through the guard, as a program does that copies it.
-pub(crate) fn read(shared: &Shared, index: usize) -> Result<(), Failure> {
+/// Reads a whole frame through a CPU mapping, as a program that copies it does.
+pub(crate) fn read(camera_buffers: &CameraBuffers, index: usize) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Unexpected, anyhow::Error::from(error));
-    let buffer = shared
+    let buffer = camera_buffers
         .buffers()
         .get(index)
         .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} is not there")))?;

@@ -1,36 +1,36 @@
-//! What the program says of a run at its end.
+//! The report that `--json` prints at the end.
 
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Ending, Path};
+use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
-use crate::settle::Shared;
+use crate::setup::CameraBuffers;
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Frames that came to the display.
+    /// Presented frames.
     frames: u64,
-    /// Frames that the camera delivered.
+    /// Frames that were dequeued from the camera.
     captured: u64,
-    /// Frames that the camera made and nobody saw.
+    /// Frames that were not presented.
     dropped: u64,
-    /// Of these, those for which the camera had no buffer.
+    /// Of these, the frames that the camera dropped because it had no buffer.
     dropped_by_camera: u64,
-    /// Of these, those that this program passed over for a newer one, or that came damaged.
+    /// Of these, the frames that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
-    /// Of these, those that a newer one replaced in the compositor.
+    /// Of these, the frames that the compositor discarded.
     dropped_by_compositor: u64,
-    /// Frames that came to the display after a newer one.
+    /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames went, as the compositor's presentation feedback says.
+    /// How the frames reached the display, by the compositor's presentation feedback.
     path: Option<Path>,
-    /// Bytes that this process read from or wrote to buffers, divided by the frames shown.
+    /// Bytes of buffers that this process read or wrote by CPU, divided by the presented frames.
     cpu_copied_bytes_per_frame: f64,
-    /// How buffers were handed over: `explicit` or `implicit`.
+    /// The synchronisation with the compositor: `explicit` or `implicit`.
     sync: &'static str,
-    /// Who allocated.
+    /// The source that allocated the buffers.
     source: String,
     /// Format of the buffers.
     format: String,
@@ -40,9 +40,9 @@ pub(crate) struct Report {
     stride_bytes: u32,
     /// Width and height in pixels.
     size: String,
-    /// From the camera's timestamp to the display.
+    /// The time from the camera's timestamp to the presentation.
     latency_ms: Option<Percentiles>,
-    /// Frames whose timestamp lay ahead of their delivery; their latency counts from there.
+    /// Frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
     /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
@@ -54,32 +54,29 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(
-        shared: &Shared,
-        account: &Account,
+        camera_buffers: &CameraBuffers,
+        stats: &FrameStats,
         is_explicit: bool,
         ended: Ending,
     ) -> Self {
-        let layout = shared.layout();
+        let layout = camera_buffers.layout();
         let by = [
-            account.frames_missed(),
-            account.frames_skipped(),
-            account.frames_discarded(),
+            stats.frames_missed(),
+            stats.frames_skipped(),
+            stats.frames_discarded(),
         ];
         Self {
-            frames: account.frames_presented(),
-            captured: account.frames_captured(),
+            frames: stats.frames_presented(),
+            captured: stats.frames_captured(),
             dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
             dropped_by_camera: by[0],
             dropped_by_client: by[1],
             dropped_by_compositor: by[2],
-            out_of_order: account.frames_disordered(),
-            path: account.path(),
-            cpu_copied_bytes_per_frame: mean(
-                cpu_traffic().total_bytes(),
-                account.frames_presented(),
-            ),
+            out_of_order: stats.frames_out_of_order(),
+            path: stats.path(),
+            cpu_copied_bytes_per_frame: mean(cpu_traffic().total_bytes(), stats.frames_presented()),
             sync: if is_explicit { "explicit" } else { "implicit" },
-            source: shared.source_name(),
+            source: camera_buffers.source_name(),
             format: layout.format().fourcc.to_string(),
             modifier: layout.format().modifier.to_string(),
             stride_bytes: layout
@@ -87,15 +84,15 @@ impl Report {
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
             size: layout.extent().to_string(),
-            latency_ms: account.latency_ms(),
-            timestamps_ahead: account.timestamps_ahead(),
-            buffers: shared
+            latency_ms: stats.latency_ms(),
+            timestamps_ahead: stats.timestamps_ahead(),
+            buffers: camera_buffers
                 .buffers()
                 .iter()
                 .map(|buffer: &Buffer| buffer.identity().0)
                 .collect(),
             ended,
-            plan: shared.plan_data(),
+            plan: camera_buffers.plan_data(),
         }
     }
 }

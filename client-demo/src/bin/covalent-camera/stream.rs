@@ -1,7 +1,7 @@
-//! Frames from the camera to the compositor and their buffers back, in one event loop.
+//! The event loop: commits captured frames to the compositor and queues released buffers in the camera again.
 //!
-//! The newest frame wins: each is given to the compositor as soon as it is captured, and one that has not come to the display
-//! by then is replaced. A buffer goes back to the camera when the compositor has released it, never before.
+//! Each frame is committed as soon as it is captured, and replaces one that was not presented yet. A buffer is queued in the camera
+//! only after the compositor has released it.
 
 use std::time::{Duration, Instant};
 
@@ -9,25 +9,27 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::account::{Account, Ending};
-use covalent_client_demo::blame;
-use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{
+    BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
+};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::explicit::Explicit;
-use covalent_client_demo::journal::Journal;
+use covalent_client_demo::exit_code;
+use covalent_client_demo::explicit_sync::ExplicitSync;
+use covalent_client_demo::frame_stats::{Ending, FrameStats};
+use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
 use crate::report::Report;
-use crate::settle::{Shared, settle};
+use crate::setup::{CameraBuffers, setup};
 
-/// How often the loop looks around when nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-/// A camera with buffers and without a frame for this long is taken for gone.
+/// How often the loop wakes up without an event.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 struct Session<'a> {
@@ -35,74 +37,79 @@ struct Session<'a> {
     events: Events,
     compositor: Compositor,
     window: Window,
-    shared: Shared,
+    camera_buffers: CameraBuffers,
     stream: Stream,
-    wires: Vec<WlBuffer>,
+    wl_buffers: Vec<WlBuffer>,
     ready: Ready,
     buffers: Buffers,
-    explicit: Option<Explicit>,
-    account: Account,
-    journal: Journal,
+    explicit: Option<ExplicitSync>,
+    stats: FrameStats,
+    frame_trace: FrameTrace,
     closed: bool,
     last_frame: Instant,
-    /// When the camera was last seen to wait for the compositor.
+    /// When the camera last had no buffer, or the compositor had not reported on a frame.
     camera_waited: Instant,
-    complained: bool,
+    warned: bool,
 }
 
-/// Shows the camera as the options say.
+/// Runs the program with these options.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut session = Session::begin(options)?;
-    let end = session.play();
+    let mut session = Session::start(options)?;
+    let end = session.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let said = session.report(ended);
+    let reported = session.report(ended);
     session.end();
-    end.and(said)
+    end.and(reported)
 }
 
 impl<'a> Session<'a> {
-    fn begin(options: &'a Options) -> Result<Self, Failure> {
-        let mut ground = settle(options)?;
-        let mut events = ground.events;
+    fn start(options: &'a Options) -> Result<Self, Failure> {
+        let mut setup = setup(options)?;
+        let mut events = setup.events;
         let ready = events
-            .watch(std::os::fd::AsFd::as_fd(&ground.stream))
-            .map_err(blame::compositor)?;
-        let camera = ground.shared.camera_name();
-        let explicit = Explicit::offer(
+            .watch(std::os::fd::AsFd::as_fd(&setup.stream))
+            .map_err(exit_code::compositor_failure)?;
+        let camera = setup.camera_buffers.camera_name();
+        let explicit = ExplicitSync::create(
             options.sync,
-            &mut ground.compositor,
+            &mut setup.compositor,
             &events.handle(),
-            ground.window.surface(),
-            ground.wires.len(),
+            setup.window.surface(),
+            setup.wl_buffers.len(),
         )
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let journal = Journal::new("covalent-camera", camera, ground.shared.buffers());
+        let frame_trace =
+            FrameTrace::new("covalent-camera", camera, setup.camera_buffers.buffers());
         let mut session = Self {
             options,
-            // A queue of V4L2 knows no fences.
-            buffers: Buffers::new(ground.wires.len(), Party::new(camera, [])),
+            // A V4L2 queue supports no fences.
+            buffers: Buffers::new(setup.wl_buffers.len(), Party::new(camera, [])),
             events,
-            compositor: ground.compositor,
-            window: ground.window,
-            shared: ground.shared,
-            stream: ground.stream,
-            wires: ground.wires,
+            compositor: setup.compositor,
+            window: setup.window,
+            camera_buffers: setup.camera_buffers,
+            stream: setup.stream,
+            wl_buffers: setup.wl_buffers,
             ready,
             explicit,
-            account: Account::default(),
-            journal,
+            stats: FrameStats::default(),
+            frame_trace,
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
-            complained: false,
+            warned: false,
         };
-        // The camera got all buffers while it was asked whether it takes them.
-        for index in 0..session.wires.len() {
-            let Produce::Now(_) = session.buffers.produce(index).map_err(kept)? else {
-                return Err(kept(HandOverError::Held {
+        // The setup queued all buffers in the camera.
+        for index in 0..session.wl_buffers.len() {
+            let BeginWrite::Ready(_) = session
+                .buffers
+                .begin_write(index)
+                .map_err(handover_failure)?
+            else {
+                return Err(handover_failure(HandOverError::Held {
                     index,
                     from: Holder::Client,
                     to: Holder::Producer,
@@ -110,11 +117,11 @@ impl<'a> Session<'a> {
                 }));
             };
         }
-        session.stream.start().map_err(blame::camera)?;
+        session.stream.start().map_err(exit_code::camera_failure)?;
         Ok(session)
     }
 
-    fn play(&mut self) -> Result<Ending, Failure> {
+    fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self.events.is_interrupted() {
                 return Ok(Ending::Interrupted);
@@ -126,41 +133,43 @@ impl<'a> Session<'a> {
                 return Ok(Ending::Done);
             }
             self.events
-                .turn(&mut self.compositor, Some(LOOK))
-                .map_err(blame::compositor)?;
+                .dispatch(&mut self.compositor, Some(WAKE_INTERVAL))
+                .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
-                self.hear(event)?;
+                self.handle_event(event)?;
             }
             if self.ready.take() {
                 self.capture()?;
             }
-            self.look_around()?;
+            self.check_timeouts()?;
         }
     }
 
-    /// Takes every frame that the camera has, shows the newest and gives the others back.
+    /// Dequeues every frame that is ready, commits the newest and queues the others again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
-        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
-            // DQBUF means that the camera is done.
-            self.buffers.produced(frame.index, None).map_err(kept)?;
-            self.account.captured(frame.sequence);
+        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
+            // After VIDIOC_DQBUF the camera no longer writes to the buffer.
+            self.buffers
+                .end_write(frame.index, None)
+                .map_err(handover_failure)?;
+            self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
-            self.complained = false;
+            self.warned = false;
             let passed_over = if frame.is_damaged {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                self.account.skipped();
+                self.stats.skipped();
                 self.give_to_camera(old.index)?;
             }
         }
         match newest {
             Some(frame) if self.may_show() => self.show(frame),
             Some(frame) => {
-                self.account.skipped();
+                self.stats.skipped();
                 self.give_to_camera(frame.index)
             }
             None => Ok(()),
@@ -169,14 +178,14 @@ impl<'a> Session<'a> {
 
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.shared, frame.index)?;
-        let Some(wire) = self.wires.get(frame.index) else {
-            return Err(kept(HandOverError::Index {
+        crate::planted::read(&self.camera_buffers, frame.index)?;
+        let Some(wl_buffer) = self.wl_buffers.get(frame.index) else {
+            return Err(handover_failure(HandOverError::Index {
                 index: frame.index,
-                count: self.wires.len(),
+                count: self.wl_buffers.len(),
             }));
         };
-        self.shared.publish(frame.index)?;
+        self.camera_buffers.publish(frame.index)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
         let back = match &self.explicit {
             Some(explicit) => Some(explicit.next_release(frame.index).map_err(unexpected)?),
@@ -184,82 +193,89 @@ impl<'a> Session<'a> {
         };
         self.buffers
             .show(frame.index, back.map(Behind::from))
-            .map_err(kept)?;
+            .map_err(handover_failure)?;
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.stamp(frame.index).map_err(unexpected)?;
-            self.journal.signalled(frame.index, now());
+            let wait = explicit.set_points(frame.index).map_err(unexpected)?;
+            self.frame_trace.signalled(frame.index, now());
             self.events
-                .release(wait, frame.index)
-                .map_err(blame::compositor)?;
+                .watch_release_point(wait, frame.index)
+                .map_err(exit_code::compositor_failure)?;
         }
-        let number = self.window.show(wire, &self.events.handle());
+        let number = self.window.show(wl_buffer, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         let now = now();
-        self.account.committed(number, timestamp, now);
-        self.journal.shown(number, frame.index, timestamp, now);
+        self.stats.committed(number, timestamp, now);
+        self.frame_trace
+            .committed(number, frame.index, timestamp, now);
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                let buffer = self.shared.buffers().get(index);
+                let buffer = self.camera_buffers.buffers().get(index);
                 match self.buffers.released(index, buffer) {
                     Ok(()) => {
-                        self.journal.released(index, now());
+                        self.frame_trace.released(index, now());
                         self.give_to_camera(index)?;
                     }
                     Err(error @ HandOverError::Held { .. }) => {
-                        tracing::warn!("the compositor released what it did not hold: {error}");
+                        tracing::warn!(
+                            "the compositor released a buffer that it did not hold: {error}"
+                        );
                     }
-                    Err(error) => return Err(kept(error)),
+                    Err(error) => return Err(handover_failure(error)),
                 }
             }
-            Event::Idle(index) => {
-                self.buffers.idle(index);
-                self.journal.waited(index, now());
+            Event::BufferIdle(index) => {
+                self.buffers.wait_finished(index);
+                self.frame_trace.wait_ended(index, now());
                 self.give_to_camera(index)?;
             }
             Event::Presented(frame, shown) => {
                 tracing::trace!(frame, ?shown, clock = self.compositor.clock, "presented");
-                self.account.presented(frame, shown, self.compositor.clock);
-                self.journal.presented(frame, shown.time);
+                self.stats.presented(frame, shown, self.compositor.clock);
+                self.frame_trace.presented(frame, shown.time);
             }
             Event::Discarded(frame) => {
-                self.account.discarded(frame);
-                self.journal.discarded(frame);
+                self.stats.discarded(frame);
+                self.frame_trace.discarded(frame);
             }
             Event::Configured => {
-                // The display's mode may be another one now.
+                // The mode of the display may have changed.
                 self.window.fit(
-                    self.shared.size(),
+                    self.camera_buffers.size(),
                     self.compositor.configure.unwrap_or_default(),
                 );
             }
             Event::Closed => self.closed = true,
-            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
-            other => tracing::debug!("{other:?} is not for this program"),
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
+            }
+            other => tracing::debug!("{other:?} is ignored"),
         }
         Ok(())
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
-        match self.buffers.produce(index).map_err(kept)? {
-            Produce::Now(_) => self.stream.queue(index).map_err(blame::camera),
-            // The compositor's GPU still reads it.
-            Produce::Wait(wait) => {
-                self.journal.waits(index, now());
-                self.events.idle(wait, index).map_err(blame::compositor)
+        match self.buffers.begin_write(index).map_err(handover_failure)? {
+            BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
+            // The compositor released the buffer while its GPU still reads it.
+            BeginWrite::Wait(wait) => {
+                self.frame_trace.wait_started(index, now());
+                self.events
+                    .watch_fence(wait, index)
+                    .map_err(exit_code::compositor_failure)
             }
         }
     }
 
-    /// What the frames that were asked for leave to be shown: the last one must not be replaced before it is seen.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not shown.
     fn may_show(&self) -> bool {
         self.options
             .frames
-            .is_none_or(|frames| self.shown().saturating_add(self.account.in_flight()) < frames)
+            .is_none_or(|frames| self.shown().saturating_add(self.stats.in_flight()) < frames)
     }
 
     fn is_done(&self) -> bool {
@@ -268,32 +284,32 @@ impl<'a> Session<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Frames that were shown, or given to a compositor that does not say what became of them.
+    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
-            self.account.frames_presented()
+            self.stats.frames_presented()
         } else {
-            self.account.frames_committed()
+            self.stats.frames_committed()
         }
     }
 
-    fn look_around(&mut self) -> Result<(), Failure> {
+    fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
         let kept = self.buffers.held_by(Holder::Compositor);
-        if self.buffers.held_by(Holder::Producer) > 0 && silence > LOOK {
-            // A camera that was unplugged may leave its fd silent; a request tells.
+        if self.buffers.held_by(Holder::Producer) > 0 && silence > WAKE_INTERVAL {
+            // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
             self.capture()?;
         }
-        // A queue may need some buffers that it does not give: that the camera has one does not make it the one that is waited
-        // for. A compositor that owes word of a frame is.
-        if self.buffers.held_by(Holder::Producer) == 0 || self.account.in_flight() > 0 {
+        // A queue may keep some buffers, so a queued buffer alone does not mean that the camera is late. While the compositor has not
+        // reported on a frame, the program waits for the compositor.
+        if self.buffers.held_by(Holder::Producer) == 0 || self.stats.in_flight() > 0 {
             self.camera_waited = Instant::now();
-            if silence > COMPOSITOR_SILENCE && !self.complained {
-                self.complained = true;
+            if silence > COMPOSITOR_SILENCE && !self.warned {
+                self.warned = true;
                 tracing::warn!(
                     "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
-                    self.events.place(),
-                    self.wires.len(),
+                    self.events.socket(),
+                    self.wl_buffers.len(),
                     COMPOSITOR_SILENCE.as_secs()
                 );
             }
@@ -314,38 +330,43 @@ impl<'a> Session<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&self.shared, &self.account, self.explicit.is_some(), ended);
-        print::object(&report)
+        let report = Report::new(
+            &self.camera_buffers,
+            &self.stats,
+            self.explicit.is_some(),
+            ended,
+        );
+        print::json(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Takes the picture from the screen before the buffers go, where there still is a screen.
+    /// Destroys the surface before the buffers.
     fn end(self) {
         let Self {
             mut events,
             mut compositor,
             window,
             stream,
-            wires,
+            wl_buffers,
             explicit,
             ..
         } = self;
         drop(stream);
         drop(explicit);
         drop(window);
-        for wire in wires {
-            wire.destroy();
+        for wl_buffer in wl_buffers {
+            wl_buffer.destroy();
         }
-        if let Err(error) = events.sync(&mut compositor) {
-            tracing::debug!("saying goodbye: {error}");
+        if let Err(error) = events.roundtrip(&mut compositor) {
+            tracing::debug!("the last roundtrip: {error}");
         }
     }
 }
 
-fn kept(error: HandOverError) -> Failure {
+fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not where it should be"),
+        anyhow!(error).context("a buffer is not held by whom this program expects"),
     )
 }

@@ -1,15 +1,15 @@
-//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a judge can tell which frame a picture is of.
+//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a test can read from a picture which frame it shows.
 
-mod canvas;
-mod feed;
+mod frame_buffers;
 mod options;
 mod show;
+mod v4l2_output;
 
 use std::process::ExitCode;
 
 use covalent_client_demo::command_line::parse;
-use covalent_client_demo::exit::conclude;
-use covalent_client_demo::log::traced;
+use covalent_client_demo::exit::run_to_exit_code;
+use covalent_client_demo::log::run_with_log;
 
 use crate::options::Options;
 
@@ -18,12 +18,12 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    conclude("covalent-pattern", || {
-        traced(
+    run_to_exit_code("covalent-pattern", || {
+        run_with_log(
             "covalent-pattern",
             options.trace.as_deref(),
             || match &options.v4l2_output {
-                Some(node) => feed::run(&options, node),
+                Some(node) => v4l2_output::run(&options, node),
                 None => show::run(&options),
             },
         )

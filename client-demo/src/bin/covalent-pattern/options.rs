@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Shows numbered frames: a strip of black and white cells holds the number, colour bars move with it.
 #[derive(Debug, Parser)]
@@ -24,19 +24,19 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// Size of the picture in pixels; the screen's own when nothing is said.
+    /// Size of the picture in pixels; by default the screen's.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Size>,
-    /// End when this many frames were shown.
+    /// Exit after this many frames were shown.
     #[arg(long, value_name = "COUNT")]
     pub(crate) frames: Option<u64>,
-    /// Frames a second; as many as the compositor asks for when nothing is said.
+    /// Frames a second; by default one for each frame callback of the compositor.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) fps: Option<u32>,
     /// Draw into dma-bufs, allocated by a plan, instead of shared memory.
     #[arg(long, conflicts_with = "v4l2_output")]
     pub(crate) dmabuf: bool,
-    /// Feed a V4L2 output, at its own rate, instead of a compositor.
+    /// Send the frames to a V4L2 output, at its own rate, instead of a compositor.
     #[arg(long, value_name = "NODE", conflicts_with_all = ["window", "fullscreen", "fps", "hold", "json"])]
     pub(crate) v4l2_output: Option<PathBuf>,
     /// Number of the first frame.
@@ -48,10 +48,10 @@ pub(crate) struct Options {
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    /// Synchronisation with the compositor: explicit by timeline points, or implicit by the fences of the dma-bufs.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) sync: SyncKind,
-    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    /// Write a trace of each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ impl FromStr for Size {
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[allow(dead_code, reason = "tests/paths.rs uses the other items")]
 #[path = "../../../tests/paths/table.rs"]
 mod table;
 
@@ -94,7 +94,7 @@ mod tests {
     use super::{Options, table};
 
     #[test]
-    fn option_that_takes_a_path_is_decided_on() {
+    fn option_with_a_path_is_in_the_table_of_tested_paths() {
         let command = Options::command();
         let is_path = |argument: &&clap::Arg| {
             argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()

@@ -1,4 +1,4 @@
-//! Frames to the compositor: draw into a buffer that nobody holds, show it, wait for its release.
+//! Shows frames on the compositor: draws into a free buffer, commits it, and waits for its release.
 
 use std::time::{Duration, Instant};
 
@@ -6,39 +6,41 @@ use anyhow::{Context, anyhow};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Behind, Party};
 use covalent_alloc::trace::now;
-use covalent_client_demo::blame;
-use covalent_client_demo::buffers::{Buffers, COMPOSITOR_SILENCE, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{
+    BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
+};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::explicit::Explicit;
-use covalent_client_demo::journal::Journal;
+use covalent_client_demo::exit_code;
+use covalent_client_demo::explicit_sync::ExplicitSync;
+use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::print;
 use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
 use serde::Serialize;
 
-use crate::canvas::Canvas;
+use crate::frame_buffers::FrameBuffers;
 use crate::options::Options;
 
-/// One on the display, one about to replace it, one committed after that and one to draw into.
+/// One buffer on the display, one that replaces it at the next refresh, one committed after that, and one to draw into.
 const BUFFERS: u32 = 4;
 
-/// What the program says of itself at its end.
+/// The report that `--json` prints at the end.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Frames that came to the display.
+    /// Presented frames.
     frames: u64,
-    /// Frames given to the compositor.
+    /// Committed frames.
     committed: u64,
-    /// Frames that a newer one replaced before they came to the display.
+    /// Frames that the compositor discarded.
     discarded: u64,
-    /// Frames whose buffer itself was put on the display.
+    /// Frames that were presented by direct scanout.
     zero_copy: u64,
-    /// Size of each.
+    /// Size of the frames.
     size: String,
-    /// Where their memory comes from.
+    /// The source of their memory.
     source: String,
 }
 
@@ -47,47 +49,48 @@ struct Show<'a> {
     events: Events,
     compositor: Compositor,
     window: Window,
-    /// Of the buffers.
+    /// Size of the buffers.
     size: (u32, u32),
     pattern: Pattern,
-    canvas: Canvas,
+    frame_buffers: FrameBuffers,
     dmabufs: Vec<Buffer>,
     buffers: Buffers,
-    explicit: Option<Explicit>,
-    journal: Journal,
+    explicit: Option<ExplicitSync>,
+    frame_trace: FrameTrace,
     report: Report,
-    wanted: bool,
+    frame_requested: bool,
     due: Instant,
-    /// When a buffer came back the last time.
+    /// When the compositor last released a buffer.
     released: Instant,
-    complained: bool,
+    warned: bool,
     closed: bool,
 }
 
-/// Shows what the options ask for.
+/// Runs the program with these options.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut show = Show::begin(options)?;
-    let end = show.play();
+    let mut show = Show::start(options)?;
+    let end = show.run_loop();
     let printed = show.report();
     drop(show);
     end.and(printed)
 }
 
 impl<'a> Show<'a> {
-    fn begin(options: &'a Options) -> Result<Self, Failure> {
+    fn start(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
-        let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+        let (mut events, mut compositor) =
+            Events::connect().map_err(exit_code::compositor_failure)?;
         let fullscreen = options.fullscreen || !options.window;
         let window = Window::new(&compositor, &events.handle(), "pattern", fullscreen)
             .map_err(|missing| unexpected(missing.into()))?;
         events
-            .until(
+            .dispatch_until(
                 &mut compositor,
                 "configure the window",
                 ANSWER_DEADLINE,
                 |compositor| compositor.configure.is_some(),
             )
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         let configure = compositor.configure.unwrap_or_default();
         let size = options
             .size
@@ -97,21 +100,21 @@ impl<'a> Show<'a> {
             .unwrap_or((640, 480));
         let pattern = Pattern::new(size.0, size.1)
             .map_err(|error| Failure::new(Exit::Usage, anyhow!(error).context("--size")))?;
-        let canvas = if options.dmabuf {
-            Canvas::plan(&mut events, &mut compositor, &window, size, BUFFERS)?
+        let frame_buffers = if options.dmabuf {
+            FrameBuffers::plan(&mut events, &mut compositor, &window, size, BUFFERS)?
         } else {
             Pool::new(&compositor, &events.handle(), size, BUFFERS)
-                .map(Canvas::Shared)
+                .map(FrameBuffers::Shm)
                 .map_err(|error| Failure::new(Exit::Allocation, error))?
         };
         window.fit(size, configure);
-        let source = canvas.source().to_owned();
-        let dmabufs = canvas.buffers();
-        // Shared memory has no points.
+        let source = frame_buffers.source().to_owned();
+        let dmabufs = frame_buffers.buffers();
+        // linux-drm-syncobj does not support wl_shm buffers.
         let explicit = if options.dmabuf {
             let count = dmabufs.len();
             let surface = window.surface();
-            Explicit::offer(
+            ExplicitSync::create(
                 options.sync,
                 &mut compositor,
                 &events.handle(),
@@ -130,8 +133,8 @@ impl<'a> Show<'a> {
             size,
             pattern,
             explicit,
-            journal: Journal::new("covalent-pattern", "processor", &dmabufs),
-            canvas,
+            frame_trace: FrameTrace::new("covalent-pattern", "processor", &dmabufs),
+            frame_buffers,
             buffers: Buffers::new(
                 usize::try_from(BUFFERS).unwrap_or_default(),
                 Party::new("the processor", []),
@@ -142,39 +145,39 @@ impl<'a> Show<'a> {
                 source,
                 ..Report::default()
             },
-            wanted: true,
+            frame_requested: true,
             due: Instant::now(),
             released: Instant::now(),
-            complained: false,
+            warned: false,
             closed: false,
         })
     }
 
-    fn play(&mut self) -> Result<(), Failure> {
+    fn run_loop(&mut self) -> Result<(), Failure> {
         while !(self.closed || self.events.is_interrupted() || self.is_over()) {
             self.draw_if_due()?;
             let timeout = self.timeout();
             self.events
-                .turn(&mut self.compositor, timeout)
-                .map_err(blame::compositor)?;
+                .dispatch(&mut self.compositor, timeout)
+                .map_err(exit_code::compositor_failure)?;
             for event in self.compositor.take_events() {
-                self.handle(event)?;
+                self.handle_event(event)?;
             }
-            self.look_around();
+            self.warn_of_held_buffers();
         }
         Ok(())
     }
 
-    /// Says once of a silence that the compositor gives nothing back.
-    fn look_around(&mut self) {
+    /// Logs one warning where the compositor holds all buffers for a long time.
+    fn warn_of_held_buffers(&mut self) {
         if self.buffers.free().is_none()
             && self.released.elapsed() > COMPOSITOR_SILENCE
-            && !self.complained
+            && !self.warned
         {
-            self.complained = true;
+            self.warned = true;
             tracing::warn!(
                 "the compositor at {} keeps all of {BUFFERS} buffers since {} s; this program waits",
-                self.events.place(),
+                self.events.socket(),
                 COMPOSITOR_SILENCE.as_secs()
             );
         }
@@ -189,10 +192,10 @@ impl<'a> Show<'a> {
         !self.options.hold && self.options.frames.is_some_and(|frames| done >= frames)
     }
 
-    /// How long nothing has to be done unless something happens.
+    /// Returns how long the loop may sleep without an event.
     fn timeout(&self) -> Option<Duration> {
         if self.buffers.free().is_none() {
-            return (!self.complained).then_some(COMPOSITOR_SILENCE);
+            return (!self.warned).then_some(COMPOSITOR_SILENCE);
         }
         (self.options.fps.is_some() && self.may_commit() && self.buffers.free().is_some())
             .then(|| self.due.saturating_duration_since(Instant::now()))
@@ -207,7 +210,7 @@ impl<'a> Show<'a> {
     fn draw_if_due(&mut self) -> Result<(), Failure> {
         let due = match self.options.fps {
             Some(_) => Instant::now() >= self.due,
-            None => self.wanted,
+            None => self.frame_requested,
         };
         let Some(index) = self.buffers.free().filter(|_| due && self.may_commit()) else {
             return Ok(());
@@ -216,17 +219,23 @@ impl<'a> Show<'a> {
             // The pattern's numbers wrap far below 32 bits.
             u32::try_from(self.report.committed & u64::from(u32::MAX)).unwrap_or_default(),
         );
-        let kept = |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
-        if let Produce::Wait(wait) = self.buffers.produce(index).map_err(kept)? {
-            // The compositor's GPU still reads it.
-            self.journal.waits(index, now());
-            return self.events.idle(wait, index).map_err(blame::compositor);
+        let handover_failure =
+            |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
+        if let BeginWrite::Wait(wait) = self.buffers.begin_write(index).map_err(handover_failure)? {
+            // The compositor released the buffer while its GPU still reads it.
+            self.frame_trace.wait_started(index, now());
+            return self
+                .events
+                .watch_fence(wait, index)
+                .map_err(exit_code::compositor_failure);
         }
         let begun = now();
-        self.canvas
+        self.frame_buffers
             .draw(index, &self.pattern.rows(number))
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        self.buffers.produced(index, None).map_err(kept)?;
+        self.buffers
+            .end_write(index, None)
+            .map_err(handover_failure)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
         let back = match &self.explicit {
             Some(explicit) => Some(explicit.next_release(index).map_err(unexpected)?),
@@ -234,39 +243,39 @@ impl<'a> Show<'a> {
         };
         self.buffers
             .show(index, back.map(Behind::from))
-            .map_err(kept)?;
+            .map_err(handover_failure)?;
         let handle = self.events.handle();
         if self.options.fps.is_none() {
             self.window.ask_frame(&handle);
         }
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.stamp(index).map_err(unexpected)?;
-            self.journal.signalled(index, now());
+            let wait = explicit.set_points(index).map_err(unexpected)?;
+            self.frame_trace.signalled(index, now());
             self.events
-                .release(wait, index)
-                .map_err(blame::compositor)?;
+                .watch_release_point(wait, index)
+                .map_err(exit_code::compositor_failure)?;
         }
-        if let Some(buffer) = self.canvas.buffer(index) {
+        if let Some(buffer) = self.frame_buffers.buffer(index) {
             let frame = self.window.show(buffer, &handle);
-            self.journal.shown(frame, index, Some(begun), now());
+            self.frame_trace.committed(frame, index, Some(begun), now());
         }
         self.report.committed = self.report.committed.saturating_add(1);
-        self.wanted = false;
+        self.frame_requested = false;
         if let Some(fps) = self.options.fps {
             let period = Duration::from_secs(1) / fps;
-            // After a stall the pace begins anew instead of catching up.
+            // After a stall the program does not catch up.
             let now = Instant::now();
             self.due = (self.due + period).max(now.checked_sub(period).unwrap_or(now));
         }
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                self.journal.released(index, now());
+                self.frame_trace.released(index, now());
                 self.released = Instant::now();
-                self.complained = false;
+                self.warned = false;
                 match self.buffers.released(index, self.dmabufs.get(index)) {
                     Ok(()) => {}
                     Err(error @ HandOverError::Held { .. }) => tracing::warn!(
@@ -275,30 +284,30 @@ impl<'a> Show<'a> {
                     Err(error) => return Err(Failure::new(Exit::Unexpected, error)),
                 }
             }
-            Event::Idle(index) => {
-                self.buffers.idle(index);
-                self.journal.waited(index, now());
+            Event::BufferIdle(index) => {
+                self.buffers.wait_finished(index);
+                self.frame_trace.wait_ended(index, now());
             }
             Event::Presented(frame, shown) => {
-                self.journal.presented(frame, shown.time);
+                self.frame_trace.presented(frame, shown.time);
                 self.report.frames = self.report.frames.saturating_add(1);
                 if shown.zero_copy {
                     self.report.zero_copy = self.report.zero_copy.saturating_add(1);
                 }
             }
             Event::Discarded(frame) => {
-                self.journal.discarded(frame);
+                self.frame_trace.discarded(frame);
                 self.report.discarded = self.report.discarded.saturating_add(1);
             }
-            Event::Frame => self.wanted = true,
+            Event::Frame => self.frame_requested = true,
             Event::Configured => self
                 .window
                 .fit(self.size, self.compositor.configure.unwrap_or_default()),
             Event::Closed => self.closed = true,
-            Event::Nonsense(what) => {
-                return Err(blame::insane(&self.events, &what));
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
             }
-            other => tracing::debug!("{other:?} is not for this program"),
+            other => tracing::debug!("{other:?} is ignored"),
         }
         tracing::trace!(held = self.buffers.held_by(Holder::Compositor));
         Ok(())
@@ -308,7 +317,7 @@ impl<'a> Show<'a> {
         if !self.options.json {
             return Ok(());
         }
-        print::object(&self.report)
+        print::json(&self.report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }

@@ -1,4 +1,4 @@
-//! A camera whose buffers are textures: planned with the device, imported once, and queued again when the device is done.
+//! A camera whose buffers are textures. They are planned for camera and device, imported once, and queued again after sampling.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -15,27 +15,27 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::Party;
-use covalent_client_demo::account::Account;
-use covalent_client_demo::blame;
-use covalent_client_demo::buffers::{Buffers, HandOverError, Holder, Produce};
+use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
+use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
-use crate::gpus::called;
-use crate::negotiations::{join, untried};
+use crate::gpus::display_name;
+use crate::negotiations::{join, trial_participant};
 use crate::options::Options;
 use crate::render::{Renderer, Texture};
 
-/// The least number of buffers: one is drawn, one is next, and the camera has two.
+/// The least number of buffers: one that is sampled, one that is sampled next, and two in the camera's queue.
 const BUFFERS: u32 = 4;
-/// What the device does with the buffers, in words.
+/// What the device does with the buffers, as a phrase for messages.
 pub(crate) const SAMPLED: &str = "sampled";
-/// A camera that is silent this long is asked.
-const LOOK: Duration = Duration::from_secs(1);
-/// A camera with buffers and without a frame for this long is taken for gone.
+/// How long the camera may deliver no frame until the program dequeues without a poll event, which finds an unplugged camera.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.
@@ -52,30 +52,32 @@ pub(crate) struct Camera {
     last_frame: Instant,
 }
 
-/// What is known of the camera and the device, before their buffers are.
-pub(crate) struct Terms {
+/// The camera's queue and the negotiation of its buffers with the device.
+pub(crate) struct CameraNegotiation {
     queue: Queue,
     pub(crate) negotiation: Negotiation,
 }
 
-/// What camera and device made of a plan.
-pub(crate) enum Taken {
-    /// Both use its buffers.
-    Both(Box<Camera>, Box<Renderer>),
-    /// One of them refused its memory, and another plan may work.
+/// Whether the camera and the device imported a plan's buffers.
+pub(crate) enum CameraImport {
+    /// Both imported them.
+    Imported(Box<Camera>, Box<Renderer>),
+    /// One of them refused, for this reason. A plan with another source may work.
     Refused(String),
 }
 
-impl Terms {
-    /// Asks the camera and the device; the pictures are to have the size `wanted`, where the camera has that.
+impl CameraNegotiation {
+    /// Opens the camera and adds it and the device to a negotiation. The camera captures at the size `wanted` where it supports it.
     pub(crate) fn new(
         options: &Options,
         node: &Path,
         gpu: &Gpu,
         wanted: Extent,
     ) -> Result<Self, Failure> {
-        let device = Device::open(node).map_err(blame::camera)?;
-        let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
+        let device = Device::open(node).map_err(exit_code::camera_failure)?;
+        let queue = device
+            .queue(Direction::Capture)
+            .map_err(exit_code::camera_failure)?;
         let sampler = gpu
             .participant_for(Purpose::Sample, wanted, None)
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -83,36 +85,42 @@ impl Terms {
         let takes = |fourcc: Fourcc| {
             options.format.is_none_or(|format| format == fourcc) && sampled.contains_fourcc(fourcc)
         };
-        let extent = camera_size::choose(&queue, takes, wanted).map_err(blame::camera)?;
-        // What need not be converted is drawn as it is.
+        let extent =
+            camera_size::choose(&queue, takes, wanted).map_err(exit_code::camera_failure)?;
+        // RGB needs no YUV conversion.
         let mut collection = BufferCollection::new(extent)
             .with_count(BUFFERS)
             .with_format(Fourcc::XRGB8888);
         if let Some(format) = options.format {
             collection = collection.with_only_format(format);
         }
-        collection.add(&queue).map_err(blame::backend)?;
+        collection.add(&queue).map_err(exit_code::backend_failure)?;
         join(&mut collection, gpu, Purpose::Sample)?;
-        let untried = untried(&collection, gpu);
-        let between = format!("the camera and {}", called(gpu));
+        let trial_participant = trial_participant(&collection, gpu);
+        let participants_label = format!("the camera and {}", display_name(gpu));
         Ok(Self {
             queue,
-            negotiation: Negotiation::new(collection, between).with_untried(untried),
+            negotiation: Negotiation::new(collection, participants_label)
+                .with_trial_import(trial_participant),
         })
     }
 
-    /// Allocates by the plan and begins to stream into textures.
-    pub(crate) fn settle(
+    /// Allocates the plan's buffers, imports them into the camera's queue and as textures, and starts the stream.
+    pub(crate) fn start_camera(
         &mut self,
         plan: &Plan,
         gpu: &Gpu,
         events: &mut Events,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<CameraImport, Failure> {
         let mut stream = match self.stream(plan) {
             Ok(stream) => stream,
-            Err(error) => return Ok(Taken::Refused(blame::refusal(error)?.to_string())),
+            Err(error) => {
+                return Ok(CameraImport::Refused(
+                    exit_code::as_import_refusal(error)?.to_string(),
+                ));
+            }
         };
-        let colours = self.queue.colours().map_err(blame::camera)?;
+        let colours = self.queue.colours().map_err(exit_code::camera_failure)?;
         let format = plan.layout().format();
         let mut renderer = Renderer::new(gpu, Some((format, colours)))
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
@@ -120,15 +128,17 @@ impl Terms {
         for buffer in stream.buffers() {
             match renderer.texture(buffer) {
                 Ok(texture) => textures.push(texture),
-                Err(error) => return Ok(Taken::Refused(error.to_string())),
+                Err(error) => return Ok(CameraImport::Refused(error.to_string())),
             }
         }
         let mut holders = Buffers::new(textures.len(), Party::new("the camera", []));
         for index in 0..textures.len() {
-            filled(&mut holders, index)?;
+            queue_for_capture(&mut holders, index)?;
         }
-        let ready = events.watch(stream.as_fd()).map_err(blame::compositor)?;
-        stream.start().map_err(blame::camera)?;
+        let ready = events
+            .watch(stream.as_fd())
+            .map_err(exit_code::compositor_failure)?;
+        stream.start().map_err(exit_code::camera_failure)?;
         let camera = Camera {
             name: self.queue.device().path().display().to_string(),
             plan: plan.clone(),
@@ -140,13 +150,13 @@ impl Terms {
             newest: None,
             last_frame: Instant::now(),
         };
-        Ok(Taken::Both(Box::new(camera), Box::new(renderer)))
+        Ok(CameraImport::Imported(Box::new(camera), Box::new(renderer)))
     }
 
     fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
         let buffers = self.negotiation.allocate(plan)?;
         let mut stream = self.negotiation.import(&self.queue, &buffers)?;
-        // Some drivers look at the memory only when it is queued.
+        // Some drivers check the memory only in VIDIOC_QBUF.
         for index in 0..buffers.len() {
             stream.queue(index)?;
         }
@@ -155,40 +165,40 @@ impl Terms {
 }
 
 impl Camera {
-    /// What messages call it.
+    /// Returns the path of its node.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The plan of its buffers.
+    /// Returns the plan of its buffers.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Who allocated, in words.
+    /// Returns the name of the source that allocated the buffers.
     pub(crate) fn source_name(&self) -> &str {
         self.plan.source_name()
     }
 
-    /// The dma-bufs, by their index in the queue.
+    /// Returns the dma-bufs, by their index in the queue.
     pub(crate) fn buffers(&self) -> &[Buffer] {
         self.stream.buffers()
     }
 
-    /// Where the planes really lie.
+    /// Returns the layout as it was allocated.
     pub(crate) fn layout(&self) -> &Layout {
         self.buffers()
             .first()
             .map_or_else(|| self.plan.layout(), Buffer::layout)
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
         let extent = self.layout().extent();
         (extent.width(), extent.height())
     }
 
-    /// How numbers become colours, in words; `None` for RGB, which is drawn as it is.
+    /// Returns YUV matrix and range for messages; `None` for RGB.
     pub(crate) fn conversion(&self) -> Option<String> {
         let info = self.layout().format().fourcc.info()?;
         let is_ycbcr = info.planes.len() > 1
@@ -208,16 +218,18 @@ impl Camera {
         })
     }
 
-    /// Takes every frame that the camera has, if there is any; the newest is kept to be drawn, and the others go back.
-    pub(crate) fn capture(&mut self, account: &mut Account) -> Result<(), Failure> {
-        // A camera that was unplugged may leave its fd silent; a request tells.
-        if !self.ready.take() && self.last_frame.elapsed() < LOOK {
+    /// Dequeues every frame that is ready. The newest is kept for rendering; the others are queued again.
+    pub(crate) fn capture(&mut self, stats: &mut FrameStats) -> Result<(), Failure> {
+        // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
+        if !self.ready.take() && self.last_frame.elapsed() < PROBE_INTERVAL {
             return Ok(());
         }
-        while let Some(frame) = self.stream.dequeue().map_err(blame::camera)? {
-            // DQBUF means that the camera is done.
-            self.holders.produced(frame.index, None).map_err(kept)?;
-            account.captured(frame.sequence);
+        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
+            // After VIDIOC_DQBUF the camera no longer writes to the buffer.
+            self.holders
+                .end_write(frame.index, None)
+                .map_err(handover_failure)?;
+            stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             let passed_over = if frame.is_damaged {
                 Some(frame)
@@ -225,29 +237,29 @@ impl Camera {
                 self.newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                account.skipped();
+                stats.skipped();
                 self.give_back(old.index)?;
             }
         }
         self.check_silence()
     }
 
-    /// Whether there is a picture to draw.
+    /// Returns whether a captured frame waits for rendering.
     pub(crate) fn has_picture(&self) -> bool {
         self.newest.is_some()
     }
 
-    /// Takes the newest picture out, to be drawn; it is given back by [`Camera::give_back`].
+    /// Takes the newest frame for rendering. Give its buffer back with [`Camera::give_back`].
     pub(crate) fn take_picture(&mut self) -> Option<(FrameInfo, Texture)> {
         let frame = self.newest.take()?;
         let texture = self.textures.get(frame.index)?.clone();
         Some((frame, texture))
     }
 
-    /// Lets the camera write to a buffer again.
+    /// Queues a buffer in the camera again.
     pub(crate) fn give_back(&mut self, index: usize) -> Result<(), Failure> {
-        filled(&mut self.holders, index)?;
-        self.stream.queue(index).map_err(blame::camera)
+        queue_for_capture(&mut self.holders, index)?;
+        self.stream.queue(index).map_err(exit_code::camera_failure)
     }
 
     fn check_silence(&self) -> Result<(), Failure> {
@@ -265,8 +277,8 @@ impl Camera {
     }
 }
 
-/// The size that a picture ought to have in a window, or on the screen.
-pub(crate) fn wanted(compositor: &Compositor, size: (u32, u32)) -> Extent {
+/// Returns the size that a camera frame should have in this window or on this screen.
+pub(crate) fn preferred_size(compositor: &Compositor, size: (u32, u32)) -> Extent {
     let (width, height) = compositor.output.map_or(size, |mode| {
         (size.0.min(mode.width), size.1.min(mode.height))
     });
@@ -275,11 +287,11 @@ pub(crate) fn wanted(compositor: &Compositor, size: (u32, u32)) -> Extent {
         .unwrap_or_else(|_| unreachable!("a small size is a size"))
 }
 
-/// Gives a buffer to the camera. The compositor never has it, and the device is done with it by now.
-fn filled(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
-    match holders.produce(index).map_err(kept)? {
-        Produce::Now(_) => Ok(()),
-        Produce::Wait(_) => Err(kept(HandOverError::Held {
+/// Records that a buffer is given to the camera. The compositor never has it, and the device must be done with it.
+fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
+    match holders.begin_write(index).map_err(handover_failure)? {
+        BeginWrite::Ready(_) => Ok(()),
+        BeginWrite::Wait(_) => Err(handover_failure(HandOverError::Held {
             index,
             from: Holder::Client,
             to: Holder::Producer,
@@ -288,9 +300,9 @@ fn filled(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
     }
 }
 
-fn kept(error: HandOverError) -> Failure {
+fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer is not where it should be"),
+        anyhow!(error).context("a camera's buffer is not held by whom this program expects"),
     )
 }

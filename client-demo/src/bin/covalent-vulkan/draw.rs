@@ -1,4 +1,4 @@
-//! One frame: drawn into a buffer that nobody has, shown, and given back by device and compositor.
+//! Renders one frame into a free buffer, commits it, and takes the buffer back when device and compositor are done with it.
 
 use std::time::Duration;
 
@@ -7,91 +7,98 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::SyncLanguage;
 use covalent_alloc::sync::{Behind, Fence, Past, Point, Told, tell};
 use covalent_alloc::trace::now;
-use covalent_client_demo::blame;
-use covalent_client_demo::buffers::{HandOverError, Produce};
+use covalent_client_demo::buffers::{BeginWrite, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::explicit::ExplicitError;
+use covalent_client_demo::exit_code;
+use covalent_client_demo::explicit_sync::ExplicitSyncError;
 use covalent_client_demo::pattern::NUMBERS;
 
 use crate::camera::Camera;
 use crate::render::Frame;
 use crate::show::Show;
-use crate::turns::{Completion, Given};
+use crate::submission_tracker::{Completion, FrameSubmission};
 
-/// Frames that a GPU is given at a time.
+/// Frames that a GPU has queued at most.
 const AHEAD: usize = 2;
-/// A frame between its drawing and its end.
-pub(crate) struct Turn {
-    /// Of the buffer.
+
+/// A frame whose rendering is submitted and not complete.
+pub(crate) struct PendingFrame {
+    /// The buffer's number.
     number: usize,
-    /// What is committed when it is drawn; nothing where it is committed already.
-    is_late: bool,
-    /// The camera's buffer that it is drawn from.
+    /// Whether the frame is committed only on completion; otherwise it is committed already.
+    is_deferred: bool,
+    /// The index of the camera's buffer that is sampled.
     picture: Option<usize>,
     timestamp: Option<Duration>,
     begun: Duration,
 }
 
 impl Show<'_> {
-    /// The number that the next frame shows.
+    /// Returns the number that the next frame shows.
     pub(crate) fn frame_number(&self) -> u32 {
         let drawn = u32::try_from(self.drawn % u64::from(NUMBERS)).unwrap_or_default();
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Draws the next frame, where it is time, there is something to draw, and somewhere to draw it.
+    /// Renders the next frame where the compositor has requested one, a buffer is free and, with a camera, a new frame was captured.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
-        let ahead = match self.turns.completion() {
+        let ahead = match self.submissions.completion() {
             Completion::HelperThread => 1,
             Completion::SyncFile => AHEAD,
         };
         let has_picture = self.camera.as_ref().is_none_or(Camera::has_picture);
-        let is_time = self.wanted && has_picture && self.may_draw();
-        if !is_time || self.turns.under_way() >= ahead {
+        let is_time = self.frame_requested && has_picture && self.may_draw();
+        if !is_time || self.submissions.pending() >= ahead {
             return Ok(());
         }
         let shown = self.frame_number();
-        let Some(chain) = &mut self.chain else {
+        let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
-        let Some(place) = chain.free() else {
+        let Some(index) = swapchain.free() else {
             return Ok(());
         };
-        let number = chain.number(place);
-        let buffer = chain.buffer(place).cloned();
-        let buffer = buffer.context("a buffer").map_err(lost)?;
-        let after = match chain.draw(place).map_err(kept)? {
-            Produce::Now(after) => told(&buffer, &after)?,
-            Produce::Wait(wait) => {
-                // The compositor's GPU still reads it.
-                chain.journal.waits(place, now());
-                return self.events.idle(wait, number).map_err(blame::compositor);
+        let number = swapchain.number(index);
+        let buffer = swapchain.buffer(index).cloned();
+        let buffer = buffer.context("a buffer").map_err(missing_part)?;
+        let after = match swapchain.draw(index).map_err(handover_failure)? {
+            BeginWrite::Ready(after) => export_wait(&buffer, &after)?,
+            BeginWrite::Wait(wait) => {
+                // The compositor released the buffer while its GPU still reads it.
+                swapchain.frame_trace.wait_started(index, now());
+                return self
+                    .events
+                    .watch_fence(wait, number)
+                    .map_err(exit_code::compositor_failure);
             }
         };
         let picture = self.camera.as_mut().and_then(Camera::take_picture);
         let frame = match &self.camera {
-            Some(camera) => Frame::of_camera(shown, chain.size(), camera.size()),
-            None => Frame::of_scene(shown, chain.size()),
+            Some(camera) => Frame::of_camera(shown, swapchain.size(), camera.size()),
+            None => Frame::of_scene(shown, swapchain.size()),
         };
-        let target = chain.target(place).context("a target").map_err(lost)?;
+        let target = swapchain
+            .target(index)
+            .context("a target")
+            .map_err(missing_part)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
             .renderer
             .record(target, &frame, texture)
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        // A driver that hands out no fence leaves nothing that a reader of the dma-buf would wait for, and what has to be copied
-        // to the host has to be there first.
-        let has_no_fence = self.turns.completion() == Completion::HelperThread;
-        let is_late = chain.copies.is_some() || has_no_fence && self.explicit.is_none();
+        // Without a fence on the dma-buf an implicit reader would not wait, and a transfer to the host needs the rendered pixels.
+        // Both commit on completion.
+        let has_no_fence = self.submissions.completion() == Completion::HelperThread;
+        let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
-        let turn = self.drawn;
+        let frame_id = self.drawn;
         self.drawn = self.drawn.saturating_add(1);
-        self.wanted = self.camera.is_some();
-        self.under_way.insert(
-            turn,
-            Turn {
+        self.frame_requested = self.camera.is_some();
+        self.pending_frames.insert(
+            frame_id,
+            PendingFrame {
                 number,
-                is_late,
+                is_deferred,
                 picture: captured.map(|frame| frame.index),
                 timestamp: captured
                     .filter(|frame| frame.is_monotonic)
@@ -99,119 +106,130 @@ impl Show<'_> {
                 begun: now(),
             },
         );
-        let (acquire, back) = if is_late {
+        let (acquire, back) = if is_deferred {
             (None, None)
         } else {
-            self.stamp(number)?
+            self.set_points(number)?
         };
-        let given = Given {
+        let submission = FrameSubmission {
             recorded,
-            number: turn,
+            number: frame_id,
             after,
             acquire,
             buffer: &buffer,
         };
-        let drawn = self.turns.give(&mut self.events, given)?;
-        if is_late {
+        let drawn = self.submissions.submit(&mut self.events, submission)?;
+        if is_deferred {
             return Ok(());
         }
-        self.commit(turn, drawn, back)
+        self.commit(frame_id, drawn, back)
     }
 
-    /// Gives the surface the points of its next commit: the first is still to be signalled, and the buffer comes back behind the
-    /// second.
-    fn stamp(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
+    /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
+    /// says when the buffer is free again.
+    fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
         };
-        let (acquire, release) = explicit.stamp_ahead(number).map_err(unstamped)?;
+        let (acquire, release) = explicit.set_pending_points(number).map_err(sync_failure)?;
         let back = release.point().clone();
         self.events
-            .release(release, number)
-            .map_err(blame::compositor)?;
+            .watch_release_point(release, number)
+            .map_err(exit_code::compositor_failure)?;
         Ok((Some(acquire), Some(back.into())))
     }
 
-    /// Shows what is drawn by now, or is when a moment is over.
+    /// Commits a frame. `drawn` signals the end of its rendering; `None` means that it is rendered.
     fn commit(
         &mut self,
-        turn: u64,
+        frame_id: u64,
         drawn: Option<Behind>,
         back: Option<Behind>,
     ) -> Result<(), Failure> {
-        let Some(turn) = self.under_way.get(&turn) else {
+        let Some(pending) = self.pending_frames.get(&frame_id) else {
             return Ok(());
         };
         let handle = self.events.handle();
         let configure = self.compositor.configure.unwrap_or_default();
-        let mut chains = self.chain.iter_mut().chain(&mut self.retired);
-        let (chain, place) = chains
-            .find_map(|chain| Some((chain.place(turn.number)?, chain)))
-            .map(|(place, chain)| (chain, place))
-            .context("a chain of this buffer")
-            .map_err(lost)?;
-        if !chain.was_shown {
-            chain.was_shown = true;
-            self.window.fit(chain.size(), configure);
+        let mut all = self.swapchain.iter_mut().chain(&mut self.retired);
+        let (swapchain, index) = all
+            .find_map(|swapchain| Some((swapchain.index_of(pending.number)?, swapchain)))
+            .map(|(index, swapchain)| (swapchain, index))
+            .context("a swapchain of this buffer")
+            .map_err(missing_part)?;
+        if !swapchain.was_shown {
+            swapchain.was_shown = true;
+            self.window.fit(swapchain.size(), configure);
             self.imports_at_first_frame = self.renderer.imports();
         }
-        chain.show(place, drawn, back).map_err(kept)?;
-        let wire = chain.wire(place).context("a wl_buffer").map_err(lost)?;
+        swapchain
+            .show(index, drawn, back)
+            .map_err(handover_failure)?;
+        let wl_buffer = swapchain
+            .wl_buffer(index)
+            .context("a wl_buffer")
+            .map_err(missing_part)?;
         self.window.ask_frame(&handle);
-        let frame = self.window.show(wire, &handle);
+        let frame = self.window.show(wl_buffer, &handle);
         let now = now();
-        let from = turn.timestamp.unwrap_or(turn.begun);
-        self.account.committed(frame, Some(from), now);
-        chain.journal.shown(frame, place, Some(from), now);
+        let from = pending.timestamp.unwrap_or(pending.begun);
+        self.stats.committed(frame, Some(from), now);
+        swapchain
+            .frame_trace
+            .committed(frame, index, Some(from), now);
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
 
-    /// Hears that the device is done with a frame.
-    pub(crate) fn over(&mut self, turn: u64) -> Result<(), Failure> {
-        if !self.turns.over(turn)? {
+    /// Handles the completion of a frame's rendering.
+    pub(crate) fn handle_completed(&mut self, frame_id: u64) -> Result<(), Failure> {
+        if !self.submissions.complete(frame_id)? {
             return Ok(());
         }
-        let Some(done) = self.under_way.get(&turn) else {
+        let Some(done) = self.pending_frames.get(&frame_id) else {
             return Ok(());
         };
-        let (number, is_late, picture) = (done.number, done.is_late, done.picture);
+        let (number, is_deferred, picture) = (done.number, done.is_deferred, done.picture);
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
             camera.give_back(index)?;
         }
-        for chain in self.chain.iter().chain(&self.retired) {
-            let Some(place) = chain.place(number) else {
+        for swapchain in self.swapchain.iter().chain(&self.retired) {
+            let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
-            chain.journal.signalled(place, now());
-            if let Some(copies) = &chain.copies {
+            swapchain.frame_trace.signalled(index, now());
+            if let Some(copies) = &swapchain.copies {
                 copies
-                    .update(place)
+                    .update(index)
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             }
         }
-        if is_late {
-            let (acquire, back) = self.stamp(number)?;
+        if is_deferred {
+            let (acquire, back) = self.set_points(number)?;
             if let Some(acquire) = acquire {
                 acquire
                     .signal()
                     .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             }
-            self.commit(turn, None, back)?;
+            self.commit(frame_id, None, back)?;
         }
-        self.under_way.remove(&turn);
+        self.pending_frames.remove(&frame_id);
         Ok(())
     }
 
-    /// What the frames that were asked for leave to be drawn: the last one must not be replaced before it is seen.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not drawn.
     pub(crate) fn may_draw(&self) -> bool {
         let Some(frames) = self.options.frames else {
             return true;
         };
-        let late = self.under_way.values().filter(|turn| turn.is_late).count();
-        let coming = u64::try_from(late)
+        let deferred = self
+            .pending_frames
+            .values()
+            .filter(|frame| frame.is_deferred)
+            .count();
+        let coming = u64::try_from(deferred)
             .unwrap_or(u64::MAX)
-            .saturating_add(self.account.in_flight());
+            .saturating_add(self.stats.in_flight());
         if self.window.is_timed() {
             self.shown().saturating_add(coming) < frames
         } else {
@@ -219,56 +237,56 @@ impl Show<'_> {
         }
     }
 
-    /// Hears that what a buffer was waited for is over.
-    pub(crate) fn idle(&mut self, number: usize) {
-        for chain in self.chains() {
-            if let Some(place) = chain.place(number) {
-                chain.idle(place);
-                chain.journal.waited(place, now());
+    /// Handles that the fences of a released buffer have signalled.
+    pub(crate) fn handle_idle(&mut self, number: usize) {
+        for swapchain in self.all_swapchains() {
+            if let Some(index) = swapchain.index_of(number) {
+                swapchain.idle(index);
+                swapchain.frame_trace.wait_ended(index, now());
             }
         }
     }
 
-    /// Hears that the compositor gave a buffer back.
-    pub(crate) fn released(&mut self, number: usize) {
-        for chain in self.chains() {
-            let Some(place) = chain.place(number) else {
+    /// Handles the release of a buffer by the compositor.
+    pub(crate) fn handle_released(&mut self, number: usize) {
+        for swapchain in self.all_swapchains() {
+            let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
-            chain.journal.released(place, now());
-            if let Err(error) = chain.released(place) {
-                tracing::warn!("the compositor released what it did not hold: {error}");
+            swapchain.frame_trace.released(index, now());
+            if let Err(error) = swapchain.released(index) {
+                tracing::warn!("the compositor released a buffer that it did not hold: {error}");
             }
         }
     }
 }
 
-/// Makes one fence of what a GPU has to wait for before it draws to a buffer.
-fn told(buffer: &Buffer, after: &[Past<Behind>]) -> Result<Option<Fence>, Failure> {
+/// Merges the fences that a GPU has to wait for before it renders to a buffer.
+fn export_wait(buffer: &Buffer, after: &[Past<Behind>]) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
     match tell(buffer, after, SyncLanguage::SyncFile, None).map_err(unexpected)? {
         Told::Nothing => Ok(None),
         Told::Fence(fence) => Ok(Some(fence)),
-        // Only points that nobody has submitted are told later, and the compositor's were waited for.
+        // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
         other => Err(Failure::new(
             Exit::Unexpected,
-            anyhow!("a GPU cannot be told to wait for {other:?}"),
+            anyhow!("{other:?} cannot be exported as a sync file for the GPU"),
         )),
     }
 }
 
-fn kept(error: HandOverError) -> Failure {
+fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not where it should be"),
+        anyhow!(error).context("a buffer is not held by whom this program expects"),
     )
 }
 
-fn lost(error: anyhow::Error) -> Failure {
+fn missing_part(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Unexpected, error.context("a swapchain lacks a part"))
 }
 
-/// Ends because a point cannot be had.
-pub(crate) fn unstamped(error: ExplicitError) -> Failure {
+/// Maps an error of explicit synchronisation to the failure that the program ends with.
+pub(crate) fn sync_failure(error: ExplicitSyncError) -> Failure {
     Failure::new(Exit::Unexpected, error)
 }

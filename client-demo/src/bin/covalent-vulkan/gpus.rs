@@ -1,4 +1,4 @@
-//! The Vulkan devices that may draw, in the order in which they are tried.
+//! The Vulkan devices that may render, in the order in which they are tried.
 
 use std::path::Path;
 
@@ -8,28 +8,28 @@ use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
 use covalent_alloc::model::DeviceIdentity;
 use covalent_client_demo::exit::{Exit, Failure};
 
-/// The devices that draw and share images, and why others do not.
+/// The devices that can render to dma-bufs, and why the others cannot be used.
 #[derive(Debug)]
 pub(crate) struct Gpus {
     pub(crate) open: Vec<Gpu>,
-    pub(crate) closed: Vec<String>,
+    pub(crate) unavailable_gpus: Vec<String>,
 }
 
 impl Gpus {
-    /// Opens every device, or the one that `wanted` names.
+    /// Opens every device, or only those that `wanted` names.
     ///
-    /// The compositor's own device comes first, then other GPUs, then those that work on the processor.
+    /// The compositor's own device comes first, then other GPUs, then CPU drivers.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where there is none; [`Exit::Usage`] where none is called so.
+    /// [`Exit::NoPlan`] where there is no such device; [`Exit::Usage`] where `wanted` names none of them.
     pub(crate) fn open(wanted: Option<&str>, near: &[DeviceIdentity]) -> Result<Self, Failure> {
         let (open, closed) = Vulkan::load()
             .and_then(|vulkan| vulkan.gpus())
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let mut closed: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        let mut unavailable_gpus: Vec<String> = closed.iter().map(ToString::to_string).collect();
         let (mut open, idle): (Vec<Gpu>, Vec<Gpu>) = open.into_iter().partition(Gpu::draws);
-        let does_not_draw = |gpu: &Gpu| format!("{} has no queue that draws", gpu.name());
-        closed.extend(idle.iter().map(does_not_draw));
+        let does_not_draw = |gpu: &Gpu| format!("{} has no graphics queue", gpu.name());
+        unavailable_gpus.extend(idle.iter().map(does_not_draw));
         open.sort_by_key(|gpu| {
             let is_near = near.iter().any(|one| gpu.identity().same_device(one));
             (gpu.is_processor(), !is_near)
@@ -39,30 +39,33 @@ impl Gpus {
                 Exit::NoPlan,
                 anyhow!(
                     "no Vulkan device of this machine draws into buffers that it shares: {}",
-                    or_none(&closed)
+                    or_none(&unavailable_gpus)
                 ),
             ));
         }
         if let Some(wanted) = wanted {
-            let names: Vec<String> = open.iter().map(called).collect();
-            open.retain(|gpu| is_called(gpu, wanted));
+            let names: Vec<String> = open.iter().map(display_name).collect();
+            open.retain(|gpu| matches_name(gpu, wanted));
             if open.is_empty() {
                 return Err(Failure::new(
                     Exit::Usage,
                     anyhow!(
                         "--device {wanted}: no Vulkan device that draws and shares images is called so; there are: {}; and not: {}",
                         names.join(", "),
-                        or_none(&closed)
+                        or_none(&unavailable_gpus)
                     ),
                 ));
             }
         }
-        Ok(Self { open, closed })
+        Ok(Self {
+            open,
+            unavailable_gpus,
+        })
     }
 }
 
-/// What a device is called in words.
-pub(crate) fn called(gpu: &Gpu) -> String {
+/// Returns the device's name for messages, with its node where it has one.
+pub(crate) fn display_name(gpu: &Gpu) -> String {
     let node = &gpu.identity().node;
     if node.is_empty() {
         gpu.name().to_owned()
@@ -71,7 +74,7 @@ pub(crate) fn called(gpu: &Gpu) -> String {
     }
 }
 
-fn is_called(gpu: &Gpu, wanted: &str) -> bool {
+fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
     let identity = gpu.identity();
     if wanted.starts_with('/') {
         // Both nodes of a card are the same device.

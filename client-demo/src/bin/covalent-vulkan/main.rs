@@ -1,7 +1,6 @@
 //! Draws with Vulkan on a Wayland compositor, into buffers that are planned with it; and over a camera's pictures.
 
 mod camera;
-mod chain;
 mod draw;
 mod gpus;
 mod negotiations;
@@ -9,16 +8,17 @@ mod options;
 mod planner;
 mod render;
 mod report;
-mod settle;
+mod setup;
 mod show;
-mod swap;
-mod turns;
+mod submission_tracker;
+mod swapchain;
+mod swapchain_update;
 
 use std::process::ExitCode;
 
 use covalent_client_demo::command_line::parse;
-use covalent_client_demo::exit::conclude;
-use covalent_client_demo::log::traced;
+use covalent_client_demo::exit::run_to_exit_code;
+use covalent_client_demo::log::run_with_log;
 
 use crate::options::Options;
 
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    conclude("covalent-vulkan", || {
-        traced("covalent-vulkan", options.trace.as_deref(), || {
+    run_to_exit_code("covalent-vulkan", || {
+        run_with_log("covalent-vulkan", options.trace.as_deref(), || {
             show::run(&options)
         })
     })

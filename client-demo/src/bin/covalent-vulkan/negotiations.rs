@@ -1,4 +1,4 @@
-//! What a device that draws and the compositor agree on: one negotiation for each device.
+//! The negotiations of swapchain buffers between a Vulkan device and the compositor, one for each device.
 
 use covalent_alloc::backend::vulkan::{Gpu, Purpose};
 use covalent_alloc::collection::BufferCollection;
@@ -6,15 +6,15 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::negotiation::Negotiation;
 
-use crate::gpus::called;
+use crate::gpus::display_name;
 
-/// One on the display, one about to replace it, one committed after that and one to draw into.
+/// One buffer on the display, one that replaces it at the next refresh, one committed after that, and one to render to.
 const BUFFERS: u32 = 4;
 
-/// Begins a negotiation of buffers that a device draws to; plans take memory from `source` alone, where there is one.
+/// Starts a negotiation of buffers that a device renders to. Where `source` is given, plans use memory of that source only.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not say what it takes.
+/// [`Exit::Unexpected`] where the device does not report its constraints.
 pub(crate) fn open(
     gpu: &Gpu,
     source: Option<&str>,
@@ -24,17 +24,17 @@ pub(crate) fn open(
         .with_count(BUFFERS)
         .with_format(Fourcc::XRGB8888);
     join(&mut collection, gpu, Purpose::Render)?;
-    let untried = untried(&collection, gpu);
-    let between = format!("{} and the compositor", called(gpu));
-    Ok(Negotiation::new(collection, between)
+    let trial_participant = trial_participant(&collection, gpu);
+    let participants_label = format!("{} and the compositor", display_name(gpu));
+    Ok(Negotiation::new(collection, participants_label)
         .with_only_source(source)
-        .with_untried(untried))
+        .with_trial_import(trial_participant))
 }
 
-/// Asks the device again, for pictures of another size.
+/// Queries the device's constraints again, for buffers of another size.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not say what it takes.
+/// [`Exit::Unexpected`] where the device does not report its constraints.
 pub(crate) fn resize(
     negotiation: &mut Negotiation,
     gpu: &Gpu,
@@ -44,10 +44,10 @@ pub(crate) fn resize(
     join(collection.restart(extent), gpu, Purpose::Render)
 }
 
-/// Adds a device that draws to the buffers, or samples them.
+/// Adds a device that renders to the buffers, or samples them.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not say what it takes.
+/// [`Exit::Unexpected`] where the device does not report its constraints.
 pub(crate) fn join(
     collection: &mut BufferCollection,
     gpu: &Gpu,
@@ -59,9 +59,9 @@ pub(crate) fn join(
     }
 }
 
-/// Whom a helper process has to try before this one does, where the device was added last: drivers of hardware were seen to end
-/// the process that asked. One that works on the processor maps memory as any program does.
-pub(crate) fn untried(collection: &BufferCollection, gpu: &Gpu) -> Option<String> {
+/// Returns the participant that needs a trial import in a helper process, where that is the device that was added last. Some
+/// hardware drivers crash the importing process. A CPU driver maps the memory as any program does and needs no trial.
+pub(crate) fn trial_participant(collection: &BufferCollection, gpu: &Gpu) -> Option<String> {
     let joined = collection.participants().last()?;
     (!gpu.is_processor()).then(|| joined.name.clone())
 }

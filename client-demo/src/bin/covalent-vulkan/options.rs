@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_client_demo::explicit::SyncKind;
+use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Draws with Vulkan into buffers that the compositor can show as they are; with --camera, over a camera's own pictures.
 ///
-/// The swapchain is this program's own: the compositor's wishes, the Vulkan device and every memory source of this machine say
-/// what they can do, and the plan made of that names the one that allocates. The plan is made again when the compositor's wishes
-/// or the window's size change.
+/// The program allocates its swapchain itself: it plans from the compositor's dma-buf feedback, the constraints of the Vulkan
+/// device and every memory source of this machine, and the plan names the source that allocates. It plans again when the
+/// feedback or the window's size changes.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-vulkan",
@@ -19,15 +19,15 @@ use covalent_client_demo::explicit::SyncKind;
     covalent-vulkan                               a scene that fills the screen\n  \
     covalent-vulkan --window --size 640x360       in a window\n  \
     covalent-vulkan --camera /dev/video0          a camera, with a lens over it\n  \
-    covalent-vulkan --device llvmpipe --explain   on the device of this name, and the plan in words\n  \
+    covalent-vulkan --device llvmpipe --explain   on the device of this name; print the plan\n  \
     covalent-vulkan --frames 300 --json           300 frames, then one JSON object on stdout\n\n\
     Exit status:\n  \
     0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor\n  \
     6 camera busy  7 allocation failed  8 camera gone while streaming  9 compositor gone while streaming"
 )]
 pub(crate) struct Options {
-    /// The Vulkan device: a part of its name or its driver's, or its node; a wrong one lists them. Else the first that shares
-    /// buffers with the compositor, those that work on the processor last.
+    /// Use this Vulkan device, by a part of its name or its driver's, or by its node; an unknown name lists all devices. By default
+    /// the first one that can share buffers with the compositor, CPU drivers last.
     #[arg(long, value_name = "NAME|NODE")]
     pub(crate) device: Option<String>,
     /// Draw over the pictures of this camera.
@@ -36,10 +36,10 @@ pub(crate) struct Options {
     /// Pixel format of the camera's pictures, by its four characters or its name (XR24, YUYV, NV12).
     #[arg(long, value_name = "FORMAT", requires = "camera")]
     pub(crate) format: Option<Fourcc>,
-    /// Size of the buffers in pixels; else the window's own, and they are made anew when that changes.
+    /// Size of the buffers in pixels; by default the window's, and they are reallocated when that changes.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
-    /// End when this many frames were shown.
+    /// Exit after this many frames were shown.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
     /// Keep the last frame on the screen until SIGINT or SIGTERM.
@@ -57,30 +57,30 @@ pub(crate) struct Options {
     /// Become a window when this many frames were shown.
     #[arg(long, value_name = "COUNT", conflicts_with = "window")]
     pub(crate) window_after: Option<u64>,
-    /// Take the window's memory from this source alone, by its identifier or its name; a wrong one lists them.
+    /// Use memory of this source only for the window, by its identifier or its name; an unknown name lists all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// Print each plan in words: on stdout, or on stderr with --json.
+    /// Print each plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,
     /// Print one JSON object on stdout at the end, also when the compositor went away.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How buffers are handed over: by points on timelines, or by the fences that dma-bufs carry.
+    /// Synchronisation with the compositor: explicit by timeline points, or implicit by the fences of the dma-bufs.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) sync: SyncKind,
-    /// What tells that a frame is drawn: a fence of the device, or a thread that waits for it.
+    /// What signals that a frame is rendered: a fence of the device, or a thread that waits for the device.
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) completion: Told,
-    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    pub(crate) completion: CompletionChoice,
+    /// Write a trace of each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,
 }
 
-/// What tells that a frame is drawn.
+/// What signals that a frame is rendered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Told {
-    /// The fence of a GPU; the thread for a device that works on the processor, whose fence comes when it is done.
+pub(crate) enum CompletionChoice {
+    /// The fence for a GPU, the thread for a CPU driver, which exports a fence only when it is done.
     #[default]
     Auto,
     /// A fence.
@@ -90,7 +90,7 @@ pub(crate) enum Told {
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[allow(dead_code, reason = "tests/paths.rs uses the other items")]
 #[path = "../../../tests/paths/table.rs"]
 mod table;
 
@@ -104,7 +104,7 @@ mod tests {
     use super::{Options, table};
 
     #[test]
-    fn option_that_takes_a_path_is_decided_on() {
+    fn option_with_a_path_is_in_the_table_of_tested_paths() {
         let command = Options::command();
         let is_path = |argument: &&clap::Arg| {
             argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()

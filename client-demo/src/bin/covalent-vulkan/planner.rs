@@ -1,9 +1,9 @@
-//! Solving and trying on a thread beside the event loop, which hears in its mailbox that there is an answer.
+//! Runs planning with its trial imports on a thread. The event loop receives a number when there is an answer.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use calloop::channel::Sender as Mailbox;
+use calloop::channel::Sender as CompletionSender;
 use covalent_client_demo::planning::{Alternative, Answer, Planning};
 
 /// The thread that plans; it ends when this is dropped.
@@ -14,11 +14,14 @@ pub(crate) struct Planner {
 }
 
 impl Planner {
-    /// Starts the thread, which puts `number` into the mailbox with each answer.
+    /// Starts the thread, which sends `number` to the event loop with each answer.
     ///
     /// # Errors
-    /// Where the system has no thread left.
-    pub(crate) fn start(mailbox: Mailbox<u64>, number: u64) -> std::io::Result<Self> {
+    /// The thread cannot be created.
+    pub(crate) fn start(
+        completion_sender: CompletionSender<u64>,
+        number: u64,
+    ) -> std::io::Result<Self> {
         let (questions, asked) = channel::<Vec<Alternative>>();
         let (answering, answers) = channel();
         thread::Builder::new()
@@ -27,8 +30,8 @@ impl Planner {
                 let mut planning = Planning::open();
                 for alternatives in asked {
                     let answer = planning.decide(&alternatives);
-                    // Nobody listens any more where the program ends.
-                    if answering.send(answer).is_err() || mailbox.send(number).is_err() {
+                    // The receivers are dropped when the program ends.
+                    if answering.send(answer).is_err() || completion_sender.send(number).is_err() {
                         return;
                     }
                 }
@@ -36,13 +39,13 @@ impl Planner {
         Ok(Self { questions, answers })
     }
 
-    /// Asks for the first of these that there is a plan for.
+    /// Requests a plan of the first alternative that has one.
     pub(crate) fn ask(&self, alternatives: Vec<Alternative>) {
-        // The thread lives as long as this; where it panicked, which is told on stderr, there is no answer.
+        // This fails only where the thread panicked. The panic is printed on stderr, and no answer comes.
         let _ = self.questions.send(alternatives);
     }
 
-    /// Takes an answer, and never waits for one.
+    /// Returns an answer where there is one, without blocking.
     pub(crate) fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
     }

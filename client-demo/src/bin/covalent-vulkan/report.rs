@@ -1,50 +1,50 @@
-//! What the program says of a run at its end.
+//! The report that `--json` prints at the end.
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::account::{Account, Ending, Path};
+use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
 use crate::camera::Camera;
-use crate::chain::Chain;
-use crate::turns::Completion;
+use crate::submission_tracker::Completion;
+use crate::swapchain::Swapchain;
 
-/// Why a swapchain was made.
+/// Why a swapchain was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Why {
+pub(crate) enum SwapchainReason {
     /// It is the first.
     Begin,
     /// The window's size changed.
     Size,
-    /// The compositor's wishes changed.
+    /// The compositor sent new dma-buf feedback.
     Feedback,
 }
 
-/// One swapchain that frames were shown of.
+/// A swapchain of the run.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct ChainReport {
-    why: Why,
+pub(crate) struct SwapchainReport {
+    why: SwapchainReason,
     source: String,
     format: String,
     modifier: String,
     stride_bytes: u32,
     size: String,
-    /// What the compositor said that it would do with the buffers.
+    /// What the compositor does with the buffers, by the tranche of its feedback.
     purpose: String,
-    /// Number of the first frame in it.
+    /// Number of the first frame that was rendered to it.
     first_frame: u32,
     /// Inode of each buffer.
     buffers: Vec<u64>,
 }
 
-impl ChainReport {
-    pub(crate) fn new(chain: &Chain, why: Why, first_frame: u32) -> Self {
-        let layout = chain.layout();
+impl SwapchainReport {
+    pub(crate) fn new(swapchain: &Swapchain, why: SwapchainReason, first_frame: u32) -> Self {
+        let layout = swapchain.layout();
         Self {
             why,
-            source: chain.plan.source_name().to_owned(),
+            source: swapchain.plan.source_name().to_owned(),
             format: layout.format().fourcc.to_string(),
             modifier: layout.format().modifier.to_string(),
             stride_bytes: layout
@@ -52,14 +52,14 @@ impl ChainReport {
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
             size: layout.extent().to_string(),
-            purpose: chain.usage_label.clone(),
+            purpose: swapchain.usage_label.clone(),
             first_frame,
-            buffers: inodes(chain.buffers()),
+            buffers: inodes(swapchain.buffers()),
         }
     }
 }
 
-/// What the camera gave.
+/// The camera's part of the report.
 #[derive(Clone, Debug, Serialize)]
 struct CameraReport {
     captured: u64,
@@ -68,7 +68,7 @@ struct CameraReport {
     source: String,
     format: String,
     size: String,
-    /// How its numbers become colours; none for RGB.
+    /// YUV matrix and range; absent for RGB.
     conversion: Option<String>,
     buffers: Vec<u64>,
 }
@@ -76,45 +76,45 @@ struct CameraReport {
 /// The object that `--json` prints.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Frames that came to the display.
+    /// Presented frames.
     frames: u64,
-    /// Frames given to the compositor.
+    /// Committed frames.
     committed: u64,
-    /// Frames that a newer one replaced before they came to the display.
+    /// Frames that the compositor discarded.
     discarded: u64,
-    /// Frames that came to the display after a newer one.
+    /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames went, as the compositor's presentation feedback says.
+    /// How the frames reached the display, by the compositor's presentation feedback.
     path: Option<Path>,
     /// The Vulkan device.
     device: String,
     /// Its driver.
     driver: String,
-    /// Whether it works on the processor.
+    /// Whether it is a CPU driver.
     is_processor: bool,
-    /// How buffers were handed over: `explicit` or `implicit`.
+    /// The synchronisation with the compositor: `explicit` or `implicit`.
     sync: &'static str,
-    /// What told that a frame was drawn: a fence of the device, or a thread that waited for it.
+    /// What signalled that a frame was rendered: a fence of the device, or a thread that waited for the device.
     completion: Completion,
-    /// Who allocated the last swapchain's buffers.
+    /// The source that allocated the last swapchain's buffers.
     source: Option<String>,
     /// Their modifier.
     modifier: Option<String>,
-    /// How often a buffer that the compositor gave back was still in use, so that this program waited for it.
+    /// How often a released buffer was still in use, so that the program waited for its fences.
     waits: u64,
-    /// Buffers that were imported into the device in all.
+    /// Imports of buffers into the device.
     imports: u64,
-    /// Of these, those after the first frame of the last swapchain was drawn.
+    /// Of these, the imports after the first frame of the last swapchain.
     imports_in_steady_state: u64,
-    /// Bytes that this process read from or wrote to buffers.
+    /// Bytes of buffers that this process read or wrote by CPU.
     cpu_copied_bytes: u64,
-    /// How often swapchains were made after the first.
+    /// Swapchains after the first one.
     reallocations: usize,
-    /// Every swapchain that frames were shown of, in order.
-    swapchains: Vec<ChainReport>,
-    /// What the camera gave.
+    /// Every swapchain, in order.
+    swapchains: Vec<SwapchainReport>,
+    /// The camera's part of the report.
     camera: Option<CameraReport>,
-    /// From the camera's timestamp, or the beginning of the drawing, to the display.
+    /// The time from the camera's timestamp, or the start of the rendering, to the presentation.
     latency_ms: Option<Percentiles>,
     /// How the run ended.
     ended: Ending,
@@ -122,13 +122,13 @@ pub(crate) struct Report {
     plan: serde_json::Value,
 }
 
-/// What a report is made of.
-pub(crate) struct Facts<'a> {
+/// The values that a report is made from.
+pub(crate) struct ReportInputs<'a> {
     pub(crate) gpu: &'a Gpu,
-    pub(crate) account: &'a Account,
+    pub(crate) stats: &'a FrameStats,
     pub(crate) camera: Option<&'a Camera>,
-    pub(crate) chain: Option<&'a Chain>,
-    pub(crate) swapchains: &'a [ChainReport],
+    pub(crate) swapchain: Option<&'a Swapchain>,
+    pub(crate) swapchain_reports: &'a [SwapchainReport],
     pub(crate) is_explicit: bool,
     pub(crate) completion: Completion,
     pub(crate) waits: u64,
@@ -138,38 +138,38 @@ pub(crate) struct Facts<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(facts: &Facts<'_>) -> Self {
-        let account = facts.account;
-        let last = facts.swapchains.last();
+    pub(crate) fn new(inputs: &ReportInputs<'_>) -> Self {
+        let stats = inputs.stats;
+        let last = inputs.swapchain_reports.last();
         Self {
-            frames: account.frames_presented(),
-            committed: account.frames_committed(),
-            discarded: account.frames_discarded(),
-            out_of_order: account.frames_disordered(),
-            path: account.path(),
-            device: facts.gpu.name().to_owned(),
-            driver: facts.gpu.identity().driver.clone(),
-            is_processor: facts.gpu.is_processor(),
-            sync: if facts.is_explicit {
+            frames: stats.frames_presented(),
+            committed: stats.frames_committed(),
+            discarded: stats.frames_discarded(),
+            out_of_order: stats.frames_out_of_order(),
+            path: stats.path(),
+            device: inputs.gpu.name().to_owned(),
+            driver: inputs.gpu.identity().driver.clone(),
+            is_processor: inputs.gpu.is_processor(),
+            sync: if inputs.is_explicit {
                 "explicit"
             } else {
                 "implicit"
             },
-            completion: facts.completion,
-            source: last.map(|chain| chain.source.clone()),
-            modifier: last.map(|chain| chain.modifier.clone()),
-            waits: facts.waits,
-            imports: facts.imports,
-            imports_in_steady_state: facts.imports.saturating_sub(facts.imports_at_first_frame),
+            completion: inputs.completion,
+            source: last.map(|swapchain| swapchain.source.clone()),
+            modifier: last.map(|swapchain| swapchain.modifier.clone()),
+            waits: inputs.waits,
+            imports: inputs.imports,
+            imports_in_steady_state: inputs.imports.saturating_sub(inputs.imports_at_first_frame),
             cpu_copied_bytes: cpu_traffic().total_bytes(),
-            reallocations: facts.swapchains.len().saturating_sub(1),
-            swapchains: facts.swapchains.to_vec(),
-            camera: facts.camera.map(|camera| {
+            reallocations: inputs.swapchain_reports.len().saturating_sub(1),
+            swapchains: inputs.swapchain_reports.to_vec(),
+            camera: inputs.camera.map(|camera| {
                 let layout = camera.layout();
                 CameraReport {
-                    captured: account.frames_captured(),
-                    dropped_by_camera: account.frames_missed(),
-                    dropped_by_client: account.frames_skipped(),
+                    captured: stats.frames_captured(),
+                    dropped_by_camera: stats.frames_missed(),
+                    dropped_by_client: stats.frames_skipped(),
                     source: camera.source_name().to_owned(),
                     format: layout.format().fourcc.to_string(),
                     size: layout.extent().to_string(),
@@ -177,11 +177,11 @@ impl Report {
                     buffers: inodes(camera.buffers()),
                 }
             }),
-            latency_ms: account.latency_ms(),
-            ended: facts.ended,
-            plan: facts
-                .chain
-                .and_then(|chain| serde_json::to_value(&chain.plan).ok())
+            latency_ms: stats.latency_ms(),
+            ended: inputs.ended,
+            plan: inputs
+                .swapchain
+                .and_then(|swapchain| serde_json::to_value(&swapchain.plan).ok())
                 .unwrap_or_default(),
         }
     }

@@ -1,12 +1,13 @@
-//! Frames to the compositor, in one event loop: plan, draw, show, and take buffers back.
+//! The event loop: plans, renders, commits, and takes released buffers back.
 //!
 //! ```text
-//!   wishes, size ──▶ plan ──▶ allocate, import ──▶ offered ──▶ chain ──▶ retired
-//!        ▲           (thread)                     (params)      │  ▲
-//!        └──────── change ───────────────────────────────────── │  │ released
-//!                                                         draw ─┴──┴─ show
+//!   feedback, size ──▶ plan ──▶ allocate, import ──▶ create wl_buffers ──▶ swapchain ──▶ retired
+//!        ▲           (thread)                             (params)          │  ▲
+//!        └──────── change ───────────────────────────────────────────────── │  │ released
+//!                                                                     draw ─┴──┴─ show
 //! ```
-//! While the next chain is on its way the one before goes on; it is let go when nobody has its buffers any more.
+//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its buffers
+//! are free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,111 +15,112 @@ use std::time::Duration;
 use anyhow::Context as _;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
-use covalent_client_demo::account::{Account, Ending};
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
-use covalent_client_demo::explicit::Explicit;
+use covalent_client_demo::exit_code;
+use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::print;
 use covalent_client_demo::window::Window;
 
 use crate::camera::Camera;
-use crate::chain::Chain;
-use crate::draw::Turn;
+use crate::draw::PendingFrame;
 use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
-use crate::report::{ChainReport, Facts, Report, Why};
-use crate::settle::{Ground, PLANNED, extent, settle};
-use crate::turns::Turns;
+use crate::report::{Report, ReportInputs, SwapchainReason, SwapchainReport};
+use crate::setup::{PLANNED, Setup, extent, setup};
+use crate::submission_tracker::SubmissionTracker;
+use crate::swapchain::Swapchain;
 
-/// How often the loop looks around when nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long the last frames may take when the program ends.
-const END: Duration = Duration::from_secs(10);
+/// How often the loop wakes up without an event.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the pending submissions may take when the program ends.
+const LAST_FRAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A window, and whatever it takes to show frames in it.
+/// The state of the event loop.
 pub(crate) struct Show<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) chain: Option<Chain>,
-    /// Offered to the compositor, which has yet to answer.
-    pub(crate) next: Option<(Chain, Why)>,
-    pub(crate) retired: Vec<Chain>,
-    pub(crate) turns: Turns,
-    pub(crate) under_way: BTreeMap<u64, Turn>,
+    pub(crate) swapchain: Option<Swapchain>,
+    /// The swapchain whose `wl_buffer`s are requested and not all created.
+    pub(crate) next: Option<(Swapchain, SwapchainReason)>,
+    pub(crate) retired: Vec<Swapchain>,
+    pub(crate) submissions: SubmissionTracker,
+    pub(crate) pending_frames: BTreeMap<u64, PendingFrame>,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    pub(crate) explicit: Option<Explicit>,
+    pub(crate) explicit: Option<ExplicitSync>,
     pub(crate) window: Window,
     pub(crate) _subscriptions: [Subscription; 2],
     pub(crate) compositor: Compositor,
     pub(crate) events: Events,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
-    pub(crate) closed: Vec<String>,
+    pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
-    /// What was asked of the planner, where it has yet to answer.
-    pub(crate) asked: Option<(Vec<String>, Why)>,
-    /// Why another plan is needed.
-    pub(crate) stale: Option<Why>,
+    /// The use of each alternative that the planner has yet to answer, and why they were requested.
+    pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
+    /// Why a new plan is needed, where one is.
+    pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
-    pub(crate) buffers_made: usize,
-    pub(crate) account: Account,
-    pub(crate) swapchains: Vec<ChainReport>,
+    pub(crate) next_buffer_number: usize,
+    pub(crate) stats: FrameStats,
+    pub(crate) swapchain_reports: Vec<SwapchainReport>,
     pub(crate) drawn: u64,
     pub(crate) committed: u64,
     pub(crate) imports_at_first_frame: u64,
-    pub(crate) wanted: bool,
-    /// How often a buffer of a swapchain that is gone came back and was still in use.
-    pub(crate) waited: u64,
+    pub(crate) frame_requested: bool,
+    /// The waits of swapchains that were dropped: see [`Swapchain::waits`].
+    pub(crate) retired_waits: u64,
     pub(crate) was_made_window: bool,
     pub(crate) closed_by_user: bool,
 }
 
-/// Shows what the options ask for.
+/// Runs the program with these options.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut show = Show::begin(options)?;
-    let end = show.play();
+    let end = show.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let said = show.report(ended);
+    let reported = show.report(ended);
     show.end();
-    end.and(said)
+    end.and(reported)
 }
 
 impl<'a> Show<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
-        let Ground {
+        let Setup {
             events,
             mut compositor,
             window,
             subscriptions,
-            mailbox,
+            completion_sender,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
             renderer,
             camera,
             first: (plan, usage_label),
-        } = settle(options)?;
+        } = setup(options)?;
         let handle = events.handle();
-        let explicit = Explicit::offer(options.sync, &mut compositor, &handle, window.surface(), 0)
-            .map_err(|error| Failure::new(Exit::NoPlan, error))?;
+        let explicit =
+            ExplicitSync::create(options.sync, &mut compositor, &handle, window.surface(), 0)
+                .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().extent();
-        let turns = Turns::new(&gpu, options.completion, mailbox)?;
+        let submissions = SubmissionTracker::new(&gpu, options.completion, completion_sender)?;
         let mut show = Self {
             options,
-            chain: None,
+            swapchain: None,
             next: None,
             retired: Vec::new(),
-            turns,
-            under_way: BTreeMap::new(),
+            submissions,
+            pending_frames: BTreeMap::new(),
             renderer,
             camera,
             explicit,
@@ -128,27 +130,27 @@ impl<'a> Show<'a> {
             events,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
-            asked: None,
-            stale: None,
+            pending_plan: None,
+            replan_reason: None,
             planned_for,
-            buffers_made: 0,
-            account: Account::default(),
-            swapchains: Vec::new(),
+            next_buffer_number: 0,
+            stats: FrameStats::default(),
+            swapchain_reports: Vec::new(),
             drawn: 0,
             committed: 0,
             imports_at_first_frame: 0,
-            wanted: true,
-            waited: 0,
+            frame_requested: true,
+            retired_waits: 0,
             was_made_window: false,
             closed_by_user: false,
         };
-        show.propose(plan, usage_label, Why::Begin)?;
+        show.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
         Ok(show)
     }
 
-    fn play(&mut self) -> Result<Ending, Failure> {
+    fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self.events.is_interrupted() {
                 return Ok(Ending::Interrupted);
@@ -161,68 +163,72 @@ impl<'a> Show<'a> {
             }
             self.draw()?;
             self.events
-                .turn(&mut self.compositor, Some(LOOK))
-                .map_err(blame::compositor)?;
-            self.hear_all()?;
+                .dispatch(&mut self.compositor, Some(WAKE_INTERVAL))
+                .map_err(exit_code::compositor_failure)?;
+            self.handle_events()?;
             if let Some(camera) = &mut self.camera {
-                camera.capture(&mut self.account)?;
+                camera.capture(&mut self.stats)?;
             }
-            self.plan_anew()?;
+            self.replan_if_needed()?;
         }
     }
 
-    fn hear_all(&mut self) -> Result<(), Failure> {
+    fn handle_events(&mut self) -> Result<(), Failure> {
         for event in self.compositor.take_events() {
-            self.hear(event)?;
+            self.handle_event(event)?;
         }
-        self.let_go();
+        self.drop_retired();
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(number) => self.released(number),
-            Event::Idle(number) => self.idle(number),
-            Event::Created(number, wire) => self.created(number, wire)?,
-            Event::Refused(number) => self.refused(number)?,
-            Event::Over(PLANNED) => self.planned()?,
-            Event::Over(number) => self.over(number)?,
+            Event::Released(number) => self.handle_released(number),
+            Event::BufferIdle(number) => self.handle_idle(number),
+            Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
+            Event::Refused(number) => self.handle_refused(number)?,
+            Event::Completed(PLANNED) => self.handle_plan()?,
+            Event::Completed(number) => self.handle_completed(number)?,
             Event::Presented(frame, shown) => {
-                self.account.presented(frame, shown, self.compositor.clock);
-                for chain in self.chains() {
-                    chain.journal.presented(frame, shown.time);
+                self.stats.presented(frame, shown, self.compositor.clock);
+                for swapchain in self.all_swapchains() {
+                    swapchain.frame_trace.presented(frame, shown.time);
                 }
                 self.become_window();
             }
             Event::Discarded(frame) => {
-                self.account.discarded(frame);
-                for chain in self.chains() {
-                    chain.journal.discarded(frame);
+                self.stats.discarded(frame);
+                for swapchain in self.all_swapchains() {
+                    swapchain.frame_trace.discarded(frame);
                 }
             }
-            Event::Frame => self.wanted = true,
-            Event::Configured => self.configured()?,
-            Event::Feedback => self.stale = Some(Why::Feedback),
+            Event::Frame => self.frame_requested = true,
+            Event::Configured => self.handle_configure()?,
+            Event::Feedback => self.replan_reason = Some(SwapchainReason::Feedback),
             Event::Closed => self.closed_by_user = true,
-            Event::Nonsense(what) => return Err(blame::insane(&self.events, &what)),
-            other => tracing::debug!("{other:?} is not for this program"),
+            Event::InvalidData(what) => {
+                return Err(exit_code::invalid_protocol_data(&self.events, &what));
+            }
+            other => tracing::debug!("{other:?} is ignored"),
         }
         Ok(())
     }
 
-    pub(crate) fn chains(&mut self) -> impl Iterator<Item = &mut Chain> {
-        self.chain.iter_mut().chain(&mut self.retired)
+    pub(crate) fn all_swapchains(&mut self) -> impl Iterator<Item = &mut Swapchain> {
+        self.swapchain.iter_mut().chain(&mut self.retired)
     }
 
-    fn configured(&mut self) -> Result<(), Failure> {
+    fn handle_configure(&mut self) -> Result<(), Failure> {
         let wanted = extent(self.options, &self.compositor)?;
-        if wanted != self.planned_for && self.stale.is_none() {
-            self.stale = Some(Why::Size);
+        if wanted != self.planned_for && self.replan_reason.is_none() {
+            self.replan_reason = Some(SwapchainReason::Size);
         }
-        if let Some(chain) = &self.chain {
-            // The display's mode may be another one now; a chain of another size is on its way where the size is the window's.
-            self.window
-                .fit(chain.size(), self.compositor.configure.unwrap_or_default());
+        if let Some(swapchain) = &self.swapchain {
+            // The mode of the display may have changed. Where the buffers have the window's size, a new swapchain is pending.
+            self.window.fit(
+                swapchain.size(),
+                self.compositor.configure.unwrap_or_default(),
+            );
         }
         Ok(())
     }
@@ -244,10 +250,10 @@ impl<'a> Show<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Frames that were shown, or given to a compositor that does not say what became of them.
+    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
-            self.account.frames_presented()
+            self.stats.frames_presented()
         } else {
             self.committed
         }
@@ -257,67 +263,69 @@ impl<'a> Show<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(&Facts {
+        let report = Report::new(&ReportInputs {
             gpu: &self.gpu,
-            account: &self.account,
+            stats: &self.stats,
             camera: self.camera.as_ref(),
-            chain: self.chain.as_ref(),
-            swapchains: &self.swapchains,
+            swapchain: self.swapchain.as_ref(),
+            swapchain_reports: &self.swapchain_reports,
             is_explicit: self.explicit.is_some(),
-            completion: self.turns.completion(),
+            completion: self.submissions.completion(),
             waits: self
-                .chain
+                .swapchain
                 .iter()
                 .chain(&self.retired)
-                .fold(self.waited, |sum, chain| sum.saturating_add(chain.waits())),
+                .fold(self.retired_waits, |sum, swapchain| {
+                    sum.saturating_add(swapchain.waits())
+                }),
             imports: self.renderer.imports(),
             imports_at_first_frame: self.imports_at_first_frame,
             ended,
         });
-        print::object(&report)
+        print::json(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Takes the picture from the screen before the buffers go, where there still is a screen.
+    /// Completes the pending submissions and destroys the surface before the buffers.
     fn end(mut self) {
-        let turns = &mut self.turns;
-        let done = self.events.until(
+        let submissions = &mut self.submissions;
+        let done = self.events.dispatch_until(
             &mut self.compositor,
             "draw the last frames",
-            END,
+            LAST_FRAMES_TIMEOUT,
             |compositor| {
                 for event in compositor.take_events() {
-                    if let Event::Over(number) = event {
-                        // What failed now is shown to nobody.
-                        let _ = turns.over(number);
+                    if let Event::Completed(number) = event {
+                        // An error of a frame that is not shown any more does not matter.
+                        let _ = submissions.complete(number);
                     }
                 }
-                turns.under_way() == 0
+                submissions.pending() == 0
             },
         );
         if let Err(error) = done {
-            tracing::debug!("the last frames: {error}");
+            tracing::debug!("completing the last frames: {error}");
         }
         let Self {
             mut events,
             mut compositor,
             window,
             explicit,
-            chain,
+            swapchain,
             next,
             retired,
-            turns,
+            submissions,
             camera,
             ..
         } = self;
-        drop(turns);
+        drop(submissions);
         drop(camera);
         drop(explicit);
         drop(window);
-        drop((chain, next, retired));
-        if let Err(error) = events.sync(&mut compositor) {
-            tracing::debug!("saying goodbye: {error}");
+        drop((swapchain, next, retired));
+        if let Err(error) = events.roundtrip(&mut compositor) {
+            tracing::debug!("the last roundtrip: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What shaders are told of a frame.
+//! The push constants of a frame.
 
 use covalent_client_demo::pattern::strip_cells;
 
@@ -7,7 +7,7 @@ const TURN: u32 = 240;
 /// Frames in which the lens goes round once.
 const ROUND: u32 = 180;
 
-/// What shaders are told of a frame: `Frame` in `shaders.wgsl`.
+/// The push constants of a frame: `Frame` in `shaders.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Frame {
     size: (u32, u32),
@@ -19,7 +19,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// How many bytes shaders are told.
+    /// The size of the push constants.
     pub(crate) const BYTES: usize = 48;
 
     /// Frame `number` of the scene, which begins every band with its number.
@@ -54,7 +54,7 @@ impl Frame {
         }
     }
 
-    /// The bytes as shaders read them.
+    /// Returns the push constants as the shaders read them.
     pub(crate) fn bytes(&self) -> [u8; Self::BYTES] {
         let whole = [self.size.0, self.size.1, self.cells, self.bands];
         let parts = self.room.iter().chain(&self.lens).chain([&self.turn]);
@@ -70,7 +70,7 @@ impl Frame {
     }
 }
 
-/// Where a picture lies that fills as much of a size as its shape allows: its corner and its size, in pixels.
+/// Returns the rectangle (corner and size in pixels) of a picture that is scaled to fit into `size`.
 fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
     let (width, height) = (pixels(size.0), pixels(size.1));
     let scale = (width / pixels(picture.0)).min(height / pixels(picture.1));
@@ -78,7 +78,7 @@ fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
     [(width - wide) / 2.0, (height - high) / 2.0, wide, high]
 }
 
-/// Which part of `whole` numbers a number has gone, counted anew after each.
+/// Returns `number` modulo `whole`, as a fraction of `whole`.
 fn portion(number: u32, whole: u32) -> f32 {
     pixels(number % whole) / pixels(whole)
 }
@@ -96,13 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn picture_of_another_shape_lies_in_the_middle() {
+    fn picture_of_another_aspect_ratio_is_centred() {
         assert_eq!(fitted((640, 480), (1280, 720)), [160.0, 0.0, 960.0, 720.0]);
         assert_eq!(fitted((640, 480), (640, 480)), [0.0, 0.0, 640.0, 480.0]);
     }
 
     #[test]
-    fn lens_stays_in_the_lower_half_of_the_picture() {
+    fn lens_at_any_frame_is_in_the_lower_half_of_the_picture() {
         for number in 0..400 {
             let frame = Frame::of_camera(number, (640, 480), (640, 480));
             let [x, y, radius] = frame.lens;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_in_the_order_of_the_shader() {
+    fn bytes_of_a_frame_are_in_the_order_of_the_shader() {
         let frame = Frame::of_scene(5, (640, 480));
         let bytes = frame.bytes();
         assert_eq!(bytes[..4], 640_u32.to_ne_bytes());

@@ -1,12 +1,12 @@
-//! Drawing: from buffers to targets and textures, and from both to commands that a device can be given.
+//! Rendering: imports buffers as render targets and textures, and records command buffers.
 //!
-//! Whatever commands use is shared with them: it lives until they are over, whoever lets go of it before.
+//! A command buffer holds an `Arc` of everything that it uses, so that this lives until the device has completed it.
 
 mod commands;
 mod frame;
-mod look;
-mod picture;
-mod pipes;
+mod images;
+mod layout;
+mod pipelines;
 
 use std::sync::Arc;
 
@@ -16,32 +16,32 @@ use covalent_alloc::backend::vulkan::{Gpu, Purpose, VulkanError};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::FormatModifier;
 
-pub(crate) use commands::Recorded;
+pub(crate) use commands::RecordedFrame;
 pub(crate) use frame::Frame;
 
-use look::{Look, Sampling};
-use pipes::Pipes;
+use layout::{Sampling, SharedLayout};
+use pipelines::Pipelines;
 
-/// A Vulkan device that draws a scene, or a camera's pictures.
+/// Renders a scene, or a camera's frames, with a Vulkan device.
 #[derive(Debug)]
 pub(crate) struct Renderer {
     gpu: Gpu,
-    look: Arc<Look>,
+    shared: Arc<SharedLayout>,
     /// For targets of one format.
-    pipes: Option<Arc<Pipes>>,
+    pipelines: Option<Arc<Pipelines>>,
     imports: u64,
 }
 
-/// A buffer that is drawn to.
+/// A buffer that is rendered to.
 #[derive(Clone, Debug)]
-pub(crate) struct Target(Arc<picture::Target>);
+pub(crate) struct Target(Arc<images::Target>);
 
 /// A buffer that is sampled.
 #[derive(Clone, Debug)]
-pub(crate) struct Texture(Arc<picture::Texture>);
+pub(crate) struct Texture(Arc<images::Texture>);
 
 impl Renderer {
-    /// Makes what draws on a device; `camera` is the format of the pictures that it samples, and what their numbers mean.
+    /// Creates a renderer; `camera` is the format and the colour encoding of the textures that it samples.
     ///
     /// # Errors
     /// [`VulkanError`].
@@ -54,40 +54,40 @@ impl Renderer {
             .transpose()?;
         Ok(Self {
             gpu: gpu.clone(),
-            look: Arc::new(Look::new(gpu, sampling.as_ref())?),
-            pipes: None,
+            shared: Arc::new(SharedLayout::new(gpu, sampling.as_ref())?),
+            pipelines: None,
             imports: 0,
         })
     }
 
-    /// How many buffers were imported so far.
+    /// Returns the number of imports so far.
     pub(crate) fn imports(&self) -> u64 {
         self.imports
     }
 
-    /// Imports a buffer to draw to.
+    /// Imports a buffer as a render target.
     ///
     /// # Errors
     /// [`VulkanError`].
     pub(crate) fn target(&mut self, buffer: &Buffer) -> Result<Target, VulkanError> {
         let image = self.gpu.import_for(Purpose::Render, buffer)?;
         self.imports = self.imports.saturating_add(1);
-        let pipes = self.pipes_for(image.format())?;
-        Ok(Target(Arc::new(picture::Target::new(pipes, image)?)))
+        let pipelines = self.pipelines_for(image.format())?;
+        Ok(Target(Arc::new(images::Target::new(pipelines, image)?)))
     }
 
-    /// Imports a buffer to sample.
+    /// Imports a buffer as a texture.
     ///
     /// # Errors
     /// [`VulkanError`].
     pub(crate) fn texture(&mut self, buffer: &Buffer) -> Result<Texture, VulkanError> {
         let image = self.gpu.import_for(Purpose::Sample, buffer)?;
         self.imports = self.imports.saturating_add(1);
-        let texture = picture::Texture::new(Arc::clone(&self.look), image)?;
+        let texture = images::Texture::new(Arc::clone(&self.shared), image)?;
         Ok(Texture(Arc::new(texture)))
     }
 
-    /// Records what draws a frame; nothing is given to the device yet.
+    /// Records the command buffer of a frame, without submitting it.
     ///
     /// # Errors
     /// [`VulkanError`].
@@ -96,16 +96,20 @@ impl Renderer {
         target: &Target,
         frame: &Frame,
         texture: Option<&Texture>,
-    ) -> Result<Recorded, VulkanError> {
+    ) -> Result<RecordedFrame, VulkanError> {
         let texture = texture.map(|texture| Arc::clone(&texture.0));
-        Recorded::new(Arc::clone(&target.0), frame, texture)
+        RecordedFrame::new(Arc::clone(&target.0), frame, texture)
     }
 
-    fn pipes_for(&mut self, format: vk::Format) -> Result<Arc<Pipes>, VulkanError> {
-        let pipes = match self.pipes.take().filter(|pipes| pipes.format() == format) {
-            Some(pipes) => pipes,
-            None => Arc::new(Pipes::new(Arc::clone(&self.look), format)?),
+    fn pipelines_for(&mut self, format: vk::Format) -> Result<Arc<Pipelines>, VulkanError> {
+        let pipelines = match self
+            .pipelines
+            .take()
+            .filter(|pipelines| pipelines.format() == format)
+        {
+            Some(pipelines) => pipelines,
+            None => Arc::new(Pipelines::new(Arc::clone(&self.shared), format)?),
         };
-        Ok(Arc::clone(self.pipes.insert(pipes)))
+        Ok(Arc::clone(self.pipelines.insert(pipelines)))
     }
 }

@@ -1,5 +1,5 @@
-//! A frame as commands that a device can be given.
+//! The command buffer of a frame.
 
 mod sys;
 
-pub(crate) use sys::Recorded;
+pub(crate) use sys::RecordedFrame;

@@ -1,4 +1,4 @@
-//! The commands of a frame, and what they use.
+//! The command buffer of a frame, and the resources that it uses.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -13,22 +13,22 @@ use covalent_alloc::backend::vulkan::{
 };
 
 use crate::render::Frame;
-use crate::render::picture::{Target, Texture};
+use crate::render::images::{Target, Texture};
 
-/// The target is drawn to, in the layout that others find it in.
+/// The access to the target. The layout is the one in which other devices use the image.
 const DRAWN: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     stages: vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT,
     access: vk::AccessFlags::COLOR_ATTACHMENT_WRITE,
 };
 
-/// The camera's picture is sampled, in the layout that others find it in.
+/// The access to the texture. The layout is the one in which other devices use the image.
 const SAMPLED: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     ..ImageAccess::SAMPLE
 };
 
-/// The memory of one frame's commands.
+/// The command pool of one frame.
 struct Pool {
     gpu: Gpu,
     raw: vk::CommandPool,
@@ -41,35 +41,35 @@ impl Drop for Pool {
     }
 }
 
-/// What commands use, in the order in which it may go.
-struct Uses {
+/// The resources of a command buffer, in the order in which they may be dropped.
+struct Resources {
     pool: Pool,
     target: Arc<Target>,
     texture: Option<Arc<Texture>>,
 }
 
-/// Commands that draw a frame and that nobody was given yet.
-pub(crate) struct Recorded {
+/// The command buffer of a frame that is not submitted yet.
+pub(crate) struct RecordedFrame {
     commands: vk::CommandBuffer,
-    uses: Uses,
+    resources: Resources,
 }
 
-impl fmt::Debug for Recorded {
+impl fmt::Debug for RecordedFrame {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Recorded")
-            .field(&self.uses.target)
+        out.debug_tuple("RecordedFrame")
+            .field(&self.resources.target)
             .finish()
     }
 }
 
-impl Recorded {
+impl RecordedFrame {
     pub(in crate::render) fn new(
         target: Arc<Target>,
         frame: &Frame,
         texture: Option<Arc<Texture>>,
     ) -> Result<Self, VulkanError> {
         let gpu = target.image.gpu().clone();
-        if target.pipes.look.is_sampling() != texture.is_some() {
+        if target.pipelines.shared.is_sampling() != texture.is_some() {
             return Err(VulkanError::Lacks {
                 device: gpu.name().to_owned(),
                 lacks: "picture to sample, or a shader that does".to_owned(),
@@ -94,44 +94,47 @@ impl Recorded {
         let commands = unsafe { raw.allocate_command_buffers(&info) }
             .and_then(|all| all.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
             .map_err(|answer| gpu.answered("vkAllocateCommandBuffers", answer))?;
-        let uses = Uses {
+        let resources = Resources {
             pool,
             target,
             texture,
         };
         // SAFETY: the commands are new; what they use is of this device and is kept beside them.
-        unsafe { record(commands, &uses, frame) }?;
-        Ok(Self { commands, uses })
+        unsafe { record(commands, &resources, frame) }?;
+        Ok(Self {
+            commands,
+            resources,
+        })
     }
 
-    /// Gives the commands to the device.
+    /// Submits the command buffer.
     ///
     /// # Errors
     /// As [`Gpu::submit`].
     pub(crate) fn submit(self, submission: Submission) -> Result<Submitted, VulkanError> {
-        let gpu = self.uses.pool.gpu.clone();
+        let gpu = self.resources.pool.gpu.clone();
         // SAFETY: the commands are complete, of this device and its family, and given to it once; they take over and hand back
         // what they use, which goes with them.
-        unsafe { gpu.submit_commands(submission, self.commands, Box::new(self.uses)) }
+        unsafe { gpu.submit_commands(submission, self.commands, Box::new(self.resources)) }
     }
 }
 
-/// Records a frame between two hand-overs.
+/// Records a frame between the ownership transfers that acquire and release its images.
 ///
 /// # Safety
 /// The commands are not begun, and of the device of what they use, which lives until they are over.
 unsafe fn record(
     commands: vk::CommandBuffer,
-    uses: &Uses,
+    resources: &Resources,
     frame: &Frame,
 ) -> Result<(), VulkanError> {
-    let Uses {
+    let Resources {
         pool,
         target,
         texture,
-    } = uses;
+    } = resources;
     let (gpu, raw) = (&pool.gpu, pool.gpu.handle());
-    let (look, pipes) = (&target.pipes.look, &target.pipes);
+    let (shared, pipelines) = (&target.pipelines.shared, &target.pipelines);
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let (width, height) = target.size();
@@ -146,7 +149,7 @@ unsafe fn record(
         ..vk::Viewport::default()
     };
     let pass = vk::RenderPassBeginInfo::default()
-        .render_pass(pipes.pass)
+        .render_pass(pipelines.pass)
         .framebuffer(target.framebuffer)
         .render_area(area);
     let used = std::iter::once((&target.image, DRAWN))
@@ -171,11 +174,11 @@ unsafe fn record(
         raw.cmd_begin_render_pass(commands, &pass, vk::SubpassContents::INLINE);
         raw.cmd_set_viewport(commands, 0, &[viewport]);
         raw.cmd_set_scissor(commands, 0, &[area]);
-        raw.cmd_push_constants(commands, look.layout, stages, 0, &bytes);
+        raw.cmd_push_constants(commands, shared.pipeline_layout, stages, 0, &bytes);
         if !sets.is_empty() {
-            raw.cmd_bind_descriptor_sets(commands, graphics, look.layout, 0, &sets, &[]);
+            raw.cmd_bind_descriptor_sets(commands, graphics, shared.pipeline_layout, 0, &sets, &[]);
         }
-        for (pipeline, corners) in &pipes.pipelines {
+        for (pipeline, corners) in &pipelines.all {
             raw.cmd_bind_pipeline(commands, graphics, *pipeline);
             raw.cmd_draw(commands, *corners, 1, 0, 0);
         }

@@ -1,4 +1,4 @@
-//! What frames are drawn into: shared memory, or dma-bufs of a plan.
+//! The buffers that frames are drawn into: `wl_shm` buffers, or dma-bufs of a plan.
 
 use anyhow::Context;
 use covalent_alloc::backend::drm::HostCopies;
@@ -6,10 +6,10 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::pattern::Rows;
@@ -19,31 +19,31 @@ use wayland_client::protocol::wl_buffer::WlBuffer;
 
 /// Buffers of either kind.
 #[derive(Debug)]
-pub(crate) enum Canvas {
+pub(crate) enum FrameBuffers {
     /// `wl_shm`.
-    Shared(Pool),
-    /// dma-bufs that the compositor has taken, mapped here.
-    Planned {
+    Shm(Pool),
+    /// dma-bufs that the compositor has imported, mapped into this process.
+    Dmabuf {
         mappings: Vec<Mapping>,
-        wires: Vec<WlBuffer>,
+        wl_buffers: Vec<WlBuffer>,
         copies: Option<HostCopies>,
         source: String,
     },
 }
 
-impl Canvas {
-    /// Returns the dma-bufs, by their index; none of shared memory.
+impl FrameBuffers {
+    /// Returns the dma-bufs, by their index; none with `wl_shm`.
     pub(crate) fn buffers(&self) -> Vec<Buffer> {
         match self {
-            Self::Shared(_) => Vec::new(),
-            Self::Planned { mappings, .. } => mappings
+            Self::Shm(_) => Vec::new(),
+            Self::Dmabuf { mappings, .. } => mappings
                 .iter()
                 .map(|mapping| mapping.buffer().clone())
                 .collect(),
         }
     }
 
-    /// Plans dma-bufs that the compositor takes and the processor writes, allocates them and has them taken.
+    /// Plans dma-bufs that the CPU writes and the compositor reads, allocates them, and imports them into the compositor.
     pub(crate) fn plan(
         events: &mut Events,
         compositor: &mut Compositor,
@@ -55,13 +55,13 @@ impl Canvas {
         let subscription = Subscription::window(compositor, window.surface(), &events.handle())
             .map_err(|missing| no_plan(missing.into()))?;
         events
-            .until(
+            .dispatch_until(
                 compositor,
                 "send its feedback",
                 ANSWER_DEADLINE,
                 |compositor| compositor.window_feedback.is_some(),
             )
-            .map_err(blame::compositor)?;
+            .map_err(exit_code::compositor_failure)?;
         drop(subscription);
         let extent =
             Extent::new(width, height).map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -71,7 +71,9 @@ impl Canvas {
             own.memory.cpu = CpuUse::Often;
         });
         let mut collection = BufferCollection::new(extent).with_count(count);
-        collection.add(&writer).map_err(blame::backend)?;
+        collection
+            .add(&writer)
+            .map_err(exit_code::backend_failure)?;
         let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
         let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
         let mappings = negotiated
@@ -80,9 +82,9 @@ impl Canvas {
             .map(|buffer| buffer.map())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
-        Ok(Self::Planned {
+        Ok(Self::Dmabuf {
             mappings,
-            wires: negotiated.wires,
+            wl_buffers: negotiated.wl_buffers,
             copies: negotiated.copies,
             source: negotiated.plan.source_name().to_owned(),
         })
@@ -91,24 +93,24 @@ impl Canvas {
     /// Returns the buffer at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
-            Self::Shared(pool) => pool.buffer(index),
-            Self::Planned { wires, .. } => wires.get(index),
+            Self::Shm(pool) => pool.buffer(index),
+            Self::Dmabuf { wl_buffers, .. } => wl_buffers.get(index),
         }
     }
 
-    /// Returns where the memory comes from, in words.
+    /// Returns the name of the source of the memory.
     pub(crate) fn source(&self) -> &str {
         match self {
-            Self::Shared(_) => "wl_shm",
-            Self::Planned { source, .. } => source,
+            Self::Shm(_) => "wl_shm",
+            Self::Dmabuf { source, .. } => source,
         }
     }
 
-    /// Draws a frame into the buffer at `index`, which nobody else may hold.
+    /// Draws a frame into the buffer at `index`, which no one else may use.
     pub(crate) fn draw(&self, index: usize, rows: &Rows) -> anyhow::Result<()> {
         match self {
-            Self::Shared(pool) => Ok(pool.draw(index, rows)?),
-            Self::Planned {
+            Self::Shm(pool) => Ok(pool.draw(index, rows)?),
+            Self::Dmabuf {
                 mappings, copies, ..
             } => {
                 let mapping = mappings.get(index).context("a buffer without a mapping")?;
@@ -126,11 +128,11 @@ impl Canvas {
     }
 }
 
-impl Drop for Canvas {
+impl Drop for FrameBuffers {
     fn drop(&mut self) {
-        if let Self::Planned { wires, .. } = self {
-            for wire in wires {
-                wire.destroy();
+        if let Self::Dmabuf { wl_buffers, .. } = self {
+            for wl_buffer in wl_buffers {
+                wl_buffer.destroy();
             }
         }
     }

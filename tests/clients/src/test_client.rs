@@ -1,4 +1,4 @@
-//! A connection with a window, buffers and timelines, of which every request can be made rightly or wrongly.
+//! A connection with windows, buffers and timelines, which can send valid and invalid requests.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use covalent_alloc::solve::{Solution, solve};
 use covalent_alloc::sync::{SyncDevice, Timeline};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events, EventsError};
-use covalent_client_demo::explicit::{device, halves};
-use covalent_client_demo::offers::{Answer, present};
+use covalent_client_demo::explicit_sync::{open_syncobj_device, split_u64};
 use covalent_client_demo::window::Window;
+use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
 use wayland_client::Proxy as _;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
@@ -23,37 +23,37 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
     wp_linux_drm_syncobj_timeline_v1::WpLinuxDrmSyncobjTimelineV1,
 };
 
-/// Small, so that many fit anywhere.
+/// Width and height of the buffers: small, so that many of them can be allocated.
 const SIDE: u32 = 64;
 
-/// How long anything may take that has to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an expected event may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A timeline, here and at the compositor.
+/// A timeline that the compositor has imported.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedTimeline {
     pub(crate) timeline: Timeline,
     pub(crate) file: OwnedFd,
-    pub(crate) wire: WpLinuxDrmSyncobjTimelineV1,
+    pub(crate) proxy: WpLinuxDrmSyncobjTimelineV1,
 }
 
-/// A window of a connection, with its object for points.
+/// A window with its `wp_linux_drm_syncobj_surface_v1`.
 #[derive(Debug)]
-pub(crate) struct Pane {
+pub(crate) struct SyncWindow {
     pub(crate) window: Window,
     pub(crate) object: WpLinuxDrmSyncobjSurfaceV1,
 }
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct TestClient {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) manager: WpLinuxDrmSyncobjManagerV1,
     device: SyncDevice,
 }
 
-impl Peer {
+impl TestClient {
     pub(crate) fn connect() -> anyhow::Result<Self> {
         let (events, compositor) = Events::connect()?;
         let manager = compositor
@@ -65,23 +65,23 @@ impl Peer {
             events,
             compositor,
             manager,
-            device: device().context("no render node has timelines")?,
+            device: open_syncobj_device().context("no render node has timelines")?,
         })
     }
 
-    /// Makes a window that was configured, and its object for points.
-    pub(crate) fn pane(&mut self) -> anyhow::Result<Pane> {
+    /// Creates a window, waits for its first configure, and creates its syncobj surface.
+    pub(crate) fn window(&mut self) -> anyhow::Result<SyncWindow> {
         let handle = self.events.handle();
         self.compositor.configure = None;
         let window = Window::new(&self.compositor, &handle, "check", false)?;
         self.configured()?;
         let object = self.manager.get_surface(window.surface(), &handle, ());
-        Ok(Pane { window, object })
+        Ok(SyncWindow { window, object })
     }
 
-    /// Waits until the compositor has said what a window is to be like.
+    /// Waits for a configure of a window.
     pub(crate) fn configured(&mut self) -> anyhow::Result<()> {
-        let done = self.events.until(
+        let done = self.events.dispatch_until(
             &mut self.compositor,
             "configure the window",
             ANSWER_DEADLINE,
@@ -90,59 +90,59 @@ impl Peer {
         Ok(done?)
     }
 
-    /// Makes buffers that the compositor has taken.
+    /// Allocates buffers and imports them into the compositor.
     pub(crate) fn buffers(&mut self, count: u32) -> anyhow::Result<Vec<WlBuffer>> {
         let buffers = allocate(count, Extent::new(SIDE, SIDE)?, None)?;
-        match present(&mut self.events, &mut self.compositor, &buffers)? {
-            Answer::Taken(wires) => Ok(wires),
-            Answer::Refused => bail!("the compositor refuses the buffers"),
+        match import_wl_buffers(&mut self.events, &mut self.compositor, &buffers)? {
+            ImportResult::Imported(wl_buffers) => Ok(wl_buffers),
+            ImportResult::Refused => bail!("the compositor refuses the buffers"),
         }
     }
 
-    /// Makes a timeline that the compositor knows.
-    pub(crate) fn timeline(&self) -> anyhow::Result<Shared> {
+    /// Creates a timeline and imports it into the compositor.
+    pub(crate) fn timeline(&self) -> anyhow::Result<SharedTimeline> {
         let timeline = Timeline::create(&self.device)?;
         let file = timeline.export()?;
-        let wire = self.import(file.as_fd());
-        Ok(Shared {
+        let proxy = self.import(file.as_fd());
+        Ok(SharedTimeline {
             timeline,
             file,
-            wire,
+            proxy,
         })
     }
 
-    /// Sends a file as a timeline.
+    /// Imports a file into the compositor as a timeline.
     pub(crate) fn import(&self, file: std::os::fd::BorrowedFd<'_>) -> WpLinuxDrmSyncobjTimelineV1 {
         self.manager
             .import_timeline(file, &self.events.handle(), ())
     }
 
-    /// Shows a buffer from one point on, until another; returns the frame's number.
+    /// Commits a buffer with an acquire and a release point; returns the frame's number.
     pub(crate) fn show(
         &self,
-        pane: &mut Pane,
+        window: &mut SyncWindow,
         buffer: &WlBuffer,
-        acquire: (&Shared, u64),
-        release: (&Shared, u64),
+        acquire: (&SharedTimeline, u64),
+        release: (&SharedTimeline, u64),
     ) -> u64 {
-        stamp(&pane.object, acquire, release);
-        pane.window.show(buffer, &self.events.handle())
+        set_points(&window.object, acquire, release);
+        window.window.show(buffer, &self.events.handle())
     }
 
-    /// Waits until `done` says so of what happened; every event is shown to it once.
+    /// Waits until `done` returns true. It is called once for every event, and with `None` after each dispatch.
     pub(crate) fn until(
         &mut self,
         what: &'static str,
         mut done: impl FnMut(Option<&Event>) -> bool,
     ) -> anyhow::Result<()> {
-        let reached = self
-            .events
-            .until(&mut self.compositor, what, PATIENCE, |compositor| {
-                let seen: Vec<Event> = compositor.take_events().into();
-                // Every event is looked at, also when one before was enough.
-                let hits = seen.iter().filter(|event| done(Some(event))).count();
-                hits > 0 || done(None)
-            });
+        let reached =
+            self.events
+                .dispatch_until(&mut self.compositor, what, TIMEOUT, |compositor| {
+                    let seen: Vec<Event> = compositor.take_events().into();
+                    // Every event is looked at, also when one before was enough.
+                    let hits = seen.iter().filter(|event| done(Some(event))).count();
+                    hits > 0 || done(None)
+                });
         Ok(reached?)
     }
 
@@ -154,19 +154,19 @@ impl Peer {
         )
     }
 
-    /// Goes to the compositor and back some times, and returns what happened meanwhile.
-    pub(crate) fn linger(&mut self, rounds: u32) -> anyhow::Result<Vec<Event>> {
+    /// Does a number of roundtrips and returns the events that arrived.
+    pub(crate) fn roundtrips(&mut self, rounds: u32) -> anyhow::Result<Vec<Event>> {
         let mut seen = Vec::new();
         for _ in 0..rounds {
-            self.events.sync(&mut self.compositor)?;
+            self.events.roundtrip(&mut self.compositor)?;
             seen.extend(self.compositor.take_events());
         }
         Ok(seen)
     }
 
-    /// Expects that the compositor ends the connection with this error.
+    /// Expects this protocol error.
     pub(crate) fn expect_error(&mut self, interface: &str, code: u32) -> anyhow::Result<()> {
-        match self.events.sync(&mut self.compositor) {
+        match self.events.roundtrip(&mut self.compositor) {
             Ok(()) => bail!("the compositor said nothing"),
             Err(EventsError::Refused { reason, .. }) => {
                 let wanted = format!("error {code} on object {interface}@");
@@ -178,29 +178,29 @@ impl Peer {
     }
 }
 
-/// The name by which errors name an object.
+/// Returns the name of an interface, as protocol errors print it.
 pub(crate) fn interface<P: wayland_client::Proxy>() -> &'static str {
     P::interface().name
 }
 
-/// The object for points of a window.
+/// Returns the name of the interface of [`SyncWindow::object`].
 pub(crate) fn object_name() -> &'static str {
     WpLinuxDrmSyncobjSurfaceV1::interface().name
 }
 
-/// Says from which point on a surface's next buffer may be read, and until which it is.
-pub(crate) fn stamp(
+/// Sets the acquire and the release point of a surface's next commit.
+pub(crate) fn set_points(
     object: &WpLinuxDrmSyncobjSurfaceV1,
-    acquire: (&Shared, u64),
-    release: (&Shared, u64),
+    acquire: (&SharedTimeline, u64),
+    release: (&SharedTimeline, u64),
 ) {
-    let [high, low] = halves(acquire.1);
-    object.set_acquire_point(&acquire.0.wire, high, low);
-    let [high, low] = halves(release.1);
-    object.set_release_point(&release.0.wire, high, low);
+    let [high, low] = split_u64(acquire.1);
+    object.set_acquire_point(&acquire.0.proxy, high, low);
+    let [high, low] = split_u64(release.1);
+    object.set_release_point(&release.0.proxy, high, low);
 }
 
-/// Allocates buffers that the processor can read: what any compositor can draw. They come from `source`, or from anywhere.
+/// Allocates linear buffers that the CPU can access, so that any compositor can composite them; from `source`, or from any source.
 pub(crate) fn allocate(
     count: u32,
     extent: Extent,

@@ -1,4 +1,4 @@
-//! How a camera's pictures are sampled: which numbers mean which colours, and what the device does to get there.
+//! How a camera's textures are sampled: filter, YUV matrix, range and chroma location.
 
 mod sys;
 
@@ -7,24 +7,24 @@ use covalent_alloc::backend::v4l2::{Colours, Encoding};
 use covalent_alloc::backend::vulkan::{ChromaSupport, Gpu, VulkanError, YcbcrColours};
 use covalent_alloc::model::{FormatModifier, Fourcc};
 
-pub(super) use sys::Look;
+pub(super) use sys::SharedLayout;
 
-/// How pictures in one format are sampled.
+/// How textures of one format are sampled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sampling {
-    /// The format of the pictures.
+    /// The format of the textures.
     pub(super) format: FormatModifier,
-    /// Between pixels, and between samples of chroma.
+    /// The filter for pixels and for chroma samples.
     pub(super) filter: vk::Filter,
-    /// What the numbers mean from which RGB is made; none for RGB.
+    /// The conversion from Y'CbCr; `None` for RGB.
     pub(super) colours: Option<YcbcrColours>,
 }
 
 impl Sampling {
-    /// Decides for pictures in a format, by what the device has.
+    /// Chooses the sampling of a format by what the device supports.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device places no chroma of the format.
+    /// [`VulkanError::Lacks`] where the device supports no chroma location for the format.
     pub(super) fn new(
         gpu: &Gpu,
         format: FormatModifier,
@@ -48,7 +48,7 @@ impl Sampling {
                 colours: None,
             });
         }
-        // Chroma lies as MPEG-2 and every camera has it, which is the default.
+        // The default chroma location is that of MPEG-2, which cameras use.
         let wanted = YcbcrColours {
             model: match colours.encoding {
                 Encoding::Bt709 => vk::SamplerYcbcrModelConversion::YCBCR_709,
@@ -70,7 +70,7 @@ impl Sampling {
     }
 }
 
-/// Whether pixels are luma and chroma.
+/// Returns whether a format is Y'CbCr.
 fn is_ycbcr(fourcc: Fourcc) -> bool {
     [
         Fourcc::YUYV,
@@ -96,7 +96,7 @@ mod tests {
     };
 
     #[test]
-    fn rgb_is_sampled_as_it_is() {
+    fn rgb_texture_needs_no_conversion() {
         let mut support = ChromaSupport::default();
         support.linear = true;
         let format = FormatModifier::linear(Fourcc::XRGB8888);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn chroma_is_placed_where_the_device_can() {
+    fn chroma_location_without_a_cosited_one_is_the_midpoint() {
         let by = |support| Sampling::by(support, FormatModifier::linear(Fourcc::NV21), WEBCAM);
         assert!(by(ChromaSupport::default()).is_none());
         let mut support = ChromaSupport::default();

@@ -1,4 +1,4 @@
-//! How a camera's pictures are sampled, as objects of Vulkan.
+//! The Vulkan objects for sampling: sampler, descriptor set layout and pipeline layout.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -12,63 +12,64 @@ use covalent_alloc::backend::vulkan::{Gpu, VulkanError, YcbcrConversion};
 use super::Sampling;
 use crate::render::Frame;
 
-/// What is the same for pictures of every format that is drawn to: how the camera's are sampled, and what shaders are told.
-pub(in crate::render) struct Look {
+/// The sampler and the layouts that the pipelines of every target format share.
+pub(in crate::render) struct SharedLayout {
     pub(in crate::render) gpu: Gpu,
-    /// From Y'CbCr to RGB, with its sampler; none for RGB.
+    /// The conversion from Y'CbCr, with its sampler; `None` for RGB.
     pub(in crate::render) conversion: Option<YcbcrConversion>,
-    /// For RGB; null where a conversion has its own, or nothing is sampled.
+    /// The sampler for RGB; null where the conversion has its own, or nothing is sampled.
     sampler: vk::Sampler,
     pub(in crate::render) set_layout: vk::DescriptorSetLayout,
-    pub(in crate::render) layout: vk::PipelineLayout,
+    pub(in crate::render) pipeline_layout: vk::PipelineLayout,
 }
 
-impl fmt::Debug for Look {
+impl fmt::Debug for SharedLayout {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Look").finish_non_exhaustive()
+        out.debug_struct("SharedLayout").finish_non_exhaustive()
     }
 }
 
-impl Drop for Look {
+impl Drop for SharedLayout {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
         // SAFETY: all are of this device or null; what was made of them, and work with it, holds an Arc of this and is gone.
         unsafe {
-            raw.destroy_pipeline_layout(self.layout, None);
+            raw.destroy_pipeline_layout(self.pipeline_layout, None);
             raw.destroy_descriptor_set_layout(self.set_layout, None);
             raw.destroy_sampler(self.sampler, None);
         }
     }
 }
 
-impl Look {
+impl SharedLayout {
     pub(in crate::render) fn new(
         gpu: &Gpu,
         sampling: Option<&Sampling>,
     ) -> Result<Self, VulkanError> {
-        // From here on a drop gives back what was made.
-        let mut look = Self {
+        // From here on `Drop` destroys the objects that were created.
+        let mut shared = Self {
             gpu: gpu.clone(),
             conversion: None,
             sampler: vk::Sampler::null(),
             set_layout: vk::DescriptorSetLayout::null(),
-            layout: vk::PipelineLayout::null(),
+            pipeline_layout: vk::PipelineLayout::null(),
         };
         if let Some(sampling) = sampling {
-            look.sample(sampling)?;
+            shared.sample(sampling)?;
         }
-        let sets = [look.set_layout];
-        let told = [vk::PushConstantRange::default()
+        let sets = [shared.set_layout];
+        let push_constants = [vk::PushConstantRange::default()
             .stage_flags(vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT)
             .size(u32::try_from(Frame::BYTES).unwrap_or(u32::MAX))];
-        let mut info = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&told);
+        let mut info =
+            vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&push_constants);
         if sampling.is_some() {
             info = info.set_layouts(&sets);
         }
         // SAFETY: the structures are complete and outlive the call; every device takes 128 bytes of push constants.
-        look.layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
+        shared.pipeline_layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
             .map_err(|answer| gpu.answered("vkCreatePipelineLayout", answer))?;
-        Ok(look)
+        Ok(shared)
     }
 
     fn sample(&mut self, sampling: &Sampling) -> Result<(), VulkanError> {
@@ -90,7 +91,7 @@ impl Look {
                 .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
             [self.sampler]
         };
-        // A sampler that converts has to be part of the layout.
+        // A sampler with a Y'CbCr conversion must be an immutable sampler of the layout.
         let bindings = [vk::DescriptorSetLayoutBinding::default()
             .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
             .descriptor_count(1)

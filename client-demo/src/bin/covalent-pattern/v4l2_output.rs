@@ -1,4 +1,4 @@
-//! Frames to a V4L2 output instead of a compositor: what a camera that is looped back to it then captures.
+//! Sends frames to a V4L2 output instead of a compositor. A camera that is looped back to it captures them.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,13 +18,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::Options;
 
-/// One that the device reads, two that wait for it, and one to draw into.
+/// One buffer that the device reads, two that are queued, and one to draw into.
 const BUFFERS: u32 = 4;
 
-/// How long a device may take for one frame: the slowest rate that a video output has is one frame a second.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a device may take for one frame. The slowest rate of a video output is one frame a second.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Feeds numbered frames to the device at its own rate.
+/// Sends numbered frames to the device at its own rate.
 pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -56,15 +56,15 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             break;
         }
         draw(pattern, number, mapping)?;
-        stream.queue(index).map_err(lost)?;
+        stream.queue(index).map_err(device_failure)?;
         number = number.wrapping_add(1);
     }
-    stream.start().map_err(lost)?;
+    stream.start().map_err(device_failure)?;
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
         if !wait(&stream)? {
             continue;
         }
-        while let Some(frame) = stream.dequeue().map_err(lost)? {
+        while let Some(frame) = stream.dequeue().map_err(device_failure)? {
             if ended(number) {
                 if stream.queued_count() == 0 {
                     return Ok(());
@@ -75,27 +75,27 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
                 Failure::new(Exit::Unexpected, anyhow!("a buffer without a mapping"))
             })?;
             draw(pattern, number, mapping)?;
-            stream.queue(frame.index).map_err(lost)?;
+            stream.queue(frame.index).map_err(device_failure)?;
             number = number.wrapping_add(1);
         }
     }
     Ok(())
 }
 
-/// Plans, allocates and sets up: the device's own memory, which the processor writes.
+/// Plans and allocates buffers of the device's own memory, which the CPU writes.
 fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
     let queue = Device::open(node)
         .and_then(|device| device.queue(Direction::Output))
-        .map_err(lost)?;
+        .map_err(device_failure)?;
     let extent = match options.size {
         Some(size) => Extent::new(size.width, size.height)
             .map_err(|error| Failure::new(Exit::Usage, error))?,
-        None => queue.current_format().map_err(lost)?.extent,
+        None => queue.current_format().map_err(device_failure)?.extent,
     };
     let device = queue
         .participant(extent, Some(Fourcc::XRGB8888))
-        .map_err(lost)?;
-    let own = queue.source(&device).map_err(lost)?;
+        .map_err(device_failure)?;
+    let own = queue.source(&device).map_err(device_failure)?;
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     let mut request = Request::new(extent);
@@ -103,23 +103,23 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
     request.participants = vec![device, processor];
     request.sources = own.into_iter().collect();
     match solve(&request) {
-        Solution::Share(plan) => queue.allocate(&plan).map_err(lost),
+        Solution::Share(plan) => queue.allocate(&plan).map_err(device_failure),
         other => Err(Failure::new(Exit::NoPlan, anyhow!("{}", other.explain()))),
     }
 }
 
-/// Waits until the device is done with a frame; `false` after a signal.
+/// Waits until the device has consumed a frame; returns `false` after a signal.
 fn wait(stream: &Stream) -> Result<bool, Failure> {
-    let patience =
-        Timespec::try_from(PATIENCE).map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let timeout =
+        Timespec::try_from(FRAME_TIMEOUT).map_err(|error| Failure::new(Exit::Unexpected, error))?;
     let fd = stream.as_fd();
     let mut watched = [PollFd::new(&fd, PollFlags::OUT)];
-    match poll(&mut watched, Some(&patience)) {
+    match poll(&mut watched, Some(&timeout)) {
         Ok(0) => Err(Failure::new(
             Exit::CameraGone,
             anyhow!(
                 "the video output took no frame for {} s",
-                PATIENCE.as_secs()
+                FRAME_TIMEOUT.as_secs()
             ),
         )),
         Ok(_) => Ok(true),
@@ -139,7 +139,7 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
         .map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
-fn lost(error: Error) -> Failure {
+fn device_failure(error: Error) -> Failure {
     let exit = match error {
         Error::Open { .. } | Error::NotVideo { .. } | Error::NoQueue { .. } => Exit::NoCamera,
         Error::Busy { .. } => Exit::CameraBusy,

@@ -1,19 +1,19 @@
-//! A window, opened with all that a plan of its buffers needs to know.
+//! Opens a window and waits for the data that planning its buffers needs: the size and the dma-buf feedback.
 
-use crate::blame;
 use crate::compositor::{Compositor, Event};
 use crate::events::{ANSWER_DEADLINE, Events};
 use crate::exit::{Exit, Failure};
+use crate::exit_code;
 use crate::feedback::Subscription;
 use crate::window::Window;
 
-/// Opens the window and waits until the compositor has said what it wants of it and of its buffers.
+/// Opens the window and waits until the compositor has configured it and has sent its dma-buf feedback.
 ///
-/// The subscriptions bring what it wants of buffers from now on, as long as they are kept: for any surface, and for this one.
+/// The subscriptions are the default feedback and the surface's own; they receive new feedback until they are dropped.
 ///
 /// # Errors
 ///
-/// Where the compositor lacks a protocol, is gone, does not answer or sends what cannot be true.
+/// The compositor lacks a protocol, closed the connection, does not answer, or sent protocol data that is not valid.
 pub fn open_window(
     events: &mut Events,
     compositor: &mut Compositor,
@@ -25,29 +25,29 @@ pub fn open_window(
     let window = Window::new(compositor, &handle, title, fullscreen).map_err(missing)?;
     let any = Subscription::any(compositor, &handle).map_err(missing)?;
     let own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
-    let mut nonsense = None;
+    let mut invalid = None;
     events
-        .until(
+        .dispatch_until(
             compositor,
             "configure the window and send its feedback",
             ANSWER_DEADLINE,
             |compositor| {
-                nonsense = compositor
+                invalid = compositor
                     .take_events()
                     .into_iter()
                     .find_map(|event| match event {
-                        Event::Nonsense(what) => Some(what),
+                        Event::InvalidData(what) => Some(what),
                         _ => None,
                     });
-                nonsense.is_some()
+                invalid.is_some()
                     || compositor.configure.is_some()
                         && compositor.feedback.is_some()
                         && compositor.window_feedback.is_some()
             },
         )
-        .map_err(blame::compositor)?;
-    match nonsense {
-        Some(what) => Err(blame::insane(events, &what)),
+        .map_err(exit_code::compositor_failure)?;
+    match invalid {
+        Some(what) => Err(exit_code::invalid_protocol_data(events, &what)),
         None => Ok((window, [any, own])),
     }
 }

@@ -1,71 +1,73 @@
-//! From nothing to a window, a device that can draw for it, and a camera where one is asked for.
+//! Sets up the program: opens the window, chooses a Vulkan device that can render for it, and opens the camera of `--camera`.
 
 use anyhow::{Context as _, anyhow};
-use calloop::channel::Sender as Mailbox;
+use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::blame;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::{Negotiation, no_plan};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::planning::{Alternative, Answer};
+use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::{Configure, Window};
-use covalent_client_demo::wishes::{Wish, wishes};
 
-use crate::camera::{self, Camera, SAMPLED, Taken, Terms};
+use crate::camera::{self, Camera, CameraImport, CameraNegotiation, SAMPLED};
 use crate::gpus::Gpus;
 use crate::negotiations;
 use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 
-/// What the mailbox says when there is an answer of the planner; frames are numbered from 0.
+/// The number that the planner's thread sends when it has an answer. Frames are numbered from 0.
 pub(crate) const PLANNED: u64 = u64::MAX;
-/// How long drivers may take to be tried: each trial of the helper process has a deadline of its own.
+/// How long planning may take, with the trial imports. Each trial of the helper process also has a deadline of its own.
 const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// What frames are drawn and shown with.
-pub(crate) struct Ground {
+/// Everything that rendering and showing frames needs.
+pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
     pub(crate) subscriptions: [Subscription; 2],
-    pub(crate) mailbox: Mailbox<u64>,
+    pub(crate) completion_sender: CompletionSender<u64>,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
-    pub(crate) closed: Vec<String>,
+    pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    /// The plan of the first swapchain, and what it is for.
+    /// The plan of the first swapchain, and what the compositor does with its buffers.
     pub(crate) first: (Plan, String),
 }
 
-/// Opens the window, chooses the device, and begins to stream.
-pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
-    let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
+/// Opens the window, chooses the device, and starts the camera.
+pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
+    let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
     let (window, subscriptions) = open_window(
         &mut events,
         &mut compositor,
         "vulkan",
         options.fullscreen || !options.window,
     )?;
-    let mailbox = events.mailbox().map_err(blame::compositor)?;
-    let planner = Planner::start(mailbox.clone(), PLANNED)
+    let completion_sender = events
+        .completion_sender()
+        .map_err(exit_code::compositor_failure)?;
+    let planner = Planner::start(completion_sender.clone(), PLANNED)
         .context("starting a thread")
         .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-    let wishes = current_wishes(&compositor);
-    let near: Vec<_> = wishes
+    let requests = current_requests(&compositor);
+    let near: Vec<_> = requests
         .iter()
-        .filter_map(|wish| Some(wish.card.as_ref()?.identity().clone()))
+        .filter_map(|request| Some(request.card.as_ref()?.identity().clone()))
         .collect();
     let Gpus {
         mut open,
-        mut closed,
+        mut unavailable_gpus,
     } = Gpus::open(options.device.as_deref(), &near)?;
     let extent = extent(options, &compositor)?;
     loop {
@@ -75,14 +77,18 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut alternatives: Vec<(usize, Alternative)> = Vec::new();
         for (place, negotiation) in negotiations.iter_mut().enumerate() {
-            let of_this = negotiation.alternatives(&wishes)?;
+            let of_this = negotiation.alternatives(&requests)?;
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let asked = alternatives.iter().map(|(_, one)| one.clone()).collect();
         let answer = decide(&planner, asked, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
             let mut lines = answer.explanations;
-            lines.extend(closed.iter().map(|why| format!("not asked: {why}")));
+            lines.extend(
+                unavailable_gpus
+                    .iter()
+                    .map(|why| format!("not asked: {why}")),
+            );
             return Err(no_plan("a Vulkan device and the compositor", &lines));
         };
         let chosen = alternatives.into_iter().nth(place);
@@ -96,7 +102,7 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
         }) else {
             return Err(Failure::new(
                 Exit::Unexpected,
-                anyhow!("the planner chose what it was not asked"),
+                anyhow!("the planner chose an alternative that is not in its request"),
             ));
         };
         let (renderer, camera) = match &options.camera {
@@ -104,13 +110,19 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                 .map(|renderer| (renderer, None))
                 .map_err(|error| Failure::new(Exit::Unexpected, error))?,
             Some(node) => {
-                let wanted = camera::wanted(&compositor, (extent.width(), extent.height()));
-                let mut terms = Terms::new(options, node, &gpu, wanted)?;
-                match open_camera(&mut terms, &gpu, &planner, &mut events, &mut compositor)? {
+                let wanted = camera::preferred_size(&compositor, (extent.width(), extent.height()));
+                let mut camera_negotiation = CameraNegotiation::new(options, node, &gpu, wanted)?;
+                match open_camera(
+                    &mut camera_negotiation,
+                    &gpu,
+                    &planner,
+                    &mut events,
+                    &mut compositor,
+                )? {
                     Ok((camera, renderer)) => (renderer, Some(camera)),
                     Err(no_plan) if open.len() > 1 => {
-                        // Another device may take the camera's buffers.
-                        closed.push(no_plan.to_string());
+                        // Another device may be able to import the camera's buffers.
+                        unavailable_gpus.push(no_plan.to_string());
                         open.retain(|other| other.name() != gpu.name());
                         continue;
                     }
@@ -118,15 +130,15 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
                 }
             }
         };
-        return Ok(Ground {
+        return Ok(Setup {
             events,
             compositor,
             window,
             subscriptions,
-            mailbox,
+            completion_sender,
             planner,
             negotiation,
-            closed,
+            unavailable_gpus,
             gpu,
             renderer,
             camera,
@@ -135,12 +147,15 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     }
 }
 
-/// What the compositor wishes now, its most preferred first.
-pub(crate) fn current_wishes(compositor: &Compositor) -> Vec<Wish> {
-    compositor.wishes().map(wishes).unwrap_or_default()
+/// Returns the tranches of the current feedback, in the compositor's order of preference.
+pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
+    compositor
+        .current_feedback()
+        .map(tranche_requests)
+        .unwrap_or_default()
 }
 
-/// The size that buffers ought to have: what is asked for, the window's own, or the screen's.
+/// Returns the size of the buffers: that of `--size`, else the window's, else the screen's.
 pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
@@ -150,14 +165,14 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
     let (width, height) = match (size, mode) {
         (Some(size), _) => size,
         (None, Some(mode)) if fullscreen => mode,
-        // A window that may choose: a quarter of the screen.
+        // The compositor lets the window choose: half the width and half the height of the screen.
         (None, Some((width, height))) => ((width / 2).max(1), (height / 2).max(1)),
         (None, None) => (640, 480),
     };
     Extent::new(width, height).map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
-/// Has the planner decide, with nothing to show meanwhile.
+/// Sends the alternatives to the planner and waits for its answer. Nothing is shown meanwhile.
 fn decide(
     planner: &Planner,
     alternatives: Vec<Alternative>,
@@ -167,34 +182,36 @@ fn decide(
     planner.ask(alternatives);
     let mut answer = None;
     events
-        .until(compositor, "wait for the plan", PLANNING, |_| {
+        .dispatch_until(compositor, "wait for the plan", PLANNING, |_| {
             answer = planner.answer();
             answer.is_some()
         })
-        .map_err(blame::compositor)?;
+        .map_err(exit_code::compositor_failure)?;
     Ok(answer.unwrap_or_default())
 }
 
 type Opened = Result<(Camera, Renderer), Failure>;
 
-/// Plans with the camera until it and the device have taken a plan's buffers; the inner error is that there is no plan.
+/// Plans until the camera and the device have both imported a plan's buffers. The inner error says that there is no such plan.
 fn open_camera(
-    terms: &mut Terms,
+    camera_negotiation: &mut CameraNegotiation,
     gpu: &Gpu,
     planner: &Planner,
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Opened, Failure> {
     loop {
-        let alternative = terms.negotiation.alternative(SAMPLED, &[])?;
+        let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
         let answer = decide(planner, vec![alternative], events, compositor)?;
         let Some((_, plan)) = &answer.chosen else {
-            return Ok(Err(terms.negotiation.no_plan(&answer.explanations)));
+            return Ok(Err(camera_negotiation
+                .negotiation
+                .no_plan(&answer.explanations)));
         };
-        match terms.settle(plan, gpu, events)? {
-            Taken::Both(camera, renderer) => return Ok(Ok((*camera, *renderer))),
-            Taken::Refused(why) => {
-                if let Err(no_plan) = terms.negotiation.refuse(SAMPLED, plan, &why) {
+        match camera_negotiation.start_camera(plan, gpu, events)? {
+            CameraImport::Imported(camera, renderer) => return Ok(Ok((*camera, *renderer))),
+            CameraImport::Refused(why) => {
+                if let Err(no_plan) = camera_negotiation.negotiation.refuse(SAMPLED, plan, &why) {
                     return Ok(Err(no_plan));
                 }
             }

@@ -1,7 +1,7 @@
-//! Explicit synchronisation: points on timelines that say when a buffer may be read, and when it is free again.
+//! Explicit synchronisation by linux-drm-syncobj: acquire and release points of each commit.
 //!
-//! One timeline for all acquire points, since frames are given in order; one of its own for each buffer's release points, since
-//! buffers come back out of order and a point that is signalled signals all before it.
+//! All acquire points are on one timeline, because frames are committed in order. The release points of each buffer are on a timeline
+//! of its own, because buffers are released out of order and signalling a point signals all earlier points of its timeline.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,49 +19,49 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 
 use crate::compositor::Compositor;
 
-/// How buffers are handed over.
+/// The synchronisation between this program and the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SyncKind {
-    /// By points where the compositor and a card have them, else by the fences of the dma-bufs.
+    /// Explicit where the compositor and a card support it, otherwise implicit.
     #[default]
     Auto,
-    /// By points on timelines (linux-drm-syncobj).
+    /// By timeline points (linux-drm-syncobj).
     Explicit,
-    /// By the fences that the dma-bufs carry.
+    /// By the implicit fences of the dma-bufs.
     Implicit,
 }
 
-/// Why there is no explicit synchronisation, or no more.
+/// Why explicit synchronisation is not available, or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ExplicitError {
-    /// The compositor does not speak it.
+pub enum ExplicitSyncError {
+    /// The compositor lacks the protocol.
     #[error(
         "the compositor does not offer wp_linux_drm_syncobj_manager_v1, because it or its card has no timelines; use --sync implicit"
     )]
     NotOffered,
-    /// No card here has timelines whose points an event loop can wait for.
+    /// No render node supports timeline syncobjs with an eventfd.
     #[error(
         "no render node of this machine has timeline syncobjs with eventfd (Linux 6.6); use --sync implicit"
     )]
     NoDevice,
-    /// A timeline does not do what it should.
+    /// An operation on a timeline failed.
     #[error(transparent)]
     Timeline(#[from] TimelineError),
-    /// No such buffer.
+    /// There is no buffer of this index.
     #[error("buffer {0} has no timeline")]
     Index(usize),
 }
 
-/// A timeline here and at the compositor.
+/// A timeline that the compositor has imported.
 #[derive(Debug)]
-struct Shared {
+struct SharedTimeline {
     timeline: Timeline,
-    wire: WpLinuxDrmSyncobjTimelineV1,
+    proxy: WpLinuxDrmSyncobjTimelineV1,
     last: u64,
 }
 
-impl Shared {
+impl SharedTimeline {
     fn new(
         manager: &WpLinuxDrmSyncobjManagerV1,
         handle: &QueueHandle<Compositor>,
@@ -69,10 +69,10 @@ impl Shared {
     ) -> Result<Self, TimelineError> {
         let timeline = Timeline::create(device)?;
         let file = timeline.export()?;
-        let wire = manager.import_timeline(file.as_fd(), handle, ());
+        let proxy = manager.import_timeline(file.as_fd(), handle, ());
         Ok(Self {
             timeline,
-            wire,
+            proxy,
             last: 0,
         })
     }
@@ -83,44 +83,49 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedTimeline {
     fn drop(&mut self) {
-        self.wire.destroy();
+        self.proxy.destroy();
     }
 }
 
-/// The points of one window's buffers.
+/// The timelines of one surface and its buffers.
 #[derive(Debug)]
-pub struct Explicit {
+pub struct ExplicitSync {
     manager: WpLinuxDrmSyncobjManagerV1,
     device: SyncDevice,
     object: WpLinuxDrmSyncobjSurfaceV1,
-    acquire: Shared,
-    releases: BTreeMap<usize, Shared>,
+    acquire: SharedTimeline,
+    releases: BTreeMap<usize, SharedTimeline>,
 }
 
-impl Explicit {
-    /// Makes the timelines of `count` buffers that `surface` will show; `None` where `kind` asks for none, or leaves the choice
-    /// and there are none to be had.
+impl ExplicitSync {
+    /// Creates the timelines for `count` buffers of `surface`. Returns `None` with [`SyncKind::Implicit`], and with
+    /// [`SyncKind::Auto`] where explicit synchronisation is not available.
     ///
     /// # Errors
     ///
-    /// [`ExplicitError`] where `kind` asks for points alone; [`ExplicitError::Timeline`] when a card that has timelines makes none.
-    pub fn offer(
+    /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] where a timeline cannot be created.
+    pub fn create(
         kind: SyncKind,
         compositor: &mut Compositor,
         handle: &QueueHandle<Compositor>,
         surface: &WlSurface,
         count: usize,
-    ) -> Result<Option<Self>, ExplicitError> {
+    ) -> Result<Option<Self>, ExplicitSyncError> {
         let found = match kind {
             SyncKind::Implicit => return Ok(None),
             SyncKind::Auto | SyncKind::Explicit => compositor
                 .globals
                 .syncobj
                 .clone()
-                .ok_or(ExplicitError::NotOffered)
-                .and_then(|manager| Ok((manager, device().ok_or(ExplicitError::NoDevice)?))),
+                .ok_or(ExplicitSyncError::NotOffered)
+                .and_then(|manager| {
+                    Ok((
+                        manager,
+                        open_syncobj_device().ok_or(ExplicitSyncError::NoDevice)?,
+                    ))
+                }),
         };
         let (manager, device) = match found {
             Ok(found) => found,
@@ -130,7 +135,7 @@ impl Explicit {
             }
             Err(error) => return Err(error),
         };
-        let acquire = Shared::new(&manager, handle, &device)?;
+        let acquire = SharedTimeline::new(&manager, handle, &device)?;
         compositor.ignore_releases();
         let mut explicit = Self {
             object: manager.get_surface(surface, handle, ()),
@@ -145,89 +150,93 @@ impl Explicit {
         Ok(Some(explicit))
     }
 
-    /// Makes the timeline of another buffer.
+    /// Creates the timeline of another buffer.
     ///
     /// # Errors
     ///
-    /// [`ExplicitError::Timeline`].
+    /// [`ExplicitSyncError::Timeline`].
     pub fn add(
         &mut self,
         handle: &QueueHandle<Compositor>,
         index: usize,
-    ) -> Result<(), ExplicitError> {
-        let shared = Shared::new(&self.manager, handle, &self.device)?;
+    ) -> Result<(), ExplicitSyncError> {
+        let shared = SharedTimeline::new(&self.manager, handle, &self.device)?;
         self.releases.insert(index, shared);
         Ok(())
     }
 
-    /// Lets the timeline of a buffer go that is shown no more. Points that were given are signalled all the same.
+    /// Destroys the timeline of a buffer that is no longer committed. The compositor still signals its pending release points.
     pub fn remove(&mut self, index: usize) {
         self.releases.remove(&index);
     }
 
-    /// The point behind which the buffer at `index` comes back from the next commit that shows it, for its ledger.
+    /// Returns the release point of the next commit of the buffer at `index`, for the tracking of its accesses.
     ///
     /// # Errors
     ///
-    /// [`ExplicitError`].
-    pub fn next_release(&self, index: usize) -> Result<Point, ExplicitError> {
+    /// [`ExplicitSyncError`].
+    pub fn next_release(&self, index: usize) -> Result<Point, ExplicitSyncError> {
         let release = self
             .releases
             .get(&index)
-            .ok_or(ExplicitError::Index(index))?;
+            .ok_or(ExplicitSyncError::Index(index))?;
         Ok(release.timeline.point(release.last.saturating_add(1))?)
     }
 
-    /// Gives the surface the points of its next commit, which shows the buffer at `index`: what is in the buffer is finished by
-    /// now. Returns what to wait for before anybody writes to it again.
+    /// Sets the points of the surface's next commit, of the buffer at `index`, and signals the acquire point: the buffer is
+    /// complete. Returns the wait for the release point.
     ///
     /// # Errors
     ///
-    /// [`ExplicitError`]; nothing may be committed then.
-    pub fn stamp(&mut self, index: usize) -> Result<PointWait, ExplicitError> {
-        let (acquire, release) = self.stamp_ahead(index)?;
+    /// [`ExplicitSyncError`]; then the caller must not commit.
+    pub fn set_points(&mut self, index: usize) -> Result<PointWait, ExplicitSyncError> {
+        let (acquire, release) = self.set_pending_points(index)?;
         acquire.signal()?;
         Ok(release)
     }
 
-    /// Does as [`stamp`](Self::stamp) before what is in the buffer is finished: whoever finishes it signals the point that comes
-    /// first, or gives it the fence that does.
+    /// Sets the points as [`set_points`](Self::set_points) does, for a buffer that is not complete yet. The caller signals the
+    /// returned acquire point, or attaches a fence to it.
     ///
     /// # Errors
     ///
-    /// [`ExplicitError`]; nothing may be committed then.
-    pub fn stamp_ahead(&mut self, index: usize) -> Result<(Point, PointWait), ExplicitError> {
+    /// [`ExplicitSyncError`]; then the caller must not commit.
+    pub fn set_pending_points(
+        &mut self,
+        index: usize,
+    ) -> Result<(Point, PointWait), ExplicitSyncError> {
         let release = self
             .releases
             .get_mut(&index)
-            .ok_or(ExplicitError::Index(index))?;
+            .ok_or(ExplicitSyncError::Index(index))?;
         let (acquired, released) = (self.acquire.next(), release.next());
         let acquire = self.acquire.timeline.point(acquired)?;
         let wait = release.timeline.point(released)?.wait(Until::Signalled)?;
-        let [high, low] = halves(acquired);
-        self.object.set_acquire_point(&self.acquire.wire, high, low);
-        let [high, low] = halves(released);
-        self.object.set_release_point(&release.wire, high, low);
+        let [high, low] = split_u64(acquired);
+        self.object
+            .set_acquire_point(&self.acquire.proxy, high, low);
+        let [high, low] = split_u64(released);
+        self.object.set_release_point(&release.proxy, high, low);
         Ok((acquire, wait))
     }
 }
 
-impl Drop for Explicit {
+impl Drop for ExplicitSync {
     fn drop(&mut self) {
         self.object.destroy();
     }
 }
 
-/// Splits a point or a modifier as the protocols carry it: the high half first.
+/// Splits a point or a modifier into the high and the low 32 bits, as the protocols take it.
 #[must_use]
-pub fn halves(number: u64) -> [u32; 2] {
+pub fn split_u64(number: u64) -> [u32; 2] {
     let [low, high] = [number & u64::from(u32::MAX), number >> 32];
     [high, low].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
 }
 
-/// Opens a render node that has timelines; any will do, since a syncobj is nobody's memory.
+/// Opens a render node that supports timeline syncobjs. Any node works, because a syncobj is not bound to a device's memory.
 #[must_use]
-pub fn device() -> Option<SyncDevice> {
+pub fn open_syncobj_device() -> Option<SyncDevice> {
     Card::list()
         .iter()
         .filter_map(|card| File::open(Card::render_node(card)?).ok())
@@ -244,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn point_is_split_with_the_high_half_first() {
-        assert_eq!(halves(0x0000_0001_8000_0002), [1, 0x8000_0002]);
+    fn point_of_64_bits_is_split_with_the_high_half_first() {
+        assert_eq!(split_u64(0x0000_0001_8000_0002), [1, 0x8000_0002]);
     }
 }

@@ -1,28 +1,29 @@
-//! The compositor's feedback as participants of a plan, one set a tranche.
+//! The compositor's dma-buf feedback as participants of a plan. Each tranche becomes one [`TrancheRequest`].
 
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, FormatModifier, Fourcc, Modifier};
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags};
 
-/// One on the display, one that replaces it at the next refresh, one that was committed meanwhile.
+/// Buffers that a compositor holds at a time: one on the display, one that replaces it at the next refresh, and one that was
+/// committed meanwhile.
 const BUFFERS_HELD: u32 = 3;
 
-/// One tranche: who has to take the buffers for the compositor to use them so.
+/// The participants that have to support a buffer before the compositor can use it as one tranche of its feedback says.
 #[derive(Debug)]
-pub struct Wish {
-    /// What the buffers would be used for, in words.
+pub struct TrancheRequest {
+    /// What the compositor does with the buffers, as a phrase for messages, such as `composited`.
     pub usage_label: &'static str,
-    /// The compositor, and the card that has to import where it is known which.
+    /// The compositor, and the card that has to import the buffers where that card is known.
     pub participants: Vec<Participant>,
-    /// The card that the buffers would be for, where it could be opened.
+    /// The card that is the target device of the tranche, where it could be opened.
     pub card: Option<Card>,
 }
 
-impl Wish {
-    /// Tells whether the compositor takes any modifier of this format for this use.
+impl TrancheRequest {
+    /// Returns whether the tranche has this format with any modifier.
     #[must_use]
-    pub fn takes(&self, fourcc: Fourcc) -> bool {
+    pub fn supports(&self, fourcc: Fourcc) -> bool {
         self.participants.iter().all(|participant| {
             participant
                 .constraints()
@@ -33,17 +34,17 @@ impl Wish {
     }
 }
 
-/// Turns feedback into wishes, the compositor's most preferred first.
+/// Converts feedback into one request for each tranche, in the compositor's order of preference.
 #[must_use]
-pub fn wishes(feedback: &Feedback) -> Vec<Wish> {
+pub fn tranche_requests(feedback: &Feedback) -> Vec<TrancheRequest> {
     feedback
         .tranches()
         .iter()
-        .map(|tranche| wish(feedback, tranche))
+        .map(|tranche| tranche_request(feedback, tranche))
         .collect()
 }
 
-fn wish(feedback: &Feedback, tranche: &Tranche) -> Wish {
+fn tranche_request(feedback: &Feedback, tranche: &Tranche) -> TrancheRequest {
     let for_display = tranche.flags.contains(TrancheFlags::SCANOUT);
     let card = card(tranche.device);
     let identity = card
@@ -60,12 +61,12 @@ fn wish(feedback: &Feedback, tranche: &Tranche) -> Wish {
         own.buffers_held = BUFFERS_HELD;
     });
     let mut participants = vec![compositor];
-    // A compositor may compose by the CPU what its card cannot import, so only the display's own card is asked here; what a
-    // renderer takes is told by the compositor's answer to each buffer.
+    // Only a scanout tranche needs the card's import: a compositor may composite by CPU what its card cannot import. Whether the
+    // renderer supports a buffer shows when the compositor creates a wl_buffer of it, or fails to.
     if let Some(card) = card.as_ref().filter(|_| for_display) {
         participants.push(card.importer());
     }
-    Wish {
+    TrancheRequest {
         usage_label,
         participants,
         card,
@@ -83,7 +84,8 @@ fn formats(feedback: &Feedback, tranche: &Tranche) -> FormatSet {
         .into()
 }
 
-/// Opens the card of a tranche to ask what it can import; without the right to do so the compositor's answers have to do.
+/// Opens the card of a tranche to query what it can import. Where this process may not open it, the plan relies on whether the
+/// compositor can create the `wl_buffer`s.
 fn card(device: Device) -> Option<Card> {
     if device.0 == 0 {
         return None;
@@ -91,7 +93,9 @@ fn card(device: Device) -> Option<Card> {
     match Card::open_by_device(device.0) {
         Ok(card) => Some(card),
         Err(error) => {
-            tracing::warn!("the compositor's card cannot be asked what it imports: {error}");
+            tracing::warn!(
+                "the formats that the compositor's card imports are unknown, because it cannot be opened: {error}"
+            );
             None
         }
     }
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_keep_the_order_of_the_tranches_and_their_formats() {
+    fn requests_of_two_tranches_keep_their_order_and_formats() {
         let table = FormatTable::new([entry(Fourcc::XRGB8888), entry(Fourcc::NV12)]).unwrap();
         let tranche = |flags, indices: &[u16]| Tranche {
             device: Device(0),
@@ -135,12 +139,12 @@ mod tests {
             ],
         )
         .unwrap();
-        let wishes = wishes(&feedback);
-        assert_eq!(wishes.len(), 2);
-        assert!(wishes[0].takes(Fourcc::XRGB8888) && !wishes[0].takes(Fourcc::NV12));
-        assert!(wishes[1].takes(Fourcc::NV12));
+        let requests = tranche_requests(&feedback);
+        assert_eq!(requests.len(), 2);
+        assert!(requests[0].supports(Fourcc::XRGB8888) && !requests[0].supports(Fourcc::NV12));
+        assert!(requests[1].supports(Fourcc::NV12));
         assert_eq!(
-            wishes[0].participants[0].constraints().buffers_held,
+            requests[0].participants[0].constraints().buffers_held,
             BUFFERS_HELD
         );
     }

@@ -1,4 +1,4 @@
-//! The pipelines, and the pass in which they draw.
+//! The graphics pipelines and their render pass.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -11,36 +11,37 @@ use std::sync::Arc;
 use ash::vk;
 use covalent_alloc::backend::vulkan::{Gpu, VulkanError};
 
-use crate::render::look::Look;
+use crate::render::layout::SharedLayout;
 
 /// `shaders.wgsl`, compiled by the build script.
 const SHADERS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shaders.spv"));
 
-/// Corners of the cube's triangles.
+/// Vertices of the cube's triangles.
 const CUBE: u32 = 36;
-/// Corners of the triangle that covers everything.
+/// Vertices of the triangle that covers the target.
 const EVERYTHING: u32 = 3;
-/// What draws to pictures of one format.
-pub(in crate::render) struct Pipes {
-    pub(in crate::render) look: Arc<Look>,
+
+/// The pipelines for targets of one format.
+pub(in crate::render) struct Pipelines {
+    pub(in crate::render) shared: Arc<SharedLayout>,
     format: vk::Format,
     pub(in crate::render) pass: vk::RenderPass,
-    /// In the order in which they draw, each with the corners that it is given.
-    pub(in crate::render) pipelines: Vec<(vk::Pipeline, u32)>,
+    /// The pipelines in the order in which they draw, each with its number of vertices.
+    pub(in crate::render) all: Vec<(vk::Pipeline, u32)>,
 }
 
-impl fmt::Debug for Pipes {
+impl fmt::Debug for Pipelines {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Pipes").finish_non_exhaustive()
+        out.debug_struct("Pipelines").finish_non_exhaustive()
     }
 }
 
-impl Drop for Pipes {
+impl Drop for Pipelines {
     fn drop(&mut self) {
-        let raw = self.look.gpu.handle();
-        // SAFETY: as for `Look`.
+        let raw = self.shared.gpu.handle();
+        // SAFETY: as for `SharedLayout`.
         unsafe {
-            for (pipeline, _) in &self.pipelines {
+            for (pipeline, _) in &self.all {
                 raw.destroy_pipeline(*pipeline, None);
             }
             raw.destroy_render_pass(self.pass, None);
@@ -48,24 +49,27 @@ impl Drop for Pipes {
     }
 }
 
-impl Pipes {
-    pub(in crate::render) fn new(look: Arc<Look>, format: vk::Format) -> Result<Self, VulkanError> {
-        let pass = pass(&look.gpu, format)?;
-        // From here on a drop gives back what was made.
-        let mut pipes = Self {
-            look,
+impl Pipelines {
+    pub(in crate::render) fn new(
+        shared: Arc<SharedLayout>,
+        format: vk::Format,
+    ) -> Result<Self, VulkanError> {
+        let pass = pass(&shared.gpu, format)?;
+        // From here on `Drop` destroys the objects that were created.
+        let mut pipelines = Self {
+            shared,
             format,
             pass,
-            pipelines: Vec::new(),
+            all: Vec::new(),
         };
-        let gpu = pipes.look.gpu.clone();
+        let gpu = pipelines.shared.gpu.clone();
         let words = ash::util::read_spv(&mut Cursor::new(SHADERS))
             .map_err(|_| gpu.answered("reading the shaders", vk::Result::ERROR_UNKNOWN))?;
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: the words are a module that naga has validated.
         let module = unsafe { gpu.handle().create_shader_module(&info, None) }
             .map_err(|answer| gpu.answered("vkCreateShaderModule", answer))?;
-        let wanted: &[_] = if pipes.look.is_sampling() {
+        let wanted: &[_] = if pipelines.shared.is_sampling() {
             &[(c"everything", c"camera", EVERYTHING)]
         } else {
             &[
@@ -74,13 +78,13 @@ impl Pipes {
             ]
         };
         let made = wanted.iter().try_for_each(|(vertex, fragment, corners)| {
-            let pipeline = pipes.pipeline(module, vertex, fragment)?;
-            pipes.pipelines.push((pipeline, *corners));
+            let pipeline = pipelines.pipeline(module, vertex, fragment)?;
+            pipelines.all.push((pipeline, *corners));
             Ok(())
         });
         // SAFETY: pipelines do not need their module once they are made.
         unsafe { gpu.handle().destroy_shader_module(module, None) };
-        made.map(|()| pipes)
+        made.map(|()| pipelines)
     }
 
     pub(in crate::render) fn format(&self) -> vk::Format {
@@ -129,9 +133,9 @@ impl Pipes {
             .multisample_state(&samples)
             .color_blend_state(&blend)
             .dynamic_state(&dynamic)
-            .layout(self.look.layout)
+            .layout(self.shared.pipeline_layout)
             .render_pass(self.pass);
-        let gpu = &self.look.gpu;
+        let gpu = &self.shared.gpu;
         // SAFETY: the structures are complete and outlive the call; layout, pass and module are of this device, and the shaders
         // use what the layout has.
         let made = unsafe {
@@ -144,9 +148,9 @@ impl Pipes {
     }
 }
 
-/// A pass over one picture, every pixel of which is drawn.
+/// Creates a render pass over one image, every pixel of which is written.
 fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
-    // GENERAL all through, as others find the picture and leave it.
+    // The layout stays GENERAL, in which other devices use the image.
     let attachments = [vk::AttachmentDescription::default()
         .format(format)
         .samples(vk::SampleCountFlags::TYPE_1)

@@ -1,4 +1,4 @@
-//! Views of pictures.
+//! Image views, framebuffers and descriptor sets of imported buffers.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use ash::vk;
 use covalent_alloc::backend::vulkan::{Image, VulkanError};
 
-use crate::render::look::Look;
-use crate::render::pipes::Pipes;
+use crate::render::layout::SharedLayout;
+use crate::render::pipelines::Pipelines;
 
-/// Descriptors that one picture can need: one for each of its planes.
+/// The descriptors that one texture can need: one for each of its planes.
 const DESCRIPTORS: u32 = 3;
 
-/// The whole of a picture.
+/// The whole image.
 const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     base_mip_level: 0,
@@ -25,9 +25,9 @@ const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     layer_count: 1,
 };
 
-/// A picture that is drawn to.
+/// An image that is rendered to.
 pub(in crate::render) struct Target {
-    pub(in crate::render) pipes: Arc<Pipes>,
+    pub(in crate::render) pipelines: Arc<Pipelines>,
     pub(in crate::render) image: Image,
     view: vk::ImageView,
     pub(in crate::render) framebuffer: vk::Framebuffer,
@@ -51,10 +51,13 @@ impl Drop for Target {
 }
 
 impl Target {
-    pub(in crate::render) fn new(pipes: Arc<Pipes>, image: Image) -> Result<Self, VulkanError> {
-        // From here on a drop gives back what was made.
+    pub(in crate::render) fn new(
+        pipelines: Arc<Pipelines>,
+        image: Image,
+    ) -> Result<Self, VulkanError> {
+        // From here on `Drop` destroys the objects that were created.
         let mut target = Self {
-            pipes,
+            pipelines,
             image,
             view: vk::ImageView::null(),
             framebuffer: vk::Framebuffer::null(),
@@ -71,7 +74,7 @@ impl Target {
         let (width, height) = target.size();
         let views = [target.view];
         let info = vk::FramebufferCreateInfo::default()
-            .render_pass(target.pipes.pass)
+            .render_pass(target.pipelines.pass)
             .attachments(&views)
             .width(width)
             .height(height)
@@ -88,9 +91,9 @@ impl Target {
     }
 }
 
-/// A picture that is sampled.
+/// An image that is sampled.
 pub(in crate::render) struct Texture {
-    look: Arc<Look>,
+    shared: Arc<SharedLayout>,
     pub(in crate::render) image: Image,
     view: vk::ImageView,
     pool: vk::DescriptorPool,
@@ -105,7 +108,7 @@ impl fmt::Debug for Texture {
 
 impl Drop for Texture {
     fn drop(&mut self) {
-        let raw = self.look.gpu.handle();
+        let raw = self.shared.gpu.handle();
         // SAFETY: as for `Target`; the set goes with its pool.
         unsafe {
             raw.destroy_descriptor_pool(self.pool, None);
@@ -115,18 +118,21 @@ impl Drop for Texture {
 }
 
 impl Texture {
-    pub(in crate::render) fn new(look: Arc<Look>, image: Image) -> Result<Self, VulkanError> {
-        // From here on a drop gives back what was made.
+    pub(in crate::render) fn new(
+        shared: Arc<SharedLayout>,
+        image: Image,
+    ) -> Result<Self, VulkanError> {
+        // From here on `Drop` destroys the objects that were created.
         let mut texture = Self {
-            look,
+            shared,
             image,
             view: vk::ImageView::null(),
             pool: vk::DescriptorPool::null(),
             set: vk::DescriptorSet::null(),
         };
-        let look = Arc::clone(&texture.look);
-        let (gpu, raw) = (&look.gpu, look.gpu.handle());
-        texture.view = match &look.conversion {
+        let shared = Arc::clone(&texture.shared);
+        let (gpu, raw) = (&shared.gpu, shared.gpu.handle());
+        texture.view = match &shared.conversion {
             Some(conversion) => conversion.view(&texture.image)?,
             None => {
                 let info = vk::ImageViewCreateInfo::default()
@@ -148,7 +154,7 @@ impl Texture {
         // SAFETY: the structures are complete and outlive the call.
         texture.pool = unsafe { raw.create_descriptor_pool(&info, None) }
             .map_err(|answer| gpu.answered("vkCreateDescriptorPool", answer))?;
-        let layouts = [look.set_layout];
+        let layouts = [shared.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default()
             .descriptor_pool(texture.pool)
             .set_layouts(&layouts);

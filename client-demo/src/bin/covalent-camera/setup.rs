@@ -1,4 +1,5 @@
-//! From what camera, compositor and memory sources say to buffers that all of them have taken, and a window for them.
+//! Sets up the stream: opens the camera and the window, plans and allocates buffers, and imports them into the camera's queue and
+//! the compositor.
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::drm::HostCopies;
@@ -7,56 +8,56 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::blame;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
-use covalent_client_demo::opening::open_window;
+use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
+use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
-use covalent_client_demo::wishes::wishes;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::options::Options;
 
 /// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
 const BUFFERS: u32 = 4;
-/// The size of a window on a compositor that names none.
+/// The size of a window where the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
-/// What the frames are streamed with.
-pub(crate) struct Ground {
+/// Everything that a stream needs.
+pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
-    pub(crate) shared: Shared,
+    pub(crate) camera_buffers: CameraBuffers,
     pub(crate) stream: Stream,
-    pub(crate) wires: Vec<WlBuffer>,
+    pub(crate) wl_buffers: Vec<WlBuffer>,
 }
 
-/// The camera's buffers, and the plan that they were made by.
+/// The camera's buffers, and the plan from which they were allocated.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct CameraBuffers {
     camera: String,
     plan: Plan,
     buffers: Vec<Buffer>,
     copies: Option<HostCopies>,
 }
 
-impl Shared {
-    /// Returns who allocated, in words.
+impl CameraBuffers {
+    /// Returns the name of the source that allocated the buffers.
     pub(crate) fn source_name(&self) -> String {
         self.plan.source_name().to_owned()
     }
 
-    /// Returns what the camera is called.
+    /// Returns the path of the camera's node.
     pub(crate) fn camera_name(&self) -> &str {
         &self.camera
     }
 
-    /// Returns where the planes of the first buffer really lie; all buffers are alike.
+    /// Returns the layout of the first buffer as it was allocated. All buffers have the same layout.
     pub(crate) fn layout(&self) -> &Layout {
         self.buffers
             .first()
@@ -74,7 +75,7 @@ impl Shared {
         (extent.width(), extent.height())
     }
 
-    /// Makes what the camera wrote into the buffer at `index` known to a device that keeps a copy of its own.
+    /// Copies what the camera wrote into the buffer at `index` to the host, where a virtual GPU keeps a copy of its own.
     pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
         let Some(copies) = &self.copies else {
             return Ok(());
@@ -84,18 +85,20 @@ impl Shared {
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Returns the plan as data, or null where it cannot be said.
+    /// Returns the plan as JSON, or null where it cannot be serialised.
     pub(crate) fn plan_data(&self) -> serde_json::Value {
         serde_json::to_value(&self.plan).unwrap_or_default()
     }
 }
 
-/// Makes the window, plans, allocates, and hands the buffers to camera and compositor.
-pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
-    let device = Device::open(&options.device).map_err(blame::camera)?;
-    let queue = device.queue(Direction::Capture).map_err(blame::camera)?;
-    let (mut events, mut compositor) = Events::connect().map_err(blame::compositor)?;
-    // The camera is planned for once: what the compositor wants later is not listened to.
+/// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
+pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
+    let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
+    let queue = device
+        .queue(Direction::Capture)
+        .map_err(exit_code::camera_failure)?;
+    let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
+    // The program plans once, so it drops the feedback objects and ignores later feedback.
     let (window, _) = open_window(
         &mut events,
         &mut compositor,
@@ -109,19 +112,19 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
     if let Some(format) = options.format {
         collection = collection.with_only_format(format);
     }
-    collection.add(&queue).map_err(blame::backend)?;
+    collection.add(&queue).map_err(exit_code::backend_failure)?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let NegotiatedBuffers {
         plan,
         buffers,
         imported: stream,
-        wires,
+        wl_buffers,
         copies,
         summary,
     } = negotiation.negotiate(&mut events, &mut compositor, |collection, buffers| {
         let mut stream = collection.import(&queue, buffers)?;
-        // Some drivers look at the memory only when it is queued.
+        // Some drivers check the memory only in VIDIOC_QBUF.
         for index in 0..buffers.len() {
             stream.queue(index)?;
         }
@@ -133,40 +136,46 @@ pub(crate) fn settle(options: &Options) -> Result<Ground, Failure> {
         compositor.configure.unwrap_or_default(),
     );
     if let Some(rate) = options.fps {
-        queue.set_frame_rate(rate).map_err(blame::camera)?;
+        queue
+            .set_frame_rate(rate)
+            .map_err(exit_code::camera_failure)?;
     }
-    Ok(Ground {
+    Ok(Setup {
         events,
         compositor,
         window,
-        shared: Shared {
+        camera_buffers: CameraBuffers {
             camera: options.device.display().to_string(),
             plan,
             buffers,
             copies,
         },
         stream,
-        wires,
+        wl_buffers,
     })
 }
 
-/// The size of the frames: what is asked for, or what suits the screen in a format that the compositor takes.
+/// Returns the size of the frames: that of `--size`, or the one that suits the screen in a format that the compositor supports.
 fn extent(options: &Options, queue: &Queue, compositor: &Compositor) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
     }
-    let feedback = compositor
-        .wishes()
-        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("no feedback came")))?;
-    let wishes = wishes(feedback);
+    let feedback = compositor.current_feedback().ok_or_else(|| {
+        Failure::new(
+            Exit::Unexpected,
+            anyhow!("the compositor sent no dma-buf feedback"),
+        )
+    })?;
+    let requests = tranche_requests(feedback);
     let takes = |fourcc| {
         options.format.is_none_or(|format| format == fourcc)
-            && wishes.iter().any(|wish| wish.takes(fourcc))
+            && requests.iter().any(|request| request.supports(fourcc))
     };
-    camera_size::choose(queue, takes, wanted(options, compositor)).map_err(blame::camera)
+    camera_size::choose(queue, takes, wanted(options, compositor))
+        .map_err(exit_code::camera_failure)
 }
 
-/// The size that a picture ought to have on this screen.
+/// Returns the size that fills this screen, or the window.
 fn wanted(options: &Options, compositor: &Compositor) -> Extent {
     let configured = compositor
         .configure
@@ -182,12 +191,12 @@ fn wanted(options: &Options, compositor: &Compositor) -> Extent {
         .unwrap_or_else(|_| unreachable!("a small size is a size"))
 }
 
-/// Prints the plan where it was asked for.
-fn explain(options: &Options, words: &str) -> Result<(), Failure> {
+/// Prints the summary of the negotiation where `--explain` was given.
+fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
     if !options.explain {
         return Ok(());
     }
-    print::words(&format!("{words}\n"), options.json)
+    print::text(&format!("{summary}\n"), options.json)
         .context("printing the plan")
         .map_err(|error| Failure::new(Exit::Unexpected, error))
 }

@@ -1,4 +1,4 @@
-//! What became of each frame of a stream: captured, given to the compositor, shown or replaced before it was shown.
+//! Counts what happened to the frames of a stream: captured, committed, presented, or discarded by the compositor.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use crate::latency::{Latencies, Percentiles};
 use crate::presentation::Shown;
 
-/// `CLOCK_MONOTONIC` as `clock_gettime` numbers it: the clock of V4L2's monotonic timestamps.
+/// The number of `CLOCK_MONOTONIC` in `clock_gettime`. V4L2's monotonic timestamps are on this clock.
 pub const CLOCK_MONOTONIC: u32 = 1;
 
-/// Which way the frames took to the display.
+/// How the frames reached the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
-    /// The display read the buffers themselves.
+    /// By direct scanout: the display read the buffers themselves.
     Direct,
-    /// The compositor drew them into a buffer of its own.
+    /// Composited: the compositor rendered them into a buffer of its own.
     Composited,
-    /// Some frames one way, some the other.
+    /// Some frames by direct scanout, the others composited.
     Mixed,
 }
 
@@ -25,9 +25,9 @@ pub enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// All frames that were asked for were shown.
+    /// All frames of `--frames` were shown.
     Done,
-    /// SIGINT or SIGTERM came.
+    /// By SIGINT or SIGTERM.
     Interrupted,
     /// The user closed the window.
     Closed,
@@ -35,9 +35,9 @@ pub enum Ending {
     Failed,
 }
 
-/// The books of one stream.
+/// Counters and latencies of one stream.
 #[derive(Clone, Debug, Default)]
-pub struct Account {
+pub struct FrameStats {
     captured: u64,
     missed: u64,
     skipped: u64,
@@ -45,7 +45,7 @@ pub struct Account {
     presented: u64,
     discarded: u64,
     direct: u64,
-    disordered: u64,
+    out_of_order: u64,
     ahead: u64,
     last_sequence: Option<u32>,
     last_presented: Option<u64>,
@@ -53,13 +53,13 @@ pub struct Account {
     latencies: Latencies,
 }
 
-impl Account {
-    /// Books a frame of the camera by the number that the driver gave it; a gap in the numbers is frames that the camera
-    /// made and had no buffer for.
+impl FrameStats {
+    /// Counts a captured frame. `sequence` is the driver's sequence number; a gap in the sequence is frames that the camera
+    /// dropped because it had no buffer.
     pub fn captured(&mut self, sequence: u32) {
         self.captured = self.captured.saturating_add(1);
         if let Some(last) = self.last_sequence {
-            // Sequence numbers wrap. A step back is a camera that began anew, not four billion missed frames.
+            // Sequence numbers wrap. A step back means that the camera restarted, not that it dropped four billion frames.
             let step = sequence.wrapping_sub(last);
             if (2..u32::MAX / 2).contains(&step) {
                 self.missed = self.missed.saturating_add(u64::from(step - 1));
@@ -68,16 +68,16 @@ impl Account {
         self.last_sequence = Some(sequence);
     }
 
-    /// Books a captured frame as not worth showing: damaged, or older than another that was there with it.
+    /// Counts a captured frame that is not shown, because it is damaged or a newer one was dequeued with it.
     pub fn skipped(&mut self) {
         self.skipped = self.skipped.saturating_add(1);
     }
 
-    /// Books frame `frame` as given to the compositor at `now`; `timestamp` is the camera's, or `None` where its clock is not
-    /// `CLOCK_MONOTONIC`, which `now` is on.
+    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's, or `None` where that is on
+    /// another clock.
     ///
-    /// A frame was captured when it was delivered at the latest. Some drivers say when its exposure would have ended instead,
-    /// which can lie ahead; those frames are counted.
+    /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted, and `now` is taken
+    /// as their capture time.
     pub fn committed(&mut self, frame: u64, timestamp: Option<Duration>, now: Duration) {
         self.committed = self.committed.saturating_add(1);
         if timestamp.is_some_and(|timestamp| timestamp > now) {
@@ -87,7 +87,8 @@ impl Account {
         self.in_flight.insert(frame, captured_at);
     }
 
-    /// Books a frame as shown; its latency counts when `clock`, the compositor's, is the one of the capture times.
+    /// Counts a frame as presented. Its latency is recorded where `clock`, the compositor's presentation clock, is
+    /// `CLOCK_MONOTONIC`.
     pub fn presented(&mut self, frame: u64, shown: Shown, clock: Option<u32>) {
         let Some(captured_at) = self.in_flight.remove(&frame) else {
             return;
@@ -97,7 +98,7 @@ impl Account {
             self.direct = self.direct.saturating_add(1);
         }
         if self.last_presented.is_some_and(|last| last >= frame) {
-            self.disordered = self.disordered.saturating_add(1);
+            self.out_of_order = self.out_of_order.saturating_add(1);
         }
         self.last_presented = Some(frame);
         if clock == Some(CLOCK_MONOTONIC) {
@@ -108,68 +109,68 @@ impl Account {
         }
     }
 
-    /// Books a frame as replaced before it was shown.
+    /// Counts a frame as discarded: a newer one replaced it before it was presented.
     pub fn discarded(&mut self, frame: u64) {
         if self.in_flight.remove(&frame).is_some() {
             self.discarded = self.discarded.saturating_add(1);
         }
     }
 
-    /// Frames that the camera delivered.
+    /// Returns the frames that were dequeued from the camera.
     #[must_use]
     pub fn frames_captured(&self) -> u64 {
         self.captured
     }
 
-    /// Frames given to the compositor.
+    /// Returns the committed frames.
     #[must_use]
     pub fn frames_committed(&self) -> u64 {
         self.committed
     }
 
-    /// Frames that came to the display.
+    /// Returns the presented frames.
     #[must_use]
     pub fn frames_presented(&self) -> u64 {
         self.presented
     }
 
-    /// Frames that a newer one replaced.
+    /// Returns the frames that the compositor discarded.
     #[must_use]
     pub fn frames_discarded(&self) -> u64 {
         self.discarded
     }
 
-    /// Frames that the camera made and had no buffer for.
+    /// Returns the frames that the camera dropped because it had no buffer.
     #[must_use]
     pub fn frames_missed(&self) -> u64 {
         self.missed
     }
 
-    /// Frames that were captured and not worth showing.
+    /// Returns the frames that were captured and not committed.
     #[must_use]
     pub fn frames_skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Frames that came to the display after a newer one.
+    /// Returns the frames that were presented after a newer one.
     #[must_use]
-    pub fn frames_disordered(&self) -> u64 {
-        self.disordered
+    pub fn frames_out_of_order(&self) -> u64 {
+        self.out_of_order
     }
 
-    /// Frames whose timestamp lay ahead of the time at which they were there.
+    /// Returns the frames whose timestamp was later than their commit.
     #[must_use]
     pub fn timestamps_ahead(&self) -> u64 {
         self.ahead
     }
 
-    /// Frames of which the compositor has not yet said what became of them.
+    /// Returns the committed frames that are neither presented nor discarded yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         u64::try_from(self.in_flight.len()).unwrap_or(u64::MAX)
     }
 
-    /// The way the frames took, as the compositor's presentation feedback says; `None` before the first was shown.
+    /// Returns how the frames reached the display, by the compositor's presentation feedback; `None` before the first one.
     #[must_use]
     pub fn path(&self) -> Option<Path> {
         match (self.presented, self.direct) {
@@ -180,7 +181,7 @@ impl Account {
         }
     }
 
-    /// From the camera's timestamp to the display, in milliseconds.
+    /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
     #[must_use]
     pub fn latency_ms(&self) -> Option<Percentiles> {
         self.latencies.percentiles()
@@ -200,71 +201,68 @@ mod tests {
     }
 
     #[test]
-    fn sequence_gap_counts_missed_frames_and_wraps() {
-        let mut account = Account::default();
+    fn sequence_with_gaps_and_a_wrap_counts_missed_frames() {
+        let mut stats = FrameStats::default();
         for sequence in [u32::MAX - 1, u32::MAX, 0, 3, 4, 4, 0] {
-            account.captured(sequence);
+            stats.captured(sequence);
         }
-        assert_eq!(account.frames_captured(), 7);
-        assert_eq!(account.frames_missed(), 2);
+        assert_eq!(stats.frames_captured(), 7);
+        assert_eq!(stats.frames_missed(), 2);
     }
 
     #[test]
-    fn latency_is_from_capture_to_presentation_on_the_same_clock() {
-        let mut account = Account::default();
-        account.committed(
+    fn frame_on_the_same_clock_has_the_latency_from_capture_to_presentation() {
+        let mut stats = FrameStats::default();
+        stats.committed(
             0,
             Some(Duration::from_millis(100)),
             Duration::from_millis(120),
         );
-        account.committed(
+        stats.committed(
             1,
             Some(Duration::from_millis(110)),
             Duration::from_millis(120),
         );
-        account.presented(0, shown(130, true), Some(CLOCK_MONOTONIC));
-        account.presented(1, shown(500, true), Some(0));
+        stats.presented(0, shown(130, true), Some(CLOCK_MONOTONIC));
+        stats.presented(1, shown(500, true), Some(0));
         assert_eq!(
-            account.latency_ms().map(|ms| (ms.p50, ms.p99)),
+            stats.latency_ms().map(|ms| (ms.p50, ms.p99)),
             Some((30.0, 30.0))
         );
-        assert_eq!(account.path(), Some(Path::Direct));
+        assert_eq!(stats.path(), Some(Path::Direct));
     }
 
     #[test]
-    fn timestamp_ahead_of_its_frame_counts_from_the_delivery() {
-        let mut account = Account::default();
-        let delivered = Duration::from_millis(100);
-        account.committed(0, Some(Duration::from_millis(190)), delivered);
-        account.presented(0, shown(116, true), Some(CLOCK_MONOTONIC));
-        assert_eq!(account.latency_ms().map(|ms| ms.p50), Some(16.0));
-        assert_eq!(account.timestamps_ahead(), 1);
+    fn timestamp_later_than_the_commit_is_replaced_by_the_commit() {
+        let mut stats = FrameStats::default();
+        let committed = Duration::from_millis(100);
+        stats.committed(0, Some(Duration::from_millis(190)), committed);
+        stats.presented(0, shown(116, true), Some(CLOCK_MONOTONIC));
+        assert_eq!(stats.latency_ms().map(|ms| ms.p50), Some(16.0));
+        assert_eq!(stats.timestamps_ahead(), 1);
     }
 
     #[test]
-    fn frame_is_booked_once_whatever_the_compositor_repeats() {
-        let mut account = Account::default();
-        account.committed(5, None, Duration::ZERO);
-        account.discarded(5);
-        account.discarded(5);
-        account.presented(5, shown(1, false), None);
-        assert_eq!(
-            (account.frames_presented(), account.frames_discarded()),
-            (0, 1)
-        );
-        assert_eq!(account.path(), None);
+    fn frame_reported_several_times_is_counted_once() {
+        let mut stats = FrameStats::default();
+        stats.committed(5, None, Duration::ZERO);
+        stats.discarded(5);
+        stats.discarded(5);
+        stats.presented(5, shown(1, false), None);
+        assert_eq!((stats.frames_presented(), stats.frames_discarded()), (0, 1));
+        assert_eq!(stats.path(), None);
     }
 
     #[test]
-    fn frame_presented_after_a_newer_one_is_disorder() {
-        let mut account = Account::default();
+    fn frame_presented_after_a_newer_one_is_out_of_order() {
+        let mut stats = FrameStats::default();
         for frame in 0..3 {
-            account.committed(frame, None, Duration::ZERO);
+            stats.committed(frame, None, Duration::ZERO);
         }
         for frame in [0, 2, 1] {
-            account.presented(frame, shown(1, frame == 0), None);
+            stats.presented(frame, shown(1, frame == 0), None);
         }
-        assert_eq!(account.frames_disordered(), 1);
-        assert_eq!(account.path(), Some(Path::Mixed));
+        assert_eq!(stats.frames_out_of_order(), 1);
+        assert_eq!(stats.path(), Some(Path::Mixed));
     }
 }

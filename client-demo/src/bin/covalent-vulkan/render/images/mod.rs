@@ -1,0 +1,5 @@
+//! Render targets and textures.
+
+mod sys;
+
+pub(super) use sys::{Target, Texture};

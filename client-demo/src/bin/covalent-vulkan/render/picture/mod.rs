@@ -1,5 +1,0 @@
-//! Pictures that are drawn to, and pictures that are sampled.
-
-mod sys;
-
-pub(super) use sys::{Target, Texture};

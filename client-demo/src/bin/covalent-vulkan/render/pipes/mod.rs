@@ -1,5 +1,0 @@
-//! What draws: shaders as pipelines for pictures of one format.
-
-mod sys;
-
-pub(super) use sys::Pipes;

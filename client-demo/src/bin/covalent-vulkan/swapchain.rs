@@ -1,0 +1,169 @@
+//! A swapchain that the program allocates itself: the buffers of one plan, as render targets of the device and as `wl_buffer`s of the
+//! compositor.
+//!
+//! A buffer has an index in its swapchain, and a number that is unique in the program. Events of the compositor carry the number, so
+//! that a late event of a retired swapchain is not taken for one of the current swapchain.
+
+use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Layout;
+use covalent_alloc::solve::Plan;
+use covalent_alloc::sync::{Behind, Party};
+use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
+use covalent_client_demo::frame_trace::FrameTrace;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::render::Target;
+
+/// The buffers of one plan.
+#[derive(Debug)]
+pub(crate) struct Swapchain {
+    /// Number of the first buffer.
+    first: usize,
+    pub(crate) plan: Plan,
+    /// What the compositor does with the buffers, as a phrase for messages.
+    pub(crate) usage_label: String,
+    buffers: Vec<Buffer>,
+    targets: Vec<Target>,
+    wl_buffers: Vec<Option<WlBuffer>>,
+    holders: Buffers,
+    pub(crate) copies: Option<HostCopies>,
+    pub(crate) frame_trace: FrameTrace,
+    /// Whether a frame of it was committed.
+    pub(crate) was_shown: bool,
+}
+
+impl Drop for Swapchain {
+    fn drop(&mut self) {
+        for wl_buffer in self.wl_buffers.iter().flatten() {
+            wl_buffer.destroy();
+        }
+    }
+}
+
+impl Swapchain {
+    /// Creates a swapchain whose buffers are numbered from `first`. The compositor has yet to create their `wl_buffer`s.
+    pub(crate) fn new(
+        first: usize,
+        plan: Plan,
+        usage_label: String,
+        buffers: Vec<Buffer>,
+        targets: Vec<Target>,
+        copies: Option<HostCopies>,
+        device: Party,
+    ) -> Self {
+        Self {
+            first,
+            plan,
+            usage_label,
+            wl_buffers: vec![None; buffers.len()],
+            frame_trace: FrameTrace::new("covalent-vulkan", device.name(), &buffers),
+            holders: Buffers::new(buffers.len(), device),
+            buffers,
+            targets,
+            copies,
+            was_shown: false,
+        }
+    }
+
+    /// Returns the index of the buffer with a number; `None` where it belongs to another swapchain.
+    pub(crate) fn index_of(&self, number: usize) -> Option<usize> {
+        number
+            .checked_sub(self.first)
+            .filter(|index| *index < self.buffers.len())
+    }
+
+    /// Returns the numbers of its buffers.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        self.first..self.first.saturating_add(self.buffers.len())
+    }
+
+    /// Returns the number of the buffer at an index.
+    pub(crate) fn number(&self, index: usize) -> usize {
+        self.first.saturating_add(index)
+    }
+
+    /// Stores the `wl_buffer` of a buffer; returns whether every buffer has one now.
+    pub(crate) fn created(&mut self, index: usize, wl_buffer: WlBuffer) -> bool {
+        match self.wl_buffers.get_mut(index) {
+            Some(known) => *known = Some(wl_buffer),
+            None => wl_buffer.destroy(),
+        }
+        self.wl_buffers.iter().all(Option::is_some)
+    }
+
+    /// Returns the dma-bufs.
+    pub(crate) fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Returns the dma-buf at an index.
+    pub(crate) fn buffer(&self, index: usize) -> Option<&Buffer> {
+        self.buffers.get(index)
+    }
+
+    /// Returns the render target at an index.
+    pub(crate) fn target(&self, index: usize) -> Option<&Target> {
+        self.targets.get(index)
+    }
+
+    /// Returns the `wl_buffer` at an index.
+    pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
+        self.wl_buffers.get(index)?.as_ref()
+    }
+
+    /// Returns the layout as it was allocated.
+    pub(crate) fn layout(&self) -> &Layout {
+        self.buffers
+            .first()
+            .map_or_else(|| self.plan.layout(), Buffer::layout)
+    }
+
+    /// Returns width and height in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let extent = self.layout().extent();
+        (extent.width(), extent.height())
+    }
+
+    /// Returns the index of a buffer that neither the device nor the compositor uses.
+    pub(crate) fn free(&self) -> Option<usize> {
+        self.holders.free()
+    }
+
+    /// Gives the buffer at an index to the device for rendering, or returns what has to be waited for first.
+    pub(crate) fn draw(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
+        self.holders.begin_write(index)
+    }
+
+    /// Records that the wait of [`Swapchain::draw`] is over.
+    pub(crate) fn idle(&mut self, index: usize) {
+        self.holders.wait_finished(index);
+    }
+
+    /// Gives a rendered buffer to the compositor. `drawn` signals the end of the rendering, `back` is the release point; both may
+    /// be absent.
+    pub(crate) fn show(
+        &mut self,
+        index: usize,
+        drawn: Option<Behind>,
+        back: Option<Behind>,
+    ) -> Result<(), HandOverError> {
+        self.holders.end_write(index, drawn)?;
+        self.holders.show(index, back).map(|_| ())
+    }
+
+    /// Takes the buffer at an index back from the compositor.
+    pub(crate) fn released(&mut self, index: usize) -> Result<(), HandOverError> {
+        self.holders.released(index, self.buffers.get(index))
+    }
+
+    /// Returns how often a released buffer was still in use, so that the program waited for its fences.
+    pub(crate) fn waits(&self) -> u64 {
+        self.holders.waits()
+    }
+
+    /// Returns whether neither the device nor the compositor uses any of its buffers.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.holders.held_by(Holder::Client) == self.buffers.len()
+    }
+}

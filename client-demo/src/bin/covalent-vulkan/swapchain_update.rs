@@ -1,0 +1,210 @@
+//! Creates the next swapchain from the compositor's feedback: plan, allocate, import, create `wl_buffer`s, and retire the swapchain
+//! before it.
+
+use anyhow::{Context as _, anyhow};
+use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::solve::Plan;
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit_code;
+use covalent_client_demo::negotiation::REFUSED;
+use covalent_client_demo::print;
+use covalent_client_demo::wl_buffers::create_wl_buffer;
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+use crate::draw::sync_failure;
+use crate::negotiations;
+use crate::render::Target;
+use crate::report::{SwapchainReason, SwapchainReport};
+use crate::setup::{current_requests, extent};
+use crate::show::Show;
+use crate::swapchain::Swapchain;
+
+impl Show<'_> {
+    /// Requests a new plan where one is needed and no other plan or swapchain is pending.
+    pub(crate) fn replan_if_needed(&mut self) -> Result<(), Failure> {
+        if self.pending_plan.is_some() || self.next.is_some() {
+            return Ok(());
+        }
+        let Some(why) = self.replan_reason.take() else {
+            return Ok(());
+        };
+        if why == SwapchainReason::Feedback {
+            self.negotiation.forget_refusals();
+        }
+        self.request_plan(why)
+    }
+
+    pub(crate) fn request_plan(&mut self, why: SwapchainReason) -> Result<(), Failure> {
+        let extent = extent(self.options, &self.compositor)?;
+        if extent != self.planned_for {
+            negotiations::resize(&mut self.negotiation, &self.gpu, extent)?;
+            self.planned_for = extent;
+        }
+        let requests = current_requests(&self.compositor);
+        let alternatives = self.negotiation.alternatives(&requests)?;
+        let uses = alternatives.iter();
+        let uses = uses.map(|alternative| alternative.usage_label.clone());
+        self.pending_plan = Some((uses.collect(), why));
+        self.planner.ask(alternatives);
+        Ok(())
+    }
+
+    pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
+        let (Some(answer), Some((uses, why))) = (self.planner.answer(), self.pending_plan.take())
+        else {
+            return Ok(());
+        };
+        let Some((index, plan)) = answer.chosen else {
+            let unavailable = self
+                .unavailable_gpus
+                .iter()
+                .map(|why| format!("not asked: {why}"));
+            let lines: Vec<String> = answer.explanations.into_iter().chain(unavailable).collect();
+            return Err(self.negotiation.no_plan(&lines));
+        };
+        let Some(usage_label) = uses.into_iter().nth(index) else {
+            return Err(Failure::new(
+                Exit::Unexpected,
+                anyhow!("the planner chose an alternative that is not in its request"),
+            ));
+        };
+        self.explain(&answer.explanations, &plan, &usage_label)?;
+        self.allocate_swapchain(*plan, usage_label, why)
+    }
+
+    /// Allocates a plan's buffers, imports them into the device, and requests their `wl_buffer`s from the compositor.
+    pub(crate) fn allocate_swapchain(
+        &mut self,
+        plan: Plan,
+        usage_label: String,
+        why: SwapchainReason,
+    ) -> Result<(), Failure> {
+        if why == SwapchainReason::Begin && self.negotiation.refusals().is_empty() {
+            self.explain(&[], &plan, &usage_label)?;
+        }
+        let allocated = self.negotiation.allocate(&plan);
+        let buffers = allocated.map_err(exit_code::backend_failure)?;
+        let targets: Result<Vec<Target>, _> = buffers
+            .iter()
+            .map(|buffer| self.renderer.target(buffer))
+            .collect();
+        let targets = match targets {
+            Ok(targets) => targets,
+            Err(error) => return self.replan_without(&plan, &usage_label, why, &error.to_string()),
+        };
+        let copies = HostCopies::of(&plan, &buffers)
+            .map_err(|error| Failure::new(Exit::Allocation, error))?;
+        let swapchain = Swapchain::new(
+            self.next_buffer_number,
+            plan,
+            usage_label,
+            buffers,
+            targets,
+            copies,
+            self.submissions.party(&self.gpu),
+        );
+        self.next_buffer_number = swapchain.numbers().end;
+        for (number, buffer) in swapchain.numbers().zip(swapchain.buffers()) {
+            create_wl_buffer(&self.compositor, &self.events.handle(), number, buffer)
+                .map_err(exit_code::wl_buffer_failure)?;
+        }
+        self.next = Some((swapchain, why));
+        Ok(())
+    }
+
+    pub(crate) fn replan_without(
+        &mut self,
+        plan: &Plan,
+        usage_label: &str,
+        why: SwapchainReason,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        self.negotiation.refuse(usage_label, plan, reason)?;
+        self.request_plan(why)
+    }
+
+    pub(crate) fn handle_created(
+        &mut self,
+        number: usize,
+        wl_buffer: WlBuffer,
+    ) -> Result<(), Failure> {
+        let index = self
+            .next
+            .as_ref()
+            .and_then(|(swapchain, _)| swapchain.index_of(number));
+        let (Some(index), Some((mut swapchain, why))) = (index, self.next.take()) else {
+            // Another buffer of the same swapchain was refused, so the swapchain is gone.
+            wl_buffer.destroy();
+            return Ok(());
+        };
+        if !swapchain.created(index, wl_buffer) {
+            self.next = Some((swapchain, why));
+            return Ok(());
+        }
+        if let Some(explicit) = &mut self.explicit {
+            let handle = self.events.handle();
+            for number in swapchain.numbers() {
+                explicit.add(&handle, number).map_err(sync_failure)?;
+            }
+        }
+        let first_frame = self.frame_number();
+        self.swapchain_reports
+            .push(SwapchainReport::new(&swapchain, why, first_frame));
+        self.retired.extend(self.swapchain.replace(swapchain));
+        // No frame of this swapchain was committed, so no frame callback is pending for it.
+        self.frame_requested = true;
+        Ok(())
+    }
+
+    /// Drops the retired swapchains whose buffers are all free.
+    pub(crate) fn drop_retired(&mut self) {
+        let explicit = &mut self.explicit;
+        let retired_waits = &mut self.retired_waits;
+        self.retired.retain(|swapchain| {
+            if swapchain.is_idle() {
+                *retired_waits = retired_waits.saturating_add(swapchain.waits());
+                if let Some(explicit) = explicit {
+                    swapchain
+                        .numbers()
+                        .for_each(|number| explicit.remove(number));
+                }
+            }
+            !swapchain.is_idle()
+        });
+    }
+
+    pub(crate) fn handle_refused(&mut self, number: usize) -> Result<(), Failure> {
+        let is_next =
+            |(swapchain, _): &(Swapchain, SwapchainReason)| swapchain.index_of(number).is_some();
+        let Some((swapchain, why)) = self.next.take_if(|next| is_next(next)) else {
+            return Ok(());
+        };
+        self.replan_without(&swapchain.plan, &swapchain.usage_label, why, REFUSED)
+    }
+
+    /// Prints the plan where `--explain` was given.
+    pub(crate) fn explain(
+        &self,
+        before: &[String],
+        plan: &Plan,
+        usage_label: &str,
+    ) -> Result<(), Failure> {
+        if !self.options.explain {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if let Some(camera) = self
+            .camera
+            .as_ref()
+            .filter(|_| self.swapchain_reports.is_empty())
+        {
+            let words = camera.plan().explain();
+            text.push_str(&format!("The buffers of {}:\n{words}\n\n", camera.name()));
+        }
+        text.push_str(&self.negotiation.summary(before, usage_label, plan));
+        text.push('\n');
+        print::text(&text, self.options.json)
+            .context("printing the plan")
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
+    }
+}

@@ -1,0 +1,141 @@
+//! Trace events of each frame, from the device that filled its buffer to the display.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::trace::{self, Action, Place, Step};
+
+/// Emits the trace events of one stream's buffers. Each event names the buffer and how often it was reused.
+#[derive(Debug)]
+pub struct FrameTrace {
+    producer: String,
+    program: String,
+    buffers: Vec<TracedBuffer>,
+    in_flight: BTreeMap<u64, TracedBuffer>,
+    waiting: BTreeMap<usize, Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct TracedBuffer {
+    buffer: u64,
+    round: u64,
+}
+
+impl FrameTrace {
+    /// Starts the trace of `program`, which shows buffers that `producer` fills.
+    #[must_use]
+    pub fn new(program: &str, producer: &str, buffers: &[Buffer]) -> Self {
+        Self {
+            producer: producer.to_owned(),
+            program: program.to_owned(),
+            buffers: buffers
+                .iter()
+                .map(|buffer| TracedBuffer {
+                    buffer: buffer.identity().0,
+                    round: 0,
+                })
+                .collect(),
+            in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Records that the buffer at `index` was filled from `from` on and is committed `now` as `frame`.
+    pub fn committed(&mut self, frame: u64, index: usize, from: Option<Duration>, now: Duration) {
+        let Some(traced) = self.buffers.get_mut(index) else {
+            return;
+        };
+        let committed = *traced;
+        traced.round = traced.round.wrapping_add(1);
+        if !trace::is_on() {
+            return;
+        }
+        self.in_flight.insert(frame, committed);
+        let from = from.map_or(now, |from| from.min(now));
+        self.emit(
+            &self.producer,
+            Action::Fill,
+            committed,
+            Place::Begin,
+            from,
+            now,
+        );
+        let program = &self.program;
+        self.emit(
+            program,
+            Action::HandOver,
+            committed,
+            Place::Through,
+            now,
+            now,
+        );
+    }
+
+    /// Records that the acquire point of the buffer at `index` is signalled.
+    pub fn signalled(&self, index: usize, now: Duration) {
+        if let Some(traced) = self.buffers.get(index) {
+            let program = &self.program;
+            self.emit(program, Action::Signal, *traced, Place::Aside, now, now);
+        }
+    }
+
+    /// Records that the program waits for the fences of the buffer at `index`, which was released and is still in use.
+    pub fn wait_started(&mut self, index: usize, now: Duration) {
+        self.waiting.insert(index, now);
+    }
+
+    /// Records that the wait for the buffer at `index` is over.
+    pub fn wait_ended(&mut self, index: usize, now: Duration) {
+        let since = self.waiting.remove(&index);
+        if let (Some(since), Some(traced)) = (since, self.buffers.get(index)) {
+            let program = &self.program;
+            self.emit(program, Action::Wait, *traced, Place::Aside, since, now);
+        }
+    }
+
+    /// Records that a frame was presented.
+    pub fn presented(&mut self, frame: u64, time: Duration) {
+        if let Some(traced) = self.in_flight.remove(&frame) {
+            self.emit("display", Action::Flip, traced, Place::End, time, time);
+        }
+    }
+
+    /// Records that a frame was discarded.
+    pub fn discarded(&mut self, frame: u64) {
+        self.in_flight.remove(&frame);
+    }
+
+    /// Records that the compositor released the buffer at `index`.
+    pub fn released(&self, index: usize, now: Duration) {
+        if let Some(traced) = self.buffers.get(index) {
+            let last = TracedBuffer {
+                round: traced.round.wrapping_sub(1),
+                ..*traced
+            };
+            let program = &self.program;
+            self.emit(program, Action::Release, last, Place::Aside, now, now);
+        }
+    }
+
+    fn emit(
+        &self,
+        track: &str,
+        action: Action,
+        traced: TracedBuffer,
+        place: Place,
+        from: Duration,
+        until: Duration,
+    ) {
+        let step = Step {
+            track,
+            action,
+            buffer: traced.buffer,
+            round: traced.round,
+            place,
+            from,
+            until,
+        };
+        step.emit();
+    }
+}
