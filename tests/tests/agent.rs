@@ -207,7 +207,8 @@ fn terminal_has_its_size_and_takes_an_interrupt() {
         Some("ready\r")
     );
     process.input().resize(Window { rows: 10, ..size }).unwrap();
-    process.input().write_all(&[3], SOON).unwrap();
+    // The line wakes a dash that looked for signals just before this one came, and then began to read.
+    process.input().write_all(&[3, b'\n'], SOON).unwrap();
     let output = process.wait(SOON).unwrap();
     assert!(output.text().ends_with("10 97"), "{:?}", output.text());
     assert_eq!(output.status, Status::Code(5));

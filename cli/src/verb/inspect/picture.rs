@@ -276,7 +276,7 @@ mod tests {
         let census = Census::default();
         let whose = Whose::of(&census, None, None);
         let error = write(&path, &report, &file, &whose, how).unwrap_err();
-        assert!(format!("{error:#}").contains("not a dma-buf"), "{error:#}");
+        assert!(format!("{error:#}").contains("no dma-buf"), "{error:#}");
         let nobody = BufferReport::default();
         let error = write(&path, &nobody, &file, &whose, how).unwrap_err();
         assert!(error.to_string().contains("give --layout"), "{error:#}");
