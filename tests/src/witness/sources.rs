@@ -17,7 +17,7 @@ use covalent_alloc::backend::{Backend, BackendError, BackendErrorKind, Unavailab
 use covalent_alloc::buffer::Buffer;
 #[cfg(feature = "gbm")]
 use covalent_alloc::constraint::FormatSet;
-use covalent_alloc::constraint::Source;
+use covalent_alloc::constraint::{Source, SourceId};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
 
@@ -27,7 +27,8 @@ pub struct Sources {
     declared: Vec<Source>,
     heaps: Mutex<Heaps>,
     udmabufs: Mutex<Udmabufs>,
-    cards: Vec<Card>,
+    /// With what it was called when it was opened: a card that is gone says nothing of itself.
+    cards: Vec<(SourceId, Card)>,
     #[cfg(feature = "gbm")]
     gbm: Vec<(Gbm, FormatSet)>,
     #[cfg(feature = "vulkan")]
@@ -92,8 +93,8 @@ impl Sources {
     fn add_card(&mut self, card: &Card) {
         if let Some(source) = card.own_source() {
             if self.declared.iter().all(|known| known.id != source.id) {
+                self.cards.push((source.id.clone(), card.clone()));
                 self.declared.push(source);
-                self.cards.push(card.clone());
             }
         }
     }
@@ -101,7 +102,7 @@ impl Sources {
     /// Returns the cards whose dumb buffers or textures are among the sources. Clones share one file with them, and its
     /// handles.
     pub fn cards(&self) -> impl Iterator<Item = &Card> {
-        self.cards.iter()
+        self.cards.iter().map(|(_, card)| card)
     }
 
     /// Declares every source that is open.
@@ -132,10 +133,11 @@ impl Sources {
         if let Some(allocated) = heap(&self.heaps).or_else(|| udmabuf(&self.udmabufs)) {
             return Ok(allocated?.buffers);
         }
-        let is_named = |source: Option<Source>| source.is_some_and(|own| own.id == *plan.source());
-        if let Some(card) = self.cards.iter().find(|card| is_named(card.own_source())) {
+        if let Some((_, card)) = self.cards.iter().find(|(id, _)| id == plan.source()) {
             return Ok(card.allocate(plan)?);
         }
+        #[cfg(any(feature = "gbm", feature = "vulkan"))]
+        let is_named = |source: Option<Source>| source.is_some_and(|own| own.id == *plan.source());
         #[cfg(feature = "gbm")]
         for (gbm, formats) in &self.gbm {
             if is_named(gbm.source(formats)) {
