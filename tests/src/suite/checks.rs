@@ -219,14 +219,24 @@ fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
     }
     forget_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
     let mut words = vec!["package", "--allow-dirty", "--quiet"];
+    // A folder of its own, in which whatever is called covalent was compiled of a package.
+    words.extend(["--target-dir", "/target/packaging"]);
     words.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
     // Everything was fetched for the checks before; a cargo that wants to look at the index once more may do so.
     let offline: Vec<&str> = words.iter().copied().chain(["--offline"]).collect();
     cargo(root, &offline, &[], step).or_else(|_| cargo(root, &words, &[], step))
 }
 
-/// Removes what cargo unpacked of these packages before: it takes one of the same version for the same, whatever is in it.
+/// Removes what cargo unpacked and compiled of these packages before: it takes one of the same version for the same, whatever is
+/// in it.
 fn forget_unpacked() -> io::Result<()> {
+    let compiled = checkout().join("target/guest/packaging/debug/.fingerprint");
+    for entry in fs::read_dir(compiled).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("covalent-") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
     let Some(sources) = build::cargo_home().map(|home| home.join("registry/src")) else {
         return Ok(());
     };
