@@ -11,14 +11,14 @@
 //! again.
 //!
 //! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
-//! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`Negotiation::allocate`],
+//! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`BufferCollection::allocate`],
 //! [`create_wl_buffer`](crate::wl_buffers::create_wl_buffer), and [`Negotiation::refuse`] where an import failed.
 
 use std::collections::BTreeSet;
 
 use anyhow::anyhow;
+use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::drm::HostCopies;
-use covalent_alloc::backend::{BackendError, Member};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{Participant, SourceId};
@@ -151,26 +151,6 @@ impl Negotiation {
             participants_label: self.participants_label.clone(),
             usage_label: usage_label.to_owned(),
         })
-    }
-
-    /// Allocates the buffers of a plan from its source.
-    ///
-    /// # Errors
-    /// [`BackendError`]; then nothing stays allocated.
-    pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
-        self.collection.allocate(plan)
-    }
-
-    /// Imports the buffers that were allocated last into a device of this process.
-    ///
-    /// # Errors
-    /// [`BackendError`] where the device refuses them.
-    pub fn import<M: Member>(
-        &mut self,
-        member: &M,
-        buffers: &[Buffer],
-    ) -> Result<M::Imported, BackendError> {
-        self.collection.import(member, buffers)
     }
 
     /// Excludes the plan's source for this use, because an import failed.

@@ -14,5 +14,7 @@ pub mod pipeline;
 #[cfg(feature = "harness")]
 pub mod suite;
 pub mod verdict;
+#[cfg(feature = "harness")]
 pub mod vm;
+pub mod wire;
 pub mod witness;

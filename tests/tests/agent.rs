@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use covalent_tests::vm::link::{Event, Link, LinkError};
-use covalent_tests::vm::wire::{Exec, Status, Stream, Whom, Window};
+use covalent_tests::wire::{Exec, Status, Stream, Whom, Window};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
+use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction};
-use covalent_alloc::backend::{BackendError, Member as _};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role, SourceId};
 use covalent_alloc::model::{Extent, Fourcc};
@@ -171,10 +171,8 @@ impl Job {
             named.push(participant.map_err(|error| Failure::new(Status::NoDevice, &error))?);
         }
         for path in &self.display.0 {
-            let card = Card::open(path).map_err(|error| Failure::new(Status::NoDevice, &error))?;
-            let joined = card.join(self.size, self.format);
-            let joined = joined.map_err(|error| Failure::new(Status::NoDevice, &error))?;
-            named.push(joined.participant);
+            let display = Card::open(path).and_then(|card| card.display());
+            named.push(display.map_err(|error| Failure::new(Status::NoDevice, &error))?);
         }
         for processor in &self.cpu.0 {
             let mut participant = Participant::processor(match *processor {

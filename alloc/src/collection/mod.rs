@@ -71,7 +71,8 @@ pub struct BufferCollection {
     machine: Option<Declared>,
     only: Option<SourceId>,
     refused: BTreeSet<SourceId>,
-    reserved: Option<ReservedMemory>,
+    /// What the devicetree sets aside; nothing until it was read, and none on a machine without a tree.
+    reserved: Option<Option<ReservedMemory>>,
     facts: Option<FactBook>,
     /// What buffers belong to that were allocated last, where that is more than themselves.
     owner: Option<Box<dyn Owner>>,
@@ -237,11 +238,9 @@ impl BufferCollection {
         &self.participants
     }
 
-    /// Finds the memory of this machine, reads its devicetree, and opens what is known of its drivers. Once: the other methods do
-    /// it where it was not done.
+    /// Finds the memory of this machine. Once: the other methods do it where it was not done.
     ///
-    /// What of it cannot be read is logged and planned without; sources that cannot be opened are among
-    /// [`BufferCollection::unavailable`].
+    /// Sources that cannot be opened are among [`BufferCollection::unavailable`].
     pub fn discover(&mut self) -> &mut Self {
         if self.machine.is_some() {
             return self;
@@ -251,16 +250,6 @@ impl BufferCollection {
             machine.extend(backend.sources(self.extent));
         }
         self.machine = Some(machine);
-        self.reserved = match devicetree::here() {
-            Ok(tree) => tree.map(|tree| ReservedMemory::of(&tree)),
-            Err(error) => {
-                tracing::warn!(%error, "/proc/device-tree cannot be read: plans do without it");
-                None
-            }
-        };
-        if self.facts.is_none() {
-            self.facts = Some(known_facts(tell));
-        }
         self
     }
 
@@ -316,7 +305,7 @@ impl BufferCollection {
             preferred_fourcc: self.fourcc.or(self.only_fourcc),
             ..Request::new(self.extent)
         };
-        if let Some(reserved) = &self.reserved {
+        if let Some(reserved) = self.reserved.get_or_insert_with(reserved_memory) {
             devicetree::refine(reserved, &mut request.participants, &mut request.sources);
         }
         request
@@ -325,10 +314,8 @@ impl BufferCollection {
     /// Plans. [`Solved::guaranteed`] takes the plan out of it, or says why there is none.
     pub fn solve(&mut self) -> Solved {
         let request = self.request();
-        let informed = match &self.facts {
-            Some(facts) => facts.inform(&request).request,
-            None => request,
-        };
+        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
+        let informed = facts.inform(&request).request;
         let solution = solve(&informed);
         let notes = match &solution {
             Solution::Share(_) => Vec::new(),
@@ -453,6 +440,17 @@ impl BufferCollection {
         buffers: &[Buffer],
     ) -> Result<M::Imported, BackendError> {
         member.import(buffers, &mut self.owner)
+    }
+}
+
+/// Reads what this machine's devicetree sets aside. A tree that cannot be read is logged, and planned without.
+fn reserved_memory() -> Option<ReservedMemory> {
+    match devicetree::here() {
+        Ok(tree) => tree.map(|tree| ReservedMemory::of(&tree)),
+        Err(error) => {
+            tracing::warn!(%error, "/proc/device-tree cannot be read: plans do without it");
+            None
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::{CameraRecord, FrameRecord, parse_frames};
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::{Output, Process};
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 /// Where the pipeline's reports lie in the guest.
 const FOLDER: &str = "/tmp/pipeline";

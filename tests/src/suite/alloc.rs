@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::interop::{Row, Skips};
 use crate::vm::config::{Config, Memory};
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 use super::{Bench, Case, Outcome};
 

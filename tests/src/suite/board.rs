@@ -17,7 +17,7 @@ use crate::vm::build::checkout;
 use crate::vm::config::Config;
 use crate::vm::devicetree::{CAMERA, Devicetree};
 use crate::vm::guest::Guest;
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 use super::bench::must;
 use super::machines::{Wanted, compare};

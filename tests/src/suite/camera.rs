@@ -13,7 +13,7 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::{Finished, Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::link::LinkError;
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 use super::display::set_pattern;
 use super::stage::{RUN, SOON, Stage, camera_record, end};

@@ -52,7 +52,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         "check::lints" => {
             let words = format!(
                 "clippy --workspace --features {} --all-targets --locked --quiet -- -D warnings",
-                build::CHECKED_FEATURES
+                build::checked_features()
             );
             cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
         }
@@ -61,7 +61,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "doc",
                 "--workspace",
                 "--features",
-                build::CHECKED_FEATURES,
+                &build::checked_features(),
                 "--no-deps",
                 "--locked",
                 "--quiet",
@@ -88,7 +88,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "test",
                 "--workspace",
                 "--features",
-                build::CHECKED_FEATURES,
+                &build::checked_features(),
                 "--locked",
                 "--no-fail-fast",
             ];

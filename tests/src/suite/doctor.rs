@@ -8,7 +8,7 @@ use super::stage::RUN;
 use super::{Bench, Case, Outcome};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 /// The tool's exit code where something is in the way.
 const IN_THE_WAY: u8 = 13;

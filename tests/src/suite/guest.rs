@@ -11,7 +11,7 @@ use crate::vm::config::{Config, Memory, Size};
 use crate::vm::guest::GuestError;
 use crate::vm::guest::shell;
 use crate::vm::link::LinkError;
-use crate::vm::wire::{Exec, Status, Stream, Window};
+use crate::wire::{Exec, Status, Stream, Window};
 
 use environment::environment;
 use screendump::{screendump, screendump_size};

@@ -13,7 +13,7 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Pipeline;
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
-use crate::vm::wire::{Status, Stream};
+use crate::wire::{Status, Stream};
 
 use super::bench::must;
 use super::stage::{RUN, SOON, bufinfo};

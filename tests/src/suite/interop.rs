@@ -18,7 +18,7 @@ use super::{Bench, Case, Outcome};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 use crate::witness::pixels::{colours, pattern_of, resemble};
 
 /// Enough for all rows of one configuration on a busy machine without KVM.

@@ -10,7 +10,7 @@ use covalent_alloc::solve::solve;
 use serde_json::Value;
 
 use crate::vm::config::Config;
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 use super::matrix::LONG;
 use super::{Bench, Case, Outcome};

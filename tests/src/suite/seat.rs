@@ -12,7 +12,7 @@ use crate::pipeline::{Path, Pipeline, Running, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 /// Enough for any single command on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);

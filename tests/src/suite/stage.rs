@@ -8,7 +8,7 @@ use crate::judge::bufinfo::Object;
 use crate::pipeline::{CameraRecord, FrameRecord, parse_frames};
 use crate::vm::guest::shell;
 use crate::vm::link::{Output, Process};
-use crate::vm::wire::Whom;
+use crate::wire::Whom;
 
 use super::Bench;
 
@@ -143,7 +143,7 @@ impl Stage {
         }
         camera.kill()?;
         let mut said = String::new();
-        while let Ok(Some(line)) = camera.line(crate::vm::wire::Stream::Error, SOON) {
+        while let Ok(Some(line)) = camera.line(crate::wire::Stream::Error, SOON) {
             said.push_str(&line);
             said.push('\n');
         }

@@ -8,7 +8,7 @@ use super::stage::{SIGKILL, Stage, end, run};
 use super::{Bench, Case, Outcome};
 use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 /// Enough for any single command on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);

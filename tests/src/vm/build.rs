@@ -24,8 +24,11 @@ pub(super) const PROFILE: &str = "guest";
 /// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
-/// What is checked on the host besides: the harness.
-pub const CHECKED_FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan,covalent-tests/harness";
+/// Returns the features of what is checked: those of [`FEATURES`], and the harness, which runs on the host.
+#[must_use]
+pub fn checked_features() -> String {
+    format!("{FEATURES},covalent-tests/harness")
+}
 
 /// What a guest runs that shows a camera on a display: its first process, and both ends.
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
@@ -134,10 +137,12 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
 /// Compiles the example of the C interface beside the programs, against the library that cargo has made.
 fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     const SOURCE: &str = "alloc/capi/examples/capture.c";
+    const HEADER: &str = "alloc/capi/include/covalent.h";
     let target = target(Platform::Pc)?;
     let library = target.join(PROFILE).join("libcovalent.a");
     let program = share.join("bin").join(C_EXAMPLE);
-    if is_newer(&program, &library) && is_newer(&program, &checkout().join(SOURCE)) {
+    let sources = [SOURCE, HEADER].map(|path| checkout().join(path));
+    if is_newer(&program, &library) && sources.iter().all(|source| is_newer(&program, source)) {
         return Ok(());
     }
     // A running guest holds the old file open.

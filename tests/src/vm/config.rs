@@ -19,7 +19,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::platform::Platform;
-use super::wire::Module;
+use crate::wire::Module;
 
 /// A configuration, by name.
 #[derive(

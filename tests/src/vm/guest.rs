@@ -37,7 +37,7 @@ use super::out::Out;
 use super::platform::Platform;
 use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
-use super::wire::{Exec, Prepare, Ready, VERSION};
+use crate::wire::{Exec, Prepare, Ready, VERSION};
 
 /// How long a guest may take to be ready. Emulated in software it needs 20 seconds of CPU time, which on a machine that
 /// ten others share are minutes. A guest that breaks is noticed at once: its kernel panics, and QEMU ends.

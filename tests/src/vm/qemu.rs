@@ -24,7 +24,7 @@ use super::devicetree::Devicetree;
 use super::image::Image;
 use super::platform::Platform;
 use super::root::RootCommand;
-use super::wire::PORT;
+use crate::wire::PORT;
 
 /// Where things of the host are shown in QEMU's file system.
 const PLACE: &str = "/run/covalent";

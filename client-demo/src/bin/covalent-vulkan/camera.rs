@@ -154,8 +154,9 @@ impl CameraNegotiation {
     }
 
     fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
-        let buffers = self.negotiation.allocate(plan)?;
-        let mut stream = self.negotiation.import(&self.queue, &buffers)?;
+        let collection = self.negotiation.collection();
+        let buffers = collection.allocate(plan)?;
+        let mut stream = collection.import(&self.queue, &buffers)?;
         // Some drivers check the memory only in VIDIOC_QBUF.
         for index in 0..buffers.len() {
             stream.queue(index)?;

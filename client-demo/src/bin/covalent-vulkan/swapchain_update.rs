@@ -82,7 +82,7 @@ impl Show<'_> {
         if why == SwapchainReason::Begin && self.negotiation.refusals().is_empty() {
             self.explain(&[], &plan, &usage_label)?;
         }
-        let allocated = self.negotiation.allocate(&plan);
+        let allocated = self.negotiation.collection().allocate(&plan);
         let buffers = allocated.map_err(exit_code::backend_failure)?;
         let targets: Result<Vec<Target>, _> = buffers
             .iter()

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use covalent_tests::vm::wire::{CHUNK_BYTES, Exec, Status, Stream, WINDOW_BYTES, Whom, Window};
+use covalent_tests::wire::{CHUNK_BYTES, Exec, Status, Stream, WINDOW_BYTES, Whom, Window};
 use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};

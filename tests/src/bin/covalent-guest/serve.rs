@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use covalent_tests::vm::wire::{
+use covalent_tests::wire::{
     Bytes, Decoder, Exec, Prepare, Ready, Status, Stream, ToGuest, ToHost, encode,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

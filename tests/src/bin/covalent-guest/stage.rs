@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use covalent_tests::vm::wire::{Module, PORT, Prepare, Ready, VERSION};
+use covalent_tests::wire::{Module, PORT, Prepare, Ready, VERSION};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};

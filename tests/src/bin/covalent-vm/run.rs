@@ -17,8 +17,8 @@ use covalent_tests::vm::link::{Event, Input, Process};
 use covalent_tests::vm::platform::Platform;
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::qemu::Machine;
-use covalent_tests::vm::wire::{Exec, Stream};
 use covalent_tests::vm::{build, devicetree::Devicetree, image};
+use covalent_tests::wire::{Exec, Stream};
 
 /// The exit status of a command that met its deadline, as `timeout` tells it.
 const DEADLINE_STATUS: u8 = 124;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use covalent_tests::vm::link::{Event, Input, LinkError, Process};
 use covalent_tests::vm::platform::Platform;
-use covalent_tests::vm::wire::{Exec, Window};
+use covalent_tests::wire::{Exec, Window};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
@@ -72,8 +72,8 @@ fn show(mut process: Process) -> anyhow::Result<u8> {
                 let mut stdout = io::stdout().lock();
                 let mut stderr = io::stderr().lock();
                 let to: &mut dyn io::Write = match stream {
-                    covalent_tests::vm::wire::Stream::Out => &mut stdout,
-                    covalent_tests::vm::wire::Stream::Error => &mut stderr,
+                    covalent_tests::wire::Stream::Out => &mut stdout,
+                    covalent_tests::wire::Stream::Error => &mut stderr,
                 };
                 to.write_all(&bytes)
                     .and_then(|()| to.flush())

@@ -10,7 +10,7 @@ use crate::suite::bench::must;
 use crate::suite::stage::{RUN, SOON};
 use crate::suite::{Bench, Outcome};
 use crate::vm::guest::{Guest, shell};
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 /// The rows that have bars; below them is the ramp, where there is one.
 const BARS_ROWS: u32 = 8;

@@ -10,7 +10,7 @@ use crate::picture::Region;
 use crate::suite::Bench;
 use crate::suite::record::Verdict;
 use crate::vm::guest::shell;
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 /// A window whose sides are multiples of nothing that a layout asks for.
 const WINDOW: (u32, u32) = (322, 243);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::LONG;
 use crate::suite::Bench;
 use crate::vm::link::Output;
-use crate::vm::wire::Status;
+use crate::wire::Status;
 
 /// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
 pub(crate) fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {

@@ -12,7 +12,7 @@ use crate::picture::Region;
 use crate::pipeline::{FrameRecord, parse_frames};
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
-use crate::vm::wire::Stream;
+use crate::wire::Stream;
 
 /// A swapchain, as the client reports it.
 #[derive(Debug, Deserialize)]

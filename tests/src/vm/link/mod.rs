@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use process::{Input, Process};
 use shared::{Kept, Shared};
 
-use super::wire::{Exec, Prepare, Ready, Status, Stream, ToGuest, WireError};
+use crate::wire::{Exec, Prepare, Ready, Status, Stream, ToGuest, WireError};
 
 /// How long the guest may leave bytes in the port unread. Its loop never blocks, so this is a guest that hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::{Event, KILL_DEADLINE, LinkError, Output};
-use crate::vm::wire::{Bytes, CHUNK_BYTES, Status, Stream, ToGuest, WINDOW_BYTES, Whom, Window};
+use crate::wire::{Bytes, CHUNK_BYTES, Status, Stream, ToGuest, WINDOW_BYTES, Whom, Window};
 
 /// A command that was started in the guest. Dropped before its end, it is ended.
 #[derive(Debug)]

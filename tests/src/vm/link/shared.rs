@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::LinkError;
-use crate::vm::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES, encode};
+use crate::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES, encode};
 
 /// How much of one output is kept for who has not taken it yet.
 const KEPT_BYTES: usize = 64 << 20;
