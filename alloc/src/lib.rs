@@ -94,6 +94,6 @@ pub mod buffer;
 pub mod collection;
 #[cfg(feature = "buffer")]
 pub mod files;
-pub mod prove;
 pub mod sync;
 pub mod trace;
+pub mod trial;

@@ -18,11 +18,11 @@ use std::time::Duration;
 use common::{camera, display, ram, source};
 use covalent_alloc::constraint::{Contiguity, Guarantees};
 use covalent_alloc::model::Extent;
-use covalent_alloc::prove::{
-    Cause, Ending, Environment, FactBook, Helper, HelperError, Limits, Outcome, Planned,
-    RefusalKind, Trial as _, Turn, narrowed, plan_of, serve, solve_and_prove,
-};
 use covalent_alloc::solve::Request;
+use covalent_alloc::trial::{
+    Cause, Environment, Helper, HelperError, Limits, MeasuredCycle, Outcome, Planned, RefusalKind,
+    Trial as _, TrialEnd, TrialResults, narrowed, plan_of, serve, solve_with_trials,
+};
 use serde_json::{Value, json};
 
 /// Long for a process that answers, short for a test that waits for none.
@@ -118,14 +118,14 @@ fn abort() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("abort", &folder);
-    let mut facts = FactBook::empty(Environment::default(), 1);
-    let proven = solve_and_prove(
+    let mut facts = TrialResults::empty(Environment::default(), 1);
+    let proven = solve_with_trials(
         &request(),
         &mut [&mut helper],
         &mut facts,
         Limits::default(),
     );
-    assert_eq!(proven.ending, Ending::NoPlan);
+    assert_eq!(proven.ending, TrialEnd::NoPlan);
     assert_eq!(proven.learnt.len(), 2);
     assert!(proven.trials <= Limits::default().trials);
 }
@@ -202,14 +202,14 @@ fn missing() {
 fn good() {
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("good", &folder);
-    let mut facts = FactBook::empty(Environment::default(), 1);
-    let proven = solve_and_prove(
+    let mut facts = TrialResults::empty(Environment::default(), 1);
+    let proven = solve_with_trials(
         &request(),
         &mut [&mut helper],
         &mut facts,
         Limits::default(),
     );
-    assert_eq!(proven.ending, Ending::NoPlan);
+    assert_eq!(proven.ending, TrialEnd::NoPlan);
     assert_eq!(proven.given_up[0].who, "heap a");
     assert!(
         proven.given_up[0]
@@ -269,7 +269,7 @@ fn measuring() {
     };
     let folder = tempfile::tempdir().unwrap();
     let mut dying = helper("abort", &folder);
-    let turn = Turn {
+    let turn = MeasuredCycle {
         taken_ns: 5,
         given_back_ns: 3,
     };

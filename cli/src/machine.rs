@@ -10,8 +10,8 @@ use covalent_alloc::constraint::Participant;
 use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
-use covalent_alloc::prove::{Fact, FactBook, FactError, keep_facts, known_facts};
 use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::{TrialResult, TrialResultError, TrialResults, keep_facts, known_facts};
 
 use crate::file;
 use crate::out::{self, line};
@@ -68,16 +68,16 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
 }
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
-pub(crate) fn facts() -> FactBook {
+pub(crate) fn facts() -> TrialResults {
     known_facts(tell)
 }
 
 /// Keeps what was learnt. That it could not be kept is told; what was found out stands.
-pub(crate) fn keep(learnt: &[Fact]) {
+pub(crate) fn keep(learnt: &[TrialResult]) {
     keep_facts(learnt, tell);
 }
 
-fn tell(error: &FactError) {
+fn tell(error: &TrialResultError) {
     // Nobody is left to tell where stderr itself fails.
     let _ = line!(out::stderr(), "covalent: {error}");
 }

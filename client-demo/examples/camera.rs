@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use covalent_alloc::backend::v4l2::{Device, Direction, Frame, Queue, Stream};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::Extent;
-use covalent_alloc::sync::{Access, Behind};
+use covalent_alloc::sync::{Access, SyncPoint};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
@@ -119,7 +119,7 @@ impl Show {
         match event {
             // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
             Event::Released(index) => {
-                let read = Behind::carried(&self.negotiated.buffers[index], Access::Write)?;
+                let read = SyncPoint::carried(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;
             }
             Event::BufferIdle(index) => self.on_screen[index] = None,

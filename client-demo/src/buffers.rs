@@ -7,16 +7,16 @@
 //!      └────────────────────────── released ────────────────────────┘
 //! ```
 //! Every other transition is an error, so that a buffer that the compositor reads is never written. A buffer that was released may
-//! still be read by the compositor's GPU. Its [`Ledger`] has the fence. A producer that cannot wait for a fence itself (a camera's
+//! still be read by the compositor's GPU. Its [`AccessTracker`] has the fence. A producer that cannot wait for a fence itself (a camera's
 //! queue, the CPU) gets the buffer when the fence is signalled.
 
 use std::time::Duration;
 
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::SyncLanguage;
+use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, Behind, BehindError, BehindWait, HandOver, Ledger, LedgerError, Party, Past, Turn,
-    Writing,
+    Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, PriorAccess,
+    SyncPoint, SyncPointError, SyncPointWait, Writing,
 };
 
 /// How long a compositor may hold all buffers until the programs log a warning. They go on waiting.
@@ -59,14 +59,14 @@ pub enum HandOverError {
     },
     /// The access tracking refuses the access.
     #[error(transparent)]
-    Refused(#[from] LedgerError),
+    Refused(#[from] AccessTrackerError),
     /// A fence or point cannot be read or waited for.
     #[error("buffer {index}: {source}")]
     Fence {
         /// The buffer.
         index: usize,
         /// What went wrong.
-        source: BehindError,
+        source: SyncPointError,
     },
 }
 
@@ -75,16 +75,16 @@ pub enum HandOverError {
 #[must_use = "the producer may have to wait for the buffer"]
 pub enum BeginWrite {
     /// The producer holds the buffer, and has to wait for these fences itself. There are none for a producer that cannot wait.
-    Ready(Vec<Past<Behind>>),
+    Ready(Vec<PriorAccess<SyncPoint>>),
     /// The producer cannot wait for a fence. Poll this in the event loop, call [`Buffers::wait_finished`], and try again.
-    Wait(BehindWait),
+    Wait(SyncPointWait),
 }
 
 /// The holder of a buffer, with the token of the producer's access.
 #[derive(Debug)]
 enum State {
     Client,
-    Producer(Turn<Writing>),
+    Producer(AccessToken<Writing>),
     Compositor,
 }
 
@@ -101,7 +101,7 @@ impl State {
 #[derive(Debug)]
 struct Slot {
     state: State,
-    ledger: Ledger<Behind>,
+    ledger: AccessTracker<SyncPoint>,
     /// Whether an event loop waits for the buffer's fences.
     has_pending_wait: bool,
     /// The number of such waits.
@@ -112,28 +112,28 @@ struct Slot {
 #[derive(Debug)]
 pub struct Buffers {
     slots: Vec<Slot>,
-    producer: Party,
-    compositor: Party,
+    producer: Accessor,
+    compositor: Accessor,
 }
 
 impl Buffers {
     /// Tracks `count` buffers that this process holds.
     ///
-    /// A producer without a [`SyncLanguage`] gets a buffer only when all of its fences are signalled.
+    /// A producer without a [`SyncMechanism`] gets a buffer only when all of its fences are signalled.
     #[must_use]
-    pub fn new(count: usize, producer: Party) -> Self {
+    pub fn new(count: usize, producer: Accessor) -> Self {
         let slot = |index| Slot {
             state: State::Client,
-            ledger: Ledger::new(format!("buffer {index}")),
+            ledger: AccessTracker::new(format!("buffer {index}")),
             has_pending_wait: false,
             waits: 0,
         };
         Self {
             slots: (0..count).map(slot).collect(),
             producer,
-            compositor: Party::new(
+            compositor: Accessor::new(
                 "the compositor",
-                [SyncLanguage::Timeline, SyncLanguage::Implicit],
+                [SyncMechanism::Timeline, SyncMechanism::Implicit],
             ),
         }
     }
@@ -148,11 +148,11 @@ impl Buffers {
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
         loop {
             let after = match slot.ledger.write(&producer)? {
-                HandOver::Now(turn, after) => {
+                AccessDecision::Now(turn, after) => {
                     slot.state = State::Producer(turn);
                     return Ok(BeginWrite::Ready(after));
                 }
-                HandOver::Wait(after) => after,
+                AccessDecision::Wait(after) => after,
             };
             // One wait at a time: the next call returns the next one.
             if let Some(past) = after.first() {
@@ -183,7 +183,7 @@ impl Buffers {
     pub fn end_write(
         &mut self,
         index: usize,
-        written: Option<Behind>,
+        written: Option<SyncPoint>,
     ) -> Result<(), HandOverError> {
         let slot = self.slot(index, Holder::Producer, Holder::Client)?;
         match std::mem::replace(&mut slot.state, State::Client) {
@@ -204,17 +204,17 @@ impl Buffers {
     pub fn show(
         &mut self,
         index: usize,
-        back: Option<Behind>,
-    ) -> Result<Vec<Past<Behind>>, HandOverError> {
+        back: Option<SyncPoint>,
+    ) -> Result<Vec<PriorAccess<SyncPoint>>, HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Client, Holder::Compositor)?;
         match slot.ledger.read(&compositor)? {
-            HandOver::Now(turn, after) => {
-                slot.ledger.send_away(turn, back)?;
+            AccessDecision::Now(turn, after) => {
+                slot.ledger.transfer_out(turn, back)?;
                 slot.state = State::Compositor;
                 Ok(after)
             }
-            HandOver::Wait(after) => Ok(after),
+            AccessDecision::Wait(after) => Ok(after),
         }
     }
 
@@ -282,8 +282,8 @@ impl Buffers {
 }
 
 /// Returns the fences of a dma-buf that are not signalled; `None` where all are.
-fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<Behind>, HandOverError> {
-    let failed = |source: BehindError| HandOverError::Fence { index, source };
+fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
+    let failed = |source: SyncPointError| HandOverError::Fence { index, source };
     // poll() first: a sync file is exported only where a fence is pending.
     let reservation = buffer.reservation();
     if reservation
@@ -292,7 +292,7 @@ fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<Behind>, HandO
     {
         return Ok(None);
     }
-    Behind::carried(buffer, Access::Write)
+    SyncPoint::carried(buffer, Access::Write)
         .map(Some)
         .map_err(failed)
 }
@@ -301,8 +301,8 @@ fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<Behind>, HandO
 mod tests {
     use super::*;
 
-    fn camera() -> Party {
-        Party::new("camera", [])
+    fn camera() -> Accessor {
+        Accessor::new("camera", [])
     }
 
     fn fill(buffers: &mut Buffers, index: usize) {

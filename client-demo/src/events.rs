@@ -10,7 +10,7 @@ use calloop::channel::{Event as ChannelEvent, Sender, channel};
 use calloop::generic::Generic;
 use calloop::{Interest, Mode, PostAction};
 use calloop_wayland_source::WaylandSource;
-use covalent_alloc::sync::{Awaited, BehindWait, MomentSource, PointWait};
+use covalent_alloc::sync::{PointWait, Pollable, PollableSource, SyncPointWait};
 use wayland_client::{Connection, EventQueue, QueueHandle};
 
 use crate::compositor::{Compositor, Event};
@@ -214,7 +214,7 @@ impl Events {
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn watch_fence(&mut self, wait: BehindWait, index: usize) -> Result<(), EventsError> {
+    pub fn watch_fence(&mut self, wait: SyncPointWait, index: usize) -> Result<(), EventsError> {
         self.push_event_when(wait, "watching a buffer's fence", move || {
             Event::BufferIdle(index)
         })
@@ -242,7 +242,7 @@ impl Events {
     /// [`EventsError::Loop`] when it cannot be watched.
     pub fn watch_completion(
         &mut self,
-        wait: impl Awaited + 'static,
+        wait: impl Pollable + 'static,
         number: u64,
     ) -> Result<(), EventsError> {
         self.push_event_when(wait, "watching a fence", move || Event::Completed(number))
@@ -251,13 +251,13 @@ impl Events {
     /// Queues an event once, when a fence or point is signalled.
     fn push_event_when(
         &mut self,
-        wait: impl Awaited + 'static,
+        wait: impl Pollable + 'static,
         operation: &'static str,
         event: impl Fn() -> Event + 'static,
     ) -> Result<(), EventsError> {
         self.event_loop
             .handle()
-            .insert_source(MomentSource::new(wait), move |(), _, compositor| {
+            .insert_source(PollableSource::new(wait), move |(), _, compositor| {
                 compositor.push_event(event());
             })
             .map_err(|error| failed(operation)(&error))?;

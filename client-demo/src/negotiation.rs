@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 use covalent_alloc::backend::BackendError;
-use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{Participant, SourceId};
@@ -64,7 +64,7 @@ pub struct NegotiatedBuffers<I> {
     /// The compositor's `wl_buffer`s, in the same order.
     pub wl_buffers: Vec<WlBuffer>,
     /// Transfers new contents to the host, where a virtual GPU keeps a copy of its own.
-    pub copies: Option<HostCopies>,
+    pub copies: Option<HostTransfer>,
     /// The explanation of the plan and of the attempts before it.
     pub summary: String,
 }
@@ -243,7 +243,7 @@ impl Negotiation {
                 .map_err(exit_code::wl_buffer_failure)?
             {
                 ImportResult::Imported(wl_buffers) => {
-                    let copies = HostCopies::of(&plan, &buffers)
+                    let copies = HostTransfer::of(&plan, &buffers)
                         .map_err(|error| Failure::new(Exit::Allocation, error))?;
                     let summary = self.summary(&explanations, usage_label, &plan);
                     return Ok(NegotiatedBuffers {

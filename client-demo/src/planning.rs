@@ -3,10 +3,11 @@
 //! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so a
 //! program that must not block calls [`Planning::decide`] on a thread of its own.
 
-use covalent_alloc::prove::{
-    FactBook, FactError, Helper, Limits, Outcome, Proven, keep_facts, known_facts, solve_and_prove,
-};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use covalent_alloc::trial::{
+    Helper, Limits, Outcome, TrialResultError, TrialResults, TriedSolution, keep_facts,
+    known_facts, solve_with_trials,
+};
 
 /// One request to the solver, with what messages need.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub struct Answer {
 /// The trial results of this machine's drivers, and the helper process that runs new trials.
 #[derive(Debug)]
 pub struct Planning {
-    facts: FactBook,
+    facts: TrialResults,
     helper: Option<Helper>,
 }
 
@@ -103,7 +104,7 @@ impl Planning {
         }
     }
 
-    fn try_imports(&mut self, request: &Request, who: &str) -> Result<Proven, String> {
+    fn try_imports(&mut self, request: &Request, who: &str) -> Result<TriedSolution, String> {
         let helper = match self.helper.take() {
             Some(helper) => helper,
             None => Helper::find().map_err(|error| {
@@ -112,7 +113,7 @@ impl Planning {
         };
         let helper = self.helper.insert(helper);
         let limits = Limits::default();
-        let proven = solve_and_prove(request, &mut [helper], &mut self.facts, limits);
+        let proven = solve_with_trials(request, &mut [helper], &mut self.facts, limits);
         keep_facts(&proven.learnt, log_error);
         Ok(proven)
     }
@@ -125,7 +126,7 @@ fn shared_plan(solution: Solution) -> Result<Box<Plan>, String> {
     }
 }
 
-fn log_error(error: &FactError) {
+fn log_error(error: &TrialResultError) {
     tracing::warn!("{error}");
 }
 
@@ -133,7 +134,7 @@ fn log_error(error: &FactError) {
 mod tests {
     use covalent_alloc::constraint::{FormatSet, Participant, Role, Source, SourceId};
     use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
-    use covalent_alloc::prove::environment;
+    use covalent_alloc::trial::environment;
 
     use super::*;
 
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn alternative_without_a_plan_is_explained_and_skipped() {
         let mut planning = Planning {
-            facts: FactBook::well_known(environment(), 0),
+            facts: TrialResults::well_known(environment(), 0),
             helper: None,
         };
         let answer = planning.decide(&[
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn driver_without_a_trial_import_has_no_plan() {
         let mut planning = Planning {
-            facts: FactBook::well_known(environment(), 0),
+            facts: TrialResults::well_known(environment(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
         let mut wanted = alternative(Fourcc::XRGB8888);

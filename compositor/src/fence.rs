@@ -4,7 +4,7 @@
 //! fences). A commit is held back until they are done, by the event loop: nothing blocks, and other surfaces go on.
 
 use calloop::{LoopHandle, RegistrationToken};
-use covalent_alloc::sync::{Access, MomentSource};
+use covalent_alloc::sync::{Access, PollableSource};
 use covalent_alloc::trace::{Action, Place};
 use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::backend::protocol::ProtocolError;
@@ -228,7 +228,7 @@ impl State {
         let (done, of_client) = (barrier.clone(), client.clone());
         let inserted = self
             .handle
-            .insert_source(MomentSource::new(wait), move |(), _, state| {
+            .insert_source(PollableSource::new(wait), move |(), _, state| {
                 done.signal();
                 if let Some(traced) = traced {
                     let waited = (begun, clock::now());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserializer;
 
 use super::error::MachineError;
-use super::grounds::{Grounds, GroundsByPlace};
+use super::provenance::{Provenance, ProvenanceByPath};
 use super::{Machine, interface, job};
 use covalent_solver::constraint::{Participant, Source, SourceId};
 use covalent_solver::model::{DeviceIdentity, Extent};
@@ -44,7 +44,7 @@ keeps_unknown! {
         pub tree_node: Option<String>,
         /// How its values are known.
         #[serde(default)]
-        pub grounds: GroundsByPlace,
+        pub grounds: ProvenanceByPath,
         /// Fields of a newer version; demands like those of the participant.
         #[serde(skip)]
         pub unknown: Unknown,
@@ -59,7 +59,7 @@ keeps_unknown! {
         pub source: Source,
         /// How its values are known.
         #[serde(default)]
-        pub grounds: GroundsByPlace,
+        pub grounds: ProvenanceByPath,
         /// Fields of a newer version; demands like those of the source.
         #[serde(skip)]
         pub unknown: Unknown,
@@ -76,7 +76,7 @@ keeps_unknown! {
         pub why: String,
         /// How that is known; none where the machine itself gave the reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub grounds: Option<Grounds>,
+        pub grounds: Option<Provenance>,
         /// Fields of a newer version, kept and no more: nobody is asked here.
         #[serde(skip)]
         pub unknown: Unknown,
@@ -109,7 +109,7 @@ impl RecordedParticipant {
         Self {
             participant,
             tree_node: None,
-            grounds: GroundsByPlace::measured(),
+            grounds: ProvenanceByPath::measured(),
             unknown: Unknown::default(),
         }
     }
@@ -130,7 +130,7 @@ impl RecordedSource {
     pub fn measured(source: Source) -> Self {
         Self {
             source,
-            grounds: GroundsByPlace::measured(),
+            grounds: ProvenanceByPath::measured(),
             unknown: Unknown::default(),
         }
     }

@@ -1,10 +1,12 @@
 //! Who of a recorded machine is to share pictures: chosen by name, as they are chosen on the machine itself.
 
-use super::asked::Asked;
 use super::declared::take_over;
 use super::error::MachineError;
 use super::interface::{interface_of, is_primary};
-use super::{Declared, GroundsByPlace, Machine, RecordedParticipant, RecordedSource, Unsure};
+use super::resolved_request::ResolvedRequest;
+use super::{
+    Declared, Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue,
+};
 use crate::facts::Interface;
 use covalent_solver::constraint::{CpuUse, FormatSet, Participant, Role, Source, SourceKind};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
@@ -71,7 +73,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`], where somebody is not there or may be several, where nobody was named, and for a size at which the
     /// machine was not recorded.
-    pub fn request(&self, job: &Job) -> Result<Asked, MachineError> {
+    pub fn request(&self, job: &Job) -> Result<ResolvedRequest, MachineError> {
         let everybody = self.everybody(job.size)?;
         let mut chosen: Vec<(&RecordedParticipant, Participant)> = Vec::new();
         let mut queue_sources = Vec::new();
@@ -142,9 +144,9 @@ impl Machine {
         }
         unique_names(&mut request.participants);
         let mut unknown = Vec::new();
-        let mut note = |name: &str, grounds: &GroundsByPlace| {
+        let mut note = |name: &str, grounds: &ProvenanceByPath| {
             let words = grounds.unknown();
-            unknown.extend(words.map(|(place, what)| Unsure {
+            unknown.extend(words.map(|(place, what)| UnverifiedValue {
                 who: name.to_owned(),
                 place: place.to_owned(),
                 what: what.to_owned(),
@@ -165,7 +167,7 @@ impl Machine {
             take_over(&declared.unknown, &mut request.unknown);
         }
         let request = self.fact_book().inform(&request).request;
-        Ok(Asked { request, unknown })
+        Ok(ResolvedRequest { request, unknown })
     }
 
     /// Lists the sizes at which the machine was recorded; none for a machine of which everything holds at every size.

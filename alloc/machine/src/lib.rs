@@ -19,7 +19,7 @@
 //! | `declared` | what was declared, by the size that was asked for ([`Declared`]) |
 //!
 //! Each participant and source stands beside the `grounds` of its values: an object from a value's place, such as
-//! `constraints.image.stride`, to one of [`Grounds`]. The grounds of the nearest place above a value are its own; those under
+//! `constraints.image.stride`, to one of [`Provenance`]. The grounds of the nearest place above a value are its own; those under
 //! the empty name are everybody's.
 //!
 //! A participant's `interface` (`kernel`, `gbm` or `vulkan`) and `plane` (an object of its `kind`, `primary`, `overlay` or `cursor`,
@@ -34,18 +34,18 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-mod asked;
 mod declared;
 pub mod devicetree;
 mod difference;
 mod error;
 pub mod facts;
-mod grounds;
 mod interface;
 mod job;
 pub mod kernel;
+mod provenance;
 mod region;
-mod unsure;
+mod resolved_request;
+mod unverified_value;
 
 use std::collections::BTreeSet;
 
@@ -55,16 +55,16 @@ use serde_json::Value;
 
 use covalent_solver::constraint::FormatSet;
 use covalent_solver::reading::{Reader, Unknown, budget, keeps_unknown, with_place};
-use facts::{Environment, Fact, FactBook};
+use facts::{Environment, TrialResult, TrialResults};
 
-pub use asked::Asked;
 pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
-pub use grounds::{Grounds, GroundsByPlace};
 pub use job::{Job, unique_names};
+pub use provenance::{Provenance, ProvenanceByPath};
 pub use region::{Region, RegionUser, ReservedMemory};
-pub use unsure::Unsure;
+pub use resolved_request::ResolvedRequest;
+pub use unverified_value::UnverifiedValue;
 
 /// What a file of this kind calls itself.
 const FORMAT: &str = "covalent-machine";
@@ -94,7 +94,7 @@ keeps_unknown! {
             skip_serializing_if = "Vec::is_empty",
             deserialize_with = "understood"
         )]
-        pub facts: Vec<Fact>,
+        pub facts: Vec<TrialResult>,
         /// Memory that its devicetree sets aside.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub devicetree: Option<ReservedMemory>,
@@ -191,8 +191,8 @@ impl Machine {
 
     /// The facts that hold on this machine: those that ship with the crate, and its own.
     #[must_use]
-    pub fn fact_book(&self) -> FactBook {
-        let mut book = FactBook::well_known(self.environment.clone(), self.recorded_at);
+    pub fn fact_book(&self) -> TrialResults {
+        let mut book = TrialResults::well_known(self.environment.clone(), self.recorded_at);
         self.facts.iter().cloned().for_each(|fact| book.add(fact));
         book
     }

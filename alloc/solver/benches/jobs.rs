@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use covalent_solver::constraint::{
     AddressWindow, Contiguity, FormatSet, Guarantees, ImageTerms, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms, SyncLanguage,
+    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms, SyncMechanism,
 };
 use covalent_solver::model::{
     DeviceIdentity, Extent, FormatInfo, FormatModifier, Fourcc, Modifier,
@@ -281,7 +281,7 @@ pub fn usual() -> Request {
     for participant in [&mut display, &mut gpu] {
         participant.for_each_choice(|own| {
             own.sync
-                .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+                .extend([SyncMechanism::Implicit, SyncMechanism::SyncFile]);
             own.memory.contiguity = Contiguity::Scattered;
         });
     }

@@ -208,7 +208,7 @@ proptest! {
                 prop_assert_eq!(one.source(), two.source());
                 prop_assert!(one.layouts().eq(two.layouts()));
                 prop_assert_eq!(one.verdict(), two.verdict());
-                prop_assert_eq!(one.doubts(), two.doubts());
+                prop_assert_eq!(one.caveats(), two.caveats());
             }
             (Solution::Split(one), Solution::Split(two)) => {
                 prop_assert_eq!(one.conflict(), two.conflict());

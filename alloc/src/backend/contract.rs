@@ -5,7 +5,7 @@
 //! [collection](crate::collection), the helper process that tries plans) goes through this trait, so a new backend is a folder and
 //! a line in [`all`](super::all); one outside of this crate is handed to
 //! [`BufferCollection::add_backend`](crate::collection::BufferCollection::add_backend) and to
-//! [`serve_with`](crate::prove::serve_with).
+//! [`serve_with`](crate::trial::serve_with).
 
 use std::any::Any;
 use std::fmt;

@@ -56,7 +56,7 @@ pub enum AccessError {
         origin: String,
         /// What went wrong.
         #[source]
-        source: Box<crate::sync::BehindError>,
+        source: Box<crate::sync::SyncPointError>,
     },
     /// The access lies outside of the plane.
     #[error("plane {plane}: {length} bytes at {offset} lie outside of its {size} bytes")]

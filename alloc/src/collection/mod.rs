@@ -39,7 +39,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 
-use covalent_machine::facts::FactBook;
+use covalent_machine::facts::TrialResults;
 use covalent_machine::{ReservedMemory, unique_names};
 
 use crate::backend::{
@@ -49,9 +49,11 @@ use crate::backend::{
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source, SourceId};
 use crate::model::{Extent, Fourcc};
-use crate::prove::{FactError, Limits, Proven, Trial, keep_facts, known_facts, solve_and_prove};
 use crate::solve::{NoPlan, Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
+use crate::trial::{
+    Limits, Trial, TrialResultError, TriedSolution, keep_facts, known_facts, solve_with_trials,
+};
 
 /// Where the kernel has dma-heaps.
 const DMA_HEAPS: &str = "/dev/dma_heap";
@@ -73,7 +75,7 @@ pub struct BufferCollection {
     refused: BTreeSet<SourceId>,
     /// What the devicetree sets aside; nothing until it was read, and none on a machine without a tree.
     reserved: Option<Option<ReservedMemory>>,
-    facts: Option<FactBook>,
+    facts: Option<TrialResults>,
     /// What buffers belong to that were allocated last, where that is more than themselves.
     owner: Option<Box<dyn Owner>>,
 }
@@ -254,7 +256,7 @@ impl BufferCollection {
     }
 
     /// Plans with these facts rather than with those that are kept for the user.
-    pub fn set_facts(&mut self, facts: FactBook) -> &mut Self {
+    pub fn set_facts(&mut self, facts: TrialResults) -> &mut Self {
         self.facts = Some(facts);
         self
     }
@@ -359,13 +361,13 @@ impl BufferCollection {
 
     /// Plans, allocates one buffer by the plan, has each participant import it, and plans again without what was refused.
     ///
-    /// `trials` are asked in their order; the first that can try a participant decides. A [`Helper`](crate::prove::Helper) tries in a
+    /// `trials` are asked in their order; the first that can try a participant decides. A [`Helper`](crate::trial::Helper) tries in a
     /// process of its own (`covalent-prove`, which has to be beside the program or named by `COVALENT_PROVE`), so that a driver
     /// that hangs or aborts costs one answer. Refusals that hold from now on are kept for the user, where they can be.
     ///
     /// ```no_run
     /// # fn plan(mut collection: covalent_alloc::collection::BufferCollection) -> Result<(), Box<dyn std::error::Error>> {
-    /// use covalent_alloc::prove::{Helper, Limits};
+    /// use covalent_alloc::trial::{Helper, Limits};
     ///
     /// let mut helper = Helper::find()?;
     /// let tried = collection.solve_and_try(&mut [&mut helper], Limits::default());
@@ -374,10 +376,14 @@ impl BufferCollection {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn solve_and_try(&mut self, trials: &mut [&mut dyn Trial], limits: Limits) -> Proven {
+    pub fn solve_and_try(
+        &mut self,
+        trials: &mut [&mut dyn Trial],
+        limits: Limits,
+    ) -> TriedSolution {
         let request = self.request();
         let facts = self.facts.get_or_insert_with(|| known_facts(tell));
-        let proven = solve_and_prove(&request, trials, facts, limits);
+        let proven = solve_with_trials(&request, trials, facts, limits);
         keep_facts(&proven.learnt, tell);
         proven
     }
@@ -454,7 +460,7 @@ fn reserved_memory() -> Option<ReservedMemory> {
     }
 }
 
-fn tell(error: &FactError) {
+fn tell(error: &TrialResultError) {
     tracing::warn!("{error}");
 }
 

@@ -3,8 +3,8 @@ use std::path::Path;
 use super::*;
 use crate::constraint::{FormatSet, Role};
 use crate::model::{DeviceIdentity, FormatModifier};
-use crate::prove::environment;
 use crate::solve::Verdict;
+use crate::trial::environment;
 
 /// A device that was made up: it declares a source and refuses to give its memory.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ fn collection() -> BufferCollection {
     let mut collection = BufferCollection::new(Extent::new(64, 48).unwrap())
         .with_count(3)
         .with_only_source(SourceId::new("empty:0"));
-    collection.set_facts(FactBook::well_known(environment(), 0));
+    collection.set_facts(TrialResults::well_known(environment(), 0));
     collection.add_backend(Box::new(Empty));
     collection
 }

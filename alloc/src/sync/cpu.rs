@@ -1,17 +1,19 @@
 //! The processor's turn, without ever sleeping in it.
 
 use super::reservation::ReservationError;
-use super::{Access, Behind, BehindError, BehindWait, Moment as _, MomentState, Past};
+use super::{
+    Access, FenceState, PriorAccess, SyncPoint, SyncPointError, SyncPointWait, TrackedFence as _,
+};
 use crate::buffer::{AccessError, CpuAccess, MapGuard, Mapping};
 
 /// The answer to a processor that wants to touch a buffer.
 #[derive(Debug)]
 #[must_use = "nothing may be touched before the answer is looked at"]
-pub enum CpuTurn<'mapping> {
+pub enum CpuAccessDecision<'mapping> {
     /// Now: the guard ends the access when it is dropped.
     Now(MapGuard<'mapping>),
     /// Poll these in the event loop, and ask again.
-    Wait(Vec<BehindWait>),
+    Wait(Vec<SyncPointWait>),
 }
 
 impl Mapping {
@@ -25,28 +27,29 @@ impl Mapping {
     pub fn try_access(
         &self,
         access: CpuAccess,
-        after: &[Past<Behind>],
-    ) -> Result<CpuTurn<'_>, AccessError> {
+        after: &[PriorAccess<SyncPoint>],
+    ) -> Result<CpuAccessDecision<'_>, AccessError> {
         let kind = match access {
             CpuAccess::Read => Access::Read,
             CpuAccess::Write | CpuAccess::ReadWrite => Access::Write,
         };
-        let failed = |source: BehindError| AccessError::Fences {
+        let failed = |source: SyncPointError| AccessError::Fences {
             origin: self.buffer().source_name().to_owned(),
             source: Box::new(source),
         };
         let carried = self.buffer().reservation().wait(kind);
         let carried = carried.map_err(|error: ReservationError| failed(error.into()))?;
-        let mut waits: Vec<BehindWait> = carried.into_iter().map(BehindWait::Dmabuf).collect();
+        let mut waits: Vec<SyncPointWait> =
+            carried.into_iter().map(SyncPointWait::Dmabuf).collect();
         for past in after {
-            if past.moment.state() == MomentState::Pending {
+            if past.moment.state() == FenceState::Pending {
                 waits.push(past.moment.wait().map_err(failed)?);
             }
         }
         if waits.is_empty() {
-            Ok(CpuTurn::Now(self.access(access)?))
+            Ok(CpuAccessDecision::Now(self.access(access)?))
         } else {
-            Ok(CpuTurn::Wait(waits))
+            Ok(CpuAccessDecision::Wait(waits))
         }
     }
 }

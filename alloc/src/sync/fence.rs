@@ -7,7 +7,7 @@ use rustix::fs;
 use rustix::io::{self, Errno};
 use thiserror::Error;
 
-use super::{Awaited, sys};
+use super::{Pollable, sys};
 
 /// What `fstatfs` says of anonymous inodes, as sync_files are.
 ///
@@ -106,7 +106,7 @@ impl AsFd for Fence {
     }
 }
 
-impl Awaited for Fence {}
+impl Pollable for Fence {}
 
 impl From<Fence> for OwnedFd {
     fn from(fence: Fence) -> Self {

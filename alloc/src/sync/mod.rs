@@ -1,7 +1,7 @@
-//! Moments: when a device is done with a buffer, and who may touch it next.
+//! DeviceSync: when a device is done with a buffer, and who may touch it next.
 //!
 //! A moment is a file descriptor that becomes readable once and stays so. Nothing here waits: an event loop does, and
-//! `Awaited::is_over` asks.
+//! `Pollable::is_over` asks.
 //!
 //! | module | does | needs |
 //! | --- | --- | --- |
@@ -26,18 +26,15 @@
 //! | merge n fences | n | the first is doubled |
 //! | hand a single point on to who speaks of points | 0 | |
 
-#[cfg(feature = "buffer")]
-mod awaited;
-#[cfg(feature = "buffer")]
-mod behind;
+mod access_tracker;
 #[cfg(feature = "syncobj")]
 mod binary;
 #[cfg(feature = "buffer")]
 mod cpu;
-mod custody;
 #[cfg(feature = "buffer")]
 mod fence;
-mod ledger;
+#[cfg(feature = "buffer")]
+mod pollable;
 mod refusal;
 #[cfg(feature = "buffer")]
 mod reservation;
@@ -45,42 +42,46 @@ mod reservation;
 mod same_file;
 #[cfg(feature = "calloop")]
 mod source;
+#[cfg(feature = "buffer")]
+mod sync_point;
 #[cfg(feature = "syncobj")]
 mod syncobj;
 #[cfg(feature = "buffer")]
 mod sys;
 #[cfg(feature = "syncobj")]
 mod timeline;
+mod typed_tracker;
 
 use std::fmt;
 
-#[cfg(feature = "buffer")]
-pub use awaited::{Awaited, PollFor};
-#[cfg(feature = "buffer")]
-pub use behind::{Behind, BehindError, BehindWait, Room, Told, tell};
+pub use access_tracker::{
+    AccessDecision, AccessToken, AccessTracker, Accessor, FenceState, Holder, Kind, PriorAccess,
+    Reading, TrackedFence, Writing,
+};
 #[cfg(feature = "syncobj")]
 pub use binary::Binary;
 #[cfg(feature = "calloop")]
 pub use calloop;
 #[cfg(feature = "buffer")]
-pub use cpu::CpuTurn;
-pub use custody::{Custody, CustodyError, Filled, Filling, Free, Lent, Step};
+pub use cpu::CpuAccessDecision;
 #[cfg(feature = "buffer")]
 pub use fence::{Fence, FenceError, FencePart, FenceStatus};
-pub use ledger::{
-    HandOver, Holder, Kind, Ledger, Moment, MomentState, Party, Past, Reading, Turn, Writing,
-};
-pub use refusal::LedgerError;
+#[cfg(feature = "buffer")]
+pub use pollable::{PollFor, Pollable};
+pub use refusal::AccessTrackerError;
 #[cfg(feature = "buffer")]
 pub use reservation::{DmabufWait, Reservation, ReservationError};
 #[cfg(feature = "buffer")]
 pub use same_file::is_same_file;
 #[cfg(feature = "calloop")]
-pub use source::MomentSource;
+pub use source::PollableSource;
+#[cfg(feature = "buffer")]
+pub use sync_point::{Acquire, SyncPoint, SyncPointError, SyncPointWait, WaitPoint, export_wait};
 #[cfg(feature = "syncobj")]
 pub use syncobj::{SyncAbility, SyncDevice, TimelineError};
 #[cfg(feature = "syncobj")]
 pub use timeline::{Point, PointWait, Timeline, Until};
+pub use typed_tracker::{Filled, Filling, Free, Lent, Step, TypedTracker, TypedTrackerError};
 
 /// What the CPU or a device is about to do, or has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use super::Access;
 /// Why a buffer is not handed over, or is not taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum LedgerError {
+pub enum AccessTrackerError {
     /// Two would write.
     #[error(
         "{buffer}: {next} may not write while {writer} writes; {writer} has to end its turn first"
@@ -60,7 +60,7 @@ pub enum LedgerError {
     },
     /// The last writer failed.
     #[error("{buffer}: {reader} may not read what {writer} failed to write; have it written again")]
-    Spoilt {
+    Poisoned {
         /// The buffer's name.
         buffer: String,
         /// Who failed.

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::awaited::is_polled;
 use super::fence::fds_left;
-use super::{Access, Awaited, Fence, FenceError, PollFor, sys};
+use super::pollable::is_polled;
+use super::{Access, Fence, FenceError, PollFor, Pollable, sys};
 use crate::buffer::{Buffer, DmabufError, identify};
 
 /// Why a dma-buf's fences cannot be had or set.
@@ -151,7 +151,7 @@ impl AsFd for DmabufWait {
     }
 }
 
-impl Awaited for DmabufWait {
+impl Pollable for DmabufWait {
     fn poll_for(&self) -> PollFor {
         poll_for(self.access)
     }

@@ -1,11 +1,11 @@
-//! Moments in a calloop event loop.
+//! DeviceSync in a calloop event loop.
 
 use std::io;
 
 use calloop::generic::{Generic, NoIoDrop};
 use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 
-use super::{Awaited, PollFor};
+use super::{PollFor, Pollable};
 
 /// Calls back once, when the moment is over, and leaves the event loop.
 ///
@@ -14,11 +14,11 @@ use super::{Awaited, PollFor};
 /// # References
 /// The documentation of calloop, "EventSource".
 #[derive(Debug)]
-pub struct MomentSource<M: Awaited> {
+pub struct PollableSource<M: Pollable> {
     generic: Generic<M>,
 }
 
-impl<M: Awaited> MomentSource<M> {
+impl<M: Pollable> PollableSource<M> {
     /// Wraps a moment for `LoopHandle::insert_source`.
     pub fn new(moment: M) -> Self {
         let interest = match moment.poll_for() {
@@ -31,7 +31,7 @@ impl<M: Awaited> MomentSource<M> {
     }
 }
 
-impl<M: Awaited> EventSource for MomentSource<M> {
+impl<M: Pollable> EventSource for PollableSource<M> {
     type Event = ();
     type Metadata = NoIoDrop<M>;
     type Ret = ();
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    impl Awaited for Event {}
+    impl Pollable for Event {}
 
     #[test]
     fn source_of_a_moment_calls_back_once() {
@@ -94,7 +94,7 @@ mod tests {
         assert!(!theirs.is_over().unwrap());
         events
             .handle()
-            .insert_source(MomentSource::new(theirs), |(), moment, count| {
+            .insert_source(PollableSource::new(theirs), |(), moment, count| {
                 assert!(moment.is_over().unwrap());
                 *count += 1;
             })

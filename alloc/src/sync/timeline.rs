@@ -1,4 +1,4 @@
-//! Moments that have numbers: a syncobj with points.
+//! DeviceSync that have numbers: a syncobj with points.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::syncobj::Syncobj;
-use super::{Awaited, Binary, Fence, SyncDevice, TimelineError};
+use super::{Binary, Fence, Pollable, SyncDevice, TimelineError};
 
 /// Numbered moments that processes and drivers share: a timeline syncobj. Clones are one handle, which dies with the last.
 ///
@@ -257,4 +257,4 @@ impl AsFd for PointWait {
     }
 }
 
-impl Awaited for PointWait {}
+impl Pollable for PointWait {}

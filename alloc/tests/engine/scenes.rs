@@ -67,7 +67,7 @@ pub(crate) fn copies(
     let (one, other) = (gpu.import(first)?, gpu.import(second)?);
     let (pattern, next) = (pattern(first, 1)?, pattern(first, 2)?);
     fill(first, &pattern)?;
-    let moments = gpu.moments();
+    let moments = gpu.device_sync();
     let timeline = moments.timeline.then(|| gpu.timeline()).transpose()?;
     let leaves = moments.semaphore_to_sync_file && moments.semaphore_from_sync_file;
     let mut done = leaves.then(|| gpu.semaphore()).transpose()?;

@@ -11,7 +11,7 @@ use covalent_alloc::text::printable;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match covalent_alloc::prove::serve() {
+    match covalent_alloc::trial::serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell where stderr itself fails.

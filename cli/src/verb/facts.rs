@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use covalent_alloc::prove::{Fact, FactBook, FactStore};
 use covalent_alloc::text::{printable_json, printable_path};
+use covalent_alloc::trial::{TrialResult, TrialResultStore, TrialResults};
 use serde::Serialize;
 
 use crate::out::{self, line};
@@ -67,7 +67,7 @@ struct Listing<'a> {
 struct Listed<'a> {
     words: String,
     in_force: bool,
-    fact: &'a Fact,
+    fact: &'a TrialResult,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -93,15 +93,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
         }
         Verb::Export { out: path } => {
-            let facts = FactStore::of_user()?.read()?;
-            let text = FactStore::text(&facts)?;
+            let facts = TrialResultStore::of_user()?.read()?;
+            let text = TrialResultStore::text(&facts)?;
             match path {
                 Some(path) => file::write(path, text.as_bytes())?,
                 None => out.write_all(printable_json(&text).as_bytes())?,
             }
         }
         Verb::Forget { words, all } => {
-            let forgotten = FactStore::of_user()?.update(|book| {
+            let forgotten = TrialResultStore::of_user()?.update(|book| {
                 book.forget(|fact| {
                     let sentence = fact.to_string();
                     *all || words.iter().all(|word| sentence.contains(word.as_str()))
@@ -114,13 +114,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 line!(out, "forgotten: {fact}")?;
             }
         }
-        Verb::Path => line!(out, "{}", printable_path(FactStore::of_user()?.path()))?,
+        Verb::Path => line!(
+            out,
+            "{}",
+            printable_path(TrialResultStore::of_user()?.path())
+        )?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn not_in_force(book: &FactBook, fact: &Fact) -> &'static str {
+fn not_in_force(book: &TrialResults, fact: &TrialResult) -> &'static str {
     if book.is_in_force(fact) {
         ""
     } else if fact.expires.is_some_and(|end| end <= book.now()) {

@@ -11,11 +11,13 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::machine::{Job, Machine, Unsure};
+use covalent_alloc::machine::{Job, Machine, UnverifiedValue};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::prove::{Ending, Helper, Interface, Limits, Proven, solve_and_prove};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::{
+    Helper, Interface, Limits, TrialEnd, TriedSolution, solve_with_trials,
+};
 use serde::Serialize;
 
 use crate::args::NO_PLAN;
@@ -149,7 +151,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut facts = machine::facts();
     if options.prove {
         let mut helper = started()?;
-        let proven = solve_and_prove(&request, &mut [&mut helper], &mut facts, Limits::default());
+        let proven = solve_with_trials(&request, &mut [&mut helper], &mut facts, Limits::default());
         machine::keep(&proven.learnt);
         return write_proven(options, &proven);
     }
@@ -214,13 +216,13 @@ struct Report<'a> {
     #[serde(flatten)]
     solution: &'a Solution,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unknown: Option<&'a [Unsure]>,
+    unknown: Option<&'a [UnverifiedValue]>,
 }
 
 fn write_solution(
     options: &Options,
     solution: &Solution,
-    unknown: Option<&[Unsure]>,
+    unknown: Option<&[UnverifiedValue]>,
 ) -> Result<ExitCode> {
     if options.json {
         json::print(&Report { solution, unknown })?;
@@ -238,7 +240,7 @@ fn write_solution(
     })
 }
 
-fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
+fn write_proven(options: &Options, proven: &TriedSolution) -> Result<ExitCode> {
     if options.json {
         json::print(proven)?;
     } else {
@@ -265,16 +267,16 @@ fn write_proven(options: &Options, proven: &Proven) -> Result<ExitCode> {
             line!(out, "known before: {fact}")?;
         }
         let ending = match proven.ending {
-            Ending::Proved => "proved",
-            Ending::Untested => "not refused, and not tried on everybody",
-            Ending::NoPlan => "no plan is left",
+            TrialEnd::Proved => "proved",
+            TrialEnd::Untested => "not refused, and not tried on everybody",
+            TrialEnd::NoPlan => "no plan is left",
             _ => "the limits of trying were reached before a plan was proved",
         };
         line!(out, "{ending} ({} trials)", proven.trials)?;
         out.flush()?;
     }
     Ok(match proven.ending {
-        Ending::Proved | Ending::Untested => ExitCode::SUCCESS,
+        TrialEnd::Proved | TrialEnd::Untested => ExitCode::SUCCESS,
         _ => NO_PLAN.into(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use covalent_alloc::sync::{Awaited, Fence, TimelineError};
+use covalent_alloc::sync::{Fence, Pollable, TimelineError};
 
 use super::timelines::Point;
 use crate::transient::{FaultKind, persist};

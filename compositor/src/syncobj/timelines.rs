@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use covalent_alloc::sync::{
-    Awaited, Fence, PollFor, SyncDevice, Timeline, TimelineError, Until, is_same_file,
+    Fence, PollFor, Pollable, SyncDevice, Timeline, TimelineError, Until, is_same_file,
 };
 
 /// Who makes timelines of the files that clients send.
@@ -57,11 +57,11 @@ pub trait Points: fmt::Debug + Send + Sync {
 }
 
 /// A point that an event loop waits for.
-pub struct PointWait(Box<dyn Awaited>);
+pub struct PointWait(Box<dyn Pollable>);
 
 impl PointWait {
     /// Waits for what a timeline made.
-    pub fn new(wait: impl Awaited + 'static) -> Self {
+    pub fn new(wait: impl Pollable + 'static) -> Self {
         Self(Box::new(wait))
     }
 }
@@ -78,7 +78,7 @@ impl AsFd for PointWait {
     }
 }
 
-impl Awaited for PointWait {
+impl Pollable for PointWait {
     fn poll_for(&self) -> PollFor {
         self.0.poll_for()
     }

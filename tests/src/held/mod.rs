@@ -5,7 +5,7 @@ mod sys;
 use std::fs::{File, OpenOptions};
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::sync::{Awaited, Fence, FenceStatus};
+use covalent_alloc::sync::{Fence, FenceStatus, Pollable};
 
 pub use sys::DeviceView;
 

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
 
 use super::exclude::{Exclusion, exclude};
-use super::fact::{Conditions, Effect, Environment, Fact, Origin, Scope, Whose, is_meant};
+use super::fact::{
+    Conditions, Effect, Environment, Origin, ParticipantSelector, Scope, TrialResult, is_meant,
+};
 use super::known;
 use super::outcome::Refusal;
 use covalent_solver::constraint::{
@@ -20,10 +22,10 @@ use covalent_solver::solve::Request;
 
 /// Facts, and the machine and the moment for which they are asked.
 #[derive(Clone, Debug)]
-pub struct FactBook {
+pub struct TrialResults {
     environment: Environment,
     now: u64,
-    facts: Vec<Fact>,
+    facts: Vec<TrialResult>,
     places: Places,
 }
 
@@ -36,7 +38,7 @@ struct Places {
 
 impl Places {
     /// Returns the place of a fact that says the same, and the hash under which one that is new is to be kept.
-    fn find(&self, facts: &[Fact], fact: &Fact) -> (Option<usize>, u64) {
+    fn find(&self, facts: &[TrialResult], fact: &TrialResult) -> (Option<usize>, u64) {
         let hash = self.hasher.hash_one(fact.what_is_said());
         let mut alike = self.by_hash.get(&hash).into_iter().flatten();
         let found = alike.find(|place| facts[**place].says_as(fact));
@@ -46,14 +48,14 @@ impl Places {
 
 /// A request with what is known of its participants.
 #[derive(Clone, Debug)]
-pub struct Informed {
+pub struct AppliedResults {
     /// The request; every fact in force is a constraint of it.
     pub request: Request,
     /// The facts that changed it.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<TrialResult>,
 }
 
-impl FactBook {
+impl TrialResults {
     /// How long a fact that was learnt is believed, in seconds: thirty days.
     pub const BELIEVED_SECONDS: u64 = 30 * 24 * 60 * 60;
 
@@ -90,12 +92,12 @@ impl FactBook {
 
     /// All facts, those too that do not hold here or now.
     #[must_use]
-    pub fn facts(&self) -> &[Fact] {
+    pub fn facts(&self) -> &[TrialResult] {
         &self.facts
     }
 
     /// The facts that were learnt, which are those worth keeping in a file.
-    pub fn learnt(&self) -> impl Iterator<Item = &Fact> {
+    pub fn learnt(&self) -> impl Iterator<Item = &TrialResult> {
         self.facts
             .iter()
             .filter(|fact| matches!(fact.origin, Origin::Learnt { .. }))
@@ -103,12 +105,12 @@ impl FactBook {
 
     /// Returns whether a fact holds on this machine at this time.
     #[must_use]
-    pub fn is_in_force(&self, fact: &Fact) -> bool {
+    pub fn is_in_force(&self, fact: &TrialResult) -> bool {
         fact.expires.is_none_or(|end| self.now < end) && fact.conditions.hold_in(&self.environment)
     }
 
     /// Adds a fact. One that says the same as another renews it.
-    pub fn add(&mut self, fact: Fact) {
+    pub fn add(&mut self, fact: TrialResult) {
         let (place, hash) = self.places.find(&self.facts, &fact);
         match place {
             Some(place) => {
@@ -138,10 +140,11 @@ impl FactBook {
     }
 
     /// Takes away the learnt facts that `which` picks, and returns them.
-    pub fn forget(&mut self, which: impl Fn(&Fact) -> bool) -> Vec<Fact> {
-        let (forgotten, kept): (Vec<Fact>, Vec<Fact>) = std::mem::take(&mut self.facts)
-            .into_iter()
-            .partition(|fact| matches!(fact.origin, Origin::Learnt { .. }) && which(fact));
+    pub fn forget(&mut self, which: impl Fn(&TrialResult) -> bool) -> Vec<TrialResult> {
+        let (forgotten, kept): (Vec<TrialResult>, Vec<TrialResult>) =
+            std::mem::take(&mut self.facts)
+                .into_iter()
+                .partition(|fact| matches!(fact.origin, Origin::Learnt { .. }) && which(fact));
         self.places = Places::default();
         kept.into_iter().for_each(|fact| self.add(fact));
         forgotten
@@ -151,7 +154,7 @@ impl FactBook {
     ///
     /// Facts only take away: no plan of the result is none of `request`.
     #[must_use]
-    pub fn inform(&self, request: &Request) -> Informed {
+    pub fn inform(&self, request: &Request) -> AppliedResults {
         let mut informed = request.clone();
         let mut used = Vec::new();
         let mut exclusions = Vec::new();
@@ -197,7 +200,7 @@ impl FactBook {
                 used.push(fact.clone());
             }
         }
-        Informed {
+        AppliedResults {
             request: exclude(&informed, &exclusions),
             facts: used,
         }
@@ -211,9 +214,9 @@ impl FactBook {
         scope: Scope,
         refusal: &Refusal,
         times: u32,
-    ) -> Fact {
-        let fact = Fact {
-            participant: Whose::of(participant),
+    ) -> TrialResult {
+        let fact = TrialResult {
+            participant: ParticipantSelector::of(participant),
             effect: Effect::Refuses {
                 source: source.as_str().to_owned(),
                 scope,
@@ -261,8 +264,8 @@ impl<'a> Whom<'a> {
     }
 
     /// Returns the places of those who may be meant by a fact.
-    fn of_fact(&self, fact: &Fact) -> impl Iterator<Item = usize> + use<> {
-        let Whose {
+    fn of_fact(&self, fact: &TrialResult) -> impl Iterator<Item = usize> + use<> {
+        let ParticipantSelector {
             driver, location, ..
         } = &fact.participant;
         let places = match location {
@@ -334,10 +337,10 @@ mod tests {
         }
     }
 
-    fn fact(location: &str, source: &str) -> Fact {
+    fn fact(location: &str, source: &str) -> TrialResult {
         let refusal = Refusal::of_errno("vkms", "ADDFB2", 22, "no");
         let display = Participant::new("vkms", device("vkms", location), Role::Display);
-        let mut book = FactBook::empty(Environment::default(), 1);
+        let mut book = TrialResults::empty(Environment::default(), 1);
         book.learn(
             &display,
             &SourceId::new(source),
@@ -350,7 +353,7 @@ mod tests {
     #[test]
     fn facts_are_added_and_asked_with_comparisons_that_grow_with_their_number() {
         const FACTS: usize = 100_000;
-        let mut book = FactBook::empty(Environment::default(), 1);
+        let mut book = TrialResults::empty(Environment::default(), 1);
         let template = fact("place", "heap:a");
         let before = compared();
         for number in 0..FACTS {
@@ -413,9 +416,9 @@ mod tests {
         request
             .sources
             .push(Source::new(SourceId::new("heap:a"), "heap a"));
-        let mut book = FactBook::empty(Environment::default(), 1);
-        book.add(Fact {
-            participant: Whose {
+        let mut book = TrialResults::empty(Environment::default(), 1);
+        book.add(TrialResult {
+            participant: ParticipantSelector {
                 driver: "card".to_owned(),
                 location: None,
                 role: None,

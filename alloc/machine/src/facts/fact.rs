@@ -13,9 +13,9 @@ use covalent_solver::text::Printable;
 /// Something that no declaration says and that drivers have shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fact {
+pub struct TrialResult {
     /// Of whom it is.
-    pub participant: Whose,
+    pub participant: ParticipantSelector,
     /// What it is.
     pub effect: Effect,
     /// Where it holds.
@@ -28,7 +28,7 @@ pub struct Fact {
     pub expires: Option<u64>,
 }
 
-impl Fact {
+impl TrialResult {
     /// Returns whether both say the same of the same; only how they are known may differ.
     #[must_use]
     pub fn says_as(&self, other: &Self) -> bool {
@@ -38,7 +38,7 @@ impl Fact {
     }
 
     /// Returns all by which a fact says the same as another.
-    pub(super) fn what_is_said(&self) -> (&Whose, &Conditions, Said<'_>) {
+    pub(super) fn what_is_said(&self) -> (&ParticipantSelector, &Conditions, Said<'_>) {
         let said = match &self.effect {
             Effect::Refuses { source, scope, .. } => Said::Refuses(source, scope),
             Effect::StrideAlignment { bytes } => Said::StrideAlignment(*bytes),
@@ -65,7 +65,7 @@ pub(super) fn compared() -> usize {
     COMPARED.get()
 }
 
-impl fmt::Display for Fact {
+impl fmt::Display for TrialResult {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.participant, self.effect)?;
         match &self.origin {
@@ -80,7 +80,7 @@ impl fmt::Display for Fact {
 /// The participants that a fact is about: all of a driver, or of one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Whose {
+pub struct ParticipantSelector {
     /// The kernel driver.
     pub driver: String,
     /// Where the device sits; any place where there is none.
@@ -94,7 +94,7 @@ pub struct Whose {
     pub interface: Option<Interface>,
 }
 
-impl Whose {
+impl ParticipantSelector {
     /// One device in one role.
     #[must_use]
     pub fn of(participant: &Participant) -> Self {
@@ -121,7 +121,7 @@ impl Whose {
     }
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for ParticipantSelector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", Printable(&self.driver))?;
         if let Some(location) = self.location.as_ref().filter(|place| !place.is_empty()) {

@@ -1,6 +1,6 @@
 //! The facts that ship with this crate.
 
-use super::fact::Fact;
+use super::fact::TrialResult;
 
 /// They are data, with where each can be looked up.
 const TEXT: &str = include_str!("known.json");
@@ -9,8 +9,8 @@ const TEXT: &str = include_str!("known.json");
 ///
 /// # Panics
 /// Where the file in this crate is damaged: a test reads it.
-pub(super) fn facts() -> Vec<Fact> {
-    serde_json::from_str(TEXT).expect("known.json in this crate is what Fact writes")
+pub(super) fn facts() -> Vec<TrialResult> {
+    serde_json::from_str(TEXT).expect("known.json in this crate is what TrialResult writes")
 }
 
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn facts_that_ship_are_readable_and_name_their_origin() {
-        let facts: Vec<Fact> = serde_json::from_str(TEXT).unwrap();
+        let facts: Vec<TrialResult> = serde_json::from_str(TEXT).unwrap();
         let drivers: Vec<&str> = facts
             .iter()
             .map(|fact| fact.participant.driver.as_str())

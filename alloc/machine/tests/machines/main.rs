@@ -5,7 +5,7 @@
 mod called;
 mod file;
 mod golden;
-mod grounds;
 mod listed;
+mod provenance;
 mod recorded;
 mod without;

@@ -170,12 +170,12 @@ terms! {
         says |own, _| own.packed.then(|| Clause::whole("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
     /// Multiples of this are better, of the first plane.
-    preferred_alignment: u32 = 1, Lcm, "bytes", Wish, blamed for [],
+    preferred_alignment: u32 = 1, Lcm, "bytes", TrancheRequest, blamed for [],
         reason |step| Some(format!("strides better in multiples of {step} bytes"));
     /// These strides of the first plane are better than all others.
-    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Wish, blamed for [];
+    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
     /// Multiples of these are worse, of the first plane.
-    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Wish, blamed for [];
+    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
 }
 
 impl ImageTerms {

@@ -61,7 +61,7 @@ terms! {
             })
         });
     /// Sources whose memory is better than others': a wish, not a demand.
-    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", Wish, blamed for [];
+    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", TrancheRequest, blamed for [];
     /// How much the processor reads or writes.
     cpu: CpuUse = CpuUse::None, Max, "", Cpu, blamed for [],
         says |own, role| {

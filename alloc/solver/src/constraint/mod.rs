@@ -35,7 +35,7 @@ pub use memory::{
 };
 pub use merge::{MergeRule, MergedUse, merge_table};
 pub use owners::Owners;
-pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncLanguage};
+pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncMechanism};
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use source_kind::SourceKind;

@@ -247,7 +247,7 @@ keeps_unknown! {
         /// What is asked of the memory.
         pub memory: MemoryTerms,
         /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
-        pub sync: BTreeSet<SyncLanguage>,
+        pub sync: BTreeSet<SyncMechanism>,
         /// How many buffers it holds at a time; they sum, and a plan has at most 1024.
         pub buffers_held: u32,
         /// Fields of a newer version.
@@ -289,7 +289,7 @@ fn alternatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Constr
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum SyncLanguage {
+pub enum SyncMechanism {
     /// Fences that the dma-buf itself carries.
     Implicit,
     /// Fences as file descriptors.

@@ -124,7 +124,7 @@ pub(super) fn said<T: ?Sized>(value: &T, say: impl FnOnce(&T) -> Option<String>)
 
 /// The field that a row's demands are on; none for wishes.
 macro_rules! group {
-    (Wish) => {
+    (TrancheRequest) => {
         None
     };
     ($field:ident) => {

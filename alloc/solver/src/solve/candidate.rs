@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::bits::Bits;
-use super::doubt::Doubt;
+use super::caveat::Caveat;
 use super::layout::Layouts;
 use super::plan::Verdict;
 use super::problem::{Group, Problem};
@@ -18,35 +18,35 @@ pub(super) struct Candidate<'a> {
     /// The place of its group among those of the problem.
     pub(super) place: usize,
     pub(super) group: Group,
-    pub(super) arrangement: Arrangement,
+    pub(super) arrangement: Tiling,
     /// By size, in the request's order; all in the same memories.
     pub(super) layouts: Rc<Layouts>,
-    pub(super) doubts: Vec<Doubt>,
+    pub(super) caveats: Vec<Caveat>,
 }
 
 /// Who arranges the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Arrangement {
+pub(super) enum Tiling {
     /// They lie in rows, as the solver lays them out.
-    Rows,
+    Linear,
     /// The source chooses among modifiers.
-    Sources,
+    DriverChosen,
     /// The source chooses, and does not tell.
-    Untold,
+    Implicit,
 }
 
-impl Arrangement {
+impl Tiling {
     pub(super) fn of(modifier: Modifier) -> Self {
         match modifier {
-            Modifier::LINEAR => Self::Rows,
-            Modifier::INVALID => Self::Untold,
-            _ => Self::Sources,
+            Modifier::LINEAR => Self::Linear,
+            Modifier::INVALID => Self::Implicit,
+            _ => Self::DriverChosen,
         }
     }
 }
 
-pub(super) fn verdict(doubts: &[Doubt]) -> Verdict {
-    if doubts.is_empty() {
+pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
+    if caveats.is_empty() {
         Verdict::Guaranteed
     } else {
         Verdict::Possible
@@ -65,6 +65,6 @@ pub(super) fn modifiers(
     (first..end)
         .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
         .map(|pair| (pair, problem.pair(pair).modifier))
-        .filter(|(_, modifier)| Arrangement::of(*modifier) == candidate.arrangement)
+        .filter(|(_, modifier)| Tiling::of(*modifier) == candidate.arrangement)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What can be said of demands together by sets and sums alone, without asking any source.
 
 use super::bits::Bits;
-use super::party::Party;
+use super::prepared_participant::PreparedParticipant;
 use super::problem::Problem;
 use super::request::Request;
 use crate::constraint::Field;
@@ -19,7 +19,7 @@ pub(super) enum Sure<'p> {
 
 impl<'p> Sure<'p> {
     /// Returns what a participant's demand on a field asks for.
-    pub(super) fn of(party: &'p Party<'_>, field: Field) -> Self {
+    pub(super) fn of(party: &'p PreparedParticipant<'_>, field: Field) -> Self {
         match field {
             Field::Formats => party.formats().map_or(Self::Nothing, Self::Pairs),
             Field::Held => Self::Buffers(party.least_held()),

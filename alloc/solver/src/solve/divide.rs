@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::common::{Common, Sure};
-use super::party::Party;
+use super::prepared_participant::PreparedParticipant;
 use super::problem::{Problem, View};
 use super::search;
 use super::standing;
@@ -25,7 +25,7 @@ fn maker(problem: &Problem<'_>) -> usize {
         .unwrap_or(0)
 }
 
-/// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, doubts.
+/// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, caveats.
 type Cost = (usize, u64, usize, usize);
 
 fn sum(one: Cost, two: Cost) -> Cost {
@@ -129,7 +129,7 @@ fn cost(
         None
     } else {
         search::cost(problem, view, copied)
-            .map(|((is_grey, bytes), doubts)| (usize::from(is_grey), bytes, 1, doubts))
+            .map(|((is_grey, bytes), caveats)| (usize::from(is_grey), bytes, 1, caveats))
     };
     known.insert(mask, cost);
     cost
@@ -176,7 +176,7 @@ pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usiz
 }
 
 /// Returns what a participant surely asks for.
-fn both<'p>(party: &'p Party<'_>) -> [Sure<'p>; 2] {
+fn both<'p>(party: &'p PreparedParticipant<'_>) -> [Sure<'p>; 2] {
     [Field::Formats, Field::Held].map(|field| Sure::of(party, field))
 }
 

@@ -1,12 +1,12 @@
 //! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
 
 use super::candidate::{modifiers, verdict};
+use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
 use super::names::Names;
 use super::outcome::{Chosen, Fallen};
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
-use super::sweep::Sweep;
 use super::work::{LeftOut, Part};
 use crate::constraint::{MergedImage, Role};
 
@@ -30,7 +30,7 @@ pub(super) fn plan<'a>(
     } = chosen;
     let source = candidate.source;
     let names = Names::new(problem, source);
-    let sweep = Sweep::new(problem, view, &combination);
+    let sweep = CandidateSearch::new(problem, view, &combination);
     let terms = sweep
         .owned_terms(candidate.place, candidate.number)
         .into_owned();
@@ -63,10 +63,10 @@ pub(super) fn plan<'a>(
             }
         })
         .collect();
-    let doubts = candidate
-        .doubts
+    let caveats = candidate
+        .caveats
         .iter()
-        .map(|doubt| doubt.words(source, names))
+        .map(|caveat| caveat.words(source, names))
         .collect();
     let is_ended = fallen.ending.is_some_and(|ending| ending.is_spent);
     let mut left_out: Vec<LeftOut> = left_out.into_iter().collect();
@@ -79,9 +79,9 @@ pub(super) fn plan<'a>(
         steps,
         handovers,
         needs_transfers: sweep.needs_transfers(candidate.number),
-        verdict: verdict(&candidate.doubts),
+        verdict: verdict(&candidate.caveats),
         reasons: reasons(rank.importers, found, is_ended, &terms, names),
-        doubts,
+        caveats,
         modifiers,
         layout,
         more_layouts,
@@ -92,7 +92,7 @@ pub(super) fn plan<'a>(
 }
 
 /// Returns how each that writes hands over to each that reads, as far as that is told.
-fn handovers(sweep: &Sweep<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
+fn handovers(sweep: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = sweep
         .members()
         .map(|(place, choice)| {

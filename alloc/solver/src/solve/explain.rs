@@ -8,7 +8,7 @@ use super::split::{Group, Split};
 use super::text::{Section, Text};
 use super::words::{NAMES_TOLD, joined_up_to};
 use super::work::LeftOut;
-use crate::constraint::SyncLanguage;
+use crate::constraint::SyncMechanism;
 use crate::model::Modifier;
 
 /// How many modifiers are named; of more, it is said how many there are.
@@ -106,9 +106,9 @@ impl Plan {
             text.limited(reasons),
             self.reasons.len(),
         ));
-        let doubts = self.doubts().iter();
-        let lines = text.limited(doubts.map(|doubt| format!("  not sure: {doubt}")));
-        text.add(Section::new(indent, "doubts", lines, self.doubts().len()));
+        let caveats = self.caveats().iter();
+        let lines = text.limited(caveats.map(|caveat| format!("  not sure: {caveat}")));
+        text.add(Section::new(indent, "doubts", lines, self.caveats().len()));
     }
 
     fn head(&self) -> String {
@@ -176,9 +176,9 @@ fn step(step: &Step) -> String {
 
 fn handover(handover: &Handover) -> String {
     let how = match handover.sync {
-        Some(SyncLanguage::Implicit) => "the dma-buf carries the fence",
-        Some(SyncLanguage::SyncFile) => "a sync_file is handed over",
-        Some(SyncLanguage::Timeline) => "a timeline point is handed over",
+        Some(SyncMechanism::Implicit) => "the dma-buf carries the fence",
+        Some(SyncMechanism::SyncFile) => "a sync_file is handed over",
+        Some(SyncMechanism::Timeline) => "a timeline point is handed over",
         None => "the processor waits, as they have no fence in common",
     };
     format!("  from {} to {}: {how}", handover.from, handover.to)

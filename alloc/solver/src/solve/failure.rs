@@ -1,6 +1,6 @@
 //! Why a source falls out, in words that follow its name.
 
-use super::doubt::{Places, reach};
+use super::caveat::{Places, reach};
 use super::names::Names;
 use super::problem::Problem;
 use super::request::Request;

@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use super::candidate::Arrangement;
+use super::candidate::Tiling;
+use super::candidate_search::CandidateSearch;
+use super::caveat::{Caveat, Places};
 use super::choice::LayoutChoice;
-use super::doubt::{Doubt, Places};
 use super::failure::Stopped;
 use super::layout::{self, Layouts};
 use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;
 use super::stride;
-use super::sweep::Sweep;
 use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source, Terms};
 use crate::model::{FormatModifier, Layout, Modifier};
 
@@ -34,7 +34,7 @@ pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
         .saturating_mul(2)
 }
 
-impl Sweep<'_, '_, '_> {
+impl CandidateSearch<'_, '_, '_> {
     /// Lays pictures out as a source gives them, by the places of source and group.
     ///
     /// Doubts are those that hang on the format; without an offer nobody asks for any, and one layout that fits is enough.
@@ -45,10 +45,10 @@ impl Sweep<'_, '_, '_> {
         modifier: Modifier,
         terms: &MergedImage,
         offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         let problem = self.problem;
         let (source, group) = (problem.source(number), problem.group(place));
-        if Arrangement::of(modifier) == Arrangement::Rows {
+        if Tiling::of(modifier) == Tiling::Linear {
             self.in_rows(number, source, place, *group, terms, offer)
         } else {
             let format = FormatModifier::new(group.fourcc, modifier);
@@ -56,7 +56,7 @@ impl Sweep<'_, '_, '_> {
         }
     }
 
-    /// Lays pictures out in rows: by the first choice that leaves no doubt, or else the first that fits.
+    /// Lays pictures out in rows: by the first choice that leaves no caveat, or else the first that fits.
     fn in_rows(
         &self,
         number: usize,
@@ -65,7 +65,7 @@ impl Sweep<'_, '_, '_> {
         group: Group,
         terms: &MergedImage,
         offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         let mut fitting = None;
         let mut stopped = None;
         // Without a wish both choices are the same.
@@ -96,12 +96,12 @@ impl Sweep<'_, '_, '_> {
             });
             match tried {
                 Ok(layouts) => {
-                    let doubt = offer.and_then(|offer| self.contiguity(offer, &layouts.first));
-                    let doubts: Vec<_> = doubt.into_iter().collect();
-                    if doubts.is_empty() {
-                        return Ok((layouts, doubts));
+                    let caveat = offer.and_then(|offer| self.contiguity(offer, &layouts.first));
+                    let caveats: Vec<_> = caveat.into_iter().collect();
+                    if caveats.is_empty() {
+                        return Ok((layouts, caveats));
                     }
-                    fitting.get_or_insert((layouts, doubts));
+                    fitting.get_or_insert((layouts, caveats));
                 }
                 // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
                 Err(Stopped::Terms(Field::Planes)) => {}
@@ -122,7 +122,7 @@ impl Sweep<'_, '_, '_> {
         format: FormatModifier,
         terms: &MergedImage,
         offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Doubt>), Stopped> {
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         self.problem
             .work
             .charge(self.problem.request.more_extents.len());
@@ -145,7 +145,7 @@ impl Sweep<'_, '_, '_> {
         let Some(offer) = offer else {
             return Ok((layouts, Vec::new()));
         };
-        let mut doubts: Vec<_> = self.contiguity(offer, &layouts.first).into_iter().collect();
+        let mut caveats: Vec<_> = self.contiguity(offer, &layouts.first).into_iter().collect();
         self.problem
             .work
             .charge(self.view.members.len().saturating_mul(4));
@@ -167,7 +167,7 @@ impl Sweep<'_, '_, '_> {
             .map(|(place, _)| place)
             .collect();
         if !owners.is_empty() {
-            doubts.push(Doubt::Arrangement { owners });
+            caveats.push(Caveat::Arrangement { owners });
         }
         if format.modifier.is_implicit() {
             let owners: Places = self
@@ -176,10 +176,10 @@ impl Sweep<'_, '_, '_> {
                 .filter(|place| !self.is_own(*place, number))
                 .collect();
             if !owners.is_empty() {
-                doubts.push(Doubt::Untold { owners });
+                caveats.push(Caveat::Implicit { owners });
             }
         }
-        Ok((layouts, doubts))
+        Ok((layouts, caveats))
     }
 
     fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
@@ -201,7 +201,7 @@ impl Sweep<'_, '_, '_> {
     }
 
     /// Returns whether memory may have to come in one piece where that is not promised.
-    fn contiguity(&self, offer: &Offer<'_>, layout: &Layout) -> Option<Doubt> {
+    fn contiguity(&self, offer: &Offer<'_>, layout: &Layout) -> Option<Caveat> {
         let largest_bytes = largest_bytes(layout);
         if offer.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
             return None;
@@ -209,7 +209,7 @@ impl Sweep<'_, '_, '_> {
         let (contiguity, owners) = offer
             .contiguity
             .get_or_init(|| self.needed_contiguity(offer.number));
-        (!owners.is_empty()).then(|| Doubt::Contiguity {
+        (!owners.is_empty()).then(|| Caveat::Contiguity {
             owners: Rc::clone(owners),
             contiguity: *contiguity,
             largest_bytes,

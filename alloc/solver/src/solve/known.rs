@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 
 use super::choice::LayoutChoice;
-use super::layout::Laid;
+use super::layout::LayoutResult;
 use super::problem::Problem;
 use crate::constraint::MergedImage;
 
@@ -19,13 +19,13 @@ pub(super) struct Known {
     /// What all members and a source ask of every picture, by source.
     pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// How pictures lie in rows by what all members ask, by group and then choice: most sources ask nothing more.
-    rows: OnceCell<Vec<OnceCell<Box<LaidRows>>>>,
+    rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
     /// Whether a group of a source serves, by source and then group.
     serves: OnceCell<Vec<OnceCell<Answers>>>,
 }
 
 /// By layout choice.
-type LaidRows = [OnceCell<Laid>; LayoutChoice::ALL.len()];
+type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 
 /// By group: yes, no, or not asked yet.
 type Answers = Box<[Cell<Option<bool>>]>;
@@ -37,8 +37,8 @@ impl Known {
         problem: &Problem<'_>,
         place: usize,
         choice: usize,
-        lay: impl FnOnce() -> Laid,
-    ) -> Laid {
+        lay: impl FnOnce() -> LayoutResult,
+    ) -> LayoutResult {
         let all = self.rows.get_or_init(|| {
             let groups = problem.groups.len();
             problem.work.charge(groups.saturating_mul(2));

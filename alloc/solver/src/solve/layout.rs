@@ -29,7 +29,7 @@ impl Layouts {
 }
 
 /// Layouts, or the field whose demands leave none.
-pub(super) type Laid = Result<Rc<Layouts>, Field>;
+pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 
 /// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.
 ///

@@ -1,15 +1,15 @@
 //! Whether a source's memory serves, whatever the format.
 
 use super::bits::Bits;
-use super::doubt::Doubt;
+use super::candidate_search::CandidateSearch;
+use super::caveat::Caveat;
 use super::failure::Refused;
 use super::needs::Needs;
 use super::offer::Offer;
-use super::party::{Party, is_hidden};
-use super::sweep::Sweep;
+use super::prepared_participant::{PreparedParticipant, is_hidden};
 use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
 
-impl<'p, 'a> Sweep<'p, 'a, '_> {
+impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     fn needs(&self) -> &Needs {
         self.needs.get_or_init(|| {
             let sources = self.problem.sources.len();
@@ -150,14 +150,14 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
     }
 
     /// Returns what keeps a source from being guaranteed, whatever the format.
-    pub(super) fn doubts<'o>(&self, offer: &'o Offer<'_>) -> &'o [Doubt] {
-        offer.doubts.get_or_init(|| {
+    pub(super) fn caveats<'o>(&self, offer: &'o Offer<'_>) -> &'o [Caveat] {
+        offer.caveats.get_or_init(|| {
             let (number, source) = (offer.number, offer.source);
             let needs = self.needs();
-            let mut doubts = Vec::new();
+            let mut caveats = Vec::new();
             let window = self.window(number);
             if !window.contains(&source.guarantees.address) {
-                doubts.push(Doubt::Address {
+                caveats.push(Caveat::Address {
                     owners: self
                         .foreign_reaching(number)
                         .map(|(place, _)| place)
@@ -167,7 +167,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             }
             if source.guarantees.coherent.is_none() && !needs.coherent.is_empty() {
                 self.problem.work.charge(needs.coherent.len() >> 2);
-                doubts.push(Doubt::Coherency {
+                caveats.push(Caveat::Coherency {
                     owners: needs.coherent.as_slice().into(),
                 });
             }
@@ -177,7 +177,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                 && needs.foreign.contains(number)
             {
                 self.problem.work.charge(needs.untransferred.len() >> 2);
-                doubts.push(Doubt::DeviceCopy {
+                caveats.push(Caveat::DeviceCopy {
                     owners: needs.untransferred.as_slice().into(),
                 });
             }
@@ -188,12 +188,12 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                 });
                 let owners: Vec<usize> = unsaid.map(|(place, _)| place).collect();
                 if !owners.is_empty() {
-                    doubts.push(Doubt::Protection {
+                    caveats.push(Caveat::Protection {
                         owners: owners.into(),
                     });
                 }
             }
-            doubts
+            caveats
         })
     }
 
@@ -206,7 +206,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
     }
 
     /// Returns the members that touch pixels.
-    fn touching(&self) -> impl Iterator<Item = &'p Party<'a>> {
+    fn touching(&self) -> impl Iterator<Item = &'p PreparedParticipant<'a>> {
         let problem = self.problem;
         let members = self.view.members.iter();
         members

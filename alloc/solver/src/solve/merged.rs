@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
+use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
 use super::known::places;
-use super::party::Choice;
-use super::sweep::Sweep;
+use super::prepared_participant::Choice;
 use crate::constraint::{Field, MergedImage, Terms};
 use crate::model::Fourcc;
 
 /// The steps that it takes to merge one more's demands on pictures.
 const MERGE: usize = 350;
 
-impl Sweep<'_, '_, '_> {
+impl CandidateSearch<'_, '_, '_> {
     /// Returns what the members and a source ask of pictures in one format.
     ///
-    /// In a crowd nobody in particular owns the bounds: [`Sweep::owned_terms`] finds out who does.
+    /// In a crowd nobody in particular owns the bounds: [`CandidateSearch::owned_terms`] finds out who does.
     pub(super) fn terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;

@@ -8,7 +8,7 @@
 //! participants' alternatives (the 256 best, where there are more). Among all that work, the first by this total order, where
 //! each line decides only between those that are equal in all lines above:
 //!
-//! 1. guaranteed before possible, and fewer doubts before more;
+//! 1. guaranteed before possible, and fewer caveats before more;
 //! 2. earlier alternatives of the participants, all in all;
 //! 3. the format that the request prefers;
 //! 4. a source that more of the participants with such a wish prefer;
@@ -27,7 +27,7 @@
 //! # Where it copies
 //!
 //! Where no buffer serves all, participants are divided into groups that share, so that the fewest bytes are copied; then the
-//! fewest groups, then the fewest doubts. A copied picture is in the format of its group that has the fewest bytes, but loses
+//! fewest groups, then the fewest caveats. A copied picture is in the format of its group that has the fewest bytes, but loses
 //! its colours only where all do. With more than 8 participants groups are filled one after another instead.
 //!
 //! Where participants have alternatives each question is asked of their combinations, and the search for a conflict ends after
@@ -61,13 +61,14 @@
 
 mod bits;
 mod candidate;
+mod candidate_search;
+mod caveat;
 mod choice;
 mod combinations;
 mod common;
 mod conflict;
 mod demands;
 mod divide;
-mod doubt;
 mod draft;
 mod explain;
 mod failure;
@@ -83,8 +84,8 @@ mod needs;
 mod offer;
 mod outcome;
 mod pairs;
-mod party;
 mod plan;
+mod prepared_participant;
 mod problem;
 mod rank;
 mod reader;
@@ -93,7 +94,6 @@ mod search;
 mod split;
 mod standing;
 mod stride;
-mod sweep;
 mod taken;
 mod text;
 mod visit;

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use super::doubt::Doubt;
+use super::caveat::Caveat;
 use crate::constraint::{Contiguity, Source};
 
 /// One source of a sweep.
@@ -12,7 +12,7 @@ pub(super) struct Offer<'a> {
     pub(super) number: usize,
     pub(super) source: &'a Source,
     /// What keeps it from being guaranteed, whatever the format.
-    pub(super) doubts: OnceCell<Vec<Doubt>>,
+    pub(super) caveats: OnceCell<Vec<Caveat>>,
     /// Whether memory may have to come in one piece, and for whom.
     pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
     /// Who imports it.
@@ -24,7 +24,7 @@ impl<'a> Offer<'a> {
         Self {
             number,
             source,
-            doubts: OnceCell::new(),
+            caveats: OnceCell::new(),
             contiguity: OnceCell::new(),
             importers: OnceCell::new(),
         }

@@ -86,6 +86,6 @@ impl Ending {
 
     /// Returns whether there may be a better plan among what is left.
     pub(super) fn could_better(self, best: &Rank<'_>) -> bool {
-        best.doubts > 0 || best.alternatives >= self.alternatives
+        best.caveats > 0 || best.alternatives >= self.alternatives
     }
 }

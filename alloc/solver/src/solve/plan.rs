@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::layout;
 use super::work::LeftOut;
-use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncLanguage};
+use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncMechanism};
 use crate::model::{DeviceIdentity, Layout, Modifier};
 use crate::text::printable;
 
@@ -26,7 +26,7 @@ pub struct Plan {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) needs_transfers: bool,
     pub(super) verdict: Verdict,
-    pub(super) doubts: Vec<String>,
+    pub(super) caveats: Vec<String>,
     pub(super) reasons: Vec<String>,
     pub(super) rejections: Vec<Rejection>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -78,7 +78,7 @@ pub struct Handover {
     /// Who reads.
     pub to: String,
     /// The best language that both speak; where there is none the processor waits for each and then lets the other begin.
-    pub sync: Option<SyncLanguage>,
+    pub sync: Option<SyncMechanism>,
 }
 
 /// What a participant does with the buffers.
@@ -158,7 +158,7 @@ impl Plan {
 
     /// Returns whether the source's device works on a copy of its own: whoever else writes has its driver transfer each frame.
     ///
-    /// `backend::drm::HostCopies` does so for textures, and mapping through GBM for GBM's buffers.
+    /// `backend::drm::HostTransfer` does so for textures, and mapping through GBM for GBM's buffers.
     pub fn needs_transfers(&self) -> bool {
         self.needs_transfers
     }
@@ -179,8 +179,8 @@ impl Plan {
     }
 
     /// Returns what is not sure, in words; empty for a guaranteed plan.
-    pub fn doubts(&self) -> &[String] {
-        &self.doubts
+    pub fn caveats(&self) -> &[String] {
+        &self.caveats
     }
 
     /// Returns why other sources were not taken.

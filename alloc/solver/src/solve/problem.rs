@@ -8,9 +8,9 @@ use super::bits::Bits;
 use super::choice::LayoutChoice;
 use super::combinations::{COMBINATIONS, Combinations};
 use super::fields::FieldSet;
-use super::layout::{self, Laid};
+use super::layout::{self, LayoutResult};
 use super::pairs::{numbers, universe};
-use super::party::Party;
+use super::prepared_participant::PreparedParticipant;
 use super::reader::{Reader, where_source};
 use super::request::Request;
 use super::words::{self, SENTENCE_BYTES};
@@ -33,9 +33,9 @@ pub(super) struct Problem<'a> {
     pub(super) groups: Vec<Group>,
     /// By pair, the place of its group.
     pub(super) group_of: Vec<usize>,
-    pub(super) parties: Vec<Party<'a>>,
+    pub(super) parties: Vec<PreparedParticipant<'a>>,
     /// By group: the least that pictures take in rows, whatever is demanded.
-    least: Vec<OnceCell<Laid>>,
+    least: Vec<OnceCell<LayoutResult>>,
     /// Whether the request asks for nothing that is unknown here.
     pub(super) is_understood: bool,
     /// Sources that ask for nothing that is unknown here.
@@ -201,7 +201,7 @@ impl<'a> Problem<'a> {
 
     /// Returns the participant at a place. Places and numbers are the problem's own, so there is one; the same holds for
     /// sources, groups and pairs.
-    pub(super) fn party(&self, place: usize) -> &Party<'a> {
+    pub(super) fn party(&self, place: usize) -> &PreparedParticipant<'a> {
         &self.parties[place]
     }
 
@@ -247,7 +247,7 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns the least that pictures of a group take.
-    pub(super) fn least(&self, place: usize) -> Laid {
+    pub(super) fn least(&self, place: usize) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
                 wishes: false,
@@ -265,7 +265,7 @@ impl<'a> Problem<'a> {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
         let parties = members.iter().map(|place| self.party(*place));
-        for own in parties.filter_map(Party::formats) {
+        for own in parties.filter_map(PreparedParticipant::formats) {
             self.work.charge(self.universe.len() >> 8);
             formats.keep(own);
         }

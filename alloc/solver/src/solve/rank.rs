@@ -1,8 +1,8 @@
 //! The order in which candidates are taken.
 
-use super::candidate::{Arrangement, Candidate};
+use super::candidate::{Candidate, Tiling};
+use super::candidate_search::CandidateSearch;
 use super::offer::{Importers, Offer};
-use super::sweep::Sweep;
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
 /// The order that the module's documentation gives, line by line; lower is better.
@@ -10,7 +10,7 @@ use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 pub(super) struct Rank<'a> {
     /// For a picture that is copied: whether it loses its colours, and how many bytes are copied.
     pub(super) copied: (bool, u64),
-    pub(super) doubts: usize,
+    pub(super) caveats: usize,
     pub(super) alternatives: usize,
     is_unwished_format: bool,
     unwished_by: usize,
@@ -28,7 +28,7 @@ pub(super) struct Rank<'a> {
 }
 
 impl Importers {
-    fn of(sweep: &Sweep<'_, '_, '_>, offer: &Offer<'_>) -> Self {
+    fn of(sweep: &CandidateSearch<'_, '_, '_>, offer: &Offer<'_>) -> Self {
         let mut found = Self {
             unwished_by: 0,
             importers: 0,
@@ -58,7 +58,7 @@ impl Importers {
 }
 
 pub(super) fn rank<'a>(
-    sweep: &Sweep<'_, 'a, '_>,
+    sweep: &CandidateSearch<'_, 'a, '_>,
     offer: &Offer<'a>,
     candidate: &Candidate<'a>,
     copied: bool,
@@ -69,7 +69,7 @@ pub(super) fn rank<'a>(
     let importers = offer.importers.get_or_init(|| Importers::of(sweep, offer));
     let mut rank = Rank {
         copied: (false, 0),
-        doubts: candidate.doubts.len(),
+        caveats: candidate.caveats.len(),
         alternatives: sweep.alternatives,
         is_unwished_format: sweep
             .problem
@@ -85,10 +85,10 @@ pub(super) fn rank<'a>(
         is_no_displays: importers.is_no_displays,
         // Rows suit the processor; a device's own arrangement suits devices.
         arrangement: match (candidate.arrangement, sweep.cpu) {
-            (Arrangement::Sources, CpuUse::None) => 0,
-            (Arrangement::Rows, _) => 1,
-            (Arrangement::Sources, _) => 2,
-            (Arrangement::Untold, _) => 3,
+            (Tiling::DriverChosen, CpuUse::None) => 0,
+            (Tiling::Linear, _) => 1,
+            (Tiling::DriverChosen, _) => 2,
+            (Tiling::Implicit, _) => 3,
         },
         format: candidate.group.rank,
         memories: candidate.layouts.first.memory_sizes().len(),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::fields::FieldSet;
 use super::pairs::numbers;
-use super::party::{Choice, Party, is_hidden};
+use super::prepared_participant::{Choice, PreparedParticipant, is_hidden};
 use super::work::Work;
 use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageTerms, Imports, Participant,
@@ -50,13 +50,16 @@ impl<'r, 'a> Reader<'r, 'a> {
     }
 
     /// Makes a participant ready; none where that takes too many steps.
-    pub(super) fn party(&mut self, participant: &'a Participant) -> Option<Party<'a>> {
+    pub(super) fn party(
+        &mut self,
+        participant: &'a Participant,
+    ) -> Option<PreparedParticipant<'a>> {
         let own = self.own(&participant.device);
         let mut choices = Vec::with_capacity(participant.alternatives().len().saturating_add(1));
         for constraints in participant.choices() {
             choices.push(self.choice(participant, constraints, &own)?);
         }
-        Some(Party {
+        Some(PreparedParticipant {
             participant,
             own,
             choices,

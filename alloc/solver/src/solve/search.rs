@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::bits::Bits;
 use super::candidate::{Candidate, modifiers};
+use super::candidate_search::CandidateSearch;
 use super::combinations::COMBINATIONS;
 use super::draft::plan;
 use super::failure::{Refused, Stopped};
@@ -12,8 +13,7 @@ use super::outcome::{Chosen, Ending, Fallen};
 use super::plan::{Plan, Verdict};
 use super::problem::{Problem, View};
 use super::rank::rank;
-use super::sweep::Sweep;
-use super::visit::Listener;
+use super::visit::Visitor;
 use super::ways::Way;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 
@@ -23,7 +23,7 @@ struct Judge<'p, 'a> {
     /// Whether the members' pictures are copied from elsewhere.
     copied: bool,
     best: Option<Chosen<'a>>,
-    /// What no candidate copies less than: the first without a doubt that copies no more is enough; none where all are heard.
+    /// What no candidate copies less than: the first without a caveat that copies no more is enough; none where all are heard.
     enough: Option<(bool, u64)>,
     found: usize,
     served: Bits,
@@ -32,10 +32,10 @@ struct Judge<'p, 'a> {
     ending: Option<Ending>,
 }
 
-impl<'a> Listener<'a> for Judge<'_, 'a> {
+impl<'a> Visitor<'a> for Judge<'_, 'a> {
     fn candidate(
         &mut self,
-        sweep: &Sweep<'_, 'a, '_>,
+        sweep: &CandidateSearch<'_, 'a, '_>,
         offer: &Offer<'a>,
         candidate: Candidate<'a>,
     ) -> ControlFlow<()> {
@@ -58,7 +58,7 @@ impl<'a> Listener<'a> for Judge<'_, 'a> {
         let enough = self
             .enough
             .zip(self.best.as_ref())
-            .is_some_and(|(enough, best)| best.rank.doubts == 0 && best.rank.copied <= enough);
+            .is_some_and(|(enough, best)| best.rank.caveats == 0 && best.rank.copied <= enough);
         if enough {
             ControlFlow::Break(())
         } else {
@@ -115,7 +115,7 @@ pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Resul
 }
 
 /// Returns what copying for some of the participants costs at the least: whether colours are lost, and bytes; and how many
-/// doubts the plan leaves. None where no source serves them.
+/// caveats the plan leaves. None where no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
     view: View<'_>,
@@ -127,7 +127,7 @@ pub(super) fn cost(
         (false, 0)
     };
     let best = judge(problem, view, copied, Some(enough)).best?;
-    Some((best.rank.copied, best.rank.doubts))
+    Some((best.rank.copied, best.rank.caveats))
 }
 
 fn judge<'p, 'a>(
@@ -148,7 +148,7 @@ fn judge<'p, 'a>(
     };
     let mut last = 0;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = Sweep::new(problem, view, &combination);
+        let sweep = CandidateSearch::new(problem, view, &combination);
         last = sweep.alternatives;
         let flow = sweep.run(&mut judge);
         if flow.is_break() {
@@ -176,14 +176,14 @@ fn judge<'p, 'a>(
 pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
     /// By source, the pairs that are guaranteed and those that are possible.
     struct All(Vec<[Option<Bits>; 2]>);
-    impl<'a> Listener<'a> for All {
+    impl<'a> Visitor<'a> for All {
         fn candidate(
             &mut self,
-            sweep: &Sweep<'_, 'a, '_>,
+            sweep: &CandidateSearch<'_, 'a, '_>,
             _: &Offer<'a>,
             found: Candidate<'a>,
         ) -> ControlFlow<()> {
-            let sure = usize::from(!found.doubts.is_empty());
+            let sure = usize::from(!found.caveats.is_empty());
             let problem = sweep.problem;
             let known = self.0[found.number][sure].get_or_insert_with(|| {
                 problem.work.charge(problem.universe.len() >> 7);
@@ -198,7 +198,7 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
     let mut all = All(vec![[None, None]; problem.sources.len()]);
     let mut left_out = None;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = Sweep::new(problem, view, &combination);
+        let sweep = CandidateSearch::new(problem, view, &combination);
         if sweep.run(&mut all).is_break() {
             let ending = Ending {
                 is_spent: true,

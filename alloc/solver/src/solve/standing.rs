@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
+use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
-use super::party::Choice;
+use super::prepared_participant::Choice;
 use super::problem::{Problem, View};
-use super::sweep::Sweep;
 use super::work::Work;
 use crate::constraint::{Field, Terms};
 
@@ -20,7 +20,7 @@ pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
         if problem.work.is_spent() {
             return None;
         }
-        let sweep = Sweep::new(problem, view, &combination);
+        let sweep = CandidateSearch::new(problem, view, &combination);
         match sweep.serves(&sweep) {
             Some(false) => {}
             known => return known,
@@ -38,7 +38,7 @@ pub(super) struct Standing<'p, 'a, 'v> {
     /// By combination, which members take a later alternative than their first.
     later: Vec<Vec<(usize, usize)>>,
     /// With every demand, by combination of alternatives, as far as it was asked for.
-    all: Vec<OnceCell<Sweep<'p, 'a, 'v>>>,
+    all: Vec<OnceCell<CandidateSearch<'p, 'a, 'v>>>,
     /// By member and then by two of its alternatives, the later first: in which demands they differ.
     differences: Vec<Vec<Vec<FieldSet>>>,
     /// How many sweeps are left.
@@ -173,8 +173,9 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
                 kept: None,
                 copies: self.copies,
             };
-            let all = all.get_or_init(|| Sweep::new(self.problem, whole, combination));
-            let Some(serves) = Sweep::new(self.problem, view, combination).serves(all) else {
+            let all = all.get_or_init(|| CandidateSearch::new(self.problem, whole, combination));
+            let Some(serves) = CandidateSearch::new(self.problem, view, combination).serves(all)
+            else {
                 self.is_spent.set(true);
                 return None;
             };

@@ -44,9 +44,9 @@ impl fmt::Display for NoPlan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Solution::Share(plan) = &*self.solution {
             out.write_str("no plan is guaranteed; the best is only possible, because ")?;
-            for (number, doubt) in plan.doubts().iter().enumerate() {
+            for (number, caveat) in plan.caveats().iter().enumerate() {
                 let between = if number == 0 { "" } else { "; " };
-                write!(out, "{between}{doubt}")?;
+                write!(out, "{between}{caveat}")?;
             }
             out.write_str(". Try it on the devices, or take it as it is.\n")?;
         }
@@ -137,8 +137,8 @@ mod tests {
         assert_eq!(error.verdict(), Verdict::Possible);
         let words = error.to_string();
         assert!(words.starts_with("no plan is guaranteed"), "{words}");
-        let doubt = unsure.possible().unwrap().doubts()[0].clone();
-        assert!(words.contains(doubt.as_str()), "{words}");
+        let caveat = unsure.possible().unwrap().caveats()[0].clone();
+        assert!(words.contains(caveat.as_str()), "{words}");
     }
 
     #[test]

@@ -3,19 +3,19 @@
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::candidate::{Arrangement, Candidate};
+use super::candidate::{Candidate, Tiling};
+use super::candidate_search::CandidateSearch;
 use super::failure::{Refused, Stopped};
 use super::offer::Offer;
 use super::problem::Group;
-use super::sweep::Sweep;
 use crate::model::{FormatModifier, Modifier};
 
 /// What hears of a sweep.
-pub(super) trait Listener<'a> {
+pub(super) trait Visitor<'a> {
     /// Hears of a candidate, and says whether there is more to hear.
     fn candidate(
         &mut self,
-        sweep: &Sweep<'_, 'a, '_>,
+        sweep: &CandidateSearch<'_, 'a, '_>,
         offer: &Offer<'a>,
         found: Candidate<'a>,
     ) -> ControlFlow<()>;
@@ -33,9 +33,9 @@ const GROUP: usize = 16;
 const ARRANGEMENT: usize = 8;
 const CANDIDATE: usize = 48;
 
-impl<'p, 'a> Sweep<'p, 'a, '_> {
+impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Tells the listener of each candidate and of what falls out, until it has heard enough or the work must end.
-    pub(super) fn run(&self, listener: &mut impl Listener<'a>) -> ControlFlow<()> {
+    pub(super) fn run(&self, listener: &mut impl Visitor<'a>) -> ControlFlow<()> {
         let problem = self.problem;
         let work = &problem.work;
         for (number, source) in problem.sources.iter().enumerate() {
@@ -74,8 +74,8 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                     match self.lay_out(number, place, modifier, &terms, Some(&offer)) {
                         Ok((layouts, own)) => {
                             work.charge(CANDIDATE);
-                            let mut doubts = self.doubts(&offer).to_vec();
-                            doubts.extend(own);
+                            let mut caveats = self.caveats(&offer).to_vec();
+                            caveats.extend(own);
                             let found = Candidate {
                                 number,
                                 source,
@@ -83,7 +83,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
                                 group: *group,
                                 arrangement,
                                 layouts,
-                                doubts,
+                                caveats,
                             };
                             listener.candidate(self, &offer, found)?;
                         }
@@ -184,7 +184,7 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
         given: &Bits,
         group: Group,
         first: usize,
-    ) -> impl Iterator<Item = (Arrangement, Modifier)> + use<> {
+    ) -> impl Iterator<Item = (Tiling, Modifier)> + use<> {
         let modifier = |number: usize| self.problem.pair(number).modifier;
         let is_rows = |number: &usize| modifier(*number) == Modifier::LINEAR;
         let is_there = |number: &usize| taken.contains(*number) && given.contains(*number);
@@ -196,9 +196,9 @@ impl<'p, 'a> Sweep<'p, 'a, '_> {
             .take_while(|number| *number < group.end)
             .find(|number| Some(*number) != rows && Some(*number) != group.untold);
         [
-            (Arrangement::Rows, rows),
-            (Arrangement::Sources, sources),
-            (Arrangement::Untold, untold),
+            (Tiling::Linear, rows),
+            (Tiling::DriverChosen, sources),
+            (Tiling::Implicit, untold),
         ]
         .map(|(arrangement, number)| Some((arrangement, modifier(number?))))
         .into_iter()

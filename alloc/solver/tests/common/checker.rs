@@ -297,11 +297,11 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
             }
             plan.accepts(layout).unwrap();
         }
-        assert_eq!(plan.doubts().len(), doubts, "{:?}", plan.doubts());
+        assert_eq!(plan.caveats().len(), doubts, "{:?}", plan.caveats());
     }
     assert_eq!(
         plan.verdict() == Verdict::Guaranteed,
-        plan.doubts().is_empty()
+        plan.caveats().is_empty()
     );
     let held = party
         .members

@@ -3,7 +3,7 @@
 use covalent_solver::constraint::{
     AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees, ImageTerms,
     Imports, MemoryCost, MemoryTerms, Participant, PlanePlacement, Protection, Role, SideTerms,
-    Source, SourceId, StrideTerms, SyncLanguage,
+    Source, SourceId, StrideTerms, SyncMechanism,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
@@ -199,9 +199,9 @@ pub fn constraints() -> impl Strategy<Value = Constraints> {
         mostly(memory()),
         prop::collection::btree_set(
             select(vec![
-                SyncLanguage::Implicit,
-                SyncLanguage::SyncFile,
-                SyncLanguage::Timeline,
+                SyncMechanism::Implicit,
+                SyncMechanism::SyncFile,
+                SyncMechanism::Timeline,
             ]),
             0..3,
         ),

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::plan;
-use covalent_solver::constraint::{CpuUse, Participant, Role, SyncLanguage};
+use covalent_solver::constraint::{CpuUse, Participant, Role, SyncMechanism};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Verdict, solve};
 
@@ -28,7 +28,7 @@ fn gpu_and_plane() -> Request {
                     .collect(),
             );
             own.sync
-                .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+                .extend([SyncMechanism::Implicit, SyncMechanism::SyncFile]);
         });
     }
     let mut gbm = dumb("i915");

@@ -45,7 +45,7 @@ fn memory_whose_copies_nobody_knows_is_a_doubt() {
         let unknown = plan(&renderer_and(writer.clone(), None));
         assert_eq!(unknown.verdict(), Verdict::Possible);
         assert_eq!(
-            unknown.doubts(),
+            unknown.caveats(),
             [
                 "nothing tells whether the device of virtio_gpu GBM works on a copy of its own, and nobody transfers it for virtio_gpu GBM"
             ]

@@ -9,7 +9,7 @@ mod card;
 mod dumb;
 mod formats;
 mod framebuffer;
-mod host_copy;
+mod host_transfer;
 mod member;
 mod participant;
 mod plane;
@@ -23,7 +23,7 @@ pub use backend::Cards;
 pub use card::Card;
 pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
-pub use host_copy::HostCopies;
+pub use host_transfer::HostTransfer;
 pub use plane::{CardPlane, PlaneId};
 pub use shown::{Shown, ShownPlane};
 

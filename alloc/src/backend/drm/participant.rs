@@ -11,7 +11,7 @@ use super::{DrmError, PlaneId, PlaneKind};
 use crate::backend::{machine, prime};
 use crate::constraint::{
     Constraints, FormatSet, ImageTerms, MemoryCost, Participant, Plane, PlanePlacement, Role,
-    Source, SourceId, SyncLanguage,
+    Source, SourceId, SyncMechanism,
 };
 use crate::model::{FormatModifier, Fourcc};
 
@@ -106,7 +106,7 @@ impl Card {
     /// Declares textures of a virtio-gpu that renders (virgl), with memory of this machine behind them; `None` elsewhere.
     ///
     /// They are what its GPU samples and its display shows; a dumb buffer's texture is upside down to the GPU, since the
-    /// host made it for a display. Either has to be told of writes: see [`HostCopies`](super::HostCopies).
+    /// host made it for a display. Either has to be told of writes: see [`HostTransfer`](super::HostTransfer).
     #[must_use]
     pub(crate) fn texture_source(&self) -> Option<Source> {
         if !self.renders_implicitly() {
@@ -174,12 +174,12 @@ impl Card {
         constraints.memory.contiguity = prime::contiguity(self, self.driver());
         constraints
             .sync
-            .extend([SyncLanguage::Implicit, SyncLanguage::SyncFile]);
+            .extend([SyncMechanism::Implicit, SyncMechanism::SyncFile]);
         if self
             .get_driver_capability(DriverCapability::TimelineSyncObj)
             .is_ok_and(|value| value != 0)
         {
-            constraints.sync.insert(SyncLanguage::Timeline);
+            constraints.sync.insert(SyncMechanism::Timeline);
         }
         participant.set_constraints(constraints);
         participant

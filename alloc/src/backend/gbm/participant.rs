@@ -7,7 +7,7 @@ use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
     Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
-    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncLanguage,
+    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncMechanism,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -127,7 +127,7 @@ impl Gbm {
         constraints.memory.contiguity = self.contiguity();
         // Mesa's import asks the kernel for no transfer: the driver goes on with the copy that it has.
         constraints.memory.coherency = Coherency::Untransferred;
-        constraints.sync.insert(SyncLanguage::Implicit);
+        constraints.sync.insert(SyncMechanism::Implicit);
         participant.set_constraints(constraints);
         participant
     }

@@ -249,7 +249,7 @@ impl Gpu {
     }
 
     pub(super) fn speaks_sync_file(&self) -> bool {
-        let moments = self.moments();
+        let moments = self.device_sync();
         moments.semaphore_from_sync_file && moments.semaphore_to_sync_file
     }
 
@@ -354,7 +354,7 @@ impl drm::Device for Node {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::sync::Moments;
+    use super::super::sync::DeviceSync;
     use super::*;
 
     #[test]
@@ -369,7 +369,7 @@ mod tests {
             render: None,
             has_ycbcr: true,
             speaks_syncobj: false,
-            moments: Moments::default(),
+            moments: DeviceSync::default(),
         };
         let (found, import) = identity(&facts, &BTreeSet::new());
         assert_eq!(import, None);

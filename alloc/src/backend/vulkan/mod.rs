@@ -48,7 +48,7 @@
 //! ) -> Result<Gpu, Box<dyn std::error::Error>> {
 //!     let offered = unsafe { Offered::of(instance, physical, VERSION) }?;
 //!     let extensions: Vec<&CStr> = offered.to_enable(WANTED, VERSION).collect();
-//!     // Behind them come the engine's own.
+//!     // SyncPoint them come the engine's own.
 //!     let pointers: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
 //!     let queues = [vk::DeviceQueueCreateInfo::default()
 //!         .queue_family_index(family)
@@ -152,7 +152,7 @@ pub use requirement::{
     optional_device_extensions, required_device_extensions, required_features,
     required_instance_extensions,
 };
-pub use sync::{DeviceFence, DeviceTimeline, Moments, Semaphore, Submission, Submitted};
+pub use sync::{DeviceFence, DeviceSync, DeviceTimeline, Semaphore, Submission, Submitted};
 pub use validation::Complaints;
 pub use ycbcr::{ChromaSupport, YcbcrColours, YcbcrConversion};
 

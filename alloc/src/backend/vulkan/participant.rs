@@ -10,7 +10,7 @@ use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::constraint::{
     Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
-    SideTerms, Source, SourceId, StrideTerms, SyncLanguage, lcm,
+    SideTerms, Source, SourceId, StrideTerms, SyncMechanism, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -111,7 +111,7 @@ impl Gpu {
             constraints.memory.imports = ability.demand(self.identity());
         }
         if self.speaks_sync_file() {
-            constraints.sync.insert(SyncLanguage::SyncFile);
+            constraints.sync.insert(SyncMechanism::SyncFile);
         }
         participant.set_constraints(constraints);
         Ok(participant)

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::Participant;
-use covalent_alloc::prove::{Helper, Outcome, Planned, Trial as _, Turn, plan_of};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
+use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Planned, Trial as _, plan_of};
 
 use super::report::{LeftOut, Operation, PLAIN, Row, What};
 use super::spread::Spread;
@@ -203,7 +203,7 @@ impl Measure<'_> {
     /// Keeps times, or why there are none; false in that case.
     fn turns(
         &mut self,
-        turns: Result<Vec<Turn>, Outcome>,
+        turns: Result<Vec<MeasuredCycle>, Outcome>,
         taken: What,
         given_back: What,
         bytes: u64,

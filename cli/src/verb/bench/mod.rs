@@ -16,7 +16,7 @@ use clap::Args;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role};
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_alloc::prove::{Helper, pair};
+use covalent_alloc::trial::{Helper, pair};
 
 use crate::out::{self, Lines};
 use crate::progress::Progress;

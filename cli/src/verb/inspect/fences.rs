@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use covalent_alloc::buffer::identify;
 use covalent_alloc::sync::{
-    Access, Awaited, Fence, FencePart, FenceStatus, PollFor, Reservation, ReservationError,
+    Access, Fence, FencePart, FenceStatus, PollFor, Pollable, Reservation, ReservationError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -138,7 +138,7 @@ pub(super) fn watch<'a>(
 ///
 /// # Errors
 /// What poll answers.
-pub(super) fn wait<M: Awaited>(moments: &[&M], most: Duration) -> Result<bool, Errno> {
+pub(super) fn wait<M: Pollable>(moments: &[&M], most: Duration) -> Result<bool, Errno> {
     let until = Instant::now().checked_add(most);
     loop {
         let mut open = Vec::new();

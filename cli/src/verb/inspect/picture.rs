@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, MapGuard, PlaneDescriptor};
 use covalent_alloc::files::NewFile;
 use covalent_alloc::model::{Layout, Modifier};
-use covalent_alloc::sync::CpuTurn;
+use covalent_alloc::sync::CpuAccessDecision;
 use covalent_alloc::text::printable_path;
 use png::{BitDepth, ColorType, Encoder};
 
@@ -73,8 +73,8 @@ pub(super) fn write(
     let begun = Instant::now();
     let guard = loop {
         match mapping.try_access(CpuAccess::Read, &[])? {
-            CpuTurn::Now(guard) => break guard,
-            CpuTurn::Wait(waits) => {
+            CpuAccessDecision::Now(guard) => break guard,
+            CpuAccessDecision::Wait(waits) => {
                 let left = how.deadline.saturating_sub(begun.elapsed());
                 if !wait(&waits.iter().collect::<Vec<_>>(), left)? {
                     bail!(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use covalent_alloc::constraint::SourceId;
 use covalent_alloc::model::{Extent, FormatModifier};
-use covalent_alloc::prove::{Outcome, RefusalKind};
+use covalent_alloc::trial::{Outcome, RefusalKind};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Judgement;

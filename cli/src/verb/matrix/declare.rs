@@ -9,9 +9,9 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_alloc::prove::{Helper, pair};
 use covalent_alloc::solve::Request;
 use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::{Helper, pair};
 
 use super::cell::Cell;
 use crate::machine;

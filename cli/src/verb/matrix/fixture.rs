@@ -2,7 +2,7 @@
 
 use covalent_alloc::constraint::{Role, SourceId};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_alloc::prove::{Environment, Interface, Outcome, Refusal};
+use covalent_alloc::trial::{Environment, Interface, Outcome, Refusal};
 
 use super::cell::{Cell, Said};
 use super::judge::Judgement;

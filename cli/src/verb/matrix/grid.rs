@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use covalent_alloc::model::{FormatModifier, Modifier};
-use covalent_alloc::prove::Outcome;
+use covalent_alloc::trial::Outcome;
 
 use super::cell::{Cell, Said};
 use super::judge::Judgement;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use covalent_alloc::constraint::{Contiguity, Field, PlaneKind};
-use covalent_alloc::prove::{Outcome, plan_of};
 use covalent_alloc::solve::Request;
+use covalent_alloc::trial::{Outcome, plan_of};
 use serde::{Deserialize, Serialize};
 
 use super::cell::Said;
@@ -106,9 +106,9 @@ impl Possible {
 
     /// Returns whether each doubt of a pair is on the list.
     pub(super) fn covers(&self, request: &Request) -> bool {
-        let doubts = doubtful(request);
-        !doubts.is_empty()
-            && doubts
+        let caveats = doubtful(request);
+        !caveats.is_empty()
+            && caveats
                 .iter()
                 .all(|about| self.possible.iter().any(|entry| entry.is(*about, request)))
     }
@@ -147,10 +147,10 @@ impl Entry {
     }
 }
 
-/// Returns what a plan's doubts are about: what, given up, leaves fewer of them.
+/// Returns what a plan's caveats are about: what, given up, leaves fewer of them.
 fn doubtful(request: &Request) -> Vec<About> {
-    let doubts = |request: &Request| plan_of(request).map_or(0, |plan| plan.doubts().len());
-    let all = doubts(request);
+    let caveats = |request: &Request| plan_of(request).map_or(0, |plan| plan.caveats().len());
+    let all = caveats(request);
     [
         (About::Contiguity, Field::Contiguity),
         (About::Address, Field::Address),
@@ -161,7 +161,7 @@ fn doubtful(request: &Request) -> Vec<About> {
         for participant in &mut without.participants {
             participant.relax(*field);
         }
-        doubts(&without) < all
+        caveats(&without) < all
     })
     .map(|(about, _)| about)
     .collect()
@@ -170,7 +170,7 @@ fn doubtful(request: &Request) -> Vec<About> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use covalent_alloc::prove::Refusal;
+    use covalent_alloc::trial::Refusal;
 
     fn refused() -> Outcome {
         Outcome::Refused(Refusal::of_errno("card", "PRIME", 22, "no"))
@@ -222,14 +222,14 @@ mod tests {
                 && reason.ends_with('.')
         };
         let list = Possible::committed().unwrap();
-        let doubts: Vec<_> = list
+        let caveats: Vec<_> = list
             .possible
             .iter()
             .map(|entry| (entry.about, entry.participant))
             .collect();
         // May a camera's pages lie apart, may a card's, and may they lie too high: nothing else is in doubt.
         assert_eq!(
-            doubts,
+            caveats,
             [
                 (About::Contiguity, Says::Needs),
                 (About::Contiguity, Says::MayNeed),

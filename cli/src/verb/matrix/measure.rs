@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use covalent_alloc::constraint::{Field, Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
-use covalent_alloc::prove::{
-    FactBook, Helper, Outcome, Planned, RefusalKind, Trial as _, pair, plan_of,
-};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::trial::{
+    Helper, Outcome, Planned, RefusalKind, Trial as _, TrialResults, pair, plan_of,
+};
 
 use super::cell::{Cell, Said};
 use super::declare::Declared;
@@ -19,7 +19,7 @@ use crate::progress::Progress;
 /// What cells are measured with.
 pub(super) struct Measure<'a> {
     pub(super) declared: &'a Declared,
-    pub(super) facts: &'a FactBook,
+    pub(super) facts: &'a TrialResults,
     pub(super) possible: &'a Possible,
     pub(super) helper: &'a mut Helper,
     pub(super) progress: &'a Progress,
@@ -73,7 +73,7 @@ impl Measure<'_> {
             Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {
                 (Said::Guaranteed, Vec::new())
             }
-            Solution::Share(plan) => (Said::Possible, plan.doubts().to_vec()),
+            Solution::Share(plan) => (Said::Possible, plan.caveats().to_vec()),
             Solution::Split(split) => (
                 Said::Impossible,
                 split

@@ -20,8 +20,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::prove::{FactBook, Helper, Limits, Trial as _, environment, solve_and_prove};
 use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::{
+    Helper, Limits, Trial as _, TrialResults, environment, solve_with_trials,
+};
 
 use crate::args::MISMATCH;
 use crate::out::{self, line};
@@ -128,7 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn measure(
     options: &Options,
     helper: &mut Helper,
-    facts: &FactBook,
+    facts: &TrialResults,
     interrupt: &Interrupt,
     recorded: &mut Recorded,
 ) -> Result<Vec<Declared>> {
@@ -180,7 +182,7 @@ fn learn(
     recorded: &mut Recorded,
     machines: &[Declared],
     helper: &mut Helper,
-    facts: &mut FactBook,
+    facts: &mut TrialResults,
 ) {
     let mut learnt = Vec::new();
     for cell in recorded
@@ -190,7 +192,7 @@ fn learn(
     {
         let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
         for request in pairs {
-            let proven = solve_and_prove(&request, &mut [&mut *helper], facts, Limits::default());
+            let proven = solve_with_trials(&request, &mut [&mut *helper], facts, Limits::default());
             learnt.extend(proven.learnt);
         }
     }

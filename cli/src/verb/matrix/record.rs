@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use covalent_alloc::constraint::{Participant, Role, Source, SourceId, SourceKind};
 use covalent_alloc::model::Extent;
-use covalent_alloc::prove::{Environment, Interface};
 use covalent_alloc::text::printable_json;
+use covalent_alloc::trial::{Environment, Interface};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

@@ -13,8 +13,8 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier};
-use covalent_alloc::prove::Helper;
 use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::Helper;
 use serde::Serialize;
 
 use crate::out::{self, line};

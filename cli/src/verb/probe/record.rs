@@ -10,9 +10,9 @@ use covalent_alloc::constraint::{
     AddressWindow, Contiguity, Participant, Role, Source, SourceKind,
 };
 use covalent_alloc::machine::{
-    Declared, Grounds, Machine, Missing, RecordedParticipant, RecordedSource, ReservedMemory,
+    Declared, Machine, Missing, Provenance, RecordedParticipant, RecordedSource, ReservedMemory,
 };
-use covalent_alloc::prove::{Interface, environment};
+use covalent_alloc::trial::{Interface, environment};
 
 use super::Found;
 use crate::{file, machine};
@@ -91,14 +91,14 @@ fn participant(participant: &Participant) -> RecordedParticipant {
     if memory.contiguity == Contiguity::Unknown {
         recorded.grounds = recorded.grounds.and(
             contiguity,
-            Grounds::Unknown {
+            Provenance::Unknown {
                 what: "in how many pieces memory may come".to_owned(),
             },
         );
     } else if !is_queue && Interface::of(participant) != Interface::Vulkan {
         recorded.grounds = recorded.grounds.and(
             contiguity,
-            Grounds::DriverSource {
+            Provenance::DriverSource {
                 place: "covalent-alloc, backend/prime: by the driver's name, or by its IOMMU group"
                     .to_owned(),
             },
@@ -107,7 +107,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
     if is_queue && memory.address != AddressWindow::default() {
         recorded.grounds = recorded.grounds.and(
             address,
-            Grounds::Documentation {
+            Provenance::Documentation {
                 place: "dma_mask_bits of the PCI device above it; of other devices the kernel's first 32 bits".to_owned(),
             },
         );
@@ -121,7 +121,7 @@ fn source(source: &Source) -> RecordedSource {
     if SourceKind::of(&source.id) == SourceKind::Heap {
         recorded.grounds = recorded.grounds.and(
             "source.guarantees",
-            Grounds::Documentation {
+            Provenance::Documentation {
                 place: "kernel documentation, \"Allocating dma-buf using heaps\": by the heap's name; where a region lies is from debugfs".to_owned(),
             },
         );

@@ -2,7 +2,7 @@
 //! the compositor.
 
 use anyhow::{Context, anyhow};
-use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
@@ -43,7 +43,7 @@ pub(crate) struct CameraBuffers {
     camera: String,
     plan: Plan,
     buffers: Vec<Buffer>,
-    copies: Option<HostCopies>,
+    copies: Option<HostTransfer>,
 }
 
 impl CameraBuffers {

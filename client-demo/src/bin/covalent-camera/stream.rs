@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
-use covalent_alloc::sync::{Behind, Party};
+use covalent_alloc::sync::{Accessor, SyncPoint};
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
         let mut session = Self {
             options,
             // A V4L2 queue supports no fences.
-            buffers: Buffers::new(setup.wl_buffers.len(), Party::new(camera, [])),
+            buffers: Buffers::new(setup.wl_buffers.len(), Accessor::new(camera, [])),
             events,
             compositor: setup.compositor,
             window: setup.window,
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
             None => None,
         };
         self.buffers
-            .show(frame.index, back.map(Behind::from))
+            .show(frame.index, back.map(SyncPoint::from))
             .map_err(handover_failure)?;
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.set_points(frame.index).map_err(unexpected)?;

@@ -1,7 +1,7 @@
 //! The buffers that frames are drawn into: `wl_shm` buffers, or dma-bufs of a plan.
 
 use anyhow::Context;
-use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::buffer::{Buffer, CpuAccess, Mapping};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Participant, Role};
@@ -26,7 +26,7 @@ pub(crate) enum FrameBuffers {
     Dmabuf {
         mappings: Vec<Mapping>,
         wl_buffers: Vec<WlBuffer>,
-        copies: Option<HostCopies>,
+        copies: Option<HostTransfer>,
         source: String,
     },
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::sync::{Behind, Party};
+use covalent_alloc::sync::{Accessor, SyncPoint};
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
@@ -137,7 +137,7 @@ impl<'a> Show<'a> {
             frame_buffers,
             buffers: Buffers::new(
                 usize::try_from(BUFFERS).unwrap_or_default(),
-                Party::new("the processor", []),
+                Accessor::new("the processor", []),
             ),
             dmabufs,
             report: Report {
@@ -242,7 +242,7 @@ impl<'a> Show<'a> {
             None => None,
         };
         self.buffers
-            .show(index, back.map(Behind::from))
+            .show(index, back.map(SyncPoint::from))
             .map_err(handover_failure)?;
         let handle = self.events.handle();
         if self.options.fps.is_none() {

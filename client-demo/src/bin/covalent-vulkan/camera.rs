@@ -14,7 +14,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::Plan;
-use covalent_alloc::sync::Party;
+use covalent_alloc::sync::Accessor;
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
@@ -131,7 +131,7 @@ impl CameraNegotiation {
                 Err(error) => return Ok(CameraImport::Refused(error.to_string())),
             }
         }
-        let mut holders = Buffers::new(textures.len(), Party::new("the camera", []));
+        let mut holders = Buffers::new(textures.len(), Accessor::new("the camera", []));
         for index in 0..textures.len() {
             queue_for_capture(&mut holders, index)?;
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::SyncLanguage;
-use covalent_alloc::sync::{Behind, Fence, Past, Point, Told, tell};
+use covalent_alloc::constraint::SyncMechanism;
+use covalent_alloc::sync::{Acquire, Fence, Point, PriorAccess, SyncPoint, export_wait};
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{BeginWrite, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -62,7 +62,7 @@ impl Show<'_> {
         let buffer = swapchain.buffer(index).cloned();
         let buffer = buffer.context("a buffer").map_err(missing_part)?;
         let after = match swapchain.draw(index).map_err(handover_failure)? {
-            BeginWrite::Ready(after) => export_wait(&buffer, &after)?,
+            BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
             BeginWrite::Wait(wait) => {
                 // The compositor released the buffer while its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
@@ -127,7 +127,7 @@ impl Show<'_> {
 
     /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
     /// says when the buffer is free again.
-    fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<Behind>), Failure> {
+    fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<SyncPoint>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
         };
@@ -143,8 +143,8 @@ impl Show<'_> {
     fn commit(
         &mut self,
         frame_id: u64,
-        drawn: Option<Behind>,
-        back: Option<Behind>,
+        drawn: Option<SyncPoint>,
+        back: Option<SyncPoint>,
     ) -> Result<(), Failure> {
         let Some(pending) = self.pending_frames.get(&frame_id) else {
             return Ok(());
@@ -262,11 +262,14 @@ impl Show<'_> {
 }
 
 /// Merges the fences that a GPU has to wait for before it renders to a buffer.
-fn export_wait(buffer: &Buffer, after: &[Past<Behind>]) -> Result<Option<Fence>, Failure> {
+fn merged_wait_fence(
+    buffer: &Buffer,
+    after: &[PriorAccess<SyncPoint>],
+) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
-    match tell(buffer, after, SyncLanguage::SyncFile, None).map_err(unexpected)? {
-        Told::Nothing => Ok(None),
-        Told::Fence(fence) => Ok(Some(fence)),
+    match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
+        Acquire::Nothing => Ok(None),
+        Acquire::Fence(fence) => Ok(Some(fence)),
         // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
         other => Err(Failure::new(
             Exit::Unexpected,

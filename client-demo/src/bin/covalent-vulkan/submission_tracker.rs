@@ -14,8 +14,8 @@ use anyhow::{Context as _, anyhow};
 use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::{Gpu, Submission, Submitted, VulkanError};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::SyncLanguage;
-use covalent_alloc::sync::{Access, Behind, Fence, Party, Point};
+use covalent_alloc::constraint::SyncMechanism;
+use covalent_alloc::sync::{Access, Accessor, Fence, Point, SyncPoint};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 
@@ -60,7 +60,9 @@ impl SubmissionTracker {
         completion_sender: CompletionSender<u64>,
     ) -> Result<Self, Failure> {
         let by_thread = match choice {
-            CompletionChoice::Auto => gpu.exports_wait() || !gpu.moments().semaphore_to_sync_file,
+            CompletionChoice::Auto => {
+                gpu.exports_wait() || !gpu.device_sync().semaphore_to_sync_file
+            }
             CompletionChoice::Fence => false,
             CompletionChoice::Thread => true,
         };
@@ -88,10 +90,10 @@ impl SubmissionTracker {
     }
 
     /// Returns the device as a participant of buffer access tracking. A CPU driver waits for no fence itself.
-    pub(crate) fn party(&self, gpu: &Gpu) -> Party {
+    pub(crate) fn party(&self, gpu: &Gpu) -> Accessor {
         let waits =
-            self.completion() == Completion::SyncFile && gpu.moments().semaphore_from_sync_file;
-        Party::new(gpu.name(), waits.then_some(SyncLanguage::SyncFile))
+            self.completion() == Completion::SyncFile && gpu.device_sync().semaphore_from_sync_file;
+        Accessor::new(gpu.name(), waits.then_some(SyncMechanism::SyncFile))
     }
 
     /// Returns how many submissions are pending.
@@ -109,11 +111,11 @@ impl SubmissionTracker {
         &mut self,
         events: &mut Events,
         frame: FrameSubmission<'_>,
-    ) -> Result<Option<Behind>, Failure> {
+    ) -> Result<Option<SyncPoint>, Failure> {
         let number = frame.number;
         let (submitted, behind) = match &self.method {
             Method::Thread(worker) => {
-                let behind = frame.acquire.clone().map(Behind::from);
+                let behind = frame.acquire.clone().map(SyncPoint::from);
                 worker.send(Job {
                     recorded: frame.recorded,
                     number,
@@ -167,7 +169,7 @@ fn submit_with_fence(
     events: &mut Events,
     completion_sender: &CompletionSender<u64>,
     frame: FrameSubmission<'_>,
-) -> anyhow::Result<(Submitted, Option<Behind>)> {
+) -> anyhow::Result<(Submitted, Option<SyncPoint>)> {
     let FrameSubmission {
         recorded,
         number,

@@ -4,11 +4,11 @@
 //! A buffer has an index in its swapchain, and a number that is unique in the program. Events of the compositor carry the number, so
 //! that a late event of a retired swapchain is not taken for one of the current swapchain.
 
-use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
-use covalent_alloc::sync::{Behind, Party};
+use covalent_alloc::sync::{Accessor, SyncPoint};
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::frame_trace::FrameTrace;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -27,7 +27,7 @@ pub(crate) struct Swapchain {
     targets: Vec<Target>,
     wl_buffers: Vec<Option<WlBuffer>>,
     holders: Buffers,
-    pub(crate) copies: Option<HostCopies>,
+    pub(crate) copies: Option<HostTransfer>,
     pub(crate) frame_trace: FrameTrace,
     /// Whether a frame of it was committed.
     pub(crate) was_shown: bool,
@@ -49,8 +49,8 @@ impl Swapchain {
         usage_label: String,
         buffers: Vec<Buffer>,
         targets: Vec<Target>,
-        copies: Option<HostCopies>,
-        device: Party,
+        copies: Option<HostTransfer>,
+        device: Accessor,
     ) -> Self {
         Self {
             first,
@@ -145,8 +145,8 @@ impl Swapchain {
     pub(crate) fn show(
         &mut self,
         index: usize,
-        drawn: Option<Behind>,
-        back: Option<Behind>,
+        drawn: Option<SyncPoint>,
+        back: Option<SyncPoint>,
     ) -> Result<(), HandOverError> {
         self.holders.end_write(index, drawn)?;
         self.holders.show(index, back).map(|_| ())

@@ -2,7 +2,7 @@
 //! before it.
 
 use anyhow::{Context as _, anyhow};
-use covalent_alloc::backend::drm::HostCopies;
+use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -92,7 +92,7 @@ impl Show<'_> {
             Ok(targets) => targets,
             Err(error) => return self.replan_without(&plan, &usage_label, why, &error.to_string()),
         };
-        let copies = HostCopies::of(&plan, &buffers)
+        let copies = HostTransfer::of(&plan, &buffers)
             .map_err(|error| Failure::new(Exit::Allocation, error))?;
         let swapchain = Swapchain::new(
             self.next_buffer_number,

@@ -81,9 +81,9 @@ enum Theme {
     Memory,
     /// Fences, timelines and reservations, with fences that are held back.
     Sync,
-    /// Moments of Vulkan devices, to and from sync_files and timelines.
+    /// DeviceSync of Vulkan devices, to and from sync_files and timelines.
     #[cfg(feature = "vulkan")]
-    Moments,
+    DeviceSync,
     /// Ten thousand hand-overs from device to device, behind fences that are held back.
     Handovers,
     /// The other process of a check of `sync`, started by it.
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
         Theme::Memory => memory::run(&mut tally),
         Theme::Sync => sync::run(&mut tally),
         #[cfg(feature = "vulkan")]
-        Theme::Moments => sync::run_vulkan(&mut tally),
+        Theme::DeviceSync => sync::run_vulkan(&mut tally),
         Theme::Peer => {
             if let Err(error) = sync::serve_as_peer() {
                 eprintln!("{error:#}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::sync::{Access, Awaited as _, FenceStatus, Reservation};
+use covalent_alloc::sync::{Access, FenceStatus, Pollable as _, Reservation};
 use covalent_tests::held::{Held, signalled, unsignalled};
 use covalent_tests::witness::sys;
 use drm::buffer::{Buffer as _, DrmFourcc, Handle};

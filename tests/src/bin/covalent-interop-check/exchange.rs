@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::sync::{Access, Awaited as _, Fence};
+use covalent_alloc::sync::{Access, Fence, Pollable as _};
 use covalent_tests::held::Held;
 use covalent_tests::held::unsignalled;
 use covalent_tests::witness::pixels::{pattern, read, same, write};
@@ -37,7 +37,7 @@ pub(crate) fn cannot_hold(gpu: &Gpu) -> Option<Seen> {
             "nothing holds fences back: {error:#}"
         )));
     }
-    (!gpu.moments().semaphore_from_sync_file)
+    (!gpu.device_sync().semaphore_from_sync_file)
         .then(|| Seen::Skipped(format!("{} waits for no sync_file", gpu.name())))
 }
 

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::sync::{Awaited, Point, SyncDevice, Timeline, Until};
+use covalent_alloc::sync::{Point, Pollable, SyncDevice, Timeline, Until};
 use covalent_tests::judge::process::fd_count;
 use covalent_tests::witness::CardHeld;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -459,7 +459,7 @@ impl Consumer {
 ///
 /// # Errors
 /// [`Gone`]; and where neither happens.
-pub(crate) fn sleep(moment: &impl Awaited, socket: Option<&Socket>) -> Result<()> {
+pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<()> {
     let patience = Timespec::try_from(PATIENCE)?;
     let other: Option<BorrowedFd<'_>> = socket.map(Socket::as_fd);
     loop {

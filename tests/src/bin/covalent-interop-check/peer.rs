@@ -8,7 +8,7 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::vulkan::{Gpu, Image, Submission};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
-use covalent_alloc::sync::{Awaited as _, Fence, SyncDevice, Timeline, Until};
+use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline, Until};
 use covalent_tests::witness::pixels::{pattern, same};
 use serde::{Deserialize, Serialize};
 

@@ -246,7 +246,7 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
 /// Both devices wait for points of the driver's own timeline, which the other process has been given; no processor comes in between.
 fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     for gpu in [pair.here, pair.there] {
-        if !gpu.moments().timeline_shared {
+        if !gpu.device_sync().timeline_shared {
             return Ok(Seen::Skipped(format!(
                 "{} shares no timelines between processes",
                 gpu.name()

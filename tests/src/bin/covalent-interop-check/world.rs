@@ -139,7 +139,7 @@ impl World {
         match solve(&request) {
             Solution::Share(plan) => {
                 if plan.verdict() != Verdict::Guaranteed {
-                    tell(&Told::Doubt(plan.doubts().join("; ")));
+                    tell(&Told::Doubt(plan.caveats().join("; ")));
                 }
                 Planned::Plan(Box::new(plan))
             }
@@ -199,7 +199,7 @@ pub(crate) fn judge(plan: &Plan, outcome: Result<Seen>) -> Result<Seen> {
         }
         Err(error) => Ok(Seen::Skipped(format!(
             "possible ({}), and not this time: {error:#}",
-            plan.doubts().join("; ")
+            plan.caveats().join("; ")
         ))),
         seen => seen,
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use covalent_machine::{Grounds, Job, Machine, Missing};
+use covalent_machine::{Job, Machine, Missing, Provenance};
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
 
 use super::all;
-use crate::grounds::assert_can_be_looked_up;
+use crate::provenance::assert_can_be_looked_up;
 use crate::recorded::{boards, read};
 
 /// The usual jobs, and what each of them needs beside a display, by the names that [`Missing`] goes by.
@@ -54,7 +54,7 @@ fn what_a_board_lacks_is_known_from_somewhere_and_not_there() {
             let name = &missing.name;
             count += 1;
             match &missing.grounds {
-                Some(Grounds::Measured) | None => panic!("{board}: nothing tells of its {name}"),
+                Some(Provenance::Measured) | None => panic!("{board}: nothing tells of its {name}"),
                 Some(grounds) => assert_can_be_looked_up(&format!("{board}, {name}"), grounds),
             }
             // Who asks for it all the same is told why it is not there.

@@ -152,7 +152,7 @@ fn adopted(
     };
     let mut facts = physical.facts(&offered.extensions);
     // What the driver has and the application has not enabled is of no use here.
-    facts.moments = physical.moments(
+    facts.moments = physical.device_sync(
         &|name| names.contains(&name),
         timeline.is_some(),
         facts.speaks_syncobj,

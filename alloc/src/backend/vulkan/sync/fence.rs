@@ -34,7 +34,7 @@ impl Gpu {
     /// [`VulkanError::Lacks`] where the device's fences do not leave; [`VulkanError::Call`].
     pub fn fence(&self) -> Result<DeviceFence, VulkanError> {
         self.needs(
-            self.moments().fence_to_sync_file,
+            self.device_sync().fence_to_sync_file,
             "fence that leaves as a sync_file (VK_KHR_external_fence_fd)",
         )?;
         self.make_fence(true)
@@ -49,7 +49,7 @@ impl Gpu {
     /// Vulkan, vkImportFenceFdKHR with VK_FENCE_IMPORT_TEMPORARY_BIT.
     pub fn fence_after(&self, fence: Fence) -> Result<DeviceFence, VulkanError> {
         self.needs(
-            self.moments().fence_from_sync_file,
+            self.device_sync().fence_from_sync_file,
             "fence that takes a sync_file (VK_KHR_external_fence_fd)",
         )?;
         let mut made = self.make_fence(false)?;

@@ -1,4 +1,4 @@
-//! Moments of a Vulkan device: to and from sync_files, and shared with others of its kind.
+//! DeviceSync of a Vulkan device: to and from sync_files, and shared with others of its kind.
 //!
 //! | moment | comes in by | goes out by |
 //! | --- | --- | --- |
@@ -36,7 +36,7 @@ use crate::sync::Fence;
 /// What a device does with moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Moments {
+pub struct DeviceSync {
     /// Its semaphores wait for sync_files.
     pub semaphore_from_sync_file: bool,
     /// Its semaphores leave as sync_files.
@@ -56,7 +56,7 @@ pub struct Moments {
 impl Gpu {
     /// What the device does with moments.
     #[must_use]
-    pub fn moments(&self) -> Moments {
+    pub fn device_sync(&self) -> DeviceSync {
         self.device().moments
     }
 

@@ -32,7 +32,7 @@ impl Gpu {
     /// [`VulkanError::Lacks`] where the device's semaphores do not leave; [`VulkanError::Call`].
     pub fn semaphore(&self) -> Result<Semaphore, VulkanError> {
         self.needs(
-            self.moments().semaphore_to_sync_file,
+            self.device_sync().semaphore_to_sync_file,
             "semaphore that leaves as a sync_file (VK_KHR_external_semaphore_fd)",
         )?;
         self.make_semaphore(true)
@@ -50,7 +50,7 @@ impl Gpu {
     /// Vulkan, vkImportSemaphoreFdKHR with VK_SEMAPHORE_IMPORT_TEMPORARY_BIT.
     pub fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
         self.needs(
-            self.moments().semaphore_from_sync_file,
+            self.device_sync().semaphore_from_sync_file,
             "semaphore that takes a sync_file (VK_KHR_external_semaphore_fd)",
         )?;
         let semaphore = self.make_semaphore(false)?;

@@ -29,7 +29,7 @@ pub(super) enum SemaphoreKind {
         /// Whether it is made to leave.
         leaves: bool,
     },
-    /// Moments with numbers.
+    /// DeviceSync with numbers.
     Timeline {
         /// Whether another process or driver is to share it.
         shared: bool,

@@ -29,12 +29,12 @@ impl fmt::Debug for DeviceTimeline {
 }
 
 impl Gpu {
-    /// Makes a timeline at 0, which other processes can share where the device lets them ([`Moments::timeline_shared`](super::Moments)).
+    /// Makes a timeline at 0, which other processes can share where the device lets them ([`DeviceSync::timeline_shared`](super::DeviceSync)).
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] where the device has none; [`VulkanError::Call`].
     pub fn timeline(&self) -> Result<DeviceTimeline, VulkanError> {
-        let moments = self.moments();
+        let moments = self.device_sync();
         self.needs(
             moments.timeline,
             "timeline semaphores (VK_KHR_timeline_semaphore)",
@@ -43,7 +43,7 @@ impl Gpu {
     }
 
     /// Takes a timeline that [`DeviceTimeline::export`] gave, in this process or another; or, where the device says
-    /// [`Moments::timeline_is_syncobj`](super::Moments), a syncobj ([`Timeline::export`](crate::sync::Timeline::export)).
+    /// [`DeviceSync::timeline_is_syncobj`](super::DeviceSync), a syncobj ([`Timeline::export`](crate::sync::Timeline::export)).
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] where the device shares none, or the fd is a syncobj and the device's timelines are not;
@@ -52,7 +52,7 @@ impl Gpu {
     /// # References
     /// VUID-VkImportSemaphoreFdInfoKHR-handleType-01143: the fd must be of a compatible driver.
     pub fn import_timeline(&self, fd: impl AsFd) -> Result<DeviceTimeline, VulkanError> {
-        let moments = self.moments();
+        let moments = self.device_sync();
         self.needs(
             moments.timeline_shared,
             "timeline semaphores that are shared (opaque fds of VK_KHR_external_semaphore_fd)",
@@ -101,7 +101,7 @@ impl DeviceTimeline {
     /// [`VulkanError::Lacks`] where the device shares none; [`VulkanError::Call`].
     pub fn export(&self) -> Result<OwnedFd, VulkanError> {
         self.gpu.needs(
-            self.gpu.moments().timeline_shared,
+            self.gpu.device_sync().timeline_shared,
             "timeline semaphores that are shared (opaque fds of VK_KHR_external_semaphore_fd)",
         )?;
         self.raw

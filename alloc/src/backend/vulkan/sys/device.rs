@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ash::{ext, khr, vk};
 
 use super::super::adopt::QueueLock;
-use super::super::sync::{Moments, RawFence, nanoseconds};
+use super::super::sync::{DeviceSync, RawFence, nanoseconds};
 use super::physical::{Facts, Physical};
 
 /// A device with one queue, and the functions of the extensions that dma-bufs need.
@@ -21,7 +21,7 @@ pub(crate) struct Device {
     pub(crate) semaphore_fd: Option<khr::external_semaphore_fd::Device>,
     pub(crate) fence_fd: Option<khr::external_fence_fd::Device>,
     pub(crate) timeline: Option<TimelineFunctions>,
-    pub(crate) moments: Moments,
+    pub(crate) moments: DeviceSync,
     /// Whether samplers that convert from Y'CbCr are switched on.
     pub(crate) has_ycbcr: bool,
     pub(crate) family: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Switched<'a> {
     pub(crate) extensions: &'a [&'a CStr],
     pub(crate) has_ycbcr: bool,
     pub(crate) timeline: Option<TimelineFunctions>,
-    pub(crate) moments: Moments,
+    pub(crate) moments: DeviceSync,
 }
 
 /// The application's device and queue.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::{ext, khr, vk};
 
-use super::super::sync::{Moments, speaks_syncobj};
+use super::super::sync::{DeviceSync, speaks_syncobj};
 use super::instance::Instance;
 /// What a physical device says of itself.
 pub(crate) struct Facts {
@@ -21,7 +21,7 @@ pub(crate) struct Facts {
     pub(crate) has_ycbcr: bool,
     /// Whether its driver's timelines leave as syncobjs.
     pub(crate) speaks_syncobj: bool,
-    pub(crate) moments: Moments,
+    pub(crate) moments: DeviceSync,
 }
 
 /// What a physical device does with images of one kind.
@@ -132,7 +132,7 @@ impl Physical {
             primary: number(nodes.has_primary, nodes.primary_major, nodes.primary_minor),
             render: number(nodes.has_render, nodes.render_major, nodes.render_minor),
             has_ycbcr: ycbcr.sampler_ycbcr_conversion == vk::TRUE,
-            moments: self.moments(
+            moments: self.device_sync(
                 &has,
                 timeline.timeline_semaphore == vk::TRUE,
                 speaks_syncobj,
@@ -142,15 +142,15 @@ impl Physical {
     }
 
     /// Asks in which files its moments travel, by the extensions that it has or that are switched on.
-    pub(crate) fn moments(
+    pub(crate) fn device_sync(
         &self,
         has: &impl Fn(&CStr) -> bool,
         timeline: bool,
         timeline_is_syncobj: bool,
-    ) -> Moments {
-        let mut moments = Moments {
+    ) -> DeviceSync {
+        let mut moments = DeviceSync {
             timeline,
-            ..Moments::default()
+            ..DeviceSync::default()
         };
         if has(khr::external_semaphore_fd::NAME) {
             let sync_file = vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;

@@ -10,7 +10,7 @@ mod system;
 use std::fs;
 use std::path::Path;
 
-use covalent_alloc::prove::Helper;
+use covalent_alloc::trial::Helper;
 
 use super::snapshot::{Snapshot, VERSION};
 use crate::input;

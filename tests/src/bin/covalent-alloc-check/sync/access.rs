@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::buffer::CpuAccess;
-use covalent_alloc::constraint::SyncLanguage;
-use covalent_alloc::sync::{Access, Awaited as _, CpuTurn, HandOver, Ledger, Party, Point};
-use covalent_alloc::sync::{Behind, Timeline};
+use covalent_alloc::constraint::SyncMechanism;
+use covalent_alloc::sync::{
+    Access, AccessDecision, AccessTracker, Accessor, CpuAccessDecision, Point, Pollable as _,
+};
+use covalent_alloc::sync::{SyncPoint, Timeline};
 use covalent_tests::held::Held;
 
 use super::{device, dumb};
@@ -34,10 +36,10 @@ fn carried() -> Result<Seen> {
     let asked = Instant::now();
     // Readers do not wait for a reader.
     match mapping.try_access(CpuAccess::Read, &[])? {
-        CpuTurn::Now(_) => {}
-        CpuTurn::Wait(waits) => bail!("a reader waits for {waits:?}"),
+        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Wait(waits) => bail!("a reader waits for {waits:?}"),
     }
-    let CpuTurn::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
+    let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
         bail!("it writes what is read");
     };
     ensure!(asked.elapsed() < AT_ONCE, "it slept");
@@ -45,8 +47,8 @@ fn carried() -> Result<Seen> {
     held.advance(1)?;
     ensure!(waits[0].is_over()?, "{waits:?}");
     match mapping.try_access(CpuAccess::ReadWrite, &[])? {
-        CpuTurn::Now(_) => Ok(Seen::Passed),
-        CpuTurn::Wait(waits) => bail!("it still waits for {waits:?}"),
+        CpuAccessDecision::Now(_) => Ok(Seen::Passed),
+        CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
 }
 
@@ -58,15 +60,15 @@ fn explicit() -> Result<Seen> {
     let mapping = buffer.map()?;
     let point: Point = Timeline::create(&device)?.point(1)?;
     let (gpu, processor) = (
-        Party::new("gpu", [SyncLanguage::Timeline]),
-        Party::new("processor", []),
+        Accessor::new("gpu", [SyncMechanism::Timeline]),
+        Accessor::new("processor", []),
     );
-    let mut ledger: Ledger<Behind> = Ledger::new("frame");
-    let HandOver::Now(turn, _) = ledger.write(&gpu)? else {
+    let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
+    let AccessDecision::Now(turn, _) = ledger.write(&gpu)? else {
         bail!("nobody has it");
     };
     ledger.end(turn, Some(point.clone().into()))?;
-    let HandOver::Wait(after) = ledger.read(&processor)? else {
+    let AccessDecision::Wait(after) = ledger.read(&processor)? else {
         bail!("the processor was given what is not written");
     };
     // The dma-buf itself knows of nothing: the guard alone would not wait.
@@ -74,19 +76,19 @@ fn explicit() -> Result<Seen> {
         buffer.reservation().is_ready(Access::Write)?,
         "it carries a fence"
     );
-    let CpuTurn::Wait(waits) = mapping.try_access(CpuAccess::Read, &after)? else {
+    let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Read, &after)? else {
         bail!("it reads what is not written");
     };
     let wait = waits.first().context("nothing to poll")?;
     ensure!(!wait.is_over()?, "it is over before the point");
     point.signal()?;
     ensure!(wait.is_over()?, "it goes on");
-    let HandOver::Now(turn, after) = ledger.read(&processor)? else {
+    let AccessDecision::Now(turn, after) = ledger.read(&processor)? else {
         bail!("it still waits");
     };
     match mapping.try_access(CpuAccess::Read, &after)? {
-        CpuTurn::Now(_) => {}
-        CpuTurn::Wait(waits) => bail!("it still waits for {waits:?}"),
+        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
     ledger.end(turn, None)?;
     Ok(Seen::Passed)

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::SyncLanguage;
+use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, Awaited, Behind, BehindWait, Fence, Party, Point, SyncDevice, Timeline, Told, Until,
+    Access, Accessor, Acquire, Fence, Point, Pollable, SyncDevice, SyncPoint, SyncPointWait,
+    Timeline, Until,
 };
 use covalent_tests::held::Held;
 use covalent_tests::witness::sys::Pixels;
@@ -35,13 +36,13 @@ pub(super) struct Job {
     access: Access,
     number: u32,
     /// What it waits for.
-    after: Option<BehindWait>,
+    after: Option<SyncPointWait>,
     signal: Signal,
 }
 
 pub(super) struct Device {
-    pub(super) party: Party,
-    pub(super) language: Option<SyncLanguage>,
+    pub(super) party: Accessor,
+    pub(super) language: Option<SyncMechanism>,
     held: Arc<Held>,
     fences: u32,
     /// What it is told by points, and tells by points.
@@ -57,7 +58,7 @@ impl Device {
     /// Starts a device that delays each job by up to `slowest`, at random.
     pub(super) fn start(
         name: &str,
-        language: Option<SyncLanguage>,
+        language: Option<SyncMechanism>,
         syncobjs: &SyncDevice,
         seed: u64,
         slowest: Duration,
@@ -73,7 +74,7 @@ impl Device {
             }
         });
         Ok(Self {
-            party: Party::new(name, language),
+            party: Accessor::new(name, language),
             language,
             held,
             fences: 0,
@@ -98,19 +99,19 @@ impl Device {
         shared: &Arc<Shared>,
         access: Access,
         number: u32,
-        told: Told,
-    ) -> Result<Option<Behind>> {
+        told: Acquire,
+    ) -> Result<Option<SyncPoint>> {
         let reservation = shared.buffer.reservation();
         let after = match told {
-            Told::Nothing => None,
+            Acquire::Nothing => None,
             // As a driver does: what is carried now counts, and not what comes later.
-            Told::Carried => Some(BehindWait::Fence(reservation.fence_before(access)?)),
-            Told::Fence(fence) => Some(BehindWait::Fence(fence)),
-            Told::Point(point) => Some(BehindWait::Point(point.wait(Until::Signalled)?)),
+            Acquire::Carried => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
+            Acquire::Fence(fence) => Some(SyncPointWait::Fence(fence)),
+            Acquire::Point(point) => Some(SyncPointWait::Point(point.wait(Until::Signalled)?)),
             other => bail!("{} was told {other:?}", self.party.name()),
         };
         let (signal, behind) = match self.language {
-            Some(SyncLanguage::Timeline) => {
+            Some(SyncMechanism::Timeline) => {
                 self.points += 1;
                 let point = self.timelines.1.point(self.points)?;
                 (Signal::Point(point.clone()), Some(point.into()))
@@ -120,13 +121,13 @@ impl Device {
                 let fence: Fence = self.held.fence(self.fences)?;
                 let behind = match language {
                     None => None,
-                    Some(SyncLanguage::Implicit) => {
+                    Some(SyncMechanism::Implicit) => {
                         reservation.add(&fence, access)?;
                         let next = match access {
                             Access::Read => Access::Write,
                             Access::Write => Access::Read,
                         };
-                        Some(Behind::carried(&shared.buffer, next)?)
+                        Some(SyncPoint::carried(&shared.buffer, next)?)
                     }
                     Some(_) => Some(fence.into()),
                 };
@@ -190,7 +191,7 @@ fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
 }
 
 /// Sleeps in poll, as an event loop does.
-pub(super) fn sleep_until(moment: &impl Awaited) -> Result<()> {
+pub(super) fn sleep_until(moment: &impl Pollable) -> Result<()> {
     let flags = match moment.poll_for() {
         covalent_alloc::sync::PollFor::Input => PollFlags::IN,
         covalent_alloc::sync::PollFor::Output => PollFlags::OUT,

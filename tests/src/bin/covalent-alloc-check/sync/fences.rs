@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::sync::{Awaited as _, Fence, FenceError, FenceStatus, Timeline};
+use covalent_alloc::sync::{Fence, FenceError, FenceStatus, Pollable as _, Timeline};
 use covalent_tests::held::{Held, signalled, unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};

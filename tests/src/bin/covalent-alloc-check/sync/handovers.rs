@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::constraint::SyncLanguage;
+use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, Behind, HandOver, Kind, Ledger, LedgerError, Moment as _, MomentState, Party, Past,
-    SyncDevice, Told, Turn, tell,
+    Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, Acquire,
+    FenceState, Kind, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
 };
 use covalent_tests::witness::sys::Pixels;
 
@@ -44,18 +44,18 @@ pub(super) fn run(tally: &mut Tally) {
             Ok(Seen::Passed)
         },
     );
-    let deaf: [(&str, &[SyncLanguage]); 4] = [
+    let deaf: [(&str, &[SyncMechanism]); 4] = [
         (
             "all",
             &[
-                SyncLanguage::SyncFile,
-                SyncLanguage::Timeline,
-                SyncLanguage::Implicit,
+                SyncMechanism::SyncFile,
+                SyncMechanism::Timeline,
+                SyncMechanism::Implicit,
             ],
         ),
-        ("sync_files", &[SyncLanguage::SyncFile]),
-        ("points", &[SyncLanguage::Timeline]),
-        ("carried_fences", &[SyncLanguage::Implicit]),
+        ("sync_files", &[SyncMechanism::SyncFile]),
+        ("points", &[SyncMechanism::Timeline]),
+        ("carried_fences", &[SyncMechanism::Implicit]),
     ];
     for (what, deaf) in deaf {
         let name = format!("sync::handovers_that_do_not_wait_for_{what}_arrive_in_disorder");
@@ -80,7 +80,7 @@ struct Run {
     frames: u32,
     /// Hand-overs behind a moment that was seen pending.
     pending: u32,
-    /// Moments that were over before one that was handed out earlier.
+    /// DeviceSync that were over before one that was handed out earlier.
     out_of_order: u32,
     /// Hand-overs by sync_file, point, reservation, and by waiting.
     told: [u32; 4],
@@ -89,11 +89,11 @@ struct Run {
     caught: u32,
 }
 
-fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncLanguage], handovers: u32) -> Result<Run> {
+fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncMechanism], handovers: u32) -> Result<Run> {
     let languages = [
-        ("sync_file", Some(SyncLanguage::SyncFile)),
-        ("timeline", Some(SyncLanguage::Timeline)),
-        ("implicit", Some(SyncLanguage::Implicit)),
+        ("sync_file", Some(SyncMechanism::SyncFile)),
+        ("timeline", Some(SyncMechanism::Timeline)),
+        ("implicit", Some(SyncMechanism::Implicit)),
         ("mute", None),
     ];
     let start = |role: &str| -> Result<Vec<Device>> {
@@ -112,11 +112,11 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncLanguage], handovers: u32) -> Res
         let buffer = dumb("vgem")?;
         let pixels = Arc::new(Pixels::map(buffer.memory_fd(0).context("no memory")?)?);
         let shared = Arc::new(Shared { buffer, pixels });
-        buffers.push((shared, Ledger::new(format!("buffer {number}"))));
+        buffers.push((shared, AccessTracker::new(format!("buffer {number}"))));
     }
     let mut random = Random(0x5eed_c0de);
     let mut run = Run::default();
-    let mut last: Vec<Option<Behind>> = vec![None; BUFFERS];
+    let mut last: Vec<Option<SyncPoint>> = vec![None; BUFFERS];
     while run.pending < handovers && run.frames < handovers * 4 {
         run.frames += 1;
         let place = random.choose(BUFFERS);
@@ -130,14 +130,14 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncLanguage], handovers: u32) -> Res
         let (writer, reader) = (&mut writers[pick()], &mut readers[pick()]);
         for (device, access) in [(writer, Access::Write), (reader, Access::Read)] {
             let behind = turn(ledger, device, shared, access, deaf, &mut run)?;
-            let over = |moment: &Option<Behind>| {
+            let over = |moment: &Option<SyncPoint>| {
                 moment
                     .as_ref()
-                    .is_some_and(|moment| moment.state() == MomentState::Over)
+                    .is_some_and(|moment| moment.state() == FenceState::Over)
             };
             // The one that was handed out last is over and an earlier one is not.
             let earlier = last.iter().flatten().next();
-            if earlier.is_some_and(|moment| moment.state() == MomentState::Pending)
+            if earlier.is_some_and(|moment| moment.state() == FenceState::Pending)
                 && last.iter().skip(1).any(over)
             {
                 run.out_of_order += 1;
@@ -155,38 +155,57 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncLanguage], handovers: u32) -> Res
 
 /// One turn of one device, which is told what the ledger says, or, where it is deaf, nothing.
 fn turn(
-    ledger: &mut Ledger<Behind>,
+    ledger: &mut AccessTracker<SyncPoint>,
     device: &mut Device,
     shared: &Arc<Shared>,
     access: Access,
-    deaf: &[SyncLanguage],
+    deaf: &[SyncMechanism],
     run: &mut Run,
-) -> Result<Option<Behind>> {
+) -> Result<Option<SyncPoint>> {
     match access {
-        Access::Read => act(ledger, Ledger::read, device, shared, access, deaf, run),
-        Access::Write => act(ledger, Ledger::write, device, shared, access, deaf, run),
+        Access::Read => act(
+            ledger,
+            AccessTracker::read,
+            device,
+            shared,
+            access,
+            deaf,
+            run,
+        ),
+        Access::Write => act(
+            ledger,
+            AccessTracker::write,
+            device,
+            shared,
+            access,
+            deaf,
+            run,
+        ),
     }
 }
 
-type Ask<K> = fn(&mut Ledger<Behind>, &Party) -> Result<HandOver<K, Behind>, LedgerError>;
+type Ask<K> = fn(
+    &mut AccessTracker<SyncPoint>,
+    &Accessor,
+) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
 fn act<K: Kind>(
-    ledger: &mut Ledger<Behind>,
+    ledger: &mut AccessTracker<SyncPoint>,
     ask: Ask<K>,
     device: &mut Device,
     shared: &Arc<Shared>,
     access: Access,
-    deaf: &[SyncLanguage],
+    deaf: &[SyncMechanism],
     run: &mut Run,
-) -> Result<Option<Behind>> {
+) -> Result<Option<SyncPoint>> {
     let mut seen_pending = false;
-    let (turn, after): (Turn<K>, Vec<Past<Behind>>) = loop {
+    let (turn, after): (AccessToken<K>, Vec<PriorAccess<SyncPoint>>) = loop {
         match ask(ledger, &device.party)? {
-            HandOver::Now(turn, after) => break (turn, after),
-            HandOver::Wait(after) => {
+            AccessDecision::Now(turn, after) => break (turn, after),
+            AccessDecision::Wait(after) => {
                 run.told[3] += 1;
                 for past in after {
-                    seen_pending |= past.moment.state() == MomentState::Pending;
+                    seen_pending |= past.moment.state() == FenceState::Pending;
                     sleep_until(&past.moment.wait()?)?;
                 }
             }
@@ -194,13 +213,13 @@ fn act<K: Kind>(
     };
     seen_pending |= after
         .iter()
-        .any(|past| past.moment.state() == MomentState::Pending);
+        .any(|past| past.moment.state() == FenceState::Pending);
     run.pending += u32::from(seen_pending);
     let told = match device.language {
         Some(language) if !deaf.contains(&language) => loop {
             let room = device.room()?;
-            match tell(&shared.buffer, &after, language, Some(&room))? {
-                Told::NotYet(waits) => {
+            match export_wait(&shared.buffer, &after, language, Some(&room))? {
+                Acquire::NotYet(waits) => {
                     for wait in waits {
                         sleep_until(&wait)?;
                     }
@@ -208,13 +227,13 @@ fn act<K: Kind>(
                 told => break told,
             }
         },
-        _ => Told::Nothing,
+        _ => Acquire::Nothing,
     };
     match &told {
-        Told::Fence(_) => run.told[0] += 1,
-        Told::Point(_) => run.told[1] += 1,
-        Told::Carried => run.told[2] += 1,
-        Told::Nothing => {}
+        Acquire::Fence(_) => run.told[0] += 1,
+        Acquire::Point(_) => run.told[1] += 1,
+        Acquire::Carried => run.told[2] += 1,
+        Acquire::Nothing => {}
         other => bail!("{other:?}"),
     }
     let behind = device.submit(shared, access, run.frames, told)?;
@@ -223,7 +242,7 @@ fn act<K: Kind>(
     }
     match ledger.end(turn, behind.clone()) {
         // Found out where it was so early that the ledger could see it.
-        Err(LedgerError::DidNotWait { .. }) if !deaf.is_empty() => run.caught += 1,
+        Err(AccessTrackerError::DidNotWait { .. }) if !deaf.is_empty() => run.caught += 1,
         ended => ended?,
     }
     Ok(behind)

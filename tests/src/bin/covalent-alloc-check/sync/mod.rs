@@ -32,7 +32,7 @@ pub(crate) fn run(tally: &mut Tally) {
     exhaustion::run(tally);
 }
 
-/// Moments of Vulkan devices, whose drivers take their time to load.
+/// DeviceSync of Vulkan devices, whose drivers take their time to load.
 #[cfg(feature = "vulkan")]
 pub(crate) fn run_vulkan(tally: &mut Tally) {
     vulkan::run(tally);

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::constraint::SyncLanguage;
+use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, Awaited as _, Behind, HandOver, Ledger, LedgerError, Party, Timeline, Until,
+    Access, AccessDecision, AccessTracker, AccessTrackerError, Accessor, Pollable as _, SyncPoint,
+    Timeline, Until,
 };
 
 use super::{device, dumb};
@@ -41,15 +42,15 @@ fn killed() -> Result<Seen> {
     let buffer = dumb("vgem")?;
     let release = Timeline::create(&device)?;
     let (gpu, peer) = (
-        Party::new("gpu", [SyncLanguage::SyncFile]),
-        Party::new("peer", [SyncLanguage::Timeline]),
+        Accessor::new("gpu", [SyncMechanism::SyncFile]),
+        Accessor::new("peer", [SyncMechanism::Timeline]),
     );
-    let mut ledger: Ledger<Behind> = Ledger::new("frame");
+    let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
     let mut lend = |number: u64| -> Result<()> {
-        let HandOver::Now(turn, _) = ledger.read(&peer)? else {
+        let AccessDecision::Now(turn, _) = ledger.read(&peer)? else {
             bail!("it waits for nobody");
         };
-        ledger.send_away(turn, Some(release.point(number)?.into()))?;
+        ledger.transfer_out(turn, Some(release.point(number)?.into()))?;
         Ok(())
     };
     lend(1)?;
@@ -75,18 +76,20 @@ fn killed() -> Result<Seen> {
     let second = release.point(2)?;
     let wait = second.wait(Until::Signalled)?;
     let after = match ledger.write(&gpu)? {
-        HandOver::Now(turn, after) => ledger.end(turn, None).err().map(|error| (error, after)),
-        HandOver::Wait(after) => bail!("the GPU cannot wait for {after:?}"),
+        AccessDecision::Now(turn, after) => {
+            ledger.end(turn, None).err().map(|error| (error, after))
+        }
+        AccessDecision::Wait(after) => bail!("the GPU cannot wait for {after:?}"),
     };
     // A writer that goes on without the release is found out, and the release is still waited for.
-    let Some((LedgerError::DidNotWait { other, .. }, after)) = after else {
+    let Some((AccessTrackerError::DidNotWait { other, .. }, after)) = after else {
         bail!("a writer that did not wait was let through: {after:?}");
     };
     ensure!(other == "peer" && after.len() == 1, "{other}: {after:?}");
     ensure!(!wait.is_over()?, "the dead release");
-    let carried = Behind::carried(&buffer, Access::Write)?;
+    let carried = SyncPoint::carried(&buffer, Access::Write)?;
     ledger.lost(&peer, Some(&carried));
-    let HandOver::Now(turn, after) = ledger.write(&gpu)? else {
+    let AccessDecision::Now(turn, after) = ledger.write(&gpu)? else {
         bail!("the GPU cannot wait");
     };
     ensure!(after.is_empty(), "it waits for the dead: {after:?}");

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::sync::{Access, Awaited as _, Reservation, ReservationError};
+use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
 use covalent_tests::held::{Held, signalled, unsignalled};
 use covalent_tests::witness::sys;
 use drm::buffer::Buffer as _;

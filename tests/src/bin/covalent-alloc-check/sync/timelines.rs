@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
-    Awaited, Binary, Fence, FenceStatus, SyncDevice, Timeline, TimelineError, Until,
+    Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
 use covalent_tests::held::{Held, signalled, unsignalled};
 use drm::control::Device as _;
@@ -75,7 +75,7 @@ fn lacking(device: &SyncDevice) -> Result<Seen> {
 }
 
 /// How often poll returns within `patience`, and whether the moment is over then. Once is once.
-fn wakes(moment: &impl Awaited, patience: Duration) -> Result<(u32, bool)> {
+fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
     let deadline = Instant::now() + patience;
     let mut wakes = 0;
     loop {

@@ -1,4 +1,4 @@
-//! Moments of Vulkan devices, to and from sync_files and timelines, behind fences that are held back.
+//! DeviceSync of Vulkan devices, to and from sync_files and timelines, behind fences that are held back.
 //!
 //! lavapipe makes a sync_file only when its work is done, so what comes out of it is never seen pending. That is said of it
 //! (`Gpu::exports_wait`) and held against it here: an export returns when the fence before it is signalled, and not before.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
-use covalent_alloc::sync::{Awaited as _, Fence, SyncDevice, Timeline};
+use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline};
 use covalent_tests::witness::Sources;
 
 use super::{device, dumb};
@@ -63,7 +63,7 @@ pub(super) fn run(tally: &mut Tally) {
 }
 
 fn says(gpu: &Gpu) -> Result<Seen> {
-    let moments = gpu.moments();
+    let moments = gpu.device_sync();
     ensure!(
         moments.semaphore_from_sync_file
             && moments.semaphore_to_sync_file
@@ -109,9 +109,9 @@ fn not_too_early(
     export: impl FnOnce() -> Result<Option<Fence>, VulkanError> + Send,
 ) -> Result<()> {
     thread::scope(|scope| {
-        let (tell, told) = channel();
-        scope.spawn(move || tell.send(export()));
-        match told.recv_timeout(BLINK) {
+        let (sender, receiver) = channel();
+        scope.spawn(move || sender.send(export()));
+        match receiver.recv_timeout(BLINK) {
             // A device that does not wait gives a fence that is pending.
             Ok(given) => {
                 let fence = given?.context("it says that it is over while it is held back")?;
@@ -125,7 +125,7 @@ fn not_too_early(
             }
             Err(RecvTimeoutError::Timeout) => {
                 held.advance(1)?;
-                match told.recv_timeout(PATIENCE).context("no export")?? {
+                match receiver.recv_timeout(PATIENCE).context("no export")?? {
                     Some(fence) => signalled(&fence),
                     None => Ok(()),
                 }
@@ -244,7 +244,7 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
 
 fn unshared(gpu: &Gpu) -> Result<Seen> {
     let syncobj = Timeline::create(&timelines()?)?.export()?;
-    let moments = gpu.moments();
+    let moments = gpu.device_sync();
     if moments.timeline_is_syncobj {
         gpu.import_timeline(&syncobj)?;
         return Ok(Seen::Passed);

@@ -1,0 +1,108 @@
+//! What participants ask together by one choice among their alternatives.
+
+use std::cell::OnceCell;
+
+use super::bits::Bits;
+use super::known::Known;
+use super::needs::Needs;
+use super::prepared_participant::Choice;
+use super::problem::{Problem, View};
+use crate::constraint::{CpuUse, Field};
+
+/// What all members ask together, and where it is looked for.
+pub(super) struct CandidateSearch<'p, 'a, 'v> {
+    pub(super) problem: &'p Problem<'a>,
+    pub(super) view: View<'v>,
+    /// By member, which of its alternatives is meant.
+    pub(super) combination: &'v [usize],
+    /// The pairs that all members take.
+    pub(super) formats: Bits,
+    /// How much the processor reads or writes.
+    pub(super) cpu: CpuUse,
+    /// Buffers that there are to be.
+    pub(super) count: u32,
+    /// Steps down the lists of alternatives in all.
+    pub(super) alternatives: usize,
+    /// Members that ask more of pictures in some formats.
+    pub(super) picky: Vec<(usize, &'p Choice<'a>)>,
+    /// What is asked of memory, found out when it is needed.
+    pub(super) needs: OnceCell<Needs>,
+    /// What is known of merged demands, as far as it was needed.
+    pub(super) known: Known,
+}
+
+impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
+    pub(super) fn new(problem: &'p Problem<'a>, view: View<'v>, combination: &'v [usize]) -> Self {
+        let mut sweep = Self {
+            problem,
+            view,
+            combination,
+            formats: Bits::all(problem.universe.len()),
+            cpu: if view.copies {
+                CpuUse::Often
+            } else {
+                CpuUse::None
+            },
+            count: 0,
+            alternatives: combination
+                .iter()
+                .fold(0, |sum, place| sum.saturating_add(*place)),
+            picky: Vec::new(),
+            needs: OnceCell::new(),
+            known: Known::default(),
+        };
+        let mut held = 0_u32;
+        let mut any = true;
+        let mut cut = 1_usize;
+        for (place, choice) in sweep.members() {
+            if choice.asks_by_fourcc() {
+                sweep.picky.push((place, choice));
+            }
+            let kept = view.keeps(place);
+            if kept.is_empty() {
+                continue;
+            }
+            if kept.contains(Field::Formats) && any {
+                if let Some(own) = &choice.formats {
+                    any = sweep.formats.keep(own);
+                    cut = cut.saturating_add(1);
+                }
+            }
+            if kept.contains(Field::Held) {
+                // No plan has so many buffers that the sum could be wrong.
+                held = held.saturating_add(choice.constraints.buffers_held);
+            }
+            if kept.contains(Field::Cpu) {
+                sweep.cpu = sweep.cpu.max(choice.constraints.memory.cpu);
+            }
+        }
+        problem
+            .work
+            .charge(cut.saturating_mul((problem.universe.len() >> 8).saturating_add(1)));
+        problem
+            .work
+            .charge(view.members.len().saturating_mul(10).saturating_add(64));
+        sweep.count = problem.request.count.max(held).max(1);
+        sweep
+    }
+
+    /// Returns the members' places among the participants, and which alternative of each is meant.
+    pub(super) fn members(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'p Choice<'a>)> + use<'p, 'a, 'v> {
+        let problem = self.problem;
+        self.view
+            .members
+            .iter()
+            .zip(self.combination)
+            .map(|(place, choice)| {
+                let choice = &problem.party(*place).choices[*choice];
+                (*place, choice)
+            })
+    }
+
+    /// Returns whether a source is on a participant's own device, which can use what it gives itself.
+    pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
+        self.problem.party(place).own.contains(number)
+    }
+}

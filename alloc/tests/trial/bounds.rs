@@ -1,0 +1,90 @@
+//! How much memory facts take, whoever wrote the file.
+
+use std::fmt::Write as _;
+
+use covalent_alloc::trial::{TrialResultError, TrialResultStore};
+
+use super::sys::measured;
+
+/// What the documentation of the store states: so many times the length of the file.
+const MULTIPLE: usize = 64;
+/// What reading takes whatever the file is: buffers of the standard library, an error's words.
+const BASE: usize = 64 << 10;
+const LENGTH: usize = 512 << 10;
+
+fn file(facts: &str) -> String {
+    format!("{{\"format\":\"covalent facts\",\"version\":1,\"facts\":[{facts}]}}")
+}
+
+/// Repeats an item, with its number in the place of `#`, until a file is so long.
+fn many(item: &str) -> String {
+    let mut text = String::new();
+    for number in 0.. {
+        if text.len() > LENGTH {
+            break;
+        }
+        let comma = if number > 0 { "," } else { "" };
+        write!(text, "{comma}{}", item.replace('#', &number.to_string())).unwrap();
+    }
+    text
+}
+
+const SMALLEST: &str = r#"{"participant":{"driver":""},"effect":{"stride_alignment":{"bytes":1}},"origin":{"learnt":{"at":1,"times":1}}}"#;
+
+fn with_host(host: &str) -> String {
+    SMALLEST.replace(
+        "\"origin\"",
+        &format!("\"conditions\":{{\"host\":[{host}]}},\"origin\""),
+    )
+}
+
+#[test]
+fn file_of_facts_takes_memory_that_its_length_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("facts.json");
+    let long = SMALLEST.replace(
+        "\"driver\":\"\"",
+        &format!("\"driver\":\"{}\"", "\\n".repeat(LENGTH / 2)),
+    );
+    for (name, text, is_read) in [
+        ("smallest facts", file(&many(SMALLEST)), true),
+        ("a long name", file(&long), true),
+        ("features of a host", file(&with_host(&many("\"#\""))), true),
+        (
+            "features that are the same",
+            file(&with_host(&many("\"\""))),
+            true,
+        ),
+        ("an unknown list", file(&many("0")), false),
+        (
+            "an unknown field",
+            file(&SMALLEST.replace("\"origin\"", &format!("\"x\":[{}],\"origin\"", many("0")))),
+            false,
+        ),
+        ("depth", file(&"[".repeat(LENGTH)), false),
+        (
+            "depth of objects",
+            file(&"{\"effect\":".repeat(LENGTH / 10)),
+            false,
+        ),
+        ("no facts", many("{}"), false),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let (read, usage) = measured(|| TrialResultStore::at(path.clone()).read());
+        let most = usage.peak_bytes;
+        let bound = text.len() * MULTIPLE + BASE;
+        assert!(
+            most <= bound,
+            "{name}: {most} bytes for a file of {}",
+            text.len()
+        );
+        match read {
+            Ok(facts) => assert!(is_read && !facts.is_empty(), "{name}"),
+            Err(TrialResultError::Damaged { .. } | TrialResultError::Foreign { .. }) => {
+                assert!(!is_read, "{name}")
+            }
+            Err(other) => panic!("{name}: {other}"),
+        }
+        let _ = std::fs::remove_file(&path);
+    }
+}
