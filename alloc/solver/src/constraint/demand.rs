@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::image::ImageTerms;
+use super::field_table::FieldTable;
+use super::image::ImageConstraints;
 use super::participant::{Constraints, Participant, Role};
-use super::terms::Terms;
 use crate::reading::Unknown;
 use crate::text::printable;
 
@@ -176,8 +176,8 @@ impl Constraints {
         }
         self.memory.relax(field);
         self.image.relax(field);
-        for terms in self.per_fourcc.values_mut() {
-            terms.relax(field);
+        for constraints in self.per_fourcc.values_mut() {
+            constraints.relax(field);
         }
     }
 
@@ -187,15 +187,15 @@ impl Constraints {
             Field::Held => self.buffers_held > 0,
             Field::Formats => self.formats.is_some(),
             Field::Unknown => self.unknown_names().next().is_some(),
-            _ if Field::OF_PICTURES.contains(&field) => {
-                self.images().any(|terms| terms.demands_field(field))
-            }
+            _ if Field::OF_PICTURES.contains(&field) => self
+                .images()
+                .any(|constraints| constraints.demands_field(field)),
             _ => self.memory.demands_field(field),
         }
     }
 
     /// Returns what is asked of pictures: of all, and then by format.
-    fn images(&self) -> impl Iterator<Item = &ImageTerms> {
+    fn images(&self) -> impl Iterator<Item = &ImageConstraints> {
         std::iter::once(&self.image).chain(self.per_fourcc.values())
     }
 
@@ -205,7 +205,7 @@ impl Constraints {
             .then(|| format!("constraints of version {}", self.version));
         let fields = [&self.unknown, &self.memory.unknown]
             .into_iter()
-            .chain(self.images().map(|terms| &terms.unknown))
+            .chain(self.images().map(|constraints| &constraints.unknown))
             .filter(|unknown| !unknown.is_empty())
             .flat_map(Unknown::required);
         version.into_iter().chain(fields)
@@ -238,7 +238,7 @@ impl Constraints {
             _ if Field::OF_PICTURES.contains(&field) => {
                 let mut words: Vec<_> = self
                     .images()
-                    .filter_map(|terms| terms.words(role, field))
+                    .filter_map(|constraints| constraints.words(role, field))
                     .collect();
                 words.dedup();
                 let rest = words.len().saturating_sub(3);

@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 use super::bound::Bound;
 use super::common_multiple::CommonMultiple;
 use super::demand::Field;
+use super::field_table::{Clause, FieldTable, Reason, field_table, group, merged_type, said};
 use super::kind::{Agree, Answer, Kind, Lcm, Max, Min, Or, Union, Within};
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
-use super::terms::{Clause, Reason, Terms, group, merged_type, said, terms};
 use crate::reading::{Unknown, keeps_unknown};
 
-terms! {
+field_table! {
     kept;
     /// Demands on a picture's layout. [`Default`] demands nothing.
-    ImageTerms,
+    ImageConstraints,
     /// What several ask of a picture.
     MergedImage;
 
     /// Width in pixels.
-    width: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [],
+    width: SideConstraints = SideConstraints::default(), Within as MergedSide, "pixels", Extent, blamed for [],
         says |own, _| own.sides_words();
     /// Height in pixels.
-    height: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [];
+    height: SideConstraints = SideConstraints::default(), Within as MergedSide, "pixels", Extent, blamed for [];
     /// Bytes from row to row.
-    stride: StrideTerms = StrideTerms::default(), Within as MergedStride, "bytes", Stride, blamed for [];
+    stride: StrideConstraints = StrideConstraints::default(), Within as MergedStride, "bytes", Stride, blamed for [];
     /// Where planes may begin: multiples of this many bytes.
     offset_alignment_bytes: u64 = 1, Lcm, "bytes", Offset, blamed for [],
         says |own, _| {
@@ -120,10 +120,10 @@ terms! {
         };
 }
 
-terms! {
+field_table! {
     plain;
     /// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
-    SideTerms,
+    SideConstraints,
     /// What several ask of one side of a picture, in pixels.
     MergedSide;
 
@@ -135,13 +135,13 @@ terms! {
     multiple_of: u32 = 1, Lcm, "pixels", Extent, blamed for [Extent];
 }
 
-terms! {
+field_table! {
     plain;
     /// Demands and wishes on strides, in bytes. [`Default`] has none.
     ///
     /// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane. Whatever is asked,
     /// a plane's stride is a whole number of its pixels, where these have a power of two of bytes; bounds in between are taken inward.
-    StrideTerms,
+    StrideConstraints,
     /// What several ask and wish of strides, in bytes.
     MergedStride;
 
@@ -170,17 +170,17 @@ terms! {
         says |own, _| own.packed.then(|| Clause::whole("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
     /// Multiples of this are better, of the first plane.
-    preferred_alignment: u32 = 1, Lcm, "bytes", TrancheRequest, blamed for [],
+    preferred_alignment: u32 = 1, Lcm, "bytes", Preference, blamed for [],
         reason |step| Some(format!("strides better in multiples of {step} bytes"));
     /// These strides of the first plane are better than all others.
-    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
+    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, blamed for [];
     /// Multiples of these are worse, of the first plane.
-    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
+    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, blamed for [];
 }
 
-impl ImageTerms {
+impl ImageConstraints {
     fn sides_words(&self) -> Option<Clause> {
-        let free = SideTerms::default();
+        let free = SideConstraints::default();
         (self.width != free || self.height != free).then(|| {
             Clause::whole(format!(
                 "needs a width {} and a height {}",
@@ -191,7 +191,7 @@ impl ImageTerms {
     }
 }
 
-impl SideTerms {
+impl SideConstraints {
     /// Demands this many pixels and no other.
     pub fn exactly(pixels: u32) -> Self {
         Self {
@@ -220,14 +220,14 @@ impl MergedImage {
     /// Returns who may be the reason that no layout meets the demands on a field.
     pub(crate) fn blamed(&self, field: Field) -> Owners {
         let mut owners = Owners::default();
-        ImageTerms::blame(self, field, &mut owners);
+        ImageConstraints::blame(self, field, &mut owners);
         owners
     }
 
     /// Returns what the demands make of a plan.
     pub(crate) fn reasons(&self) -> Vec<Reason<'_>> {
         let mut reasons = Vec::new();
-        <ImageTerms as Terms>::reasons(self, &mut reasons);
+        <ImageConstraints as FieldTable>::reasons(self, &mut reasons);
         reasons.sort_by_key(|reason| reason.place);
         reasons
     }

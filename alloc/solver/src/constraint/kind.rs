@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use super::bound::Bound;
 use super::common_multiple::CommonMultiple;
 use super::demand::Field;
+use super::field_table::{Clause, FieldTable, Reason};
 use super::formats::FormatSet;
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
-use super::terms::{Clause, Reason, Terms};
 
 /// A kind of field with values of type `V`.
 pub(super) trait Kind<V> {
@@ -200,7 +200,7 @@ impl<T: Clone + Ord> Intersection for BTreeSet<T> {
 /// Fields of their own, which merge one by one.
 pub(super) enum Within {}
 
-impl<V: Terms> Kind<V> for Within {
+impl<V: FieldTable> Kind<V> for Within {
     type Merged = V::Merged;
 
     fn nothing(_: V) -> V::Merged {

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::Bound;
 use super::demand::Field;
+use super::field_table::{Clause, FieldTable, Reason, field_table, group, merged_type};
 use super::kind::{Agree, Answer, Apart, Intersect, Kind, Max, Min, NotMerged, Union, Within};
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
 use super::source::{Source, SourceId};
-use super::terms::{Clause, Reason, Terms, group, merged_type, terms};
 use crate::model::DeviceIdentity;
 use crate::reading::{Unknown, keeps_unknown};
 
-terms! {
+field_table! {
     kept;
     /// Demands on memory. [`Default`] demands nothing.
     ///
     /// A device's own source meets that device's demands by definition.
-    MemoryTerms,
+    MemoryConstraints,
     /// What several ask of memory.
     MergedMemory;
 
@@ -61,7 +61,7 @@ terms! {
             })
         });
     /// Sources whose memory is better than others': a wish, not a demand.
-    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", TrancheRequest, blamed for [];
+    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", Preference, blamed for [];
     /// How much the processor reads or writes.
     cpu: CpuUse = CpuUse::None, Max, "", Cpu, blamed for [],
         says |own, role| {
@@ -99,7 +99,7 @@ terms! {
         };
 }
 
-terms! {
+field_table! {
     plain + Copy + Hash;
     /// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
     AddressWindow,

@@ -5,12 +5,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::bound::Bound;
+use super::field_table::FieldTable;
 use super::formats::FormatSet;
-use super::image::ImageTerms;
+use super::image::ImageConstraints;
 use super::kind::{Intersect, Kind, Sum};
-use super::memory::MemoryTerms;
+use super::memory::MemoryConstraints;
 use super::participant::Constraints;
-use super::terms::Terms;
 
 /// How one field merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,10 +61,10 @@ pub struct MergedUse {
 impl MergedUse {
     /// Takes one participant's demands; `owner` is the number by which the participant is remembered.
     #[must_use]
-    pub fn of(owner: usize, terms: &Constraints) -> Self {
+    pub fn of(owner: usize, constraints: &Constraints) -> Self {
         Self {
-            formats: Intersect::of(owner, &terms.formats, None),
-            buffers_held: Sum::of(owner, &terms.buffers_held, 0),
+            formats: Intersect::of(owner, &constraints.formats, None),
+            buffers_held: Sum::of(owner, &constraints.buffers_held, 0),
         }
     }
 
@@ -121,8 +121,8 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
         ),
         uses,
     );
-    ImageTerms::rules("", image);
-    MemoryTerms::rules("", memory);
+    ImageConstraints::rules("", image);
+    MemoryConstraints::rules("", memory);
     tables
 }
 
@@ -133,11 +133,11 @@ mod tests {
 
     #[test]
     fn merged_bound_names_who_set_it() {
-        let mut terms = ImageTerms::default();
-        terms.stride.minimum = 2560;
-        let one = MergedImage::of(0, &terms);
-        terms.stride.minimum = 4096;
-        let two = MergedImage::of(1, &terms);
+        let mut constraints = ImageConstraints::default();
+        constraints.stride.minimum = 2560;
+        let one = MergedImage::of(0, &constraints);
+        constraints.stride.minimum = 4096;
+        let two = MergedImage::of(1, &constraints);
         let both = one.merge(&two).merge(&MergedImage::default());
         assert_eq!(both.stride.minimum.value, 4096);
         assert!(both.stride.minimum.owners.iter().eq([1]));

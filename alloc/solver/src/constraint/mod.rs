@@ -5,6 +5,7 @@
 mod bound;
 mod common_multiple;
 mod demand;
+mod field_table;
 mod formats;
 mod image;
 mod kind;
@@ -15,7 +16,6 @@ mod participant;
 mod runs;
 mod source;
 mod source_kind;
-mod terms;
 
 pub use crate::reading::Unknown;
 pub use crate::reading::value::ValueError;
@@ -24,14 +24,16 @@ pub use common_multiple::CommonMultiple;
 pub(crate) use common_multiple::gcd;
 pub use common_multiple::lcm;
 pub use demand::{Demand, Field};
+pub(crate) use field_table::FieldTable;
 pub use formats::FormatSet;
 pub use image::{
-    ImageTerms, MergedImage, MergedSide, MergedStride, PlanePlacement, SideTerms, StrideTerms,
+    ImageConstraints, MergedImage, MergedSide, MergedStride, PlanePlacement, SideConstraints,
+    StrideConstraints,
 };
 pub use kind::NotMerged;
 pub use memory::{
-    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, MergedAddress,
-    MergedMemory, Protection,
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryConstraints,
+    MergedAddress, MergedMemory, Protection,
 };
 pub use merge::{MergeRule, MergedUse, merge_table};
 pub use owners::Owners;
@@ -39,4 +41,3 @@ pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Rol
 pub(crate) use runs::{lower, same};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use source_kind::SourceKind;
-pub(crate) use terms::Terms;

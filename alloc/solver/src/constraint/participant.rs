@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::formats::FormatSet;
-use super::image::ImageTerms;
-use super::memory::MemoryTerms;
+use super::image::ImageConstraints;
+use super::memory::MemoryConstraints;
 use crate::model::{DeviceIdentity, Fourcc};
 use crate::reading::budget::{list, map};
 use crate::reading::{Unknown, keeps_unknown};
@@ -240,12 +240,12 @@ keeps_unknown! {
         /// Format and modifier pairs; all where there is none.
         pub formats: Option<FormatSet>,
         /// What is asked of every picture.
-        pub image: ImageTerms,
+        pub image: ImageConstraints,
         /// What is asked beyond that of pictures in one format. A format has several names, and is there once.
         #[serde(deserialize_with = "map")]
-        pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
+        pub per_fourcc: BTreeMap<Fourcc, ImageConstraints>,
         /// What is asked of the memory.
-        pub memory: MemoryTerms,
+        pub memory: MemoryConstraints,
         /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
         pub sync: BTreeSet<SyncMechanism>,
         /// How many buffers it holds at a time; they sum, and a plan has at most 1024.
@@ -266,9 +266,9 @@ impl Default for Constraints {
         Self {
             version: Self::VERSION,
             formats: None,
-            image: ImageTerms::default(),
+            image: ImageConstraints::default(),
             per_fourcc: BTreeMap::new(),
-            memory: MemoryTerms::default(),
+            memory: MemoryConstraints::default(),
             sync: BTreeSet::new(),
             buffers_held: 0,
             unknown: Unknown::default(),

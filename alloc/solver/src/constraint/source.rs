@@ -43,7 +43,7 @@ keeps_unknown! {
         pub name: String,
         /// The device whose memory it is; none for memory that belongs to no device.
         pub device: Option<DeviceIdentity>,
-        /// The formats and layouts that it can give: linear ones where no formats are named. Its memory terms are of no meaning.
+        /// The formats and layouts that it can give: linear ones where no formats are named. Its memory constraints have no meaning.
         #[serde(default)]
         pub constraints: Constraints,
         /// What can be relied on.

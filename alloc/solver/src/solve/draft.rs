@@ -31,8 +31,8 @@ pub(super) fn plan<'a>(
     let source = candidate.source;
     let names = Names::new(problem, source);
     let sweep = CandidateSearch::new(problem, view, &combination);
-    let terms = sweep
-        .owned_terms(candidate.place, candidate.number)
+    let merged = sweep
+        .merged_image_with_owners(candidate.place, candidate.number)
         .into_owned();
     let modifiers: Vec<_> = modifiers(problem, &formats, &candidate)
         .into_iter()
@@ -80,14 +80,14 @@ pub(super) fn plan<'a>(
         handovers,
         needs_transfers: sweep.needs_transfers(candidate.number),
         verdict: verdict(&candidate.caveats),
-        reasons: reasons(rank.importers, found, is_ended, &terms, names),
+        reasons: reasons(rank.importers, found, is_ended, &merged, names),
         caveats,
         modifiers,
         layout,
         more_layouts,
         rejections: fallen.rejections(problem),
         left_out,
-        terms: Box::new(terms),
+        merged: Box::new(merged),
     }
 }
 
@@ -135,7 +135,7 @@ fn reasons(
     importers: usize,
     found: usize,
     is_ended: bool,
-    terms: &MergedImage,
+    merged: &MergedImage,
     names: Names<'_, '_>,
 ) -> Vec<String> {
     let importers = match importers {
@@ -150,7 +150,7 @@ fn reasons(
     } else {
         format!("the only way that works: {importers}")
     }];
-    for reason in terms.reasons() {
+    for reason in merged.reasons() {
         let names = names.joined(reason.owners.iter());
         reasons.push(format!("{}, set by {names}", reason.words));
     }

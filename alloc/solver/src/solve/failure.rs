@@ -34,7 +34,7 @@ pub(super) enum Refused {
 #[derive(Clone, Debug)]
 pub(super) enum Stopped {
     /// Merged demands leave nothing.
-    Terms(Field),
+    Constraints(Field),
     /// There are to be more buffers than any plan has.
     Count { needed: u32 },
     /// A memory is larger than the source gives.
@@ -120,7 +120,7 @@ impl Stopped {
     /// How far it came: later stages tell more.
     pub(super) fn stage(&self) -> u8 {
         match self {
-            Self::Terms(_) | Self::Count { .. } => 1,
+            Self::Constraints(_) | Self::Count { .. } => 1,
             Self::Maximum { .. } => 2,
             Self::Uncountable | Self::Available { .. } => 3,
         }
@@ -132,19 +132,19 @@ impl Stopped {
         problem: &Problem<'a>,
         source: &'a Source,
         format: FormatModifier,
-        terms: &MergedImage,
+        merged: &MergedImage,
     ) -> String {
         match self {
-            Self::Terms(field) => {
+            Self::Constraints(field) => {
                 let info = format.fourcc.info().filter(|_| *field == Field::Stride);
                 let pixels = info
-                    .and_then(|info| stride::pixels_missed(info, terms))
+                    .and_then(|info| stride::pixels_missed(info, merged))
                     .map_or_else(String::new, |bytes| {
                         format!(", and rows are whole pixels of {bytes} bytes")
                     });
                 format!(
                     "has no layout of {format} for all: {}{pixels}",
-                    clash(*field, terms, Names::new(problem, source))
+                    clash(*field, merged, Names::new(problem, source))
                 )
             }
             Self::Count { needed } => format!(
@@ -165,7 +165,7 @@ impl Stopped {
 }
 
 /// Says whose demands on a field leave nothing.
-fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
+fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |all: &Owners| {
         if all.is_empty() {
             String::new()
@@ -177,56 +177,56 @@ fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
         Field::Stride => format!(
             "a stride {}{}{}{}",
             between(
-                u64::from(terms.stride.minimum.value),
-                u64::from(terms.stride.maximum.value),
+                u64::from(merged.stride.minimum.value),
+                u64::from(merged.stride.maximum.value),
                 u64::from(u32::MAX),
                 "bytes"
             ),
-            steps(terms.stride.alignment.value),
-            if terms.stride.packed.value {
+            steps(merged.stride.alignment.value),
+            if merged.stride.packed.value {
                 ", and rows without a gap between them"
             } else {
                 ""
             },
-            set_by(&terms.blamed(field))
+            set_by(&merged.blamed(field))
         ),
         Field::Extent => format!(
             "a width {}{} and a height {}{}{}",
             between(
-                u64::from(terms.width.minimum.value),
-                u64::from(terms.width.maximum.value),
+                u64::from(merged.width.minimum.value),
+                u64::from(merged.width.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.width.multiple_of.value),
+            steps(merged.width.multiple_of.value),
             between(
-                u64::from(terms.height.minimum.value),
-                u64::from(terms.height.maximum.value),
+                u64::from(merged.height.minimum.value),
+                u64::from(merged.height.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.height.multiple_of.value),
-            set_by(&terms.blamed(field))
+            steps(merged.height.multiple_of.value),
+            set_by(&merged.blamed(field))
         ),
-        Field::Planes if terms.placement.value == PlanePlacement::Neither => format!(
+        Field::Planes if merged.placement.value == PlanePlacement::Neither => format!(
             "one dma-buf and several at once{}",
-            set_by(&terms.placement.owners)
+            set_by(&merged.placement.owners)
         ),
         Field::Planes => format!(
             "at most {} planes{}",
-            terms.maximum_planes.value,
-            set_by(&terms.blamed(field))
+            merged.maximum_planes.value,
+            set_by(&merged.blamed(field))
         ),
         Field::Size => format!(
             "memory {}{}{}",
             between(
-                terms.minimum_size_bytes.value,
-                terms.maximum_size_bytes.value,
+                merged.minimum_size_bytes.value,
+                merged.maximum_size_bytes.value,
                 u64::MAX,
                 "bytes"
             ),
-            steps(terms.size_alignment_bytes.value),
-            set_by(&terms.blamed(field))
+            steps(merged.size_alignment_bytes.value),
+            set_by(&merged.blamed(field))
         ),
         _ => "how its pixels lie is not known here".to_owned(),
     }

@@ -12,7 +12,7 @@ use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;
 use super::stride;
-use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source, Terms};
+use crate::constraint::{Contiguity, Field, FieldTable, MergedImage, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
 
 /// The steps that it takes to lay out pictures of one size by one choice.
@@ -25,9 +25,9 @@ const FIT: usize = 20;
 const STRIDES: usize = 129;
 
 /// What is wished of strides costs this many steps, for each size and choice.
-pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
-    let preferred = terms.stride.preferred.value.len();
-    let avoided = terms.stride.avoided_multiples.value.len();
+pub(super) fn wishes_cost(merged: &MergedImage) -> usize {
+    let preferred = merged.stride.preferred.value.len();
+    let avoided = merged.stride.avoided_multiples.value.len();
     avoided
         .saturating_mul(STRIDES)
         .saturating_add(preferred)
@@ -43,16 +43,16 @@ impl CandidateSearch<'_, '_, '_> {
         number: usize,
         place: usize,
         modifier: Modifier,
-        terms: &MergedImage,
+        merged: &MergedImage,
         offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         let problem = self.problem;
         let (source, group) = (problem.source(number), problem.group(place));
         if Tiling::of(modifier) == Tiling::Linear {
-            self.in_rows(number, source, place, *group, terms, offer)
+            self.in_rows(number, source, place, *group, merged, offer)
         } else {
             let format = FormatModifier::new(group.fourcc, modifier);
-            self.by_source(number, source, place, format, terms, offer)
+            self.by_source(number, source, place, format, merged, offer)
         }
     }
 
@@ -63,13 +63,13 @@ impl CandidateSearch<'_, '_, '_> {
         source: &Source,
         place: usize,
         group: Group,
-        terms: &MergedImage,
+        merged: &MergedImage,
         offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         let mut fitting = None;
         let mut stopped = None;
         // Without a wish both choices are the same.
-        let wishes = stride::has_wishes(terms, group.info);
+        let wishes = stride::has_wishes(merged, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
             .enumerate()
@@ -77,12 +77,16 @@ impl CandidateSearch<'_, '_, '_> {
         for (which, choice) in choices {
             let lay = || {
                 let extents = self.problem.request.extents().count();
-                let wished = if choice.wishes { wishes_cost(terms) } else { 0 };
+                let wished = if choice.wishes {
+                    wishes_cost(merged)
+                } else {
+                    0
+                };
                 self.problem
                     .work
                     .charge(extents.saturating_mul(wished.saturating_add(LAYOUT)));
                 let format = FormatModifier::linear(group.fourcc);
-                layout::choose(self.problem.request.extents(), format, terms, choice).map(Rc::new)
+                layout::choose(self.problem.request.extents(), format, merged, choice).map(Rc::new)
             };
             self.problem.work.charge(FIT);
             let laid = if self.problem.asks_nothing(number, group.fourcc) {
@@ -90,7 +94,7 @@ impl CandidateSearch<'_, '_, '_> {
             } else {
                 lay()
             };
-            let tried = laid.map_err(Stopped::Terms).and_then(|layouts| {
+            let tried = laid.map_err(Stopped::Constraints).and_then(|layouts| {
                 self.check_size(source, &layouts.first)?;
                 Ok(layouts)
             });
@@ -104,13 +108,13 @@ impl CandidateSearch<'_, '_, '_> {
                     fitting.get_or_insert((layouts, caveats));
                 }
                 // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
-                Err(Stopped::Terms(Field::Planes)) => {}
+                Err(Stopped::Constraints(Field::Planes)) => {}
                 Err(why) => {
                     stopped.get_or_insert(why);
                 }
             }
         }
-        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Terms(Field::Planes)))
+        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Constraints(Field::Planes)))
     }
 
     /// Estimates what a source arranges by itself: it takes no less memory than rows do.
@@ -120,26 +124,29 @@ impl CandidateSearch<'_, '_, '_> {
         source: &Source,
         place: usize,
         format: FormatModifier,
-        terms: &MergedImage,
+        merged: &MergedImage,
         offer: Option<&Offer<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
         self.problem
             .work
             .charge(self.problem.request.more_extents.len());
         for extent in self.problem.request.extents() {
-            layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
+            layout::check_extent(extent, merged).map_err(Stopped::Constraints)?;
         }
         let info = format.fourcc.info();
-        let planes = info.ok_or(Stopped::Terms(Field::Formats))?.planes.len();
-        if (planes > 1 && terms.placement.value == PlanePlacement::Neither)
-            || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
+        let planes = info
+            .ok_or(Stopped::Constraints(Field::Formats))?
+            .planes
+            .len();
+        if (planes > 1 && merged.placement.value == PlanePlacement::Neither)
+            || u32::try_from(planes).is_ok_and(|planes| planes > merged.maximum_planes.value)
         {
-            return Err(Stopped::Terms(Field::Planes));
+            return Err(Stopped::Constraints(Field::Planes));
         }
-        let layouts = self.problem.least(place).map_err(Stopped::Terms)?;
+        let layouts = self.problem.least(place).map_err(Stopped::Constraints)?;
         self.problem.work.charge(FIT);
-        if layouts.first.total_bytes() > terms.maximum_size_bytes.value {
-            return Err(Stopped::Terms(Field::Size));
+        if layouts.first.total_bytes() > merged.maximum_size_bytes.value {
+            return Err(Stopped::Constraints(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
         let Some(offer) = offer else {
@@ -158,11 +165,11 @@ impl CandidateSearch<'_, '_, '_> {
                     return !fields.is_empty();
                 }
                 let own = choice.constraints.per_fourcc.get(&format.fourcc);
-                let terms = || std::iter::once(&choice.constraints.image).chain(own);
+                let constraints = || std::iter::once(&choice.constraints.image).chain(own);
                 Field::OF_PICTURES
                     .into_iter()
                     .filter(|field| fields.contains(*field))
-                    .any(|field| terms().any(|terms| terms.demands_field(field)))
+                    .any(|field| constraints().any(|constraints| constraints.demands_field(field)))
             })
             .map(|(place, _)| place)
             .collect();

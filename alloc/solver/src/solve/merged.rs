@@ -6,7 +6,7 @@ use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
 use super::known::places;
 use super::prepared_participant::Choice;
-use crate::constraint::{Field, MergedImage, Terms};
+use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
 /// The steps that it takes to merge one more's demands on pictures.
@@ -15,8 +15,8 @@ const MERGE: usize = 350;
 impl CandidateSearch<'_, '_, '_> {
     /// Returns what the members and a source ask of pictures in one format.
     ///
-    /// In a crowd nobody in particular owns the bounds: [`CandidateSearch::owned_terms`] finds out who does.
-    pub(super) fn terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+    /// In a crowd nobody in particular owns the bounds: [`CandidateSearch::merged_image_with_owners`] finds out who does.
+    pub(super) fn merged_image(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;
         let base = self.known.base.get_or_init(|| self.merged_base());
@@ -33,14 +33,14 @@ impl CandidateSearch<'_, '_, '_> {
                 work.charge(problem.groups.len().saturating_mul(2));
                 places(problem.groups.len())
             });
-            let merged = || {
+            let compute = || {
                 let own = self.picky.iter().filter_map(|(member, choice)| {
                     let owner = problem.owner(*member);
                     self.image(*member, owner, choice, Some(group.fourcc))
                 });
                 Box::new(own.fold(base.clone(), |all, own| self.merge(&all, &own)))
             };
-            &**known[place].get_or_init(merged)
+            &**known[place].get_or_init(compute)
         } else if more.is_none() {
             let Some(own) = own else {
                 return Cow::Borrowed(base);
@@ -49,29 +49,33 @@ impl CandidateSearch<'_, '_, '_> {
                 .known
                 .by_source
                 .get_or_init(|| places(problem.sources.len()));
-            let merged = || Box::new(self.merge(base, own));
-            return Cow::Borrowed(known[number].get_or_init(merged));
+            let compute = || Box::new(self.merge(base, own));
+            return Cow::Borrowed(known[number].get_or_init(compute));
         } else {
             base
         };
         if more.is_none() && own.is_none() {
             return Cow::Borrowed(all);
         }
-        let mut terms = all.clone();
+        let mut merged = all.clone();
         if let Some(own) = own {
-            terms = self.merge(&terms, own);
+            merged = self.merge(&merged, own);
         }
         if let Some(more) = more {
-            terms = self.merge(&terms, &MergedImage::of(problem.parties.len(), more));
+            merged = self.merge(&merged, &MergedImage::of(problem.parties.len(), more));
         }
-        Cow::Owned(terms)
+        Cow::Owned(merged)
     }
 
     /// Returns what the members and a source ask of pictures in one format, with who set each bound, in a crowd too.
-    pub(super) fn owned_terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+    pub(super) fn merged_image_with_owners(
+        &self,
+        place: usize,
+        number: usize,
+    ) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         if !problem.is_crowd() {
-            return self.terms(place, number);
+            return self.merged_image(place, number);
         }
         let base = self.known.owned_base.get_or_init(|| {
             self.members()
@@ -82,19 +86,19 @@ impl CandidateSearch<'_, '_, '_> {
                 })
         });
         let (group, source) = (problem.group(place), problem.source(number));
-        let mut terms = self
+        let mut merged = self
             .picky
             .iter()
             .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
             .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
         if let Some(own) = &problem.images[number] {
-            terms = self.merge_owned(&terms, own);
+            merged = self.merge_owned(&merged, own);
         }
         if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {
             let own = MergedImage::of(problem.parties.len(), more);
-            terms = self.merge_owned(&terms, &own);
+            merged = self.merge_owned(&merged, &own);
         }
-        Cow::Owned(terms)
+        Cow::Owned(merged)
     }
 
     /// Returns what all members ask of every picture.
@@ -107,18 +111,18 @@ impl CandidateSearch<'_, '_, '_> {
         });
         let mut all: Option<Cow<'_, MergedImage>> = None;
         // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
-        let mut merged: Vec<(usize, FieldSet)> = Vec::new();
+        let mut seen: Vec<(usize, FieldSet)> = Vec::new();
         for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
             if problem.is_crowd() {
                 let kind = (
                     choice.kind,
                     self.view.keeps(member).and(choice.image_fields),
                 );
-                if merged.contains(&kind) {
+                if seen.contains(&kind) {
                     continue;
                 }
-                if merged.len() < KINDS {
-                    merged.push(kind);
+                if seen.len() < KINDS {
+                    seen.push(kind);
                 }
             }
             let Some(own) = self.image(member, problem.owner(member), choice, None) else {
@@ -133,8 +137,8 @@ impl CandidateSearch<'_, '_, '_> {
     }
 
     fn merge(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let lists = |terms: &MergedImage| {
-            let (preferred, avoided) = (&terms.stride.preferred, &terms.stride.avoided_multiples);
+        let lists = |merged: &MergedImage| {
+            let (preferred, avoided) = (&merged.stride.preferred, &merged.stride.avoided_multiples);
             preferred.value.len().saturating_add(avoided.value.len())
         };
         let listed = lists(one).saturating_add(lists(two));
@@ -159,7 +163,7 @@ impl CandidateSearch<'_, '_, '_> {
         choice: &'c Choice<'_>,
         fourcc: Option<Fourcc>,
     ) -> Option<Cow<'c, MergedImage>> {
-        let terms = match fourcc {
+        let constraints = match fourcc {
             None => &choice.constraints.image,
             Some(fourcc) => choice.constraints.per_fourcc.get(&fourcc)?,
         };
@@ -172,19 +176,19 @@ impl CandidateSearch<'_, '_, '_> {
             .map(Cow::Borrowed);
         }
         if kept == choice.image_fields {
-            return Some(Cow::Owned(MergedImage::of(owner, terms)));
+            return Some(Cow::Owned(MergedImage::of(owner, constraints)));
         }
         if kept.is_empty() {
             return None;
         }
         self.problem.work.charge(MERGE);
-        let mut terms = terms.clone();
+        let mut constraints = constraints.clone();
         for field in Field::ALL {
             if !kept.contains(field) {
-                terms.relax(field);
+                constraints.relax(field);
             }
         }
-        Some(Cow::Owned(MergedImage::of(owner, &terms)))
+        Some(Cow::Owned(MergedImage::of(owner, &constraints)))
     }
 }
 

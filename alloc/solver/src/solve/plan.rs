@@ -32,7 +32,7 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) left_out: Vec<LeftOut>,
     #[serde(skip)]
-    pub(super) terms: Box<MergedImage>,
+    pub(super) merged: Box<MergedImage>,
 }
 
 /// How sure it is that every participant takes the buffers.
@@ -218,9 +218,9 @@ impl Plan {
                 planned.extent()
             ));
         }
-        let terms = &self.terms;
+        let merged = &self.merged;
         if let Some(first) = layout.planes().first() {
-            let range = terms.stride.minimum.value..=terms.stride.maximum.value;
+            let range = merged.stride.minimum.value..=merged.stride.maximum.value;
             if !range.contains(&first.stride_bytes) {
                 return refuse(format!(
                     "its stride of {} bytes is not from {} to {}",
@@ -230,7 +230,7 @@ impl Plan {
                 ));
             }
         }
-        let (counted, most) = (layout.planes().len(), terms.maximum_planes.value);
+        let (counted, most) = (layout.planes().len(), merged.maximum_planes.value);
         if !u32::try_from(counted).is_ok_and(|counted| counted <= most) {
             return refuse(format!(
                 "it has {counted} planes, and at most {most} are taken"
@@ -242,7 +242,7 @@ impl Plan {
             // What a driver keeps beside the pixels, as for compression, has strides that nobody's demands are about.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             if has_pixels
-                && !terms
+                && !merged
                     .stride
                     .alignment
                     .value
@@ -250,35 +250,35 @@ impl Plan {
             {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, is not a multiple of {}",
-                    plane.stride_bytes, terms.stride.alignment.value
+                    plane.stride_bytes, merged.stride.alignment.value
                 ));
             }
             let row = layout.row_bytes(number);
-            if terms.stride.packed.value && row.is_some_and(|row| row != plane.stride_bytes) {
+            if merged.stride.packed.value && row.is_some_and(|row| row != plane.stride_bytes) {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, leaves a gap between rows",
                     plane.stride_bytes
                 ));
             }
-            if !terms
+            if !merged
                 .offset_alignment_bytes
                 .value
                 .divides(plane.offset_bytes)
             {
                 return refuse(format!(
                     "plane {number} begins at {}, which is not a multiple of {} bytes",
-                    plane.offset_bytes, terms.offset_alignment_bytes.value
+                    plane.offset_bytes, merged.offset_alignment_bytes.value
                 ));
             }
-            if plane.offset_bytes < terms.padding_before_bytes.value {
+            if plane.offset_bytes < merged.padding_before_bytes.value {
                 return refuse(format!(
                     "plane {number} begins at {}, and {} bytes must be before it",
-                    plane.offset_bytes, terms.padding_before_bytes.value
+                    plane.offset_bytes, merged.padding_before_bytes.value
                 ));
             }
             let rows = self.rows(layout, number);
             let end = &mut ends[plane.memory];
-            if terms.packed_planes.value && plane.offset_bytes != *end {
+            if merged.packed_planes.value && plane.offset_bytes != *end {
                 return refuse(format!(
                     "plane {number} begins at {} and not at {end}",
                     plane.offset_bytes
@@ -291,7 +291,7 @@ impl Plan {
         self.accepts_room(layout).map_err(PlanError)?;
         let memories = layout.memory_sizes().len();
         let several = pixel_planes.unwrap_or(layout.planes().len()) > 1;
-        let placed = match terms.placement.value {
+        let placed = match merged.placement.value {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
             PlanePlacement::Apart => {
@@ -302,7 +302,7 @@ impl Plan {
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));
         }
-        let range = terms.minimum_size_bytes.value..=terms.maximum_size_bytes.value;
+        let range = merged.minimum_size_bytes.value..=merged.maximum_size_bytes.value;
         if !range.contains(&layout.total_bytes()) {
             return refuse(format!(
                 "it has {} bytes, and from {} to {} are needed",
@@ -312,10 +312,10 @@ impl Plan {
             ));
         }
         for size in layout.memory_sizes() {
-            if !terms.size_alignment_bytes.value.divides(*size) {
+            if !merged.size_alignment_bytes.value.divides(*size) {
                 return refuse(format!(
                     "one of its memories has {size} bytes, which is not a multiple of {}",
-                    terms.size_alignment_bytes.value
+                    merged.size_alignment_bytes.value
                 ));
             }
         }
@@ -329,16 +329,16 @@ impl Plan {
 
     /// Checks that each plane has room for the rows and bytes that are demanded before the next begins.
     fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
-        let terms = &self.terms;
+        let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {
             let behind = if number == last {
-                terms.padding_bytes.value
+                merged.padding_bytes.value
             } else {
                 0
             };
             let rows = self.rows(layout, number);
-            let needed = layout::plane_bytes(terms, rows, plane.stride_bytes)
+            let needed = layout::plane_bytes(merged, rows, plane.stride_bytes)
                 .and_then(|size| size.checked_add(behind));
             let end = layout
                 .planes()

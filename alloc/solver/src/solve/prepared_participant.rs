@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::bits::Bits;
 use super::fields::FieldSet;
-use crate::constraint::{Constraints, Field, ImageTerms, MergedImage, Participant, Source};
+use crate::constraint::{Constraints, Field, ImageConstraints, MergedImage, Participant, Source};
 use crate::model::Fourcc;
 
 /// A participant made ready.
@@ -36,7 +36,7 @@ pub(super) struct Choice<'a> {
     /// All that is asked of every picture.
     pub(super) image: OnceCell<MergedImage>,
     /// All that is asked beyond that of pictures in one format, by the format.
-    pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageTerms, OnceCell<Box<MergedImage>>)>,
+    pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageConstraints, OnceCell<Box<MergedImage>>)>,
 }
 
 impl Choice<'_> {
@@ -53,8 +53,8 @@ impl Choice<'_> {
 
     /// Returns all that is asked beyond that of pictures in one format, by an owner that is the same each time.
     pub(super) fn image_in(&self, owner: usize, fourcc: Fourcc) -> Option<&MergedImage> {
-        let (terms, known) = self.by_fourcc.get(&fourcc)?;
-        let image = || Box::new(MergedImage::of(owner, terms));
+        let (constraints, known) = self.by_fourcc.get(&fourcc)?;
+        let image = || Box::new(MergedImage::of(owner, constraints));
         Some(known.get_or_init(image))
     }
 

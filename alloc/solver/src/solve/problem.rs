@@ -15,7 +15,7 @@ use super::reader::{Reader, where_source};
 use super::request::Request;
 use super::words::{self, SENTENCE_BYTES};
 use super::work::{LeftOut, Part, Phase, Work};
-use crate::constraint::{Field, ImageTerms, MergedImage, Source};
+use crate::constraint::{Field, ImageConstraints, MergedImage, Source};
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
 /// A request made ready.
@@ -176,7 +176,7 @@ impl<'a> Problem<'a> {
                 && !is_ambiguous(&sources, source)
         });
         let owner = request.participants.len();
-        let free = ImageTerms::default();
+        let free = ImageConstraints::default();
         let images = sources
             .iter()
             .map(|source| &source.constraints.image)

@@ -10,8 +10,8 @@ use super::pairs::numbers;
 use super::prepared_participant::{Choice, PreparedParticipant, is_hidden};
 use super::work::Work;
 use crate::constraint::{
-    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageTerms, Imports, Participant,
-    Protection, Source, same,
+    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
+    Participant, Protection, Source, same,
 };
 use crate::model::{DeviceIdentity, FormatModifier};
 
@@ -25,7 +25,7 @@ pub(super) struct Reader<'r, 'a> {
     /// The last sets of formats that were read: many participants have the same.
     formats: Vec<(&'a FormatSet, Rc<Bits>)>,
     /// The last demands on every picture that were read, and their numbers.
-    kinds: Vec<(&'a ImageTerms, usize)>,
+    kinds: Vec<(&'a ImageConstraints, usize)>,
     next_kind: usize,
 }
 
@@ -87,7 +87,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let by_fourcc = &constraints.per_fourcc;
         self.work
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
-        let has_image = constraints.image != ImageTerms::default();
+        let has_image = constraints.image != ImageConstraints::default();
         let mut image_fields = FieldSet::default();
         // Who asks nothing of pictures demands none of these.
         let asks = has_image || !by_fourcc.is_empty();
@@ -110,7 +110,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             image: OnceCell::new(),
             by_fourcc: by_fourcc
                 .iter()
-                .map(|(fourcc, terms)| (*fourcc, (terms, OnceCell::new())))
+                .map(|(fourcc, constraints)| (*fourcc, (constraints, OnceCell::new())))
                 .collect(),
         };
         (!self.work.is_spent()).then_some(choice)
@@ -142,7 +142,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         Some(bits)
     }
 
-    fn kind(&mut self, image: &'a ImageTerms) -> usize {
+    fn kind(&mut self, image: &'a ImageConstraints) -> usize {
         if let Some((_, kind)) = self.kinds.iter().find(|(known, _)| **known == *image) {
             return *kind;
         }

@@ -7,7 +7,7 @@ use super::fields::FieldSet;
 use super::prepared_participant::Choice;
 use super::problem::{Problem, View};
 use super::work::Work;
-use crate::constraint::{Field, Terms};
+use crate::constraint::{Field, FieldTable};
 
 /// The most sweeps over all sources in search of a conflict and of what to give up. It takes a few hundred, but where many
 /// participants have alternatives each question is asked of every combination of them.

@@ -8,10 +8,10 @@ use crate::model::{Extent, FormatInfo, PlaneInfo};
 const STRIDES_TRIED: u32 = 64;
 
 /// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
-pub(super) fn has_wishes(terms: &MergedImage, info: Option<&FormatInfo>) -> bool {
-    !terms.stride.preferred_alignment.value.is_one()
-        || !terms.stride.preferred.value.is_empty()
-        || !terms.stride.avoided_multiples.value.is_empty()
+pub(super) fn has_wishes(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
+    !merged.stride.preferred_alignment.value.is_one()
+        || !merged.stride.preferred.value.is_empty()
+        || !merged.stride.avoided_multiples.value.is_empty()
         || info.is_some_and(|info| wished_block(info) > 1)
 }
 
@@ -37,11 +37,11 @@ fn wished_block(info: &FormatInfo) -> u64 {
 }
 
 /// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
-pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u64> {
+pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
-    let step = terms.stride.alignment.value;
-    let least = u64::from(terms.stride.minimum.value.max(1));
-    let most = u64::from(terms.stride.maximum.value);
+    let step = merged.stride.alignment.value;
+    let least = u64::from(merged.stride.minimum.value.max(1));
+    let most = u64::from(merged.stride.maximum.value);
     let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
     (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
@@ -50,15 +50,15 @@ pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u6
 pub(super) fn strides(
     extent: Extent,
     info: &FormatInfo,
-    terms: &MergedImage,
+    merged: &MergedImage,
     choice: LayoutChoice,
 ) -> Option<Vec<u32>> {
-    let alignment = terms.stride.alignment.value.get()?;
+    let alignment = merged.stride.alignment.value.get()?;
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
     let mut step = 1_u64;
-    let mut least = u64::from(terms.stride.minimum.value);
+    let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
         // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
@@ -68,18 +68,18 @@ pub(super) fn strides(
             .div_ceil(*times);
         least = least.max(row);
     }
-    if terms.packed_planes.value && !choice.apart {
-        step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
+    if merged.packed_planes.value && !choice.apart {
+        step = lcm(step, packed_step(extent, info, &shares, step, merged)?)?;
     }
-    let mut most = u64::from(terms.stride.maximum.value);
-    if terms.stride.packed.value {
+    let mut most = u64::from(merged.stride.maximum.value);
+    if merged.stride.packed.value {
         // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
         most = most.min(without_a_gap(extent, info, &shares)?);
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
-    let wished = (choice.wishes && has_wishes(terms, Some(info)))
-        .then(|| wished(step, wished_block(info), least, terms, fits));
+    let wished = (choice.wishes && has_wishes(merged, Some(info)))
+        .then(|| wished(step, wished_block(info), least, merged, fits));
     let least = || multiples(step, least).next().filter(|stride| fits(*stride));
     let stride = wished.flatten().or_else(least)?;
     shares
@@ -98,11 +98,11 @@ fn wished(
     step: u64,
     block: u64,
     least: u64,
-    terms: &MergedImage,
+    merged: &MergedImage,
     fits: impl Fn(u64) -> bool,
 ) -> Option<u64> {
     let avoided = |stride: u64| {
-        terms
+        merged
             .stride
             .avoided_multiples
             .value
@@ -111,9 +111,9 @@ fn wished(
     };
     // A common multiple that is too large is a wish that nothing meets, and no more.
     let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
-    let better = with(step, terms.stride.preferred_alignment.value).unwrap_or(step);
+    let better = with(step, merged.stride.preferred_alignment.value).unwrap_or(step);
     let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
-    let preferred = terms.stride.preferred.value.iter();
+    let preferred = merged.stride.preferred.value.iter();
     preferred
         .map(|stride| u64::from(*stride))
         .chain(multiples(whole(better), least).filter(|stride| !avoided(*stride)))
@@ -144,7 +144,7 @@ fn packed_step(
     info: &FormatInfo,
     shares: &[(u64, u64)],
     step: u64,
-    terms: &MergedImage,
+    merged: &MergedImage,
 ) -> Option<u64> {
     let mut times_step = 1_u64;
     let mut begin = 0_u64;
@@ -158,8 +158,8 @@ fn packed_step(
             .checked_mul(u64::from(plane.rows(extent.height())))?;
         begin = begin.checked_add(bytes)?;
         for (alignment, at) in [
-            (terms.plane_size_alignment_bytes.value.get()?, bytes),
-            (terms.offset_alignment_bytes.value.get()?, begin),
+            (merged.plane_size_alignment_bytes.value.get()?, bytes),
+            (merged.offset_alignment_bytes.value.get()?, begin),
         ] {
             times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
         }

@@ -68,10 +68,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     return ControlFlow::Break(());
                 }
                 next = cells.next(group.end);
-                let terms = self.terms(place, number);
+                let merged = self.merged_image(place, number);
                 for (arrangement, modifier) in self.arrangements(&cells, &cells, *group, first) {
                     work.charge(ARRANGEMENT);
-                    match self.lay_out(number, place, modifier, &terms, Some(&offer)) {
+                    match self.lay_out(number, place, modifier, &merged, Some(&offer)) {
                         Ok((layouts, own)) => {
                             work.charge(CANDIDATE);
                             let mut caveats = self.caveats(&offer).to_vec();
@@ -90,10 +90,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                         Err(why) => listener.stopped(number, &why, || {
                             let format = FormatModifier::new(group.fourcc, modifier);
                             if problem.is_crowd() {
-                                let terms = self.owned_terms(place, number);
-                                why.words(problem, source, format, &terms)
+                                let merged = self.merged_image_with_owners(place, number);
+                                why.words(problem, source, format, &merged)
                             } else {
-                                why.words(problem, source, format, &terms)
+                                why.words(problem, source, format, &merged)
                             }
                         }),
                     }
@@ -147,10 +147,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 return None;
             }
             let (group, gives) = (problem.group(place), problem.gives(number));
-            let terms = self.terms(place, number);
+            let merged = self.merged_image(place, number);
             let serves = self
                 .arrangements(&self.formats, gives, *group, first)
-                .any(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
+                .any(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             if serves {
                 return Some(true);
             }
@@ -167,10 +167,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 return None;
             }
             let (group, gives) = (problem.group(place), problem.gives(number));
-            let terms = self.terms(place, number);
+            let merged = self.merged_image(place, number);
             let serves = self
                 .arrangements(gives, gives, *group, group.first)
-                .all(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
+                .all(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             Some(serves)
         })
     }

@@ -186,8 +186,8 @@ fn source_that_is_nearly_empty_is_passed_over() {
 fn camera_without_the_size_says_which_it_has() {
     let mut small = camera(Contiguity::Scattered);
     small.for_each_choice(|own| {
-        own.image.width = covalent_solver::constraint::SideTerms::exactly(320);
-        own.image.height = covalent_solver::constraint::SideTerms::exactly(180);
+        own.image.width = covalent_solver::constraint::SideConstraints::exactly(320);
+        own.image.height = covalent_solver::constraint::SideConstraints::exactly(180);
     });
     let request = request(vec![small, virtio_display()], vec![dumb("virtio_gpu")]);
     insta::assert_snapshot!(solve(&request).explain());

@@ -6,8 +6,8 @@ use super::device::{Gbm, SMALL};
 use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
-    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncMechanism,
+    Coherency, Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant,
+    PlanePlacement, Role, Source, SourceId, StrideConstraints, SyncMechanism,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -187,7 +187,7 @@ impl Gbm {
         Some(source)
     }
 
-    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageTerms> {
+    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageConstraints> {
         let made = match self.create(
             format.fourcc,
             &[format.modifier],
@@ -206,13 +206,13 @@ impl Gbm {
             made.stride_for_plane(number) == plane.stride_bytes
                 && u64::from(made.offset(number)) == plane.offset_bytes
         });
-        same.then(|| ImageTerms {
-            stride: StrideTerms {
+        same.then(|| ImageConstraints {
+            stride: StrideConstraints {
                 minimum: stride,
                 maximum: stride,
-                ..StrideTerms::default()
+                ..StrideConstraints::default()
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         })
     }
 

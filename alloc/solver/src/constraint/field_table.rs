@@ -6,7 +6,7 @@ use super::owners::Owners;
 use super::participant::Role;
 
 /// Demands that a table of fields defines.
-pub(crate) trait Terms: Sized {
+pub(crate) trait FieldTable: Sized {
     /// What the demands of several merge into.
     type Merged;
 
@@ -124,7 +124,7 @@ pub(super) fn said<T: ?Sized>(value: &T, say: impl FnOnce(&T) -> Option<String>)
 
 /// The field that a row's demands are on; none for wishes.
 macro_rules! group {
-    (TrancheRequest) => {
+    (Preference) => {
         None
     };
     ($field:ident) => {
@@ -153,7 +153,7 @@ macro_rules! merged_type {
 /// A row is `field: type = identity, kind, unit, field that conflicts name, blamed for [fields that layouts fail for]`, and then what is
 /// said of a demand and why a plan is as it is. `kept` structures keep fields that are unknown, and `plain` ones leave that to the
 /// structure that they are in.
-macro_rules! terms {
+macro_rules! field_table {
     (@struct kept [] [$(#[doc = $doc:literal])*] $name:ident {$(
         [$(#[doc = $field_doc:literal])+] $field:ident: $type:ty,
     )*}) => {
@@ -205,13 +205,13 @@ macro_rules! terms {
             $(, reason $reason:expr)?;
         )*
     ) => {
-        terms!(@struct $mode [$($derive)*] [$(#[doc = $doc])*] $name {
+        field_table!(@struct $mode [$($derive)*] [$(#[doc = $doc])*] $name {
             $([$(#[doc = $field_doc])+] $field: $type,)*
         });
 
         impl Default for $name {
             fn default() -> Self {
-                terms!(@default $mode $name { $($field: $identity,)* })
+                field_table!(@default $mode $name { $($field: $identity,)* })
             }
         }
 
@@ -231,8 +231,8 @@ macro_rules! terms {
         impl $merged {
             /// Takes one participant's demands; `owner` is the number by which the participant is remembered.
             #[must_use]
-            pub fn of(owner: usize, terms: &$name) -> Self {
-                terms.merged(owner)
+            pub fn of(owner: usize, constraints: &$name) -> Self {
+                constraints.merged(owner)
             }
 
             /// Returns what two ask for together.
@@ -242,7 +242,7 @@ macro_rules! terms {
             }
         }
 
-        impl Terms for $name {
+        impl FieldTable for $name {
             type Merged = $merged;
 
             fn demands_field(&self, field: Field) -> bool {
@@ -251,7 +251,7 @@ macro_rules! terms {
 
             fn relax(&mut self, field: Field) {
                 $(<$kind as Kind<$type>>::relax(&mut self.$field, $identity, group!($group), field);)*
-                terms!(@forget $mode self, field);
+                field_table!(@forget $mode self, field);
             }
 
             fn differs(&self, other: &Self, field: Field) -> bool {
@@ -317,4 +317,4 @@ macro_rules! terms {
     };
 }
 
-pub(super) use {group, merged_type, terms};
+pub(super) use {field_table, group, merged_type};
