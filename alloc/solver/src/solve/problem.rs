@@ -272,7 +272,7 @@ impl<'a> Problem<'a> {
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            Some((info.is_grey(), self.request.picture_bytes(info)))
+            Some((info.is_grey(), self.request.unpadded_bytes(info)))
         });
         // Whoever has no format in common is copied for in none, which costs no less than nothing.
         costs.min().unwrap_or_default()

@@ -96,7 +96,7 @@ pub(super) fn rank<'a>(
         source: &source.id,
     };
     if let Some(info) = info.filter(|_| copied) {
-        let bytes = sweep.problem.request.picture_bytes(info);
+        let bytes = sweep.problem.request.unpadded_bytes(info);
         rank.copied = (info.is_grey(), bytes);
     }
     rank

@@ -162,10 +162,10 @@ impl Request {
     }
 
     /// Returns the bytes that pictures in a format fill, for the size of which that is the most.
-    pub(super) fn picture_bytes(&self, info: &FormatInfo) -> u64 {
+    pub(super) fn unpadded_bytes(&self, info: &FormatInfo) -> u64 {
         let more = self.more_extents.iter();
-        let more = more.map(|extent| info.picture_bytes(*extent));
-        more.fold(info.picture_bytes(self.extent), u64::max)
+        let more = more.map(|extent| info.unpadded_bytes(*extent));
+        more.fold(info.unpadded_bytes(self.extent), u64::max)
     }
 
     /// Returns all sizes that the buffers must hold.

@@ -281,7 +281,7 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
         let Some(info) = plan.layout().format().fourcc.info() else {
             unreachable!("a plan is laid out, and so in a format that is known")
         };
-        problem.request.picture_bytes(info)
+        problem.request.unpadded_bytes(info)
     });
     Group {
         participants: names(problem, places),

@@ -170,8 +170,8 @@ fn packed_step(
 /// Returns how a plane's stride follows from the first plane's: times the first number, divided by the second.
 fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
-    let times = u64::from(own.block_bytes).checked_mul(u64::from(first.horizontal))?;
-    let of = u64::from(first.block_bytes).checked_mul(u64::from(own.horizontal))?;
+    let times = u64::from(own.block_bytes).checked_mul(u64::from(first.hsub))?;
+    let of = u64::from(first.block_bytes).checked_mul(u64::from(own.hsub))?;
     let divisor = gcd(times, of);
     Some((times.checked_div(divisor)?, of.checked_div(divisor)?))
 }

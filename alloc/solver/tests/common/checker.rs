@@ -198,7 +198,7 @@ pub fn judge_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
                 || divides(shape.block_bytes.into(), plane.stride_bytes.into()),
             || refuse("whole pixels"),
         )?;
-        let row = layout.extent().width().div_ceil(shape.horizontal) * shape.block_bytes;
+        let row = layout.extent().width().div_ceil(shape.hsub) * shape.block_bytes;
         demand(!stride.packed || plane.stride_bytes == row, || {
             refuse("row gap")
         })?;
@@ -335,9 +335,9 @@ pub fn picture_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
     info.planes
         .iter()
         .map(|plane| {
-            let columns = layout.extent().width().div_ceil(plane.horizontal);
+            let columns = layout.extent().width().div_ceil(plane.hsub);
             u64::from(columns * plane.block_bytes)
-                * u64::from(layout.extent().height().div_ceil(plane.vertical))
+                * u64::from(layout.extent().height().div_ceil(plane.vsub))
         })
         .sum()
 }

@@ -211,8 +211,8 @@ fn in_rows(
     // Every row has room for as many columns of the picture as the first plane's.
     let first = info.planes[0];
     for (number, plane) in info.planes.iter().enumerate() {
-        let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.horizontal);
-        let share = u64::from(first.block_bytes) * u64::from(plane.horizontal);
+        let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
+        let share = u64::from(first.block_bytes) * u64::from(plane.hsub);
         if own % share != 0 {
             return None;
         }
