@@ -92,9 +92,11 @@ keeps_unknown! {
         pub cached: Option<bool>,
         /// Whether processor and devices see what the other wrote without being told; none where nothing tells.
         pub coherent: Option<bool>,
-        /// Whether the source's device works on a copy of its own beside this memory, so that it sees what others write, and they
-        /// what it draws, only after a transfer that its driver is asked for; none where nothing tells.
-        pub device_copy: Option<bool>,
+        /// Whether the source's device works on a shadow copy of this memory. Such a device sees what others write, and others see
+        /// what it draws, only after a transfer that its driver is asked for (a virtio-gpu that renders on the host); `None` if
+        /// that is unknown.
+        #[serde(rename = "device_copy")]
+        pub has_shadow_copy: Option<bool>,
         /// Whether the processor cannot map it.
         pub unmappable: bool,
         /// Whether it is kept from the processor and from devices that are not trusted.

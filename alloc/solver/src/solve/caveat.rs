@@ -26,7 +26,7 @@ pub(super) enum Caveat {
     /// Nothing tells whether caches stand between.
     Coherency { owners: Places },
     /// Nothing tells whether the source's device keeps a copy.
-    DeviceCopy { owners: Places },
+    ShadowCopy { owners: Places },
     /// Nothing tells whether protected memory is taken.
     Protection { owners: Places },
     /// The source arranges the pixels, and these have demands on how.
@@ -72,7 +72,7 @@ impl Caveat {
                 owned(owners),
                 if owners.len() > 1 { "need" } else { "needs" }
             ),
-            Self::DeviceCopy { owners } => format!(
+            Self::ShadowCopy { owners } => format!(
                 "nothing tells whether the device of {name} works on a copy of its own, and nobody transfers it for {}",
                 owned(owners)
             ),

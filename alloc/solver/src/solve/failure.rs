@@ -83,7 +83,7 @@ impl Refused {
                 match field {
                     Field::Unknown => format!("cannot be judged: {why}"),
                     Field::Cpu => format!("cannot be mapped by the processor: {why}"),
-                    Field::Coherency if source.guarantees.device_copy == Some(true) => {
+                    Field::Coherency if source.guarantees.has_shadow_copy == Some(true) => {
                         format!(
                             "has a copy that its device works on, and nobody transfers it: {why}"
                         )

@@ -79,7 +79,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let needs = self.needs();
         if needs.refused.contains(number)
             || (!needs.untransferred.is_empty()
-                && source.guarantees.device_copy == Some(true)
+                && source.guarantees.has_shadow_copy == Some(true)
                 && needs.owned.contains(number)
                 && needs.foreign.contains(number))
         {
@@ -127,7 +127,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             return Refused::Copies;
         }
         let needs = self.needs();
-        let is_copied = source.guarantees.device_copy == Some(true)
+        let is_copied = source.guarantees.has_shadow_copy == Some(true)
             && needs.owned.contains(number)
             && needs.foreign.contains(number);
         for (place, choice) in self.members() {
@@ -171,13 +171,13 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     owners: needs.coherent.as_slice().into(),
                 });
             }
-            if source.guarantees.device_copy.is_none()
+            if source.guarantees.has_shadow_copy.is_none()
                 && !needs.untransferred.is_empty()
                 && needs.owned.contains(number)
                 && needs.foreign.contains(number)
             {
                 self.problem.work.charge(needs.untransferred.len() >> 2);
-                caveats.push(Caveat::DeviceCopy {
+                caveats.push(Caveat::ShadowCopy {
                     owners: needs.untransferred.as_slice().into(),
                 });
             }
@@ -200,7 +200,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
-        source.guarantees.device_copy == Some(true)
+        source.guarantees.has_shadow_copy == Some(true)
             && self.touching().any(|party| party.works_on(number))
             && (self.view.copies || self.touching().any(|party| !party.works_on(number)))
     }

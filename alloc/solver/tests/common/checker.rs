@@ -112,8 +112,8 @@ impl Party<'_> {
                 coherency |= promised.coherent.is_none();
             }
             if two_sides && memory.coherency != Coherency::Synced {
-                demand(promised.device_copy != Some(true), || refuse("copy"))?;
-                transfer |= promised.device_copy.is_none();
+                demand(promised.has_shadow_copy != Some(true), || refuse("copy"))?;
+                transfer |= promised.has_shadow_copy.is_none();
             }
             let takes = match memory.protection {
                 Protection::Unsaid | Protection::Taken => true,

@@ -271,7 +271,7 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
                     address: AddressWindow { lowest, highest },
                     cached,
                     coherent: seen.0,
-                    device_copy: seen.1,
+                    has_shadow_copy: seen.1,
                     unmappable: kept.0,
                     protected: kept.1,
                     cost,

@@ -95,7 +95,7 @@ impl Card {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
-        source.guarantees.device_copy = prime::device_copy(self, self.driver());
+        source.guarantees.has_shadow_copy = prime::has_shadow_copy(self, self.driver());
         let image = &mut source.constraints.image;
         // One memory of 32-bit words, the one kind that every card's dumb buffers have.
         image.placement = PlanePlacement::Together;

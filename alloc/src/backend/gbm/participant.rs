@@ -76,7 +76,7 @@ impl Gbm {
         /// Bytes that every driver takes as a step of strides.
         const STEP_BYTES: u32 = 256;
         // The host has a texture of one format behind the buffer, and is not to be asked to see another in it.
-        if wanted.modifier != Modifier::LINEAR || self.device_copy() != Some(false) {
+        if wanted.modifier != Modifier::LINEAR || self.has_shadow_copy() != Some(false) {
             return false;
         }
         let plain = FormatModifier::linear(Fourcc::XRGB8888);
@@ -152,7 +152,7 @@ impl Gbm {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
-        source.guarantees.device_copy = self.device_copy();
+        source.guarantees.has_shadow_copy = self.has_shadow_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)

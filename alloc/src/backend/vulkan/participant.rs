@@ -145,7 +145,7 @@ impl Gpu {
         source.guarantees.cost = MemoryCost::System;
         if self.is_processor() {
             source.guarantees.cached = Some(true);
-            source.guarantees.device_copy = Some(false);
+            source.guarantees.has_shadow_copy = Some(false);
         }
         source.guarantees.available_bytes = machine::available_bytes();
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
