@@ -174,9 +174,9 @@ fn machine() -> Machine {
             node: "/soc/isp".to_owned(),
             compatible: Vec::new(),
             regions: vec!["/reserved-memory/isp@90000000".to_owned()],
-            unknown: Default::default(),
+            extra_fields: Default::default(),
         }],
-        unknown: Default::default(),
+        extra_fields: Default::default(),
     });
     let request = sharing();
     machine.declared.push(Declared {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::field_table::FieldTable;
 use super::image::ImageConstraints;
 use super::participant::{Constraints, Participant, Role};
-use crate::reading::Unknown;
+use crate::reading::ExtraFields;
 use crate::text::printable;
 
 /// How many formats a demand names; of more, it says how many there are.
@@ -122,7 +122,7 @@ impl Participant {
 
     /// Returns whether anything is demanded of a field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
-        (field == Field::Unknown && !self.unknown.required().is_empty())
+        (field == Field::Unknown && !self.extra_fields.required().is_empty())
             || self.choices().any(|choice| choice.demands_field(field))
     }
 
@@ -130,15 +130,15 @@ impl Participant {
     pub fn relax(&mut self, field: Field) {
         self.for_each_choice(|choice| choice.relax(field));
         if field == Field::Unknown {
-            self.unknown = Unknown::default();
+            self.extra_fields = ExtraFields::default();
         }
     }
 
     /// Says what is demanded of a field; `None` where nothing is.
     fn words(&self, field: Field) -> Option<String> {
         if field == Field::Unknown {
-            let own = self.unknown.required().into_iter();
-            let all = own.chain(self.choices().flat_map(Constraints::unknown_names));
+            let own = self.extra_fields.required().into_iter();
+            let all = own.chain(self.choices().flat_map(Constraints::extra_field_names));
             let mut names: Vec<_> = all.collect();
             names.sort_unstable();
             names.dedup();
@@ -170,7 +170,7 @@ impl Constraints {
             Field::Formats => self.formats = None,
             Field::Unknown => {
                 self.version = Self::VERSION;
-                self.unknown = Unknown::default();
+                self.extra_fields = ExtraFields::default();
             }
             _ => {}
         }
@@ -186,7 +186,7 @@ impl Constraints {
         match field {
             Field::Held => self.buffers_held > 0,
             Field::Formats => self.formats.is_some(),
-            Field::Unknown => self.unknown_names().next().is_some(),
+            Field::Unknown => self.extra_field_names().next().is_some(),
             _ if Field::OF_PICTURES.contains(&field) => self
                 .images()
                 .any(|constraints| constraints.demands_field(field)),
@@ -200,14 +200,14 @@ impl Constraints {
     }
 
     /// Returns the names of demands that nobody here understands: of a version that is not known, anything may be meant.
-    pub(crate) fn unknown_names(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn extra_field_names(&self) -> impl Iterator<Item = String> {
         let version = (self.version != Self::VERSION)
             .then(|| format!("constraints of version {}", self.version));
-        let fields = [&self.unknown, &self.memory.unknown]
+        let fields = [&self.extra_fields, &self.memory.extra_fields]
             .into_iter()
-            .chain(self.images().map(|constraints| &constraints.unknown))
-            .filter(|unknown| !unknown.is_empty())
-            .flat_map(Unknown::required);
+            .chain(self.images().map(|constraints| &constraints.extra_fields))
+            .filter(|extra_fields| !extra_fields.is_empty())
+            .flat_map(ExtraFields::required);
         version.into_iter().chain(fields)
     }
 

@@ -157,7 +157,7 @@ macro_rules! field_table {
     (@struct kept [] [$(#[doc = $doc:literal])*] $name:ident {$(
         [$(#[doc = $field_doc:literal])+] $field:ident: $type:ty,
     )*}) => {
-        keeps_unknown! {
+        keeps_extra_fields! {
             $(#[doc = $doc])*
             #[derive(Clone, Debug, PartialEq, Eq)]
             #[serde(default)]
@@ -165,7 +165,7 @@ macro_rules! field_table {
                 $($(#[doc = $field_doc])+ pub $field: $type,)*
                 /// Fields of a newer version, those of the structures within too.
                 #[serde(skip)]
-                pub unknown: Unknown,
+                pub extra_fields: ExtraFields,
             }
         }
     };
@@ -181,12 +181,12 @@ macro_rules! field_table {
     };
     (@forget kept $own:expr, $field:expr) => {
         if $field == Field::Unknown {
-            $own.unknown = Unknown::default();
+            $own.extra_fields = ExtraFields::default();
         }
     };
     (@forget plain $own:expr, $field:expr) => {};
     (@default kept $name:ident {$($field:ident: $identity:expr,)*}) => {
-        $name { $($field: $identity,)* unknown: Unknown::default() }
+        $name { $($field: $identity,)* extra_fields: ExtraFields::default() }
     };
     (@default plain $name:ident {$($field:ident: $identity:expr,)*}) => {
         $name { $($field: $identity,)* }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::runs::{lower, same};
 use crate::model::{FormatModifier, Fourcc, Modifier};
+use crate::reading::ExtraFields;
 use crate::reading::Reader;
-use crate::reading::Unknown;
 use crate::reading::budget::{Reading, list, take};
 
 /// Pairs of format and modifier, sorted and each once.
@@ -21,7 +21,7 @@ use crate::reading::budget::{Reading, list, take};
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
     /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
-    unknown: BTreeMap<FormatModifier, Unknown>,
+    extra_fields: BTreeMap<FormatModifier, ExtraFields>,
 }
 
 /// A pair as it is written.
@@ -30,7 +30,7 @@ struct Entry {
     fourcc: Fourcc,
     modifier: Modifier,
     #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
+    extra_fields: BTreeMap<String, Value>,
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -40,15 +40,16 @@ impl<'de> Deserialize<'de> for Entry {
             fourcc: Fourcc,
             modifier: Modifier,
         }
-        let mut unknown = Unknown::default();
-        let Pair { fourcc, modifier } = Pair::deserialize(Reader::new(deserializer, &mut unknown))?;
-        if !unknown.is_empty() {
-            take(size_of::<(FormatModifier, Unknown)>().saturating_mul(12))?;
+        let mut extra_fields = ExtraFields::default();
+        let Pair { fourcc, modifier } =
+            Pair::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+        if !extra_fields.is_empty() {
+            take(size_of::<(FormatModifier, ExtraFields)>().saturating_mul(12))?;
         }
         Ok(Self {
             fourcc,
             modifier,
-            unknown: unknown.fields,
+            extra_fields: extra_fields.fields,
         })
     }
 }
@@ -97,7 +98,7 @@ impl FormatSet {
         }
         Self {
             pairs,
-            unknown: BTreeMap::new(),
+            extra_fields: BTreeMap::new(),
         }
     }
 
@@ -128,7 +129,7 @@ impl From<Vec<FormatModifier>> for FormatSet {
         pairs.dedup();
         Self {
             pairs,
-            unknown: BTreeMap::new(),
+            extra_fields: BTreeMap::new(),
         }
     }
 }
@@ -154,26 +155,26 @@ impl From<FormatSet> for Vec<FormatModifier> {
 impl From<Vec<Entry>> for FormatSet {
     fn from(entries: Vec<Entry>) -> Self {
         let mut pairs = Vec::with_capacity(entries.len());
-        let mut unknown: BTreeMap<FormatModifier, Unknown> = BTreeMap::new();
+        let mut extra_fields: BTreeMap<FormatModifier, ExtraFields> = BTreeMap::new();
         for entry in entries {
             let pair = FormatModifier::new(entry.fourcc, entry.modifier);
             pairs.push(pair);
-            if !entry.unknown.is_empty() {
+            if !entry.extra_fields.is_empty() {
                 // A pair that is written twice must meet what is asked at either place.
-                unknown
+                extra_fields
                     .entry(pair)
                     .or_default()
                     .fields
-                    .extend(entry.unknown);
+                    .extend(entry.extra_fields);
             }
         }
         pairs.retain(|pair| {
-            unknown
+            extra_fields
                 .get(pair)
-                .is_none_or(|unknown| unknown.required().is_empty())
+                .is_none_or(|extra_fields| extra_fields.required().is_empty())
         });
         Self {
-            unknown,
+            extra_fields,
             ..Self::from(pairs)
         }
     }
@@ -181,8 +182,11 @@ impl From<Vec<Entry>> for FormatSet {
 
 impl From<FormatSet> for Vec<Entry> {
     fn from(formats: FormatSet) -> Self {
-        let FormatSet { mut pairs, unknown } = formats;
-        pairs.extend(unknown.keys());
+        let FormatSet {
+            mut pairs,
+            extra_fields,
+        } = formats;
+        pairs.extend(extra_fields.keys());
         pairs.sort_unstable();
         pairs.dedup();
         pairs
@@ -190,9 +194,9 @@ impl From<FormatSet> for Vec<Entry> {
             .map(|pair| Entry {
                 fourcc: pair.fourcc,
                 modifier: pair.modifier,
-                unknown: unknown
+                extra_fields: extra_fields
                     .get(&pair)
-                    .map(|unknown| unknown.fields.clone())
+                    .map(|extra_fields| extra_fields.fields.clone())
                     .unwrap_or_default(),
             })
             .collect()

@@ -14,7 +14,7 @@ use super::kind::{Agree, Answer, Kind, Lcm, Max, Min, Or, Union, Within};
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 
 field_table! {
     kept;

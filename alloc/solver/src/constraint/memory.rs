@@ -13,7 +13,7 @@ use super::owners::Owners;
 use super::participant::Role;
 use super::source::{Source, SourceId};
 use crate::model::DeviceIdentity;
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 
 field_table! {
     kept;

@@ -17,7 +17,7 @@ mod runs;
 mod source;
 mod source_kind;
 
-pub use crate::reading::Unknown;
+pub use crate::reading::ExtraFields;
 pub use crate::reading::value::ValueError;
 pub use bound::Bound;
 pub use common_multiple::CommonMultiple;

@@ -9,10 +9,10 @@ use super::image::ImageConstraints;
 use super::memory::MemoryConstraints;
 use crate::model::{DeviceIdentity, Fourcc};
 use crate::reading::budget::{list, map};
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// One use of one device: the same card can be two participants.
     ///
     /// What it accepts is a list of choices that is never empty, the best first. Each choice is complete in itself: a plan meets
@@ -42,7 +42,7 @@ keeps_unknown! {
         alternatives: Vec<Constraints>,
         /// Fields of a newer version, those of the device too; demands like those of the constraints.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -60,7 +60,7 @@ impl Participant {
             plane: None,
             constraints: Constraints::default(),
             alternatives: Vec::new(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -230,7 +230,7 @@ impl PlaneKind {
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// What a participant accepts, or a source can give. [`Default`] is everything.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(default)]
@@ -252,7 +252,7 @@ keeps_unknown! {
         pub buffers_held: u32,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -271,7 +271,7 @@ impl Default for Constraints {
             memory: MemoryConstraints::default(),
             sync: BTreeSet::new(),
             buffers_held: 0,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 }

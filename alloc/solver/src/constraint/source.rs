@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::AddressWindow;
 use super::participant::Constraints;
 use crate::model::DeviceIdentity;
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
 /// Names one source on one machine, like `heap:system`.
@@ -33,7 +33,7 @@ impl fmt::Display for SourceId {
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// Where memory comes from.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Source {
@@ -51,7 +51,7 @@ keeps_unknown! {
         pub guarantees: Guarantees,
         /// Fields of a newer version, those of the device too; demands like those of the constraints.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -64,7 +64,7 @@ impl Source {
             device: None,
             constraints: Constraints::default(),
             guarantees: Guarantees::default(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -77,7 +77,7 @@ impl Source {
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// What can be relied on of a source's memory. [`Default`] is nothing.
     ///
     /// A guarantee is what the source promises for every allocation, never what one allocation happened to be.
@@ -109,7 +109,7 @@ keeps_unknown! {
         pub available_bytes: Option<u64>,
         /// Fields of a newer version: promises that nobody here can rely on, kept and no more.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 

@@ -3,11 +3,11 @@
 //! It is public for crates that define descriptions of their own, such as `covalent-machine`.
 
 pub mod budget;
+mod extra_fields;
 mod reader;
-mod unknown;
 pub mod value;
 
 #[doc(inline)]
-pub use crate::keeps_unknown;
+pub use crate::keeps_extra_fields;
+pub use extra_fields::ExtraFields;
 pub use reader::{Reader, with_place};
-pub use unknown::Unknown;

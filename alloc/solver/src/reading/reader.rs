@@ -14,18 +14,21 @@ use serde::de::{
 };
 
 use super::budget::kept;
-use super::unknown::Unknown;
+use super::extra_fields::ExtraFields;
 
 /// Hands out what a structure has, and keeps in `unknown` what it has not.
 pub struct Reader<'u, D> {
     inner: D,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'u, D> Reader<'u, D> {
     /// Stands before `inner`.
-    pub fn new(inner: D, unknown: &'u mut Unknown) -> Self {
-        Self { inner, unknown }
+    pub fn new(inner: D, extra_fields: &'u mut ExtraFields) -> Self {
+        Self {
+            inner,
+            extra_fields,
+        }
     }
 }
 
@@ -80,14 +83,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         self.inner.deserialize_map(Fields {
             visitor,
             fields,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_option(Inside {
             visitor,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 
@@ -96,9 +99,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let unknown = self.unknown;
-        self.inner
-            .deserialize_newtype_struct(name, Inside { visitor, unknown })
+        let extra_fields = self.extra_fields;
+        self.inner.deserialize_newtype_struct(
+            name,
+            Inside {
+                visitor,
+                extra_fields,
+            },
+        )
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -107,9 +115,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let unknown = self.unknown;
-        self.inner
-            .deserialize_enum(name, variants, Inside { visitor, unknown })
+        let extra_fields = self.extra_fields;
+        self.inner.deserialize_enum(
+            name,
+            variants,
+            Inside {
+                visitor,
+                extra_fields,
+            },
+        )
     }
 
     fn is_human_readable(&self) -> bool {
@@ -120,7 +134,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
 /// Reads what an option, a wrapper or an enum holds.
 struct Inside<'u, V> {
     visitor: V,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
@@ -139,18 +153,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(Reader::new(inner, self.unknown))
+        self.visitor
+            .visit_some(Reader::new(inner, self.extra_fields))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let reader = Reader::new(inner, self.unknown);
+        let reader = Reader::new(inner, self.extra_fields);
         self.visitor.visit_newtype_struct(reader)
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         self.visitor.visit_enum(Variants {
             data,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 }
@@ -158,7 +173,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
 /// An enum's variants; what is kept stands within the name of the variant.
 struct Variants<'u, A> {
     data: A,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
@@ -172,13 +187,13 @@ impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
         let (name, data) = self.data.variant_seed(PhantomData::<String>)?;
         let known: StrDeserializer<'_, A::Error> = name.as_str().into_deserializer();
         let value = seed.deserialize(known)?;
-        let unknown = self.unknown;
+        let extra_fields = self.extra_fields;
         Ok((
             value,
             Variant {
                 data,
                 name,
-                unknown,
+                extra_fields,
             },
         ))
     }
@@ -187,7 +202,7 @@ impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
 struct Variant<'u, A> {
     data: A,
     name: String,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
@@ -198,12 +213,12 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let mut within = Unknown::default();
+        let mut nested = ExtraFields::default();
         let value = self.data.newtype_variant_seed(Within {
             seed,
-            unknown: &mut within,
+            extra_fields: &mut nested,
         })?;
-        self.unknown.keep_within(&self.name, within);
+        self.extra_fields.add_nested(&self.name, nested);
         Ok(value)
     }
 
@@ -220,16 +235,16 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let mut within = Unknown::default();
+        let mut nested = ExtraFields::default();
         let value = self.data.struct_variant(
             fields,
             Fields {
                 visitor,
                 fields,
-                unknown: &mut within,
+                extra_fields: &mut nested,
             },
         )?;
-        self.unknown.keep_within(&self.name, within);
+        self.extra_fields.add_nested(&self.name, nested);
         Ok(value)
     }
 }
@@ -238,7 +253,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
 struct Fields<'u, V> {
     visitor: V,
     fields: &'static [&'static str],
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
@@ -252,7 +267,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
         self.visitor.visit_map(FieldAccess {
             map,
             fields: self.fields,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
             seen: 0,
             field: "",
         })
@@ -262,7 +277,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
 struct FieldAccess<'u, A> {
     map: A,
     fields: &'static [&'static str],
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
     /// A bit for each of the fields that was there; no structure of ours has 128.
     seen: u128,
     field: &'static str,
@@ -278,11 +293,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
         while let Some(name) = self.map.next_key::<String>()? {
             let mut fields = self.fields.iter().enumerate();
             let Some((place, field)) = fields.find(|(_, field)| **field == name) else {
-                if self.unknown.fields.contains_key(&name) {
+                if self.extra_fields.fields.contains_key(&name) {
                     return Err(twice(&mut self.map, &name));
                 }
                 let value = self.map.next_value_seed(kept())?;
-                self.unknown.fields.insert(name, value);
+                self.extra_fields.fields.insert(name, value);
                 continue;
             };
             debug_assert!(place < 128, "a structure has more fields than are counted");
@@ -299,12 +314,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let mut within = Unknown::default();
+        let mut nested = ExtraFields::default();
         let value = self.map.next_value_seed(Within {
             seed,
-            unknown: &mut within,
+            extra_fields: &mut nested,
         })?;
-        self.unknown.keep_within(self.field, within);
+        self.extra_fields.add_nested(self.field, nested);
         Ok(value)
     }
 
@@ -336,14 +351,14 @@ impl<'de> DeserializeSeed<'de> for Refused<'_> {
 /// Reads a value through a reader of its own.
 struct Within<'u, S> {
     seed: S,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        self.seed.deserialize(Reader::new(inner, self.unknown))
+        self.seed.deserialize(Reader::new(inner, self.extra_fields))
     }
 }
 

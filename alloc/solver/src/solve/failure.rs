@@ -54,18 +54,18 @@ impl Refused {
     }
 
     fn at_length<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
-        let names = |unknown: Vec<String>| {
-            problem.work.charge(unknown.len().saturating_mul(32));
-            joined_up_to(unknown.iter().map(String::as_str), NAMES_TOLD, ", ")
+        let names = |extra_fields: Vec<String>| {
+            problem.work.charge(extra_fields.len().saturating_mul(32));
+            joined_up_to(extra_fields.iter().map(String::as_str), NAMES_TOLD, ", ")
         };
         match self {
             Self::Request => format!(
                 "cannot be judged: the request asks for {}, which this version does not know",
-                names(problem.request.unknown.required())
+                names(problem.request.extra_fields.required())
             ),
             Self::Source => {
-                let own = source.unknown.required().into_iter();
-                let all: Vec<_> = own.chain(source.constraints.unknown_names()).collect();
+                let own = source.extra_fields.required().into_iter();
+                let all: Vec<_> = own.chain(source.constraints.extra_field_names()).collect();
                 if all.is_empty() {
                     return "cannot be told apart: another source has the same identifier"
                         .to_owned();

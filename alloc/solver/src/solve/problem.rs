@@ -171,8 +171,8 @@ impl<'a> Problem<'a> {
             parties.push(reader.party(participant).ok_or_else(|| too_large(&work))?);
         }
         let understood_sources = where_source(&sources, |source| {
-            source.unknown.required().is_empty()
-                && source.constraints.unknown_names().next().is_none()
+            source.extra_fields.required().is_empty()
+                && source.constraints.extra_field_names().next().is_none()
                 && !is_ambiguous(&sources, source)
         });
         let owner = request.participants.len();
@@ -186,7 +186,7 @@ impl<'a> Problem<'a> {
             request,
             images,
             least: vec![OnceCell::new(); groups.len()],
-            is_understood: request.unknown.required().is_empty(),
+            is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
             sources,
             gives,

@@ -227,7 +227,9 @@ fn refuses(
         ),
         Protection::Neither => add(Field::Protection, Bits::all(sources.len())),
     }
-    if !participant.unknown.required().is_empty() || constraints.unknown_names().next().is_some() {
+    if !participant.extra_fields.required().is_empty()
+        || constraints.extra_field_names().next().is_some()
+    {
         add(Field::Unknown, Bits::all(sources.len()));
     }
     Some(refuses)

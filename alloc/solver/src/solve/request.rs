@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use crate::constraint::{Participant, Source, ValueError};
 use crate::model::{Extent, FormatInfo, Fourcc};
-use crate::reading::{Unknown, budget, keeps_unknown, value, with_place};
+use crate::reading::{ExtraFields, budget, keeps_extra_fields, value, with_place};
 use crate::text::printable;
 
-keeps_unknown! {
+keeps_extra_fields! {
     whole
     /// Who shares which pictures, and where memory could come from.
     #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ keeps_unknown! {
         pub preferred_fourcc: Option<Fourcc>,
         /// Fields of a newer version: demands that nothing meets, unless they are optional.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -157,7 +157,7 @@ impl Request {
             participants: Vec::new(),
             sources: Vec::new(),
             preferred_fourcc: None,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
