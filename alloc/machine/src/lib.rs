@@ -54,7 +54,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use covalent_solver::constraint::FormatSet;
-use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_place};
+use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_path};
 use facts::{Environment, TrialResult, TrialResults};
 
 pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
@@ -119,7 +119,7 @@ struct Header {
 /// The same as [`Machine::from_json`] for whatever holds the fields, without the bound on the file's length.
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let machine = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        let machine = with_path(deserializer, |inner| Self::read_fields(inner))?;
         machine.check().map_err(D::Error::custom)?;
         Ok(machine)
     }
@@ -164,7 +164,7 @@ impl Machine {
         let header: Header = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
         Self::check_kind(header.format.as_str(), header.version.as_u64())?;
         let mut text = serde_json::Deserializer::from_slice(bytes);
-        let machine = with_place(&mut text, |inner| Self::read_fields(inner))
+        let machine = with_path(&mut text, |inner| Self::read_fields(inner))
             .and_then(|machine| text.end().map(|()| machine))
             .map_err(MachineError::Damaged)?;
         machine.check()?;
@@ -263,7 +263,7 @@ where
     struct Item<T>(T);
     impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            budget::take_one::<T, D::Error>()?;
+            budget::charge_one::<T, D::Error>()?;
             let mut extra_fields = ExtraFields::default();
             let item = T::deserialize(Reader::new(deserializer, &mut extra_fields))?;
             match extra_fields.first_name() {

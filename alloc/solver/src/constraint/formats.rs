@@ -10,7 +10,7 @@ use super::runs::{lower, same};
 use crate::model::{FormatModifier, Fourcc, Modifier};
 use crate::reading::ExtraFields;
 use crate::reading::Reader;
-use crate::reading::budget::{Reading, list, take};
+use crate::reading::budget::{BudgetScope, charge, list};
 
 /// Pairs of format and modifier, sorted and each once.
 ///
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Entry {
         let Pair { fourcc, modifier } =
             Pair::deserialize(Reader::new(deserializer, &mut extra_fields))?;
         if !extra_fields.is_empty() {
-            take(size_of::<(FormatModifier, ExtraFields)>().saturating_mul(12))?;
+            charge(size_of::<(FormatModifier, ExtraFields)>().saturating_mul(12))?;
         }
         Ok(Self {
             fourcc,
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Entry {
 
 impl<'de> Deserialize<'de> for FormatSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let _reading = Reading::begin();
+        let _scope = BudgetScope::begin();
         let what = "pairs of format and modifier";
         list::<_, Entry>(deserializer, Self::MAXIMUM_PAIRS, what).map(Self::from)
     }

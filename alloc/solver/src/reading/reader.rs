@@ -1,8 +1,9 @@
-//! Reads a structure in one pass, and keeps the fields that it does not have.
+//! A deserialiser that collects the fields that a structure does not have.
 //!
-//! A [`Reader`] stands between a structure's own `Deserialize` and the text. Where the structure asks for its fields, the reader
-//! hands out those that it has and keeps the others, within its plain fields too. Lists and maps are not looked into: their items
-//! look after themselves. Nothing is read twice, so depth costs nothing, and an error stands where the text is wrong.
+//! A [`Reader`] wraps the deserialiser that a structure's own `Deserialize` reads from. It passes on the fields that the structure
+//! has and stores the others in [`ExtraFields`], also for structures that are directly nested in a field. The items of lists and
+//! maps are not wrapped: they implement `Deserialize` with a reader of their own. The text is read once, whatever its depth, so an
+//! error is reported at the position where the text is wrong.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,17 +14,17 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::budget::kept;
+use super::budget::any_value;
 use super::extra_fields::ExtraFields;
 
-/// Hands out what a structure has, and keeps in `unknown` what it has not.
+/// Passes on the fields that a structure has, and stores all others in `extra_fields`.
 pub struct Reader<'u, D> {
     inner: D,
     extra_fields: &'u mut ExtraFields,
 }
 
 impl<'u, D> Reader<'u, D> {
-    /// Stands before `inner`.
+    /// Wraps `inner`.
     pub fn new(inner: D, extra_fields: &'u mut ExtraFields) -> Self {
         Self {
             inner,
@@ -79,8 +80,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        // As a map: a list of values in the order of this version's fields would leave out those of a newer one unseen.
-        self.inner.deserialize_map(Fields {
+        // Only as a map: a list of values in the order of this version's fields would silently drop those of a newer version.
+        self.inner.deserialize_map(FieldsVisitor {
             visitor,
             fields,
             extra_fields: self.extra_fields,
@@ -88,7 +89,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Inside {
+        self.inner.deserialize_option(InnerVisitor {
             visitor,
             extra_fields: self.extra_fields,
         })
@@ -102,7 +103,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         let extra_fields = self.extra_fields;
         self.inner.deserialize_newtype_struct(
             name,
-            Inside {
+            InnerVisitor {
                 visitor,
                 extra_fields,
             },
@@ -119,7 +120,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         self.inner.deserialize_enum(
             name,
             variants,
-            Inside {
+            InnerVisitor {
                 visitor,
                 extra_fields,
             },
@@ -131,13 +132,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
     }
 }
 
-/// Reads what an option, a wrapper or an enum holds.
-struct Inside<'u, V> {
+/// Reads the content of an option, a newtype or an enum through a reader.
+struct InnerVisitor<'u, V> {
     visitor: V,
     extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for InnerVisitor<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,7 +171,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
     }
 }
 
-/// An enum's variants; what is kept stands within the name of the variant.
+/// Reads an enum's variants; extra fields are stored under the variant's name.
 struct Variants<'u, A> {
     data: A,
     extra_fields: &'u mut ExtraFields,
@@ -214,7 +215,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         let mut nested = ExtraFields::default();
-        let value = self.data.newtype_variant_seed(Within {
+        let value = self.data.newtype_variant_seed(NestedSeed {
             seed,
             extra_fields: &mut nested,
         })?;
@@ -238,7 +239,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
         let mut nested = ExtraFields::default();
         let value = self.data.struct_variant(
             fields,
-            Fields {
+            FieldsVisitor {
                 visitor,
                 fields,
                 extra_fields: &mut nested,
@@ -249,14 +250,14 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
     }
 }
 
-/// Reads a structure's fields.
-struct Fields<'u, V> {
+/// Reads a structure's fields from a map.
+struct FieldsVisitor<'u, V> {
     visitor: V,
     fields: &'static [&'static str],
     extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for FieldsVisitor<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -278,7 +279,7 @@ struct FieldAccess<'u, A> {
     map: A,
     fields: &'static [&'static str],
     extra_fields: &'u mut ExtraFields,
-    /// A bit for each of the fields that was there; no structure of ours has 128.
+    /// A bit for each field that was read; no structure of these crates has 128 fields.
     seen: u128,
     field: &'static str,
 }
@@ -294,16 +295,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
             let mut fields = self.fields.iter().enumerate();
             let Some((place, field)) = fields.find(|(_, field)| **field == name) else {
                 if self.extra_fields.fields.contains_key(&name) {
-                    return Err(twice(&mut self.map, &name));
+                    return Err(duplicate_key(&mut self.map, &name));
                 }
-                let value = self.map.next_value_seed(kept())?;
+                let value = self.map.next_value_seed(any_value())?;
                 self.extra_fields.fields.insert(name, value);
                 continue;
             };
             debug_assert!(place < 128, "a structure has more fields than are counted");
             let bit = 1_u128 << (place & 127);
             if self.seen & bit != 0 {
-                return Err(twice(&mut self.map, &name));
+                return Err(duplicate_key(&mut self.map, &name));
             }
             self.seen |= bit;
             self.field = field;
@@ -315,7 +316,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let mut nested = ExtraFields::default();
-        let value = self.map.next_value_seed(Within {
+        let value = self.map.next_value_seed(NestedSeed {
             seed,
             extra_fields: &mut nested,
         })?;
@@ -328,19 +329,22 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
     }
 }
 
-/// Returns the error of a key that was there before, at the place of that key.
-pub(super) fn twice<'de, A: MapAccess<'de>>(map: &mut A, key: &impl fmt::Display) -> A::Error {
+/// Returns the error for a duplicate key, at that key's position in the text.
+pub(super) fn duplicate_key<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    key: &impl fmt::Display,
+) -> A::Error {
     let words = format!("{key} is there twice");
-    match map.next_value_seed(Refused(&words)) {
+    match map.next_value_seed(ErrorSeed(&words)) {
         Err(error) => error,
         Ok(()) => A::Error::custom(words),
     }
 }
 
-/// Refuses a value with these words.
-struct Refused<'w>(&'w str);
+/// Fails with this message instead of reading a value.
+struct ErrorSeed<'w>(&'w str);
 
-impl<'de> DeserializeSeed<'de> for Refused<'_> {
+impl<'de> DeserializeSeed<'de> for ErrorSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
@@ -348,13 +352,13 @@ impl<'de> DeserializeSeed<'de> for Refused<'_> {
     }
 }
 
-/// Reads a value through a reader of its own.
-struct Within<'u, S> {
+/// Reads a value through a reader that stores its extra fields separately.
+struct NestedSeed<'u, S> {
     seed: S,
     extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for NestedSeed<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
@@ -362,11 +366,11 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
     }
 }
 
-/// Reads a whole description, and says where in it an error is: `participants[3].constraints.image.stride.alignment: …`.
+/// Reads a whole description, and prefixes an error with its path: `participants[3].constraints.image.stride.alignment: …`.
 ///
 /// # Errors
-/// Those of `read`, with the place before them.
-pub fn with_place<'de, D: Deserializer<'de>, T>(
+/// Those of `read`, prefixed with the path.
+pub fn with_path<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(serde_path_to_error::Deserializer<'_, '_, D>) -> Result<T, D::Error>,
 ) -> Result<T, D::Error> {
@@ -376,7 +380,7 @@ pub fn with_place<'de, D: Deserializer<'de>, T>(
         &mut track,
     ))
     .map_err(|error| match track.path().to_string() {
-        // The description itself is none.
+        // The error concerns the whole description, which has no path.
         place if place == "." => error,
         place => D::Error::custom(format!("{place}: {error}")),
     })

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::constraint::{Participant, Source, ValueError};
 use crate::model::{Extent, FormatInfo, Fourcc};
-use crate::reading::{ExtraFields, budget, keeps_extra_fields, value, with_place};
+use crate::reading::{ExtraFields, budget, keeps_extra_fields, value, with_path};
 use crate::text::printable;
 
 keeps_extra_fields! {
@@ -62,7 +62,7 @@ pub enum RequestError {
 /// The same as [`Request::from_json`] for whatever holds the fields, without the bound on the text's length.
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let request = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        let request = with_path(deserializer, |inner| Self::read_fields(inner))?;
         request.check().map_err(D::Error::custom)?;
         Ok(request)
     }
@@ -100,7 +100,7 @@ impl Request {
             return Err(RequestError::TooLong { bytes: bytes.len() });
         }
         let mut text = serde_json::Deserializer::from_slice(bytes);
-        let request = with_place(&mut text, |inner| Self::read_fields(inner))
+        let request = with_path(&mut text, |inner| Self::read_fields(inner))
             .and_then(|request| text.end().map(|()| request))
             .map_err(RequestError::Damaged)?;
         request.check()?;
