@@ -62,7 +62,7 @@ fn sharing() -> Request {
     let mut display = virtio_display();
     display.for_each_choice(|own| {
         own.memory.exports = Exports::Declared;
-        own.memory.protection = Protection::Refused;
+        own.memory.protection = Protection::Rejected;
     });
     assert!(matches!(
         display.constraints().memory.imports,

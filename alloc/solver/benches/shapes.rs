@@ -384,7 +384,7 @@ pub fn protection_alternates(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
         one.for_each_choice(|own| {
-            own.memory.protection = [Protection::Needed, Protection::Refused][number & 1]
+            own.memory.protection = [Protection::Required, Protection::Rejected][number & 1]
         });
         one
     });

@@ -201,7 +201,7 @@ fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
     );
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
     // One plane of pixels needs no second memory, whatever is beside them.
-    request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
+    request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     request.sources[0].constraints.image.placement = PlanePlacement::Either;
     plan(&request).accepts(&clear_colour).unwrap();
 }

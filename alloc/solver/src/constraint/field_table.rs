@@ -1,113 +1,113 @@
-//! Tables of constraint fields: all that is known of a field follows from its row.
+//! Tables of constraint fields. Everything that concerns a field is generated from its row.
 
 use super::demand::Field;
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
 
-/// Demands that a table of fields defines.
+/// A structure of constraints that a table defines.
 pub(crate) trait FieldTable: Sized {
-    /// What the demands of several merge into.
+    /// The type of merged constraints.
     type Merged;
 
-    /// Returns whether anything is demanded of a field; wishes are not demands.
+    /// Returns whether there is a demand on a field. Preferences are no demands.
     fn demands_field(&self, field: Field) -> bool;
 
-    /// Gives up what is demanded of a field; wishes stay, since they are in nobody's way.
+    /// Removes the demands on a field. Preferences stay, because they rule nothing out.
     fn relax(&mut self, field: Field);
 
-    /// Returns whether two differ in what they demand of a field.
+    /// Returns whether the demands of two on a field differ.
     fn differs(&self, other: &Self, field: Field) -> bool;
 
-    /// Adds what is said of the demands on a field.
-    fn clauses(&self, role: Role, field: Field, clauses: &mut Vec<Clause>);
+    /// Adds the phrases that describe the demands on a field.
+    fn phrases(&self, role: Role, field: Field, phrases: &mut Vec<Phrase>);
 
-    /// Takes one participant's demands; `owner` is the number by which the participant is remembered.
+    /// Makes merged constraints of one participant's; `owner` is the participant's number.
     fn merged(&self, owner: usize) -> Self::Merged;
 
-    /// Returns what demands nothing.
-    fn nothing() -> Self::Merged;
+    /// Returns merged constraints that demand nothing.
+    fn no_demand() -> Self::Merged;
 
-    /// Returns what two ask for together.
+    /// Merges the constraints of both.
     fn merge(one: &Self::Merged, two: &Self::Merged) -> Self::Merged;
 
-    /// Adds who may be the reason that no layout meets the demands on a field.
-    fn blame(merged: &Self::Merged, field: Field, owners: &mut Owners);
+    /// Adds the owners whose constraints may be why no layout satisfies the demands on a field.
+    fn add_limiting_owners(merged: &Self::Merged, field: Field, owners: &mut Owners);
 
-    /// Adds why a plan is as it is.
+    /// Adds the reasons for a plan's layout.
     fn reasons<'m>(merged: &'m Self::Merged, reasons: &mut Vec<Reason<'m>>);
 
-    /// Adds the rules by which the fields merge; `within` is the field that they are in.
+    /// Adds the merge rules of the fields; `within` is the field that contains them.
     fn rules(within: &'static str, rules: &mut Vec<MergeRule>);
 
-    /// Says what is demanded of a field, in words that follow the owner's name; `None` where nothing is.
-    fn words(&self, role: Role, field: Field) -> Option<String> {
-        let mut clauses = Vec::new();
-        self.clauses(role, field, &mut clauses);
-        clauses.sort_by_key(|clause| clause.place);
-        let (amounts, whole): (Vec<_>, Vec<_>) =
-            clauses.into_iter().partition(|clause| clause.is_amount);
-        let [amounts, mut whole] =
-            [amounts, whole].map(|clauses| clauses.into_iter().map(|clause| clause.words));
-        let amounts: Vec<String> = amounts.collect();
-        let amounts = (!amounts.is_empty()).then(|| match field {
-            Field::Stride => format!("a stride {} bytes", amounts.join(" ")),
-            _ => format!("{} bytes of memory", amounts.join(", ")),
+    /// Describes the demands on a field, as a clause that follows the owner's name; `None` if there are none.
+    fn describe(&self, role: Role, field: Field) -> Option<String> {
+        let mut phrases = Vec::new();
+        self.phrases(role, field, &mut phrases);
+        phrases.sort_by_key(|phrase| phrase.order);
+        let (sizes, standalone): (Vec<_>, Vec<_>) =
+            phrases.into_iter().partition(|phrase| phrase.is_bytes);
+        let [sizes, mut standalone] =
+            [sizes, standalone].map(|phrases| phrases.into_iter().map(|phrase| phrase.words));
+        let sizes: Vec<String> = sizes.collect();
+        let sizes = (!sizes.is_empty()).then(|| match field {
+            Field::Stride => format!("a stride {} bytes", sizes.join(" ")),
+            _ => format!("{} bytes of memory", sizes.join(", ")),
         });
         let verb = match field {
             Field::Stride | Field::Offset | Field::Size => "needs ",
             _ => "",
         };
-        let all: Vec<String> = amounts.into_iter().chain(whole.by_ref()).collect();
+        let all: Vec<String> = sizes.into_iter().chain(standalone.by_ref()).collect();
         (!all.is_empty()).then(|| format!("{verb}{}", all.join(" and ")))
     }
 }
 
-/// A part of what is said of a participant's demands on one field.
-pub(crate) struct Clause {
-    place: u8,
-    is_amount: bool,
+/// A phrase in the description of a participant's demands on one field.
+pub(crate) struct Phrase {
+    order: u8,
+    is_bytes: bool,
     words: String,
 }
 
-impl Clause {
-    /// Says something by itself, such as `rows without a gap between them`.
-    pub(super) fn whole(words: impl Into<String>) -> Self {
+impl Phrase {
+    /// Makes a phrase that stands alone, such as `rows without a gap between them`.
+    pub(super) fn standalone(words: impl Into<String>) -> Self {
         Self {
-            place: u8::MAX,
-            is_amount: false,
+            order: u8::MAX,
+            is_bytes: false,
             words: words.into(),
         }
     }
 
-    /// Says a number of bytes, such as `at least 4096`; all of a field's are said together.
-    pub(super) fn amount(words: impl Into<String>) -> Self {
+    /// Makes a phrase about a number of bytes, such as `at least 4096`. All of a field's are joined.
+    pub(super) fn bytes(words: impl Into<String>) -> Self {
         Self {
-            is_amount: true,
-            ..Self::whole(words)
+            is_bytes: true,
+            ..Self::standalone(words)
         }
     }
 
-    /// Says it in this place, the lowest first; clauses without one follow in the order of the table.
+    /// Sets the phrase's position, the lowest first. Phrases without one follow in the order of the table.
     #[must_use]
-    pub(super) fn at(self, place: u8) -> Self {
-        Self { place, ..self }
+    pub(super) fn with_order(self, order: u8) -> Self {
+        Self { order, ..self }
     }
 }
 
-/// What a merged demand made of a plan.
+/// A reason for a plan's layout: what a merged constraint led to.
 pub(crate) struct Reason<'m> {
-    /// Its place among others, the lowest first.
-    pub(crate) place: u8,
-    /// What is so.
+    /// The reason's position among others, the lowest first.
+    pub(crate) order: u8,
+    /// The property of the layout.
     pub(crate) words: String,
-    /// Who asked for it.
+    /// The owners of the constraint.
     pub(crate) owners: &'m Owners,
 }
 
 impl Reason<'_> {
-    /// Returns the place of a reason: numbers of bytes, those that are only wished for, other numbers, and the rest.
-    pub(super) fn place_of(unit: &str, field: Option<Field>) -> u8 {
+    /// Returns a reason's position: first demands in bytes, then preferences in bytes, then other units, then the rest.
+    pub(super) fn order_of(unit: &str, field: Option<Field>) -> u8 {
         match (unit, field) {
             ("bytes", Some(_)) => 0,
             ("bytes", None) => 1,
@@ -117,12 +117,15 @@ impl Reason<'_> {
     }
 }
 
-/// Says something of a merged value.
-pub(super) fn said<T: ?Sized>(value: &T, say: impl FnOnce(&T) -> Option<String>) -> Option<String> {
+/// Calls `say`. A function is needed so that the compiler infers the closure's parameter type.
+pub(super) fn apply<T: ?Sized>(
+    value: &T,
+    say: impl FnOnce(&T) -> Option<String>,
+) -> Option<String> {
     say(value)
 }
 
-/// The field that a row's demands are on; none for wishes.
+/// The field that a row's demands are on; `None` for preferences.
 macro_rules! group {
     (Preference) => {
         None
@@ -132,15 +135,15 @@ macro_rules! group {
     };
 }
 
-/// What the values of a row merge into.
+/// The type of a row's merged value.
 macro_rules! merged_type {
     (Lcm, $type:ty) => {
         Bound<CommonMultiple>
     };
-    (Apart, $type:ty) => {
+    (PerParticipant, $type:ty) => {
         NotMerged
     };
-    (Within, $type:ty, $merged:ident) => {
+    (Nested, $type:ty, $merged:ident) => {
         $merged
     };
     ($kind:ident, $type:ty) => {
@@ -148,11 +151,11 @@ macro_rules! merged_type {
     };
 }
 
-/// Defines a structure of demands, what several of them merge into, and all that is known of its fields, by a table.
+/// Defines by a table a structure of constraints, its merged type, and the functions of [`FieldTable`].
 ///
-/// A row is `field: type = identity, kind, unit, field that conflicts name, blamed for [fields that layouts fail for]`, and then what is
-/// said of a demand and why a plan is as it is. `kept` structures keep fields that are unknown, and `plain` ones leave that to the
-/// structure that they are in.
+/// A row is `field: type = identity, kind, unit, field that conflicts name, limits [fields whose layouts it can rule out]`, then
+/// optionally `describe`, which describes a demand, and `reason`, which describes what the merged value led to. A `kept` structure
+/// keeps extra fields itself, and a `plain` one leaves that to the structure that contains it.
 macro_rules! field_table {
     (@struct kept [] [$(#[doc = $doc:literal])*] $name:ident {$(
         [$(#[doc = $field_doc:literal])+] $field:ident: $type:ty,
@@ -163,7 +166,7 @@ macro_rules! field_table {
             #[serde(default)]
             pub struct $name {
                 $($(#[doc = $field_doc])+ pub $field: $type,)*
-                /// Fields of a newer version, those of the structures within too.
+                /// Fields of a newer version, including those of nested structures.
                 #[serde(skip)]
                 pub extra_fields: ExtraFields,
             }
@@ -179,12 +182,12 @@ macro_rules! field_table {
             $($(#[doc = $field_doc])+ pub $field: $type,)*
         }
     };
-    (@forget kept $own:expr, $field:expr) => {
+    (@relax_extra kept $own:expr, $field:expr) => {
         if $field == Field::Unknown {
             $own.extra_fields = ExtraFields::default();
         }
     };
-    (@forget plain $own:expr, $field:expr) => {};
+    (@relax_extra plain $own:expr, $field:expr) => {};
     (@default kept $name:ident {$($field:ident: $identity:expr,)*}) => {
         $name { $($field: $identity,)* extra_fields: ExtraFields::default() }
     };
@@ -200,8 +203,8 @@ macro_rules! field_table {
         $(
             $(#[doc = $field_doc:literal])+
             $field:ident: $type:ty = $identity:expr, $kind:ident $(as $of:ident)?, $unit:literal, $group:ident,
-            blamed for [$($blame:ident),*]
-            $(, says $says:expr)?
+            limits [$($limited:ident),*]
+            $(, describe $describe:expr)?
             $(, reason $reason:expr)?;
         )*
     ) => {
@@ -221,21 +224,21 @@ macro_rules! field_table {
             $($(#[doc = $field_doc])+ pub $field: merged_type!($kind, $type $(, $of)?),)*
         }
 
-        /// Demands nothing.
+        /// Returns constraints that demand nothing.
         impl Default for $merged {
             fn default() -> Self {
-                $name::nothing()
+                $name::no_demand()
             }
         }
 
         impl $merged {
-            /// Takes one participant's demands; `owner` is the number by which the participant is remembered.
+            /// Makes merged constraints of one participant's; `owner` is the participant's number.
             #[must_use]
             pub fn of(owner: usize, constraints: &$name) -> Self {
                 constraints.merged(owner)
             }
 
-            /// Returns what two ask for together.
+            /// Merges the constraints of both.
             #[must_use]
             pub fn merge(&self, other: &Self) -> Self {
                 $name::merge(self, other)
@@ -246,12 +249,12 @@ macro_rules! field_table {
             type Merged = $merged;
 
             fn demands_field(&self, field: Field) -> bool {
-                $(<$kind as Kind<$type>>::demands(&self.$field, $identity, group!($group), field))||*
+                $(<$kind as FieldKind<$type>>::demands(&self.$field, $identity, group!($group), field))||*
             }
 
             fn relax(&mut self, field: Field) {
-                $(<$kind as Kind<$type>>::relax(&mut self.$field, $identity, group!($group), field);)*
-                field_table!(@forget $mode self, field);
+                $(<$kind as FieldKind<$type>>::relax(&mut self.$field, $identity, group!($group), field);)*
+                field_table!(@relax_extra $mode self, field);
             }
 
             fn differs(&self, other: &Self, field: Field) -> bool {
@@ -259,42 +262,42 @@ macro_rules! field_table {
             }
 
             #[allow(unused_variables, reason = "not every field has words of its own")]
-            fn clauses(&self, role: Role, field: Field, clauses: &mut Vec<Clause>) {
+            fn phrases(&self, role: Role, field: Field, phrases: &mut Vec<Phrase>) {
                 $(
-                    <$kind as Kind<$type>>::clauses(&self.$field, role, field, clauses);
+                    <$kind as FieldKind<$type>>::phrases(&self.$field, role, field, phrases);
                     $(if group!($group) == Some(field) {
-                        let says: fn(&Self, Role) -> Option<Clause> = $says;
-                        clauses.extend(says(self, role));
+                        let describe: fn(&Self, Role) -> Option<Phrase> = $describe;
+                        phrases.extend(describe(self, role));
                     })?
                 )*
             }
 
             fn merged(&self, owner: usize) -> $merged {
-                $merged { $($field: <$kind as Kind<$type>>::of(owner, &self.$field, $identity),)* }
+                $merged { $($field: <$kind as FieldKind<$type>>::of(owner, &self.$field, $identity),)* }
             }
 
-            fn nothing() -> $merged {
-                $merged { $($field: <$kind as Kind<$type>>::nothing($identity),)* }
+            fn no_demand() -> $merged {
+                $merged { $($field: <$kind as FieldKind<$type>>::no_demand($identity),)* }
             }
 
             fn merge(one: &$merged, two: &$merged) -> $merged {
-                $merged { $($field: <$kind as Kind<$type>>::merge(&one.$field, &two.$field),)* }
+                $merged { $($field: <$kind as FieldKind<$type>>::merge(&one.$field, &two.$field),)* }
             }
 
-            fn blame(merged: &$merged, field: Field, owners: &mut Owners) {
+            fn add_limiting_owners(merged: &$merged, field: Field, owners: &mut Owners) {
                 $(
-                    let is_to_blame = false $(|| field == Field::$blame)*;
-                    <$kind as Kind<$type>>::blame(&merged.$field, is_to_blame, field, owners);
+                    let is_limited = false $(|| field == Field::$limited)*;
+                    <$kind as FieldKind<$type>>::add_limiting_owners(&merged.$field, is_limited, field, owners);
                 )*
             }
 
             fn reasons<'m>(merged: &'m $merged, reasons: &mut Vec<Reason<'m>>) {
                 $(
-                    <$kind as Kind<$type>>::reasons(&merged.$field, reasons);
+                    <$kind as FieldKind<$type>>::reasons(&merged.$field, reasons);
                     $(if !merged.$field.owners.is_empty() {
-                        if let Some(words) = said(&merged.$field.value, $reason) {
+                        if let Some(words) = apply(&merged.$field.value, $reason) {
                             reasons.push(Reason {
-                                place: Reason::place_of($unit, group!($group)),
+                                order: Reason::order_of($unit, group!($group)),
                                 words,
                                 owners: &merged.$field.owners,
                             });
@@ -304,7 +307,7 @@ macro_rules! field_table {
             }
 
             fn rules(within: &'static str, rules: &mut Vec<MergeRule>) {
-                $(<$kind as Kind<$type>>::rules(MergeRule {
+                $(<$kind as FieldKind<$type>>::rules(MergeRule {
                     within,
                     field: stringify!($field),
                     identity: stringify!($identity),

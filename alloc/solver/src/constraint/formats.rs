@@ -6,25 +6,25 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::runs::{lower, same};
+use super::sorted_pairs::{common_prefix_len, gallop};
 use crate::model::{FormatModifier, Fourcc, Modifier};
 use crate::reading::ExtraFields;
 use crate::reading::Reader;
 use crate::reading::budget::{BudgetScope, charge, list};
 
-/// Pairs of format and modifier, sorted and each once.
+/// A set of format and modifier pairs, sorted and without duplicates.
 ///
-/// A pair with an implicit modifier meets only the same implicit pair: nobody can know whether an untold arrangement is
-/// linear, so the two kinds never mix.
+/// A pair with an implicit modifier (`DRM_FORMAT_MOD_INVALID`) equals only the same implicit pair. An implicit layout may be linear or
+/// tiled, and only the driver knows, so it never matches an explicit modifier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "Vec<Entry>")]
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
-    /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
+    /// Fields that a newer version wrote beside a pair. If any of them is not optional, the pair is not among `pairs`.
     extra_fields: BTreeMap<FormatModifier, ExtraFields>,
 }
 
-/// A pair as it is written.
+/// A pair as it is serialised.
 #[derive(Clone, Serialize)]
 struct Entry {
     fourcc: Fourcc,
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for FormatSet {
 }
 
 impl FormatSet {
-    /// The most pairs that are read.
+    /// The most pairs that a description may have.
     pub const MAXIMUM_PAIRS: usize = 1 << 16;
 
     /// Returns whether a pair is in the set.
@@ -86,12 +86,12 @@ impl FormatSet {
         while let (Some(first), Some(second)) = (one.first(), two.first()) {
             let (ones, twos) = match first.cmp(second) {
                 Ordering::Equal => {
-                    let run = same(one, two);
+                    let run = common_prefix_len(one, two);
                     pairs.extend_from_slice(&one[..run]);
                     (run, run)
                 }
-                Ordering::Less => (lower(one, second), 0),
-                Ordering::Greater => (0, lower(two, first)),
+                Ordering::Less => (gallop(one, second), 0),
+                Ordering::Greater => (0, gallop(two, first)),
             };
             one = &one[ones..];
             two = &two[twos..];
@@ -102,7 +102,7 @@ impl FormatSet {
         }
     }
 
-    /// Returns the pairs in order.
+    /// Iterates over the pairs in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FormatModifier> + '_ {
         self.pairs.iter().copied()
     }
@@ -160,7 +160,7 @@ impl From<Vec<Entry>> for FormatSet {
             let pair = FormatModifier::new(entry.fourcc, entry.modifier);
             pairs.push(pair);
             if !entry.extra_fields.is_empty() {
-                // A pair that is written twice must meet what is asked at either place.
+                // A pair that occurs twice has the extra fields of both.
                 extra_fields
                     .entry(pair)
                     .or_default()
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pair_with_an_unknown_demand_is_kept_and_not_offered() {
+    fn pair_with_an_extra_field_is_kept_and_not_in_the_set() {
         let text = r#"[
             {"fourcc": "NV12", "modifier": "LINEAR", "tiles": 3},
             {"fourcc": "XR24", "modifier": "LINEAR", "hint": {"optional": true}},

@@ -188,7 +188,7 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
             } else {
                 ""
             },
-            set_by(&merged.blamed(field))
+            set_by(&merged.limiting_owners(field))
         ),
         Field::Extent => format!(
             "a width {}{} and a height {}{}{}",
@@ -206,16 +206,16 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
                 "pixels"
             ),
             steps(merged.height.multiple_of.value),
-            set_by(&merged.blamed(field))
+            set_by(&merged.limiting_owners(field))
         ),
-        Field::Planes if merged.placement.value == PlanePlacement::Neither => format!(
+        Field::Planes if merged.placement.value == PlanePlacement::SinglePlane => format!(
             "one dma-buf and several at once{}",
             set_by(&merged.placement.owners)
         ),
         Field::Planes => format!(
             "at most {} planes{}",
             merged.maximum_planes.value,
-            set_by(&merged.blamed(field))
+            set_by(&merged.limiting_owners(field))
         ),
         Field::Size => format!(
             "memory {}{}{}",
@@ -226,7 +226,7 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
                 "bytes"
             ),
             steps(merged.size_alignment_bytes.value),
-            set_by(&merged.blamed(field))
+            set_by(&merged.limiting_owners(field))
         ),
         _ => "how its pixels lie is not known here".to_owned(),
     }

@@ -138,7 +138,7 @@ impl CandidateSearch<'_, '_, '_> {
             .ok_or(Stopped::Constraints(Field::Formats))?
             .planes
             .len();
-        if (planes > 1 && merged.placement.value == PlanePlacement::Neither)
+        if (planes > 1 && merged.placement.value == PlanePlacement::SinglePlane)
             || u32::try_from(planes).is_ok_and(|planes| planes > merged.maximum_planes.value)
         {
             return Err(Stopped::Constraints(Field::Planes));
@@ -166,7 +166,7 @@ impl CandidateSearch<'_, '_, '_> {
                 }
                 let own = choice.constraints.per_fourcc.get(&format.fourcc);
                 let constraints = || std::iter::once(&choice.constraints.image).chain(own);
-                Field::OF_PICTURES
+                Field::OF_IMAGES
                     .into_iter()
                     .filter(|field| fields.contains(*field))
                     .any(|field| constraints().any(|constraints| constraints.demands_field(field)))

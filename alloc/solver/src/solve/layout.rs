@@ -107,8 +107,8 @@ fn check_planes(
     let several = info.planes.len() > 1;
     let placed = match merged.placement.value {
         // One plane is together and apart at once.
-        PlanePlacement::Neither => !several,
-        PlanePlacement::Apart => choice.apart || !several,
+        PlanePlacement::SinglePlane => !several,
+        PlanePlacement::Disjoint => choice.apart || !several,
         PlanePlacement::Together => !choice.apart,
         PlanePlacement::Either => true,
     };

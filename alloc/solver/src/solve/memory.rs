@@ -184,7 +184,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if source.guarantees.protected {
                 self.problem.work.charge(self.view.members.len());
                 let unsaid = self.members().filter(|(_, choice)| {
-                    choice.constraints.memory.protection == Protection::Unsaid
+                    choice.constraints.memory.protection == Protection::Unspecified
                 });
                 let owners: Vec<usize> = unsaid.map(|(place, _)| place).collect();
                 if !owners.is_empty() {

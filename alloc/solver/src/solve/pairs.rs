@@ -2,7 +2,7 @@
 
 use super::bits::Bits;
 use super::work::Work;
-use crate::constraint::{FormatSet, Source, lower, same};
+use crate::constraint::{FormatSet, Source, common_prefix_len, gallop};
 use crate::model::{FormatInfo, FormatModifier};
 
 /// The steps that it takes to find where a run of pairs ends.
@@ -63,11 +63,11 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
     while let (Some(first), Some(second)) = (one.first(), two.first()) {
         let (ones, twos) = match first.cmp(second) {
             std::cmp::Ordering::Equal => {
-                let run = same(one, two);
+                let run = common_prefix_len(one, two);
                 (run, run)
             }
-            std::cmp::Ordering::Less => (lower(one, second), 0),
-            std::cmp::Ordering::Greater => (0, lower(two, first)),
+            std::cmp::Ordering::Less => (gallop(one, second), 0),
+            std::cmp::Ordering::Greater => (0, gallop(two, first)),
         };
         work.charge(RUN);
         let (run, rest) = one.split_at(ones);
@@ -88,12 +88,12 @@ pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &W
     while let (Some(first), Some(second)) = (known.first(), own.first()) {
         let (passed, ahead) = match first.cmp(second) {
             std::cmp::Ordering::Equal => {
-                let run = same(known, own);
+                let run = common_prefix_len(known, own);
                 bits.insert_run(number, run);
                 (run, run)
             }
-            std::cmp::Ordering::Less => (lower(known, second), 0),
-            std::cmp::Ordering::Greater => (0, lower(own, first)),
+            std::cmp::Ordering::Less => (gallop(known, second), 0),
+            std::cmp::Ordering::Greater => (0, gallop(own, first)),
         };
         work.charge(RUN);
         known = &known[passed..];

@@ -294,10 +294,10 @@ impl Plan {
         let placed = match merged.placement.value {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
-            PlanePlacement::Apart => {
+            PlanePlacement::Disjoint => {
                 !several || pixel_planes.is_none_or(|planes| memories >= planes)
             }
-            PlanePlacement::Neither => !several,
+            PlanePlacement::SinglePlane => !several,
         };
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));

@@ -11,7 +11,7 @@ use super::prepared_participant::{Choice, PreparedParticipant, is_hidden};
 use super::work::Work;
 use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
-    Participant, Protection, Source, same,
+    Participant, Protection, Source, common_prefix_len,
 };
 use crate::model::{DeviceIdentity, FormatModifier};
 
@@ -91,7 +91,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let mut image_fields = FieldSet::default();
         // Who asks nothing of pictures demands none of these.
         let asks = has_image || !by_fourcc.is_empty();
-        for field in Field::OF_PICTURES.into_iter().filter(|_| asks) {
+        for field in Field::OF_IMAGES.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
                 image_fields.insert(field);
             }
@@ -121,7 +121,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let same = self.formats.iter().find(|(known, _)| {
             let known = known.pairs();
             known.len() == pairs.len() && {
-                let run = same(known, pairs);
+                let run = common_prefix_len(known, pairs);
                 self.work.charge((run >> 1).saturating_add(1));
                 run == pairs.len()
             }
@@ -216,16 +216,16 @@ fn refuses(
         add(Field::Exports, own.clone());
     }
     match memory.protection {
-        Protection::Unsaid | Protection::Taken => {}
-        Protection::Refused => add(
+        Protection::Unspecified | Protection::Accepted => {}
+        Protection::Rejected => add(
             Field::Protection,
             where_source(sources, |source| source.guarantees.protected),
         ),
-        Protection::Needed => add(
+        Protection::Required => add(
             Field::Protection,
             where_source(sources, |source| !source.guarantees.protected),
         ),
-        Protection::Neither => add(Field::Protection, Bits::all(sources.len())),
+        Protection::Conflicting => add(Field::Protection, Bits::all(sources.len())),
     }
     if !participant.extra_fields.required().is_empty()
         || constraints.extra_field_names().next().is_some()

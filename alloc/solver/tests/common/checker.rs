@@ -116,13 +116,13 @@ impl Party<'_> {
                 transfer |= promised.has_shadow_copy.is_none();
             }
             let takes = match memory.protection {
-                Protection::Unsaid | Protection::Taken => true,
-                Protection::Refused => !promised.protected,
-                Protection::Needed => promised.protected,
-                Protection::Neither => false,
+                Protection::Unspecified | Protection::Accepted => true,
+                Protection::Rejected => !promised.protected,
+                Protection::Required => promised.protected,
+                Protection::Conflicting => false,
             };
             demand(takes, || refuse("protection"))?;
-            protection |= promised.protected && memory.protection == Protection::Unsaid;
+            protection |= promised.protected && memory.protection == Protection::Unspecified;
             if !own {
                 lowest = lowest.max(memory.address.lowest);
                 highest = highest.min(memory.address.highest);
@@ -181,8 +181,8 @@ pub fn judge_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
     let placed = match constraints.placement {
         PlanePlacement::Either => true,
         PlanePlacement::Together => memories.len() == 1,
-        PlanePlacement::Apart => memories.len() == planes.len(),
-        PlanePlacement::Neither => planes.len() == 1,
+        PlanePlacement::Disjoint => memories.len() == planes.len(),
+        PlanePlacement::SinglePlane => planes.len() == 1,
     };
     demand(placed, || format!("{} memories", memories.len()))?;
     for (number, plane) in planes.iter().enumerate() {

@@ -287,7 +287,7 @@ fn arranged_by_source(
             .iter()
             .any(|constraints| constraints.placement == placement)
     };
-    if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Apart) {
+    if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Disjoint) {
         return None;
     }
     let in_pieces = party.judge_sizes(source, &sizes).ok()?;

@@ -112,7 +112,7 @@ pub fn image() -> impl Strategy<Value = ImageConstraints> {
                 PlanePlacement::Either,
                 PlanePlacement::Either,
                 PlanePlacement::Together,
-                PlanePlacement::Apart,
+                PlanePlacement::Disjoint,
             ]),
         ),
     )
@@ -159,10 +159,10 @@ pub fn memory() -> impl Strategy<Value = MemoryConstraints> {
         mostly(select(vec![CpuUse::Rarely, CpuUse::Often])),
         mostly(select(vec![Coherency::Untransferred, Coherency::Coherent])),
         mostly(select(vec![
-            Protection::Taken,
-            Protection::Refused,
-            Protection::Refused,
-            Protection::Needed,
+            Protection::Accepted,
+            Protection::Rejected,
+            Protection::Rejected,
+            Protection::Required,
         ])),
     )
         .prop_map(

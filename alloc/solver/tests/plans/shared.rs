@@ -238,7 +238,7 @@ fn planes_apart_and_together_conflict() {
         own.image.placement = PlanePlacement::Together;
     });
     let mut other = Participant::new("decoder", device("decoder"), Role::Output);
-    other.for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
+    other.for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     let request = request(vec![camera, other], vec![system_heap(2)]);
     let Solution::Split(split) = solve(&request) else {
         panic!("planes cannot be both")

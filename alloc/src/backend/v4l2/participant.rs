@@ -174,7 +174,7 @@ impl Queue {
             placement: match (several, disjoint) {
                 (false, _) => PlanePlacement::Either,
                 (true, Disjoint::No) => PlanePlacement::Together,
-                (true, Disjoint::Yes) => PlanePlacement::Apart,
+                (true, Disjoint::Yes) => PlanePlacement::Disjoint,
             },
             ..ImageConstraints::default()
         }))
