@@ -13,7 +13,7 @@ use common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Job, Machine};
 use covalent_solver::constraint::{Contiguity, FormatSet, ImageConstraints};
 use covalent_solver::model::Fourcc;
-use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 use serde_json::{Value, json};
 
 /// A generator of numbers whose sequence is the same everywhere (SplitMix64).
@@ -103,7 +103,7 @@ fn judge(request: &Request, found: &mut Found) {
             found.guaranteed += usize::from(plan.verdict() == Verdict::Guaranteed);
         }
         Solution::Split(split) => {
-            assert!(ways(request).is_empty());
+            assert!(candidates(request).is_empty());
             assert!(!split.explain().is_empty());
             found.split += 1;
         }

@@ -8,7 +8,7 @@ use covalent_solver::constraint::{
     Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
-use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Plan, Request, Solution, Verdict, candidates, solve};
 
 /// Intel, from `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and clear colour
 /// (two more).
@@ -135,7 +135,7 @@ fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
     let rows = plan(&request);
     assert_eq!(rows.modifiers(), [Modifier::LINEAR]);
     assert_eq!(rows.verdict(), Verdict::Guaranteed);
-    let found = ways(&request);
+    let found = candidates(&request);
     let tiled = FormatModifier::new(Fourcc::XRGB8888, Y_TILED);
     assert!(found.contains(&(SourceId::new("gbm:i915"), tiled, Verdict::Possible)));
 }

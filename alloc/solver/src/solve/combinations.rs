@@ -5,7 +5,7 @@ use super::work::Work;
 /// The most combinations of alternatives that are tried, the best first.
 pub(super) const COMBINATIONS: usize = 256;
 
-/// Ways to choose among alternatives: those with fewer steps down the lists first, at most [`COMBINATIONS`].
+/// Candidates to choose among alternatives: those with fewer steps down the lists first, at most [`COMBINATIONS`].
 pub(super) struct Combinations<'w> {
     /// By member, the last alternative.
     last: Vec<usize>,

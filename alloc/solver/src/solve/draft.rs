@@ -1,8 +1,8 @@
 //! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
 
-use super::candidate::{modifiers, verdict};
 use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
+use super::layout_candidate::{modifiers, verdict};
 use super::names::Names;
 use super::outcome::{Chosen, Fallen};
 use super::plan::{Action, Handover, Plan, Step};

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use super::candidate::Tiling;
 use super::candidate_search::CandidateSearch;
 use super::caveat::{Caveat, Places};
 use super::choice::LayoutChoice;
 use super::failure::Stopped;
 use super::layout::{self, Layouts};
+use super::layout_candidate::Tiling;
 use super::offer::Offer;
 use super::problem::Group;
 use super::request::Request;

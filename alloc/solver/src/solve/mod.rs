@@ -40,7 +40,7 @@
 //! counted and never timed: so the same request has the same answer on every machine. Each part of the work has a share of
 //! them: reading the request, the search for a buffer that serves all, groups, their plans, the conflict, and what to give up. A
 //! part that leaves some of its share leaves it to those behind it, and a part whose share is spent ends with what was found by then, and the answer says what was left out, in words and as data:
-//! [`Plan::left_out`], [`Split::left_out`] and [`Ways::left_out`].
+//! [`Plan::left_out`], [`Split::left_out`] and [`Candidates::left_out`].
 //!
 //! - A plan that was found is one that works, as sure as its verdict says; where there may be a better one, that is said.
 //! - Where nothing was found, and that nothing serves is not known, the answer is a split that is [undecided](Split::is_undecided), and
@@ -60,8 +60,8 @@
 //! [`Field::ALL`](crate::constraint::Field::ALL).
 
 mod bits;
-mod candidate;
 mod candidate_search;
+mod candidates;
 mod caveat;
 mod choice;
 mod combinations;
@@ -76,6 +76,7 @@ mod fields;
 mod fit;
 mod known;
 mod layout;
+mod layout_candidate;
 mod meeting;
 mod memory;
 mod merged;
@@ -97,16 +98,15 @@ mod stride;
 mod taken;
 mod text;
 mod visit;
-mod ways;
 mod words;
 mod work;
 
+pub use candidates::{Candidate, Candidates};
 pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};
 pub use request::{Request, RequestError};
 pub use split::{Copier, FrameCopy, Group, Split};
 pub use taken::NoPlan;
 pub use text::{EXPLANATION_BYTES, EXPLANATION_LINES};
-pub use ways::{Way, Ways};
 pub use work::{BUDGET, LeftOut, Part};
 
 use problem::{Problem, View};
@@ -173,14 +173,14 @@ pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
 
 /// Returns every source and format in which one buffer serves all participants, in order, and how sure that is.
 ///
-/// [`solve`] takes the best of them; what is not among them is impossible, unless something was [left out](Ways::left_out).
-pub fn ways(request: &Request) -> Ways {
+/// [`solve`] takes the best of them; what is not among them is impossible, unless something was [left out](Candidates::left_out).
+pub fn candidates(request: &Request) -> Candidates {
     let problem = match Problem::new(request, Work::new(BUDGET)) {
         Ok(problem) => problem,
-        Err((left_out, _)) => return Ways::new(Vec::new(), Some(left_out)),
+        Err((left_out, _)) => return Candidates::new(Vec::new(), Some(left_out)),
     };
     let everybody = problem.everybody();
     problem.work.begin(Phase::Share);
-    let (ways, left_out) = search::ways(&problem, View::sharing(&everybody));
-    Ways::new(ways, left_out)
+    let (candidates, left_out) = search::candidates(&problem, View::sharing(&everybody));
+    Candidates::new(candidates, left_out)
 }

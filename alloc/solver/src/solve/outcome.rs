@@ -1,8 +1,8 @@
 //! What a search found, or why it found nothing.
 
 use super::bits::Bits;
-use super::candidate::Candidate;
 use super::combinations::COMBINATIONS;
+use super::layout_candidate::LayoutCandidate;
 use super::plan::Rejection;
 use super::problem::Problem;
 use super::rank::Rank;
@@ -14,7 +14,7 @@ pub(super) struct Chosen<'a> {
     pub(super) combination: Vec<usize>,
     pub(super) count: u32,
     pub(super) formats: Bits,
-    pub(super) candidate: Candidate<'a>,
+    pub(super) candidate: LayoutCandidate<'a>,
 }
 
 /// Why each source falls out that serves nobody.

@@ -1,7 +1,7 @@
 //! The order in which candidates are taken.
 
-use super::candidate::{Candidate, Tiling};
 use super::candidate_search::CandidateSearch;
+use super::layout_candidate::{LayoutCandidate, Tiling};
 use super::offer::{Importers, Offer};
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
@@ -60,7 +60,7 @@ impl Importers {
 pub(super) fn rank<'a>(
     sweep: &CandidateSearch<'_, 'a, '_>,
     offer: &Offer<'a>,
-    candidate: &Candidate<'a>,
+    candidate: &LayoutCandidate<'a>,
     copied: bool,
 ) -> Rank<'a> {
     let source = candidate.source;

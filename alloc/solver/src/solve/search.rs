@@ -3,18 +3,18 @@
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::candidate::{Candidate, modifiers};
 use super::candidate_search::CandidateSearch;
+use super::candidates::Candidate;
 use super::combinations::COMBINATIONS;
 use super::draft::plan;
 use super::failure::{Refused, Stopped};
+use super::layout_candidate::{LayoutCandidate, modifiers};
 use super::offer::Offer;
 use super::outcome::{Chosen, Ending, Fallen};
 use super::plan::{Plan, Verdict};
 use super::problem::{Problem, View};
 use super::rank::rank;
 use super::visit::Visitor;
-use super::ways::Way;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 
 /// Hears everything and keeps the best.
@@ -37,7 +37,7 @@ impl<'a> Visitor<'a> for Judge<'_, 'a> {
         &mut self,
         sweep: &CandidateSearch<'_, 'a, '_>,
         offer: &Offer<'a>,
-        candidate: Candidate<'a>,
+        candidate: LayoutCandidate<'a>,
     ) -> ControlFlow<()> {
         self.found = self.found.saturating_add(1);
         self.served.insert(candidate.number);
@@ -173,7 +173,10 @@ fn judge<'p, 'a>(
 }
 
 /// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
-pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
+pub(super) fn candidates(
+    problem: &Problem<'_>,
+    view: View<'_>,
+) -> (Vec<Candidate>, Option<LeftOut>) {
     /// By source, the pairs that are guaranteed and those that are possible.
     struct All(Vec<[Option<Bits>; 2]>);
     impl<'a> Visitor<'a> for All {
@@ -181,7 +184,7 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
             &mut self,
             sweep: &CandidateSearch<'_, 'a, '_>,
             _: &Offer<'a>,
-            found: Candidate<'a>,
+            found: LayoutCandidate<'a>,
         ) -> ControlFlow<()> {
             let sure = usize::from(!found.caveats.is_empty());
             let problem = sweep.problem;
@@ -217,7 +220,7 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
         };
         left_out = Some(ending.words(None));
     }
-    let mut ways: Vec<Way> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
     problem.work.begin(Phase::Plans);
     for (source, by_verdict) in problem.sources.iter().zip(all.0) {
         for (known, verdict) in by_verdict
@@ -226,26 +229,26 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
         {
             let mut next = known.as_ref().and_then(|known| known.next(0));
             while let (Some(pair), Some(known)) = (next, &known) {
-                problem.work.charge(WAY);
+                problem.work.charge(CANDIDATE);
                 if problem.work.is_spent() {
                     break;
                 }
-                ways.push((source.id.clone(), problem.pair(pair), verdict));
+                candidates.push((source.id.clone(), problem.pair(pair), verdict));
                 next = known.next(pair.saturating_add(1));
             }
         }
     }
     if problem.work.is_spent() {
         let words = format!(
-            "{MORE_WORK}: only {} ways are told; there are others",
-            ways.len()
+            "{MORE_WORK}: only {} candidates are listed; there are others",
+            candidates.len()
         );
         left_out.get_or_insert(LeftOut::new(Part::Candidates, words));
     }
-    ways.sort();
-    ways.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
-    (ways, left_out)
+    candidates.sort();
+    candidates.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+    (candidates, left_out)
 }
 
 /// The steps that it takes to tell of a way, and to sort it among others.
-const WAY: usize = 64;
+const CANDIDATE: usize = 64;

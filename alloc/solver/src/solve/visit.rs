@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::candidate::{Candidate, Tiling};
 use super::candidate_search::CandidateSearch;
 use super::failure::{Refused, Stopped};
+use super::layout_candidate::{LayoutCandidate, Tiling};
 use super::offer::Offer;
 use super::problem::Group;
 use crate::model::{FormatModifier, Modifier};
@@ -17,7 +17,7 @@ pub(super) trait Visitor<'a> {
         &mut self,
         sweep: &CandidateSearch<'_, 'a, '_>,
         offer: &Offer<'a>,
-        found: Candidate<'a>,
+        found: LayoutCandidate<'a>,
     ) -> ControlFlow<()>;
 
     /// Hears that a source serves nobody.
@@ -76,7 +76,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                             work.charge(CANDIDATE);
                             let mut caveats = self.caveats(&offer).to_vec();
                             caveats.extend(own);
-                            let found = Candidate {
+                            let found = LayoutCandidate {
                                 number,
                                 source,
                                 place,

@@ -11,7 +11,7 @@ const WIDEST: u32 = 1 << 13;
 
 /// One source that serves all in one pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
     /// How many kinds of doubt there are at the least.
@@ -20,8 +20,8 @@ pub struct Way {
     pub combination: Vec<usize>,
 }
 
-/// Every way in which some participants can share.
-pub fn ways(request: &Request, members: &[usize], copies: bool) -> Vec<Way> {
+/// Every candidate in which some participants can share.
+pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     for combination in combinations(request, members) {
         let party = Party {
@@ -39,7 +39,7 @@ pub fn ways(request: &Request, members: &[usize], copies: bool) -> Vec<Way> {
         for (source, gives) in request.sources.iter().enumerate() {
             for format in universe(request) {
                 if let Some(doubts) = best(&party, gives, format) {
-                    found.push(Way {
+                    found.push(Candidate {
                         source,
                         format,
                         doubts,
@@ -329,7 +329,7 @@ fn arranged_by_source(
 
 /// The least that a division copies: how many pictures lose their colours, and how many bytes a frame.
 pub fn fewest_copies(request: &Request) -> (usize, u64) {
-    let served = |place: &usize| !ways(request, &[*place], true).is_empty();
+    let served = |place: &usize| !candidates(request, &[*place], true).is_empty();
     let places: Vec<usize> = (0..request.participants.len()).filter(served).collect();
     let maker = request
         .participants
@@ -345,20 +345,22 @@ pub fn fewest_copies(request: &Request) -> (usize, u64) {
             let mut sum = (0, 0);
             for group in groups {
                 let copied = !group.contains(&maker);
-                let costs = ways(request, &group, true).into_iter().map(|way| {
-                    if !copied {
-                        return (0, 0);
-                    }
-                    let info = way.format.fourcc.info().unwrap();
-                    let bytes = request
-                        .extents()
-                        .map(|extent| {
-                            let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
-                            picture_bytes(info, &layout)
-                        })
-                        .max();
-                    (usize::from(info.name == "R8"), bytes.unwrap())
-                });
+                let costs = candidates(request, &group, true)
+                    .into_iter()
+                    .map(|candidate| {
+                        if !copied {
+                            return (0, 0);
+                        }
+                        let info = candidate.format.fourcc.info().unwrap();
+                        let bytes = request
+                            .extents()
+                            .map(|extent| {
+                                let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
+                                picture_bytes(info, &layout)
+                            })
+                            .max();
+                        (usize::from(info.name == "R8"), bytes.unwrap())
+                    });
                 let cost = costs.min()?;
                 sum = (sum.0 + cost.0, sum.1 + cost.1);
             }

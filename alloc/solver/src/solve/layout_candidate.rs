@@ -11,7 +11,7 @@ use crate::constraint::Source;
 use crate::model::Modifier;
 
 /// One source that serves all in one format.
-pub(super) struct Candidate<'a> {
+pub(super) struct LayoutCandidate<'a> {
     /// The source's place among those of the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
@@ -57,7 +57,7 @@ pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
 pub(super) fn modifiers(
     problem: &Problem<'_>,
     formats: &Bits,
-    candidate: &Candidate<'_>,
+    candidate: &LayoutCandidate<'_>,
 ) -> Vec<(usize, Modifier)> {
     let gives = problem.gives(candidate.number);
     let (first, end) = (candidate.group.first, candidate.group.end);
