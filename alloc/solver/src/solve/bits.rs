@@ -1,4 +1,4 @@
-//! Sets of small numbers.
+//! HittingSets of small numbers.
 
 /// Numbers from 0 up to a length that is fixed when the set is made. Whoever asks about a number has it from that range.
 #[derive(Clone, Debug, PartialEq, Eq)]

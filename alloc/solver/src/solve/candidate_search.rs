@@ -3,9 +3,9 @@
 use std::cell::OnceCell;
 
 use super::bits::Bits;
-use super::known::Known;
-use super::needs::Needs;
-use super::prepared_participant::Choice;
+use super::memo::MemoTable;
+use super::memory_requirements::MemoryRequirements;
+use super::prepared_participant::PreparedChoice;
 use super::problem::{Problem, View};
 use crate::constraint::{CpuUse, Field};
 
@@ -24,21 +24,21 @@ pub(super) struct CandidateSearch<'p, 'a, 'v> {
     /// Steps down the lists of alternatives in all.
     pub(super) alternatives: usize,
     /// Members that ask more of pictures in some formats.
-    pub(super) picky: Vec<(usize, &'p Choice<'a>)>,
+    pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
     /// What is asked of memory, found out when it is needed.
-    pub(super) needs: OnceCell<Needs>,
+    pub(super) needs: OnceCell<MemoryRequirements>,
     /// What is known of merged demands, as far as it was needed.
-    pub(super) known: Known,
+    pub(super) known: MemoTable,
 }
 
 impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
     pub(super) fn new(problem: &'p Problem<'a>, view: View<'v>, combination: &'v [usize]) -> Self {
-        let mut sweep = Self {
+        let mut search = Self {
             problem,
             view,
             combination,
             formats: Bits::all(problem.universe.len()),
-            cpu: if view.copies {
+            cpu: if view.cpu_copies {
                 CpuUse::Often
             } else {
                 CpuUse::None
@@ -47,16 +47,16 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             alternatives: combination
                 .iter()
                 .fold(0, |sum, place| sum.saturating_add(*place)),
-            picky: Vec::new(),
+            with_per_format: Vec::new(),
             needs: OnceCell::new(),
-            known: Known::default(),
+            known: MemoTable::default(),
         };
         let mut held = 0_u32;
         let mut any = true;
         let mut cut = 1_usize;
-        for (place, choice) in sweep.members() {
+        for (place, choice) in search.members() {
             if choice.asks_by_fourcc() {
-                sweep.picky.push((place, choice));
+                search.with_per_format.push((place, choice));
             }
             let kept = view.keeps(place);
             if kept.is_empty() {
@@ -64,7 +64,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             }
             if kept.contains(Field::Formats) && any {
                 if let Some(own) = &choice.formats {
-                    any = sweep.formats.keep(own);
+                    any = search.formats.keep(own);
                     cut = cut.saturating_add(1);
                 }
             }
@@ -73,7 +73,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
-                sweep.cpu = sweep.cpu.max(choice.constraints.memory.cpu);
+                search.cpu = search.cpu.max(choice.constraints.memory.cpu);
             }
         }
         problem
@@ -82,27 +82,27 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
         problem
             .work
             .charge(view.members.len().saturating_mul(10).saturating_add(64));
-        sweep.count = problem.request.count.max(held).max(1);
-        sweep
+        search.count = problem.request.count.max(held).max(1);
+        search
     }
 
     /// Returns the members' places among the participants, and which alternative of each is meant.
     pub(super) fn members(
         &self,
-    ) -> impl Iterator<Item = (usize, &'p Choice<'a>)> + use<'p, 'a, 'v> {
+    ) -> impl Iterator<Item = (usize, &'p PreparedChoice<'a>)> + use<'p, 'a, 'v> {
         let problem = self.problem;
         self.view
             .members
             .iter()
             .zip(self.combination)
             .map(|(place, choice)| {
-                let choice = &problem.party(*place).choices[*choice];
+                let choice = &problem.participant(*place).choices[*choice];
                 (*place, choice)
             })
     }
 
     /// Returns whether a source is on a participant's own device, which can use what it gives itself.
     pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
-        self.problem.party(place).own.contains(number)
+        self.problem.participant(place).own.contains(number)
     }
 }

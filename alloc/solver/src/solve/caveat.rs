@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use super::bounded_text;
 use super::names::Names;
-use super::words;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
 /// The places of the participants whose demand it is.
@@ -30,16 +30,16 @@ pub(super) enum Caveat {
     /// Nothing tells whether protected memory is taken.
     Protection { owners: Places },
     /// The source arranges the pixels, and these have demands on how.
-    Arrangement { owners: Places },
+    DriverLayout { owners: Places },
     /// The source does not tell how it arranges the pixels.
     Implicit { owners: Places },
 }
 
 impl Caveat {
     /// Says it in words.
-    pub(super) fn words(&self, source: &Source, names: Names<'_, '_>) -> String {
+    pub(super) fn describe(&self, source: &Source, names: Names<'_, '_>) -> String {
         let owned = |owners: &Places| names.joined(owners.iter().copied());
-        let name = words::name(&source.name);
+        let name = bounded_text::name(&source.name);
         match self {
             Self::Contiguity {
                 owners,
@@ -80,7 +80,7 @@ impl Caveat {
                 "memory of {name} is protected, and nothing tells whether {} can use that",
                 owned(owners)
             ),
-            Self::Arrangement { owners } => format!(
+            Self::DriverLayout { owners } => format!(
                 "{name} chooses strides and sizes by itself, and {} may want others",
                 owned(owners)
             ),

@@ -1,12 +1,12 @@
 //! A request's demands by number, and which of them stand together.
 
 use super::bits::Bits;
-use super::common::{Common, Sure};
+use super::bounded_text::{self, SENTENCE_BYTES};
+use super::feasibility::{self, FeasibilityCache};
 use super::fields::FieldSet;
-use super::meeting::Sets;
+use super::hitting_set::HittingSets;
+use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
-use super::standing::{self, Standing};
-use super::words::{self, SENTENCE_BYTES};
 use crate::constraint::{Demand, Field};
 
 /// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
@@ -21,16 +21,16 @@ const GIVEN_UP_SINGLY: usize = 32;
 /// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
 pub(super) struct Demands<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
-    pub(super) standing: Standing<'p, 'a, 'v>,
+    pub(super) feasibility: FeasibilityCache<'p, 'a, 'v>,
     /// Participant and field.
     list: Vec<(usize, Field)>,
 }
 
 impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
-    pub(super) fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'v>) -> Self {
+    pub(super) fn new(problem: &'p Problem<'a>, feasibility: FeasibilityCache<'p, 'a, 'v>) -> Self {
         let mut list: Vec<(usize, Field)> = Vec::new();
-        for (place, party) in problem.parties.iter().enumerate() {
-            for choice in &party.choices {
+        for (place, prepared) in problem.participants.iter().enumerate() {
+            for choice in &prepared.choices {
                 let by_format = choice.constraints.per_fourcc.len();
                 problem
                     .work
@@ -39,24 +39,24 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             let fields = Field::ALL.into_iter();
             list.extend(
                 fields
-                    .filter(|field| party.participant.demands_field(*field))
+                    .filter(|field| prepared.participant.demands_field(*field))
                     .map(|field| (place, field)),
             );
         }
         list.sort_by_key(|(place, field)| {
-            let name = problem.party(*place).participant.name.as_str();
+            let name = problem.participant(*place).participant.name.as_str();
             (*field, name, *place)
         });
         Self {
             problem,
-            standing,
+            feasibility,
             list,
         }
     }
 
     /// Counts what it takes to ask of so many demands.
     fn charge(&self, demands: usize) {
-        let places = self.problem.parties.len() >> 1;
+        let places = self.problem.participants.len() >> 1;
         self.problem.work.charge(demands.saturating_add(places));
     }
 
@@ -64,17 +64,17 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         (0..self.list.len()).collect()
     }
 
-    pub(super) fn in_words(&self, numbers: &[usize]) -> Vec<Demand> {
+    pub(super) fn describe(&self, numbers: &[usize]) -> Vec<Demand> {
         numbers
             .iter()
             .map(|number| {
                 let (place, field) = self.list[*number];
-                let Some(demand) = self.problem.party(place).participant.demand(field) else {
+                let Some(demand) = self.problem.participant(place).participant.demand(field) else {
                     unreachable!("what is in the list is demanded: {field:?}")
                 };
                 self.problem.work.charge(demand.words.len() >> 1);
                 Demand {
-                    words: words::cut_to(demand.words, SENTENCE_BYTES),
+                    words: bounded_text::cut_to(demand.words, SENTENCE_BYTES),
                     ..demand
                 }
             })
@@ -83,7 +83,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Returns what counts, by participant, when only these demands do.
     pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
-        let mut kept = vec![FieldSet::default(); self.problem.parties.len()];
+        let mut kept = vec![FieldSet::default(); self.problem.participants.len()];
         for number in numbers {
             let (place, field) = self.list[*number];
             kept[place].insert(field);
@@ -95,24 +95,26 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     ///
     /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
     /// not.
-    pub(super) fn stand(&self, numbers: &[usize]) -> bool {
+    pub(super) fn is_feasible(&self, numbers: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.standing.give_up();
+            self.feasibility.give_up();
             return true;
         }
         self.charge(numbers.len());
-        self.standing.stands(&self.kept(numbers)).unwrap_or(true)
+        self.feasibility
+            .is_feasible(&self.kept(numbers))
+            .unwrap_or(true)
     }
 
     /// Returns whether some source surely meets all demands but these.
-    fn stand_without(&self, given_up: &[usize]) -> bool {
+    fn is_feasible_without(&self, given_up: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.standing.give_up();
+            self.feasibility.give_up();
             return false;
         }
         self.charge(self.list.len());
         let kept = self.kept(&without(&self.all(), given_up));
-        self.standing.stands(&kept) == Some(true)
+        self.feasibility.is_feasible(&kept) == Some(true)
     }
 
     /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
@@ -124,9 +126,10 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let view = View {
             members: &owners,
             kept: Some(&kept),
-            copies: false,
+            cpu_copies: false,
         };
-        !self.problem.is_capped(&owners) && standing::stands(self.problem, view) == Some(false)
+        !self.problem.is_capped(&owners)
+            && feasibility::is_feasible(self.problem, view) == Some(false)
     }
 
     /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
@@ -135,87 +138,87 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
     /// no conflict, tells one more set that must be given up, until it is one.
     pub(super) fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
-        let mut given_up = Sets::new(self.list.len());
-        let mut stood = Bits::none(self.list.len());
+        let mut given_up = HittingSets::new(self.list.len());
+        let mut seen = Bits::none(self.list.len());
         for size in 1..=SMALLEST_UP_TO.min(up_to) {
-            while let Some(meeting) = given_up.first_meeting(size, &self.problem.work) {
-                if !self.stand(&meeting) {
+            while let Some(meeting) = given_up.first_hitting_set(size, &self.problem.work) {
+                if !self.is_feasible(&meeting) {
                     return Some(meeting);
                 }
-                let standing = match self.problem.is_crowd() {
-                    true => self.grow_new(meeting, &mut stood),
+                let feasible = match self.problem.has_many_participants() {
+                    true => self.grow_new(meeting, &mut seen),
                     false => self.grow(meeting, false),
                 };
-                if self.standing.is_spent() || self.problem.work.is_spent() {
+                if self.feasibility.is_spent() || self.problem.work.is_spent() {
                     return None;
                 }
-                given_up.add(&without(&self.all(), &standing));
+                given_up.add(&without(&self.all(), &feasible));
             }
         }
         None
     }
 
     /// Adds demands to those that stand as long as they do, the cheapest or the dearest first.
-    fn grow(&self, mut standing: Vec<usize>, dearest_first: bool) -> Vec<usize> {
-        let mut rest = without(&self.all(), &standing);
+    fn grow(&self, mut feasible: Vec<usize>, dearest_first: bool) -> Vec<usize> {
+        let mut rest = without(&self.all(), &feasible);
         if dearest_first {
             rest.reverse();
         }
-        self.grow_by(&mut standing, &rest);
-        standing.sort_unstable();
-        standing
+        self.grow_by(&mut feasible, &rest);
+        feasible.sort_unstable();
+        feasible
     }
 
     /// Adds demands to those that stand as long as they do, those that never stood first: so all soon did.
-    fn grow_new(&self, mut standing: Vec<usize>, stood: &mut Bits) -> Vec<usize> {
-        let mut rest = without(&self.all(), &standing);
-        rest.sort_by_key(|number| stood.contains(*number));
-        self.grow_by(&mut standing, &rest);
-        standing.sort_unstable();
-        standing.iter().for_each(|number| stood.insert(*number));
-        standing
+    fn grow_new(&self, mut feasible: Vec<usize>, seen: &mut Bits) -> Vec<usize> {
+        let mut rest = without(&self.all(), &feasible);
+        rest.sort_by_key(|number| seen.contains(*number));
+        self.grow_by(&mut feasible, &rest);
+        feasible.sort_unstable();
+        feasible.iter().for_each(|number| seen.insert(*number));
+        feasible
     }
 
-    fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
-        let (near, fitting) = self.fitting(standing, more);
-        if fitting.is_empty() || self.standing.is_spent() {
+    fn grow_by(&self, feasible: &mut Vec<usize>, more: &[usize]) {
+        let (near, fitting) = self.fitting(feasible, more);
+        if fitting.is_empty() || self.feasibility.is_spent() {
             return;
         }
-        let before = standing.len();
-        standing.extend_from_slice(&fitting);
-        if self.stand(standing) {
+        let before = feasible.len();
+        feasible.extend_from_slice(&fitting);
+        if self.is_feasible(feasible) {
             // Whoever was passed over surely does not stand with those that were taken before.
             return;
         }
-        standing.truncate(before);
+        feasible.truncate(before);
         if near.len() > 1 {
             let (one, two) = near.split_at(near.len() >> 1);
-            self.grow_by(standing, one);
-            self.grow_by(standing, two);
+            self.grow_by(feasible, one);
+            self.grow_by(feasible, two);
         }
     }
 
     /// Returns those of `more` of whom it is not sure that they do not stand with `standing`, and those of them who may stand
     /// with one another too, taken one after another.
-    fn fitting(&self, standing: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    fn fitting(&self, feasible: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
         let words = (problem.universe.len() >> 7).saturating_add(4);
-        let looked_at = standing.len().saturating_add(more.len());
+        let looked_at = feasible.len().saturating_add(more.len());
         problem.work.charge(looked_at.saturating_mul(words));
-        let mut common = Common::new(problem);
-        for number in standing {
-            common.add(self.sure(*number));
+        let mut common = CombinedConditions::new(problem);
+        for number in feasible {
+            common.add(self.condition(*number));
         }
         let mut growing = common.clone();
         let (mut near, mut fitting) = (Vec::new(), Vec::new());
         for number in more {
-            let sure = self.sure(*number);
-            if !common.takes(sure) {
+            let condition = self.condition(*number);
+            if !common.takes(condition) {
                 continue;
             }
             near.push(*number);
-            if growing.takes(sure) {
-                growing.add(sure);
+            if growing.takes(condition) {
+                growing.add(condition);
                 fitting.push(*number);
             }
         }
@@ -223,9 +226,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     }
 
     /// Returns what a demand surely asks.
-    fn sure(&self, number: usize) -> Sure<'p> {
+    fn condition(&self, number: usize) -> NecessaryCondition<'p> {
         let (place, field) = self.list[number];
-        Sure::of(self.problem.party(place), field)
+        NecessaryCondition::of(self.problem.participant(place), field)
     }
 
     /// Returns some of these demands that conflict; none of them can be left out.
@@ -235,12 +238,12 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
     pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
         // Many are asked about in vain what their formats or buffers alone tell.
-        if self.problem.is_crowd() {
+        if self.problem.has_many_participants() {
             if let Some(few) = self.without_a_pair(of) {
                 return self.needed(&[], false, &few);
             }
             if let Some((many, least)) = self.beyond_all_buffers(of) {
-                if self.stand(&without(&many, &[least])) {
+                if self.is_feasible(&without(&many, &[least])) {
                     return many;
                 }
             }
@@ -250,14 +253,14 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Returns some of these demands that leave no pair together; none of them can be left out.
     fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
-        let sure = of.iter().map(|number| (*number, self.sure(*number)));
-        let mut asked: Vec<_> = sure
-            .filter(|(_, sure)| matches!(sure, Sure::Pairs(_)))
+        let condition = of.iter().map(|number| (*number, self.condition(*number)));
+        let mut asked: Vec<_> = condition
+            .filter(|(_, condition)| matches!(condition, NecessaryCondition::Pairs(_)))
             .collect();
         self.problem.work.charge(of.len().saturating_mul(3));
         let words = (self.problem.universe.len() >> 7).saturating_add(2);
         let mut found: Vec<usize> = Vec::new();
-        let mut common = Common::new(self.problem);
+        let mut common = CombinedConditions::new(self.problem);
         loop {
             self.problem.work.charge(asked.len().saturating_mul(words));
             if self.problem.work.is_spent() {
@@ -265,38 +268,38 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             }
             // Who first leaves nothing beside those before is in every conflict of these.
             let mut growing = common.clone();
-            let end = asked.iter().position(|(_, sure)| {
-                let takes = growing.takes(*sure);
-                growing.add(*sure);
+            let end = asked.iter().position(|(_, condition)| {
+                let takes = growing.takes(*condition);
+                growing.add(*condition);
                 !takes
             })?;
-            let (next, sure) = asked[end];
+            let (next, condition) = asked[end];
             asked.truncate(end);
             found.push(next);
-            if !common.takes(sure) {
+            if !common.takes(condition) {
                 found.sort_unstable();
                 return Some(found);
             }
-            common.add(sure);
+            common.add(condition);
         }
     }
 
     /// Returns the fewest of these demands that hold more buffers than there can be, in order, and which holds the least.
     fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
-        let sure = of.iter().map(|number| (*number, self.sure(*number)));
-        let mut held: Vec<(u32, usize)> = sure
-            .filter_map(|(number, sure)| match sure {
-                Sure::Buffers(held) => Some((held, number)),
+        let condition = of.iter().map(|number| (*number, self.condition(*number)));
+        let mut held: Vec<(u32, usize)> = condition
+            .filter_map(|(number, condition)| match condition {
+                NecessaryCondition::Buffers(held) => Some((held, number)),
                 _ => None,
             })
             .collect();
         self.problem.work.charge(of.len().saturating_mul(4));
         held.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let mut common = Common::new(self.problem);
+        let mut common = CombinedConditions::new(self.problem);
         let last = held.iter().position(|(held, _)| {
-            let sure = Sure::Buffers(*held);
-            let takes = common.takes(sure);
-            common.add(sure);
+            let condition = NecessaryCondition::Buffers(*held);
+            let takes = common.takes(condition);
+            common.add(condition);
             !takes
         })?;
         let (_, least) = held[last];
@@ -308,7 +311,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
 
     /// Returns which of `more` are needed for a conflict beside `fixed`, to which `grown` says that something was added.
     fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
-        if grown && !self.stand(fixed) {
+        if grown && !self.is_feasible(fixed) {
             return Vec::new();
         }
         // Where nothing is found out any more, none is known to be needless.
@@ -326,11 +329,14 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// can be kept.
     pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
-        if conflict.is_empty() || self.standing.is_spent() {
+        if conflict.is_empty() || self.feasibility.is_spent() {
             return Vec::new();
         }
         // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
-        if let Some(one) = conflict.iter().find(|one| self.stand_without(&[**one])) {
+        if let Some(one) = conflict
+            .iter()
+            .find(|one| self.is_feasible_without(&[**one]))
+        {
             return vec![*one];
         }
         let mut pairs: Vec<(usize, usize)> = Vec::new();
@@ -340,7 +346,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                 .work
                 .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
             if self.problem.work.is_spent() {
-                self.standing.give_up();
+                self.feasibility.give_up();
                 return Vec::new();
             }
             let others = left.into_iter();
@@ -350,23 +356,23 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         pairs.dedup();
         if let Some((dear, cheap)) = pairs
             .into_iter()
-            .find(|(dear, cheap)| self.stand_without(&[*cheap, *dear]))
+            .find(|(dear, cheap)| self.is_feasible_without(&[*cheap, *dear]))
         {
             return vec![cheap, dear];
         }
         // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
-        while !self.stand_without(&given_up) {
+        while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);
             if given_up.len() >= GIVEN_UP_SINGLY {
                 // What is left beside as much as can be kept, the dearest first, is a set of which none can be kept too.
                 let given_up = without(&all, &self.grow(Vec::new(), true));
-                return match self.stand_without(&given_up) {
+                return match self.is_feasible_without(&given_up) {
                     true => given_up,
                     false => Vec::new(),
                 };
             }
-            if self.standing.is_spent() {
+            if self.feasibility.is_spent() {
                 return Vec::new();
             }
             match self.irreducible(&rest).into_iter().min() {
@@ -377,7 +383,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         given_up.sort_unstable();
         for demand in given_up.clone().into_iter().rev() {
             let fewer = without(&given_up, &[demand]);
-            if self.stand_without(&fewer) {
+            if self.is_feasible_without(&fewer) {
                 given_up = fewer;
             }
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::common::{Common, Sure};
+use super::feasibility;
+use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::prepared_participant::PreparedParticipant;
 use super::problem::{Problem, View};
 use super::search;
-use super::standing;
 use crate::constraint::Field;
 
 /// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
@@ -19,9 +19,9 @@ pub(super) type Places = (Vec<usize>, bool);
 /// Returns the participant that makes the pixels: the first that writes, or the first of all.
 fn maker(problem: &Problem<'_>) -> usize {
     problem
-        .parties
+        .participants
         .iter()
-        .position(|party| party.participant.role.writes())
+        .position(|prepared| prepared.participant.role.writes())
         .unwrap_or(0)
 }
 
@@ -41,16 +41,16 @@ fn sum(one: Cost, two: Cost) -> Cost {
 pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
     let first = maker(problem);
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
-    let everybody = problem.everybody();
+    let everyone = problem.all_participants();
     let is_served = |place: &usize| {
         let view = View {
             members: &[*place],
             kept: None,
-            copies: true,
+            cpu_copies: true,
         };
-        standing::stands(problem, view) == Some(true)
+        feasibility::is_feasible(problem, view) == Some(true)
     };
-    let (served, unserved): (Vec<usize>, Vec<usize>) = everybody.into_iter().partition(is_served);
+    let (served, unserved): (Vec<usize>, Vec<usize>) = everyone.into_iter().partition(is_served);
     // Without those who make the pixels there is nothing to copy.
     let copies = served.contains(&first);
     let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
@@ -114,16 +114,16 @@ fn cost(
         return *cost;
     }
     // Whom no source serves, none serves together with more.
-    let fewer = (0..problem.parties.len())
+    let fewer = (0..problem.participants.len())
         .map(|place| mask & !bit(place))
         .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
-    let members: Vec<usize> = (0..problem.parties.len())
+    let members: Vec<usize> = (0..problem.participants.len())
         .filter(|place| mask & bit(*place) != 0)
         .collect();
     let view = View {
         members: &members,
         kept: None,
-        copies: true,
+        cpu_copies: true,
     };
     let cost = if fewer {
         None
@@ -139,7 +139,7 @@ fn cost(
 /// and those who are in no group, since the work must end before that is known.
 pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usize>) {
     let first = maker(problem);
-    let mut left = problem.everybody();
+    let mut left = problem.all_participants();
     left.sort_by_key(|place| *place != first);
     let mut groups: Vec<Places> = Vec::new();
     let mut copies = true;
@@ -176,8 +176,8 @@ pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usiz
 }
 
 /// Returns what a participant surely asks for.
-fn both<'p>(party: &'p PreparedParticipant<'_>) -> [Sure<'p>; 2] {
-    [Field::Formats, Field::Held].map(|field| Sure::of(party, field))
+fn both<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2] {
+    [Field::Formats, Field::Held].map(|field| NecessaryCondition::of(prepared, field))
 }
 
 /// A group that takes who fits.
@@ -185,7 +185,7 @@ struct Filled<'p, 'a> {
     problem: &'p Problem<'a>,
     members: Vec<usize>,
     /// What they leave together, whichever alternatives they take.
-    common: Common,
+    common: CombinedConditions,
     /// Who does not fit, or of whom that is not known.
     misfits: Vec<usize>,
 }
@@ -195,7 +195,7 @@ impl<'p, 'a> Filled<'p, 'a> {
         Self {
             problem,
             members: Vec::new(),
-            common: Common::new(problem),
+            common: CombinedConditions::new(problem),
             misfits: Vec::new(),
         }
     }
@@ -212,21 +212,23 @@ impl<'p, 'a> Filled<'p, 'a> {
                 .saturating_add(self.members.len())
                 .saturating_mul(3),
         );
-        let takes = |common: &Common, asked: [Sure<'_>; 2]| {
-            asked.into_iter().all(|sure| common.takes(sure))
+        let takes = |common: &CombinedConditions, asked: [NecessaryCondition<'_>; 2]| {
+            asked.into_iter().all(|condition| common.takes(condition))
         };
         let mut common = self.common.clone();
         // Who surely does not fit, who may, and who may beside those who were taken before.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
-            let asked = both(problem.party(*place));
+            let asked = both(problem.participant(*place));
             if !takes(&self.common, asked) {
                 self.misfits.push(*place);
                 continue;
             }
             near.push(*place);
             if takes(&common, asked) {
-                asked.into_iter().for_each(|sure| common.add(sure));
+                asked
+                    .into_iter()
+                    .for_each(|condition| common.add(condition));
                 fitting.push(*place);
             } else {
                 passed.push(*place);
@@ -242,9 +244,9 @@ impl<'p, 'a> Filled<'p, 'a> {
         let view = View {
             members: &members,
             kept: None,
-            copies: true,
+            cpu_copies: true,
         };
-        let fits = standing::stands(problem, view);
+        let fits = feasibility::is_feasible(problem, view);
         if fits == Some(true) {
             self.common = common;
             self.misfits.extend(passed);

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::Solution;
+use super::bounded_text::{NAMES_SHOWN, joined_up_to};
+use super::explanation_text::{Section, Text};
 use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
 use super::split::{Group, Split};
-use super::text::{Section, Text};
-use super::words::{NAMES_TOLD, joined_up_to};
 use super::work::LeftOut;
 use crate::constraint::SyncMechanism;
 use crate::model::Modifier;
@@ -15,7 +15,7 @@ use crate::model::Modifier;
 const MODIFIERS_NAMED: usize = 8;
 
 /// Of how many groups the plans are told.
-const GROUPS_TOLD: usize = 8;
+const GROUPS_SHOWN: usize = 8;
 
 impl Solution {
     /// Says in words what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
@@ -73,7 +73,7 @@ impl Plan {
     fn write(&self, text: &mut Text, indent: &'static str) {
         text.add(Section::of(indent, "lines", [self.head()]));
         if self.is_arranged_by_source() {
-            text.add(Section::of(indent, "lines", [self.arrangement()]));
+            text.add(Section::of(indent, "lines", [self.driver_layout()]));
         } else {
             let lines = text.limited(self.layout_lines());
             text.add(Section::new(indent, "lines", lines, self.layout_count()));
@@ -113,14 +113,14 @@ impl Plan {
 
     fn head(&self) -> String {
         let layout = self.layout();
-        let sure = match self.verdict() {
+        let verdict = match self.verdict() {
             Verdict::Guaranteed => "guaranteed",
             Verdict::Possible => "possible, not guaranteed",
             Verdict::Impossible => "impossible",
             Verdict::Undecided => "undecided",
         };
         format!(
-            "{} allocates {} buffers of {} in {} ({sure})",
+            "{} allocates {} buffers of {} in {} ({verdict})",
             self.source_name(),
             self.count(),
             layout.extent(),
@@ -185,7 +185,7 @@ fn handover(handover: &Handover) -> String {
 }
 
 impl Plan {
-    fn arrangement(&self) -> String {
+    fn driver_layout(&self) -> String {
         let least = self.layout().total_bytes();
         let (first, more) = (self.modifiers().first(), self.modifiers().len());
         let which = match (first, more) {
@@ -245,15 +245,15 @@ impl Split {
             );
             text.add(Section::of("", "lines", [line]));
         }
-        let told = if text.is_whole() {
+        let shown = if text.is_whole() {
             self.groups().len()
         } else {
-            GROUPS_TOLD
+            GROUPS_SHOWN
         };
-        for group in self.groups().iter().take(told) {
+        for group in self.groups().iter().take(shown) {
             group.write(&mut text);
         }
-        let more = self.groups().len().saturating_sub(told);
+        let more = self.groups().len().saturating_sub(shown);
         text.add(Section::new("  ", "groups", Vec::new(), more));
         write_rejections(&mut text, self.rejections());
         text
@@ -265,7 +265,7 @@ impl Group {
         let most = if text.is_whole() {
             self.participants.len()
         } else {
-            NAMES_TOLD
+            NAMES_SHOWN
         };
         let names = joined_up_to(self.participants.iter().map(String::as_str), most, " and ");
         let line = match &self.plan {

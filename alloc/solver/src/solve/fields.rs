@@ -1,4 +1,4 @@
-//! Sets of fields.
+//! HittingSets of fields.
 
 use crate::constraint::Field;
 

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use super::candidate_search::CandidateSearch;
 use super::caveat::{Caveat, Places};
-use super::choice::LayoutChoice;
-use super::failure::Stopped;
 use super::layout::{self, Layouts};
 use super::layout_candidate::Tiling;
-use super::offer::Offer;
-use super::problem::Group;
+use super::layout_choice::LayoutChoice;
+use super::problem::FormatGroup;
+use super::rejection::LayoutRejection;
 use super::request::Request;
+use super::source_evaluation::SourceEvaluation;
 use super::stride;
 use crate::constraint::{Contiguity, Field, FieldTable, MergedImage, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
@@ -25,7 +25,7 @@ const FIT: usize = 20;
 const STRIDES: usize = 129;
 
 /// What is wished of strides costs this many steps, for each size and choice.
-pub(super) fn wishes_cost(merged: &MergedImage) -> usize {
+pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
     let preferred = merged.stride.preferred.value.len();
     let avoided = merged.stride.avoided_multiples.value.len();
     avoided
@@ -44,15 +44,15 @@ impl CandidateSearch<'_, '_, '_> {
         place: usize,
         modifier: Modifier,
         merged: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let problem = self.problem;
         let (source, group) = (problem.source(number), problem.group(place));
         if Tiling::of(modifier) == Tiling::Linear {
-            self.in_rows(number, source, place, *group, merged, offer)
+            self.in_rows(number, source, place, *group, merged, evaluation)
         } else {
             let format = FormatModifier::new(group.fourcc, modifier);
-            self.by_source(number, source, place, format, merged, offer)
+            self.by_source(number, source, place, format, merged, evaluation)
         }
     }
 
@@ -62,29 +62,29 @@ impl CandidateSearch<'_, '_, '_> {
         number: usize,
         source: &Source,
         place: usize,
-        group: Group,
+        group: FormatGroup,
         merged: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let mut fitting = None;
-        let mut stopped = None;
+        let mut first_rejection = None;
         // Without a wish both choices are the same.
-        let wishes = stride::has_wishes(merged, group.info);
+        let preferred = stride::has_preferences(merged, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
             .enumerate()
-            .filter(|(_, choice)| wishes || !choice.wishes);
+            .filter(|(_, choice)| preferred || !choice.preferred);
         for (which, choice) in choices {
             let lay = || {
                 let extents = self.problem.request.extents().count();
-                let wished = if choice.wishes {
-                    wishes_cost(merged)
+                let preferred = if choice.preferred {
+                    preferences_cost(merged)
                 } else {
                     0
                 };
                 self.problem
                     .work
-                    .charge(extents.saturating_mul(wished.saturating_add(LAYOUT)));
+                    .charge(extents.saturating_mul(preferred.saturating_add(LAYOUT)));
                 let format = FormatModifier::linear(group.fourcc);
                 layout::choose(self.problem.request.extents(), format, merged, choice).map(Rc::new)
             };
@@ -94,13 +94,16 @@ impl CandidateSearch<'_, '_, '_> {
             } else {
                 lay()
             };
-            let tried = laid.map_err(Stopped::Constraints).and_then(|layouts| {
-                self.check_size(source, &layouts.first)?;
-                Ok(layouts)
-            });
+            let tried = laid
+                .map_err(LayoutRejection::Constraints)
+                .and_then(|layouts| {
+                    self.check_size(source, &layouts.first)?;
+                    Ok(layouts)
+                });
             match tried {
                 Ok(layouts) => {
-                    let caveat = offer.and_then(|offer| self.contiguity(offer, &layouts.first));
+                    let caveat = evaluation
+                        .and_then(|evaluation| self.contiguity(evaluation, &layouts.first));
                     let caveats: Vec<_> = caveat.into_iter().collect();
                     if caveats.is_empty() {
                         return Ok((layouts, caveats));
@@ -108,13 +111,14 @@ impl CandidateSearch<'_, '_, '_> {
                     fitting.get_or_insert((layouts, caveats));
                 }
                 // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
-                Err(Stopped::Constraints(Field::Planes)) => {}
+                Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    stopped.get_or_insert(why);
+                    first_rejection.get_or_insert(why);
                 }
             }
         }
-        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Constraints(Field::Planes)))
+        fitting
+            .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
     /// Estimates what a source arranges by itself: it takes no less memory than rows do.
@@ -125,34 +129,40 @@ impl CandidateSearch<'_, '_, '_> {
         place: usize,
         format: FormatModifier,
         merged: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         self.problem
             .work
             .charge(self.problem.request.more_extents.len());
         for extent in self.problem.request.extents() {
-            layout::check_extent(extent, merged).map_err(Stopped::Constraints)?;
+            layout::check_extent(extent, merged).map_err(LayoutRejection::Constraints)?;
         }
         let info = format.fourcc.info();
         let planes = info
-            .ok_or(Stopped::Constraints(Field::Formats))?
+            .ok_or(LayoutRejection::Constraints(Field::Formats))?
             .planes
             .len();
         if (planes > 1 && merged.placement.value == PlanePlacement::SinglePlane)
             || u32::try_from(planes).is_ok_and(|planes| planes > merged.maximum_planes.value)
         {
-            return Err(Stopped::Constraints(Field::Planes));
+            return Err(LayoutRejection::Constraints(Field::Planes));
         }
-        let layouts = self.problem.least(place).map_err(Stopped::Constraints)?;
+        let layouts = self
+            .problem
+            .least(place)
+            .map_err(LayoutRejection::Constraints)?;
         self.problem.work.charge(FIT);
         if layouts.first.total_bytes() > merged.maximum_size_bytes.value {
-            return Err(Stopped::Constraints(Field::Size));
+            return Err(LayoutRejection::Constraints(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
-        let Some(offer) = offer else {
+        let Some(evaluation) = evaluation else {
             return Ok((layouts, Vec::new()));
         };
-        let mut caveats: Vec<_> = self.contiguity(offer, &layouts.first).into_iter().collect();
+        let mut caveats: Vec<_> = self
+            .contiguity(evaluation, &layouts.first)
+            .into_iter()
+            .collect();
         self.problem
             .work
             .charge(self.view.members.len().saturating_mul(4));
@@ -174,7 +184,7 @@ impl CandidateSearch<'_, '_, '_> {
             .map(|(place, _)| place)
             .collect();
         if !owners.is_empty() {
-            caveats.push(Caveat::Arrangement { owners });
+            caveats.push(Caveat::DriverLayout { owners });
         }
         if format.modifier.is_implicit() {
             let owners: Places = self
@@ -189,33 +199,35 @@ impl CandidateSearch<'_, '_, '_> {
         Ok((layouts, caveats))
     }
 
-    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
+    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), LayoutRejection> {
         if self.count > Request::MAXIMUM_BUFFERS {
-            return Err(Stopped::Count { needed: self.count });
+            return Err(LayoutRejection::Count { needed: self.count });
         }
         let needed = largest_bytes(layout);
         if let Some(maximum) = source.guarantees.maximum_bytes {
             if needed > maximum {
-                return Err(Stopped::Maximum { needed, maximum });
+                return Err(LayoutRejection::Maximum { needed, maximum });
             }
         }
         let needed = layout.total_bytes().checked_mul(u64::from(self.count));
-        let needed = needed.ok_or(Stopped::Uncountable)?;
+        let needed = needed.ok_or(LayoutRejection::Uncountable)?;
         match source.guarantees.available_bytes {
-            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
+            Some(available) if needed > available => {
+                Err(LayoutRejection::Available { needed, available })
+            }
             _ => Ok(()),
         }
     }
 
     /// Returns whether memory may have to come in one piece where that is not promised.
-    fn contiguity(&self, offer: &Offer<'_>, layout: &Layout) -> Option<Caveat> {
+    fn contiguity(&self, evaluation: &SourceEvaluation<'_>, layout: &Layout) -> Option<Caveat> {
         let largest_bytes = largest_bytes(layout);
-        if offer.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
+        if evaluation.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
             return None;
         }
-        let (contiguity, owners) = offer
+        let (contiguity, owners) = evaluation
             .contiguity
-            .get_or_init(|| self.needed_contiguity(offer.number));
+            .get_or_init(|| self.needed_contiguity(evaluation.number));
         (!owners.is_empty()).then(|| Caveat::Contiguity {
             owners: Rc::clone(owners),
             contiguity: *contiguity,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::choice::LayoutChoice;
+use super::layout_choice::LayoutChoice;
 use super::stride::strides;
 use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement};
 use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
@@ -16,7 +16,7 @@ pub(super) struct Layouts {
 
 impl Layouts {
     /// Returns the same layouts by the name of another arrangement.
-    pub(super) fn arranged(&self, modifier: Modifier) -> Self {
+    pub(super) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             first: self.first.with_modifier(modifier),
             more: self
@@ -50,7 +50,7 @@ pub(super) fn choose(
         check_extent(extent, merged)?;
         let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
         let (planes, sizes) =
-            place(extent, info, &strides, merged, choice.apart).ok_or(Field::Size)?;
+            place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)?;
         memory_sizes.resize(sizes.len(), 0);
         for (memory, size) in memory_sizes.iter_mut().zip(sizes) {
             *memory = size.max(*memory);
@@ -108,13 +108,13 @@ fn check_planes(
     let placed = match merged.placement.value {
         // One plane is together and apart at once.
         PlanePlacement::SinglePlane => !several,
-        PlanePlacement::Disjoint => choice.apart || !several,
-        PlanePlacement::Together => !choice.apart,
+        PlanePlacement::Disjoint => choice.disjoint || !several,
+        PlanePlacement::Together => !choice.disjoint,
         PlanePlacement::Either => true,
     };
     let counted =
         u32::try_from(info.planes.len()).is_ok_and(|planes| planes <= merged.maximum_planes.value);
-    if placed && counted && (several || !choice.apart) {
+    if placed && counted && (several || !choice.disjoint) {
         Ok(())
     } else {
         Err(Field::Planes)
@@ -127,9 +127,9 @@ fn place(
     info: &FormatInfo,
     strides: &[u32],
     merged: &MergedImage,
-    apart: bool,
+    disjoint: bool,
 ) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
-    let packed = merged.packed_planes.value && !apart;
+    let packed = merged.packed_planes.value && !disjoint;
     // Without a gap also means from the very start.
     if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {
         return None;
@@ -144,7 +144,7 @@ fn place(
             return None;
         }
         let size_bytes = plane_bytes(merged, rows, *stride_bytes)?;
-        let begin = if apart || number == 0 {
+        let begin = if disjoint || number == 0 {
             merged.padding_before_bytes.value
         } else {
             end
@@ -159,7 +159,7 @@ fn place(
         });
         if number == last {
             memory_sizes.push(end.checked_add(merged.padding_bytes.value)?);
-        } else if apart {
+        } else if disjoint {
             memory_sizes.push(end);
         }
     }

@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::caveat::Caveat;
 use super::layout::Layouts;
 use super::plan::Verdict;
-use super::problem::{Group, Problem};
+use super::problem::{FormatGroup, Problem};
 use crate::constraint::Source;
 use crate::model::Modifier;
 
@@ -17,8 +17,8 @@ pub(super) struct LayoutCandidate<'a> {
     pub(super) source: &'a Source,
     /// The place of its group among those of the problem.
     pub(super) place: usize,
-    pub(super) group: Group,
-    pub(super) arrangement: Tiling,
+    pub(super) group: FormatGroup,
+    pub(super) tiling: Tiling,
     /// By size, in the request's order; all in the same memories.
     pub(super) layouts: Rc<Layouts>,
     pub(super) caveats: Vec<Caveat>,
@@ -59,12 +59,12 @@ pub(super) fn modifiers(
     formats: &Bits,
     candidate: &LayoutCandidate<'_>,
 ) -> Vec<(usize, Modifier)> {
-    let gives = problem.gives(candidate.number);
+    let source_pairs = problem.source_pairs(candidate.number);
     let (first, end) = (candidate.group.first, candidate.group.end);
     problem.work.charge(end.saturating_sub(first));
     (first..end)
-        .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
+        .filter(|pair| formats.contains(*pair) && source_pairs.contains(*pair))
         .map(|pair| (pair, problem.pair(pair).modifier))
-        .filter(|(_, modifier)| Tiling::of(*modifier) == candidate.arrangement)
+        .filter(|(_, modifier)| Tiling::of(*modifier) == candidate.tiling)
         .collect()
 }

@@ -3,21 +3,21 @@
 use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
 use super::caveat::Caveat;
-use super::failure::Refused;
-use super::needs::Needs;
-use super::offer::Offer;
-use super::prepared_participant::{PreparedParticipant, is_hidden};
+use super::memory_requirements::MemoryRequirements;
+use super::prepared_participant::{PreparedParticipant, is_cpu_inaccessible};
+use super::rejection::SourceRejection;
+use super::source_evaluation::SourceEvaluation;
 use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
-    fn needs(&self) -> &Needs {
+    fn needs(&self) -> &MemoryRequirements {
         self.needs.get_or_init(|| {
             let sources = self.problem.sources.len();
-            let mut needs = Needs {
-                refused: Bits::none(sources),
+            let mut needs = MemoryRequirements {
+                rejected: Bits::none(sources),
                 window: AddressWindow::default(),
-                reaching: Vec::new(),
-                own_of_reaching: Bits::none(sources),
+                address_limited: Vec::new(),
+                own_of_address_limited: Bits::none(sources),
                 coherent: Vec::new(),
                 untransferred: Vec::new(),
                 owned: Bits::none(sources),
@@ -32,9 +32,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     continue;
                 }
                 let memory = &choice.constraints.memory;
-                for (field, refused) in &choice.refuses {
+                for (field, rejected) in &choice.rejects {
                     if kept.contains(*field) {
-                        needs.refused.add(refused);
+                        needs.rejected.add(rejected);
                         self.problem.work.charge((sources >> 8).saturating_add(1));
                     }
                 }
@@ -49,16 +49,18 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 if kept.contains(Field::Address) && memory.address != AddressWindow::default() {
                     needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
                     needs.window.highest = needs.window.highest.min(memory.address.highest);
-                    needs.reaching.push(place);
-                    needs.own_of_reaching.add(&self.problem.party(place).own);
+                    needs.address_limited.push(place);
+                    needs
+                        .own_of_address_limited
+                        .add(&self.problem.participant(place).own);
                 }
             }
             if !needs.untransferred.is_empty() {
                 self.problem.work.charge(self.view.members.len());
-                for party in self.touching() {
-                    if party.participant.role.imports() {
-                        needs.owned.add(&party.own);
-                        needs.foreign.add_complement(&party.own);
+                for prepared in self.touching() {
+                    if prepared.participant.role.imports() {
+                        needs.owned.add(&prepared.own);
+                        needs.foreign.add_complement(&prepared.own);
                     } else {
                         needs.foreign = Bits::all(sources);
                     }
@@ -72,12 +74,12 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     pub(super) fn memory_serves(&self, number: usize, source: &Source) -> bool {
         if !self.problem.is_understood
             || !self.problem.understood_sources.contains(number)
-            || (self.view.copies && is_hidden(source))
+            || (self.view.cpu_copies && is_cpu_inaccessible(source))
         {
             return false;
         }
         let needs = self.needs();
-        if needs.refused.contains(number)
+        if needs.rejected.contains(number)
             || (!needs.untransferred.is_empty()
                 && source.guarantees.has_shadow_copy == Some(true)
                 && needs.owned.contains(number)
@@ -91,11 +93,14 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Returns what all members reach who do not have a source on their own device.
     fn window(&self, number: usize) -> AddressWindow {
         let needs = self.needs();
-        if !needs.own_of_reaching.contains(number) {
+        if !needs.own_of_address_limited.contains(number) {
             return needs.window;
         }
         let mut window = AddressWindow::default();
-        for address in self.foreign_reaching(number).map(|(_, address)| address) {
+        for address in self
+            .foreign_address_limited(number)
+            .map(|(_, address)| address)
+        {
             window.lowest = window.lowest.max(address.lowest);
             window.highest = window.highest.min(address.highest);
         }
@@ -103,7 +108,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     }
 
     /// Returns who reaches a source only within a window, and that.
-    fn foreign_reaching(&self, number: usize) -> impl Iterator<Item = (usize, AddressWindow)> {
+    fn foreign_address_limited(
+        &self,
+        number: usize,
+    ) -> impl Iterator<Item = (usize, AddressWindow)> {
         let work = &self.problem.work;
         self.members().filter_map(move |(place, choice)| {
             work.charge(2);
@@ -116,15 +124,15 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     }
 
     /// Returns why a source's memory does not serve: by the first member that it does not serve.
-    pub(super) fn refusal(&self, number: usize, source: &Source) -> Refused {
+    pub(super) fn source_rejection(&self, number: usize, source: &Source) -> SourceRejection {
         if !self.problem.is_understood {
-            return Refused::Request;
+            return SourceRejection::Request;
         }
         if !self.problem.understood_sources.contains(number) {
-            return Refused::Source;
+            return SourceRejection::Source;
         }
-        if self.view.copies && is_hidden(source) {
-            return Refused::Copies;
+        if self.view.cpu_copies && is_cpu_inaccessible(source) {
+            return SourceRejection::Copies;
         }
         let needs = self.needs();
         let is_copied = source.guarantees.has_shadow_copy == Some(true)
@@ -133,33 +141,33 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         for (place, choice) in self.members() {
             self.problem.work.charge(2);
             let kept = self.view.keeps(place);
-            let refuses = choice.refuses.iter();
-            let first = refuses
-                .filter(|(field, refused)| kept.contains(*field) && refused.contains(number))
+            let rejects = choice.rejects.iter();
+            let first = rejects
+                .filter(|(field, rejected)| kept.contains(*field) && rejected.contains(number))
                 .map(|(field, _)| *field)
                 .next();
             let coherency = is_copied
                 && kept.contains(Field::Coherency)
                 && choice.constraints.memory.coherency >= Coherency::Untransferred;
             if let Some(field) = first.or(coherency.then_some(Field::Coherency)) {
-                return Refused::Demand(place, field);
+                return SourceRejection::Demand(place, field);
             }
         }
-        let reaching = self.foreign_reaching(number).map(|(place, _)| place);
-        Refused::Address(self.window(number), reaching.collect())
+        let address_limited = self.foreign_address_limited(number).map(|(place, _)| place);
+        SourceRejection::Address(self.window(number), address_limited.collect())
     }
 
     /// Returns what keeps a source from being guaranteed, whatever the format.
-    pub(super) fn caveats<'o>(&self, offer: &'o Offer<'_>) -> &'o [Caveat] {
-        offer.caveats.get_or_init(|| {
-            let (number, source) = (offer.number, offer.source);
+    pub(super) fn caveats<'o>(&self, evaluation: &'o SourceEvaluation<'_>) -> &'o [Caveat] {
+        evaluation.caveats.get_or_init(|| {
+            let (number, source) = (evaluation.number, evaluation.source);
             let needs = self.needs();
             let mut caveats = Vec::new();
             let window = self.window(number);
             if !window.contains(&source.guarantees.address) {
                 caveats.push(Caveat::Address {
                     owners: self
-                        .foreign_reaching(number)
+                        .foreign_address_limited(number)
                         .map(|(place, _)| place)
                         .collect(),
                     window,
@@ -201,8 +209,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
         source.guarantees.has_shadow_copy == Some(true)
-            && self.touching().any(|party| party.works_on(number))
-            && (self.view.copies || self.touching().any(|party| !party.works_on(number)))
+            && self.touching().any(|prepared| prepared.works_on(number))
+            && (self.view.cpu_copies || self.touching().any(|prepared| !prepared.works_on(number)))
     }
 
     /// Returns the members that touch pixels.
@@ -210,7 +218,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let problem = self.problem;
         let members = self.view.members.iter();
         members
-            .map(|place| problem.party(*place))
-            .filter(|party| party.participant.role != Role::Compositor)
+            .map(|place| problem.participant(*place))
+            .filter(|prepared| prepared.participant.role != Role::Compositor)
     }
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
-use super::known::places;
-use super::prepared_participant::Choice;
+use super::memo::places;
+use super::prepared_participant::PreparedChoice;
 use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
@@ -23,9 +23,9 @@ impl CandidateSearch<'_, '_, '_> {
         let (group, source) = (problem.group(place), problem.source(number));
         let own = problem.images[number].as_ref();
         let more = source.constraints.per_fourcc.get(&group.fourcc);
-        work.charge(self.picky.len());
+        work.charge(self.with_per_format.len());
         let by_format = self
-            .picky
+            .with_per_format
             .iter()
             .any(|(_, choice)| choice.constraints.per_fourcc.contains_key(&group.fourcc));
         let all = if by_format {
@@ -34,7 +34,7 @@ impl CandidateSearch<'_, '_, '_> {
                 places(problem.groups.len())
             });
             let compute = || {
-                let own = self.picky.iter().filter_map(|(member, choice)| {
+                let own = self.with_per_format.iter().filter_map(|(member, choice)| {
                     let owner = problem.owner(*member);
                     self.image(*member, owner, choice, Some(group.fourcc))
                 });
@@ -62,7 +62,7 @@ impl CandidateSearch<'_, '_, '_> {
             merged = self.merge(&merged, own);
         }
         if let Some(more) = more {
-            merged = self.merge(&merged, &MergedImage::of(problem.parties.len(), more));
+            merged = self.merge(&merged, &MergedImage::of(problem.participants.len(), more));
         }
         Cow::Owned(merged)
     }
@@ -74,7 +74,7 @@ impl CandidateSearch<'_, '_, '_> {
         number: usize,
     ) -> Cow<'_, MergedImage> {
         let problem = self.problem;
-        if !problem.is_crowd() {
+        if !problem.has_many_participants() {
             return self.merged_image(place, number);
         }
         let base = self.known.owned_base.get_or_init(|| {
@@ -87,7 +87,7 @@ impl CandidateSearch<'_, '_, '_> {
         });
         let (group, source) = (problem.group(place), problem.source(number));
         let mut merged = self
-            .picky
+            .with_per_format
             .iter()
             .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
             .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
@@ -95,7 +95,7 @@ impl CandidateSearch<'_, '_, '_> {
             merged = self.merge_owned(&merged, own);
         }
         if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {
-            let own = MergedImage::of(problem.parties.len(), more);
+            let own = MergedImage::of(problem.participants.len(), more);
             merged = self.merge_owned(&merged, &own);
         }
         Cow::Owned(merged)
@@ -104,7 +104,7 @@ impl CandidateSearch<'_, '_, '_> {
     /// Returns what all members ask of every picture.
     fn merged_base(&self) -> MergedImage {
         let problem = self.problem;
-        problem.work.charge(if problem.is_crowd() {
+        problem.work.charge(if problem.has_many_participants() {
             self.view.members.len().saturating_mul(4)
         } else {
             self.view.members.len() >> 1
@@ -113,7 +113,7 @@ impl CandidateSearch<'_, '_, '_> {
         // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
         let mut seen: Vec<(usize, FieldSet)> = Vec::new();
         for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
-            if problem.is_crowd() {
+            if problem.has_many_participants() {
                 let kind = (
                     choice.kind,
                     self.view.keeps(member).and(choice.image_fields),
@@ -150,7 +150,7 @@ impl CandidateSearch<'_, '_, '_> {
 
     /// The same where each bound has a long list of who set it.
     fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let owners = self.problem.parties.len() >> 2;
+        let owners = self.problem.participants.len() >> 2;
         self.problem.work.charge(owners.saturating_add(MERGE));
         self.merge(one, two)
     }
@@ -160,7 +160,7 @@ impl CandidateSearch<'_, '_, '_> {
         &self,
         member: usize,
         owner: usize,
-        choice: &'c Choice<'_>,
+        choice: &'c PreparedChoice<'_>,
         fourcc: Option<Fourcc>,
     ) -> Option<Cow<'c, MergedImage>> {
         let constraints = match fourcc {

@@ -60,53 +60,53 @@
 //! [`Field::ALL`](crate::constraint::Field::ALL).
 
 mod bits;
+mod bounded_text;
 mod candidate_search;
 mod candidates;
 mod caveat;
-mod choice;
 mod combinations;
-mod common;
 mod conflict;
 mod demands;
 mod divide;
-mod draft;
 mod explain;
-mod failure;
+mod explanation_text;
+mod feasibility;
 mod fields;
 mod fit;
-mod known;
+mod hitting_set;
 mod layout;
 mod layout_candidate;
-mod meeting;
+mod layout_choice;
+mod memo;
 mod memory;
+mod memory_requirements;
 mod merged;
 mod names;
-mod needs;
-mod offer;
+mod necessary;
+mod no_plan;
 mod outcome;
 mod pairs;
+mod participant_reader;
 mod plan;
+mod plan_builder;
 mod prepared_participant;
 mod problem;
 mod rank;
-mod reader;
+mod rejection;
 mod request;
 mod search;
+mod source_evaluation;
 mod split;
-mod standing;
 mod stride;
-mod taken;
-mod text;
 mod visit;
-mod words;
 mod work;
 
 pub use candidates::{Candidate, Candidates};
+pub use explanation_text::{EXPLANATION_BYTES, EXPLANATION_LINES};
+pub use no_plan::NoPlan;
 pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};
 pub use request::{Request, RequestError};
 pub use split::{Copier, FrameCopy, Group, Split};
-pub use taken::NoPlan;
-pub use text::{EXPLANATION_BYTES, EXPLANATION_LINES};
 pub use work::{BUDGET, LeftOut, Part};
 
 use problem::{Problem, View};
@@ -162,11 +162,11 @@ pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
             return (Solution::Split(Split::untried(request, left_out)), spent);
         }
     };
-    let everybody = problem.everybody();
+    let everyone = problem.all_participants();
     problem.work.begin(Phase::Share);
-    let solution = match search::best(&problem, View::sharing(&everybody), false) {
+    let solution = match search::best(&problem, View::sharing(&everyone), false) {
         Ok(plan) => Solution::Share(plan),
-        Err(fallen) => Solution::Split(split::split(&problem, fallen)),
+        Err(rejections) => Solution::Split(split::split(&problem, rejections)),
     };
     (solution, problem.work.spent())
 }
@@ -179,8 +179,8 @@ pub fn candidates(request: &Request) -> Candidates {
         Ok(problem) => problem,
         Err((left_out, _)) => return Candidates::new(Vec::new(), Some(left_out)),
     };
-    let everybody = problem.everybody();
+    let everyone = problem.all_participants();
     problem.work.begin(Phase::Share);
-    let (candidates, left_out) = search::candidates(&problem, View::sharing(&everybody));
+    let (candidates, left_out) = search::candidates(&problem, View::sharing(&everyone));
     Candidates::new(candidates, left_out)
 }

@@ -1,7 +1,7 @@
 //! The names of those who own demands.
 
+use super::bounded_text::{NAME_BYTES, NAMES_SHOWN, joined_up_to};
 use super::problem::Problem;
-use super::words::{NAME_BYTES, NAMES_TOLD, joined_up_to};
 use crate::constraint::Source;
 
 /// Names of owners: participants, and the source behind them.
@@ -19,10 +19,10 @@ impl<'p, 'a> Names<'p, 'a> {
     fn get(&self, owner: usize) -> &'a str {
         // The source's own number is the one behind those of the participants.
         self.problem
-            .parties
+            .participants
             .get(owner)
-            .map_or(self.source.name.as_str(), |party| {
-                party.participant.name.as_str()
+            .map_or(self.source.name.as_str(), |prepared| {
+                prepared.participant.name.as_str()
             })
     }
 
@@ -37,10 +37,10 @@ impl<'p, 'a> Names<'p, 'a> {
                 .len()
                 .saturating_mul(32)
                 .saturating_add(bytes)
-                .saturating_add(NAMES_TOLD.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
+                .saturating_add(NAMES_SHOWN.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
         );
         // The order of a request's participants shows in no words.
         names.sort_unstable();
-        joined_up_to(names.into_iter(), NAMES_TOLD, " and ")
+        joined_up_to(names.into_iter(), NAMES_SHOWN, " and ")
     }
 }

@@ -19,25 +19,25 @@ pub(super) struct Chosen<'a> {
 
 /// Why each source falls out that serves nobody.
 #[derive(Default)]
-pub(super) struct Fallen {
+pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
     /// How the search ended, where it did before its end.
-    pub(super) ending: Option<Ending>,
+    pub(super) ending: Option<SearchLimit>,
 }
 
-impl Fallen {
+impl SearchRejections {
     /// Returns it by source, in words.
-    pub(super) fn rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
+    pub(super) fn into_rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
         problem
             .sources
             .iter()
             .zip(self.by_source)
-            .filter_map(|(source, fallen)| {
+            .filter_map(|(source, rejections)| {
                 problem.work.charge(16);
                 Some(Rejection {
                     source: source.id.clone(),
                     source_name: source.name.clone(),
-                    words: fallen?.1,
+                    words: rejections?.1,
                 })
             })
             .collect()
@@ -46,7 +46,7 @@ impl Fallen {
 
 /// What a search did not look at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
+pub(super) struct SearchLimit {
     /// Whether the work was spent; or else the combinations are too many.
     pub(super) is_spent: bool,
     /// How many combinations of alternatives were looked at whole.
@@ -55,9 +55,9 @@ pub(super) struct Ending {
     pub(super) alternatives: usize,
 }
 
-impl Ending {
+impl SearchLimit {
     /// Says what that means for what was found.
-    pub(super) fn words(self, best: Option<&Rank<'_>>) -> LeftOut {
+    pub(super) fn describe(self, best: Option<&Rank<'_>>) -> LeftOut {
         let (part, tried) = match (self.is_spent, self.combinations) {
             (true, 0) => (
                 Part::Candidates,

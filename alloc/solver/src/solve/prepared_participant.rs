@@ -15,18 +15,18 @@ pub(super) struct PreparedParticipant<'a> {
     /// Sources on its own device.
     pub(super) own: Bits,
     /// What it accepts, best first.
-    pub(super) choices: Vec<Choice<'a>>,
+    pub(super) choices: Vec<PreparedChoice<'a>>,
     /// The pairs that it takes by any of these.
     pub(super) formats: OnceCell<Option<Rc<Bits>>>,
 }
 
 /// One of the sets of constraints that a participant accepts.
-pub(super) struct Choice<'a> {
+pub(super) struct PreparedChoice<'a> {
     pub(super) constraints: &'a Constraints,
     /// The numbers of the pairs that are taken; all where there is none.
     pub(super) formats: Option<Rc<Bits>>,
     /// Sources that a demand rules out by itself.
-    pub(super) refuses: Vec<(Field, Bits)>,
+    pub(super) rejects: Vec<(Field, Bits)>,
     /// The fields of pictures of which anything is demanded.
     pub(super) image_fields: FieldSet,
     /// Which other choices ask the same of every picture: those of the same number.
@@ -39,7 +39,7 @@ pub(super) struct Choice<'a> {
     pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageConstraints, OnceCell<Box<MergedImage>>)>,
 }
 
-impl Choice<'_> {
+impl PreparedChoice<'_> {
     /// Returns whether anything is demanded of a field.
     pub(super) fn demands(&self, field: Field) -> bool {
         self.constraints.demands_field(field)
@@ -100,6 +100,6 @@ impl PreparedParticipant<'_> {
 }
 
 /// Returns whether the processor is kept from a source's memory.
-pub(super) fn is_hidden(source: &Source) -> bool {
+pub(super) fn is_cpu_inaccessible(source: &Source) -> bool {
     source.guarantees.unmappable || source.guarantees.protected
 }

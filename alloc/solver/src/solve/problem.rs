@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::bits::Bits;
-use super::choice::LayoutChoice;
+use super::bounded_text::{self, SENTENCE_BYTES};
 use super::combinations::{COMBINATIONS, Combinations};
 use super::fields::FieldSet;
 use super::layout::{self, LayoutResult};
+use super::layout_choice::LayoutChoice;
 use super::pairs::{numbers, universe};
+use super::participant_reader::{ParticipantReader, where_source};
 use super::prepared_participant::PreparedParticipant;
-use super::reader::{Reader, where_source};
 use super::request::Request;
-use super::words::{self, SENTENCE_BYTES};
 use super::work::{LeftOut, Part, Phase, Work};
 use crate::constraint::{Field, ImageConstraints, MergedImage, Source};
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
@@ -24,16 +24,16 @@ pub(super) struct Problem<'a> {
     /// In the order of their identifiers.
     pub(super) sources: Vec<&'a Source>,
     /// By source: the numbers of the pairs that it gives.
-    pub(super) gives: Vec<Bits>,
+    pub(super) source_pairs: Vec<Bits>,
     /// By source: what it asks of every picture, where it asks anything.
     pub(super) images: Vec<Option<MergedImage>>,
     /// Every pair that any source gives; a pair's number is its place.
     pub(super) universe: Vec<FormatModifier>,
     /// The pairs of each format.
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<FormatGroup>,
     /// By pair, the place of its group.
     pub(super) group_of: Vec<usize>,
-    pub(super) parties: Vec<PreparedParticipant<'a>>,
+    pub(super) participants: Vec<PreparedParticipant<'a>>,
     /// By group: the least that pictures take in rows, whatever is demanded.
     least: Vec<OnceCell<LayoutResult>>,
     /// Whether the request asks for nothing that is unknown here.
@@ -47,16 +47,16 @@ pub(super) struct Problem<'a> {
 }
 
 /// So many participants that it costs too much to remember with each merged bound who set it: that is found out where it is told.
-const CROWD: usize = 65;
+const MANY_PARTICIPANTS: usize = 65;
 
 /// The pairs of one format, by their numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub(super) struct FormatGroup {
     pub(super) fourcc: Fourcc,
     pub(super) first: usize,
     pub(super) end: usize,
     /// The number of the pair whose arrangement nobody tells.
-    pub(super) untold: Option<usize>,
+    pub(super) implicit: Option<usize>,
     /// How its pixels lie in rows, where that is known.
     pub(super) info: Option<&'static FormatInfo>,
     /// Its place in the order of formats.
@@ -71,7 +71,7 @@ pub(super) struct View<'v> {
     /// By participant, the demands that count; all where there is none.
     pub(super) kept: Option<&'v [FieldSet]>,
     /// Whether the processor copies into or out of the buffers.
-    pub(super) copies: bool,
+    pub(super) cpu_copies: bool,
 }
 
 impl<'v> View<'v> {
@@ -80,12 +80,12 @@ impl<'v> View<'v> {
         Self {
             members,
             kept: None,
-            copies: false,
+            cpu_copies: false,
         }
     }
 
-    pub(super) fn keeps(&self, party: usize) -> FieldSet {
-        self.kept.map_or(FieldSet::ALL, |kept| kept[party])
+    pub(super) fn keeps(&self, prepared: usize) -> FieldSet {
+        self.kept.map_or(FieldSet::ALL, |kept| kept[prepared])
     }
 }
 
@@ -123,7 +123,7 @@ impl<'a> Problem<'a> {
         let mut sources: Vec<&Source> = request.sources.iter().collect();
         sources.sort_by(|one, two| one.id.cmp(&two.id));
         let universe = universe(&sources, &work).ok_or_else(|| too_large(&work))?;
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<FormatGroup> = Vec::new();
         let mut group_of = Vec::with_capacity(universe.len());
         for (number, pair) in universe.iter().enumerate() {
             let end = number.saturating_add(1);
@@ -134,11 +134,11 @@ impl<'a> Problem<'a> {
                 Some(group) => group.end = end,
                 None => {
                     let info = pair.fourcc.info();
-                    groups.push(Group {
+                    groups.push(FormatGroup {
                         fourcc: pair.fourcc,
                         first: number,
                         end,
-                        untold: None,
+                        implicit: None,
                         info,
                         rank: info.map_or(usize::MAX, FormatInfo::rank),
                     });
@@ -147,10 +147,10 @@ impl<'a> Problem<'a> {
             let last = groups.len().saturating_sub(1);
             group_of.push(last);
             if pair.modifier.is_implicit() {
-                groups[last].untold = Some(number);
+                groups[last].implicit = Some(number);
             }
         }
-        let gives = sources
+        let source_pairs = sources
             .iter()
             .map(|source| match &source.constraints.formats {
                 Some(formats) => numbers(&universe, formats, &work),
@@ -165,10 +165,14 @@ impl<'a> Problem<'a> {
                 }
             })
             .collect();
-        let mut reader = Reader::new(&sources, &universe, &work);
-        let mut parties = Vec::with_capacity(request.participants.len());
+        let mut reader = ParticipantReader::new(&sources, &universe, &work);
+        let mut participants = Vec::with_capacity(request.participants.len());
         for participant in &request.participants {
-            parties.push(reader.party(participant).ok_or_else(|| too_large(&work))?);
+            participants.push(
+                reader
+                    .participant(participant)
+                    .ok_or_else(|| too_large(&work))?,
+            );
         }
         let understood_sources = where_source(&sources, |source| {
             source.extra_fields.required().is_empty()
@@ -189,11 +193,11 @@ impl<'a> Problem<'a> {
             is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
             sources,
-            gives,
+            source_pairs,
             universe,
             groups,
             group_of,
-            parties,
+            participants,
             work,
             demands: RefCell::default(),
         })
@@ -201,19 +205,19 @@ impl<'a> Problem<'a> {
 
     /// Returns the participant at a place. Places and numbers are the problem's own, so there is one; the same holds for
     /// sources, groups and pairs.
-    pub(super) fn party(&self, place: usize) -> &PreparedParticipant<'a> {
-        &self.parties[place]
+    pub(super) fn participant(&self, place: usize) -> &PreparedParticipant<'a> {
+        &self.participants[place]
     }
 
     pub(super) fn source(&self, number: usize) -> &'a Source {
         self.sources[number]
     }
 
-    pub(super) fn gives(&self, number: usize) -> &Bits {
-        &self.gives[number]
+    pub(super) fn source_pairs(&self, number: usize) -> &Bits {
+        &self.source_pairs[number]
     }
 
-    pub(super) fn group(&self, place: usize) -> &Group {
+    pub(super) fn group(&self, place: usize) -> &FormatGroup {
         &self.groups[place]
     }
 
@@ -222,25 +226,29 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns whether there are so many participants that merged bounds do not remember who set them.
-    pub(super) fn is_crowd(&self) -> bool {
-        self.parties.len() >= CROWD
+    pub(super) fn has_many_participants(&self) -> bool {
+        self.participants.len() >= MANY_PARTICIPANTS
     }
 
     /// Returns the number by which merged bounds remember a participant, or, in a crowd, anybody.
     pub(super) fn owner(&self, place: usize) -> usize {
-        if self.is_crowd() { 0 } else { place }
+        if self.has_many_participants() {
+            0
+        } else {
+            place
+        }
     }
 
     /// Says what a participant demands of a field.
     pub(super) fn demand(&self, place: usize, field: Field) -> Rc<str> {
         let mut known = self.demands.borrow_mut();
         let words = || {
-            let Some(demand) = self.party(place).participant.demand(field) else {
+            let Some(demand) = self.participant(place).participant.demand(field) else {
                 unreachable!("a source is refused for what the participant demands of {field:?}")
             };
             self.work.charge(demand.words.len() >> 1);
-            let owner = words::name(&demand.owner);
-            words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
+            let owner = bounded_text::name(&demand.owner);
+            bounded_text::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
         };
         let entry = known.entry((place, field));
         Rc::clone(entry.or_insert_with(|| words().into()))
@@ -250,8 +258,8 @@ impl<'a> Problem<'a> {
     pub(super) fn least(&self, place: usize) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
-                wishes: false,
-                apart: false,
+                preferred: false,
+                disjoint: false,
             };
             let format = FormatModifier::linear(self.group(place).fourcc);
             let free = MergedImage::default();
@@ -264,8 +272,8 @@ impl<'a> Problem<'a> {
     pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
-        let parties = members.iter().map(|place| self.party(*place));
-        for own in parties.filter_map(PreparedParticipant::formats) {
+        let participants = members.iter().map(|place| self.participant(*place));
+        for own in participants.filter_map(PreparedParticipant::formats) {
             self.work.charge(self.universe.len() >> 8);
             formats.keep(own);
         }
@@ -285,14 +293,14 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns the places of all participants.
-    pub(super) fn everybody(&self) -> Vec<usize> {
-        (0..self.parties.len()).collect()
+    pub(super) fn all_participants(&self) -> Vec<usize> {
+        (0..self.participants.len()).collect()
     }
 
     /// Returns which of their alternatives participants take, best first: earlier alternatives before later ones, all in all.
     pub(super) fn combinations(&self, members: &[usize]) -> Combinations<'_> {
-        let parties = members.iter().map(|place| self.party(*place));
-        let last = parties.map(|party| party.choices.len().saturating_sub(1));
+        let participants = members.iter().map(|place| self.participant(*place));
+        let last = participants.map(|prepared| prepared.choices.len().saturating_sub(1));
         Combinations::new(last.collect(), &self.work)
     }
 
@@ -300,9 +308,9 @@ impl<'a> Problem<'a> {
     pub(super) fn is_capped(&self, members: &[usize]) -> bool {
         members
             .iter()
-            .map(|place| self.party(*place))
-            .try_fold(1_usize, |product, party| {
-                product.checked_mul(party.choices.len())
+            .map(|place| self.participant(*place))
+            .try_fold(1_usize, |product, prepared| {
+                product.checked_mul(prepared.choices.len())
             })
             .is_none_or(|product| product > COMBINATIONS)
     }

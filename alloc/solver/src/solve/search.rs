@@ -6,19 +6,19 @@ use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
 use super::candidates::Candidate;
 use super::combinations::COMBINATIONS;
-use super::draft::plan;
-use super::failure::{Refused, Stopped};
 use super::layout_candidate::{LayoutCandidate, modifiers};
-use super::offer::Offer;
-use super::outcome::{Chosen, Ending, Fallen};
+use super::outcome::{Chosen, SearchLimit, SearchRejections};
 use super::plan::{Plan, Verdict};
+use super::plan_builder::PlanBuilder;
 use super::problem::{Problem, View};
 use super::rank::rank;
+use super::rejection::{LayoutRejection, SourceRejection};
+use super::source_evaluation::SourceEvaluation;
 use super::visit::Visitor;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 
 /// Hears everything and keeps the best.
-struct Judge<'p, 'a> {
+struct BestCandidate<'p, 'a> {
     problem: &'p Problem<'a>,
     /// Whether the members' pictures are copied from elsewhere.
     copied: bool,
@@ -28,30 +28,30 @@ struct Judge<'p, 'a> {
     found: usize,
     served: Bits,
     /// By source, the furthest that any format came; none where words are not asked for.
-    fallen: Option<Vec<Option<(u8, String)>>>,
-    ending: Option<Ending>,
+    rejections: Option<Vec<Option<(u8, String)>>>,
+    ending: Option<SearchLimit>,
 }
 
-impl<'a> Visitor<'a> for Judge<'_, 'a> {
+impl<'a> Visitor<'a> for BestCandidate<'_, 'a> {
     fn candidate(
         &mut self,
-        sweep: &CandidateSearch<'_, 'a, '_>,
-        offer: &Offer<'a>,
+        search: &CandidateSearch<'_, 'a, '_>,
+        evaluation: &SourceEvaluation<'a>,
         candidate: LayoutCandidate<'a>,
     ) -> ControlFlow<()> {
         self.found = self.found.saturating_add(1);
         self.served.insert(candidate.number);
-        let rank = rank(sweep, offer, &candidate, self.copied);
+        let rank = rank(search, evaluation, &candidate, self.copied);
         if self.best.as_ref().is_none_or(|best| rank < best.rank) {
-            let members = sweep.combination.len();
+            let members = search.combination.len();
             self.problem
                 .work
-                .charge(members.saturating_add(sweep.problem.universe.len() >> 6) >> 3);
+                .charge(members.saturating_add(search.problem.universe.len() >> 6) >> 3);
             self.best = Some(Chosen {
                 rank,
-                combination: sweep.combination.to_vec(),
-                count: sweep.count,
-                formats: sweep.formats.clone(),
+                combination: search.combination.to_vec(),
+                count: search.count,
+                formats: search.formats.clone(),
                 candidate,
             });
         }
@@ -66,51 +66,68 @@ impl<'a> Visitor<'a> for Judge<'_, 'a> {
         }
     }
 
-    fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
+    fn source_rejected(&mut self, number: usize, why: impl FnOnce() -> SourceRejection) {
         let problem = self.problem;
-        if let Some(fallen) = &mut self.fallen {
-            let words = || why().words(problem, problem.source(number));
-            fallen[number].get_or_insert_with(|| (0, words()));
+        if let Some(rejections) = &mut self.rejections {
+            let words = || why().describe(problem, problem.source(number));
+            rejections[number].get_or_insert_with(|| (0, words()));
         }
     }
 
-    fn stopped(&mut self, number: usize, why: &Stopped, words: impl FnOnce() -> String) {
-        if let Some(fallen) = &mut self.fallen {
-            let fallen = &mut fallen[number];
-            if fallen
+    fn layout_rejected(
+        &mut self,
+        number: usize,
+        why: &LayoutRejection,
+        words: impl FnOnce() -> String,
+    ) {
+        if let Some(rejections) = &mut self.rejections {
+            let rejections = &mut rejections[number];
+            if rejections
                 .as_ref()
                 .is_none_or(|(stage, _)| why.stage() > *stage)
             {
-                *fallen = Some((why.stage(), words()));
+                *rejections = Some((why.stage(), words()));
             }
         }
     }
 }
 
 /// Returns the best plan for some of the participants, or why no source serves them.
-pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
-    let judge = judge(problem, view, copied, None);
-    let served = judge.served;
-    let Some(fallen) = judge.fallen else {
+pub(super) fn best(
+    problem: &Problem<'_>,
+    view: View<'_>,
+    copied: bool,
+) -> Result<Plan, SearchRejections> {
+    let best_candidate = best_candidate(problem, view, copied, None);
+    let served = best_candidate.served;
+    let Some(rejections) = best_candidate.rejections else {
         unreachable!("words are kept wherever all candidates are heard")
     };
-    let fallen = fallen.into_iter();
-    let fallen = Fallen {
-        by_source: fallen
+    let rejections = rejections.into_iter();
+    let rejections = SearchRejections {
+        by_source: rejections
             .enumerate()
-            .map(|(number, fallen)| fallen.filter(|_| !served.contains(number)))
+            .map(|(number, rejections)| rejections.filter(|_| !served.contains(number)))
             .collect(),
-        ending: judge.ending,
+        ending: best_candidate.ending,
     };
-    match judge.best {
+    match best_candidate.best {
         Some(chosen) => {
-            let ending = judge.ending;
+            let ending = best_candidate.ending;
             let left_out = ending
                 .filter(|ending| ending.is_spent || ending.could_better(&chosen.rank))
-                .map(|ending| ending.words(Some(&chosen.rank)));
-            Ok(plan(problem, view, chosen, judge.found, fallen, left_out))
+                .map(|ending| ending.describe(Some(&chosen.rank)));
+            let builder = PlanBuilder {
+                problem,
+                view,
+                chosen,
+                found: best_candidate.found,
+                rejections,
+                left_out,
+            };
+            Ok(builder.build())
         }
-        None => Err(fallen),
+        None => Err(rejections),
     }
 }
 
@@ -126,50 +143,50 @@ pub(super) fn cost(
     } else {
         (false, 0)
     };
-    let best = judge(problem, view, copied, Some(enough)).best?;
+    let best = best_candidate(problem, view, copied, Some(enough)).best?;
     Some((best.rank.copied, best.rank.caveats))
 }
 
-fn judge<'p, 'a>(
+fn best_candidate<'p, 'a>(
     problem: &'p Problem<'a>,
     view: View<'_>,
     copied: bool,
     enough: Option<(bool, u64)>,
-) -> Judge<'p, 'a> {
-    let mut judge = Judge {
+) -> BestCandidate<'p, 'a> {
+    let mut best_candidate = BestCandidate {
         problem,
         copied,
         best: None,
         enough,
         found: 0,
         served: Bits::none(problem.sources.len()),
-        fallen: enough.is_none().then(|| vec![None; problem.sources.len()]),
+        rejections: enough.is_none().then(|| vec![None; problem.sources.len()]),
         ending: None,
     };
     let mut last = 0;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = CandidateSearch::new(problem, view, &combination);
-        last = sweep.alternatives;
-        let flow = sweep.run(&mut judge);
+        let search = CandidateSearch::new(problem, view, &combination);
+        last = search.alternatives;
+        let flow = search.run(&mut best_candidate);
         if flow.is_break() {
             if problem.work.is_spent() {
-                judge.ending = Some(Ending {
+                best_candidate.ending = Some(SearchLimit {
                     is_spent: true,
                     combinations: tried,
                     alternatives: last,
                 });
             }
-            return judge;
+            return best_candidate;
         }
     }
     if problem.is_capped(view.members) {
-        judge.ending = Some(Ending {
+        best_candidate.ending = Some(SearchLimit {
             is_spent: false,
             combinations: COMBINATIONS,
             alternatives: last,
         });
     }
-    judge
+    best_candidate
 }
 
 /// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
@@ -182,17 +199,17 @@ pub(super) fn candidates(
     impl<'a> Visitor<'a> for All {
         fn candidate(
             &mut self,
-            sweep: &CandidateSearch<'_, 'a, '_>,
-            _: &Offer<'a>,
+            search: &CandidateSearch<'_, 'a, '_>,
+            _: &SourceEvaluation<'a>,
             found: LayoutCandidate<'a>,
         ) -> ControlFlow<()> {
-            let sure = usize::from(!found.caveats.is_empty());
-            let problem = sweep.problem;
-            let known = self.0[found.number][sure].get_or_insert_with(|| {
+            let condition = usize::from(!found.caveats.is_empty());
+            let problem = search.problem;
+            let known = self.0[found.number][condition].get_or_insert_with(|| {
                 problem.work.charge(problem.universe.len() >> 7);
                 Bits::none(problem.universe.len())
             });
-            for (pair, _) in modifiers(problem, &sweep.formats, &found) {
+            for (pair, _) in modifiers(problem, &search.formats, &found) {
                 known.insert(pair);
             }
             ControlFlow::Continue(())
@@ -201,24 +218,24 @@ pub(super) fn candidates(
     let mut all = All(vec![[None, None]; problem.sources.len()]);
     let mut left_out = None;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = CandidateSearch::new(problem, view, &combination);
-        if sweep.run(&mut all).is_break() {
-            let ending = Ending {
+        let search = CandidateSearch::new(problem, view, &combination);
+        if search.run(&mut all).is_break() {
+            let ending = SearchLimit {
                 is_spent: true,
                 combinations: tried,
-                alternatives: sweep.alternatives,
+                alternatives: search.alternatives,
             };
-            left_out = Some(ending.words(None));
+            left_out = Some(ending.describe(None));
             break;
         }
     }
     if left_out.is_none() && problem.is_capped(view.members) {
-        let ending = Ending {
+        let ending = SearchLimit {
             is_spent: false,
             combinations: COMBINATIONS,
             alternatives: 0,
         };
-        left_out = Some(ending.words(None));
+        left_out = Some(ending.describe(None));
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     problem.work.begin(Phase::Plans);

@@ -2,19 +2,19 @@
 
 use serde::Serialize;
 
+use super::bounded_text;
 use super::conflict::conflict;
 use super::divide::{FEWEST_UP_TO, fewest, one_after_another};
-use super::outcome::Fallen;
+use super::outcome::SearchRejections;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
 use super::request::Request;
 use super::search;
-use super::words;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
 /// How many demands are told of those that must be given up together, and the most bytes of each.
-const DEMANDS_TOLD: usize = 8;
+const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 
 /// No buffer serves all: who shares with whom, what is copied between them, and why.
@@ -144,8 +144,8 @@ impl Split {
 
     /// Makes the answer to a request that is not solved at all.
     pub(super) fn untried(request: &Request, left_out: LeftOut) -> Self {
-        let everybody = request.participants.iter();
-        let names: Vec<String> = everybody
+        let everyone = request.participants.iter();
+        let names: Vec<String> = everyone
             .take(Request::MAXIMUM_PARTICIPANTS)
             .map(|participant| participant.name.clone())
             .collect();
@@ -174,11 +174,11 @@ impl Split {
     }
 }
 
-pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
-    let ending = fallen.ending;
-    let rejections = fallen.rejections(problem);
+pub(super) fn split(problem: &Problem<'_>, rejections: SearchRejections) -> Split {
+    let ending = rejections.ending;
+    let rejections = rejections.into_rejections(problem);
     let mut left_out: Vec<LeftOut> = ending
-        .map(|ending| ending.words(None))
+        .map(|ending| ending.describe(None))
         .into_iter()
         .collect();
     let groups = divided(problem, &mut left_out);
@@ -193,7 +193,7 @@ pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
         conflict: conflict.demands,
         relaxed: conflict.relaxed,
         rejections,
-        is_capped: problem.is_capped(&problem.everybody()),
+        is_capped: problem.is_capped(&problem.all_participants()),
         is_cut_short: conflict.is_cut_short,
         is_undecided: !conflict.is_proven,
         left_out,
@@ -204,14 +204,14 @@ pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
 fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     problem.work.begin(Phase::Divide);
     let until = problem.work.begin_piece(2);
-    let fewest = (problem.parties.len() <= FEWEST_UP_TO)
+    let fewest = (problem.participants.len() <= FEWEST_UP_TO)
         .then(|| fewest(problem))
         .flatten();
     problem.work.end_piece(until);
     let (places, rest) = match fewest {
         Some(places) => (places, Vec::new()),
         None => {
-            if problem.parties.len() <= FEWEST_UP_TO {
+            if problem.participants.len() <= FEWEST_UP_TO {
                 let words = format!("{MORE_WORK}: another division may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
             }
@@ -269,12 +269,12 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
     let view = View {
         members: places,
         kept: None,
-        copies: true,
+        cpu_copies: true,
     };
     let found = search::best(problem, view, copied);
     let is_undecided = match &found {
         Ok(_) => false,
-        Err(fallen) => fallen.ending.is_some(),
+        Err(rejections) => rejections.ending.is_some(),
     };
     let plan = found.ok();
     let bytes = plan.as_ref().filter(|_| copied).map_or(0, |plan| {
@@ -295,25 +295,25 @@ fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
     problem.work.charge(places.len().saturating_mul(8));
     places
         .iter()
-        .map(|place| problem.party(*place).participant.name.clone())
+        .map(|place| problem.participant(*place).participant.name.clone())
         .collect()
 }
 
 /// Says what is cheapest to give up, and what that wins.
 fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
     let plan = plan?;
-    let told = relaxed.iter().take(DEMANDS_TOLD);
-    let demands: Vec<_> = told
-        .map(|demand| words::cut_to(demand.to_string(), DEMAND_BYTES))
+    let shown = relaxed.iter().take(DEMANDS_SHOWN);
+    let demands: Vec<_> = shown
+        .map(|demand| bounded_text::cut_to(demand.to_string(), DEMAND_BYTES))
         .collect();
-    let more = match relaxed.len().saturating_sub(DEMANDS_TOLD) {
+    let more = match relaxed.len().saturating_sub(DEMANDS_SHOWN) {
         0 => String::new(),
         more => format!(", nor {more} more demands"),
     };
     Some(format!(
         "if it were not so that {}{more}, {} could serve all in {}",
         demands.join(", nor that "),
-        words::name(plan.source_name()),
+        bounded_text::name(plan.source_name()),
         plan.layout().format()
     ))
 }

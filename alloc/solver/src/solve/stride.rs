@@ -1,6 +1,6 @@
 //! Chooses strides that meet merged demands, and those that are wished for where they can be had.
 
-use super::choice::LayoutChoice;
+use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
@@ -8,11 +8,11 @@ use crate::model::{Extent, FormatInfo, PlaneInfo};
 const STRIDES_TRIED: u32 = 64;
 
 /// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
-pub(super) fn has_wishes(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
+pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
     !merged.stride.preferred_alignment.value.is_one()
         || !merged.stride.preferred.value.is_empty()
         || !merged.stride.avoided_multiples.value.is_empty()
-        || info.is_some_and(|info| wished_block(info) > 1)
+        || info.is_some_and(|info| preferred_block(info) > 1)
 }
 
 /// Returns of what every stride of a plane is a multiple, whoever asks: a block, where its bytes are a power of two.
@@ -29,7 +29,7 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
 }
 
 /// Returns of what the first plane's stride is better a multiple: a block whose bytes are no power of two.
-fn wished_block(info: &FormatInfo) -> u64 {
+fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
         .filter(|plane| !plane.block_bytes.is_power_of_two())
@@ -68,7 +68,7 @@ pub(super) fn strides(
             .div_ceil(*times);
         least = least.max(row);
     }
-    if merged.packed_planes.value && !choice.apart {
+    if merged.packed_planes.value && !choice.disjoint {
         step = lcm(step, packed_step(extent, info, &shares, step, merged)?)?;
     }
     let mut most = u64::from(merged.stride.maximum.value);
@@ -78,10 +78,10 @@ pub(super) fn strides(
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
-    let wished = (choice.wishes && has_wishes(merged, Some(info)))
-        .then(|| wished(step, wished_block(info), least, merged, fits));
+    let preferred = (choice.preferred && has_preferences(merged, Some(info)))
+        .then(|| preferred(step, preferred_block(info), least, merged, fits));
     let least = || multiples(step, least).next().filter(|stride| fits(*stride));
-    let stride = wished.flatten().or_else(least)?;
+    let stride = preferred.flatten().or_else(least)?;
     shares
         .iter()
         .map(|(times, of)| {
@@ -94,7 +94,7 @@ pub(super) fn strides(
 /// Returns the stride that is best by what is wished, and fits; none where only the least does.
 ///
 /// What one asks for comes before whole pixels of `block` bytes, and both at once before either.
-fn wished(
+fn preferred(
     step: u64,
     block: u64,
     least: u64,

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
-use super::failure::{Refused, Stopped};
 use super::layout_candidate::{LayoutCandidate, Tiling};
-use super::offer::Offer;
-use super::problem::Group;
+use super::problem::FormatGroup;
+use super::rejection::{LayoutRejection, SourceRejection};
+use super::source_evaluation::SourceEvaluation;
 use crate::model::{FormatModifier, Modifier};
 
 /// What hears of a sweep.
@@ -15,27 +15,27 @@ pub(super) trait Visitor<'a> {
     /// Hears of a candidate, and says whether there is more to hear.
     fn candidate(
         &mut self,
-        sweep: &CandidateSearch<'_, 'a, '_>,
-        offer: &Offer<'a>,
+        search: &CandidateSearch<'_, 'a, '_>,
+        evaluation: &SourceEvaluation<'a>,
         found: LayoutCandidate<'a>,
     ) -> ControlFlow<()>;
 
     /// Hears that a source serves nobody.
-    fn refused(&mut self, _: usize, _: impl FnOnce() -> Refused) {}
+    fn source_rejected(&mut self, _: usize, _: impl FnOnce() -> SourceRejection) {}
 
     /// Hears that a format of a source does not serve; the words are costly.
-    fn stopped(&mut self, _: usize, _: &Stopped, _: impl FnOnce() -> String) {}
+    fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
 /// The steps that it takes to look at a source, at a group of pairs, and at a candidate, beside what is counted of its own.
 const SOURCE: usize = 16;
 const GROUP: usize = 16;
-const ARRANGEMENT: usize = 8;
+const TILING: usize = 8;
 const CANDIDATE: usize = 48;
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Tells the listener of each candidate and of what falls out, until it has heard enough or the work must end.
-    pub(super) fn run(&self, listener: &mut impl Visitor<'a>) -> ControlFlow<()> {
+    pub(super) fn run(&self, visitor: &mut impl Visitor<'a>) -> ControlFlow<()> {
         let problem = self.problem;
         let work = &problem.work;
         for (number, source) in problem.sources.iter().enumerate() {
@@ -44,23 +44,23 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 return ControlFlow::Break(());
             }
             if !self.memory_serves(number, source) {
-                listener.refused(number, || self.refusal(number, source));
+                visitor.source_rejected(number, || self.source_rejection(number, source));
                 continue;
             }
             let mut cells = self.formats.clone();
-            if !cells.keep(problem.gives(number)) {
-                listener.refused(number, || {
+            if !cells.keep(problem.source_pairs(number)) {
+                visitor.source_rejected(number, || {
                     // One alone has nobody to have none in common with.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
-                        Refused::NoFormat
+                        SourceRejection::NoFormat
                     } else {
-                        Refused::OtherFormats
+                        SourceRejection::OtherFormats
                     }
                 });
                 continue;
             }
-            let offer = Offer::new(number, source);
+            let evaluation = SourceEvaluation::new(number, source);
             let mut next = cells.next(0);
             while let Some((first, place, group)) = self.group_of(next) {
                 work.charge(GROUP);
@@ -69,31 +69,31 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 }
                 next = cells.next(group.end);
                 let merged = self.merged_image(place, number);
-                for (arrangement, modifier) in self.arrangements(&cells, &cells, *group, first) {
-                    work.charge(ARRANGEMENT);
-                    match self.lay_out(number, place, modifier, &merged, Some(&offer)) {
+                for (tiling, modifier) in self.tilings(&cells, &cells, *group, first) {
+                    work.charge(TILING);
+                    match self.lay_out(number, place, modifier, &merged, Some(&evaluation)) {
                         Ok((layouts, own)) => {
                             work.charge(CANDIDATE);
-                            let mut caveats = self.caveats(&offer).to_vec();
+                            let mut caveats = self.caveats(&evaluation).to_vec();
                             caveats.extend(own);
                             let found = LayoutCandidate {
                                 number,
                                 source,
                                 place,
                                 group: *group,
-                                arrangement,
+                                tiling,
                                 layouts,
                                 caveats,
                             };
-                            listener.candidate(self, &offer, found)?;
+                            visitor.candidate(self, &evaluation, found)?;
                         }
-                        Err(why) => listener.stopped(number, &why, || {
+                        Err(why) => visitor.layout_rejected(number, &why, || {
                             let format = FormatModifier::new(group.fourcc, modifier);
-                            if problem.is_crowd() {
+                            if problem.has_many_participants() {
                                 let merged = self.merged_image_with_owners(place, number);
-                                why.words(problem, source, format, &merged)
+                                why.describe(problem, source, format, &merged)
                             } else {
-                                why.words(problem, source, format, &merged)
+                                why.describe(problem, source, format, &merged)
                             }
                         }),
                     }
@@ -104,7 +104,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     }
 
     /// Returns a pair, and the group that it is in by its place.
-    fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p Group)> {
+    fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
         let place = self.problem.group_of[pair];
         Some((pair, place, self.problem.group(place)))
@@ -125,15 +125,15 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let gives = problem.gives(number);
-            let first = self.formats.next_in_both(gives, 0);
+            let source_pairs = problem.source_pairs(number);
+            let first = self.formats.next_in_both(source_pairs, 0);
             if first.is_none() || !self.memory_serves(number, source) {
                 continue;
             }
             let mut next = first;
             while let Some((first, place, group)) = self.group_of(next) {
                 work.charge(GROUP);
-                next = self.formats.next_in_both(gives, group.end);
+                next = self.formats.next_in_both(source_pairs, group.end);
                 match all.serves_in(number, place) {
                     Some(true) => return Some(true),
                     Some(false) => uncertain.push((number, place, first)),
@@ -146,10 +146,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let (group, gives) = (problem.group(place), problem.gives(number));
+            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
             let merged = self.merged_image(place, number);
             let serves = self
-                .arrangements(&self.formats, gives, *group, first)
+                .tilings(&self.formats, source_pairs, *group, first)
                 .any(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             if serves {
                 return Some(true);
@@ -166,10 +166,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if problem.work.is_spent() {
                 return None;
             }
-            let (group, gives) = (problem.group(place), problem.gives(number));
+            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
             let merged = self.merged_image(place, number);
             let serves = self
-                .arrangements(gives, gives, *group, group.first)
+                .tilings(source_pairs, source_pairs, *group, group.first)
                 .all(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             Some(serves)
         })
@@ -178,29 +178,29 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Returns in which arrangements the pairs of a group come that are in both sets, each with the first modifier.
     ///
     /// `first` is the first pair of the group that is in both.
-    fn arrangements(
+    fn tilings(
         &self,
         taken: &Bits,
         given: &Bits,
-        group: Group,
+        group: FormatGroup,
         first: usize,
     ) -> impl Iterator<Item = (Tiling, Modifier)> + use<> {
         let modifier = |number: usize| self.problem.pair(number).modifier;
         let is_rows = |number: &usize| modifier(*number) == Modifier::LINEAR;
         let is_there = |number: &usize| taken.contains(*number) && given.contains(*number);
         let rows = Some(first).filter(is_rows).filter(is_there);
-        let untold = group.untold.filter(is_there);
+        let implicit = group.implicit.filter(is_there);
         let after = |number: usize| taken.next_in_both(given, number.saturating_add(1));
         let next = Some(first).filter(is_there).or_else(|| after(first));
         let sources = std::iter::successors(next, |number| after(*number))
             .take_while(|number| *number < group.end)
-            .find(|number| Some(*number) != rows && Some(*number) != group.untold);
+            .find(|number| Some(*number) != rows && Some(*number) != group.implicit);
         [
             (Tiling::Linear, rows),
             (Tiling::DriverChosen, sources),
-            (Tiling::Implicit, untold),
+            (Tiling::Implicit, implicit),
         ]
-        .map(|(arrangement, number)| Some((arrangement, modifier(number?))))
+        .map(|(tiling, number)| Some((tiling, modifier(number?))))
         .into_iter()
         .flatten()
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::fields::FieldSet;
 use super::pairs::numbers;
-use super::prepared_participant::{Choice, PreparedParticipant, is_hidden};
+use super::prepared_participant::{PreparedChoice, PreparedParticipant, is_cpu_inaccessible};
 use super::work::Work;
 use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
@@ -16,7 +16,7 @@ use crate::constraint::{
 use crate::model::{DeviceIdentity, FormatModifier};
 
 /// Reads participants one after another, and shares what they have in common.
-pub(super) struct Reader<'r, 'a> {
+pub(super) struct ParticipantReader<'r, 'a> {
     sources: &'r [&'a Source],
     universe: &'r [FormatModifier],
     work: &'r Work,
@@ -32,7 +32,7 @@ pub(super) struct Reader<'r, 'a> {
 /// Among how many sets that were read before the same is looked for.
 const REMEMBERED: usize = 8;
 
-impl<'r, 'a> Reader<'r, 'a> {
+impl<'r, 'a> ParticipantReader<'r, 'a> {
     pub(super) fn new(
         sources: &'r [&'a Source],
         universe: &'r [FormatModifier],
@@ -50,7 +50,7 @@ impl<'r, 'a> Reader<'r, 'a> {
     }
 
     /// Makes a participant ready; none where that takes too many steps.
-    pub(super) fn party(
+    pub(super) fn participant(
         &mut self,
         participant: &'a Participant,
     ) -> Option<PreparedParticipant<'a>> {
@@ -83,7 +83,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         participant: &'a Participant,
         constraints: &'a Constraints,
         own: &Bits,
-    ) -> Option<Choice<'a>> {
+    ) -> Option<PreparedChoice<'a>> {
         let by_fourcc = &constraints.per_fourcc;
         self.work
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
@@ -100,10 +100,10 @@ impl<'r, 'a> Reader<'r, 'a> {
             Some(formats) => Some(self.formats(formats)?),
             None => None,
         };
-        let choice = Choice {
+        let choice = PreparedChoice {
             constraints,
             formats,
-            refuses: refuses(participant, constraints, self.sources, own, self.work)?,
+            rejects: rejects(participant, constraints, self.sources, own, self.work)?,
             image_fields,
             kind: self.kind(&constraints.image),
             has_image,
@@ -166,7 +166,7 @@ pub(super) fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) ->
 }
 
 /// Returns which sources each demand rules out by itself, whatever the others demand.
-fn refuses(
+fn rejects(
     participant: &Participant,
     constraints: &Constraints,
     sources: &[&Source],
@@ -183,10 +183,10 @@ fn refuses(
     if work.is_spent() {
         return None;
     }
-    let mut refuses = Vec::new();
+    let mut rejects = Vec::new();
     let mut add = |field, bits: Bits| {
         if !bits.is_empty() {
-            refuses.push((field, bits));
+            rejects.push((field, bits));
         }
     };
     if let Some(permitted) = &memory.permitted {
@@ -196,7 +196,7 @@ fn refuses(
         );
     }
     if memory.cpu != CpuUse::None {
-        add(Field::Cpu, where_source(sources, is_hidden));
+        add(Field::Cpu, where_source(sources, is_cpu_inaccessible));
     }
     if memory.coherency == Coherency::Coherent {
         add(
@@ -232,5 +232,5 @@ fn refuses(
     {
         add(Field::Unknown, Bits::all(sources.len()));
     }
-    Some(refuses)
+    Some(rejects)
 }

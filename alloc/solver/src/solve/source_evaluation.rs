@@ -7,7 +7,7 @@ use super::caveat::Caveat;
 use crate::constraint::{Contiguity, Source};
 
 /// One source of a sweep.
-pub(super) struct Offer<'a> {
+pub(super) struct SourceEvaluation<'a> {
     /// The source's place among those of the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
@@ -16,10 +16,10 @@ pub(super) struct Offer<'a> {
     /// Whether memory may have to come in one piece, and for whom.
     pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
     /// Who imports it.
-    pub(super) importers: OnceCell<Importers>,
+    pub(super) importers: OnceCell<ImporterCounts>,
 }
 
-impl<'a> Offer<'a> {
+impl<'a> SourceEvaluation<'a> {
     pub(super) fn new(number: usize, source: &'a Source) -> Self {
         Self {
             number,
@@ -33,9 +33,9 @@ impl<'a> Offer<'a> {
 
 /// Who imports a source's memory, and who wishes for it: the same for all of its formats.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Importers {
-    pub(super) unwished_by: usize,
+pub(super) struct ImporterCounts {
+    pub(super) not_preferred_by: usize,
     pub(super) importers: usize,
-    pub(super) is_others: bool,
-    pub(super) is_no_displays: bool,
+    pub(super) is_third_party: bool,
+    pub(super) is_not_on_display: bool,
 }

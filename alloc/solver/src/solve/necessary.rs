@@ -8,7 +8,7 @@ use crate::constraint::Field;
 
 /// What a demand asks for, whichever alternative its owner takes.
 #[derive(Clone, Copy)]
-pub(super) enum Sure<'p> {
+pub(super) enum NecessaryCondition<'p> {
     /// Nothing that is known without asking a source.
     Nothing,
     /// A pair among these.
@@ -17,12 +17,12 @@ pub(super) enum Sure<'p> {
     Buffers(u32),
 }
 
-impl<'p> Sure<'p> {
+impl<'p> NecessaryCondition<'p> {
     /// Returns what a participant's demand on a field asks for.
-    pub(super) fn of(party: &'p PreparedParticipant<'_>, field: Field) -> Self {
+    pub(super) fn of(prepared: &'p PreparedParticipant<'_>, field: Field) -> Self {
         match field {
-            Field::Formats => party.formats().map_or(Self::Nothing, Self::Pairs),
-            Field::Held => Self::Buffers(party.least_held()),
+            Field::Formats => prepared.formats().map_or(Self::Nothing, Self::Pairs),
+            Field::Held => Self::Buffers(prepared.least_held()),
             _ => Self::Nothing,
         }
     }
@@ -30,12 +30,12 @@ impl<'p> Sure<'p> {
 
 /// What some demands leave together.
 #[derive(Clone)]
-pub(super) struct Common {
+pub(super) struct CombinedConditions {
     pairs: Bits,
     held: u32,
 }
 
-impl Common {
+impl CombinedConditions {
     /// Begins with no demand.
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         Self {
@@ -45,22 +45,24 @@ impl Common {
     }
 
     /// Returns whether a demand may be met beside those that were added: where it says no, surely nothing meets them all.
-    pub(super) fn takes(&self, sure: Sure<'_>) -> bool {
-        match sure {
-            Sure::Nothing => true,
-            Sure::Pairs(pairs) => self.pairs.meets(pairs),
-            Sure::Buffers(held) => self.held.saturating_add(held) <= Request::MAXIMUM_BUFFERS,
+    pub(super) fn takes(&self, condition: NecessaryCondition<'_>) -> bool {
+        match condition {
+            NecessaryCondition::Nothing => true,
+            NecessaryCondition::Pairs(pairs) => self.pairs.meets(pairs),
+            NecessaryCondition::Buffers(held) => {
+                self.held.saturating_add(held) <= Request::MAXIMUM_BUFFERS
+            }
         }
     }
 
     /// Adds a demand.
-    pub(super) fn add(&mut self, sure: Sure<'_>) {
-        match sure {
-            Sure::Nothing => {}
-            Sure::Pairs(pairs) => {
+    pub(super) fn add(&mut self, condition: NecessaryCondition<'_>) {
+        match condition {
+            NecessaryCondition::Nothing => {}
+            NecessaryCondition::Pairs(pairs) => {
                 self.pairs.keep(pairs);
             }
-            Sure::Buffers(held) => self.held = self.held.saturating_add(held),
+            NecessaryCondition::Buffers(held) => self.held = self.held.saturating_add(held),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::text::printable;
 
 /// How many names are told of a list; of more, it is said how many there are.
-pub(super) const NAMES_TOLD: usize = 16;
+pub(super) const NAMES_SHOWN: usize = 16;
 
 /// The most bytes that are told of a name within a sentence.
 pub(super) const NAME_BYTES: usize = 128;
@@ -65,11 +65,11 @@ pub(super) fn joined_up_to<'t>(
     joint: &str,
 ) -> String {
     let rest = texts.len().saturating_sub(most);
-    let told: Vec<Cow<'_, str>> = texts.take(most).map(name).collect();
-    let told = told.join(joint);
+    let shown: Vec<Cow<'_, str>> = texts.take(most).map(name).collect();
+    let shown = shown.join(joint);
     match rest {
-        0 => told,
-        _ => format!("{told}{joint}{rest} more"),
+        0 => shown,
+        _ => format!("{shown}{joint}{rest} more"),
     }
 }
 

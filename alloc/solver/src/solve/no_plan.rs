@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn plan_that_is_guaranteed_is_taken_either_way() {
-        let sure = solution(Contiguity::Scattered, heap());
-        let plan = sure.clone().guaranteed().unwrap();
-        assert_eq!(plan, sure.possible().unwrap());
+        let condition = solution(Contiguity::Scattered, heap());
+        let plan = condition.clone().guaranteed().unwrap();
+        assert_eq!(plan, condition.possible().unwrap());
     }
 
     #[test]

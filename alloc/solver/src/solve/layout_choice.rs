@@ -4,29 +4,29 @@
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayoutChoice {
     /// Whether strides are wished-for ones where there are any; else the least.
-    pub wishes: bool,
+    pub preferred: bool,
     /// Whether each plane has a memory of its own.
-    pub apart: bool,
+    pub disjoint: bool,
 }
 
 impl LayoutChoice {
     /// What can be chosen, best first. Only the least strides in both placements leave nothing out that could fit.
     pub(super) const ALL: [Self; 4] = [
         Self {
-            wishes: true,
-            apart: false,
+            preferred: true,
+            disjoint: false,
         },
         Self {
-            wishes: false,
-            apart: false,
+            preferred: false,
+            disjoint: false,
         },
         Self {
-            wishes: true,
-            apart: true,
+            preferred: true,
+            disjoint: true,
         },
         Self {
-            wishes: false,
-            apart: true,
+            preferred: false,
+            disjoint: true,
         },
     ];
 }

@@ -1,11 +1,11 @@
 //! Why a source falls out, in words that follow its name.
 
+use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
 use super::caveat::{Places, reach};
 use super::names::Names;
 use super::problem::Problem;
 use super::request::Request;
 use super::stride;
-use super::words::{self, NAMES_TOLD, SENTENCE_BYTES, joined_up_to};
 use crate::constraint::{
     AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
 };
@@ -13,7 +13,7 @@ use crate::model::FormatModifier;
 
 /// Why no format of a source is tried.
 #[derive(Clone, Debug)]
-pub(super) enum Refused {
+pub(super) enum SourceRejection {
     /// The request asks for something that nobody here knows.
     Request,
     /// The source does.
@@ -32,7 +32,7 @@ pub(super) enum Refused {
 
 /// Why a format of a source is not taken.
 #[derive(Clone, Debug)]
-pub(super) enum Stopped {
+pub(super) enum LayoutRejection {
     /// Merged demands leave nothing.
     Constraints(Field),
     /// There are to be more buffers than any plan has.
@@ -45,18 +45,18 @@ pub(super) enum Stopped {
     Available { needed: u64, available: u64 },
 }
 
-impl Refused {
+impl SourceRejection {
     /// Says it in words.
-    pub(super) fn words<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
+    pub(super) fn describe<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let words = self.at_length(problem, source);
         problem.work.charge(words.len() >> 3);
-        words::cut_to(words, SENTENCE_BYTES)
+        bounded_text::cut_to(words, SENTENCE_BYTES)
     }
 
     fn at_length<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let names = |extra_fields: Vec<String>| {
             problem.work.charge(extra_fields.len().saturating_mul(32));
-            joined_up_to(extra_fields.iter().map(String::as_str), NAMES_TOLD, ", ")
+            joined_up_to(extra_fields.iter().map(String::as_str), NAMES_SHOWN, ", ")
         };
         match self {
             Self::Request => format!(
@@ -116,7 +116,7 @@ impl Refused {
     }
 }
 
-impl Stopped {
+impl LayoutRejection {
     /// How far it came: later stages tell more.
     pub(super) fn stage(&self) -> u8 {
         match self {
@@ -127,7 +127,7 @@ impl Stopped {
     }
 
     /// Says it in words.
-    pub(super) fn words<'a>(
+    pub(super) fn describe<'a>(
         &self,
         problem: &Problem<'a>,
         source: &'a Source,

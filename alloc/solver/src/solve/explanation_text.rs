@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::words::{cut, plain};
+use super::bounded_text::{cut, plain};
 
 /// The most lines of an explanation.
 pub const EXPLANATION_LINES: usize = 64;
@@ -64,17 +64,17 @@ impl Section {
     }
 
     fn write(&self, text: &mut String, most: usize, bytes: usize) {
-        let told = if self.count <= most.saturating_add(1) && self.lines.len() == self.count {
+        let shown = if self.count <= most.saturating_add(1) && self.lines.len() == self.count {
             self.count
         } else {
             most.min(self.lines.len())
         };
-        for line in self.lines.iter().take(told) {
+        for line in self.lines.iter().take(shown) {
             text.push_str(self.indent);
             text.push_str(&cut(line, bytes));
             text.push('\n');
         }
-        let more = self.count.saturating_sub(told);
+        let more = self.count.saturating_sub(shown);
         if more > 0 {
             text.push_str(self.indent);
             text.push_str(&format!("  … and {more} more {}\n", self.what));

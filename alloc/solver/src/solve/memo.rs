@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::choice::LayoutChoice;
 use super::layout::LayoutResult;
+use super::layout_choice::LayoutChoice;
 use super::problem::Problem;
 use crate::constraint::MergedImage;
 
 /// Merged demands on pictures, which several sources and formats have in common.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct MemoTable {
     /// What all members ask of every picture.
     pub(super) base: OnceCell<MergedImage>,
     /// The same in a crowd, with who set each bound.
@@ -30,7 +30,7 @@ type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 /// By group: yes, no, or not asked yet.
 type Answers = Box<[Cell<Option<bool>>]>;
 
-impl Known {
+impl MemoTable {
     /// Returns how pictures of a group lie in rows by a choice, which is found out once.
     pub(super) fn rows(
         &self,

@@ -3,14 +3,14 @@
 use super::bits::Bits;
 use super::work::Work;
 
-/// Sets of numbers below a length.
-pub(super) struct Sets {
+/// HittingSets of numbers below a length.
+pub(super) struct HittingSets {
     length: usize,
     /// With how many are in each.
     sets: Vec<(usize, Bits)>,
 }
 
-impl Sets {
+impl HittingSets {
     pub(super) fn new(length: usize) -> Self {
         Self {
             length,
@@ -26,7 +26,7 @@ impl Sets {
 
     /// Returns the first set of `size` numbers that has one in common with each of the sets, in order; none where there is
     /// none, or the work must end.
-    pub(super) fn first_meeting(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
+    pub(super) fn first_hitting_set(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
         let mut found: Option<Vec<usize>> = None;
         self.meet(size, &mut Vec::new(), &mut found, work);
         found.filter(|_| !work.is_spent())
