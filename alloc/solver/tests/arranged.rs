@@ -93,7 +93,7 @@ fn plan_names_the_modifiers_that_all_have_in_common_and_leaves_the_layout_to_the
         ),
     ] {
         let shared = plan(&gpu_and_plane(driver, &gpu, &plane));
-        assert!(shared.is_arranged_by_source());
+        assert!(shared.is_laid_out_by_driver());
         assert_eq!(shared.source_name(), format!("{driver} GBM"));
         assert_eq!(shared.modifiers(), common);
         assert_eq!(shared.verdict(), Verdict::Guaranteed);

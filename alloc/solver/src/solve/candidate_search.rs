@@ -1,4 +1,4 @@
-//! What participants ask together by one choice among their alternatives.
+//! The search for candidates, for one choice of the participants' alternatives.
 
 use std::cell::OnceCell;
 
@@ -9,25 +9,25 @@ use super::prepared_participant::PreparedChoice;
 use super::problem::{Problem, View};
 use crate::constraint::{CpuUse, Field};
 
-/// What all members ask together, and where it is looked for.
+/// Everything that the members demand together for one combination of their alternatives.
 pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
-    /// By member, which of its alternatives is meant.
+    /// By member, the index of the alternative.
     pub(super) combination: &'v [usize],
-    /// The pairs that all members take.
+    /// The pairs that all members accept.
     pub(super) formats: Bits,
-    /// How much the processor reads or writes.
+    /// How often the CPU accesses the buffers.
     pub(super) cpu: CpuUse,
-    /// Buffers that there are to be.
+    /// The number of buffers to allocate.
     pub(super) count: u32,
-    /// Steps down the lists of alternatives in all.
+    /// The sum of the indices of all alternatives; a lower sum is preferred.
     pub(super) alternatives: usize,
-    /// Members that ask more of pictures in some formats.
+    /// The members that have constraints on single formats.
     pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
-    /// What is asked of memory, found out when it is needed.
+    /// The members' demands on memory, computed when they are first needed.
     pub(super) needs: OnceCell<MemoryRequirements>,
-    /// What is known of merged demands, as far as it was needed.
+    /// Merged constraints and layouts, computed when they are first needed.
     pub(super) known: MemoTable,
 }
 
@@ -69,7 +69,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
                 }
             }
             if kept.contains(Field::Held) {
-                // No plan has so many buffers that the sum could be wrong.
+                // A plan has at most 1024 buffers, so a sum that saturates is over the limit in any case.
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
@@ -86,7 +86,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
         search
     }
 
-    /// Returns the members' places among the participants, and which alternative of each is meant.
+    /// Iterates over the members: each one's participant index and its chosen alternative.
     pub(super) fn members(
         &self,
     ) -> impl Iterator<Item = (usize, &'p PreparedChoice<'a>)> + use<'p, 'a, 'v> {
@@ -101,7 +101,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             })
     }
 
-    /// Returns whether a source is on a participant's own device, which can use what it gives itself.
+    /// Returns whether a source is on a participant's own device, which need not import the source's memory.
     pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
         self.problem.participant(place).own.contains(number)
     }

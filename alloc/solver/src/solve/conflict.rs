@@ -1,4 +1,4 @@
-//! The demands that cannot stand together, and the cheapest of them to give up.
+//! The smallest set of demands that conflict, and the cheapest demands to give up.
 
 use super::demands::{Demands, without};
 use super::feasibility::{FeasibilityCache, MAXIMUM_SEARCHES, cut_short};
@@ -7,25 +7,26 @@ use super::search;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
-/// Why no source serves all.
+/// Why no source serves all participants.
 pub(super) struct Conflict {
-    /// An irreducible set that nothing meets, in the order of demands.
+    /// An irreducible set of demands that no source meets, in the order of demands.
     pub(super) demands: Vec<Demand>,
-    /// Whether it is known that nothing meets all demands.
+    /// Whether it is certain that no source meets all demands.
     pub(super) is_proven: bool,
-    /// Whether the search for a smaller one, or for what to give up, was ended before its end.
+    /// Whether the search for a smaller conflict, or for what to give up, was cut short.
     pub(super) is_cut_short: bool,
-    /// What to give up, so that something meets the rest, in the order of demands.
+    /// The demands to give up so that a source meets the rest, in the order of demands.
     pub(super) relaxed: Vec<Demand>,
-    /// What would then serve all.
+    /// The plan for the rest of the demands.
     pub(super) relaxed_plan: Option<super::Plan>,
-    /// What was not looked for.
+    /// What was not searched.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
+/// Searches for the reason that no source serves all participants. Both sets of demands are empty if no source meets even no
+/// demands.
 ///
-/// `is_searched` says that every source, format and combination was tried in vain.
+/// `is_searched` says that every source, format and combination was tried.
 pub(super) fn conflict(problem: &Problem<'_>, is_searched: bool) -> Conflict {
     conflict_within(problem, is_searched, MAXIMUM_SEARCHES)
 }
@@ -45,7 +46,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
     );
     let is_capped = problem.is_capped(&everyone);
     let ended_early = !is_searched && !is_capped;
-    // Where the search for a plan was ended, all may stand together.
+    // If the search for a plan was cut short, all demands may be feasible together.
     if ended_early
         && demands
             .feasibility
@@ -63,10 +64,11 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         };
     }
     let conflict = if demands.is_feasible(&[]) {
-        // Any conflict first: it answers most of what the search for the smallest asks.
+        // Any conflict is searched for first, because its result answers most of the later feasibility checks.
         let mut any = demands.irreducible(&demands.all());
         any.sort_unstable();
-        // Among so many it is not the first of the smallest that is looked for, but a smallest.
+        // With many participants the order among conflicts of the same size does not matter, so only a smaller one is searched
+        // for.
         let up_to = any
             .len()
             .saturating_sub(usize::from(problem.has_many_participants()));
@@ -111,7 +113,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
             left_out.push(LeftOut::new(Part::Relaxation, words));
         }
     }
-    // Nothing is said to help that is not known to.
+    // A relaxation is only reported together with a plan that proves it.
     let relaxed = match relaxed_plan {
         Some(_) => relaxed,
         None => Vec::new(),
@@ -134,7 +136,7 @@ mod tests {
     use crate::solve::work::Work;
     use crate::solve::{BUDGET, Request, Solution, solve};
 
-    /// Three who never agree on a stride, each with an alternative, and one who does not care.
+    /// Three participants that never agree on a stride, each with an alternative, and a fourth without demands.
     fn request() -> Request {
         let mut request = Request::new(Extent::new(64, 4).unwrap());
         let heap = Source::new(SourceId::new("heap"), "heap");
@@ -181,9 +183,9 @@ mod tests {
             }
             assert!(
                 matches!(solve(&shown), Solution::Split(_)),
-                "{sweeps} sweeps"
+                "{searches} searches"
             );
-            // Nothing is said to help that is not known to.
+            // A relaxation is only reported together with a plan.
             assert_eq!(found.relaxed.is_empty(), found.relaxed_plan.is_none());
         }
         assert!(

@@ -1,4 +1,4 @@
-//! A request's demands by number, and which of them stand together.
+//! A request's demands by number, and the algorithms that search for conflicts and relaxations.
 
 use super::bits::Bits;
 use super::bounded_text::{self, SENTENCE_BYTES};
@@ -9,20 +9,21 @@ use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
 use crate::constraint::{Demand, Field};
 
-/// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
+/// A conflict with up to this many demands is the smallest there is. A larger one is irreducible, but a smaller one may exist.
 const SMALLEST_UP_TO: usize = 3;
 
-/// The steps that it takes to put a pair of demands in its place among others.
+/// The steps that sorting one pair of demands takes.
 const PAIR: usize = 16;
 
-/// What is to be given up one demand after another; where that is more than so many, what can be kept is looked for instead.
+/// Demands are given up one after another up to this many. Beyond, the largest set of demands that can be kept is searched for
+/// instead.
 const GIVEN_UP_SINGLY: usize = 32;
 
-/// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
+/// All demands of a request. Their numbers follow their order: the cheapest to give up first, then by name.
 pub(super) struct Demands<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     pub(super) feasibility: FeasibilityCache<'p, 'a, 'v>,
-    /// Participant and field.
+    /// The participant's index and the field.
     list: Vec<(usize, Field)>,
 }
 
@@ -54,7 +55,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Counts what it takes to ask of so many demands.
+    /// Charges the steps of one feasibility check of this many demands.
     fn charge(&self, demands: usize) {
         let places = self.problem.participants.len() >> 1;
         self.problem.work.charge(demands.saturating_add(places));
@@ -81,7 +82,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             .collect()
     }
 
-    /// Returns what counts, by participant, when only these demands do.
+    /// Returns these demands as a set of fields for each participant.
     pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
         let mut kept = vec![FieldSet::default(); self.problem.participants.len()];
         for number in numbers {
@@ -91,10 +92,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         kept
     }
 
-    /// Returns whether some source meets these demands alone, or whether it does is not found out any more.
+    /// Returns whether some source meets these demands. If the budget is spent the answer is true.
     ///
-    /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
-    /// not.
+    /// A conflict that is reduced with wrong answers of true is still a conflict, but perhaps not an irreducible one.
     pub(super) fn is_feasible(&self, numbers: &[usize]) -> bool {
         if self.problem.work.is_spent() {
             self.feasibility.give_up();
@@ -106,7 +106,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             .unwrap_or(true)
     }
 
-    /// Returns whether some source surely meets all demands but these.
+    /// Returns whether it is certain that some source meets all demands but these.
     fn is_feasible_without(&self, given_up: &[usize]) -> bool {
         if self.problem.work.is_spent() {
             self.feasibility.give_up();
@@ -117,7 +117,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         self.feasibility.is_feasible(&kept) == Some(true)
     }
 
-    /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
+    /// Returns whether it is certain that no source meets these demands, because every combination of their owners' alternatives
+    /// was tried.
     pub(super) fn is_proven(&self, conflict: &[usize]) -> bool {
         let mut owners: Vec<usize> = conflict.iter().map(|number| self.list[*number].0).collect();
         owners.sort_unstable();
@@ -132,11 +133,11 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             && feasibility::is_feasible(self.problem, view) == Some(false)
     }
 
-    /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
-    /// most.
+    /// Returns the first of the smallest conflicts, in the order of demands, if it has at most `up_to` and at most
+    /// [`SMALLEST_UP_TO`] demands.
     ///
-    /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
-    /// no conflict, tells one more set that must be given up, until it is one.
+    /// Every conflict intersects the complement of every feasible set, so it is a hitting set of these complements. The smallest
+    /// hitting set either is a conflict, or it is feasible and grows to a feasible set with a new complement.
     pub(super) fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
         let mut given_up = HittingSets::new(self.list.len());
         let mut seen = Bits::none(self.list.len());
@@ -158,7 +159,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         None
     }
 
-    /// Adds demands to those that stand as long as they do, the cheapest or the dearest first.
+    /// Adds demands to a feasible set as long as it stays feasible, starting with the cheapest or the most expensive.
     fn grow(&self, mut feasible: Vec<usize>, dearest_first: bool) -> Vec<usize> {
         let mut rest = without(&self.all(), &feasible);
         if dearest_first {
@@ -169,7 +170,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         feasible
     }
 
-    /// Adds demands to those that stand as long as they do, those that never stood first: so all soon did.
+    /// Does what [`Self::grow`] does, and adds demands first that were in no feasible set before. So soon every demand was in
+    /// one.
     fn grow_new(&self, mut feasible: Vec<usize>, seen: &mut Bits) -> Vec<usize> {
         let mut rest = without(&self.all(), &feasible);
         rest.sort_by_key(|number| seen.contains(*number));
@@ -187,7 +189,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let before = feasible.len();
         feasible.extend_from_slice(&fitting);
         if self.is_feasible(feasible) {
-            // Whoever was passed over surely does not stand with those that were taken before.
+            // Every demand that was skipped has a necessary condition that contradicts those of the set.
             return;
         }
         feasible.truncate(before);
@@ -198,8 +200,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Returns those of `more` of whom it is not sure that they do not stand with `standing`, and those of them who may stand
-    /// with one another too, taken one after another.
+    /// Returns those of `more` that do not certainly contradict `feasible`, and a subset of them that do not certainly contradict
+    /// each other either.
     fn fitting(&self, feasible: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
         let words = (problem.universe.len() >> 7).saturating_add(4);
@@ -225,19 +227,19 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         (near, fitting)
     }
 
-    /// Returns what a demand surely asks.
+    /// Returns the necessary condition of a demand.
     fn condition(&self, number: usize) -> NecessaryCondition<'p> {
         let (place, field) = self.list[number];
         NecessaryCondition::of(self.problem.participant(place), field)
     }
 
-    /// Returns some of these demands that conflict; none of them can be left out.
+    /// Returns an irreducible conflict among these demands.
     ///
     /// # References
     ///
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
     pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
-        // Many are asked about in vain what their formats or buffers alone tell.
+        // With many participants, conflicts of formats or of buffer counts alone are found without a search over the sources.
         if self.problem.has_many_participants() {
             if let Some(few) = self.without_a_pair(of) {
                 return self.needed(&[], false, &few);
@@ -251,7 +253,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         self.needed(&[], false, of)
     }
 
-    /// Returns some of these demands that leave no pair together; none of them can be left out.
+    /// Returns an irreducible conflict of demands on formats, which have no pair in common; `None` if there is none.
     fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
         let mut asked: Vec<_> = condition
@@ -266,7 +268,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             if self.problem.work.is_spent() {
                 return None;
             }
-            // Who first leaves nothing beside those before is in every conflict of these.
+            // The first demand that leaves no pair is in every conflict of the demands up to it.
             let mut growing = common.clone();
             let end = asked.iter().position(|(_, condition)| {
                 let takes = growing.takes(*condition);
@@ -284,7 +286,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Returns the fewest of these demands that hold more buffers than there can be, in order, and which holds the least.
+    /// Returns the fewest of these demands that hold more buffers than a plan may have, in order, and the one that holds the
+    /// least.
     fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
         let mut held: Vec<(u32, usize)> = condition
@@ -309,12 +312,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         Some((many, least))
     }
 
-    /// Returns which of `more` are needed for a conflict beside `fixed`, to which `grown` says that something was added.
+    /// Returns which of `more` are needed for a conflict together with `fixed`; `grown` says that `fixed` has grown since the
+    /// last check.
     fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
         if grown && !self.is_feasible(fixed) {
             return Vec::new();
         }
-        // Where nothing is found out any more, none is known to be needless.
+        // Once the budget is spent, no demand is known to be needless.
         if more.len() <= 1 || self.problem.work.is_spent() {
             return more.to_vec();
         }
@@ -325,14 +329,14 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         [of_one, of_two].concat()
     }
 
-    /// Returns what to give up: one or two demands, the dearer of which is as cheap as can be; or else a set of which none
-    /// can be kept.
+    /// Returns what to give up: one or two demands, of which the more expensive is as cheap as possible, or else a set of which
+    /// none can be kept.
     pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
         if conflict.is_empty() || self.feasibility.is_spent() {
             return Vec::new();
         }
-        // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
+        // One demand of the conflict has to go in any case. A second one has to come from a conflict that is left then.
         if let Some(one) = conflict
             .iter()
             .find(|one| self.is_feasible_without(&[**one]))
@@ -360,12 +364,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         {
             return vec![cheap, dear];
         }
-        // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
+        // The cheapest demand of one conflict after another is given up. Then those that turn out not to be needed are kept
+        // again, the most expensive first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
         while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);
             if given_up.len() >= GIVEN_UP_SINGLY {
-                // What is left beside as much as can be kept, the dearest first, is a set of which none can be kept too.
+                // The complement of a maximal feasible set is also a set of which none can be kept.
                 let given_up = without(&all, &self.grow(Vec::new(), true));
                 return match self.is_feasible_without(&given_up) {
                     true => given_up,

@@ -1,4 +1,4 @@
-//! Plans and splits in words that an engineer can act on.
+//! Explanations of plans and splits for people.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use super::work::LeftOut;
 use crate::constraint::SyncMechanism;
 use crate::model::Modifier;
 
-/// How many modifiers are named; of more, it is said how many there are.
+/// How many modifiers are named. More are only counted.
 const MODIFIERS_NAMED: usize = 8;
 
-/// Of how many groups the plans are told.
+/// The most groups of a split whose plans are explained.
 const GROUPS_SHOWN: usize = 8;
 
 impl Solution {
-    /// Says in words what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
+    /// Explains what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
     /// [`EXPLANATION_BYTES`](super::EXPLANATION_BYTES) bytes.
     ///
-    /// Where there is more to say, each list says how much more, and [`Solution::explain_all`] says all of it.
+    /// Each list that is shortened says how many entries follow. [`Solution::explain_all`] has all of them.
     pub fn explain(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain(),
@@ -29,7 +29,7 @@ impl Solution {
         }
     }
 
-    /// Says in words what was found and why, however long that is: each source that was not taken, and each participant.
+    /// Explains what was found and why without a bound on the length: each source that was rejected, and each participant.
     pub fn explain_all(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain_all(),
@@ -39,26 +39,27 @@ impl Solution {
 }
 
 impl fmt::Display for Solution {
-    /// Writes what [`Solution::explain`] says.
+    /// Writes the result of [`Solution::explain`].
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.explain().trim_end())
     }
 }
 
 impl fmt::Display for Plan {
-    /// Writes what [`Plan::explain`] says.
+    /// Writes the result of [`Plan::explain`].
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.explain().trim_end())
     }
 }
 
 impl Plan {
-    /// Says in words what is allocated where, who does what, and why it is this plan: as long as [`Solution::explain`] may be.
+    /// Explains what is allocated from which source, what each participant does, and why this plan was chosen. The length has the
+    /// same bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Says the same, however long it is.
+    /// Explains the same without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -72,7 +73,7 @@ impl Plan {
 
     fn write(&self, text: &mut Text, indent: &'static str) {
         text.add(Section::of(indent, "lines", [self.head()]));
-        if self.is_arranged_by_source() {
+        if self.is_laid_out_by_driver() {
             text.add(Section::of(indent, "lines", [self.driver_layout()]));
         } else {
             let lines = text.limited(self.layout_lines());
@@ -206,13 +207,13 @@ impl Plan {
 }
 
 impl Split {
-    /// Says in words where the copy is, what it costs, which demands conflict and what would help: as long as
-    /// [`Solution::explain`] may be.
+    /// Explains where frames are copied, what that costs, which demands conflict and what would help. The length has the same
+    /// bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Says the same, however long it is.
+    /// Explains the same without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -277,7 +278,7 @@ impl Group {
             ),
             Some(_) => format!("  for {names}:"),
         };
-        // One list, of which the beginning tells most where not all of it is told.
+        // The group's lines are one list, so that shortening it keeps the first lines, which matter most.
         let mut own = if text.is_whole() {
             Text::whole()
         } else {

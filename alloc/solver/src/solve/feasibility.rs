@@ -1,4 +1,4 @@
-//! Whether some of the participants' demands can stand together, asked again and again.
+//! Feasibility of subsets of the participants' demands. Feasibility is monotone, and results are cached on that basis.
 
 use std::cell::{Cell, OnceCell, RefCell};
 
@@ -9,12 +9,11 @@ use super::problem::{Problem, View};
 use super::work::Work;
 use crate::constraint::{Field, FieldTable};
 
-/// The most sweeps over all sources in search of a conflict and of what to give up. It takes a few hundred, but where many
-/// participants have alternatives each question is asked of every combination of them.
+/// The most searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many participants
+/// have alternatives: each check then searches every combination of them.
 pub(super) const MAXIMUM_SEARCHES: usize = 8192;
 
-/// Returns whether any source serves some of the participants in any format; none where the work must end before that is
-/// known.
+/// Returns whether any source serves some of the participants in any format; `None` if the budget is spent before that is known.
 pub(super) fn is_feasible(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
     for combination in problem.combinations(view.members) {
         if problem.work.is_spent() {
@@ -29,27 +28,28 @@ pub(super) fn is_feasible(problem: &Problem<'_>, view: View<'_>) -> Option<bool>
     Some(false)
 }
 
-/// Whom some of the participants' demands are asked of.
+/// Checks subsets of the demands of some of the participants.
 pub(super) struct FeasibilityCache<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     members: &'v [usize],
     cpu_copies: bool,
     combinations: &'v [Vec<usize>],
-    /// By combination, which members take a later alternative than their first.
+    /// By combination: the members that do not take their first alternative.
     later: Vec<Vec<(usize, usize)>>,
-    /// With every demand, by combination of alternatives, as far as it was asked for.
+    /// By combination: the search with every demand, made when it is first needed.
     all: Vec<OnceCell<CandidateSearch<'p, 'a, 'v>>>,
-    /// By member and then by two of its alternatives, the later first: in which demands they differ.
+    /// By member and then by two of its alternatives, the later one first: the fields in which their demands differ.
     differences: Vec<Vec<Vec<FieldSet>>>,
-    /// How many sweeps are left.
+    /// How many searches are left.
     left: Cell<usize>,
-    /// Whether a question was not answered.
+    /// Whether a check was not completed.
     is_spent: Cell<bool>,
-    /// What is known to stand, and what not: fewer demands than the one stand, and more than the other do not.
+    /// Known feasible and infeasible sets. A subset of a feasible set is feasible, and a superset of an infeasible set is
+    /// infeasible.
     known: RefCell<FeasibilityResults>,
 }
 
-/// Demands by participant.
+/// The demands that count, by participant.
 type Kept = Vec<FieldSet>;
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl FeasibilityResults {
         is_feasible.then_some(true)
     }
 
-    /// Keeps an answer, and drops those that follow from it.
+    /// Adds a result, and removes those that follow from it.
     fn add(&mut self, kept: &[FieldSet], is_feasible: bool, work: &Work) {
         work.charge(kept.len() >> 4);
         if is_feasible {
@@ -82,7 +82,7 @@ impl FeasibilityResults {
     }
 }
 
-/// Returns whether all demands of the one are among those of the other.
+/// Returns whether one set of demands is a subset of the other.
 fn is_within(fewer: &[FieldSet], more: &[FieldSet], work: &Work) -> bool {
     let mut both = fewer.iter().zip(more);
     let missing = both.position(|(fewer, more)| fewer.and(*more) != *fewer);
@@ -136,8 +136,8 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         }
     }
 
-    /// Returns whether any source meets these demands in any format; none where that is not found out, because the sweeps
-    /// are spent.
+    /// Returns whether any source meets these demands in any format; `None` if the searches or the budget are spent before that
+    /// is known.
     pub(super) fn is_feasible(&self, kept: &[FieldSet]) -> Option<bool> {
         let known = self.known.borrow().find(kept, &self.problem.work);
         if known.is_some() {
@@ -186,28 +186,28 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         Some(false)
     }
 
-    /// Returns whether there were not enough sweeps, or not enough work, for a question.
+    /// Returns whether a check was not completed because the searches or the budget are spent.
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.get() || self.left.get() == 0
     }
 
-    /// Returns how many sweeps are left.
+    /// Returns how many searches are left.
     pub(super) fn left(&self) -> usize {
         self.left.get()
     }
 
-    /// Remembers that a question was not asked.
+    /// Records that a check was skipped.
     pub(super) fn give_up(&self) {
         self.is_spent.set(true);
     }
 
-    /// Lets further questions be asked in the next part of the work, where there are sweeps left.
+    /// Allows further checks in the next phase of the work, if any searches are left.
     pub(super) fn go_on(&self) {
         self.is_spent.set(self.left.get() == 0);
     }
 
-    /// Returns whether no member could take an earlier alternative that differs in nothing that counts: that combination is
-    /// earlier too, and answers for this one.
+    /// Returns whether the combination has to be searched. If a member could take an earlier alternative that differs in no
+    /// demand that counts, that earlier combination gives the same result.
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
@@ -218,7 +218,7 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
     }
 }
 
-/// Returns in which demands two alternatives may differ.
+/// Returns the fields in which the demands of two alternatives may differ.
 fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     let mut fields = FieldSet::default();
     let (a, b) = (one.constraints, two.constraints);
@@ -239,7 +239,7 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     fields
 }
 
-/// Says that the search for a conflict was ended.
+/// Describes that the search for a conflict was cut short.
 pub(super) fn cut_short() -> String {
     format!(
         "the search was ended after {MAXIMUM_SEARCHES} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"

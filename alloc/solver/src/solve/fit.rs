@@ -1,4 +1,4 @@
-//! Whether a source has room for pictures in one format, and how they lie there.
+//! Whether a source can allocate images of one format, and with which layouts.
 
 use std::rc::Rc;
 
@@ -15,16 +15,16 @@ use super::stride;
 use crate::constraint::{Contiguity, Field, FieldTable, MergedImage, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
 
-/// The steps that it takes to lay out pictures of one size by one choice.
+/// The steps that the layout of one size by one choice takes.
 const LAYOUT: usize = 150;
 
-/// The steps that it takes to look for a layout that is known, and to hold it against a source.
+/// The steps that it takes to look up a layout and to compare it with a source's limits.
 const FIT: usize = 20;
 
-/// The most strides that are tried in search of one that is wished for, beside those that are named.
+/// The most strides that are tried for a preference, beside those that are listed.
 const STRIDES: usize = 129;
 
-/// What is wished of strides costs this many steps, for each size and choice.
+/// Returns the steps that the preferences on strides take for each size and choice.
 pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
     let preferred = merged.stride.preferred.value.len();
     let avoided = merged.stride.avoided_multiples.value.len();
@@ -35,9 +35,10 @@ pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
 }
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Lays pictures out as a source gives them, by the places of source and group.
+    /// Returns the layouts that a source would give, by the indices of source and format group, with the caveats that depend on
+    /// the format.
     ///
-    /// Doubts are those that hang on the format; without an offer nobody asks for any, and one layout that fits is enough.
+    /// Without an evaluation no caveats are collected, and the first layout that fits is returned.
     pub(super) fn lay_out(
         &self,
         number: usize,
@@ -56,7 +57,7 @@ impl CandidateSearch<'_, '_, '_> {
         }
     }
 
-    /// Lays pictures out in rows: by the first choice that leaves no caveat, or else the first that fits.
+    /// Returns linear layouts by the first choice without a caveat, or else by the first choice that fits.
     fn in_rows(
         &self,
         number: usize,
@@ -68,7 +69,7 @@ impl CandidateSearch<'_, '_, '_> {
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let mut fitting = None;
         let mut first_rejection = None;
-        // Without a wish both choices are the same.
+        // Without a preference, both stride choices are the same.
         let preferred = stride::has_preferences(merged, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
@@ -110,7 +111,7 @@ impl CandidateSearch<'_, '_, '_> {
                     }
                     fitting.get_or_insert((layouts, caveats));
                 }
-                // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
+                // A placement that is ruled out says nothing about the other placement.
                 Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
                     first_rejection.get_or_insert(why);
@@ -121,7 +122,7 @@ impl CandidateSearch<'_, '_, '_> {
             .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
-    /// Estimates what a source arranges by itself: it takes no less memory than rows do.
+    /// Returns the least layouts of images whose tiling the driver chooses: no tiling takes less memory than linear rows.
     fn by_source(
         &self,
         number: usize,
@@ -219,7 +220,7 @@ impl CandidateSearch<'_, '_, '_> {
         }
     }
 
-    /// Returns whether memory may have to come in one piece where that is not promised.
+    /// Returns the caveat that the memory may have to be contiguous, although the source does not guarantee it.
     fn contiguity(&self, evaluation: &SourceEvaluation<'_>, layout: &Layout) -> Option<Caveat> {
         let largest_bytes = largest_bytes(layout);
         if evaluation.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
@@ -235,7 +236,7 @@ impl CandidateSearch<'_, '_, '_> {
         })
     }
 
-    /// Returns in how many pieces a source's memory may come for those who are not on its device, and who says so.
+    /// Returns the strongest demand on contiguity of the members that are not on the source's device, and its owners.
     fn needed_contiguity(&self, number: usize) -> (Contiguity, Places) {
         self.problem
             .work
@@ -251,7 +252,7 @@ impl CandidateSearch<'_, '_, '_> {
             {
                 continue;
             }
-            // Who surely needs it counts for more than who may.
+            // Owners of a stronger demand replace those of a weaker one.
             if own > contiguity {
                 contiguity = own;
                 owners.clear();

@@ -1,4 +1,4 @@
-//! Chooses offsets, strides and sizes that meet merged demands.
+//! Chooses offsets, strides and sizes that satisfy merged constraints.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use super::stride::strides;
 use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement};
 use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 
-/// Layouts in the same memories, one a size.
+/// Layouts for the request's sizes, all in the same dma-bufs.
 #[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,
@@ -15,7 +15,7 @@ pub(super) struct Layouts {
 }
 
 impl Layouts {
-    /// Returns the same layouts by the name of another arrangement.
+    /// Returns the same layouts with another modifier.
     pub(super) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             first: self.first.with_modifier(modifier),
@@ -28,14 +28,13 @@ impl Layouts {
     }
 }
 
-/// Layouts, or the field whose demands leave none.
+/// Layouts, or the field whose constraints no layout satisfies.
 pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 
-/// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.
+/// Returns the smallest linear layouts, one for each size, that satisfy all constraints, in dma-bufs that hold each of them.
 ///
 /// # Errors
-///
-/// The field whose demands no layout meets with this choice.
+/// The field whose constraints no layout of this choice satisfies.
 pub(super) fn choose(
     extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
@@ -75,11 +74,10 @@ pub(super) fn choose(
     })
 }
 
-/// Checks a picture's sides.
+/// Checks the image's width and height.
 ///
 /// # Errors
-///
-/// [`Field::Extent`].
+/// [`Field::Extent`] if either is not allowed.
 pub(super) fn check_extent(extent: Extent, merged: &MergedImage) -> Result<(), Field> {
     let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: CommonMultiple| {
         minimum <= pixels && pixels <= maximum && multiple.divides(pixels.into())
@@ -106,7 +104,7 @@ fn check_planes(
 ) -> Result<(), Field> {
     let several = info.planes.len() > 1;
     let placed = match merged.placement.value {
-        // One plane is together and apart at once.
+        // A single-plane format satisfies both placements.
         PlanePlacement::SinglePlane => !several,
         PlanePlacement::Disjoint => choice.disjoint || !several,
         PlanePlacement::Together => !choice.disjoint,
@@ -121,7 +119,7 @@ fn check_planes(
     }
 }
 
-/// Places the planes of one size; returns them and what each memory must hold.
+/// Places the planes of one size. Returns them and the least sizes of their dma-bufs.
 fn place(
     extent: Extent,
     info: &FormatInfo,
@@ -130,7 +128,7 @@ fn place(
     disjoint: bool,
 ) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
     let packed = merged.packed_planes.value && !disjoint;
-    // Without a gap also means from the very start.
+    // Packed planes start at offset 0, so there cannot be padding before them.
     if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {
         return None;
     }
@@ -166,18 +164,18 @@ fn place(
     Some((planes, memory_sizes))
 }
 
-/// Returns for how many rows a plane has memory that has this many.
+/// Returns the number of rows for which a plane of `rows` rows has memory.
 fn rows_held(merged: &MergedImage, rows: u64) -> Option<u64> {
     merged.rows_multiple_of.value.at_least(rows)
 }
 
-/// Returns how many bytes a plane of this many rows has for itself at least.
+/// Returns the least size in bytes of a plane of `rows` rows.
 pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
     let held = rows_held(merged, rows)?.checked_mul(u64::from(stride_bytes))?;
     merged.plane_size_alignment_bytes.value.at_least(held)
 }
 
-/// Makes memories as large as the demands want them.
+/// Rounds the sizes of dma-bufs up to the alignment and the least total size; `None` if that exceeds the greatest.
 fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     let sum = |sizes: &[u64]| {
         sizes
@@ -188,7 +186,7 @@ fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     for size in &mut memory_sizes {
         *size = step.at_least(*size)?;
     }
-    // Only what is missing after rounding is added: more could break the greatest size.
+    // Only the bytes that are missing after rounding are added, because more could exceed the greatest size.
     let missing = merged
         .minimum_size_bytes
         .value
@@ -275,12 +273,12 @@ mod tests {
             Err(Field::Stride)
         );
         assert!(chosen(Fourcc::XRGB8888, 656, 4, &merged).is_ok());
-        // The last chroma sample of an odd width needs a byte more than its luma.
+        // The last chroma sample of an odd width needs one byte more than the luma row.
         merged.stride.alignment = 1;
         assert_eq!(chosen(Fourcc::NV12, 641, 4, &merged), Err(Field::Stride));
         let layout = chosen(Fourcc::NV12, 642, 4, &merged).unwrap();
         assert_eq!(planes(&layout), [(0, 642), (642 * 4, 642)]);
-        // Planes without a gap would need a wider row to begin where they may.
+        // Packed planes would need a wider row so that the second plane starts at an aligned offset.
         merged.offset_alignment_bytes = 4096;
         assert!(chosen(Fourcc::NV12, 642, 4, &merged).is_ok());
         merged.packed_planes = true;

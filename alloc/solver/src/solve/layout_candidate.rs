@@ -1,4 +1,4 @@
-//! A source that serves all in one format.
+//! A source with the layouts that it would give for one format and tiling.
 
 use std::rc::Rc;
 
@@ -10,28 +10,28 @@ use super::problem::{FormatGroup, Problem};
 use crate::constraint::Source;
 use crate::model::Modifier;
 
-/// One source that serves all in one format.
+/// A source, a format and a tiling that serve all members.
 pub(super) struct LayoutCandidate<'a> {
-    /// The source's place among those of the problem.
+    /// The source's index among those of the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
-    /// The place of its group among those of the problem.
+    /// The index of the format group.
     pub(super) place: usize,
     pub(super) group: FormatGroup,
     pub(super) tiling: Tiling,
-    /// By size, in the request's order; all in the same memories.
+    /// The layouts by size, in the request's order, all in the same dma-bufs.
     pub(super) layouts: Rc<Layouts>,
     pub(super) caveats: Vec<Caveat>,
 }
 
-/// Who arranges the pixels.
+/// Who chooses the pixels' tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tiling {
-    /// They lie in rows, as the solver lays them out.
+    /// Linear rows, which the solver lays out.
     Linear,
-    /// The source chooses among modifiers.
+    /// A tiling that the driver chooses among explicit modifiers.
     DriverChosen,
-    /// The source chooses, and does not tell.
+    /// An implicit modifier: the driver chooses the tiling and does not report it.
     Implicit,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
     }
 }
 
-/// Returns the modifiers among which the source may choose, with the numbers of their pairs.
+/// Returns the modifiers among which the source may choose, with their pairs' numbers.
 pub(super) fn modifiers(
     problem: &Problem<'_>,
     formats: &Bits,

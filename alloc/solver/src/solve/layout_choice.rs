@@ -1,16 +1,16 @@
-//! What layouts leave free.
+//! What the solver may choose where constraints leave a layout open.
 
-/// What is free to choose where the demands leave it open.
+/// A choice between layouts that satisfy the same constraints.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayoutChoice {
-    /// Whether strides are wished-for ones where there are any; else the least.
+    /// Whether strides follow the preferences; otherwise they are the least ones.
     pub preferred: bool,
-    /// Whether each plane has a memory of its own.
+    /// Whether each plane has a dma-buf of its own.
     pub disjoint: bool,
 }
 
 impl LayoutChoice {
-    /// What can be chosen, best first. Only the least strides in both placements leave nothing out that could fit.
+    /// All choices, best first. The least strides, tried in both placements, find a layout whenever there is one.
     pub(super) const ALL: [Self; 4] = [
         Self {
             preferred: true,

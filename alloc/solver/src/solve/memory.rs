@@ -1,4 +1,4 @@
-//! Whether a source's memory serves, whatever the format.
+//! Whether a source's memory serves the members, whatever the format.
 
 use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
@@ -70,7 +70,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether nothing that does not hang on the format rules a source out.
+    /// Returns whether a source's memory serves the members in every check that does not depend on the format.
     pub(super) fn memory_serves(&self, number: usize, source: &Source) -> bool {
         if !self.problem.is_understood
             || !self.problem.understood_sources.contains(number)
@@ -90,7 +90,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         self.window(number).overlaps(&source.guarantees.address)
     }
 
-    /// Returns what all members reach who do not have a source on their own device.
+    /// Returns the range of addresses that all members reach which are not on the source's own device.
     fn window(&self, number: usize) -> AddressWindow {
         let needs = self.needs();
         if !needs.own_of_address_limited.contains(number) {
@@ -107,7 +107,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         window
     }
 
-    /// Returns who reaches a source only within a window, and that.
+    /// Iterates over the members that are not on the source's device and reach only a part of all addresses.
     fn foreign_address_limited(
         &self,
         number: usize,
@@ -123,7 +123,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns why a source's memory does not serve: by the first member that it does not serve.
+    /// Returns why a source's memory does not serve, by the first member that rejects it.
     pub(super) fn source_rejection(&self, number: usize, source: &Source) -> SourceRejection {
         if !self.problem.is_understood {
             return SourceRejection::Request;
@@ -157,7 +157,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         SourceRejection::Address(self.window(number), address_limited.collect())
     }
 
-    /// Returns what keeps a source from being guaranteed, whatever the format.
+    /// Returns the caveats of a source that do not depend on the format.
     pub(super) fn caveats<'o>(&self, evaluation: &'o SourceEvaluation<'_>) -> &'o [Caveat] {
         evaluation.caveats.get_or_init(|| {
             let (number, source) = (evaluation.number, evaluation.source);
@@ -205,7 +205,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
+    /// Returns whether frames have to be transferred to or from the shadow copy of the source's device.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
         source.guarantees.has_shadow_copy == Some(true)
@@ -213,7 +213,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             && (self.view.cpu_copies || self.touching().any(|prepared| !prepared.works_on(number)))
     }
 
-    /// Returns the members that touch pixels.
+    /// Iterates over the members that access pixels.
     fn touching(&self) -> impl Iterator<Item = &'p PreparedParticipant<'a>> {
         let problem = self.problem;
         let members = self.view.members.iter();

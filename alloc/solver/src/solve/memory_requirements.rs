@@ -1,24 +1,24 @@
-//! What is asked of memory, whatever the source.
+//! The members' demands on memory, combined for all sources at once.
 
 use super::bits::Bits;
 use crate::constraint::AddressWindow;
 
-/// What the members of a sweep ask of memory, as far as it can be said of all sources at once.
+/// The members' demands on memory, as far as they can be combined for all sources.
 pub(super) struct MemoryRequirements {
-    /// Sources that a demand rules out by itself.
+    /// The sources that a single demand rejects.
     pub(super) rejected: Bits,
-    /// What all reach.
+    /// The range of addresses that all members reach.
     pub(super) window: AddressWindow,
-    /// Who does not reach everything.
+    /// The members that do not reach all addresses.
     pub(super) address_limited: Vec<usize>,
-    /// Sources that are on the own device of one of these, who reaches them anyway.
+    /// The sources on the own device of one of these members, which reaches its own memory in any case.
     pub(super) own_of_address_limited: Bits,
-    /// Who needs memory that is seen alike without a sync.
+    /// The members that need coherent memory.
     pub(super) coherent: Vec<usize>,
-    /// Who asks no device for transfers.
+    /// The members that do not ask devices for transfers.
     pub(super) untransferred: Vec<usize>,
-    /// Sources that some member's device works on as its own.
+    /// The sources that are on some member's own device, which works on a shadow copy if it has one.
     pub(super) owned: Bits,
-    /// Sources that some member touches that is on another device.
+    /// The sources that some member accesses that is not on the source's device.
     pub(super) foreign: Bits,
 }

@@ -1,4 +1,4 @@
-//! Merges what the members of a sweep and a source ask of pictures.
+//! Merges the image constraints of a search's members and of a source.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use super::prepared_participant::PreparedChoice;
 use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
-/// The steps that it takes to merge one more's demands on pictures.
+/// The steps that merging one participant's image constraints takes.
 const MERGE: usize = 350;
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Returns what the members and a source ask of pictures in one format.
+    /// Returns the merged image constraints of the members and a source for one format.
     ///
-    /// In a crowd nobody in particular owns the bounds: [`CandidateSearch::merged_image_with_owners`] finds out who does.
+    /// With many participants all bounds have the same owner; [`CandidateSearch::merged_image_with_owners`] finds the real ones.
     pub(super) fn merged_image(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;
@@ -67,7 +67,8 @@ impl CandidateSearch<'_, '_, '_> {
         Cow::Owned(merged)
     }
 
-    /// Returns what the members and a source ask of pictures in one format, with who set each bound, in a crowd too.
+    /// Returns the merged image constraints of the members and a source for one format, with the owners of each bound, also for
+    /// many participants.
     pub(super) fn merged_image_with_owners(
         &self,
         place: usize,
@@ -101,7 +102,7 @@ impl CandidateSearch<'_, '_, '_> {
         Cow::Owned(merged)
     }
 
-    /// Returns what all members ask of every picture.
+    /// Returns the merged image constraints of all members on every format.
     fn merged_base(&self) -> MergedImage {
         let problem = self.problem;
         problem.work.charge(if problem.has_many_participants() {
@@ -110,7 +111,7 @@ impl CandidateSearch<'_, '_, '_> {
             self.view.members.len() >> 1
         });
         let mut all: Option<Cow<'_, MergedImage>> = None;
-        // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
+        // Many participants often have equal constraints, and merging equal ones again changes nothing if owners are not tracked.
         let mut seen: Vec<(usize, FieldSet)> = Vec::new();
         for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
             if problem.has_many_participants() {
@@ -148,14 +149,14 @@ impl CandidateSearch<'_, '_, '_> {
         one.merge(two)
     }
 
-    /// The same where each bound has a long list of who set it.
+    /// Merges where each bound has many owners, which takes more steps.
     fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
         let owners = self.problem.participants.len() >> 2;
         self.problem.work.charge(owners.saturating_add(MERGE));
         self.merge(one, two)
     }
 
-    /// Returns what counts of a member's demands on every picture, or on those in one format.
+    /// Returns the member's image constraints on every format, or on one format, as far as the view keeps them.
     fn image<'c>(
         &self,
         member: usize,
@@ -192,5 +193,5 @@ impl CandidateSearch<'_, '_, '_> {
     }
 }
 
-/// How many kinds of demands are remembered while those of a crowd are merged.
+/// How many distinct constraints are remembered to skip equal ones.
 const KINDS: usize = 16;

@@ -1,4 +1,4 @@
-//! What can be said of demands together by sets and sums alone, without asking any source.
+//! Necessary conditions of demands: conditions on formats and buffer counts that can be checked without looking at sources.
 
 use super::bits::Bits;
 use super::prepared_participant::PreparedParticipant;
@@ -6,19 +6,19 @@ use super::problem::Problem;
 use super::request::Request;
 use crate::constraint::Field;
 
-/// What a demand asks for, whichever alternative its owner takes.
+/// What a demand requires, whichever alternative its owner takes.
 #[derive(Clone, Copy)]
 pub(super) enum NecessaryCondition<'p> {
-    /// Nothing that is known without asking a source.
+    /// Nothing that can be checked without looking at sources.
     Nothing,
-    /// A pair among these.
+    /// One of these pairs.
     Pairs(&'p Bits),
-    /// So many buffers beside those that others hold.
+    /// This many buffers beside those that others hold.
     Buffers(u32),
 }
 
 impl<'p> NecessaryCondition<'p> {
-    /// Returns what a participant's demand on a field asks for.
+    /// Returns the necessary condition of a participant's demand on a field.
     pub(super) fn of(prepared: &'p PreparedParticipant<'_>, field: Field) -> Self {
         match field {
             Field::Formats => prepared.formats().map_or(Self::Nothing, Self::Pairs),
@@ -28,7 +28,7 @@ impl<'p> NecessaryCondition<'p> {
     }
 }
 
-/// What some demands leave together.
+/// The combination of several necessary conditions.
 #[derive(Clone)]
 pub(super) struct CombinedConditions {
     pairs: Bits,
@@ -36,7 +36,7 @@ pub(super) struct CombinedConditions {
 }
 
 impl CombinedConditions {
-    /// Begins with no demand.
+    /// Makes the combination of no conditions.
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         Self {
             pairs: Bits::all(problem.universe.len()),
@@ -44,7 +44,7 @@ impl CombinedConditions {
         }
     }
 
-    /// Returns whether a demand may be met beside those that were added: where it says no, surely nothing meets them all.
+    /// Returns whether a condition is compatible with those that were added. If it is not, no source meets all of the demands.
     pub(super) fn takes(&self, condition: NecessaryCondition<'_>) -> bool {
         match condition {
             NecessaryCondition::Nothing => true,
@@ -55,7 +55,7 @@ impl CombinedConditions {
         }
     }
 
-    /// Adds a demand.
+    /// Adds a condition.
     pub(super) fn add(&mut self, condition: NecessaryCondition<'_>) {
         match condition {
             NecessaryCondition::Nothing => {}

@@ -1,4 +1,4 @@
-//! What a search found, or why it found nothing.
+//! The result of a search: the best candidate, or the reasons that there is none.
 
 use super::bits::Bits;
 use super::combinations::COMBINATIONS;
@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::rank::Rank;
 use super::work::{LeftOut, MORE_WORK, Part};
 
-/// What is best for some of a request's participants.
+/// The best candidate for some of a request's participants.
 pub(super) struct Chosen<'a> {
     pub(super) rank: Rank<'a>,
     pub(super) combination: Vec<usize>,
@@ -17,16 +17,16 @@ pub(super) struct Chosen<'a> {
     pub(super) candidate: LayoutCandidate<'a>,
 }
 
-/// Why each source falls out that serves nobody.
+/// Why sources were rejected.
 #[derive(Default)]
 pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
-    /// How the search ended, where it did before its end.
+    /// Where the search was cut short, if it was.
     pub(super) ending: Option<SearchLimit>,
 }
 
 impl SearchRejections {
-    /// Returns it by source, in words.
+    /// Returns the public rejections, by source.
     pub(super) fn into_rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
         problem
             .sources
@@ -44,19 +44,19 @@ impl SearchRejections {
     }
 }
 
-/// What a search did not look at.
+/// Where a search was cut short.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SearchLimit {
-    /// Whether the work was spent; or else the combinations are too many.
+    /// Whether the budget was spent. Otherwise there were too many combinations of alternatives.
     pub(super) is_spent: bool,
-    /// How many combinations of alternatives were looked at whole.
+    /// How many combinations of alternatives were searched completely.
     pub(super) combinations: usize,
-    /// Of what is left, the fewest steps down the lists of alternatives.
+    /// The least sum of alternative indices among the combinations that were not searched.
     pub(super) alternatives: usize,
 }
 
 impl SearchLimit {
-    /// Says what that means for what was found.
+    /// Describes what the limit means for the result.
     pub(super) fn describe(self, best: Option<&Rank<'_>>) -> LeftOut {
         let (part, tried) = match (self.is_spent, self.combinations) {
             (true, 0) => (
@@ -84,7 +84,7 @@ impl SearchLimit {
         LeftOut::new(part, format!("{tried}; {left}"))
     }
 
-    /// Returns whether there may be a better plan among what is left.
+    /// Returns whether a better plan may be among the combinations that were not searched.
     pub(super) fn could_better(self, best: &Rank<'_>) -> bool {
         best.caveats > 0 || best.alternatives >= self.alternatives
     }

@@ -1,4 +1,4 @@
-//! Reads a request's participants, within a share of the work.
+//! Prepares a request's participants within their share of the budget.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -15,21 +15,21 @@ use crate::constraint::{
 };
 use crate::model::{DeviceIdentity, FormatModifier};
 
-/// Reads participants one after another, and shares what they have in common.
+/// Prepares participants one after another. Equal sets and constraints are shared.
 pub(super) struct ParticipantReader<'r, 'a> {
     sources: &'r [&'a Source],
     universe: &'r [FormatModifier],
     work: &'r Work,
-    /// By device, the sources that are on it.
+    /// By device: the sources that are on it.
     own: BTreeMap<(&'a str, &'a str), Bits>,
-    /// The last sets of formats that were read: many participants have the same.
+    /// The sets of formats that were read last. Many participants have equal ones.
     formats: Vec<(&'a FormatSet, Rc<Bits>)>,
-    /// The last demands on every picture that were read, and their numbers.
+    /// The constraints on every image that were read last, with their numbers.
     kinds: Vec<(&'a ImageConstraints, usize)>,
     next_kind: usize,
 }
 
-/// Among how many sets that were read before the same is looked for.
+/// How many of the sets that were read last are compared with the next one.
 const REMEMBERED: usize = 8;
 
 impl<'r, 'a> ParticipantReader<'r, 'a> {
@@ -49,7 +49,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         }
     }
 
-    /// Makes a participant ready; none where that takes too many steps.
+    /// Prepares a participant; `None` if the budget is spent.
     pub(super) fn participant(
         &mut self,
         participant: &'a Participant,
@@ -89,7 +89,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
         let has_image = constraints.image != ImageConstraints::default();
         let mut image_fields = FieldSet::default();
-        // Who asks nothing of pictures demands none of these.
+        // Without constraints on images there are no demands on these fields.
         let asks = has_image || !by_fourcc.is_empty();
         for field in Field::OF_IMAGES.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
@@ -165,7 +165,7 @@ pub(super) fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) ->
     bits
 }
 
-/// Returns which sources each demand rules out by itself, whatever the others demand.
+/// Returns the sources that each single demand rejects, by the demand's field.
 fn rejects(
     participant: &Participant,
     constraints: &Constraints,

@@ -1,4 +1,4 @@
-//! The solved allocation: only the solver makes one.
+//! The solved allocation. Only the solver makes one.
 
 use serde::Serialize;
 
@@ -8,9 +8,9 @@ use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncMechanism};
 use crate::model::{DeviceIdentity, Layout, Modifier};
 use crate::text::printable;
 
-/// What to allocate from which source, and who imports it.
+/// What to allocate from which source, and which participants import it.
 ///
-/// Its fields are private: what was not solved cannot be allocated.
+/// All fields are private, so nothing can be allocated that was not solved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub(super) source: SourceId,
@@ -35,29 +35,28 @@ pub struct Plan {
     pub(super) merged: Box<MergedImage>,
 }
 
-/// How sure it is that every participant takes the buffers.
+/// How certain it is that every participant accepts the buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All demands are met by what the source promises.
+    /// The source guarantees everything that is demanded.
     Guaranteed,
-    /// A demand is met only if memory happens to lie well, or a driver happens to choose so.
+    /// Some demand depends on what the source does not guarantee, such as the physical address or the driver's choice of layout.
     Possible,
-    /// A demand is met by nothing that is there. No plan has this verdict; a request can.
+    /// No source meets all demands. A plan never has this verdict, but a solution can.
     Impossible,
-    /// The search ended before anything was found, and there may be something. No plan has this verdict; a request can, which
-    /// asks for more work than is done for one.
+    /// The search was cut short before it found a plan, so there may be one. A plan never has this verdict, but a solution can.
     Undecided,
 }
 
-/// What one participant does.
+/// What one participant does with the buffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Who.
+    /// The participant's name.
     pub participant: String,
-    /// What.
+    /// What it does.
     pub action: Action,
-    /// Which of its alternatives it is held to; 0 is what it likes best.
+    /// The index of the alternative whose constraints the plan satisfies; 0 is the preferred one.
     #[serde(skip_serializing_if = "is_first")]
     pub alternative: usize,
 }
@@ -70,14 +69,14 @@ fn is_first(alternative: &usize) -> bool {
     *alternative == 0
 }
 
-/// How one participant tells another that a frame is there, and is told that it is free again.
+/// How a writer hands frames over to a reader, and how the reader hands the buffer back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Handover {
-    /// Who writes.
+    /// The name of the writer.
     pub from: String,
-    /// Who reads.
+    /// The name of the reader.
     pub to: String,
-    /// The best language that both speak; where there is none the processor waits for each and then lets the other begin.
+    /// The best mechanism that both have. If this is `None`, the CPU waits for each access to finish before the other one starts.
     pub sync: Option<SyncMechanism>,
 }
 
@@ -90,80 +89,81 @@ pub enum Action {
     Exports,
     /// It imports them.
     Imports,
-    /// The processor maps them.
+    /// The CPU maps them.
     Maps,
-    /// Nothing: it has only said what it accepts.
+    /// It does nothing; it has only declared which formats it accepts.
     Accepts,
 }
 
-/// Why a source was not taken.
+/// Why a source was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejection {
-    /// The source.
+    /// The source's identifier.
     pub source: SourceId,
-    /// Its name in words.
+    /// The source's name.
     pub source_name: String,
-    /// The reason, in words that follow its name.
+    /// The reason, as a clause that follows the source's name.
     pub words: String,
 }
 
-/// Why a layout is not one that the participants of a plan accept.
+/// Why a plan's participants do not accept a layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the layout is not one that the plan's participants accept: {}", printable(.0))]
 pub struct PlanError(String);
 
 impl Plan {
-    /// Returns the source that allocates.
+    /// Returns the identifier of the source that allocates.
     pub fn source(&self) -> &SourceId {
         &self.source
     }
 
-    /// Returns the source's name in words.
+    /// Returns the source's name.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }
 
-    /// Returns the device whose memory it is; none for memory that belongs to no device.
+    /// Returns the device that owns the memory; `None` for memory that belongs to no device.
     pub fn source_device(&self) -> Option<&DeviceIdentity> {
         self.source_device.as_ref()
     }
 
     /// Returns the layout of every buffer, for the request's first size.
     ///
-    /// A source may give more memory than this, and another stride where [`Plan::accepts`] allows it. Where the source
-    /// arranges the pixels by itself ([`Plan::is_arranged_by_source`]), this is the least that can be expected.
+    /// The source may allocate more memory, and choose another stride where [`Plan::accepts`] allows it. If the driver chooses
+    /// the layout ([`Plan::is_laid_out_by_driver`]), this is the least layout that can be expected.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Returns the layout for each of the request's sizes, in its order; all lie in the same memories.
+    /// Returns the layout for each of the request's sizes, in its order. All lie in the same dma-bufs.
     pub fn layouts(&self) -> impl Iterator<Item = &Layout> {
         std::iter::once(&self.layout).chain(&self.more_layouts)
     }
 
-    /// Returns the modifiers among which the source may choose, in order; one alone for a layout that the solver chose.
+    /// Returns the modifiers among which the source may choose, in order. A linear layout has one.
     pub fn modifiers(&self) -> &[Modifier] {
         &self.modifiers
     }
 
-    /// Returns whether the source chooses how the pixels are arranged, and so strides, offsets and sizes.
-    pub fn is_arranged_by_source(&self) -> bool {
+    /// Returns whether the driver chooses the tiling, and with it strides, offsets and sizes.
+    pub fn is_laid_out_by_driver(&self) -> bool {
         self.layout().format().modifier != Modifier::LINEAR
     }
 
-    /// Returns how each participant that writes hands over to each that reads: the first 4,096 of these, where there are more.
+    /// Returns the hand-overs from each writer to each reader, at most the first 4,096.
     pub fn handovers(&self) -> &[Handover] {
         &self.handovers
     }
 
-    /// Returns whether the source's device works on a copy of its own: whoever else writes has its driver transfer each frame.
+    /// Returns whether the source's device works on a shadow copy, so that each other writer has to ask its driver to transfer
+    /// each frame.
     ///
     /// `backend::drm::HostTransfer` does so for textures, and mapping through GBM for GBM's buffers.
     pub fn needs_transfers(&self) -> bool {
         self.needs_transfers
     }
 
-    /// Returns how many buffers there are to be.
+    /// Returns the number of buffers to allocate.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -173,33 +173,32 @@ impl Plan {
         &self.steps
     }
 
-    /// Returns how sure it is that all take the buffers.
+    /// Returns how certain it is that all participants accept the buffers.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Returns what is not sure, in words; empty for a guaranteed plan.
+    /// Returns what is uncertain, described in text; empty for a guaranteed plan.
     pub fn caveats(&self) -> &[String] {
         &self.caveats
     }
 
-    /// Returns why other sources were not taken.
+    /// Returns why other sources were rejected.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
     }
 
-    /// Returns what the solver did not look at or does not tell of, and what that means for this plan: empty but for requests
-    /// that ask for more than [`BUDGET`](super::BUDGET) or one of the limits allows.
+    /// Returns what the solver did not try or does not list, and what that means for this plan. It is empty unless the request
+    /// exceeds [`BUDGET`](super::BUDGET) or another limit.
     ///
-    /// The plan is one that works all the same, as sure as its verdict says.
+    /// The plan is valid in any case, as its verdict says.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Checks a layout that a source gave against what the participants accept.
+    /// Checks a layout that a source allocated against what the participants accept.
     ///
     /// # Errors
-    ///
     /// [`PlanError`] says which bound the layout breaks.
     pub fn accepts(&self, layout: &Layout) -> Result<(), PlanError> {
         let refuse = |words: String| Err(PlanError(words));
@@ -239,7 +238,7 @@ impl Plan {
         let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
         let mut ends = vec![0_u64; layout.memory_sizes().len()];
         for (number, plane) in layout.planes().iter().enumerate() {
-            // What a driver keeps beside the pixels, as for compression, has strides that nobody's demands are about.
+            // A driver's additional planes, as for compression, have strides to which no demand applies.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             if has_pixels
                 && !merged
@@ -322,12 +321,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Rows of a plane; none for a format that is not known.
+    /// Returns the rows of a plane; 0 for an unknown format.
     fn rows(&self, layout: &Layout, plane: usize) -> u64 {
         layout.rows(plane).map_or(0, u64::from)
     }
 
-    /// Checks that each plane has room for the rows and bytes that are demanded before the next begins.
+    /// Checks that each plane has enough memory before the next plane starts.
     fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
         let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);

@@ -1,4 +1,4 @@
-//! A plan made of what was chosen: who does what, who hands over to whom, and why it is so.
+//! Builds a plan from the best candidate: steps, hand-overs, caveats and reasons.
 
 use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
@@ -10,10 +10,10 @@ use super::problem::{Problem, View};
 use super::work::{LeftOut, Part};
 use crate::constraint::{MergedImage, Role};
 
-/// The most hand-overs that a plan tells of. Each who writes hands over to each who reads, so they are many where both are.
+/// The most hand-overs that a plan lists. Each writer hands over to each reader, so many writers and readers have very many.
 pub(super) const HANDOVERS: usize = 4096;
 
-/// Makes a plan of the best candidate that a search found.
+/// The parts of a plan: the best candidate that a search found, and what the search left out.
 pub(super) struct PlanBuilder<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
@@ -108,7 +108,7 @@ impl PlanBuilder<'_, '_, '_> {
     }
 }
 
-/// Returns how each that writes hands over to each that reads, as far as that is told.
+/// Returns the hand-overs from each writer to each reader, up to [`HANDOVERS`].
 fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = search
         .members()
@@ -145,7 +145,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
     handovers
 }
 
-/// The steps that it takes to tell of a hand-over.
+/// The steps that listing one hand-over takes.
 const HANDOVER: usize = 48;
 
 fn reasons(

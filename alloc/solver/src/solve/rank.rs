@@ -1,14 +1,14 @@
-//! The order in which candidates are taken.
+//! The order in which candidates are preferred.
 
 use super::candidate_search::CandidateSearch;
 use super::layout_candidate::{LayoutCandidate, Tiling};
 use super::source_evaluation::{ImporterCounts, SourceEvaluation};
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
-/// The order that the module's documentation gives, line by line; lower is better.
+/// A candidate's rank: the total order that the documentation of [`super`] lists. Lower is better.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<'a> {
-    /// For a picture that is copied: whether it loses its colours, and how many bytes are copied.
+    /// For frames that are copied: whether they lose their colours, and how many bytes are copied.
     pub(super) copied: (bool, u64),
     pub(super) caveats: usize,
     pub(super) alternatives: usize,
@@ -85,7 +85,7 @@ pub(super) fn rank<'a>(
         cost: source.guarantees.cost,
         is_protected: source.guarantees.protected,
         is_not_on_display: importers.is_not_on_display,
-        // Rows suit the processor; a device's own arrangement suits devices.
+        // Linear rows suit the CPU, and a driver's tiling suits devices.
         tiling: match (candidate.tiling, search.cpu) {
             (Tiling::DriverChosen, CpuUse::None) => 0,
             (Tiling::Linear, _) => 1,

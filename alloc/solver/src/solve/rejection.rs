@@ -1,4 +1,4 @@
-//! Why a source falls out, in words that follow its name.
+//! Why sources and layouts are rejected, as clauses that follow the source's name.
 
 use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
 use super::caveat::{Places, reach};
@@ -11,42 +11,42 @@ use crate::constraint::{
 };
 use crate::model::FormatModifier;
 
-/// Why no format of a source is tried.
+/// Why a source is rejected for every format.
 #[derive(Clone, Debug)]
 pub(super) enum SourceRejection {
-    /// The request asks for something that nobody here knows.
+    /// The request has an extra field that is not optional.
     Request,
-    /// The source does.
+    /// The source has an extra field that is not optional, or its identifier is ambiguous.
     Source,
-    /// The processor copies, and cannot reach this memory.
+    /// The CPU has to copy, and cannot map this memory.
     Copies,
-    /// A participant's demand.
+    /// A participant's demand rejects the source.
     Demand(usize, Field),
-    /// No address is in everybody's reach.
+    /// None of the source's addresses is reached by all participants.
     Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
-    /// The source gives none of those that they have.
+    /// The source has none of the formats that the participants have in common.
     OtherFormats,
 }
 
-/// Why a format of a source is not taken.
+/// Why a source's layout of one format is rejected.
 #[derive(Clone, Debug)]
 pub(super) enum LayoutRejection {
-    /// Merged demands leave nothing.
+    /// No layout satisfies the merged constraints on this field.
     Constraints(Field),
-    /// There are to be more buffers than any plan has.
+    /// More buffers are needed than a plan may have.
     Count { needed: u32 },
-    /// A memory is larger than the source gives.
+    /// A dma-buf is larger than the source's largest allocation.
     Maximum { needed: u64, maximum: u64 },
-    /// All buffers together have more bytes than 64 bits count, which no source has.
+    /// The sizes of all buffers together overflow 64 bits, which no source has.
     Uncountable,
-    /// All memories are more than the source has.
+    /// All buffers together need more memory than the source has free.
     Available { needed: u64, available: u64 },
 }
 
 impl SourceRejection {
-    /// Says it in words.
+    /// Describes the rejection.
     pub(super) fn describe<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let words = self.at_length(problem, source);
         problem.work.charge(words.len() >> 3);
@@ -117,7 +117,7 @@ impl SourceRejection {
 }
 
 impl LayoutRejection {
-    /// How far it came: later stages tell more.
+    /// Returns how late the check is that failed. The rejection by the latest check is reported.
     pub(super) fn stage(&self) -> u8 {
         match self {
             Self::Constraints(_) | Self::Count { .. } => 1,
@@ -126,7 +126,7 @@ impl LayoutRejection {
         }
     }
 
-    /// Says it in words.
+    /// Describes the rejection.
     pub(super) fn describe<'a>(
         &self,
         problem: &Problem<'a>,
@@ -164,7 +164,7 @@ impl LayoutRejection {
     }
 }
 
-/// Says whose demands on a field leave nothing.
+/// Describes the merged constraints on a field that no layout satisfies, with their owners.
 fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |all: &Owners| {
         if all.is_empty() {

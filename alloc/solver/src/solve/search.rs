@@ -1,4 +1,4 @@
-//! Takes the best candidate by the documented order, and makes a plan of it.
+//! Searches all candidates, and builds a plan from the best one.
 
 use std::ops::ControlFlow;
 
@@ -17,17 +17,18 @@ use super::source_evaluation::SourceEvaluation;
 use super::visit::Visitor;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 
-/// Hears everything and keeps the best.
+/// A visitor that keeps the best candidate.
 struct BestCandidate<'p, 'a> {
     problem: &'p Problem<'a>,
-    /// Whether the members' pictures are copied from elsewhere.
+    /// Whether the members' frames are copied from elsewhere.
     copied: bool,
     best: Option<Chosen<'a>>,
-    /// What no candidate copies less than: the first without a caveat that copies no more is enough; none where all are heard.
+    /// A lower bound of the cost of copying. The search stops at the first candidate without a caveat that reaches it; it never
+    /// stops early if this is `None`.
     enough: Option<(bool, u64)>,
     found: usize,
     served: Bits,
-    /// By source, the furthest that any format came; none where words are not asked for.
+    /// By source: the rejection by the latest check; `None` if rejections are not needed.
     rejections: Option<Vec<Option<(u8, String)>>>,
     ending: Option<SearchLimit>,
 }
@@ -131,8 +132,8 @@ pub(super) fn best(
     }
 }
 
-/// Returns what copying for some of the participants costs at the least: whether colours are lost, and bytes; and how many
-/// caveats the plan leaves. None where no source serves them.
+/// Returns the least cost of copying for some of the participants (whether colours are lost, and bytes), and the number of the
+/// plan's caveats; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
     view: View<'_>,
@@ -189,12 +190,12 @@ fn best_candidate<'p, 'a>(
     best_candidate
 }
 
-/// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
+/// Returns every candidate once, in order, with the best verdict of any alternative, and what was left out.
 pub(super) fn candidates(
     problem: &Problem<'_>,
     view: View<'_>,
 ) -> (Vec<Candidate>, Option<LeftOut>) {
-    /// By source, the pairs that are guaranteed and those that are possible.
+    /// By source: the pairs that are guaranteed, and those that are possible.
     struct All(Vec<[Option<Bits>; 2]>);
     impl<'a> Visitor<'a> for All {
         fn candidate(
@@ -267,5 +268,5 @@ pub(super) fn candidates(
     (candidates, left_out)
 }
 
-/// The steps that it takes to tell of a way, and to sort it among others.
+/// The steps that listing and sorting one candidate takes.
 const CANDIDATE: usize = 64;

@@ -1,4 +1,4 @@
-//! What a sweep finds out of one source, once for all of its formats.
+//! What a search computes once for one source and all of its formats.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -6,16 +6,16 @@ use std::rc::Rc;
 use super::caveat::Caveat;
 use crate::constraint::{Contiguity, Source};
 
-/// One source of a sweep.
+/// One source in a search.
 pub(super) struct SourceEvaluation<'a> {
-    /// The source's place among those of the problem.
+    /// The source's index among those of the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
-    /// What keeps it from being guaranteed, whatever the format.
+    /// The caveats that do not depend on the format.
     pub(super) caveats: OnceCell<Vec<Caveat>>,
-    /// Whether memory may have to come in one piece, and for whom.
+    /// The strongest demand on contiguity, and its owners.
     pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
-    /// Who imports it.
+    /// How many members import the source's memory, and what they prefer.
     pub(super) importers: OnceCell<ImporterCounts>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> SourceEvaluation<'a> {
     }
 }
 
-/// Who imports a source's memory, and who wishes for it: the same for all of its formats.
+/// Counts over the members that rank a source, the same for all of its formats.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ImporterCounts {
     pub(super) not_preferred_by: usize,

@@ -1,13 +1,13 @@
-//! Chooses strides that meet merged demands, and those that are wished for where they can be had.
+//! Chooses strides that satisfy merged constraints, and preferred ones if possible.
 
 use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
-/// How many strides are tried in search of one that nobody would rather avoid.
+/// How many multiples are tried in search of a stride that is not to be avoided.
 const STRIDES_TRIED: u32 = 64;
 
-/// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
+/// Returns whether there is a preference on strides, also one that the format itself implies ([`preferred_block`]).
 pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
     !merged.stride.preferred_alignment.value.is_one()
         || !merged.stride.preferred.value.is_empty()
@@ -15,11 +15,11 @@ pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -
         || info.is_some_and(|info| preferred_block(info) > 1)
 }
 
-/// Returns of what every stride of a plane is a multiple, whoever asks: a block, where its bytes are a power of two.
+/// Returns a number of which every stride of a plane has to be a multiple: the bytes of a block if that is a power of two.
 ///
-/// Hardware addresses such pixels in their own units, Vulkan copies rows that are counted in them, and a stride between two of
-/// them is none. Where a block has 3 or 5 bytes the stride is counted in bytes by everybody: the kernel's dumb buffers and V4L2
-/// drivers round 24-bit rows up to 4, 8 or 64 bytes, which seldom is a whole pixel. So there it is a wish alone.
+/// Hardware addresses such pixels in units of their size, and Vulkan's copies count rows in them. If a block has 3 or 5 bytes,
+/// everybody counts strides in bytes: the kernel's dumb buffers and V4L2 drivers round 24-bit rows up to 4, 8 or 64 bytes, which
+/// is seldom a whole number of pixels. So for such blocks it is only a preference.
 fn needed_block(plane: &PlaneInfo) -> u64 {
     if plane.block_bytes.is_power_of_two() {
         plane.block_bytes.into()
@@ -28,7 +28,7 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
     }
 }
 
-/// Returns of what the first plane's stride is better a multiple: a block whose bytes are no power of two.
+/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a block that are no power of two.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
@@ -36,7 +36,8 @@ fn preferred_block(info: &FormatInfo) -> u64 {
         .map_or(1, |plane| plane.block_bytes.max(1).into())
 }
 
-/// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
+/// Returns the bytes of the first plane's blocks if some stride satisfies the merged constraints, but none that is a multiple of
+/// a block.
 pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
     let step = merged.stride.alignment.value;
@@ -46,7 +47,7 @@ pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u
     (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
 
-/// Chooses every plane's stride; the first plane's decides the others'.
+/// Chooses every plane's stride. The other strides follow from the first plane's.
 pub(super) fn strides(
     extent: Extent,
     info: &FormatInfo,
@@ -60,7 +61,7 @@ pub(super) fn strides(
     let mut step = 1_u64;
     let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
+        // stride × times ÷ of has to be a multiple of the alignment and of the block, and at least a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)
@@ -73,7 +74,7 @@ pub(super) fn strides(
     }
     let mut most = u64::from(merged.stride.maximum.value);
     if merged.stride.packed.value {
-        // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
+        // With packed rows the first plane's row determines the stride, and the other planes' rows must have no padding either.
         most = most.min(without_a_gap(extent, info, &shares)?);
     }
     let fits =
@@ -91,9 +92,9 @@ pub(super) fn strides(
         .collect()
 }
 
-/// Returns the stride that is best by what is wished, and fits; none where only the least does.
+/// Returns the best stride by the preferences that satisfies the constraints; `None` if only the least stride does.
 ///
-/// What one asks for comes before whole pixels of `block` bytes, and both at once before either.
+/// The participants' preferences come before whole blocks of `block` bytes, and strides that satisfy both come first.
 fn preferred(
     step: u64,
     block: u64,
@@ -109,7 +110,7 @@ fn preferred(
             .iter()
             .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
     };
-    // A common multiple that is too large is a wish that nothing meets, and no more.
+    // A preferred alignment that does not fit in 64 bits is a preference that nothing satisfies.
     let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
     let better = with(step, merged.stride.preferred_alignment.value).unwrap_or(step);
     let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
@@ -125,8 +126,8 @@ fn preferred(
         .find(|stride| fits(*stride))
 }
 
-/// Returns the one first stride by which no plane's rows have a gap between them; none where the planes do not agree, as with
-/// chroma of odd widths.
+/// Returns the first plane's stride with which no plane's rows have padding; `None` if the planes contradict each other, as with
+/// the chroma of odd widths.
 fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
     let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
     let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
@@ -137,8 +138,8 @@ fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Op
     fit.then_some(first)
 }
 
-/// Returns of what the first stride, a multiple of `step`, must be a multiple so that planes without a gap begin and end
-/// where they may.
+/// Returns a number of which the first plane's stride, a multiple of `step`, has to be a multiple so that packed planes start and
+/// end at their alignments.
 fn packed_step(
     extent: Extent,
     info: &FormatInfo,
@@ -148,10 +149,10 @@ fn packed_step(
 ) -> Option<u64> {
     let mut times_step = 1_u64;
     let mut begin = 0_u64;
-    // The last plane can have more memory behind it; the others end where the next begins.
+    // The last plane may be followed by more memory, but the others end where the next one starts.
     let ending = info.planes.len().saturating_sub(1);
     for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
-        // Bytes of this plane for each `step` bytes of the first stride.
+        // The bytes of this plane for each `step` bytes of the first plane's stride.
         let bytes = step
             .checked_mul(*times)?
             .checked_div(*of)?
@@ -167,7 +168,7 @@ fn packed_step(
     step.checked_mul(times_step)
 }
 
-/// Returns how a plane's stride follows from the first plane's: times the first number, divided by the second.
+/// Returns the ratio of a plane's stride to the first plane's, as numerator and denominator.
 fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
     let times = u64::from(own.block_bytes).checked_mul(u64::from(first.hsub))?;

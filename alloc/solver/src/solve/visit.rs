@@ -1,4 +1,4 @@
-//! Visits all sources and formats of a sweep.
+//! Visits every source, format and tiling of a search.
 
 use std::ops::ControlFlow;
 
@@ -10,9 +10,9 @@ use super::rejection::{LayoutRejection, SourceRejection};
 use super::source_evaluation::SourceEvaluation;
 use crate::model::{FormatModifier, Modifier};
 
-/// What hears of a sweep.
+/// Receives the results of a search.
 pub(super) trait Visitor<'a> {
-    /// Hears of a candidate, and says whether there is more to hear.
+    /// Receives a candidate, and returns whether the search continues.
     fn candidate(
         &mut self,
         search: &CandidateSearch<'_, 'a, '_>,
@@ -20,21 +20,21 @@ pub(super) trait Visitor<'a> {
         found: LayoutCandidate<'a>,
     ) -> ControlFlow<()>;
 
-    /// Hears that a source serves nobody.
+    /// Receives a source that is rejected for every format.
     fn source_rejected(&mut self, _: usize, _: impl FnOnce() -> SourceRejection) {}
 
-    /// Hears that a format of a source does not serve; the words are costly.
+    /// Receives a layout that is rejected. Its description takes many steps, so it is only computed on demand.
     fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that it takes to look at a source, at a group of pairs, and at a candidate, beside what is counted of its own.
+/// The steps that visiting a source, a format group, a tiling and a candidate takes, beside those that are charged elsewhere.
 const SOURCE: usize = 16;
 const GROUP: usize = 16;
 const TILING: usize = 8;
 const CANDIDATE: usize = 48;
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
-    /// Tells the listener of each candidate and of what falls out, until it has heard enough or the work must end.
+    /// Passes each candidate and each rejection to the visitor, until the visitor stops the search or the budget is spent.
     pub(super) fn run(&self, visitor: &mut impl Visitor<'a>) -> ControlFlow<()> {
         let problem = self.problem;
         let work = &problem.work;
@@ -50,7 +50,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let mut cells = self.formats.clone();
             if !cells.keep(problem.source_pairs(number)) {
                 visitor.source_rejected(number, || {
-                    // One alone has nobody to have none in common with.
+                    // A single participant has no one to share a format with, so the source lacks the formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         SourceRejection::NoFormat
@@ -103,16 +103,16 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         ControlFlow::Continue(())
     }
 
-    /// Returns a pair, and the group that it is in by its place.
+    /// Returns a pair's number, the index of its format group, and the group.
     fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
         let place = self.problem.group_of[pair];
         Some((pair, place, self.problem.group(place)))
     }
 
-    /// Returns whether any source serves in any format; none where the work must end before that is known.
+    /// Returns whether any source serves the members in any format; `None` if the budget is spent before that is known.
     ///
-    /// `all` is the same sweep with every demand: where that serves, so does this.
+    /// `all` is the same search with every demand. What serves `all` also serves this search.
     pub(super) fn serves(&self, all: &Self) -> Option<bool> {
         if self.formats.is_empty() {
             return Some(false);
@@ -158,8 +158,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         Some(false)
     }
 
-    /// Returns whether a source serves in every arrangement that it gives of a format, whoever takes which; none where the
-    /// work must end.
+    /// Returns whether a source serves the members in every tiling that it has of a format, so that the choice of modifier does
+    /// not matter; `None` if the budget is spent.
     fn serves_in(&self, number: usize, place: usize) -> Option<bool> {
         let problem = self.problem;
         self.known.serves(problem, number, place, || {
@@ -175,9 +175,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns in which arrangements the pairs of a group come that are in both sets, each with the first modifier.
+    /// Returns the tilings of those pairs of a format group that are in both sets, each with its first modifier.
     ///
-    /// `first` is the first pair of the group that is in both.
+    /// `first` is the first pair of the group that is in both sets.
     fn tilings(
         &self,
         taken: &Bits,

@@ -290,7 +290,7 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
         .judge_sizes(source, plan.layout().memory_sizes())
         .unwrap();
     doubts += usize::from(in_pieces);
-    if !plan.is_arranged_by_source() {
+    if !plan.is_laid_out_by_driver() {
         assert_eq!(plan.modifiers(), [format.modifier]);
         for layout in plan.layouts() {
             for constraints in party.image_constraints(source, format) {
