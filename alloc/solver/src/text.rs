@@ -1,19 +1,18 @@
-//! Text from outside, made safe to print and to paste.
+//! Makes untrusted text safe to print and to paste.
 //!
-//! The name of a process, a dma-buf, a device, a file or a participant is whatever its owner chose. Printed as it is, it can
-//! move a terminal's cursor, recolour or erase what stands there, forge a line of the report around it, or show letters in
-//! another order than they are read by a shell. So every program of this project passes such text through this module where it
-//! is printed: [`printable`] for people, [`shell_word`] for lines that a person is asked to paste.
+//! The name of a process, dma-buf, device, file or participant may contain anything. Printed as it is, it could move a terminal's
+//! cursor, change colours, erase text, forge a line of the report around it, or show characters in another order than a shell
+//! reads them. So every program of this project passes such text through this module: [`printable`] makes it safe for people to
+//! read, and [`shell_word`] makes it safe to paste into a shell.
 //!
-//! Who prints words that are made of many such names, in code that knows nothing of terminals, hands it a copy of what it is
-//! told in which every text is printable ([`printable_copy`]).
+//! Code that prints structures with many names, and knows nothing of terminals, gets a copy from [`printable_copy`], in which
+//! every text is printable.
 //!
-//! A name is escaped where it is put into a sentence, since a line break in it forges lines that nothing can tell from true ones
-//! later. Whatever is overlooked is stopped at the program's edge: [`PrintableWriter`] lets through what a program of this project
-//! prints by itself, line breaks and, where they are wanted, colours. [`LineWriter`] does the same for a log, of which each entry
-//! is one line.
+//! A name is escaped where it is put into a sentence, because a line break in it would forge a line that cannot be detected
+//! later. As a second line of defence, a program prints through [`PrintableWriter`], which passes only printable text, line
+//! breaks and optionally colours. [`LineWriter`] does the same for a log, in which each entry is one line.
 //!
-//! JSON keeps its texts as they are, for programs; [`printable_json`] writes what is not visible in them as JSON's own escapes.
+//! JSON keeps its texts unchanged for programs; [`printable_json`] writes characters that are not visible as JSON escapes.
 
 mod writer;
 
@@ -27,11 +26,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Makes text of any origin printable: what is no visible character is escaped as in Rust (`\n`, `\u{1b}`).
+/// Escapes every character that is not visible, as Rust does (`\n`, `\u{1b}`).
 ///
-/// Escaped are control characters, line and paragraph separators, marks that change the order in which letters are shown
-/// (bidirectional controls), characters without a width that make two names look the same, tags, and noncharacters. Letters
-/// of every script stay as they are.
+/// The escaped characters are control characters, line and paragraph separators, bidirectional controls, which change the order
+/// of characters, zero-width characters, which make different names look the same, tags, and noncharacters. Letters of every
+/// script are unchanged.
 ///
 /// # References
 /// Unicode Standard, UAX #9 (bidirectional controls), UTR #36 (security considerations).
@@ -45,7 +44,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Makes bytes printable: like [`printable`], and a byte that is no UTF-8 is written as `\xff`.
+/// Escapes bytes as [`printable`] does, and writes a byte that is not UTF-8 as `\xff`.
 #[must_use]
 pub fn printable_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -62,16 +61,16 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     out
 }
 
-/// Makes a path printable: like [`printable_bytes`].
+/// Escapes a path as [`printable_bytes`] does.
 #[must_use]
 pub fn printable_path(path: &Path) -> String {
     printable_bytes(path.as_os_str().as_bytes())
 }
 
-/// Makes text printable and no longer than `most` characters; what is cut off is replaced by `…`.
+/// Escapes text, and shortens it to `most` characters with a final `…` if it is longer.
 #[must_use]
 pub fn printable_within(text: &str, most: usize) -> String {
-    // One character of the input gives at least one of the output, so no more than these are looked at.
+    // Each input character has at least one output character, so the loop reads at most `most` + 1 characters.
     let mut out = String::new();
     let mut count = 0_usize;
     for character in text.chars() {
@@ -94,15 +93,15 @@ pub fn printable_within(text: &str, most: usize) -> String {
     out
 }
 
-/// Writes a JSON text with escapes in the place of characters that are not visible. It is the same JSON.
+/// Replaces characters of a JSON text that are not visible by JSON escapes. The result is equal JSON.
 ///
-/// JSON itself escapes the first 32 control characters alone: the others, marks of direction and characters without a width
-/// would reach a terminal. Line breaks between its parts are kept.
+/// JSON itself only demands escapes for the first 32 control characters. The other control characters, bidirectional controls and
+/// zero-width characters would reach a terminal. Line breaks between values are kept.
 #[must_use]
 pub fn printable_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if character == '\n' || !is_hidden(character) {
+        if character == '\n' || !needs_escape(character) {
             out.push(character);
             continue;
         }
@@ -114,10 +113,10 @@ pub fn printable_json(text: &str) -> String {
     out
 }
 
-/// Copies a value with every text in it made printable, keys of maps included, so that whatever prints it prints harmless names.
+/// Copies a value and escapes every text in it, including the keys of maps, so that all of it can be printed.
 ///
 /// # Errors
-/// Where the value is not read back from what it is written as; a name that its escapes made too long is such a case.
+/// The copy cannot be deserialised, for example because an escaped name is too long.
 pub fn printable_copy<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, serde_json::Error> {
     let mut copy = serde_json::to_value(value)?;
     escape_texts(&mut copy);
@@ -126,11 +125,11 @@ pub fn printable_copy<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, s
 
 fn escape_texts(value: &mut Value) {
     match value {
-        Value::String(text) if text.chars().any(is_hidden) => *text = printable(text),
+        Value::String(text) if text.chars().any(needs_escape) => *text = printable(text),
         Value::Array(values) => values.iter_mut().for_each(escape_texts),
         Value::Object(map) => {
             map.values_mut().for_each(escape_texts);
-            if map.keys().any(|key| key.chars().any(is_hidden)) {
+            if map.keys().any(|key| key.chars().any(needs_escape)) {
                 let entries = std::mem::take(map).into_iter();
                 *map = entries
                     .map(|(key, value)| (printable(&key), value))
@@ -141,7 +140,7 @@ fn escape_texts(value: &mut Value) {
     }
 }
 
-/// Text that is printed as [`printable`] makes it, without a copy.
+/// Displays text as [`printable`] returns it, without allocating.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a>(pub &'a str);
 
@@ -153,20 +152,20 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Writes text as one word that a POSIX shell reads back as it is, for a line that a person is asked to paste.
+/// Quotes text as one word of a POSIX shell, for a command line that a person may paste.
 ///
-/// Returns none for text that must not stand in such a line at all: empty text, and text that [`printable`] would change, since
-/// what is pasted would not be what is seen. A leading `-` is kept: whoever makes the line puts `--` before it or refuses it.
+/// Returns `None` for empty text and for text that [`printable`] would change, because the pasted text would not be the text that
+/// is visible. A leading `-` is kept, so the caller writes `--` before the word or refuses it.
 #[must_use]
 pub fn shell_word(text: &str) -> Option<String> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_@%+=:,./-".contains(letter);
-    if text.is_empty() || text.chars().any(is_hidden) {
+    if text.is_empty() || text.chars().any(needs_escape) {
         return None;
     }
     if text.chars().all(is_plain) {
         return Some(text.to_owned());
     }
-    // Within single quotes a shell leaves everything as it is, but for the quote itself.
+    // Within single quotes a shell changes nothing, and only the quote itself needs an escape.
     Some(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
@@ -176,7 +175,7 @@ fn push(out: &mut String, character: char) {
 }
 
 fn write_escaped(out: &mut impl fmt::Write, character: char) -> fmt::Result {
-    if is_hidden(character) {
+    if needs_escape(character) {
         character
             .escape_default()
             .try_for_each(|letter| out.write_char(letter))
@@ -185,8 +184,8 @@ fn write_escaped(out: &mut impl fmt::Write, character: char) -> fmt::Result {
     }
 }
 
-/// Returns whether a character is seen as something else than itself, or not at all.
-fn is_hidden(character: char) -> bool {
+/// Returns whether a character is not visible, or changes how others are displayed.
+fn needs_escape(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -196,11 +195,11 @@ fn is_hidden(character: char) -> bool {
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             // Invisible operators, isolates, deprecated format characters.
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            // Shorthand and musical format controls, tags, and what is set aside beside them.
+            // Shorthand and musical format controls, tags, and the reserved ranges next to them.
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
             | '\u{fdd0}'..='\u{fdef}'
         )
-        // The last two code points of every plane are no characters.
+        // The last two code points of every plane are noncharacters.
         || u32::from(character) & 0xfffe == 0xfffe
 }
 
@@ -282,7 +281,7 @@ mod tests {
         assert!(
             !text
                 .chars()
-                .any(|letter| letter != '\n' && is_hidden(letter)),
+                .any(|letter| letter != '\n' && needs_escape(letter)),
             "{text}"
         );
         assert!(

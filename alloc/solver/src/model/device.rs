@@ -1,4 +1,4 @@
-//! Which device a participant or a source is.
+//! The identity of a device.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Printable;
 
-/// A device, named so that a person finds it again: its driver, where it sits, and its node.
+/// A device's driver, location and node.
 ///
-/// Two identities are the same device when driver and location are equal; nodes are numbered anew at each boot.
+/// Two identities are the same device if driver and location are equal. Node numbers change from boot to boot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceIdentity {
-    /// The kernel driver, as it names itself: `virtio_gpu`, `vivid`.
+    /// The name of the kernel driver: `virtio_gpu`, `vivid`.
     pub driver: String,
-    /// Where the device sits: a PCI address, a platform name; empty for what has no place, like a heap.
+    /// The device's location: a PCI address or a platform device's name; empty for what has none, such as a dma-heap.
     pub location: String,
-    /// The node through which it was opened, such as `/dev/video0`.
+    /// The device node through which it was opened, such as `/dev/video0`.
     pub node: String,
 }
 
 impl DeviceIdentity {
-    /// Whether both name the same device, whatever nodes they were opened through.
+    /// Returns whether both are the same device, whichever nodes they were opened through.
     #[must_use]
     pub fn same_device(&self, other: &Self) -> bool {
         self.driver == other.driver && self.location == other.location

@@ -1,4 +1,4 @@
-//! Width and height of a picture.
+//! The width and height of an image.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Width and height in pixels; neither is ever 0, nor over [`Extent::LARGEST`].
+/// Width and height in pixels, both from 1 to [`Extent::LARGEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Extent {
@@ -18,30 +18,31 @@ pub struct Extent {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExtentError {
-    /// A side is 0 or too long.
+    /// The width or height is 0 or over [`Extent::LARGEST`].
     #[error(
-        "{width}x{height} is no size of a picture: each side is 1 to {} pixels",
+        "{width}x{height} is not a valid image size: width and height are from 1 to {} pixels",
         Extent::LARGEST
     )]
     OutOfRange {
-        /// Width that was asked for.
+        /// The width in pixels.
         width: u32,
-        /// Height that was asked for.
+        /// The height in pixels.
         height: u32,
     },
     /// The text is not two numbers with an `x` between them.
-    #[error("{0:?} is no size; write WIDTHxHEIGHT in pixels, such as 640x480")]
+    #[error("{0:?} is not a size; write WIDTHxHEIGHT in pixels, such as 640x480")]
     Text(String),
 }
 
 impl Extent {
-    /// The longest side, in pixels: with 16 bytes a pixel a row still fits 32 bits, and signed protocols can carry it.
+    /// The greatest width and height in pixels. With 16 bytes a pixel a row still fits in 32 bits, and protocols with signed
+    /// 32-bit sizes can carry it.
     pub const LARGEST: u32 = 1 << 16;
 
-    /// Makes an extent.
+    /// Makes an extent of a width and height in pixels.
     ///
     /// # Errors
-    /// [`ExtentError::OutOfRange`] when a side is 0 or over [`Extent::LARGEST`].
+    /// [`ExtentError::OutOfRange`] if either is 0 or over [`Extent::LARGEST`].
     pub const fn new(width: u32, height: u32) -> Result<Self, ExtentError> {
         if width == 0 || height == 0 || width > Self::LARGEST || height > Self::LARGEST {
             return Err(ExtentError::OutOfRange { width, height });
@@ -49,13 +50,13 @@ impl Extent {
         Ok(Self { width, height })
     }
 
-    /// Width in pixels.
+    /// Returns the width in pixels.
     #[must_use]
     pub const fn width(self) -> u32 {
         self.width
     }
 
-    /// Height in pixels.
+    /// Returns the height in pixels.
     #[must_use]
     pub const fn height(self) -> u32 {
         self.height

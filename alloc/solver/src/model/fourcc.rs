@@ -1,4 +1,4 @@
-//! Four-character codes of pixel formats, as DRM numbers them.
+//! DRM's four-character codes of pixel formats.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::format::{self, FormatInfo};
 use super::names::NAMES;
 
-/// A DRM pixel format. V4L2 has codes of its own; the `v4l2` backend translates them.
+/// A DRM pixel format. V4L2 has its own codes, which the `v4l2` backend translates.
 ///
 /// # References
 /// `drm_fourcc.h`.
@@ -17,7 +17,7 @@ use super::names::NAMES;
 #[serde(into = "String", try_from = "String")]
 pub struct Fourcc(pub u32);
 
-/// Why a text names no format.
+/// The error for a text that names no pixel format.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{0:?} names no pixel format; write four characters such as XR24, or a DRM name such as XRGB8888"
@@ -102,19 +102,19 @@ impl Fourcc {
     /// Two planes of 16-bit words with 10 bits in the upper ones, 4:2:0, chroma Cb then Cr.
     pub const P010: Self = Self::of(*b"P010");
 
-    /// The code made of four characters.
+    /// Makes the format of four characters.
     #[must_use]
     pub const fn of(characters: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(characters))
     }
 
-    /// How this format lies in memory when it is linear; `None` for a format that the crate does not know.
+    /// Returns the format's linear layout; `None` if this crate does not know it.
     #[must_use]
     pub fn info(self) -> Option<&'static FormatInfo> {
         format::TABLE.iter().find(|info| info.fourcc == self)
     }
 
-    /// DRM's name, such as `XRGB8888`; `None` for a format that `drm_fourcc.h` does not name.
+    /// Returns DRM's name, such as `XRGB8888`; `None` if `drm_fourcc.h` does not name the format.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         NAMES
@@ -123,12 +123,13 @@ impl Fourcc {
             .map(|(_, name)| *name)
     }
 
-    /// Lists every format that DRM names, those too whose layout the crate does not know.
+    /// Iterates over all formats that DRM names, including those whose layout this crate does not know.
     pub fn named() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|(fourcc, _)| *fourcc)
     }
 
-    /// The characters of the code; `None` where not all can be read, or where they read as another format or a number.
+    /// Returns the code's four characters; `None` if they are not all printable, or would be parsed as another format or a
+    /// number.
     fn characters(self) -> Option<String> {
         let bytes = self.0.to_le_bytes();
         let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -137,9 +138,9 @@ impl Fourcc {
     }
 }
 
-/// Writes the four characters; DRM's name where there are spaces among them, and the number where there is no other text.
+/// Writes the four characters, or DRM's name if they contain spaces, or else the number.
 ///
-/// All of these are read back as the same format.
+/// All of these are parsed as the same format.
 impl fmt::Display for Fourcc {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.characters(), self.name()) {

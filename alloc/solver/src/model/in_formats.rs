@@ -1,82 +1,83 @@
-//! The blob in which a KMS plane lists what it takes.
+//! The property IN_FORMATS, in which a KMS plane lists its formats and modifiers.
 
 use thiserror::Error;
 
 use super::{FormatModifier, Fourcc, Modifier};
 
-/// The most pairs that are read: several times what any card has, since a blob names 64 formats in 24 bytes.
-const MOST_PAIRS: usize = 1 << 16;
+/// The most pairs that are read. This is several times what any card has; a limit is needed because 24 bytes of the blob name 64
+/// pairs.
+const MAXIMUM_PAIRS: usize = 1 << 16;
 
-/// Bytes of an entry: formats, the first of them, padding, and the modifier.
+/// The bytes of an entry: a bit mask of formats, the format of the first bit, padding, and the modifier.
 const ENTRY_BYTES: usize = 24;
 
-/// Why a blob is no list of formats.
+/// Why a blob is not a valid list of formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InFormatsError {
-    /// It ends before what it leads to.
+    /// The blob ends before a part that it refers to.
     #[error("IN_FORMATS of {bytes} bytes: expected {what} of {size} bytes at byte {at}")]
     Outside {
-        /// What should be there.
+        /// The part that is missing.
         what: &'static str,
-        /// How many bytes it has.
+        /// The size of the part in bytes.
         size: usize,
-        /// Where it should be.
+        /// The part's offset in the blob.
         at: usize,
-        /// How long the blob is.
+        /// The blob's size in bytes.
         bytes: usize,
     },
-    /// An entry names a format that is not in the list.
+    /// An entry refers to a format that is not in the blob's list.
     #[error("IN_FORMATS, at byte {at}: expected one of {formats} formats, found number {number}")]
     Format {
-        /// Where the entry begins.
+        /// The entry's offset in the blob.
         at: usize,
-        /// Which format it names.
+        /// The index of the format.
         number: usize,
-        /// How many there are.
+        /// The number of formats in the list.
         formats: usize,
     },
-    /// It names more pairs than any card has.
-    #[error("IN_FORMATS, at byte {at}: more than {MOST_PAIRS} pairs of format and modifier")]
+    /// The blob names more than [`MAXIMUM_PAIRS`] pairs.
+    #[error("IN_FORMATS, at byte {at}: more than {MAXIMUM_PAIRS} pairs of format and modifier")]
     TooMany {
-        /// Where the entry begins that has the first that is too many.
+        /// The offset of the entry that exceeds the limit.
         at: usize,
     },
 }
 
-/// Reads a plane's property IN_FORMATS, `struct drm_format_modifier_blob`.
+/// Parses the property IN_FORMATS of a plane, `struct drm_format_modifier_blob`.
 ///
-/// What is read takes 43 bytes for each byte of the blob at most, and never more than a MiB: an entry of 24 bytes names up to 64
-/// pairs.
+/// The result takes at most 43 bytes for each byte of the blob, because an entry of 24 bytes names up to 64 pairs, and never more
+/// than 1 MiB.
+///
+/// # Errors
+/// [`InFormatsError`] with the offset of the invalid part.
 ///
 /// # References
 /// `drm_mode.h`: u32 version, flags, count_formats, formats_offset, count_modifiers, modifiers_offset; then u32 codes, then
-/// entries of u64 formats (a bit a format), u32 offset (of the first bit), u32 padding, u64 modifier.
-///
-/// # Errors
-/// [`InFormatsError`], with the byte.
+/// entries of u64 formats (a bit a format), u32 offset (the index of the first bit's format), u32 padding, u64 modifier.
 pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsError> {
-    let blob = Blob(blob);
-    let (formats, formats_at) = (blob.index(8)?, blob.index(12)?);
-    let (modifiers, modifiers_at) = (blob.index(16)?, blob.index(20)?);
-    // Each list is inside, so no count is larger than the blob.
-    blob.span(formats_at, formats.saturating_mul(4), "the formats")?;
+    let blob = BlobReader(blob);
+    let (formats, formats_at) = (blob.usize_at(8)?, blob.usize_at(12)?);
+    let (modifiers, modifiers_at) = (blob.usize_at(16)?, blob.usize_at(20)?);
+    // Each list lies inside the blob, so its count is bounded by the blob's size.
+    blob.part(formats_at, formats.saturating_mul(4), "the formats")?;
     let size = modifiers.saturating_mul(ENTRY_BYTES);
-    let entries = blob.span(modifiers_at, size, "the modifiers")?;
-    let places = || (0..entries.len()).step_by(ENTRY_BYTES);
+    let entries = blob.part(modifiers_at, size, "the modifiers")?;
+    let offsets = || (0..entries.len()).step_by(ENTRY_BYTES);
     let mut pairs = 0_usize;
-    for place in places() {
-        let at = modifiers_at.saturating_add(place);
-        pairs = pairs.saturating_add(blob.long(at)?.count_ones() as usize);
-        if pairs > MOST_PAIRS {
+    for offset in offsets() {
+        let at = modifiers_at.saturating_add(offset);
+        pairs = pairs.saturating_add(blob.u64_at(at)?.count_ones() as usize);
+        if pairs > MAXIMUM_PAIRS {
             return Err(InFormatsError::TooMany { at });
         }
     }
     let mut found = Vec::with_capacity(pairs);
-    for place in places() {
-        let at = modifiers_at.saturating_add(place);
-        let (bits, first) = (blob.long(at)?, blob.index(at.saturating_add(8))?);
-        let modifier = Modifier(blob.long(at.saturating_add(16))?);
+    for offset in offsets() {
+        let at = modifiers_at.saturating_add(offset);
+        let (bits, first) = (blob.u64_at(at)?, blob.usize_at(at.saturating_add(8))?);
+        let modifier = Modifier(blob.u64_at(at.saturating_add(16))?);
         for bit in (0..64_usize).filter(|bit| bits >> bit & 1 == 1) {
             let number = first.saturating_add(bit);
             if number >= formats {
@@ -86,26 +87,26 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
                     formats,
                 });
             }
-            let fourcc = Fourcc(blob.word(formats_at.saturating_add(number.saturating_mul(4)))?);
+            let fourcc = Fourcc(blob.u32_at(formats_at.saturating_add(number.saturating_mul(4)))?);
             found.push(FormatModifier { fourcc, modifier });
         }
     }
     Ok(found)
 }
 
-/// The bytes, by place.
-struct Blob<'bytes>(&'bytes [u8]);
+/// Reads numbers at offsets of the blob.
+struct BlobReader<'bytes>(&'bytes [u8]);
 
-impl<'bytes> Blob<'bytes> {
-    fn span(
+impl<'bytes> BlobReader<'bytes> {
+    fn part(
         &self,
         at: usize,
         size: usize,
         what: &'static str,
     ) -> Result<&'bytes [u8], InFormatsError> {
         let end = at.checked_add(size);
-        let span = end.and_then(|end| self.0.get(at..end));
-        span.ok_or(InFormatsError::Outside {
+        let part = end.and_then(|end| self.0.get(at..end));
+        part.ok_or(InFormatsError::Outside {
             what,
             size,
             at,
@@ -113,7 +114,7 @@ impl<'bytes> Blob<'bytes> {
         })
     }
 
-    fn number<const N: usize>(&self, at: usize) -> Result<[u8; N], InFormatsError> {
+    fn bytes_at<const N: usize>(&self, at: usize) -> Result<[u8; N], InFormatsError> {
         let bytes = self.0.get(at..).and_then(<[u8]>::first_chunk);
         bytes.copied().ok_or(InFormatsError::Outside {
             what: "a number",
@@ -123,16 +124,16 @@ impl<'bytes> Blob<'bytes> {
         })
     }
 
-    fn word(&self, at: usize) -> Result<u32, InFormatsError> {
-        self.number(at).map(u32::from_ne_bytes)
+    fn u32_at(&self, at: usize) -> Result<u32, InFormatsError> {
+        self.bytes_at(at).map(u32::from_ne_bytes)
     }
 
-    fn long(&self, at: usize) -> Result<u64, InFormatsError> {
-        self.number(at).map(u64::from_ne_bytes)
+    fn u64_at(&self, at: usize) -> Result<u64, InFormatsError> {
+        self.bytes_at(at).map(u64::from_ne_bytes)
     }
 
-    fn index(&self, at: usize) -> Result<usize, InFormatsError> {
-        self.word(at).map(|word| word as usize)
+    fn usize_at(&self, at: usize) -> Result<usize, InFormatsError> {
+        self.u32_at(at).map(|word| word as usize)
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn in_formats_lists_each_pair() {
+    fn in_formats_with_two_formats_lists_each_pair() {
         let both = [
             FormatModifier::linear(Fourcc::XRGB8888),
             FormatModifier::linear(Fourcc::NV12),
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn in_formats_that_are_damaged_say_where() {
+    fn in_formats_with_an_invalid_part_is_an_error_with_the_offset() {
         let words = |blob: &[u8]| read_in_formats(blob).unwrap_err().to_string();
         assert_eq!(
             words(&blob(0b100, 0)),
@@ -175,7 +176,7 @@ mod tests {
             words(&blob(1, 0)[..40]),
             "IN_FORMATS of 40 bytes: expected the modifiers of 24 bytes at byte 32"
         );
-        // 1,025 entries name 64 formats each.
+        // 1,025 entries with 64 formats each.
         let mut many = Vec::new();
         for word in [1, 0, 64, 24, 1025, 24 + 256] {
             many.extend(u32::to_ne_bytes(word));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn in_formats_that_lead_outside_are_refused() {
+    fn in_formats_with_an_offset_outside_of_the_blob_is_refused() {
         assert_eq!(read_in_formats(&blob(0b100, 0)).ok(), None);
         assert_eq!(read_in_formats(&blob(1, u32::MAX)).ok(), None);
         for length in 0..blob(1, 0).len() {

@@ -1,10 +1,11 @@
-//! Where each plane of a picture lies in its memory.
+//! The layout of an image: where each plane lies in its dma-buf.
 //!
 //! ```text
-//! memory 0 ├── offset ──┤├─ stride ─┤├─ stride ─┤ …  plane 0 (rows of luma, or of whole pixels)
-//!                                        ├─ offset ──┤├─ stride ─┤ …  plane 1 (rows of chroma)
+//! dma-buf 0: ├─ offset of plane 0 ─┤├─ stride ─┤├─ stride ─┤ …   plane 0 (luma, or all channels)
+//!            ├────────────── offset of plane 1 ──────────────┤├─ stride ─┤├─ stride ─┤ …   plane 1 (chroma)
 //! ```
-//! Planes may share one memory (one dma-buf) or have one each (disjoint).
+//!
+//! The planes of an image share one dma-buf, or each has one of its own (disjoint).
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -13,20 +14,20 @@ use thiserror::Error;
 use super::{Extent, FormatModifier, Fourcc, Modifier};
 use crate::reading::budget::list;
 
-/// One plane in its memory.
+/// The layout of one plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlaneLayout {
-    /// Index of the memory (the dma-buf) that holds it.
+    /// The index of the dma-buf that holds the plane.
     pub memory: usize,
-    /// Bytes from the start of that memory to the plane's first row.
+    /// Bytes from the start of the dma-buf to the plane's first row.
     pub offset_bytes: u64,
     /// Bytes from one row to the next.
     pub stride_bytes: u32,
-    /// Bytes of the plane: stride times rows when it is linear.
+    /// Bytes of the plane; stride × rows for a linear layout.
     pub size_bytes: u64,
 }
 
-/// A picture's place in memory; every plane lies inside its memory, by construction.
+/// The layout of an image. Every plane lies inside its dma-buf, which [`Layout::new`] has checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Layout {
     extent: Extent,
@@ -35,74 +36,74 @@ pub struct Layout {
     memory_sizes: Vec<u64>,
 }
 
-/// Why planes do not make a layout.
+/// Why planes are not a valid layout.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The format's shape is not known.
-    #[error("{0} is no format whose layout is known here")]
+    /// The format's linear layout is not known.
+    #[error("the linear layout of format {0} is not known")]
     UnknownFormat(Fourcc),
-    /// The format has another number of planes.
+    /// The number of planes is not the format's.
     #[error("{fourcc} has {expected} planes, and {found} were given")]
     PlaneCount {
         /// The format.
         fourcc: Fourcc,
-        /// Planes of the format.
+        /// The number of planes of the format.
         expected: usize,
-        /// Planes that were given.
+        /// The number of planes that were given.
         found: usize,
     },
-    /// A row does not fit its stride.
+    /// The stride is less than a row.
     #[error(
         "plane {plane}: a stride of {stride_bytes} bytes does not hold a row of {row_bytes} bytes"
     )]
     Stride {
         /// Index of the plane.
         plane: usize,
-        /// The stride.
+        /// The stride in bytes.
         stride_bytes: u32,
-        /// Bytes of a row.
+        /// The bytes of a row without padding.
         row_bytes: u32,
     },
-    /// A plane reaches past the end of its memory.
+    /// The plane ends after the end of its dma-buf.
     #[error(
-        "plane {plane}: offset {offset_bytes} and {size_bytes} bytes of rows end past the {memory_bytes} bytes of its memory"
+        "plane {plane}: offset {offset_bytes} and {size_bytes} bytes of rows end after the {memory_bytes} bytes of its dma-buf"
     )]
     OutOfBounds {
         /// Index of the plane.
         plane: usize,
-        /// Its offset.
+        /// The plane's offset in bytes.
         offset_bytes: u64,
-        /// What it needs from there.
+        /// The bytes that the plane needs from its offset on.
         size_bytes: u64,
-        /// What the memory has.
+        /// The size of the dma-buf in bytes.
         memory_bytes: u64,
     },
-    /// A plane names a memory that is not there.
-    #[error("plane {plane} lies in memory {memory}, and there are {memories}")]
+    /// The plane refers to a dma-buf that is not in the list.
+    #[error("plane {plane} refers to dma-buf {memory}, and there are {memories}")]
     NoMemory {
         /// Index of the plane.
         plane: usize,
-        /// Index of the memory that it names.
+        /// The index of the dma-buf.
         memory: usize,
-        /// How many there are.
+        /// The number of dma-bufs.
         memories: usize,
     },
-    /// The numbers are too large to be added.
-    #[error("plane {plane}: its offset, stride and rows are too large to be added up")]
+    /// Offset, stride and rows overflow.
+    #[error("plane {plane}: its offset, stride and rows overflow")]
     Overflow {
         /// Index of the plane.
         plane: usize,
     },
-    /// The memories have too many bytes to be counted.
-    #[error("the memories have more bytes together than 64 bits count")]
+    /// The sum of the dma-bufs' sizes overflows 64 bits.
+    #[error("the sum of the dma-bufs' sizes overflows 64 bits")]
     Uncountable,
-    /// A stride that no alignment can be applied to.
-    #[error("an alignment of {0} bytes is none: it is 1 or more, and at most 1 MiB")]
+    /// The stride alignment is not supported.
+    #[error("a stride alignment of {0} bytes is not supported: it has to be from 1 byte to 1 MiB")]
     Alignment(u32),
 }
 
-/// Reads what was written, and checks it as [`Layout::new`] does.
+/// Reads a serialised layout and checks it as [`Layout::new`] does.
 impl<'de> Deserialize<'de> for Layout {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -125,7 +126,7 @@ impl<'de> Deserialize<'de> for Layout {
     }
 }
 
-/// Reads a list that has at most an item for each plane that a picture may have.
+/// Reads a list with at most [`Layout::MAXIMUM_PLANES`] items.
 fn at_most_planes<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -135,16 +136,16 @@ where
 }
 
 impl Layout {
-    /// The most planes that a picture has, and the most memories that they lie in.
+    /// The most planes of an image, and the most dma-bufs.
     pub const MAXIMUM_PLANES: usize = 4;
 
-    /// The largest stride alignment that a layout is made for, in bytes; hardware asks for 4096 at most.
+    /// The greatest supported stride alignment in bytes. Hardware needs 4096 at most.
     const LARGEST_ALIGNMENT: u32 = 1 << 20;
 
-    /// Checks planes against their format and their memory.
+    /// Makes a layout and checks the planes against their format and dma-bufs.
     ///
-    /// For a linear layout `size_bytes` of each plane is at least stride times rows; for another one what the driver says
-    /// is taken, as long as it lies inside the memory.
+    /// A linear plane needs at least stride × rows bytes. A plane with another modifier needs its `size_bytes`, as the driver
+    /// reports it.
     ///
     /// # Errors
     /// [`LayoutError`] with the plane and the numbers.
@@ -226,13 +227,13 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Lays `fourcc` out in rows, planes one after another in one memory.
+    /// Makes a linear layout with all planes in one dma-buf, one after another.
     ///
-    /// Strides are multiples of `stride_alignment` bytes and at least `stride_minimum`; chroma strides follow from the
-    /// first plane's, since a V4L2 queue with one plane and a dumb buffer know one stride only.
+    /// Strides are multiples of `stride_alignment` bytes and at least `stride_minimum` bytes. The chroma strides follow from the
+    /// first plane's, because a single-planar V4L2 queue and a dumb buffer have only one stride.
     ///
     /// # Errors
-    /// [`LayoutError`] for an unknown format, an alignment of 0, or a size that overflows.
+    /// [`LayoutError`] for an unknown format, an unsupported alignment, or a size that overflows.
     pub fn linear(
         extent: Extent,
         fourcc: Fourcc,
@@ -259,7 +260,8 @@ impl Layout {
             let stride_bytes = if plane == 0 {
                 first_stride
             } else {
-                // As many blocks as the first plane's row has, padding included: what V4L2 derives from bytesperline.
+                // The plane has as many blocks a row as the first plane, including padding. V4L2 derives them from bytesperline
+                // in the same way.
                 let columns = first_stride.div_ceil(first.block_bytes.max(1));
                 columns
                     .div_ceil(shape.hsub)
@@ -287,15 +289,15 @@ impl Layout {
         )
     }
 
-    /// The same planes in memories of other sizes, as an allocator gave them.
+    /// Returns the same planes in dma-bufs of other sizes, as an allocator reports them.
     ///
     /// # Errors
-    /// [`LayoutError::OutOfBounds`] when a plane no longer fits.
+    /// [`LayoutError::OutOfBounds`] if a plane no longer fits.
     pub fn with_memory_sizes(&self, memory_sizes: Vec<u64>) -> Result<Self, LayoutError> {
         Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)
     }
 
-    /// The same planes by the name of another modifier: what fits in rows is no less than what another arrangement may take.
+    /// Returns the same planes with another modifier. No tiling takes less memory than linear rows, so this is a lower bound.
     pub(crate) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             format: FormatModifier::new(self.format.fourcc, modifier),
@@ -303,37 +305,37 @@ impl Layout {
         }
     }
 
-    /// Width and height in pixels.
+    /// Returns the width and height in pixels.
     #[must_use]
     pub const fn extent(&self) -> Extent {
         self.extent
     }
 
-    /// Format and modifier.
+    /// Returns format and modifier.
     #[must_use]
     pub const fn format(&self) -> FormatModifier {
         self.format
     }
 
-    /// The planes, as DRM counts them.
+    /// Returns the planes, in DRM's order.
     #[must_use]
     pub fn planes(&self) -> &[PlaneLayout] {
         &self.planes
     }
 
-    /// Bytes of each memory.
+    /// Returns the size of each dma-buf in bytes.
     #[must_use]
     pub fn memory_sizes(&self) -> &[u64] {
         &self.memory_sizes
     }
 
-    /// Bytes of all memories together.
+    /// Returns the sum of the dma-bufs' sizes in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.memory_sizes.iter().sum()
     }
 
-    /// Bytes of one row of a plane, padding left out; `None` for an unknown format or plane.
+    /// Returns the bytes of one row of a plane without padding; `None` for an unknown format or plane.
     #[must_use]
     pub fn row_bytes(&self, plane: usize) -> Option<u32> {
         self.format
@@ -344,7 +346,7 @@ impl Layout {
             .row_bytes(self.extent.width())
     }
 
-    /// Rows of a plane; `None` for an unknown format or plane.
+    /// Returns the rows of a plane; `None` for an unknown format or plane.
     #[must_use]
     pub fn rows(&self, plane: usize) -> Option<u32> {
         Some(
@@ -357,8 +359,8 @@ impl Layout {
         )
     }
 
-    /// What a plane needs at the least. The last row of a linear plane needs its pixels only, yet kernels ask for whole
-    /// strides (ADDFB2 does), so whole strides it is.
+    /// Returns the least bytes of a plane. The last row of a linear plane needs only its pixels, but kernel interfaces such as
+    /// ADDFB2 demand whole strides.
     fn needed_bytes(&self, plane: usize) -> Option<u64> {
         let place = self.planes.get(plane)?;
         if self.format.modifier != Modifier::LINEAR {

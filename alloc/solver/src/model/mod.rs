@@ -1,4 +1,4 @@
-//! Typed units: formats, modifiers, extents and layouts. Pure data, no I/O.
+//! Formats, modifiers, extents and layouts as types. There is no I/O.
 
 mod device;
 mod extent;

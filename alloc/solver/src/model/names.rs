@@ -1,4 +1,4 @@
-//! Every format that DRM names.
+//! The names of all formats in `drm_fourcc.h`.
 //!
 //! # References
 //! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, in its order.
@@ -9,7 +9,7 @@ const fn named(name: &'static str, code: [u8; 4]) -> (Fourcc, &'static str) {
     (Fourcc::of(code), name)
 }
 
-/// Codes and their names; each stands here once.
+/// All codes with their names.
 pub(super) static NAMES: [(Fourcc, &str); 148] = [
     named("C1", *b"C1  "),
     named("C2", *b"C2  "),

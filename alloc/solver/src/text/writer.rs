@@ -1,12 +1,13 @@
-//! Streams that let only printable text through.
+//! Writers that pass only printable text.
 
 use std::io::{self, Write};
 
-use super::{is_hidden, printable_bytes};
+use super::{needs_escape, printable_bytes};
 
-/// A stream for people: what is not visible is escaped, but for line breaks and, where they are wanted, colours (SGR sequences).
+/// A writer for terminals and files that people read. It escapes characters that are not visible, except for line breaks and, if
+/// enabled, colours (SGR sequences).
 ///
-/// It writes whole lines. The rest is written when it is flushed or dropped.
+/// It writes whole lines. An incomplete line is written when the writer is flushed or dropped.
 #[derive(Debug)]
 pub struct PrintableWriter<W: Write> {
     to: W,
@@ -15,7 +16,7 @@ pub struct PrintableWriter<W: Write> {
 }
 
 impl<W: Write> PrintableWriter<W> {
-    /// Writes to `to`, without colours.
+    /// Makes a writer to `to` that escapes colours.
     pub fn new(to: W) -> Self {
         Self {
             to,
@@ -24,7 +25,7 @@ impl<W: Write> PrintableWriter<W> {
         }
     }
 
-    /// Writes to `to`, and lets colours through.
+    /// Makes a writer to `to` that passes colours.
     pub fn with_colours(to: W) -> Self {
         let mut writer = Self::new(to);
         writer.has_colours = true;
@@ -56,12 +57,12 @@ impl<W: Write> Write for PrintableWriter<W> {
 
 impl<W: Write> Drop for PrintableWriter<W> {
     fn drop(&mut self) {
-        // Who wants to know whether all was written flushes before.
+        // Errors are ignored here. Callers that need to know whether everything was written flush before.
         let _ = self.flush();
     }
 }
 
-/// A stream for a log, of which each entry comes in one piece and is one line: line breaks in it are escaped too.
+/// A writer for logs. Each call of `write` is one entry and one line, so line breaks inside the entry are escaped too.
 #[derive(Debug)]
 pub struct LineWriter<W> {
     to: W,
@@ -69,7 +70,7 @@ pub struct LineWriter<W> {
 }
 
 impl<W: Write> LineWriter<W> {
-    /// Writes to `to`; lets colours through where `has_colours` says so.
+    /// Makes a writer to `to`; `has_colours` says whether it passes colours.
     pub fn new(to: W, has_colours: bool) -> Self {
         Self { to, has_colours }
     }
@@ -95,7 +96,7 @@ impl<W: Write> Write for LineWriter<W> {
     }
 }
 
-/// Escapes what is not visible, but for line breaks and perhaps colours.
+/// Escapes characters that are not visible, except for line breaks and, if enabled, colours.
 fn filtered(bytes: &[u8], has_colours: bool) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -107,12 +108,12 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
         };
         if kept > 0 {
             let (sequence, behind) = rest.split_at(kept);
-            // It is ASCII.
+            // An SGR sequence is ASCII.
             text.push_str(&String::from_utf8_lossy(sequence));
             rest = behind;
             continue;
         }
-        // Up to the next byte that may be kept; the first one is not.
+        // The text up to the next byte that may be passed; the first byte was checked above.
         let end = rest
             .iter()
             .skip(1)
@@ -120,7 +121,7 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
             .map_or(rest.len(), |place| place.saturating_add(1));
         let (words, behind) = rest.split_at(end);
         match std::str::from_utf8(words) {
-            Ok(plain) if !plain.chars().any(is_hidden) => text.push_str(plain),
+            Ok(plain) if !plain.chars().any(needs_escape) => text.push_str(plain),
             _ => text.push_str(&printable_bytes(words)),
         }
         rest = behind;
@@ -128,7 +129,7 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
     text
 }
 
-/// Returns the length of the SGR sequence at the beginning; 0 where none is.
+/// Returns the length of the SGR sequence at the start of `bytes`; 0 if there is none.
 fn colour(bytes: &[u8]) -> usize {
     let Some(parameters) = bytes.strip_prefix(b"\x1b[") else {
         return 0;
@@ -142,7 +143,7 @@ fn colour(bytes: &[u8]) -> usize {
     }
 }
 
-/// Has panics of this process say their words on stderr printably, as they are said otherwise.
+/// Installs a panic hook that prints the usual message, escaped, on stderr.
 pub fn print_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -152,7 +153,7 @@ pub fn print_panics() {
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
             words.push_str(&format!("stack backtrace:\n{trace}\n"));
         }
-        // Nobody is left to tell where stderr itself fails.
+        // An error on stderr itself cannot be reported anywhere.
         let _ = PrintableWriter::new(io::stderr().lock()).write_all(words.as_bytes());
     }));
 }

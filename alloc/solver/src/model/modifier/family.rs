@@ -1,78 +1,78 @@
-//! Modifiers that share a name: fixed bits, and fields beside them.
+//! Families: modifiers with the same name, which have fixed bits and fields.
 
 use super::{Modifier, ModifierError};
 
-/// A name, the bits that are always the same behind it, and the fields that vary. Every other bit is 0.
+/// A family of modifiers: a name, fixed bits, and fields. All other bits are 0.
 pub(super) struct Family {
-    /// The name, which begins with the vendor's.
+    /// The family's name, which starts with the vendor's.
     pub(super) name: &'static str,
-    /// The fixed bits, the vendor's number among them.
+    /// The fixed bits, including the vendor's number.
     pub(super) code: u64,
-    /// What varies.
+    /// The fields.
     pub(super) fields: &'static [Field],
 }
 
-/// Some bits of a modifier.
+/// A field of a modifier.
 pub(super) struct Field {
     pub(super) name: &'static str,
-    /// Where its bits are, the lowest first.
-    pub(super) bits: &'static [Run],
+    /// The ranges of the field's bits, the lowest first.
+    pub(super) bits: &'static [BitRange],
     pub(super) values: Values,
-    /// When it is written.
+    /// When the field is part of the text.
     pub(super) written: Written,
 }
 
-/// Bits that lie side by side.
-pub(super) struct Run {
+/// Adjacent bits.
+pub(super) struct BitRange {
     pub(super) first: u32,
     pub(super) count: u32,
 }
 
-/// What the bits of a field mean. A value that is not here has no meaning yet.
+/// What a field's values mean. All other values are reserved.
 pub(super) enum Values {
-    /// One bit, which is written by the field's name where it is set.
+    /// One bit. The text has the field's name if it is set.
     Flag,
-    /// A number up to this, written in decimals.
+    /// A number up to this one, written in decimal.
     Number(u64),
     /// A number, written in hexadecimal.
     Hex,
-    /// Numbers that have names.
+    /// Values with names, written as `FIELD=NAME`.
     Named(&'static [(u64, &'static str)]),
-    /// Numbers that have names which tell by themselves of which field they are.
+    /// Values whose names identify the field, written as `NAME`.
     Bare(&'static [(u64, &'static str)]),
 }
 
-/// When a field is written. A field that is not written is 0.
+/// When a field is part of the text. A field that is left out is 0.
 pub(super) enum Written {
     Always,
-    /// Where it is not 0.
+    /// If it is not 0.
     NotZero,
-    /// Where it is not 0, or any of these bits of the modifier is set.
+    /// If it is not 0, or any of these bits of the modifier is set.
     With(u64),
 }
 
-/// A modifier taken apart: its name, and the fields that vary behind it.
+/// A decoded modifier: its name and its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedModifier {
-    /// The name, which begins with the vendor's, such as `ARM_AFBC`.
+    /// The name, which starts with the vendor's, such as `ARM_AFBC`.
     pub name: &'static str,
-    /// Every field, those too that the text leaves out because they are 0.
+    /// All fields, including those that the text leaves out because they are 0.
     pub fields: Vec<ModifierField>,
 }
 
-/// A field of a modifier.
+/// A field of a decoded modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifierField {
-    /// The field's name, as `drm_fourcc.h` has it.
+    /// The field's name in `drm_fourcc.h`.
     pub name: &'static str,
-    /// Its bits.
+    /// The field's value.
     pub value: u64,
-    /// The value's name; none for flags and numbers.
+    /// The value's name; `None` for flags and numbers.
     pub value_name: Option<&'static str>,
 }
 
 impl DecodedModifier {
-    /// Returns the value of a field; `None` where there is no such field.
+    /// Returns the value of a field; `None` if there is no such field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<u64> {
         self.fields
@@ -83,21 +83,21 @@ impl DecodedModifier {
 }
 
 impl Family {
-    /// Returns the modifier with each field in the first of its values.
+    /// Returns the modifier in which each field has its first value.
     pub(super) fn first(&self) -> Modifier {
         let fields = self.fields.iter().map(|field| match field.values {
             Values::Named(names) | Values::Bare(names) => {
                 let (first, _) = names[0];
                 field.place(first)
             }
-            // A page kind of 0 is told by another name.
+            // A modifier with page kind 0 belongs to another family.
             Values::Hex => field.place(1),
             Values::Flag | Values::Number(_) => 0,
         });
         Modifier(fields.fold(self.code, |code, field| code | field))
     }
 
-    /// Takes a modifier of this family apart; `None` for one of another, or one with bits or values that have no meaning yet.
+    /// Decodes a modifier of this family; `None` if it is of another family or has a reserved bit or value.
     pub(super) fn decode(&self, modifier: Modifier) -> Option<DecodedModifier> {
         let mut rest = modifier.0;
         let mut fields = Vec::with_capacity(self.fields.len());
@@ -116,7 +116,7 @@ impl Family {
         })
     }
 
-    /// Writes a modifier of this family, without spaces.
+    /// Returns a modifier's text, without spaces.
     pub(super) fn text(&self, modifier: Modifier, decoded: &DecodedModifier) -> String {
         let mut words = Vec::new();
         for (field, found) in self.fields.iter().zip(&decoded.fields) {
@@ -143,15 +143,15 @@ impl Family {
         }
     }
 
-    /// Puts a modifier together of what stands in its brackets.
+    /// Parses the fields in the parentheses of a modifier's text.
     pub(super) fn parse(&self, words: &str) -> Result<Modifier, ModifierError> {
-        let refuse = |why: String| {
+        let error = |why: String| {
             Err(ModifierError::Field {
                 name: self.name.to_owned(),
                 why,
             })
         };
-        let (mut code, mut said) = (self.code, Vec::new());
+        let (mut code, mut seen) = (self.code, Vec::new());
         for word in words
             .split(',')
             .map(str::trim)
@@ -159,21 +159,21 @@ impl Family {
         {
             let Some((field, value)) = self.fields.iter().find_map(|field| field.value_of(word))
             else {
-                return refuse(format!(
+                return error(format!(
                     "`{word}` is none of its fields; they are {}",
                     self.spelling()
                 ));
             };
-            if said.contains(&field.name) {
-                return refuse(format!("{} is there twice", field.name));
+            if seen.contains(&field.name) {
+                return error(format!("{} is there twice", field.name));
             }
-            said.push(field.name);
+            seen.push(field.name);
             code |= field.place(value);
         }
         for field in self.fields {
-            let missing = !said.contains(&field.name);
+            let missing = !seen.contains(&field.name);
             if missing && matches!(field.written, Written::Always) {
-                return refuse(format!(
+                return error(format!(
                     "{} is not there; its fields are {}",
                     field.name,
                     self.spelling()
@@ -183,7 +183,7 @@ impl Family {
         Ok(Modifier(code))
     }
 
-    /// Lists the fields as they are to be written.
+    /// Lists the fields as they have to be written.
     fn spelling(&self) -> String {
         let fields: Vec<String> = self.fields.iter().map(Field::spelling).collect();
         if fields.is_empty() {
@@ -201,25 +201,25 @@ impl Field {
 
     fn read(&self, modifier: u64) -> u64 {
         let (mut value, mut place) = (0, 0_u32);
-        for run in self.bits {
-            let bits = (modifier >> run.first) & run.ones();
+        for range in self.bits {
+            let bits = (modifier >> range.first) & range.ones();
             value |= bits << place;
-            place = place.saturating_add(run.count);
+            place = place.saturating_add(range.count);
         }
         value
     }
 
-    /// Puts a value into its bits; what does not fit is lost.
+    /// Returns a value in its bit positions. Bits that do not fit are dropped.
     fn place(&self, value: u64) -> u64 {
         let (mut placed, mut rest) = (0, value);
-        for run in self.bits {
-            placed |= (rest & run.ones()) << run.first;
-            rest >>= run.count;
+        for range in self.bits {
+            placed |= (rest & range.ones()) << range.first;
+            rest >>= range.count;
         }
         placed
     }
 
-    /// Returns the value that a word gives this field; `None` where the word is about another, or no value of it.
+    /// Returns the value that a word of the text gives this field; `None` if the word is not about this field or not valid.
     fn value_of(&self, word: &str) -> Option<(&Self, u64)> {
         let value = match &self.values {
             Values::Flag => (word == self.name).then_some(1)?,
@@ -264,14 +264,14 @@ impl Field {
     }
 }
 
-impl Run {
+impl BitRange {
     fn ones(&self) -> u64 {
         u64::MAX >> 64_u32.saturating_sub(self.count).min(63)
     }
 }
 
 impl Values {
-    /// Returns the name of a value, none within for one that needs no name; `None` for a value without a meaning.
+    /// Returns the name of a value, `Some(None)` for a value without a name, and `None` for a reserved value.
     #[allow(
         clippy::option_option,
         reason = "no name and no meaning are two answers"

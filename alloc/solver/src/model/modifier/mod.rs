@@ -1,4 +1,4 @@
-//! How pixels are arranged within a plane, and pairs of format and arrangement.
+//! DRM format modifiers, and pairs of format and modifier.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ mod table;
 
 pub use family::{DecodedModifier, ModifierField};
 
-/// A DRM format modifier: the vendor in the upper 8 bits, its arrangement in the rest.
+/// A DRM format modifier: the vendor in the upper 8 bits, and the vendor's tiling or compression in the rest.
 ///
 /// # References
 ///
@@ -21,21 +21,21 @@ pub use family::{DecodedModifier, ModifierField};
 #[serde(try_from = "String", into = "String")]
 pub struct Modifier(pub u64);
 
-/// Why a text names no modifier.
+/// The error for a text that is not a modifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModifierError {
     /// No modifier has this name.
     #[error(
-        "`{0}` is no modifier; write LINEAR, INVALID, a name of drm_fourcc.h such as INTEL_Y_TILED or ARM_AFBC(16x16,SPARSE), or a number such as 0x0100000000000002"
+        "`{0}` is not a modifier; write LINEAR, INVALID, a name of drm_fourcc.h such as INTEL_Y_TILED or ARM_AFBC(16x16,SPARSE), or a number such as 0x0100000000000002"
     )]
     Name(String),
-    /// The name is known, and what stands in its brackets is not.
+    /// The name is known, but the fields in its parentheses are not valid.
     #[error("a modifier {name}: {why}")]
     Field {
         /// The name.
         name: String,
-        /// What is wrong with its fields.
+        /// What is wrong with the fields.
         why: String,
     },
 }
@@ -56,28 +56,28 @@ const VENDORS: [&str; 13] = [
     "APPLE",
 ];
 
-/// What the macros of `drm_fourcc.h` have before a modifier's name, and what it is here.
+/// The prefixes of the macros in `drm_fourcc.h`, and the prefixes of the names here.
 const PREFIXES: [(&str, &str); 2] = [("DRM_FORMAT_MOD_", ""), ("I915_FORMAT_MOD_", "INTEL_")];
 
 impl Modifier {
-    /// Row after row from the first byte on.
+    /// Linear: rows follow each other from the first byte on.
     pub const LINEAR: Self = Self(0);
-    /// An arrangement that nobody has told: it is neither linear nor a wildcard.
+    /// The implicit modifier: the driver knows the layout, and does not report it. It is neither linear nor a wildcard.
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
 
-    /// Returns whether the arrangement is one that only the driver knows.
+    /// Returns whether only the driver knows the layout.
     pub fn is_implicit(self) -> bool {
         self == Self::INVALID
     }
 
-    /// Returns the name of who defines the arrangement; `None` for a vendor that this crate does not know.
+    /// Returns the name of the vendor; `None` if this crate does not know it.
     pub fn vendor(self) -> Option<&'static str> {
         let [vendor, ..] = self.0.to_be_bytes();
         VENDORS.get(usize::from(vendor)).copied()
     }
 
-    /// Takes a vendor's modifier apart; `None` for one with a name, a field or a value that this crate does not know, and for
-    /// [`LINEAR`](Self::LINEAR) and [`INVALID`](Self::INVALID), which have no fields.
+    /// Decodes a modifier; `None` if this crate does not know its name, a field or a value. [`LINEAR`](Self::LINEAR) and
+    /// [`INVALID`](Self::INVALID) have no fields and are `None` too.
     #[must_use]
     pub fn decode(self) -> Option<DecodedModifier> {
         table::FAMILIES
@@ -85,7 +85,7 @@ impl Modifier {
             .find_map(|family| family.decode(self))
     }
 
-    /// Returns the name with its fields; `None` where any of its bits is not known.
+    /// Returns the name with all fields; `None` if any bit is unknown.
     #[must_use]
     pub fn name(self) -> Option<String> {
         match self {
@@ -97,15 +97,16 @@ impl Modifier {
         }
     }
 
-    /// Lists a modifier of every name that is known: those with fields in the first of their values.
+    /// Iterates over one modifier of every known name. Fields have their first values.
     pub fn named() -> impl Iterator<Item = Self> {
         table::FAMILIES.iter().map(family::Family::first)
     }
 }
 
-/// Writes the name, or the number in hexadecimal where any of its bits is not known; in the alternate form with the vendor.
+/// Writes the name, or the number in hexadecimal if any bit is unknown. The alternate form (`{:#}`) has the vendor before the
+/// number.
 ///
-/// Either is read back as the same modifier.
+/// Both are parsed as the same modifier.
 impl fmt::Display for Modifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.name(), self.vendor()) {
@@ -122,7 +123,7 @@ impl fmt::Debug for Modifier {
     }
 }
 
-/// Reads what [`Display`](fmt::Display) writes, any number in hexadecimal, and the names of `drm_fourcc.h`'s macros.
+/// Parses what [`Display`](fmt::Display) writes, any number in hexadecimal, and the macros of `drm_fourcc.h`.
 impl FromStr for Modifier {
     type Err = ModifierError;
 
@@ -148,7 +149,8 @@ impl FromStr for Modifier {
             Some((name, rest)) => (name.trim_end(), rest.strip_suffix(')').ok_or_else(unknown)?),
             None => (own, ""),
         };
-        // Of several families with one name the first that reads it is meant; the last tells what is wrong.
+        // Several families may have the same name. The first one that parses the text wins; if none does, the last one's error is
+        // returned.
         let mut outcome = Err(unknown());
         for family in table::FAMILIES.iter().filter(|family| family.name == name) {
             outcome = family.parse(words);
@@ -160,14 +162,14 @@ impl FromStr for Modifier {
     }
 }
 
-/// Reads a number in hexadecimal, which may stand in the brackets of its vendor.
+/// Parses a number in hexadecimal, optionally in the parentheses of its vendor.
 fn number(text: &str) -> Option<Modifier> {
     let (vendor, digits) = match text.split_once('(') {
         Some((vendor, rest)) => (Some(vendor), rest.strip_suffix(')')?),
         None => (None, text),
     };
     let digits = digits.strip_prefix("0x")?;
-    // The standard library takes a sign, which no modifier has.
+    // `from_str_radix` accepts a sign, which no modifier has.
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -201,17 +203,17 @@ impl From<Modifier> for u64 {
     }
 }
 
-/// A format and how its pixels are arranged: what two devices must agree on, as one.
+/// A pixel format with a modifier. Devices have to agree on both at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FormatModifier {
     /// The format.
     pub fourcc: Fourcc,
-    /// The arrangement.
+    /// The modifier.
     pub modifier: Modifier,
 }
 
 impl FormatModifier {
-    /// Pairs a format with an arrangement.
+    /// Pairs a format with a modifier.
     pub const fn new(fourcc: Fourcc, modifier: Modifier) -> Self {
         Self { fourcc, modifier }
     }
@@ -255,7 +257,7 @@ mod tests {
             "NVIDIA_BLOCK_LINEAR_2D(h=4,k=0x06,g=2,s=1,c=0)",
             0x0300_0000_0060_6014,
         );
-        // The layout of sectors lies in two places.
+        // The sector layout has bits in two places.
         written(
             "NVIDIA_BLOCK_LINEAR_2D(h=0,k=0x06,g=2,s=3,c=0)",
             0x0300_0000_0460_6010,
@@ -307,7 +309,7 @@ mod tests {
             "AMD(TILE_VERSION=GFX6,TILE=1D_TILED_THIN1,MICROTILE=THIN)",
             0x0200_0000_0000_4200,
         );
-        // As drm_info writes it.
+        // drm_info writes spaces around the equals sign.
         let spaced = "AMD(TILE_VERSION = GFX9, TILE = 64K_S)";
         assert_eq!(spaced.parse(), Ok(Modifier(0x0200_0000_0000_0901)));
     }
@@ -316,11 +318,11 @@ mod tests {
     fn modifier_with_a_bit_that_is_not_known_is_a_number() {
         for (number, with_vendor) in [
             (0x0100_0000_0000_0012, "INTEL(0x0100000000000012)"),
-            // AFBC with a bit behind the last that has a name, and without a block size.
+            // AFBC with a bit above the highest known one, and AFBC without a block size.
             (0x0800_0000_0000_2041, "ARM(0x0800000000002041)"),
             (0x0800_0000_0000_0040, "ARM(0x0800000000000040)"),
             (0x0830_0000_0000_0001, "ARM(0x0830000000000001)"),
-            // A generation and a tiling that are reserved.
+            // A reserved generation and a reserved tiling.
             (0x0300_0000_0030_6010, "NVIDIA(0x0300000000306010)"),
             (0x0200_0000_0000_0605, "AMD(0x0200000000000605)"),
             (0x0200_0010_0000_0105, "AMD(0x0200001000000105)"),

@@ -1,9 +1,9 @@
-//! Every modifier that has a name, by vendor.
+//! All modifiers with a name, by vendor.
 //!
 //! # References
-//! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, which is the list of record.
+//! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, which is the authoritative list.
 
-use super::family::{Family, Field, Run, Values, Written};
+use super::family::{BitRange, Family, Field, Values, Written};
 
 const INTEL: u64 = 0x01 << 56;
 const AMD: u64 = 0x02 << 56;
@@ -18,7 +18,7 @@ const AMLOGIC: u64 = 0x0a << 56;
 const MTK: u64 = 0x0b << 56;
 const APPLE: u64 = 0x0c << 56;
 
-/// Arm keeps the kind of arrangement in the four bits below the vendor.
+/// Arm's modifiers have a type in the four bits below the vendor.
 const ARM_MISC: u64 = ARM | 0x1 << 52;
 const ARM_AFRC: u64 = ARM | 0x2 << 52;
 
@@ -30,12 +30,12 @@ const fn with(name: &'static str, code: u64, fields: &'static [Field]) -> Family
     Family { name, code, fields }
 }
 
-/// One field in one run of bits.
+/// A field with one range of bits.
 macro_rules! field {
     ($name:literal, $first:literal, $count:literal, $values:expr, $written:expr) => {
         Field {
             name: $name,
-            bits: &[Run {
+            bits: &[BitRange {
                 first: $first,
                 count: $count,
             }],
@@ -51,7 +51,7 @@ macro_rules! flag {
     };
 }
 
-/// Every family; the first that a modifier is of names it, so that special ones stand before general ones.
+/// All families. A modifier belongs to the first family that decodes it, so special families come before general ones.
 pub(super) static FAMILIES: &[Family] = &[
     plain("INTEL_X_TILED", INTEL | 1),
     plain("INTEL_Y_TILED", INTEL | 2),
@@ -75,7 +75,7 @@ pub(super) static FAMILIES: &[Family] = &[
     with("AMD", AMD, AMD_GFX11),
     with("AMD", AMD, AMD_GFX12),
     plain("NVIDIA_TEGRA_TILED", NVIDIA | 1),
-    // Block-linear without a page kind, as it was before there were others.
+    // Block-linear without a page kind: the original modifiers, before page kinds were added.
     with(
         "NVIDIA_16BX2_BLOCK",
         NVIDIA | 0x10,
@@ -108,7 +108,7 @@ pub(super) static FAMILIES: &[Family] = &[
     plain("APPLE_GPU_TILED_COMPRESSED", APPLE | 2),
 ];
 
-/// Other names of the same: of another vendor, or of a marketing department.
+/// Other names of the same modifiers: from another vendor, or a marketing name.
 pub(super) static ALIASES: &[(&str, &str)] = &[
     ("GENERIC_16_16_TILE", "SAMSUNG_16_16_TILE"),
     ("QCOM_UBWC", "QCOM_COMPRESSED"),
@@ -124,10 +124,10 @@ pub(super) static ALIASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The bit of AMD's delta colour compression, with which its fields are written.
+/// The bit for AMD's delta colour compression (DCC). Fields of DCC are written if it is set.
 const DCC: u64 = 1 << 13;
 
-/// AMD from GFX9 on has the same fields; what its tilings are called changes.
+/// AMD's modifiers have the same fields from GFX9 on, but the names of the tilings differ.
 macro_rules! amd {
     ($versions:expr, $tiles:expr) => {
         &[
@@ -191,7 +191,7 @@ const AMD_GFX12: &[Field] = amd!(
     &[(1, "256B_2D"), (2, "4K_2D"), (3, "64K_2D"), (4, "256K_2D"),]
 );
 
-/// The bit by which a tiling of GFX6 to GFX8 is one in two dimensions, to which alone its banks matter.
+/// The bit of the two-dimensional tilings of GFX6 to GFX8. Only these tilings depend on banks and pipes.
 const MACRO_TILED: u64 = 4 << 8;
 
 const AMD_GFX6: &[Field] = &[
@@ -284,7 +284,7 @@ const AMD_GFX6: &[Field] = &[
     ),
 ];
 
-/// Height of blocks, page kind, generation of both, layout of sectors, compression. What is reserved has no meaning yet.
+/// The fields are block height, page kind, page kind generation, sector layout and compression. Reserved values are not decoded.
 const BLOCK_LINEAR: &[Field] = &[
     field!("h", 0, 4, Values::Number(15), Written::Always),
     field!("k", 12, 8, Values::Hex, Written::Always),
@@ -292,11 +292,11 @@ const BLOCK_LINEAR: &[Field] = &[
     Field {
         name: "s",
         bits: &[
-            Run {
+            BitRange {
                 first: 22,
                 count: 1,
             },
-            Run {
+            BitRange {
                 first: 26,
                 count: 2,
             },
@@ -307,7 +307,7 @@ const BLOCK_LINEAR: &[Field] = &[
     field!("c", 23, 3, Values::Number(4), Written::Always),
 ];
 
-/// What of a tile is cleared or compressed, kept beside the pixels.
+/// Vivante's tile status buffer, which records the cleared and compressed tiles, and its compression.
 const TILE_STATUS: &[Field] = &[
     field!(
         "TS",
@@ -331,7 +331,7 @@ const TILE_STATUS: &[Field] = &[
     ),
 ];
 
-/// The height of columns in rows.
+/// The height of a column in rows.
 const COLUMNS: &[Field] = &[field!(
     "COL_HEIGHT",
     8,
@@ -359,7 +359,7 @@ const AFBC: &[Field] = &[
     flag!("USM", 12),
 ];
 
-/// Bytes of a coding unit in the first plane and in the others, which a picture of one plane does not have.
+/// The bytes of a coding unit in the first plane and in the others. A single-plane image has no value for the others.
 const AFRC: &[Field] = &[
     field!(
         "CU_SIZE_P0",
