@@ -6,6 +6,7 @@ mod format;
 mod fourcc;
 mod in_formats;
 mod layout;
+mod layout_error;
 mod modifier;
 mod names;
 
@@ -14,5 +15,6 @@ pub use extent::{Extent, ExtentError};
 pub use format::{FormatInfo, PlaneInfo};
 pub use fourcc::{Fourcc, FourccError};
 pub use in_formats::{InFormatsError, read_in_formats};
-pub use layout::{Layout, LayoutError, PlaneLayout};
+pub use layout::{Layout, PlaneLayout};
+pub use layout_error::LayoutError;
 pub use modifier::{DecodedModifier, FormatModifier, Modifier, ModifierError, ModifierField};

@@ -1,0 +1,72 @@
+//! The errors of [`Layout::new`](super::Layout::new) and [`Layout::linear`](super::Layout::linear).
+
+use thiserror::Error;
+
+use super::Fourcc;
+
+/// Why planes are not a valid layout.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The format's linear layout is not known.
+    #[error("the linear layout of format {0} is not known")]
+    UnknownFormat(Fourcc),
+    /// The number of planes is not the format's.
+    #[error("{fourcc} has {expected} planes, and {found} were given")]
+    PlaneCount {
+        /// The format.
+        fourcc: Fourcc,
+        /// The number of planes of the format.
+        expected: usize,
+        /// The number of planes that were given.
+        found: usize,
+    },
+    /// The stride is less than a row.
+    #[error(
+        "plane {plane}: a stride of {stride_bytes} bytes does not hold a row of {row_bytes} bytes"
+    )]
+    Stride {
+        /// Index of the plane.
+        plane: usize,
+        /// The stride in bytes.
+        stride_bytes: u32,
+        /// The bytes of a row without padding.
+        row_bytes: u32,
+    },
+    /// The plane ends after the end of its dma-buf.
+    #[error(
+        "plane {plane}: offset {offset_bytes} and {size_bytes} bytes of rows end after the {memory_bytes} bytes of its dma-buf"
+    )]
+    OutOfBounds {
+        /// Index of the plane.
+        plane: usize,
+        /// The plane's offset in bytes.
+        offset_bytes: u64,
+        /// The bytes that the plane needs from its offset on.
+        size_bytes: u64,
+        /// The size of the dma-buf in bytes.
+        memory_bytes: u64,
+    },
+    /// The plane refers to a dma-buf that is not in the list.
+    #[error("plane {plane} refers to dma-buf {memory}, and there are {memories}")]
+    NoMemory {
+        /// Index of the plane.
+        plane: usize,
+        /// The index of the dma-buf.
+        memory: usize,
+        /// The number of dma-bufs.
+        memories: usize,
+    },
+    /// Offset, stride and rows overflow.
+    #[error("plane {plane}: its offset, stride and rows overflow")]
+    Overflow {
+        /// Index of the plane.
+        plane: usize,
+    },
+    /// The sum of the dma-bufs' sizes overflows 64 bits.
+    #[error("the sum of the dma-bufs' sizes overflows 64 bits")]
+    Uncountable,
+    /// The stride alignment is not supported.
+    #[error("a stride alignment of {0} bytes is not supported: it has to be from 1 byte to 1 MiB")]
+    Alignment(u32),
+}
