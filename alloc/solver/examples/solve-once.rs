@@ -12,7 +12,7 @@
 
 #[path = "../benches/jobs.rs"]
 mod jobs;
-#[path = "../benches/shapes.rs"]
+#[path = "../benches/shapes/mod.rs"]
 mod shapes;
 
 use covalent_solver::solve::{BUDGET, Request, Solution};

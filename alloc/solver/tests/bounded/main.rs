@@ -3,7 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../../benches/shapes.rs"]
+#[path = "../../benches/shapes/mod.rs"]
 mod shapes;
 
 mod explained;

@@ -1,0 +1,160 @@
+//! Requests whose participants differ in the memory that they accept.
+
+use std::collections::BTreeSet;
+
+use covalent_solver::constraint::{Coherency, Imports, Protection, SourceId};
+use covalent_solver::solve::Request;
+
+use super::formats::alternating;
+use super::limits::{agreeing, sources_256};
+use super::{device, heap, participant, request, with_sources};
+
+/// Every second participant takes protected memory alone, and the others none.
+pub fn protection_alternates(count: usize) -> Request {
+    let participants = (0..count).map(|number| {
+        let mut one = participant(number);
+        one.for_each_choice(|own| {
+            own.memory.protection = [Protection::Required, Protection::Rejected][number & 1]
+        });
+        one
+    });
+    let mut request = request(participants.collect(), 4);
+    request.sources[1].guarantees.protected = true;
+    request
+}
+
+/// Each imports from its own device and its neighbour's, which each give memory.
+pub fn imports_chain(count: usize) -> Request {
+    let participants = (0..count).map(|number| {
+        let mut one = participant(number);
+        one.for_each_choice(|own| {
+            own.memory.imports =
+                Imports::only_from(device("gpu", number + 1), "it shares a bus with that alone")
+        });
+        one
+    });
+    let mut request = request(participants.collect(), 256);
+    for (number, source) in request.sources.iter_mut().enumerate() {
+        source.device = Some(device("gpu", number));
+    }
+    request
+}
+
+/// Long lists of devices whose memory is imported.
+pub fn imports_of_devices() -> Request {
+    let mut request = alternating(64);
+    let devices: BTreeSet<_> = (0..5000)
+        .map(|number| device("elsewhere", number))
+        .collect();
+    for one in &mut request.participants {
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: devices.clone(),
+                sources: BTreeSet::new(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
+    }
+    let mut request = with_sources(request, 256);
+    for (number, source) in request.sources.iter_mut().enumerate() {
+        source.device = Some(device("card", number));
+    }
+    request
+}
+
+/// Each imports from the half of all sources that have a bit of its number.
+pub fn imports_named(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), 256);
+    for (place, one) in request.participants.iter_mut().enumerate() {
+        let named = || (0..256).filter(|number| number >> (place % 8) & 1 == place >> 3 & 1);
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: BTreeSet::new(),
+                sources: named().map(|number| heap(number).id).collect(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
+    }
+    request
+}
+
+/// Each has a source of its own, and imports nothing.
+pub fn own_sources(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), count);
+    for one in &mut request.participants {
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::Nothing {
+                reason: "it has no unit for that".to_owned(),
+            }
+        });
+    }
+    for (number, source) in request.sources.iter_mut().enumerate() {
+        source.device = Some(device("gpu", number));
+    }
+    request
+}
+
+/// Long lists of sources that are taken, none of which is there.
+pub fn permitted_lists() -> Request {
+    let mut request = alternating(64);
+    let list: BTreeSet<_> = (0..20_000)
+        .map(|number| SourceId::new(format!("elsewhere:{number}")))
+        .collect();
+    for one in &mut request.participants {
+        one.for_each_choice(|own| own.memory.permitted = Some(list.clone()));
+    }
+    with_sources(request, 256)
+}
+
+/// Long lists of sources that are taken, the same for each, none of which is there.
+pub fn permitted_alike(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), 1024);
+    let list: BTreeSet<_> = (0..64)
+        .map(|number| SourceId::new(format!("heap:{number:04}/elsewhere")))
+        .collect();
+    for one in &mut request.participants {
+        one.for_each_choice(|own| own.memory.permitted = Some(list.clone()));
+    }
+    request
+}
+
+/// Each refuses another source, so that only all together leave none.
+pub fn conflict_of_many(count: usize) -> Request {
+    let participants = (0..count).map(|number| {
+        let mut one = participant(number);
+        let others = || (0..count).filter(|other| *other != number);
+        one.for_each_choice(|own| {
+            own.memory.permitted = Some(others().map(|other| heap(other).id).collect())
+        });
+        one
+    });
+    request(participants.collect(), count)
+}
+
+/// Many who need memory of which no device keeps a copy, and sources of which nothing tells that.
+pub fn coherent(count: usize) -> Request {
+    let mut request = with_sources(agreeing(count), 256);
+    for one in &mut request.participants {
+        one.for_each_choice(|own| own.memory.coherency = Coherency::Untransferred);
+    }
+    for (number, source) in request.sources.iter_mut().enumerate() {
+        source.device = Some(device("gpu", number));
+    }
+    request
+}
+
+/// A few participants, each of which imports from 255 of 256 sources by name, another one left out by each.
+pub fn sources_named_by_each() -> Request {
+    let mut request = sources_256(8, false);
+    for (place, one) in request.participants.iter_mut().enumerate() {
+        let named = || (0..256).filter(|number| number % 8 != place);
+        one.for_each_choice(|own| {
+            own.memory.imports = Imports::OnlyFrom {
+                devices: BTreeSet::new(),
+                sources: named().map(|number| heap(number).id).collect(),
+                reason: "its driver was tried with these".to_owned(),
+            }
+        });
+    }
+    request
+}
