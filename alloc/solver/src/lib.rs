@@ -1,16 +1,16 @@
-//! Which buffer can all of them share? Constraints as plain data, merged and solved. No I/O, no devices, no unsafe code.
+//! Constraints as plain data, merged and solved: which buffer can several devices share? There is no I/O and no unsafe code.
 //!
-//! | module | has |
+//! | module | content |
 //! | --- | --- |
 //! | [`model`] | formats, modifiers, extents, layouts, device identities |
 //! | [`constraint`] | what participants accept, what sources guarantee, and how constraints merge |
-//! | [`mod@solve`] | from a request to a plan, or to the copy that costs least and its reason |
-//! | [`text`] | text from outside, made safe to print and to paste |
-//! | [`reading`] | how these types are read from files: bounded, and without dropping a field that is unknown |
+//! | [`mod@solve`] | from a request to a plan, or to the cheapest copy and the reason for it |
+//! | [`text`] | escapes untrusted text for printing and pasting |
+//! | [`reading`] | bounded deserialisation that keeps the fields of newer versions |
 //!
 //! # Example
 //!
-//! A camera that takes scattered memory and a display that imports nothing but its own:
+//! A camera accepts scattered memory, and a display imports only its own card's memory:
 //!
 //! ```
 //! use covalent_solver::constraint::{FormatSet, Imports, Participant, Role, Source, SourceId};
