@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_seen_is_escaped() {
+    fn text_that_is_not_visible_is_escaped() {
         for hidden in [
             '\u{200b}',
             '\u{feff}',
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_told_one_by_one() {
+    fn bytes_that_are_not_utf8_are_escaped_one_by_one() {
         assert_eq!(printable_bytes(b"a\xff\xc3(\n"), "a\\xff\\xc3(\\n");
         assert_eq!(
             printable_path(Path::new(std::ffi::OsStr::from_bytes(b"/tmp/\x1b\xfe"))),

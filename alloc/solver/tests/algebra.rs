@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::checker::judge_plan;
+use common::checker::check_plan;
 use common::generate::{constraints, divided, image, memory, participant, request, source};
 use common::{device, exhaustive};
 use covalent_solver::constraint::{
@@ -93,7 +93,7 @@ fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use
     };
     (
         (
-            candidate.doubts,
+            candidate.caveats,
             candidate.combination.iter().sum::<usize>(),
             request.preferred_fourcc.is_some_and(|wish| wish != fourcc),
             members
@@ -160,7 +160,7 @@ proptest! {
         match solve(&request) {
             Solution::Share(plan) => {
                 let members: Vec<usize> = (0..request.participants.len()).collect();
-                judge_plan(&request, &members, &plan, false);
+                check_plan(&request, &members, &plan, false);
             }
             Solution::Split(split) => {
                 let mut seen = Vec::new();
@@ -169,7 +169,7 @@ proptest! {
                     let members: Vec<usize> = group.participants.iter().map(place).collect();
                     seen.extend(members.iter().copied());
                     if let Some(plan) = &group.plan {
-                        judge_plan(&request, &members, plan, true);
+                        check_plan(&request, &members, plan, true);
                     }
                 }
                 seen.sort_unstable();
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn another_participant_never_adds_a_way(request in request(), more in participant(9)) {
+    fn another_participant_never_adds_a_candidate(request in request(), more in participant(9)) {
         let mut stricter = request.clone();
         stricter.participants.push(more);
         let wide: BTreeSet<_> = candidates(&request).into_iter().map(|(source, format, _)| (source, format)).collect();
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn giving_up_a_demand_never_takes_a_way(request in request(), field in prop::sample::select(Field::ALL.to_vec())) {
+    fn removing_a_demand_never_removes_a_candidate(request in request(), field in prop::sample::select(Field::ALL.to_vec())) {
         let mut wider = request.clone();
         wider.participants[0].relax(field);
         let wide: BTreeSet<_> = candidates(&wider).into_iter().map(|(source, format, _)| (source, format)).collect();
@@ -223,12 +223,12 @@ proptest! {
     #![proptest_config(config(128))]
 
     #[test]
-    fn ways_are_those_of_exhaustive_search(request in request()) {
+    fn candidates_are_those_of_exhaustive_search(request in request()) {
         let members: Vec<usize> = (0..request.participants.len()).collect();
         let mut known: Vec<_> = exhaustive::candidates(&request, &members, false)
             .into_iter()
             .map(|candidate| {
-                let verdict = if candidate.doubts == 0 { Verdict::Guaranteed } else { Verdict::Possible };
+                let verdict = if candidate.caveats == 0 { Verdict::Guaranteed } else { Verdict::Possible };
                 (request.sources[candidate.source].id.clone(), candidate.format, verdict)
             })
             .collect();
@@ -345,7 +345,7 @@ proptest! {
     #![proptest_config(config(16))]
 
     #[test]
-    fn more_participants_than_are_divided_at_best_are_all_in_one_group_each(
+    fn participants_beyond_the_exact_division_are_each_in_one_group(
         (first, others, only) in (participant(0), prop::collection::vec(participant(1), 9), source(0))
     ) {
         let mut request = Request::new(covalent_solver::model::Extent::new(8, 8).unwrap());

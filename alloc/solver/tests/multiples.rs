@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::checker::judge_layout;
+use common::checker::check_layout;
 use common::{device, linear, request, source};
 use covalent_solver::constraint::{
     Demand, Field, Guarantees, ImageConstraints, MergedImage, Participant, PlanePlacement, Role,
@@ -70,7 +70,7 @@ fn shared(request: &Request) -> Plan {
 fn stride(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> u32 {
     let plan = shared(&asked(fourcc, images));
     for (_, image) in images {
-        judge_layout(image, plan.layout()).unwrap();
+        check_layout(image, plan.layout()).unwrap();
     }
     plan.layout().planes()[0].stride_bytes
 }
@@ -121,7 +121,7 @@ fn steps_without_a_common_multiple_conflict_by_both_owners() {
 }
 
 #[test]
-fn offset_of_nothing_meets_steps_without_a_common_multiple() {
+fn offset_of_zero_satisfies_steps_without_a_common_multiple() {
     let images = [
         (
             "one",
@@ -210,7 +210,7 @@ fn stride_of_every_format_is_whole_blocks_in_every_plane() {
                     image.stride.minimum = minimum;
                 });
                 let plan = shared(&asked(info.fourcc, &[("one", own.clone())]));
-                judge_layout(&own, plan.layout()).unwrap();
+                check_layout(&own, plan.layout()).unwrap();
                 for (plane, shape) in plan.layout().planes().iter().zip(info.planes) {
                     assert_eq!(
                         plane.stride_bytes % shape.block_bytes,
@@ -225,7 +225,7 @@ fn stride_of_every_format_is_whole_blocks_in_every_plane() {
 }
 
 #[test]
-fn bounds_that_are_no_whole_pixels_are_taken_inward() {
+fn bounds_between_two_pixels_are_rounded_inward() {
     let least = image(|image| image.stride.minimum = 2569);
     assert_eq!(stride(Fourcc::XRGB8888, &[("one", least)]), 2572);
     let most = image(|image| {
@@ -239,7 +239,7 @@ fn bounds_that_are_no_whole_pixels_are_taken_inward() {
 }
 
 #[test]
-fn stride_between_two_pixels_alone_conflicts_and_says_why() {
+fn stride_between_two_pixels_conflicts_with_a_reason() {
     let only = image(|image| {
         image.stride.minimum = 2569;
         image.stride.maximum = 2571;

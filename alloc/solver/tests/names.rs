@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn fields_of_a_modifier_are_all_that_it_is(modifier in modifier()) {
+    fn fields_of_a_modifier_have_all_of_its_bits(modifier in modifier()) {
         let Some(decoded) = modifier.decode() else {
             let plain = [Modifier::LINEAR, Modifier::INVALID].contains(&modifier);
             prop_assert!(plain || modifier.to_string().starts_with("0x"));
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in "\\PC{0,40}|(ARM_AFBC|AMD|MTK|NVIDIA_BLOCK_LINEAR_2D|0x)[(),= a-zA-Z0-9]{0,40}") {
+    fn any_text_is_parsed_or_refused(text in "\\PC{0,40}|(ARM_AFBC|AMD|MTK|NVIDIA_BLOCK_LINEAR_2D|0x)[(),= a-zA-Z0-9]{0,40}") {
         if let Ok(modifier) = text.parse::<Modifier>() {
             prop_assert_eq!(modifier.to_string().parse(), Ok(modifier));
         }

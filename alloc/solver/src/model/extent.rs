@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extent_of_text_is_parsed_or_named() {
+    fn extent_of_text_is_parsed_or_refused() {
         assert_eq!("640x480".parse(), Extent::new(640, 480));
         for text in ["", "x", "640", "640x", "-1x5", "640x480x2", "99999999999x1"] {
             assert_eq!(

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fourcc_of_code_and_of_name_are_one() {
+    fn fourcc_of_code_and_of_name_are_equal() {
         assert_eq!("XR24".parse(), Ok(Fourcc::XRGB8888));
         assert_eq!("XRGB8888".parse(), Ok(Fourcc::XRGB8888));
         assert_eq!("nv12".parse(), Ok(Fourcc::NV12));

@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layout_whose_memories_have_too_many_bytes_together_is_none() {
+    fn layout_whose_dma_buf_sizes_overflow_is_refused() {
         let planes = Layout::linear(extent(64, 32), Fourcc::NV12, 1, 0)
             .unwrap()
             .planes;

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn conflict_that_is_cut_short_after_any_sweep_is_a_conflict_all_the_same() {
+    fn conflict_that_is_cut_short_after_any_search_is_still_a_conflict() {
         let request = request();
         let problem = Problem::new(&request, Work::new(BUDGET)).unwrap();
         let whole = conflict_within(&problem, true, MAXIMUM_SEARCHES);

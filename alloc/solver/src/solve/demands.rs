@@ -142,13 +142,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let mut given_up = HittingSets::new(self.list.len());
         let mut seen = Bits::none(self.list.len());
         for size in 1..=SMALLEST_UP_TO.min(up_to) {
-            while let Some(meeting) = given_up.first_hitting_set(size, &self.problem.work) {
-                if !self.is_feasible(&meeting) {
-                    return Some(meeting);
+            while let Some(hitting_set) = given_up.first_hitting_set(size, &self.problem.work) {
+                if !self.is_feasible(&hitting_set) {
+                    return Some(hitting_set);
                 }
                 let feasible = match self.problem.has_many_participants() {
-                    true => self.grow_new(meeting, &mut seen),
-                    false => self.grow(meeting, false),
+                    true => self.grow_new(hitting_set, &mut seen),
+                    false => self.grow(hitting_set, false),
                 };
                 if self.feasibility.is_spent() || self.problem.work.is_spent() {
                     return None;

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_width_leaves_room_for_the_last_chroma_sample() {
+    fn odd_width_has_memory_for_the_last_chroma_sample() {
         let layout = chosen(Fourcc::NV12, 641, 3, &ImageConstraints::default()).unwrap();
         assert_eq!(planes(&layout), [(0, 642), (1926, 642)]);
     }
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn avoided_stride_is_left_for_the_next() {
+    fn avoided_stride_is_replaced_by_the_next() {
         let mut merged = ImageConstraints::default();
         merged.stride.alignment = 256;
         merged.stride.avoided_multiples.insert(512);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn demands_without_any_layout_name_their_field() {
+    fn demands_without_a_layout_return_their_field() {
         let mut merged = ImageConstraints::default();
         merged.stride.maximum = 2559;
         assert_eq!(

@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn plan_that_is_guaranteed_is_taken_either_way() {
+    fn plan_that_is_guaranteed_is_returned_either_way() {
         let condition = solution(Contiguity::Scattered, heap());
         let plan = condition.clone().guaranteed().unwrap();
         assert_eq!(plan, condition.possible().unwrap());
     }
 
     #[test]
-    fn plan_that_is_only_possible_is_refused_with_its_doubts() {
+    fn plan_that_is_only_possible_is_refused_with_its_caveats() {
         let unsure = solution(Contiguity::Unknown, heap());
         let error = unsure.clone().guaranteed().unwrap_err();
         assert_eq!(error.verdict(), Verdict::Possible);

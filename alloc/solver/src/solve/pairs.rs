@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_that_a_walk_finds() {
+    fn pair_numbers_are_those_of_a_linear_search() {
         let patterns = [
             0,
             1,

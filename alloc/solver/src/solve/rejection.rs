@@ -257,7 +257,7 @@ mod tests {
     use crate::solve::{Request, solve};
 
     #[test]
-    fn buffers_with_more_bytes_than_can_be_counted_are_not_counted_wrong() {
+    fn buffers_whose_sizes_overflow_are_rejected() {
         let device = DeviceIdentity {
             driver: "gpu".to_owned(),
             location: String::new(),

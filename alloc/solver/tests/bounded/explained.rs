@@ -12,7 +12,7 @@ fn is_bounded(text: &str) -> bool {
 }
 
 #[test]
-fn explanation_of_eight_and_256_sources_says_how_many_more_there_are() {
+fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
     let solution = solve(&shapes::sources_named_by_each());
     let (short, all) = (solution.explain(), solution.explain_all());
     assert!(is_bounded(&short), "{} bytes", short.len());
@@ -59,7 +59,7 @@ fn explanation_of_long_names_has_short_lines() {
 }
 
 #[test]
-fn words_of_each_rejection_are_bounded_in_data_too() {
+fn rejection_of_each_source_is_bounded_in_data_too() {
     let Solution::Split(split) = solve(&shapes::permitted_lists()) else {
         panic!("none of those sources is there")
     };
@@ -77,7 +77,7 @@ fn words_of_each_rejection_are_bounded_in_data_too() {
 }
 
 #[test]
-fn handovers_of_many_are_told_up_to_a_bound() {
+fn handovers_of_many_participants_are_listed_up_to_a_bound() {
     let solution = solve(&shapes::writers_and_readers(400));
     let Solution::Share(plan) = &solution else {
         panic!("{}", solution.explain())
@@ -91,7 +91,7 @@ fn handovers_of_many_are_told_up_to_a_bound() {
 }
 
 #[test]
-fn ordinary_explanation_is_all_of_it() {
+fn explanation_of_an_ordinary_request_is_complete() {
     let participants = vec![camera(Contiguity::Scattered), display("vkms")];
     let solution = solve(&request(participants, vec![system_heap(2)]));
     assert_eq!(solution.explain(), solution.explain_all());

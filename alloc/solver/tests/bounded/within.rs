@@ -74,7 +74,7 @@ fn split(name: &str) -> Split {
 }
 
 #[test]
-fn every_shape_is_answered_within_the_budget() {
+fn every_shape_is_solved_within_the_budget() {
     for (name, shape) in shapes::ALL {
         let request = shape();
         let (solution, spent) = solve_within(&request, BUDGET);
@@ -83,7 +83,7 @@ fn every_shape_is_answered_within_the_budget() {
 }
 
 #[test]
-fn thousand_that_alternate_two_formats_are_two_groups_by_a_conflict_of_two() {
+fn thousand_participants_of_two_formats_are_two_groups() {
     for (name, sizes) in [
         ("alternating_1000", vec![500; 2]),
         ("alternating_2000", vec![1000; 2]),
@@ -122,7 +122,7 @@ fn thousand_that_alternate_two_formats_are_two_groups_by_a_conflict_of_two() {
 }
 
 #[test]
-fn same_request_has_the_same_answer_where_the_work_is_cut() {
+fn same_request_has_the_same_solution_where_the_budget_is_spent() {
     for name in ["every_cap_64_infeasible", "strides_alternate_1000"] {
         let (_, shape) = shapes::ALL
             .iter()
@@ -137,7 +137,7 @@ fn same_request_has_the_same_answer_where_the_work_is_cut() {
 }
 
 #[test]
-fn request_beyond_a_limit_is_not_tried_and_says_which() {
+fn request_beyond_a_limit_is_not_solved_and_names_the_limit() {
     let many = |count: usize| -> Vec<Participant> {
         (0..count)
             .map(|number| Participant::processor(Role::CpuRead).named(number))
@@ -197,7 +197,7 @@ fn plan_within_the_limits_on_size_is_found() {
 }
 
 #[test]
-fn plan_that_may_have_a_better_one_says_that_not_all_was_tried() {
+fn plan_of_an_incomplete_search_says_so() {
     let request = shapes::every_cap(16, 16, false);
     let (solution, _) = solve_within(&request, BUDGET / 20);
     let Solution::Share(plan) = &solution else {
@@ -211,7 +211,7 @@ fn plan_that_may_have_a_better_one_says_that_not_all_was_tried() {
 }
 
 #[test]
-fn conflict_is_told_without_a_search_of_all_combinations_only_where_it_is_known() {
+fn conflict_without_all_combinations_is_only_reported_where_it_is_certain() {
     // Nine with two alternatives each are more combinations than are tried; one of them alone is in its own way.
     let mut participants = Vec::new();
     for number in 0..9 {
@@ -248,7 +248,7 @@ fn conflict_is_told_without_a_search_of_all_combinations_only_where_it_is_known(
 }
 
 #[test]
-fn ways_are_bounded_too() {
+fn candidates_are_bounded_too() {
     let request = |name: &str| {
         let (_, shape) = shapes::ALL
             .iter()
@@ -275,7 +275,7 @@ proptest! {
 
     /// Whatever the budget, what is said is true: by what is said with more than enough of it.
     #[test]
-    fn answer_of_any_budget_is_no_more_than_is_so(
+    fn solution_of_any_budget_claims_nothing_false(
         request in prop_oneof![generate::request(), generate::divided()],
         budget in 0..60_000_u64,
     ) {

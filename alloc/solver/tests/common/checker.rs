@@ -9,7 +9,7 @@ use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
 use covalent_solver::solve::{Plan, Request, Verdict};
 
 /// Participants of a request, each held to one of its alternatives.
-pub struct Party<'a> {
+pub struct ChosenMembers<'a> {
     pub request: &'a Request,
     pub members: Vec<(&'a Participant, &'a Constraints)>,
     /// Whether the processor copies into or out of the buffers.
@@ -27,7 +27,7 @@ fn divides(step: u64, number: u64) -> bool {
     step == 0 || number % step == 0
 }
 
-impl Party<'_> {
+impl ChosenMembers<'_> {
     /// Everything that is asked of pictures in one format from one source.
     pub fn image_constraints<'t>(
         &'t self,
@@ -43,8 +43,8 @@ impl Party<'_> {
             .collect()
     }
 
-    /// Checks what does not hang on a layout; returns how many kinds of doubt there are.
-    pub fn judge_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
+    /// Checks what does not hang on a layout; returns how many kinds of caveats there are.
+    pub fn check_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
         let gives = match &source.constraints.formats {
             Some(formats) => formats.contains(format),
             None => format.modifier == Modifier::LINEAR,
@@ -135,12 +135,12 @@ impl Party<'_> {
         let address = lowest > lies.lowest || highest < lies.highest;
         Ok([coherency, transfer, protection, address]
             .into_iter()
-            .filter(|doubt| *doubt)
+            .filter(|caveats| *caveats)
             .count())
     }
 
     /// Checks sizes against the source, and returns whether memory may have to be in one piece that is not promised.
-    pub fn judge_sizes(&self, source: &Source, sizes: &[u64]) -> Result<bool, Broken> {
+    pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<bool, Broken> {
         let promised = &source.guarantees;
         let largest = sizes.iter().copied().max().unwrap();
         if let Some(maximum) = promised.maximum_bytes {
@@ -164,8 +164,8 @@ impl Party<'_> {
 }
 
 /// Checks a layout in rows against one set of constraints.
-pub fn judge_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
-    judge_extent(constraints, layout)?;
+pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
+    check_extent(constraints, layout)?;
     let info = layout.format().fourcc.info().unwrap();
     let planes = layout.planes();
     let first = planes[0].stride_bytes;
@@ -256,13 +256,13 @@ pub fn judge_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
 }
 
 /// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
-pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
+pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
     let source = request
         .sources
         .iter()
         .find(|source| source.id == *plan.source())
         .unwrap();
-    let party = Party {
+    let chosen = ChosenMembers {
         request,
         copies,
         members: members
@@ -279,22 +279,22 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
             .collect(),
     };
     let format = plan.layout().format();
-    let mut doubts = 0;
+    let mut caveats = 0;
     for modifier in plan.modifiers() {
         let format = FormatModifier::new(format.fourcc, *modifier);
-        doubts = party.judge_source(source, format).unwrap();
+        caveats = chosen.check_source(source, format).unwrap();
     }
     let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
     assert!(request.extents().eq(extents));
-    let in_pieces = party
-        .judge_sizes(source, plan.layout().memory_sizes())
+    let in_pieces = chosen
+        .check_sizes(source, plan.layout().memory_sizes())
         .unwrap();
-    doubts += usize::from(in_pieces);
+    caveats += usize::from(in_pieces);
     if !plan.is_laid_out_by_driver() {
         assert_eq!(plan.modifiers(), [format.modifier]);
         for layout in plan.layouts() {
-            for constraints in party.image_constraints(source, format) {
-                judge_layout(constraints, layout).unwrap();
+            for constraints in chosen.image_constraints(source, format) {
+                check_layout(constraints, layout).unwrap();
             }
             plan.accepts(layout).unwrap();
         }
@@ -304,7 +304,7 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
         plan.verdict() == Verdict::Guaranteed,
         plan.caveats().is_empty()
     );
-    let held = party
+    let held = chosen
         .members
         .iter()
         .map(|(_, own)| u64::from(own.buffers_held));
@@ -315,7 +315,7 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
     );
 }
 
-pub fn judge_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
+pub fn check_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
     for (pixels, side) in [
         (layout.extent().width(), &constraints.width),
         (layout.extent().height(), &constraints.height),
@@ -331,7 +331,7 @@ pub fn judge_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(
 }
 
 /// The bytes of the pixels alone.
-pub fn picture_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
+pub fn unpadded_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
     info.planes
         .iter()
         .map(|plane| {

@@ -4,7 +4,7 @@ use covalent_solver::constraint::{ImageConstraints, PlanePlacement, Source};
 use covalent_solver::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 use covalent_solver::solve::Request;
 
-use super::checker::{Party, judge_extent, judge_layout, picture_bytes};
+use super::checker::{ChosenMembers, check_extent, check_layout, unpadded_bytes};
 
 /// No request that is generated needs a wider row.
 const WIDEST: u32 = 1 << 13;
@@ -14,8 +14,8 @@ const WIDEST: u32 = 1 << 13;
 pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
-    /// How many kinds of doubt there are at the least.
-    pub doubts: usize,
+    /// How many kinds of caveats there are at the least.
+    pub caveats: usize,
     /// Which alternative of each member it is.
     pub combination: Vec<usize>,
 }
@@ -24,7 +24,7 @@ pub struct Candidate {
 pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     for combination in combinations(request, members) {
-        let party = Party {
+        let chosen = ChosenMembers {
             request,
             copies,
             members: members
@@ -38,11 +38,11 @@ pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Can
         };
         for (source, gives) in request.sources.iter().enumerate() {
             for format in universe(request) {
-                if let Some(doubts) = best(&party, gives, format) {
+                if let Some(caveats) = best(&chosen, gives, format) {
                     found.push(Candidate {
                         source,
                         format,
-                        doubts,
+                        caveats,
                         combination: combination.clone(),
                     });
                 }
@@ -79,19 +79,19 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
     all
 }
 
-/// How many kinds of doubt the best layout leaves; none where there is no layout.
-fn best(party: &Party<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
-    let doubts = party.judge_source(source, format).ok()?;
-    let constraints = party.image_constraints(source, format);
+/// How many kinds of caveats the best layout leaves; none where there is no layout.
+fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
+    let caveats = chosen.check_source(source, format).ok()?;
+    let constraints = chosen.image_constraints(source, format);
     if format.modifier != Modifier::LINEAR {
-        return arranged_by_source(party, source, format, &constraints).map(|more| doubts + more);
+        return driver_layout(chosen, source, format, &constraints).map(|more| caveats + more);
     }
     [false, true]
         .into_iter()
-        .filter_map(|apart| {
-            let sizes = smallest(party.request, format, &constraints, apart)?;
-            let in_pieces = party.judge_sizes(source, &sizes).ok()?;
-            Some(doubts + usize::from(in_pieces))
+        .filter_map(|disjoint| {
+            let sizes = smallest(chosen.request, format, &constraints, disjoint)?;
+            let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
+            Some(caveats + usize::from(in_pieces))
         })
         .min()
 }
@@ -101,7 +101,7 @@ fn smallest(
     request: &Request,
     format: FormatModifier,
     constraints: &[&ImageConstraints],
-    apart: bool,
+    disjoint: bool,
 ) -> Option<Vec<u64>> {
     let without_sizes: Vec<ImageConstraints> = constraints
         .iter()
@@ -125,16 +125,16 @@ fn smallest(
         .map(|extent| {
             let free = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
             for constraints in constraints {
-                judge_extent(constraints, &free).ok()?;
+                check_extent(constraints, &free).ok()?;
             }
             // A wider row never takes less memory, so the first that fits is the smallest.
             (step..=WIDEST.min(most))
                 .step_by(step as usize)
-                .filter_map(|stride| in_rows(extent, format, constraints, stride, apart))
+                .filter_map(|stride| in_rows(extent, format, constraints, stride, disjoint))
                 .find(|layout| {
                     without_sizes
                         .iter()
-                        .all(|constraints| judge_layout(constraints, layout).is_ok())
+                        .all(|constraints| check_layout(constraints, layout).is_ok())
                 })
         })
         .collect::<Option<_>>()?;
@@ -170,7 +170,7 @@ fn smallest(
         .all(|layout| {
             constraints
                 .iter()
-                .all(|constraints| judge_layout(constraints, &layout).is_ok())
+                .all(|constraints| check_layout(constraints, &layout).is_ok())
         })
         .then_some(sizes)
 }
@@ -191,10 +191,10 @@ fn in_rows(
     format: FormatModifier,
     constraints: &[&ImageConstraints],
     stride: u32,
-    apart: bool,
+    disjoint: bool,
 ) -> Option<Layout> {
     let info = format.fourcc.info()?;
-    let packed = !apart
+    let packed = !disjoint
         && constraints
             .iter()
             .any(|constraints| constraints.packed_planes);
@@ -231,7 +231,7 @@ fn in_rows(
                 .iter()
                 .map(|constraints| constraints.plane_size_alignment_bytes),
         );
-        let begin = if apart { before } else { end };
+        let begin = if disjoint { before } else { end };
         let offset_bytes = if packed && number > 0 {
             let before: &PlaneLayout = &planes[number - 1];
             let rows = info.planes[number - 1].rows(extent.height());
@@ -253,7 +253,7 @@ fn in_rows(
         });
         if number + 1 == info.planes.len() {
             sizes.push(end + padding);
-        } else if apart {
+        } else if disjoint {
             sizes.push(end);
         }
     }
@@ -261,8 +261,8 @@ fn in_rows(
 }
 
 /// A source that arranges pixels by itself takes at least as much memory as rows without any demands.
-fn arranged_by_source(
-    party: &Party<'_>,
+fn driver_layout(
+    chosen: &ChosenMembers<'_>,
     source: &Source,
     format: FormatModifier,
     constraints: &[&ImageConstraints],
@@ -270,11 +270,11 @@ fn arranged_by_source(
     let free = ImageConstraints::default();
     let linear = FormatModifier::linear(format.fourcc);
     let planes = linear.fourcc.info()?.planes.len();
-    let sizes = smallest(party.request, linear, &[&free], false)?;
-    for extent in party.request.extents() {
+    let sizes = smallest(chosen.request, linear, &[&free], false)?;
+    for extent in chosen.request.extents() {
         let layout = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
         for constraints in constraints {
-            judge_extent(constraints, &layout).ok()?;
+            check_extent(constraints, &layout).ok()?;
             if constraints.maximum_planes < planes as u32
                 || constraints.maximum_size_bytes < sizes.iter().sum()
             {
@@ -290,9 +290,9 @@ fn arranged_by_source(
     if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Disjoint) {
         return None;
     }
-    let in_pieces = party.judge_sizes(source, &sizes).ok()?;
+    let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
     // Whoever has any demand or wish on the arrangement, beyond the sides, may not find it met.
-    let demanding = party.members.iter().any(|(_, constraints)| {
+    let demanding = chosen.members.iter().any(|(_, constraints)| {
         let own = constraints.per_fourcc.get(&format.fourcc);
         std::iter::once(&constraints.image)
             .chain(own)
@@ -314,15 +314,15 @@ fn arranged_by_source(
                     || constraints.maximum_planes != u32::MAX
             })
     });
-    let untold = format.modifier.is_implicit()
-        && party
+    let implicit = format.modifier.is_implicit()
+        && chosen
             .members
             .iter()
             .any(|(participant, _)| !source.is_of(&participant.device));
     Some(
-        [in_pieces, demanding, untold]
+        [in_pieces, demanding, implicit]
             .into_iter()
-            .filter(|doubt| *doubt)
+            .filter(|caveats| *caveats)
             .count(),
     )
 }
@@ -356,7 +356,7 @@ pub fn fewest_copies(request: &Request) -> (usize, u64) {
                             .extents()
                             .map(|extent| {
                                 let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
-                                picture_bytes(info, &layout)
+                                unpadded_bytes(info, &layout)
                             })
                             .max();
                         (usize::from(info.name == "R8"), bytes.unwrap())

@@ -329,7 +329,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         )
 }
 
-/// Participants that nothing but their formats keeps apart, so that most requests are divided.
+/// Participants that nothing but their formats keeps disjoint, so that most requests are divided.
 pub fn divided() -> impl Strategy<Value = Request> {
     let formats = || subsequence(pairs()[..5].to_vec(), 1..=3);
     prop::collection::vec(formats(), 2..=3).prop_map(|sets| {

@@ -25,7 +25,7 @@ fn writing_processor() -> Participant {
 }
 
 #[test]
-fn memory_of_which_the_device_keeps_a_copy_is_split_from_who_writes_without_a_transfer() {
+fn shadow_copy_with_a_writer_without_transfers_is_split() {
     let request = renderer_and(writing_processor(), Some(true));
     let Solution::Split(split) = solve(&request) else {
         panic!("nobody transfers")
@@ -37,7 +37,7 @@ fn memory_of_which_the_device_keeps_a_copy_is_split_from_who_writes_without_a_tr
 }
 
 #[test]
-fn memory_whose_copies_nobody_knows_is_a_doubt() {
+fn shadow_copy_that_is_unknown_is_a_caveat() {
     for writer in [writing_processor(), camera(Contiguity::Scattered)] {
         let known = plan(&renderer_and(writer.clone(), Some(false)));
         assert_eq!(known.verdict(), Verdict::Guaranteed);

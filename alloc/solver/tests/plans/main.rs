@@ -4,11 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod arranged;
 mod copied;
-mod given_up;
 mod narrow;
+mod relaxed;
 mod shared;
+mod tiled;
 
 use covalent_solver::solve::{Plan, Request, Solution, solve};
 

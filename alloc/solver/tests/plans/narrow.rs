@@ -48,7 +48,7 @@ fn device_that_exports_nothing_is_no_source() {
 }
 
 #[test]
-fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
+fn alternatives_beyond_the_limit_are_reported_as_not_tried() {
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::new(format!("device {number}"), device("gpu"), Role::Import);

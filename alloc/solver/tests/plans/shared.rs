@@ -50,7 +50,7 @@ fn camera_and_importing_display_prefer_the_displays_own_memory() {
 }
 
 #[test]
-fn contiguous_camera_takes_what_promises_contiguity_over_what_has_fewer_importers() {
+fn contiguous_camera_prefers_guaranteed_contiguity_to_fewer_importers() {
     let request = request(
         vec![camera(Contiguity::Contiguous), display("vkms")],
         vec![system_heap(2), udmabuf(2), cma_heap(2), dumb("vkms")],
@@ -62,7 +62,7 @@ fn contiguous_camera_takes_what_promises_contiguity_over_what_has_fewer_importer
 }
 
 #[test]
-fn contiguity_by_luck_is_possible_and_never_guaranteed() {
+fn contiguity_without_a_guarantee_is_only_possible() {
     let request = request(
         vec![camera(Contiguity::Contiguous), virtio_display()],
         vec![system_heap(2), cma_heap(2), dumb("virtio_gpu")],
@@ -72,7 +72,7 @@ fn contiguity_by_luck_is_possible_and_never_guaranteed() {
 }
 
 #[test]
-fn memory_above_a_cameras_reach_is_a_doubt() {
+fn memory_above_a_cameras_reach_is_a_caveat() {
     let request = |gibibytes| {
         request(
             vec![camera(Contiguity::Contiguous), display("vkms")],
@@ -110,7 +110,7 @@ fn participants_without_a_common_format_are_split_with_a_copy() {
 }
 
 #[test]
-fn cards_that_take_only_their_own_memory_are_split_between_them() {
+fn cards_that_import_nothing_are_split() {
     let mut other = virtio_display();
     other.name = "second display".to_owned();
     other.device = device("other");
@@ -124,13 +124,13 @@ fn cards_that_take_only_their_own_memory_are_split_between_them() {
 }
 
 #[test]
-fn no_source_at_all_is_said_plainly() {
+fn request_without_a_source_is_impossible() {
     let solution = solve(&request(vec![camera(Contiguity::Scattered)], Vec::new()));
     insta::assert_snapshot!(solution.explain());
 }
 
 #[test]
-fn processor_that_reads_often_takes_cached_memory() {
+fn cpu_that_reads_every_frame_prefers_cached_memory() {
     let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
     reader.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     let mut uncached = system_heap(2);
@@ -144,7 +144,7 @@ fn processor_that_reads_often_takes_cached_memory() {
 }
 
 #[test]
-fn implicit_and_linear_never_meet() {
+fn implicit_and_linear_modifiers_never_match() {
     let mut card = display("virgl");
     card.for_each_choice(|own| {
         own.formats = Some(FormatSet::from([FormatModifier {
@@ -172,7 +172,7 @@ fn buffers_held_sum_to_the_count() {
 }
 
 #[test]
-fn source_that_is_nearly_empty_is_passed_over() {
+fn source_without_enough_free_memory_is_rejected() {
     let mut small = cma_heap(2);
     small.guarantees.available_bytes = Some(4 * 1_228_800 - 1);
     let request = request(
@@ -183,7 +183,7 @@ fn source_that_is_nearly_empty_is_passed_over() {
 }
 
 #[test]
-fn camera_without_the_size_says_which_it_has() {
+fn camera_without_the_size_lists_its_sizes() {
     let mut small = camera(Contiguity::Scattered);
     small.for_each_choice(|own| {
         own.image.width = covalent_solver::constraint::SideConstraints::exactly(320);
@@ -207,7 +207,7 @@ fn request_survives_json_and_gives_the_same_plan() {
 }
 
 #[test]
-fn demand_of_a_newer_version_is_hard_unless_it_is_optional() {
+fn extra_field_is_a_demand_unless_it_is_optional() {
     let with = |demand: &str| {
         let mut request = request(vec![camera(Contiguity::Scattered)], vec![system_heap(2)]);
         let mut value = serde_json::to_value(&request.participants[0]).unwrap();
@@ -231,7 +231,7 @@ fn demand_of_a_newer_version_is_hard_unless_it_is_optional() {
 }
 
 #[test]
-fn planes_apart_and_together_conflict() {
+fn disjoint_and_joint_planes_conflict() {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
         own.formats = Some(linear(&[Fourcc::NV12]));
@@ -249,14 +249,14 @@ fn planes_apart_and_together_conflict() {
         [
             "decoder needs a dma-buf for each plane",
             "vivid capture needs all planes in one dma-buf",
-            // A single plane would be together and apart at once.
+            // A single plane would be together and disjoint at once.
             "vivid capture takes only NV12 LINEAR"
         ]
     );
 }
 
 #[test]
-fn hostile_requests_are_answered_without_panic() {
+fn hostile_requests_are_solved_without_panic() {
     let mut camera = camera(Contiguity::Contiguous);
     let mut own = camera.constraints().clone();
     let image = &mut own.image;

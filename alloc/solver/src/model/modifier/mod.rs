@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn amd_tells_its_compression_and_its_chip() {
+    fn amd_modifier_is_written_with_compression_and_chip() {
         // With 16 pipes and 8 packers, as Navi 22 has.
         let retiled = "AMD(TILE_VERSION=GFX10_RBPLUS,TILE=64K_R_X,DCC,DCC_RETILE,DCC_INDEPENDENT_64B,DCC_INDEPENDENT_128B,DCC_MAX_COMPRESSED_BLOCK=64B,DCC_CONSTANT_ENCODE,PIPE_XOR_BITS=4,PACKERS=3)";
         let code = 0x02 << 56
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_modifier_is_told_why() {
+    fn text_that_is_no_modifier_is_refused_with_a_reason() {
         for text in [
             "",
             "linear",

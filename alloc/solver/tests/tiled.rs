@@ -70,7 +70,7 @@ fn gpu_and_plane(driver: &str, gpu: &[Modifier], plane: &[Modifier]) -> Request 
 }
 
 #[test]
-fn plan_names_the_modifiers_that_all_have_in_common_and_leaves_the_layout_to_the_source() {
+fn plan_lists_the_common_modifiers_and_leaves_the_layout_to_the_driver() {
     let linear = Modifier::LINEAR;
     for (driver, gpu, plane, common) in [
         (
@@ -102,7 +102,7 @@ fn plan_names_the_modifiers_that_all_have_in_common_and_leaves_the_layout_to_the
 }
 
 #[test]
-fn another_vendors_device_and_the_processor_are_left_with_rows() {
+fn device_of_another_vendor_and_cpu_share_linear_images() {
     let gpu = [Modifier::LINEAR, X_TILED, Y_TILED_CCS];
     let mut two_vendors = gpu_and_plane("i915", &gpu, &gpu);
     let other = [Modifier::LINEAR, BLOCK_LINEAR_1];
@@ -121,14 +121,14 @@ fn another_vendors_device_and_the_processor_are_left_with_rows() {
         assert_eq!(plan(&touched).modifiers(), [Modifier::LINEAR]);
     }
     // Without rows in common there is nothing but a copy.
-    let mut apart = two_vendors;
+    let mut disjoint = two_vendors;
     let tiled = pairs(Fourcc::XRGB8888, &gpu[1..]);
-    apart.participants[0].for_each_choice(|own| own.formats = Some(tiled.clone()));
-    assert!(matches!(solve(&apart), Solution::Split(_)));
+    disjoint.participants[0].for_each_choice(|own| own.formats = Some(tiled.clone()));
+    assert!(matches!(solve(&disjoint), Solution::Split(_)));
 }
 
 #[test]
-fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
+fn demands_on_strides_are_a_caveat_of_driver_tilings() {
     let gpu = [Modifier::LINEAR, Y_TILED];
     let mut request = gpu_and_plane("i915", &gpu, &gpu);
     request.participants[1].for_each_choice(|own| own.image.stride.alignment = 64);
@@ -141,22 +141,22 @@ fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
 }
 
 #[test]
-fn implicit_arrangement_meets_itself_alone_and_comes_last() {
-    let untold = Modifier::INVALID;
+fn implicit_modifier_matches_only_itself_and_comes_last() {
+    let implicit = Modifier::INVALID;
     let with = |gpu: &[Modifier], plane: &[Modifier]| gpu_and_plane("i915", gpu, plane);
-    let both = with(&[untold, X_TILED], &[untold, X_TILED]);
+    let both = with(&[implicit, X_TILED], &[implicit, X_TILED]);
     assert_eq!(plan(&both).modifiers(), [X_TILED]);
     // On its own device what is not told is known all the same.
-    let implicit = plan(&with(&[untold, X_TILED], &[untold, Y_TILED]));
-    assert_eq!(implicit.modifiers(), [untold]);
+    let implicit = plan(&with(&[implicit, X_TILED], &[implicit, Y_TILED]));
+    assert_eq!(implicit.modifiers(), [implicit]);
     assert_eq!(implicit.verdict(), Verdict::Guaranteed);
     for other in [X_TILED, Modifier::LINEAR] {
         assert!(matches!(
-            solve(&with(&[untold], &[other])),
+            solve(&with(&[implicit], &[other])),
             Solution::Split(_)
         ));
     }
-    let mut foreign = with(&[untold], &[untold]);
+    let mut foreign = with(&[implicit], &[implicit]);
     foreign.participants[1].device = device("other");
     assert_eq!(plan(&foreign).verdict(), Verdict::Possible);
 }
@@ -181,7 +181,7 @@ fn compressed(modifier: Modifier, strides: &[u32]) -> Layout {
 }
 
 #[test]
-fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
+fn additional_planes_are_accepted_with_any_stride() {
     let modifiers = [Y_TILED, Y_TILED_CCS, TILE4_DG2_RC_CCS_CC];
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
     request.participants[1].for_each_choice(|own| own.image.stride.alignment = 512);
@@ -207,7 +207,7 @@ fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
 }
 
 #[test]
-fn most_planes_count_those_beside_the_pixels() {
+fn maximum_planes_counts_additional_planes() {
     let modifiers = [Y_TILED, Y_TILED_CCS];
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
     request.participants[1].for_each_choice(|own| own.image.maximum_planes = 1);
@@ -223,7 +223,7 @@ fn most_planes_count_those_beside_the_pixels() {
 }
 
 #[test]
-fn decoder_and_display_share_what_only_they_arrange() {
+fn decoder_and_display_share_a_vendor_tiling() {
     let afbc = [AFBC_SPARSE, AFBC_SPARSE_YTR];
     let mut decoder = one("decoder", "vpu", Role::Capture, pairs(Fourcc::NV12, &afbc));
     decoder.for_each_choice(|own| own.memory.contiguity = Contiguity::Contiguous);

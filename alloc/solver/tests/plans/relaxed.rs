@@ -11,7 +11,7 @@ use covalent_solver::model::Fourcc;
 use covalent_solver::solve::solve;
 
 #[test]
-fn second_alternative_is_taken_where_the_first_meets_nobody() {
+fn second_alternative_is_used_where_the_first_has_no_candidate() {
     let mut encoder = Participant::new("encoder", device("codec"), Role::Output);
     encoder.for_each_choice(|own| own.formats = Some(linear(&[Fourcc::P010])));
     let mut nv12 = Constraints {
@@ -44,7 +44,7 @@ fn protected_memory_and_a_processor_that_reads_it_conflict() {
 }
 
 #[test]
-fn conflict_of_three_is_told_with_what_is_cheapest_to_give_up() {
+fn conflict_of_three_lists_the_cheapest_relaxation() {
     let mut one = camera(Contiguity::Scattered);
     one.for_each_choice(|own| own.image.stride.alignment = 48);
     let mut two = display("vkms");
@@ -59,7 +59,7 @@ fn conflict_of_three_is_told_with_what_is_cheapest_to_give_up() {
 }
 
 #[test]
-fn source_that_a_participant_permits_and_prefers_is_taken() {
+fn source_that_is_permitted_and_preferred_is_used() {
     let mut display = display("vkms");
     let cma = cma_heap(2);
     display.for_each_choice(|own| own.memory.preferred = [cma.id.clone()].into());

@@ -39,7 +39,7 @@ fn gpu_and_plane() -> Request {
 }
 
 #[test]
-fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
+fn devices_with_common_modifiers_leave_the_tiling_to_the_driver() {
     let mut request = gpu_and_plane();
     insta::assert_snapshot!(solve(&request).explain());
     let tiled = plan(&request);
@@ -52,7 +52,7 @@ fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
 }
 
 #[test]
-fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
+fn strides_of_a_driver_tiling_are_a_caveat() {
     let mut request = gpu_and_plane();
     for participant in &mut request.participants {
         participant.for_each_choice(|own| {
@@ -67,7 +67,7 @@ fn strides_of_an_arrangement_that_the_source_chooses_are_a_doubt() {
 }
 
 #[test]
-fn screen_that_turns_has_one_buffer_for_both_sizes() {
+fn rotated_display_has_one_buffer_for_both_sizes() {
     let mut request = request(vec![display("vkms")], vec![system_heap(2)]);
     request.more_extents = vec![Extent::new(480, 640).unwrap()];
     request.participants[0].for_each_choice(|own| own.image.stride.alignment = 256);
