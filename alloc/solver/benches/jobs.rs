@@ -1,4 +1,4 @@
-//! Requests that are solved to see how long it takes.
+//! Requests whose solutions are measured.
 #![allow(
     dead_code,
     missing_docs,
@@ -19,11 +19,11 @@ use covalent_solver::model::{
 };
 use covalent_solver::solve::{Request, Solution, solve, solve_within};
 
-/// Formats of each of the many participants.
+/// The number of formats of each participant.
 pub const FORMATS: u64 = 50;
-/// Modifiers that each of them has for every format.
+/// The number of modifiers of each format.
 pub const MODIFIERS: u64 = 100;
-/// How many they are.
+/// The number of participants.
 pub const PARTICIPANTS: u64 = 16;
 
 fn device(driver: &str, location: &str) -> DeviceIdentity {
@@ -34,14 +34,14 @@ fn device(driver: &str, location: &str) -> DeviceIdentity {
     }
 }
 
-/// Fifty formats: those that are known, and others.
+/// Returns fifty formats: the known ones, and others.
 fn fourccs() -> Vec<Fourcc> {
     let known = FormatInfo::all().map(|info| info.fourcc);
     let others = (0..FORMATS).map(|number| Fourcc(0x7a7a_0000 + u32::try_from(number).unwrap()));
     known.chain(others).take(50).collect()
 }
 
-/// 5,000 pairs, of which a participant has its own tenth and nine tenths with all others.
+/// Returns 5,000 pairs, of which a tenth is the participant's own and the rest is common to all.
 fn many(participant: u64, vendor: u64) -> FormatSet {
     let modifiers = (0..MODIFIERS).map(|number| match number {
         0 => Modifier::LINEAR,
@@ -102,17 +102,17 @@ fn crowd(vendor: impl Fn(u64) -> u64, linear: bool) -> Request {
     }
 }
 
-/// 16 participants with 5,000 pairs each that have nine tenths in common.
+/// 16 participants with 5,000 pairs each, of which they have nine tenths in common.
 pub fn crowd_that_shares() -> Request {
     crowd(|_| 1, true)
 }
 
-/// The same of two vendors, without rows: no pair of one is known to the other.
+/// The same with participants of two vendors and without linear formats, so that the vendors have no pair in common.
 pub fn crowd_of_two_vendors() -> Request {
     crowd(|number| 1 + number / 8, false)
 }
 
-/// The same as share, but two that take nothing except their own memory.
+/// The same participants, of which two import nothing.
 pub fn crowd_with_two_that_import_nothing() -> Request {
     let mut request = crowd(|_| 1, true);
     for number in [3, 12] {
@@ -125,7 +125,7 @@ pub fn crowd_with_two_that_import_nothing() -> Request {
     request
 }
 
-/// So many with pairs in common, each with two alternatives, of whom two never agree on a stride.
+/// Participants with common pairs and two alternatives each, of which two participants never agree on a stride.
 pub fn crowd_with_alternatives(participants: usize) -> Request {
     let mut request = crowd(|_| 1, true);
     request.participants.truncate(participants);
@@ -191,8 +191,8 @@ fn heaps() -> Vec<Source> {
     ]
 }
 
-/// A camera, a GPU, a display and the compositor's feedback, with tables as they were recorded: vivid's formats, an Intel
-/// GPU's modifiers, a plane's IN_FORMATS.
+/// A camera, a GPU, a display and the compositor's feedback. Their tables were recorded: vivid's formats, an Intel GPU's
+/// modifiers, and a plane's IN_FORMATS.
 pub fn usual() -> Request {
     let card = device("i915", "0000:00:02.0");
     let rgb = [
@@ -214,7 +214,7 @@ pub fn usual() -> Request {
         Fourcc::YVYU,
         Fourcc::VYUY,
     ];
-    // LINEAR, X, Y, Yf, Y with CCS, Yf with CCS, Tile4 and its CCS kinds.
+    // LINEAR, X, Y, Yf, Y with CCS, Yf with CCS, Tile4, and Tile4 with CCS.
     let tilings: Vec<_> = std::iter::once(Modifier::LINEAR)
         .chain((1..=15).map(|number| Modifier(0x0100_0000_0000_0000 | number)))
         .collect();
@@ -311,7 +311,7 @@ pub fn usual() -> Request {
     }
 }
 
-/// The same with a display that shows nothing that the camera makes.
+/// The same with a display that accepts none of the camera's formats.
 pub fn usual_without_a_common_format() -> Request {
     let mut request = usual();
     request.participants[1].for_each_choice(|own| {
@@ -320,7 +320,7 @@ pub fn usual_without_a_common_format() -> Request {
     request
 }
 
-/// Every job, by name, and whether one buffer serves all.
+/// Returns every request with its name, and whether one buffer serves all of its participants.
 pub fn all() -> Vec<(&'static str, Request, bool)> {
     vec![
         ("usual", usual(), true),
@@ -349,7 +349,7 @@ pub fn all() -> Vec<(&'static str, Request, bool)> {
     ]
 }
 
-/// Solves a job, which must come out as it is meant to.
+/// Solves a request, and checks whether one buffer serves all participants.
 #[inline(never)]
 pub fn solve_job(request: &Request, shares: bool) -> Solution {
     let solution = solve(black_box(request));
@@ -357,7 +357,7 @@ pub fn solve_job(request: &Request, shares: bool) -> Solution {
     solution
 }
 
-/// Solves any request within a budget of steps, and returns how many were taken.
+/// Solves a request within a budget of steps, and returns how many were taken.
 #[inline(never)]
 pub fn solve_job_within(request: &Request, budget: u64) -> (Solution, u64) {
     solve_within(black_box(request), budget)

@@ -1,4 +1,4 @@
-//! How long merging and solving take: `cargo bench -p covalent-alloc --no-default-features --bench solve`.
+//! Measures merging and solving: `cargo bench -p covalent-solver --bench solve`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod jobs;

@@ -1,13 +1,13 @@
 //! Solves one request, so that callgrind can count its instructions.
 //!
 //! ```console
-//! $ cargo build --release -p covalent-alloc --no-default-features --example solve-once
+//! $ cargo build --release -p covalent-solver --example solve-once
 //! $ target/release/examples/solve-once --list
 //! $ valgrind --tool=callgrind --toggle-collect='*jobs::solve_job*' target/release/examples/solve-once usual
 //! ```
 //!
-//! `--list` prints the names: the usual jobs, and the shapes that ask much of the solver. A name prints one line of the outcome,
-//! and `--explain NAME` what is said of it.
+//! `--list` prints the names of all requests. A name prints one line about the solution, and `--explain NAME` prints its
+//! explanation.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../benches/jobs.rs"]
@@ -17,7 +17,7 @@ mod shapes;
 
 use covalent_solver::solve::{BUDGET, Request, Solution};
 
-/// Finds a request by its name.
+/// Returns the request with this name.
 fn named(name: &str) -> Request {
     let job = jobs::all().into_iter().find(|(job, ..)| *job == name);
     let shape = shapes::ALL.iter().find(|(shape, _)| *shape == name);
@@ -28,7 +28,7 @@ fn named(name: &str) -> Request {
     }
 }
 
-/// Returns the budget: that of every solution, unless the environment's `STEPS` says another.
+/// Returns the budget of steps: that of `solve`, unless the environment variable `STEPS` has another.
 fn budget() -> u64 {
     std::env::var("STEPS").map_or(BUDGET, |steps| steps.parse().unwrap())
 }

@@ -1,5 +1,5 @@
-//! The algebra of demands, over random ones. What judges plans is in `common/checker.rs`, and what knows the right answers to
-//! small requests in `common/exhaustive.rs`; neither shares anything with the solver.
+//! Properties of merging and solving, over random requests. Plans are checked by `common/checker.rs`, and compared with the
+//! exhaustive search in `common/exhaustive.rs`. Neither shares code with the solver.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod common;
@@ -22,7 +22,7 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// The request with these demands alone.
+/// Returns the request with only these demands.
 fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
     let mut request = request.clone();
     for participant in &mut request.participants {
@@ -57,7 +57,7 @@ fn all_demands(request: &Request) -> Vec<Demand> {
     all
 }
 
-/// Every set of `size` demands, in order.
+/// Returns every set of `size` demands, in order.
 fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
     if size == 0 {
         return vec![Vec::new()];
@@ -71,7 +71,7 @@ fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
         .collect()
 }
 
-/// The order that `solve` documents, as far as it does not hang on how a layout was chosen.
+/// The order that `solve` documents, as far as it does not depend on the choice of layout.
 fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use<> {
     let source = &request.sources[candidate.source];
     let fourcc = candidate.format.fourcc;
@@ -291,7 +291,7 @@ proptest! {
                 let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
                 prop_assert!(shares(&with_only(&request, among(&rest))), "{} is not needed", demand);
             }
-            // Of as many as are found by trying all: three.
+            // The solver finds the smallest conflict if it has at most three demands.
             let all = all_demands(&request);
             for size in 1..=conflict.len().min(3) {
                 let first = subsets(&all, size).into_iter().find(|subset| !shares(&with_only(&request, among(subset))));

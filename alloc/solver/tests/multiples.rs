@@ -1,4 +1,4 @@
-//! Steps that several ask for: a common multiple that no number holds is never met, and strides are whole pixels.
+//! Alignments of several participants: a common multiple over 64 bits is never satisfied, and strides are whole pixels.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -13,7 +13,7 @@ use covalent_solver::model::{Extent, FormatInfo, Fourcc};
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve};
 use proptest::prelude::*;
 
-/// A source that promises everything, so that nothing but the pictures decides.
+/// A source that guarantees everything, so that only the image constraints decide.
 fn memory() -> Source {
     let guarantees = Guarantees {
         contiguous_up_to_bytes: u64::MAX,
@@ -28,7 +28,7 @@ fn one(name: &str, image: ImageConstraints) -> Participant {
     one
 }
 
-/// Asks for pictures in one format for participants that ask for these.
+/// A request for images of one format, with a participant for each of these constraints.
 fn asked(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> Request {
     let mut memory = memory();
     memory.constraints.formats = Some(linear(&[fourcc]));
@@ -75,7 +75,7 @@ fn stride(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> u32 {
     plan.layout().planes()[0].stride_bytes
 }
 
-/// A field of pictures, and two values of it whose least common multiple no number holds.
+/// An image field, and two values of it whose least common multiple does not fit in 64 bits.
 type Pair = (Field, fn(&mut ImageConstraints, bool));
 
 #[test]
@@ -93,7 +93,7 @@ fn steps_without_a_common_multiple_conflict_by_both_owners() {
         (Field::Size, |image, first| {
             image.rows_multiple_of = if first { u32::MAX } else { u32::MAX - 1 };
         }),
-        // The second plane of NV12 begins behind the first, which is a multiple of neither.
+        // The second plane of NV12 starts after the first one, at an offset that is a multiple of neither.
         (Field::Offset, |image, first| {
             image.offset_alignment_bytes = if first { 1 << 40 } else { (1 << 40) + 1 };
         }),
@@ -105,7 +105,7 @@ fn steps_without_a_common_multiple_conflict_by_both_owners() {
             ("three", image(|image| image.stride.minimum = 16)),
         ];
         let mut request = asked(Fourcc::NV12, &images);
-        // In one memory only the first plane begins at 0.
+        // In one dma-buf only the first plane starts at offset 0.
         request.sources[0].constraints.image.placement = PlanePlacement::Together;
         assert_eq!(
             conflict(&request),
@@ -257,14 +257,14 @@ fn rows_of_24_bits_are_whole_pixels_where_that_costs_no_plan() {
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", aligned(64))]), 2112);
     assert_eq!(stride(Fourcc::BGR888, &[("gpu", aligned(48))]), 1968);
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", aligned(4))]), 1932);
-    // A driver that rounds bytes and takes no other stride, as V4L2's and the kernel's dumb buffers do.
+    // A driver that rounds up bytes and accepts no other stride, as V4L2 drivers and the kernel's dumb buffers do.
     let driver = image(|image| {
         image.stride.minimum = 1984;
         image.stride.maximum = 1984;
     });
     let both = [("camera", driver), ("gpu", aligned(64))];
     assert_eq!(stride(Fourcc::RGB888, &both), 1984);
-    // Memory that would not hold the wider row.
+    // Memory that would not hold the longer stride.
     let small = image(|image| {
         image.stride.alignment = 64;
         image.maximum_size_bytes = 1984 * 480;
@@ -272,7 +272,7 @@ fn rows_of_24_bits_are_whole_pixels_where_that_costs_no_plan() {
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", small)]), 1984);
 }
 
-/// Numbers at and near the ends of what 64 bits hold, and near those of 32.
+/// Numbers at and near the ends of the 64-bit and 32-bit ranges.
 fn extreme() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..4_u64,

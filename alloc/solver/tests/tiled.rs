@@ -1,4 +1,4 @@
-//! Plans for arrangements that drivers choose: vendors' modifiers as machines list them.
+//! Plans with tilings that drivers choose: vendors' modifiers as real machines list them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -120,7 +120,7 @@ fn device_of_another_vendor_and_cpu_share_linear_images() {
         touched.participants.push(reader);
         assert_eq!(plan(&touched).modifiers(), [Modifier::LINEAR]);
     }
-    // Without rows in common there is nothing but a copy.
+    // Without a common linear format the only solution is a copy.
     let mut disjoint = two_vendors;
     let tiled = pairs(Fourcc::XRGB8888, &gpu[1..]);
     disjoint.participants[0].for_each_choice(|own| own.formats = Some(tiled.clone()));
@@ -146,7 +146,7 @@ fn implicit_modifier_matches_only_itself_and_comes_last() {
     let with = |gpu: &[Modifier], plane: &[Modifier]| gpu_and_plane("i915", gpu, plane);
     let both = with(&[implicit, X_TILED], &[implicit, X_TILED]);
     assert_eq!(plan(&both).modifiers(), [X_TILED]);
-    // On its own device what is not told is known all the same.
+    // A device knows the implicit layout of its own memory.
     let implicit = plan(&with(&[implicit, X_TILED], &[implicit, Y_TILED]));
     assert_eq!(implicit.modifiers(), [implicit]);
     assert_eq!(implicit.verdict(), Verdict::Guaranteed);
@@ -161,7 +161,7 @@ fn implicit_modifier_matches_only_itself_and_comes_last() {
     assert_eq!(plan(&foreign).verdict(), Verdict::Possible);
 }
 
-/// A picture of which the driver keeps more planes than the format has, all in one memory.
+/// An image for which the driver allocates more planes than the format has, all in one dma-buf.
 fn compressed(modifier: Modifier, strides: &[u32]) -> Layout {
     let mut planes = Vec::new();
     let mut end = 0;
@@ -193,14 +193,14 @@ fn additional_planes_are_accepted_with_any_stride() {
         .unwrap();
     let clear_colour = compressed(TILE4_DG2_RC_CCS_CC, &[2560, 128, 64]);
     tiled.accepts(&clear_colour).unwrap();
-    // The pixels' own rows are held to what is demanded of them, and no other arrangement is taken.
+    // Constraints apply to the strides of the format's planes, and no other modifier is accepted.
     assert!(
         tiled
             .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
             .is_err()
     );
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
-    // One plane of pixels needs no second memory, whatever is beside them.
+    // A single-plane format needs no second dma-buf, whatever additional planes there are.
     request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     request.sources[0].constraints.image.placement = PlanePlacement::Either;
     plan(&request).accepts(&clear_colour).unwrap();
@@ -212,7 +212,7 @@ fn maximum_planes_counts_additional_planes() {
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
     request.participants[1].for_each_choice(|own| own.image.maximum_planes = 1);
     let tiled = plan(&request);
-    // Nobody knows how many the source will make.
+    // The number of planes that the driver will allocate is unknown.
     assert_eq!(tiled.verdict(), Verdict::Possible);
     tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();
     let refused = tiled.accepts(&compressed(Y_TILED_CCS, &[2560, 128]));

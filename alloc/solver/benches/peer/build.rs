@@ -1,4 +1,4 @@
-//! Makes hbm's source, where cargo has it, a public module of this crate.
+//! Makes hbm's source code a public module of this crate.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ fn main() {
     fs::write(out.join("hbm.rs"), module).expect("OUT_DIR can be written");
 }
 
-/// Where cargo has hbm.
+/// Returns the folder in which cargo has hbm's source code.
 fn source() -> PathBuf {
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
     let asked = Command::new(cargo)
@@ -40,7 +40,7 @@ fn source() -> PathBuf {
         .to_owned()
 }
 
-/// Copies a folder of Rust files, with what is kept to their crate made public, and the crate a module of this one.
+/// Copies a folder of Rust files, makes items public that are private to the crate, and makes the crate a module of this one.
 fn open(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

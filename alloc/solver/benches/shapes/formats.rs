@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::limits::sources_256;
 use super::{heap, in_rows, linear, many_pairs, participant, request};
 
-/// Every second participant takes another format than the rest.
+/// Every second participant accepts another format.
 pub fn alternating(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -22,7 +22,7 @@ pub fn alternating(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each takes one of two formats, and every second one prefers the other one.
+/// Each participant accepts two formats, and every second one prefers the other one.
 pub fn alternatives_of(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -36,7 +36,7 @@ pub fn alternatives_of(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each takes a format of its own.
+/// Each participant accepts a format of its own.
 pub fn all_differ(count: usize) -> Request {
     let mut sources = vec![heap(0)];
     let formats: FormatSet = (0..count)
@@ -84,7 +84,7 @@ pub fn pairs(count: usize, length: usize, sources: usize, conflicts: bool) -> Re
     request
 }
 
-/// As many formats as there can be, with two arrangements each.
+/// As many formats as a set may have, with two modifiers each.
 pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
     let all: FormatSet = (0..formats / 2)
         .flat_map(|number| {
@@ -110,7 +110,7 @@ pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
     request
 }
 
-/// Each takes two of three formats: all conflict only by three.
+/// Each participant accepts two of three formats, so that only three participants together conflict.
 pub fn formats_in_thirds(count: usize) -> Request {
     let three = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420];
     let mut request = alternating(count);
@@ -121,7 +121,7 @@ pub fn formats_in_thirds(count: usize) -> Request {
     request
 }
 
-/// Demands of their own on every format, by every alternative, of participants that never agree on one of them.
+/// Constraints on every single format, in every alternative, by participants that agree on none of the formats.
 pub fn per_format(count: usize) -> Request {
     let mut request = in_rows(sources_256(count, false));
     for (place, one) in request.participants.iter_mut().enumerate() {

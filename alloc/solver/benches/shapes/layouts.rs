@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::limits::sources_256;
 use super::{in_rows, linear, many_pairs, participant, request};
 
-/// Every second participant demands longer rows than the rest take.
+/// Every second participant demands a stride over the greatest one of the others.
 pub fn strides_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -22,7 +22,7 @@ pub fn strides_alternate(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Every second participant takes pictures of another width alone.
+/// Every second participant accepts only another image width.
 pub fn widths_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -34,7 +34,7 @@ pub fn widths_alternate(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Participants with eight alternatives each, of which none goes with anybody's.
+/// Participants with eight alternatives each, of which no two agree on a stride.
 pub fn split_with_combinations(count: usize) -> Request {
     let pairs = many_pairs(50, 10);
     let participants = (0..count).map(|number| {
@@ -60,7 +60,7 @@ pub fn split_with_combinations(count: usize) -> Request {
     request
 }
 
-/// Buffers for many sizes.
+/// A request for many sizes.
 pub fn extents(count: u32) -> Request {
     let mut request = sources_256(8, false);
     request.more_extents = (1..count)
@@ -69,7 +69,7 @@ pub fn extents(count: u32) -> Request {
     request
 }
 
-/// Many participants and sizes, the last of which nobody takes.
+/// Many participants and sizes, of which no participant accepts the last.
 pub fn extents_of(count: usize, sizes: u32) -> Request {
     let mut request = sources_256(count, false);
     request.more_extents = (1..sizes)
@@ -81,7 +81,7 @@ pub fn extents_of(count: usize, sizes: u32) -> Request {
     request
 }
 
-/// Many strides that are wished for or better avoided, none of which can be had.
+/// Many strides that are preferred or avoided, none of which satisfies the constraints.
 pub fn wishes() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -96,7 +96,7 @@ pub fn wishes() -> Request {
     request
 }
 
-/// Many strides that are wished for and avoided, other ones in each format.
+/// Many strides that are preferred and avoided, different ones for each format.
 pub fn wishes_by_format() -> Request {
     let mut request = in_rows(sources_256(8, false));
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -114,7 +114,7 @@ pub fn wishes_by_format() -> Request {
     request
 }
 
-/// Strides in multiples of a prime each, with an alternative of twice that: only most of them together are too large.
+/// Stride alignments to different primes, with an alternative of twice as much. Only the multiple of most of them is too large.
 pub fn primes(count: usize) -> Request {
     let primes = (2_u32..).filter(|number| (2..*number).all(|divisor| number % divisor != 0));
     let participants = (0..count).zip(primes).map(|(number, prime)| {
@@ -131,7 +131,7 @@ pub fn primes(count: usize) -> Request {
     request(participants.collect(), 16)
 }
 
-/// Many participants with eight alternatives each, which differ in strides, and no two of whom agree.
+/// Many participants with eight alternatives each, which differ in strides, and no two of which agree.
 pub fn alternatives_8(count: usize) -> Request {
     let mut request = strides_alternate(count);
     for one in &mut request.participants {

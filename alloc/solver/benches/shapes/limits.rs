@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::formats::alternating;
 use super::{linear, many_pairs, participant, request, with_sources};
 
-/// Everything at once: eight alternatives each, many pairs, demands by format, many sizes and many sources.
+/// Many of everything: eight alternatives each, many pairs, constraints on single formats, many sizes and sources.
 pub fn every_cap(count: usize, sources: usize, conflicts: bool) -> Request {
     let pairs = many_pairs(50, 20);
     let participants = (0..count).map(|number| {
@@ -75,7 +75,7 @@ pub fn sources_256(count: usize, conflicts: bool) -> Request {
     request
 }
 
-/// All take the same, each by demands of its own on strides.
+/// All participants accept the same formats, each with its own constraints on strides.
 pub fn agreeing(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -91,7 +91,7 @@ pub fn agreeing(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each holds buffers, all of them more than there can be, and by an alternative even more.
+/// Each participant holds buffers, and together more than a plan may have; an alternative of each holds even more.
 pub fn held(count: usize) -> Request {
     let mut request = agreeing(count);
     for (number, one) in request.participants.iter_mut().enumerate() {
@@ -103,7 +103,7 @@ pub fn held(count: usize) -> Request {
     request
 }
 
-/// Half of all write and half read, so that each of one half hands over to each of the other.
+/// Half of the participants write and half read, so that each writer hands over to each reader.
 pub fn writers_and_readers(count: usize) -> Request {
     let mut request = agreeing(count);
     for (place, one) in request.participants.iter_mut().enumerate() {

@@ -9,7 +9,7 @@ use super::formats::alternating;
 use super::limits::{agreeing, sources_256};
 use super::{device, heap, participant, request, with_sources};
 
-/// Every second participant takes protected memory alone, and the others none.
+/// Every second participant requires protected memory, and the others reject it.
 pub fn protection_alternates(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -23,7 +23,7 @@ pub fn protection_alternates(count: usize) -> Request {
     request
 }
 
-/// Each imports from its own device and its neighbour's, which each give memory.
+/// Each participant imports from its own device and the next one, and each device is a source.
 pub fn imports_chain(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -62,7 +62,7 @@ pub fn imports_of_devices() -> Request {
     request
 }
 
-/// Each imports from the half of all sources that have a bit of its number.
+/// Each participant imports from the half of all sources that have a certain bit in their number.
 pub fn imports_named(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -78,7 +78,7 @@ pub fn imports_named(count: usize) -> Request {
     request
 }
 
-/// Each has a source of its own, and imports nothing.
+/// Each participant has a source on its own device, and imports nothing.
 pub fn own_sources(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), count);
     for one in &mut request.participants {
@@ -94,7 +94,7 @@ pub fn own_sources(count: usize) -> Request {
     request
 }
 
-/// Long lists of sources that are taken, none of which is there.
+/// Long lists of permitted sources, none of which exists.
 pub fn permitted_lists() -> Request {
     let mut request = alternating(64);
     let list: BTreeSet<_> = (0..20_000)
@@ -106,7 +106,7 @@ pub fn permitted_lists() -> Request {
     with_sources(request, 256)
 }
 
-/// Long lists of sources that are taken, the same for each, none of which is there.
+/// Long lists of permitted sources, equal for all participants, none of which exists.
 pub fn permitted_alike(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 1024);
     let list: BTreeSet<_> = (0..64)
@@ -118,7 +118,7 @@ pub fn permitted_alike(count: usize) -> Request {
     request
 }
 
-/// Each refuses another source, so that only all together leave none.
+/// Each participant rejects another source, so that only all of them together reject every source.
 pub fn conflict_of_many(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -131,7 +131,7 @@ pub fn conflict_of_many(count: usize) -> Request {
     request(participants.collect(), count)
 }
 
-/// Many who need memory of which no device keeps a copy, and sources of which nothing tells that.
+/// Many participants that need memory without a shadow copy, and sources of which it is unknown whether they have one.
 pub fn coherent(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for one in &mut request.participants {
@@ -143,7 +143,7 @@ pub fn coherent(count: usize) -> Request {
     request
 }
 
-/// A few participants, each of which imports from 255 of 256 sources by name, another one left out by each.
+/// A few participants, each of which imports by name from all sources but an eighth, a different one for each.
 pub fn sources_named_by_each() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Requests that ask much of the solver: each as large as its limits allow in one way or another.
+//! Requests that take much work, each of them near the solver's limits in some way.
 #![allow(
     dead_code,
     missing_docs,
@@ -36,7 +36,7 @@ pub use memory::{
 /// Makes a request.
 pub type Shape = fn() -> Request;
 
-/// Every shape by its name.
+/// Every request by its name.
 pub const ALL: &[(&str, Shape)] = &[
     ("alternating_1000", || alternating(1000)),
     ("alternating_2000", || alternating(2000)),
@@ -162,7 +162,7 @@ fn many_pairs(formats: usize, modifiers: usize) -> FormatSet {
         .collect()
 }
 
-/// The same with rows alone, which the solver lays out by itself: so no stride is left to the source.
+/// Keeps only linear formats, for which the solver itself chooses the strides.
 pub fn in_rows(mut request: Request) -> Request {
     let rows = |constraints: &mut Constraints| {
         let formats = constraints.formats.take().into_iter();
@@ -181,7 +181,7 @@ pub fn in_rows(mut request: Request) -> Request {
     request
 }
 
-/// The same with more sources like the first.
+/// Replaces the sources by more sources with the constraints of the first one.
 fn with_formats(mut request: Request, sources: usize) -> Request {
     let constraints = request.sources[0].constraints.clone();
     request.sources = (0..sources)

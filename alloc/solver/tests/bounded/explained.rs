@@ -1,4 +1,4 @@
-//! Explanations are of bounded length, and the rest is told on request.
+//! Explanations are of bounded length, and `explain_all` has all of it.
 
 use covalent_solver::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Request, Solution, solve};
 use covalent_solver::text::printable;
@@ -32,7 +32,7 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
             .count(),
         256
     );
-    // Each list is begun as the whole has it.
+    // Each list starts as the complete list does.
     let is_of_both = |line: &str| line.contains('…') || line.starts_with("this is shortened");
     for line in short.lines().filter(|line| !is_of_both(line)) {
         assert!(all.lines().any(|other| other == line), "{line}");
@@ -97,9 +97,9 @@ fn explanation_of_an_ordinary_request_is_complete() {
     assert_eq!(solution.explain(), solution.explain_all());
 }
 
-/// Names that would move the cursor, forge a line, and turn letters round.
+/// Names that would move the cursor, forge a line, or reverse the order of letters.
 fn with_hostile_names(mut request: Request) -> Request {
-    // Identifiers too, where a source is named by one: the answer stays the same but for names.
+    // Identifiers of sources are replaced too. The solution stays the same except for names.
     let hostile = |id: &SourceId| SourceId::new(format!("{id}\n\u{200b}"));
     for (number, one) in request.participants.iter_mut().enumerate() {
         one.name = format!("one\nnot heap: forged \u{1b}[2J \u{202e}{number}");

@@ -1,4 +1,4 @@
-//! The solver does bounded work, counted in its own steps, and says what it left out; explanations are of bounded length.
+//! The solver's work is bounded and counted in steps, and it reports what it left out. Explanations are of bounded length.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

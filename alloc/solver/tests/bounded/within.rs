@@ -1,4 +1,4 @@
-//! Steps are counted, whatever is asked, and nothing is claimed that was not found out.
+//! The solver's steps are bounded for every request, and it claims nothing that it has not found out.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::common::{generate, request, system_heap};
 use crate::shapes;
 
-/// Checks what holds of every answer.
+/// Checks what holds for every solution.
 fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget: u64) {
     assert!(spent <= budget, "{name}: {spent} steps of {budget}");
     let text = solution.explain();
@@ -87,7 +87,7 @@ fn thousand_participants_of_two_formats_are_two_groups() {
     for (name, sizes) in [
         ("alternating_1000", vec![500; 2]),
         ("alternating_2000", vec![1000; 2]),
-        // Each of them holds a buffer, and a plan has at most 1024.
+        // Each of them holds a buffer, and a plan has at most 1024 buffers.
         ("alternating_4096", vec![1024; 4]),
     ] {
         let split = split(name);
@@ -110,7 +110,7 @@ fn thousand_participants_of_two_formats_are_two_groups() {
         assert_eq!(found, sizes, "{name}");
         assert!(split.groups().iter().all(|group| group.plan.is_some()));
         assert_eq!(split.left_out(), [], "{name}");
-        // What to give up is every format but one, and all buffers that are too many.
+        // The relaxation removes every format but one, and the buffers over the limit.
         let count: usize = sizes.iter().sum();
         let given_up = |field| {
             let relaxed = split.relaxed().iter();
@@ -175,7 +175,7 @@ fn request_beyond_a_limit_is_not_solved_and_names_the_limit() {
     }
 }
 
-/// Names a participant.
+/// Makes a participant with a name.
 trait Named {
     fn named(self, number: usize) -> Self;
 }
@@ -212,7 +212,7 @@ fn plan_of_an_incomplete_search_says_so() {
 
 #[test]
 fn conflict_without_all_combinations_is_only_reported_where_it_is_certain() {
-    // Nine with two alternatives each are more combinations than are tried; one of them alone is in its own way.
+    // Nine participants with two alternatives each have more combinations than are tried. One of them conflicts by itself.
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::processor(Role::CpuRead).named(number);
@@ -228,7 +228,7 @@ fn conflict_without_all_combinations_is_only_reported_where_it_is_certain() {
         panic!("no picture is so wide")
     };
     assert!(split.is_capped() && !split.is_undecided());
-    // All nine conflict only together: their combinations are too many to know that none serves.
+    // All nine only conflict together, and there are too many combinations to be certain.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     for (one, prime) in participants.iter_mut().zip(primes) {
         one.for_each_choice(|own| {
@@ -257,7 +257,7 @@ fn candidates_are_bounded_too() {
         shape()
     };
     let of = |name: &str| candidates(&request(name));
-    // What is looked through whole says so, and agrees with the solution.
+    // A complete list has nothing left out, and agrees with the solution.
     let whole = of("formats_65536_of_4");
     assert_eq!(whole.left_out(), None);
     let verdict = solve(&request("formats_65536_of_4")).verdict();
@@ -273,7 +273,7 @@ fn candidates_are_bounded_too() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whatever the budget, what is said is true: by what is said with more than enough of it.
+    /// Whatever the budget is, the solution claims nothing that a solution with a greater budget contradicts.
     #[test]
     fn solution_of_any_budget_claims_nothing_false(
         request in prop_oneof![generate::request(), generate::divided()],
@@ -282,7 +282,7 @@ proptest! {
         let (whole, needed) = solve_within(&request, BUDGET);
         prop_assert!(needed <= BUDGET);
         let (cut, spent) = solve_within(&request, budget);
-        // A piece of work that was begun is ended.
+        // A piece of work that was begun is completed.
         prop_assert!(spent <= budget + 20_000, "{} steps of {}", spent, budget);
         match (&whole, &cut) {
             (Solution::Share(_), Solution::Split(split)) => prop_assert!(split.is_undecided()),

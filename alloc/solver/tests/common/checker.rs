@@ -1,4 +1,5 @@
-//! Judges buffers by what the fields' documentation says, one participant after another. Nothing is merged here, and nothing
+//! Checks plans against the documentation of each field, one participant after another. It merges nothing and shares no code with
+//! the solver.
 //! of the solver is used.
 
 use covalent_solver::constraint::{
@@ -8,11 +9,11 @@ use covalent_solver::constraint::{
 use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
 use covalent_solver::solve::{Plan, Request, Verdict};
 
-/// Participants of a request, each held to one of its alternatives.
+/// Participants of a request, each with the alternative that was chosen for it.
 pub struct ChosenMembers<'a> {
     pub request: &'a Request,
     pub members: Vec<(&'a Participant, &'a Constraints)>,
-    /// Whether the processor copies into or out of the buffers.
+    /// Whether the CPU copies frames into or out of the buffers.
     pub copies: bool,
 }
 
@@ -28,7 +29,7 @@ fn divides(step: u64, number: u64) -> bool {
 }
 
 impl ChosenMembers<'_> {
-    /// Everything that is asked of pictures in one format from one source.
+    /// Returns the image constraints of all participants and the source on one format.
     pub fn image_constraints<'t>(
         &'t self,
         source: &'t Source,
@@ -43,7 +44,7 @@ impl ChosenMembers<'_> {
             .collect()
     }
 
-    /// Checks what does not hang on a layout; returns how many kinds of caveats there are.
+    /// Checks everything that does not depend on the layout, and returns how many kinds of caveats there are.
     pub fn check_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
         let gives = match &source.constraints.formats {
             Some(formats) => formats.contains(format),
@@ -139,7 +140,8 @@ impl ChosenMembers<'_> {
             .count())
     }
 
-    /// Checks sizes against the source, and returns whether memory may have to be in one piece that is not promised.
+    /// Checks the dma-bufs' sizes against the source. Returns whether contiguous memory may be needed that the source does not
+    /// guarantee.
     pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<bool, Broken> {
         let promised = &source.guarantees;
         let largest = sizes.iter().copied().max().unwrap();
@@ -163,7 +165,7 @@ impl ChosenMembers<'_> {
     }
 }
 
-/// Checks a layout in rows against one set of constraints.
+/// Checks a linear layout against one set of constraints.
 pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
     check_extent(constraints, layout)?;
     let info = layout.format().fourcc.info().unwrap();
@@ -210,7 +212,7 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
             plane.offset_bytes >= constraints.padding_before_bytes,
             || refuse("padding before"),
         )?;
-        // Wide enough for every sum and product of what 64 bits hold.
+        // 128 bits hold every sum and product of 64-bit numbers.
         let mut room = u128::from(plane.size_bytes);
         let stride_bytes = u128::from(plane.stride_bytes);
         demand(
@@ -255,7 +257,7 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
     )
 }
 
-/// Judges a plan for some of a request's participants by the checker that knows nothing of the solver.
+/// Checks a plan for some of a request's participants.
 pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
     let source = request
         .sources
@@ -330,7 +332,7 @@ pub fn check_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(
     Ok(())
 }
 
-/// The bytes of the pixels alone.
+/// Returns the bytes of the pixels without padding.
 pub fn unpadded_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
     info.planes
         .iter()

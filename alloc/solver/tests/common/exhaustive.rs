@@ -1,4 +1,4 @@
-//! The answers to small requests by trying everything: every source, pair, alternative, stride, placement and division.
+//! Solves small requests by trying everything: every source, pair, alternative, stride, placement and division.
 
 use covalent_solver::constraint::{ImageConstraints, PlanePlacement, Source};
 use covalent_solver::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
@@ -6,21 +6,21 @@ use covalent_solver::solve::Request;
 
 use super::checker::{ChosenMembers, check_extent, check_layout, unpadded_bytes};
 
-/// No request that is generated needs a wider row.
+/// No generated request needs a longer stride.
 const WIDEST: u32 = 1 << 13;
 
-/// One source that serves all in one pair.
+/// A source and a pair that serve all members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
-    /// How many kinds of caveats there are at the least.
+    /// The least number of kinds of caveats.
     pub caveats: usize,
-    /// Which alternative of each member it is.
+    /// By member, the index of its alternative.
     pub combination: Vec<usize>,
 }
 
-/// Every candidate in which some participants can share.
+/// Returns every candidate for some participants.
 pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     for combination in combinations(request, members) {
@@ -66,7 +66,7 @@ fn combinations(request: &Request, members: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Every pair that anybody mentions, and every known format in rows.
+/// Returns every pair that occurs in the request, and every known format as linear.
 fn universe(request: &Request) -> Vec<FormatModifier> {
     let mut all: Vec<FormatModifier> = FormatInfo::all()
         .map(|info| FormatModifier::linear(info.fourcc))
@@ -79,7 +79,7 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
     all
 }
 
-/// How many kinds of caveats the best layout leaves; none where there is no layout.
+/// Returns the least number of kinds of caveats of any layout; `None` if there is no layout.
 fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
     let caveats = chosen.check_source(source, format).ok()?;
     let constraints = chosen.image_constraints(source, format);
@@ -96,7 +96,7 @@ fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> 
         .min()
 }
 
-/// The least memories that hold every size of the request.
+/// Returns the least sizes of the dma-bufs that hold every size of the request.
 fn smallest(
     request: &Request,
     format: FormatModifier,
@@ -127,7 +127,7 @@ fn smallest(
             for constraints in constraints {
                 check_extent(constraints, &free).ok()?;
             }
-            // A wider row never takes less memory, so the first that fits is the smallest.
+            // A longer stride never takes less memory, so the first one that satisfies the constraints is the smallest.
             (step..=WIDEST.min(most))
                 .step_by(step as usize)
                 .filter_map(|stride| in_rows(extent, format, constraints, stride, disjoint))
@@ -175,7 +175,7 @@ fn smallest(
         .then_some(sizes)
 }
 
-/// The first number from `least` on that is a multiple of all.
+/// Returns the first number, `least` or more, that is a multiple of all.
 fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
     let largest = steps.clone().max().unwrap_or(1).max(1);
     let mut number = least.div_ceil(largest) * largest;
@@ -185,7 +185,7 @@ fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
     number
 }
 
-/// Planes one after another as early as may be, for one stride of the first.
+/// Places planes one after another as early as possible, for one stride of the first plane.
 fn in_rows(
     extent: Extent,
     format: FormatModifier,
@@ -208,7 +208,7 @@ fn in_rows(
         .max()?;
     let (mut planes, mut sizes) = (Vec::new(), Vec::new());
     let mut end = before;
-    // Every row has room for as many columns of the picture as the first plane's.
+    // Every plane has as many columns in a stride as the first plane.
     let first = info.planes[0];
     for (number, plane) in info.planes.iter().enumerate() {
         let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
@@ -217,7 +217,7 @@ fn in_rows(
             return None;
         }
         let stride_bytes = u32::try_from(own / share).ok()?;
-        // Pixels are addressed in their own units, where these are powers of two.
+        // Strides are whole blocks if the bytes of a block are a power of two.
         if plane.block_bytes.is_power_of_two() && stride_bytes % plane.block_bytes != 0 {
             return None;
         }
@@ -260,7 +260,7 @@ fn in_rows(
     Layout::new(extent, format, planes, sizes).ok()
 }
 
-/// A source that arranges pixels by itself takes at least as much memory as rows without any demands.
+/// Checks a driver's layout, which takes at least as much memory as linear rows without constraints.
 fn driver_layout(
     chosen: &ChosenMembers<'_>,
     source: &Source,
@@ -291,7 +291,7 @@ fn driver_layout(
         return None;
     }
     let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
-    // Whoever has any demand or wish on the arrangement, beyond the sides, may not find it met.
+    // Constraints and preferences on the layout, except on the image's sides, are a caveat.
     let demanding = chosen.members.iter().any(|(_, constraints)| {
         let own = constraints.per_fourcc.get(&format.fourcc);
         std::iter::once(&constraints.image)
@@ -327,7 +327,7 @@ fn driver_layout(
     )
 }
 
-/// The least that a division copies: how many pictures lose their colours, and how many bytes a frame.
+/// Returns the least cost of copying of any division: how many groups lose colours, and how many bytes a frame.
 pub fn fewest_copies(request: &Request) -> (usize, u64) {
     let served = |place: &usize| !candidates(request, &[*place], true).is_empty();
     let places: Vec<usize> = (0..request.participants.len()).filter(served).collect();
@@ -370,7 +370,7 @@ pub fn fewest_copies(request: &Request) -> (usize, u64) {
         .unwrap()
 }
 
-/// Every division of places into groups.
+/// Returns every division of the indices into groups.
 fn divisions(places: &[usize]) -> Vec<Vec<Vec<usize>>> {
     let Some((first, rest)) = places.split_first() else {
         return vec![Vec::new()];

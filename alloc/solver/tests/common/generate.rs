@@ -1,4 +1,4 @@
-//! Random requests: small pictures, few devices, demands that often meet and often clash.
+//! Random requests: small images, few devices, and constraints that often agree and often conflict.
 
 use covalent_solver::constraint::{
     AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees,
@@ -31,14 +31,14 @@ fn pairs() -> Vec<FormatModifier> {
     pairs
 }
 
-/// Mostly nothing, at times something else.
+/// Mostly the default, sometimes another value.
 fn mostly<T: Clone + std::fmt::Debug + Default + 'static>(
     other: impl Strategy<Value = T> + 'static,
 ) -> impl Strategy<Value = T> {
     prop_oneof![3 => Just(T::default()), 1 => other]
 }
 
-/// Nothing, or as often something else.
+/// The default and other values equally often.
 fn often<T: Clone + std::fmt::Debug + Default + 'static>(
     other: impl Strategy<Value = T> + 'static,
 ) -> impl Strategy<Value = T> {
@@ -329,7 +329,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         )
 }
 
-/// Participants that nothing but their formats keeps disjoint, so that most requests are divided.
+/// Participants that conflict only by their formats, so that most requests are split.
 pub fn divided() -> impl Strategy<Value = Request> {
     let formats = || subsequence(pairs()[..5].to_vec(), 1..=3);
     prop::collection::vec(formats(), 2..=3).prop_map(|sets| {

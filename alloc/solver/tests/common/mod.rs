@@ -35,7 +35,7 @@ pub fn linear(fourccs: &[Fourcc]) -> FormatSet {
         .collect()
 }
 
-/// A vivid capture queue as it declares itself at 640x480.
+/// A vivid capture queue at 640x480, as it declares itself.
 pub fn camera(contiguity: Contiguity) -> Participant {
     let mut camera = Participant::new("vivid capture", device("vivid"), Role::Capture);
     let mut constraints = Constraints {
@@ -53,7 +53,7 @@ pub fn camera(contiguity: Contiguity) -> Participant {
     camera
 }
 
-/// A plane of a card that shows XRGB8888.
+/// A card's primary plane that accepts XRGB8888.
 pub fn display(driver: &str) -> Participant {
     let mut display = Participant::new(
         format!("{driver} primary plane"),
@@ -67,7 +67,7 @@ pub fn display(driver: &str) -> Participant {
     display
 }
 
-/// A virtio-gpu without blob resources: it takes its own memory alone.
+/// A virtio-gpu without blob resources, which imports only its own memory.
 pub fn virtio_display() -> Participant {
     let mut display = display("virtio_gpu");
     let imports = Imports::only_from(

@@ -1,4 +1,4 @@
-//! An allocator that counts what each thread has of it.
+//! An allocator that counts the memory that each thread has allocated.
 #![allow(
     unsafe_code,
     reason = "a global allocator is unsafe to write; this one forwards every call to the system's"
@@ -10,29 +10,29 @@ use std::cell::Cell;
 /// What one thread has allocated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// The most bytes that were allocated at one moment.
+    /// The most bytes that were allocated at the same time.
     pub(crate) peak_bytes: usize,
-    /// How often memory was asked for, also to make a piece larger.
+    /// The number of allocations and reallocations.
     #[allow(dead_code, reason = "some tests look at memory alone")]
     pub(crate) allocations: usize,
 }
 
-/// Counts what each thread allocates and forwards to the system's allocator.
+/// Counts each thread's allocations and forwards them to the system's allocator.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    // Values without a destructor, which need no memory of their own: an allocator may use no other.
+    // These values have no destructor and allocate nothing, because an allocator must not allocate.
     static LIVE: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs something, and returns what it allocated on this thread beyond what was there before.
+/// Runs a function, and returns what it allocated on this thread in addition to what was allocated before.
 pub(crate) fn measured<T>(run: impl FnOnce() -> T) -> (T, Usage) {
-    // What earlier tests freed on other threads does not count here.
+    // What earlier tests free on other threads does not count here.
     LIVE.set(0);
     PEAK.set(0);
     ALLOCATIONS.set(0);
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        // The old piece and the new one may both be there while bytes are copied.
+        // The old and the new allocation may exist together while bytes are copied.
         grown(bytes);
         shrunk(layout.size());
         // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! Plans and explanations as engineers read them.
+//! Plans and explanations, compared with snapshots.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

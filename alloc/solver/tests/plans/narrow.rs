@@ -1,4 +1,4 @@
-//! Demands that leave little room, and searches that end.
+//! Demands that few layouts satisfy, and searches that are cut short.
 
 use crate::common::*;
 use crate::plan;
@@ -63,7 +63,7 @@ fn alternatives_beyond_the_limit_are_reported_as_not_tried() {
     assert!(split.explain().contains("only the 256 best combinations"));
 }
 
-/// Whom a stride suits that is a multiple of this, or else of twice or four times as much.
+/// A participant whose strides are multiples of this, or by alternatives of twice or four times as much.
 fn stepping(name: String, stride_bytes: u32) -> Participant {
     let mut one = Participant::new(name, device("gpu"), Role::Import);
     one.for_each_choice(|own| {
@@ -80,7 +80,7 @@ fn stepping(name: String, stride_bytes: u32) -> Participant {
 
 #[test]
 fn conflict_of_nine_is_found_among_many_with_alternatives() {
-    // All nine primes have no common multiple below the greatest stride, and any eight of them have one.
+    // The nine primes have no common multiple below the greatest stride, but any eight of them have one.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     let mut participants: Vec<_> = primes
         .into_iter()

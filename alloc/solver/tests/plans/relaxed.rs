@@ -1,4 +1,4 @@
-//! Alternatives, conflicts, and what is cheapest to give up.
+//! Alternatives, conflicts, and the cheapest demands to give up.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Plans that all share, and what stands in the way of others.
+//! Plans that share one buffer, and the reasons that others do not.
 
 use crate::common::*;
 use crate::plan;
@@ -249,7 +249,7 @@ fn disjoint_and_joint_planes_conflict() {
         [
             "decoder needs a dma-buf for each plane",
             "vivid capture needs all planes in one dma-buf",
-            // A single plane would be together and disjoint at once.
+            // A single-plane format would satisfy both placements.
             "vivid capture takes only NV12 LINEAR"
         ]
     );

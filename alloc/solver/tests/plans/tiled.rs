@@ -1,4 +1,4 @@
-//! Layouts that devices arrange, and sizes that change.
+//! Plans whose layouts the driver chooses, and plans for several sizes.
 
 use crate::common::*;
 use crate::plan;
@@ -9,7 +9,7 @@ use covalent_solver::solve::{Request, Verdict, solve};
 const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
 const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);
 
-/// A GPU that renders, and the plane that shows it, on one card with memory of its own arrangement.
+/// A GPU that renders and the plane that displays its images, on one card with tiled memory.
 fn gpu_and_plane() -> Request {
     let mut gpu = Participant::new("i915 render", device("i915"), Role::Import);
     let mut plane = display("i915");

@@ -1,4 +1,4 @@
-//! One request merged by Covalent and by hbm.
+//! One request, merged by Covalent and by hbm.
 #![allow(missing_docs)]
 
 #[allow(warnings)]
@@ -15,13 +15,13 @@ use covalent_solver::constraint::{Constraints, MergedImage, MergedUse, Participa
 use covalent_solver::solve::Request;
 use peer::hbm;
 
-/// What 16 participants ask, each with 5,000 pairs: nine tenths are all participants' in common.
+/// Returns 16 participants with 5,000 pairs each, of which they have nine tenths in common.
 #[must_use]
 pub fn request() -> Request {
     jobs::crowd_that_shares()
 }
 
-/// Merges pairs, strides and sides, and remembers who set each bound; returns how many pairs are left.
+/// Merges pairs, strides and image sides with the owners of each bound; returns how many pairs are left.
 #[inline(never)]
 #[must_use]
 pub fn covalent(request: &Request) -> usize {
@@ -37,9 +37,9 @@ pub fn covalent(request: &Request) -> usize {
         .map_or(0, |pairs| pairs.len())
 }
 
-/// One participant as a backend of hbm's, which answers for a format at a time.
+/// One participant as a backend for hbm, which queries one format at a time.
 struct Backend {
-    /// By format, in order.
+    /// The modifiers by format, in order.
     modifiers: Vec<(u32, Vec<hbm::Modifier>)>,
     extent: (u32, u32),
     stride_alignment: u32,
@@ -80,7 +80,7 @@ impl hbm::Backend for Backend {
     }
 }
 
-/// The same participants as one device of hbm's, and the formats to ask it for.
+/// The same participants as one device for hbm, and the formats to query.
 pub struct Peer {
     device: Arc<hbm::Device>,
     fourccs: Vec<u32>,
@@ -88,7 +88,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Makes it ready; what that takes is not measured.
+    /// Prepares the device; this is not measured.
     #[must_use]
     pub fn new(request: &Request) -> Self {
         let backends: Vec<_> = request
@@ -111,7 +111,7 @@ impl Peer {
     }
 }
 
-/// Merges modifiers, strides and sides of one format after another; returns how many pairs are left.
+/// Merges modifiers, strides and image sides of one format after another; returns how many pairs are left.
 #[inline(never)]
 #[must_use]
 pub fn hbm(peer: &Peer) -> usize {
