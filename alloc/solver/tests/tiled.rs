@@ -147,9 +147,9 @@ fn implicit_modifier_matches_only_itself_and_comes_last() {
     let both = with(&[implicit, X_TILED], &[implicit, X_TILED]);
     assert_eq!(plan(&both).modifiers(), [X_TILED]);
     // A device knows the implicit layout of its own memory.
-    let implicit = plan(&with(&[implicit, X_TILED], &[implicit, Y_TILED]));
-    assert_eq!(implicit.modifiers(), [implicit]);
-    assert_eq!(implicit.verdict(), Verdict::Guaranteed);
+    let own = plan(&with(&[implicit, X_TILED], &[implicit, Y_TILED]));
+    assert_eq!(own.modifiers(), [implicit]);
+    assert_eq!(own.verdict(), Verdict::Guaranteed);
     for other in [X_TILED, Modifier::LINEAR] {
         assert!(matches!(
             solve(&with(&[implicit], &[other])),

@@ -300,7 +300,7 @@ pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
             }
             plan.accepts(layout).unwrap();
         }
-        assert_eq!(plan.caveats().len(), doubts, "{:?}", plan.caveats());
+        assert_eq!(plan.caveats().len(), caveats, "{:?}", plan.caveats());
     }
     assert_eq!(
         plan.verdict() == Verdict::Guaranteed,
