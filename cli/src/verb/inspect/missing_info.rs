@@ -23,7 +23,7 @@ pub(super) const TRACE: &str = "run as root, or with CAP_SYS_PTRACE";
 
 /// Reads the list of dma-bufs in debugfs. Returns `None`, and adds the reason to `missing`, if it cannot be read.
 pub(super) fn read_bufinfo(missing: &mut Vec<MissingInfo>) -> Option<Vec<Object>> {
-    let read = input::whole(BUFINFO, LONGEST).map_err(|error| {
+    let read = input::read_file(BUFINFO, LONGEST).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound => {
                 "mount -t debugfs none /sys/kernel/debug, on a kernel with CONFIG_DEBUG_FS"

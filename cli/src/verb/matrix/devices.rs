@@ -1,4 +1,4 @@
-//! Everybody of this machine, as they declare themselves for one size.
+//! The participants and sources of this machine, with their constraints for one size.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,18 +16,21 @@ use covalent_alloc::trial::{Helper, pair};
 use super::cell::Cell;
 use crate::machine;
 
-/// Participants and sources for pictures of one size.
-pub(crate) struct Declared {
+/// Participants and sources with their constraints for one size.
+pub(crate) struct DeclaredDevices {
     pub(crate) size: Extent,
     pub(crate) participants: Vec<Participant>,
     pub(crate) sources: Vec<Source>,
-    /// What is there and cannot be asked, and why.
+    /// Devices that could not be queried, with the reason.
     pub(crate) unavailable: Vec<String>,
 }
 
-impl Declared {
-    /// Asks everybody; GBM's and Vulkan's drivers in the helper process, which may end of it.
-    pub(crate) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
+impl DeclaredDevices {
+    /// Queries every device. The drivers of GBM and Vulkan are loaded in the helper process, because they may abort it.
+    ///
+    /// # Errors
+    /// A card cannot list its planes, or the devicetree cannot be read.
+    pub(crate) fn discover(size: Extent, helper: &mut Helper) -> Result<Self> {
         let mut collection = BufferCollection::new(size);
         let sources = collection.sources();
         let mut declared = Self {
@@ -52,7 +55,7 @@ impl Declared {
             }
         }
         for path in Card::list() {
-            // A card that does not open is among the sources that are unavailable.
+            // A card that cannot be opened is already listed as an unavailable source.
             if let Ok(card) = Card::open(&path) {
                 declared.participants.push(card.importer());
                 for plane in card.planes()? {
@@ -91,8 +94,8 @@ impl Declared {
         }
     }
 
-    /// Returns whether a participant's pictures of one format are tried in a row, and whether it has them: what it does not list
-    /// does not depend on the source, and is tried from the first alone.
+    /// Returns whether a format is tried on a participant in a row, and whether the participant lists it. The outcome of an
+    /// unlisted format does not depend on the source, so it is tried only with the first source.
     pub(super) fn is_tried(
         participant: &Participant,
         format: FormatModifier,
@@ -105,7 +108,7 @@ impl Declared {
         (is_listed || is_first, is_listed)
     }
 
-    /// Returns how many cells there are to measure.
+    /// Returns the number of cells to measure.
     pub(super) fn count(&self, formats: &[FormatModifier]) -> usize {
         let in_row = |is_first: bool| {
             self.participants
@@ -123,7 +126,7 @@ impl Declared {
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;
-            // Queues of compressed streams are no place for pictures.
+            // A queue without a pixel format, for compressed streams, shares no pictures.
             if participant
                 .constraints()
                 .formats
@@ -140,7 +143,7 @@ impl Declared {
         Ok(())
     }
 
-    /// Returns the request of a cell's pair; `None` for a cell of another size.
+    /// Returns the request for a cell's pair; `None` for a cell of another size.
     pub(super) fn pair(&self, cell: &Cell) -> Option<Request> {
         if cell.size != self.size {
             return None;
