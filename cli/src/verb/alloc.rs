@@ -138,9 +138,9 @@ fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
 
 fn request(options: &Options, source: Source) -> Request {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| {
-        own.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
-        own.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|choice| {
+        choice.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
+        choice.memory.cpu = CpuUse::Often;
     });
     Request {
         count: options.count,
@@ -164,28 +164,28 @@ fn write_and_read_back(buffer: &Buffer) -> Result<()> {
     };
     let chunks = |size: u64| {
         (0..size.div_ceil(CHUNK)).map(move |index| {
-            let begin = index.saturating_mul(CHUNK);
-            (begin, size.saturating_sub(begin).min(CHUNK))
+            let start = index.saturating_mul(CHUNK);
+            (start, size.saturating_sub(start).min(CHUNK))
         })
     };
     {
         let guard = mapping.access(CpuAccess::Write)?;
         for (number, plane) in buffer.layout().planes().iter().enumerate() {
-            for (begin, length) in chunks(plane.size_bytes) {
+            for (start, length) in chunks(plane.size_bytes) {
                 let bytes: Vec<u8> = (0..length)
-                    .map(|offset| byte_at(number, begin.saturating_add(offset)))
+                    .map(|offset| byte_at(number, start.saturating_add(offset)))
                     .collect();
-                guard.write(number, begin, &bytes)?;
+                guard.write(number, start, &bytes)?;
             }
         }
     }
     let guard = mapping.access(CpuAccess::Read)?;
     for (number, plane) in buffer.layout().planes().iter().enumerate() {
-        for (begin, length) in chunks(plane.size_bytes) {
+        for (start, length) in chunks(plane.size_bytes) {
             let mut bytes =
                 vec![0; usize::try_from(length).context("the chunk is larger than memory")?];
-            guard.read(number, begin, &mut bytes)?;
-            for (byte, offset) in bytes.iter().zip(begin..) {
+            guard.read(number, start, &mut bytes)?;
+            for (byte, offset) in bytes.iter().zip(start..) {
                 let expected = byte_at(number, offset);
                 if *byte != expected {
                     bail!(

@@ -301,9 +301,9 @@ fn add_drivers(
     let mut declared = started_helper()?.declare_drivers(size);
     if let Some(fourcc) = options.format {
         for participant in &mut declared.participants {
-            participant.for_each_choice(|own| {
-                let formats = own.formats.iter().flat_map(FormatSet::iter);
-                own.formats = Some(formats.filter(|format| format.fourcc == fourcc).collect());
+            participant.for_each_choice(|choice| {
+                let formats = choice.formats.iter().flat_map(FormatSet::iter);
+                choice.formats = Some(formats.filter(|format| format.fourcc == fourcc).collect());
             });
         }
     }
@@ -374,7 +374,7 @@ fn request_for_this_machine(options: &Options) -> Result<Request> {
     }
     if let Some(cpu) = options.cpu {
         let mut participant = Participant::processor(Role::CpuRead);
-        participant.for_each_choice(|own| own.memory.cpu = cpu.to_use());
+        participant.for_each_choice(|choice| choice.memory.cpu = cpu.to_use());
         request.participants.push(participant);
     }
     if request.participants.is_empty() {

@@ -128,14 +128,14 @@ impl BenchRun<'_> {
         limit: Duration,
         mut report_progress: impl FnMut(u32, &str),
     ) -> Result<u32> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut counted = 0;
         for round in 0..=rounds {
             if round == 1 {
                 self.times.clear();
             }
             for index in 0..self.sources.len() {
-                if counted > 0 && begun.elapsed() > limit {
+                if counted > 0 && start.elapsed() > limit {
                     return Ok(counted);
                 }
                 let first = usize::try_from(round)?;
@@ -296,9 +296,9 @@ fn copy_planes(
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> (T, u64) {
-    let begun = Instant::now();
+    let start = Instant::now();
     let done = act();
-    let time = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     (done, time)
 }
 

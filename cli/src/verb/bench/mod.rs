@@ -200,9 +200,9 @@ fn is_selected(options: &Options, participant: &Participant) -> bool {
 /// Returns a participant for CPU access that accepts any buffer that the processor can map.
 fn processor(format: FormatModifier) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| {
-        own.formats = Some(FormatSet::from([format]));
-        own.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|choice| {
+        choice.formats = Some(FormatSet::from([format]));
+        choice.memory.cpu = CpuUse::Often;
     });
     processor
 }
@@ -240,7 +240,7 @@ mod tests {
             let name = format!("card {kind} plane 3");
             let mut plane = Participant::new(&name, device("card"), Role::Display);
             let takes = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
-            plane.for_each_choice(|own| own.formats = Some(takes.clone()));
+            plane.for_each_choice(|choice| choice.formats = Some(takes.clone()));
             plane
         };
         DeclaredDevices {

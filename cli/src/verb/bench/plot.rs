@@ -30,15 +30,15 @@ struct Scale {
 
 impl Scale {
     fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
-        let least = rows.clone().map(|row| row.quartiles.min_ns).min();
-        let most = rows.map(|row| row.quartiles.upper_quartile_ns).max();
+        let min = rows.clone().map(|row| row.quartiles.min_ns).min();
+        let max = rows.map(|row| row.quartiles.upper_quartile_ns).max();
         let power = |nanoseconds: u64| logarithm(nanoseconds).floor();
-        let (least, most) = (power(least.unwrap_or(1)), power(most.unwrap_or(1)));
+        let (min, max) = (power(min.unwrap_or(1)), power(max.unwrap_or(1)));
         #[allow(
             clippy::cast_possible_truncation,
-            reason = "a logarithm of 64 bits is 19 at the most"
+            reason = "a logarithm of 64 bits is at most 19"
         )]
-        let (first, last) = (least as i32, most as i32);
+        let (first, last) = (min as i32, max as i32);
         Self {
             first,
             last: last.saturating_add(1),
@@ -188,9 +188,9 @@ fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
         r##"<circle cx="{:.1}" cy="{middle:.1}" r="2.2" fill="#ffffff" stroke="#24292f"/>"##,
         scale.x(quartiles.min_ns)
     );
-    let beside = end.max(high) + 10.0;
+    let label_x = end.max(high) + 10.0;
     let words = format!("{}  ({})", time(quartiles.median_ns), row.rate());
-    text(body, (beside, middle + 4.5), "note", &words);
+    text(body, (label_x, middle + 4.5), "note", &words);
 }
 
 fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {

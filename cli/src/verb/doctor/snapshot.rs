@@ -222,7 +222,7 @@ pub(crate) enum SnapshotError {
     #[error("it has version {0}, and this program reads version {VERSION}")]
     Version(u32),
     /// A list has more entries than are read.
-    #[error("it has {count} entries in {field}, and at most {most} are read", most = Snapshot::MAXIMUM_ENTRIES)]
+    #[error("it has {count} entries in {field}, and at most {max} are read", max = Snapshot::MAXIMUM_ENTRIES)]
     TooMany { field: &'static str, count: usize },
 }
 
@@ -307,7 +307,7 @@ impl Snapshot {
 
     /// Returns the line that installs packages, whose names differ between distributions.
     pub(crate) fn install(&self, debian: &str, fedora: &str, arch: &str) -> String {
-        let is = |name: &str| self.distribution.iter().any(|own| own == name);
+        let is = |name: &str| self.distribution.iter().any(|id| id == name);
         let line = if is("fedora") || is("rhel") {
             format!("dnf install -y {fedora}")
         } else if is("arch") {
@@ -364,10 +364,10 @@ mod tests {
             for bytes in [1 << 18, 1 << 20] {
                 let text = filled(field, item, bytes);
                 let (read, usage) = measured(|| Snapshot::read(&text));
-                let most = 48 * text.len() + (16 << 10);
+                let max = 48 * text.len() + (16 << 10);
                 assert!(
-                    usage.peak_bytes <= most,
-                    "{field}: {} of {most}",
+                    usage.peak_bytes <= max,
+                    "{field}: {} of {max}",
                     usage.peak_bytes
                 );
                 allocations.push(usage.allocations);

@@ -64,7 +64,7 @@ impl<'a> FdResolver<'a> {
             .holders
             .iter()
             .filter(|holder| self.processes.is_none_or(|all| all.contains(&holder.pid)))
-            .filter(|holder| self.fd.is_none_or(|own| holder.fds.contains(&own)))
+            .filter(|holder| self.fd.is_none_or(|fd| holder.fds.contains(&fd)))
             .collect();
         match named.as_slice() {
             [only] => Ok(only),

@@ -99,15 +99,15 @@ impl FenceWatch {
         })
     }
 
-    /// Returns the outcome of each fence. `began` is the start of the watch on CLOCK_MONOTONIC.
+    /// Returns the outcome of each fence. `start` is the beginning of the watch on CLOCK_MONOTONIC.
     ///
     /// # Errors
     /// [`ReservationError`].
-    pub(super) fn finish(&self, began: Duration) -> Result<Fences, ReservationError> {
-        let watched = monotonic().saturating_sub(began);
+    pub(super) fn finish(&self, start: Duration) -> Result<Fences, ReservationError> {
+        let watched = monotonic().saturating_sub(start);
         let outcomes = |of: &FenceSnapshot| -> Result<_, ReservationError> {
             let parts = of.fence.parts()?;
-            Ok(outcomes(&of.initial_parts, &parts, began, watched))
+            Ok(outcomes(&of.initial_parts, &parts, start, watched))
         };
         let writers = outcomes(&self.writers)?;
         let mut readers = outcomes(&self.writers_and_readers)?;
@@ -115,8 +115,8 @@ impl FenceWatch {
         for writer in &writers {
             let same =
                 |one: &FenceReport| one.driver == writer.driver && one.timeline == writer.timeline;
-            if let Some(place) = readers.iter().position(same) {
-                readers.remove(place);
+            if let Some(index) = readers.iter().position(same) {
+                readers.remove(index);
             }
         }
         Ok(Fences { writers, readers })
@@ -195,7 +195,7 @@ fn is_pending(part: &FencePart) -> bool {
 fn outcomes(
     first: &[FencePart],
     last: &[FencePart],
-    began: Duration,
+    start: Duration,
     watched: Duration,
 ) -> Vec<FenceReport> {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -204,11 +204,11 @@ fn outcomes(
         .enumerate()
         .filter(|(_, part)| is_pending(part));
     pending
-        .map(|(place, part)| {
-            let now = last.get(place);
+        .map(|(index, part)| {
+            let now = last.get(index);
             let after = now
                 .and_then(|now| now.signalled_at)
-                .map_or(watched, |at| at.saturating_sub(began).min(watched));
+                .map_or(watched, |at| at.saturating_sub(start).min(watched));
             let after_ns = nanoseconds(after);
             let outcome = match now.map(|now| now.status) {
                 None | Some(FenceStatus::Signalled) => FenceOutcome::Signalled { after_ns },
@@ -257,8 +257,8 @@ mod tests {
             part("detached", done, Some(140)),
             part("detached", FenceStatus::Failed(Errno::TIMEDOUT), Some(100)),
         ];
-        let began = Duration::from_nanos(100);
-        let reports = outcomes(&first, &last, began, Duration::from_nanos(50));
+        let start = Duration::from_nanos(100);
+        let reports = outcomes(&first, &last, start, Duration::from_nanos(50));
         let found: Vec<_> = reports
             .into_iter()
             .map(|fence| (fence.driver, fence.outcome))
@@ -283,19 +283,19 @@ mod tests {
     fn fd_of_a_process_is_the_same_file_and_a_missing_one_is_an_error() {
         let file = tempfile::tempfile().unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
-        let own = std::process::id();
-        let began = process_scan::start_ticks(Path::new("/proc/self"));
-        assert!(began.is_some());
-        let duplicate = duplicate_fd(own, began, number.unsigned_abs()).unwrap();
+        let pid = std::process::id();
+        let start = process_scan::start_ticks(Path::new("/proc/self"));
+        assert!(start.is_some());
+        let duplicate = duplicate_fd(pid, start, number.unsigned_abs()).unwrap();
         let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
         assert_eq!(inode(&duplicate), inode(&file));
-        let later = began.map(|ticks| ticks + 1);
+        let later = start.map(|ticks| ticks + 1);
         assert_eq!(
-            duplicate_fd(own, later, number.unsigned_abs()).unwrap_err(),
+            duplicate_fd(pid, later, number.unsigned_abs()).unwrap_err(),
             Errno::SRCH,
             "another process has the pid"
         );
-        assert_eq!(duplicate_fd(own, None, 60_000).unwrap_err(), Errno::BADF);
+        assert_eq!(duplicate_fd(pid, None, 60_000).unwrap_err(), Errno::BADF);
         assert_eq!(duplicate_fd(u32::MAX, None, 0).unwrap_err(), Errno::BADF);
         assert_eq!(duplicate_fd(0, None, 0).unwrap_err(), Errno::SRCH);
     }

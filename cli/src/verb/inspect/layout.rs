@@ -162,7 +162,7 @@ pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<PixelLayout> {
             let planes = planes_of(&layout)?;
             (layout.extent(), layout.format(), planes)
         }
-        // PngOptions rows lie is not said: nor which modifier.
+        // This name has neither strides nor a modifier.
         NamedLayout::Picture(size, fourcc) => (
             size,
             FormatModifier::new(fourcc, Modifier::INVALID),

@@ -70,12 +70,12 @@ pub(super) fn write(
     let buffer = Buffer::import(descriptor(pixel_layout, report, fd, resolver)?)
         .with_context(|| format!("inode {} does not match its pixel layout", report.inode))?;
     let mapping = buffer.map()?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let guard = loop {
         match mapping.try_access(CpuAccess::Read, &[])? {
             CpuAccessDecision::Now(guard) => break guard,
             CpuAccessDecision::Wait(waits) => {
-                let left = options.timeout.saturating_sub(begun.elapsed());
+                let left = options.timeout.saturating_sub(start.elapsed());
                 if !wait_until_signalled(&waits.iter().collect::<Vec<_>>(), left)? {
                     bail!(
                         "a fence of a writer of inode {} is still pending after {} s, so the picture is not complete; --wait SECONDS waits longer",
@@ -86,7 +86,7 @@ pub(super) fn write(
             }
         }
     };
-    let waited = begun.elapsed();
+    let waited = start.elapsed();
     let bytes = pixels(&guard, buffer.layout(), &decoder, options.has_alpha)?;
     drop(guard);
     let write_failed = || format!("cannot write {}", printable_path(path));

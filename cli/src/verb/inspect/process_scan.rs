@@ -192,10 +192,10 @@ fn mappings(folder: &Path, file_system: Option<(u32, u32)>) -> io::Result<Vec<Ma
     Ok(mappings)
 }
 
-/// Reads at most `most` bytes from the beginning of a file.
-fn first_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// Reads at most `max_bytes` bytes from the beginning of a file.
+fn first_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn scan_of_this_machine_finds_this_process() {
         let scan = ProcessScan::run(Path::new("/proc")).unwrap();
-        let own = std::process::id();
-        assert!(scan.processes.iter().any(|process| process.pid == own));
+        let pid = std::process::id();
+        assert!(scan.processes.iter().any(|process| process.pid == pid));
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn watch_fences(
             remedy: remedy.to_owned(),
         });
     }
-    let began = fences::monotonic();
+    let start = fences::monotonic();
     let mut failed = None;
     let watches: Vec<Option<FenceWatch>> = fds
         .iter()
@@ -60,7 +60,7 @@ pub(super) fn watch_fences(
         failed = Some(format!("poll: {error}"));
     }
     for (buffer, watch) in buffers.iter_mut().zip(&watches) {
-        match watch.as_ref().map(|watch| watch.finish(began)).transpose() {
+        match watch.as_ref().map(|watch| watch.finish(start)).transpose() {
             Ok(fences) => buffer.fences = fences,
             Err(error) => failed = Some(error.to_string()),
         }

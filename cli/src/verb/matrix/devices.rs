@@ -75,17 +75,18 @@ impl DeclaredDevices {
         Ok(declared)
     }
 
-    /// Returns every pair of format and modifier that any participant has and whose shape is known.
-    pub(super) fn formats(&self, wanted: &[Fourcc]) -> Vec<FormatModifier> {
+    /// Returns every pair of format and modifier that any participant has and whose plane layout is known. If `fourccs` is not
+    /// empty, only these formats are returned.
+    pub(super) fn formats(&self, fourccs: &[Fourcc]) -> Vec<FormatModifier> {
         let all: BTreeSet<FormatModifier> = self
             .participants
             .iter()
             .flat_map(Participant::choices)
             .filter_map(|choice| choice.formats.as_ref())
             .flat_map(FormatSet::iter)
-            .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
+            .chain(fourccs.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
             .filter(|format| format.fourcc.info().is_some())
-            .filter(|format| wanted.is_empty() || wanted.contains(&format.fourcc))
+            .filter(|format| fourccs.is_empty() || fourccs.contains(&format.fourcc))
             .collect();
         if all.is_empty() {
             vec![FormatModifier::linear(Fourcc::XRGB8888)]
@@ -163,6 +164,6 @@ impl DeclaredDevices {
 fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::processor(role);
     participant.name = name.to_owned();
-    participant.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
+    participant.for_each_choice(|choice| choice.memory.cpu = CpuUse::Often);
     participant
 }

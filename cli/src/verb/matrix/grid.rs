@@ -180,7 +180,11 @@ impl Grid {
         let mut seen: HashSet<usize> = HashSet::new();
         for cell in cells {
             let status = status(cell);
-            match summary.statuses.iter_mut().find(|(own, _)| *own == status) {
+            match summary
+                .statuses
+                .iter_mut()
+                .find(|(other, _)| *other == status)
+            {
                 Some((_, count)) => *count = count.saturating_add(1),
                 None => summary.statuses.push((status, 1)),
             }
@@ -275,7 +279,7 @@ impl Grid {
         let mut dropped = Vec::new();
         for (index, column) in self.columns.iter().enumerate() {
             let same = kept.last_mut().filter(|(last, _)| {
-                stem(&last.name).is_some_and(|own| stem(&column.name) == Some(own))
+                stem(&last.name).is_some_and(|name| stem(&column.name) == Some(name))
                     && self.rows.iter().all(|row| {
                         let before = index
                             .checked_sub(1)
@@ -365,9 +369,9 @@ fn columns(participants: &[MatrixParticipant]) -> Vec<Column> {
     participants
         .iter()
         .map(|participant| {
-            let own = kind(participant);
-            let begins_group = last.as_ref().is_some_and(|last| *last != own);
-            last = Some(own);
+            let kind = kind(participant);
+            let begins_group = last.as_ref().is_some_and(|last| *last != kind);
+            last = Some(kind);
             Column {
                 name: participant.name.clone(),
                 begins_group,

@@ -23,13 +23,13 @@ impl Interrupt {
     /// The error of sigaction(2).
     pub(super) fn catch() -> io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
-        for (own, number) in [(SIGINT, 2_usize), (SIGTERM, 15)] {
+        for (signum, value) in [(SIGINT, 2_usize), (SIGTERM, 15)] {
             let again = Arc::new(AtomicBool::new(false));
             // The order matters: at the first signal the shutdown handler runs before the flag is set.
-            let code = i32::from(SIGNAL_BASE).saturating_add(own);
-            flag::register_conditional_shutdown(own, code, Arc::clone(&again))?;
-            flag::register(own, again)?;
-            flag::register_usize(own, Arc::clone(&signal), number)?;
+            let code = i32::from(SIGNAL_BASE).saturating_add(signum);
+            flag::register_conditional_shutdown(signum, code, Arc::clone(&again))?;
+            flag::register(signum, again)?;
+            flag::register_usize(signum, Arc::clone(&signal), value)?;
         }
         Ok(Self { signal })
     }

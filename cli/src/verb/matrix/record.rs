@@ -104,11 +104,11 @@ pub(super) enum RecordError {
     )]
     Version(u32),
     /// A list has more entries than a table can show.
-    #[error("it has {count} entries in {field}, and at most {most} are read")]
+    #[error("it has {count} entries in {field}, and at most {max} are read")]
     TooMany {
         field: String,
         count: usize,
-        most: usize,
+        max: usize,
     },
 }
 
@@ -198,17 +198,16 @@ impl RecordedMatrix {
             ("learnt", self.learnt.len(), cells),
         ];
         let reasons = self.cells.iter().map(|cell| cell.reasons.len());
-        let most = Self::MAXIMUM_REASONS;
-        let reasons = reasons.enumerate().find(|(_, count)| *count > most);
-        let reasons =
-            reasons.map(|(place, count)| (format!("cells[{place}].reasons"), count, most));
+        let max = Self::MAXIMUM_REASONS;
+        let reasons = reasons.enumerate().find(|(_, count)| *count > max);
+        let reasons = reasons.map(|(index, count)| (format!("cells[{index}].reasons"), count, max));
         let too_many = lists
             .into_iter()
-            .find(|(_, count, most)| count > most)
-            .map(|(field, count, most)| (field.to_owned(), count, most))
+            .find(|(_, count, max)| count > max)
+            .map(|(field, count, max)| (field.to_owned(), count, max))
             .or(reasons);
         match too_many {
-            Some((field, count, most)) => Err(RecordError::TooMany { field, count, most }),
+            Some((field, count, max)) => Err(RecordError::TooMany { field, count, max }),
             None => Ok(()),
         }
     }
@@ -298,7 +297,7 @@ mod tests {
         let participant = empty["participants"][0].clone();
         let mut cells = cell.clone();
         cells["reasons"] = vec![""; 65].into();
-        for (field, item, most) in [
+        for (field, item, max) in [
             ("cells", cell, "65536"),
             ("cells", cells, "cells[0].reasons, and at most 64"),
             ("sources", source, "256"),
@@ -323,9 +322,9 @@ mod tests {
                 );
                 allocations.push(usage.allocations);
                 let error = read.err().map(|error| error.to_string());
-                let is_many = bytes / (item.len() + 1) > 65536 || most != "65536";
+                let is_many = bytes / (item.len() + 1) > 65536 || max != "65536";
                 assert_eq!(error.is_some(), is_many, "{field}: {error:?}");
-                assert!(error.is_none_or(|error| error.contains(most)), "{field}");
+                assert!(error.is_none_or(|error| error.contains(max)), "{field}");
             }
             assert!(
                 allocations[1] <= 4 * allocations[0] + 64,

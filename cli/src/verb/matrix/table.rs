@@ -94,7 +94,7 @@ pub(super) fn render(grid: &Grid) -> String {
     let across = WIDTH.saturating_sub(label) / COLUMN;
     let across = across.clamp(1, LETTERS.count());
     let strong = Style::new().bold();
-    let mut begin = 0_usize;
+    let mut first = 0_usize;
     for group in grid.columns.chunks(across) {
         for (letter, column) in LETTERS.zip(group) {
             for (number, line) in wrap(&column.name, WIDTH - 5).into_iter().enumerate() {
@@ -112,13 +112,13 @@ pub(super) fn render(grid: &Grid) -> String {
         );
         for row in &grid.rows {
             let mut line = format!("{:label$}", shorten(&row_name(row), label));
-            for pair in row.pairs.iter().skip(begin).take(group.len()) {
+            for pair in row.pairs.iter().skip(first).take(group.len()) {
                 line.push_str(&entry(pair));
             }
             put(&mut text, line.trim_end());
         }
         text.push('\n');
-        begin = begin.saturating_add(group.len());
+        first = first.saturating_add(group.len());
     }
     legend(&mut text, grid);
     reasons(&mut text, grid);

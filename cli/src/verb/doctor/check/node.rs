@@ -24,7 +24,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         let path = node.path.as_str();
         match groups
             .iter_mut()
-            .find(|(kind, own, _)| *kind == node.kind && *own == file)
+            .find(|(kind, other, _)| *kind == node.kind && *other == file)
         {
             Some((_, _, paths)) => paths.push(path),
             None => groups.push((node.kind, file, vec![path])),

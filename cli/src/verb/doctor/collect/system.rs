@@ -33,10 +33,10 @@ const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 pub(super) fn user() -> User {
     let id = getuid().as_raw();
     let name = entries(&text("/etc/passwd"))
-        .find(|fields| fields.get(2).is_some_and(|own| *own == id.to_string()))
+        .find(|fields| fields.get(2).is_some_and(|field| *field == id.to_string()))
         .and_then(|fields| fields.first().map(|name| (*name).to_owned()));
-    let own = getgroups().unwrap_or_default();
-    let groups: BTreeSet<String> = own
+    let supplementary = getgroups().unwrap_or_default();
+    let groups: BTreeSet<String> = supplementary
         .into_iter()
         .chain([getegid()])
         .map(|group| group_name(group.as_raw()))
@@ -54,7 +54,7 @@ pub(super) fn user() -> User {
 
 /// Returns the groups of a user in the texts of `/etc/group` and `/etc/passwd`.
 fn groups_of_user(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
-    let own = entries(users)
+    let primary_group = entries(users)
         .find(|fields| fields.first() == Some(&user))
         .and_then(|fields| fields.get(3).map(|id| (*id).to_owned()));
     entries(groups)
@@ -62,7 +62,7 @@ fn groups_of_user(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
             let is_member = fields
                 .get(3)
                 .is_some_and(|members| members.split(',').any(|member| member == user));
-            is_member || fields.get(2).map(|id| (*id).to_owned()) == own
+            is_member || fields.get(2).map(|id| (*id).to_owned()) == primary_group
         })
         .filter_map(|fields| fields.first().map(|name| (*name).to_owned()))
         .collect()
@@ -122,8 +122,8 @@ pub(super) fn limits() -> Limits {
 }
 
 /// Returns the smallest memory limit of this process's control group and the groups above it.
-fn group_bytes(own: &str, root: &Path) -> Option<u64> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+fn group_bytes(cgroup: &str, root: &Path) -> Option<u64> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
     // The path of a process outside the root of its cgroup namespace contains `..`.
     let is_plain = |part| matches!(part, Component::Normal(_));
     if !Path::new(path).components().all(is_plain) {

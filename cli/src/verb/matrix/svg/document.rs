@@ -103,8 +103,8 @@ impl Document {
 /// Escapes a text for XML, line by line. Line breaks separate names, which contain none themselves.
 fn escaped(words: &str) -> String {
     let mut text = String::with_capacity(words.len());
-    for (place, line) in words.split('\n').enumerate() {
-        if place > 0 {
+    for (index, line) in words.split('\n').enumerate() {
+        if index > 0 {
             text.push('\n');
         }
         for character in printable(line).chars() {

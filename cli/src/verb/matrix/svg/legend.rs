@@ -31,7 +31,7 @@ pub(super) fn draw(
         position
     };
     for status in super::STATUSES {
-        let is_used = pairs().any(|pair| pair.statuses.iter().any(|(own, _)| *own == status));
+        let is_used = pairs().any(|pair| pair.statuses.iter().any(|(other, _)| *other == status));
         if !is_used {
             continue;
         }

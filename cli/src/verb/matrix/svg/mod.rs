@@ -338,10 +338,10 @@ mod tests {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('<') {
             assert!(!before.contains('>'), "a bare > in {before}");
-            for (place, _) in before.match_indices('&') {
-                let end = before[place..]
+            for (start, _) in before.match_indices('&') {
+                let end = before[start..]
                     .find(';')
-                    .map(|end| &before[place + 1..place + end]);
+                    .map(|end| &before[start + 1..start + end]);
                 assert!(
                     matches!(end, Some("amp" | "lt" | "gt" | "quot" | "apos")),
                     "a bare & in {before}"
