@@ -31,8 +31,8 @@ Examples:
   covalent facts list
       what drivers refused in earlier trials, and known refusals that ship with Covalent
 
-The --help of each verb says more. With --json a verb prints one JSON object; its `version` is that
-of its schema in docs/schema. Colours are printed on terminals only, and obey NO_COLOR.
+The --help of each verb says more. With --json a verb prints one JSON object; its `version` is
+that of its schema in docs/schema. Colours are printed on terminals only, and obey NO_COLOR.
 
 Files are regular files. `-` instead of a file to read is the standard input. A file to write
 replaces an existing file when it is complete, and only its owner can read it. A link, a device

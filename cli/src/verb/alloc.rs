@@ -19,15 +19,17 @@ use crate::out::{self, Lines, line};
 /// Allocate buffers from one source, check them by writing and reading, and free them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-SOURCE is an identifier that `covalent probe` prints, or a prefix that only one of them has. Every byte of the planes is
-written and read back through a mapping with DMA_BUF_IOCTL_SYNC; a byte that differs is an error.
+SOURCE is an identifier that `covalent probe` prints, or a prefix that only one of them has. Every
+byte of the planes is written and read back through a mapping with DMA_BUF_IOCTL_SYNC; a byte that
+differs is an error.
 
 Examples:
   covalent alloc heap:system --size 640x480 --format XR24
   covalent alloc dumb:virtio_gpu --size 1920x1080 --format NV12 --count 3 --json
   covalent alloc udmabuf --size 641x481 --format YU12
 
-Exit codes: 0 done, 4 the source cannot allocate such a buffer, 7 the allocation failed or a byte differs.")]
+Exit codes: 0 done, 4 the source cannot allocate such a buffer, 7 the allocation failed or a byte
+differs.")]
 pub(crate) struct Options {
     /// Allocate from this source, such as heap:system.
     #[arg(value_name = "SOURCE")]

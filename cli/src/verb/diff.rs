@@ -15,9 +15,10 @@ use crate::{json, machine, out};
 /// Compare two recorded machines: their devices, constraints, verdicts and plans.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The files are those that `covalent probe --record` writes. This compares kernel, Mesa and memory of the machines, the
-constraints of all participants and sources, the verdict for each source and participant that both machines have, and
-the plan from each camera to each display. The memory that was free during the recording is not compared.
+The files are those that `covalent probe --record` writes. This compares kernel, Mesa and memory
+of the machines, the constraints of all participants and sources, the verdict for each source and
+participant that both machines have, and the plan from each camera to each display. The memory
+that was free during the recording is not compared.
 
 Examples:
   covalent probe --record before.json; sudo apt upgrade; reboot

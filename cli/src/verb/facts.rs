@@ -16,9 +16,10 @@ use crate::{file, json, machine};
 /// List, export or remove stored trial results.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A trial result (a fact) is a repeated refusal by a driver. It is about a source and a participant, and applies to a
-machine with the same kernel, Mesa, memory size, IOMMU and host features. It expires after thirty days. Results that
-ship with Covalent are listed as well, and cannot be removed.
+A trial result (a fact) is a repeated refusal by a driver. It is about a source and a participant,
+and applies to a machine with the same kernel, Mesa, memory size, IOMMU and host features. It
+expires after thirty days. Results that ship with Covalent are listed as well, and cannot be
+removed.
 
 Examples:
   covalent facts list

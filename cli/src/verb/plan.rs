@@ -27,15 +27,15 @@ use crate::{file, json, machine};
 /// Find a buffer that several devices can share, and explain the result.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints the plan (which source allocates, format, layout, which devices import) with its reasons. If no buffer meets all
-constraints, it prints the constraints that conflict, which of them would have to go, and the plan that copies the
-fewest bytes. Nothing is allocated. For a recorded machine it also lists the values on which the plan depends and that
-are not known of that machine.
+Prints the plan (which source allocates, format, layout, which devices import) with its reasons.
+If no buffer meets all constraints, it prints the constraints that conflict, which of them would
+have to go, and the plan that copies the fewest bytes. Nothing is allocated. For a recorded
+machine it also lists the values on which the plan depends and that are not known of that machine.
 
-With --prove one buffer is allocated by the plan and tried on every participant, in a helper process (covalent-prove, in
-the folder of this program or named by COVALENT_PROVE). If a driver refuses it, the next plan is tried; a refusal that
-repeats is stored as a trial result. The helper process also loads the drivers for --gbm and --vulkan, which are sources
-then.
+With --prove one buffer is allocated by the plan and tried on every participant, in a helper
+process (covalent-prove, in the folder of this program or named by COVALENT_PROVE). If a driver
+refuses it, the next plan is tried; a refusal that repeats is stored as a trial result. The helper
+process also loads the drivers for --gbm and --vulkan, which are sources then.
 
 Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
@@ -44,10 +44,12 @@ Examples:
   covalent plan --camera /dev/video0 --vulkan --prove
   covalent plan --from recorded.json
       solves a request that --record wrote, without querying this machine
-  covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 --display vc4 --size 1920x1080
+  covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 \\
+      --display vc4 --size 1920x1080
       solves for another machine, which `covalent probe --record` wrote
 
-Exit codes: 0 all devices can share one buffer, 4 they cannot, or --prove found no plan within its limits.")]
+Exit codes: 0 all devices can share one buffer, 4 they cannot, or --prove found no plan within its
+limits.")]
 pub(crate) struct Options {
     /// Add a camera or decoder that writes the pictures, such as /dev/video0; may be repeated.
     #[arg(long, value_name = "NODE", visible_alias = "decoder")]

@@ -28,13 +28,14 @@ use report::{Operation, OperationKey, Report};
 /// Measure how fast every source allocates, every participant imports, and the processor copies.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Allocations and imports are timed in a helper process (covalent-prove), because drivers hang and abort. Copies by the
-processor are timed in this process, through a mapping and with DMA_BUF_IOCTL_SYNC, and compared with copies of ordinary
-memory. One buffer exists at a time. Every round does each operation once, in another order; the first round does not
-count.
+Allocations and imports are timed in a helper process (covalent-prove), because drivers hang and
+abort. Copies by the processor are timed in this process, through a mapping and with
+DMA_BUF_IOCTL_SYNC, and compared with copies of ordinary memory. One buffer exists at a time.
+Every round does each operation once, in another order; the first round does not count.
 
-Some sources allocate pages only at the first access: the time for that is in `first write`. A camera's own buffers are
-allocated by opening the camera again each time. The time to release an import is only in the JSON.
+Some sources allocate pages only at the first access: the time for that is in `first write`. A
+camera's own buffers are allocated by opening the camera again each time. The time to release an
+import is only in the JSON.
 
 Examples:
   covalent bench

@@ -29,10 +29,11 @@ use snapshot::Snapshot;
 /// Find what prevents or limits buffer sharing on this machine, with a command that helps.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Checks device nodes and their permissions, groups, containers, kernel options and modules, resource limits, huge pages,
-memory for contiguous buffers, features of the cards, Vulkan drivers, and seat management. Nothing is changed, and only
-device nodes and seatd's socket are opened. Each problem comes with a line to paste if there is one that helps; lines
-that need root begin with sudo.
+Checks device nodes and their permissions, groups, containers, kernel options and modules,
+resource limits, huge pages, memory for contiguous buffers, features of the cards, Vulkan drivers,
+and seat management. Nothing is changed, and only device nodes and seatd's socket are opened. Each
+problem comes with a line to paste if there is one that helps; lines that need root begin with
+sudo.
 
   blocks   something cannot be used at all
   limits   everything works, but with fewer sources of memory, in smaller sizes or more slowly
@@ -42,7 +43,7 @@ Examples:
   covalent doctor
   covalent doctor --json | jq -r '.findings[].remedy.line // empty'
       only the lines to paste
-      covalent doctor || echo 'a problem was found'
+  covalent doctor || echo 'a problem was found'
   covalent doctor --record machine.json; covalent doctor --from machine.json
       the second command can also run on another machine
 

@@ -21,15 +21,15 @@ use crate::pixels::{Range, Standard};
 /// Describe live dma-bufs: their holders, mappings, attached devices, pending fences and pixels.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without --pid this lists every dma-buf that this user may inspect; root sees all dma-bufs of the machine. Information
-that needs root or CAP_SYS_PTRACE is named at the end.
+Without --pid this lists every dma-buf that this user may inspect; root sees all dma-bufs of the
+machine. Information that needs root or CAP_SYS_PTRACE is named at the end.
 
-The kernel exports when a fence signalled, but not when it was created. Pending fences are therefore watched for the
-time of --watch, and reported as pending for at least that long.
+The kernel exports when a fence signalled, but not when it was created. Pending fences are
+therefore watched for the time of --watch, and reported as pending for at least that long.
 
-The pixel layout is taken from --layout, from a framebuffer on a display (root only), from a compositor's --report, or
-from the name that Covalent gives its dma-bufs. For several planes the first stride is enough if the others follow
-from it.
+The pixel layout is taken from --layout, from a framebuffer on a display (root only), from a
+compositor's --report, or from the name that Covalent gives its dma-bufs. For several planes the
+first stride is enough if the others follow from it.
 
 Examples:
   covalent inspect
@@ -38,7 +38,8 @@ Examples:
   covalent inspect --pid 412 --fd 9 --png frame.png
       one of them, with its pixels if their layout is known
   covalent inspect --pid 412 --fd 9 --layout 640x480:XR24:2560 --png frame.png
-  covalent inspect --pid 412 --fd 9 --layout 640x480:NV12:640,640@307200 --matrix bt709 --range full --png frame.png
+  covalent inspect --pid 412 --fd 9 --layout 640x480:NV12:640,640@307200 --matrix bt709 \\
+      --range full --png frame.png
   covalent inspect --pid 412 --layout 1920x1080:NV12:1920/9,1920/10 --fd 9 --png frame.png
       a picture whose planes lie in two dma-bufs, named by their fds
   covalent inspect --inode 17 --report frames.jsonl --png frame.png

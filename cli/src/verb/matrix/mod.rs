@@ -40,14 +40,16 @@ use svg::Heading;
 /// Try every source on every participant, and show which pairs can share buffers.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Sources are rows, participants are columns. Each pair is tried with one buffer in every format and size. The trials run
-in a helper process (covalent-prove), so that a driver that aborts ends only the helper. Cameras and cards must be idle:
-a device that another program uses is not tested. Progress is written to the standard error. After SIGINT or SIGTERM the
-cells that were measured so far are printed, marked as interrupted; a second signal ends the program at once.
+Sources are rows, participants are columns. Each pair is tried with one buffer in every format and
+size. The trials run in a helper process (covalent-prove), so that a driver that aborts ends only
+the helper. Cameras and cards must be idle: a device that another program uses is not tested.
+Progress is written to the standard error. After SIGINT or SIGTERM the cells that were measured so
+far are printed, marked as interrupted; a second signal ends the program at once.
 
-With --verify the solver's verdicts are compared with the outcomes: what is guaranteed must work, what is impossible must
-be refused, and what is possible must be on a list that says why no definite verdict can be given. Without --verify, a
-refusal of what was guaranteed is stored as a trial result, which `covalent facts` lists.
+With --verify the solver's verdicts are compared with the outcomes: what is guaranteed must work,
+what is impossible must be refused, and what is possible must be on a list that says why no
+definite verdict can be given. Without --verify, a refusal of what was guaranteed is stored as a
+trial result, which `covalent facts` lists.
 
 Examples:
   covalent matrix
@@ -61,7 +63,8 @@ Examples:
   covalent matrix --verify
       whether the solver's verdicts hold on this machine
 
-Exit codes: 0 done, 11 with --verify: a verdict does not match its outcome, 130 or 143 interrupted by SIGINT or SIGTERM.")]
+Exit codes: 0 done, 11 with --verify: a verdict does not match its outcome, 130 or 143 interrupted
+by SIGINT or SIGTERM.")]
 pub(crate) struct Options {
     /// Try this size in pixels; may be repeated.
     #[arg(long, value_name = "WxH", default_value = "640x480")]

@@ -28,11 +28,12 @@ use regions::MatchedRegion;
 /// List every participant and source of this machine with its constraints.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Cameras are queried at one size, which --size changes. A camera that another program streams from is queried except for
-the memory that it needs.
+Cameras are queried at one size, which --size changes. A camera that another program streams from
+is queried except for the memory that it needs.
 
-With --record everything is written to a file, for `covalent plan --machine` on any other machine and for `covalent
-diff`. A recording serves only for the sizes at which it was made, so --size may be repeated.
+With --record everything is written to a file, for `covalent plan --machine` on any other machine
+and for `covalent diff`. A recording serves only for the sizes at which it was made, so --size may
+be repeated.
 
 Examples:
   covalent probe
