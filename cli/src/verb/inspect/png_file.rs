@@ -206,8 +206,8 @@ fn pixels(
     for y in 0..height {
         for (plane, (shape, row)) in info.planes.iter().zip(&mut rows).enumerate() {
             // In a vertically subsampled plane one row of chroma belongs to several rows of luma.
-            if y % shape.vertical == 0 {
-                guard.read_row(plane, y / shape.vertical, 0, row)?;
+            if y % shape.vsub == 0 {
+                guard.read_row(plane, y / shape.vsub, 0, row)?;
             }
         }
         let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
