@@ -60,7 +60,7 @@ pub(crate) struct Options {
     /// Add a card whose primary plane displays them, such as /dev/dri/card0; may be repeated.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
-    /// Add a renderer that imports them with GBM, by its card; may be repeated.
+    /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.
     #[arg(long, value_name = "NODE")]
     gbm: Vec<PathBuf>,
     /// Add every Vulkan device, which imports them as images.
