@@ -154,7 +154,9 @@ fn render(findings: &[Finding]) -> String {
     if blocks == 0 && limits == 0 {
         text.push_str("No problem found");
     } else {
-        text.push_str(&format!("Problems found: {blocks} block, {limits} limit"));
+        text.push_str(&format!(
+            "Problems found: {blocks} blocking, {limits} limiting"
+        ));
     }
     text.push_str(&match notes {
         0 => ".\n".to_owned(),
