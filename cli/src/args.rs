@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: verbs, exit codes and the text of `--help`.
 
 use clap::{Parser, Subcommand};
 
@@ -6,7 +6,7 @@ use crate::verb::{
     alloc, bench, completions, diff, doctor, facts, inspect, man, matrix, plan, probe,
 };
 
-/// What shares memory with what on this machine, and why not.
+/// Find out which devices of this machine can share buffers, and why others cannot.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent",
@@ -15,85 +15,85 @@ use crate::verb::{
     after_help = "\
 Examples:
   covalent probe
-      every camera, card and memory source, with what each asks for and promises
+      every camera, card and source of memory, with its constraints
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
-      where a buffer that both take would come from, or why there is none
+      the source of a buffer that both can import, or why there is none
   covalent alloc heap:system --size 640x480 --format XR24
-      take such a buffer, write and read it back, and give it up
+      allocate such a buffer, write it, read it back and free it
   covalent matrix
-      who can share with whom here, tried on every device
+      which pairs of source and device can share buffers, tried on every device
   covalent inspect --pid covalent-camera
-      the dma-bufs of a process: who else has them, what they wait for, and a picture
+      the dma-bufs of a process: other holders, mappings, pending fences
   covalent bench --plot bench.svg
-      how fast sources allocate, participants import and the processor copies here
+      how fast sources allocate, participants import and the processor copies
   covalent doctor
-      what stands in the way here, each with a line that helps
+      what prevents or limits sharing, with commands that help
   covalent facts list
-      what drivers refused before, and what is well known of them
+      what drivers refused in earlier trials, and known refusals that ship with Covalent
 
-Each verb's --help has more. With --json a verb prints one object; its `version` says by which
-schema in docs/schema it can be read. Colours are for terminals, and obey NO_COLOR.
+The --help of each verb says more. With --json a verb prints one JSON object; its `version` is
+that of its schema in docs/schema. Colours are printed on terminals only, and obey NO_COLOR.
 
-Files are regular files. `-` in the place of one that is read is the standard input. One that is
-written takes the place of the old one when it is whole, can be read by its owner alone, and is
-refused where a link, a device or another user's file is.
+Files are regular files. `-` instead of a file to read is the standard input. A file to write
+replaces an existing file when it is complete, and only its owner can read it. A link, a device
+and another user's file are not replaced.
 
 Exit codes:
   0    done
-  1    something unexpected: the message says what; with RUST_LOG=debug it says more
+  1    an error: the message says what failed; RUST_LOG=debug prints more
   2    wrong usage
   4    no plan without a copy
-  7    memory was not given
-  11   matrix --verify: a verdict and the drivers disagree
+  7    the allocation failed
+  11   matrix --verify: a verdict does not match the outcome of its trial
   12   diff: the recordings differ
-  13   doctor: something is in the way
-  130  interrupted by SIGINT (143: by SIGTERM); what was measured is printed"
+  13   doctor: a problem was found
+  130  interrupted by SIGINT (143: by SIGTERM); the cells that were measured are printed"
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The verb.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List every participant and source of this machine with its constraints.
     Probe(probe::Options),
-    /// Solve for a buffer that a camera and a display share, and explain the answer.
+    /// Find a buffer that several devices can share, and explain the result.
     Plan(plan::Options),
-    /// Allocate a buffer from one source, prove it by writing and reading, and free it.
+    /// Allocate buffers from one source, check them by writing and reading, and free them.
     Alloc(alloc::Options),
-    /// Try every source on every participant, and show who can share with whom.
+    /// Try every source on every participant, and show which pairs can share buffers.
     Matrix(matrix::Options),
-    /// Look at a live dma-buf: who has it, what it waits for, and what is in it.
+    /// Describe live dma-bufs: their holders, mappings, attached devices, pending fences and pixels.
     Inspect(inspect::Options),
     /// Measure how fast every source allocates, every participant imports, and the processor copies.
     Bench(bench::Options),
-    /// Compare two recorded machines: who is there, what each asks for, and which plans change.
+    /// Compare two recorded machines: their devices, constraints, verdicts and plans.
     Diff(diff::Options),
-    /// Say what stands in the way of sharing on this machine, with the line that helps.
+    /// Find what prevents or limits buffer sharing on this machine, with a command that helps.
     Doctor(doctor::Options),
-    /// List, export or forget what was learnt of this machine's drivers.
+    /// List, export or remove stored trial results.
     Facts(facts::Options),
-    /// Print what a shell has to know to complete verbs and options.
+    /// Print the completion script for a shell.
     Completions(completions::Options),
     /// Write man pages into a folder.
     Man(man::Options),
 }
 
-/// The code for a plan that cannot be.
+/// The exit code if there is no plan.
 pub(crate) const NO_PLAN: u8 = 4;
-/// The code for memory that was not given.
+/// The exit code if an allocation fails.
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
-/// The code for a verdict that drivers do not bear out.
+/// The exit code if a verdict does not match the outcome of its trial.
 pub(crate) const MISMATCH: u8 = 11;
-/// The code for machines that differ.
+/// The exit code if two machines differ.
 pub(crate) const DIFFERENT: u8 = 12;
-/// The code for a machine on which something is in the way.
-pub(crate) const IN_THE_WAY: u8 = 13;
+/// The exit code if `doctor` finds a problem.
+pub(crate) const PROBLEM_FOUND: u8 = 13;
 
 #[cfg(test)]
-#[allow(dead_code, reason = "what becomes of the paths is for another test")]
+#[allow(dead_code, reason = "another test uses the rest of the table")]
 #[path = "../tests/paths/table.rs"]
 mod table;
 
@@ -122,18 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn option_that_takes_a_path_is_decided_on() {
+    fn option_that_takes_a_path_is_listed_in_the_table() {
         let mut found = Vec::new();
         paths(&[], &Options::command(), &mut found);
         found.sort();
-        let mut decided: Vec<String> = table::PATHS
+        let mut listed: Vec<String> = table::PATHS
             .iter()
             .map(|option| format!("{} {}", option.verbs.join(" "), option.name))
             .collect();
-        decided.sort();
+        listed.sort();
         assert_eq!(
-            found, decided,
-            "tests/paths/table.rs says what becomes of each path"
+            found, listed,
+            "each option that takes a path needs an entry in tests/paths/table.rs"
         );
     }
 }

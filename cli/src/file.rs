@@ -1,4 +1,4 @@
-//! Files that a person names on the command line.
+//! Reads and writes files that are named on the command line.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -6,30 +6,36 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use covalent_alloc::files::{self, FileError, FileKind};
 
-/// The path that stands for the standard input.
+/// The path that means the standard input.
 const STREAM: &str = "-";
 
-/// Reads a file whole, or the standard input where `-` is named; no more than `most` bytes.
-pub(crate) fn read(path: &Path, most: usize) -> Result<Vec<u8>> {
+/// Reads a whole file, or the standard input if the path is `-`, of at most `max_bytes` bytes.
+///
+/// # Errors
+/// The file cannot be read, is not a regular file, or is longer.
+pub(crate) fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>> {
     if path.as_os_str() != STREAM {
-        return files::read(path, most).map_err(with_stream);
+        return files::read(path, max_bytes).map_err(with_stream);
     }
-    let limit = u64::try_from(most)?.saturating_add(1);
+    let limit = u64::try_from(max_bytes)?.saturating_add(1);
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
     read.context("cannot read the standard input")?;
-    if bytes.len() > most {
-        bail!("cannot read the standard input: it has more than {most} bytes");
+    if bytes.len() > max_bytes {
+        bail!("cannot read the standard input: it has more than {max_bytes} bytes");
     }
     Ok(bytes)
 }
 
-/// Writes a file whole in the place of what is there; its owner alone may read it.
+/// Writes a file, which replaces an existing file when it is complete and is readable for its owner only.
+///
+/// # Errors
+/// The file cannot be written, or the path is a link, a device or another user's file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(files::replace(path, bytes)?)
 }
 
-/// Says how a stream is read, to who names one by a path.
+/// Adds to the error for a pipe, device or socket that `-` reads the standard input.
 fn with_stream(error: FileError) -> anyhow::Error {
     let is_stream = matches!(
         error,

@@ -1,4 +1,4 @@
-//! Bytes from outside: the system's own files are read up to a limit, lines one by one, and what is wrong in JSON is told with its place.
+//! Reads untrusted input: files up to a limit, lines in bounded memory, and JSON with errors that name the field.
 
 use std::fmt;
 use std::fs::File;
@@ -9,37 +9,40 @@ use covalent_alloc::text::printable;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// The longest text within JSON that is read: names and reasons have some hundred bytes, and are printed again and again.
+/// The longest string in JSON that is accepted, in bytes. Names and reasons have a few hundred bytes, and are printed many times.
 const LONGEST_TEXT: usize = 4096;
 
-/// The most objects and lists in one another of which a place is told; serde_json reads no more either.
-const DEEPEST: usize = 128;
+/// The deepest nesting of objects and lists for which a field is named. serde_json has the same limit.
+const MAX_DEPTH: usize = 128;
 
-/// Reads a file of at most so many bytes.
+/// Reads a whole file of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// Those of the file, and [`ErrorKind::FileTooLarge`].
-pub(crate) fn whole(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+/// The file cannot be read, or is longer ([`ErrorKind::FileTooLarge`]).
+pub(crate) fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= most) {
+    file.take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= max_bytes) {
         return Ok(bytes);
     }
-    let words = format!("it has more than {most} bytes, which is the most that is read of it");
+    let words = format!("it has more than {max_bytes} bytes, the most that are read");
     Err(io::Error::new(ErrorKind::FileTooLarge, words))
 }
 
-/// Hands out the lines of a text, in memory of one line. One that is longer than `most` bytes is passed over.
+/// Calls `each` with every line, in memory of one line. Lines longer than `max_bytes` bytes are skipped.
 ///
 /// # Errors
-/// Those of the reader.
+/// The reader fails.
 pub(crate) fn each_line(
     mut reader: impl BufRead,
-    most: usize,
+    max_bytes: usize,
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = u64::try_from(max_bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -48,44 +51,45 @@ pub(crate) fn each_line(
         }
         match line.strip_suffix(b"\n") {
             Some(line) => each(line),
-            None if line.len() > most => {
+            None if line.len() > max_bytes => {
                 reader.skip_until(b'\n')?;
             }
-            // The last one.
+            // The last line, without a line break.
             None => each(&line),
         }
     }
 }
 
-/// What is wrong in JSON, and where.
+/// An error in JSON, with its line, column and field.
 #[derive(Debug, Error)]
 pub(crate) enum JsonError {
-    /// It is none, or of another shape.
-    #[error("{source}{}", Within(place))]
+    /// It is not JSON, or not of the expected shape.
+    #[error("{source}{}", InField(place))]
     Shape {
-        /// The field, such as `nodes[3].kind`; empty for the whole.
+        /// The field, such as `nodes[3].kind`; empty for the whole document.
         place: String,
-        /// What is wrong, with line and column.
+        /// The error, with line and column.
         source: serde_json::Error,
     },
-    /// A text in it is longer than any that is written.
+    /// A string is longer than [`LONGEST_TEXT`].
     #[error(
-        "a text of more than {LONGEST_TEXT} bytes at line {line} column {column}{}",
-        Within(place)
+        "a string of more than {LONGEST_TEXT} bytes at line {line} column {column}{}",
+        InField(place)
     )]
     LongText {
         /// The field.
         place: String,
-        /// The line in which it begins, the first being 1.
+        /// The line in which it begins, counted from 1.
         line: usize,
-        /// The byte of the line, the first being 1.
+        /// The byte of the line, counted from 1.
         column: usize,
     },
 }
 
-struct Within<'a>(&'a str);
+/// Writes `, in FIELD`, or nothing for an empty field.
+struct InField<'a>(&'a str);
 
-impl fmt::Display for Within<'_> {
+impl fmt::Display for InField<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());
@@ -94,7 +98,7 @@ impl fmt::Display for Within<'_> {
     }
 }
 
-/// Reads JSON. No text in it is longer than 4 KiB, and no more than 128 objects and lists are in one another.
+/// Parses JSON in which no string is longer than 4 KiB and objects and lists are nested at most 128 deep.
 ///
 /// # Errors
 /// [`JsonError`].
@@ -103,8 +107,8 @@ pub(crate) fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
         place: place(text, source.line(), source.column()),
         source,
     })?;
-    // Only what is JSON has texts.
-    let Some(start) = long_text(text) else {
+    // Strings can only be found in valid JSON, so this check comes second.
+    let Some(start) = find_long_string(text) else {
         return Ok(read);
     };
     let before = text.get(..start).unwrap_or_default();
@@ -113,15 +117,15 @@ pub(crate) fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     let column = start.saturating_sub(begin.map_or(0, |place| place.saturating_add(1)));
     let (line, column) = (line.saturating_add(1), column.saturating_add(1));
     Err(JsonError::LongText {
-        // Of what is behind the quote.
+        // The place after the opening quote, which is within the string.
         place: place(text, line, column.saturating_add(2)),
         line,
         column,
     })
 }
 
-/// Returns where the first text begins that is too long.
-fn long_text(json: &[u8]) -> Option<usize> {
+/// Returns the offset of the first string that is too long.
+fn find_long_string(json: &[u8]) -> Option<usize> {
     let mut begin = None;
     let mut is_escaped = false;
     for (at, byte) in json.iter().enumerate() {
@@ -129,7 +133,7 @@ fn long_text(json: &[u8]) -> Option<usize> {
             (Some(_), _) if is_escaped => is_escaped = false,
             (Some(_), b'\\') => is_escaped = true,
             (Some(start), b'"') => {
-                // Without its quotes.
+                // The length is counted without the quotes.
                 if at.saturating_sub(start) > LONGEST_TEXT.saturating_add(1) {
                     return Some(start);
                 }
@@ -142,14 +146,14 @@ fn long_text(json: &[u8]) -> Option<usize> {
     None
 }
 
-/// A step from an object or list to what is in it.
+/// A step from an object or list to one of its values.
 enum Step {
-    /// The text before the last colon: where its bytes are.
+    /// A key: the byte range of the string before the last colon.
     Key(usize, usize),
     Item(usize),
 }
 
-/// Names the field before a line and column (of bytes, the first being 1), such as `nodes[3].kind`.
+/// Returns the field that precedes a line and column, such as `nodes[3].kind`. Columns are bytes; both count from 1.
 fn place(json: &[u8], line: usize, column: usize) -> String {
     let lines = json
         .split_inclusive(|byte| *byte == b'\n')
@@ -157,8 +161,8 @@ fn place(json: &[u8], line: usize, column: usize) -> String {
     let start = lines.fold(0, |sum: usize, line| sum.saturating_add(line.len()));
     let end = start.saturating_add(column.saturating_sub(1));
     let mut steps: Vec<Step> = Vec::new();
-    // Levels that are deeper than any whose place is told.
-    let mut beyond = 0_usize;
+    // The number of open levels below MAX_DEPTH.
+    let mut excess_depth = 0_usize;
     let mut text: Option<usize> = None;
     let mut last = (0, 0);
     let mut is_escaped = false;
@@ -172,14 +176,18 @@ fn place(json: &[u8], line: usize, column: usize) -> String {
             }
             (Some(_), _) => {}
             (None, b'"') => text = Some(at.saturating_add(1)),
-            (None, b'{' | b'[') if steps.len() >= DEEPEST => beyond = beyond.saturating_add(1),
+            (None, b'{' | b'[') if steps.len() >= MAX_DEPTH => {
+                excess_depth = excess_depth.saturating_add(1)
+            }
             (None, b'{') => steps.push(Step::Key(0, 0)),
             (None, b'[') => steps.push(Step::Item(0)),
-            (None, b'}' | b']') if beyond > 0 => beyond = beyond.saturating_sub(1),
+            (None, b'}' | b']') if excess_depth > 0 => {
+                excess_depth = excess_depth.saturating_sub(1)
+            }
             (None, b'}' | b']') => {
                 steps.pop();
             }
-            (None, b':' | b',') if beyond > 0 => {}
+            (None, b':' | b',') if excess_depth > 0 => {}
             (None, b':') => {
                 if let Some(Step::Key(start, end)) = steps.last_mut() {
                     (*start, *end) = last;
@@ -198,7 +206,7 @@ fn place(json: &[u8], line: usize, column: usize) -> String {
         match step {
             Step::Key(0, 0) => {}
             Step::Key(start, end) => {
-                // A key may be anything, and as long.
+                // A key may have any length.
                 let end = end.min(start.saturating_add(64));
                 let key = String::from_utf8_lossy(json.get(start..end).unwrap_or_default());
                 if !words.is_empty() {
@@ -221,7 +229,7 @@ mod tests {
     use crate::sys::measured;
 
     #[derive(Debug, Deserialize)]
-    struct Outer {
+    struct Document {
         #[serde(default)]
         nodes: Vec<Inner>,
     }
@@ -233,12 +241,12 @@ mod tests {
         words: String,
     }
 
-    fn told(text: &str) -> String {
-        json::<Outer>(text.as_bytes()).unwrap_err().to_string()
+    fn error_of(text: &str) -> String {
+        json::<Document>(text.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
-    fn error_in_json_is_told_with_line_column_and_field() {
+    fn error_in_json_names_line_column_and_field() {
         for (text, line, place) in [
             ("", "line 1 column 0", ""),
             ("{\"nodes\": 7}", "line 1 column 11", ", in nodes"),
@@ -264,7 +272,7 @@ mod tests {
                 ", in nodes[0].mode",
             ),
         ] {
-            let error = told(text);
+            let error = error_of(text);
             assert!(error.contains(line), "{text}: {error}");
             assert!(error.contains(place), "{text}: {error}");
             assert!(!error.contains('\x1b'), "{error:?}");
@@ -272,19 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_too_long_is_told_with_its_place() {
+    fn string_that_is_too_long_is_refused_with_its_field() {
         let with = |bytes: usize| {
             format!(
                 "{{\"nodes\": [\n{{\"mode\": 1, \"words\": \"{}\"}}]}}",
                 "a".repeat(bytes)
             )
         };
-        let read: Outer = json(with(LONGEST_TEXT - 1).as_bytes()).unwrap();
+        let read: Document = json(with(LONGEST_TEXT - 1).as_bytes()).unwrap();
         assert_eq!(
             (read.nodes[0].mode, read.nodes[0].words.len()),
             (1, LONGEST_TEXT - 1)
         );
-        let error = told(&with(LONGEST_TEXT + 1));
+        let error = error_of(&with(LONGEST_TEXT + 1));
         assert!(
             error.contains("at line 2 column 22, in nodes[0].words"),
             "{error}"
@@ -292,16 +300,16 @@ mod tests {
     }
 
     #[test]
-    fn json_of_any_depth_takes_memory_of_its_length() {
+    fn json_of_any_depth_takes_memory_in_proportion_to_its_length() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            for most in [1 << 16, 1 << 20] {
-                // One in a field that nobody reads, one in a field that is read.
+            for length in [1 << 16, 1 << 20] {
+                // In an unknown field, and in a known one.
                 for field in ["other", "nodes"] {
-                    let deep = open.repeat(most / open.len());
-                    let end = close.repeat(most / open.len());
+                    let deep = open.repeat(length / open.len());
+                    let end = close.repeat(length / open.len());
                     let text = format!("{{\"{field}\": {deep}1{end}}}");
                     let (_, usage) = measured(|| {
-                        json::<Outer>(text.as_bytes()).map_err(|error| error.to_string())
+                        json::<Document>(text.as_bytes()).map_err(|error| error.to_string())
                     });
                     assert!(
                         usage.peak_bytes <= 4 * text.len() + (1 << 14),
@@ -312,14 +320,14 @@ mod tests {
             }
         }
         let deep = format!("{{\"nodes\": {}", "[".repeat(200));
-        assert!(told(&deep).contains("nodes"), "{}", told(&deep));
+        assert!(error_of(&deep).contains("nodes"), "{}", error_of(&deep));
     }
 
     #[test]
-    fn lines_are_handed_out_in_memory_of_one() {
-        let read = |text: &[u8], most: usize| {
+    fn lines_of_any_length_are_read_in_bounded_memory() {
+        let read = |text: &[u8], max_bytes: usize| {
             let mut lines = Vec::new();
-            each_line(text, most, |line| lines.push(line.to_vec())).unwrap();
+            each_line(text, max_bytes, |line| lines.push(line.to_vec())).unwrap();
             lines
         };
         let none: [&[u8]; 0] = [];
@@ -329,7 +337,7 @@ mod tests {
             read(b"12345\nab\n1234\n123456789\n12345", 4),
             [&b"ab"[..], b"1234"]
         );
-        // No line at all, longer than memory would be.
+        // One endless line without a line break.
         let endless = io::BufReader::new(io::repeat(b'x').take(64 << 20));
         let (lines, usage) = measured(|| {
             let mut lines = 0;
@@ -341,24 +349,24 @@ mod tests {
     }
 
     #[test]
-    fn file_that_is_longer_than_it_may_be_is_refused_unread() {
+    fn file_that_is_too_long_is_refused_in_bounded_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long");
-        // Nothing of it is stored on the disk.
+        // The file is sparse and takes no space on the disk.
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        let (error, usage) = measured(|| whole(&path, 1 << 16).unwrap_err());
+        let (error, usage) = measured(|| read_file(&path, 1 << 16).unwrap_err());
         assert_eq!(error.kind(), ErrorKind::FileTooLarge);
         assert!(error.to_string().contains("65536"), "{error}");
         assert!(usage.peak_bytes < 4 << 16, "{}", usage.peak_bytes);
         std::fs::write(&path, b"ab\xff").unwrap();
-        assert_eq!(whole(&path, 3).unwrap(), b"ab\xff");
+        assert_eq!(read_file(&path, 3).unwrap(), b"ab\xff");
     }
 
     proptest! {
         #[test]
-        fn place_of_any_text_is_printable(text in ".{0,60}", odd in "[\\[\\]{}\",:a1\\\\\n]{0,40}") {
+        fn error_and_place_of_any_text_are_printable(text in ".{0,60}", odd in "[\\[\\]{}\",:a1\\\\\n]{0,40}") {
             for text in [text, odd] {
-                if let Err(error) = json::<Outer>(text.as_bytes()) {
+                if let Err(error) = json::<Document>(text.as_bytes()) {
                     prop_assert!(error.to_string().chars().all(|one| !one.is_control()));
                 }
                 for column in 0..=text.len() + 1 {

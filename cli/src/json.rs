@@ -1,11 +1,12 @@
-//! Reports for programs: one JSON object each, which begins with the version of its schema in `docs/schema`.
+//! Prints reports as JSON: one object each, which begins with the version of its schema in `docs/schema`.
 
 use std::io::{self, Write};
 
 use covalent_alloc::text::printable_json;
 use serde::Serialize;
 
-/// The version of reports that have none of their own: it grows when a field goes or changes its meaning, not when one comes.
+/// The version of reports that have no version of their own. It grows when a field is removed or changes its meaning, not when
+/// one is added.
 pub(crate) const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -15,10 +16,10 @@ struct Versioned<'a, T> {
     report: &'a T,
 }
 
-/// Prints a report, which has to be an object.
+/// Prints a report with the common version. It must serialise as an object.
 ///
 /// # Errors
-/// Those of the standard output; a report that is no object.
+/// The standard output cannot be written, or the report is not an object.
 pub(crate) fn print(report: &impl Serialize) -> io::Result<()> {
     print_whole(&Versioned {
         version: VERSION,
@@ -29,16 +30,16 @@ pub(crate) fn print(report: &impl Serialize) -> io::Result<()> {
 /// Prints a report that has its own version.
 ///
 /// # Errors
-/// Those of the standard output.
+/// The standard output cannot be written.
 pub(crate) fn print_whole(report: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string_pretty(report)?;
     print_text(&mut io::stdout().lock(), &text)
 }
 
-/// Prints JSON that is text already. Characters that are not visible are escaped: it may be a terminal that reads it.
+/// Prints JSON text. Characters that are not printable are escaped, because the output may be a terminal.
 ///
 /// # Errors
-/// Those of the stream.
+/// The stream cannot be written.
 pub(crate) fn print_text(out: &mut impl Write, text: &str) -> io::Result<()> {
     writeln!(out, "{}", printable_json(text))
 }
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_stands_beside_the_fields_of_a_report() {
+    fn version_is_added_to_the_fields_of_a_report() {
         #[derive(Serialize)]
         #[serde(rename_all = "snake_case")]
         enum Either {

@@ -1,4 +1,4 @@
-//! The cameras and cards of this machine, as participants.
+//! Access to this machine's V4L2 queues, cards, devicetree and stored trial results, and to recorded machines.
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,15 @@ use covalent_alloc::trial::{TrialResult, TrialResultError, TrialResults, keep_fa
 use crate::file;
 use crate::out::{self, line};
 
-/// Lists the nodes of all video devices, by number.
+/// Returns the nodes of all video devices, ordered by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
     VideoDevices::list()
 }
 
 /// Opens every streaming queue of a video device.
+///
+/// # Errors
+/// The device or one of its queues cannot be opened.
 pub(crate) fn queues(path: &Path) -> Result<Vec<Queue>> {
     let device = Device::open(path)?;
     let mut queues = Vec::new();
@@ -35,23 +38,33 @@ pub(crate) fn queues(path: &Path) -> Result<Vec<Queue>> {
     Ok(queues)
 }
 
-/// Declares a card as a display: its first primary plane, or what it imports as a whole where it has none.
+/// Returns a card's first primary plane as a participant, or its PRIME import if it has no plane.
+///
+/// # Errors
+/// The card does not answer.
 pub(crate) fn display(card: &Card) -> Result<Participant> {
     card.display().with_context(|| {
         format!(
-            "asking {} for its primary plane",
+            "cannot read the primary plane of {}",
             printable_path(card.path())
         )
     })
 }
 
-/// Reads a recorded machine; no more of the file than a machine may have.
+/// Reads a recorded machine.
+///
+/// # Errors
+/// The file cannot be read, is too long, or is not a recorded machine.
 pub(crate) fn recorded(path: &Path) -> Result<Machine> {
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
     Machine::from_json(&bytes).with_context(|| printable_path(path))
 }
 
-/// Reads what a devicetree sets aside: that of a file, or of this machine; none where that has no tree.
+/// Reads the reserved memory of a devicetree: of a .dtb file or a copy of /proc/device-tree, or without a path of this machine.
+/// Returns `None` if this machine has no devicetree.
+///
+/// # Errors
+/// The devicetree cannot be read.
 pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemory>> {
     let tree = match file {
         Some(path) if path.is_dir() => Some(
@@ -62,22 +75,23 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
             let bytes = file::read(path, Tree::MAXIMUM_BYTES)?;
             Some(Tree::from_flat(&bytes).with_context(|| printable_path(path))?)
         }
-        None => devicetree::here().context("reading /proc/device-tree")?,
+        None => devicetree::here().context("cannot read /proc/device-tree")?,
     };
     Ok(tree.map(|tree| ReservedMemory::of(&tree)))
 }
 
-/// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
-pub(crate) fn facts() -> TrialResults {
-    known_facts(tell)
+/// Returns the stored trial results of this user, and those that ship with Covalent. An error of the user's file is printed, and
+/// only the shipped results are used then.
+pub(crate) fn trial_results() -> TrialResults {
+    known_facts(print_error)
 }
 
-/// Keeps what was learnt. That it could not be kept is told; what was found out stands.
-pub(crate) fn keep(learnt: &[TrialResult]) {
-    keep_facts(learnt, tell);
+/// Stores new trial results. An error is printed, and the program continues without storing them.
+pub(crate) fn store_trial_results(learnt: &[TrialResult]) {
+    keep_facts(learnt, print_error);
 }
 
-fn tell(error: &TrialResultError) {
-    // Nobody is left to tell where stderr itself fails.
+fn print_error(error: &TrialResultError) {
+    // If stderr fails, there is no other place to report that.
     let _ = line!(out::stderr(), "covalent: {error}");
 }

@@ -1,4 +1,4 @@
-//! `covalent`: what shares memory with what on this machine, and why not.
+//! `covalent`: finds out which devices of this machine can share buffers, and why others cannot.
 
 mod args;
 mod file;
@@ -29,12 +29,13 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    // A file that reaches its limit (ulimit -f) fails to grow like one on a full disk; without this it would end the tool.
+    // With a handler for SIGXFSZ, a write past the limit of file sizes (ulimit -f) fails with EFBIG. Without one, the signal would
+    // end the tool.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     tracing_subscriber::fmt()
-        // Without a word of the user warnings are shown.
+        // Without RUST_LOG, warnings are printed.
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
         )
@@ -55,8 +56,8 @@ fn main() -> ExitCode {
         Command::Man(options) => verb::man::run(&options),
     };
     outcome.unwrap_or_else(|error| {
-        // Nobody is left to tell where stderr itself fails.
-        let _ = writeln!(out::stderr(), "covalent: {}", out::words_of(&error));
+        // If stderr fails, there is no other place to report that.
+        let _ = writeln!(out::stderr(), "covalent: {}", out::error_text(&error));
         ExitCode::FAILURE
     })
 }

@@ -1,7 +1,7 @@
-//! What this tool prints: lines without control characters of devices, files and processes.
+//! Output of the tool, without control characters from the names of devices, files and processes.
 //!
-//! A line is printed by [`line!`], which escapes whatever is in it and no letter. Words of several lines are made of names that
-//! were escaped before. Both streams let nothing else than line breaks and wanted colours through.
+//! [`line!`] prints one line and escapes all control characters in it. Texts of several lines are built of names that were
+//! escaped before. As a last safeguard both streams let no control characters through except line breaks and wanted colours.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -24,36 +24,36 @@ macro_rules! line {
 }
 pub(crate) use line;
 
-/// The standard output, without colours.
+/// Returns the standard output, without colours.
 pub(crate) fn stdout() -> PrintableWriter<StdoutLock<'static>> {
     PrintableWriter::new(io::stdout().lock())
 }
 
-/// The standard output, with colours where they are wanted.
+/// Returns the standard output, with colours if they are wanted.
 pub(crate) fn coloured() -> PrintableWriter<AutoStream<StdoutLock<'static>>> {
     PrintableWriter::with_colours(anstream::stdout().lock())
 }
 
-/// The standard error stream, without colours.
+/// Returns the standard error stream, without colours.
 pub(crate) fn stderr() -> PrintableWriter<StderrLock<'static>> {
     PrintableWriter::new(io::stderr().lock())
 }
 
-/// Prints one line, whatever is in its words.
+/// Prints a text as exactly one line; line breaks in it are escaped.
 ///
 /// # Errors
-/// Those of the stream.
+/// The stream cannot be written.
 pub(crate) fn write_line(out: &mut impl Write, words: fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(out, "{}", printable(&words.to_string()))
 }
 
-/// Copies what words will be made of, with every name in it printable.
-pub(crate) fn shown<T: Serialize + DeserializeOwned + Clone>(value: &T) -> T {
-    // What escapes make too long is shown as it is, through a stream that escapes.
+/// Copies a value with all its texts escaped, for texts of several lines that are built of it.
+pub(crate) fn printable_names<T: Serialize + DeserializeOwned + Clone>(value: &T) -> T {
+    // If escaping makes a text too long to parse, the value stays as it is, and the stream escapes it.
     printable_copy(value).unwrap_or_else(|_| value.clone())
 }
 
-/// An error of several lines: all others are one.
+/// An error whose text has several lines; the text of every other error is printed as one line.
 #[derive(Debug)]
 pub(crate) struct Lines(pub(crate) Vec<String>);
 
@@ -66,8 +66,8 @@ impl fmt::Display for Lines {
 
 impl Error for Lines {}
 
-/// Says an error with all its causes, in lines of its own alone.
-pub(crate) fn words_of(error: &anyhow::Error) -> String {
+/// Returns the text of an error with all its causes. Only [`Lines`] contributes line breaks.
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let causes: Vec<String> = error
         .chain()
         .map(|cause| match cause.downcast_ref::<Lines>() {
@@ -78,21 +78,21 @@ pub(crate) fn words_of(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// Reads the command line. Where it is no use, or asks for help, that is printed, and the exit code returned.
+/// Parses the command line. For wrong usage and for `--help` it prints the text of clap.
 ///
 /// # Errors
-/// The exit code.
+/// The exit code, after that text was printed.
 pub(crate) fn parse<T: Parser>() -> Result<T, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let error = match T::try_parse_from(&words) {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error repeats what was given: it is asked for again with words that are printable.
+    // The error quotes the arguments, so they are parsed again with control characters escaped.
     let printable = words.iter().map(|word| printable_bytes(word.as_bytes()));
     let error = T::try_parse_from(printable).err().unwrap_or(error);
     let text = error.render().ansi().to_string();
-    // Nobody is left to tell where the streams themselves fail.
+    // If the streams fail, there is no other place to report that.
     let _ = if error.use_stderr() {
         PrintableWriter::with_colours(anstream::stderr().lock()).write_all(text.as_bytes())
     } else {
@@ -108,20 +108,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_with_hostile_names_has_no_lines_but_its_own() {
+    fn error_with_hostile_names_has_no_additional_lines() {
         let error = Err::<(), _>(io::Error::other("cause\nforged"))
             .context("doing a\x1b[2J\nforged")
             .unwrap_err();
         assert_eq!(
-            words_of(&error),
+            error_text(&error),
             "doing a\\u{1b}[2J\\nforged: cause\\nforged"
         );
         let lines = anyhow::Error::new(Lines(vec!["one\nforged".to_owned(), "two".to_owned()]));
-        assert_eq!(words_of(&lines), "one\\nforged\n  two");
+        assert_eq!(error_text(&lines), "one\\nforged\n  two");
     }
 
     #[test]
-    fn line_is_one_whatever_is_in_it() {
+    fn line_with_control_characters_stays_one_line() {
         let mut out = Vec::new();
         line!(out, "a {} b", "x\ny\u{202e}").unwrap();
         assert_eq!(out, b"a x\\ny\\u{202e} b\n");

@@ -1,4 +1,4 @@
-//! How far measuring is, on stderr: a bar on a terminal, a line now and then elsewhere.
+//! Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal as _};
@@ -9,21 +9,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::out::{self, line};
 
-/// How long a place without a terminal hears nothing.
+/// The interval between two lines without a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Tells what is measured, and how many of the cells of one size are.
+/// Shows what is measured, and how many of the cells are done.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     title: String,
     total: usize,
     done: Cell<usize>,
-    said_at: Cell<Instant>,
+    last_line_at: Cell<Instant>,
 }
 
 impl Progress {
-    /// Begins; how many there are is told later.
+    /// Starts without a total, which [`Progress::expect`] sets.
     pub(crate) fn begin(title: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
@@ -40,11 +40,11 @@ impl Progress {
             title: title.to_owned(),
             total: 0,
             done: Cell::new(0),
-            said_at: Cell::new(Instant::now()),
+            last_line_at: Cell::new(Instant::now()),
         }
     }
 
-    /// Tells how many cells there are.
+    /// Sets the total number of cells.
     pub(crate) fn expect(&mut self, total: usize) {
         self.total = total;
         if let Some(bar) = &self.bar {
@@ -56,21 +56,21 @@ impl Progress {
         }
     }
 
-    /// Tells what is measured now.
+    /// Sets what is measured now.
     pub(crate) fn detail(&self, words: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(printable(words));
         }
     }
 
-    /// Counts one cell.
+    /// Counts one cell as done.
     pub(crate) fn advance(&self) {
         self.done.set(self.done.get().saturating_add(1));
         match &self.bar {
             Some(bar) => bar.inc(1),
-            None if self.said_at.get().elapsed() >= INTERVAL => {
-                self.said_at.set(Instant::now());
-                self.say(&format!(
+            None if self.last_line_at.get().elapsed() >= INTERVAL => {
+                self.last_line_at.set(Instant::now());
+                self.print(&format!(
                     "{}: {} of {} tried",
                     self.title,
                     self.done.get(),
@@ -81,16 +81,16 @@ impl Progress {
         }
     }
 
-    /// Says one line, now.
+    /// Prints one line.
     pub(crate) fn note(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(printable(words)),
-            None => self.say(words),
+            None => self.print(words),
         }
     }
 
-    fn say(&self, words: &str) {
-        // Nobody is left to tell where stderr itself fails.
+    fn print(&self, words: &str) {
+        // If stderr fails, there is no other place to report that.
         let _ = line!(out::stderr(), "{words}");
     }
 }

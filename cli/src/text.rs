@@ -1,6 +1,6 @@
-//! Words that have to fit a width.
+//! Fits texts into a width.
 
-/// Breaks words into lines of at most `width` letters, between words where they allow it.
+/// Breaks a text into lines of at most `width` characters, between words if possible.
 pub(crate) fn wrap(words: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -29,21 +29,21 @@ pub(crate) fn wrap(words: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Shortens a name in its middle, since what tells two names apart is often at the end.
+/// Shortens a name in the middle to `width` characters, because similar names often differ at the end.
 pub(crate) fn shorten(name: &str, width: usize) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= width {
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= width {
         return name.to_owned();
     }
     let kept = width.saturating_sub(1);
-    let behind = kept / 2;
-    let before = kept.saturating_sub(behind);
-    let tail = letters.len().saturating_sub(behind);
-    letters
+    let end = kept / 2;
+    let start = kept.saturating_sub(end);
+    let tail = characters.len().saturating_sub(end);
+    characters
         .iter()
-        .take(before)
+        .take(start)
         .chain(std::iter::once(&'…'))
-        .chain(letters.iter().skip(tail))
+        .chain(characters.iter().skip(tail))
         .collect()
 }
 

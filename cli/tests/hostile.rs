@@ -1,11 +1,11 @@
-//! Hostile names in everything that the tool reads and is given: nothing of them but printable text reaches a terminal.
+//! Runs the tool with hostile names in every input: its output has only printable text and its own line breaks.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "paths/run.rs"]
-#[allow(dead_code, reason = "not every kind of path is tried here")]
+#[allow(dead_code, reason = "this test does not use every kind of path")]
 mod run;
 #[path = "paths/table.rs"]
-#[allow(dead_code, reason = "what becomes of a path does not matter here")]
+#[allow(dead_code, reason = "this test does not use the use of each path")]
 mod table;
 
 use std::collections::BTreeSet;
@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 
 use run::{Folder, line, run};
 
-/// Clears a screen, sets a title, begins lines of its own, turns the direction of letters, hides letters.
+/// Clears the screen, sets a title, begins lines, changes the text direction, and has invisible characters.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\nforged:\r\u{8}\t\u{202e}\u{2066}\u{200b}\u{feff}\u{9b}31m\u{7f}\u{2028}\u{e0041}\u{ad}";
 
-/// As long as the hostile text is when it is printed, so that lines break at the same places.
+/// A text as long as the escaped hostile text, so that lines break at the same places.
 fn harmless() -> String {
     "x".repeat(printable(HOSTILE).chars().count())
 }
 
-/// Takes colours out, which only the tool itself prints.
+/// Removes colours, which only the tool itself prints.
 fn without_colours(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -47,10 +47,10 @@ fn without_colours(text: &str) -> String {
     out + rest
 }
 
-/// Nothing but printable text and line breaks, and no line that a name began.
-fn is_clean(what: &str, output: &Output) {
+/// Asserts that the output has only printable text and line breaks, and no line that a name began.
+fn assert_clean(what: &str, output: &Output) {
     for stream in [&output.stdout, &output.stderr] {
-        let text = std::str::from_utf8(stream).unwrap_or_else(|_| panic!("{what}: no UTF-8"));
+        let text = std::str::from_utf8(stream).unwrap_or_else(|_| panic!("{what}: not UTF-8"));
         for text_line in text.lines() {
             assert_eq!(printable(text_line), text_line, "{what}");
             assert!(
@@ -68,24 +68,24 @@ fn is_clean(what: &str, output: &Output) {
     assert!(!words.contains("panicked"), "{what}: {words}");
 }
 
-/// How many lines there are on both streams.
-fn lines(output: &Output) -> usize {
+/// Returns the number of lines on both streams.
+fn line_count(output: &Output) -> usize {
     [&output.stdout, &output.stderr]
         .into_iter()
         .map(|stream| stream.iter().filter(|byte| **byte == b'\n').count())
         .sum()
 }
 
-/// Calls `each` with the way to every text of a value, one for each field: of a list, its first entry that has the field.
+/// Adds the path of every string of a JSON value to `found`. In a list, only the first entry with a field counts.
 fn fields(
     value: &Value,
-    way: &mut Vec<String>,
+    path: &mut Vec<String>,
     seen: &mut BTreeSet<String>,
     found: &mut Vec<Vec<String>>,
 ) {
     match value {
         Value::String(_) => {
-            let field: Vec<&str> = way
+            let field: Vec<&str> = path
                 .iter()
                 .map(|part| {
                     if part.parse::<usize>().is_ok() {
@@ -96,56 +96,57 @@ fn fields(
                 })
                 .collect();
             if seen.insert(field.join("/")) {
-                found.push(way.clone());
+                found.push(path.clone());
             }
         }
         Value::Array(values) => {
-            for (place, below) in values.iter().enumerate() {
-                way.push(place.to_string());
-                fields(below, way, seen, found);
-                way.pop();
+            for (index, inner) in values.iter().enumerate() {
+                path.push(index.to_string());
+                fields(inner, path, seen, found);
+                path.pop();
             }
         }
         Value::Object(map) => {
-            for (name, below) in map {
-                way.push(name.clone());
-                fields(below, way, seen, found);
-                way.pop();
+            for (name, inner) in map {
+                path.push(name.clone());
+                fields(inner, path, seen, found);
+                path.pop();
             }
         }
         _ => {}
     }
 }
 
-fn with_text(value: &Value, way: &[String], added: &str) -> Value {
+/// Returns the value with a text appended to the string at a path.
+fn with_text(value: &Value, path: &[String], added: &str) -> Value {
     let mut value = value.clone();
-    let mut place = &mut value;
-    for part in way {
-        place = match place {
+    let mut field = &mut value;
+    for part in path {
+        field = match field {
             Value::Array(values) => &mut values[part.parse::<usize>().unwrap()],
             other => &mut other[part.as_str()],
         };
     }
-    *place = Value::String(format!("{}{added}", place.as_str().unwrap()));
+    *field = Value::String(format!("{}{added}", field.as_str().unwrap()));
     value
 }
 
-/// Puts hostile text into every field of a file, one at a time, and runs the tool on it.
+/// Appends hostile text to every field of a file, one at a time, and runs the tool on it.
 fn try_fields(file: &Value, path: &Path, runs: &[&[&OsStr]]) {
     let mut found = Vec::new();
     fields(file, &mut Vec::new(), &mut BTreeSet::new(), &mut found);
     assert!(found.len() > 3, "{found:?}");
-    for way in &found {
+    for field in &found {
         let outputs = |added: &str| -> Vec<Output> {
-            fs::write(path, with_text(file, way, added).to_string()).unwrap();
+            fs::write(path, with_text(file, field, added).to_string()).unwrap();
             runs.iter().map(|words| run(words)).collect()
         };
         let plain = outputs(&harmless());
         for ((hostile, plain), words) in outputs(HOSTILE).iter().zip(&plain).zip(runs) {
-            let what = format!("{words:?} with hostile {}", way.join("/"));
-            is_clean(&what, hostile);
+            let what = format!("{words:?} with hostile {}", field.join("/"));
+            assert_clean(&what, hostile);
             assert_eq!(hostile.status.code(), plain.status.code(), "{what}");
-            assert_eq!(lines(hostile), lines(plain), "{what}");
+            assert_eq!(line_count(hostile), line_count(plain), "{what}");
         }
     }
 }
@@ -158,7 +159,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// A line of words with the file in the place of `FILE`.
+/// Splits a command line at its blanks, and replaces `FILE` by the path of the file.
 fn words<'a>(line: &'a str, file: &'a Path) -> Vec<&'a OsStr> {
     line.split(' ')
         .map(|word| {
@@ -178,7 +179,7 @@ fn try_lines(file: &Value, path: &Path, all: &[&str]) {
 }
 
 #[test]
-fn machine_with_hostile_names_is_printed_in_its_own_lines() {
+fn machine_with_hostile_names_is_printed_without_additional_lines() {
     let folder = Folder::new();
     let path = folder.path("machine.json");
     let original = sample("tests/machines/raspberry-pi-4.json");
@@ -197,7 +198,7 @@ fn machine_with_hostile_names_is_printed_in_its_own_lines() {
 }
 
 #[test]
-fn request_with_hostile_names_is_printed_in_its_own_lines() {
+fn request_with_hostile_names_is_printed_without_additional_lines() {
     let folder = Folder::new();
     let path = folder.path("request.json");
     let machine = sample("tests/machines/mediatek-mt8195.json");
@@ -216,17 +217,17 @@ fn request_with_hostile_names_is_printed_in_its_own_lines() {
 }
 
 #[test]
-fn matrix_with_hostile_names_is_printed_and_drawn_in_its_own_lines() {
+fn matrix_with_hostile_names_is_printed_and_drawn_without_additional_lines() {
     let folder = Folder::new();
     let (path, picture) = (folder.path("matrix.json"), folder.path("matrix.svg"));
     let mut matrix = read(&sample("docs/matrix/bochs.json"));
-    // A few cells have all fields.
+    // A few cells suffice: together they have all fields.
     let cells = matrix["cells"].as_array_mut().unwrap();
     let refused = |cell: &Value| cell["outcome"].is_object();
     let last = cells.iter().rev().find(|cell| refused(cell)).cloned();
     cells.truncate(40);
     cells.extend(last);
-    matrix["learnt"] = json!(["a fact"]);
+    matrix["learnt"] = json!(["a trial result"]);
     let svg = format!("matrix --from FILE --svg {}", picture.to_str().unwrap());
     try_lines(
         &matrix,
@@ -240,8 +241,8 @@ fn matrix_with_hostile_names_is_printed_and_drawn_in_its_own_lines() {
     );
 }
 
-/// A machine on which everything is in the way, so that all remedies are printed.
-fn broken() -> Value {
+/// A machine with every problem, so that all remedies are printed.
+fn machine_with_all_problems() -> Value {
     let refused = json!({"errno": 13, "words": "Permission denied"});
     let file = |group: &str, mode: u32| json!({"owner": 0, "group": group, "mode": mode, "refusal": refused});
     json!({
@@ -274,21 +275,21 @@ fn broken() -> Value {
 }
 
 #[test]
-fn snapshot_with_hostile_names_is_judged_in_its_own_lines() {
+fn snapshot_with_hostile_names_is_checked_without_additional_lines() {
     let folder = Folder::new();
     let path = folder.path("snapshot.json");
     for in_container in [false, true] {
-        let mut snapshot = broken();
+        let mut snapshot = machine_with_all_problems();
         if in_container {
             snapshot["container"] = json!("/.dockerenv");
         }
         let mut found = Vec::new();
         fields(&snapshot, &mut Vec::new(), &mut BTreeSet::new(), &mut found);
-        for way in &found {
-            fs::write(&path, with_text(&snapshot, way, HOSTILE).to_string()).unwrap();
+        for field in &found {
+            fs::write(&path, with_text(&snapshot, field, HOSTILE).to_string()).unwrap();
             for line in ["doctor --from FILE", "doctor --from FILE --json"] {
-                is_clean(
-                    &format!("{line} with hostile {way:?}"),
+                assert_clean(
+                    &format!("{line} with hostile {field:?}"),
                     &run(&words(line, &path)),
                 );
             }
@@ -297,7 +298,7 @@ fn snapshot_with_hostile_names_is_judged_in_its_own_lines() {
 }
 
 #[test]
-fn line_to_paste_holds_no_name_that_a_shell_would_run() {
+fn line_to_paste_runs_no_command_of_a_hostile_name() {
     let folder = Folder::new();
     let (path, proof) = (folder.path("snapshot.json"), folder.path("proof"));
     let attack = [
@@ -310,26 +311,26 @@ fn line_to_paste_holds_no_name_that_a_shell_would_run() {
         "|touch PROOF",
     ];
     for in_container in [false, true] {
-        let mut snapshot = broken();
+        let mut snapshot = machine_with_all_problems();
         if in_container {
             snapshot["container"] = json!("/.dockerenv");
         }
         let mut found = Vec::new();
         fields(&snapshot, &mut Vec::new(), &mut BTreeSet::new(), &mut found);
-        for way in &found {
+        for field in &found {
             for attack in attack {
                 let attack = attack.replace("PROOF", proof.to_str().unwrap());
-                fs::write(&path, with_text(&snapshot, way, &attack).to_string()).unwrap();
+                fs::write(&path, with_text(&snapshot, field, &attack).to_string()).unwrap();
                 let output = run(&words("doctor --from FILE --json", &path));
                 let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
-                    assert_eq!(output.status.code(), Some(1), "{way:?}");
+                    assert_eq!(output.status.code(), Some(1), "{field:?}");
                     continue;
                 };
                 for finding in report["findings"].as_array().unwrap() {
                     let Some(pasted) = finding["remedy"]["line"].as_str() else {
                         continue;
                     };
-                    // Every program of the line is one that does nothing.
+                    // Every program in the line is replaced by one that does nothing.
                     let script = format!(
                         "PATH=/proc/none; command_not_found_handle() {{ :; }}; touch() {{ /bin/touch \"$@\"; }}; \
                          sudo() {{ \"$@\"; }}; sh() {{ eval \"$2\"; }}; tee() {{ :; }}; dtc() {{ :; }}\n{pasted}\n"
@@ -339,7 +340,7 @@ fn line_to_paste_holds_no_name_that_a_shell_would_run() {
                         .arg(script)
                         .output()
                         .unwrap();
-                    assert!(!proof.exists(), "{way:?}: {pasted}: {ran:?}");
+                    assert!(!proof.exists(), "{field:?}: {pasted}: {ran:?}");
                 }
             }
         }
@@ -347,11 +348,11 @@ fn line_to_paste_holds_no_name_that_a_shell_would_run() {
 }
 
 #[test]
-fn colours_that_are_wanted_are_all_that_is_let_through() {
+fn colours_are_the_only_escape_sequences_in_the_output() {
     let folder = Folder::new();
     let path = folder.path("snapshot.json");
     let snapshot = with_text(
-        &broken(),
+        &machine_with_all_problems(),
         &["queues".into(), "0".into(), "node".into()],
         HOSTILE,
     );
@@ -366,11 +367,11 @@ fn colours_that_are_wanted_are_all_that_is_let_through() {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(text.contains("\u{1b}[1m"), "no colours: {text}");
     output.stdout = without_colours(&text).into_bytes();
-    is_clean("doctor in colours", &output);
+    assert_clean("doctor in colours", &output);
 }
 
 #[test]
-fn facts_with_hostile_names_are_listed_in_their_own_lines() {
+fn facts_with_hostile_names_are_listed_without_additional_lines() {
     let folder = Folder::new();
     fs::create_dir_all(folder.path("covalent")).unwrap();
     let path = folder.path("covalent/facts.json");
@@ -387,33 +388,33 @@ fn facts_with_hostile_names_are_listed_in_their_own_lines() {
                 .env("XDG_CACHE_HOME", folder.path(""))
                 .output()
                 .unwrap();
-            is_clean(line, &output);
+            assert_clean(line, &output);
         }
     }
 }
 
 #[test]
-fn path_with_a_hostile_name_is_named_printably() {
+fn path_with_a_hostile_name_is_printed_escaped() {
     let names: [&[u8]; 2] = [HOSTILE.as_bytes(), b"\xff\xfe\nforged:\x1b[2J"];
     for option in table::PATHS {
         for name in names {
-            // Nobody can have made it: there is no such folder.
+            // The folder does not exist, so no file with this name can exist.
             let path = Path::new("/proc/none").join(OsStr::from_bytes(name));
             let output = run(&line(option, &path));
-            is_clean(&format!("{option:?}"), &output);
+            assert_clean(&format!("{option:?}"), &output);
             let plain = run(&line(option, Path::new("/proc/none/plain")));
-            assert_eq!(lines(&output), lines(&plain), "{option:?}");
-            // A file that is there, and is none of its kind.
+            assert_eq!(line_count(&output), line_count(&plain), "{option:?}");
+            // A file that exists, and is not of the expected format.
             let folder = Folder::new();
             let path = folder.path(OsStr::from_bytes(&name[..name.len().min(40)]));
             fs::write(&path, HOSTILE).unwrap();
-            is_clean(&format!("{option:?}"), &run(&line(option, &path)));
+            assert_clean(&format!("{option:?}"), &run(&line(option, &path)));
         }
     }
 }
 
 #[test]
-fn argument_that_is_hostile_is_refused_in_printable_words() {
+fn argument_that_is_hostile_is_refused_with_printable_text() {
     let texts: [&[u8]; 2] = [HOSTILE.as_bytes(), b"\xff\xfe\nforged:\x1b[2J"];
     for verb in [
         "", "probe", "plan", "alloc", "matrix", "inspect", "bench", "diff", "doctor", "facts",
@@ -435,7 +436,7 @@ fn argument_that_is_hostile_is_refused_in_printable_words() {
                 if !verb.is_empty() {
                     words.push(verb.into());
                 }
-                // A man page's folder would be made.
+                // Without the `-`, `man` would create the folder.
                 let mut word = OsString::from(if verb == "man" && before.is_empty() {
                     "-"
                 } else {
@@ -446,16 +447,16 @@ fn argument_that_is_hostile_is_refused_in_printable_words() {
                 if verb == "alloc" {
                     words.extend(["--size", "8x8", "--format", "XR24"].map(OsString::from));
                 }
-                is_clean(&format!("{words:?}"), &run(&words));
+                assert_clean(&format!("{words:?}"), &run(&words));
             }
         }
     }
 }
 
 #[test]
-fn process_with_a_hostile_name_is_found_and_named_printably() {
+fn process_with_a_hostile_name_is_found_and_printed_escaped() {
     let folder = Folder::new();
-    // The kernel keeps 15 bytes of a file's name as the process's.
+    // The kernel keeps 15 bytes of the program's file name as the name of the process.
     let name = "\u{1b}[2J\nforged:\u{202e}";
     let program = folder.path(name);
     fs::copy("/bin/sleep", &program).unwrap();
@@ -481,6 +482,6 @@ fn process_with_a_hostile_name_is_found_and_named_printably() {
         String::from_utf8_lossy(&named.stderr)
     );
     for (what, output) in [("--pid", named), ("all", all), ("--fd", by_fd)] {
-        is_clean(what, &output);
+        assert_clean(what, &output);
     }
 }

@@ -1,4 +1,4 @@
-//! The tool on machines that are not here: what it prints of them, and how it ends.
+//! The tool on recorded machines: output and exit codes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// What a Raspberry Pi 4 decodes, to GPU and display.
+/// Pictures of a Raspberry Pi 4's decoder for its GPU and its display.
 const PI_4_DECODER: [&str; 6] = [
     "--decoder",
     "/dev/video19",
@@ -40,26 +40,26 @@ const PI_4_DECODER: [&str; 6] = [
 ];
 
 #[test]
-fn plan_for_a_board_is_printed_with_what_nobody_knows_of_it() {
-    // The size is the one at which the board was written down.
+fn plan_for_a_board_is_printed_with_its_unknown_values() {
+    // The size is that at which the board was recorded.
     let output = plan("raspberry-pi-4", &PI_4_DECODER);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     insta::assert_snapshot!("pi_4_decoder", text(&output.stdout));
 }
 
 #[test]
-fn report_for_a_board_says_what_nobody_knows_of_it() {
+fn report_for_a_board_lists_its_unknown_values() {
     let output = plan("raspberry-pi-4", &[&PI_4_DECODER[..], &["--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    // Held against docs/schema by what reads schemas (covalent-tests, judge::schema).
+    // covalent-tests (judge::schema) checks this snapshot against docs/schema.
     insta::assert_snapshot!("pi_4_decoder_json", text(&output.stdout));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let told: Vec<String> = report["unknown"]
+    let reported: Vec<String> = report["unknown"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|unsure| {
-            let word = |field: &str| unsure[field].as_str().unwrap();
+        .map(|value| {
+            let word = |field: &str| value[field].as_str().unwrap();
             let (who, place, what) = (word("who"), word("place"), word("what"));
             format!("not known of this machine: {who} ({place}): {what}")
         })
@@ -69,15 +69,15 @@ fn report_for_a_board_says_what_nobody_knows_of_it() {
         .lines()
         .filter(|line| line.starts_with("not known"))
         .collect();
-    assert_eq!(told, printed);
-    // Each value that the plan rests on and that nobody knows of this board.
-    let open: Vec<&str> = told
+    assert_eq!(reported, printed);
+    // Each value on which the plan depends and that is not known of this board.
+    let unknown: Vec<&str> = reported
         .iter()
         .filter_map(|line| line.split_once(": ")?.1.split_once(')'))
         .map(|(value, _)| value)
         .collect();
     assert_eq!(
-        open,
+        unknown,
         [
             "rpi-hevc-dec capture (participant.constraints.memory.address",
             "v3d GBM (participant.constraints.image",
@@ -85,7 +85,7 @@ fn report_for_a_board_says_what_nobody_knows_of_it() {
         ]
     );
 
-    // A split rests on unknown values too.
+    // A split solution depends on unknown values too.
     let copied = plan(
         "mediatek-mt8195",
         &[
@@ -99,7 +99,7 @@ fn report_for_a_board_says_what_nobody_knows_of_it() {
     assert_eq!(copied.status.code(), Some(4), "{}", text(&copied.stderr));
     insta::assert_snapshot!("mt8195_decoder_json", text(&copied.stdout));
 
-    // A machine that was asked itself leaves nothing open.
+    // A machine that was recorded with `covalent probe` has no unknown values.
     let guest = plan(
         "guest-vkms",
         &["--display", "/dev/dri/card0", "--cpu", "often", "--json"],
@@ -109,7 +109,7 @@ fn report_for_a_board_says_what_nobody_knows_of_it() {
 }
 
 #[test]
-fn copy_on_a_board_ends_with_its_own_code_and_the_conflict() {
+fn plan_with_a_copy_ends_with_its_exit_code_and_prints_the_conflict() {
     let output = plan(
         "mediatek-mt8195",
         &[
@@ -130,7 +130,7 @@ fn copy_on_a_board_ends_with_its_own_code_and_the_conflict() {
 }
 
 #[test]
-fn recorded_request_of_a_board_is_solved_again_from_its_file() {
+fn recorded_request_of_a_board_has_the_same_solution_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let request = folder.path().join("request.json");
     let arguments = ["--camera", "/dev/video0", "--display", "vc4", "--json"];
@@ -138,18 +138,18 @@ fn recorded_request_of_a_board_is_solved_again_from_its_file() {
     let recorded = plan("raspberry-pi-4", &[&arguments[..], &record].concat());
     let again = covalent(&["plan", "--from", request.to_str().unwrap(), "--json"]);
     assert_eq!(recorded.status.code(), Some(0));
-    // A request has no grounds: who solves it again is not told what nobody knew.
+    // A request has no provenance, so unknown values are not reported when it is solved again.
     let without_unknown = |output: &Output| {
         let mut report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let unknown = report.as_object_mut().unwrap().remove("unknown");
         (report, unknown.is_some())
     };
-    let (again, is_told) = without_unknown(&again);
-    assert!(!is_told);
+    let (again, has_unknown) = without_unknown(&again);
+    assert!(!has_unknown);
     assert_eq!((again, true), without_unknown(&recorded));
 }
 
-/// A devicetree of the library's tests, which are committed as hexadecimal digits.
+/// A devicetree of the library's tests, which is committed as hexadecimal digits.
 fn compiled_tree(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alloc/machine/tests/trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
@@ -161,7 +161,7 @@ fn compiled_tree(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn tree_of_a_file_takes_the_place_of_the_boards_own() {
+fn devicetree_of_a_file_replaces_that_of_the_board() {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("pi-4.dtb");
     std::fs::write(&tree, compiled_tree("pi-4")).unwrap();
@@ -184,18 +184,18 @@ fn tree_of_a_file_takes_the_place_of_the_boards_own() {
 }
 
 #[test]
-fn device_that_a_board_does_not_have_is_told_with_those_that_it_has() {
+fn device_that_a_board_lacks_is_refused_with_a_list_of_its_devices() {
     let output = plan("rk3399", &["--camera", "/dev/video9"]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
     assert!(stderr.contains("rkisp1 capture (/dev/video0)"), "{stderr}");
-    // Not this machine's facts, and not its helper.
+    // --prove uses this machine's drivers, so it cannot be combined with --machine.
     let usage = plan("rk3399", &["--camera", "/dev/video0", "--prove"]);
     assert_eq!(usage.status.code(), Some(2));
 }
 
 #[test]
-fn difference_of_two_machines_is_listed_with_the_plans_that_change() {
+fn difference_of_two_machines_is_printed_with_the_plans_that_change() {
     let same = machine("guest-vkms");
     let same = same.to_str().unwrap();
     let output = covalent(&["diff", same, same]);
@@ -204,7 +204,7 @@ fn difference_of_two_machines_is_listed_with_the_plans_that_change() {
         (Some(0), String::new())
     );
 
-    // The same guest, whose first card takes its own memory alone from now on.
+    // The same guest with a first card that imports only its own buffers.
     let mut changed: serde_json::Value =
         serde_json::from_slice(&std::fs::read(same).unwrap()).unwrap();
     changed["environment"]["kernel"] = "7.4.0".into();
@@ -236,7 +236,7 @@ fn difference_of_two_machines_is_listed_with_the_plans_that_change() {
 }
 
 #[test]
-fn file_of_a_newer_version_and_a_damaged_one_are_told() {
+fn file_of_a_newer_version_or_damaged_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("machine.json");
     for (bytes, words) in [

@@ -1,7 +1,7 @@
-//! The plans of every recorded machine are those that `tests/reference` keeps.
+//! Compares the plans of every recorded machine with the reference files in `tests/reference`.
 //!
-//! A plan that changes is a decision, not an accident: the commit that changes one names the reason and brings the new file.
-//! `COVALENT_REFERENCE=write cargo test -p covalent-cli --test reference` writes the files anew.
+//! A commit that changes a plan explains the reason and updates the file.
+//! `COVALENT_REFERENCE=write cargo test -p covalent-cli --test reference` writes the files.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
 }
 
-/// Splits a line at its blanks; single quotes hold a name with blanks together.
+/// Splits a line at its blanks; a name with blanks is enclosed in single quotes.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (number, part) in line.split('\'').enumerate() {
@@ -53,7 +53,7 @@ fn jobs() -> Vec<Job> {
         .collect()
 }
 
-/// Returns what the tool answers: its JSON, or how it ended.
+/// Runs a job and returns the JSON that the tool printed.
 fn answer(job: &Job) -> Value {
     let machine = tests().join(format!("machines/{}.json", job.machine));
     let empty = tempfile::tempdir().unwrap();
@@ -76,10 +76,10 @@ fn answer(job: &Job) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Asks the tool about all jobs, on all processors.
+/// Runs all jobs in parallel.
 fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
     let next = AtomicUsize::new(0);
-    let ask = || {
+    let run_jobs = || {
         let mut answers = Vec::new();
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             answers.push((job, answer(job)));
@@ -88,23 +88,23 @@ fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
     };
     thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let asking: Vec<_> = (0..threads).map(|_| scope.spawn(ask)).collect();
-        let answered = asking.into_iter().map(|thread| thread.join().unwrap());
-        answered.flatten().collect()
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run_jobs)).collect();
+        let answers = workers.into_iter().map(|worker| worker.join().unwrap());
+        answers.flatten().collect()
     })
 }
 
-/// Lists every place where two values differ.
-fn differences(place: &str, kept: &Value, found: &Value, list: &mut Vec<String>) {
-    match (kept, found) {
+/// Adds every field in which two values differ to `list`.
+fn differences(path: &str, expected: &Value, found: &Value, list: &mut Vec<String>) {
+    match (expected, found) {
         (Value::Object(one), Value::Object(two)) => {
             let keys: BTreeMap<&String, ()> =
                 one.keys().chain(two.keys()).map(|key| (key, ())).collect();
             for key in keys.into_keys() {
                 let (one, two) = (one.get(key), two.get(key));
-                let place = format!("{place}.{key}");
+                let path = format!("{path}.{key}");
                 differences(
-                    &place,
+                    &path,
                     one.unwrap_or(&Value::Null),
                     two.unwrap_or(&Value::Null),
                     list,
@@ -113,16 +113,16 @@ fn differences(place: &str, kept: &Value, found: &Value, list: &mut Vec<String>)
         }
         (Value::Array(one), Value::Array(two)) if one.len() == two.len() => {
             for (number, (one, two)) in one.iter().zip(two).enumerate() {
-                differences(&format!("{place}[{number}]"), one, two, list);
+                differences(&format!("{path}[{number}]"), one, two, list);
             }
         }
-        _ if kept != found => list.push(format!("{place}: was {kept}, is {found}")),
+        _ if expected != found => list.push(format!("{path}: was {expected}, is {found}")),
         _ => {}
     }
 }
 
 #[test]
-fn plans_of_recorded_machines_are_those_that_are_kept() {
+fn plans_of_recorded_machines_match_the_reference_files() {
     let write = std::env::var("COVALENT_REFERENCE").is_ok_and(|word| word == "write");
     let mut found: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for (job, answer) in answers(&jobs()) {
@@ -132,7 +132,7 @@ fn plans_of_recorded_machines_are_those_that_are_kept() {
             .insert(job.name.clone(), answer);
         assert!(
             before.is_none(),
-            "{} {} is there twice",
+            "{} {} is listed twice",
             job.machine,
             job.name
         );
@@ -148,8 +148,8 @@ fn plans_of_recorded_machines_are_those_that_are_kept() {
         }
         let text =
             fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let kept: Value = serde_json::from_str(&text).unwrap();
-        differences(&machine, &kept, &plans, &mut list);
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        differences(&machine, &expected, &plans, &mut list);
     }
     assert!(
         list.is_empty(),
@@ -160,7 +160,7 @@ fn plans_of_recorded_machines_are_those_that_are_kept() {
 }
 
 #[test]
-fn every_recorded_machine_has_jobs() {
+fn recorded_machine_has_jobs_and_plans() {
     let jobs = jobs();
     for entry in fs::read_dir(tests().join("machines")).unwrap() {
         let path = entry.unwrap().path();
@@ -179,11 +179,11 @@ fn every_recorded_machine_has_jobs() {
 }
 
 #[test]
-fn difference_is_told_by_its_place() {
+fn difference_is_reported_with_its_field() {
     let mut list = Vec::new();
-    let kept = serde_json::json!({ "a": [1, { "b": 2 }], "c": 3 });
+    let expected = serde_json::json!({ "a": [1, { "b": 2 }], "c": 3 });
     let found = serde_json::json!({ "a": [1, { "b": 4 }], "d": 5 });
-    differences("m", &kept, &found, &mut list);
+    differences("m", &expected, &found, &mut list);
     assert_eq!(
         list,
         [

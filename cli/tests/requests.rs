@@ -1,4 +1,4 @@
-//! Requests from files: what is wrong in one is told with its place.
+//! Requests from files: an invalid one is refused with the field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Plans for a request that was recorded, and returns the exit code and what is told of the failure.
+/// Plans for a request in a file, and returns the exit code and the error text.
 fn plan(folder: &Path, request: &str) -> (Option<i32>, String) {
     let path = folder.join("request.json");
     std::fs::write(&path, request).unwrap();
@@ -40,7 +40,7 @@ fn request() -> Value {
 }
 
 #[test]
-fn request_with_a_wrong_value_is_refused_with_its_place() {
+fn request_with_an_invalid_value_is_refused_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
     for (place, pointer, value) in [
         ("count", "/count", json!(u32::MAX)),
@@ -63,7 +63,7 @@ fn request_with_a_wrong_value_is_refused_with_its_place() {
 }
 
 #[test]
-fn request_with_constraints_of_a_newer_version_is_planned_for_nobody() {
+fn request_with_constraints_of_a_newer_version_has_no_plan() {
     let folder = tempfile::tempdir().unwrap();
     let mut request = request();
     request["participants"][0]["constraints"] = json!({"version": 99});

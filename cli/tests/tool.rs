@@ -1,11 +1,11 @@
-//! The tool as a person and a shell meet it: help, completions, man pages, colours, pictures of recorded matrices.
+//! The user interface of the tool: help, completions, man pages, colours, and pictures of recorded matrices.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Verbs that a person types.
+/// All verbs.
 const VERBS: [&str; 11] = [
     "probe",
     "plan",
@@ -20,7 +20,7 @@ const VERBS: [&str; 11] = [
     "man",
 ];
 
-/// Configurations of the guest, whose matrices are kept.
+/// Configurations of the guest whose matrices are in `docs/matrix`.
 const CONFIGURATIONS: [&str; 5] = ["bochs", "full", "venus", "virtio", "vkms"];
 
 fn run(words: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -35,7 +35,7 @@ fn run(words: &[&str], variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn said(words: &[&str], variables: &[(&str, &str)]) -> String {
+fn stdout_of(words: &[&str], variables: &[(&str, &str)]) -> String {
     let output = run(words, variables);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {error}");
@@ -52,9 +52,9 @@ fn recorded(configuration: &str) -> String {
 }
 
 #[test]
-fn every_verb_has_an_example_in_its_help() {
+fn help_of_every_verb_has_an_example() {
     for verb in VERBS {
-        let help = said(&[verb, "--help"], &[]);
+        let help = stdout_of(&[verb, "--help"], &[]);
         let (_, examples) = help
             .split_once("\nExamples:\n")
             .unwrap_or_else(|| panic!("{verb} shows no example: {help}"));
@@ -64,7 +64,7 @@ fn every_verb_has_an_example_in_its_help() {
             "{help}"
         );
     }
-    let help = said(&["--help"], &[]);
+    let help = stdout_of(&["--help"], &[]);
     for verb in VERBS {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
     }
@@ -72,9 +72,9 @@ fn every_verb_has_an_example_in_its_help() {
 }
 
 #[test]
-fn completions_know_every_verb() {
+fn completions_contain_every_verb() {
     for shell in ["bash", "zsh", "fish"] {
-        let text = said(&["completions", shell], &[]);
+        let text = stdout_of(&["completions", shell], &[]);
         for verb in VERBS {
             assert!(text.contains(verb), "{shell} does not know {verb}");
         }
@@ -84,10 +84,10 @@ fn completions_know_every_verb() {
 }
 
 #[test]
-fn man_pages_are_one_for_each_verb() {
+fn man_pages_are_written_for_every_verb() {
     let folder = tempfile::tempdir().unwrap();
     let new = folder.path().join("man1");
-    said(&["man", new.to_str().unwrap()], &[]);
+    stdout_of(&["man", new.to_str().unwrap()], &[]);
     for verb in VERBS {
         let page = fs::read_to_string(new.join(format!("covalent-{verb}.1"))).unwrap();
         assert!(page.contains("Examples:"), "{verb}: {page}");
@@ -97,21 +97,21 @@ fn man_pages_are_one_for_each_verb() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_obey_the_user() {
+fn colours_are_printed_on_terminals_or_if_forced() {
     let file = recorded("virtio");
     let words = ["matrix", "--from", &file];
-    let plain = said(&words, &[]);
+    let plain = stdout_of(&words, &[]);
     assert!(!plain.contains('\u{1b}'), "colours into a pipe");
-    let forced = said(&words, &[("CLICOLOR_FORCE", "1")]);
+    let forced = stdout_of(&words, &[("CLICOLOR_FORCE", "1")]);
     assert!(forced.contains("\u{1b}[32m"), "no colours: {forced}");
-    let refused = said(&words, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
+    let refused = stdout_of(&words, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
     assert_eq!(refused, plain);
 }
 
 #[test]
-fn table_of_every_kept_matrix_fits_80_columns() {
+fn table_of_every_recorded_matrix_fits_80_columns() {
     for configuration in CONFIGURATIONS {
-        let text = said(&["matrix", "--from", &recorded(configuration)], &[]);
+        let text = stdout_of(&["matrix", "--from", &recorded(configuration)], &[]);
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{configuration}: {line}");
         }
@@ -119,10 +119,10 @@ fn table_of_every_kept_matrix_fits_80_columns() {
     }
 }
 
-/// The pictures that the README shows are those of the matrices beside them. To draw them anew:
+/// The pictures in the README show the recorded matrices. To draw them:
 /// `covalent matrix --from docs/matrix/NAME.json --svg docs/matrix-NAME.svg --title "Configuration NAME"`.
 #[test]
-fn pictures_that_are_kept_are_those_of_their_matrices() {
+fn pictures_in_docs_match_their_recorded_matrices() {
     let folder = tempfile::tempdir().unwrap();
     for configuration in CONFIGURATIONS {
         let picture = folder.path().join("matrix.svg");
@@ -136,25 +136,25 @@ fn pictures_that_are_kept_are_those_of_their_matrices() {
             "--title",
             &title,
         ];
-        said(&words, &[]);
-        let kept = docs().join(format!("matrix-{configuration}.svg"));
+        stdout_of(&words, &[]);
+        let committed = docs().join(format!("matrix-{configuration}.svg"));
         assert!(
-            fs::read(&picture).unwrap() == fs::read(&kept).unwrap(),
-            "{} is of another matrix, or drawn otherwise",
-            kept.display()
+            fs::read(&picture).unwrap() == fs::read(&committed).unwrap(),
+            "{} does not match its matrix: draw it again",
+            committed.display()
         );
     }
 }
 
 #[test]
-fn recording_that_is_printed_again_is_the_same() {
+fn recorded_matrix_is_printed_unchanged() {
     let file = recorded("vkms");
-    let again = said(&["matrix", "--from", &file, "--json"], &[]);
+    let again = stdout_of(&["matrix", "--from", &file, "--json"], &[]);
     assert_eq!(again, fs::read_to_string(&file).unwrap());
 }
 
 #[test]
-fn recording_that_is_damaged_is_refused_with_its_name() {
+fn recording_that_is_damaged_is_refused_with_its_file_name() {
     let folder = tempfile::tempdir().unwrap();
     let whole = fs::read_to_string(recorded("bochs")).unwrap();
     let newer = whole.replacen("\"version\": 1", "\"version\": 2", 1);
@@ -166,18 +166,18 @@ fn recording_that_is_damaged_is_refused_with_its_name() {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         let output = run(&["matrix", "--from", path.to_str().unwrap()], &[]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains(name) && told.contains(words), "{told}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(name) && error.contains(words), "{error}");
     }
 }
 
 #[test]
-fn machine_that_was_recorded_is_judged_elsewhere() {
+fn recorded_machine_has_the_same_findings_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("machine.json");
     let file = path.to_str().unwrap();
-    // Whatever stands in the way here.
+    // The findings depend on the machine that runs the test.
     let here = run(&["doctor", "--record", file, "--json"], &[]);
     let there = run(&["doctor", "--from", file, "--json"], &[]);
     assert_eq!(here.stdout, there.stdout);
@@ -189,21 +189,24 @@ fn machine_that_was_recorded_is_judged_elsewhere() {
 }
 
 #[test]
-fn recording_that_is_longer_than_any_is_refused_with_the_limit() {
+fn recording_that_is_too_long_is_refused_with_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.json");
-    // A tebibyte, of which nothing is stored on the disk.
+    // A sparse file of a tebibyte, which takes no space on the disk.
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     for (verb, most) in [("doctor", "1048576 bytes"), ("matrix", "16777216 bytes")] {
         let output = run(&[verb, "--from", path.to_str().unwrap()], &[]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("long.json") && told.contains(most), "{told}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("long.json") && error.contains(most),
+            "{error}"
+        );
     }
 }
 
 #[test]
-fn recording_with_a_wrong_value_is_refused_with_line_column_and_field() {
+fn recording_with_an_invalid_value_is_refused_with_line_column_and_field() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd.json");
     let snapshot = "{\"version\": 1,\n\"nodes\": [{\"path\": \"/dev/x\", \"kind\": \"odd\"}]}";
@@ -215,10 +218,10 @@ fn recording_with_a_wrong_value_is_refused_with_line_column_and_field() {
     ] {
         fs::write(&path, text).unwrap();
         let output = run(&[verb, "--from", path.to_str().unwrap()], &[]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{told}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
         for words in ["odd.json", "line ", "column ", field] {
-            assert!(told.contains(words), "{verb}: {told}");
+            assert!(error.contains(words), "{verb}: {error}");
         }
     }
 }

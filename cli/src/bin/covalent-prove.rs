@@ -1,6 +1,6 @@
-//! `covalent-prove`: the process in which buffers are tried on drivers, so that nobody else dies of them.
+//! `covalent-prove`: the helper process that runs trials. A driver that aborts or hangs ends only this process.
 //!
-//! `covalent` starts it and asks it over a socket. It has no options.
+//! `covalent` starts it and sends requests over a socket. It has no options.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match covalent_alloc::trial::serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell where stderr itself fails.
+            // If stderr fails, there is no other place to report that.
             let words = printable(&error.to_string());
             let _ = writeln!(io::stderr(), "covalent-prove: {words}");
             USAGE.into()

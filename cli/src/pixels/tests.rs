@@ -1,12 +1,13 @@
-//! Every format against a slow reading that knows nothing of tables: bytes as `drm_fourcc.h` draws them, and real numbers.
+//! Compares every format with a slow reference decoder that does not use the tables: it takes byte positions from the comments
+//! of `drm_fourcc.h`, and computes with floating-point numbers.
 
 use covalent_alloc::model::{Extent, FormatInfo, Fourcc, Layout};
 use proptest::prelude::*;
 
 use super::*;
 
-/// One pixel of a picture, slowly: every sample is found by its coordinates and computed in real numbers.
-fn slow(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
+/// Decodes one pixel with the reference decoder: each sample is read at its coordinates and converted in floating point.
+fn reference(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
     let at = |plane: usize, column: u32, row: u32, block: u32, byte: u32| -> u32 {
         let place = picture.layout.planes()[plane];
         let offset = place.offset_bytes
@@ -53,7 +54,7 @@ fn slow(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
         };
         if sign == 1 { 0.0 } else { size.min(1.0) }
     };
-    // In memory order, each number the byte in which red, green, blue and alpha stand; 9 is none.
+    // The byte positions of red, green, blue and alpha in memory order; 9 means that the format has no such channel.
     match picture.layout.format().fourcc.to_string().as_str() {
         "XR24" => rgb([2, 1, 0, 9], 4),
         "AR24" => rgb([2, 1, 0, 3], 4),
@@ -140,11 +141,11 @@ fn slow(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
             let chroma = |byte| ten(1, x / 2, y / 2, 4, byte);
             real(colours, 10, [ten(0, x, y, 2, 0), chroma(0), chroma(2)])
         }
-        other => panic!("{other} is new: say here how it is read"),
+        other => panic!("format {other} is new: add its reference decoder here"),
     }
 }
 
-/// The standards' own equations.
+/// The equations of ITU-R BT.601, BT.709 and BT.2020.
 fn real(colours: Colours, bits: i32, [luma, cb, cr]: [u32; 3]) -> [f64; 4] {
     let scale = 2.0_f64.powi(bits - 8);
     let full = 2.0_f64.powi(bits) - 1.0;
@@ -179,7 +180,7 @@ struct Picture {
     bytes: Vec<u8>,
 }
 
-/// Reads a whole picture as the tool does, row by row.
+/// Decodes a whole picture row by row, as the tool does.
 fn decoded(picture: &Picture, colours: Colours) -> Vec<Vec<Colour>> {
     let layout = &picture.layout;
     let info = layout.format().fourcc.info().unwrap();
@@ -223,7 +224,7 @@ fn pictures() -> impl Strategy<Value = Picture> {
     )
 }
 
-fn meanings() -> impl Strategy<Value = Colours> {
+fn yuv_colours() -> impl Strategy<Value = Colours> {
     (
         proptest::sample::select(vec![Standard::Bt601, Standard::Bt709, Standard::Bt2020]),
         proptest::sample::select(vec![Range::Limited, Range::Full]),
@@ -234,10 +235,10 @@ fn meanings() -> impl Strategy<Value = Colours> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn picture_of_any_format_is_what_the_slow_reading_gives(picture in pictures(), colours in meanings()) {
+    fn picture_of_any_format_matches_the_reference_decoder(picture in pictures(), colours in yuv_colours()) {
         for (y, row) in (0..).zip(decoded(&picture, colours)) {
             for (x, colour) in (0..).zip(row) {
-                let expected = slow(&picture, colours, x, y).map(|one| one * 65535.0);
+                let expected = reference(&picture, colours, x, y).map(|one| one * 65535.0);
                 for (found, expected) in colour.into_iter().zip(expected) {
                     let off = (f64::from(found) - expected).abs();
                     prop_assert!(off <= 1.0, "{x} {y}: {colour:?} is {found}, expected {expected}");
@@ -247,7 +248,7 @@ proptest! {
     }
 
     #[test]
-    fn rows_that_are_too_short_leave_pixels_alone(picture in pictures(), cut in 0_usize..9) {
+    fn rows_that_are_too_short_leave_pixels_unchanged(picture in pictures(), cut in 0_usize..9) {
         let colours = Colours { standard: Standard::Bt601, range: Range::Full };
         let decoder = Decoder::new(picture.layout.format().fourcc, colours).unwrap();
         let mut into = vec![[7; 4]; 64];
@@ -260,7 +261,7 @@ proptest! {
 }
 
 #[test]
-fn every_format_of_the_crate_has_its_pixels() {
+fn decoder_exists_for_every_known_format() {
     let colours = Colours {
         standard: Standard::Bt709,
         range: Range::Limited,
@@ -279,7 +280,7 @@ fn every_format_of_the_crate_has_its_pixels() {
 }
 
 #[test]
-fn eight_bits_are_kept_exactly() {
+fn channels_of_eight_bits_are_kept_exactly() {
     let colours = Colours {
         standard: Standard::Bt601,
         range: Range::Limited,

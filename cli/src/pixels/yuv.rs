@@ -1,33 +1,33 @@
-//! From luma and chroma to red, green and blue.
+//! Converts YUV samples to red, green and blue.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Colour;
 
-/// By which standard luma was made of colours.
+/// The YUV matrix coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Standard {
-    /// ITU-R BT.601: what cameras and small videos take for granted.
+    /// ITU-R BT.601: the usual matrix of cameras and of standard-definition video.
     Bt601,
     /// ITU-R BT.709: HD.
     Bt709,
-    /// ITU-R BT.2020, with constant coefficients: UHD.
+    /// ITU-R BT.2020, non-constant luminance: UHD.
     Bt2020,
 }
 
-/// Which numbers are black and white.
+/// The YUV quantisation range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Range {
-    /// 16 and 235, chroma from 16 to 240, in eight bits.
+    /// In eight bits, luma from 16 (black) to 235 (white), and chroma from 16 to 240.
     Limited,
-    /// 0 and 255.
+    /// In eight bits, luma and chroma from 0 to 255.
     Full,
 }
 
-/// How luma and chroma are meant.
+/// The YUV matrix and range of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Colours {
     pub(crate) standard: Standard,
@@ -35,13 +35,13 @@ pub(crate) struct Colours {
 }
 
 impl Standard {
-    /// The one that is taken for granted where nobody says: by rows, as video players do.
-    pub(crate) const fn usual(rows: u32) -> Self {
+    /// Returns the matrix to assume for a picture of this many rows if none is given, as video players do.
+    pub(crate) const fn default_for_height(rows: u32) -> Self {
         if rows < 720 { Self::Bt601 } else { Self::Bt709 }
     }
 
-    /// The shares of red and blue in luma.
-    const fn shares(self) -> (f64, f64) {
+    /// The luma coefficients of red and blue, Kr and Kb.
+    const fn luma_coefficients(self) -> (f64, f64) {
         match self {
             Self::Bt601 => (0.299, 0.114),
             Self::Bt709 => (0.2126, 0.0722),
@@ -50,7 +50,7 @@ impl Standard {
     }
 }
 
-/// The conversion in whole numbers: 1/2^24 of what a channel counts.
+/// The conversion in fixed point: coefficients in units of 2^-24 of a 16-bit channel step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix {
     black: i64,
@@ -65,7 +65,7 @@ pub(super) struct Matrix {
 const SHIFT: u32 = 24;
 
 impl Matrix {
-    /// Makes the one for samples of that many bits.
+    /// Returns the conversion for samples of `bits` bits.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "coefficients are below 2^42"
@@ -77,7 +77,7 @@ impl Matrix {
             Range::Limited => (16 * unit, 219 * unit, 224 * unit),
             Range::Full => (0, most, most),
         };
-        let (red, blue) = colours.standard.shares();
+        let (red, blue) = colours.standard.luma_coefficients();
         let green = 1.0 - red - blue;
         #[allow(clippy::cast_precision_loss, reason = "at most 1023")]
         let scaled = |factor: f64, steps: i64| -> i64 {
@@ -94,7 +94,7 @@ impl Matrix {
         }
     }
 
-    /// Makes a colour; what lies outside of all colours is cut off.
+    /// Converts one pixel. Channels outside the RGB range are clamped.
     pub(super) fn colour(self, luma: u32, cb: u32, cr: u32) -> Colour {
         let luma = self.luma * (i64::from(luma) - self.black) + (1 << (SHIFT - 1));
         let (cb, cr) = (i64::from(cb) - self.middle, i64::from(cr) - self.middle);

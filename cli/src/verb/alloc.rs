@@ -1,4 +1,4 @@
-//! `covalent alloc`: a buffer from one source, proved by writing and reading, and freed.
+//! `covalent alloc`: allocates buffers from one source, checks them by writing and reading, and frees them.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -16,29 +16,31 @@ use crate::args::{ALLOCATION_FAILED, NO_PLAN};
 use crate::json;
 use crate::out::{self, Lines, line};
 
-/// Allocate a buffer from one source, prove it by writing and reading, and free it.
+/// Allocate buffers from one source, check them by writing and reading, and free them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-SOURCE is an identifier from `covalent probe`, or the beginning of one that begins no other. Every byte of the planes is
-written through the guard for the processor and read back; what differs is an error.
+SOURCE is an identifier that `covalent probe` prints, or a prefix that only one of them has. Every
+byte of the planes is written and read back through a mapping with DMA_BUF_IOCTL_SYNC; a byte that
+differs is an error.
 
 Examples:
   covalent alloc heap:system --size 640x480 --format XR24
   covalent alloc dumb:virtio_gpu --size 1920x1080 --format NV12 --count 3 --json
   covalent alloc udmabuf --size 641x481 --format YU12
 
-Exit codes: 0 done, 4 the source cannot give such a buffer, 7 it did not give it or the bytes differ.")]
+Exit codes: 0 done, 4 the source cannot allocate such a buffer, 7 the allocation failed or a byte
+differs.")]
 pub(crate) struct Options {
-    /// Where the memory comes from, like heap:system.
+    /// Allocate from this source, such as heap:system.
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// The size in pixels.
+    /// Set the size in pixels.
     #[arg(long, value_name = "WxH")]
     size: Extent,
-    /// The format, like XR24 or NV12.
+    /// Set the format, such as XR24 or NV12.
     #[arg(long, value_name = "FOURCC")]
     format: Fourcc,
-    /// How many buffers.
+    /// Allocate this many buffers.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// Print one JSON object.
@@ -82,10 +84,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     };
     for (number, buffer) in buffers.iter().enumerate() {
-        if let Err(error) = prove(buffer) {
+        if let Err(error) = write_and_read_back(buffer) {
             line!(
                 out::stderr(),
-                "covalent: buffer {number} of {}: {error:#}",
+                "covalent: cannot check buffer {number} of {}: {error:#}",
                 plan.source_name()
             )?;
             return Ok(ALLOCATION_FAILED.into());
@@ -103,19 +105,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the one source that a name means.
+/// Returns the source whose identifier is `name`, or the only one that begins with it.
 fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
     let declared = collection.sources();
     if let Some(exact) = declared.iter().find(|source| source.id.as_str() == name) {
         return Ok(exact.clone());
     }
-    let mut meant = declared
+    let mut matching = declared
         .iter()
         .filter(|source| source.id.as_str().starts_with(name));
-    match (meant.next(), meant.next()) {
+    match (matching.next(), matching.next()) {
         (Some(only), None) => Ok(only.clone()),
         (Some(one), Some(two)) => bail!(
-            "`{name}` begins {} and {} alike; write more of it",
+            "`{name}` is a prefix of {} and of {}: write a longer one",
             one.id,
             two.id
         ),
@@ -125,7 +127,7 @@ fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
                 .map(|source| source.id.to_string())
                 .collect();
             let mut lines = vec![format!(
-                "no source is called `{name}`; there are {}",
+                "there is no source `{name}`; this machine has {}",
                 known.join(", ")
             )];
             for unavailable in collection.unavailable() {
@@ -138,9 +140,9 @@ fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
 
 fn request(options: &Options, source: Source) -> Request {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| {
-        own.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
-        own.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|choice| {
+        choice.formats = Some(FormatSet::from([FormatModifier::linear(options.format)]));
+        choice.memory.cpu = CpuUse::Often;
     });
     Request {
         count: options.count,
@@ -151,41 +153,45 @@ fn request(options: &Options, source: Source) -> Request {
 }
 
 /// Writes every byte of every plane and reads it back.
-fn prove(buffer: &Buffer) -> Result<()> {
+///
+/// # Errors
+/// The buffer cannot be mapped, or a byte differs.
+fn write_and_read_back(buffer: &Buffer) -> Result<()> {
     const CHUNK: u64 = 1 << 16;
     let mapping = buffer.map()?;
     let byte_at = |plane: usize, offset: u64| -> u8 {
-        // A pattern without a power of two as its period, so that rows and planes that are mixed up differ.
+        // The period of the pattern is not a power of two, so that exchanged rows or planes are detected.
         let plane = u64::try_from(plane).unwrap_or_default();
         u8::try_from(offset.wrapping_add(plane.wrapping_mul(83)) % 251).unwrap_or_default()
     };
     let chunks = |size: u64| {
-        (0..size.div_ceil(CHUNK)).map(move |place| {
-            let begin = place.saturating_mul(CHUNK);
-            (begin, size.saturating_sub(begin).min(CHUNK))
+        (0..size.div_ceil(CHUNK)).map(move |index| {
+            let start = index.saturating_mul(CHUNK);
+            (start, size.saturating_sub(start).min(CHUNK))
         })
     };
     {
         let guard = mapping.access(CpuAccess::Write)?;
         for (number, plane) in buffer.layout().planes().iter().enumerate() {
-            for (begin, length) in chunks(plane.size_bytes) {
+            for (start, length) in chunks(plane.size_bytes) {
                 let bytes: Vec<u8> = (0..length)
-                    .map(|place| byte_at(number, begin.saturating_add(place)))
+                    .map(|offset| byte_at(number, start.saturating_add(offset)))
                     .collect();
-                guard.write(number, begin, &bytes)?;
+                guard.write(number, start, &bytes)?;
             }
         }
     }
     let guard = mapping.access(CpuAccess::Read)?;
     for (number, plane) in buffer.layout().planes().iter().enumerate() {
-        for (begin, length) in chunks(plane.size_bytes) {
-            let mut bytes = vec![0; usize::try_from(length).context("a chunk larger than memory")?];
-            guard.read(number, begin, &mut bytes)?;
-            for (byte, place) in bytes.iter().zip(begin..) {
-                let expected = byte_at(number, place);
+        for (start, length) in chunks(plane.size_bytes) {
+            let mut bytes =
+                vec![0; usize::try_from(length).context("the chunk is larger than memory")?];
+            guard.read(number, start, &mut bytes)?;
+            for (byte, offset) in bytes.iter().zip(start..) {
+                let expected = byte_at(number, offset);
                 if *byte != expected {
                     bail!(
-                        "byte {place} of plane {number} was written as {expected} and read as {byte}"
+                        "byte {offset} of plane {number} was written as {expected} and read as {byte}"
                     );
                 }
             }

@@ -1,4 +1,4 @@
-//! `covalent completions`: what a shell has to know to complete verbs and options.
+//! `covalent completions`: prints the completion script for a shell.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-/// Print what a shell has to know to complete verbs and options.
+/// Print the completion script for a shell.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -16,14 +16,14 @@ Examples:
       with `fpath+=~/.zfunc` before compinit in ~/.zshrc
   covalent completions fish > ~/.config/fish/completions/covalent.fish")]
 pub(crate) struct Options {
-    /// The shell.
+    /// Print the script for this shell.
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut command = crate::args::Options::command();
-    // The generator panics where it cannot write: it gets memory.
+    // The generator panics if it cannot write, so it writes into memory.
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut command, "covalent", &mut text);
     io::stdout().lock().write_all(&text)?;

@@ -1,4 +1,4 @@
-//! `covalent diff`: what differs between two recorded machines, and which plans that changes.
+//! `covalent diff`: compares two recorded machines: their devices, constraints, verdicts and plans.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,23 +12,24 @@ use covalent_alloc::text::printable;
 use crate::args::DIFFERENT;
 use crate::{json, machine, out};
 
-/// Compare two recorded machines: who is there, what each asks for, and which plans change.
+/// Compare two recorded machines: their devices, constraints, verdicts and plans.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The files are those that `covalent probe --record` writes. Compared are the machine itself, everybody's demands and
-promises, the verdict for each source and participant that both have, and the plan from each camera to each display.
-What happened to be free when a machine was recorded is left out.
+The files are those that `covalent probe --record` writes. This compares kernel, Mesa and memory
+of the machines, the constraints of all participants and sources, the verdict for each source and
+participant that both machines have, and the plan from each camera to each display. The memory
+that was free during the recording is not compared.
 
 Examples:
   covalent probe --record before.json; sudo apt upgrade; reboot
   covalent probe --record after.json; covalent diff before.json after.json
-      whether a new kernel or Mesa changed what can be shared
+      shows whether a new kernel or Mesa changed what can be shared
 
-Exit codes: 0 the same, 12 they differ.")]
+Exit codes: 0 the machines are equal, 12 they differ.")]
 pub(crate) struct Options {
-    /// One recorded machine.
+    /// Compare this recorded machine.
     one: PathBuf,
-    /// The other.
+    /// Compare it with this recorded machine.
     two: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
@@ -55,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Copies a difference with every name in it printable: each change is a line of its own.
+/// Copies a difference with all texts escaped, so that each change stays one line.
 fn printable_difference(difference: &Difference) -> Difference {
     let mut shown = difference.clone();
     let all = [

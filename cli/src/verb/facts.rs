@@ -1,4 +1,4 @@
-//! `covalent facts`: what drivers have refused here, and what is well known of them.
+//! `covalent facts`: lists, exports and removes trial results: refusals by drivers, stored or shipped with Covalent.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,12 +13,13 @@ use serde::Serialize;
 use crate::out::{self, line};
 use crate::{file, json, machine};
 
-/// List, export or forget what was learnt of this machine's drivers.
+/// List, export or remove stored trial results.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A fact is a refusal that came back: it is of two devices, and holds on a machine that is equal in kernel, Mesa, memory,
-IOMMU and what the host offers. It is believed for thirty days. Facts that ship with Covalent are listed as well, and
-cannot be forgotten.
+A trial result (a fact) is a repeated refusal by a driver. It is about a source and a participant,
+and applies to a machine with the same kernel, Mesa, memory size, IOMMU and host features. It
+expires after thirty days. Results that ship with Covalent are listed as well, and cannot be
+removed.
 
 Examples:
   covalent facts list
@@ -32,86 +33,90 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List all facts, and whether they hold here and now.
+    /// List all trial results, and whether they apply to this machine now.
     List {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Write the facts that were learnt, as the file has them.
+    /// Write the stored trial results in the format of their file.
     Export {
         /// Write to this file instead of the standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Forget facts that were learnt.
+    /// Remove stored trial results.
     Forget {
-        /// Forget those in whose sentence all of these words are.
+        /// Remove the results whose text contains all of these words, such as virtio_gpu.
         #[arg(required_unless_present = "all")]
         words: Vec<String>,
-        /// Forget every one.
+        /// Remove all of them.
         #[arg(long, conflicts_with = "words")]
         all: bool,
     },
-    /// Print where facts are kept.
+    /// Print the path of the file.
     Path,
 }
 
-/// All facts.
+/// All trial results.
 #[derive(Serialize)]
 struct Listing<'a> {
-    facts: Vec<Listed<'a>>,
+    #[serde(rename = "facts")]
+    results: Vec<Listed<'a>>,
 }
 
 #[derive(Serialize)]
 struct Listed<'a> {
     words: String,
     in_force: bool,
-    fact: &'a TrialResult,
+    #[serde(rename = "fact")]
+    result: &'a TrialResult,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut out = out::stdout();
     match &options.verb {
         Verb::List { json } => {
-            let book = machine::facts();
-            let listed: Vec<Listed<'_>> = book
+            let results = machine::trial_results();
+            let listed: Vec<Listed<'_>> = results
                 .facts()
                 .iter()
-                .map(|fact| Listed {
-                    words: fact.to_string(),
-                    in_force: book.is_in_force(fact),
-                    fact,
+                .map(|result| Listed {
+                    words: result.to_string(),
+                    in_force: results.is_in_force(result),
+                    result,
                 })
                 .collect();
             if *json {
-                json::print(&Listing { facts: listed })?;
+                json::print(&Listing { results: listed })?;
             } else {
                 for one in &listed {
-                    line!(out, "{}{}", one.words, not_in_force(&book, one.fact))?;
+                    line!(out, "{}{}", one.words, not_in_force(&results, one.result))?;
                 }
             }
         }
         Verb::Export { out: path } => {
-            let facts = TrialResultStore::of_user()?.read()?;
-            let text = TrialResultStore::text(&facts)?;
+            let results = TrialResultStore::of_user()?.read()?;
+            let text = TrialResultStore::text(&results)?;
             match path {
                 Some(path) => file::write(path, text.as_bytes())?,
                 None => out.write_all(printable_json(&text).as_bytes())?,
             }
         }
         Verb::Forget { words, all } => {
-            let forgotten = TrialResultStore::of_user()?.update(|book| {
-                book.forget(|fact| {
-                    let sentence = fact.to_string();
-                    *all || words.iter().all(|word| sentence.contains(word.as_str()))
+            let removed = TrialResultStore::of_user()?.update(|results| {
+                results.forget(|result| {
+                    let text = result.to_string();
+                    *all || words.iter().all(|word| text.contains(word.as_str()))
                 })
             })?;
-            if forgotten.is_empty() && !all {
-                bail!("no fact that was learnt has these words; `covalent facts list` lists them");
+            if removed.is_empty() && !all {
+                bail!(
+                    "no stored trial result contains these words; `covalent facts list` lists all results"
+                );
             }
-            for fact in forgotten {
-                line!(out, "forgotten: {fact}")?;
+            for result in removed {
+                line!(out, "forgotten: {result}")?;
             }
         }
         Verb::Path => line!(
@@ -124,10 +129,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn not_in_force(book: &TrialResults, fact: &TrialResult) -> &'static str {
-    if book.is_in_force(fact) {
+/// Returns the note on a result that does not apply; an empty text for one that does.
+fn not_in_force(results: &TrialResults, result: &TrialResult) -> &'static str {
+    if results.is_in_force(result) {
         ""
-    } else if fact.expires.is_some_and(|end| end <= book.now()) {
+    } else if result.expires.is_some_and(|end| end <= results.now()) {
         " [expired]"
     } else {
         " [of another kernel, Mesa, memory size or host]"

@@ -1,4 +1,4 @@
-//! `covalent man`: a page for the tool, and one for each verb.
+//! `covalent man`: writes a man page for the tool, and one for each verb.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,13 +15,13 @@ Examples:
   covalent man ~/.local/share/man/man1
   covalent man pages && man pages/covalent-matrix.1")]
 pub(crate) struct Options {
-    /// The folder; it is made where it is missing.
+    /// Write into this folder, which is created if it is missing.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    // The pages are the same on every machine, and for everybody.
+    // The pages contain nothing private, so all users may read them.
     make_folder(&options.folder, Access::Shared)?;
     let mut command = crate::args::Options::command().disable_help_subcommand(true);
     command.build();
@@ -35,13 +35,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let path = options.folder.join(page.get_filename());
         let mut text = Vec::new();
         page.render(&mut text)?;
-        tracing::debug!(name, "a page is written");
+        tracing::debug!(name, "writing a man page");
         replace_for(&path, &text, Access::Shared)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds a command and those below it, each of which has a page.
+/// Adds a command and its subcommands, each of which has a page.
 fn add<'a>(command: &'a Command, pages: &mut Vec<&'a Command>) {
     pages.push(command);
     for below in command

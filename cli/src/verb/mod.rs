@@ -1,4 +1,4 @@
-//! What the tool does, one verb a file.
+//! The verbs of the tool, one module each.
 
 pub(crate) mod alloc;
 pub(crate) mod bench;

@@ -1,4 +1,4 @@
-//! `covalent plan`: where a buffer comes from that a camera and a display share.
+//! `covalent plan`: finds a buffer that several devices can share, and explains the result.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,18 @@ use crate::args::NO_PLAN;
 use crate::out::{self, line};
 use crate::{file, json, machine};
 
-/// Solve for a buffer that a camera and a display share, and explain the answer.
+/// Find a buffer that several devices can share, and explain the result.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints the plan (who allocates, in which format and layout, who imports) with its reasons; or, where no buffer serves
-all, the demands that conflict, what would help, and the way round that copies least. Nothing is allocated. For a
-recorded machine it says too which of the values that the plan rests on nobody knows: it holds as far as they do.
+Prints the plan (which source allocates, format, layout, which devices import) with its reasons.
+If no buffer meets all constraints, it prints the constraints that conflict, which of them would
+have to go, and the plan that copies the fewest bytes. Nothing is allocated. For a recorded
+machine it also lists the values on which the plan depends and that are not known of that machine.
 
-With --prove one buffer is allocated by the plan and tried on everybody, in a process of its own (covalent-prove, which
-is beside this program or named by COVALENT_PROVE). What is refused is solved around; what repeats is kept as a fact.
-The drivers of --gbm and --vulkan are loaded there too, and are sources then.
+With --prove one buffer is allocated by the plan and tried on every participant, in a helper
+process (covalent-prove, in the folder of this program or named by COVALENT_PROVE). If a driver
+refuses it, the next plan is tried; a refusal that repeats is stored as a trial result. The helper
+process also loads the drivers for --gbm and --vulkan, which are sources then.
 
 Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
@@ -41,62 +43,64 @@ Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove
   covalent plan --camera /dev/video0 --vulkan --prove
   covalent plan --from recorded.json
-      solves a request that was recorded elsewhere, without asking this machine
-  covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 --display vc4 --size 1920x1080
-      the same for a machine that is not here: one that `covalent probe --record` wrote down
+      solves a request that --record wrote, without querying this machine
+  covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 \\
+      --display vc4 --size 1920x1080
+      solves for another machine, which `covalent probe --record` wrote
 
-Exit codes: 0 one buffer serves all, 4 none does, or none was found within the limits of --prove.")]
+Exit codes: 0 all devices can share one buffer, 4 they cannot, or --prove found no plan within its
+limits.")]
 pub(crate) struct Options {
-    /// A camera or decoder that writes the pictures; may be given again.
+    /// Add a camera or decoder that writes the pictures, such as /dev/video0; may be repeated.
     #[arg(long, value_name = "NODE", visible_alias = "decoder")]
     camera: Vec<PathBuf>,
-    /// A V4L2 output or encoder that reads them; may be given again.
+    /// Add a V4L2 output or encoder that reads them; may be repeated.
     #[arg(long, value_name = "NODE", visible_alias = "encoder")]
     output: Vec<PathBuf>,
-    /// A card whose primary plane shows them; may be given again.
+    /// Add a card whose primary plane displays them, such as /dev/dri/card0; may be repeated.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
-    /// A card through whose GBM a renderer imports them; may be given again.
+    /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.
     #[arg(long, value_name = "NODE")]
     gbm: Vec<PathBuf>,
-    /// Every Vulkan device reads them as images.
+    /// Add every Vulkan device, which imports them as images.
     #[arg(long)]
     vulkan: bool,
-    /// How much the processor reads the pictures.
+    /// Add the CPU, which reads the pictures rarely or often.
     #[arg(long, value_enum)]
     cpu: Option<Cpu>,
-    /// The size in pixels; 640x480, or for a recorded machine the size at which it was recorded.
+    /// Set the size in pixels; the default is 640x480, or a size of the recorded machine.
     #[arg(long, value_name = "WxH")]
     size: Option<Extent>,
-    /// The only format that is wanted, like XR24 or NV12.
+    /// Accept only this format, such as XR24 or NV12.
     #[arg(long, value_name = "FOURCC")]
     format: Option<Fourcc>,
-    /// The least number of buffers.
+    /// Set the smallest number of buffers.
     #[arg(long, default_value_t = 4)]
     count: u32,
-    /// Solve this recorded request (as --record writes it) instead of asking this machine.
+    /// Solve this request, which --record wrote, instead of querying this machine.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
     from: Option<PathBuf>,
-    /// Ask this recorded machine (as `covalent probe --record` writes it) instead of the one that is here.
+    /// Use this machine, which `covalent probe --record` wrote, instead of querying this one.
     ///
-    /// Its devices are named by their nodes, or by the names that `covalent probe` gives them.
+    /// Its devices are named by their nodes, or by the names that `covalent probe` prints.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["from", "prove"])]
     machine: Option<PathBuf>,
-    /// Take memory that is set aside from this devicetree (a .dtb, or a copy of /proc/device-tree) instead of the machine's own.
+    /// Read reserved memory from this devicetree (a .dtb file, or a copy of /proc/device-tree) instead of the machine's own.
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
     devicetree: Option<PathBuf>,
-    /// Anybody else of the recorded machine, by name: an overlay plane, an importer; may be given again.
+    /// Add another participant of the recorded machine by its name, such as an overlay plane; may be repeated.
     #[arg(long, value_name = "NAME", requires = "machine")]
     with: Vec<String>,
-    /// Write the request to a file, to be solved elsewhere.
+    /// Write the request to this file, for --from.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Allocate a buffer by the plan and try it on everybody; learn from refusals.
+    /// Allocate a buffer by the plan, try it on every participant, and store repeated refusals.
     #[arg(long)]
     prove: bool,
-    /// Say everything, however long it is: each source that was not taken, each participant and each demand.
+    /// Print every rejected source, participant and constraint, however many there are.
     ///
-    /// Without it at most 64 lines are said, and how many more there are of each list. --json has all of it either way.
+    /// Without this at most 64 lines are printed, with the number of omitted entries of each list. --json always has all.
     #[arg(long)]
     all_reasons: bool,
     /// Print the solution as one JSON object.
@@ -129,58 +133,61 @@ impl Cpu {
     }
 }
 
-/// The size where nobody says another.
-const SIZE: (u32, u32) = (640, 480);
+/// The default size.
+const DEFAULT_SIZE: (u32, u32) = (640, 480);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.machine {
-        return of_machine(options, path);
+        return plan_for_recorded_machine(options, path);
     }
     let mut request: Request = match &options.from {
         Some(path) => {
             let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
             Request::from_json(&bytes)
-                .with_context(|| format!("{} is no recorded request", printable_path(path)))?
+                .with_context(|| format!("{} is not a recorded request", printable_path(path)))?
         }
-        None => ask(options)?,
+        None => request_for_this_machine(options)?,
     };
-    record(options, &request)?;
+    write_request(options, &request)?;
     if !options.json {
-        request = out::shown(&request);
+        request = out::printable_names(&request);
     }
-    let mut facts = machine::facts();
+    let mut results = machine::trial_results();
     if options.prove {
-        let mut helper = started()?;
-        let proven = solve_with_trials(&request, &mut [&mut helper], &mut facts, Limits::default());
-        machine::keep(&proven.learnt);
-        return write_proven(options, &proven);
+        let mut helper = started_helper()?;
+        let limits = Limits::default();
+        let tried = solve_with_trials(&request, &mut [&mut helper], &mut results, limits);
+        machine::store_trial_results(&tried.learnt);
+        return write_tried_solution(options, &tried);
     }
-    let solution = solve(&facts.inform(&request).request);
+    let solution = solve(&results.inform(&request).request);
     write_solution(options, &solution, None)
 }
 
-/// Solves for a machine that was recorded, by its own facts.
-fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
+/// Solves for a recorded machine, with the trial results in its file.
+fn plan_for_recorded_machine(options: &Options, path: &Path) -> Result<ExitCode> {
     let mut recorded = machine::recorded(path)?;
     if options.devicetree.is_some() {
         recorded.devicetree = machine::reserved_memory(options.devicetree.as_deref())?;
     }
-    let mut asked = recorded.request(&job(options, &recorded)?)?;
-    record(options, &asked.request)?;
+    let mut resolved = recorded.request(&job(options, &recorded)?)?;
+    write_request(options, &resolved.request)?;
     if !options.json {
-        asked.request = out::shown(&asked.request);
+        resolved.request = out::printable_names(&resolved.request);
     }
-    let solution = solve(&asked.request);
-    write_solution(options, &solution, Some(&asked.unknown_of(&solution)))
+    let solution = solve(&resolved.request);
+    write_solution(options, &solution, Some(&resolved.unknown_of(&solution)))
 }
 
+/// Returns the job that the options describe. Without `--size` it has the default size, or the first size of the recording if the
+/// machine was not recorded at the default size.
 fn job(options: &Options, recorded: &Machine) -> Result<Job> {
-    let usual = Extent::new(SIZE.0, SIZE.1)?;
+    let default_size = Extent::new(DEFAULT_SIZE.0, DEFAULT_SIZE.1)?;
     let size = options.size.unwrap_or_else(|| {
         let mut sizes = recorded.sizes();
         match sizes.next() {
-            Some(first) if first != usual && sizes.all(|size| size != usual) => first,
-            _ => usual,
+            Some(first) if first != default_size && sizes.all(|size| size != default_size) => first,
+            _ => default_size,
         }
     });
     let names = |paths: &[PathBuf]| -> Vec<String> {
@@ -202,7 +209,7 @@ fn job(options: &Options, recorded: &Machine) -> Result<Job> {
     })
 }
 
-fn record(options: &Options, request: &Request) -> Result<()> {
+fn write_request(options: &Options, request: &Request) -> Result<()> {
     if let Some(path) = &options.record {
         let text = serde_json::to_string_pretty(request)?;
         file::write(path, text.as_bytes())?;
@@ -210,7 +217,7 @@ fn record(options: &Options, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// A solution, and for a recorded machine what it rests on that nobody knows.
+/// A solution, and for a recorded machine the values on which it depends and that are not known.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -229,8 +236,8 @@ fn write_solution(
     } else {
         let mut out = out::stdout();
         write!(out, "{}", options.explain(solution))?;
-        for unsure in unknown.unwrap_or_default() {
-            line!(out, "not known of this machine: {unsure}")?;
+        for value in unknown.unwrap_or_default() {
+            line!(out, "not known of this machine: {value}")?;
         }
         out.flush()?;
     }
@@ -240,16 +247,16 @@ fn write_solution(
     })
 }
 
-fn write_proven(options: &Options, proven: &TriedSolution) -> Result<ExitCode> {
+fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<ExitCode> {
     if options.json {
-        json::print(proven)?;
+        json::print(tried)?;
     } else {
         let mut out = out::stdout();
-        write!(out, "{}", options.explain(&proven.solution))?;
-        for tried in &proven.tried {
-            line!(out, "tried on {}: {}", tried.who, tried.outcome)?;
+        write!(out, "{}", options.explain(&tried.solution))?;
+        for trial in &tried.tried {
+            line!(out, "tried on {}: {}", trial.who, trial.outcome)?;
         }
-        for given_up in &proven.given_up {
+        for given_up in &tried.given_up {
             line!(
                 out,
                 "given up: {} in {}, which {} refused ({}): {}",
@@ -260,45 +267,45 @@ fn write_proven(options: &Options, proven: &TriedSolution) -> Result<ExitCode> {
                 given_up.refusal
             )?;
         }
-        for fact in &proven.learnt {
-            line!(out, "learnt: {fact}")?;
+        for result in &tried.learnt {
+            line!(out, "learnt: {result}")?;
         }
-        for fact in &proven.known {
-            line!(out, "known before: {fact}")?;
+        for result in &tried.known {
+            line!(out, "known before: {result}")?;
         }
-        let ending = match proven.ending {
+        let ending = match tried.ending {
             TrialEnd::Proved => "proved",
-            TrialEnd::Untested => "not refused, and not tried on everybody",
+            TrialEnd::Untested => "not refused, but not tried on every participant",
             TrialEnd::NoPlan => "no plan is left",
-            _ => "the limits of trying were reached before a plan was proved",
+            _ => "the limit of trials was reached before a plan was proved",
         };
-        line!(out, "{ending} ({} trials)", proven.trials)?;
+        line!(out, "{ending} ({} trials)", tried.trials)?;
         out.flush()?;
     }
-    Ok(match proven.ending {
+    Ok(match tried.ending {
         TrialEnd::Proved | TrialEnd::Untested => ExitCode::SUCCESS,
         _ => NO_PLAN.into(),
     })
 }
 
-fn started() -> Result<Helper> {
+fn started_helper() -> Result<Helper> {
     let mut helper = Helper::find()?;
     helper.start()?;
     Ok(helper)
 }
 
-/// Adds who was asked for of GBM and Vulkan, and returns what they and their like give.
+/// Adds the participants of `--gbm` and `--vulkan`, and returns the sources of all GBM and Vulkan drivers.
 fn add_drivers(
     options: &Options,
     size: Extent,
     participants: &mut Vec<Participant>,
 ) -> Result<Vec<Source>> {
-    let mut declared = started()?.declare_drivers(size);
-    if let Some(wanted) = options.format {
+    let mut declared = started_helper()?.declare_drivers(size);
+    if let Some(fourcc) = options.format {
         for participant in &mut declared.participants {
-            participant.for_each_choice(|own| {
-                let formats = own.formats.iter().flat_map(FormatSet::iter);
-                own.formats = Some(formats.filter(|format| format.fourcc == wanted).collect());
+            participant.for_each_choice(|choice| {
+                let formats = choice.formats.iter().flat_map(FormatSet::iter);
+                choice.formats = Some(formats.filter(|format| format.fourcc == fourcc).collect());
             });
         }
     }
@@ -317,7 +324,11 @@ fn add_drivers(
                 && participant.device.same_device(card.identity())
         });
         let Some(found) = found else {
-            bail!("no GBM on {}: {}", printable_path(path), unavailable());
+            bail!(
+                "cannot use GBM on {}: {}",
+                printable_path(path),
+                unavailable()
+            );
         };
         participants.push(found.clone());
     }
@@ -329,16 +340,17 @@ fn add_drivers(
             .filter(|participant| Interface::of(participant) == Interface::Vulkan);
         participants.extend(images.cloned());
         if participants.len() == before {
-            bail!("no Vulkan device shares images: {}", unavailable());
+            bail!("no Vulkan device can share images: {}", unavailable());
         }
     }
     Ok(declared.sources)
 }
 
-fn ask(options: &Options) -> Result<Request> {
+/// Returns the request for the devices of this machine that the options name.
+fn request_for_this_machine(options: &Options) -> Result<Request> {
     let size = match options.size {
         Some(size) => size,
-        None => Extent::new(SIZE.0, SIZE.1)?,
+        None => Extent::new(DEFAULT_SIZE.0, DEFAULT_SIZE.1)?,
     };
     let mut request = Request::new(size);
     request.count = options.count;
@@ -364,17 +376,17 @@ fn ask(options: &Options) -> Result<Request> {
     }
     if let Some(cpu) = options.cpu {
         let mut participant = Participant::processor(Role::CpuRead);
-        participant.for_each_choice(|own| own.memory.cpu = cpu.to_use());
+        participant.for_each_choice(|choice| choice.memory.cpu = cpu.to_use());
         request.participants.push(participant);
     }
     if request.participants.is_empty() {
         bail!(
-            "nobody to plan for: name a --camera, an --output, a --display, a --gbm, --vulkan or a use by the --cpu"
+            "there is no participant to plan for: give --camera, --output, --display, --gbm, --vulkan or --cpu"
         );
     }
     machine::unique_names(&mut request.participants);
     request.sources = BufferCollection::new(size).sources();
-    // A queue that is named twice gives one memory.
+    // A queue that is named twice is one source.
     for source in queue_sources {
         if request.sources.iter().all(|other| other.id != source.id) {
             request.sources.push(source);

@@ -1,4 +1,4 @@
-//! Running the tool on a path.
+//! Runs the tool with a path.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,10 +13,10 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use super::table::{PathOption, Use};
 
-/// No verb takes so long on any path, on a machine that others share.
+/// A verb that runs longer than this hangs, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A folder with whatever a path can lead to.
+/// A temporary folder with the kinds of files that a path can name.
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
 }
@@ -32,7 +32,7 @@ impl Folder {
         self.folder.path().join(name.as_ref())
     }
 
-    /// Makes what is neither a file nor a link, each with the word that errors have for it.
+    /// Creates a file of each kind that is neither a regular file nor a link, with its name in error messages.
     pub(crate) fn others(&self) -> Vec<(PathBuf, &'static str)> {
         let mode = Mode::RUSR | Mode::WUSR;
         let (fifo, device) = (self.path("fifo"), self.path("device"));
@@ -40,16 +40,18 @@ impl Folder {
         let socket = self.path("socket");
         drop(UnixListener::bind(&socket).unwrap());
         let mut all = vec![(fifo, "a named pipe"), (socket, "a socket")];
-        // The numbers of /dev/zero: reading it as a file never ends. Only root can make one, and not in every container.
+        // The device number of /dev/zero, which can be read without end. Only root can create the node, and not in every container.
         let zero = rustix::fs::makedev(1, 5);
         match rustix::fs::mknodat(CWD, &device, FileType::CharacterDevice, mode, zero) {
             Ok(()) => all.push((device, "a device node")),
-            Err(error) => println!("skipped, because no device node can be made here: {error}"),
+            Err(error) => {
+                println!("skipped, because a device node cannot be created here: {error}")
+            }
         }
         all
     }
 
-    /// Links to a file that is there and to one that is not, and both targets.
+    /// Creates a link to a file and a dangling link. Returns both with their targets.
     pub(crate) fn links(&self) -> [(PathBuf, PathBuf); 2] {
         let targets = [self.path("target"), self.path("nowhere")];
         fs::write(&targets[0], "kept").unwrap();
@@ -62,7 +64,7 @@ impl Folder {
         [(one, there), (two, nowhere)]
     }
 
-    /// A file of another user; none where this one is not root.
+    /// Creates a file of another user; returns `None` if this user is not root.
     pub(crate) fn foreign(&self) -> Option<PathBuf> {
         let path = self.path("foreign");
         fs::write(&path, "theirs").unwrap();
@@ -70,7 +72,7 @@ impl Folder {
         match std::os::unix::fs::chown(&path, Some(12345), None) {
             Ok(()) => Some(path),
             Err(error) => {
-                println!("skipped, because this user cannot give files away: {error}");
+                println!("skipped, because this user cannot change the owner of files: {error}");
                 None
             }
         }
@@ -84,24 +86,24 @@ impl Folder {
     }
 }
 
-/// The words of a line that uses a path: all that the option needs beside it.
+/// Returns the arguments that use a path with an option, including other arguments that the option needs.
 pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     let machine = sample("tests/machines/raspberry-pi-4.json");
     let matrix = sample("docs/matrix/bochs.json");
     let mut words: Vec<OsString> = option.verbs.iter().map(OsString::from).collect();
-    let beside: Vec<OsString> = match (option.verbs, option.name) {
+    let others: Vec<OsString> = match (option.verbs, option.name) {
         (["diff"], "two") => vec![machine.clone().into()],
         (["matrix"], "--svg") => vec!["--from".into(), matrix.into()],
         (["plan"], "--devicetree" | "--record") => {
             let words = ["--camera", "/dev/video0", "--display", "vc4"];
-            let mut beside = vec![OsString::from("--machine"), machine.clone().into()];
-            beside.extend(words.map(OsString::from));
-            beside
+            let mut others = vec![OsString::from("--machine"), machine.clone().into()];
+            others.extend(words.map(OsString::from));
+            others
         }
         (["plan"], "--machine") => ["--camera", "/dev/video0"].map(OsString::from).to_vec(),
         _ => Vec::new(),
     };
-    words.extend(beside);
+    words.extend(others);
     if option.name.starts_with("--") {
         words.push(option.name.into());
     }
@@ -112,13 +114,13 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     words
 }
 
-/// A file that the option reads without complaint.
-pub(crate) fn good(option: &PathOption, folder: &Folder) -> PathBuf {
+/// Returns a file that is valid for the option.
+pub(crate) fn valid_file(option: &PathOption, folder: &Folder) -> PathBuf {
     match (option.verbs, option.name) {
         (["diff"], _) | (["plan"], "--machine") => sample("tests/machines/raspberry-pi-4.json"),
         (["matrix"], "--from") => sample("docs/matrix/bochs.json"),
         (["plan"], "--devicetree") => {
-            // A folder serves too, and needs no compiler.
+            // A copy of /proc/device-tree is accepted too, and needs no devicetree compiler.
             let tree = folder.path("tree");
             fs::create_dir_all(tree.join("reserved-memory")).unwrap();
             tree
@@ -128,7 +130,7 @@ pub(crate) fn good(option: &PathOption, folder: &Folder) -> PathBuf {
             let record = PathOption {
                 verbs: &["plan"],
                 name: "--record",
-                is: Use::Write,
+                path_use: Use::Write,
             };
             run(&line(&record, &path));
             path
@@ -155,7 +157,7 @@ fn sample(path: &str) -> PathBuf {
 }
 
 fn command() -> Command {
-    // Another build of the tool can be tried by the same tests.
+    // COVALENT_TOOL runs these tests with another build of the tool.
     let tool = std::env::var_os("COVALENT_TOOL");
     let mut command = Command::new(tool.unwrap_or_else(|| env!("CARGO_BIN_EXE_covalent").into()));
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
@@ -168,22 +170,22 @@ fn command() -> Command {
     command
 }
 
-/// Runs the tool without a standard input.
+/// Runs the tool with an empty standard input.
 pub(crate) fn run(words: &[impl AsRef<OsStr>]) -> Output {
     finish(command().args(words), b"")
 }
 
-/// Runs it in a folder.
+/// Runs the tool in a folder.
 pub(crate) fn run_in(folder: &Path, words: &[impl AsRef<OsStr>]) -> Output {
     finish(command().args(words).current_dir(folder), b"")
 }
 
-/// Runs it with a standard input.
+/// Runs the tool with a standard input.
 pub(crate) fn run_with(words: &[impl AsRef<OsStr>], input: &[u8]) -> Output {
     finish(command().args(words), input)
 }
 
-/// Runs it where no file may grow, as on a full disk.
+/// Runs the tool with a file size limit of 0, so that every write to a file fails as on a full disk.
 pub(crate) fn run_full(words: &[impl AsRef<OsStr>]) -> Output {
     let tool = command();
     let mut shell = Command::new("sh");
@@ -209,7 +211,7 @@ fn finish(command: &mut Command, input: &[u8]) -> Output {
         .unwrap();
     let mut to = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // It may end without having read all.
+    // The tool may exit before it has read all input.
     std::thread::spawn(move || to.write_all(&input));
     let id = rustix::process::Pid::from_child(&child);
     let begun = Instant::now();

@@ -1,39 +1,44 @@
-//! Every option and argument that takes a path, with what becomes of the path.
+//! All options and arguments that take a path, with the use of the path.
 //!
-//! `args::tests` holds this against what clap knows: an option that is added has to be decided on here, and is tried by the tests
-//! of `tests/paths.rs` then.
+//! A test in `args` compares this table with the options in clap, so that a new option needs an entry. The tests of
+//! `tests/paths.rs` run for each entry.
 
-/// What becomes of a path.
+/// How the tool uses a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// A regular file is read, or the standard input for `-`.
+    /// It reads a regular file, or the standard input for `-`.
     Read,
-    /// A regular file is read, from its end.
+    /// It reads the end of a regular file.
     ReadEnd,
-    /// A regular file is read, or a folder.
+    /// It reads a regular file or a folder.
     ReadTree,
-    /// A regular file is made, or replaced.
+    /// It creates or replaces a regular file.
     Write,
-    /// It is replaced as well, at the end of work that only a machine with dma-bufs can do; what must stay is refused before.
+    /// It creates or replaces a regular file at the end of work that needs dma-bufs. A path that must not be replaced is refused
+    /// before the work.
     WriteLate,
-    /// A folder is made, and files in it.
+    /// It creates a folder, and files in it.
     Folder,
-    /// A device node is opened.
+    /// It opens a device node.
     Node,
 }
 
 /// One option or argument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathOption {
-    /// The verbs before it.
+    /// The verbs before the option.
     pub(crate) verbs: &'static [&'static str],
-    /// Its name with dashes, or an argument's name without.
+    /// The option with dashes, or the name of an argument.
     pub(crate) name: &'static str,
-    pub(crate) is: Use,
+    pub(crate) path_use: Use,
 }
 
-const fn option(verbs: &'static [&'static str], name: &'static str, is: Use) -> PathOption {
-    PathOption { verbs, name, is }
+const fn option(verbs: &'static [&'static str], name: &'static str, path_use: Use) -> PathOption {
+    PathOption {
+        verbs,
+        name,
+        path_use,
+    }
 }
 
 pub(crate) const PATHS: &[PathOption] = &[

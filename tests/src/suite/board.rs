@@ -171,9 +171,9 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     bench.keep("probe.txt", text.as_bytes())?;
     for line in [
         "  camera-pool@60000000: 65536 KiB at 0x60000000 to 0x63ffffff, a pool, a CMA area",
-        "      is heap:camera-pool@60000000",
-        "      given to /camera (vivid capture)",
-        "  firmware@70000000: 2048 KiB at 0x70000000 to 0x701fffff, kept from the processor",
+        "      allocated by heap:camera-pool@60000000",
+        "      used by /camera (vivid capture)",
+        "  firmware@70000000: 2048 KiB at 0x70000000 to 0x701fffff, reserved, not mapped by the kernel",
     ] {
         ensure!(text.lines().any(|own| own == line), "no {line:?} in {text}");
     }

@@ -1,5 +1,5 @@
-//! Rounds of measuring: each does everything once, in another order than the one before, so that what changes with time meets
-//! all alike.
+//! Measures in rounds. Each round does every operation once, in another order than the round before, so that changes of the
+//! machine over time affect all operations alike.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -11,27 +11,28 @@ use covalent_alloc::constraint::Participant;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Planned, Trial as _, plan_of};
 
-use super::report::{LeftOut, Operation, PLAIN, Row, What};
-use super::spread::Spread;
+use super::quartiles::Quartiles;
+use super::report::{Operation, OperationKey, PLAIN_MEMORY, Row, SkippedOperation};
 
-/// One source, alone and with everybody who imports its buffers.
-pub(super) struct Subject {
-    pub(super) source: String,
-    pub(super) alone: Planning,
-    pub(super) imports: Vec<(Participant, Planning)>,
+/// One source with the participants whose imports of its buffers are measured.
+pub(super) struct BenchSource {
+    pub(super) id: String,
+    /// The request for a buffer that only the processor accesses.
+    pub(super) cpu_only: SolvedRequest,
+    pub(super) imports: Vec<(Participant, SolvedRequest)>,
 }
 
-/// A request with its only plan.
-pub(super) struct Planning {
+/// A request with its plan.
+pub(super) struct SolvedRequest {
     request: Request,
     plan: Plan,
 }
 
-impl Planning {
+impl SolvedRequest {
     /// Solves a request.
     ///
     /// # Errors
-    /// Why there is no plan, in words.
+    /// A text that says why there is no plan.
     pub(super) fn of(request: Request) -> Result<Self, String> {
         if let Some(plan) = plan_of(&request) {
             return Ok(Self { request, plan });
@@ -45,7 +46,7 @@ impl Planning {
             _ => Vec::new(),
         };
         Err(if rejections.is_empty() {
-            "no buffer of this kind serves it".to_owned()
+            "no buffer of this source meets its constraints".to_owned()
         } else {
             rejections.join("; ")
         })
@@ -58,199 +59,198 @@ impl Planning {
         }
     }
 
-    /// Bytes of all planes, padding included.
+    /// The size of all planes in bytes, padding included.
     pub(super) fn bytes(&self) -> u64 {
         let planes = self.plan.layout().planes().iter();
         planes.fold(0, |sum, plane| sum.saturating_add(plane.size_bytes))
     }
 }
 
-/// Times by what took them, and what could not be measured.
+/// Measured times of each operation, and the operations that could not be measured.
 #[derive(Debug, Default)]
-pub(super) struct Times {
-    by_what: BTreeMap<What, (u64, Vec<u64>)>,
-    pub(super) left_out: Vec<LeftOut>,
+pub(super) struct Timings {
+    /// Bytes of the buffer, and times in nanoseconds.
+    by_operation: BTreeMap<OperationKey, (u64, Vec<u64>)>,
+    pub(super) skipped: Vec<SkippedOperation>,
 }
 
-impl Times {
-    pub(super) fn leave_out(&mut self, what: What, why: String) {
-        // What was measured before it failed is no account of it.
-        self.by_what.remove(&what);
-        self.left_out.push(LeftOut { what, why });
+impl Timings {
+    /// Records that an operation cannot be measured, and removes its earlier times.
+    pub(super) fn skip(&mut self, key: OperationKey, why: String) {
+        // Times from before a failure would describe only the rounds that succeeded.
+        self.by_operation.remove(&key);
+        self.skipped.push(SkippedOperation { key, why });
     }
 
-    fn is_left_out(&self, what: &What) -> bool {
-        self.left_out.iter().any(|left_out| left_out.what == *what)
+    fn is_skipped(&self, key: &OperationKey) -> bool {
+        self.skipped.iter().any(|skipped| skipped.key == *key)
     }
 
-    fn add(&mut self, what: What, bytes: u64, time_ns: u64) {
-        let (_, times) = self.by_what.entry(what).or_insert((bytes, Vec::new()));
+    fn add(&mut self, key: OperationKey, bytes: u64, time_ns: u64) {
+        let (_, times) = self.by_operation.entry(key).or_insert((bytes, Vec::new()));
         times.push(time_ns);
     }
 
-    /// Forgets what was measured, as after a round that only warms up. What could not be measured stays.
-    fn forget(&mut self) {
-        self.by_what.clear();
+    /// Removes all times, for the end of the warm-up round. Operations that could not be measured stay recorded.
+    fn clear(&mut self) {
+        self.by_operation.clear();
     }
 
-    /// Sums up.
+    /// Returns a row with the quartiles of each operation.
     pub(super) fn rows(&self) -> Vec<Row> {
-        let rows = self.by_what.iter().filter_map(|(what, (bytes, times))| {
-            Some(Row {
-                what: what.clone(),
-                bytes: *bytes,
-                spread: Spread::of(times)?,
-            })
-        });
+        let rows = self
+            .by_operation
+            .iter()
+            .filter_map(|(key, (bytes, times))| {
+                Some(Row {
+                    key: key.clone(),
+                    bytes: *bytes,
+                    quartiles: Quartiles::of(times)?,
+                })
+            });
         rows.collect()
     }
 }
 
-/// What measures.
-pub(super) struct Measure<'a> {
+/// One run of the benchmark.
+pub(super) struct BenchRun<'a> {
     pub(super) helper: &'a mut Helper,
-    pub(super) subjects: &'a [Subject],
-    pub(super) times: Times,
+    pub(super) sources: &'a [BenchSource],
+    pub(super) times: Timings,
 }
 
-impl Measure<'_> {
-    /// Measures a round that does not count, and then as many as are asked for or there is time for, at least one; returns how
-    /// many counted. `tell` is told how far it is.
+impl BenchRun<'_> {
+    /// Measures a warm-up round that does not count, then `rounds` rounds, or fewer if `limit` ends first, but at least one.
+    /// Calls `report_progress` with the round and the source. Returns the number of rounds that count.
     pub(super) fn run(
         &mut self,
         rounds: u32,
         limit: Duration,
-        mut tell: impl FnMut(u32, &str),
+        mut report_progress: impl FnMut(u32, &str),
     ) -> Result<u32> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut counted = 0;
         for round in 0..=rounds {
             if round == 1 {
-                self.times.forget();
+                self.times.clear();
             }
-            for place in 0..self.subjects.len() {
-                if counted > 0 && begun.elapsed() > limit {
+            for index in 0..self.sources.len() {
+                if counted > 0 && start.elapsed() > limit {
                     return Ok(counted);
                 }
                 let first = usize::try_from(round)?;
-                let place = place.saturating_add(first) % self.subjects.len();
-                let subjects = self.subjects;
-                let subject = subjects.get(place).context("a source")?;
-                tell(round, &subject.source);
-                self.subject(subject);
+                let index = index.saturating_add(first) % self.sources.len();
+                let sources = self.sources;
+                let source = sources.get(index).context("a source")?;
+                report_progress(round, &source.id);
+                self.measure_source(source);
             }
-            self.plain();
+            self.measure_plain_memory();
             counted = round;
         }
         Ok(counted)
     }
 
-    fn subject(&mut self, subject: &Subject) {
-        let what = |operation| What {
+    fn measure_source(&mut self, source: &BenchSource) {
+        let key = |operation| OperationKey {
             operation,
             participant: None,
-            source: subject.source.clone(),
+            source: source.id.clone(),
         };
-        let bytes = subject.alone.bytes();
-        let planned = subject.alone.planned();
-        let allocate = what(Operation::Allocate);
-        if self.times.is_left_out(&allocate) {
+        let bytes = source.cpu_only.bytes();
+        let planned = source.cpu_only.planned();
+        let allocate = key(Operation::Allocate);
+        if self.times.is_skipped(&allocate) {
             return;
         }
-        let turns = self.helper.measure_allocation(planned, 1);
-        if !self.turns(turns, allocate, what(Operation::Free), bytes) {
+        let cycles = self.helper.measure_allocation(planned, 1);
+        if !self.record_cycles(cycles, allocate, key(Operation::Free), bytes) {
             return;
         }
-        if !self.times.is_left_out(&what(Operation::Map)) {
+        if !self.times.is_skipped(&key(Operation::Map)) {
             match self
                 .helper
                 .allocate(planned)
                 .map(|one| (one.outcome, one.buffer))
             {
                 Some((Outcome::Proved, Some(buffer))) => {
-                    if let Err(error) = self.processor(&buffer, what, bytes) {
-                        self.times
-                            .leave_out(what(Operation::Map), error.to_string());
+                    if let Err(error) = self.measure_cpu_access(&buffer, key, bytes) {
+                        self.times.skip(key(Operation::Map), error.to_string());
                     }
                 }
-                Some((Outcome::Proved, None)) | None => self.times.leave_out(
-                    what(Operation::Map),
-                    "this process is not given the buffer".to_owned(),
+                Some((Outcome::Proved, None)) | None => self.times.skip(
+                    key(Operation::Map),
+                    "the helper process did not pass the buffer to this process".to_owned(),
                 ),
-                Some((outcome, _)) => self
-                    .times
-                    .leave_out(what(Operation::Map), outcome.to_string()),
+                Some((outcome, _)) => self.times.skip(key(Operation::Map), outcome.to_string()),
             }
         }
-        for (participant, planning) in &subject.imports {
-            let of = |operation| What {
+        for (participant, solved) in &source.imports {
+            let of = |operation| OperationKey {
                 participant: Some(participant.name.clone()),
-                ..what(operation)
+                ..key(operation)
             };
             let import = of(Operation::Import);
-            if self.times.is_left_out(&import) {
+            if self.times.is_skipped(&import) {
                 continue;
             }
-            let turns = self
-                .helper
-                .measure_import(planning.planned(), participant, 1);
-            self.turns(turns, import, of(Operation::Release), planning.bytes());
+            let cycles = self.helper.measure_import(solved.planned(), participant, 1);
+            self.record_cycles(cycles, import, of(Operation::Release), solved.bytes());
         }
-        // The next source finds every queue idle.
+        // Stops the queues that were used, so that the next source finds every queue idle.
         self.helper.release();
     }
 
-    /// Keeps times, or why there are none; false in that case.
-    fn turns(
+    /// Records the times of cycles of one operation and the one that undoes it. Returns false if they could not be measured.
+    fn record_cycles(
         &mut self,
-        turns: Result<Vec<MeasuredCycle>, Outcome>,
-        taken: What,
-        given_back: What,
+        cycles: Result<Vec<MeasuredCycle>, Outcome>,
+        forward: OperationKey,
+        reverse: OperationKey,
         bytes: u64,
     ) -> bool {
-        match turns {
-            Ok(turns) => {
-                for turn in turns {
-                    self.times.add(taken.clone(), bytes, turn.taken_ns);
-                    self.times
-                        .add(given_back.clone(), bytes, turn.given_back_ns);
+        match cycles {
+            Ok(cycles) => {
+                for cycle in cycles {
+                    self.times.add(forward.clone(), bytes, cycle.taken_ns);
+                    self.times.add(reverse.clone(), bytes, cycle.given_back_ns);
                 }
                 true
             }
             Err(outcome) => {
-                self.times.by_what.remove(&given_back);
-                self.times.leave_out(taken, outcome.to_string());
+                self.times.by_operation.remove(&reverse);
+                self.times.skip(forward, outcome.to_string());
                 false
             }
         }
     }
 
-    /// What the processor does: all of it through the guard, its syncs included.
-    fn processor(
+    /// Measures CPU access: mapping, and copies through the guard, which include DMA_BUF_IOCTL_SYNC.
+    fn measure_cpu_access(
         &mut self,
         buffer: &Buffer,
-        what: impl Fn(Operation) -> What,
+        key: impl Fn(Operation) -> OperationKey,
         bytes: u64,
     ) -> Result<(), AccessError> {
         let (mapped, time) = timed(|| buffer.map().map(drop));
         mapped?;
-        self.times.add(what(Operation::Map), bytes, time);
+        self.times.add(key(Operation::Map), bytes, time);
         let planes = buffer.layout().planes();
-        let most = planes.iter().map(|plane| plane.size_bytes).max();
-        let most = usize::try_from(most.unwrap_or(0)).unwrap_or(0);
-        let mut own = vec![0x5a_u8; most];
+        let largest = planes.iter().map(|plane| plane.size_bytes).max();
+        let largest = usize::try_from(largest.unwrap_or(0)).unwrap_or(0);
+        let mut memory = vec![0x5a_u8; largest];
         let mapping = buffer.map()?;
         for operation in [Operation::FirstWrite, Operation::Write, Operation::Read] {
-            let (moved, time) = timed(|| through(&mapping, operation, &mut own));
-            moved?;
-            self.times.add(what(operation), bytes, time);
+            let (copied, time) = timed(|| copy_planes(&mapping, operation, &mut memory));
+            copied?;
+            self.times.add(key(operation), bytes, time);
         }
         Ok(())
     }
 
-    /// The same with ordinary memory: what the copies above are held against.
-    fn plain(&mut self) {
-        let bytes = self.subjects.iter().map(|subject| subject.alone.bytes());
+    /// Measures the same copies with ordinary memory, for comparison.
+    fn measure_plain_memory(&mut self) {
+        let bytes = self.sources.iter().map(|source| source.cpu_only.bytes());
         let bytes = bytes.max().unwrap_or(0);
         let count = usize::try_from(bytes).unwrap_or(0);
         let (mut one, mut other) = (vec![0x5a_u8; count], vec![0xa5_u8; count]);
@@ -263,18 +263,22 @@ impl Measure<'_> {
             let ((), time) = timed(|| {
                 black_box(into.as_mut_slice()).copy_from_slice(black_box(from));
             });
-            let what = What {
+            let key = OperationKey {
                 operation,
                 participant: None,
-                source: PLAIN.to_owned(),
+                source: PLAIN_MEMORY.to_owned(),
             };
-            self.times.add(what, bytes, time);
+            self.times.add(key, bytes, time);
         }
     }
 }
 
-/// Moves every byte of every plane once.
-fn through(mapping: &Mapping, operation: Operation, own: &mut [u8]) -> Result<(), AccessError> {
+/// Copies every byte of every plane once, from or to `memory`.
+fn copy_planes(
+    mapping: &Mapping,
+    operation: Operation,
+    memory: &mut [u8],
+) -> Result<(), AccessError> {
     let access = match operation {
         Operation::Read => CpuAccess::Read,
         _ => CpuAccess::Write,
@@ -282,7 +286,7 @@ fn through(mapping: &Mapping, operation: Operation, own: &mut [u8]) -> Result<()
     let guard = mapping.access(access)?;
     for (number, plane) in mapping.buffer().layout().planes().iter().enumerate() {
         let length = usize::try_from(plane.size_bytes).unwrap_or(usize::MAX);
-        let part = own.get_mut(..length).unwrap_or_default();
+        let part = memory.get_mut(..length).unwrap_or_default();
         match access {
             CpuAccess::Read => guard.read(number, 0, black_box(part))?,
             _ => guard.write(number, 0, black_box(part))?,
@@ -292,9 +296,9 @@ fn through(mapping: &Mapping, operation: Operation, own: &mut [u8]) -> Result<()
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> (T, u64) {
-    let begun = Instant::now();
+    let start = Instant::now();
     let done = act();
-    let time = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     (done, time)
 }
 
@@ -302,8 +306,8 @@ fn timed<T>(act: impl FnOnce() -> T) -> (T, u64) {
 mod tests {
     use super::*;
 
-    fn what(operation: Operation) -> What {
-        What {
+    fn key(operation: Operation) -> OperationKey {
+        OperationKey {
             operation,
             participant: None,
             source: "heap:system".to_owned(),
@@ -311,17 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn times_of_what_fails_later_are_no_account() {
-        let mut times = Times::default();
-        times.add(what(Operation::Allocate), 4, 9);
-        times.add(what(Operation::Map), 4, 7);
-        times.forget();
-        times.add(what(Operation::Allocate), 4, 1);
-        times.add(what(Operation::Map), 4, 3);
-        times.leave_out(what(Operation::Allocate), "gone".to_owned());
-        assert!(times.is_left_out(&what(Operation::Allocate)));
+    fn times_of_an_operation_that_fails_later_are_removed() {
+        let mut times = Timings::default();
+        times.add(key(Operation::Allocate), 4, 9);
+        times.add(key(Operation::Map), 4, 7);
+        times.clear();
+        times.add(key(Operation::Allocate), 4, 1);
+        times.add(key(Operation::Map), 4, 3);
+        times.skip(key(Operation::Allocate), "gone".to_owned());
+        assert!(times.is_skipped(&key(Operation::Allocate)));
         let rows = times.rows();
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].spread.n, rows[0].spread.median_ns), (1, 3));
+        assert_eq!((rows[0].quartiles.n, rows[0].quartiles.median_ns), (1, 3));
     }
 }

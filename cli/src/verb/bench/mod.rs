@@ -1,9 +1,9 @@
-//! `covalent bench`: how fast every source allocates here, every participant imports, and the processor copies.
+//! `covalent bench`: measures how fast every source allocates, every participant imports and the processor copies.
 
 mod measure;
 mod plot;
+mod quartiles;
 mod report;
-mod spread;
 mod table;
 
 use std::io::Write as _;
@@ -20,54 +20,55 @@ use covalent_alloc::trial::{Helper, pair};
 
 use crate::out::{self, Lines};
 use crate::progress::Progress;
-use crate::verb::matrix::declare::Declared;
+use crate::verb::matrix::devices::DeclaredDevices;
 use crate::{file, json};
-use measure::{Measure, Planning, Subject, Times};
-use report::{Operation, Report, What};
+use measure::{BenchRun, BenchSource, SolvedRequest, Timings};
+use report::{Operation, OperationKey, Report};
 
 /// Measure how fast every source allocates, every participant imports, and the processor copies.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Allocations and imports are timed in a process of its own (covalent-prove), since drivers hang and abort; the processor's
-copies in this one, through a mapping and with its syncs, beside copies of ordinary memory. One buffer is there at a time,
-and no more is asked for than the machine can spare. Every round does everything once, in another order; the first does
-not count.
+Allocations and imports are timed in a helper process (covalent-prove), because drivers hang and
+abort. Copies by the processor are timed in this process, through a mapping and with
+DMA_BUF_IOCTL_SYNC, and compared with copies of ordinary memory. One buffer exists at a time.
+Every round does each operation once, in another order; the first round does not count.
 
-An allocation may owe its pages: `first write`, in which a mapping's pages are faulted in, is then when they come. Memory of
-a camera's own is had by opening the camera anew each time. How long letting go of imports takes is in the JSON alone.
+Some sources allocate pages only at the first access: the time for that is in `first write`. A
+camera's own buffers are allocated by opening the camera again each time. The time to release an
+import is only in the JSON.
 
 Examples:
   covalent bench
   covalent bench --size 3840x2160 --format NV12 --rounds 31 --seconds 300
   covalent bench --bytes 8388608 --source heap: --source udmabuf
-      so many bytes, without a picture
+      buffers of 8 MiB instead of pictures, from two kinds of sources
   covalent bench --participant /dev/video0 --plot bench.svg
   covalent bench --json > bench.json
 
-Exit codes: 0 done, 1 nothing could be measured, 2 usage.")]
+Exit codes: 0 done, 1 nothing could be measured, 2 wrong usage.")]
 pub(crate) struct Options {
-    /// The size in pixels.
+    /// Set the size of the buffers in pixels.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     size: Extent,
-    /// The format, like XR24 or NV12.
+    /// Set the format, such as XR24 or NV12.
     #[arg(long, value_name = "FOURCC", default_value = "XR24")]
     format: Fourcc,
-    /// This many bytes in rows of a page, in the place of a picture.
+    /// Allocate buffers of this many bytes, in rows of 4096 bytes, instead of pictures.
     #[arg(long, value_name = "N", conflicts_with_all = ["size", "format"], value_parser = clap::value_parser!(u32).range(1..=256 << 20))]
     bytes: Option<u32>,
-    /// Only sources whose identifier begins so; may be given again.
+    /// Measure only sources whose identifier begins with this, such as `heap:`; may be repeated.
     #[arg(long, value_name = "SOURCE")]
     source: Vec<String>,
-    /// Only participants whose name contains this; may be given again. All but planes beside the primary, by default.
+    /// Measure only participants whose name contains this; may be repeated. The default is all except overlay and cursor planes.
     #[arg(long, value_name = "WORDS")]
     participant: Vec<String>,
-    /// How many rounds count.
+    /// Measure this many rounds after the first one.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// No longer than this; rounds that were not begun are left out.
+    /// Stop after this many seconds, once at least one round is complete.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Draw a picture (SVG).
+    /// Draw a chart into this SVG file.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print one JSON object.
@@ -75,7 +76,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Bytes of a row where there is no picture.
+/// Bytes of a row with `--bytes`.
 const ROW: u32 = 4096;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -88,26 +89,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
     let mut helper = Helper::find()?;
     helper.start()?;
-    let declared = Declared::of(size, &mut helper)?;
-    let mut times = Times::default();
-    let subjects = subjects(options, &declared, format, &mut times);
-    if subjects.is_empty() {
-        let first = format!("there is no source to measure in {format} at {size}");
-        let left_out = times.left_out.iter();
+    let declared = DeclaredDevices::discover(size, &mut helper)?;
+    let mut times = Timings::default();
+    let sources = sources(options, &declared, format, &mut times);
+    if sources.is_empty() {
+        let first = format!("no source can be measured with {format} at {size}");
+        let skipped = times.skipped.iter();
         let lines = std::iter::once(first)
-            .chain(left_out.map(|one| format!("{}: {}", one.what.source, one.why)))
+            .chain(skipped.map(|one| format!("{}: {}", one.key.source, one.why)))
             .chain(declared.unavailable)
             .collect();
         bail!(Lines(lines));
     }
-    let mut measure = Measure {
+    let mut bench = BenchRun {
         helper: &mut helper,
-        subjects: &subjects,
+        sources: &sources,
         times,
     };
     let limit = Duration::from_secs(options.seconds);
     let progress = Progress::begin("measuring");
-    let counted = measure.run(options.rounds, limit, |round, source| {
+    let counted = bench.run(options.rounds, limit, |round, source| {
         progress.detail(&format!("round {round} of {}: {source}", options.rounds));
     })?;
     drop(progress);
@@ -120,9 +121,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         size,
         format,
         rounds: counted,
-        rounds_wanted: options.rounds,
-        rows: measure.times.rows(),
-        left_out: measure.times.left_out,
+        rounds_requested: options.rounds,
+        rows: bench.times.rows(),
+        skipped: bench.times.skipped,
     };
     if let Some(path) = &options.plot {
         file::write(path, plot::render(&report).as_bytes())?;
@@ -137,54 +138,55 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that is to be measured; what cannot be is left out with its reason.
-fn subjects(
+/// Returns the sources to measure, with their participants. Adds what cannot be measured to `times`, with the reason.
+fn sources(
     options: &Options,
-    declared: &Declared,
+    declared: &DeclaredDevices,
     fourcc: Fourcc,
-    times: &mut Times,
-) -> Vec<Subject> {
+    times: &mut Timings,
+) -> Vec<BenchSource> {
     let format = FormatModifier::linear(fourcc);
-    let mut subjects = Vec::new();
+    let mut sources = Vec::new();
     for source in &declared.sources {
         let id = source.id.as_str();
         if !options.source.is_empty() && !options.source.iter().any(|start| id.starts_with(start)) {
             continue;
         }
-        let what = |operation, participant: Option<&Participant>| What {
+        let key = |operation, participant: Option<&Participant>| OperationKey {
             operation,
             participant: participant.map(|participant| participant.name.clone()),
             source: id.to_owned(),
         };
-        let alone = match Planning::of(pair(&processor(format), source, format, declared.size)) {
-            Ok(alone) => alone,
+        let cpu_only = pair(&processor(format), source, format, declared.size);
+        let cpu_only = match SolvedRequest::of(cpu_only) {
+            Ok(cpu_only) => cpu_only,
             Err(why) => {
-                times.leave_out(what(Operation::Allocate, None), why);
+                times.skip(key(Operation::Allocate, None), why);
                 continue;
             }
         };
         let mut imports = Vec::new();
         for participant in &declared.participants {
-            if !is_wanted(options, participant) {
+            if !is_selected(options, participant) {
                 continue;
             }
-            match Planning::of(pair(participant, source, format, declared.size)) {
-                Ok(planning) => imports.push((participant.clone(), planning)),
-                Err(why) => times.leave_out(what(Operation::Import, Some(participant)), why),
+            match SolvedRequest::of(pair(participant, source, format, declared.size)) {
+                Ok(solved) => imports.push((participant.clone(), solved)),
+                Err(why) => times.skip(key(Operation::Import, Some(participant)), why),
             }
         }
-        subjects.push(Subject {
-            source: id.to_owned(),
-            alone,
+        sources.push(BenchSource {
+            id: id.to_owned(),
+            cpu_only,
             imports,
         });
     }
-    subjects
+    sources
 }
 
-/// Whether a participant's imports are measured.
-fn is_wanted(options: &Options, participant: &Participant) -> bool {
-    // What the processor does is measured for every source.
+/// Returns whether a participant's imports are measured.
+fn is_selected(options: &Options, participant: &Participant) -> bool {
+    // CPU access is measured for every source in any case.
     if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
         return false;
     }
@@ -196,12 +198,12 @@ fn is_wanted(options: &Options, participant: &Participant) -> bool {
     words.any(|words| participant.name.contains(words))
 }
 
-/// Somebody who takes any buffer that the processor can touch.
+/// Returns a participant for CPU access that accepts any buffer that the processor can map.
 fn processor(format: FormatModifier) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| {
-        own.formats = Some(FormatSet::from([format]));
-        own.memory.cpu = CpuUse::Often;
+    processor.for_each_choice(|choice| {
+        choice.formats = Some(FormatSet::from([format]));
+        choice.memory.cpu = CpuUse::Often;
     });
     processor
 }
@@ -234,15 +236,15 @@ mod tests {
         }
     }
 
-    fn declared() -> Declared {
+    fn declared() -> DeclaredDevices {
         let display = |kind: &str| {
             let name = format!("card {kind} plane 3");
             let mut plane = Participant::new(&name, device("card"), Role::Display);
             let takes = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
-            plane.for_each_choice(|own| own.formats = Some(takes.clone()));
+            plane.for_each_choice(|choice| choice.formats = Some(takes.clone()));
             plane
         };
-        Declared {
+        DeclaredDevices {
             size: Extent::new(640, 480).unwrap(),
             participants: vec![
                 Participant::new("processor reading", device("cpu"), Role::CpuRead),
@@ -258,42 +260,37 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_all_sources_with_all_who_may_import() {
-        let mut times = Times::default();
-        let all = subjects(&options(&[]), &declared(), Fourcc::XRGB8888, &mut times);
+    fn sources_to_measure_are_all_sources_with_their_importers() {
+        let mut times = Timings::default();
+        let all = sources(&options(&[]), &declared(), Fourcc::XRGB8888, &mut times);
         assert_eq!(all.len(), 2);
-        for subject in &all {
-            let names: Vec<&str> = subject
+        for source in &all {
+            let names: Vec<&str> = source
                 .imports
                 .iter()
                 .map(|(participant, _)| participant.name.as_str())
                 .collect();
             assert_eq!(names, ["card primary plane 3"]);
-            assert_eq!(subject.alone.bytes(), 640 * 480 * 4);
+            assert_eq!(source.cpu_only.bytes(), 640 * 480 * 4);
         }
-        assert!(times.left_out.is_empty());
+        assert!(times.skipped.is_empty());
         let few = options(&["--source", "heap:", "--participant", "cursor"]);
-        let few = subjects(&few, &declared(), Fourcc::XRGB8888, &mut times);
+        let few = sources(&few, &declared(), Fourcc::XRGB8888, &mut times);
         assert_eq!(few.len(), 1);
         assert_eq!(few[0].imports[0].0.name, "card cursor plane 3");
     }
 
     #[test]
-    fn pair_that_shares_nothing_is_left_out_with_its_reason() {
-        let mut times = Times::default();
-        let all = subjects(&options(&[]), &declared(), Fourcc::NV12, &mut times);
-        assert!(all.iter().all(|subject| subject.imports.is_empty()));
-        assert_eq!(times.left_out.len(), 2);
-        assert!(
-            times
-                .left_out
-                .iter()
-                .all(|left_out| !left_out.why.is_empty())
-        );
+    fn pair_without_a_plan_is_skipped_with_its_reason() {
+        let mut times = Timings::default();
+        let all = sources(&options(&[]), &declared(), Fourcc::NV12, &mut times);
+        assert!(all.iter().all(|source| source.imports.is_empty()));
+        assert_eq!(times.skipped.len(), 2);
+        assert!(times.skipped.iter().all(|skipped| !skipped.why.is_empty()));
     }
 
     #[test]
-    fn bytes_and_a_picture_are_one_or_the_other() {
+    fn bytes_together_with_a_size_are_refused() {
         let line = ["bench", "--bytes", "4096", "--size", "8x8"];
         assert!(Line::try_parse_from(line).is_err());
         assert!(Line::try_parse_from(["bench", "--bytes", "0"]).is_err());

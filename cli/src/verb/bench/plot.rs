@@ -1,28 +1,28 @@
-//! What was measured as a picture (SVG): a bar up to each median, a whisker over the middle half, a tick at the least, all on
-//! one logarithmic scale.
+//! Draws the report as an SVG chart: a bar up to each median, a whisker from the lower to the upper quartile, and a dot at the
+//! minimum, all on one logarithmic scale.
 
 use std::fmt::Write as _;
 
 use covalent_alloc::text::printable;
 
-use super::report::{Operation, PLAIN, Report, Row, time};
+use super::report::{Operation, PLAIN_MEMORY, Report, Row, time};
 use super::table::groups;
 
-/// Where the names end and the scale begins.
+/// The x coordinate at which the names end and the scale begins, in pixels.
 const LEFT: f64 = 260.0;
-/// How long the scale is.
+/// The length of the scale.
 const WIDTH: f64 = 560.0;
-/// Room for the numbers beside the bars.
+/// The space for the numbers beside the bars.
 const RIGHT: f64 = 170.0;
-/// From one bar to the next.
+/// The distance from one bar to the next.
 const STEP: f64 = 22.0;
-/// A bar's height.
+/// The height of a bar.
 const BAR: f64 = 12.0;
-/// Room for a heading.
+/// The space for a heading.
 const HEADING: f64 = 34.0;
 const TOP: f64 = 78.0;
 
-/// The scale: powers of ten of nanoseconds.
+/// The logarithmic scale, from one power of ten of nanoseconds to another.
 struct Scale {
     first: i32,
     last: i32,
@@ -30,40 +30,40 @@ struct Scale {
 
 impl Scale {
     fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
-        let least = rows.clone().map(|row| row.spread.min_ns).min();
-        let most = rows.map(|row| row.spread.upper_quartile_ns).max();
+        let min = rows.clone().map(|row| row.quartiles.min_ns).min();
+        let max = rows.map(|row| row.quartiles.upper_quartile_ns).max();
         let power = |nanoseconds: u64| logarithm(nanoseconds).floor();
-        let (least, most) = (power(least.unwrap_or(1)), power(most.unwrap_or(1)));
+        let (min, max) = (power(min.unwrap_or(1)), power(max.unwrap_or(1)));
         #[allow(
             clippy::cast_possible_truncation,
-            reason = "a logarithm of 64 bits is 19 at the most"
+            reason = "a logarithm of 64 bits is at most 19"
         )]
-        let (first, last) = (least as i32, most as i32);
+        let (first, last) = (min as i32, max as i32);
         Self {
             first,
             last: last.saturating_add(1),
         }
     }
 
-    /// Where a time stands.
-    fn place(&self, nanoseconds: u64) -> f64 {
+    /// Returns the x coordinate of a time.
+    fn x(&self, nanoseconds: u64) -> f64 {
         let share = (logarithm(nanoseconds) - f64::from(self.first))
             / f64::from(self.last.saturating_sub(self.first).max(1));
         LEFT + WIDTH * share.clamp(0.0, 1.0)
     }
 
-    /// The powers of ten, each with its time.
+    /// Returns the powers of ten on the scale, in nanoseconds.
     fn ticks(&self) -> impl Iterator<Item = u64> {
         (self.first..=self.last).filter_map(|power| 10_u64.checked_pow(power.try_into().ok()?))
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a place in a picture")]
+#[allow(clippy::cast_precision_loss, reason = "a coordinate in a chart")]
 fn logarithm(nanoseconds: u64) -> f64 {
     (nanoseconds.max(1) as f64).log10()
 }
 
-/// One colour for each kind of operation, told apart by those who do not see all colours, too (Okabe and Ito).
+/// Returns the colour of an operation, from the palette of Okabe and Ito for colour-blind readers.
 const fn colour(operation: Operation) -> &'static str {
     match operation {
         Operation::Allocate => "#0072b2",
@@ -77,7 +77,7 @@ const fn colour(operation: Operation) -> &'static str {
     }
 }
 
-/// Renders all of it.
+/// Returns the chart as SVG.
 pub(super) fn render(report: &Report) -> String {
     let groups = groups(&report.rows);
     let scale = Scale::of(groups.iter().flat_map(|(_, rows)| rows.iter().copied()));
@@ -96,7 +96,7 @@ pub(super) fn render(report: &Report) -> String {
     let width = LEFT + WIDTH + RIGHT;
     let mut grid = String::new();
     for tick in scale.ticks() {
-        let x = scale.place(tick);
+        let x = scale.x(tick);
         let _ = writeln!(
             grid,
             r#"<line class="grid" x1="{x:.1}" y1="{TOP:.1}" x2="{x:.1}" y2="{bottom:.1}"/>"#
@@ -122,7 +122,7 @@ pub(super) fn render(report: &Report) -> String {
         (16.0, 48.0),
         "note",
         &format!(
-            "Linux {}; bar: median of {} rounds, whisker: the middle half, dot: the fastest. Shorter is better.",
+            "Linux {}; bar: median of {} rounds, whisker: quartiles, dot: minimum. Shorter is better.",
             report.kernel, report.rounds
         ),
     );
@@ -143,36 +143,40 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
-    let spread = row.spread;
+    let quartiles = row.quartiles;
     let middle = y + BAR / 2.0;
-    let end = scale.place(spread.median_ns);
-    let fill = colour(row.what.operation);
-    // What all copies are held against stands out.
-    let opacity = if row.what.source == PLAIN { 0.45 } else { 1.0 };
+    let end = scale.x(quartiles.median_ns);
+    let fill = colour(row.key.operation);
+    // Plain memory, with which all copies are compared, is drawn lighter.
+    let opacity = if row.key.source == PLAIN_MEMORY {
+        0.45
+    } else {
+        1.0
+    };
     text(
         body,
         (LEFT - 10.0, middle + 4.5),
         "name",
-        &short(&row.what.source),
+        &short(&row.key.source),
     );
     let _ = writeln!(
         body,
         r#"<rect x="{LEFT:.1}" y="{y:.1}" width="{:.1}" height="{BAR:.1}" rx="2" fill="{fill}" fill-opacity="{opacity}"><title>{}</title></rect>"#,
         (end - LEFT).max(1.0),
         escaped(&format!(
-            "{}: median {}, {} to {} in the middle half, {} at the least, {} at the most, n {}",
-            row.what,
-            time(spread.median_ns),
-            time(spread.lower_quartile_ns),
-            time(spread.upper_quartile_ns),
-            time(spread.min_ns),
-            time(spread.max_ns),
-            spread.n
+            "{}: median {}, quartiles {} to {}, minimum {}, maximum {}, n {}",
+            row.key,
+            time(quartiles.median_ns),
+            time(quartiles.lower_quartile_ns),
+            time(quartiles.upper_quartile_ns),
+            time(quartiles.min_ns),
+            time(quartiles.max_ns),
+            quartiles.n
         ))
     );
     let (low, high) = (
-        scale.place(spread.lower_quartile_ns),
-        scale.place(spread.upper_quartile_ns),
+        scale.x(quartiles.lower_quartile_ns),
+        scale.x(quartiles.upper_quartile_ns),
     );
     let (above, below) = (middle - 4.0, middle + 4.0);
     let _ = writeln!(
@@ -182,11 +186,11 @@ fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
     let _ = writeln!(
         body,
         r##"<circle cx="{:.1}" cy="{middle:.1}" r="2.2" fill="#ffffff" stroke="#24292f"/>"##,
-        scale.place(spread.min_ns)
+        scale.x(quartiles.min_ns)
     );
-    let beside = end.max(high) + 10.0;
-    let words = format!("{}  ({})", time(spread.median_ns), row.rate());
-    text(body, (beside, middle + 4.5), "note", &words);
+    let label_x = end.max(high) + 10.0;
+    let words = format!("{}  ({})", time(quartiles.median_ns), row.rate());
+    text(body, (label_x, middle + 4.5), "note", &words);
 }
 
 fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
@@ -197,7 +201,7 @@ fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
     );
 }
 
-/// A power of ten without digits behind the point.
+/// Formats a power of ten of nanoseconds without decimals.
 fn round(nanoseconds: u64) -> String {
     match nanoseconds {
         1_000_000_000.. => format!("{} s", nanoseconds / 1_000_000_000),
@@ -207,13 +211,13 @@ fn round(nanoseconds: u64) -> String {
     }
 }
 
-/// What fits beside the scale.
+/// Shortens a name to the space beside the scale.
 fn short(name: &str) -> String {
-    const MOST: usize = 36;
-    if name.chars().count() <= MOST {
+    const MAX: usize = 36;
+    if name.chars().count() <= MAX {
         return name.to_owned();
     }
-    let head: String = name.chars().take(MOST - 1).collect();
+    let head: String = name.chars().take(MAX - 1).collect();
     format!("{head}…")
 }
 
@@ -230,14 +234,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plot_of_a_machine() {
+    fn plot_of_a_report_matches_its_snapshot() {
         insta::assert_snapshot!(render(&report()));
     }
 
     #[test]
-    fn plot_of_nothing_and_of_hostile_names_is_a_picture() {
+    fn plot_of_an_empty_report_or_hostile_names_is_valid_svg() {
         let mut report = report();
-        report.rows[0].what.source = "</text><script>&".to_owned();
+        report.rows[0].key.source = "</text><script>&".to_owned();
         let svg = render(&report);
         assert!(svg.contains("&lt;/text&gt;&lt;script&gt;&amp;") && !svg.contains("<script"));
         report.rows.clear();
@@ -246,20 +250,20 @@ mod tests {
     }
 
     #[test]
-    fn scale_holds_every_time() {
+    fn scale_contains_every_time() {
         let report = report();
         let scale = Scale::of(report.rows.iter());
         for row in &report.rows {
             for time in [
-                row.spread.min_ns,
-                row.spread.median_ns,
-                row.spread.upper_quartile_ns,
+                row.quartiles.min_ns,
+                row.quartiles.median_ns,
+                row.quartiles.upper_quartile_ns,
             ] {
-                let share = (scale.place(time) - LEFT) / WIDTH;
+                let share = (scale.x(time) - LEFT) / WIDTH;
                 assert!((0.0..=1.0).contains(&share));
             }
         }
-        assert!(scale.place(1_000) < scale.place(2_000));
+        assert!(scale.x(1_000) < scale.x(2_000));
         assert_eq!(round(1), "1 ns");
         assert_eq!(round(10_000_000), "10 ms");
     }

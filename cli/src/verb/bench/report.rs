@@ -1,19 +1,19 @@
-//! What was measured, as data.
+//! The report as data; its field names are those of `--json`.
 
 use std::fmt;
 
 use covalent_alloc::model::{Extent, Fourcc};
 use serde::Serialize;
 
-use super::spread::Spread;
+use super::quartiles::Quartiles;
 
-/// The version of this report: it grows when a field goes or changes its meaning, not when one comes.
+/// The version of this report. It grows when a field is removed or changes its meaning, not when one is added.
 pub(super) const VERSION: u32 = 1;
 
-/// What the peer of all copies is called: ordinary memory of this process.
-pub(super) const PLAIN: &str = "plain memory";
+/// The source name under which copies of this process's ordinary memory are reported.
+pub(super) const PLAIN_MEMORY: &str = "plain memory";
 
-/// All that was measured.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: u32,
@@ -21,55 +21,57 @@ pub(super) struct Report {
     pub(super) kernel: String,
     pub(super) size: Extent,
     pub(super) format: Fourcc,
-    /// Rounds that count; one before them warmed all up.
+    /// The number of rounds that count, without the warm-up round.
     pub(super) rounds: u32,
-    /// Rounds that were asked for.
-    pub(super) rounds_wanted: u32,
+    /// The number of rounds that were requested.
+    #[serde(rename = "rounds_wanted")]
+    pub(super) rounds_requested: u32,
     pub(super) rows: Vec<Row>,
-    pub(super) left_out: Vec<LeftOut>,
+    #[serde(rename = "left_out")]
+    pub(super) skipped: Vec<SkippedOperation>,
 }
 
-/// One operation on one source, and on one participant where it is an import.
+/// The times of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
-    pub(super) what: What,
-    /// Bytes of a buffer's pixels, padding included.
+    pub(super) key: OperationKey,
+    /// The size of the buffer in bytes, padding included.
     pub(super) bytes: u64,
     #[serde(flatten)]
-    pub(super) spread: Spread,
+    pub(super) quartiles: Quartiles,
 }
 
-/// What is measured.
+/// Identifies what was measured: an operation on a source, and for an import the participant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct What {
+pub(super) struct OperationKey {
     pub(super) operation: Operation,
-    /// Whose pixels are imported by whom; none for what a source does alone.
+    /// The participant that imports; `None` for operations of the source alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) participant: Option<String>,
     pub(super) source: String,
 }
 
-/// What could not be measured, and why.
+/// An operation that could not be measured, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct LeftOut {
+pub(super) struct SkippedOperation {
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) key: OperationKey,
     pub(super) why: String,
 }
 
-/// What is done to a buffer.
+/// An operation on a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Operation {
     /// One buffer is allocated.
     Allocate,
-    /// It is given back.
+    /// It is freed.
     Free,
-    /// It is mapped for the processor, and unmapped.
+    /// It is mapped into this process, and unmapped.
     Map,
-    /// All of it is written for the first time through a mapping: its pages are faulted in, and come only then where the
-    /// allocation still owed them.
+    /// All of it is written for the first time through a mapping: its pages are faulted in, and allocated if the source
+    /// allocates them only at the first access.
     FirstWrite,
     /// All of it is written.
     Write,
@@ -77,17 +79,17 @@ pub(super) enum Operation {
     Read,
     /// A participant imports it.
     Import,
-    /// The participant lets go of it.
+    /// The participant releases its import.
     Release,
 }
 
 impl Operation {
-    /// Whether bytes are moved by the processor, so that a rate is one of bytes.
+    /// Returns whether the processor copies bytes, so that the rate is in bytes a second.
     pub(super) const fn copies(self) -> bool {
         matches!(self, Self::FirstWrite | Self::Write | Self::Read)
     }
 
-    /// What it is called in a heading.
+    /// Returns its name in headings.
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Allocate => "allocate",
@@ -97,12 +99,12 @@ impl Operation {
             Self::Write => "write",
             Self::Read => "read",
             Self::Import => "import",
-            Self::Release => "let go",
+            Self::Release => "release import",
         }
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for OperationKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.operation.title(), self.source)?;
         match &self.participant {
@@ -112,8 +114,8 @@ impl fmt::Display for What {
     }
 }
 
-impl What {
-    /// Under which heading it stands: one for each operation, and for each participant that imports.
+impl OperationKey {
+    /// Returns the heading under which it is listed: one for each operation, and for each participant that imports.
     pub(super) fn heading(&self) -> String {
         match &self.participant {
             Some(participant) => format!("{}: {participant}", self.operation.title()),
@@ -123,13 +125,13 @@ impl What {
 }
 
 impl Row {
-    /// How much was done in a second, in words.
+    /// Returns the rate as text: gigabytes a second for copies, operations a second otherwise.
     pub(super) fn rate(&self) -> String {
-        let median = self.spread.median_ns.max(1);
-        if self.what.operation.copies() {
+        let median = self.quartiles.median_ns.max(1);
+        if self.key.operation.copies() {
             format!("{} GB/s", digits(ratio(self.bytes, median)))
         } else {
-            format!("{}/s", often(ratio(1_000_000_000, median)))
+            format!("{}/s", with_si_prefix(ratio(1_000_000_000, median)))
         }
     }
 }
@@ -139,7 +141,7 @@ fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other as f64
 }
 
-/// Nanoseconds in the largest unit of which there is one.
+/// Formats nanoseconds in the largest unit that does not make them less than 1.
 pub(super) fn time(nanoseconds: u64) -> String {
     for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")] {
         if nanoseconds >= unit {
@@ -149,8 +151,8 @@ pub(super) fn time(nanoseconds: u64) -> String {
     format!("{nanoseconds} ns")
 }
 
-/// How often in a second, in thousands and millions.
-fn often(value: f64) -> String {
+/// Formats a number with the prefix k or M.
+fn with_si_prefix(value: f64) -> String {
     match value {
         1_000_000.0.. => format!("{} M", digits(value / 1_000_000.0)),
         1_000.0.. => format!("{} k", digits(value / 1_000.0)),
@@ -158,7 +160,7 @@ fn often(value: f64) -> String {
     }
 }
 
-/// Three digits, or all in front of the point.
+/// Formats a number with three significant digits, or with all digits before the decimal point.
 fn digits(value: f64) -> String {
     let places = match value {
         ..0.1 => 3,
@@ -179,17 +181,17 @@ pub(super) mod tests {
             .map(|percent| median * percent / 100)
             .collect();
         Row {
-            what: What {
+            key: OperationKey {
                 operation,
                 participant: participant.map(str::to_owned),
                 source: source.to_owned(),
             },
             bytes: 1_228_800,
-            spread: Spread::of(&times).unwrap(),
+            quartiles: Quartiles::of(&times).unwrap(),
         }
     }
 
-    /// A machine with a heap, a card and a camera, as a run would tell of it.
+    /// The report of a machine with a heap, a card and a camera.
     pub(in super::super) fn report() -> Report {
         let mut rows = Vec::new();
         for (source, factor) in [("heap:system", 1), ("dumb:virtio_gpu@virtio0", 3)] {
@@ -200,8 +202,8 @@ pub(super) mod tests {
             rows.push(row(Operation::Write, source, None, 130_000 * factor));
             rows.push(row(Operation::Read, source, None, 120_000 * factor));
         }
-        rows.push(row(Operation::Write, PLAIN, None, 100_000));
-        rows.push(row(Operation::Read, PLAIN, None, 101_000));
+        rows.push(row(Operation::Write, PLAIN_MEMORY, None, 100_000));
+        rows.push(row(Operation::Read, PLAIN_MEMORY, None, 101_000));
         let camera = Some("vivid capture (/dev/video0)");
         rows.push(row(Operation::Import, "heap:system", camera, 4_200_000));
         rows.push(row(Operation::Release, "heap:system", camera, 950));
@@ -211,10 +213,10 @@ pub(super) mod tests {
             size: Extent::new(640, 480).unwrap(),
             format: Fourcc::XRGB8888,
             rounds: 5,
-            rounds_wanted: 11,
+            rounds_requested: 11,
             rows,
-            left_out: vec![LeftOut {
-                what: What {
+            skipped: vec![SkippedOperation {
+                key: OperationKey {
                     operation: Operation::Import,
                     participant: Some("virtio_gpu import".to_owned()),
                     source: "heap:system".to_owned(),
@@ -225,7 +227,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rate_of_a_copy_is_in_bytes_and_of_others_in_times() {
+    fn rate_of_a_copy_is_in_bytes_and_of_others_in_operations() {
         let report = report();
         assert_eq!(report.rows[0].rate(), "4.76 k/s");
         assert_eq!(report.rows[4].rate(), "9.45 GB/s");
@@ -235,7 +237,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn report_as_json_has_its_version() {
+    fn report_as_json_matches_its_snapshot() {
         insta::assert_snapshot!(serde_json::to_string_pretty(&report()).unwrap());
     }
 }

@@ -1,21 +1,21 @@
-//! What was measured as text that fits 80 columns: a heading an operation, the fastest first.
+//! Writes the report as text within 80 columns: a heading for each operation, with the fastest source first.
 
 use std::fmt::Write as _;
 
 use covalent_alloc::text::printable;
 
-use super::report::{LeftOut, Operation, Report, Row, time};
+use super::report::{Operation, Report, Row, SkippedOperation, time};
 
-/// The widest name of a source; longer ones are cut.
+/// The widest name of a source; longer names are shortened.
 const NAME: usize = 30;
 
-/// Renders all of it.
+/// Returns the whole report as text.
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     line(
         &mut text,
         &format!(
-            "{} {}, {} rounds after one that does not count, Linux {}",
+            "{} {}, {} rounds after a warm-up round, Linux {}",
             report.size, report.format, report.rounds, report.kernel
         ),
     );
@@ -23,18 +23,18 @@ pub(super) fn render(report: &Report) -> String {
         line(&mut text, "");
         line(&mut text, &heading);
         for row in rows {
-            let spread = row.spread;
-            let quartiles = format!(
+            let quartiles = row.quartiles;
+            let middle_half = format!(
                 "{} to {}",
-                time(spread.lower_quartile_ns),
-                time(spread.upper_quartile_ns)
+                time(quartiles.lower_quartile_ns),
+                time(quartiles.upper_quartile_ns)
             );
             line(
                 &mut text,
                 &format!(
-                    "  {:NAME$} {:>8} {quartiles:>22} {:>12}",
-                    cut(&row.what.source),
-                    time(spread.median_ns),
+                    "  {:NAME$} {:>8} {middle_half:>22} {:>12}",
+                    cut(&row.key.source),
+                    time(quartiles.median_ns),
                     row.rate()
                 ),
             );
@@ -43,64 +43,68 @@ pub(super) fn render(report: &Report) -> String {
     line(&mut text, "");
     line(
         &mut text,
-        "Median, the quartiles around it, and how often in a second (bytes for copies).",
+        "Median, lower to upper quartile, and operations a second (bytes for copies).",
     );
-    for (first, sources) in left_out(&report.left_out) {
-        let who = match &first.what.participant {
-            Some(participant) => format!("{} by {participant}", first.what.operation.title()),
-            None => first.what.operation.title().to_owned(),
+    for (first, sources) in skipped(&report.skipped) {
+        let who = match &first.key.participant {
+            Some(participant) => format!("{} by {participant}", first.key.operation.title()),
+            None => first.key.operation.title().to_owned(),
         };
         line(
             &mut text,
-            &format!("left out: {who} ({}): {}", sources.join(", "), first.why),
+            &format!(
+                "not measured: {who} ({}): {}",
+                sources.join(", "),
+                first.why
+            ),
         );
     }
     text
 }
 
-/// The rows under each heading but those on letting go, in the order of operations, the fastest first.
+/// Returns the rows under each heading, in the order of operations, with the fastest first. Rows on released imports are omitted.
 pub(super) fn groups(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
-    // How fast an import ends is of little interest, and would double what is shown: it is in the JSON alone.
+    // The time to release an import matters little and would double the number of rows: only the JSON has it.
     let shown = rows
         .iter()
-        .filter(|row| row.what.operation != Operation::Release);
+        .filter(|row| row.key.operation != Operation::Release);
     let mut sorted: Vec<&Row> = shown.collect();
     sorted.sort_by_key(|row| {
         (
-            row.what.operation,
-            row.what.participant.clone(),
-            row.spread.median_ns,
+            row.key.operation,
+            row.key.participant.clone(),
+            row.quartiles.median_ns,
         )
     });
     sorted
-        .chunk_by(|one, other| one.what.heading() == other.what.heading())
-        .filter_map(|group| Some((group.first()?.what.heading(), group.to_vec())))
+        .chunk_by(|one, other| one.key.heading() == other.key.heading())
+        .filter_map(|group| Some((group.first()?.key.heading(), group.to_vec())))
         .collect()
 }
 
-/// What was left out, those sources together that were for the same reason.
-fn left_out(all: &[LeftOut]) -> Vec<(&LeftOut, Vec<&str>)> {
-    let mut groups: Vec<(&LeftOut, Vec<&str>)> = Vec::new();
+/// Groups the skipped operations: sources that were skipped for the same reason become one entry.
+fn skipped(all: &[SkippedOperation]) -> Vec<(&SkippedOperation, Vec<&str>)> {
+    let mut groups: Vec<(&SkippedOperation, Vec<&str>)> = Vec::new();
     for one in all {
         let same = groups.iter_mut().find(|(first, _)| {
             first.why == one.why
-                && first.what.operation == one.what.operation
-                && first.what.participant == one.what.participant
+                && first.key.operation == one.key.operation
+                && first.key.participant == one.key.participant
         });
         match same {
-            Some((_, sources)) => sources.push(&one.what.source),
-            None => groups.push((one, vec![&one.what.source])),
+            Some((_, sources)) => sources.push(&one.key.source),
+            None => groups.push((one, vec![&one.key.source])),
         }
     }
     groups
 }
 
 fn line(text: &mut String, words: &str) {
-    // A String takes whatever is written to it.
+    // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", printable(words.trim_end()));
 }
 
-/// The end of a name says more than its middle: which of several it is.
+/// Shortens a name in the middle, because its end tells several devices of a driver apart.
 fn cut(name: &str) -> String {
     let count = name.chars().count();
     if count <= NAME {
@@ -121,16 +125,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_of_a_machine() {
+    fn table_of_a_report_matches_its_snapshot() {
         let text = render(&report());
-        for line in text.lines().filter(|line| !line.starts_with("left out")) {
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with("not measured"))
+        {
             assert!(line.chars().count() <= 80, "{line}");
         }
         insta::assert_snapshot!(text);
     }
 
     #[test]
-    fn name_that_is_long_keeps_both_ends() {
+    fn long_name_keeps_both_ends() {
         let name = "vulkan:some_very_long_driver_name@0000:00:02.0";
         assert_eq!(cut(name).chars().count(), NAME);
         assert!(cut(name).ends_with("0000:00:02.0") && cut(name).starts_with("vulkan:some"));

@@ -1,20 +1,21 @@
-//! What stands in the way: what, why it matters, how much, and the line that helps.
+//! A finding: the problem, its consequence, its severity, and a line that helps.
 
 use serde::{Deserialize, Serialize};
 
-/// How much something stands in the way, the worst first.
+/// The severity of a finding, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// Something here cannot be used at all.
+    /// Something cannot be used at all.
     Blocks,
-    /// All works, with fewer sources, in smaller sizes or slower.
+    /// Everything works, but with fewer sources, in smaller sizes or more slowly.
     Limits,
-    /// Of interest to some.
+    /// Information that matters only in some cases.
     Notes,
 }
 
 impl Severity {
+    /// Returns the word for it in the text output.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Blocks => "blocks",
@@ -24,26 +25,26 @@ impl Severity {
     }
 }
 
-/// One thing that stands in the way.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finding {
-    /// A name for scripts, like `udmabuf-permission`.
+    /// An identifier for scripts, such as `udmabuf-permission`.
     pub(crate) id: String,
     pub(crate) severity: Severity,
-    /// What is wrong.
+    /// What is wrong, with the device and the cause.
     pub(crate) what: String,
-    /// What cannot be done because of it.
+    /// The consequence: what cannot be done.
     pub(crate) why: String,
-    /// What helps; none where nothing on this machine does.
+    /// What helps; `None` if nothing on this machine does.
     pub(crate) remedy: Option<Remedy>,
 }
 
-/// What helps.
+/// A line that solves the problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remedy {
-    /// A line to paste: into a shell, or where the note says.
+    /// A line to paste into a shell, or to the place that the note names.
     pub(crate) line: String,
-    /// What else has to be known: where the line belongs, or what must follow.
+    /// Where the line belongs, or what has to be done after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }
@@ -64,9 +65,9 @@ impl Finding {
         }
     }
 
-    /// Adds a line for a shell.
+    /// Sets the line to paste.
     #[must_use]
-    pub(crate) fn helped_by(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn with_command(mut self, line: impl Into<String>) -> Self {
         self.remedy = Some(Remedy {
             line: line.into(),
             note: None,
@@ -74,18 +75,18 @@ impl Finding {
         self
     }
 
-    /// Says why there is no line to paste: `what` is not of its kind, like a group's name with a space in it.
+    /// Explains that there is no line to paste, because `what` contains characters that would be unsafe in a shell.
     #[must_use]
-    pub(crate) fn unhelped(mut self, what: &str) -> Self {
+    pub(crate) fn without_remedy(mut self, what: &str) -> Self {
         self.why.push_str(&format!(
-            " No line is given that would help: {what} has letters that such names do not have, and must not be pasted."
+            " There is no line to paste: {what} has characters that such names do not have, and pasting it would be unsafe."
         ));
         self
     }
 
-    /// Says more of the line.
+    /// Sets the note on the line; has no effect without a line.
     #[must_use]
-    pub(crate) fn noting(mut self, note: impl Into<String>) -> Self {
+    pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
         if let Some(remedy) = &mut self.remedy {
             remedy.note = Some(note.into());
         }

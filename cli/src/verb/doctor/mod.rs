@@ -1,11 +1,11 @@
-//! `covalent doctor`: what stands in the way of sharing on this machine, and the line that helps.
+//! `covalent doctor`: finds what prevents or limits buffer sharing on this machine, and prints a command that helps.
 //!
-//! Looking ([`gather`]) is apart from judging ([`check`]): each check is a function of a [`Snapshot`] alone, so that machines
-//! that are not here can be judged, and tested.
+//! [`collect`] reads this machine into a [`Snapshot`], and each [`check`] is a function of a snapshot alone. A recorded machine
+//! can therefore be checked elsewhere, and tests need no devices.
 
 mod check;
+mod collect;
 mod finding;
-mod gather;
 mod paste;
 mod snapshot;
 
@@ -19,42 +19,43 @@ use clap::Args;
 use covalent_alloc::text::{printable, printable_path};
 use serde::Serialize;
 
-use crate::args::IN_THE_WAY;
+use crate::args::PROBLEM_FOUND;
 use crate::out;
 use crate::text::wrap;
 use crate::{file, json};
 use finding::{Finding, Severity};
 use snapshot::Snapshot;
 
-/// Say what stands in the way of sharing on this machine, with the line that helps.
+/// Find what prevents or limits buffer sharing on this machine, with a command that helps.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Looks at device nodes and who may open them, groups, containers, the kernel's options and modules, limits, huge pages and
-memory for contiguous buffers, what the cards can, Vulkan's drivers, and who gives displays out. Nothing is changed, and
-nothing is opened but device nodes and seatd's socket. What helps is printed as a line to paste; those that need root
-begin with sudo.
+Checks device nodes and their permissions, groups, containers, kernel options and modules,
+resource limits, huge pages, memory for contiguous buffers, features of the cards, Vulkan drivers,
+and seat management. Nothing is changed, and only device nodes and seatd's socket are opened. Each
+problem comes with a line to paste if there is one that helps; lines that need root begin with
+sudo.
 
-  blocks   something here cannot be used at all
-  limits   all works, with fewer sources of memory, in smaller sizes or slower
-  note     of interest to some
+  blocks   something cannot be used at all
+  limits   everything works, but with fewer sources of memory, in smaller sizes or more slowly
+  note     information that matters only in some cases
 
 Examples:
   covalent doctor
   covalent doctor --json | jq -r '.findings[].remedy.line // empty'
-      the remedies alone
-  covalent doctor || echo 'something is in the way'
+      only the lines to paste
+  covalent doctor || echo 'a problem was found'
   covalent doctor --record machine.json; covalent doctor --from machine.json
-      looks here, and judges elsewhere
+      the second command can also run on another machine
 
-Exit codes: 0 nothing is in the way, 13 something blocks; with --strict also when something limits.")]
+Exit codes: 0 nothing blocks, 13 something blocks, or with --strict something limits.")]
 pub(crate) struct Options {
-    /// End with code 13 also when something limits.
+    /// End with code 13 also if something limits.
     #[arg(long)]
     strict: bool,
-    /// Write what was looked at to a file.
+    /// Write the data of this machine to a file, for --from.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Judge a machine that was recorded.
+    /// Check the machine in this file, which --record wrote, instead of this one.
     #[arg(long, value_name = "FILE|-", conflicts_with = "record")]
     from: Option<PathBuf>,
     /// Print one JSON object.
@@ -73,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let text = file::read(path, Snapshot::MAXIMUM_BYTES)?;
             Snapshot::read(&text).with_context(|| printable_path(path))?
         }
-        None => gather::snapshot(),
+        None => collect::snapshot(),
     };
     if let Some(path) = &options.record {
         file::write(path, serde_json::to_string_pretty(&snapshot)?.as_bytes())?;
@@ -95,13 +96,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
     let is_bad = findings.iter().any(|finding| finding.severity <= worst);
     Ok(if is_bad {
-        IN_THE_WAY.into()
+        PROBLEM_FOUND.into()
     } else {
         ExitCode::SUCCESS
     })
 }
 
-/// Writes findings for a person, in lines of 80 columns but for those to paste, with colours.
+/// Returns the findings as text with colours. Lines have at most 80 columns, except lines to paste.
 fn render(findings: &[Finding]) -> String {
     const INDENT: &str = "          ";
     const WIDTH: usize = 80 - INDENT.len();
@@ -115,8 +116,8 @@ fn render(findings: &[Finding]) -> String {
         };
         let style = colour.on_default().bold();
         let word = finding.severity.word();
-        for (place, line) in wrap(&printable(&finding.what), WIDTH).iter().enumerate() {
-            if place == 0 {
+        for (number, line) in wrap(&printable(&finding.what), WIDTH).iter().enumerate() {
+            if number == 0 {
                 let blank = " ".repeat(INDENT.len().saturating_sub(word.len() + 2));
                 text.push_str(&format!(
                     "  {style}{word}{style:#}{blank}{strong}{line}{strong:#}\n"
@@ -151,9 +152,11 @@ fn render(findings: &[Finding]) -> String {
         count(Severity::Notes),
     );
     if blocks == 0 && limits == 0 {
-        text.push_str("Nothing is in the way");
+        text.push_str("No problem found");
     } else {
-        text.push_str(&format!("{blocks} in the way, {limits} that limit"));
+        text.push_str(&format!(
+            "Problems found: {blocks} blocking, {limits} limiting"
+        ));
     }
     text.push_str(&match notes {
         0 => ".\n".to_owned(),
@@ -168,16 +171,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_in_words_are_as_they_were() {
+    fn findings_as_text_match_their_snapshot() {
         let findings = [
             Finding::new(
                 "udmabuf-permission",
                 Severity::Limits,
                 "/dev/udmabuf may not be opened by this user: Permission denied",
-                "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page.",
+                "udmabuf makes dma-bufs of ordinary memory, which every device can import that does not need contiguous memory.",
             )
-            .helped_by("sudo usermod -aG kvm ada")
-            .noting("Log in again for it to count."),
+            .with_command("sudo usermod -aG kvm ada")
+            .with_note("Log in again for this to take effect."),
             Finding::new("timelines", Severity::Notes, "no timelines", "Fences do."),
         ];
         let plain = anstream::adapter::strip_str(&render(&findings)).to_string();

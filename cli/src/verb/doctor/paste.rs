@@ -1,17 +1,17 @@
-//! Names in lines that a person is asked to paste into a shell, often as root.
+//! Quotes names for lines that a person pastes into a shell, often as root.
 //!
-//! They come from this machine's files, or from a recording that somebody sent. A name that is not of its kind is in no line: the
-//! finding says so in words.
+//! The names come from files of this machine, or from a recording that somebody else sent. A name with characters that its kind
+//! of name does not have is not put into a line: each function returns `None` for it, and the finding explains that.
 
 use covalent_alloc::text::shell_word;
 
-/// The longest name of a user or a group.
+/// The longest name of a user or a group, in bytes.
 ///
 /// # References
 /// useradd(8).
 const NAME_LONGEST: usize = 32;
 
-/// A device's node: an absolute path below `/dev` of plain letters.
+/// Quotes the path of a device node: a path below `/dev` without special characters.
 pub(super) fn node(path: &str) -> Option<String> {
     let is_plain = |part: &str| {
         !part.is_empty()
@@ -27,14 +27,14 @@ pub(super) fn node(path: &str) -> Option<String> {
         .then(|| shell_word(path))?
 }
 
-/// A user or a group, by name or number.
+/// Quotes the name or number of a user or a group.
 ///
 /// # References
-/// useradd(8) and groupadd(8): what they take as names, and what administrators take beside it.
+/// useradd(8) and groupadd(8), whose names have lower-case letters, digits, `_` and `-`; dots and capitals are in use too.
 pub(super) fn name(name: &str) -> Option<String> {
     let is_first = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_plain = |byte: u8| is_first(byte) || b"-.".contains(&byte);
-    // Names of Samba's machine accounts end with it.
+    // The names of Samba's machine accounts end with `$`.
     let bytes = name.strip_suffix('$').unwrap_or(name).as_bytes();
     let is_name = name.len() <= NAME_LONGEST
         && bytes.first().copied().is_some_and(is_first)
@@ -42,12 +42,12 @@ pub(super) fn name(name: &str) -> Option<String> {
     is_name.then(|| shell_word(name))?
 }
 
-/// A user whose name is known, or the one whose shell it is.
+/// Quotes the name of a user; without a name, returns `$USER` for the shell to expand.
 pub(super) fn user(known: Option<&str>) -> Option<String> {
     known.map_or_else(|| Some("$USER".to_owned()), name)
 }
 
-/// What udev tells of a device for modprobe, like `pci:v00001234d00001111sv0sd0bc03sc80i00`.
+/// Quotes a modalias for modprobe, such as `pci:v00001234d00001111sv0sd0bc03sc80i00`.
 pub(super) fn alias(alias: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*,.".contains(&byte);
     let is_alias = alias
@@ -56,16 +56,16 @@ pub(super) fn alias(alias: &str) -> Option<String> {
         .is_some_and(|byte| byte.is_ascii_alphanumeric())
         && alias.len() <= 4096
         && alias.bytes().all(is_plain);
-    // Quoted whatever is in it: patterns have stars.
+    // It is always quoted, because patterns contain `*`.
     is_alias.then(|| format!("'{alias}'"))
 }
 
-/// A file that anybody may have named: an absolute path.
+/// Quotes an absolute path with any name.
 pub(super) fn path(path: &str) -> Option<String> {
     path.starts_with('/').then(|| shell_word(path))?
 }
 
-/// Any text as one word: a line within a line, the source of a devicetree.
+/// Quotes any text as one word, such as a nested command line or devicetree source.
 pub(super) fn word(text: &str) -> Option<String> {
     shell_word(text)
 }
@@ -92,7 +92,7 @@ mod tests {
     ];
 
     #[test]
-    fn name_that_is_not_of_its_kind_is_in_no_line() {
+    fn name_with_characters_that_its_kind_lacks_is_refused() {
         for text in HOSTILE {
             assert_eq!(name(text), None, "{text:?}");
             assert_eq!(alias(text), None, "{text:?}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_its_kind_is_a_word() {
+    fn name_of_its_kind_is_quoted_as_one_word() {
         for text in [
             "/dev/dri/card0",
             "/dev/dma_heap/linux,cma",

@@ -1,4 +1,4 @@
-//! This machine as far as the checks look at it: plain data, so that a machine that is not here can be examined too.
+//! The data of a machine that the checks use. It can be written to a file, so that a machine can be checked elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,75 +10,77 @@ use crate::input::{self, JsonError};
 /// The version of the data.
 pub(crate) const VERSION: u32 = 1;
 
-/// All that is looked at.
+/// The data of one machine. Serialised names are those of the file format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Snapshot {
     pub(crate) version: u32,
     pub(crate) kernel: Kernel,
     pub(crate) user: User,
-    /// How it shows that this is a container; none where nothing does.
+    /// The evidence that this is a container, such as `/.dockerenv`; `None` if there is none.
     pub(crate) container: Option<String>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) cards: Vec<Card>,
-    pub(crate) queues: Vec<Queue>,
-    /// PCI graphics devices without a driver: their addresses and aliases.
-    pub(crate) driverless: Vec<Driverless>,
+    pub(crate) cards: Vec<CardInfo>,
+    pub(crate) queues: Vec<QueueInfo>,
+    /// PCI graphics devices to which no driver is bound.
+    #[serde(rename = "driverless")]
+    pub(crate) unbound_devices: Vec<UnboundDevice>,
     pub(crate) limits: Limits,
-    /// udmabuf's limits; none where it is not there.
+    /// udmabuf's limits; `None` if the module is not loaded.
     pub(crate) udmabuf: Option<UdmabufLimits>,
-    pub(crate) huge_pages: Vec<HugePages>,
-    /// All memory for contiguous buffers in KiB; none where the kernel has no CMA.
+    pub(crate) huge_pages: Vec<HugePagePool>,
+    /// The total size of CMA memory in KiB; `None` if the kernel has no CMA.
     pub(crate) cma_kibibytes: Option<u64>,
     pub(crate) vulkan: Vulkan,
-    /// Who could give a display; none where nobody looked.
+    /// The seat management; `None` in recordings without it.
     pub(crate) seat: Option<Seat>,
-    /// Pools that the devicetree lacks; none where there is no tree.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) lacking_pools: Vec<LackingPool>,
-    /// Why the helper process cannot be had; none where it can.
-    pub(crate) no_helper: Option<String>,
-    /// Which family of distributions this is, as os-release has it: `debian`, `fedora`, `arch`.
+    /// Memory pools that the devicetree lacks; empty if there is no devicetree.
+    #[serde(rename = "lacking_pools", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) missing_pools: Vec<MissingPool>,
+    /// Why the helper program cannot be found; `None` if it was found.
+    #[serde(rename = "no_helper")]
+    pub(crate) helper_error: Option<String>,
+    /// The distribution and those that it is like, by the IDs of os-release: `debian`, `fedora`, `arch`.
     pub(crate) distribution: Vec<String>,
 }
 
-/// The kernel that runs.
+/// The running kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Kernel {
     pub(crate) release: String,
-    /// Its options without `CONFIG_`, as far as they concern sharing; none where no file has them.
+    /// The values of the options that concern sharing, by name without `CONFIG_`; `None` if no file has them.
     pub(crate) options: Option<BTreeMap<String, String>>,
-    /// Its modules, as far as they concern sharing.
-    pub(crate) modules: BTreeMap<String, Module>,
+    /// The modules that concern sharing, by name.
+    pub(crate) modules: BTreeMap<String, ModuleState>,
 }
 
-/// What there is of a module.
+/// The state of a kernel module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Module {
+pub(crate) enum ModuleState {
     BuiltIn,
     Loaded,
-    /// It is on the disk.
+    /// It is on the disk and not loaded.
     Available,
 }
 
-/// Who runs this.
+/// The user that runs this program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct User {
     pub(crate) id: u32,
     pub(crate) name: Option<String>,
-    /// The groups of this session.
+    /// The groups of this process.
     pub(crate) groups: BTreeSet<String>,
-    /// The groups that the user is in from the next login on.
+    /// The groups of the user in `/etc/group`, which take effect at the next login.
     pub(crate) listed_groups: BTreeSet<String>,
 }
 
-/// What a node is for.
+/// The kind of a device node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Udmabuf,
     Heap,
     Card,
@@ -86,14 +88,14 @@ pub(crate) enum Kind {
     Video,
 }
 
-/// A device node that is there, or should be.
+/// A device node that exists, or that should exist because the kernel has the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) path: String,
-    pub(crate) kind: Kind,
-    /// Its number, where the kernel says that there is such a device.
+    pub(crate) kind: NodeKind,
+    /// The major and minor number, if the kernel has such a device.
     pub(crate) number: Option<(u32, u32)>,
-    /// What there is in the file system; none where nothing is.
+    /// The node in the file system; `None` if it is missing.
     pub(crate) file: Option<NodeFile>,
 }
 
@@ -101,52 +103,54 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeFile {
     pub(crate) owner: u32,
-    /// The group's name, or its number where it has none.
+    /// The name of the group, or its number if it has no name.
     pub(crate) group: String,
     /// The permission bits.
     pub(crate) mode: u32,
-    /// What opening it for reading and writing is answered; none where it opens.
-    pub(crate) refusal: Option<Refusal>,
+    /// The error of opening it for reading and writing; `None` if it opens.
+    #[serde(rename = "refusal")]
+    pub(crate) open_error: Option<OpenError>,
 }
 
-/// An error number and its words.
+/// An error number and its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Refusal {
+pub(crate) struct OpenError {
     pub(crate) errno: i32,
     pub(crate) words: String,
 }
 
-/// A card that opens.
+/// A card that can be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Card {
+pub(crate) struct CardInfo {
     pub(crate) node: String,
     pub(crate) driver: String,
     pub(crate) imports_foreign: bool,
-    /// What it says of importing.
+    /// A text about its ability to import.
     pub(crate) import: String,
-    /// Whether it drives displays.
-    pub(crate) shows: bool,
+    /// Whether it has KMS planes.
+    #[serde(rename = "shows")]
+    pub(crate) drives_display: bool,
     pub(crate) has_timelines: bool,
     pub(crate) has_render_node: bool,
 }
 
-/// A camera's queue.
+/// A V4L2 queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Queue {
+pub(crate) struct QueueInfo {
     pub(crate) name: String,
     pub(crate) node: String,
-    /// Whether it takes memory in one piece alone; none where nothing tells.
+    /// Whether it imports only contiguous memory; `None` if that is not known.
     pub(crate) needs_contiguous: Option<bool>,
 }
 
-/// A graphics device that no driver has taken.
+/// A PCI graphics device to which no driver is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Driverless {
+pub(crate) struct UnboundDevice {
     pub(crate) address: String,
     pub(crate) alias: String,
 }
 
-/// Limits of this process; none is no limit.
+/// Resource limits of this process; `None` means unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Limits {
@@ -154,7 +158,7 @@ pub(crate) struct Limits {
     pub(crate) files_hard: Option<u64>,
     pub(crate) locked_bytes: Option<u64>,
     pub(crate) file_bytes: Option<u64>,
-    /// The control group's limit of memory.
+    /// The memory limit of the control group.
     pub(crate) group_bytes: Option<u64>,
 }
 
@@ -167,68 +171,68 @@ pub(crate) struct UdmabufLimits {
 
 /// Huge pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HugePages {
+pub(crate) struct HugePagePool {
     pub(crate) kibibytes: u64,
     pub(crate) total: u64,
     pub(crate) free: u64,
 }
 
-/// A device that wants memory in one piece, and source of a devicetree that gives it a pool.
+/// A device that needs contiguous memory, with devicetree source that gives it a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LackingPool {
+pub(crate) struct MissingPool {
     pub(crate) words: String,
     pub(crate) snippet: String,
 }
 
-/// Who could give this process a display.
+/// The seat management that could give this process a display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Seat {
     pub(crate) socket_path: String,
-    /// seatd's socket; none where there is none.
+    /// seatd's socket; `None` if it does not exist.
     pub(crate) socket: Option<NodeFile>,
     /// Whether logind runs.
     pub(crate) has_logind: bool,
-    /// The seat of this process's session, where logind gave it one.
+    /// The seat of this process's logind session, if any.
     pub(crate) session: Option<String>,
-    /// The display server that this process would show in.
+    /// The display server in whose session this process runs, if any.
     pub(crate) desktop: Option<String>,
     /// Whether seatd is installed.
     pub(crate) has_seatd: bool,
-    /// Whether systemd starts services.
+    /// Whether systemd is the init system.
     pub(crate) has_systemd: bool,
 }
 
-/// What there is of Vulkan.
+/// The installed parts of Vulkan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Vulkan {
     pub(crate) has_loader: bool,
-    /// The files that name drivers.
+    /// The driver manifest files.
     pub(crate) drivers: Vec<String>,
 }
 
-/// Why a recording is not read.
+/// Why a recording cannot be read.
 #[derive(Debug, Error)]
 pub(crate) enum SnapshotError {
-    /// It is no JSON, or not of this shape.
-    #[error("it is no machine as `covalent doctor --record` writes it: {0}")]
+    /// It is not JSON, or not of this shape.
+    #[error("it is not a machine as `covalent doctor --record` writes it: {0}")]
     Damaged(#[from] JsonError),
     /// It has another version.
-    #[error("it is of version {0}, and this program reads version {VERSION}")]
+    #[error("it has version {0}, and this program reads version {VERSION}")]
     Version(u32),
-    /// It has more of something than is judged.
-    #[error("it has {count} entries in {field}, and at most {most} are read", most = Snapshot::MAXIMUM_ENTRIES)]
+    /// A list has more entries than are read.
+    #[error("it has {count} entries in {field}, and at most {max} are read", max = Snapshot::MAXIMUM_ENTRIES)]
     TooMany { field: &'static str, count: usize },
 }
 
 impl Snapshot {
-    /// The longest recording that is read; one has some ten KiB.
+    /// The longest recording that is read, in bytes; a usual one has about ten KiB.
     pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
-    /// The most nodes, cards, groups and so on of each: checks hold them against one another.
+    /// The most entries of each list, because some checks compare all entries with one another.
     pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
 
-    /// Reads what was recorded. It takes at most 48 bytes for each byte of the text.
+    /// Reads a recording. It takes at most 48 bytes of memory for each byte of the text.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -256,10 +260,10 @@ impl Snapshot {
             ("nodes", self.nodes.len()),
             ("cards", self.cards.len()),
             ("queues", self.queues.len()),
-            ("driverless", self.driverless.len()),
+            ("driverless", self.unbound_devices.len()),
             ("huge_pages", self.huge_pages.len()),
             ("vulkan.drivers", self.vulkan.drivers.len()),
-            ("lacking_pools", self.lacking_pools.len()),
+            ("lacking_pools", self.missing_pools.len()),
             ("distribution", self.distribution.len()),
         ];
         let too_many = counts
@@ -272,18 +276,18 @@ impl Snapshot {
     }
 
     /// Returns the nodes of one kind.
-    pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Node> {
+    pub(crate) fn of_kind(&self, kind: NodeKind) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.kind == kind)
     }
 
-    /// Returns whether memory of no device can be had: from a heap, or as a udmabuf.
+    /// Returns whether memory that belongs to no device can be allocated, from a dma-heap or with udmabuf.
     pub(crate) fn has_memory(&self) -> bool {
-        self.of_kind(Kind::Heap)
-            .chain(self.of_kind(Kind::Udmabuf))
+        self.of_kind(NodeKind::Heap)
+            .chain(self.of_kind(NodeKind::Udmabuf))
             .any(Node::is_usable)
     }
 
-    /// Returns the queues that take memory in one piece alone.
+    /// Returns the nodes of the queues that import only contiguous memory.
     pub(crate) fn contiguous_queues(&self) -> Vec<&str> {
         self.queues
             .iter()
@@ -292,7 +296,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// Begins a line with `sudo` for who is not root.
+    /// Prepends `sudo` to a line unless the user is root.
     pub(crate) fn as_root(&self, line: &str) -> String {
         if self.user.id == 0 {
             line.to_owned()
@@ -301,9 +305,9 @@ impl Snapshot {
         }
     }
 
-    /// Returns the line that installs packages; each distribution has its own names.
+    /// Returns the line that installs packages, whose names differ between distributions.
     pub(crate) fn install(&self, debian: &str, fedora: &str, arch: &str) -> String {
-        let is = |name: &str| self.distribution.iter().any(|own| own == name);
+        let is = |name: &str| self.distribution.iter().any(|id| id == name);
         let line = if is("fedora") || is("rhel") {
             format!("dnf install -y {fedora}")
         } else if is("arch") {
@@ -316,11 +320,11 @@ impl Snapshot {
 }
 
 impl Node {
-    /// Returns whether it opens.
+    /// Returns whether it can be opened.
     pub(crate) fn is_usable(&self) -> bool {
         self.file
             .as_ref()
-            .is_some_and(|file| file.refusal.is_none())
+            .is_some_and(|file| file.open_error.is_none())
     }
 }
 
@@ -329,7 +333,7 @@ mod tests {
     use super::*;
     use crate::sys::measured;
 
-    /// A recording with one list of this item, again and again, of about so many bytes.
+    /// Returns a recording of about `bytes` bytes with one list of repeated items.
     fn filled(field: &str, item: &str, bytes: usize) -> String {
         let (before, after) = match field.split_once('.') {
             Some((object, field)) => (format!("\"{object}\": {{\"{field}\": ["), "]}"),
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn recording_takes_a_multiple_of_its_bytes() {
+    fn recording_of_any_length_takes_bounded_memory() {
         let node = r#"{"path":"","kind":"udmabuf","number":null,"file":null}"#;
         let pages = r#"{"kibibytes":0,"total":0,"free":0}"#;
         let queue = r#"{"name":"","node":""}"#;
@@ -356,17 +360,17 @@ mod tests {
             ("vulkan.drivers", "\"\""),
             ("user.groups", "\"\""),
         ] {
-            let mut asked = Vec::new();
+            let mut allocations = Vec::new();
             for bytes in [1 << 18, 1 << 20] {
                 let text = filled(field, item, bytes);
                 let (read, usage) = measured(|| Snapshot::read(&text));
-                let most = 48 * text.len() + (16 << 10);
+                let max = 48 * text.len() + (16 << 10);
                 assert!(
-                    usage.peak_bytes <= most,
-                    "{field}: {} of {most}",
+                    usage.peak_bytes <= max,
+                    "{field}: {} of {max}",
                     usage.peak_bytes
                 );
-                asked.push(usage.allocations);
+                allocations.push(usage.allocations);
                 if field != "user.groups" {
                     let error = read.unwrap_err().to_string();
                     assert!(
@@ -375,12 +379,15 @@ mod tests {
                     );
                 }
             }
-            assert!(asked[1] <= 4 * asked[0] + 64, "{field}: {asked:?}");
+            assert!(
+                allocations[1] <= 4 * allocations[0] + 64,
+                "{field}: {allocations:?}"
+            );
         }
     }
 
     #[test]
-    fn recording_that_is_damaged_is_told_with_line_column_and_field() {
+    fn recording_that_is_damaged_is_refused_with_line_column_and_field() {
         let text = "{\"version\": 1,\n\"nodes\": [{\"path\": \"/dev/x\", \"kind\": \"odd\"}]}";
         let error = Snapshot::read(text).unwrap_err().to_string();
         for words in [

@@ -1,4 +1,4 @@
-//! Fences that a dma-buf carries and that are pending: whose they are, and for how long at the least.
+//! Pending fences of a dma-buf's reservation object: their driver and timeline, and how long they are pending at least.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -13,21 +13,21 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::census;
-use super::report::{BufferReport, FenceReport, FenceState, Fences};
+use super::process_scan;
+use super::report::{BufferReport, FenceOutcome, FenceReport, Fences};
 
-/// Takes an fd of a dma-buf from one of the processes that hold it.
+/// Duplicates an fd of a dma-buf from one of the processes that hold it.
 ///
 /// # Errors
-/// What stood in the way at the last of them.
-pub(super) fn take_fd(buffer: &BufferReport) -> Result<OwnedFd, Errno> {
+/// The error of the last holder that was tried; EBADF if there is no holder.
+pub(super) fn duplicate_fd_of_buffer(buffer: &BufferReport) -> Result<OwnedFd, Errno> {
     let mut last = Errno::BADF;
     for holder in &buffer.holders {
         for fd in &holder.fds {
-            match fd_of(holder.process, holder.started, *fd) {
-                // The number may be another file's by now.
-                Ok(taken) if identify(&taken).is_ok_and(|(found, _)| found.0 == buffer.inode) => {
-                    return Ok(taken);
+            match duplicate_fd(holder.pid, holder.start_ticks, *fd) {
+                // The fd number may refer to another file by now.
+                Ok(dmabuf) if identify(&dmabuf).is_ok_and(|(found, _)| found.0 == buffer.inode) => {
+                    return Ok(dmabuf);
                 }
                 Ok(_) => last = Errno::BADF,
                 Err(error) => last = error,
@@ -37,124 +37,132 @@ pub(super) fn take_fd(buffer: &BufferReport) -> Result<OwnedFd, Errno> {
     Err(last)
 }
 
-/// Takes an fd of a process, which is the one that began at `started` where that is known.
+/// Duplicates an fd of another process into this one. `start_ticks` identifies the process if it is known.
 ///
 /// # Errors
-/// EPERM without the right to trace the process; EBADF or ESRCH where it is gone, or another one has its number.
+/// EPERM without permission to trace the process; EBADF if it has no such fd; ESRCH if it has exited or its pid was reused.
 ///
 /// # References
 /// pidfd_getfd(2).
-pub(super) fn fd_of(process: u32, started: Option<u64>, fd: u32) -> Result<OwnedFd, Errno> {
+pub(super) fn duplicate_fd(pid: u32, start_ticks: Option<u64>, fd: u32) -> Result<OwnedFd, Errno> {
     let number = |value: u32| i32::try_from(value).map_err(|_| Errno::BADF);
-    let folder = Path::new("/proc").join(process.to_string());
-    let process = Pid::from_raw(number(process)?).ok_or(Errno::SRCH)?;
-    let process = pidfd_open(process, PidfdFlags::empty())?;
-    // From here on the process is the same: this says which one it is.
-    if started.is_some() && census::started(&folder) != started {
+    let folder = Path::new("/proc").join(pid.to_string());
+    let pid = Pid::from_raw(number(pid)?).ok_or(Errno::SRCH)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    // The pidfd refers to one process from here on, so the start time is compared after it was opened.
+    if start_ticks.is_some() && process_scan::start_ticks(&folder) != start_ticks {
         return Err(Errno::SRCH);
     }
     pidfd_getfd(process, number(fd)?, PidfdGetfdFlags::empty())
 }
 
-/// The fences of one dma-buf that were pending when it was looked at.
+/// Fences of one dma-buf that were pending when the watch started.
 #[derive(Debug)]
-pub(super) struct Pending {
-    writers: Watched,
-    all: Watched,
+pub(super) struct FenceWatch {
+    writers: FenceSnapshot,
+    writers_and_readers: FenceSnapshot,
 }
 
-/// A fence and its parts at the first look.
+/// A fence, and the state of its parts when the watch started.
 #[derive(Debug)]
-struct Watched {
+struct FenceSnapshot {
     fence: Fence,
-    first: Vec<FencePart>,
+    initial_parts: Vec<FencePart>,
 }
 
-impl Watched {
-    fn take(reservation: &Reservation<'_>, access: Access) -> Result<Self, ReservationError> {
+impl FenceSnapshot {
+    fn of(reservation: &Reservation<'_>, access: Access) -> Result<Self, ReservationError> {
         let fence = reservation.fence_before(access)?;
-        let first = fence.parts()?;
-        Ok(Self { fence, first })
-    }
-
-    fn is_pending(&self) -> bool {
-        self.first.iter().any(is_pending)
-    }
-}
-
-impl Pending {
-    /// Takes what a dma-buf carries now.
-    ///
-    /// # Errors
-    /// [`ReservationError`].
-    pub(super) fn of(dmabuf: &OwnedFd) -> Result<Self, ReservationError> {
-        let reservation = Reservation::of(dmabuf.as_fd())?;
+        let initial_parts = fence.parts()?;
         Ok(Self {
-            writers: Watched::take(&reservation, Access::Read)?,
-            all: Watched::take(&reservation, Access::Write)?,
+            fence,
+            initial_parts,
         })
     }
 
-    /// What became of them; `began` is when the watch did, on CLOCK_MONOTONIC.
+    fn is_pending(&self) -> bool {
+        self.initial_parts.iter().any(is_pending)
+    }
+}
+
+impl FenceWatch {
+    /// Exports the fences that the dma-buf's reservation object has now.
     ///
     /// # Errors
     /// [`ReservationError`].
-    pub(super) fn end(&self, began: Duration) -> Result<Fences, ReservationError> {
-        let watched = monotonic().saturating_sub(began);
-        let states = |of: &Watched| -> Result<_, ReservationError> {
-            Ok(states(&of.first, &of.fence.parts()?, began, watched))
+    pub(super) fn start(dmabuf: &OwnedFd) -> Result<Self, ReservationError> {
+        let reservation = Reservation::of(dmabuf.as_fd())?;
+        Ok(Self {
+            // A read waits for the writers; a write waits for writers and readers.
+            writers: FenceSnapshot::of(&reservation, Access::Read)?,
+            writers_and_readers: FenceSnapshot::of(&reservation, Access::Write)?,
+        })
+    }
+
+    /// Returns the outcome of each fence. `start` is the beginning of the watch on CLOCK_MONOTONIC.
+    ///
+    /// # Errors
+    /// [`ReservationError`].
+    pub(super) fn finish(&self, start: Duration) -> Result<Fences, ReservationError> {
+        let watched = monotonic().saturating_sub(start);
+        let outcomes = |of: &FenceSnapshot| -> Result<_, ReservationError> {
+            let parts = of.fence.parts()?;
+            Ok(outcomes(&of.initial_parts, &parts, start, watched))
         };
-        let writers = states(&self.writers)?;
-        let mut readers = states(&self.all)?;
-        // Who writes waits for everybody: what is left without the writers is the readers'.
+        let writers = outcomes(&self.writers)?;
+        let mut readers = outcomes(&self.writers_and_readers)?;
+        // What is left of all fences without those of the writers are those of the readers.
         for writer in &writers {
             let same =
                 |one: &FenceReport| one.driver == writer.driver && one.timeline == writer.timeline;
-            if let Some(place) = readers.iter().position(same) {
-                readers.remove(place);
+            if let Some(index) = readers.iter().position(same) {
+                readers.remove(index);
             }
         }
         Ok(Fences { writers, readers })
     }
 }
 
-/// Waits until nothing is pending any more, and no longer than `most`.
+/// Waits until no watched fence is pending, for at most `timeout`.
 ///
 /// # Errors
-/// What poll answers.
-pub(super) fn watch<'a>(
-    pending: impl Iterator<Item = &'a Pending>,
-    most: Duration,
+/// The error of poll(2).
+pub(super) fn wait_for_watched<'a>(
+    watches: impl Iterator<Item = &'a FenceWatch>,
+    timeout: Duration,
 ) -> Result<(), Errno> {
-    let fences: Vec<&Fence> = pending
-        .map(|pending| &pending.all)
-        .filter(|all| all.is_pending())
-        .map(|all| &all.fence)
+    let fences: Vec<&Fence> = watches
+        .map(|watch| &watch.writers_and_readers)
+        .filter(|snapshot| snapshot.is_pending())
+        .map(|snapshot| &snapshot.fence)
         .collect();
-    wait(&fences, most).map(drop)
+    wait_until_signalled(&fences, timeout).map(drop)
 }
 
-/// Waits until all are over; false when they are not within `most`.
+/// Waits until all fences have signalled or failed. Returns false if `timeout` ends first.
 ///
 /// # Errors
-/// What poll answers.
-pub(super) fn wait<M: Pollable>(moments: &[&M], most: Duration) -> Result<bool, Errno> {
-    let until = Instant::now().checked_add(most);
+/// The error of poll(2).
+pub(super) fn wait_until_signalled<F: Pollable>(
+    fences: &[&F],
+    timeout: Duration,
+) -> Result<bool, Errno> {
+    let deadline = Instant::now().checked_add(timeout);
     loop {
-        let mut open = Vec::new();
-        for moment in moments.iter().copied() {
-            if !moment.is_over()? {
-                let flags = match moment.poll_for() {
+        let mut pending = Vec::new();
+        for fence in fences.iter().copied() {
+            if !fence.is_over()? {
+                let flags = match fence.poll_for() {
                     PollFor::Input => PollFlags::IN,
                     PollFor::Output => PollFlags::OUT,
                 };
-                open.push(PollFd::new(moment, flags));
+                pending.push(PollFd::new(fence, flags));
             }
         }
-        if open.is_empty() {
+        if pending.is_empty() {
             return Ok(true);
         }
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Ok(false);
         }
@@ -162,14 +170,14 @@ pub(super) fn wait<M: Pollable>(moments: &[&M], most: Duration) -> Result<bool, 
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        match poll(&mut open, timeout.as_ref()) {
+        match poll(&mut pending, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The time now on CLOCK_MONOTONIC, by which fences are stamped.
+/// Returns the time on CLOCK_MONOTONIC, the clock of fence timestamps.
 pub(super) fn monotonic() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0));
@@ -182,11 +190,12 @@ fn is_pending(part: &FencePart) -> bool {
     part.status == FenceStatus::Unsignalled
 }
 
-/// What became of the parts that were pending at the first look. A fence that is over has lost its names.
-fn states(
+/// Returns the outcome of each part that was pending in `first`. Driver and timeline come from `first` because the kernel
+/// no longer has them once a fence has signalled.
+fn outcomes(
     first: &[FencePart],
     last: &[FencePart],
-    began: Duration,
+    start: Duration,
     watched: Duration,
 ) -> Vec<FenceReport> {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -195,26 +204,26 @@ fn states(
         .enumerate()
         .filter(|(_, part)| is_pending(part));
     pending
-        .map(|(place, part)| {
-            let now = last.get(place);
+        .map(|(index, part)| {
+            let now = last.get(index);
             let after = now
                 .and_then(|now| now.signalled_at)
-                .map_or(watched, |at| at.saturating_sub(began).min(watched));
+                .map_or(watched, |at| at.saturating_sub(start).min(watched));
             let after_ns = nanoseconds(after);
-            let state = match now.map(|now| now.status) {
-                None | Some(FenceStatus::Signalled) => FenceState::Signalled { after_ns },
-                Some(FenceStatus::Failed(error)) => FenceState::Failed {
+            let outcome = match now.map(|now| now.status) {
+                None | Some(FenceStatus::Signalled) => FenceOutcome::Signalled { after_ns },
+                Some(FenceStatus::Failed(error)) => FenceOutcome::Failed {
                     after_ns,
                     error: error.to_string(),
                 },
-                Some(FenceStatus::Unsignalled) => FenceState::Pending {
+                Some(FenceStatus::Unsignalled) => FenceOutcome::Pending {
                     at_least_ns: nanoseconds(watched),
                 },
             };
             FenceReport {
                 driver: part.driver.clone(),
                 timeline: part.timeline.clone(),
-                state,
+                outcome,
             }
         })
         .collect()
@@ -234,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_that_was_pending_is_told_with_its_time() {
+    fn pending_fence_is_reported_with_its_outcome_and_time() {
         let (open, done) = (FenceStatus::Unsignalled, FenceStatus::Signalled);
         let first = [
             part("stub", done, Some(3)),
@@ -248,20 +257,20 @@ mod tests {
             part("detached", done, Some(140)),
             part("detached", FenceStatus::Failed(Errno::TIMEDOUT), Some(100)),
         ];
-        let began = Duration::from_nanos(100);
-        let told = states(&first, &last, began, Duration::from_nanos(50));
-        let told: Vec<_> = told
+        let start = Duration::from_nanos(100);
+        let reports = outcomes(&first, &last, start, Duration::from_nanos(50));
+        let found: Vec<_> = reports
             .into_iter()
-            .map(|fence| (fence.driver, fence.state))
+            .map(|fence| (fence.driver, fence.outcome))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
-                ("vgem".to_owned(), FenceState::Pending { at_least_ns: 50 }),
-                ("i915".to_owned(), FenceState::Signalled { after_ns: 40 }),
+                ("vgem".to_owned(), FenceOutcome::Pending { at_least_ns: 50 }),
+                ("i915".to_owned(), FenceOutcome::Signalled { after_ns: 40 }),
                 (
                     "amdgpu".to_owned(),
-                    FenceState::Failed {
+                    FenceOutcome::Failed {
                         after_ns: 0,
                         error: Errno::TIMEDOUT.to_string()
                     }
@@ -271,23 +280,23 @@ mod tests {
     }
 
     #[test]
-    fn fd_of_a_process_is_the_same_file_and_what_is_gone_is_an_error() {
+    fn fd_of_a_process_is_the_same_file_and_a_missing_one_is_an_error() {
         let file = tempfile::tempfile().unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
-        let own = std::process::id();
-        let began = census::started(Path::new("/proc/self"));
-        assert!(began.is_some());
-        let taken = fd_of(own, began, number.unsigned_abs()).unwrap();
+        let pid = std::process::id();
+        let start = process_scan::start_ticks(Path::new("/proc/self"));
+        assert!(start.is_some());
+        let duplicate = duplicate_fd(pid, start, number.unsigned_abs()).unwrap();
         let inode = |fd: &dyn std::os::fd::AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
-        assert_eq!(inode(&taken), inode(&file));
-        let later = began.map(|ticks| ticks + 1);
+        assert_eq!(inode(&duplicate), inode(&file));
+        let later = start.map(|ticks| ticks + 1);
         assert_eq!(
-            fd_of(own, later, number.unsigned_abs()).unwrap_err(),
+            duplicate_fd(pid, later, number.unsigned_abs()).unwrap_err(),
             Errno::SRCH,
-            "another process has the number"
+            "another process has the pid"
         );
-        assert_eq!(fd_of(own, None, 60_000).unwrap_err(), Errno::BADF);
-        assert_eq!(fd_of(u32::MAX, None, 0).unwrap_err(), Errno::BADF);
-        assert_eq!(fd_of(0, None, 0).unwrap_err(), Errno::SRCH);
+        assert_eq!(duplicate_fd(pid, None, 60_000).unwrap_err(), Errno::BADF);
+        assert_eq!(duplicate_fd(u32::MAX, None, 0).unwrap_err(), Errno::BADF);
+        assert_eq!(duplicate_fd(0, None, 0).unwrap_err(), Errno::SRCH);
     }
 }

@@ -1,4 +1,4 @@
-//! How the pixels of a dma-buf lie: from options, from a card that shows it, from a compositor's report, or from its name.
+//! Pixel layouts of dma-bufs: from the options, from a framebuffer that a card displays, or from the name of the dma-buf.
 
 use std::str::FromStr;
 
@@ -6,32 +6,34 @@ use covalent_alloc::backend::drm::Shown;
 use covalent_alloc::buffer::{BufferIdentity, NamedLayout, named_layout};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
-use super::report::{Picture, PicturePlane, ToldBy};
+use super::report::{LayoutOrigin, PixelLayout, PixelPlane};
 
-/// What `--layout` says: `640x480:NV12:640,640@307200`.
+/// The value of `--layout`, such as `640x480:NV12:640,640@307200`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spec {
+pub(super) struct LayoutSpec {
     pub(super) size: Extent,
     pub(super) fourcc: Fourcc,
-    pub(super) planes: Vec<SpecPlane>,
+    pub(super) planes: Vec<LayoutSpecPlane>,
 }
 
-/// One plane as somebody describes it: `STRIDE[@OFFSET][/FD]`.
+/// One plane in the value of `--layout`: `STRIDE[@OFFSET][/FD]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SpecPlane {
+pub(super) struct LayoutSpecPlane {
     pub(super) stride_bytes: u32,
     pub(super) offset_bytes: Option<u32>,
     pub(super) fd: Option<u32>,
 }
 
-impl FromStr for Spec {
+impl FromStr for LayoutSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.splitn(3, ':');
         let (Some(size), Some(fourcc), Some(planes)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err("write SIZE:FORMAT:STRIDE, such as 640x480:XR24:2560".to_owned());
+            return Err(
+                "a layout is written SIZE:FORMAT:STRIDE, such as 640x480:XR24:2560".to_owned(),
+            );
         };
         Ok(Self {
             size: size.parse().map_err(words)?,
@@ -44,12 +46,12 @@ impl FromStr for Spec {
     }
 }
 
-impl FromStr for SpecPlane {
+impl FromStr for LayoutSpecPlane {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad =
-            || format!("`{text}` is no plane: write STRIDE, STRIDE@OFFSET or STRIDE@OFFSET/FD");
+            || format!("`{text}` is not a plane: write STRIDE, STRIDE@OFFSET or STRIDE@OFFSET/FD");
         let number = |text: &str| text.parse::<u32>().map_err(|_| bad());
         let (rest, fd) = match text.split_once('/') {
             Some((rest, fd)) => (rest, Some(number(fd)?)),
@@ -71,37 +73,37 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-impl Spec {
-    /// Says where every plane lies. Where only the first stride is given the others follow from it, and where an offset is
-    /// not, the plane lies behind the one before.
+impl LayoutSpec {
+    /// Returns the offset and stride of every plane. If only the first stride is given, the other strides follow from it. A plane
+    /// without an offset starts where the plane before it ends.
     ///
     /// # Errors
-    /// What is missing, in words.
-    pub(super) fn picture(&self, modifier: Modifier) -> Result<Picture, String> {
+    /// A text that says what is missing.
+    pub(super) fn pixel_layout(&self, modifier: Modifier) -> Result<PixelLayout, String> {
         let info = self.fourcc.info();
-        let wanted = info.map_or(self.planes.len(), |info| info.planes.len());
+        let plane_count = info.map_or(self.planes.len(), |info| info.planes.len());
         let planes = match self.planes.as_slice() {
-            [only] if wanted > 1 && only.fd.is_none() => {
+            [only] if plane_count > 1 && only.fd.is_none() => {
                 let first = only.offset_bytes.unwrap_or(0);
-                following(self.size, self.fourcc, only.stride_bytes)?
+                planes_of_stride(self.size, self.fourcc, only.stride_bytes)?
                     .into_iter()
                     .map(|plane| {
                         let offset_bytes = plane.offset_bytes.checked_add(first);
-                        Some(PicturePlane {
+                        Some(PixelPlane {
                             offset_bytes: offset_bytes?,
                             ..plane
                         })
                     })
                     .collect::<Option<Vec<_>>>()
-                    .ok_or("an offset past 4 GiB")?
+                    .ok_or("an offset lies past 4 GiB")?
             }
-            given if given.len() == wanted => {
+            given if given.len() == plane_count => {
                 let mut end = 0_u32;
-                let mut planes = Vec::with_capacity(wanted);
+                let mut planes = Vec::with_capacity(plane_count);
                 for (number, plane) in given.iter().enumerate() {
-                    let behind = if plane.fd.is_some() { 0 } else { end };
-                    let offset_bytes = plane.offset_bytes.unwrap_or(behind);
-                    planes.push(PicturePlane {
+                    let default_offset = if plane.fd.is_some() { 0 } else { end };
+                    let offset_bytes = plane.offset_bytes.unwrap_or(default_offset);
+                    planes.push(PixelPlane {
                         offset_bytes,
                         stride_bytes: plane.stride_bytes,
                         fd: plane.fd,
@@ -114,21 +116,21 @@ impl Spec {
                             .stride_bytes
                             .checked_mul(rows)
                             .and_then(|bytes| bytes.checked_add(offset_bytes))
-                            .ok_or("an offset past 4 GiB")?;
+                            .ok_or("an offset lies past 4 GiB")?;
                     }
                 }
                 planes
             }
             given => {
                 return Err(format!(
-                    "{} has {wanted} planes, and {} were given",
+                    "{} has {plane_count} planes, and {} were given",
                     self.fourcc,
                     given.len()
                 ));
             }
         };
-        Ok(Picture {
-            told_by: ToldBy::Options,
+        Ok(PixelLayout {
+            origin: LayoutOrigin::Options,
             size: self.size,
             format: FormatModifier::new(self.fourcc, modifier),
             planes,
@@ -136,15 +138,15 @@ impl Spec {
     }
 }
 
-/// The planes of rows with this first stride, one behind another.
-fn following(size: Extent, fourcc: Fourcc, stride: u32) -> Result<Vec<PicturePlane>, String> {
+/// Returns the planes of a linear picture whose first plane has this stride, each directly after the one before.
+fn planes_of_stride(size: Extent, fourcc: Fourcc, stride: u32) -> Result<Vec<PixelPlane>, String> {
     let layout = Layout::linear(size, fourcc, 1, stride).map_err(words)?;
-    planes_of(&layout).ok_or_else(|| "an offset past 4 GiB".to_owned())
+    planes_of(&layout).ok_or_else(|| "an offset lies past 4 GiB".to_owned())
 }
 
-fn planes_of(layout: &Layout) -> Option<Vec<PicturePlane>> {
+fn planes_of(layout: &Layout) -> Option<Vec<PixelPlane>> {
     let planes = layout.planes().iter().map(|plane| {
-        Some(PicturePlane {
+        Some(PixelPlane {
             offset_bytes: u32::try_from(plane.offset_bytes).ok()?,
             stride_bytes: plane.stride_bytes,
             fd: None,
@@ -153,14 +155,14 @@ fn planes_of(layout: &Layout) -> Option<Vec<PicturePlane>> {
     planes.collect()
 }
 
-/// What a dma-buf's name says, where the crate gave it.
-pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<Picture> {
+/// Returns the layout that is encoded in a dma-buf's name, if Covalent named it.
+pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<PixelLayout> {
     let (size, format, planes) = match named_layout(name, size_bytes)? {
         NamedLayout::Whole(layout) => {
             let planes = planes_of(&layout)?;
             (layout.extent(), layout.format(), planes)
         }
-        // How rows lie is not said: nor which modifier.
+        // This name has neither strides nor a modifier.
         NamedLayout::Picture(size, fourcc) => (
             size,
             FormatModifier::new(fourcc, Modifier::INVALID),
@@ -168,28 +170,30 @@ pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<Picture> {
         ),
         _ => return None,
     };
-    Some(Picture {
-        told_by: ToldBy::Name,
+    Some(PixelLayout {
+        origin: LayoutOrigin::Name,
         size,
         format,
         planes,
     })
 }
 
-/// What the cards that show a dma-buf say of it. Pictures over several dma-bufs are left to options.
-pub(super) fn of_display(shown: &[Shown], inode: u64) -> Option<Picture> {
+/// Returns the layout of a framebuffer that is displayed from this dma-buf. Framebuffers in several dma-bufs are not
+/// considered, because `--layout` has to name their fds.
+pub(super) fn of_display(framebuffers: &[Shown], inode: u64) -> Option<PixelLayout> {
     let memory = BufferIdentity(inode);
-    let shown = shown
-        .iter()
-        .find(|shown| shown.planes.iter().all(|plane| plane.memory == memory))?;
-    Some(Picture {
-        told_by: ToldBy::Display,
-        size: shown.extent,
-        format: shown.format,
-        planes: shown
+    let framebuffer = framebuffers.iter().find(|framebuffer| {
+        let mut planes = framebuffer.planes.iter();
+        planes.all(|plane| plane.memory == memory)
+    })?;
+    Some(PixelLayout {
+        origin: LayoutOrigin::Display,
+        size: framebuffer.extent,
+        format: framebuffer.format,
+        planes: framebuffer
             .planes
             .iter()
-            .map(|plane| PicturePlane {
+            .map(|plane| PixelPlane {
                 offset_bytes: plane.offset_bytes,
                 stride_bytes: plane.stride_bytes,
                 fd: None,
@@ -204,64 +208,64 @@ mod tests {
 
     use super::*;
 
-    fn places(picture: &Picture) -> Vec<(u32, u32)> {
-        let planes = picture.planes.iter();
+    fn strides_and_offsets(layout: &PixelLayout) -> Vec<(u32, u32)> {
+        let planes = layout.planes.iter();
         planes
             .map(|plane| (plane.stride_bytes, plane.offset_bytes))
             .collect()
     }
 
-    fn picture(text: &str) -> Result<Picture, String> {
-        text.parse::<Spec>()?.picture(Modifier::LINEAR)
+    fn parsed(text: &str) -> Result<PixelLayout, String> {
+        text.parse::<LayoutSpec>()?.pixel_layout(Modifier::LINEAR)
     }
 
     #[test]
-    fn layout_is_read_and_what_follows_from_it_is_filled_in() {
-        let one = picture("640x480:XR24:2560").unwrap();
-        assert_eq!(places(&one), [(2560, 0)]);
+    fn layout_with_missing_strides_and_offsets_is_completed() {
+        let one = parsed("640x480:XR24:2560").unwrap();
+        assert_eq!(strides_and_offsets(&one), [(2560, 0)]);
         assert_eq!(
-            places(&picture("640x480:XRGB8888:2560@4096").unwrap()),
+            strides_and_offsets(&parsed("640x480:XRGB8888:2560@4096").unwrap()),
             [(2560, 4096)]
         );
         assert_eq!(
-            places(&picture("640x480:NV12:768").unwrap()),
+            strides_and_offsets(&parsed("640x480:NV12:768").unwrap()),
             [(768, 0), (768, 768 * 480)]
         );
         assert_eq!(
-            places(&picture("640x480:YU12:640@64").unwrap()),
+            strides_and_offsets(&parsed("640x480:YU12:640@64").unwrap()),
             [(640, 64), (320, 64 + 307_200), (320, 64 + 307_200 + 76_800)]
         );
         assert_eq!(
-            places(&picture("640x480:NV12:640,640").unwrap()),
+            strides_and_offsets(&parsed("640x480:NV12:640,640").unwrap()),
             [(640, 0), (640, 307_200)]
         );
-        let apart = picture("640x480:NV12:640/7,640/8").unwrap();
-        assert_eq!(places(&apart), [(640, 0), (640, 0)]);
-        assert_eq!(apart.planes[1].fd, Some(8));
+        let two_dmabufs = parsed("640x480:NV12:640/7,640/8").unwrap();
+        assert_eq!(strides_and_offsets(&two_dmabufs), [(640, 0), (640, 0)]);
+        assert_eq!(two_dmabufs.planes[1].fd, Some(8));
     }
 
     #[test]
-    fn layout_that_is_none_says_what_is_missing() {
+    fn layout_that_is_invalid_is_refused_with_the_reason() {
         for (text, words) in [
             ("640x480", "SIZE:FORMAT:STRIDE"),
             ("640x0:XR24:1", "no size of a picture"),
             ("640x480:toolong:1", "names no pixel format"),
-            ("640x480:XR24:-1", "is no plane"),
-            ("640x480:XR24:", "is no plane"),
-            ("640x480:XR24:4@x", "is no plane"),
+            ("640x480:XR24:-1", "is not a plane"),
+            ("640x480:XR24:", "is not a plane"),
+            ("640x480:XR24:4@x", "is not a plane"),
             ("640x480:NV12:640,640,640", "has 2 planes, and 3 were given"),
             ("640x480:NV12:4294967295,1", "past 4 GiB"),
             ("640x480:NV12:640@4294967295", "past 4 GiB"),
         ] {
-            let error = picture(text).unwrap_err();
+            let error = parsed(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
     }
 
     #[test]
-    fn name_of_the_crate_is_a_layout_and_another_is_none() {
+    fn name_is_a_layout_only_if_covalent_gave_it() {
         let whole = of_name("covalent-NV12-640x480-640", 460_800).unwrap();
-        assert_eq!(places(&whole), [(640, 0), (640, 307_200)]);
+        assert_eq!(strides_and_offsets(&whole), [(640, 0), (640, 307_200)]);
         assert_eq!(of_name("covalent-NV12-640x480-640", 460_799), None);
         assert!(
             of_name("covalent-NV12-640x480", 1)
@@ -274,8 +278,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in ".*", inode: u64, numbered in "[0-9x]{1,9}:(XR24|NV12|YU12):[0-9@/,]{0,40}") {
-            let _ = (picture(&text), picture(&numbered), of_name(&text, inode));
+        fn text_of_any_kind_is_parsed_without_a_panic(text in ".*", inode: u64, numbered in "[0-9x]{1,9}:(XR24|NV12|YU12):[0-9@/,]{0,40}") {
+            let _ = (parsed(&text), parsed(&numbered), of_name(&text, inode));
         }
     }
 }

@@ -1,17 +1,18 @@
-//! `covalent inspect`: what a dma-buf is, who has it, what it waits for, and a picture of what is in it.
+//! `covalent inspect`: describes live dma-bufs: their holders, mappings, attached devices and pending fences; and writes their
+//! pixels as PNG.
 
-mod census;
+mod collect;
+mod compositor_report;
+mod fd_resolver;
 mod fences;
-mod gather;
-mod hidden;
 mod layout;
-mod look;
+mod missing_info;
 mod options;
-mod picture;
+mod png_file;
+mod process_scan;
 mod report;
-mod reported;
 mod table;
-mod whose;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,58 +25,60 @@ use covalent_alloc::backend::drm::{Card, Shown};
 use covalent_alloc::files;
 use covalent_alloc::text::printable_path;
 
-use census::Census;
-use gather::gather;
-use hidden::{TRACE, closed, listed, nothing};
-use look::{look, raise_limit};
+use collect::collect_buffers;
+use fd_resolver::FdResolver;
+use missing_info::{TRACE, inaccessible_processes, no_buffer_found, read_bufinfo};
 pub(crate) use options::Options;
-use options::{given, wanted};
+use options::{buffer_filter, layout_of_options};
+use process_scan::ProcessScan;
 use report::{BufferReport, Report};
-use whose::Whose;
+use watch::{raise_open_files_limit, watch_fences};
 
 use crate::json;
 use crate::out::{self, line};
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let given = given(options)?;
+    let given = layout_of_options(options)?;
     if let Some(path) = &options.png {
         files::check(path)?;
     }
-    raise_limit();
-    let census = Census::take(Path::new("/proc")).context("/proc cannot be listed")?;
-    let wanted = wanted(options, &census)?;
-    let mut hidden = Vec::new();
-    let listed = listed(&mut hidden);
-    let mut buffers = gather(&census, listed.as_deref(), &wanted, SystemTime::now());
-    if !census.closed.is_empty() {
-        hidden.push(closed(&census));
+    raise_open_files_limit();
+    let scan = ProcessScan::run(Path::new("/proc")).context("cannot list /proc")?;
+    let filter = buffer_filter(options, &scan)?;
+    let mut missing = Vec::new();
+    let listed = read_bufinfo(&mut missing);
+    let mut buffers = collect_buffers(&scan, listed.as_deref(), &filter, SystemTime::now());
+    if !scan.inaccessible.is_empty() {
+        missing.push(inaccessible_processes(&scan));
     }
     if buffers.is_empty() && (options.fd.is_some() || options.inode.is_some()) {
-        bail!(nothing(options, &hidden));
+        bail!(no_buffer_found(options, &missing));
     }
-    let fds = look(&mut buffers, options.watch, &mut hidden);
-    tell_pictures(options, given, &mut buffers)?;
-    let whose = Whose::of(&census, wanted.processes.as_ref(), wanted.fd);
-    let picture = options.png.as_deref().map(|path| {
+    let fds = watch_fences(&mut buffers, options.watch, &mut missing);
+    find_pixel_layouts(options, given, &mut buffers)?;
+    let resolver = FdResolver::new(&scan, filter.processes.as_ref(), filter.fd);
+    let png = options.png.as_deref().map(|path| {
         let ([buffer], [fd]) = (buffers.as_slice(), fds.as_slice()) else {
             bail!(
-                "a picture is of one dma-buf, and {} are meant: choose with --pid and --fd, or --inode",
+                "--png writes the pixels of one dma-buf, and {} match: choose one with --pid and --fd, or with --inode",
                 buffers.len()
             );
         };
-        let fd = fd.as_ref().map_err(|error| anyhow!("no fd of it can be had: {error}; {TRACE}"))?;
-        let how = picture::How {
+        let fd = fd.as_ref().map_err(|error| {
+            anyhow!("cannot duplicate an fd of inode {}: {error}; {TRACE}", buffer.inode)
+        })?;
+        let png_options = png_file::PngOptions {
             standard: options.matrix,
             range: options.range,
             has_alpha: options.alpha,
-            deadline: options.wait,
+            timeout: options.wait,
         };
-        Ok((path, picture::write(path, buffer, fd, &whose, how)?))
+        Ok((path, png_file::write(path, buffer, fd, &resolver, png_options)?))
     });
     let report = Report {
         version: report::VERSION,
         buffers,
-        hidden,
+        missing,
     };
     if options.json {
         json::print_whole(&report)?;
@@ -84,82 +87,82 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         write!(out, "{}", table::render(&report))?;
         out.flush()?;
     }
-    // What was found is told before what could not be done.
-    if let Some((path, taken)) = picture.transpose()? {
+    // The report is printed before an error of the PNG file, so that the error does not hide it.
+    if let Some((path, result)) = png.transpose()? {
         let mut words = format!("{} written", printable_path(path));
-        if taken.waited > Duration::from_millis(1) {
-            let waited = taken.waited.as_secs_f64();
+        if result.waited > Duration::from_millis(1) {
+            let waited = result.waited.as_secs_f64();
             words.push_str(&format!(", after waiting {waited:.3} s for fences"));
         }
-        if let Some(colours) = taken.colours {
+        if let Some(colours) = result.colours {
             let (standard, range) = (colours.standard, colours.range);
-            let said = format!(", read as {standard:?} in {range:?} range").to_lowercase();
-            words.push_str(&said);
+            let colours =
+                format!(", converted from {standard:?} in {range:?} range").to_lowercase();
+            words.push_str(&colours);
         }
         line!(out::stderr(), "{words}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says how the pixels of each dma-buf lie, by whoever tells.
-fn tell_pictures(
+/// Sets the pixel layout of each dma-buf, from the options or from the best other origin that has one.
+fn find_pixel_layouts(
     options: &Options,
-    given: Option<report::Picture>,
+    given: Option<report::PixelLayout>,
     buffers: &mut [BufferReport],
 ) -> Result<()> {
     if let Some(given) = given {
         let [buffer] = buffers else {
             bail!(
-                "a layout is of one dma-buf, and {} are meant: choose with --pid and --fd, or --inode",
+                "--layout describes one dma-buf, and {} match: choose one with --pid and --fd, or with --inode",
                 buffers.len()
             );
         };
-        buffer.picture = Some(given);
+        buffer.pixel_layout = Some(given);
         return Ok(());
     }
     let reported = match &options.report {
         Some(path) => {
-            let wanted = buffers.iter().map(|buffer| buffer.inode).collect();
-            reported::read(path, &wanted)
+            let inodes = buffers.iter().map(|buffer| buffer.inode).collect();
+            compositor_report::read(path, &inodes)
                 .with_context(|| format!("reading {}", printable_path(path)))?
         }
         None => BTreeMap::new(),
     };
-    let shown = shown();
+    let framebuffers = displayed_framebuffers();
     for buffer in buffers {
-        let named = buffer.name.as_deref();
-        let told = [
-            layout::of_display(&shown, buffer.inode),
+        let name = buffer.name.as_deref();
+        let layouts = [
+            layout::of_display(&framebuffers, buffer.inode),
             reported.get(&buffer.inode).cloned(),
-            named.and_then(|name| layout::of_name(name, buffer.size_bytes)),
+            name.and_then(|name| layout::of_name(name, buffer.size_bytes)),
         ];
-        // The first who knows all of it, and else the first who knows something.
-        let mut told: Vec<_> = told.into_iter().flatten().collect();
-        told.sort_by_key(|picture| {
-            picture.format.modifier.is_implicit() || picture.planes.is_empty()
-        });
-        buffer.picture = told.into_iter().next();
+        // The first complete layout, or else the first incomplete one. The sort is stable.
+        let mut layouts: Vec<_> = layouts.into_iter().flatten().collect();
+        layouts
+            .sort_by_key(|layout| layout.format.modifier.is_implicit() || layout.planes.is_empty());
+        buffer.pixel_layout = layouts.into_iter().next();
     }
     Ok(())
 }
 
-/// What all cards show, where they tell. Only root is told.
-fn shown() -> Vec<Shown> {
+/// Returns the framebuffers that the planes of all cards display. The kernel gives them to root only.
+fn displayed_framebuffers() -> Vec<Shown> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
-    let mut shown = Vec::new();
+    let mut framebuffers = Vec::new();
     for path in Card::list() {
         let Ok(card) = Card::open(&path) else {
             continue;
         };
-        // Else only overlays are listed; a card that lacks the capability lists what it can.
+        // Without this capability the kernel lists overlay planes only. A card that lacks it still lists those.
         let _ =
             drm::Device::set_client_capability(&card, drm::ClientCapability::UniversalPlanes, true);
         match card.shown() {
-            Ok(more) => shown.extend(more),
-            Err(error) => tracing::debug!(%error, "what a card shows is not told"),
+            Ok(more) => framebuffers.extend(more),
+            Err(error) => tracing::debug!(%error, "cannot read the framebuffers of a card"),
         }
     }
-    shown
+    framebuffers
 }

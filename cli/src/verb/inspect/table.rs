@@ -1,17 +1,19 @@
-//! The account of dma-bufs for people: a paragraph a buffer, within 80 columns where names allow.
+//! Writes the report on dma-bufs as text: a paragraph for each buffer, within 80 columns unless names are longer.
 
 use std::fmt::Write as _;
 
 use covalent_alloc::text::printable;
 
-use super::report::{BufferReport, FenceReport, FenceState, Holder, Mapped, Report, ToldBy};
+use super::report::{
+    BufferMapping, BufferReport, FenceOutcome, FenceReport, Holder, LayoutOrigin, Report,
+};
 
-/// The widest line.
+/// The widest line, in columns.
 const WIDTH: usize = 80;
-/// Where the words of a line begin.
+/// The column at which the text after a label begins.
 const INDENT: usize = 12;
 
-/// Renders all of it.
+/// Returns the whole report as text.
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     for buffer in &report.buffers {
@@ -24,11 +26,11 @@ pub(super) fn render(report: &Report) -> String {
         .fold(0_u64, |sum, buffer| sum.saturating_add(buffer.size_bytes));
     let count = report.buffers.len();
     let plural = if count == 1 { "" } else { "s" };
-    // A String takes whatever is written to it.
+    // Writing to a String cannot fail.
     let _ = writeln!(text, "{count} dma-buf{plural}, {}", size(bytes));
-    for hidden in &report.hidden {
-        let words = format!("{}: {}; {}", hidden.what, hidden.why, hidden.remedy);
-        line(&mut text, "not seen", &words);
+    for missing in &report.missing {
+        let words = format!("{}: {}; {}", missing.what, missing.why, missing.remedy);
+        line(&mut text, "missing", &words);
     }
     text
 }
@@ -42,16 +44,16 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
         let _ = write!(head, ", \"{}\"", printable(name));
     }
     if let Some(age) = buffer.age_ns {
-        let _ = write!(head, ", made {} ago", time(age));
+        let _ = write!(head, ", age {}", time(age));
     }
     let _ = writeln!(text, "{}", printable(&head));
     line(text, "held by", &holders(&buffer.holders));
     line(text, "mapped by", &mappings(&buffer.mappings));
     if buffer.references > 0 {
-        let words = match buffer.elsewhere {
-            0 => format!("{}, all of these", buffer.references),
-            elsewhere => format!(
-                "{}, of which {elsewhere} are with drivers or processes that were not seen",
+        let words = match buffer.unseen_references {
+            0 => format!("{}, all of the processes above", buffer.references),
+            unseen => format!(
+                "{}, of which {unseen} belong to drivers or to processes that were not scanned",
                 buffer.references
             ),
         };
@@ -59,7 +61,7 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
     }
     if let Some(attached) = &buffer.attached {
         let names: Vec<String> = attached.iter().map(|name| printable(name)).collect();
-        line(text, "attached", &or_nothing(&names, "no device"));
+        line(text, "attached", &joined_or(&names, "no device"));
     }
     if let Some(fences) = &buffer.fences {
         let of = |kind: &str, list: &[FenceReport]| -> Vec<String> {
@@ -81,30 +83,30 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
         let words = format!("{} {}", one.usage, printable(&one.words));
         line(text, "debugfs", &format!("{words}, not signalled"));
     }
-    if let Some(picture) = &buffer.picture {
-        let told_by = match picture.told_by {
-            ToldBy::Options => "as given",
-            ToldBy::Display => "as a display shows it",
-            ToldBy::Report => "as the compositor reports",
-            ToldBy::Name => "by its name",
+    if let Some(layout) = &buffer.pixel_layout {
+        let origin = match layout.origin {
+            LayoutOrigin::Options => "from the options",
+            LayoutOrigin::Display => "from a framebuffer on a display",
+            LayoutOrigin::Report => "from the compositor's report",
+            LayoutOrigin::Name => "from its name",
         };
-        let rows: Vec<String> = picture
+        let planes: Vec<String> = layout
             .planes
             .iter()
             .map(|plane| format!("{} at {}", plane.stride_bytes, plane.offset_bytes))
             .collect();
-        let words = if rows.is_empty() {
-            format!("{} {}, {told_by}", picture.size, picture.format.fourcc)
+        let words = if planes.is_empty() {
+            format!("{} {}, {origin}", layout.size, layout.format.fourcc)
         } else {
             format!(
-                "{} {} {:#}, stride {}, {told_by}",
-                picture.size,
-                picture.format.fourcc,
-                picture.format.modifier,
-                rows.join(", ")
+                "{} {} {:#}, stride {}, {origin}",
+                layout.size,
+                layout.format.fourcc,
+                layout.format.modifier,
+                planes.join(", ")
             )
         };
-        line(text, "picture", &words);
+        line(text, "layout", &words);
     }
 }
 
@@ -114,64 +116,65 @@ fn holders(holders: &[Holder]) -> String {
         .map(|holder| {
             let fds: Vec<String> = holder.fds.iter().map(ToString::to_string).collect();
             let command = printable(&holder.command);
-            format!("{command} ({}) fd {}", holder.process, fds.join(" "))
+            format!("{command} ({}) fd {}", holder.pid, fds.join(" "))
         })
         .collect();
-    or_nothing(&words, "no process that was seen")
+    joined_or(&words, "no scanned process")
 }
 
-fn mappings(mappings: &[Mapped]) -> String {
+fn mappings(mappings: &[BufferMapping]) -> String {
     let words: Vec<String> = mappings
         .iter()
         .map(|mapped| {
             format!(
                 "{} ({}) {} {}",
                 printable(&mapped.command),
-                mapped.process,
+                mapped.pid,
                 mapped.permissions,
                 size(mapped.length_bytes)
             )
         })
         .collect();
-    or_nothing(&words, "no process that was seen")
+    joined_or(&words, "no scanned process")
 }
 
-fn or_nothing(words: &[String], nothing: &str) -> String {
-    if words.is_empty() {
-        nothing.to_owned()
+/// Joins the items with commas; returns `none` if there are none.
+fn joined_or(items: &[String], none: &str) -> String {
+    if items.is_empty() {
+        none.to_owned()
     } else {
-        words.join(", ")
+        items.join(", ")
     }
 }
 
 fn fence(fence: &FenceReport) -> String {
-    let whose = format!(
+    let name = format!(
         "{} ({})",
         printable(&fence.driver),
         printable(&fence.timeline)
     );
-    match &fence.state {
-        FenceState::Pending { at_least_ns } => format!(
-            "{whose}: pending for {} at least, as long as it was watched",
+    match &fence.outcome {
+        FenceOutcome::Pending { at_least_ns } => format!(
+            "{name}: pending for at least {}, the time for which it was watched",
             time(*at_least_ns)
         ),
-        FenceState::Signalled { after_ns } => {
-            format!("{whose}: was pending, signalled after {}", time(*after_ns))
+        FenceOutcome::Signalled { after_ns } => {
+            format!("{name}: was pending, signalled after {}", time(*after_ns))
         }
-        FenceState::Failed { after_ns, error } => {
+        FenceOutcome::Failed { after_ns, error } => {
             format!(
-                "{whose}: was pending, failed after {}: {error}",
+                "{name}: was pending, failed after {}: {error}",
                 time(*after_ns)
             )
         }
     }
 }
 
-/// Writes words behind what they are about, and goes on in the next line where they are too long.
-fn line(text: &mut String, about: &str, words: &str) {
-    let _ = write!(text, "  {about:9} ");
+/// Writes a label and the text after it, broken into lines of at most [`WIDTH`] columns.
+fn line(text: &mut String, label: &str, words: &str) {
+    let _ = write!(text, "  {label:9} ");
     let mut column = INDENT;
-    // Whoever made them has escaped the names in them, and this whatever was overlooked.
+    // Callers have escaped the names in the text; this also escapes a name that a caller overlooked.
     let words = printable(words);
     for (number, word) in words.split(' ').enumerate() {
         let length = word.chars().count();
@@ -190,7 +193,7 @@ fn line(text: &mut String, about: &str, words: &str) {
     text.push('\n');
 }
 
-/// Bytes in the largest unit of which there is one.
+/// Formats a number of bytes in the largest unit that does not make it less than 1.
 fn size(bytes: u64) -> String {
     scaled(
         bytes,
@@ -199,7 +202,7 @@ fn size(bytes: u64) -> String {
     )
 }
 
-/// Nanoseconds in the largest unit of which there is one.
+/// Formats nanoseconds in the largest unit that does not make them less than 1.
 fn time(nanoseconds: u64) -> String {
     scaled(
         nanoseconds,
@@ -230,39 +233,44 @@ fn scaled(value: u64, units: &[(u64, &str)], least: &str) -> String {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::gather::{Wanted, gather, tests as fixture};
+    use super::super::collect::{BufferFilter, collect_buffers, tests as fixture};
     use super::super::layout::of_name;
-    use super::super::report::{Fences, Hidden, VERSION};
+    use super::super::report::{Fences, MissingInfo, VERSION};
     use super::*;
 
-    fn fence(driver: &str, state: FenceState) -> FenceReport {
+    fn fence(driver: &str, outcome: FenceOutcome) -> FenceReport {
         FenceReport {
             driver: driver.to_owned(),
             timeline: "ring".to_owned(),
-            state,
+            outcome,
         }
     }
 
     fn report() -> Report {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(112);
         let listed = fixture::listed();
-        let mut buffers = gather(&fixture::census(), Some(&listed), &Wanted::default(), now);
+        let mut buffers = collect_buffers(
+            &fixture::scan(),
+            Some(&listed),
+            &BufferFilter::default(),
+            now,
+        );
         for buffer in &mut buffers {
             let name = buffer.name.clone().unwrap_or_default();
-            buffer.picture = of_name(&name, buffer.size_bytes);
+            buffer.pixel_layout = of_name(&name, buffer.size_bytes);
         }
         buffers[0].fences = Some(Fences {
             writers: vec![fence(
                 "vgem",
-                FenceState::Pending {
+                FenceOutcome::Pending {
                     at_least_ns: 250_400_000,
                 },
             )],
             readers: vec![
-                fence("i915", FenceState::Signalled { after_ns: 900 }),
+                fence("i915", FenceOutcome::Signalled { after_ns: 900 }),
                 fence(
                     "sw_sync",
-                    FenceState::Failed {
+                    FenceOutcome::Failed {
                         after_ns: 31_000,
                         error: "No such file or directory (os error 2)".to_owned(),
                     },
@@ -274,7 +282,7 @@ mod tests {
         Report {
             version: VERSION,
             buffers,
-            hidden: vec![Hidden {
+            missing: vec![MissingInfo {
                 what: "57 processes of other users".to_owned(),
                 why: "only who may trace a process sees its fds".to_owned(),
                 remedy: "run as root, or with CAP_SYS_PTRACE".to_owned(),
@@ -283,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn account_of_a_camera_and_its_compositor() {
+    fn report_of_a_camera_and_its_compositor_matches_its_snapshot() {
         let text = render(&report());
         assert!(!text.contains('\x1b'));
         for line in text.lines() {
@@ -292,7 +300,7 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
-    /// The account with a text behind every name that somebody chose.
+    /// The report with a text appended to every name that a process or a driver chose.
     fn with_names(added: &str) -> Report {
         let mut report = report();
         let mut add = |name: &mut String| name.push_str(added);
@@ -315,21 +323,21 @@ mod tests {
             for fence in fences.flat_map(|all| all.writers.iter_mut().chain(&mut all.readers)) {
                 add(&mut fence.driver);
                 add(&mut fence.timeline);
-                if let FenceState::Failed { error, .. } = &mut fence.state {
+                if let FenceOutcome::Failed { error, .. } = &mut fence.outcome {
                     add(error);
                 }
             }
         }
-        for hidden in &mut report.hidden {
-            add(&mut hidden.what);
-            add(&mut hidden.why);
-            add(&mut hidden.remedy);
+        for missing in &mut report.missing {
+            add(&mut missing.what);
+            add(&mut missing.why);
+            add(&mut missing.remedy);
         }
         report
     }
 
     #[test]
-    fn account_of_hostile_names_has_its_own_lines_alone() {
+    fn report_with_hostile_names_has_no_additional_lines() {
         let hostile = "\x1b[2J\nforged:\r\u{202e}\u{200b}\u{9b}m\u{2028}";
         let harmless = "x".repeat(printable(hostile).chars().count());
         let text = render(&with_names(hostile));
@@ -342,12 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn account_as_json_has_its_version() {
+    fn report_as_json_matches_its_snapshot() {
         insta::assert_snapshot!(serde_json::to_string_pretty(&report()).unwrap());
     }
 
     #[test]
-    fn numbers_keep_three_digits() {
+    fn numbers_are_written_with_three_digits() {
         assert_eq!(size(0), "0 bytes");
         assert_eq!(size(1023), "1023 bytes");
         assert_eq!(size(1_228_800), "1.17 MiB");

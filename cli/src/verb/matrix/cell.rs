@@ -1,4 +1,4 @@
-//! One cell: what the solver says of a pair in one picture, and what its drivers did.
+//! One cell: the solver's verdict on a pair for one format and size, and the outcome of the trial.
 
 use std::fmt;
 
@@ -7,41 +7,45 @@ use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::trial::{Outcome, RefusalKind};
 use serde::{Deserialize, Serialize};
 
-use super::judge::Judgement;
+use super::compare::Comparison;
 
-/// What the solver says of one pair in one picture.
+/// The solver's verdict on one pair for one format and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Said {
+pub(super) enum SolverVerdict {
     Guaranteed,
     Possible,
     Impossible,
 }
 
-/// One source, one participant, one format, one size.
+/// The result for one source, one participant, one format and one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cell {
     pub(super) source: SourceId,
     pub(super) participant: String,
     pub(super) format: FormatModifier,
     pub(super) size: Extent,
-    /// What the solver says, and why it is not sure or sure that it cannot be.
-    pub(super) said: Said,
+    #[serde(rename = "said")]
+    pub(super) verdict: SolverVerdict,
+    /// Why the verdict is not `Guaranteed`.
     pub(super) reasons: Vec<String>,
-    /// Whether the participant has this format at this size at all.
+    /// Whether the participant lists this format.
     pub(super) is_listed: bool,
-    /// What the drivers did; none where they cannot be asked.
+    /// The outcome of the trial; `None` if the source cannot allocate such a buffer.
     pub(super) outcome: Option<Outcome>,
-    pub(super) judgement: Judgement,
+    #[serde(rename = "judgement")]
+    pub(super) comparison: Comparison,
 }
 
 impl Cell {
+    /// Returns whether `--verify` fails because of this cell.
     pub(super) fn is_wrong(&self) -> bool {
-        matches!(self.judgement, Judgement::Mismatch | Judgement::Unlisted)
+        matches!(self.comparison, Comparison::Mismatch | Comparison::Unlisted)
     }
 
+    /// Returns whether a driver refused structurally what the solver guarantees, so that a trial result should be stored.
     pub(super) fn is_worth_learning(&self) -> bool {
-        self.said == Said::Guaranteed
+        self.verdict == SolverVerdict::Guaranteed
             && self
                 .outcome
                 .as_ref()
@@ -52,19 +56,19 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = match self.said {
-            Said::Guaranteed => "guaranteed",
-            Said::Possible => "possible",
-            Said::Impossible => "impossible",
+        let verdict = match self.verdict {
+            SolverVerdict::Guaranteed => "guaranteed",
+            SolverVerdict::Possible => "possible",
+            SolverVerdict::Impossible => "impossible",
         };
         write!(
             out,
-            "wrong: {} to {} in {} at {}: {said}, and ",
+            "wrong: {} to {} in {} at {}: {verdict}, and ",
             self.source, self.participant, self.format, self.size
         )?;
-        match (&self.outcome, self.judgement) {
-            (_, Judgement::Unlisted) => {
-                write!(out, "no listed reason why nothing better is known")?
+        match (&self.outcome, self.comparison) {
+            (_, Comparison::Unlisted) => {
+                write!(out, "no listed reason why the verdict is uncertain")?
             }
             (Some(outcome), _) => write!(out, "{outcome}")?,
             (None, _) => write!(out, "not tried")?,

@@ -1,20 +1,20 @@
-//! A small matrix in which every standing is seen, for tests.
+//! A small matrix with every status, for tests.
 
 use covalent_alloc::constraint::{Role, SourceId};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::trial::{Environment, Interface, Outcome, Refusal};
 
-use super::cell::{Cell, Said};
-use super::judge::Judgement;
-use super::record::{Recorded, RecordedParticipant, RecordedSource, Summary};
+use super::cell::{Cell, SolverVerdict};
+use super::compare::Comparison;
+use super::record::{MatrixParticipant, MatrixSource, RecordedMatrix, Summary};
 
-pub(super) fn machine() -> Recorded {
-    let source = |id: &str, name: &str, arranges| RecordedSource {
+pub(super) fn machine() -> RecordedMatrix {
+    let source = |id: &str, name: &str, may_allocate_tiled| MatrixSource {
         id: SourceId::new(id),
         name: name.to_owned(),
-        arranges,
+        may_allocate_tiled,
     };
-    let participant = |name: &str, role, interface| RecordedParticipant {
+    let participant = |name: &str, role, interface| MatrixParticipant {
         name: name.to_owned(),
         role,
         interface,
@@ -25,7 +25,7 @@ pub(super) fn machine() -> Recorded {
         memory_mebibytes: 2048,
         ..Environment::default()
     };
-    let mut recorded = Recorded::new(environment, &[size()]);
+    let mut recorded = RecordedMatrix::new(environment, &[size()]);
     recorded.sources = vec![
         source("heap:system", "dma-heap system", false),
         source("dumb:virtio_gpu@0000:00:02.0", "virtio_gpu dumb", false),
@@ -79,13 +79,13 @@ fn cells() -> Vec<Cell> {
         for name in ["processor reading", "vivid capture", "llvmpipe image"] {
             cells.push(cell(id, name, Fourcc::XRGB8888));
         }
-        let mut lucky = cell(id, "vivid capture (/dev/video2)", Fourcc::XRGB8888);
-        lucky.said = Said::Possible;
-        lucky.judgement = Judgement::Listed;
-        lucky.reasons = vec![
+        let mut possible = cell(id, "vivid capture (/dev/video2)", Fourcc::XRGB8888);
+        possible.verdict = SolverVerdict::Possible;
+        possible.comparison = Comparison::Listed;
+        possible.reasons = vec![
             "vivid capture (/dev/video2) needs memory in one piece, which this source does not promise".to_owned(),
         ];
-        cells.push(lucky);
+        cells.push(possible);
         for plane in [
             "virtio_gpu primary plane 34",
             "virtio_gpu overlay plane 35",
@@ -93,23 +93,23 @@ fn cells() -> Vec<Cell> {
         ] {
             let mut shown = cell(id, plane, Fourcc::XRGB8888);
             if !id.starts_with("dumb:") {
-                shown.said = Said::Impossible;
+                shown.verdict = SolverVerdict::Impossible;
                 shown.reasons = vec![format!("is refused: {plane} {OWN}")];
                 shown.outcome = Some(refused());
             }
             cells.push(shown);
         }
     }
-    // In one format more: refused, not tried, and not as the solver says.
+    // In one more format: impossible, not tried, and a mismatch.
     let mut nv12 = cell("vulkan:llvmpipe@", "vivid capture", Fourcc::NV12);
-    nv12.said = Said::Impossible;
+    nv12.verdict = SolverVerdict::Impossible;
     nv12.reasons =
         vec!["gives none of the formats that the participants have in common".to_owned()];
     nv12.outcome = None;
     cells.push(nv12);
     let mut busy = cell("heap:system", "processor reading", Fourcc::NV12);
     busy.outcome = Some(Outcome::Untestable("the queue is busy".to_owned()));
-    busy.judgement = Judgement::Untested;
+    busy.comparison = Comparison::Untested;
     cells.push(busy);
     let mut wrong = cell(
         "dumb:virtio_gpu@0000:00:02.0",
@@ -117,7 +117,7 @@ fn cells() -> Vec<Cell> {
         Fourcc::NV12,
     );
     wrong.outcome = Some(refused());
-    wrong.judgement = Judgement::Mismatch;
+    wrong.comparison = Comparison::Mismatch;
     cells.push(wrong);
     cells
 }
@@ -128,11 +128,11 @@ pub(super) fn cell(source: &str, participant: &str, fourcc: Fourcc) -> Cell {
         participant: participant.to_owned(),
         format: FormatModifier::linear(fourcc),
         size: size(),
-        said: Said::Guaranteed,
+        verdict: SolverVerdict::Guaranteed,
         reasons: Vec::new(),
         is_listed: true,
         outcome: Some(Outcome::Proved),
-        judgement: Judgement::Agrees,
+        comparison: Comparison::Agrees,
     }
 }
 

@@ -1,43 +1,44 @@
-//! A matrix as it is looked at: one mark for all pictures of a pair, and every reason once, with a number.
+//! The matrix as it is displayed: one summary for each pair of source and participant over all formats and sizes, and a
+//! numbered list of reasons without repetitions.
 
 use std::collections::{HashMap, HashSet};
 
 use covalent_alloc::model::{FormatModifier, Modifier};
 use covalent_alloc::trial::Outcome;
 
-use super::cell::{Cell, Said};
-use super::judge::Judgement;
-use super::record::{Recorded, RecordedParticipant};
+use super::cell::{Cell, SolverVerdict};
+use super::compare::Comparison;
+use super::record::{MatrixParticipant, RecordedMatrix};
 
-/// How a pair shares one kind of picture, the best first.
+/// The status of a pair for one format and size, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Standing {
-    /// The solver guarantees it, and the drivers did it.
+pub(super) enum PairStatus {
+    /// The solver guarantees that it works, and it worked.
     Guaranteed,
-    /// It works now and then, and nothing promises it.
+    /// It works sometimes, and nothing guarantees it.
     Possible,
-    /// The solver says that it should work, and it could not be tried.
+    /// The solver guarantees that it works, and it could not be tried.
     Untested,
-    /// No hardware that could show it was there.
-    Unproved,
-    /// It does not work, and why is known.
+    /// No device of the machine has the hardware to try it.
+    NeedsHardware,
+    /// It does not work, and the reason is known.
     Impossible,
-    /// The drivers did not do what the solver says.
+    /// The drivers did not do what the solver predicts.
     Disagrees,
 }
 
-/// How the pixels of a row lie.
+/// The kind of modifier that a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Layouts {
-    /// Row after row.
+pub(super) enum ModifierKind {
+    /// LINEAR.
     Linear,
-    /// As a driver does it, which tells nobody how.
+    /// INVALID: a tiling that only the driver knows.
     Implicit,
-    /// As a vendor has named it.
+    /// A tiled or compressed layout with a vendor's modifier.
     Vendor,
 }
 
-impl Layouts {
+impl ModifierKind {
     fn of(format: FormatModifier) -> Self {
         match format.modifier {
             Modifier::LINEAR => Self::Linear,
@@ -47,196 +48,215 @@ impl Layouts {
     }
 }
 
-/// What a pair is seen as.
+/// What is displayed for a pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// How many pictures stand how; none where the participant has no such picture.
-    pub(super) standings: Vec<(Standing, usize)>,
-    /// Places in [`Grid::reasons`], the commonest first.
+pub(super) struct PairSummary {
+    /// The number of formats and sizes with each status; empty if the participant has no such format.
+    pub(super) statuses: Vec<(PairStatus, usize)>,
+    /// Indices into [`Grid::reasons`], in the order in which the cells give them.
     pub(super) reasons: Vec<usize>,
-    /// One line for each picture, or for all that are alike.
+    /// One line for each group of formats and sizes with the same status and reasons.
     pub(super) details: Vec<String>,
 }
 
-impl Mark {
-    /// The best and the worst there is; `None` where the participant has no such picture.
-    pub(super) fn range(&self) -> Option<(Standing, Standing)> {
-        let standings = || self.standings.iter().map(|(standing, _)| *standing);
-        Some((standings().min()?, standings().max()?))
+impl PairSummary {
+    /// Returns the best and the worst status; `None` if the participant has no such format.
+    pub(super) fn range(&self) -> Option<(PairStatus, PairStatus)> {
+        let statuses = || self.statuses.iter().map(|(status, _)| *status);
+        Some((statuses().min()?, statuses().max()?))
     }
 }
 
-/// A source in one kind of layout.
+/// A source with one kind of modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) name: String,
-    pub(super) layouts: Layouts,
-    pub(super) marks: Vec<Mark>,
+    pub(super) modifiers: ModifierKind,
+    pub(super) pairs: Vec<PairSummary>,
 }
 
-/// A participant, or several that are alike in all.
+/// A participant, or several with equal summaries in every row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// Where a gap helps the eye: another kind of participant begins.
+    /// Whether another kind of participant begins here, so that a gap is drawn before it.
     pub(super) begins_group: bool,
 }
 
-/// Sources down, participants across.
+/// Sources as rows, participants as columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grid {
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
     pub(super) reasons: Vec<String>,
-    /// What is there and could not be asked, and why.
-    pub(super) left_out: Vec<String>,
-    /// The place of each reason: a recording may have one for each cell.
-    places: HashMap<String, usize>,
+    /// Devices that could not be measured, with the reason.
+    pub(super) not_measured: Vec<String>,
+    /// The index of each reason, for lookups: a recording may have one reason for each cell.
+    reason_indices: HashMap<String, usize>,
 }
 
-/// What is said of layouts that no device here has.
-const UNPROVED: &str = "no device here has layouts other than LINEAR (tiled, compressed): unproved until this was run on a GPU that has them";
-/// The row of these.
-const OTHERS: &str = "layouts other than LINEAR";
+/// The reason for layouts that no device of the machine has.
+const NEEDS_HARDWARE: &str = "no device here has layouts other than LINEAR (tiled, compressed): untested until this runs on a GPU that has them";
+/// The name of the row for these layouts.
+const NON_LINEAR: &str = "layouts other than LINEAR";
 
 impl Grid {
-    /// Looks at a recording.
-    pub(super) fn of(recorded: &Recorded) -> Self {
-        let mut pairs: HashMap<(&str, &str, Layouts), Vec<&Cell>> = HashMap::new();
+    /// Summarises a recorded matrix.
+    pub(super) fn of(recorded: &RecordedMatrix) -> Self {
+        let mut cells_of_pair: HashMap<(&str, &str, ModifierKind), Vec<&Cell>> = HashMap::new();
         for cell in recorded.cells.iter().filter(|cell| cell.is_listed) {
             let key = (
                 cell.source.as_str(),
                 cell.participant.as_str(),
-                Layouts::of(cell.format),
+                ModifierKind::of(cell.format),
             );
-            pairs.entry(key).or_default().push(cell);
+            cells_of_pair.entry(key).or_default().push(cell);
         }
         let mut grid = Self {
-            left_out: recorded.unavailable.clone(),
+            not_measured: recorded.unavailable.clone(),
             ..Self::default()
         };
         for source in &recorded.sources {
             let id = source.id.as_str();
-            for layouts in [Layouts::Linear, Layouts::Implicit, Layouts::Vendor] {
-                // That nobody can make a buffer whose layout nobody tells is no news.
-                let is_seen = pairs.iter().any(|((own, _, its), cells)| {
-                    *own == id
-                        && *its == layouts
-                        && (layouts != Layouts::Implicit
-                            || cells.iter().any(|cell| cell.said != Said::Impossible))
+            for modifiers in [
+                ModifierKind::Linear,
+                ModifierKind::Implicit,
+                ModifierKind::Vendor,
+            ] {
+                // A row in which every implicit layout is impossible would say nothing, so it is omitted.
+                let has_row = cells_of_pair.iter().any(|((source, _, kind), cells)| {
+                    *source == id
+                        && *kind == modifiers
+                        && (modifiers != ModifierKind::Implicit
+                            || cells
+                                .iter()
+                                .any(|cell| cell.verdict != SolverVerdict::Impossible))
                 });
-                if !is_seen && layouts != Layouts::Linear {
+                if !has_row && modifiers != ModifierKind::Linear {
                     continue;
                 }
-                let marks = recorded
+                let pairs = recorded
                     .participants
                     .iter()
                     .map(|participant| {
-                        pairs
-                            .get(&(id, participant.name.as_str(), layouts))
-                            .map_or_else(Mark::default, |cells| grid.mark(cells, &source.name))
+                        cells_of_pair
+                            .get(&(id, participant.name.as_str(), modifiers))
+                            .map_or_else(PairSummary::default, |cells| {
+                                grid.summary(cells, &source.name)
+                            })
                     })
                     .collect();
                 grid.rows.push(Row {
                     id: id.to_owned(),
                     name: source.name.clone(),
-                    layouts,
-                    marks,
+                    modifiers,
+                    pairs,
                 });
             }
         }
-        grid.tell_rows_apart();
-        if recorded.sources.iter().any(|source| source.arranges)
-            && grid.rows.iter().all(|row| row.layouts != Layouts::Vendor)
+        grid.disambiguate_row_names();
+        if recorded
+            .sources
+            .iter()
+            .any(|source| source.may_allocate_tiled)
+            && grid
+                .rows
+                .iter()
+                .all(|row| row.modifiers != ModifierKind::Vendor)
         {
-            grid.add_unproved(&recorded.participants);
+            grid.add_needs_hardware(&recorded.participants);
         }
         grid.columns = columns(&recorded.participants);
         grid.merge_columns();
         grid
     }
 
-    fn mark(&mut self, cells: &[&Cell], source: &str) -> Mark {
-        let mut mark = Mark::default();
+    fn summary(&mut self, cells: &[&Cell], source: &str) -> PairSummary {
+        let mut summary = PairSummary::default();
         let mut details: Vec<(String, Vec<String>)> = Vec::new();
-        // Where words stand in the details, and which reasons are there.
-        let mut places: HashMap<String, usize> = HashMap::new();
+        // The index of each text in `details`, and the reasons that the summary already has.
+        let mut indices: HashMap<String, usize> = HashMap::new();
         let mut seen: HashSet<usize> = HashSet::new();
         for cell in cells {
-            let standing = standing(cell);
-            match mark.standings.iter_mut().find(|(own, _)| *own == standing) {
+            let status = status(cell);
+            match summary
+                .statuses
+                .iter_mut()
+                .find(|(other, _)| *other == status)
+            {
                 Some((_, count)) => *count = count.saturating_add(1),
-                None => mark.standings.push((standing, 1)),
+                None => summary.statuses.push((status, 1)),
             }
-            let why = why(cell, standing);
-            for words in &why {
-                let place = self.reason(&general(words, cell, source));
-                if seen.insert(place) {
-                    mark.reasons.push(place);
+            let reasons = reasons(cell, status);
+            for words in &reasons {
+                let index = self.reason_index(&without_names(words, cell, source));
+                if seen.insert(index) {
+                    summary.reasons.push(index);
                 }
             }
-            let mut words = standing_words(standing).to_owned();
-            if !why.is_empty() {
+            let mut words = status_label(status).to_owned();
+            if !reasons.is_empty() {
                 words.push_str(": ");
-                words.push_str(&why.join("; "));
+                words.push_str(&reasons.join("; "));
             }
-            let picture = picture(cell);
-            let place = places.get(&words).copied();
-            match place.and_then(|place| details.get_mut(place)) {
-                Some((_, pictures)) => pictures.push(picture),
+            let format = format_and_size(cell);
+            let index = indices.get(&words).copied();
+            match index.and_then(|index| details.get_mut(index)) {
+                Some((_, formats)) => formats.push(format),
                 None => {
-                    places.insert(words.clone(), details.len());
-                    details.push((words, vec![picture]));
+                    indices.insert(words.clone(), details.len());
+                    details.push((words, vec![format]));
                 }
             }
         }
-        mark.standings.sort_unstable();
-        mark.details = details
+        summary.statuses.sort_unstable();
+        summary.details = details
             .into_iter()
-            .map(|(words, pictures)| format!("{}: {words}", pictures.join(", ")))
+            .map(|(words, formats)| format!("{}: {words}", formats.join(", ")))
             .collect();
-        mark
+        summary
     }
 
-    /// Adds one row for all layouts that no device here has.
-    fn add_unproved(&mut self, participants: &[RecordedParticipant]) {
-        let reason = self.reason(UNPROVED);
-        let unproved = Mark {
-            standings: vec![(Standing::Unproved, 1)],
+    /// Adds one row for the layouts that no device of the machine has.
+    fn add_needs_hardware(&mut self, participants: &[MatrixParticipant]) {
+        let reason = self.reason_index(NEEDS_HARDWARE);
+        let summary = PairSummary {
+            statuses: vec![(PairStatus::NeedsHardware, 1)],
             reasons: vec![reason],
-            details: vec![UNPROVED.to_owned()],
+            details: vec![NEEDS_HARDWARE.to_owned()],
         };
-        let marks = participants
+        let pairs = participants
             .iter()
             .map(|participant| {
-                if participant.speaks_modifiers() {
-                    unproved.clone()
+                if participant.supports_modifiers() {
+                    summary.clone()
                 } else {
-                    Mark::default()
+                    PairSummary::default()
                 }
             })
             .collect();
         self.rows.push(Row {
-            id: OTHERS.to_owned(),
-            name: OTHERS.to_owned(),
-            layouts: Layouts::Vendor,
-            marks,
+            id: NON_LINEAR.to_owned(),
+            name: NON_LINEAR.to_owned(),
+            modifiers: ModifierKind::Vendor,
+            pairs,
         });
     }
 
-    fn reason(&mut self, words: &str) -> usize {
-        if let Some(place) = self.places.get(words) {
-            return *place;
+    /// Returns the index of a reason, and adds the reason if the list does not have it.
+    fn reason_index(&mut self, words: &str) -> usize {
+        if let Some(index) = self.reason_indices.get(words) {
+            return *index;
         }
-        let place = self.reasons.len();
+        let index = self.reasons.len();
         self.reasons.push(words.to_owned());
-        self.places.insert(words.to_owned(), place);
-        place
+        self.reason_indices.insert(words.to_owned(), index);
+        index
     }
 
-    /// Gives sources of one name the places where their devices sit.
-    fn tell_rows_apart(&mut self) {
+    /// Appends the device's location to the names of sources that share a name.
+    fn disambiguate_row_names(&mut self) {
         let names: Vec<(String, String)> = self
             .rows
             .iter()
@@ -246,39 +266,40 @@ impl Grid {
             let is_shared = names
                 .iter()
                 .any(|(name, id)| *name == row.name && *id != row.id);
-            if let Some((_, place)) = row.id.split_once('@').filter(|_| is_shared) {
-                row.name = format!("{} ({place})", row.name);
+            if let Some((_, location)) = row.id.split_once('@').filter(|_| is_shared) {
+                row.name = format!("{} ({location})", row.name);
             }
         }
     }
 
-    /// Makes one column of neighbours that differ in a number alone: a card has many overlay planes.
+    /// Merges adjacent columns of planes whose names differ only in a number and whose summaries are equal: a card may have many
+    /// overlay planes.
     fn merge_columns(&mut self) {
         let mut kept: Vec<(Column, usize)> = Vec::new();
         let mut dropped = Vec::new();
-        for (place, column) in self.columns.iter().enumerate() {
+        for (index, column) in self.columns.iter().enumerate() {
             let same = kept.last_mut().filter(|(last, _)| {
-                stem(&last.name).is_some_and(|own| stem(&column.name) == Some(own))
+                stem(&last.name).is_some_and(|name| stem(&column.name) == Some(name))
                     && self.rows.iter().all(|row| {
-                        let before = place
+                        let before = index
                             .checked_sub(1)
-                            .and_then(|before| row.marks.get(before));
-                        looks_as(before, row.marks.get(place))
+                            .and_then(|before| row.pairs.get(before));
+                        is_same_summary(before, row.pairs.get(index))
                     })
             });
             match same {
                 Some((_, count)) => {
                     *count = count.saturating_add(1);
-                    dropped.push(place);
+                    dropped.push(index);
                 }
                 None => kept.push((column.clone(), 1)),
             }
         }
         for row in &mut self.rows {
-            let mut place = 0_usize;
-            row.marks.retain(|_| {
-                let is_kept = !dropped.contains(&place);
-                place = place.saturating_add(1);
+            let mut index = 0_usize;
+            row.pairs.retain(|_| {
+                let is_kept = !dropped.contains(&index);
+                index = index.saturating_add(1);
                 is_kept
             });
         }
@@ -295,8 +316,8 @@ impl Grid {
     }
 }
 
-/// Says a reason so that it is the same for all of whom it is true: without names, and without which picture it is.
-fn general(words: &str, cell: &Cell, source: &str) -> String {
+/// Replaces names of devices and formats in a reason, so that equal reasons of several cells have equal texts.
+fn without_names(words: &str, cell: &Cell, source: &str) -> String {
     const PIECE: &str = " bytes of ";
     let words = replaced(words, &cell.participant, "it");
     let words = replaced(&words, source, "the source");
@@ -309,7 +330,7 @@ fn general(words: &str, cell: &Cell, source: &str) -> String {
     }
 }
 
-/// Puts other words in the place of a name, where it is not part of a longer one or of a path.
+/// Replaces a name by other words, except within a longer name or a path.
 fn replaced(words: &str, name: &str, by: &str) -> String {
     let is_part =
         |letter: char| letter.is_alphanumeric() || matches!(letter, '/' | '-' | '_' | ':');
@@ -325,22 +346,22 @@ fn replaced(words: &str, name: &str, by: &str) -> String {
     text
 }
 
-/// Returns whether two marks cannot be told apart.
-fn looks_as(one: Option<&Mark>, two: Option<&Mark>) -> bool {
+/// Returns whether two summaries are displayed alike.
+fn is_same_summary(one: Option<&PairSummary>, two: Option<&PairSummary>) -> bool {
     match (one, two) {
-        (Some(one), Some(two)) => one.standings == two.standings && one.reasons == two.reasons,
+        (Some(one), Some(two)) => one.statuses == two.statuses && one.reasons == two.reasons,
         _ => false,
     }
 }
 
-/// Returns a plane's name without its number; `None` for what has none.
+/// Returns a plane's name without its number; `None` for other participants.
 fn stem(name: &str) -> Option<&str> {
     let (stem, number) = name.rsplit_once(' ')?;
     (stem.ends_with("plane") && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(stem)
 }
 
-fn columns(participants: &[RecordedParticipant]) -> Vec<Column> {
-    let kind = |participant: &RecordedParticipant| {
+fn columns(participants: &[MatrixParticipant]) -> Vec<Column> {
+    let kind = |participant: &MatrixParticipant| {
         let driver = participant.name.split(' ').next().unwrap_or_default();
         (participant.interface, driver.to_owned())
     };
@@ -348,9 +369,9 @@ fn columns(participants: &[RecordedParticipant]) -> Vec<Column> {
     participants
         .iter()
         .map(|participant| {
-            let own = kind(participant);
-            let begins_group = last.as_ref().is_some_and(|last| *last != own);
-            last = Some(own);
+            let kind = kind(participant);
+            let begins_group = last.as_ref().is_some_and(|last| *last != kind);
+            last = Some(kind);
             Column {
                 name: participant.name.clone(),
                 begins_group,
@@ -359,48 +380,49 @@ fn columns(participants: &[RecordedParticipant]) -> Vec<Column> {
         .collect()
 }
 
-fn standing(cell: &Cell) -> Standing {
-    match (cell.judgement, cell.said, &cell.outcome) {
-        (Judgement::Mismatch, _, _) => Standing::Disagrees,
-        (_, Said::Impossible, _) => Standing::Impossible,
-        (_, Said::Possible, _) => Standing::Possible,
-        (_, Said::Guaranteed, Some(Outcome::Proved)) => Standing::Guaranteed,
-        (_, Said::Guaranteed, _) => Standing::Untested,
+fn status(cell: &Cell) -> PairStatus {
+    match (cell.comparison, cell.verdict, &cell.outcome) {
+        (Comparison::Mismatch, _, _) => PairStatus::Disagrees,
+        (_, SolverVerdict::Impossible, _) => PairStatus::Impossible,
+        (_, SolverVerdict::Possible, _) => PairStatus::Possible,
+        (_, SolverVerdict::Guaranteed, Some(Outcome::Proved)) => PairStatus::Guaranteed,
+        (_, SolverVerdict::Guaranteed, _) => PairStatus::Untested,
     }
 }
 
-/// Says why a cell is not as one would wish; nothing for one that is.
-fn why(cell: &Cell, standing: Standing) -> Vec<String> {
+/// Returns the reasons for a status that is not [`PairStatus::Guaranteed`].
+fn reasons(cell: &Cell, status: PairStatus) -> Vec<String> {
     let outcome = || match &cell.outcome {
         Some(Outcome::Refused(refusal)) => format!("was refused ({})", refusal.in_short()),
         Some(Outcome::Untestable(why)) => format!("was not tried: {why}"),
-        Some(_) => "works all the same".to_owned(),
-        None => "was not tried: no buffer of this kind could be made".to_owned(),
+        Some(_) => "works nevertheless".to_owned(),
+        None => "was not tried: the source cannot allocate such a buffer".to_owned(),
     };
-    match standing {
-        Standing::Guaranteed | Standing::Unproved => Vec::new(),
-        Standing::Untested => vec![outcome()],
-        Standing::Disagrees => {
+    match status {
+        PairStatus::Guaranteed | PairStatus::NeedsHardware => Vec::new(),
+        PairStatus::Untested => vec![outcome()],
+        PairStatus::Disagrees => {
             let mut words = cell.reasons.clone();
             words.push(outcome());
             words
         }
-        Standing::Possible | Standing::Impossible => cell.reasons.clone(),
+        PairStatus::Possible | PairStatus::Impossible => cell.reasons.clone(),
     }
 }
 
-pub(super) fn standing_words(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Guaranteed => "guaranteed, and it worked",
-        Standing::Possible => "possible, nothing promises it",
-        Standing::Untested => "could not be tried here",
-        Standing::Unproved => "unproved until run on a GPU that has them",
-        Standing::Impossible => "impossible",
-        Standing::Disagrees => "solver and drivers disagree",
+/// Returns the description of a status in tables.
+pub(super) fn status_label(status: PairStatus) -> &'static str {
+    match status {
+        PairStatus::Guaranteed => "guaranteed, and it worked",
+        PairStatus::Possible => "possible, but not guaranteed",
+        PairStatus::Untested => "could not be tried here",
+        PairStatus::NeedsHardware => "untested until run on a GPU that has them",
+        PairStatus::Impossible => "impossible",
+        PairStatus::Disagrees => "solver and drivers disagree",
     }
 }
 
-fn picture(cell: &Cell) -> String {
+fn format_and_size(cell: &Cell) -> String {
     if cell.format.modifier == Modifier::LINEAR {
         format!("{} {}", cell.format.fourcc, cell.size)
     } else {
@@ -414,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_within_a_path_is_no_name() {
+    fn name_within_a_path_is_not_replaced() {
         let words = "udmabuf needs /dev/udmabuf, udmabuf2 and udmabuf";
         assert_eq!(
             replaced(words, "udmabuf", "it"),
@@ -424,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_that_are_alike_are_one_column() {
+    fn planes_with_equal_summaries_are_one_column() {
         let grid = Grid::of(&fixture::machine());
         let names: Vec<&str> = grid
             .columns
@@ -437,12 +459,12 @@ mod tests {
         );
         assert!(names.contains(&"virtio_gpu primary plane 34"), "{names:?}");
         for row in &grid.rows {
-            assert_eq!(row.marks.len(), grid.columns.len(), "{}", row.id);
+            assert_eq!(row.pairs.len(), grid.columns.len(), "{}", row.id);
         }
     }
 
     #[test]
-    fn planes_that_differ_stay_apart() {
+    fn planes_with_different_summaries_are_separate_columns() {
         let mut recorded = fixture::machine();
         let plane = "virtio_gpu overlay plane 36";
         recorded.cells.retain(|cell| cell.participant != plane);
@@ -451,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn reason_of_many_stands_once() {
+    fn reason_of_several_cells_is_listed_once() {
         let grid = Grid::of(&fixture::machine());
         let refused = grid
             .reasons

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, as a wish to end with what is there.
+//! Catches SIGINT and SIGTERM, so that the results so far are printed before the program ends.
 
 use std::io;
 use std::sync::Arc;
@@ -7,38 +7,38 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// What a shell gives a program that a signal ended: this and the signal's number.
-const BY_SIGNAL: u8 = 128;
+/// A shell's exit code for a program that a signal ended is this plus the signal's number.
+const SIGNAL_BASE: u8 = 128;
 
-/// Whether somebody wants the program to end.
+/// The signal that was received, if any.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    /// Catches the signals. The second one of the same kind ends the program at once.
+    /// Installs the signal handlers. A second signal of the same kind ends the program at once.
     ///
     /// # Errors
-    /// What the kernel answered.
+    /// The error of sigaction(2).
     pub(super) fn catch() -> io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
-        for (own, number) in [(SIGINT, 2_usize), (SIGTERM, 15)] {
+        for (signum, value) in [(SIGINT, 2_usize), (SIGTERM, 15)] {
             let again = Arc::new(AtomicBool::new(false));
-            // In this order: the first signal finds the flag unset, and sets it.
-            let code = i32::from(BY_SIGNAL).saturating_add(own);
-            flag::register_conditional_shutdown(own, code, Arc::clone(&again))?;
-            flag::register(own, again)?;
-            flag::register_usize(own, Arc::clone(&signal), number)?;
+            // The order matters: at the first signal the shutdown handler runs before the flag is set.
+            let code = i32::from(SIGNAL_BASE).saturating_add(signum);
+            flag::register_conditional_shutdown(signum, code, Arc::clone(&again))?;
+            flag::register(signum, again)?;
+            flag::register_usize(signum, Arc::clone(&signal), value)?;
         }
         Ok(Self { signal })
     }
 
-    /// Returns the exit code to end with; `None` while nobody wants an end.
+    /// Returns the exit code to end with; `None` if no signal was received.
     pub(super) fn code(&self) -> Option<u8> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
-            number => Some(BY_SIGNAL.saturating_add(u8::try_from(number).unwrap_or_default())),
+            number => Some(SIGNAL_BASE.saturating_add(u8::try_from(number).unwrap_or_default())),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One cell at a time: what the solver says of a pair, and what its drivers do.
+//! Measures one cell at a time: the solver's verdict on a pair, and the outcome of a trial.
 
 use std::thread;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use covalent_alloc::trial::{
     Helper, Outcome, Planned, RefusalKind, Trial as _, TrialResults, pair, plan_of,
 };
 
-use super::cell::{Cell, Said};
-use super::declare::Declared;
+use super::cell::{Cell, SolverVerdict};
+use super::compare::{self, KnownUncertainties};
+use super::devices::DeclaredDevices;
 use super::interrupt::Interrupt;
-use super::judge::{self, Possible};
 use crate::progress::Progress;
 
-/// What cells are measured with.
-pub(super) struct Measure<'a> {
-    pub(super) declared: &'a Declared,
-    pub(super) facts: &'a TrialResults,
-    pub(super) possible: &'a Possible,
+/// What the cells of one size are measured with.
+pub(super) struct MatrixRun<'a> {
+    pub(super) declared: &'a DeclaredDevices,
+    pub(super) results: &'a TrialResults,
+    pub(super) uncertainties: &'a KnownUncertainties,
     pub(super) helper: &'a mut Helper,
     pub(super) progress: &'a Progress,
     pub(super) interrupt: &'a Interrupt,
 }
 
-/// So often is tried again what was refused for the moment only.
-const TRIES: u32 = 3;
-/// And so long is waited before.
+/// The number of attempts if the refusal is transient.
+const MAX_ATTEMPTS: u32 = 3;
+/// The pause between attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-impl Measure<'_> {
-    /// Measures one row, until it is done or interrupted.
+impl MatrixRun<'_> {
+    /// Measures one row, until it is complete or a signal interrupts it.
     pub(super) fn source(
         &mut self,
         source: &Source,
@@ -42,12 +42,13 @@ impl Measure<'_> {
     ) {
         for participant in &self.declared.participants {
             for format in formats {
-                let (is_tried, is_listed) = Declared::is_tried(participant, *format, is_first);
+                let (is_tried, is_listed) =
+                    DeclaredDevices::is_tried(participant, *format, is_first);
                 if !is_tried {
                     continue;
                 }
                 let cell = self.cell(source, participant, *format, is_listed);
-                // Whoever was interrupted in the middle of a trial has seen nothing: a terminal's signal ends the helper too.
+                // A signal from a terminal ends the helper too, so the outcome of an interrupted trial means nothing.
                 if self.interrupt.code().is_some() {
                     return;
                 }
@@ -66,16 +67,16 @@ impl Measure<'_> {
     ) -> Cell {
         let size = self.declared.size;
         let request = self
-            .facts
+            .results
             .inform(&pair(participant, source, format, size))
             .request;
-        let (said, reasons) = match solve(&request) {
+        let (verdict, reasons) = match solve(&request) {
             Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {
-                (Said::Guaranteed, Vec::new())
+                (SolverVerdict::Guaranteed, Vec::new())
             }
-            Solution::Share(plan) => (Said::Possible, plan.caveats().to_vec()),
+            Solution::Share(plan) => (SolverVerdict::Possible, plan.caveats().to_vec()),
             Solution::Split(split) => (
-                Said::Impossible,
+                SolverVerdict::Impossible,
                 split
                     .rejections()
                     .iter()
@@ -83,31 +84,31 @@ impl Measure<'_> {
                     .collect(),
             ),
         };
-        let outcome =
-            forced(participant, source, format, size).map(|request| self.attempt(&request));
-        let judgement = judge::judge(
-            said,
+        let outcome = relaxed_request(participant, source, format, size)
+            .map(|request| self.attempt(&request));
+        let comparison = compare::compare(
+            verdict,
             outcome.as_ref(),
-            || self.possible.covers(&request),
-            || self.possible.covers_luck(&request),
+            || self.uncertainties.covers(&request),
+            || self.uncertainties.covers_unpromised(&request),
         );
         Cell {
             source: source.id.clone(),
             participant: participant.name.clone(),
             format,
             size,
-            said,
+            verdict,
             reasons,
             is_listed,
             outcome,
-            judgement,
+            comparison,
         }
     }
 
-    /// Allocates and tries; again where the refusal was of the moment.
+    /// Allocates a buffer and tries it; repeats that after a transient refusal.
     fn attempt(&mut self, request: &Request) -> Outcome {
         let mut last = Outcome::Untestable("nothing was tried".to_owned());
-        for number in 0..TRIES {
+        for number in 0..MAX_ATTEMPTS {
             if number > 0 {
                 if self.interrupt.code().is_some() {
                     break;
@@ -145,9 +146,9 @@ impl Measure<'_> {
     }
 }
 
-/// Demands that are given up one after another to have a buffer to try where the solver says that there is none: first
-/// those of the memory, which a driver has to refuse by itself, then those of the picture, the source's too.
-const GIVEN_UP: [&[Field]; 4] = [
+/// Constraints that are relaxed step by step to get a buffer to try where the solver says that none is possible: first those of
+/// the memory, which the driver itself has to refuse, then those of format and layout, of the source too.
+const RELAXATIONS: [&[Field]; 4] = [
     &[],
     &[
         Field::Imports,
@@ -165,8 +166,9 @@ const GIVEN_UP: [&[Field]; 4] = [
     ],
 ];
 
-/// Returns the request of a pair with as little given up as has a plan; `None` where the source gives no such buffer at all.
-fn forced(
+/// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate such
+/// a buffer at all.
+fn relaxed_request(
     participant: &Participant,
     source: &Source,
     format: FormatModifier,
@@ -174,11 +176,11 @@ fn forced(
 ) -> Option<Request> {
     let mut relaxed = participant.clone();
     let mut source = source.clone();
-    for fields in GIVEN_UP {
+    for fields in RELAXATIONS {
         for field in fields {
             relaxed.relax(*field);
-            // A queue's own memory comes in its own sizes and formats: it has to refuse others by itself. How much there is
-            // to be had is never given up.
+            // A queue allocates only its own sizes and formats, and has to refuse others itself. The available size is
+            // never relaxed.
             source.constraints.relax(*field);
         }
         let request = pair(&relaxed, &source, format, size);

@@ -1,12 +1,12 @@
-//! `covalent matrix`: who can share with whom, tried; and whether the solver's verdicts are what the drivers do.
+//! `covalent matrix`: tries every source on every participant, and compares the outcomes with the solver's verdicts.
 
 mod cell;
-pub(crate) mod declare;
+mod compare;
+pub(crate) mod devices;
 #[cfg(test)]
 mod fixture;
 mod grid;
 mod interrupt;
-mod judge;
 mod measure;
 mod record;
 mod svg;
@@ -29,64 +29,67 @@ use crate::args::MISMATCH;
 use crate::out::{self, line};
 use crate::progress::Progress;
 use crate::{file, machine};
-use declare::Declared;
+use compare::KnownUncertainties;
+use devices::DeclaredDevices;
 use grid::Grid;
 use interrupt::Interrupt;
-use judge::Possible;
-use measure::Measure;
-use record::{Recorded, Summary};
+use measure::MatrixRun;
+use record::{RecordedMatrix, Summary};
 use svg::Heading;
 
-/// Try every source on every participant, and show who can share with whom.
+/// Try every source on every participant, and show which pairs can share buffers.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Sources are rows, participants are columns. Each pair is tried with one buffer in every format and size, in a process of
-its own (covalent-prove), so that a driver that aborts ends only that. Cameras and cards must be idle: what another
-program uses is untested. Progress goes to the standard error. Interrupted by SIGINT or SIGTERM it prints what it has
-measured so far, marked as interrupted; a second signal ends it at once.
+Sources are rows, participants are columns. Each pair is tried with one buffer in every format and
+size. The trials run in a helper process (covalent-prove), so that a driver that aborts ends only
+the helper. Cameras and cards must be idle: a device that another program uses is not tested.
+Progress is written to the standard error. After SIGINT or SIGTERM the cells that were measured so
+far are printed, marked as interrupted; a second signal ends the program at once.
 
-With --verify the solver's verdict stands beside what the drivers did: what is guaranteed must work, what is impossible
-must not, and what is only possible must be on the committed list that says why nothing better can be known. Without it,
-refusals of what was guaranteed are learnt as facts.
+With --verify the solver's verdicts are compared with the outcomes: what is guaranteed must work,
+what is impossible must be refused, and what is possible must be on a list that says why no
+definite verdict can be given. Without --verify, a refusal of what was guaranteed is stored as a
+trial result, which `covalent facts` lists.
 
 Examples:
   covalent matrix
-      the table of this machine, with the reasons below
+      the table of this machine, with the reasons below it
   covalent matrix --svg matrix.svg
-      the same as a picture too
+      the same, and a picture
   covalent matrix --size 640x480 --size 1280x720 --format XR24 --json > matrix.json
-      every cell, to keep or to send
+      every cell as JSON, to keep or to send
   covalent matrix --from matrix.json --svg matrix.svg --title 'The board on my desk'
       a picture of a matrix that was measured elsewhere
   covalent matrix --verify
-      whether the solver is right about this machine
+      whether the solver's verdicts hold on this machine
 
-Exit codes: 0 done, 11 with --verify: a verdict and the drivers disagree, 130 or 143 interrupted by SIGINT or SIGTERM.")]
+Exit codes: 0 done, 11 with --verify: a verdict does not match its outcome, 130 or 143 interrupted
+by SIGINT or SIGTERM.")]
 pub(crate) struct Options {
-    /// A size in pixels; may be given again.
+    /// Try this size in pixels; may be repeated.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     size: Vec<Extent>,
-    /// A format; may be given again. All that any participant has, where none is given.
+    /// Try this format, such as XR24; may be repeated. The default is every format of any participant.
     #[arg(long, value_name = "FOURCC")]
     format: Vec<Fourcc>,
-    /// Only sources whose identifier begins so; may be given again.
+    /// Try only sources whose identifier begins with this, such as `heap:`; may be repeated.
     #[arg(long, value_name = "SOURCE")]
     source: Vec<String>,
-    /// Compare the solver's verdict with what the drivers do.
+    /// Compare the solver's verdicts with the outcomes of the trials.
     #[arg(long)]
     verify: bool,
-    /// Show this recorded matrix (as --json prints it) instead of measuring this machine.
+    /// Show this matrix, which --json printed, instead of measuring this machine.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["size", "format", "source", "verify"])]
     from: Option<PathBuf>,
-    /// Draw the matrix as a picture, into this file.
+    /// Draw the matrix into this SVG file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// What stands above the picture.
+    /// Set the title of the picture.
     #[arg(
         long,
         value_name = "WORDS",
         requires = "svg",
-        default_value = "Who can share memory with whom"
+        default_value = "Which pairs can share memory"
     )]
     title: String,
     /// Print every cell, in one JSON object.
@@ -96,23 +99,23 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
-        let text = file::read(path, Recorded::MAXIMUM_BYTES)?;
-        let recorded = Recorded::read(&text).with_context(|| printable_path(path))?;
+        let text = file::read(path, RecordedMatrix::MAXIMUM_BYTES)?;
+        let recorded = RecordedMatrix::read(&text).with_context(|| printable_path(path))?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.svg {
-        // Measuring takes minutes: what cannot be written is told before.
+        // Measuring takes minutes, so a path that cannot be written is refused first.
         files::check(path)?;
     }
-    let interrupt = Interrupt::catch().context("catching signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch SIGINT and SIGTERM")?;
     let mut helper = Helper::find()?;
     helper.start()?;
-    let mut facts = machine::facts();
-    let mut recorded = Recorded::new(environment(), &options.size);
-    let machines = measure(options, &mut helper, &facts, &interrupt, &mut recorded)?;
+    let mut results = machine::trial_results();
+    let mut recorded = RecordedMatrix::new(environment(), &options.size);
+    let machines = measure(options, &mut helper, &results, &interrupt, &mut recorded)?;
     if !options.verify && interrupt.code().is_none() {
-        learn(&mut recorded, &machines, &mut helper, &mut facts);
+        learn(&mut recorded, &machines, &mut helper, &mut results);
     }
     recorded.summary = Summary::of(&recorded.cells);
     recorded.helper_deaths = helper.deaths();
@@ -126,23 +129,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Measures all sizes, until it is done or interrupted, and returns who was declared in each.
+/// Measures all sizes, until they are complete or a signal interrupts it. Returns the devices of each size.
 fn measure(
     options: &Options,
     helper: &mut Helper,
-    facts: &TrialResults,
+    results: &TrialResults,
     interrupt: &Interrupt,
-    recorded: &mut Recorded,
-) -> Result<Vec<Declared>> {
-    let possible = Possible::committed()?;
+    recorded: &mut RecordedMatrix,
+) -> Result<Vec<DeclaredDevices>> {
+    let uncertainties = KnownUncertainties::committed()?;
     let mut machines = Vec::new();
     for size in &options.size {
         if interrupt.code().is_some() {
             break;
         }
         let mut progress = Progress::begin(&size.to_string());
-        progress.detail("asking every device");
-        let mut declared = Declared::of(*size, helper)?;
+        progress.detail("querying every device");
+        let mut declared = DeclaredDevices::discover(*size, helper)?;
         if !options.source.is_empty() {
             declared.sources.retain(|source| {
                 let id = source.id.as_str();
@@ -155,10 +158,10 @@ fn measure(
         recorded.add(&declared);
         let formats = declared.formats(&options.format);
         progress.expect(declared.count(&formats));
-        let mut measure = Measure {
+        let mut measure = MatrixRun {
             declared: &declared,
-            facts,
-            possible: &possible,
+            results,
+            uncertainties: &uncertainties,
             helper,
             progress: &progress,
             interrupt,
@@ -170,19 +173,19 @@ fn measure(
             progress.detail(&source.name);
             measure.source(source, number == 0, &formats, &mut recorded.cells);
         }
-        // The next size finds every queue idle.
+        // Stops the queues that were used, so that the next size finds every queue idle.
         helper.release();
         machines.push(declared);
     }
     Ok(machines)
 }
 
-/// Keeps what was refused although it was guaranteed.
+/// Stores trial results for what was refused although the solver guarantees it.
 fn learn(
-    recorded: &mut Recorded,
-    machines: &[Declared],
+    recorded: &mut RecordedMatrix,
+    machines: &[DeclaredDevices],
     helper: &mut Helper,
-    facts: &mut TrialResults,
+    results: &mut TrialResults,
 ) {
     let mut learnt = Vec::new();
     for cell in recorded
@@ -192,17 +195,18 @@ fn learn(
     {
         let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
         for request in pairs {
-            let proven = solve_with_trials(&request, &mut [&mut *helper], facts, Limits::default());
-            learnt.extend(proven.learnt);
+            let tried =
+                solve_with_trials(&request, &mut [&mut *helper], results, Limits::default());
+            learnt.extend(tried.learnt);
         }
     }
-    machine::keep(&learnt);
+    machine::store_trial_results(&learnt);
     recorded.learnt = learnt.iter().map(ToString::to_string).collect();
 }
 
-fn write(options: &Options, recorded: &Recorded) -> Result<()> {
-    // Who reads JSON wants names as they are; all else is for people.
-    let shown = out::shown(recorded);
+fn write(options: &Options, recorded: &RecordedMatrix) -> Result<()> {
+    // JSON has the names unchanged. The table and the picture have them without control characters.
+    let shown = out::printable_names(recorded);
     let grid = Grid::of(&shown);
     if let Some(path) = &options.svg {
         let picture = svg::draw(&grid, &heading(&options.title, &shown));
@@ -214,8 +218,8 @@ fn write(options: &Options, recorded: &Recorded) -> Result<()> {
     }
     let mut out = out::coloured();
     write!(out, "{}", table::render(&grid))?;
-    for fact in &shown.learnt {
-        line!(out, "learnt: {fact}")?;
+    for result in &shown.learnt {
+        line!(out, "learnt: {result}")?;
     }
     if options.verify {
         let summary = shown.summary;
@@ -224,10 +228,10 @@ fn write(options: &Options, recorded: &Recorded) -> Result<()> {
         }
         line!(
             out,
-            "{} cells: {} as the solver says, {} possible and listed, {} untested, {} wrong, {} possible and not listed",
+            "{} cells: {} agree with the solver, {} uncertain for a listed reason, {} untested, {} wrong, {} uncertain without a listed reason",
             summary.cells,
             summary.agree,
-            summary.lucky,
+            summary.listed,
             summary.untested,
             summary.mismatches,
             summary.unlisted
@@ -240,9 +244,10 @@ fn write(options: &Options, recorded: &Recorded) -> Result<()> {
     Ok(())
 }
 
-const INTERRUPTED: &str = "interrupted: these are the cells that were measured until then";
+const INTERRUPTED: &str =
+    "interrupted: only the cells that were measured before the signal are shown";
 
-fn heading(title: &str, recorded: &Recorded) -> Heading {
+fn heading(title: &str, recorded: &RecordedMatrix) -> Heading {
     let environment = &recorded.environment;
     let mut machine = format!("Linux {}", environment.kernel);
     if !environment.mesa.is_empty() {
@@ -251,7 +256,7 @@ fn heading(title: &str, recorded: &Recorded) -> Heading {
     machine.push_str(&format!(", {} MiB of memory", environment.memory_mebibytes));
     let sizes: Vec<String> = recorded.sizes.iter().map(ToString::to_string).collect();
     let mut lines = vec![
-        "Each row is a place that memory comes from, each column somebody who would use it: a buffer of the row was handed to the column.".to_owned(),
+        "Each row is a source of memory, each column a participant that would use it: the column tried to import a buffer of the row.".to_owned(),
         format!("{machine}; {} in {}", sizes.join(", "), recorded.formats().join(", ")),
     ];
     if recorded.interrupted {

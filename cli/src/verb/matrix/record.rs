@@ -1,9 +1,9 @@
-//! A whole matrix as data: what `--json` prints, and what `--from` reads and draws on another machine.
+//! A matrix as data: what `--json` prints, and what `--from` reads.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use covalent_alloc::constraint::{Participant, Role, Source, SourceId, SourceKind};
+use covalent_alloc::constraint::{Participant, Role, SourceId, SourceKind};
 use covalent_alloc::model::Extent;
 use covalent_alloc::text::printable_json;
 use covalent_alloc::trial::{Environment, Interface};
@@ -11,24 +11,24 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::cell::Cell;
-use super::declare::Declared;
-use super::judge::Judgement;
+use super::compare::Comparison;
+use super::devices::DeclaredDevices;
 use crate::input::{self, JsonError};
 
-/// The version of what is written. Fields that are added leave it as it is.
+/// The version of the data. It does not change when a field is added.
 pub(super) const VERSION: u32 = 1;
 
 /// Everything that was declared and measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Recorded {
+pub(super) struct RecordedMatrix {
     pub(super) version: u32,
-    /// Whether it was cut short: the cells are those measured until then.
+    /// Whether a signal interrupted the measurement, so that cells are missing.
     pub(super) interrupted: bool,
     pub(super) environment: Environment,
     pub(super) sizes: Vec<Extent>,
-    pub(super) sources: Vec<RecordedSource>,
-    pub(super) participants: Vec<RecordedParticipant>,
-    /// What is there and could not be asked, and why.
+    pub(super) sources: Vec<MatrixSource>,
+    pub(super) participants: Vec<MatrixParticipant>,
+    /// Devices that could not be queried, with the reason.
     pub(super) unavailable: Vec<String>,
     pub(super) cells: Vec<Cell>,
     pub(super) summary: Summary,
@@ -36,36 +36,38 @@ pub(super) struct Recorded {
     pub(super) helper_deaths: u32,
 }
 
-/// A row.
+/// A source, which is a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RecordedSource {
+pub(super) struct MatrixSource {
     pub(super) id: SourceId,
     pub(super) name: String,
-    /// Whether its driver arranges pixels otherwise than in rows where its hardware can.
-    pub(super) arranges: bool,
+    /// Whether its driver may allocate tiled layouts on hardware that has them.
+    #[serde(rename = "arranges")]
+    pub(super) may_allocate_tiled: bool,
 }
 
-/// A column.
+/// A participant, which is a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RecordedParticipant {
+pub(super) struct MatrixParticipant {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) interface: Interface,
 }
 
-impl RecordedParticipant {
-    /// Returns whether it can be told of arrangements other than rows.
-    pub(super) fn speaks_modifiers(&self) -> bool {
+impl MatrixParticipant {
+    /// Returns whether its interface has modifiers.
+    pub(super) fn supports_modifiers(&self) -> bool {
         self.role == Role::Display || self.interface != Interface::Kernel
     }
 }
 
-/// How many cells are judged how.
+/// The number of cells with each result of the comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Summary {
     pub(super) cells: usize,
     pub(super) agree: usize,
-    pub(super) lucky: usize,
+    #[serde(rename = "lucky")]
+    pub(super) listed: usize,
     pub(super) untested: usize,
     pub(super) mismatches: usize,
     pub(super) unlisted: usize,
@@ -73,54 +75,54 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn of(cells: &[Cell]) -> Self {
-        let count = |judgement: Judgement| {
+        let count = |comparison: Comparison| {
             cells
                 .iter()
-                .filter(|cell| cell.judgement == judgement)
+                .filter(|cell| cell.comparison == comparison)
                 .count()
         };
         Self {
             cells: cells.len(),
-            agree: count(Judgement::Agrees),
-            lucky: count(Judgement::Listed),
-            untested: count(Judgement::Untested),
-            mismatches: count(Judgement::Mismatch),
-            unlisted: count(Judgement::Unlisted),
+            agree: count(Comparison::Agrees),
+            listed: count(Comparison::Listed),
+            untested: count(Comparison::Untested),
+            mismatches: count(Comparison::Mismatch),
+            unlisted: count(Comparison::Unlisted),
         }
     }
 }
 
-/// Why a recording is not read.
+/// Why a recorded matrix cannot be read.
 #[derive(Debug, Error)]
 pub(super) enum RecordError {
-    /// It is no JSON, or not of this shape.
+    /// It is not JSON, or not of this shape.
     #[error("it is no matrix as `covalent matrix --json` prints it: {0}")]
     Damaged(#[from] JsonError),
     /// It has another version.
     #[error(
-        "it is of version {0}, and this program reads version {VERSION}: take the `covalent` that wrote it"
+        "it has version {0}, and this program reads version {VERSION}: use the `covalent` that wrote it"
     )]
     Version(u32),
-    /// It has more of something than a table can show.
-    #[error("it has {count} entries in {field}, and at most {most} are read")]
+    /// A list has more entries than a table can show.
+    #[error("it has {count} entries in {field}, and at most {max} are read")]
     TooMany {
         field: String,
         count: usize,
-        most: usize,
+        max: usize,
     },
 }
 
-impl Recorded {
-    /// The longest recording that is read; that of a machine with everything has some hundred KiB.
+impl RecordedMatrix {
+    /// The longest file that is read, in bytes; a machine with many devices has a few hundred KiB.
     pub(super) const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes, sources and participants: each source is a row with a place for each participant.
+    /// The most sizes, sources and participants: each source is a row with an entry for each participant.
     const MAXIMUM_NAMES: usize = 256;
-    /// The most cells, and notes of one kind.
+    /// The most cells, and the most trial results.
     const MAXIMUM_CELLS: usize = 1 << 16;
-    /// The most reasons of one cell.
+    /// The most reasons in one cell.
     const MAXIMUM_REASONS: usize = 64;
 
-    /// Notes who was declared; nothing is measured yet.
+    /// Returns an empty matrix.
     pub(super) fn new(environment: Environment, sizes: &[Extent]) -> Self {
         Self {
             version: VERSION,
@@ -137,13 +139,13 @@ impl Recorded {
         }
     }
 
-    /// Adds everybody who is not there yet: the same devices declare themselves for each size.
-    pub(super) fn add(&mut self, declared: &Declared) {
+    /// Adds the sources and participants that it does not have yet: they are queried once for each size.
+    pub(super) fn add(&mut self, declared: &DeclaredDevices) {
         for source in &declared.sources {
-            let recorded = RecordedSource {
+            let recorded = MatrixSource {
                 id: source.id.clone(),
                 name: source.name.clone(),
-                arranges: arranges(source),
+                may_allocate_tiled: SourceKind::of(&source.id).is_of_driver(),
             };
             if self.sources.iter().all(|known| known.id != recorded.id) {
                 self.sources.push(recorded);
@@ -165,7 +167,7 @@ impl Recorded {
         }
     }
 
-    /// Reads what [`Recorded::write`] has written. It takes at most 48 bytes for each byte of the text.
+    /// Reads what [`RecordedMatrix::write`] wrote. It takes at most 48 bytes of memory for each byte of the text.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -175,7 +177,7 @@ impl Recorded {
             version: u32,
         }
         let text = text.as_ref();
-        // First the version: a newer one may have other fields.
+        // The version is read first, because a newer version may have other fields.
         let Versioned { version } = input::json(text)?;
         if version != VERSION {
             return Err(RecordError::Version(version));
@@ -196,22 +198,21 @@ impl Recorded {
             ("learnt", self.learnt.len(), cells),
         ];
         let reasons = self.cells.iter().map(|cell| cell.reasons.len());
-        let most = Self::MAXIMUM_REASONS;
-        let reasons = reasons.enumerate().find(|(_, count)| *count > most);
-        let reasons =
-            reasons.map(|(place, count)| (format!("cells[{place}].reasons"), count, most));
+        let max = Self::MAXIMUM_REASONS;
+        let reasons = reasons.enumerate().find(|(_, count)| *count > max);
+        let reasons = reasons.map(|(index, count)| (format!("cells[{index}].reasons"), count, max));
         let too_many = lists
             .into_iter()
-            .find(|(_, count, most)| count > most)
-            .map(|(field, count, most)| (field.to_owned(), count, most))
+            .find(|(_, count, max)| count > max)
+            .map(|(field, count, max)| (field.to_owned(), count, max))
             .or(reasons);
         match too_many {
-            Some((field, count, most)) => Err(RecordError::TooMany { field, count, most }),
+            Some((field, count, max)) => Err(RecordError::TooMany { field, count, max }),
             None => Ok(()),
         }
     }
 
-    /// Writes it as JSON, each cell on a line of its own so that two recordings can be compared line by line.
+    /// Writes it as JSON with one cell a line, so that two files can be compared line by line.
     ///
     /// # Errors
     /// Those of the writer.
@@ -220,7 +221,7 @@ impl Recorded {
         let mut frame = self.clone();
         frame.cells = Vec::new();
         let frame = serde_json::to_string_pretty(&frame)?;
-        // A name inside of a JSON text has its quotes escaped: this is the field itself.
+        // Quotes within a JSON string are escaped, so this matches only the field itself.
         let (before, after) = frame.split_once(CELLS).unwrap_or((&frame, ""));
         write!(out, "{}\"cells\": [", printable_json(before))?;
         for (number, cell) in self.cells.iter().enumerate() {
@@ -232,7 +233,7 @@ impl Recorded {
         writeln!(out, "{end}]{}", printable_json(after))
     }
 
-    /// Returns the names of the formats that were tried, in order.
+    /// Returns the names of the formats that were tried, sorted.
     pub(super) fn formats(&self) -> Vec<String> {
         let names: BTreeSet<String> = self
             .cells
@@ -243,12 +244,8 @@ impl Recorded {
     }
 }
 
-fn arranges(source: &Source) -> bool {
-    SourceKind::of(&source.id).is_of_driver()
-}
-
-fn recorded(participant: &Participant) -> RecordedParticipant {
-    RecordedParticipant {
+fn recorded(participant: &Participant) -> MatrixParticipant {
+    MatrixParticipant {
         name: participant.name.clone(),
         role: participant.role,
         interface: Interface::of(participant),
@@ -262,12 +259,12 @@ mod tests {
     use crate::sys::measured;
 
     #[test]
-    fn recording_that_is_written_is_read_back() {
+    fn matrix_that_is_written_is_read_back() {
         let recorded = fixture::machine();
         let mut text = Vec::new();
         recorded.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        let again = Recorded::read(&text).unwrap();
+        let again = RecordedMatrix::read(&text).unwrap();
         assert_eq!(again.cells, recorded.cells);
         assert_eq!(again.sources, recorded.sources);
         assert_eq!(again.participants, recorded.participants);
@@ -280,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn recording_without_a_cell_is_json_too() {
+    fn matrix_without_cells_is_written_as_valid_json() {
         let mut recorded = fixture::machine();
         recorded.cells.clear();
         let mut text = Vec::new();
@@ -289,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn recording_takes_a_multiple_of_its_bytes_and_has_no_more_than_a_table_shows() {
+    fn matrix_of_any_length_takes_bounded_memory_and_has_limited_lists() {
         let empty = {
             let mut recorded = fixture::machine();
             recorded.cells.clear();
@@ -300,7 +297,7 @@ mod tests {
         let participant = empty["participants"][0].clone();
         let mut cells = cell.clone();
         cells["reasons"] = vec![""; 65].into();
-        for (field, item, most) in [
+        for (field, item, max) in [
             ("cells", cell, "65536"),
             ("cells", cells, "cells[0].reasons, and at most 64"),
             ("sources", source, "256"),
@@ -309,38 +306,41 @@ mod tests {
             ("unavailable", "".into(), "256"),
             ("learnt", "".into(), "65536"),
         ] {
-            let mut asked = Vec::new();
+            let mut allocations = Vec::new();
             for bytes in [1 << 18, 1 << 20] {
                 let item = item.to_string();
                 let items = vec![item.as_str(); bytes / (item.len() + 1)].join(",");
                 let mut value = empty.clone();
                 value[field] = vec!["MARK"].into();
                 let text = value.to_string().replace("\"MARK\"", &items);
-                let (read, usage) = measured(|| Recorded::read(&text));
+                let (read, usage) = measured(|| RecordedMatrix::read(&text));
                 let allowed = 48 * text.len() + (16 << 10);
                 assert!(
                     usage.peak_bytes <= allowed,
                     "{field}: {} of {allowed}",
                     usage.peak_bytes
                 );
-                asked.push(usage.allocations);
-                let told = read.err().map(|error| error.to_string());
-                let is_many = bytes / (item.len() + 1) > 65536 || most != "65536";
-                assert_eq!(told.is_some(), is_many, "{field}: {told:?}");
-                assert!(told.is_none_or(|told| told.contains(most)), "{field}");
+                allocations.push(usage.allocations);
+                let error = read.err().map(|error| error.to_string());
+                let is_many = bytes / (item.len() + 1) > 65536 || max != "65536";
+                assert_eq!(error.is_some(), is_many, "{field}: {error:?}");
+                assert!(error.is_none_or(|error| error.contains(max)), "{field}");
             }
-            assert!(asked[1] <= 4 * asked[0] + 64, "{field}: {asked:?}");
+            assert!(
+                allocations[1] <= 4 * allocations[0] + 64,
+                "{field}: {allocations:?}"
+            );
         }
     }
 
     #[test]
-    fn recording_that_is_damaged_is_told_with_line_column_and_field() {
+    fn matrix_that_is_damaged_is_refused_with_line_column_and_field() {
         let mut text = Vec::new();
         fixture::machine().write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let damaged = text.replacen("\"is_listed\":true", "\"is_listed\":7", 1);
         assert_ne!(damaged, text);
-        let error = Recorded::read(&damaged).unwrap_err().to_string();
+        let error = RecordedMatrix::read(&damaged).unwrap_err().to_string();
         for words in [
             "covalent matrix --json",
             "column",
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn recording_of_another_version_or_none_is_refused_with_words() {
+    fn matrix_of_another_version_or_without_one_is_refused() {
         for (text, words) in [
             ("{\"version\": 2, \"cells\": 3}", "version 2"),
             ("{}", "version"),
@@ -360,7 +360,7 @@ mod tests {
             ("{\"version\": 1}", "missing field"),
             ("{\"version\": 1, \"cells\": [{}]}", "no matrix"),
         ] {
-            let error = Recorded::read(text).unwrap_err().to_string();
+            let error = RecordedMatrix::read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

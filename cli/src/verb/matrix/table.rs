@@ -1,46 +1,46 @@
-//! The matrix as text that fits 80 columns.
+//! Writes the matrix as text within 80 columns.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::grid::{Grid, Layouts, Mark, Row, Standing, standing_words};
+use super::grid::{Grid, ModifierKind, PairStatus, PairSummary, Row, status_label};
 use crate::text::{shorten, wrap};
 
-/// The widest line.
+/// The widest line, in columns.
 pub(super) const WIDTH: usize = 80;
-/// A sign and the number of its reason, with a space before.
+/// The width of an entry: a space, a sign and the number of its reason.
 const COLUMN: usize = 4;
-/// The widest name of a row; longer ones are cut.
+/// The widest name of a row; longer names are shortened.
 const LABEL: usize = 34;
-/// The letters of columns.
+/// The letters that name the columns.
 const LETTERS: std::ops::RangeInclusive<char> = 'a'..='z';
 
-/// What a pair is seen as.
+/// The sign for a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sign {
-    One(Standing),
+    One(PairStatus),
     Mixed,
     Nothing,
 }
 
 impl Sign {
     const ALL: [Self; 8] = [
-        Self::One(Standing::Guaranteed),
-        Self::One(Standing::Possible),
+        Self::One(PairStatus::Guaranteed),
+        Self::One(PairStatus::Possible),
         Self::Mixed,
-        Self::One(Standing::Impossible),
-        Self::One(Standing::Untested),
-        Self::One(Standing::Unproved),
-        Self::One(Standing::Disagrees),
+        Self::One(PairStatus::Impossible),
+        Self::One(PairStatus::Untested),
+        Self::One(PairStatus::NeedsHardware),
+        Self::One(PairStatus::Disagrees),
         Self::Nothing,
     ];
 
-    fn of(mark: &Mark) -> Self {
-        match mark.range() {
+    fn of(pair: &PairSummary) -> Self {
+        match pair.range() {
             None => Self::Nothing,
-            // What is wrong is never hidden behind what is right.
-            Some((_, Standing::Disagrees)) => Self::One(Standing::Disagrees),
+            // A mismatch is always shown, even if other formats agree.
+            Some((_, PairStatus::Disagrees)) => Self::One(PairStatus::Disagrees),
             Some((best, worst)) if best == worst => Self::One(best),
             Some(_) => Self::Mixed,
         }
@@ -48,12 +48,12 @@ impl Sign {
 
     fn letter(self) -> char {
         match self {
-            Self::One(Standing::Guaranteed) => '+',
-            Self::One(Standing::Possible) => '~',
-            Self::One(Standing::Untested) => '?',
-            Self::One(Standing::Unproved) => '*',
-            Self::One(Standing::Impossible) => '-',
-            Self::One(Standing::Disagrees) => '!',
+            Self::One(PairStatus::Guaranteed) => '+',
+            Self::One(PairStatus::Possible) => '~',
+            Self::One(PairStatus::Untested) => '?',
+            Self::One(PairStatus::NeedsHardware) => '*',
+            Self::One(PairStatus::Impossible) => '-',
+            Self::One(PairStatus::Disagrees) => '!',
             Self::Mixed => '/',
             Self::Nothing => '.',
         }
@@ -61,11 +61,11 @@ impl Sign {
 
     fn style(self) -> Style {
         let colour = match self {
-            Self::One(Standing::Guaranteed) => AnsiColor::Green,
-            Self::One(Standing::Possible) | Self::Mixed => AnsiColor::Yellow,
-            Self::One(Standing::Impossible) => AnsiColor::Red,
-            Self::One(Standing::Untested | Standing::Unproved) => AnsiColor::Cyan,
-            Self::One(Standing::Disagrees) => return AnsiColor::Magenta.on_default().bold(),
+            Self::One(PairStatus::Guaranteed) => AnsiColor::Green,
+            Self::One(PairStatus::Possible) | Self::Mixed => AnsiColor::Yellow,
+            Self::One(PairStatus::Impossible) => AnsiColor::Red,
+            Self::One(PairStatus::Untested | PairStatus::NeedsHardware) => AnsiColor::Cyan,
+            Self::One(PairStatus::Disagrees) => return AnsiColor::Magenta.on_default().bold(),
             Self::Nothing => return Style::new().dimmed(),
         };
         colour.on_default()
@@ -73,16 +73,16 @@ impl Sign {
 
     fn words(self) -> &'static str {
         match self {
-            Self::One(standing) => standing_words(standing),
+            Self::One(status) => status_label(status),
             Self::Mixed => "in some formats or sizes only",
             Self::Nothing => "takes none of the formats tried",
         }
     }
 }
 
-/// Renders sources down and participants across, in several tables where one is too wide, with colours.
+/// Returns the matrix with sources as rows and participants as columns, as several tables if one is too wide.
 ///
-/// Whoever writes it where colours are not wanted takes them out.
+/// The text has colours; the stream that it is written to removes them if they are not wanted.
 pub(super) fn render(grid: &Grid) -> String {
     let mut text = String::new();
     let label = grid
@@ -94,11 +94,11 @@ pub(super) fn render(grid: &Grid) -> String {
     let across = WIDTH.saturating_sub(label) / COLUMN;
     let across = across.clamp(1, LETTERS.count());
     let strong = Style::new().bold();
-    let mut begin = 0_usize;
+    let mut first = 0_usize;
     for group in grid.columns.chunks(across) {
         for (letter, column) in LETTERS.zip(group) {
-            for (place, line) in wrap(&column.name, WIDTH - 5).into_iter().enumerate() {
-                let letter = if place == 0 { letter } else { ' ' };
+            for (number, line) in wrap(&column.name, WIDTH - 5).into_iter().enumerate() {
+                let letter = if number == 0 { letter } else { ' ' };
                 put(&mut text, &format!("  {strong}{letter}{strong:#}  {line}"));
             }
         }
@@ -112,40 +112,40 @@ pub(super) fn render(grid: &Grid) -> String {
         );
         for row in &grid.rows {
             let mut line = format!("{:label$}", shorten(&row_name(row), label));
-            for mark in row.marks.iter().skip(begin).take(group.len()) {
-                line.push_str(&entry(mark));
+            for pair in row.pairs.iter().skip(first).take(group.len()) {
+                line.push_str(&entry(pair));
             }
             put(&mut text, line.trim_end());
         }
         text.push('\n');
-        begin = begin.saturating_add(group.len());
+        first = first.saturating_add(group.len());
     }
-    key(&mut text, grid);
+    legend(&mut text, grid);
     reasons(&mut text, grid);
-    left_out(&mut text, grid);
+    not_measured(&mut text, grid);
     text
 }
 
-/// A space, a sign and the number of its first reason, in [`COLUMN`] columns.
-fn entry(mark: &Mark) -> String {
-    let sign = Sign::of(mark);
+/// Returns a space, the sign and the number of the first reason, padded to [`COLUMN`] columns.
+fn entry(pair: &PairSummary) -> String {
+    let sign = Sign::of(pair);
     let style = sign.style();
-    // A third digit has no room; such a reason is in the picture and in the JSON.
-    let number = mark
+    // There is no space for a third digit. The SVG and the JSON have such a reason.
+    let number = pair
         .reasons
         .first()
-        .map(|place| place.saturating_add(1))
+        .map(|index| index.saturating_add(1))
         .filter(|number| *number < 100)
         .map_or_else(String::new, |number| number.to_string());
     let blank = " ".repeat(COLUMN.saturating_sub(2).saturating_sub(number.len()));
     format!(" {style}{}{number}{style:#}{blank}", sign.letter())
 }
 
-/// Explains the signs that are seen.
-fn key(text: &mut String, grid: &Grid) {
-    let marks = || grid.rows.iter().flat_map(|row| &row.marks);
+/// Explains the signs that the table contains.
+fn legend(text: &mut String, grid: &Grid) {
+    let pairs = || grid.rows.iter().flat_map(|row| &row.pairs);
     for sign in Sign::ALL {
-        if marks().any(|mark| Sign::of(mark) == sign) {
+        if pairs().any(|pair| Sign::of(pair) == sign) {
             let style = sign.style();
             put(
                 text,
@@ -163,11 +163,11 @@ fn reasons(text: &mut String, grid: &Grid) {
     text.push('\n');
     put(
         text,
-        "Why, by number (the source is the row, `it` the column; the first of several):",
+        "Reasons by number (`the source` is the row, `it` the column):",
     );
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
-        for (place, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {
-            if place == 0 {
+        for (index, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {
+            if index == 0 {
                 put(text, &format!("{number:NUMBER$} {line}"));
             } else {
                 put(text, &format!("{:NUMBER$} {line}", ""));
@@ -176,25 +176,25 @@ fn reasons(text: &mut String, grid: &Grid) {
     }
 }
 
-fn left_out(text: &mut String, grid: &Grid) {
-    if !grid.left_out.is_empty() {
-        text.push_str("\nLeft out:\n");
+fn not_measured(text: &mut String, grid: &Grid) {
+    if !grid.not_measured.is_empty() {
+        text.push_str("\nNot measured:\n");
     }
-    for words in &grid.left_out {
-        for (place, line) in wrap(words, WIDTH - 4).into_iter().enumerate() {
-            let indent = if place == 0 { "  " } else { "    " };
+    for words in &grid.not_measured {
+        for (index, line) in wrap(words, WIDTH - 4).into_iter().enumerate() {
+            let indent = if index == 0 { "  " } else { "    " };
             put(text, &format!("{indent}{line}"));
         }
     }
 }
 
 fn row_name(row: &Row) -> String {
-    match row.layouts {
-        Layouts::Linear => row.id.clone(),
-        Layouts::Implicit => format!("{} (untold)", shorten(&row.id, LABEL - 9)),
-        // One row for all sources has a name of its own.
-        Layouts::Vendor if row.id == row.name => row.id.clone(),
-        Layouts::Vendor => format!("{} (others)", shorten(&row.id, LABEL - 9)),
+    match row.modifiers {
+        ModifierKind::Linear => row.id.clone(),
+        ModifierKind::Implicit => format!("{} (implicit)", shorten(&row.id, LABEL - 11)),
+        // The one row for all sources, whose layouts no device has, has a name of its own.
+        ModifierKind::Vendor if row.id == row.name => row.id.clone(),
+        ModifierKind::Vendor => format!("{} (vendor)", shorten(&row.id, LABEL - 9)),
     }
 }
 
@@ -206,30 +206,30 @@ fn put(text: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
-    use super::super::record::{Recorded, RecordedParticipant};
+    use super::super::record::{MatrixParticipant, RecordedMatrix};
     use super::*;
     use anstream::adapter::strip_str;
 
-    fn plain(recorded: &Recorded) -> String {
+    fn plain(recorded: &RecordedMatrix) -> String {
         strip_str(&render(&Grid::of(recorded))).to_string()
     }
 
     #[test]
-    fn table_of_a_fixed_matrix_is_as_it_was() {
+    fn table_of_a_fixed_matrix_matches_its_snapshot() {
         insta::assert_snapshot!(plain(&fixture::machine()));
     }
 
     #[test]
-    fn table_with_colours_is_as_it_was() {
+    fn table_with_colours_matches_its_snapshot() {
         let text = render(&Grid::of(&fixture::machine()));
         insta::assert_snapshot!(text.replace('\u{1b}', "␛"));
     }
 
     #[test]
-    fn table_of_many_with_long_names_fits_the_terminal() {
+    fn table_of_many_long_names_fits_80_columns() {
         let mut recorded = fixture::machine();
         for number in 0..40 {
-            recorded.participants.push(RecordedParticipant {
+            recorded.participants.push(MatrixParticipant {
                 name: format!("{} {number}", "driver with a long name ".repeat(5)),
                 ..recorded.participants[0].clone()
             });
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_that_drivers_disagree_on_is_never_hidden() {
+    fn pair_with_a_mismatch_is_always_marked() {
         let text = plain(&fixture::machine());
         let row = text.lines().find(|line| line.starts_with("dumb:"));
         assert!(row.is_some_and(|row| row.contains('!')), "{text}");

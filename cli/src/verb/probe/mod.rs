@@ -1,4 +1,4 @@
-//! `covalent probe`: who is there, what each asks for, and what memory there is.
+//! `covalent probe`: lists the participants and sources of this machine with their constraints.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,27 +23,28 @@ use crate::{json, machine};
 mod record;
 mod regions;
 
-use regions::Shown;
+use regions::MatchedRegion;
 
 /// List every participant and source of this machine with its constraints.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Cameras are asked what they take at one size; give another with --size. A camera that streams is asked all but what
-memory it works with.
+Cameras are queried at one size, which --size changes. A camera that another program streams from
+is queried except for the memory that it needs.
 
-With --record everything is written to a file that `covalent plan --machine` solves on any other machine, and that
-`covalent diff` compares; --size may then be given again, since a recording answers for its own sizes alone.
+With --record everything is written to a file, for `covalent plan --machine` on any other machine
+and for `covalent diff`. A recording serves only for the sizes at which it was made, so --size may
+be repeated.
 
 Examples:
   covalent probe
   covalent probe --size 1920x1080 --json
   covalent probe --record machine.json --size 640x480 --size 1920x1080
-      this machine as a file, for a bug report or another desk")]
+      this machine as a file, for a bug report or for work elsewhere")]
 pub(crate) struct Options {
-    /// The size in pixels that cameras are asked for; may be given again.
+    /// Query cameras at this size in pixels; may be repeated.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     size: Vec<Extent>,
-    /// Write this machine to a file, to be solved elsewhere.
+    /// Write this machine to this file, for `covalent plan --machine`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Print one JSON object.
@@ -57,8 +58,8 @@ struct Found {
     participants: Vec<Participant>,
     sources: Vec<Source>,
     unavailable: Vec<Unavailable>,
-    /// What the devicetree sets aside; none where the machine has no tree.
-    reserved_memory: Option<Vec<Shown>>,
+    /// The reserved memory of the devicetree; `None` if the machine has no devicetree.
+    reserved_memory: Option<Vec<MatchedRegion>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -67,16 +68,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut sizes = options.size.clone();
     sizes.dedup();
-    let mut all: Vec<Found> = sizes.into_iter().map(everybody).collect();
+    let mut all: Vec<Found> = sizes.into_iter().map(discover).collect();
     let reserved = machine::reserved_memory(None)?;
     if let Some(path) = &options.record {
         record::write(path, &all, reserved.as_ref())?;
     }
     for found in &mut all {
-        // A recording has what devices answer, and the tree beside it; what is shown is what the solver makes of both.
+        // A recording has the answers of the devices and the devicetree separately; the output has the constraints refined by
+        // the devicetree, as the solver uses them.
         if let Some(reserved) = &reserved {
             devicetree::refine(reserved, &mut found.participants, &mut found.sources);
-            found.reserved_memory = Some(regions::shown(reserved, found));
+            found.reserved_memory = Some(regions::matched(reserved, found));
         }
     }
     for found in &all {
@@ -88,19 +90,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             out.flush()?;
         }
     }
-    let shown = all
+    let regions = all
         .first()
         .and_then(|found| found.reserved_memory.as_deref());
-    if let (Some(shown), false) = (shown, options.json) {
+    if let (Some(regions), false) = (regions, options.json) {
         let mut out = out::stdout();
-        regions::write(&mut out, shown)?;
+        regions::write(&mut out, regions)?;
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks everybody for one size.
-fn everybody(size: Extent) -> Found {
+/// Queries every device at one size.
+fn discover(size: Extent) -> Found {
     let mut found = Found {
         size,
         participants: Vec::new(),
@@ -114,9 +116,9 @@ fn everybody(size: Extent) -> Found {
         .unavailable
         .extend_from_slice(collection.unavailable());
     drop(collection);
-    drivers(&mut found);
+    add_drivers(&mut found);
     for path in machine::video_nodes() {
-        if let Err(error) = camera(&path, &mut found) {
+        if let Err(error) = add_queues(&path, &mut found) {
             found.unavailable.push(Unavailable {
                 name: printable_path(&path),
                 why: format!("{error:#}"),
@@ -124,16 +126,17 @@ fn everybody(size: Extent) -> Found {
         }
     }
     for path in Card::list() {
-        // A card that does not open is among the sources that are unavailable.
+        // A card that cannot be opened is already listed as an unavailable source.
         if let Ok(card) = Card::open(&path) {
-            display(&card, &mut found);
+            add_card(&card, &mut found);
         }
     }
     found
 }
 
-/// Adds what GBM and Vulkan give and take. Their drivers are loaded in the helper process; without one, that is said.
-fn drivers(found: &mut Found) {
+/// Adds the participants and sources of GBM and Vulkan, whose drivers are loaded in the helper process. If there is no helper
+/// program, they are listed as unavailable.
+fn add_drivers(found: &mut Found) {
     match Helper::find() {
         Ok(mut helper) => {
             let declared = helper.declare_drivers(found.size);
@@ -148,7 +151,7 @@ fn drivers(found: &mut Found) {
     }
 }
 
-fn camera(path: &Path, found: &mut Found) -> Result<()> {
+fn add_queues(path: &Path, found: &mut Found) -> Result<()> {
     for queue in machine::queues(path)? {
         let participant = queue.participant(found.size, None)?;
         if let Ok(Some(source)) = queue.source(&participant) {
@@ -159,7 +162,7 @@ fn camera(path: &Path, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-fn display(card: &Card, found: &mut Found) {
+fn add_card(card: &Card, found: &mut Found) {
     found.participants.push(card.importer());
     let unavailable = |name: String, error: &DrmError| Unavailable {
         name,
@@ -198,22 +201,24 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     line!(*out, "Sources:")?;
     for source in &found.sources {
         line!(*out, "  {} = {}", source.id, source.name)?;
-        let promises = &source.guarantees;
-        let contiguous = match promises.contiguous_up_to_bytes {
-            0 => "promises nothing of contiguity".to_owned(),
-            u64::MAX => "in one piece".to_owned(),
-            bytes => format!("in one piece up to {bytes} bytes"),
+        let guarantees = &source.guarantees;
+        let contiguity = match guarantees.contiguous_up_to_bytes {
+            0 => "contiguity not guaranteed".to_owned(),
+            u64::MAX => "contiguous".to_owned(),
+            bytes => format!("contiguous up to {bytes} bytes"),
         };
-        let window = promises.address;
-        let lies = if window == covalent_alloc::constraint::AddressWindow::default() {
+        let window = guarantees.address;
+        let addresses = if window == covalent_alloc::constraint::AddressWindow::default() {
             String::new()
         } else {
             format!(", addresses {:#x} to {:#x}", window.lowest, window.highest)
         };
-        let left = promises.available_bytes.map_or_else(String::new, |bytes| {
-            format!(", {} MiB can be had", bytes >> 20)
-        });
-        line!(*out, "      {contiguous}{lies}{left}")?;
+        let available = guarantees
+            .available_bytes
+            .map_or_else(String::new, |bytes| {
+                format!(", {} MiB available", bytes >> 20)
+            });
+        line!(*out, "      {contiguity}{addresses}{available}")?;
     }
     if !found.unavailable.is_empty() {
         line!(*out, "Not usable:")?;
@@ -224,6 +229,7 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     Ok(())
 }
 
+/// Lists formats by modifier, in the order of their rank.
 fn list(formats: impl Iterator<Item = FormatModifier>) -> String {
     let mut formats: Vec<FormatModifier> = formats.collect();
     formats.sort_by_key(|format| {

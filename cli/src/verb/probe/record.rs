@@ -1,4 +1,4 @@
-//! This machine as a file.
+//! Writes this machine to a file.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use covalent_alloc::trial::{Interface, environment};
 use super::Found;
 use crate::{file, machine};
 
-/// Writes everybody who was found, at each size, with what this machine's facts depend on.
+/// Writes the participants and sources of each size, the environment on which trial results depend, and the results in force.
 pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory>) -> Result<()> {
     let mut recorded = Machine::new(
         name(),
@@ -30,8 +30,10 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     recorded.environment = environment();
-    let book = machine::facts();
-    let learnt = book.learnt().filter(|fact| book.is_in_force(fact));
+    let results = machine::trial_results();
+    let learnt = results
+        .learnt()
+        .filter(|result| results.is_in_force(result));
     recorded.facts = learnt.cloned().collect();
     recorded.devicetree = reserved.cloned();
     recorded.declared = all.iter().map(declared).collect();
@@ -39,7 +41,7 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
     file::write(path, (text + "\n").as_bytes())
 }
 
-/// What the machine is called, by who made it.
+/// Returns the name that the manufacturer gave the machine.
 ///
 /// # References
 /// Kernel documentation, `/proc/device-tree/model` (devicetree) and `/sys/class/dmi/id` (x86).
@@ -78,7 +80,7 @@ fn declared(found: &Found) -> Declared {
     }
 }
 
-/// What a participant answered; what no driver answers is told by names or not at all, and said to be so.
+/// Records a participant. Values that no driver answers are marked with their provenance: known by the driver's name, or not known.
 fn participant(participant: &Participant) -> RecordedParticipant {
     let mut recorded = RecordedParticipant::measured(participant.clone());
     recorded.tree_node = devicetree::node_of(&participant.device);
@@ -115,7 +117,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
     recorded
 }
 
-/// What a source promised; a heap's promises are known by its name.
+/// Records a source. The guarantees of a heap are marked as known by its name.
 fn source(source: &Source) -> RecordedSource {
     let mut recorded = RecordedSource::measured(source.clone());
     if SourceKind::of(&source.id) == SourceKind::Heap {

@@ -1,4 +1,4 @@
-//! Memory that the devicetree sets aside, its heaps, and who is given it.
+//! Reserved memory of the devicetree, matched to heaps and to the devices that use it.
 
 use std::io::{self, Write};
 
@@ -10,34 +10,34 @@ use serde::Serialize;
 use super::Found;
 use crate::out::line;
 
-/// A region with what it is matched to.
+/// A region with the heaps and devices that it is matched to.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(super) struct MatchedRegion {
     /// The node's name.
     name: String,
     #[serde(flatten)]
     region: Region,
-    /// The sources whose memory it is.
+    /// The heaps that allocate from it.
     heaps: Vec<SourceId>,
-    /// The devices that are given it.
+    /// The devices that use it.
     users: Vec<User>,
 }
 
-/// A device that is given a region.
+/// A device that uses a region.
 #[derive(Debug, Serialize)]
 struct User {
-    /// Its node in the tree.
+    /// Its node in the devicetree.
     node: String,
-    /// The participants that are uses of this device.
+    /// The participants of this device.
     participants: Vec<String>,
 }
 
-/// Matches every region of the tree to heaps and devices.
-pub(super) fn shown(reserved: &ReservedMemory, found: &Found) -> Vec<Shown> {
+/// Matches every region of the devicetree to heaps and devices.
+pub(super) fn matched(reserved: &ReservedMemory, found: &Found) -> Vec<MatchedRegion> {
     reserved
         .regions
         .iter()
-        .map(|region| Shown {
+        .map(|region| MatchedRegion {
             name: region.name().to_owned(),
             region: region.clone(),
             heaps: heaps(reserved, region, found),
@@ -47,19 +47,22 @@ pub(super) fn shown(reserved: &ReservedMemory, found: &Found) -> Vec<Shown> {
 }
 
 fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<SourceId> {
-    let is_behind = |id: &SourceId| {
+    let allocates_from_region = |id: &SourceId| {
         let is_heap = SourceKind::of(id) == SourceKind::Heap;
         let heap = id.as_str().split_once(':').filter(|_| is_heap);
         let heap = heap.map(|(_, name)| name);
         heap.and_then(|heap| reserved.behind_heap(heap)) == Some(region)
     };
     let ids = found.sources.iter().map(|source| &source.id);
-    ids.filter(|id| is_behind(id)).cloned().collect()
+    ids.filter(|id| allocates_from_region(id))
+        .cloned()
+        .collect()
 }
 
 fn users(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<User> {
-    let given = reserved.users.iter();
-    given
+    reserved
+        .users
+        .iter()
         .filter(|user| user.regions.contains(&region.path))
         .map(|user| User {
             node: user.node.clone(),
@@ -76,40 +79,40 @@ fn users(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<User>
 }
 
 /// Writes every region with its heaps and devices.
-pub(super) fn write(out: &mut impl Write, shown: &[Shown]) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, regions: &[MatchedRegion]) -> io::Result<()> {
     line!(*out, "Reserved memory (devicetree):")?;
-    if shown.is_empty() {
+    if regions.is_empty() {
         line!(*out, "  none")?;
     }
-    for one in shown {
-        line!(*out, "  {}: {}", one.name, words(&one.region))?;
-        for heap in &one.heaps {
-            line!(*out, "      is {heap}")?;
+    for matched in regions {
+        line!(*out, "  {}: {}", matched.name, description(&matched.region))?;
+        for heap in &matched.heaps {
+            line!(*out, "      allocated by {heap}")?;
         }
-        for user in &one.users {
+        for user in &matched.users {
             let names = user.participants.join(", ");
             let names = if names.is_empty() {
                 names
             } else {
                 format!(" ({names})")
             };
-            line!(*out, "      given to {}{names}", user.node)?;
+            line!(*out, "      used by {}{names}", user.node)?;
         }
     }
     Ok(())
 }
 
-fn words(region: &Region) -> String {
+fn description(region: &Region) -> String {
     let size = region.size_bytes.map_or_else(
         || "of unknown size".to_owned(),
         |bytes| format!("{} KiB", bytes >> 10),
     );
     let window = region.window();
-    let lies = match (region.ranges.is_empty(), region.allowed.is_empty()) {
-        (true, true) => "anywhere".to_owned(),
-        (known, _) => format!(
+    let address = match (region.ranges.is_empty(), region.allowed.is_empty()) {
+        (true, true) => "at any address".to_owned(),
+        (is_dynamic, _) => format!(
             "{} {:#x} to {:#x}",
-            if known { "somewhere in" } else { "at" },
+            if is_dynamic { "within" } else { "at" },
             window.lowest,
             window.highest
         ),
@@ -118,10 +121,10 @@ fn words(region: &Region) -> String {
         (true, true, false) if region.is_default => "the default pool, a CMA area",
         (true, true, false) => "a pool, a CMA area",
         (true, ..) => "a pool",
-        (false, _, true) => "kept from the processor",
-        (false, ..) => "kept",
+        (false, _, true) => "reserved, not mapped by the kernel",
+        (false, ..) => "reserved",
     };
-    format!("{size} {lies}, {kind}")
+    format!("{size} {address}, {kind}")
 }
 
 #[cfg(test)]
@@ -145,7 +148,7 @@ mod tests {
         reserved
     }
 
-    fn nobody() -> Found {
+    fn nothing_found() -> Found {
         Found {
             size: Extent::new(640, 480).unwrap(),
             participants: Vec::new(),
@@ -156,18 +159,18 @@ mod tests {
     }
 
     #[test]
-    fn region_is_told_with_its_place_and_its_users() {
+    fn region_is_printed_with_its_addresses_and_kind() {
         let mut out = Vec::new();
-        write(&mut out, &shown(&pool(), &nobody())).unwrap();
+        write(&mut out, &matched(&pool(), &nothing_found())).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "Reserved memory (devicetree):\n  linux,cma: 65536 KiB somewhere in 0x0 to 0x3fffffff, the default pool, a CMA area\n"
+            "Reserved memory (devicetree):\n  linux,cma: 65536 KiB within 0x0 to 0x3fffffff, the default pool, a CMA area\n"
         );
     }
 
     #[test]
-    fn region_in_json_has_its_fields_beside_what_it_is_matched_to() {
-        let value = serde_json::to_value(shown(&pool(), &nobody())).unwrap();
+    fn region_in_json_has_its_own_fields_and_its_matches() {
+        let value = serde_json::to_value(matched(&pool(), &nothing_found())).unwrap();
         assert_eq!(value[0]["name"], "linux,cma");
         assert_eq!(value[0]["path"], "/reserved-memory/linux,cma");
         assert_eq!(value[0]["size_bytes"], 64 << 20);

@@ -1,9 +1,9 @@
-//! What the cards cannot: import foreign memory, timelines, rendering.
+//! Checks features of the cards: import of other devices' buffers, timeline syncobjs, rendering.
 
 use super::super::finding::{Finding, Severity};
-use super::super::snapshot::{Card, Snapshot};
+use super::super::snapshot::{CardInfo, Snapshot};
 
-/// QEMU's options for a virtio-gpu that imports. Blobs need guest memory that the host can share.
+/// QEMU's options for a virtio-gpu that imports. Blob resources need guest memory that the host can share.
 const BLOB: &str = "-object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem -device virtio-gpu-pci,blob=on";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
@@ -15,7 +15,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         .collect()
 }
 
-fn import(card: &Card) -> Option<Finding> {
+fn import(card: &CardInfo) -> Option<Finding> {
     if card.imports_foreign {
         return None;
     }
@@ -23,41 +23,41 @@ fn import(card: &Card) -> Option<Finding> {
         "card-import",
         Severity::Limits,
         format!("{} ({}): {}", card.node, card.driver, card.import),
-        "What this card shows has to be allocated by it, which is planned so where the others take that. Where they do not, a frame is copied.",
+        "The card can display only buffers that it allocates. If the other devices cannot import these, each frame has to be copied.",
     );
-    // One that renders would lose that.
+    // A virtio-gpu with 3D would lose rendering with these options, so they are proposed only for this cause.
     if card.driver == "virtio_gpu" && card.import.contains("no RESOURCE_BLOB") {
-        return Some(finding.helped_by(BLOB).noting(
-            "This is for QEMU, on the host, which needs /dev/udmabuf there; `size` is the machine's memory.",
+        return Some(finding.with_command(BLOB).with_note(
+            "These are options of QEMU on the host, which needs /dev/udmabuf there. `size` is the memory of the machine.",
         ));
     }
     Some(finding)
 }
 
-fn timelines(card: &Card) -> Option<Finding> {
-    (card.shows && !card.has_timelines).then(|| {
+fn timelines(card: &CardInfo) -> Option<Finding> {
+    (card.drives_display && !card.has_timelines).then(|| {
         Finding::new(
             "card-timelines",
             Severity::Notes,
-            format!("{} ({}) has no timelines", card.node, card.driver),
-            "Buffers are handed over by the fences that they carry, which costs nothing; clients are offered no linux-drm-syncobj.",
+            format!("{} ({}) has no timeline syncobjs", card.node, card.driver),
+            "Buffers are synchronised with implicit fences, at no cost; the compositor does not offer linux-drm-syncobj to clients.",
         )
     })
 }
 
-fn rendering(snapshot: &Snapshot, card: &Card) -> Option<Finding> {
-    // One renderer is enough.
-    if !card.shows || snapshot.cards.iter().any(|card| card.has_render_node) {
+fn rendering(snapshot: &Snapshot, card: &CardInfo) -> Option<Finding> {
+    // One card that renders is enough.
+    if !card.drives_display || snapshot.cards.iter().any(|card| card.has_render_node) {
         return None;
     }
     Some(Finding::new(
         "card-rendering",
         Severity::Notes,
         format!(
-            "{} ({}) does not render, and no other card does",
+            "{} ({}) has no render node, and no other card has one",
             card.node, card.driver
         ),
-        "Windows are composed by the processor; what is shown fullscreen is not touched by anybody.",
+        "Windows are composed on the CPU. A fullscreen window on a KMS plane needs no composition.",
     ))
 }
 
@@ -67,12 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machine_in_order_has_no_finding() {
+    fn machine_without_problems_has_no_finding() {
         assert_eq!(check(&desktop()), []);
     }
 
     #[test]
-    fn virtio_without_blob_is_told_with_qemus_options() {
+    fn virtio_gpu_without_blob_is_remedied_by_qemu_options() {
         let mut snapshot = desktop();
         let card = &mut snapshot.cards[0];
         card.driver = "virtio_gpu".to_owned();
@@ -86,14 +86,14 @@ mod tests {
             ("card-import", Severity::Limits)
         );
         assert!(finding.remedy.unwrap().line.contains("blob=on"));
-        // Of another card nothing is known that helps.
+        // No remedy is known for other cards.
         snapshot.cards[0].driver = "other".to_owned();
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy, None);
     }
 
     #[test]
-    fn card_without_timelines_and_rendering_is_noted() {
+    fn card_without_timelines_and_rendering_gives_notes() {
         let mut snapshot = desktop();
         snapshot.cards[0].has_timelines = false;
         snapshot.cards[0].has_render_node = false;

@@ -1,4 +1,4 @@
-//! A desktop on which nothing is in the way, for tests to break.
+//! The snapshot of a desktop without problems, which tests modify.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ pub(super) fn desktop() -> Snapshot {
         owner: 0,
         group: group.to_owned(),
         mode: 0o660,
-        refusal: None,
+        open_error: None,
     };
     let node = |path: &str, kind, number, group| Node {
         path: path.to_owned(),
@@ -43,22 +43,27 @@ pub(super) fn desktop() -> Snapshot {
             listed_groups: BTreeSet::from(["video".to_owned(), "render".to_owned()]),
         },
         nodes: vec![
-            node("/dev/udmabuf", Kind::Udmabuf, (10, 124), "kvm"),
-            node("/dev/dma_heap/system", Kind::Heap, (251, 0), "video"),
-            node("/dev/dri/card0", Kind::Card, (226, 0), "video"),
-            node("/dev/dri/renderD128", Kind::Render, (226, 128), "render"),
-            node("/dev/video0", Kind::Video, (81, 0), "video"),
+            node("/dev/udmabuf", NodeKind::Udmabuf, (10, 124), "kvm"),
+            node("/dev/dma_heap/system", NodeKind::Heap, (251, 0), "video"),
+            node("/dev/dri/card0", NodeKind::Card, (226, 0), "video"),
+            node(
+                "/dev/dri/renderD128",
+                NodeKind::Render,
+                (226, 128),
+                "render",
+            ),
+            node("/dev/video0", NodeKind::Video, (81, 0), "video"),
         ],
-        cards: vec![Card {
+        cards: vec![CardInfo {
             node: "/dev/dri/card0".to_owned(),
             driver: "amdgpu".to_owned(),
             imports_foreign: true,
             import: "it says that it imports".to_owned(),
-            shows: true,
+            drives_display: true,
             has_timelines: true,
             has_render_node: true,
         }],
-        queues: vec![Queue {
+        queues: vec![QueueInfo {
             name: "vivid capture".to_owned(),
             node: "/dev/video0".to_owned(),
             needs_contiguous: Some(false),
@@ -74,7 +79,7 @@ pub(super) fn desktop() -> Snapshot {
             size_mebibytes: 64,
             list_entries: 1024,
         }),
-        huge_pages: vec![HugePages {
+        huge_pages: vec![HugePagePool {
             kibibytes: 2048,
             total: 16,
             free: 16,
@@ -85,10 +90,10 @@ pub(super) fn desktop() -> Snapshot {
             drivers: vec!["/usr/share/vulkan/icd.d/lvp_icd.json".to_owned()],
         },
         seat: None,
-        lacking_pools: Vec::new(),
-        no_helper: None,
+        missing_pools: Vec::new(),
+        helper_error: None,
         container: None,
-        driverless: Vec::new(),
+        unbound_devices: Vec::new(),
         distribution: vec!["debian".to_owned()],
     }
 }
@@ -101,13 +106,13 @@ pub(super) fn node<'a>(snapshot: &'a mut Snapshot, path: &str) -> &'a mut Node {
         .unwrap()
 }
 
-/// Makes a node refuse this user.
+/// Makes opening a node fail with EACCES.
 pub(super) fn refused(snapshot: &mut Snapshot, path: &str, group: &str, mode: u32) {
     node(snapshot, path).file = Some(NodeFile {
         owner: 0,
         group: group.to_owned(),
         mode,
-        refusal: Some(Refusal {
+        open_error: Some(OpenError {
             errno: 13,
             words: "Permission denied".to_owned(),
         }),

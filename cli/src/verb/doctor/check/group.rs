@@ -1,25 +1,25 @@
-//! Groups: how a user comes to be in one.
+//! The remedy for a missing group membership.
 
 use super::super::finding::Finding;
 use super::super::paste;
 use super::super::snapshot::Snapshot;
 
-/// Adds the line by which this user is in a group that would let it in.
+/// Adds the line that makes this user a member of a group.
 pub(super) fn join(snapshot: &Snapshot, group: &str, finding: Finding) -> Finding {
     let Some(user) = paste::user(snapshot.user.name.as_deref()) else {
-        return finding.unhelped("the name of this user");
+        return finding.without_remedy("the name of this user");
     };
     let Some(word) = paste::name(group) else {
-        return finding.unhelped("the name of this group");
+        return finding.without_remedy("the name of this group");
     };
     if snapshot.user.listed_groups.contains(group) {
         return finding
-            .helped_by(format!("exec su -l {user}"))
-            .noting(format!(
-                "{user} is in group {group} since this session began: log in again, or paste this."
+            .with_command(format!("exec su -l {user}"))
+            .with_note(format!(
+                "{user} became a member of group {group} after this session began: log in again, or paste this."
             ));
     }
     finding
-        .helped_by(snapshot.as_root(&format!("usermod -aG {word} {user}")))
-        .noting("It counts from the next login on.")
+        .with_command(snapshot.as_root(&format!("usermod -aG {word} {user}")))
+        .with_note("This takes effect at the next login.")
 }

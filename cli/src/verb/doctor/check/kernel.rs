@@ -1,59 +1,60 @@
-//! What the kernel lacks: options that it was built without, and modules that are not loaded.
+//! Checks for kernel features: options that the kernel was built without, and modules that are not loaded.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
-use super::super::snapshot::{Driverless, Kind, Module, Snapshot};
+use super::super::snapshot::{ModuleState, NodeKind, Snapshot, UnboundDevice};
 
-/// Something of the kernel's that sharing needs.
-struct Part {
+/// A kernel feature that buffer sharing uses.
+struct KernelFeature {
     id: &'static str,
+    /// The kernel option without `CONFIG_`.
     option: &'static str,
-    /// The module, where it can be one.
+    /// The module, if the feature can be built as one.
     module: Option<&'static str>,
-    /// Whether it is there.
-    is_there: fn(&Snapshot) -> bool,
+    /// Returns whether the feature is available.
+    is_present: fn(&Snapshot) -> bool,
     severity: fn(&Snapshot) -> Severity,
     what: &'static str,
     why: &'static str,
 }
 
-const PARTS: [Part; 6] = [
-    Part {
+const FEATURES: [KernelFeature; 6] = [
+    KernelFeature {
         id: "udmabuf-missing",
         option: "UDMABUF",
         module: Some("udmabuf"),
-        is_there: |snapshot| snapshot.of_kind(Kind::Udmabuf).next().is_some(),
+        is_present: |snapshot| snapshot.of_kind(NodeKind::Udmabuf).next().is_some(),
         severity: memory,
         what: "the kernel has no udmabuf",
-        why: "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page; Mesa's Vulkan on the processor shares no images without it, and QEMU's virtio-gpu needs it on the host to import what others allocated.",
+        why: "udmabuf makes dma-bufs of ordinary memory, which every device can import that does not need contiguous memory. Without it lavapipe, Mesa's software Vulkan, cannot share images; and QEMU's virtio-gpu needs it on the host to import other devices' buffers.",
     },
-    Part {
+    KernelFeature {
         id: "heaps-missing",
         option: "DMABUF_HEAPS",
         module: None,
-        is_there: |snapshot| has_heap(snapshot, |_| true),
+        is_present: |snapshot| has_heap(snapshot, |_| true),
         severity: memory,
         what: "the kernel has no dma-heaps",
-        why: "Heaps give memory that belongs to no device: where camera, GPU and display refuse each other's, it is what they can share.",
+        why: "A dma-heap allocates memory that belongs to no device. If camera, GPU and display cannot import each other's buffers, they can share these.",
     },
-    Part {
+    KernelFeature {
         id: "system-heap-missing",
         option: "DMABUF_HEAPS_SYSTEM",
         module: Some("system_heap"),
-        // Without any heap the line above says it.
-        is_there: |snapshot| {
+        // If there is no heap at all, the feature above gives the finding.
+        is_present: |snapshot| {
             !has_heap(snapshot, |_| true) || has_heap(snapshot, |name| name == "system")
         },
         severity: memory,
-        what: "there is no heap of ordinary memory (`system`)",
-        why: "It is the cheapest memory that most devices can import.",
+        what: "there is no dma-heap `system`, which allocates ordinary memory",
+        why: "Its memory is the cheapest that most devices can import.",
     },
-    Part {
+    KernelFeature {
         id: "cma-heap-missing",
         option: "DMABUF_HEAPS_CMA",
         module: Some("cma_heap"),
-        // Without memory set aside there is nothing to give: that is another finding.
-        is_there: |snapshot| {
+        // Without CMA memory there is nothing to allocate, and another check finds that.
+        is_present: |snapshot| {
             snapshot.cma_kibibytes.unwrap_or(0) == 0 || has_heap(snapshot, |name| name != "system")
         },
         severity: |snapshot| {
@@ -63,73 +64,82 @@ const PARTS: [Part; 6] = [
                 Severity::Limits
             }
         },
-        what: "memory is set aside for contiguous buffers, and no heap gives it",
-        why: "Devices without an IOMMU take memory in one piece alone, as many cameras, codecs and displays of small boards do.",
+        what: "memory is reserved for contiguous buffers (CMA), but no dma-heap allocates it",
+        why: "Devices without an IOMMU can import only contiguous memory. Many cameras, codecs and displays of small boards are such devices.",
     },
-    Part {
+    KernelFeature {
         id: "drm-missing",
         option: "DRM",
         module: Some("drm"),
-        is_there: |snapshot| {
-            snapshot.of_kind(Kind::Card).next().is_some() || !snapshot.driverless.is_empty()
+        is_present: |snapshot| {
+            snapshot.of_kind(NodeKind::Card).next().is_some()
+                || !snapshot.unbound_devices.is_empty()
         },
         severity: |_| Severity::Limits,
-        what: "there is no graphics card here, real or virtual",
-        why: "Nothing can be shown. Cameras, codecs and the processor can share all the same.",
+        what: "there is no graphics card on this machine, real or virtual",
+        why: "Nothing can be displayed. Cameras, codecs and the CPU can share buffers nevertheless.",
     },
-    Part {
+    KernelFeature {
         id: "sw-sync-missing",
         option: "SW_SYNC",
         module: Some("sw_sync"),
-        is_there: |_| false,
+        is_present: |_| false,
         severity: |_| Severity::Notes,
         what: "the kernel has no software fences (SW_SYNC)",
-        why: "Only tests need them, to hold a frame back until they want it.",
+        why: "Only tests need them, to delay a frame until they signal its fence.",
     },
 ];
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = PARTS
+    let mut findings: Vec<Finding> = FEATURES
         .iter()
-        .filter(|part| !(part.is_there)(snapshot))
-        .filter_map(|part| judge(snapshot, part))
+        .filter(|feature| !(feature.is_present)(snapshot))
+        .filter_map(|feature| missing_feature(snapshot, feature))
         .collect();
-    findings.extend(snapshot.driverless.iter().map(|device| {
-        let Driverless { address, alias } = device;
+    findings.extend(snapshot.unbound_devices.iter().map(|device| {
+        let UnboundDevice { address, alias } = device;
         let finding = Finding::new(
             "card-driver",
             Severity::Blocks,
-            format!("no driver has taken the graphics device at {address}"),
-            "Nothing is shown or drawn by it.",
+            format!("no driver is bound to the graphics device at {address}"),
+            "It can neither display nor render.",
         );
         let Some(alias) = paste::alias(alias) else {
-            return finding.unhelped("what the device is called for modprobe");
+            return finding.without_remedy("the modalias of the device");
         };
-        finding.helped_by(snapshot.as_root(&format!("modprobe {alias}")))
-        .noting("Where no module is found, this kernel was built without the driver, or its package of more modules is not installed.")
+        finding.with_command(snapshot.as_root(&format!("modprobe {alias}")))
+        .with_note("If modprobe finds no module, this kernel was built without the driver, or its package with further modules is not installed.")
     }));
     findings
 }
 
-fn judge(snapshot: &Snapshot, part: &Part) -> Option<Finding> {
-    let finding = Finding::new(part.id, (part.severity)(snapshot), part.what, part.why);
-    let module = part
+/// Returns the finding for a feature that is not available; `None` if that cannot be known.
+fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Finding> {
+    let finding = Finding::new(
+        feature.id,
+        (feature.severity)(snapshot),
+        feature.what,
+        feature.why,
+    );
+    let module = feature
         .module
         .and_then(|name| Some((name, *snapshot.kernel.modules.get(name)?)));
     match module {
-        Some((name, Module::Available)) => {
+        Some((name, ModuleState::Available)) => {
             return Some(
                 finding
-                    .helped_by(snapshot.as_root(&format!("modprobe {name}")))
-                    .noting(format!(
-                        "To have it at each boot: {}",
+                    .with_command(snapshot.as_root(&format!("modprobe {name}")))
+                    .with_note(format!(
+                        "To load it at each boot: {}",
                         at_each_boot(snapshot, name)
                     )),
             );
         }
-        // It is there, and nothing of it is seen: the card is not, or the node is hidden.
-        Some((_, Module::BuiltIn | Module::Loaded)) if part.option == "SW_SYNC" => return None,
-        Some((_, Module::BuiltIn | Module::Loaded)) if part.option == "DRM" => {
+        // The module is loaded, but its device is missing: there is no card, or the node is not visible to this user.
+        Some((_, ModuleState::BuiltIn | ModuleState::Loaded)) if feature.option == "SW_SYNC" => {
+            return None;
+        }
+        Some((_, ModuleState::BuiltIn | ModuleState::Loaded)) if feature.option == "DRM" => {
             return Some(no_card(snapshot, finding));
         }
         _ => {}
@@ -138,35 +148,36 @@ fn judge(snapshot: &Snapshot, part: &Part) -> Option<Finding> {
         .kernel
         .options
         .as_ref()
-        .map(|options| options.get(part.option).cloned().unwrap_or_default());
-    let option = part.option;
+        .map(|options| options.get(feature.option).cloned().unwrap_or_default());
+    let option = feature.option;
     Some(match set.as_deref() {
         Some("y" | "m") if option == "DRM" => no_card(snapshot, finding),
-        // Built in and not there: nothing that a line mends. SW_SYNC is seen by nobody but root.
+        // Built in, but its device is missing: no line helps. Only root can see SW_SYNC, which is in debugfs.
         Some("y") if option == "SW_SYNC" => return None,
         Some("y") => finding,
         Some("m") => finding
-            .helped_by(snapshot.as_root("apt-get install -y linux-image-$(uname -r)"))
-            .noting(format!(
-                "CONFIG_{option}=m, and the module is not on this machine: its package is named otherwise on other distributions."
+            .with_command(snapshot.as_root("apt-get install -y linux-image-$(uname -r)"))
+            .with_note(format!(
+                "The kernel has CONFIG_{option}=m, but the module is not installed. On other distributions its package has another name."
             )),
-        Some(_) => finding.helped_by(format!("CONFIG_{option}=y")).noting(format!(
-            "Linux {} was built without it: this belongs into the configuration of a kernel that is built anew, or take another kernel of your distribution.",
+        Some(_) => finding.with_command(format!("CONFIG_{option}=y")).with_note(format!(
+            "Linux {} was built without it: set this option and build the kernel again, or install another kernel of the distribution.",
             snapshot.kernel.release
         )),
-        // What only tests need is not guessed at.
+        // Without the options it is not known whether it is missing, and only tests need it.
         None if option == "SW_SYNC" => return None,
-        None => finding.helped_by(format!("CONFIG_{option}=y")).noting(
-            "This kernel does not tell its options (neither /proc/config.gz nor a file in /boot): this one may be missing.",
+        None => finding.with_command(format!("CONFIG_{option}=y")).with_note(
+            "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this one may be missing.",
         ),
     })
 }
 
+/// Proposes a virtual card.
 fn no_card(snapshot: &Snapshot, finding: Finding) -> Finding {
     match snapshot.kernel.modules.get("vgem") {
-        Some(Module::Available) => finding
-            .helped_by(snapshot.as_root("modprobe vgem"))
-            .noting("vgem gives memory and fences as a card does, without a display; vkms is a card with one."),
+        Some(ModuleState::Available) => finding
+            .with_command(snapshot.as_root("modprobe vgem"))
+            .with_note("vgem is a virtual card with memory and fences, without a display; vkms is one with a display."),
         _ => finding,
     }
 }
@@ -178,7 +189,7 @@ fn at_each_boot(snapshot: &Snapshot, module: &str) -> String {
 
 fn has_heap(snapshot: &Snapshot, is: impl Fn(&str) -> bool) -> bool {
     snapshot
-        .of_kind(Kind::Heap)
+        .of_kind(NodeKind::Heap)
         .filter_map(|node| node.path.rsplit('/').next())
         .any(is)
 }
@@ -196,7 +207,7 @@ mod tests {
     use super::super::fixture::desktop;
     use super::*;
 
-    fn without(kind: Kind) -> Snapshot {
+    fn without(kind: NodeKind) -> Snapshot {
         let mut snapshot = desktop();
         snapshot.nodes.retain(|node| node.kind != kind);
         snapshot
@@ -208,17 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn machine_in_order_has_no_finding() {
+    fn machine_without_problems_has_no_finding() {
         assert_eq!(check(&desktop()), []);
     }
 
     #[test]
-    fn module_on_the_disk_is_loaded_by_a_line() {
-        let mut snapshot = without(Kind::Udmabuf);
+    fn module_that_is_not_loaded_is_remedied_by_modprobe() {
+        let mut snapshot = without(NodeKind::Udmabuf);
         snapshot
             .kernel
             .modules
-            .insert("udmabuf".to_owned(), Module::Available);
+            .insert("udmabuf".to_owned(), ModuleState::Available);
         let finding = only(&snapshot);
         assert_eq!(finding.id, "udmabuf-missing");
         assert_eq!(finding.severity, Severity::Limits);
@@ -226,21 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn option_that_is_not_set_is_named() {
-        let mut snapshot = without(Kind::Heap);
+    fn option_that_is_not_set_is_named_in_the_line() {
+        let mut snapshot = without(NodeKind::Heap);
         let options = snapshot.kernel.options.as_mut().unwrap();
         options.insert("DMABUF_HEAPS".to_owned(), "n".to_owned());
         let remedy = only(&snapshot).remedy.unwrap();
         assert_eq!(remedy.line, "CONFIG_DMABUF_HEAPS=y");
         assert!(remedy.note.unwrap().contains("built without"));
-        // What is not known is not said for sure.
+        // Without the kernel's options the note says only that it may be missing.
         snapshot.kernel.options = None;
         let note = only(&snapshot).remedy.unwrap().note.unwrap();
         assert!(note.contains("may be missing"), "{note}");
     }
 
     #[test]
-    fn heap_of_contiguous_memory_is_missed_where_a_camera_needs_it() {
+    fn missing_cma_heap_limits_only_if_a_camera_needs_it() {
         let mut snapshot = desktop();
         snapshot.cma_kibibytes = Some(131_072);
         assert_eq!(only(&snapshot).severity, Severity::Notes);
@@ -251,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn graphics_device_without_a_driver_is_in_the_way() {
-        let mut snapshot = without(Kind::Card);
-        snapshot.driverless.push(Driverless {
+    fn unbound_graphics_device_blocks() {
+        let mut snapshot = without(NodeKind::Card);
+        snapshot.unbound_devices.push(UnboundDevice {
             address: "0000:00:02.0".to_owned(),
             alias: "pci:v00001234d00001111sv0sd0bc03sc80i00".to_owned(),
         });
@@ -264,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn machine_without_a_card_is_offered_a_virtual_one() {
-        let mut snapshot = without(Kind::Card);
+    fn machine_without_a_card_is_remedied_by_a_virtual_card() {
+        let mut snapshot = without(NodeKind::Card);
         snapshot
             .kernel
             .modules
-            .insert("vgem".to_owned(), Module::Available);
+            .insert("vgem".to_owned(), ModuleState::Available);
         assert_eq!(only(&snapshot).remedy.unwrap().line, "sudo modprobe vgem");
     }
 }

@@ -1,15 +1,15 @@
-//! Limits of this process, and programs that are missing.
+//! Checks the resource limits of this process, and for the helper program.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
-/// A compositor has a few descriptors for each buffer of each client.
+/// The fewest open files that suffice: a compositor has a few fds for each buffer of each client.
 const FILES: u64 = 1024;
-/// What a picture of 3840x2160 in four bytes a pixel needs.
+/// The size of a picture of 3840x2160 with four bytes a pixel, rounded up.
 const PICTURE_BYTES: u64 = 32 << 20;
-/// What Linux lets everybody lock since 5.16.
+/// The default limit of locked memory since Linux 5.16.
 const LOCKED_BYTES: u64 = 8 << 20;
-/// Four of them, with room for all else.
+/// The smallest memory limit that suffices: four such pictures, and 128 MiB for everything else.
 const GROUP_BYTES: u64 = 256 << 20;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
@@ -23,11 +23,11 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             Finding::new(
                 "file-size-limit",
                 Severity::Limits,
-                format!("files may have {bytes} bytes (RLIMIT_FSIZE)"),
-                "A udmabuf begins as a file in memory: larger ones end this process with SIGXFSZ.",
+                format!("the limit of file sizes is {bytes} bytes (RLIMIT_FSIZE)"),
+                "udmabuf makes a dma-buf of a file in memory (memfd), so larger buffers cannot be allocated: the process gets SIGXFSZ.",
             )
-            .helped_by("ulimit -f unlimited")
-            .noting("Where that is not permitted: `fsize` in /etc/security/limits.conf, or LimitFSIZE= in the unit."),
+            .with_command("ulimit -f unlimited")
+            .with_note("If that is not permitted, raise `fsize` in /etc/security/limits.conf, or LimitFSIZE= in the systemd unit."),
         );
     }
     if let Some(bytes) = limits.locked_bytes.filter(|bytes| *bytes < LOCKED_BYTES) {
@@ -35,11 +35,11 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             Finding::new(
                 "locked-memory-limit",
                 Severity::Notes,
-                format!("{} KiB of memory may be locked (RLIMIT_MEMLOCK)", bytes >> 10),
-                "dma-bufs are not counted, and Covalent locks no memory. Programs beside it may: io_uring before Linux 5.12, GPU user pointers, real-time audio.",
+                format!("the limit of locked memory is {} KiB (RLIMIT_MEMLOCK)", bytes >> 10),
+                "dma-bufs are not counted, and Covalent locks no memory. Other programs may: io_uring before Linux 5.12, GPU user pointers, real-time audio.",
             )
-            .helped_by(locked(snapshot))
-            .noting("For this shell. For good: `memlock` in /etc/security/limits.conf, or LimitMEMLOCK= in the unit."),
+            .with_command(locked(snapshot))
+            .with_note("This changes the current shell. To make it permanent, set `memlock` in /etc/security/limits.conf, or LimitMEMLOCK= in the systemd unit."),
         );
     }
     if let Some(bytes) = limits.group_bytes.filter(|bytes| *bytes < GROUP_BYTES) {
@@ -49,24 +49,24 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
                 "group-memory-limit",
                 Severity::Limits,
                 format!(
-                    "the control group of this process has {mebibytes} MiB of memory (memory.max)"
+                    "the memory limit of this process's control group is {mebibytes} MiB (memory.max)"
                 ),
-                "Buffers of udmabuf are counted there; who takes more is killed.",
+                "Buffers of udmabuf count towards it, and the kernel kills a process that exceeds it.",
             )
-            .helped_by("--memory 1g")
-            .noting("This is for `docker run` or `podman run`; of a unit it is MemoryMax=."),
+            .with_command("--memory 1g")
+            .with_note("This is an option of `docker run` and `podman run`. In a systemd unit it is MemoryMax=."),
         );
     }
-    if let Some(why) = &snapshot.no_helper {
+    if let Some(why) = &snapshot.helper_error {
         findings.push(
             Finding::new(
                 "helper-missing",
                 Severity::Blocks,
                 format!("the helper program is missing: {why}"),
-                "Buffers are tried in covalent-prove, a process of its own, because drivers abort: `matrix` and `plan --prove` need it.",
+                "Buffers are tried in a separate process (covalent-prove), because drivers may abort it: `matrix`, `bench` and `plan --prove` need it.",
             )
-            .helped_by("cargo install --path cli --bins")
-            .noting("This is for a checkout. It belongs beside `covalent`; COVALENT_PROVE names one that is elsewhere."),
+            .with_command("cargo install --path cli --bins")
+            .with_note("Run this in a checkout of Covalent. The program has to be in the folder of `covalent`, or COVALENT_PROVE has to name it."),
         );
     }
     findings
@@ -78,17 +78,17 @@ fn files(snapshot: &Snapshot) -> Finding {
     let finding = Finding::new(
         "open-files-limit",
         Severity::Limits,
-        format!("this process may have {files} files open (RLIMIT_NOFILE)"),
-        "Every buffer, fence and timeline is a descriptor: with too few, allocations fail with `Too many open files`.",
+        format!("the limit of open files is {files} (RLIMIT_NOFILE)"),
+        "Every buffer, fence and timeline needs an fd: at the limit, allocations fail with `Too many open files`.",
     );
-    let wanted = FILES.saturating_mul(4);
+    let target = FILES.saturating_mul(4);
     match limits.files_hard {
         Some(hard) if hard < FILES => finding
-            .helped_by(snapshot.as_root(&format!("prlimit --pid $$ --nofile={wanted}:{wanted}")))
-            .noting("For this shell. For good: `nofile` in /etc/security/limits.conf, or LimitNOFILE= in the unit."),
+            .with_command(snapshot.as_root(&format!("prlimit --pid $$ --nofile={target}:{target}")))
+            .with_note("This changes the current shell. To make it permanent, set `nofile` in /etc/security/limits.conf, or LimitNOFILE= in the systemd unit."),
         hard => finding
-            .helped_by(format!("ulimit -n {}", hard.unwrap_or(wanted).min(wanted)))
-            .noting("For this shell. For good: `nofile` in /etc/security/limits.conf, or LimitNOFILE= in the unit."),
+            .with_command(format!("ulimit -n {}", hard.unwrap_or(target).min(target)))
+            .with_note("This changes the current shell. To make it permanent, set `nofile` in /etc/security/limits.conf, or LimitNOFILE= in the systemd unit."),
     }
 }
 
@@ -107,12 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn machine_in_order_has_no_finding() {
+    fn machine_without_problems_has_no_finding() {
         assert_eq!(check(&desktop()), []);
     }
 
     #[test]
-    fn files_are_raised_as_far_as_this_user_may() {
+    fn limit_of_files_is_raised_to_what_this_user_may_set() {
         let mut snapshot = desktop();
         snapshot.limits.files = Some(64);
         snapshot.limits.files_hard = Some(2048);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_file_sizes_that_are_too_small_are_told() {
+    fn limits_of_memory_and_file_sizes_that_are_too_small_are_found() {
         let mut snapshot = desktop();
         snapshot.limits.locked_bytes = Some(64 << 10);
         let finding = only(&snapshot);
@@ -135,7 +135,7 @@ mod tests {
             (finding.id.as_str(), finding.severity),
             ("locked-memory-limit", Severity::Notes)
         );
-        assert!(finding.what.starts_with("64 KiB"), "{}", finding.what);
+        assert!(finding.what.contains("64 KiB"), "{}", finding.what);
         snapshot.limits.locked_bytes = None;
         snapshot.limits.file_bytes = Some(4096);
         assert_eq!(only(&snapshot).id, "file-size-limit");
@@ -145,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn helper_that_is_missing_is_in_the_way() {
+    fn missing_helper_program_blocks() {
         let mut snapshot = desktop();
-        snapshot.no_helper = Some("no /usr/bin/covalent-prove".to_owned());
+        snapshot.helper_error = Some("no /usr/bin/covalent-prove".to_owned());
         assert_eq!(only(&snapshot).severity, Severity::Blocks);
     }
 }

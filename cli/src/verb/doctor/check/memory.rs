@@ -1,13 +1,13 @@
-//! Memory: none set aside for contiguous buffers, no huge pages, udmabuf's own limits.
+//! Checks memory: CMA for contiguous buffers, huge pages, and udmabuf's own limits.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
-/// A picture of 3840x2160 in four bytes a pixel, in MiB and rounded up.
+/// The size of a picture of 3840x2160 with four bytes a pixel, in MiB and rounded up.
 const LARGE_MEBIBYTES: u64 = 32;
-/// Its pages of 4 KiB.
+/// The number of its pages of 4 KiB.
 const LARGE_PAGES: u64 = LARGE_MEBIBYTES * 256;
-/// Huge pages for four of them.
+/// The number of huge pages for four of them.
 const HUGE_PAGES: u64 = 64;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
@@ -22,7 +22,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     .collect()
 }
 
-/// No memory is set aside, and a queue wants it in one piece.
+/// Checks that there is CMA memory if a queue needs contiguous memory.
 fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
     let queues = snapshot.contiguous_queues();
     if queues.is_empty() || snapshot.cma_kibibytes.unwrap_or(0) > 0 {
@@ -32,15 +32,15 @@ fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
         Finding::new(
             "cma-missing",
             Severity::Limits,
-            format!("no memory is set aside for contiguous buffers, and {} take no other", queues.join(", ")),
-            "Only their own memory and huge pages are in one piece: who cannot import these shares nothing with them.",
+            format!("no memory is reserved for contiguous buffers (CMA), and {} can import no other", queues.join(", ")),
+            "Only their own buffers and huge pages are contiguous, so only devices that can import these can share with them.",
         )
-        .helped_by(format!(
+        .with_command(format!(
             "{} && {}",
             snapshot.as_root("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&cma=128M /' /etc/default/grub"),
             snapshot.as_root("update-grub")
         ))
-        .noting("It counts from the next boot on. Boards without GRUB: `cma=128M` on the kernel's command line, or a reserved-memory node in the devicetree."),
+        .with_note("This takes effect at the next boot. On boards without GRUB, add `cma=128M` to the kernel's command line, or a reserved-memory node to the devicetree."),
     )
 }
 
@@ -56,22 +56,22 @@ fn huge_pages(snapshot: &Snapshot) -> Option<Finding> {
     let total: u64 = snapshot.huge_pages.iter().map(|pages| pages.total).sum();
     let needed = !snapshot.contiguous_queues().is_empty();
     let what = if total == 0 {
-        "no huge pages are set aside".to_owned()
+        "no huge pages are reserved".to_owned()
     } else {
-        format!("all {total} huge pages are taken")
+        format!("all {total} huge pages are in use")
     };
     Some(
         Finding::new(
             "huge-pages",
             if needed { Severity::Limits } else { Severity::Notes },
             what,
-            format!("udmabuf of huge pages gives pieces of {size} KiB: fewer entries to map, and enough for small pictures where a device wants one piece."),
+            format!("With huge pages a udmabuf consists of contiguous pieces of {size} KiB: devices map fewer entries, and a small picture is contiguous."),
         )
-        .helped_by(snapshot.as_root(&format!(
+        .with_command(snapshot.as_root(&format!(
             "sysctl -w vm.nr_hugepages={}",
             total.saturating_add(HUGE_PAGES)
         )))
-        .noting("In /etc/sysctl.d it counts at each boot."),
+        .with_note("To make it permanent, set vm.nr_hugepages in /etc/sysctl.d."),
     )
 }
 
@@ -81,36 +81,36 @@ fn udmabuf_size(snapshot: &Snapshot) -> Option<Finding> {
         limited(
             snapshot,
             "size_limit_mb",
-            &format!("udmabuf gives at most {limit} MiB at a time"),
+            &format!("udmabuf allocates at most {limit} MiB for a buffer"),
             LARGE_MEBIBYTES.saturating_mul(2),
         )
     })
 }
 
 fn udmabuf_list(snapshot: &Snapshot) -> Option<Finding> {
-    // Covalent's buffers are one entry each; others list page by page.
+    // Covalent's buffers have one entry each. Other programs list each page.
     let limit = snapshot.udmabuf?.list_entries;
     (limit == 0).then(|| {
         limited(
             snapshot,
             "list_limit",
-            "udmabuf takes no list of memory",
+            "udmabuf accepts no list of memory areas (list_limit is 0)",
             LARGE_PAGES.min(1024),
         )
     })
 }
 
-fn limited(snapshot: &Snapshot, parameter: &str, what: &str, wanted: u64) -> Finding {
+fn limited(snapshot: &Snapshot, parameter: &str, what: &str, target: u64) -> Finding {
     let tee = snapshot.as_root(&format!("tee /sys/module/udmabuf/parameters/{parameter}"));
     Finding::new(
         format!("udmabuf-{}", parameter.replace('_', "-")),
         Severity::Limits,
         what,
-        "A picture of 3840x2160 in four bytes a pixel needs 32 MiB.",
+        "Large buffers cannot be allocated: a picture of 3840x2160 with four bytes a pixel needs 32 MiB.",
     )
-    .helped_by(format!("echo {wanted} | {tee}"))
-    .noting(format!(
-        "At each boot: udmabuf.{parameter}={wanted} on the kernel's command line."
+    .with_command(format!("echo {target} | {tee}"))
+    .with_note(format!(
+        "To make it permanent, add udmabuf.{parameter}={target} to the kernel's command line."
     ))
 }
 
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn machine_in_order_has_no_finding() {
+    fn machine_without_problems_has_no_finding() {
         assert_eq!(check(&desktop()), []);
     }
 
     #[test]
-    fn huge_pages_are_a_note_until_a_camera_needs_one_piece() {
+    fn missing_huge_pages_are_a_note_unless_a_camera_needs_contiguous_memory() {
         let mut snapshot = desktop();
         snapshot.huge_pages[0].total = 0;
         snapshot.huge_pages[0].free = 0;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_udmabuf_are_raised_by_a_line() {
+    fn limits_of_udmabuf_are_remedied_by_a_line() {
         let mut snapshot = desktop();
         snapshot.udmabuf = Some(UdmabufLimits {
             size_mebibytes: 16,

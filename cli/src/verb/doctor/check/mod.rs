@@ -1,4 +1,4 @@
-//! The checks: each looks at a [`Snapshot`] and says what it finds. None asks the machine.
+//! The checks. Each is a function from a [`Snapshot`] to findings, and does not access the machine.
 
 mod card;
 mod group;
@@ -16,7 +16,7 @@ mod fixture;
 use super::finding::Finding;
 use super::snapshot::Snapshot;
 
-/// One check. Whoever adds one adds a line to [`CHECKS`].
+/// One check. A new check also needs an entry in [`CHECKS`].
 type Check = fn(&Snapshot) -> Vec<Finding>;
 
 const CHECKS: [Check; 8] = [
@@ -30,7 +30,7 @@ const CHECKS: [Check; 8] = [
     seat::check,
 ];
 
-/// Makes all checks, and returns what they find, the worst first.
+/// Runs all checks, and returns their findings, the worst first.
 pub(super) fn all(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(snapshot)).collect();
     findings.sort_by_key(|finding| finding.severity);

@@ -1,50 +1,51 @@
-//! Device nodes: missing in a container, or not this user's to open.
+//! Checks device nodes: whether they exist, and whether this user may open them.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
-use super::super::snapshot::{Kind, Node, NodeFile, Snapshot};
+use super::super::snapshot::{Node, NodeFile, NodeKind, Snapshot};
 use super::group;
 
-/// EACCES and EPERM.
+/// The errors of missing permission: EACCES and EPERM.
 const PERMISSION: [i32; 2] = [13, 1];
 const EPERM: i32 = 1;
-/// The group of graphics, cameras and, by the rule below, heaps.
+/// The group of cards and cameras, and, with the udev rule below, of dma-heaps.
 const GROUP: &str = "video";
-/// Members of this one may render.
+/// The group of render nodes.
 const RENDER_GROUP: &str = "render";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = missing(snapshot);
-    // Nodes that are refused alike are one finding.
-    let mut alike: Vec<(Kind, &NodeFile, Vec<&str>)> = Vec::new();
+    // Nodes of one kind that fail to open with the same error, group and mode become one finding.
+    let mut groups: Vec<(NodeKind, &NodeFile, Vec<&str>)> = Vec::new();
     for node in &snapshot.nodes {
-        let Some(file) = node.file.as_ref().filter(|file| file.refusal.is_some()) else {
+        let Some(file) = node.file.as_ref().filter(|file| file.open_error.is_some()) else {
             continue;
         };
         let path = node.path.as_str();
-        match alike
+        match groups
             .iter_mut()
-            .find(|(kind, own, _)| *kind == node.kind && *own == file)
+            .find(|(kind, other, _)| *kind == node.kind && *other == file)
         {
             Some((_, _, paths)) => paths.push(path),
-            None => alike.push((node.kind, file, vec![path])),
+            None => groups.push((node.kind, file, vec![path])),
         }
     }
-    let refused =
-        |(kind, file, paths): &(Kind, &NodeFile, Vec<&str>)| refused(snapshot, *kind, file, paths);
-    findings.extend(alike.iter().filter_map(refused));
+    let refused = |(kind, file, paths): &(NodeKind, &NodeFile, Vec<&str>)| {
+        refused(snapshot, *kind, file, paths)
+    };
+    findings.extend(groups.iter().filter_map(refused));
     findings
 }
 
-/// Devices that the kernel has and the file system does not: one finding for each kind.
+/// Finds devices of the kernel whose node is missing in the file system: one finding for each kind.
 fn missing(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     for kind in [
-        Kind::Udmabuf,
-        Kind::Heap,
-        Kind::Card,
-        Kind::Render,
-        Kind::Video,
+        NodeKind::Udmabuf,
+        NodeKind::Heap,
+        NodeKind::Card,
+        NodeKind::Render,
+        NodeKind::Video,
     ] {
         let gone: Vec<&Node> = snapshot
             .of_kind(kind)
@@ -62,25 +63,29 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
         let finding = Finding::new(
             format!("{}-node", name(kind)),
             severity(snapshot, kind),
-            format!("the kernel has {}, which is not {place}", paths.join(", ")),
+            format!(
+                "the kernel has {}, but there is no such node {place}",
+                paths.join(", ")
+            ),
             why(kind),
         );
         let lines = flags(&paths).zip(make_nodes(&gone));
         let lines = lines.and_then(|(flags, make)| Some((flags, paste::word(&make)?, make)));
         findings.push(match (lines, &snapshot.container) {
-            (None, _) => finding.unhelped("the path of a node"),
-            (Some((flags, _, make)), Some(_)) => finding.helped_by(flags).noting(format!(
-                "This is for `docker run` or `podman run`, outside. As root inside, where devices are allowed: {make}"
+            (None, _) => finding.without_remedy("the path of a node"),
+            (Some((flags, _, make)), Some(_)) => finding.with_command(flags).with_note(format!(
+                "This is an option of `docker run` and `podman run`, outside of the container. Or run this as root inside, if its device rules permit it: {make}"
             )),
             (Some((_, word, _)), None) => finding
-                .helped_by(snapshot.as_root(&format!("sh -c {word}")))
-                .noting("udev makes nodes by itself where it runs and /dev is a devtmpfs."),
+                .with_command(snapshot.as_root(&format!("sh -c {word}")))
+                .with_note("With udev and a devtmpfs on /dev the node is created without this."),
         });
     }
     findings
 }
 
-/// The container's option: whole folders where they have one. None where a path is no node's.
+/// Returns the container's options for these nodes: for the whole folder, if it is below `/dev`. `None` for a path that is not a
+/// node's.
 fn flags(paths: &[&str]) -> Option<String> {
     let mut named: Vec<&str> = paths
         .iter()
@@ -97,7 +102,7 @@ fn flags(paths: &[&str]) -> Option<String> {
     Some(flags?.join(" "))
 }
 
-/// The line that makes nodes; none where a path is no node's.
+/// Returns the line that creates the nodes; `None` for a path that is not a node's.
 fn make_nodes(gone: &[&Node]) -> Option<String> {
     let mut lines = Vec::new();
     for node in gone {
@@ -119,59 +124,70 @@ fn make_nodes(gone: &[&Node]) -> Option<String> {
     Some(lines.join(" && "))
 }
 
-/// Nodes of one kind that are there and do not open, all for the same reason.
-fn refused(snapshot: &Snapshot, kind: Kind, file: &NodeFile, paths: &[&str]) -> Option<Finding> {
-    let refusal = file.refusal.as_ref()?;
+/// Returns the finding for nodes of one kind that fail to open with the same error.
+fn refused(
+    snapshot: &Snapshot,
+    kind: NodeKind,
+    file: &NodeFile,
+    paths: &[&str],
+) -> Option<Finding> {
+    let open_error = file.open_error.as_ref()?;
     let all = paths.join(", ");
-    if !PERMISSION.contains(&refusal.errno) {
-        let what = format!("{all}: does not open: {}", refusal.words);
+    if !PERMISSION.contains(&open_error.errno) {
+        let what = format!("cannot open {all}: {}", open_error.words);
         let id = format!("{}-open", name(kind));
         return Some(Finding::new(id, Severity::Limits, what, why(kind)));
     }
     let what = format!(
-        "this user may not open {all} ({}): group {}, mode {:04o}",
-        refusal.words, file.group, file.mode
+        "this user has no permission to open {all} ({}): group {}, mode {:04o}",
+        open_error.words, file.group, file.mode
     );
     let id = format!("{}-permission", name(kind));
     let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
-    // The mode would let this user in: something above the file system does not.
-    if lets_in(snapshot, file) && refusal.errno == EPERM {
+    // EPERM although the mode permits it comes from the device rules of a container.
+    if mode_permits(snapshot, file) && open_error.errno == EPERM {
         let Some(flags) = flags(paths) else {
-            return Some(finding.unhelped("the path of a node"));
+            return Some(finding.without_remedy("the path of a node"));
         };
-        return Some(finding.helped_by(flags).noting(
-            "The file's mode is no hindrance: the container's device rules are. The option is for `docker run` or `podman run`.",
+        return Some(finding.with_command(flags).with_note(
+            "The mode of the file permits it, but the device rules of the container do not. This is an option of `docker run` and `podman run`.",
         ));
     }
-    Some(permit(snapshot, kind, file, finding))
+    Some(with_permission_line(snapshot, kind, file, finding))
 }
 
-fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) -> Finding {
+/// Adds the line that gives this user permission: joining the node's group, or a udev rule that sets a group.
+fn with_permission_line(
+    snapshot: &Snapshot,
+    kind: NodeKind,
+    file: &NodeFile,
+    finding: Finding,
+) -> Finding {
     let group_may = file.mode & 0o060 == 0o060 && file.group != "root";
     if group_may {
         return group::join(snapshot, &file.group, finding);
     }
     let rule = match kind {
-        Kind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),
-        Kind::Udmabuf => format!("KERNEL==\"udmabuf\", GROUP=\"{GROUP}\", MODE=\"0660\""),
-        Kind::Card => {
+        NodeKind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),
+        NodeKind::Udmabuf => format!("KERNEL==\"udmabuf\", GROUP=\"{GROUP}\", MODE=\"0660\""),
+        NodeKind::Card => {
             format!("SUBSYSTEM==\"drm\", KERNEL==\"card*\", GROUP=\"{GROUP}\", MODE=\"0660\"")
         }
-        Kind::Render => format!(
+        NodeKind::Render => format!(
             "SUBSYSTEM==\"drm\", KERNEL==\"renderD*\", GROUP=\"{RENDER_GROUP}\", MODE=\"0660\""
         ),
-        Kind::Video => format!("SUBSYSTEM==\"video4linux\", GROUP=\"{GROUP}\", MODE=\"0660\""),
+        NodeKind::Video => format!("SUBSYSTEM==\"video4linux\", GROUP=\"{GROUP}\", MODE=\"0660\""),
     };
-    let group = if kind == Kind::Render {
+    let group = if kind == NodeKind::Render {
         RENDER_GROUP
     } else {
         GROUP
     };
     let subsystem = match kind {
-        Kind::Heap => "dma_heap",
-        Kind::Udmabuf => "misc",
-        Kind::Card | Kind::Render => "drm",
-        Kind::Video => "video4linux",
+        NodeKind::Heap => "dma_heap",
+        NodeKind::Udmabuf => "misc",
+        NodeKind::Card | NodeKind::Render => "drm",
+        NodeKind::Video => "video4linux",
     };
     let file = format!("/etc/udev/rules.d/70-covalent-{}.rules", name(kind));
     let tee = snapshot.as_root(&format!("tee {file}"));
@@ -183,20 +199,20 @@ fn permit(snapshot: &Snapshot, kind: Kind, file: &NodeFile, finding: Finding) ->
     let is_member = snapshot.user.listed_groups.contains(group);
     if !is_member {
         let Some(user) = paste::user(snapshot.user.name.as_deref()) else {
-            return finding.unhelped("the name of this user");
+            return finding.without_remedy("the name of this user");
         };
         let join = snapshot.as_root(&format!("usermod -aG {group} {user}"));
         line.push_str(&format!(" && {join}"));
     }
-    finding.helped_by(line).noting(if is_member {
-        "A udev rule for this subsystem is missing: its nodes are root's alone."
+    finding.with_command(line).with_note(if is_member {
+        "There is no udev rule for this subsystem, so only root may open its nodes."
     } else {
-        "A udev rule for this subsystem is missing: its nodes are root's alone. The group counts from the next login on."
+        "There is no udev rule for this subsystem, so only root may open its nodes. The group takes effect at the next login."
     })
 }
 
-/// Returns whether owner, group and mode of a node let the user read and write.
-fn lets_in(snapshot: &Snapshot, file: &NodeFile) -> bool {
+/// Returns whether owner, group and mode of a node permit this user to read and write.
+fn mode_permits(snapshot: &Snapshot, file: &NodeFile) -> bool {
     let user = &snapshot.user;
     user.id == 0
         || (file.owner == user.id && file.mode & 0o600 == 0o600)
@@ -204,40 +220,40 @@ fn lets_in(snapshot: &Snapshot, file: &NodeFile) -> bool {
         || file.mode & 0o006 == 0o006
 }
 
-/// How much it matters: memory can come from elsewhere, a camera and a card cannot.
-fn severity(snapshot: &Snapshot, kind: Kind) -> Severity {
+/// Returns the severity of an unusable node: memory can come from other sources, but a camera or a card has no substitute.
+fn severity(snapshot: &Snapshot, kind: NodeKind) -> Severity {
     match kind {
-        Kind::Udmabuf | Kind::Heap if snapshot.has_memory() => Severity::Limits,
-        Kind::Render => Severity::Limits,
+        NodeKind::Udmabuf | NodeKind::Heap if snapshot.has_memory() => Severity::Limits,
+        NodeKind::Render => Severity::Limits,
         _ => Severity::Blocks,
     }
 }
 
-fn name(kind: Kind) -> &'static str {
+fn name(kind: NodeKind) -> &'static str {
     match kind {
-        Kind::Udmabuf => "udmabuf",
-        Kind::Heap => "heap",
-        Kind::Card => "card",
-        Kind::Render => "render",
-        Kind::Video => "video",
+        NodeKind::Udmabuf => "udmabuf",
+        NodeKind::Heap => "heap",
+        NodeKind::Card => "card",
+        NodeKind::Render => "render",
+        NodeKind::Video => "video",
     }
 }
 
-fn why(kind: Kind) -> &'static str {
+fn why(kind: NodeKind) -> &'static str {
     match kind {
-        Kind::Udmabuf => {
-            "udmabuf makes buffers of ordinary memory, which everybody can import who reaches memory page by page; without it Mesa's Vulkan on the processor shares no images."
+        NodeKind::Udmabuf => {
+            "udmabuf makes dma-bufs of ordinary memory, which every device can import that does not need contiguous memory. Without it lavapipe, Mesa's software Vulkan, cannot share images."
         }
-        Kind::Heap => {
-            "A dma-heap gives memory that belongs to no device: where camera, GPU and display refuse each other's, it is what they can share."
+        NodeKind::Heap => {
+            "A dma-heap allocates memory that belongs to no device. If camera, GPU and display cannot import each other's buffers, they can share these."
         }
-        Kind::Card => {
-            "Without the card's node nothing is shown, and none of its memory can be had."
+        NodeKind::Card => {
+            "Without the card's node nothing can be displayed, and no memory can be allocated from the card."
         }
-        Kind::Render => {
-            "Without the render node programs draw on the processor instead of the GPU."
+        NodeKind::Render => {
+            "Without the render node programs render on the CPU instead of the GPU."
         }
-        Kind::Video => "The camera, codec or output behind this node cannot be used.",
+        NodeKind::Video => "The camera, codec or output behind this node cannot be used.",
     }
 }
 
@@ -247,12 +263,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machine_in_order_has_no_finding() {
+    fn machine_without_problems_has_no_finding() {
         assert_eq!(check(&desktop()), []);
     }
 
     #[test]
-    fn heap_that_is_roots_is_given_to_a_group_by_a_rule() {
+    fn heap_that_only_root_may_open_gets_a_udev_rule() {
         let mut snapshot = desktop();
         refuse(&mut snapshot, "/dev/dma_heap/system", "root", 0o600);
         let [finding] = check(&snapshot).try_into().unwrap();
@@ -264,7 +280,7 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("usermod"), "the user is in video: {line}");
-        // Without any other memory it is in the way.
+        // Without any other source of memory it blocks.
         refuse(&mut snapshot, "/dev/udmabuf", "root", 0o600);
         assert!(
             check(&snapshot)
@@ -274,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_refused_alike_are_one_finding() {
+    fn nodes_with_equal_errors_are_one_finding() {
         let mut snapshot = desktop();
         let mut second = node(&mut snapshot, "/dev/dma_heap/system").clone();
         second.path = "/dev/dma_heap/reserved".to_owned();
@@ -293,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn card_of_a_group_is_opened_by_joining_it() {
+    fn card_of_a_group_is_remedied_by_joining_the_group() {
         let mut snapshot = desktop();
         snapshot.user.groups.clear();
         snapshot.user.listed_groups.clear();
@@ -304,18 +320,18 @@ mod tests {
             ("card-permission", Severity::Blocks)
         );
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG video ada");
-        // Who has joined has to log in.
+        // A user who has joined the group has to log in again.
         snapshot.user.listed_groups.insert("video".to_owned());
         refuse(&mut snapshot, "/dev/video0", "video", 0o660);
         let both = check(&snapshot);
         assert_eq!(both.len(), 2, "a card and a camera: {both:?}");
-        snapshot.nodes.retain(|node| node.kind != Kind::Video);
+        snapshot.nodes.retain(|node| node.kind != NodeKind::Video);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "exec su -l ada");
     }
 
     #[test]
-    fn container_without_a_folder_is_given_it_by_a_flag() {
+    fn nodes_missing_in_a_container_are_added_by_a_device_option() {
         let mut snapshot = desktop();
         snapshot.user.id = 0;
         snapshot.container = Some("/.dockerenv".to_owned());
@@ -341,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn node_that_no_container_hides_is_made() {
+    fn node_missing_without_a_container_is_created() {
         let mut snapshot = desktop();
         snapshot.user.id = 0;
         node(&mut snapshot, "/dev/udmabuf").file = None;
@@ -353,12 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn device_rules_of_a_container_are_told_from_modes() {
+    fn device_rules_of_a_container_are_distinguished_from_modes() {
         let mut snapshot = desktop();
         snapshot.user.id = 0;
         refuse(&mut snapshot, "/dev/video0", "video", 0o660);
         let file = node(&mut snapshot, "/dev/video0").file.as_mut().unwrap();
-        file.refusal.as_mut().unwrap().errno = EPERM;
+        file.open_error.as_mut().unwrap().errno = EPERM;
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "--device /dev/video0");
     }

@@ -1,4 +1,4 @@
-//! Devices that want memory in one piece, and no pool in the devicetree that is within their reach.
+//! Checks for devices that need contiguous memory without a pool in the devicetree that they can address.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
@@ -6,41 +6,41 @@ use super::super::snapshot::Snapshot;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
-        .lacking_pools
+        .missing_pools
         .iter()
-        .map(|lacking| {
-            // A devicetree's source means the same in one line, and a line is what can be pasted.
-            let words: Vec<&str> = lacking.snippet.split_whitespace().collect();
+        .map(|pool| {
+            // Devicetree source may be written in one line, which can be pasted.
+            let words: Vec<&str> = pool.snippet.split_whitespace().collect();
             let finding = Finding::new(
                 "devicetree-pool",
                 Severity::Limits,
-                lacking.words.clone(),
-                "Only the device's own memory is in one piece: who cannot import that shares nothing with it.",
+                pool.words.clone(),
+                "Only the device's own memory is contiguous, so only devices that can import its buffers can share with it.",
             );
             let source = format!("/dts-v1/; /plugin/; {}", words.join(" "));
             let Some(source) = paste::word(&source) else {
-                return finding.unhelped("the source of the devicetree");
+                return finding.without_remedy("the source of the devicetree");
             };
-            // Not `echo`, which reads backslashes in some shells.
-            finding.helped_by(format!(
+            // Not `echo`, which interprets backslashes in some shells.
+            finding.with_command(format!(
                 "printf '%s\\n' {source} | dtc -@ -I dts -O dtb -o covalent-pool.dtbo"
             ))
-            .noting("It makes an overlay, which the board's loader applies at the next boot (Raspberry Pi: dtoverlay= in config.txt; U-Boot: fdt apply). The same text does in the board's own tree.")
+            .with_note("This compiles an overlay, which the board's boot loader applies at the next boot (Raspberry Pi: dtoverlay= in config.txt; U-Boot: fdt apply). The same source can be added to the board's own devicetree.")
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::snapshot::LackingPool;
+    use super::super::super::snapshot::MissingPool;
     use super::super::fixture::desktop;
     use super::*;
 
     #[test]
-    fn pool_that_a_board_lacks_is_an_overlay_in_one_line() {
+    fn missing_pool_is_remedied_by_an_overlay_in_one_line() {
         let mut snapshot = desktop();
         assert_eq!(check(&snapshot), []);
-        snapshot.lacking_pools.push(LackingPool {
+        snapshot.missing_pools.push(MissingPool {
             words: "unicam capture needs memory in one piece".to_owned(),
             snippet: "&{/soc/csi@7e801000} {\n\tmemory-region = <&csi_pool>;\n};\n".to_owned(),
         });

@@ -1,75 +1,77 @@
-//! Seats: who gives displays and keyboards to a program that is not root's.
+//! Checks seat management, which gives displays and keyboards to programs of ordinary users.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
-use super::super::snapshot::{Kind, Seat, Snapshot};
+use super::super::snapshot::{NodeKind, Seat, Snapshot};
 use super::group;
 
-/// The group that may open cards, and that seatd is told to let in.
+/// The group that may open cards, and that seatd is configured to accept.
 const GROUP: &str = "video";
 
-const WHY: &str = "A compositor that is not root's drives a display only by leave of a seat manager: seatd, or logind in a session at the console.";
+const WHY: &str = "A compositor of an ordinary user can drive a display only through a seat manager: seatd, or logind in a session at the console.";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
-    let has_card = snapshot.of_kind(Kind::Card).next().is_some();
+    let has_card = snapshot.of_kind(NodeKind::Card).next().is_some();
     let Some(seat) = snapshot.seat.as_ref().filter(|_| has_card) else {
         return Vec::new();
     };
-    // Root opens cards itself; in a desktop the compositor runs already.
+    // Root can open cards without a seat manager. In a desktop session the compositor already runs.
     if snapshot.user.id == 0 || seat.session.is_some() || seat.desktop.is_some() {
         return Vec::new();
     }
     let Some(socket) = &seat.socket else {
         return vec![missing(snapshot, seat)];
     };
-    let Some(refusal) = &socket.refusal else {
+    let Some(open_error) = &socket.open_error else {
         return Vec::new();
     };
     let (path, group) = (&seat.socket_path, &socket.group);
-    // EACCES: there is somebody, who lets others in.
-    if refusal.errno == 13 && socket.mode & 0o060 == 0o060 && group != "root" {
-        let what = format!("seatd lets only group {group} in, and this user is not in it ({path})");
+    // EACCES: seatd listens, and accepts members of a group that this user is not in.
+    if open_error.errno == 13 && socket.mode & 0o060 == 0o060 && group != "root" {
+        let what = format!("seatd accepts only group {group}, and this user is not in it ({path})");
         let finding = Finding::new("seat-permission", Severity::Blocks, what, WHY);
         return vec![group::join(snapshot, group, finding)];
     }
-    if refusal.errno == 13 {
+    if open_error.errno == 13 {
         let what = format!(
-            "seatd lets only root in ({path}: group {group}, mode {:04o})",
+            "seatd accepts only root ({path}: group {group}, mode {:04o})",
             socket.mode
         );
         let finding = Finding::new("seat-permission", Severity::Blocks, what, WHY);
         let line = paste::path(path)
             .and_then(|path| paste::word(&format!("chgrp {GROUP} {path} && chmod 770 {path}")));
         let Some(line) = line else {
-            return vec![finding.unhelped("the path of the socket")];
+            return vec![finding.without_remedy("the path of the socket")];
         };
-        let finding = finding.helped_by(snapshot.as_root(&format!("sh -c {line}")));
-        return vec![finding.noting(format!(
-            "It lasts as long as seatd runs: `seatd -g {GROUP}` does so for good."
+        let finding = finding.with_command(snapshot.as_root(&format!("sh -c {line}")));
+        return vec![finding.with_note(format!(
+            "This lasts until seatd ends. To make it permanent, start it as `seatd -g {GROUP}`."
         ))];
     }
-    let what = format!("nobody answers at {path}: {}", refusal.words);
+    let what = format!("cannot connect to seatd at {path}: {}", open_error.words);
     let finding = Finding::new("seat-manager", Severity::Blocks, what, WHY);
-    vec![finding.helped_by(start(snapshot, seat))]
+    vec![finding.with_command(start(snapshot, seat))]
 }
 
-/// No seatd, and no session with a seat.
+/// Returns the finding for a machine without seatd and without a session that has a seat.
 fn missing(snapshot: &Snapshot, seat: &Seat) -> Finding {
     let what = if seat.has_logind {
-        "this session has no seat (by ssh there is none), and no seatd runs"
+        "this session has no seat (a session by ssh never has one), and seatd does not run"
     } else {
-        "nobody gives displays out: neither seatd nor logind runs"
+        "there is no seat manager: neither seatd nor logind runs"
     };
     let finding = Finding::new("seat-manager", Severity::Blocks, what, WHY);
-    let finding = finding.helped_by(start(snapshot, seat));
+    let finding = finding.with_command(start(snapshot, seat));
     if seat.has_logind {
-        finding.noting("Or log in at the machine's console, where logind gives a seat.")
+        finding.with_note(
+            "Or log in at the console of the machine, where logind gives the session a seat.",
+        )
     } else {
         finding
     }
 }
 
-/// The line that has seatd run.
+/// Returns the line that installs seatd if necessary, and starts it.
 fn start(snapshot: &Snapshot, seat: &Seat) -> String {
     let run = if seat.has_systemd {
         snapshot.as_root("systemctl enable --now seatd")
@@ -87,11 +89,11 @@ fn start(snapshot: &Snapshot, seat: &Seat) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::snapshot::{NodeFile, Refusal};
+    use super::super::super::snapshot::{NodeFile, OpenError};
     use super::super::fixture::desktop;
     use super::*;
 
-    /// A machine without a desktop, seen by ssh.
+    /// A machine without a desktop session, as a user sees it by ssh.
     fn server(seat: Seat) -> Snapshot {
         Snapshot {
             seat: Some(seat),
@@ -104,7 +106,7 @@ mod tests {
             owner: 0,
             group: group.to_owned(),
             mode,
-            refusal: Some(Refusal {
+            open_error: Some(OpenError {
                 errno,
                 words: "refused".to_owned(),
             }),
@@ -120,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn seat_that_is_there_is_no_finding() {
-        let quiet = [
+    fn usable_seat_gives_no_finding() {
+        let usable = [
             Seat {
                 session: Some("seat0".to_owned()),
                 ..Seat::default()
@@ -135,12 +137,12 @@ mod tests {
                     owner: 0,
                     group: "video".to_owned(),
                     mode: 0o770,
-                    refusal: None,
+                    open_error: None,
                 }),
                 ..Seat::default()
             },
         ];
-        for seat in quiet {
+        for seat in usable {
             assert!(check(&server(seat)).is_empty());
         }
         assert!(check(&desktop()).is_empty(), "a recording without a seat");
@@ -148,12 +150,12 @@ mod tests {
         root.user.id = 0;
         assert!(check(&root).is_empty());
         let mut headless = server(Seat::default());
-        headless.nodes.retain(|node| node.kind != Kind::Card);
+        headless.nodes.retain(|node| node.kind != NodeKind::Card);
         assert!(check(&headless).is_empty());
     }
 
     #[test]
-    fn manager_that_lacks_is_installed_and_started() {
+    fn missing_seat_manager_is_installed_and_started() {
         let (id, bare) = line(Seat::default());
         assert_eq!(id, "seat-manager");
         assert_eq!(
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_of_another_group_is_joined() {
+    fn socket_of_another_group_is_remedied_by_joining_the_group() {
         let of = |group, mode| Seat {
             socket_path: "/run/seatd.sock".to_owned(),
             socket: socket(group, mode, 13),

@@ -1,11 +1,11 @@
-//! Vulkan's loader and drivers.
+//! Checks Vulkan's loader and drivers.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let vulkan = &snapshot.vulkan;
-    let why = "Programs that draw by Vulkan take no part: they are left out of `matrix`, `probe` and `plan --vulkan`.";
+    let why = "Buffers cannot be shared with Vulkan: `matrix`, `probe` and `plan --vulkan` have no Vulkan devices.";
     let finding = |id: &str, what: &str| Finding::new(id, Severity::Notes, what, why);
     if !vulkan.has_loader {
         return vec![
@@ -13,7 +13,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
                 "vulkan-loader",
                 "there is no Vulkan loader (libvulkan.so.1)",
             )
-            .helped_by(snapshot.install(
+            .with_command(snapshot.install(
                 "libvulkan1 mesa-vulkan-drivers",
                 "vulkan-loader mesa-vulkan-drivers",
                 "vulkan-icd-loader vulkan-swrast",
@@ -22,13 +22,15 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     }
     if vulkan.drivers.is_empty() {
         return vec![
-            finding("vulkan-driver", "Vulkan has a loader and no driver").helped_by(
-                snapshot.install(
-                    "mesa-vulkan-drivers",
-                    "mesa-vulkan-drivers",
-                    "vulkan-swrast",
-                ),
-            ),
+            finding(
+                "vulkan-driver",
+                "there is a Vulkan loader, but no Vulkan driver",
+            )
+            .with_command(snapshot.install(
+                "mesa-vulkan-drivers",
+                "mesa-vulkan-drivers",
+                "vulkan-swrast",
+            )),
         ];
     }
     Vec::new()
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loader_and_driver_are_installed_by_each_distributions_names() {
+    fn missing_loader_and_driver_are_installed_by_the_distributions_packages() {
         let mut snapshot = desktop();
         assert_eq!(check(&snapshot), []);
         snapshot.vulkan.drivers.clear();

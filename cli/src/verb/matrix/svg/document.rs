@@ -1,4 +1,4 @@
-//! The text of an SVG, piece by piece. All words go through one place, which makes text of them.
+//! Builds the text of an SVG. Every text goes through one function, which escapes it.
 
 use std::fmt::Write as _;
 
@@ -6,14 +6,14 @@ use covalent_alloc::text::printable;
 
 use super::style;
 
-/// What is drawn so far.
+/// The elements that were drawn so far.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     body: String,
 }
 
 impl Document {
-    /// Writes words that begin, or end, at a point, as their class says.
+    /// Writes a text that begins or ends at a point, depending on its class.
     pub(super) fn text(&mut self, class: &str, x: usize, y: usize, words: &str) {
         self.line(&format!(
             "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>",
@@ -21,37 +21,37 @@ impl Document {
         ));
     }
 
-    /// The same, with other words where the mouse rests.
+    /// Writes a text with a tooltip.
     pub(super) fn titled_text(
         &mut self,
         class: &str,
         x: usize,
         y: usize,
         words: &str,
-        hover: &str,
+        tooltip: &str,
     ) {
         self.line(&format!(
             "<text class=\"{class}\" x=\"{x}\" y=\"{y}\"><title>{}</title>{}</text>",
-            escaped(hover),
+            escaped(tooltip),
             escaped(words)
         ));
     }
 
-    /// Writes a column's name upwards from a point.
-    pub(super) fn slanted(&mut self, x: usize, y: usize, words: &str, hover: &str) {
+    /// Writes a column's name slanted upwards from a point, with a tooltip.
+    pub(super) fn slanted(&mut self, x: usize, y: usize, words: &str, tooltip: &str) {
         self.line(&format!(
             "<text class=\"ink\" transform=\"translate({x} {y}) rotate(-50)\"><title>{}</title>{}</text>",
-            escaped(hover),
+            escaped(tooltip),
             escaped(words)
         ));
     }
 
-    /// Begins a group with words where the mouse rests.
-    pub(super) fn open(&mut self, hover: &str) {
-        self.line(&format!("<g><title>{}</title>", escaped(hover)));
+    /// Opens a group with a tooltip.
+    pub(super) fn open(&mut self, tooltip: &str) {
+        self.line(&format!("<g><title>{}</title>", escaped(tooltip)));
     }
 
-    /// Ends it.
+    /// Closes the group.
     pub(super) fn close(&mut self) {
         self.line("</g>");
     }
@@ -72,7 +72,7 @@ impl Document {
         ));
     }
 
-    /// Draws a glyph around a point, in the colour that stands out from a class.
+    /// Draws a glyph around a point, in the colour that contrasts with the class.
     pub(super) fn glyph(&mut self, glyph: &str, class: &str, x: usize, y: usize, is_small: bool) {
         let scale = if is_small { " scale(0.62)" } else { "" };
         self.line(&format!(
@@ -80,7 +80,7 @@ impl Document {
         ));
     }
 
-    /// Returns the whole.
+    /// Returns the whole SVG.
     pub(super) fn finish(self, width: usize, height: usize, title: &str, words: &str) -> String {
         let (title, words) = (escaped(title), escaped(words));
         let style = style::SHEET;
@@ -100,11 +100,11 @@ impl Document {
     }
 }
 
-/// Makes words that are text wherever they stand. The line breaks in them are those between names, which have none themselves.
+/// Escapes a text for XML, line by line. Line breaks separate names, which contain none themselves.
 fn escaped(words: &str) -> String {
     let mut text = String::with_capacity(words.len());
-    for (place, line) in words.split('\n').enumerate() {
-        if place > 0 {
+    for (index, line) in words.split('\n').enumerate() {
+        if index > 0 {
             text.push('\n');
         }
         for character in printable(line).chars() {

@@ -1,51 +1,51 @@
-//! The matrix as a picture: one standalone SVG without scripts, fonts or links, from a [`Grid`] alone.
+//! Draws a [`Grid`] as one standalone SVG without scripts, fonts or links.
 //!
-//! Colour tells how a pair stands and a glyph tells the same, so that nobody needs to tell colours apart; light and dark differ
-//! in lightness too. What is told where the mouse rests is told once more below, by number.
+//! Each status has a colour and a glyph, so that the picture is readable without colours; the colours also differ in lightness.
+//! The text of each tooltip is repeated as a numbered note below the cells.
 
 mod document;
-mod key;
+mod legend;
 mod notes;
 mod style;
 
-use super::grid::{Grid, Layouts, Mark, Row, Standing};
+use super::grid::{Grid, ModifierKind, PairStatus, PairSummary, Row};
 use document::Document;
 
-/// What stands above the picture.
+/// The text above the cells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heading {
     pub(super) title: String,
-    /// Each a line of its own.
+    /// Lines below the title.
     pub(super) lines: Vec<String>,
 }
 
-/// The space around all.
+/// The margin of the picture, in pixels.
 const MARGIN: usize = 24;
-/// A cell, in pixels.
+/// The size of a cell, in pixels.
 const CELL_WIDTH: usize = 38;
 const CELL_HEIGHT: usize = 28;
-/// Between cells, and between kinds of rows and columns.
+/// The gaps between cells, and between groups of rows and columns.
 const GAP: usize = 2;
 const GROUP_GAP: usize = 8;
-/// Between a name and the cells.
+/// The gap between a row's name and its cells.
 const LABEL_GAP: usize = 10;
-/// The least width: a title and the key need their space.
-const LEAST_WIDTH: usize = 760;
-/// What the rows are.
+/// The smallest width of the picture, which the title and the legend need.
+const MIN_WIDTH: usize = 760;
+/// The caption of the rows.
 const HINT: &str = "memory from ↓";
-/// Names longer than this are cut; the whole stands where the mouse rests.
+/// Longer names are shortened, in characters; the tooltip has the whole name.
 const LONGEST_NAME: usize = 44;
 
-/// Draws a matrix. The same grid gives the same text.
+/// Returns the matrix as SVG. The same grid always gives the same text.
 pub(super) fn draw(grid: &Grid, heading: &Heading) -> String {
     let frame = Frame::of(grid, heading);
     let mut out = Document::default();
     frame.heading(&mut out, heading);
-    let after_key = key::draw(&mut out, grid, MARGIN, frame.key_top, frame.width);
-    let frame = frame.placed_below(after_key);
+    let after_legend = legend::draw(&mut out, grid, MARGIN, frame.legend_top, frame.width);
+    let frame = frame.placed_below(after_legend);
     frame.column_names(&mut out, grid);
-    for (place, row) in grid.rows.iter().enumerate() {
-        frame.row(&mut out, grid, place, row);
+    for (index, row) in grid.rows.iter().enumerate() {
+        frame.row(&mut out, grid, index, row);
     }
     let bottom = notes::draw(&mut out, grid, MARGIN, frame.bottom + 34, frame.width);
     let words = format!(
@@ -56,16 +56,16 @@ pub(super) fn draw(grid: &Grid, heading: &Heading) -> String {
     out.finish(frame.width, bottom + MARGIN, &heading.title, &words)
 }
 
-/// Where everything lies.
+/// The positions of all parts of the picture.
 #[derive(Clone, Debug)]
 struct Frame {
     width: usize,
-    key_top: usize,
-    /// The left side of each column.
+    legend_top: usize,
+    /// The left edge of each column.
     columns: Vec<usize>,
-    /// The upper side of each row.
+    /// The upper edge of each row.
     rows: Vec<usize>,
-    /// How much room the slanted names take above the cells.
+    /// The height of the slanted names above the cells.
     names_height: usize,
     bottom: usize,
 }
@@ -87,27 +87,27 @@ impl Frame {
             columns.push(x);
             x += CELL_WIDTH + GAP;
         }
-        // A slanted name goes as far to the right as up.
-        let reach = |place: usize, name: &str| {
-            let from = columns.get(place).copied().unwrap_or(left) + CELL_WIDTH / 2;
+        // A slanted name extends to the right of its column.
+        let right_end = |index: usize, name: &str| {
+            let from = columns.get(index).copied().unwrap_or(left) + CELL_WIDTH / 2;
             from + slanted(name).0
         };
         let widest = grid
             .columns
             .iter()
             .enumerate()
-            .map(|(place, column)| reach(place, &cut(&column.name)))
+            .map(|(index, column)| right_end(index, &shortened(&column.name)))
             .max()
             .unwrap_or(0);
         let names_height = grid
             .columns
             .iter()
-            .map(|column| slanted(&cut(&column.name)).1)
+            .map(|column| slanted(&shortened(&column.name)).1)
             .max()
             .unwrap_or(0);
         Self {
-            width: (x.max(widest) + MARGIN).max(LEAST_WIDTH),
-            key_top: MARGIN + 30 + heading.lines.len() * 18,
+            width: (x.max(widest) + MARGIN).max(MIN_WIDTH),
+            legend_top: MARGIN + 30 + heading.lines.len() * 18,
             columns,
             rows: Vec::new(),
             names_height,
@@ -116,7 +116,7 @@ impl Frame {
         .with_rows(grid)
     }
 
-    /// Lays out rows from 0 on; [`Frame::placed_below`] moves them.
+    /// Lays out the rows from y = 0; [`Frame::placed_below`] moves them down.
     fn with_rows(mut self, grid: &Grid) -> Self {
         let mut y = 0;
         let mut last: Option<&str> = None;
@@ -146,8 +146,8 @@ impl Frame {
 
     fn heading(&self, out: &mut Document, heading: &Heading) {
         out.text("title ink", MARGIN, MARGIN + 14, &heading.title);
-        for (place, line) in heading.lines.iter().enumerate() {
-            out.text("faint", MARGIN, MARGIN + 36 + place * 18, line);
+        for (number, line) in heading.lines.iter().enumerate() {
+            out.text("faint", MARGIN, MARGIN + 36 + number * 18, line);
         }
     }
 
@@ -162,44 +162,44 @@ impl Frame {
             out.slanted(
                 x + CELL_WIDTH / 2,
                 first - 8,
-                &cut(&column.name),
+                &shortened(&column.name),
                 &column.name,
             );
         }
     }
 
-    fn row(&self, out: &mut Document, grid: &Grid, place: usize, row: &Row) {
-        let y = self.rows.get(place).copied().unwrap_or(0);
+    fn row(&self, out: &mut Document, grid: &Grid, index: usize, row: &Row) {
+        let y = self.rows.get(index).copied().unwrap_or(0);
         let name = row_name(row);
         let end = self.columns.first().copied().unwrap_or(MARGIN) - LABEL_GAP;
-        let class = if row.layouts == Layouts::Linear {
+        let class = if row.modifiers == ModifierKind::Linear {
             "label ink"
         } else {
             "label faint"
         };
         out.titled_text(class, end, y + CELL_HEIGHT / 2 + 4, &name, &row.id);
-        for ((mark, column), x) in row.marks.iter().zip(&grid.columns).zip(&self.columns) {
-            let mut hover = format!("{} for {}", row.name, column.name);
-            for detail in &mark.details {
-                hover.push('\n');
-                hover.push_str(detail);
+        for ((summary, column), x) in row.pairs.iter().zip(&grid.columns).zip(&self.columns) {
+            let mut tooltip = format!("{} for {}", row.name, column.name);
+            for detail in &summary.details {
+                tooltip.push('\n');
+                tooltip.push_str(detail);
             }
-            cell(out, *x, y, mark, &hover);
+            cell(out, *x, y, summary, &tooltip);
         }
     }
 }
 
-/// Draws one cell: whole, or cut from corner to corner where some pictures stand otherwise.
-fn cell(out: &mut Document, x: usize, y: usize, mark: &Mark, hover: &str) {
+/// Draws one cell: in one colour, or divided diagonally if formats and sizes have different statuses.
+fn cell(out: &mut Document, x: usize, y: usize, summary: &PairSummary, tooltip: &str) {
     let (w, h) = (CELL_WIDTH, CELL_HEIGHT);
-    let Some((best, worst)) = mark.range() else {
-        out.open(&format!("{hover}\nno such picture"));
+    let Some((best, worst)) = summary.range() else {
+        out.open(&format!("{tooltip}\nno such format"));
         out.circle("dot", x + w / 2, y + h / 2);
         out.close();
         return;
     };
-    out.open(hover);
-    let number = mark.reasons.first().map(|first| (first + 1).to_string());
+    out.open(tooltip);
+    let number = summary.reasons.first().map(|first| (first + 1).to_string());
     if best == worst {
         let class = style::class(best);
         out.rect(class, x, y, w, h);
@@ -236,15 +236,15 @@ fn cell(out: &mut Document, x: usize, y: usize, mark: &Mark, hover: &str) {
 }
 
 fn row_name(row: &Row) -> String {
-    match row.layouts {
-        Layouts::Linear => cut(&row.name),
-        Layouts::Implicit => format!("{}, layout untold", cut(&row.name)),
-        Layouts::Vendor if row.id == row.name => cut(&row.name),
-        Layouts::Vendor => format!("{}, other layouts", cut(&row.name)),
+    match row.modifiers {
+        ModifierKind::Linear => shortened(&row.name),
+        ModifierKind::Implicit => format!("{}, implicit layout", shortened(&row.name)),
+        ModifierKind::Vendor if row.id == row.name => shortened(&row.name),
+        ModifierKind::Vendor => format!("{}, vendor layouts", shortened(&row.name)),
     }
 }
 
-fn cut(name: &str) -> String {
+fn shortened(name: &str) -> String {
     if name.chars().count() <= LONGEST_NAME {
         return name.to_owned();
     }
@@ -252,26 +252,26 @@ fn cut(name: &str) -> String {
     format!("{kept}…")
 }
 
-/// How wide a text of this many pixels a letter is at the most, in the fonts that are asked for.
+/// Returns an upper bound of the width of a text with this font size, in pixels, in the fonts of the style sheet.
 fn text_width(text: &str, size: usize) -> usize {
-    // 0.56 em is the average of DejaVu Sans, the widest of them.
+    // 0.56 em is the average character width of DejaVu Sans, the widest of them.
     (text.chars().count() * size * 56).div_ceil(100)
 }
 
-/// How far a column's name reaches to the right and up, at 50 degrees.
+/// Returns how far a column's name extends to the right and upwards, at 50 degrees.
 fn slanted(name: &str) -> (usize, usize) {
     let width = text_width(name, 12) + 6;
     ((width * 65).div_ceil(100), (width * 77).div_ceil(100) + 8)
 }
 
-/// All standings, in the order in which they are explained.
-const STANDINGS: [Standing; 6] = [
-    Standing::Guaranteed,
-    Standing::Possible,
-    Standing::Impossible,
-    Standing::Untested,
-    Standing::Unproved,
-    Standing::Disagrees,
+/// All statuses, in the order of the legend.
+const STATUSES: [PairStatus; 6] = [
+    PairStatus::Guaranteed,
+    PairStatus::Possible,
+    PairStatus::Impossible,
+    PairStatus::Untested,
+    PairStatus::NeedsHardware,
+    PairStatus::Disagrees,
 ];
 
 #[cfg(test)]
@@ -288,20 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn picture_of_a_fixed_matrix_is_as_it_was() {
+    fn picture_of_a_fixed_matrix_matches_its_snapshot() {
         let text = draw(&Grid::of(&fixture::machine()), &heading());
         insta::assert_snapshot!(text);
     }
 
     #[test]
-    fn picture_of_nothing_is_a_picture() {
+    fn picture_of_an_empty_matrix_is_valid_svg() {
         let text = draw(&Grid::default(), &heading());
         assert!(text.starts_with("<svg "), "{text}");
         assert!(text.ends_with("</svg>\n"), "{text}");
     }
 
     #[test]
-    fn names_that_are_markup_are_text() {
+    fn name_with_markup_is_escaped() {
         let mut recorded = fixture::machine();
         let evil = "</text><script>alert('&')</script>\u{1}\"";
         recorded.participants[0].name = evil.to_owned();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_is_well_formed_and_stands_alone() {
+    fn picture_is_well_formed_and_refers_to_no_other_file() {
         let text = draw(&Grid::of(&fixture::machine()), &heading());
         well_formed(&text);
         for foreign in [
@@ -332,16 +332,16 @@ mod tests {
         assert_eq!(text.matches("://").count(), 1, "the namespace alone");
     }
 
-    /// Every tag that is opened is closed, in order, and no bare `&` is in between.
+    /// Asserts that tags are closed in order, and that no bare `&` or `>` is between them.
     fn well_formed(text: &str) {
         let mut open = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('<') {
             assert!(!before.contains('>'), "a bare > in {before}");
-            for (place, _) in before.match_indices('&') {
-                let end = before[place..]
+            for (start, _) in before.match_indices('&') {
+                let end = before[start..]
                     .find(';')
-                    .map(|end| &before[place + 1..place + end]);
+                    .map(|end| &before[start + 1..start + end]);
                 assert!(
                     matches!(end, Some("amp" | "lt" | "gt" | "quot" | "apos")),
                     "a bare & in {before}"

@@ -1,14 +1,14 @@
-//! The reasons, by the numbers that stand in the cells.
+//! The numbered reasons below the cells.
 
 use super::document::Document;
 use super::{Grid, text_width};
 use crate::text::wrap;
 
 const LINE_HEIGHT: usize = 17;
-/// Room for a number.
+/// The space for a number.
 const NUMBER_WIDTH: usize = 24;
 
-/// Writes the reasons from `top` on, then what is left out, and returns where they end.
+/// Writes the reasons from `top` on, then the devices that were not measured, and returns the y coordinate of the end.
 pub(super) fn draw(
     out: &mut Document,
     grid: &Grid,
@@ -34,11 +34,11 @@ pub(super) fn draw(
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
         note(&mut y, &number.to_string(), reason);
     }
-    for words in &grid.left_out {
-        note(&mut y, "–", &format!("left out: {words}"));
+    for words in &grid.not_measured {
+        note(&mut y, "–", &format!("not measured: {words}"));
     }
     y.saturating_sub(LINE_HEIGHT)
 }
 
 const HOW: &str =
-    "The number in a cell is that of its first reason. “The source” is the row, “it” the column.";
+    "The number in a cell refers to its first reason. “The source” is the row, “it” the column.";

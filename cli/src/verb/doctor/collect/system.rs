@@ -1,4 +1,4 @@
-//! The user, the container, limits, and what is installed.
+//! Reads the user, the container, resource limits, and what is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, getegid, getgroups, getrlimit, getuid};
 
-use super::super::snapshot::{HugePages, Limits, UdmabufLimits, User, Vulkan};
+use super::super::snapshot::{HugePagePool, Limits, UdmabufLimits, User, Vulkan};
 use super::{names, number, text};
 
-/// Where distributions put libraries.
+/// The folders in which distributions install libraries.
 const LIBRARY_FOLDERS: [&str; 6] = [
     "/usr/lib",
     "/usr/lib64",
@@ -20,29 +20,29 @@ const LIBRARY_FOLDERS: [&str; 6] = [
     "/usr/lib/arm-linux-gnueabihf",
     "/usr/local/lib",
 ];
-/// Where packages and administrators name Vulkan's drivers.
+/// The folders of Vulkan driver manifests.
 const VULKAN_FOLDERS: [&str; 4] = [
     "/usr/share/vulkan/icd.d",
     "/usr/local/share/vulkan/icd.d",
     "/etc/vulkan/icd.d",
     "/run/opengl-driver/share/vulkan/icd.d",
 ];
-/// Variables that name them instead.
+/// Environment variables that name driver manifests instead.
 const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 pub(super) fn user() -> User {
     let id = getuid().as_raw();
     let name = entries(&text("/etc/passwd"))
-        .find(|fields| fields.get(2).is_some_and(|own| *own == id.to_string()))
+        .find(|fields| fields.get(2).is_some_and(|field| *field == id.to_string()))
         .and_then(|fields| fields.first().map(|name| (*name).to_owned()));
-    let own = getgroups().unwrap_or_default();
-    let groups: BTreeSet<String> = own
+    let supplementary = getgroups().unwrap_or_default();
+    let groups: BTreeSet<String> = supplementary
         .into_iter()
         .chain([getegid()])
         .map(|group| group_name(group.as_raw()))
         .collect();
     let listed_groups = name.as_deref().map_or_else(BTreeSet::new, |name| {
-        listed(name, &text("/etc/group"), &text("/etc/passwd"))
+        groups_of_user(name, &text("/etc/group"), &text("/etc/passwd"))
     });
     User {
         id,
@@ -52,9 +52,9 @@ pub(super) fn user() -> User {
     }
 }
 
-/// Returns the groups that a user is in by the system's files.
-fn listed(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
-    let own = entries(users)
+/// Returns the groups of a user in the texts of `/etc/group` and `/etc/passwd`.
+fn groups_of_user(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
+    let primary_group = entries(users)
         .find(|fields| fields.first() == Some(&user))
         .and_then(|fields| fields.get(3).map(|id| (*id).to_owned()));
     entries(groups)
@@ -62,27 +62,27 @@ fn listed(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
             let is_member = fields
                 .get(3)
                 .is_some_and(|members| members.split(',').any(|member| member == user));
-            is_member || fields.get(2).map(|id| (*id).to_owned()) == own
+            is_member || fields.get(2).map(|id| (*id).to_owned()) == primary_group
         })
         .filter_map(|fields| fields.first().map(|name| (*name).to_owned()))
         .collect()
 }
 
-/// The fields of each line. Those behind the fourth are never asked for, and a line may have as many as it has bytes.
+/// Returns the fields of each line. Fields after the fourth are not used and not split, to bound the memory for a long line.
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
     const FIELDS: usize = 5;
     text.lines().map(|line| line.splitn(FIELDS, ':').collect())
 }
 
-/// Returns a group's name, or its number where it has none.
+/// Returns the name of a group, or its number if it has no name.
 pub(super) fn group_name(id: u32) -> String {
-    // Read once: there may be as many groups as nodes and memberships that are asked for.
+    // The file is read once, because this is called for every node and every group of the user.
     static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| group_names(&text("/etc/group")));
     names.get(&id).cloned().unwrap_or_else(|| id.to_string())
 }
 
-/// The names of groups by number; of several with one number it is the first.
+/// Returns the names of groups by number; if several have the same number, the first counts.
 fn group_names(groups: &str) -> BTreeMap<u32, String> {
     let mut names = BTreeMap::new();
     for fields in entries(groups) {
@@ -94,7 +94,7 @@ fn group_names(groups: &str) -> BTreeMap<u32, String> {
     names
 }
 
-/// Says how a container shows; none where nothing does.
+/// Returns the evidence that this process runs in a container; `None` if there is none.
 pub(super) fn container() -> Option<String> {
     for file in ["/.dockerenv", "/run/.containerenv"] {
         if Path::new(file).exists() {
@@ -104,7 +104,7 @@ pub(super) fn container() -> Option<String> {
     if let Ok(kind) = env::var("container") {
         return Some(format!("container={kind}"));
     }
-    // Only root may ask for the first process's.
+    // Only root may read the link of the first process.
     let own = fs::read_link("/proc/self/ns/mnt").ok()?;
     let first = fs::read_link("/proc/1/ns/mnt").ok()?;
     (own != first).then(|| "a mount namespace of its own".to_owned())
@@ -121,10 +121,10 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// Returns the least limit of the control groups above this process.
-fn group_bytes(own: &str, root: &Path) -> Option<u64> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // A process outside of the root of its namespace is told with `..`.
+/// Returns the smallest memory limit of this process's control group and the groups above it.
+fn group_bytes(cgroup: &str, root: &Path) -> Option<u64> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // The path of a process outside the root of its cgroup namespace contains `..`.
     let is_plain = |part| matches!(part, Component::Normal(_));
     if !Path::new(path).components().all(is_plain) {
         return None;
@@ -149,13 +149,13 @@ pub(super) fn udmabuf() -> Option<UdmabufLimits> {
     })
 }
 
-pub(super) fn huge_pages(folder: &Path) -> Vec<HugePages> {
+pub(super) fn huge_pages(folder: &Path) -> Vec<HugePagePool> {
     names(folder)
         .into_iter()
         .filter_map(|name| {
             let size = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
             let read = |file: &str| number(folder.join(&name).join(file));
-            Some(HugePages {
+            Some(HugePagePool {
                 kibibytes: size.parse().ok()?,
                 total: read("nr_hugepages")?,
                 free: read("free_hugepages")?,
@@ -198,7 +198,7 @@ pub(super) fn vulkan() -> Vulkan {
     }
 }
 
-/// Returns a distribution's name and those of whom it descends from.
+/// Returns the ID of a distribution and the IDs of those that it is like.
 pub(super) fn distribution(os_release: &str) -> Vec<String> {
     os_release
         .lines()
@@ -217,15 +217,18 @@ mod tests {
     use crate::sys::measured;
 
     #[test]
-    fn groups_of_a_user_are_by_member_and_by_number() {
+    fn groups_of_a_user_are_found_by_membership_and_by_primary_group() {
         let groups = "root:x:0:\nvideo:x:44:bob,ada\nada:x:1000:\nkvm:x:104:adam\n";
         let users = "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
         let expected = ["ada", "video"].map(str::to_owned);
-        assert_eq!(listed("ada", groups, users), BTreeSet::from(expected));
+        assert_eq!(
+            groups_of_user("ada", groups, users),
+            BTreeSet::from(expected)
+        );
     }
 
     #[test]
-    fn line_of_any_number_of_fields_takes_memory_of_a_few() {
+    fn line_with_many_fields_takes_bounded_memory() {
         let groups = format!("video:x:44:{}\nvideo2:x:44:\n", ":".repeat(1 << 20));
         let (names, usage) = measured(|| group_names(&groups));
         assert_eq!(names, BTreeMap::from([(44, "video".to_owned())]));
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn limit_of_a_group_is_the_least_above() {
+    fn memory_limit_is_the_smallest_of_the_groups_above() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/b")).unwrap();
         fs::write(root.path().join("a/memory.max"), "1000\n").unwrap();
@@ -250,7 +253,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("nr_hugepages"), "4\n").unwrap();
         fs::write(folder.join("free_hugepages"), "3\n").unwrap();
-        let expected = HugePages {
+        let expected = HugePagePool {
             kibibytes: 2048,
             total: 4,
             free: 3,
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_the_system_are_read() {
+    fn meminfo_and_os_release_are_parsed() {
         assert_eq!(
             cma_kibibytes("MemTotal: 1 kB\nCmaTotal:   131072 kB\n"),
             Some(131_072)

@@ -1,4 +1,4 @@
-//! Pools that this board's devicetree lacks.
+//! Finds memory pools that this board's devicetree lacks.
 
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::collection::BufferCollection;
@@ -7,11 +7,11 @@ use covalent_alloc::machine::devicetree::lacking_pools;
 use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::model::Extent;
 
-use super::super::snapshot::LackingPool;
+use super::super::snapshot::MissingPool;
 use crate::machine;
 
-/// Asks every camera and codec that has a node in the devicetree; none where there is no tree.
-pub(super) fn pools() -> Vec<LackingPool> {
+/// Checks every V4L2 queue that has a node in the devicetree; returns nothing if there is no devicetree.
+pub(super) fn pools() -> Vec<MissingPool> {
     let Ok(Some(reserved)) = machine::reserved_memory(None) else {
         return Vec::new();
     };
@@ -32,14 +32,14 @@ pub(super) fn pools() -> Vec<LackingPool> {
     let lacking = lacking_pools(&participants, &heaps(size, &reserved));
     lacking
         .into_iter()
-        .map(|lacking| LackingPool {
+        .map(|lacking| MissingPool {
             words: lacking.words,
             snippet: lacking.snippet,
         })
         .collect()
 }
 
-/// The heaps, where the tree says that they lie.
+/// Returns the sources of this machine, with the addresses of heaps that the devicetree gives.
 fn heaps(size: Extent, reserved: &ReservedMemory) -> Vec<Source> {
     let mut sources = BufferCollection::new(size).sources();
     reserved.refine_declared(&mut [], &mut sources, |_| None);

@@ -1,4 +1,4 @@
-//! Device nodes: those that the kernel says there are, and those in the file system.
+//! Lists device nodes: those of the devices that the kernel has, and those in the file system.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,31 +6,31 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::super::snapshot::{Kind, Node, NodeFile, Refusal};
+use super::super::snapshot::{Node, NodeFile, NodeKind, OpenError};
 use super::system::group_name;
 use super::{names, text};
 
-/// Lists all nodes that matter, by path.
+/// Lists the nodes of all devices that concern sharing, sorted by path.
 pub(super) fn nodes() -> Vec<Node> {
-    let mut found: BTreeMap<String, (Kind, Option<(u32, u32)>)> = BTreeMap::new();
-    for (class, kind_of) in CLASSES {
+    let mut found: BTreeMap<String, (NodeKind, Option<(u32, u32)>)> = BTreeMap::new();
+    for (class, matcher) in CLASSES {
         for name in names(Path::new("/sys/class").join(class)) {
             let folder = Path::new("/sys/class").join(class).join(&name);
             let uevent = text(folder.join("uevent"));
             let device = uevent
                 .lines()
                 .find_map(|line| line.strip_prefix("DEVNAME="));
-            let Some((kind, device)) = kind_of(&name).zip(device) else {
+            let Some((kind, device)) = matcher(&name).zip(device) else {
                 continue;
             };
             let number = pair(&text(folder.join("dev")));
             found.insert(format!("/dev/{device}"), (kind, number));
         }
     }
-    // Where sysfs does not show, the nodes may be there all the same.
-    for (folder, kind_of) in FOLDERS {
+    // In a container without sysfs the nodes may exist nevertheless.
+    for (folder, matcher) in FOLDERS {
         for name in names(folder) {
-            if let Some(kind) = kind_of(&name) {
+            if let Some(kind) = matcher(&name) {
                 let path = format!("{folder}/{name}");
                 found.entry(path).or_insert((kind, None));
             }
@@ -47,40 +47,42 @@ pub(super) fn nodes() -> Vec<Node> {
         .collect()
 }
 
-type KindOf = fn(&str) -> Option<Kind>;
+type KindMatcher = fn(&str) -> Option<NodeKind>;
 
-const CLASSES: [(&str, KindOf); 4] = [
-    ("misc", |name| (name == "udmabuf").then_some(Kind::Udmabuf)),
-    ("dma_heap", |_| Some(Kind::Heap)),
+const CLASSES: [(&str, KindMatcher); 4] = [
+    ("misc", |name| {
+        (name == "udmabuf").then_some(NodeKind::Udmabuf)
+    }),
+    ("dma_heap", |_| Some(NodeKind::Heap)),
     ("drm", card),
     ("video4linux", video),
 ];
 
-const FOLDERS: [(&str, KindOf); 3] = [
+const FOLDERS: [(&str, KindMatcher); 3] = [
     ("/dev", |name| {
         (name == "udmabuf")
-            .then_some(Kind::Udmabuf)
+            .then_some(NodeKind::Udmabuf)
             .or_else(|| video(name))
     }),
-    ("/dev/dma_heap", |_| Some(Kind::Heap)),
+    ("/dev/dma_heap", |_| Some(NodeKind::Heap)),
     ("/dev/dri", card),
 ];
 
-fn card(name: &str) -> Option<Kind> {
+fn card(name: &str) -> Option<NodeKind> {
     if numbered(name, "card") {
-        Some(Kind::Card)
+        Some(NodeKind::Card)
     } else if numbered(name, "renderD") {
-        Some(Kind::Render)
+        Some(NodeKind::Render)
     } else {
         None
     }
 }
 
-fn video(name: &str) -> Option<Kind> {
-    numbered(name, "video").then_some(Kind::Video)
+fn video(name: &str) -> Option<NodeKind> {
+    numbered(name, "video").then_some(NodeKind::Video)
 }
 
-/// Connectors begin like their card.
+/// Returns whether a name is `start` and a number. Connectors such as `card0-HDMI-A-1` begin like their card and are excluded.
 fn numbered(name: &str, start: &str) -> bool {
     name.strip_prefix(start)
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
@@ -91,23 +93,23 @@ fn pair(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn file(path: &str, kind: Kind) -> Option<NodeFile> {
-    // Heaps are asked for memory by a descriptor that only reads.
-    let access = if kind == Kind::Heap {
+fn file(path: &str, kind: NodeKind) -> Option<NodeFile> {
+    // DMA_HEAP_IOCTL_ALLOC works on a read-only fd.
+    let access = if kind == NodeKind::Heap {
         OFlags::RDONLY
     } else {
         OFlags::RDWR
     };
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    seen(path, || {
+    node_file(path, || {
         rustix::fs::open(path, flags, Mode::empty()).map_err(Into::into)
     })
 }
 
-/// What there is at a path, and how using it is answered; none where nothing is there.
-pub(super) fn seen<T>(path: &str, using: impl FnOnce() -> io::Result<T>) -> Option<NodeFile> {
+/// Returns owner, group and mode of the file at a path, and the error of `open`; `None` if there is no file.
+pub(super) fn node_file<T>(path: &str, open: impl FnOnce() -> io::Result<T>) -> Option<NodeFile> {
     let status = rustix::fs::stat(path).ok()?;
-    let refusal = using().err().map(|error| Refusal {
+    let open_error = open().err().map(|error| OpenError {
         errno: error.raw_os_error().unwrap_or_default(),
         words: words(&error),
     });
@@ -115,11 +117,11 @@ pub(super) fn seen<T>(path: &str, using: impl FnOnce() -> io::Result<T>) -> Opti
         owner: status.st_uid,
         group: group_name(status.st_gid),
         mode: status.st_mode & 0o7777,
-        refusal,
+        open_error,
     })
 }
 
-/// The kernel's words without the number behind them.
+/// Returns the text of an error without its number.
 fn words(error: &io::Error) -> String {
     let words = error.to_string();
     match words.split_once(" (os error") {
@@ -133,9 +135,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connectors_and_others_are_no_nodes() {
-        assert_eq!(card("card0"), Some(Kind::Card));
-        assert_eq!(card("renderD128"), Some(Kind::Render));
+    fn connectors_and_other_entries_are_not_listed() {
+        assert_eq!(card("card0"), Some(NodeKind::Card));
+        assert_eq!(card("renderD128"), Some(NodeKind::Render));
         for name in ["card0-Virtual-1", "card", "by-path", "controlD64"] {
             assert_eq!(card(name), None, "{name}");
         }

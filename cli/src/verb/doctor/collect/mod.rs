@@ -1,4 +1,5 @@
-//! Looking at this machine. What cannot be found out is left out: a check then finds nothing, or says that it does not know.
+//! Reads this machine into a [`Snapshot`]. What cannot be read stays empty: a check then finds nothing, or says that it does not
+//! know.
 
 mod device;
 mod kernel;
@@ -15,7 +16,7 @@ use covalent_alloc::trial::Helper;
 use super::snapshot::{Snapshot, VERSION};
 use crate::input;
 
-/// Looks at everything.
+/// Reads everything that the checks use.
 pub(super) fn snapshot() -> Snapshot {
     let nodes = node::nodes();
     let (cards, queues) = (device::cards(&nodes), device::queues(&nodes));
@@ -27,36 +28,36 @@ pub(super) fn snapshot() -> Snapshot {
         nodes,
         cards,
         queues,
-        driverless: device::driverless(Path::new("/sys/bus/pci/devices")),
+        unbound_devices: device::unbound_devices(Path::new("/sys/bus/pci/devices")),
         limits: system::limits(),
         udmabuf: system::udmabuf(),
         huge_pages: system::huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         cma_kibibytes: system::cma_kibibytes(&text("/proc/meminfo")),
         vulkan: system::vulkan(),
         seat: Some(seat::seat()),
-        lacking_pools: pools::pools(),
-        no_helper: Helper::find().err().map(|error| error.to_string()),
+        missing_pools: pools::pools(),
+        helper_error: Helper::find().err().map(|error| error.to_string()),
         distribution: system::distribution(&text("/etc/os-release")),
     }
 }
 
-/// The longest file that is read. Lists of modules have a MiB, and those of users of a large site a few.
+/// The longest file that is read, in bytes. Lists of modules have about a MiB, user lists of large sites a few.
 const LONGEST: u64 = 16 << 20;
 
-/// Reads a file whole; nothing where it is not to be read, or longer than any of these files.
+/// Reads a whole file; returns an empty text if it cannot be read or is longer than [`LONGEST`].
 fn text(path: impl AsRef<Path>) -> String {
-    input::whole(path, LONGEST).map_or_else(
+    input::read_file(path, LONGEST).map_or_else(
         |_| String::new(),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     )
 }
 
-/// Reads a number that is all of a file.
+/// Reads a file that contains one number.
 fn number(path: impl AsRef<Path>) -> Option<u64> {
     text(path).trim().parse().ok()
 }
 
-/// Lists the names in a folder, in order.
+/// Returns the names in a folder, sorted.
 fn names(folder: impl AsRef<Path>) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()

@@ -1,4 +1,4 @@
-//! What is not seen, and what would let it be seen.
+//! Reports which information is missing, why, and what would make it available.
 
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,41 +6,46 @@ use std::os::unix::ffi::OsStrExt as _;
 use covalent_alloc::kernel::{Object, bufinfo};
 use covalent_alloc::text::printable_bytes;
 
-use super::census::Census;
 use super::options::Options;
-use super::report::Hidden;
+use super::process_scan::ProcessScan;
+use super::report::MissingInfo;
 use crate::input;
 use crate::out::Lines;
 
-/// Where the kernel lists dma-bufs.
+/// The kernel's list of all dma-bufs.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
-/// The longest list that is read: of half a million dma-bufs.
+/// The most bytes of the list that are read: half a million dma-bufs.
 const LONGEST: u64 = 64 << 20;
 
+/// The remedy where this process lacks permission to inspect another one.
 pub(super) const TRACE: &str = "run as root, or with CAP_SYS_PTRACE";
 
-/// Reads what debugfs lists; where it cannot, that is said.
-pub(super) fn listed(hidden: &mut Vec<Hidden>) -> Option<Vec<Object>> {
-    let read = input::whole(BUFINFO, LONGEST).map_err(|error| {
+/// Reads the list of dma-bufs in debugfs. Returns `None`, and adds the reason to `missing`, if it cannot be read.
+pub(super) fn read_bufinfo(missing: &mut Vec<MissingInfo>) -> Option<Vec<Object>> {
+    let read = input::read_file(BUFINFO, LONGEST).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound => {
                 "mount -t debugfs none /sys/kernel/debug, on a kernel with CONFIG_DEBUG_FS"
             }
-            ErrorKind::FileTooLarge => "look at one process with --pid",
+            ErrorKind::FileTooLarge => "inspect one process with --pid",
             _ => "run as root",
         };
         (error.to_string(), remedy)
     });
     let parsed = read.and_then(|text| {
-        bufinfo(&String::from_utf8_lossy(&text))
-            .map_err(|error| (error.to_string(), "report it with the file's text"))
+        bufinfo(&String::from_utf8_lossy(&text)).map_err(|error| {
+            (
+                error.to_string(),
+                "report this as a bug, with the text of the file",
+            )
+        })
     });
     match parsed {
         Ok(objects) => Some(objects),
         Err((why, remedy)) => {
-            hidden.push(Hidden {
-                what: "attached devices, the kernel's own fences, and dma-bufs that no process has"
+            missing.push(MissingInfo {
+                what: "attached devices, the list of all fences, and dma-bufs without an fd in any process"
                     .to_owned(),
                 why: format!("{BUFINFO}: {why}"),
                 remedy: remedy.to_owned(),
@@ -50,20 +55,22 @@ pub(super) fn listed(hidden: &mut Vec<Hidden>) -> Option<Vec<Object>> {
     }
 }
 
-pub(super) fn closed(census: &Census) -> Hidden {
-    let count = census.closed.len();
+/// Reports the processes that this process has no permission to inspect.
+pub(super) fn inaccessible_processes(scan: &ProcessScan) -> MissingInfo {
+    let count = scan.inaccessible.len();
     let plural = if count == 1 { "process" } else { "processes" };
-    Hidden {
+    MissingInfo {
         what: format!("fds and mappings of {count} {plural}"),
-        why: "they are other users', or keep others out".to_owned(),
+        why: "they belong to other users, or are protected from tracing".to_owned(),
         remedy: TRACE.to_owned(),
     }
 }
 
-pub(super) fn nothing(options: &Options, hidden: &[Hidden]) -> Lines {
+/// Returns the error for options that match no dma-buf, with the information that is missing.
+pub(super) fn no_buffer_found(options: &Options, missing: &[MissingInfo]) -> Lines {
     let mut words = "no dma-buf".to_owned();
     if let Some(fd) = options.fd {
-        words.push_str(&format!(" by the number {fd}"));
+        words.push_str(&format!(" with fd number {fd}"));
     }
     if let Some(inode) = options.inode {
         words.push_str(&format!(" with inode {inode}"));
@@ -77,7 +84,7 @@ pub(super) fn nothing(options: &Options, hidden: &[Hidden]) -> Lines {
         None => {}
     }
     let mut lines = vec![words];
-    for one in hidden {
+    for one in missing {
         lines.push(format!("not seen: {}: {}", one.what, one.why));
     }
     Lines(lines)

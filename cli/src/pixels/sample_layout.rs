@@ -1,60 +1,60 @@
-//! Where the channels of each format lie in its bytes.
+//! Where the samples of each format lie in its bytes.
 
 use covalent_alloc::model::Fourcc;
 
-/// Where the samples of a pixel are.
+/// Where the samples of a pixel lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Arrangement {
-    /// One little-endian number a pixel, with red, green, blue and alpha in it.
-    Packed { bytes: usize, fields: [Field; 4] },
-    /// Four floats of 16 bits a pixel; which of them red, green, blue and alpha are.
+pub(super) enum SampleLayout {
+    /// One little-endian number for each pixel, with red, green, blue and alpha as bit fields.
+    Packed { bytes: usize, fields: [BitField; 4] },
+    /// Four half-precision floats for each pixel; the positions of red, green, blue and alpha among them.
     Half { places: [Option<usize>; 4] },
-    /// Four bytes for two pixels: where the two lumas are, and the chroma.
+    /// Four bytes for two pixels; the byte positions of both luma samples and of the chroma samples.
     PackedYuv {
         luma: [usize; 2],
         cb: usize,
         cr: usize,
     },
-    /// A plane of luma and one of pairs of chroma, a pair for that many columns.
+    /// A luma plane and a plane of chroma pairs; each pair covers `hsub` columns.
     SemiPlanar {
-        across: usize,
+        hsub: usize,
         word_bytes: usize,
         is_cr_first: bool,
     },
-    /// Three planes, of which the last two have a sample for that many columns.
-    Planar { across: usize, is_cr_first: bool },
+    /// A luma plane and two chroma planes; each chroma sample covers `hsub` columns.
+    Planar { hsub: usize, is_cr_first: bool },
 }
 
-/// Some bits of a number; none where the format has no such channel.
+/// A range of bits in a number; `bits` is 0 if the format has no such channel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
+pub(super) struct BitField {
     shift: u32,
     bits: u32,
 }
 
-/// No alpha: opaque.
-const NONE: Field = Field { shift: 0, bits: 0 };
+/// The alpha of formats without alpha: opaque.
+const NONE: BitField = BitField { shift: 0, bits: 0 };
 
-const fn field(shift: u32, bits: u32) -> Field {
-    Field { shift, bits }
+const fn field(shift: u32, bits: u32) -> BitField {
+    BitField { shift, bits }
 }
 
-impl Field {
-    /// Takes the bits out and spreads them over 16.
-    pub(super) fn spread(self, value: u32) -> u16 {
-        let most = (1_u32 << self.bits) - 1;
-        if most == 0 {
+impl BitField {
+    /// Extracts the bits and scales them to 16 bits.
+    pub(super) fn scaled(self, value: u32) -> u16 {
+        let max = (1_u32 << self.bits) - 1;
+        if max == 0 {
             return u16::MAX;
         }
-        let part = value >> self.shift & most;
-        // At most 1023 × 65535 and half of 1023.
-        u16::try_from((part * 65535 + most / 2) / most).unwrap_or(u16::MAX)
+        let channel = value >> self.shift & max;
+        // No overflow: a channel has at most ten bits, so this is at most 1023 × 65535 + 511.
+        u16::try_from((channel * 65535 + max / 2) / max).unwrap_or(u16::MAX)
     }
 }
 
-/// Three channels of eight bits in 24 or 32, and alpha where it has a place.
-const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>) -> Arrangement {
-    Arrangement::Packed {
+/// Three channels of eight bits at these shifts in `count` bytes, and alpha if it has a shift.
+const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>) -> SampleLayout {
+    SampleLayout::Packed {
         bytes: count,
         fields: [
             field(red, 8),
@@ -68,37 +68,38 @@ const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>
     }
 }
 
-const fn words(fields: [Field; 4]) -> Arrangement {
-    Arrangement::Packed { bytes: 2, fields }
+/// Four bit fields in 16 bits.
+const fn words(fields: [BitField; 4]) -> SampleLayout {
+    SampleLayout::Packed { bytes: 2, fields }
 }
 
-const fn tens(red: u32, blue: u32, alpha: Field) -> Arrangement {
-    Arrangement::Packed {
+/// Three channels of ten bits in 32; green is always in the middle.
+const fn tens(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
+    SampleLayout::Packed {
         bytes: 4,
         fields: [field(red, 10), field(10, 10), field(blue, 10), alpha],
     }
 }
 
-const fn pairs(luma: [usize; 2], cb: usize, cr: usize) -> Arrangement {
-    Arrangement::PackedYuv { luma, cb, cr }
+const fn pairs(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
+    SampleLayout::PackedYuv { luma, cb, cr }
 }
 
-const fn semi(across: usize, is_cr_first: bool) -> Arrangement {
-    Arrangement::SemiPlanar {
-        across,
+const fn semi(hsub: usize, is_cr_first: bool) -> SampleLayout {
+    SampleLayout::SemiPlanar {
+        hsub,
         word_bytes: 1,
         is_cr_first,
     }
 }
 
-const fn planar(across: usize, is_cr_first: bool) -> Arrangement {
-    Arrangement::Planar {
-        across,
-        is_cr_first,
-    }
+const fn planar(hsub: usize, is_cr_first: bool) -> SampleLayout {
+    SampleLayout::Planar { hsub, is_cr_first }
 }
 
-impl Arrangement {
+impl SampleLayout {
+    /// Returns the sample layout of a format; `None` if it is not known here.
+    ///
     /// # References
     /// `drm_fourcc.h`.
     pub(super) const fn of(fourcc: Fourcc) -> Option<Self> {
@@ -127,7 +128,7 @@ impl Arrangement {
             Fourcc::ABGR16161616F => Self::Half {
                 places: [Some(0), Some(1), Some(2), Some(3)],
             },
-            // One channel, shown as grey.
+            // One channel, written as grey.
             Fourcc::R8 => bytes(1, 0, 0, 0, None),
             Fourcc::YUYV => pairs([0, 2], 1, 3),
             Fourcc::YVYU => pairs([0, 2], 3, 1),
@@ -142,7 +143,7 @@ impl Arrangement {
             Fourcc::YUV444 => planar(1, false),
             Fourcc::YVU444 => planar(1, true),
             Fourcc::P010 => Self::SemiPlanar {
-                across: 2,
+                hsub: 2,
                 word_bytes: 2,
                 is_cr_first: false,
             },
@@ -150,7 +151,7 @@ impl Arrangement {
         })
     }
 
-    /// How many bits a sample of luma or chroma has.
+    /// The number of bits of a luma or chroma sample.
     pub(super) const fn code_bits(self) -> u32 {
         match self {
             Self::SemiPlanar { word_bytes: 2, .. } => 10,
@@ -158,7 +159,7 @@ impl Arrangement {
         }
     }
 
-    /// Whether a channel has more than eight bits.
+    /// Returns whether a channel has more than eight bits.
     pub(super) const fn is_deep(self) -> bool {
         match self {
             Self::Packed { fields, .. } => fields[0].bits > 8,

@@ -1,48 +1,48 @@
-//! From what processes have and what debugfs lists to one account of each dma-buf. Pure.
+//! Combines the fds and mappings of processes with the list of debugfs into one report for each dma-buf. Pure functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use covalent_alloc::kernel::Object;
 
-use super::census::{Census, Process};
-use super::report::{BufferReport, Holder, Mapped};
+use super::process_scan::{Process, ProcessScan};
+use super::report::{BufferMapping, BufferReport, Holder};
 
-/// Which dma-bufs are asked for.
+/// Selects the dma-bufs that the report contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Those of these processes; all where there are none.
+pub(super) struct BufferFilter {
+    /// Only dma-bufs of these processes; `None` selects those of every process.
     pub(super) processes: Option<BTreeSet<u32>>,
-    /// That with this number in them.
+    /// Only the dma-buf that has this fd number in one of these processes.
     pub(super) fd: Option<u32>,
-    /// That with this inode.
+    /// Only the dma-buf with this inode.
     pub(super) inode: Option<u64>,
 }
 
-impl Wanted {
-    /// The inodes that are asked for, of those that processes have; `None` for all there are.
-    fn inodes(&self, census: &Census) -> Option<BTreeSet<u64>> {
-        let Some(ids) = &self.processes else {
+impl BufferFilter {
+    /// Returns the selected inodes; `None` selects all.
+    fn inodes(&self, scan: &ProcessScan) -> Option<BTreeSet<u64>> {
+        let Some(pids) = &self.processes else {
             return self.inode.map(|inode| BTreeSet::from([inode]));
         };
-        let own = census
+        let selected = scan
             .processes
             .iter()
-            .filter(|process| ids.contains(&process.id));
+            .filter(|process| pids.contains(&process.pid));
         let of = |process: &Process| -> Vec<u64> {
-            let held = process
-                .held
+            let open = process
+                .dmabuf_fds
                 .iter()
-                .filter(|held| self.fd.is_none_or(|fd| fd == held.fd))
-                .map(|held| held.buffer.inode);
+                .filter(|dmabuf| self.fd.is_none_or(|fd| fd == dmabuf.fd))
+                .map(|dmabuf| dmabuf.info.inode);
             let mapped = process
-                .mapped
+                .mappings
                 .iter()
                 .filter(|_| self.fd.is_none())
                 .map(|line| line.inode);
-            held.chain(mapped).collect()
+            open.chain(mapped).collect()
         };
-        let mut inodes: BTreeSet<u64> = own.flat_map(of).collect();
+        let mut inodes: BTreeSet<u64> = selected.flat_map(of).collect();
         if let Some(inode) = self.inode {
             inodes.retain(|found| *found == inode);
         }
@@ -50,51 +50,58 @@ impl Wanted {
     }
 }
 
-/// Accounts for every dma-buf that is asked for, by inode. `listed` is what debugfs has, where it can be read.
-pub(super) fn gather(
-    census: &Census,
+/// Returns a report for each selected dma-buf, ordered by inode. `listed` is the list of debugfs if it could be read.
+pub(super) fn collect_buffers(
+    scan: &ProcessScan,
     listed: Option<&[Object]>,
-    wanted: &Wanted,
+    filter: &BufferFilter,
     now: SystemTime,
 ) -> Vec<BufferReport> {
-    let inodes = wanted.inodes(census);
-    let is_wanted = |inode: u64| inodes.as_ref().is_none_or(|inodes| inodes.contains(&inode));
+    let inodes = filter.inodes(scan);
+    let is_selected = |inode: u64| inodes.as_ref().is_none_or(|inodes| inodes.contains(&inode));
     let mut buffers: BTreeMap<u64, BufferReport> = BTreeMap::new();
-    for process in &census.processes {
-        for held in process
-            .held
+    for process in &scan.processes {
+        for dmabuf in process
+            .dmabuf_fds
             .iter()
-            .filter(|held| is_wanted(held.buffer.inode))
+            .filter(|dmabuf| is_selected(dmabuf.info.inode))
         {
-            let buffer = buffers.entry(held.buffer.inode).or_default();
-            buffer.inode = held.buffer.inode;
-            buffer.size_bytes = held.buffer.size_bytes;
-            buffer.references = buffer.references.max(held.buffer.references);
-            buffer.exporter.clone_from(&held.buffer.exporter);
-            buffer.name.clone_from(&held.buffer.name);
-            let age = held.made.and_then(|made| now.duration_since(made).ok());
+            let info = &dmabuf.info;
+            let buffer = buffers.entry(info.inode).or_default();
+            buffer.inode = info.inode;
+            buffer.size_bytes = info.size_bytes;
+            buffer.references = buffer.references.max(info.references);
+            buffer.exporter.clone_from(&info.exporter);
+            buffer.name.clone_from(&info.name);
+            let age = dmabuf
+                .created_at
+                .and_then(|created_at| now.duration_since(created_at).ok());
             let age = age.and_then(|age| u64::try_from(age.as_nanos()).ok());
             buffer.age_ns = buffer.age_ns.or(age);
             match buffer.holders.last_mut() {
-                Some(holder) if holder.process == process.id => holder.fds.push(held.fd),
+                Some(holder) if holder.pid == process.pid => holder.fds.push(dmabuf.fd),
                 _ => buffer.holders.push(Holder {
-                    process: process.id,
-                    started: process.started,
+                    pid: process.pid,
+                    start_ticks: process.start_ticks,
                     command: process.command.clone(),
-                    fds: vec![held.fd],
+                    fds: vec![dmabuf.fd],
                 }),
             }
         }
-        for line in process.mapped.iter().filter(|line| is_wanted(line.inode)) {
+        for line in process
+            .mappings
+            .iter()
+            .filter(|line| is_selected(line.inode))
+        {
             let buffer = buffers.entry(line.inode).or_default();
             buffer.inode = line.inode;
-            // What is mapped and held by nobody is known by its mappings alone.
+            // A dma-buf without a known fd has no fdinfo: its size is at least the end of its largest mapping.
             let end = line.offset_bytes.saturating_add(line.length_bytes);
             if buffer.holders.is_empty() {
                 buffer.size_bytes = buffer.size_bytes.max(end);
             }
-            buffer.mappings.push(Mapped {
-                process: process.id,
+            buffer.mappings.push(BufferMapping {
+                pid: process.pid,
                 command: process.command.clone(),
                 start: line.start,
                 length_bytes: line.length_bytes,
@@ -104,9 +111,9 @@ pub(super) fn gather(
         }
     }
     for object in listed.unwrap_or_default() {
-        // Those that no process has are the drivers' own, and belong to the whole machine.
-        let is_machine = wanted.processes.is_none() && is_wanted(object.inode);
-        if !is_machine && !buffers.contains_key(&object.inode) {
+        // Drivers hold dma-bufs of which no process has an fd. They are reported unless processes were named.
+        let is_whole_machine = filter.processes.is_none() && is_selected(object.inode);
+        if !is_whole_machine && !buffers.contains_key(&object.inode) {
             continue;
         }
         let buffer = buffers.entry(object.inode).or_default();
@@ -123,7 +130,7 @@ pub(super) fn gather(
         let fds: usize = buffer.holders.iter().map(|holder| holder.fds.len()).sum();
         let seen = fds.saturating_add(buffer.mappings.len());
         let seen = u64::try_from(seen).unwrap_or(u64::MAX);
-        buffer.elsewhere = buffer.references.saturating_sub(seen);
+        buffer.unseen_references = buffer.references.saturating_sub(seen);
     }
     buffers
 }
@@ -134,24 +141,24 @@ pub(super) mod tests {
 
     use covalent_alloc::kernel::{Fdinfo, ListedFence, MapLine};
 
-    use super::super::census::Held;
+    use super::super::process_scan::DmabufFd;
     use super::*;
 
-    fn held(fd: u32, inode: u64, name: Option<&str>) -> Held {
-        Held {
+    fn dmabuf_fd(fd: u32, inode: u64, name: Option<&str>) -> DmabufFd {
+        DmabufFd {
             fd,
-            buffer: Fdinfo {
+            info: Fdinfo {
                 inode,
                 size_bytes: 1_228_800,
                 references: 6,
                 exporter: "virtio_gpu".to_owned(),
                 name: name.map(str::to_owned),
             },
-            made: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100)),
+            created_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100)),
         }
     }
 
-    fn mapped(inode: u64) -> MapLine {
+    fn mapping(inode: u64) -> MapLine {
         MapLine {
             start: 0x7f00_0000_0000,
             length_bytes: 1_228_800,
@@ -163,31 +170,31 @@ pub(super) mod tests {
         }
     }
 
-    /// A camera and a compositor that share one buffer; the compositor has another for itself.
-    pub(in super::super) fn census() -> Census {
-        Census {
+    /// A camera and a compositor that share one buffer; the compositor has a second one of its own.
+    pub(in super::super) fn scan() -> ProcessScan {
+        ProcessScan {
             processes: vec![
                 Process {
-                    id: 401,
-                    started: Some(7),
+                    pid: 401,
+                    start_ticks: Some(7),
                     name: b"covalent-compos".to_vec(),
                     command: "covalent-compos".to_owned(),
-                    held: vec![held(23, 17, None), held(30, 18, None)],
-                    mapped: vec![mapped(18)],
+                    dmabuf_fds: vec![dmabuf_fd(23, 17, None), dmabuf_fd(30, 18, None)],
+                    mappings: vec![mapping(18)],
                 },
                 Process {
-                    id: 412,
-                    started: Some(8),
+                    pid: 412,
+                    start_ticks: Some(8),
                     name: b"covalent-camera".to_vec(),
                     command: "covalent-camera".to_owned(),
-                    held: vec![
-                        held(9, 17, Some("covalent-XR24-640x480-2560")),
-                        held(12, 17, Some("covalent-XR24-640x480-2560")),
+                    dmabuf_fds: vec![
+                        dmabuf_fd(9, 17, Some("covalent-XR24-640x480-2560")),
+                        dmabuf_fd(12, 17, Some("covalent-XR24-640x480-2560")),
                     ],
-                    mapped: Vec::new(),
+                    mappings: Vec::new(),
                 },
             ],
-            closed: Vec::new(),
+            inaccessible: Vec::new(),
         }
     }
 
@@ -212,8 +219,8 @@ pub(super) mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(112)
     }
 
-    fn wanted(processes: &[u32], fd: Option<u32>) -> Wanted {
-        Wanted {
+    fn filter(processes: &[u32], fd: Option<u32>) -> BufferFilter {
+        BufferFilter {
             processes: Some(processes.iter().copied().collect()),
             fd,
             inode: None,
@@ -221,8 +228,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn buffer_of_one_process_names_everybody_who_has_it() {
-        let found = gather(&census(), None, &wanted(&[412], Some(9)), now());
+    fn buffer_selected_by_one_process_lists_all_holders() {
+        let found = collect_buffers(&scan(), None, &filter(&[412], Some(9)), now());
         let [buffer] = found.as_slice() else {
             panic!("{found:?}")
         };
@@ -231,42 +238,45 @@ pub(super) mod tests {
         let holders: Vec<(u32, &[u32])> = buffer
             .holders
             .iter()
-            .map(|holder| (holder.process, holder.fds.as_slice()))
+            .map(|holder| (holder.pid, holder.fds.as_slice()))
             .collect();
         assert_eq!(holders, [(401, &[23][..]), (412, &[9, 12])]);
-        // Six references, of which three are fds of processes that were seen.
-        assert_eq!((buffer.references, buffer.elsewhere), (6, 3));
+        // Six references, of which three are fds of processes that were scanned.
+        assert_eq!((buffer.references, buffer.unseen_references), (6, 3));
         assert_eq!(buffer.attached, None);
-        assert!(gather(&census(), None, &wanted(&[412], Some(10)), now()).is_empty());
-        assert!(gather(&census(), None, &wanted(&[1], None), now()).is_empty());
+        assert!(collect_buffers(&scan(), None, &filter(&[412], Some(10)), now()).is_empty());
+        assert!(collect_buffers(&scan(), None, &filter(&[1], None), now()).is_empty());
     }
 
     #[test]
-    fn whole_machine_has_what_drivers_keep_for_themselves() {
-        let found = gather(&census(), Some(&listed()), &Wanted::default(), now());
+    fn report_of_the_whole_machine_has_buffers_that_only_drivers_hold() {
+        let found = collect_buffers(&scan(), Some(&listed()), &BufferFilter::default(), now());
         let inodes: Vec<u64> = found.iter().map(|buffer| buffer.inode).collect();
         assert_eq!(inodes, [17, 18, 99]);
         assert_eq!(found[0].attached, Some(vec!["vivid-000".to_owned()]));
         assert_eq!(found[1].mappings.len(), 1);
-        assert_eq!((found[2].references, found[2].elsewhere), (7, 7));
-        let found = gather(&census(), Some(&listed()), &wanted(&[401], None), now());
+        assert_eq!((found[2].references, found[2].unseen_references), (7, 7));
+        let found = collect_buffers(&scan(), Some(&listed()), &filter(&[401], None), now());
         assert_eq!(found.len(), 2);
-        let only = Wanted {
+        let only = BufferFilter {
             inode: Some(18),
-            ..Wanted::default()
+            ..BufferFilter::default()
         };
-        assert_eq!(gather(&census(), Some(&listed()), &only, now()).len(), 1);
+        assert_eq!(
+            collect_buffers(&scan(), Some(&listed()), &only, now()).len(),
+            1
+        );
     }
 
     #[test]
-    fn buffer_that_is_mapped_and_held_by_nobody_is_known_by_its_mapping() {
-        let mut census = census();
-        census.processes[0].held.clear();
-        let found = gather(&census, None, &wanted(&[401], None), now());
+    fn buffer_without_an_fd_is_reported_by_its_mapping() {
+        let mut scan = scan();
+        scan.processes[0].dmabuf_fds.clear();
+        let found = collect_buffers(&scan, None, &filter(&[401], None), now());
         let [buffer] = found.as_slice() else {
             panic!("{found:?}")
         };
         assert_eq!((buffer.inode, buffer.size_bytes), (18, 1_228_800));
-        assert_eq!((buffer.references, buffer.elsewhere), (0, 0));
+        assert_eq!((buffer.references, buffer.unseen_references), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! How the pixels of dma-bufs lie by what a compositor has written with `--report`: a line of JSON a frame.
+//! Reads pixel layouts of dma-bufs from a compositor's `--report` file, which has one line of JSON for each frame.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
@@ -8,18 +8,18 @@ use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use serde::Deserialize;
 
-use super::report::{Picture, PicturePlane, ToldBy};
+use super::report::{LayoutOrigin, PixelLayout, PixelPlane};
 use crate::input;
 
-/// How much of a report is read, from its end: hours of frames. A report grows as long as its compositor runs.
+/// The most bytes that are read, from the end of the file: hours of frames. The file grows while the compositor runs.
 const LONGEST: u64 = 64 << 20;
 
-/// The longest line that is read. One has some hundred bytes for each buffer that was shown.
+/// The longest line that is read, in bytes. A line has a few hundred bytes for each buffer that was shown.
 const LONGEST_LINE: usize = 256 << 10;
 
-/// What of a line of the compositor's report is of interest here.
+/// The fields of a line that are used here.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct FrameLine {
     #[serde(flatten)]
     shown: ReportedBuffer,
     #[serde(default)]
@@ -43,51 +43,54 @@ struct ReportedPlane {
     stride_bytes: u32,
 }
 
-/// Reads what a compositor has reported last of these dma-bufs, of the last 64 MiB of its report.
+/// Returns the last reported layout of each of these dma-bufs, from the last 64 MiB of the file.
 ///
 /// # Errors
-/// Those of the file.
-pub(super) fn read(path: &Path, wanted: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Picture>> {
+/// The file cannot be opened or read.
+pub(super) fn read(path: &Path, inodes: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, PixelLayout>> {
     let mut file = files::open(path)?;
-    if let Some(beyond) = file.metadata()?.len().checked_sub(LONGEST) {
-        // The line that is cut into is none, and passed over.
-        file.seek(SeekFrom::Start(beyond))?;
+    if let Some(start) = file.metadata()?.len().checked_sub(LONGEST) {
+        // The first line is then incomplete, does not parse and is skipped.
+        file.seek(SeekFrom::Start(start))?;
     }
-    of_report(BufReader::new(file.take(LONGEST)), wanted)
+    last_layouts(BufReader::new(file.take(LONGEST)), inodes)
 }
 
-/// Takes what was reported last of these dma-bufs. Lines that are none are passed over: the last one may be half written.
-fn of_report(report: impl BufRead, wanted: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Picture>> {
-    let mut told = BTreeMap::new();
+/// Returns the last layout of each of these dma-bufs. Lines that do not parse are skipped: the last line may be incomplete.
+fn last_layouts(
+    report: impl BufRead,
+    inodes: &BTreeSet<u64>,
+) -> io::Result<BTreeMap<u64, PixelLayout>> {
+    let mut layouts = BTreeMap::new();
     input::each_line(report, LONGEST_LINE, |line| {
-        let Ok(line) = serde_json::from_slice::<Line>(line) else {
+        let Ok(line) = serde_json::from_slice::<FrameLine>(line) else {
             return;
         };
         let mut seen = BTreeSet::new();
         for reported in std::iter::once(line.shown).chain(line.others) {
-            // The first of a line is the one that counts.
-            let buffer = reported.buffer.filter(|buffer| wanted.contains(buffer));
+            // If a line has a buffer several times, its first entry counts.
+            let buffer = reported.buffer.filter(|buffer| inodes.contains(buffer));
             let Some(buffer) = buffer.filter(|buffer| seen.insert(*buffer)) else {
                 continue;
             };
-            if let Some(picture) = picture(&reported, buffer) {
-                told.insert(buffer, picture);
+            if let Some(layout) = pixel_layout(&reported, buffer) {
+                layouts.insert(buffer, layout);
             }
         }
     })?;
-    Ok(told)
+    Ok(layouts)
 }
 
-fn picture(reported: &ReportedBuffer, buffer: u64) -> Option<Picture> {
-    // Planes in several dma-bufs are left to options, which name their fds.
-    let is_one = reported.planes.iter().all(|plane| plane.buffer == buffer);
-    let planes = reported.planes.iter().filter(|_| is_one);
-    Some(Picture {
-        told_by: ToldBy::Report,
+fn pixel_layout(reported: &ReportedBuffer, buffer: u64) -> Option<PixelLayout> {
+    // Planes in several dma-bufs are omitted, because `--layout` has to name their fds.
+    let is_single_dmabuf = reported.planes.iter().all(|plane| plane.buffer == buffer);
+    let planes = reported.planes.iter().filter(|_| is_single_dmabuf);
+    Some(PixelLayout {
+        origin: LayoutOrigin::Report,
         size: reported.size?,
         format: FormatModifier::new(reported.fourcc?, reported.modifier?),
         planes: planes
-            .map(|plane| PicturePlane {
+            .map(|plane| PixelPlane {
                 offset_bytes: plane.offset_bytes,
                 stride_bytes: plane.stride_bytes,
                 fd: None,
@@ -105,8 +108,8 @@ mod tests {
     use super::*;
     use crate::sys::measured;
 
-    fn told(report: &str, inode: u64) -> Option<Picture> {
-        of_report(report.as_bytes(), &BTreeSet::from([inode]))
+    fn layout_of(report: &str, inode: u64) -> Option<PixelLayout> {
+        last_layouts(report.as_bytes(), &BTreeSet::from([inode]))
             .unwrap()
             .remove(&inode)
     }
@@ -118,45 +121,42 @@ mod tests {
     }
 
     #[test]
-    fn report_is_read_to_its_end_and_damage_is_passed_over() {
+    fn report_with_damaged_lines_gives_the_last_valid_layout() {
         let report = format!(
             "{}\n{}\nnonsense\n{{\"buffer\":17}}\n{{\"buffer\":17,\"fou",
             line(17, 1),
             line(17, 2560)
         );
-        let picture = told(&report, 17).unwrap();
+        let layout = layout_of(&report, 17).unwrap();
         assert_eq!(
-            (
-                picture.planes[0].stride_bytes,
-                picture.planes[0].offset_bytes
-            ),
+            (layout.planes[0].stride_bytes, layout.planes[0].offset_bytes),
             (2560, 0)
         );
-        assert_eq!(picture.told_by, ToldBy::Report);
-        assert_eq!(told(&report, 18), None);
+        assert_eq!(layout.origin, LayoutOrigin::Report);
+        assert_eq!(layout_of(&report, 18), None);
         let other = r#"{"buffer":null,"others":[{"buffer":18,"fourcc":"NV12","modifier":"LINEAR","size":"2x2","planes":[]}]}"#;
-        assert!(told(other, 18).unwrap().planes.is_empty());
+        assert!(layout_of(other, 18).unwrap().planes.is_empty());
     }
 
     #[test]
-    fn report_of_any_length_takes_memory_of_a_line_and_is_read_once() {
-        let wanted: BTreeSet<u64> = (0..64).collect();
-        let mut asked = Vec::new();
+    fn report_of_any_length_takes_memory_of_one_line_and_is_read_once() {
+        let inodes: BTreeSet<u64> = (0..64).collect();
+        let mut allocations = Vec::new();
         for count in [2000, 8000] {
             let report: String = (0..count)
                 .map(|number| line(number % 128, 4) + "\n")
                 .collect();
-            let (found, usage) = measured(|| of_report(report.as_bytes(), &wanted).unwrap());
+            let (found, usage) = measured(|| last_layouts(report.as_bytes(), &inodes).unwrap());
             assert_eq!(found.len(), 64);
             assert!(usage.peak_bytes < 64 << 10, "{}", usage.peak_bytes);
-            asked.push(usage.allocations);
+            allocations.push(usage.allocations);
         }
-        assert!(asked[1] <= 4 * asked[0] + 64, "{asked:?}");
-        // Numbers in a field that nobody knows cost most: a place for each, of two bytes.
+        assert!(allocations[1] <= 4 * allocations[0] + 64, "{allocations:?}");
+        // Short values in an unknown field cost the most memory: an entry for each two bytes.
         for item in ["1,", "[],", "{},", "\"\","] {
             let items = item.repeat(LONGEST_LINE / item.len() - 8);
             let long = format!("{{\"x\":[{items}1]}}\n").repeat(4);
-            let (_, usage) = measured(|| of_report(long.as_bytes(), &wanted).unwrap());
+            let (_, usage) = measured(|| last_layouts(long.as_bytes(), &inodes).unwrap());
             assert!(
                 usage.peak_bytes < 64 * LONGEST_LINE,
                 "{item}: {}",
@@ -166,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn report_of_a_terabyte_is_read_from_its_end() {
+    fn report_of_a_tebibyte_is_read_from_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         let mut file = File::create(&path).unwrap();
-        // Nothing of the beginning is stored on the disk.
+        // The file is sparse: its beginning takes no space on the disk.
         file.set_len(1 << 40).unwrap();
         file.seek(SeekFrom::End(0)).unwrap();
         io::Write::write_all(&mut file, format!("\n{}\n", line(17, 2560)).as_bytes()).unwrap();
@@ -181,8 +181,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in ".*", inode: u64) {
-            let _ = told(&text, inode);
+        fn text_of_any_kind_is_read_without_a_panic(text in ".*", inode: u64) {
+            let _ = layout_of(&text, inode);
         }
     }
 }

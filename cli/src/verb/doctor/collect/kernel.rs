@@ -1,4 +1,4 @@
-//! The kernel's options and modules.
+//! Reads the kernel's options and modules.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 
-use super::super::snapshot::{Kernel, Module};
+use super::super::snapshot::{Kernel, ModuleState};
 use super::{LONGEST, text};
 use crate::input;
 
-/// What sharing has to do with. All else is left out of recordings.
+/// The options that concern sharing. Recordings have no others.
 const OPTIONS: [&str; 9] = [
     "UDMABUF",
     "DMABUF_HEAPS",
@@ -33,7 +33,7 @@ const MODULES: [&str; 8] = [
     "virtio_gpu",
     "sw_sync",
 ];
-/// The longest line of a configuration that is looked at.
+/// The longest line of a configuration that is read, in bytes.
 const LONGEST_LINE: usize = 4096;
 
 pub(super) fn kernel() -> Kernel {
@@ -61,10 +61,10 @@ pub(super) fn kernel() -> Kernel {
     }
 }
 
-/// Reads the options of a compressed configuration, line by line: a few KiB may say that they are gigabytes.
+/// Reads the options of a compressed configuration line by line, because a few KiB may decompress to gigabytes.
 ///
 /// # Errors
-/// Those of the file, and one that is longer than any configuration.
+/// The file cannot be decompressed, or is longer than [`LONGEST`].
 fn unpacked(file: impl io::Read) -> io::Result<BTreeMap<String, String>> {
     let mut limited = GzDecoder::new(file).take(LONGEST.saturating_add(1));
     let found = options(BufReader::new(&mut limited))?;
@@ -92,29 +92,29 @@ fn options(text: impl BufRead) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, Module> {
+fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, ModuleState> {
     let name_of = |path: &str| {
         let file = path.rsplit('/').next().unwrap_or(path);
         let name = file.split('.').next().unwrap_or(file);
-        // Files have either, the kernel has underscores.
+        // File names contain `-` or `_`, and the kernel uses `_`.
         name.replace('-', "_")
     };
     let mut found = BTreeMap::new();
-    let mut add = |name: String, module: Module| {
+    let mut add = |name: String, module: ModuleState| {
         if MODULES.contains(&name.as_str()) {
             found.insert(name, module);
         }
     };
     for line in files.lines() {
         let path = line.split(':').next().unwrap_or_default();
-        add(name_of(path), Module::Available);
+        add(name_of(path), ModuleState::Available);
     }
     for line in built_in.lines() {
-        add(name_of(line), Module::BuiltIn);
+        add(name_of(line), ModuleState::BuiltIn);
     }
     for line in loaded.lines() {
         let name = line.split(' ').next().unwrap_or_default();
-        add(name.to_owned(), Module::Loaded);
+        add(name.to_owned(), ModuleState::Loaded);
     }
     found
 }
@@ -130,7 +130,7 @@ mod tests {
     use crate::sys::measured;
 
     #[test]
-    fn options_are_those_that_matter() {
+    fn options_that_do_not_concern_sharing_are_omitted() {
         let text = "#\n# Graphics\n#\nCONFIG_DRM=m\n# CONFIG_SW_SYNC is not set\nCONFIG_UDMABUF=y\nCONFIG_USB=y\n";
         let found = options(text.as_bytes()).unwrap();
         let expected = [("DRM", "m"), ("SW_SYNC", "n"), ("UDMABUF", "y")]
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_that_grows_when_it_is_unpacked_takes_no_memory() {
+    fn compressed_configuration_of_any_size_takes_bounded_memory() {
         let packed = |line: &[u8], count: usize| {
             let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
             packer.write_all(b"CONFIG_DRM=m\n").unwrap();
@@ -149,7 +149,7 @@ mod tests {
             packer.write_all(b"\nCONFIG_UDMABUF=y\n").unwrap();
             packer.finish().unwrap()
         };
-        // A MiB of it is one line, or as many as there can be.
+        // A MiB with one line, with the most possible lines, and with repeated options.
         for line in [
             &[b'#'; 1024][..],
             &[b'\n'; 1024],
@@ -169,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_known_by_file_and_by_name() {
+    fn modules_are_found_by_file_name_and_by_module_name() {
         let found = modules(
             "virtio_gpu 12 1 - Live 0x0\nusbcore 1 0 - Live 0x0\n",
             "kernel/drivers/dma-buf/udmabuf.ko\n",
             "kernel/drivers/gpu/drm/virtio/virtio-gpu.ko.xz: kernel/a.ko\nkernel/drivers/gpu/drm/vgem/vgem.ko.zst:\n",
         );
         let expected = [
-            ("virtio_gpu", Module::Loaded),
-            ("udmabuf", Module::BuiltIn),
-            ("vgem", Module::Available),
+            ("virtio_gpu", ModuleState::Loaded),
+            ("udmabuf", ModuleState::BuiltIn),
+            ("vgem", ModuleState::Available),
         ]
         .map(|(name, module)| (name.to_owned(), module));
         assert_eq!(found, BTreeMap::from(expected));

@@ -1,40 +1,40 @@
-//! What cards, cameras and PCI devices say of themselves.
+//! Reads the properties of cards, V4L2 queues and PCI devices.
 
 use std::path::Path;
 
-use covalent_alloc::backend::drm::{Card as Open, ImportAbility};
+use covalent_alloc::backend::drm::{Card, ImportAbility};
 use covalent_alloc::backend::v4l2::QueueMemory;
 use drm::{Device as _, DriverCapability};
 
-use super::super::snapshot::{Card, Driverless, Kind, Node, Queue};
+use super::super::snapshot::{CardInfo, Node, NodeKind, QueueInfo, UnboundDevice};
 use super::{names, text};
 use crate::machine;
 
-/// The class of display controllers, as sysfs writes it.
+/// The PCI class of display controllers in sysfs, without its lower digits.
 const DISPLAY_CLASS: &str = "0x03";
 
-pub(super) fn cards(nodes: &[Node]) -> Vec<Card> {
-    usable(nodes, Kind::Card)
-        .filter_map(|node| Open::open(Path::new(&node.path)).ok())
-        .map(|card| Card {
+pub(super) fn cards(nodes: &[Node]) -> Vec<CardInfo> {
+    usable(nodes, NodeKind::Card)
+        .filter_map(|node| Card::open(Path::new(&node.path)).ok())
+        .map(|card| CardInfo {
             node: card.path().display().to_string(),
             driver: card.driver().to_owned(),
             imports_foreign: *card.import_ability() == ImportAbility::Foreign,
             import: card.import_ability().to_string(),
-            shows: card.planes().is_ok_and(|planes| !planes.is_empty()),
+            drives_display: card.planes().is_ok_and(|planes| !planes.is_empty()),
             has_timelines: card
                 .get_driver_capability(DriverCapability::TimelineSyncObj)
                 .is_ok_and(|value| value != 0),
-            has_render_node: Open::render_node(card.path()).is_some(),
+            has_render_node: Card::render_node(card.path()).is_some(),
         })
         .collect()
 }
 
-pub(super) fn queues(nodes: &[Node]) -> Vec<Queue> {
-    usable(nodes, Kind::Video)
+pub(super) fn queues(nodes: &[Node]) -> Vec<QueueInfo> {
+    usable(nodes, NodeKind::Video)
         .filter_map(|node| {
             let queues = machine::queues(Path::new(&node.path)).ok()?;
-            Some(queues.into_iter().map(|queue| Queue {
+            Some(queues.into_iter().map(|queue| QueueInfo {
                 name: queue.source_name(),
                 node: node.path.clone(),
                 needs_contiguous: match queue.memory() {
@@ -48,20 +48,20 @@ pub(super) fn queues(nodes: &[Node]) -> Vec<Queue> {
         .collect()
 }
 
-fn usable(nodes: &[Node], kind: Kind) -> impl Iterator<Item = &Node> {
+fn usable(nodes: &[Node], kind: NodeKind) -> impl Iterator<Item = &Node> {
     nodes
         .iter()
         .filter(move |node| node.kind == kind && node.is_usable())
 }
 
-pub(super) fn driverless(folder: &Path) -> Vec<Driverless> {
+pub(super) fn unbound_devices(folder: &Path) -> Vec<UnboundDevice> {
     names(folder)
         .into_iter()
         .filter(|address| {
             let device = folder.join(address);
             text(device.join("class")).starts_with(DISPLAY_CLASS) && !device.join("driver").exists()
         })
-        .map(|address| Driverless {
+        .map(|address| UnboundDevice {
             alias: text(folder.join(&address).join("modalias"))
                 .trim()
                 .to_owned(),
@@ -76,7 +76,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn graphics_device_without_a_driver_is_found_by_its_class() {
+    fn unbound_graphics_device_is_found_by_its_class() {
         let folder = tempfile::tempdir().unwrap();
         for (address, class, has_driver) in [
             ("0000:00:01.0", "0x030000", true),
@@ -91,10 +91,10 @@ mod tests {
                 fs::create_dir(device.join("driver")).unwrap();
             }
         }
-        let expected = Driverless {
+        let expected = UnboundDevice {
             address: "0000:00:02.0".to_owned(),
             alias: "pci:v0".to_owned(),
         };
-        assert_eq!(driverless(folder.path()), [expected]);
+        assert_eq!(unbound_devices(folder.path()), [expected]);
     }
 }

@@ -1,4 +1,4 @@
-//! Everybody of this machine, as they declare themselves for one size.
+//! The participants and sources of this machine, with their constraints for one size.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,18 +16,21 @@ use covalent_alloc::trial::{Helper, pair};
 use super::cell::Cell;
 use crate::machine;
 
-/// Participants and sources for pictures of one size.
-pub(crate) struct Declared {
+/// Participants and sources with their constraints for one size.
+pub(crate) struct DeclaredDevices {
     pub(crate) size: Extent,
     pub(crate) participants: Vec<Participant>,
     pub(crate) sources: Vec<Source>,
-    /// What is there and cannot be asked, and why.
+    /// Devices that could not be queried, with the reason.
     pub(crate) unavailable: Vec<String>,
 }
 
-impl Declared {
-    /// Asks everybody; GBM's and Vulkan's drivers in the helper process, which may end of it.
-    pub(crate) fn of(size: Extent, helper: &mut Helper) -> Result<Self> {
+impl DeclaredDevices {
+    /// Queries every device. The drivers of GBM and Vulkan are loaded in the helper process, because they may abort it.
+    ///
+    /// # Errors
+    /// A card cannot list its planes, or the devicetree cannot be read.
+    pub(crate) fn discover(size: Extent, helper: &mut Helper) -> Result<Self> {
         let mut collection = BufferCollection::new(size);
         let sources = collection.sources();
         let mut declared = Self {
@@ -52,7 +55,7 @@ impl Declared {
             }
         }
         for path in Card::list() {
-            // A card that does not open is among the sources that are unavailable.
+            // A card that cannot be opened is already listed as an unavailable source.
             if let Ok(card) = Card::open(&path) {
                 declared.participants.push(card.importer());
                 for plane in card.planes()? {
@@ -72,17 +75,18 @@ impl Declared {
         Ok(declared)
     }
 
-    /// Returns every pair of format and modifier that any participant has and whose shape is known.
-    pub(super) fn formats(&self, wanted: &[Fourcc]) -> Vec<FormatModifier> {
+    /// Returns every pair of format and modifier that any participant has and whose plane layout is known. If `fourccs` is not
+    /// empty, only these formats are returned.
+    pub(super) fn formats(&self, fourccs: &[Fourcc]) -> Vec<FormatModifier> {
         let all: BTreeSet<FormatModifier> = self
             .participants
             .iter()
             .flat_map(Participant::choices)
             .filter_map(|choice| choice.formats.as_ref())
             .flat_map(FormatSet::iter)
-            .chain(wanted.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
+            .chain(fourccs.iter().map(|fourcc| FormatModifier::linear(*fourcc)))
             .filter(|format| format.fourcc.info().is_some())
-            .filter(|format| wanted.is_empty() || wanted.contains(&format.fourcc))
+            .filter(|format| fourccs.is_empty() || fourccs.contains(&format.fourcc))
             .collect();
         if all.is_empty() {
             vec![FormatModifier::linear(Fourcc::XRGB8888)]
@@ -91,8 +95,8 @@ impl Declared {
         }
     }
 
-    /// Returns whether a participant's pictures of one format are tried in a row, and whether it has them: what it does not list
-    /// does not depend on the source, and is tried from the first alone.
+    /// Returns whether a format is tried on a participant in a row, and whether the participant lists it. The outcome of an
+    /// unlisted format does not depend on the source, so it is tried only with the first source.
     pub(super) fn is_tried(
         participant: &Participant,
         format: FormatModifier,
@@ -105,7 +109,7 @@ impl Declared {
         (is_listed || is_first, is_listed)
     }
 
-    /// Returns how many cells there are to measure.
+    /// Returns the number of cells to measure.
     pub(super) fn count(&self, formats: &[FormatModifier]) -> usize {
         let in_row = |is_first: bool| {
             self.participants
@@ -123,7 +127,7 @@ impl Declared {
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;
-            // Queues of compressed streams are no place for pictures.
+            // A queue without a pixel format, for compressed streams, shares no pictures.
             if participant
                 .constraints()
                 .formats
@@ -140,7 +144,7 @@ impl Declared {
         Ok(())
     }
 
-    /// Returns the request of a cell's pair; `None` for a cell of another size.
+    /// Returns the request for a cell's pair; `None` for a cell of another size.
     pub(super) fn pair(&self, cell: &Cell) -> Option<Request> {
         if cell.size != self.size {
             return None;
@@ -160,6 +164,6 @@ impl Declared {
 fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::processor(role);
     participant.name = name.to_owned();
-    participant.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
+    participant.for_each_choice(|choice| choice.memory.cpu = CpuUse::Often);
     participant
 }
