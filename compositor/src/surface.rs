@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use smithay::reexports::wayland_server::protocol::wl_output::Transform;
+use smithay::reexports::wayland_server::protocol::wl_output;
 use smithay::wayland::compositor::{
     Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
 };
@@ -11,7 +11,7 @@ use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
 use crate::content::Content;
 use crate::owed::{Attachment, OwedBuffer, take_applied};
 use crate::region::{Rect, Region};
-use crate::render::software::Turn;
+use crate::render::software::Transform;
 use crate::render::{PixelFormat, Pixels, View};
 
 /// Rectangles of an opaque region above which it is not used.
@@ -24,7 +24,7 @@ pub struct Surface {
     fresh: bool,
     size: (i32, i32),
     source: (f64, f64, f64, f64),
-    turn: Turn,
+    transform: Transform,
     damage: Region,
     opaque: Region,
 }
@@ -51,7 +51,7 @@ impl Surface {
         let attributes = guard.current();
         let uncommitted = attributes.buffer.take();
         let scale = attributes.buffer_scale.max(1);
-        self.turn = turn(attributes.buffer_transform);
+        self.transform = buffer_transform(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
         let opaque = attributes.opaque_region.clone();
         // A commit of the parent has Smithay commit what is pending here as well. A buffer that was attached and not committed
@@ -64,7 +64,7 @@ impl Surface {
             self.damage = Region::default();
             return;
         };
-        let (width, height) = self.turn.size(content.size());
+        let (width, height) = self.transform.size(content.size());
         let pixels = (clamp(width), clamp(height));
         let logical = (pixels.0 / scale, pixels.1 / scale);
         if !ensure_viewport_valid(states, logical.into()) {
@@ -128,7 +128,7 @@ impl Surface {
         View {
             source: self.source,
             destination: Rect::new(origin.0, origin.1, self.size.0, self.size.1),
-            turn: self.turn,
+            transform: self.transform,
         }
     }
 
@@ -168,16 +168,16 @@ fn clamp(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-fn turn(transform: Transform) -> Turn {
+fn buffer_transform(transform: wl_output::Transform) -> Transform {
     match transform {
-        Transform::_90 => Turn::Quarter,
-        Transform::_180 => Turn::Half,
-        Transform::_270 => Turn::ThreeQuarters,
-        Transform::Flipped => Turn::Flipped,
-        Transform::Flipped90 => Turn::FlippedQuarter,
-        Transform::Flipped180 => Turn::FlippedHalf,
-        Transform::Flipped270 => Turn::FlippedThreeQuarters,
-        _ => Turn::Normal,
+        wl_output::Transform::_90 => Transform::Rotated90,
+        wl_output::Transform::_180 => Transform::Rotated180,
+        wl_output::Transform::_270 => Transform::Rotated270,
+        wl_output::Transform::Flipped => Transform::Flipped,
+        wl_output::Transform::Flipped90 => Transform::Flipped90,
+        wl_output::Transform::Flipped180 => Transform::Flipped180,
+        wl_output::Transform::Flipped270 => Transform::Flipped270,
+        _ => Transform::Normal,
     }
 }
 

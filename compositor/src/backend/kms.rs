@@ -16,12 +16,12 @@ use crate::backend::pictures::Pictures;
 use crate::backend::{Mode, ModeError, SubmitError};
 use crate::clock;
 use crate::content::Content;
-use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
 use crate::kms::{Event, KmsError, Pipeline, Show};
 use crate::options::ModeRequest;
 use crate::region::{Rect, Region};
 use crate::render::gles::GpuPicture;
+use crate::scanout::ScanoutRejection;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
 use crate::transient::FaultKind;
@@ -59,11 +59,11 @@ pub struct Kms {
 
 /// What plugging or unplugging did to the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plug {
+pub enum HotplugOutcome {
     /// Nothing.
-    Same,
+    Unchanged,
     /// It is gone, and the frame in flight with it.
-    Gone,
+    Disconnected,
     /// It is back, or has another mode.
     Changed,
 }
@@ -183,40 +183,40 @@ impl Kms {
         ))
     }
 
-    fn check(&self, buffer: &ClientBuffer) -> Result<(), WhyNot> {
+    fn check(&self, buffer: &ClientBuffer) -> Result<(), ScanoutRejection> {
         let format = buffer.buffer().layout().format();
         if self.formats.contains(&format) {
             return Ok(());
         }
-        Err(WhyNot::Format {
+        Err(ScanoutRejection::Format {
             fourcc: format.fourcc.0,
             modifier: format.modifier.0,
         })
     }
 
     /// Shows a client's buffer.
-    pub(super) fn submit_direct(&mut self, content: &Content) -> Result<u32, WhyNot> {
-        let buffer = content.dmabuf().ok_or(WhyNot::Shm)?;
+    pub(super) fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
+        let buffer = content.dmabuf().ok_or(ScanoutRejection::Shm)?;
         self.check(buffer)?;
         let device = || self.path.display().to_string();
         let framebuffer =
             buffer
                 .framebuffer(self.card())
-                .map_err(|refusal| WhyNot::Framebuffer {
+                .map_err(|refusal| ScanoutRejection::Framebuffer {
                     device: device(),
                     refusal,
                 })?;
         if !buffer.is_tested(self.generation) {
             self.pipeline
                 .test(framebuffer.handle())
-                .map_err(|source| WhyNot::Test {
+                .map_err(|source| ScanoutRejection::Test {
                     device: device(),
                     source,
                 })?;
             buffer.set_tested(self.generation);
         }
         self.submit(framebuffer, None, None)
-            .map_err(|source| WhyNot::Commit {
+            .map_err(|source| ScanoutRejection::Commit {
                 device: self.path.display().to_string(),
                 source,
             })
@@ -399,7 +399,7 @@ impl Kms {
     /// # Errors
     ///
     /// When the card fails; asked again, it does what is left to do.
-    pub fn hotplug(&mut self) -> Result<Plug, ModeError> {
+    pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
         if !self.pipeline.probe()? {
             if self.connected {
                 tracing::warn!(connector = self.name(), "the display was unplugged");
@@ -407,7 +407,7 @@ impl Kms {
                 self.lit = true;
             }
             if !self.lit {
-                return Ok(Plug::Same);
+                return Ok(HotplugOutcome::Unchanged);
             }
             // Nothing of it is shown from now on, whether the card could be told so or not.
             let off = self.pipeline.turn_off();
@@ -418,7 +418,7 @@ impl Kms {
                 Ok(()) => {}
             }
             self.lit = false;
-            return Ok(Plug::Gone);
+            return Ok(HotplugOutcome::Disconnected);
         }
         let back = !self.connected;
         let (size, refresh) = self.pipeline.mode();
@@ -441,9 +441,9 @@ impl Kms {
             }
             self.connected = true;
             self.lit = false;
-            return Ok(Plug::Changed);
+            return Ok(HotplugOutcome::Changed);
         }
-        Ok(Plug::Same)
+        Ok(HotplugOutcome::Unchanged)
     }
 
     /// Stops showing frames while another program drives the display.

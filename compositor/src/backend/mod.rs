@@ -7,10 +7,10 @@ use std::time::Duration;
 use covalent_alloc::sync::SyncDevice;
 
 use crate::content::Content;
-use crate::direct::WhyNot;
 use crate::dmabuf::{ClientBuffer, Offer};
 use crate::kms::KmsError;
 use crate::region::{Rect, Region};
+use crate::scanout::ScanoutRejection;
 use crate::swapchain::Swapchain;
 use crate::syncobj::Timelines;
 use crate::transient::persist;
@@ -192,10 +192,10 @@ impl Backend {
     /// # Errors
     ///
     /// Why the display cannot take it.
-    pub fn submit_direct(&mut self, content: &Content) -> Result<u32, WhyNot> {
+    pub fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
         match self {
-            Self::Headless(_) => Err(WhyNot::VirtualOutput),
-            Self::Kms(kms) => kms.submit_direct(content),
+            Self::Headless(_) => Err(ScanoutRejection::VirtualOutput),
+            Self::Kms(kms) => kms.submit_scanout(content),
         }
     }
 

@@ -37,42 +37,46 @@ pub trait Pixels {
     }
 }
 
-/// How a surface turns its buffer.
+/// The transform that a surface applies to its buffer.
+///
+/// # References
+///
+/// `wl_output.transform` and `wl_surface.set_buffer_transform`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names of wl_output.transform
-pub enum Turn {
+pub enum Transform {
     #[default]
     Normal,
-    Quarter,
-    Half,
-    ThreeQuarters,
+    Rotated90,
+    Rotated180,
+    Rotated270,
     Flipped,
-    FlippedQuarter,
-    FlippedHalf,
-    FlippedThreeQuarters,
+    Flipped90,
+    Flipped180,
+    Flipped270,
 }
 
-impl Turn {
-    /// Returns the size of a buffer after it was turned.
+impl Transform {
+    /// Returns width and height in pixels of a buffer after the transform.
     pub fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
         match self {
-            Self::Normal | Self::Half | Self::Flipped | Self::FlippedHalf => (width, height),
+            Self::Normal | Self::Rotated180 | Self::Flipped | Self::Flipped180 => (width, height),
             _ => (height, width),
         }
     }
 
-    /// Finds the place in the buffer for a place in the turned picture of that size.
-    pub(super) fn undo(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
+    /// Maps a point of the transformed buffer, which has the given width and height, to the point of the buffer itself.
+    pub(super) fn to_buffer(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
         match self {
             Self::Normal => (x, y),
-            // Buffers come turned counter-clockwise: what was right is up.
-            Self::Quarter => (y, width - x),
-            Self::Half => (width - x, height - y),
-            Self::ThreeQuarters => (height - y, x),
+            // The client rotated its content counter-clockwise: the right edge of the surface is the upper edge of the buffer.
+            Self::Rotated90 => (y, width - x),
+            Self::Rotated180 => (width - x, height - y),
+            Self::Rotated270 => (height - y, x),
             Self::Flipped => (width - x, y),
-            Self::FlippedQuarter => (y, x),
-            Self::FlippedHalf => (x, height - y),
-            Self::FlippedThreeQuarters => (height - y, width - x),
+            Self::Flipped90 => (y, x),
+            Self::Flipped180 => (x, height - y),
+            Self::Flipped270 => (height - y, width - x),
         }
     }
 }
@@ -80,19 +84,19 @@ impl Turn {
 /// Which part of a buffer is shown where.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// Part of the turned buffer in its pixels: x, y, width, height.
+    /// The source rectangle in pixels of the transformed buffer: x, y, width, height.
     pub source: (f64, f64, f64, f64),
     /// Where that part is on the output.
     pub destination: Rect,
-    /// How the buffer is turned.
-    pub turn: Turn,
+    /// The transform of the buffer.
+    pub transform: Transform,
 }
 
 impl View {
     /// Tells whether each output pixel is one buffer pixel, at a fixed distance.
     pub fn is_plain(&self) -> bool {
         let (x, y, width, height) = self.source;
-        self.turn == Turn::Normal
+        self.transform == Transform::Normal
             && x.fract() == 0.0
             && y.fract() == 0.0
             && width == f64::from(self.destination.width)
@@ -226,7 +230,7 @@ enum Source<'a> {
     Nothing,
     /// Open, and read row by row.
     Open(Box<dyn ReadPlanes + 'a>),
-    /// Decoded whole, because it is scaled or turned.
+    /// The whole buffer is decoded, because it is scaled or transformed.
     Decoded(Scaled),
 }
 
@@ -323,14 +327,19 @@ mod tests {
         }
     }
 
-    fn layer<'a>(pixels: &'a Picture, destination: Rect, turn: Turn, opaque: bool) -> Layer<'a> {
-        let (width, height) = turn.size(pixels.size);
+    fn layer<'a>(
+        pixels: &'a Picture,
+        destination: Rect,
+        transform: Transform,
+        opaque: bool,
+    ) -> Layer<'a> {
+        let (width, height) = transform.size(pixels.size);
         Layer {
             pixels,
             view: View {
                 source: (0.0, 0.0, float(width), float(height)),
                 destination,
-                turn,
+                transform,
             },
             opaque: if opaque {
                 destination.into()
@@ -355,7 +364,10 @@ mod tests {
     fn opaque_window_writes_its_own_bytes_and_no_more() {
         let picture = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(2, 2, 4, 3);
-        let (target, written) = draw(&[layer(&picture, place, Turn::Normal, true)], place.into());
+        let (target, written) = draw(
+            &[layer(&picture, place, Transform::Normal, true)],
+            place.into(),
+        );
         assert_eq!(written, 4 * 3 * 4);
         let shown = target.read().unwrap();
         assert_eq!(shown[2 * 8 + 2], 0xff00_0000);
@@ -368,7 +380,7 @@ mod tests {
         let picture = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(-2, -1, 4, 4);
         let (target, _) = draw(
-            &[layer(&picture, place, Turn::Normal, true)],
+            &[layer(&picture, place, Transform::Normal, true)],
             Rect::of_size(8, 8).into(),
         );
         let shown = target.read().unwrap();
@@ -383,8 +395,8 @@ mod tests {
         let full = Rect::of_size(8, 8);
         let (target, written) = draw(
             &[
-                layer(&below, full, Turn::Normal, true),
-                layer(&top, full, Turn::Normal, false),
+                layer(&below, full, Transform::Normal, true),
+                layer(&top, full, Transform::Normal, false),
             ],
             full.into(),
         );
@@ -400,15 +412,18 @@ mod tests {
     fn scaled_picture_keeps_its_corners() {
         let picture = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
         let full = Rect::of_size(8, 8);
-        let (target, _) = draw(&[layer(&picture, full, Turn::Normal, true)], full.into());
+        let (target, _) = draw(
+            &[layer(&picture, full, Transform::Normal, true)],
+            full.into(),
+        );
         let shown = target.read().unwrap();
         assert_eq!([shown[0], shown[7]], [0xff00_0000, 0xff00_0040]);
         assert_eq!([shown[56], shown[63]], [0xff00_0080, 0xff00_00c0]);
     }
 
     #[test]
-    fn turned_pictures_have_their_first_pixel_where_the_protocol_puts_it() {
-        // Only the buffer's left upper pixel is red; where is it after the turn is undone?
+    fn transformed_buffer_has_its_first_pixel_where_the_protocol_puts_it() {
+        // Only the buffer's left upper pixel is red; where is it after the transform is undone?
         let picture = Picture::plain(8, 8, |x, y| {
             if (x, y) == (0, 0) {
                 0xffff_0000
@@ -418,22 +433,22 @@ mod tests {
         });
         let full = Rect::of_size(8, 8);
         let expected = [
-            (Turn::Normal, 0),
-            (Turn::Quarter, 7),
-            (Turn::Half, 63),
-            (Turn::ThreeQuarters, 56),
-            (Turn::Flipped, 7),
-            (Turn::FlippedQuarter, 0),
-            (Turn::FlippedHalf, 56),
-            (Turn::FlippedThreeQuarters, 63),
+            (Transform::Normal, 0),
+            (Transform::Rotated90, 7),
+            (Transform::Rotated180, 63),
+            (Transform::Rotated270, 56),
+            (Transform::Flipped, 7),
+            (Transform::Flipped90, 0),
+            (Transform::Flipped180, 56),
+            (Transform::Flipped270, 63),
         ];
-        for (turn, place) in expected {
-            let (target, _) = draw(&[layer(&picture, full, turn, true)], full.into());
+        for (transform, place) in expected {
+            let (target, _) = draw(&[layer(&picture, full, transform, true)], full.into());
             let shown = target.read().unwrap();
             assert_eq!(
                 shown.iter().position(|colour| *colour == 0xffff_0000),
                 Some(place),
-                "{turn:?}"
+                "{transform:?}"
             );
         }
     }
@@ -444,7 +459,7 @@ mod tests {
         broken.bytes.truncate(100);
         let mut target = Target::memory(8, 8);
         let full = Rect::of_size(8, 8);
-        let layers = [layer(&broken, full, Turn::Normal, true)];
+        let layers = [layer(&broken, full, Transform::Normal, true)];
         let failed = Software::default().draw(&mut target, &full.into(), BACKGROUND, &layers);
         assert_eq!(failed.unwrap()[0].layer, 0);
         assert_eq!(target.read().unwrap()[63], BACKGROUND);

@@ -1,6 +1,6 @@
 //! What becomes of the display while frames go to it: another mode, another console, a plug.
 
-use crate::backend::kms::Plug;
+use crate::backend::kms::HotplugOutcome;
 use crate::render::Pixels as _;
 use crate::scene::Shown;
 use crate::state::State;
@@ -63,22 +63,22 @@ impl State {
 
     /// Takes in that displays were plugged or unplugged.
     pub fn hotplug(&mut self) {
-        let plug = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
+        let outcome = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
             None => return,
-            Some(Ok(plug)) => plug,
+            Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
                 self.hotplug_failed(&error);
                 return;
             }
         };
         self.hotplug_is_done();
-        match plug {
-            Plug::Same => {}
-            Plug::Gone => {
+        match outcome {
+            HotplugOutcome::Unchanged => {}
+            HotplugOutcome::Disconnected => {
                 self.abandon_frame();
                 self.screen.goes_dark();
             }
-            Plug::Changed => {
+            HotplugOutcome::Changed => {
                 self.abandon_frame();
                 self.output_changed();
             }

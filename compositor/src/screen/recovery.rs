@@ -29,7 +29,7 @@ const FLIP_PATIENCE: Duration = Duration::from_secs(4);
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Attempts to show a client's buffer itself that fail for a moment, before the frame is composed instead.
-const DIRECT_ATTEMPTS: u32 = 4;
+const SCANOUT_ATTEMPTS: u32 = 4;
 
 /// Failures in a row after which everything that the display is set to is set again.
 const RESET_AFTER: u32 = 3;
@@ -73,8 +73,8 @@ impl Recovery {
     }
 
     /// Tells whether a client's buffer is to be tried on the display itself again, after a failure that passes.
-    pub(super) fn insists_on_direct(&self) -> bool {
-        self.delays.attempts() < DIRECT_ATTEMPTS
+    pub(super) fn should_retry_scanout(&self) -> bool {
+        self.delays.attempts() < SCANOUT_ATTEMPTS
     }
 
     /// Tells what the frame took that the output has just taken.

@@ -11,10 +11,10 @@ use super::Frame;
 use super::feedback::Feedback;
 use crate::clock;
 use crate::compose::{self, Composed};
-use crate::direct;
 use crate::region::Region;
 use crate::render::Pixels;
 use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
+use crate::scanout;
 use crate::scene::{Scene, SceneLayer};
 use crate::state::{ClientState, State};
 use crate::steps::{COMPOSITOR, Traced};
@@ -30,13 +30,13 @@ impl State {
         let output = screen.mode().rect();
         let begun = clock::now();
         screen.backend.swapchain().damage(damage);
-        let direct = direct::candidate(scene, output).and_then(|layer| {
-            let framebuffer = screen.backend.submit_direct(&layer.content)?;
+        let direct = scanout::candidate(scene, output).and_then(|layer| {
+            let framebuffer = screen.backend.submit_scanout(&layer.content)?;
             Ok((layer.content.clone(), framebuffer))
         });
         // What passes by itself is no reason to draw: the same buffer is tried again on the display a moment later.
         let direct = match direct {
-            Err(why) if why.is_transient() && screen.recovery.insists_on_direct() => {
+            Err(why) if why.is_transient() && screen.recovery.should_retry_scanout() => {
                 return Err(why.into());
             }
             other => other,

@@ -19,10 +19,10 @@ use smithay::backend::allocator::gbm::GbmDevice;
 use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTarget, GlesTexture};
 use smithay::backend::renderer::sync::SyncPoint;
 use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
-use smithay::utils::{Buffer, Physical, Rectangle, Transform};
+use smithay::utils::{Buffer, Physical, Rectangle, Transform as SmithayTransform};
 
 use super::float;
-use super::software::{Layer, LayerError, Turn, View};
+use super::software::{Layer, LayerError, Transform, View};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
@@ -159,9 +159,9 @@ impl Gles {
         textures: &[Option<GlesTexture>],
     ) -> Result<SyncPoint, DrawError> {
         let size = target.size();
-        let mut frame = self
-            .renderer
-            .render(target, (size.w, size.h).into(), Transform::Normal)?;
+        let mut frame =
+            self.renderer
+                .render(target, (size.w, size.h).into(), SmithayTransform::Normal)?;
         let everywhere: Vec<_> = damage.rects().iter().map(|rect| physical(*rect)).collect();
         frame.clear(colour(background), &everywhere)?;
         for (layer, texture) in layers.iter().zip(textures) {
@@ -176,8 +176,8 @@ impl Gles {
                 .filter_map(|rect| rect.intersection(destination))
                 .map(|rect| physical(rect.moved(left.saturating_neg(), upper.saturating_neg())))
                 .collect();
-            let transform = transform(layer.view.turn);
-            let (width, height) = layer.view.turn.size(layer.pixels.size());
+            let transform = smithay_transform(layer.view.transform);
+            let (width, height) = layer.view.transform.size(layer.pixels.size());
             let source = source(&layer.view, (float(width), float(height)));
             Frame::render_texture_from_to(
                 &mut frame,
@@ -208,13 +208,15 @@ fn physical(rect: Rect) -> Rectangle<i32, Physical> {
     Rectangle::new((rect.x, rect.y).into(), (rect.width, rect.height).into())
 }
 
-/// Returns the part of the buffer that a view shows, in the buffer's own pixels; `turned` is its size after the turn.
+/// Returns the part of the buffer that a view shows, in pixels of the buffer; `transformed_size` is the size after the transform.
 ///
-/// Smithay turns rectangles and textures in different directions, so its own conversion would show another part.
-fn source(view: &View, turned: (f64, f64)) -> Rectangle<f64, Buffer> {
+/// Smithay applies a transform to rectangles and to textures in opposite directions, so its own conversion would select another part.
+fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     let (x, y, width, height) = view.source;
-    let one = view.turn.undo((x, y), turned);
-    let other = view.turn.undo((x + width, y + height), turned);
+    let one = view.transform.to_buffer((x, y), transformed_size);
+    let other = view
+        .transform
+        .to_buffer((x + width, y + height), transformed_size);
     let corner = (one.0.min(other.0), one.1.min(other.1));
     let size = ((one.0 - other.0).abs(), (one.1 - other.1).abs());
     Rectangle::new(corner.into(), size.into())
@@ -227,15 +229,15 @@ fn colour(colour: u32) -> Color32F {
     Color32F::new(channel(red), channel(green), channel(blue), channel(alpha))
 }
 
-fn transform(turn: Turn) -> Transform {
-    match turn {
-        Turn::Normal => Transform::Normal,
-        Turn::Quarter => Transform::_90,
-        Turn::Half => Transform::_180,
-        Turn::ThreeQuarters => Transform::_270,
-        Turn::Flipped => Transform::Flipped,
-        Turn::FlippedQuarter => Transform::Flipped90,
-        Turn::FlippedHalf => Transform::Flipped180,
-        Turn::FlippedThreeQuarters => Transform::Flipped270,
+fn smithay_transform(transform: Transform) -> SmithayTransform {
+    match transform {
+        Transform::Normal => SmithayTransform::Normal,
+        Transform::Rotated90 => SmithayTransform::_90,
+        Transform::Rotated180 => SmithayTransform::_180,
+        Transform::Rotated270 => SmithayTransform::_270,
+        Transform::Flipped => SmithayTransform::Flipped,
+        Transform::Flipped90 => SmithayTransform::Flipped90,
+        Transform::Flipped180 => SmithayTransform::Flipped180,
+        Transform::Flipped270 => SmithayTransform::Flipped270,
     }
 }

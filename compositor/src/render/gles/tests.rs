@@ -9,20 +9,20 @@ use smithay::utils::Rectangle;
 
 use super::{Gles, sys};
 use crate::region::{Rect, Region};
-use crate::render::software::{Layer, Pixels, Software, Turn, View};
+use crate::render::software::{Layer, Pixels, Software, Transform, View};
 use crate::render::{PixelFormat, ReadPlanes, Target};
 
 const SIZE: (i32, i32) = (32, 24);
 const BACKGROUND: u32 = 0xff20_4060;
-const TURNS: [Turn; 8] = [
-    Turn::Normal,
-    Turn::Quarter,
-    Turn::Half,
-    Turn::ThreeQuarters,
-    Turn::Flipped,
-    Turn::FlippedQuarter,
-    Turn::FlippedHalf,
-    Turn::FlippedThreeQuarters,
+const TRANSFORMS: [Transform; 8] = [
+    Transform::Normal,
+    Transform::Rotated90,
+    Transform::Rotated180,
+    Transform::Rotated270,
+    Transform::Flipped,
+    Transform::Flipped90,
+    Transform::Flipped180,
+    Transform::Flipped270,
 ];
 
 /// A picture of which no two parts are alike.
@@ -129,14 +129,14 @@ fn layer(
     pixels: &Picture,
     source: (f64, f64, f64, f64),
     destination: Rect,
-    turn: Turn,
+    transform: Transform,
 ) -> Layer<'_> {
     Layer {
         pixels,
         view: View {
             source,
             destination,
-            turn,
+            transform,
         },
         opaque: Region::default(),
     }
@@ -150,18 +150,28 @@ fn whole() -> Region {
 fn gles_turns_buffers_as_the_cpu_does() {
     let mut gles = gles();
     let picture = Picture::new(10, 6, 0xff);
-    for turn in TURNS {
-        let (width, height) = turn.size(picture.size);
+    for transform in TRANSFORMS {
+        let (width, height) = transform.size(picture.size);
         let (across, down) = (
             i32::try_from(width).unwrap(),
             i32::try_from(height).unwrap(),
         );
         let source = (0.0, 0.0, f64::from(across), f64::from(down));
-        let plain = layer(&picture, source, Rect::new(3, 4, across, down), turn);
-        assert_alike(&mut gles, &whole(), &[plain], &format!("{turn:?}"));
+        let plain = layer(&picture, source, Rect::new(3, 4, across, down), transform);
+        assert_alike(&mut gles, &whole(), &[plain], &format!("{transform:?}"));
         // A part of it, off its middle.
-        let part = layer(&picture, (1.0, 2.0, 4.0, 3.0), Rect::new(5, 1, 4, 3), turn);
-        assert_alike(&mut gles, &whole(), &[part], &format!("part of {turn:?}"));
+        let part = layer(
+            &picture,
+            (1.0, 2.0, 4.0, 3.0),
+            Rect::new(5, 1, 4, 3),
+            transform,
+        );
+        assert_alike(
+            &mut gles,
+            &whole(),
+            &[part],
+            &format!("part of {transform:?}"),
+        );
     }
 }
 
@@ -175,13 +185,13 @@ fn gles_scales_blends_and_keeps_to_the_damage() {
             &below,
             (0.0, 0.0, 12.0, 10.0),
             Rect::new(2, 2, 24, 20),
-            Turn::Normal,
+            Transform::Normal,
         ),
         layer(
             &above,
             (0.0, 0.0, 9.0, 7.0),
             Rect::new(-3, 8, 9, 7),
-            Turn::Normal,
+            Transform::Normal,
         ),
     ];
     assert_alike(&mut gles, &whole(), &layers, "everything");
@@ -195,7 +205,12 @@ fn gles_counts_what_it_uploads_and_nothing_else() {
     let mut gles = gles();
     let picture = Picture::new(4, 3, 0xff);
     let source = (0.0, 0.0, 4.0, 3.0);
-    let shown = [layer(&picture, source, Rect::new(0, 0, 4, 3), Turn::Normal)];
+    let shown = [layer(
+        &picture,
+        source,
+        Rect::new(0, 0, 4, 3),
+        Transform::Normal,
+    )];
     by_gles(&mut gles, &whole(), &shown);
     assert_eq!(gles.uploaded_bytes(), 4 * 3 * 4);
     let elsewhere = Region::from(Rect::new(10, 10, 4, 4));

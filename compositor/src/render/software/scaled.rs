@@ -1,4 +1,4 @@
-//! Buffers that are scaled or turned: decoded whole, and sampled between their pixels.
+//! Buffers that are scaled or transformed. They are decoded as a whole and sampled with bilinear filtering.
 
 use std::io;
 
@@ -40,14 +40,14 @@ impl Scaled {
     pub(super) fn sample(&self, view: &View, line: Rect, into: &mut [u32]) {
         let (source_x, source_y, source_width, source_height) = view.source;
         let destination = view.destination;
-        let (width, height) = view.turn.size((self.width, self.height));
-        let turned = (float(width), float(height));
+        let (width, height) = view.transform.size((self.width, self.height));
+        let size = (float(width), float(height));
         let across = source_width / f64::from(destination.width);
         let down = source_height / f64::from(destination.height);
         let y = source_y + (f64::from(line.y) - f64::from(destination.y) + 0.5) * down;
         for (column, colour) in (line.x..line.right()).zip(into) {
             let x = source_x + (f64::from(column) - f64::from(destination.x) + 0.5) * across;
-            let (x, y) = view.turn.undo((x, y), turned);
+            let (x, y) = view.transform.to_buffer((x, y), size);
             *colour = self.at(x - 0.5, y - 0.5);
         }
     }

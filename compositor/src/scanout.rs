@@ -11,7 +11,7 @@ use crate::transient::FaultKind;
 /// Why a client's buffer is not on the display directly.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WhyNot {
+pub enum ScanoutRejection {
     /// There is no surface.
     #[error("nothing is shown")]
     Nothing,
@@ -76,7 +76,7 @@ pub enum WhyNot {
     VirtualOutput,
 }
 
-impl WhyNot {
+impl ScanoutRejection {
     /// Tells whether the display may take the same buffer a moment later.
     pub fn is_transient(&self) -> bool {
         FaultKind::of(self) != FaultKind::Permanent
@@ -88,34 +88,42 @@ impl WhyNot {
 /// # Errors
 ///
 /// What stands in the way.
-pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, WhyNot> {
-    let layer = *scene.visible(output).last().ok_or(WhyNot::Nothing)?;
+pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutRejection> {
+    let layer = *scene
+        .visible(output)
+        .last()
+        .ok_or(ScanoutRejection::Nothing)?;
     if !layer.window.fullscreen {
-        return Err(WhyNot::Windowed(layer.window.name()));
+        return Err(ScanoutRejection::Windowed(layer.window.name()));
     }
     match layer.role {
         Role::Window => {}
-        Role::Subsurface => return Err(WhyNot::Subsurface),
-        Role::Popup => return Err(WhyNot::Popup),
+        Role::Subsurface => return Err(ScanoutRejection::Subsurface),
+        Role::Popup => return Err(ScanoutRejection::Popup),
     }
     if layer.content.dmabuf().is_none() {
-        return Err(WhyNot::Shm);
+        return Err(ScanoutRejection::Shm);
     }
     let (width, height) = layer.content.size();
     let whole = (0.0, 0.0, f64::from(output.width), f64::from(output.height));
     let fits = |size: usize, mode: i32| i32::try_from(size) == Ok(mode);
     // The size first: a client that scales does so because its buffer has another one.
     if !fits(width, output.width) || !fits(height, output.height) {
-        return Err(WhyNot::Size(width, height, output.width, output.height));
+        return Err(ScanoutRejection::Size(
+            width,
+            height,
+            output.width,
+            output.height,
+        ));
     }
     if !layer.view.is_plain() {
-        return Err(WhyNot::Transformed);
+        return Err(ScanoutRejection::Transformed);
     }
     if layer.view.destination != output || layer.view.source != whole {
-        return Err(WhyNot::Transformed);
+        return Err(ScanoutRejection::Transformed);
     }
     if !layer.opaque.covers(output) {
-        return Err(WhyNot::Translucent);
+        return Err(ScanoutRejection::Translucent);
     }
     Ok(layer)
 }
