@@ -112,7 +112,7 @@ impl State {
         let memory = buffer
             .as_ref()
             .and_then(|buffer| self.dmabuf.find(buffer).cloned());
-        let is_supported = memory.is_some() || self.syncobj.takes_shared_memory();
+        let is_supported = memory.is_some() || self.syncobj.supports_shm();
         let (attachment, acquire) =
             match hand_over(&self.syncobj, surface, buffer.as_ref(), is_supported) {
                 HandOver::Points { acquire, release } => (
@@ -140,7 +140,7 @@ impl State {
             }
         };
         let traced = memory.map(|memory| {
-            memory.committed();
+            memory.count_commit();
             let traced = memory.traced();
             let now = clock::now();
             traced.tell(COMPOSITOR, Action::HandOver, Place::Begin, (now, now));

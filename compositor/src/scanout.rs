@@ -1,6 +1,6 @@
 //! Whether a scene is one client's buffer and nothing else, so that the display can show that buffer itself.
 
-use crate::dmabuf::FramebufferRefusal;
+use crate::dmabuf::FramebufferRejection;
 use crate::kms::KmsError;
 use crate::region::Rect;
 use crate::render::Pixels;
@@ -47,13 +47,13 @@ pub enum ScanoutRejection {
         modifier: u64,
     },
     /// The card made no framebuffer of the buffer.
-    #[error("{device} made no framebuffer of the buffer: {refusal}")]
+    #[error("{device} made no framebuffer of the buffer: {rejection}")]
     Framebuffer {
         /// The card.
         device: String,
         /// What it answered.
         #[source]
-        refusal: FramebufferRefusal,
+        rejection: FramebufferRejection,
     },
     /// The card refused to show the framebuffer.
     #[error("{device} refused the framebuffer in a test commit: {source}")]

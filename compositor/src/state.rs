@@ -17,7 +17,7 @@ use smithay::wayland::viewporter::ViewporterState;
 use crate::backend::Backend;
 use crate::clock;
 use crate::connection::Connections;
-use crate::dmabuf::{self, Dmabuf, Offer};
+use crate::dmabuf::{self, Dmabuf, SupportedFormats};
 use crate::fence::Waiting;
 use crate::input::Devices;
 use crate::render::{PixelFormat, Renderer};
@@ -128,16 +128,20 @@ impl State {
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
         };
-        let offer = Offer {
+        let supported = SupportedFormats {
             sampled: renderer.sampled(),
-            ..backend.offer()
+            ..backend.supported_formats()
         };
-        let without_display = Offer {
+        let composed_only = SupportedFormats {
             scanout: Vec::new(),
-            ..offer.clone()
+            ..supported.clone()
         };
-        let composed = dmabuf::truthful(&without_display)?;
-        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?, composed)?;
+        let without_scanout = dmabuf::build_feedback(&composed_only)?;
+        let dmabuf = Dmabuf::new(
+            &display,
+            dmabuf::build_feedback(&supported)?,
+            without_scanout,
+        )?;
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let screen = Screen::new(&display, backend, renderer);
         Ok(Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::dmabuf::FramebufferRefusal;
+use crate::dmabuf::FramebufferRejection;
 use crate::kms::KmsError;
 
 /// What a failure says of the next attempt.
@@ -28,8 +28,8 @@ impl FaultKind {
             if let Some(errno) = errno(error) {
                 return Self::of_errno(errno);
             }
-            if let Some(refusal) = error.downcast_ref::<FramebufferRefusal>() {
-                return refusal.kind;
+            if let Some(rejection) = error.downcast_ref::<FramebufferRejection>() {
+                return rejection.kind;
             }
             next = error.source();
         }

@@ -16,7 +16,7 @@ use crate::backend::pictures::Pictures;
 use crate::backend::{Mode, ModeError, SubmitError};
 use crate::clock;
 use crate::content::Content;
-use crate::dmabuf::{ClientBuffer, Offer};
+use crate::dmabuf::{ClientBuffer, SupportedFormats};
 use crate::kms::{Event, KmsError, Pipeline, Show};
 use crate::options::ModeRequest;
 use crate::region::{Rect, Region};
@@ -106,8 +106,8 @@ impl Kms {
         }
     }
 
-    pub(super) fn offer(&self) -> Offer {
-        Offer {
+    pub(super) fn supported_formats(&self) -> SupportedFormats {
+        SupportedFormats {
             device: self.device,
             scanout: self
                 .formats
@@ -202,9 +202,9 @@ impl Kms {
         let framebuffer =
             buffer
                 .framebuffer(self.card())
-                .map_err(|refusal| ScanoutRejection::Framebuffer {
+                .map_err(|rejection| ScanoutRejection::Framebuffer {
                     device: device(),
-                    refusal,
+                    rejection,
                 })?;
         if !buffer.is_tested(self.generation) {
             self.pipeline
@@ -213,7 +213,7 @@ impl Kms {
                     device: device(),
                     source,
                 })?;
-            buffer.set_tested(self.generation);
+            buffer.mark_tested(self.generation);
         }
         self.submit(framebuffer, None, None)
             .map_err(|source| ScanoutRejection::Commit {

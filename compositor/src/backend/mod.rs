@@ -7,7 +7,7 @@ use std::time::Duration;
 use covalent_alloc::sync::SyncDevice;
 
 use crate::content::Content;
-use crate::dmabuf::{ClientBuffer, Offer};
+use crate::dmabuf::{ClientBuffer, SupportedFormats};
 use crate::kms::KmsError;
 use crate::region::{Rect, Region};
 use crate::scanout::ScanoutRejection;
@@ -128,14 +128,14 @@ impl Backend {
     }
 
     /// Returns what can be shown without composition, for clients to know.
-    pub fn offer(&self) -> Offer {
+    pub fn supported_formats(&self) -> SupportedFormats {
         match self {
-            Self::Headless(_) => Offer {
+            Self::Headless(_) => SupportedFormats {
                 device: headless::device(),
                 scanout: Vec::new(),
                 sampled: Vec::new(),
             },
-            Self::Kms(kms) => kms.offer(),
+            Self::Kms(kms) => kms.supported_formats(),
         }
     }
 

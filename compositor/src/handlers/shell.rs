@@ -122,7 +122,8 @@ impl State {
         });
         let fills = state == Some(xdg_toplevel::State::Fullscreen);
         if self.stack.set_fullscreen(toplevel, fills) {
-            self.dmabuf.tell(toplevel.wl_surface(), fills);
+            self.dmabuf
+                .set_surface_scanout(toplevel.wl_surface(), fills);
         }
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();

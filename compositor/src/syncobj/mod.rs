@@ -63,10 +63,10 @@ impl Syncobj {
     }
 
     /// Tells whether `wl_shm` buffers have points too.
-    pub(crate) fn takes_shared_memory(&self) -> bool {
+    pub(crate) fn supports_shm(&self) -> bool {
         self.device
             .as_ref()
-            .is_some_and(|device| device.takes_shared_memory())
+            .is_some_and(|device| device.supports_shm())
     }
 
     /// Imports what a client sent as a timeline.

@@ -20,7 +20,7 @@ pub trait Timelines: fmt::Debug {
     fn import(&self, file: &OwnedFd) -> Result<Arc<dyn Points>, TimelineError>;
 
     /// Tells whether `wl_shm` buffers have points too. No card reads those; a test has no other buffers.
-    fn takes_shared_memory(&self) -> bool {
+    fn supports_shm(&self) -> bool {
         false
     }
 }
