@@ -193,9 +193,9 @@ fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
         .try_clone()
         .map_err(anyhow::Error::from)
         .and_then(|fence| Ok(Fence::import(fence)?))
-        .and_then(|fence| match content.lock().release() {
+        .and_then(|fence| match content.lock().release_point() {
             Some(release) => {
-                release.read_until(fence);
+                release.set_read_fence(fence);
                 Ok(true)
             }
             None => {

@@ -9,13 +9,13 @@ use covalent_alloc::trace::{Action, Place};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
 
+use crate::buffer_lock::BufferLock;
 use crate::clock;
 use crate::dmabuf::ClientBuffer;
-use crate::lock::BufferLock;
+use crate::frame_trace::{COMPOSITOR, TracedBuffer};
 use crate::render::gles::{GpuSource, Uploaded};
 use crate::render::shm::ShmPlanes;
 use crate::render::{PixelFormat, Pixels, ReadPlanes};
-use crate::steps::{COMPOSITOR, Traced};
 
 /// A committed buffer: locked, understood, and ready to be read.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Content {
     width: usize,
     height: usize,
     acquired: Duration,
-    traced: Option<Traced>,
+    traced: Option<TracedBuffer>,
     failed_reads: Cell<u32>,
 }
 
@@ -134,7 +134,7 @@ impl Content {
     }
 
     /// Returns what a trace calls it; `None` for `wl_shm` memory.
-    pub fn traced(&self) -> Option<Traced> {
+    pub fn traced(&self) -> Option<TracedBuffer> {
         self.traced
     }
 
@@ -155,7 +155,7 @@ impl Drop for Content {
     fn drop(&mut self) {
         if let Some(traced) = self.traced {
             let now = clock::now();
-            traced.tell(COMPOSITOR, Action::Release, Place::Aside, (now, now));
+            traced.emit(COMPOSITOR, Action::Release, Place::Aside, (now, now));
         }
     }
 }

@@ -5,26 +5,27 @@
 //! Which way a frame took, why, and what it cost is written to a report.
 
 pub mod backend;
+pub mod blocked_commits;
+pub mod buffer_lock;
 pub mod clock;
 pub mod command;
 pub mod command_line;
+pub mod commits;
 pub mod compose;
 pub mod connection;
 pub mod content;
 pub mod dmabuf;
 pub mod faults;
-pub mod fence;
+pub mod frame_trace;
 mod handlers;
 pub mod input;
 pub mod kms;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod lock;
 pub mod log;
 pub mod meter;
 pub mod options;
-pub mod owed;
 pub mod region;
 pub mod render;
 pub mod report;
@@ -36,7 +37,6 @@ pub mod screenshot;
 pub mod session;
 pub mod stack;
 pub mod state;
-pub mod steps;
 pub mod surface;
 pub mod swapchain;
 pub mod syncobj;

@@ -15,9 +15,9 @@ use covalent_alloc::model::Extent;
 use covalent_alloc::text::printable_json;
 use serde::Serialize;
 
+use crate::buffer_lock::ReleaseTime;
 use crate::clock::nanoseconds;
 use crate::lines::{LineFile, LostLines};
-use crate::lock::ReleaseMark;
 
 /// Which way a frame's pixels took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,7 +54,7 @@ pub struct Shown {
     pub acquired: Option<Duration>,
     /// When the buffer went back to its client; null while it has not.
     #[serde(rename = "released_ns", serialize_with = "mark")]
-    pub released: ReleaseMark,
+    pub released: ReleaseTime,
 }
 
 /// Where one plane of a dma-buf lies.
@@ -135,7 +135,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-fn mark<S: serde::Serializer>(mark: &ReleaseMark, to: S) -> Result<S::Ok, S::Error> {
+fn mark<S: serde::Serializer>(mark: &ReleaseTime, to: S) -> Result<S::Ok, S::Error> {
     time(&mark.get(), to)
 }
 
@@ -225,7 +225,7 @@ impl Shown {
             size: None,
             planes: Vec::new(),
             acquired: None,
-            released: ReleaseMark::default(),
+            released: ReleaseTime::default(),
         }
     }
 

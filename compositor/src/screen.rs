@@ -33,13 +33,13 @@ use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
 use crate::compose::{MissingLayer, Reading};
 use crate::content::Content;
+use crate::frame_trace::TracedBuffer;
 use crate::kms::Event as CardEvent;
 use crate::meter::Meter;
 use crate::render::Renderer;
 use crate::report::{FrameRecord, Report};
 use crate::scene::{SceneLayer, Shown};
 use crate::state::State;
-use crate::steps::Traced;
 use crate::writeback::Writeback;
 
 /// The output and the frames on their way to it.
@@ -77,7 +77,7 @@ struct Frame {
     direct: Option<Rc<Content>>,
     picture: Option<usize>,
     /// What is new in it.
-    traced: Vec<Traced>,
+    traced: Vec<TracedBuffer>,
     /// What the GPU reads to draw it.
     reading: Option<Reading>,
 }
@@ -191,7 +191,7 @@ impl Screen {
 impl State {
     /// Draws and submits a frame if one is wanted and the output can take it.
     pub fn redraw(&mut self) {
-        self.signal_late_releases();
+        self.signal_deferred_releases();
         let screen = &self.screen;
         if !screen.wanted || screen.recovery.is_waiting() || !screen.backend.is_idle() {
             return;
@@ -284,7 +284,7 @@ impl State {
         frame.record.sequence = flip.sequence;
         for buffer in &frame.traced {
             let display = self.screen.backend.name();
-            buffer.tell(display, Action::Flip, Place::End, (flip.time, flip.time));
+            buffer.emit(display, Action::Flip, Place::End, (flip.time, flip.time));
         }
         let number = frame.record.frame;
         if let Some(report) = &mut self.screen.report {

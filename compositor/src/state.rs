@@ -15,10 +15,10 @@ use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
 
 use crate::backend::Backend;
+use crate::blocked_commits::BlockedCommits;
 use crate::clock;
 use crate::connection::Connections;
 use crate::dmabuf::{self, Dmabuf, SupportedFormats};
-use crate::fence::Waiting;
 use crate::input::Devices;
 use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
@@ -44,7 +44,7 @@ pub struct State {
     /// Explicit synchronisation.
     pub syncobj: Syncobj,
     /// Commits that wait for their buffers.
-    pub waiting: Waiting,
+    pub blocked_commits: BlockedCommits,
     /// The one seat.
     pub seat: Seat<Self>,
     /// Its pointer.
@@ -152,7 +152,7 @@ impl State {
             protocols,
             dmabuf,
             syncobj,
-            waiting: Waiting::default(),
+            blocked_commits: BlockedCommits::default(),
             seat,
             pointer,
             devices: None,

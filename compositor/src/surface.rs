@@ -8,8 +8,8 @@ use smithay::wayland::compositor::{
 };
 use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
 
+use crate::commits::{Attachment, CommittedBuffer, take_applied};
 use crate::content::Content;
-use crate::owed::{Attachment, OwedBuffer, take_applied};
 use crate::region::{Rect, Region};
 use crate::render::software::Transform;
 use crate::render::{PixelFormat, Pixels, View};
@@ -34,11 +34,11 @@ impl Surface {
     pub fn absorb(
         &mut self,
         states: &SurfaceData,
-        attach: impl FnOnce(OwedBuffer) -> Option<Content>,
+        attach: impl FnOnce(CommittedBuffer) -> Option<Content>,
     ) {
         match take_applied(states) {
-            Some(Attachment::Buffer(owed)) => {
-                self.content = attach(owed).map(Rc::new);
+            Some(Attachment::Buffer(buffer)) => {
+                self.content = attach(buffer).map(Rc::new);
                 self.fresh = self.content.is_some();
             }
             Some(Attachment::Removed) => {

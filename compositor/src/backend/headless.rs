@@ -13,7 +13,7 @@ use crate::options::ModeRequest;
 use crate::render::Target;
 use crate::state::State;
 use crate::swapchain::Swapchain;
-use crate::syncobj::Timelines;
+use crate::syncobj::TimelineDevice;
 
 /// The virtual display.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Headless {
     in_flight: Option<Duration>,
     handle: LoopHandle<'static, State>,
     faults: Option<SharedFaults>,
-    timelines: Option<Rc<dyn Timelines>>,
+    timelines: Option<Rc<dyn TimelineDevice>>,
 }
 
 impl Headless {
@@ -52,12 +52,12 @@ impl Headless {
 
     /// Serves explicit synchronisation with a test's own timelines, since there is no card.
     #[must_use]
-    pub fn with_timelines(mut self, timelines: Rc<dyn Timelines>) -> Self {
+    pub fn with_timelines(mut self, timelines: Rc<dyn TimelineDevice>) -> Self {
         self.timelines = Some(timelines);
         self
     }
 
-    pub(super) fn timelines(&self) -> Option<Rc<dyn Timelines>> {
+    pub(super) fn timelines(&self) -> Option<Rc<dyn TimelineDevice>> {
         self.timelines.clone()
     }
 

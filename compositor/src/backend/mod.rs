@@ -12,7 +12,7 @@ use crate::kms::KmsError;
 use crate::region::{Rect, Region};
 use crate::scanout::ScanoutRejection;
 use crate::swapchain::Swapchain;
-use crate::syncobj::Timelines;
+use crate::syncobj::TimelineDevice;
 use crate::transient::persist;
 
 pub mod headless;
@@ -208,7 +208,7 @@ impl Backend {
     }
 
     /// Returns the card as one that has timelines, and can wait for their points by an event loop; `None` where it cannot.
-    pub fn sync_device(&self) -> Option<Rc<dyn Timelines>> {
+    pub fn sync_device(&self) -> Option<Rc<dyn TimelineDevice>> {
         match self {
             Self::Headless(headless) => headless.timelines(),
             Self::Kms(kms) => match persist(|| SyncDevice::new(kms.card())) {

@@ -6,9 +6,9 @@ use std::io;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 
+use crate::frame_trace::TracedBuffer;
 use crate::render::gles::Imported;
 use crate::render::{PixelFormat, ReadPlanes};
-use crate::steps::Traced;
 use crate::transient::{FaultKind, persist};
 
 /// A client's dma-buf, imported once for all frames that show it.
@@ -60,8 +60,8 @@ impl ClientBuffer {
     }
 
     /// Returns the buffer's identity in the frame trace, which is valid until the next commit.
-    pub fn traced(&self) -> Traced {
-        Traced {
+    pub fn traced(&self) -> TracedBuffer {
+        TracedBuffer {
             buffer: self.buffer.identity().0,
             round: self.commits.get().wrapping_sub(1),
         }

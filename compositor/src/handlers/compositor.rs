@@ -14,11 +14,11 @@ use smithay::wayland::compositor::{
 };
 use smithay::wayland::shm::{ShmBufferUserData, ShmHandler, ShmState};
 
+use crate::buffer_lock::BufferLock;
 use crate::clock;
+use crate::commits::CommittedBuffer;
 use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
-use crate::lock::BufferLock;
-use crate::owed::OwedBuffer;
 use crate::state::{ClientState, State};
 
 impl CompositorHandler for State {
@@ -36,7 +36,7 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            state.take_commit(surface);
+            state.queue_commit(surface);
         });
     }
 
@@ -54,8 +54,8 @@ impl CompositorHandler for State {
                 let state = self.stack.surface(surface);
                 let was_shown = state.content().is_some();
                 let mut refused = None;
-                state.absorb(states, |owed| {
-                    content(&self.dmabuf, owed)
+                state.absorb(states, |buffer| {
+                    content(&self.dmabuf, buffer)
                         .map_err(|error| refused = Some(error))
                         .ok()
                 });
@@ -96,9 +96,9 @@ impl CompositorHandler for State {
 }
 
 /// Understands a buffer and keeps it from its client.
-fn content(dmabuf: &Dmabuf, owed: OwedBuffer) -> Result<Content, ContentError> {
-    let memory = dmabuf.find(owed.buffer()).cloned();
-    let lock = BufferLock::new(owed);
+fn content(dmabuf: &Dmabuf, buffer: CommittedBuffer) -> Result<Content, ContentError> {
+    let memory = dmabuf.find(buffer.buffer()).cloned();
+    let lock = BufferLock::new(buffer);
     match memory {
         Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
         None => Content::of_shm(lock, clock::now()),

@@ -8,14 +8,14 @@ use smithay::wayland::compositor::{
     SubsurfaceUserData, SurfaceAttributes, get_children, with_states,
 };
 
-use crate::owed::commits;
+use crate::commits::pending_commits;
 use crate::state::State;
 
 impl State {
     /// Gives back what a surface held that has no role any more: its content, and commits that were not applied.
     pub(super) fn role_ended(&mut self, surface: &WlSurface) {
-        self.waiting.forget(&self.handle, surface);
-        with_states(surface, |states| commits(states).clear());
+        self.blocked_commits.unblock_surface(&self.handle, surface);
+        with_states(surface, |states| pending_commits(states).clear());
         self.stack.forget(surface);
         self.screen.want_redraw();
     }

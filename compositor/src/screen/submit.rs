@@ -11,13 +11,13 @@ use super::Frame;
 use super::feedback::Feedback;
 use crate::clock;
 use crate::compose::{self, Composed};
+use crate::frame_trace::{COMPOSITOR, TracedBuffer};
 use crate::region::Region;
 use crate::render::Pixels;
 use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
 use crate::scanout;
 use crate::scene::{Scene, SceneLayer};
 use crate::state::{ClientState, State};
-use crate::steps::{COMPOSITOR, Traced};
 
 impl State {
     pub(super) fn submit(
@@ -116,11 +116,11 @@ impl State {
             left_out: Vec::new(),
         };
         let fresh = visible.iter().filter(|layer| layer.fresh);
-        let traced: Vec<Traced> = fresh.filter_map(|layer| layer.content.traced()).collect();
+        let traced: Vec<TracedBuffer> = fresh.filter_map(|layer| layer.content.traced()).collect();
         if composed.is_some() {
             let drawn = (begun, clock::now());
             for buffer in &traced {
-                buffer.tell(COMPOSITOR, Action::Draw, Place::Through, drawn);
+                buffer.emit(COMPOSITOR, Action::Draw, Place::Through, drawn);
             }
         }
         let mut callbacks = Vec::new();
@@ -163,6 +163,6 @@ fn describe(layer: &SceneLayer) -> ShownBuffer {
         size: memory.map(|memory| memory.layout().extent()),
         planes: memory.map(ShownPlane::all).unwrap_or_default(),
         acquired: Some(layer.content.acquired()),
-        released: layer.content.lock().mark(),
+        released: layer.content.lock().release_time(),
     }
 }

@@ -30,7 +30,7 @@ fn buffers_of_a_client_that_leaves_go_back() {
         signalled.sort_unstable();
         signalled == (1..=committed).collect::<Vec<_>>()
     });
-    assert_eq!(fixture.state.waiting.count(), 0);
+    assert_eq!(fixture.state.blocked_commits.count(), 0);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn buffer_that_waits_goes_back_with_its_surface_or_role() {
         }
         play.expect_back(&waits, "destroyed while it waits");
         play.expect_back(&behind, "destroyed while it waits");
-        assert_eq!(play.fixture.state.waiting.count(), 0);
+        assert_eq!(play.fixture.state.blocked_commits.count(), 0);
         // The point that comes afterwards changes nothing.
         late.points.reach(1);
         play.expect_back(&waits, "and its point came");
@@ -77,7 +77,7 @@ fn wait_of_a_cached_commit_ends_when_it_is_superseded() {
         "the parent's commit waits for what nobody shows"
     );
     play.expect_kept(&shown, "shown");
-    assert_eq!(play.fixture.state.waiting.count(), 0);
+    assert_eq!(play.fixture.state.blocked_commits.count(), 0);
 }
 
 #[test]
