@@ -37,7 +37,7 @@ impl State {
         let own = held.filter(|surface| surface.id().same_client_as(&id));
         if own.count() > most {
             let why = format!("a client has {most} {what} at most");
-            self.connections.refuse(&self.display, &client, why);
+            self.connections.disconnect(&self.display, &client, why);
         }
     }
 
