@@ -7,7 +7,7 @@ use covalent_alloc::sync::{Access, Fence};
 use smithay::backend::renderer::sync::SyncPoint;
 
 use crate::backend::Backend;
-use crate::backend::pictures::TURNS;
+use crate::backend::output_buffers::BUFFER_COUNT;
 use crate::content::Content;
 use crate::render::gles::Gles;
 use crate::render::renderer::{GLES, SOFTWARE};
@@ -19,15 +19,15 @@ use crate::scene::Scene;
 #[derive(Debug)]
 pub struct Composed {
     /// Its place in the swapchain.
-    pub place: usize,
+    pub index: usize,
     /// What drew it.
     pub renderer: &'static str,
     /// Why the GPU that composes did not draw it.
     pub why_not_gles: Option<String>,
     /// What the GPU still reads.
-    pub reading: Option<Reading>,
+    pub gpu_read: Option<GpuReadGuard>,
     /// Signalled when it is complete; none when it is already.
-    pub drawn: Option<OwnedFd>,
+    pub render_fence: Option<OwnedFd>,
     /// Layers that could not be read, and are missing in it.
     pub failed: Vec<MissingLayer>,
 }
@@ -46,12 +46,12 @@ pub struct MissingLayer {
 /// A display that waited for the same fence is what normally drops it, and then there is nothing to wait for. A frame that
 /// is given up waits here: a buffer that goes back while it is read would be shown half overwritten.
 #[derive(Debug)]
-pub struct Reading {
+pub struct GpuReadGuard {
     done: SyncPoint,
     _contents: Vec<Rc<Content>>,
 }
 
-impl Drop for Reading {
+impl Drop for GpuReadGuard {
     fn drop(&mut self) {
         // The contents are dropped after this.
         if !self.done.is_reached() && self.done.wait().is_err() {
@@ -72,7 +72,7 @@ pub fn compose(
 ) -> anyhow::Result<Composed> {
     let mut why_not_gles = None;
     if let Renderer::Gles(gles, _) = renderer {
-        match by_gpu(backend, gles, scene) {
+        match compose_gles(backend, gles, scene) {
             Ok(composed) => return Ok(composed),
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -81,13 +81,13 @@ pub fn compose(
             }
         }
     }
-    let (place, failed) = by_cpu(backend, renderer.software(), scene)?;
+    let (index, failed) = compose_software(backend, renderer.software(), scene)?;
     Ok(Composed {
-        place,
+        index,
         renderer: SOFTWARE,
         why_not_gles,
-        reading: None,
-        drawn: None,
+        gpu_read: None,
+        render_fence: None,
         failed,
     })
 }
@@ -118,7 +118,7 @@ fn missing(failed: Vec<LayerError>) -> Vec<MissingLayer> {
 /// # Errors
 ///
 /// When no picture is free, or its memory cannot be written.
-pub fn by_cpu(
+pub fn compose_software(
     backend: &mut Backend,
     software: &mut Software,
     scene: &Scene,
@@ -126,25 +126,25 @@ pub fn by_cpu(
     let output = backend.mode().rect();
     let layers = layers(scene, backend);
     let swapchain = backend.swapchain();
-    let (place, target, mut stale) = swapchain
-        .free()
+    let (index, target, mut stale) = swapchain
+        .acquire()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
     stale.clip(output);
     let failed = software.draw(target, &stale, scene.background, &layers)?;
-    swapchain.drawn(place);
-    Ok((place, missing(failed)))
+    swapchain.mark_drawn(index);
+    Ok((index, missing(failed)))
 }
 
-fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
+fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
     let output = backend.mode().rect();
-    if !backend.swapchain().has_gpu_pictures() {
-        add_pictures(backend, gles)?;
+    if !backend.swapchain().has_gpu_buffers() {
+        add_gpu_buffers(backend, gles)?;
     }
     let layers = layers(scene, backend);
-    let takes_fences = backend.takes_fences();
+    let supports_in_fence = backend.supports_in_fence();
     let swapchain = backend.swapchain();
-    let (place, target, mut stale) = swapchain
-        .free_gpu()
+    let (index, target, mut stale) = swapchain
+        .acquire_gpu()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the GPU are in use"))?;
     stale.clip(output);
     let mut picture = target
@@ -153,31 +153,31 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
         .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
     let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
     let failed = missing(drawn.failed);
-    swapchain.drawn(place);
+    swapchain.mark_drawn(index);
     let fence = drawn.done.export();
     let contents = scene
         .visible(output)
         .into_iter()
         .filter(|layer| layer.content.dmabuf().is_some())
         .map(|layer| layer.content.clone());
-    let reading = Reading {
+    let gpu_read = GpuReadGuard {
         done: drawn.done.clone(),
         _contents: contents
-            .filter(|content| !goes_back_by_itself(content, fence.as_ref()))
+            .filter(|content| !release_with_fence(content, fence.as_ref()))
             .collect(),
     };
-    let fence = fence.filter(|_| takes_fences);
+    let fence = fence.filter(|_| supports_in_fence);
     if fence.is_none() && drawn.done.wait().is_err() {
         // Without a fence that the display could wait for, somebody has to. Waiting for the event loop would take a frame
         // longer, since the display's own deadline goes on meanwhile, and nothing else can be drawn before this is shown.
         anyhow::bail!("the GPU's picture cannot be waited for");
     }
     Ok(Composed {
-        place,
+        index,
         renderer: GLES,
         why_not_gles: None,
-        reading: Some(reading),
-        drawn: fence,
+        gpu_read: Some(gpu_read),
+        render_fence: fence,
         failed,
     })
 }
@@ -185,7 +185,7 @@ fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Resu
 /// Gives a buffer the fence that ends the GPU's reading; tells whether it can go back by that alone.
 ///
 /// A client without points finds the fence at its dma-buf, so that devices which are to write there wait for it.
-fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
+fn release_with_fence(content: &Content, fence: Option<&OwnedFd>) -> bool {
     let (Some(buffer), Some(fence)) = (content.dmabuf(), fence) else {
         return false;
     };
@@ -211,15 +211,15 @@ fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
 }
 
 /// Allocates the pictures of the mode that the GPU draws to.
-fn add_pictures(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
+fn add_gpu_buffers(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
     let mode = backend.mode();
     let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
     let kms = backend
         .kms()
         .ok_or_else(|| anyhow::anyhow!("the output is virtual"))?;
-    let pictures = (0..TURNS)
+    let buffers = (0..BUFFER_COUNT)
         .map(|_| gles.allocate(size, kms.plane_formats()))
         .collect::<Result<Vec<_>, _>>()?;
-    kms.add_gpu_pictures(pictures)?;
+    kms.add_gpu_buffers(buffers)?;
     Ok(())
 }

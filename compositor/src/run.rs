@@ -132,7 +132,7 @@ fn open_display(
     };
     let (seat, notifier) = Seat::take().map_err(no_display)?;
     let kms = Kms::open(seat, options).map_err(|error| match error {
-        OpenError::Pictures(error) => Failure {
+        OpenError::OutputBuffers(error) => Failure {
             code: exit::ALLOCATION,
             error: error.into(),
         },

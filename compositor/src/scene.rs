@@ -38,7 +38,7 @@ pub struct SceneLayer {
     /// Output pixels that changed since it was last part of a frame.
     pub damage: Region,
     /// Whether its content was part of no frame yet.
-    pub fresh: bool,
+    pub has_new_content: bool,
     /// What it shows.
     pub content: Rc<Content>,
 }

@@ -9,9 +9,9 @@
 //! One frame is in flight at most; commits that come meanwhile are gathered for the next one.
 
 mod callbacks;
-mod display;
+mod capture;
 mod feedback;
-mod picture;
+mod output_state;
 mod recovery;
 mod submit;
 mod writeback;
@@ -31,11 +31,11 @@ use smithay::wayland::presentation::Refresh;
 
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
-use crate::compose::{MissingLayer, Reading};
+use crate::compose::{GpuReadGuard, MissingLayer};
 use crate::content::Content;
+use crate::copy_counter::CopyCounter;
 use crate::frame_trace::TracedBuffer;
 use crate::kms::Event as CardEvent;
-use crate::meter::Meter;
 use crate::render::Renderer;
 use crate::report::{FrameRecord, Report};
 use crate::scene::{SceneLayer, Shown};
@@ -49,20 +49,20 @@ pub struct Screen {
     backend: Backend,
     renderer: Renderer,
     shown: Shown,
-    wanted: bool,
+    redraw_needed: bool,
     frames: u64,
     in_flight: Option<Frame>,
     on_display: Option<Frame>,
     /// Frames that were given up: one of them may be on the display, until another frame is known to be.
-    doubtful: Vec<Frame>,
+    abandoned_frames: Vec<Frame>,
     /// The output took a frame once.
-    was_shown: bool,
+    first_frame_submitted: bool,
     recovery: Recovery,
     callbacks: Vec<WlCallback>,
-    callbacks_at: Duration,
-    callbacks_planned: bool,
+    callbacks_sent_at: Duration,
+    callbacks_scheduled: bool,
     report: Option<Report>,
-    meter: Meter,
+    copy_counter: CopyCounter,
     screenshot: Option<(PathBuf, Option<u64>)>,
 }
 
@@ -75,11 +75,11 @@ struct Frame {
     failed: Vec<MissingLayer>,
     /// The buffer that the display reads: it must outlive the frame.
     direct: Option<Rc<Content>>,
-    picture: Option<usize>,
+    output_buffer: Option<usize>,
     /// What is new in it.
-    traced: Vec<TracedBuffer>,
+    traced_buffers: Vec<TracedBuffer>,
     /// What the GPU reads to draw it.
-    reading: Option<Reading>,
+    gpu_read: Option<GpuReadGuard>,
 }
 
 impl Screen {
@@ -101,18 +101,18 @@ impl Screen {
             renderer,
             shown: Shown::default(),
             // A display that shows nothing is taken all the same, so that what was on it before goes away.
-            wanted: true,
+            redraw_needed: true,
             frames: 0,
             in_flight: None,
             on_display: None,
-            doubtful: Vec::new(),
-            was_shown: false,
+            abandoned_frames: Vec::new(),
+            first_frame_submitted: false,
             recovery: Recovery::default(),
             callbacks: Vec::new(),
-            callbacks_at: Duration::ZERO,
-            callbacks_planned: false,
+            callbacks_sent_at: Duration::ZERO,
+            callbacks_scheduled: false,
             report: None,
-            meter: Meter::default(),
+            copy_counter: CopyCounter::default(),
             screenshot: None,
         };
         screen.announce_mode();
@@ -155,20 +155,20 @@ impl Screen {
     }
 
     /// Asks for a frame as soon as the output can take one.
-    pub fn want_redraw(&mut self) {
-        self.wanted = true;
+    pub fn schedule_redraw(&mut self) {
+        self.redraw_needed = true;
     }
 
     /// Tells whether what is on the display is all there is to show.
-    pub fn is_quiet(&self) -> bool {
-        !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
+    pub fn is_up_to_date(&self) -> bool {
+        !self.redraw_needed && self.in_flight.is_none() && self.on_display.is_some()
     }
 
     /// Lets go of what a display read that is off: nobody reads it any more.
-    fn goes_dark(&mut self) {
-        self.doubtful.clear();
+    fn release_scanout_buffers(&mut self) {
+        self.abandoned_frames.clear();
         if let Some(frame) = &mut self.on_display {
-            frame.let_go();
+            frame.release_buffers();
         }
     }
 
@@ -193,25 +193,25 @@ impl State {
     pub fn redraw(&mut self) {
         self.signal_deferred_releases();
         let screen = &self.screen;
-        if !screen.wanted || screen.recovery.is_waiting() || !screen.backend.is_idle() {
+        if !screen.redraw_needed || screen.recovery.is_waiting() || !screen.backend.is_idle() {
             return;
         }
-        self.screen.wanted = false;
+        self.screen.redraw_needed = false;
         self.match_mode();
         let output = self.screen.mode().rect();
         let scene = self.stack.scene(output);
         let damage = scene.damage(&self.screen.shown, output);
         let visible: Vec<SceneLayer> = scene.visible(output).into_iter().cloned().collect();
-        let fresh = visible.iter().any(|layer| layer.fresh);
+        let has_new_content = visible.iter().any(|layer| layer.has_new_content);
         self.collect_callbacks(&visible);
-        if damage.is_empty() && !fresh {
-            self.plan_callbacks();
+        if damage.is_empty() && !has_new_content {
+            self.schedule_callbacks();
             return;
         }
         match self.submit(&scene, &damage, &visible) {
             Ok(mut frame) => {
-                self.screen.was_shown = true;
-                let retried = self.screen.recovery.taken();
+                self.screen.first_frame_submitted = true;
+                let retried = self.screen.recovery.frame_submitted();
                 frame.record.retries = retried.count;
                 frame.record.retry_cause = retried.cause;
                 self.screen.shown = scene.shown();
@@ -220,7 +220,7 @@ impl State {
                     let output = &self.screen.output;
                     output.enter(&layer.surface);
                 }
-                self.draw_again(&visible, &mut frame);
+                self.retry_missing_layers(&visible, &mut frame);
                 let number = frame.record.frame;
                 self.screen.in_flight = Some(frame);
                 self.watch_flip();
@@ -239,7 +239,7 @@ impl State {
         match kms.events() {
             Ok(events) => {
                 for event in events {
-                    let CardEvent::Flipped { time, sequence } = event;
+                    let CardEvent::PageFlip { time, sequence } = event;
                     self.flipped(Flip {
                         time: if time.is_zero() { clock::now() } else { time },
                         sequence,
@@ -279,10 +279,10 @@ impl State {
             );
         }
         // The display waited for the GPU, which therefore reads nothing of this frame any more.
-        frame.reading = None;
+        frame.gpu_read = None;
         frame.record.flipped = Some(flip.time);
         frame.record.sequence = flip.sequence;
-        for buffer in &frame.traced {
+        for buffer in &frame.traced_buffers {
             let display = self.screen.backend.name();
             buffer.emit(display, Action::Flip, Place::End, (flip.time, flip.time));
         }
@@ -291,7 +291,7 @@ impl State {
             report.add(frame.record.clone());
         }
         // The frame before is off the display only now: this is where its buffer goes back.
-        self.screen.doubtful.clear();
+        self.screen.abandoned_frames.clear();
         drop(self.screen.on_display.replace(frame));
         if let Some(gles) = self.screen.renderer.gles() {
             gles.rest();
@@ -306,7 +306,7 @@ impl State {
                 self.save_screenshot(&path);
             }
         }
-        self.plan_callbacks();
+        self.schedule_callbacks();
     }
 
     /// Finishes the report and saves the screenshot that is still owed.

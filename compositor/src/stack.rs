@@ -262,7 +262,7 @@ impl Stack {
                         .iter()
                         .map(|rect| rect.moved(at.0, at.1))
                         .collect(),
-                    fresh: state.is_fresh(),
+                    has_new_content: state.has_new_content(),
                     content: content.clone(),
                 });
             },

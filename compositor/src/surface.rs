@@ -21,7 +21,7 @@ const RECTS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Surface {
     content: Option<Rc<Content>>,
-    fresh: bool,
+    has_new_content: bool,
     size: (i32, i32),
     source: (f64, f64, f64, f64),
     transform: Transform,
@@ -39,11 +39,11 @@ impl Surface {
         match take_applied(states) {
             Some(Attachment::Buffer(buffer)) => {
                 self.content = attach(buffer).map(Rc::new);
-                self.fresh = self.content.is_some();
+                self.has_new_content = self.content.is_some();
             }
             Some(Attachment::Removed) => {
                 self.content = None;
-                self.fresh = false;
+                self.has_new_content = false;
             }
             None => {}
         }
@@ -119,8 +119,8 @@ impl Surface {
     }
 
     /// Tells whether its content was not part of a frame yet.
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
+    pub fn has_new_content(&self) -> bool {
+        self.has_new_content
     }
 
     /// Returns how its buffer is shown with the surface's left upper corner at `origin`.
@@ -144,7 +144,7 @@ impl Surface {
 
     /// Notes that a frame shows its content as it is now.
     pub fn latched(&mut self) {
-        self.fresh = false;
+        self.has_new_content = false;
         self.damage = Region::default();
     }
 

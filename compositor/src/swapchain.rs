@@ -50,7 +50,7 @@ impl Swapchain {
     }
 
     /// Lets go of everything that only drawing needs, for a time in which nothing is drawn.
-    pub fn rest(&mut self) {
+    pub fn unmap_all(&mut self) {
         self.damage_all();
         for slot in &mut self.slots {
             slot.target.unmap();
@@ -64,46 +64,46 @@ impl Swapchain {
     }
 
     /// Tells whether there are pictures that the GPU draws to.
-    pub fn has_gpu_pictures(&self) -> bool {
+    pub fn has_gpu_buffers(&self) -> bool {
         self.slots.iter().any(|slot| slot.target.dmabuf().is_some())
     }
 
-    /// Returns a picture that the CPU draws to, as [`free_gpu`](Self::free_gpu) does for the GPU.
-    pub fn free(&mut self) -> Option<(usize, &mut Target, Region)> {
-        self.free_where(|target| target.dmabuf().is_none())
+    /// Returns a picture that the CPU draws to, as [`acquire_gpu`](Self::acquire_gpu) does for the GPU.
+    pub fn acquire(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.acquire_where(|target| target.dmabuf().is_none())
     }
 
     /// Returns a picture that the GPU draws to and that is neither shown nor about to be, its place, and the pixels it misses.
     ///
     /// The one that misses least is chosen; there is none when all are in use.
-    pub fn free_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
-        self.free_where(|target| target.dmabuf().is_some())
+    pub fn acquire_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.acquire_where(|target| target.dmabuf().is_some())
     }
 
-    fn free_where(
+    fn acquire_where(
         &mut self,
         fits: impl Fn(&Target) -> bool,
     ) -> Option<(usize, &mut Target, Region)> {
         let (shown, next) = (self.shown, self.next);
-        let place = (0..self.slots.len())
-            .filter(|place| Some(*place) != shown && Some(*place) != next)
-            .filter(|place| fits(&self.slots[*place].target))
-            .min_by_key(|place| self.slots[*place].stale.area())?;
-        let slot = self.slots.get_mut(place)?;
+        let index = (0..self.slots.len())
+            .filter(|index| Some(*index) != shown && Some(*index) != next)
+            .filter(|index| fits(&self.slots[*index].target))
+            .min_by_key(|index| self.slots[*index].stale.area())?;
+        let slot = self.slots.get_mut(index)?;
         let stale = slot.stale.clone();
-        Some((place, &mut slot.target, stale))
+        Some((index, &mut slot.target, stale))
     }
 
     /// Notes that the picture at `place` holds everything now.
-    pub fn drawn(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place) {
+    pub fn mark_drawn(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
             slot.stale = Region::default();
         }
     }
 
     /// Notes which picture goes on the display next; `None` for one that is not of this chain.
-    pub fn submitted(&mut self, place: Option<usize>) {
-        self.next = place;
+    pub fn submitted(&mut self, index: Option<usize>) {
+        self.next = index;
     }
 
     /// Notes that the picture that went last is on the display now.
@@ -129,8 +129,8 @@ impl Swapchain {
     }
 
     /// Returns the picture at `place`.
-    pub fn target(&self, place: usize) -> Option<&Target> {
-        self.slots.get(place).map(|slot| &slot.target)
+    pub fn target(&self, index: usize) -> Option<&Target> {
+        self.slots.get(index).map(|slot| &slot.target)
     }
 }
 
@@ -149,43 +149,43 @@ mod tests {
     #[test]
     fn swapchain_never_hands_out_what_is_shown_or_about_to_be() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
-        let (first, _, stale) = chain.free().unwrap();
+        let (first, _, stale) = chain.acquire().unwrap();
         assert_eq!(stale.area(), 16);
-        chain.drawn(first);
+        chain.mark_drawn(first);
         chain.submitted(Some(first));
-        let (second, _, _) = chain.free().unwrap();
+        let (second, _, _) = chain.acquire().unwrap();
         assert_ne!(first, second);
         chain.flipped();
-        assert_eq!(chain.free().unwrap().0, second);
+        assert_eq!(chain.acquire().unwrap().0, second);
         chain.submitted(Some(second));
-        assert!(chain.free().is_none());
+        assert!(chain.acquire().is_none());
     }
 
     #[test]
     fn picture_of_a_frame_that_was_given_up_leaves_one_to_draw() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
         for _ in 0..2 {
-            let (place, _, _) = chain.free().unwrap();
-            chain.submitted(Some(place));
+            let (index, _, _) = chain.acquire().unwrap();
+            chain.submitted(Some(index));
             chain.flipped();
         }
-        let (place, _, _) = chain.free().unwrap();
-        chain.submitted(Some(place));
+        let (index, _, _) = chain.acquire().unwrap();
+        chain.submitted(Some(index));
         chain.abandoned();
-        assert_ne!(chain.free().unwrap().0, place);
+        assert_ne!(chain.acquire().unwrap().0, index);
     }
 
     #[test]
     fn picture_drawn_before_misses_only_what_changed_since() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
         for _ in 0..2 {
-            let (place, _, _) = chain.free().unwrap();
-            chain.drawn(place);
-            chain.submitted(Some(place));
+            let (index, _, _) = chain.acquire().unwrap();
+            chain.mark_drawn(index);
+            chain.submitted(Some(index));
             chain.flipped();
         }
         let corner = Region::from(Rect::of_size(1, 1));
         chain.damage(&corner);
-        assert_eq!(chain.free().unwrap().2, corner);
+        assert_eq!(chain.acquire().unwrap().2, corner);
     }
 }

@@ -69,8 +69,8 @@ fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(errno) = error.downcast_ref::<Errno>() {
         return Some(*errno);
     }
-    if let Some(KmsError::Kernel { answer, .. }) = error.downcast_ref::<KmsError>() {
-        return errno(answer);
+    if let Some(KmsError::Kernel { error, .. }) = error.downcast_ref::<KmsError>() {
+        return errno(error);
     }
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(number) = error.raw_os_error() {
@@ -158,8 +158,8 @@ mod tests {
         SubmitError::Card {
             device: "card".to_owned(),
             source: Box::new(KmsError::Kernel {
-                operation: "showing the frame",
-                answer: errno.into(),
+                operation: "the commit of the frame",
+                error: errno.into(),
             }),
         }
     }

@@ -17,8 +17,8 @@ use covalent_alloc::files::{self, Access, make_folder};
 use covalent_alloc::model::Extent;
 use serde_json::json;
 
-use crate::backend::pictures::{plan, processor};
-use crate::kms::{Job, WritebackConnector};
+use crate::backend::output_buffers::{allocate_dumb, cpu_participant};
+use crate::kms::{WritebackConnector, WritebackJob};
 use crate::lines::LineFile;
 use crate::render::PixelFormat;
 use crate::transient::persist;
@@ -92,8 +92,8 @@ impl Writeback {
         let create = |name: &str| files::create(&directory.join(name));
         let extent = Extent::new(u32::from(size.0), u32::from(size.1))?;
         let count = u32::try_from(SLOTS)?;
-        let reader = processor(Role::CpuRead);
-        let slots = plan(card, extent, count, vec![card.importer(), reader])?
+        let reader = cpu_participant(Role::CpuRead);
+        let slots = allocate_dumb(card, extent, count, vec![card.importer(), reader])?
             .into_iter()
             .map(|buffer| {
                 let slot = Slot {
@@ -135,14 +135,17 @@ impl Writeback {
     /// # Errors
     ///
     /// When its memory cannot be marked as not written; without the mark nobody could tell when it is.
-    pub fn start(&self) -> Result<Option<(usize, Job)>, AccessError> {
+    pub fn start(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
         let Some(slot) = self.slots.get(self.turn) else {
             return Ok(None);
         };
         if !slot.marked.get() {
             slot.mark(self.size)?;
         }
-        Ok(Some((self.turn, Job::new(slot.framebuffer.handle()))))
+        Ok(Some((
+            self.turn,
+            WritebackJob::new(slot.framebuffer.handle()),
+        )))
     }
 
     /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.

@@ -12,15 +12,15 @@ use covalent_protocols::FormatEntry;
 use drm::control::framebuffer;
 use smithay::backend::session::Session;
 
-use crate::backend::pictures::Pictures;
+use crate::backend::output_buffers::OutputBuffers;
 use crate::backend::{Mode, ModeError, SubmitError};
 use crate::clock;
 use crate::content::Content;
 use crate::dmabuf::{ClientBuffer, SupportedFormats};
-use crate::kms::{Event, KmsError, Pipeline, Show};
+use crate::kms::{Event, FrameState, KmsError, Pipeline};
 use crate::options::ModeRequest;
 use crate::region::{Rect, Region};
-use crate::render::gles::GpuPicture;
+use crate::render::gles::GpuOutputBuffer;
 use crate::scanout::ScanoutRejection;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
@@ -36,25 +36,25 @@ pub struct Kms {
     path: PathBuf,
     device: u64,
     formats: Vec<FormatModifier>,
-    pictures: Pictures,
-    wanted: Option<ModeRequest>,
+    output_buffers: OutputBuffers,
+    requested_mode: Option<ModeRequest>,
     match_mode: bool,
     /// When the frame in flight was submitted.
     in_flight: Option<Duration>,
     /// The frame in flight is the one on the display, shown again for its picture.
-    repeats: bool,
+    repeats_last: bool,
     /// What was submitted last: its framebuffer, and the inode of its dma-buf.
-    latest: Option<(framebuffer::Handle, u64)>,
+    last_submitted: Option<(framebuffer::Handle, u64)>,
     active: bool,
     connected: bool,
     /// The display was unplugged, and the card could not be told yet.
-    lit: bool,
+    turn_off_pending: bool,
     /// Tests passed with another mode say nothing of this one.
-    generation: u64,
+    mode_generation: u64,
     writeback: Option<Writeback>,
     seat: Seat,
     /// The seat manager's own descriptor, which it wants back.
-    lent: Option<std::os::fd::OwnedFd>,
+    session_fd: Option<std::os::fd::OwnedFd>,
 }
 
 /// What plugging or unplugging did to the display.
@@ -135,10 +135,10 @@ impl Kms {
     /// Gives up on the frame in flight. What the card told until now is read and forgotten, so that it does not count for
     /// another frame.
     pub(super) fn abandon(&mut self) {
-        self.pipeline.forget_events();
+        self.pipeline.discard_events();
         self.in_flight = None;
-        self.repeats = false;
-        self.latest = None;
+        self.repeats_last = false;
+        self.last_submitted = None;
         self.swapchain().abandoned();
     }
 
@@ -148,7 +148,7 @@ impl Kms {
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
-        self.pictures.swapchain()
+        self.output_buffers.swapchain()
     }
 
     /// Returns what the plane takes.
@@ -161,16 +161,20 @@ impl Kms {
     /// # Errors
     ///
     /// When the card makes no framebuffers of them.
-    pub fn add_gpu_pictures(&mut self, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
-        self.pictures.add_gpu(self.pipeline.card(), pictures)
+    pub fn add_gpu_buffers(
+        &mut self,
+        output_buffers: Vec<GpuOutputBuffer>,
+    ) -> Result<(), DrmError> {
+        self.output_buffers
+            .add_gpu_buffers(self.pipeline.card(), output_buffers)
     }
 
     /// Tells whether the plane could show a buffer, and imports it if so.
-    pub(super) fn takes(&self, buffer: &ClientBuffer) -> bool {
+    pub(super) fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         let fits = |size| {
             size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
         };
-        self.check(buffer).is_ok()
+        self.check_format(buffer).is_ok()
             && self.size_of(buffer).is_some_and(fits)
             && buffer.framebuffer(self.card()).is_ok()
     }
@@ -183,7 +187,7 @@ impl Kms {
         ))
     }
 
-    fn check(&self, buffer: &ClientBuffer) -> Result<(), ScanoutRejection> {
+    fn check_format(&self, buffer: &ClientBuffer) -> Result<(), ScanoutRejection> {
         let format = buffer.buffer().layout().format();
         if self.formats.contains(&format) {
             return Ok(());
@@ -197,7 +201,7 @@ impl Kms {
     /// Shows a client's buffer.
     pub(super) fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
         let buffer = content.dmabuf().ok_or(ScanoutRejection::Shm)?;
-        self.check(buffer)?;
+        self.check_format(buffer)?;
         let device = || self.path.display().to_string();
         let framebuffer =
             buffer
@@ -206,14 +210,14 @@ impl Kms {
                     device: device(),
                     rejection,
                 })?;
-        if !buffer.is_tested(self.generation) {
+        if !buffer.is_tested(self.mode_generation) {
             self.pipeline
                 .test(framebuffer.handle())
                 .map_err(|source| ScanoutRejection::Test {
                     device: device(),
                     source,
                 })?;
-            buffer.mark_tested(self.generation);
+            buffer.mark_tested(self.mode_generation);
         }
         self.submit(framebuffer, None, None)
             .map_err(|source| ScanoutRejection::Commit {
@@ -223,33 +227,37 @@ impl Kms {
     }
 
     /// Tells whether the display can wait for a fence before it shows a picture.
-    pub(super) fn takes_fences(&self) -> bool {
-        self.pipeline.takes_fences()
+    pub(super) fn supports_in_fence(&self) -> bool {
+        self.pipeline.supports_in_fence()
     }
 
     /// Shows one of the compositor's pictures, when the fence `drawn` is signalled.
-    pub(super) fn submit_picture(
+    pub(super) fn submit_composed(
         &mut self,
-        place: usize,
+        index: usize,
         damage: &Region,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         let framebuffer = self
-            .pictures
-            .framebuffer(place)
+            .output_buffers
+            .framebuffer(index)
             .ok_or(SubmitError::Paused)?;
         let bounds = damage.bounds();
-        self.submit(&framebuffer, (!bounds.is_empty()).then_some(bounds), drawn)
-            .map(Some)
-            .map_err(|source| SubmitError::Card {
-                device: self.path.display().to_string(),
-                source: source.into(),
-            })
+        self.submit(
+            &framebuffer,
+            (!bounds.is_empty()).then_some(bounds),
+            in_fence,
+        )
+        .map(Some)
+        .map_err(|source| SubmitError::Card {
+            device: self.path.display().to_string(),
+            source: source.into(),
+        })
     }
 
     /// Shows nothing, by a picture that was never drawn to.
     pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
-        let framebuffer = self.pictures.blank();
+        let framebuffer = self.output_buffers.blank();
         self.submit(&framebuffer, None, None)
             .map_err(|source| SubmitError::Card {
                 device: self.path.display().to_string(),
@@ -261,53 +269,53 @@ impl Kms {
         &mut self,
         framebuffer: &Framebuffer,
         damage: Option<Rect>,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<u32, KmsError> {
-        let shown = (framebuffer.handle(), framebuffer.identity().0);
-        self.show(shown, damage, drawn)?;
-        self.repeats = false;
-        self.latest = Some(shown);
+        let submitted = (framebuffer.handle(), framebuffer.identity().0);
+        self.submit_frame(submitted, damage, in_fence)?;
+        self.repeats_last = false;
+        self.last_submitted = Some(submitted);
         Ok(u32::from(framebuffer.handle()))
     }
 
-    fn show(
+    fn submit_frame(
         &mut self,
         (framebuffer, buffer): (framebuffer::Handle, u64),
         damage: Option<Rect>,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<(), KmsError> {
         let job = match self.writeback.as_ref().map(Writeback::start) {
             None => None,
             Some(job) => job.map_err(|error| KmsError::Picture(error.into()))?,
         };
-        self.pipeline.submit(&Show {
+        self.pipeline.submit(&FrameState {
             framebuffer,
             damage,
-            drawn,
+            in_fence,
             writeback: job.as_ref().map(|(_, job)| job),
         })?;
-        if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job) {
-            writeback.submitted(place, job.into_fence(), buffer);
+        if let (Some(writeback), Some((index, job))) = (&mut self.writeback, job) {
+            writeback.submitted(index, job.into_fence(), buffer);
         }
         self.in_flight = Some(clock::now());
         Ok(())
     }
 
     /// Asks again for the picture of the frame on the display; tells whether that was possible.
-    pub fn write_again(&mut self) -> bool {
-        let Some(latest) = self.latest else {
+    pub fn resubmit_for_writeback(&mut self) -> bool {
+        let Some(last_submitted) = self.last_submitted else {
             return false;
         };
         if self.in_flight.is_some() || !self.active || !self.connected {
             return false;
         }
-        match self.show(latest, None, None) {
+        match self.submit_frame(last_submitted, None, None) {
             Ok(()) => {
-                self.repeats = true;
+                self.repeats_last = true;
                 true
             }
             Err(error) => {
-                tracing::debug!(%error, "the picture cannot be asked for again");
+                tracing::debug!(%error, "the frame cannot be submitted again for its writeback");
                 false
             }
         }
@@ -332,8 +340,8 @@ impl Kms {
         if self.in_flight.take().is_none() {
             return;
         }
-        if !std::mem::take(&mut self.repeats) {
-            self.pictures.flipped();
+        if !std::mem::take(&mut self.repeats_last) {
+            self.output_buffers.flipped();
         }
     }
 
@@ -353,18 +361,18 @@ impl Kms {
                 height,
                 refresh_millihertz: None,
             }),
-            None => self.wanted,
+            None => self.requested_mode,
         };
         let size = request.map(|mode| (mode.width, mode.height));
         let refresh = request.and_then(|mode| mode.refresh_millihertz);
         let before = self.pipeline.mode();
-        let stays = match self.pipeline.mode_for(size, refresh) {
+        let is_current = match self.pipeline.mode_for(size, refresh) {
             None => true,
             // A fullscreen buffer of the mode's size is no reason to change the rate.
             Some((size, _)) if matching.is_some() => size == before.0,
             Some(mode) => mode == before,
         };
-        if stays {
+        if is_current {
             return Ok(false);
         }
         Ok(self.set_mode(request)? && self.pipeline.mode() != before)
@@ -384,13 +392,13 @@ impl Kms {
         }
         // Before the mode is changed, so that there is nothing to change back.
         let card = self.pipeline.card().clone();
-        let pictures = Pictures::allocate(&card, self.pipeline.plane(), size)?;
+        let output_buffers = OutputBuffers::allocate(&card, self.pipeline.plane(), size)?;
         if !self.pipeline.set_mode(request, refresh)? {
             return Ok(false);
         }
         // The old ones stay until the display shows something else.
-        self.pictures.replace(pictures);
-        self.generation += 1;
+        self.output_buffers.replace(output_buffers);
+        self.mode_generation += 1;
         Ok(true)
     }
 
@@ -404,9 +412,9 @@ impl Kms {
             if self.connected {
                 tracing::warn!(connector = self.name(), "the display was unplugged");
                 self.connected = false;
-                self.lit = true;
+                self.turn_off_pending = true;
             }
-            if !self.lit {
+            if !self.turn_off_pending {
                 return Ok(HotplugOutcome::Unchanged);
             }
             // Nothing of it is shown from now on, whether the card could be told so or not.
@@ -414,10 +422,12 @@ impl Kms {
             self.abandon();
             match off {
                 Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "the unplugged display stays on"),
+                Err(error) => {
+                    tracing::warn!(%error, "the CRTC of the unplugged display cannot be turned off")
+                }
                 Ok(()) => {}
             }
-            self.lit = false;
+            self.turn_off_pending = false;
             return Ok(HotplugOutcome::Disconnected);
         }
         let back = !self.connected;
@@ -436,11 +446,11 @@ impl Kms {
             self.pipeline.reset();
             match self.set_mode(request) {
                 Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
-                Err(error) => tracing::warn!(%error, "the mode stays as it was"),
+                Err(error) => tracing::warn!(%error, "the mode cannot be set and stays as it was"),
                 Ok(_) => {}
             }
             self.connected = true;
-            self.lit = false;
+            self.turn_off_pending = false;
             return Ok(HotplugOutcome::Changed);
         }
         Ok(HotplugOutcome::Unchanged)
@@ -456,7 +466,7 @@ impl Kms {
         self.active = true;
         self.abandon();
         self.pipeline.reset();
-        self.pictures.swapchain().damage_all();
+        self.output_buffers.swapchain().damage_all();
     }
 }
 
@@ -465,7 +475,7 @@ impl Drop for Kms {
         if self.active {
             self.pipeline.restore();
         }
-        if let Some(fd) = self.lent.take() {
+        if let Some(fd) = self.session_fd.take() {
             let _ = self.seat.close(fd);
         }
     }

@@ -17,7 +17,7 @@ use crate::transient::persist;
 
 pub mod headless;
 pub mod kms;
-pub mod pictures;
+pub mod output_buffers;
 
 use headless::Headless;
 use kms::Kms;
@@ -69,10 +69,10 @@ pub struct Flip {
 #[non_exhaustive]
 pub enum SubmitError {
     /// The output takes nothing at the moment: paused, or unplugged.
-    #[error("the output takes no frames at the moment")]
+    #[error("the output accepts no frames: the session is paused or the display is unplugged")]
     Paused,
     /// The card refused the frame.
-    #[error("{device} refused a frame")]
+    #[error("{device} rejected a frame")]
     Card {
         /// The card.
         device: String,
@@ -90,7 +90,7 @@ pub enum ModeError {
     Card(#[from] KmsError),
     /// There are no pictures of its size.
     #[error("the mode cannot be changed: {0}")]
-    Pictures(#[from] pictures::PictureError),
+    OutputBuffers(#[from] output_buffers::OutputBufferError),
 }
 
 /// A place where frames go.
@@ -140,10 +140,10 @@ impl Backend {
     }
 
     /// Tells whether the display could show the buffer as it is; finds out for good where the size is the mode's.
-    pub fn takes(&self, buffer: &ClientBuffer) -> bool {
+    pub fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         match self {
             Self::Headless(_) => false,
-            Self::Kms(kms) => kms.takes(buffer),
+            Self::Kms(kms) => kms.can_scan_out(buffer),
         }
     }
 
@@ -200,10 +200,10 @@ impl Backend {
     }
 
     /// Tells whether the display waits for a fence by itself before it shows a picture.
-    pub fn takes_fences(&self) -> bool {
+    pub fn supports_in_fence(&self) -> bool {
         match self {
             Self::Headless(_) => false,
-            Self::Kms(kms) => kms.takes_fences(),
+            Self::Kms(kms) => kms.supports_in_fence(),
         }
     }
 
@@ -215,7 +215,7 @@ impl Backend {
                 Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
                 Ok(_) => None,
                 Err(error) => {
-                    tracing::warn!(%error, "clients get no explicit synchronisation");
+                    tracing::warn!(%error, "clients get no explicit synchronisation: the card cannot be opened for syncobjs");
                     None
                 }
             },
@@ -229,15 +229,15 @@ impl Backend {
     /// # Errors
     ///
     /// When the output is paused, or the card refuses.
-    pub fn submit_picture(
+    pub fn submit_composed(
         &mut self,
-        place: usize,
+        index: usize,
         damage: &Region,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         match self {
             Self::Headless(headless) => headless.submit().map(|()| None),
-            Self::Kms(kms) => kms.submit_picture(place, damage, drawn),
+            Self::Kms(kms) => kms.submit_composed(index, damage, in_fence),
         }
     }
 

@@ -128,7 +128,7 @@ impl FdLimiter {
             let violation = Violation {
                 code: NO_MEMORY,
                 message:
-                    "the compositor runs out of file descriptors, and this client holds largest"
+                    "the compositor runs out of file descriptors, and this client holds the most of them"
                         .to_owned(),
             };
             self.disconnect(display, &client, violation);

@@ -156,7 +156,7 @@ fn cache_result<T>(
         Some(Err(rejection)) => Err(rejection.clone()),
         None => Err(FramebufferRejection {
             kind: FaultKind::Transient,
-            reason: "it is being created".to_owned(),
+            reason: "the framebuffer is being created".to_owned(),
         }),
     }
 }

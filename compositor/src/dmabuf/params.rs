@@ -197,7 +197,7 @@ impl State {
         let buffer = ClientBuffer::new(buffer, format);
         // The CPU must be able to read a buffer that the plane cannot show. Testing it now reports the failure by `create`;
         // otherwise the client would only find out with its first frame.
-        if !self.screen.backend().takes(&buffer) {
+        if !self.screen.backend().can_scan_out(&buffer) {
             buffer
                 .try_map()
                 .map_err(|error| ImportFailure::Unusable(error.to_string()))?;

@@ -79,7 +79,7 @@ impl CompositorHandler for State {
         for surface in changed {
             self.mapping_changed(&surface);
         }
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
@@ -91,7 +91,7 @@ impl CompositorHandler for State {
         }
         // The output would keep it among the surfaces that it shows.
         self.screen.output().leave(surface);
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 }
 

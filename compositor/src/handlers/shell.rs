@@ -128,7 +128,7 @@ impl State {
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();
         }
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     /// Tells all windows that fill the output its new size.
@@ -189,7 +189,7 @@ impl XdgShellHandler for State {
         self.role_ended(surface.wl_surface());
         self.focus_top();
         self.pointer_follows();
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
@@ -204,7 +204,7 @@ impl XdgShellHandler for State {
         self.stack.remove_popup(&surface);
         self.role_ended(surface.wl_surface());
         self.pointer_follows();
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     fn reposition_request(
@@ -215,7 +215,7 @@ impl XdgShellHandler for State {
     ) {
         self.place_popup(&surface, positioner);
         surface.send_repositioned(token);
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     // The keyboard stays with the window: a popup that could take it by a serial would need no focus of its client's.
@@ -243,7 +243,7 @@ impl State {
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
         self.stack.raise(toplevel);
         self.focus_top();
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     /// Returns the seat.

@@ -17,7 +17,7 @@ impl State {
         self.blocked_commits.unblock_surface(&self.handle, surface);
         with_states(surface, |states| pending_commits(states).clear());
         self.stack.forget(surface);
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     /// Gives back what a surface held that is destroyed, and what its subsurfaces held, which show nothing without it.

@@ -14,28 +14,28 @@ mod writeback;
 
 use std::io;
 
-pub use mode::choose;
-pub use pipeline::{Event, Pipeline, Show};
+pub use mode::select_mode;
+pub use pipeline::{Event, FrameState, Pipeline};
 pub use property::Properties;
-pub use writeback::{Job, WritebackConnector};
+pub use writeback::{WritebackConnector, WritebackJob};
 
 /// Why a display cannot be driven.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KmsError {
     /// The kernel refused.
-    #[error("{operation} failed: {answer}{}", remedy(answer))]
+    #[error("{operation} failed: {error}{}", remedy(error))]
     Kernel {
         /// What was asked of it.
         operation: &'static str,
         /// What it answered.
-        answer: io::Error,
+        error: io::Error,
     },
     /// The memory that the picture is to be written back to cannot be prepared.
-    #[error("the picture that is to be written back cannot be prepared: {0}")]
+    #[error("the buffer for the writeback connector cannot be prepared: {0}")]
     Picture(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The card cannot change everything at once.
-    #[error("the card has no atomic mode setting; a driver that has it is needed")]
+    #[error("the card does not support atomic mode setting: use a card whose driver does")]
     NoAtomic,
     /// No display is connected.
     #[error("no display is connected to the card (connectors: {0})")]
@@ -74,5 +74,5 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
-    move |answer| KmsError::Kernel { operation, answer }
+    move |error| KmsError::Kernel { operation, error }
 }

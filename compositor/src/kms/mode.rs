@@ -27,7 +27,7 @@ pub(super) fn refresh_millihertz(mode: &Mode) -> u32 {
 ///
 /// Without a rate the highest one of the size is chosen. A rate may differ by half a picture a second, since people write 60
 /// for 59.94.
-pub fn choose(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
+pub fn select_mode(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
     let Some(size) = size else {
         let preferred = modes
             .iter()
@@ -50,7 +50,7 @@ pub fn choose(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) ->
 }
 
 /// Spells a mode as it is asked for.
-pub(super) fn spell(mode: &Mode) -> String {
+pub(super) fn format_mode(mode: &Mode) -> String {
     let (width, height) = mode.size();
     let refresh = refresh_millihertz(mode);
     format!(

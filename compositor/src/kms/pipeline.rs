@@ -9,15 +9,15 @@ use std::time::Duration;
 use drm::control::atomic::AtomicModeReq;
 use drm::control::{AtomicCommitFlags, Device, Mode, connector, crtc, framebuffer, plane};
 
-use super::mode::{choose, refresh_millihertz};
+use super::mode::{refresh_millihertz, select_mode};
 use super::property::Properties;
-use super::writeback::{Job, WritebackConnector};
+use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
 use crate::transient::persist;
 
 /// The plane's property for a fence to wait for, as a sync_file.
-const IN_FENCE: &str = "IN_FENCE_FD";
+const IN_FENCE_FD: &str = "IN_FENCE_FD";
 
 /// A display that is driven.
 #[derive(Debug)]
@@ -31,39 +31,39 @@ pub struct Pipeline<C: Device> {
     modes: Vec<Mode>,
     mode: Mode,
     mode_blob: u64,
-    of_connector: Properties,
-    of_crtc: Properties,
-    of_plane: Properties,
+    connector_properties: Properties,
+    crtc_properties: Properties,
+    plane_properties: Properties,
     counts_vblanks: bool,
     needs_modeset: bool,
-    before: Before,
+    initial_state: InitialState,
     writeback: Option<WritebackConnector>,
 }
 
 /// What the display showed before we took it.
 #[derive(Debug)]
-struct Before {
+struct InitialState {
     mode: Option<Mode>,
 }
 
 /// What to show in the next frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Show<'a> {
+pub struct FrameState<'a> {
     /// The framebuffer, which covers the mode exactly.
     pub framebuffer: framebuffer::Handle,
     /// The part of it that differs from what is shown; all of it when not known.
     pub damage: Option<Rect>,
     /// Signalled when the framebuffer's content is complete; for planes that can wait for it.
-    pub drawn: Option<BorrowedFd<'a>>,
+    pub in_fence: Option<BorrowedFd<'a>>,
     /// Where the picture is to be written back to.
-    pub writeback: Option<&'a Job>,
+    pub writeback: Option<&'a WritebackJob>,
 }
 
 /// Something that the card told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The frame that was submitted last is shown.
-    Flipped {
+    PageFlip {
         /// When, on `CLOCK_MONOTONIC`; zero where the card does not tell.
         time: Duration,
         /// The display's count of refreshes; 0 where it does not count.
@@ -103,8 +103,8 @@ impl<C: Device> Pipeline<C> {
     }
 
     /// Tells whether the plane waits for a fence before it shows a framebuffer.
-    pub fn takes_fences(&self) -> bool {
-        self.of_plane.has(IN_FENCE)
+    pub fn supports_in_fence(&self) -> bool {
+        self.plane_properties.has(IN_FENCE_FD)
     }
 
     /// Returns the connector that pictures can be written back by.
@@ -123,7 +123,7 @@ impl<C: Device> Pipeline<C> {
         size: Option<(u16, u16)>,
         refresh: Option<u32>,
     ) -> Option<((u16, u16), u32)> {
-        let mode = choose(&self.modes, size, refresh)?;
+        let mode = select_mode(&self.modes, size, refresh)?;
         Some((mode.size(), refresh_millihertz(&mode)))
     }
 
@@ -137,7 +137,7 @@ impl<C: Device> Pipeline<C> {
         size: Option<(u16, u16)>,
         refresh_millihertz: Option<u32>,
     ) -> Result<bool, KmsError> {
-        let Some(mode) = choose(&self.modes, size, refresh_millihertz) else {
+        let Some(mode) = select_mode(&self.modes, size, refresh_millihertz) else {
             return Ok(false);
         };
         let blob = blob(&self.card, &mode)?;
@@ -155,7 +155,7 @@ impl<C: Device> Pipeline<C> {
     /// When the kernel refuses.
     pub fn probe(&mut self) -> Result<bool, KmsError> {
         let info = persist(|| self.card.get_connector(self.connector, true))
-            .map_err(kernel("asking the connector what is connected"))?;
+            .map_err(kernel("probing the connector"))?;
         if info.state() != connector::State::Connected || info.modes().is_empty() {
             return Ok(false);
         }
@@ -174,39 +174,39 @@ impl<C: Device> Pipeline<C> {
     ///
     /// What the card answered.
     pub fn test(&self, framebuffer: framebuffer::Handle) -> Result<(), KmsError> {
-        let show = Show {
+        let frame = FrameState {
             framebuffer,
             damage: None,
-            drawn: None,
+            in_fence: None,
             writeback: None,
         };
         let mut request = AtomicModeReq::new();
-        self.fill(&mut request, &show)?;
+        self.fill_frame(&mut request, &frame)?;
         let mut flags = AtomicCommitFlags::TEST_ONLY;
         if self.needs_modeset {
             flags |= AtomicCommitFlags::ALLOW_MODESET;
         }
         self.card
             .atomic_commit(flags, request)
-            .map_err(kernel("a test of the frame"))
+            .map_err(kernel("the test commit of the frame"))
     }
 
-    /// Shows a framebuffer with the display's next refresh; an [`Event::Flipped`] tells when it is shown.
+    /// Shows a framebuffer with the display's next refresh; an [`Event::PageFlip`] tells when it is shown.
     ///
     /// # Errors
     ///
     /// What the card answered; what was shown before is still shown then.
-    pub fn submit(&mut self, show: &Show<'_>) -> Result<(), KmsError> {
+    pub fn submit(&mut self, frame: &FrameState<'_>) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
-        self.fill(&mut request, show)?;
+        self.fill_frame(&mut request, frame)?;
         let mut damage_blob = None;
-        if let (Some(damage), false) = (show.damage, self.needs_modeset) {
-            if self.of_plane.has("FB_DAMAGE_CLIPS") {
+        if let (Some(damage), false) = (frame.damage, self.needs_modeset) {
+            if self.plane_properties.has("FB_DAMAGE_CLIPS") {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
                 // Without the clip the card takes all of the framebuffer as changed, which costs time and nothing else.
                 if let Ok(blob) = blob(&self.card, &clip) {
-                    self.of_plane
-                        .set_if_there(&mut request, "FB_DAMAGE_CLIPS", blob);
+                    self.plane_properties
+                        .set_if_present(&mut request, "FB_DAMAGE_CLIPS", blob);
                     damage_blob = Some(blob);
                 }
             }
@@ -220,26 +220,31 @@ impl<C: Device> Pipeline<C> {
             // The request holds its own reference.
             let _ = self.card.destroy_property_blob(blob);
         }
-        result.map_err(kernel("showing the frame"))?;
+        result.map_err(kernel("the commit of the frame"))?;
         self.needs_modeset = false;
         Ok(())
     }
 
     /// Writes what is to be shown into a request.
-    fn fill(&self, request: &mut AtomicModeReq, show: &Show<'_>) -> Result<(), KmsError> {
+    fn fill_frame(
+        &self,
+        request: &mut AtomicModeReq,
+        frame: &FrameState<'_>,
+    ) -> Result<(), KmsError> {
         let (width, height) = self.mode.size();
         let (width, height) = (u64::from(width), u64::from(height));
         let crtc = u64::from(u32::from(self.crtc));
         if self.needs_modeset {
-            self.of_connector.set(request, "CRTC_ID", crtc)?;
-            self.of_crtc.set(request, "MODE_ID", self.mode_blob)?;
-            self.of_crtc.set(request, "ACTIVE", 1)?;
+            self.connector_properties.set(request, "CRTC_ID", crtc)?;
+            self.crtc_properties
+                .set(request, "MODE_ID", self.mode_blob)?;
+            self.crtc_properties.set(request, "ACTIVE", 1)?;
             if let Some(writeback) = &self.writeback {
                 writeback.attach(request, crtc)?;
             }
         }
-        let plane = &self.of_plane;
-        plane.set(request, "FB_ID", u64::from(u32::from(show.framebuffer)))?;
+        let plane = &self.plane_properties;
+        plane.set(request, "FB_ID", u64::from(u32::from(frame.framebuffer)))?;
         plane.set(request, "CRTC_ID", crtc)?;
         plane.set(request, "SRC_X", 0)?;
         plane.set(request, "SRC_Y", 0)?;
@@ -250,12 +255,12 @@ impl<C: Device> Pipeline<C> {
         plane.set(request, "CRTC_Y", 0)?;
         plane.set(request, "CRTC_W", width)?;
         plane.set(request, "CRTC_H", height)?;
-        if let Some(fence) = show.drawn {
+        if let Some(fence) = frame.in_fence {
             // The kernel takes its own reference to the fence.
             let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
-            plane.set(request, IN_FENCE, fence)?;
+            plane.set(request, IN_FENCE_FD, fence)?;
         }
-        if let (Some(writeback), Some(job)) = (&self.writeback, show.writeback) {
+        if let (Some(writeback), Some(job)) = (&self.writeback, frame.writeback) {
             writeback.fill(request, job)?;
         }
         Ok(())
@@ -282,7 +287,7 @@ impl<C: Device> Pipeline<C> {
         Ok(events
             .filter_map(|event| match event {
                 drm::control::Event::PageFlip(flip) if flip.crtc == self.crtc => {
-                    Some(Event::Flipped {
+                    Some(Event::PageFlip {
                         time: flip.duration,
                         sequence: flip.frame,
                     })
@@ -297,49 +302,51 @@ impl<C: Device> Pipeline<C> {
     /// The kernel shows its console again when nobody is left who drives the display.
     pub fn restore(&mut self) {
         // The event loop has ended, so that nothing could wait.
-        let restored = persist(|| self.put_back());
+        let restored = persist(|| self.restore_initial_state());
         if let Err(error) = restored {
-            tracing::debug!(%error, "the display cannot be put back");
+            tracing::debug!(%error, "the display state before the start cannot be restored");
         }
         let _ = self.card.destroy_property_blob(self.mode_blob);
         self.mode_blob = 0;
     }
 
-    fn put_back(&self) -> Result<(), KmsError> {
+    fn restore_initial_state(&self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
         // The framebuffer shown before may be gone, and then the display is turned off.
-        let framebuffer = self.of_plane.value("FB_ID").filter(|id| *id != 0);
-        let mode = self.before.mode;
+        let framebuffer = self.plane_properties.value("FB_ID").filter(|id| *id != 0);
+        let mode = self.initial_state.mode;
         if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
             let blob = blob(&self.card, &mode)?;
             mode_blob = Some(blob);
-            self.of_crtc.set(&mut request, "MODE_ID", blob)?;
-            self.of_crtc.set(&mut request, "ACTIVE", 1)?;
-            self.of_plane.set(&mut request, "FB_ID", framebuffer)?;
+            self.crtc_properties.set(&mut request, "MODE_ID", blob)?;
+            self.crtc_properties.set(&mut request, "ACTIVE", 1)?;
+            self.plane_properties
+                .set(&mut request, "FB_ID", framebuffer)?;
             for name in [
                 "CRTC_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W",
                 "CRTC_H",
             ] {
-                let value = self.of_plane.value(name).unwrap_or(0);
-                self.of_plane.set(&mut request, name, value)?;
+                let value = self.plane_properties.value(name).unwrap_or(0);
+                self.plane_properties.set(&mut request, name, value)?;
             }
-            let crtc = self.of_connector.value("CRTC_ID").unwrap_or(0);
-            self.of_connector.set(&mut request, "CRTC_ID", crtc)?;
+            let crtc = self.connector_properties.value("CRTC_ID").unwrap_or(0);
+            self.connector_properties
+                .set(&mut request, "CRTC_ID", crtc)?;
         } else {
-            self.off(&mut request)?;
+            self.fill_disable(&mut request)?;
         }
         let flags = AtomicCommitFlags::ALLOW_MODESET;
         let mut result = self.card.atomic_commit(flags, request);
         if result.is_err() && mode_blob.is_some() {
             let mut request = AtomicModeReq::new();
-            self.off(&mut request)?;
+            self.fill_disable(&mut request)?;
             result = self.card.atomic_commit(flags, request);
         }
         if let Some(blob) = mode_blob {
             let _ = self.card.destroy_property_blob(blob);
         }
-        result.map_err(kernel("putting the display back"))
+        result.map_err(kernel("restoring the display state"))
     }
 
     /// Turns the display off without giving it back, as when it was unplugged.
@@ -351,30 +358,30 @@ impl<C: Device> Pipeline<C> {
     /// What the card answered.
     pub fn turn_off(&mut self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
-        self.off(&mut request)?;
+        self.fill_disable(&mut request)?;
         self.needs_modeset = true;
-        let off = self
+        let result = self
             .card
             .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
             .map_err(kernel("turning the display off"));
-        self.forget_events();
-        off
+        self.discard_events();
+        result
     }
 
     /// Reads what the card told of earlier frames, and forgets it.
-    pub fn forget_events(&self) {
+    pub fn discard_events(&self) {
         while self.events().is_ok_and(|events| !events.is_empty()) {}
     }
 
-    fn off(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
-        self.of_plane.set(request, "FB_ID", 0)?;
-        self.of_plane.set(request, "CRTC_ID", 0)?;
-        self.of_connector.set(request, "CRTC_ID", 0)?;
+    fn fill_disable(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
+        self.plane_properties.set(request, "FB_ID", 0)?;
+        self.plane_properties.set(request, "CRTC_ID", 0)?;
+        self.connector_properties.set(request, "CRTC_ID", 0)?;
         if let Some(writeback) = &self.writeback {
             writeback.detach(request)?;
         }
-        self.of_crtc.set(request, "MODE_ID", 0)?;
-        self.of_crtc.set(request, "ACTIVE", 0)
+        self.crtc_properties.set(request, "MODE_ID", 0)?;
+        self.crtc_properties.set(request, "ACTIVE", 0)
     }
 }
 
@@ -388,5 +395,5 @@ impl<C: Device> AsFd for Pipeline<C> {
 fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
     card.create_property_blob(data)
         .map(u64::from)
-        .map_err(kernel("passing data to the card"))
+        .map_err(kernel("creating a property blob"))
 }

@@ -72,7 +72,7 @@ impl Properties {
     }
 
     /// Adds a value for a property that not every card has.
-    pub fn set_if_there(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
+    pub fn set_if_present(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
         if let Some((handle, _)) = self.by_name.get(name) {
             request.add_raw_property(self.object, *handle, value);
         }

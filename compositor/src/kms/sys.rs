@@ -4,7 +4,7 @@
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Takes a descriptor that the kernel made for this process; `None` when it made none.
-pub(super) fn adopt(descriptor: RawFd) -> Option<OwnedFd> {
+pub(super) fn take_fd(descriptor: RawFd) -> Option<OwnedFd> {
     if descriptor < 0 {
         return None;
     }

@@ -18,13 +18,13 @@ pub struct WritebackConnector {
 
 /// One picture that is to be written back.
 #[derive(Debug)]
-pub struct Job {
+pub struct WritebackJob {
     framebuffer: framebuffer::Handle,
     /// The kernel writes the fence's descriptor here during the commit.
     fence: AtomicI32,
 }
 
-impl Job {
+impl WritebackJob {
     /// Asks for the picture in a framebuffer of the mode's size.
     pub fn new(framebuffer: framebuffer::Handle) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Job {
 
     /// Takes the fence that signals when the picture is written; `None` before the commit.
     pub fn into_fence(self) -> Option<OwnedFd> {
-        sys::adopt(self.fence.load(Ordering::Acquire))
+        sys::take_fd(self.fence.load(Ordering::Acquire))
     }
 }
 
@@ -53,11 +53,11 @@ impl WritebackConnector {
         for handle in resources.connectors() {
             let info = card
                 .get_connector(*handle, false)
-                .map_err(kernel("asking a connector what it is"))?;
+                .map_err(kernel("reading a connector"))?;
             if info.interface() != connector::Interface::Writeback {
                 continue;
             }
-            let reaches = info
+            let drives_crtc = info
                 .encoders()
                 .iter()
                 .filter_map(|encoder| card.get_encoder(*encoder).ok())
@@ -66,7 +66,7 @@ impl WritebackConnector {
                         .filter_crtcs(encoder.possible_crtcs())
                         .contains(&crtc)
                 });
-            if !reaches {
+            if !drives_crtc {
                 continue;
             }
             let properties = Properties::read(card, *handle, "the writeback connector")?;
@@ -98,7 +98,11 @@ impl WritebackConnector {
     }
 
     /// Asks for a picture with the frame; the job must live until the commit returned.
-    pub(super) fn fill(&self, request: &mut AtomicModeReq, job: &Job) -> Result<(), KmsError> {
+    pub(super) fn fill(
+        &self,
+        request: &mut AtomicModeReq,
+        job: &WritebackJob,
+    ) -> Result<(), KmsError> {
         let framebuffer = u64::from(u32::from(job.framebuffer));
         let place = u64::try_from(job.fence.as_ptr().expose_provenance()).unwrap_or(0);
         self.properties

@@ -139,7 +139,7 @@ impl Software {
     }
 
     /// Answers for an access to a picture of the compositor, where a test decides what comes of it.
-    pub(crate) fn may_read_picture(&self) -> io::Result<()> {
+    pub(crate) fn check_output_buffer_fault(&self) -> io::Result<()> {
         ask(self.faults.as_ref(), |faults| faults.picture())
     }
 
@@ -178,7 +178,7 @@ impl Software {
                 Source::Nothing
             });
         }
-        self.may_read_picture()?;
+        self.check_output_buffer_fault()?;
         target.write(&mut |rows| {
             for rect in damage.rects() {
                 // Layers below one that hides the whole rectangle need not be read.

@@ -31,13 +31,13 @@ impl State {
     }
 
     /// Sends the frame callbacks, or plans to when the output's period is over.
-    pub(super) fn plan_callbacks(&mut self) {
-        if self.screen.callbacks.is_empty() || self.screen.callbacks_planned {
+    pub(super) fn schedule_callbacks(&mut self) {
+        if self.screen.callbacks.is_empty() || self.screen.callbacks_scheduled {
             return;
         }
         let now = clock::now();
         let period = self.screen.mode().period();
-        let due = self.screen.callbacks_at.saturating_add(period);
+        let due = self.screen.callbacks_sent_at.saturating_add(period);
         // A display without a refresh of its own answers at once: clients that draw on callbacks must not spin with it.
         let wait = due.saturating_sub(now);
         if wait <= period / 5 {
@@ -45,20 +45,20 @@ impl State {
             return;
         }
         let timer = Timer::from_duration(wait);
-        let planned = self.handle.insert_source(timer, |_, _, state: &mut Self| {
-            state.screen.callbacks_planned = false;
+        let scheduled = self.handle.insert_source(timer, |_, _, state: &mut Self| {
+            state.screen.callbacks_scheduled = false;
             state.send_callbacks();
             TimeoutAction::Drop
         });
-        match planned {
-            Ok(_) => self.screen.callbacks_planned = true,
+        match scheduled {
+            Ok(_) => self.screen.callbacks_scheduled = true,
             Err(_) => self.send_callbacks(),
         }
     }
 
     fn send_callbacks(&mut self) {
         let now = clock::now();
-        self.screen.callbacks_at = now;
+        self.screen.callbacks_sent_at = now;
         for callback in self.screen.callbacks.drain(..) {
             callback.done(clock::milliseconds(now));
         }

@@ -23,10 +23,10 @@ use crate::state::State;
 use crate::transient::{Backoff, FaultKind};
 
 /// How long a page-flip event may take. A refresh takes some milliseconds, an emulated machine on a busy host some hundred.
-const FLIP_PATIENCE: Duration = Duration::from_secs(4);
+const FLIP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a display may refuse its first frame for reasons that pass, until it counts as none.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Attempts to show a client's buffer itself that fail for a moment, before the frame is composed instead.
 const SCANOUT_ATTEMPTS: u32 = 4;
@@ -43,25 +43,25 @@ const MODE_ATTEMPTS: u32 = 10;
 /// What failed since the last frame that the output took.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    delays: Backoff,
+    commit_backoff: Backoff,
     /// A timer submits the next attempt.
-    waiting: bool,
-    since: Option<Duration>,
+    retry_scheduled: bool,
+    failing_since: Option<Duration>,
     cause: Option<String>,
     /// A timer looks whether the page-flip event is overdue.
-    watching: bool,
-    reads: Backoff,
-    modes: Backoff,
+    flip_watched: bool,
+    read_backoff: Backoff,
+    mode_backoff: Backoff,
     /// A timer asks for a frame, for a part of one that failed.
-    redraw_planned: bool,
-    plugs: Backoff,
+    redraw_scheduled: bool,
+    hotplug_backoff: Backoff,
     /// A timer asks the card again what is plugged in.
-    plug_planned: bool,
+    hotplug_scheduled: bool,
 }
 
 /// What a frame took that was submitted more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Retried {
+pub(super) struct RetryInfo {
     pub(super) count: u32,
     pub(super) cause: Option<String>,
 }
@@ -69,37 +69,37 @@ pub(super) struct Retried {
 impl Recovery {
     /// Tells whether the next attempt has its time already.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting
+        self.retry_scheduled
     }
 
     /// Tells whether a client's buffer is to be tried on the display itself again, after a failure that passes.
     pub(super) fn should_retry_scanout(&self) -> bool {
-        self.delays.attempts() < SCANOUT_ATTEMPTS
+        self.commit_backoff.attempts() < SCANOUT_ATTEMPTS
     }
 
     /// Tells what the frame took that the output has just taken.
-    pub(super) fn taken(&mut self) -> Retried {
-        let retried = Retried {
-            count: self.delays.attempts(),
+    pub(super) fn frame_submitted(&mut self) -> RetryInfo {
+        let retried = RetryInfo {
+            count: self.commit_backoff.attempts(),
             cause: self.cause.take(),
         };
         if retried.count > 0 {
             tracing::info!(attempts = retried.count, "the output takes frames again");
         }
-        self.delays.reset();
-        self.since = None;
+        self.commit_backoff.reset();
+        self.failing_since = None;
         retried
     }
 
     fn failed(&mut self, cause: String) -> Duration {
-        if self.delays.attempts() == 0 {
+        if self.commit_backoff.attempts() == 0 {
             tracing::warn!("a frame is tried again: {cause}");
         } else {
-            tracing::debug!(attempts = self.delays.attempts(), "again: {cause}");
+            tracing::debug!(attempts = self.commit_backoff.attempts(), "again: {cause}");
         }
         self.cause = Some(cause);
-        self.since.get_or_insert_with(clock::now);
-        self.delays.next_delay()
+        self.failing_since.get_or_insert_with(clock::now);
+        self.commit_backoff.next_delay()
     }
 }
 
@@ -109,55 +109,57 @@ impl State {
         let kind = FaultKind::of(&*error);
         let screen = &mut self.screen;
         let delay = screen.recovery.failed(format!("{error:#}"));
-        let failing = screen
+        let failing_for = screen
             .recovery
-            .since
+            .failing_since
             .map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
         // A display that does not even take the first frame is none.
-        if !screen.was_shown && (kind == FaultKind::Permanent || failing > START_PATIENCE) {
+        if !screen.first_frame_submitted
+            && (kind == FaultKind::Permanent || failing_for > FIRST_FRAME_TIMEOUT)
+        {
             let error = error.context("the display shows nothing, not even a first frame");
             self.fail_with(exit::NO_DISPLAY, error);
             return;
         }
         screen.backend.swapchain().damage_all();
         // Whoever was DRM master meanwhile set the display to something else.
-        let attempts = screen.recovery.delays.attempts();
-        let lasts = kind == FaultKind::Permanent && attempts >= RESET_AFTER;
-        if kind == FaultKind::NotMaster || lasts {
+        let attempts = screen.recovery.commit_backoff.attempts();
+        let is_persistent = kind == FaultKind::Permanent && attempts >= RESET_AFTER;
+        if kind == FaultKind::NotMaster || is_persistent {
             screen.backend.reset();
         }
-        self.try_again_after(delay);
+        self.retry_after(delay);
     }
 
     /// Redraws after a delay, and not before.
-    fn try_again_after(&mut self, delay: Duration) {
-        self.screen.wanted = true;
+    fn retry_after(&mut self, delay: Duration) {
+        self.screen.redraw_needed = true;
         let timer = Timer::from_duration(delay);
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
             // The round of the event loop ends with the attempt.
-            state.screen.recovery.waiting = false;
+            state.screen.recovery.retry_scheduled = false;
             TimeoutAction::Drop
         });
         // Without a timer the next event of any kind brings the next attempt.
-        self.screen.recovery.waiting = planned.is_ok();
+        self.screen.recovery.retry_scheduled = scheduled.is_ok();
     }
 
     /// Sees to it that a frame in flight whose event does not come is given up.
     pub(super) fn watch_flip(&mut self) {
-        if self.screen.recovery.watching {
+        if self.screen.recovery.flip_watched {
             return;
         }
-        let timer = Timer::from_duration(FLIP_PATIENCE);
-        let planned = self
+        let timer = Timer::from_duration(FLIP_TIMEOUT);
+        let scheduled = self
             .handle
-            .insert_source(timer, |_, (), state: &mut Self| state.flip_may_be_overdue());
-        self.screen.recovery.watching = planned.is_ok();
+            .insert_source(timer, |_, (), state: &mut Self| state.check_flip_timeout());
+        self.screen.recovery.flip_watched = scheduled.is_ok();
     }
 
-    fn flip_may_be_overdue(&mut self) -> TimeoutAction {
+    fn check_flip_timeout(&mut self) -> TimeoutAction {
         let left = |state: &Self| {
             let since = state.screen.backend.in_flight_since()?;
-            Some(FLIP_PATIENCE.saturating_sub(clock::now().saturating_sub(since)))
+            Some(FLIP_TIMEOUT.saturating_sub(clock::now().saturating_sub(since)))
         };
         if left(self).is_some_and(|left| left.is_zero()) {
             // After a pause of this whole program the event may be there, and only its turn has not come.
@@ -166,25 +168,25 @@ impl State {
         match left(self) {
             None => {}
             Some(left) if !left.is_zero() => return TimeoutAction::ToDuration(left),
-            Some(_) => self.give_up_on_flip(),
+            Some(_) => self.handle_lost_flip(),
         }
-        self.screen.recovery.watching = false;
+        self.screen.recovery.flip_watched = false;
         TimeoutAction::Drop
     }
 
     /// Shows everything anew, since nobody knows what the display shows.
-    fn give_up_on_flip(&mut self) {
+    fn handle_lost_flip(&mut self) {
         let screen = &mut self.screen;
         screen.backend.abandon();
         screen.backend.reset();
         screen.backend.swapchain().damage_all();
         screen.shown = Shown::default();
-        let seconds = FLIP_PATIENCE.as_secs();
+        let seconds = FLIP_TIMEOUT.as_secs();
         let output = screen.backend.name();
         let cause = format!("{output} sent no page-flip event for a frame within {seconds} s");
         let delay = screen.recovery.failed(cause);
         self.abandon_frame();
-        self.try_again_after(delay);
+        self.retry_after(delay);
     }
 
     /// Gives up on a frame that may or may not reach the display; its buffers go back when another one is seen there.
@@ -194,21 +196,21 @@ impl State {
         }
         if let Some(mut frame) = self.screen.in_flight.take() {
             frame.feedback.discard();
-            self.screen.doubtful.push(frame);
+            self.screen.abandoned_frames.push(frame);
         }
-        self.plan_callbacks();
+        self.schedule_callbacks();
     }
 
     /// Plans to draw surfaces again that are missing in the frame, because their buffers could not be read for a moment.
     ///
     /// Called when the frame has been submitted, and the surfaces' damage is taken as drawn.
-    pub(super) fn draw_again(&mut self, visible: &[SceneLayer], frame: &mut Frame) {
+    pub(super) fn retry_missing_layers(&mut self, visible: &[SceneLayer], frame: &mut Frame) {
         let failed = std::mem::take(&mut frame.failed);
         if failed.is_empty() {
-            self.screen.recovery.reads.reset();
+            self.screen.recovery.read_backoff.reset();
             return;
         }
-        let mut again = false;
+        let mut needs_retry = false;
         for MissingLayer { layer, error } in failed {
             let Some(layer) = visible.get(layer) else {
                 continue;
@@ -220,70 +222,70 @@ impl State {
             }
             if layer.content.count_failed_read() < READ_ATTEMPTS {
                 self.stack.surface(&layer.surface).damage_all();
-                again = true;
+                needs_retry = true;
             }
         }
-        if again {
-            let delay = self.screen.recovery.reads.next_delay();
+        if needs_retry {
+            let delay = self.screen.recovery.read_backoff.next_delay();
             self.redraw_after(delay);
         }
     }
 
     /// Asks for a frame after a delay; what clients commit meanwhile is shown meanwhile.
     fn redraw_after(&mut self, delay: Duration) {
-        if self.screen.recovery.redraw_planned {
+        if self.screen.recovery.redraw_scheduled {
             return;
         }
         let timer = Timer::from_duration(delay);
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.redraw_planned = false;
-            state.screen.want_redraw();
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.screen.recovery.redraw_scheduled = false;
+            state.screen.schedule_redraw();
             TimeoutAction::Drop
         });
-        self.screen.recovery.redraw_planned = planned.is_ok();
+        self.screen.recovery.redraw_scheduled = scheduled.is_ok();
     }
 
     /// Plans to set the mode again that a fullscreen window asks for.
     pub(super) fn mode_failed(&mut self, error: &ModeError) {
         tracing::warn!("{error}");
-        let modes = &mut self.screen.recovery.modes;
-        let delay = modes.next_delay();
-        if FaultKind::of(error).is_transient() && modes.attempts() < MODE_ATTEMPTS {
+        let mode_backoff = &mut self.screen.recovery.mode_backoff;
+        let delay = mode_backoff.next_delay();
+        if FaultKind::of(error).is_transient() && mode_backoff.attempts() < MODE_ATTEMPTS {
             self.redraw_after(delay);
         }
     }
 
     /// Notes that the mode is the one that it is to be.
-    pub(super) fn mode_was_set(&mut self) {
-        self.screen.recovery.modes.reset();
+    pub(super) fn mode_succeeded(&mut self) {
+        self.screen.recovery.mode_backoff.reset();
     }
 
     /// Plans to ask the card again what is plugged in, where it failed for a moment.
     pub(super) fn hotplug_failed(&mut self, error: &ModeError) {
         tracing::warn!("a display that was plugged or unplugged: {error}");
         let recovery = &mut self.screen.recovery;
-        if FaultKind::of(error) == FaultKind::Permanent || recovery.plug_planned {
+        if FaultKind::of(error) == FaultKind::Permanent || recovery.hotplug_scheduled {
             return;
         }
-        let timer = Timer::from_duration(recovery.plugs.next_delay());
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.plug_planned = false;
+        let timer = Timer::from_duration(recovery.hotplug_backoff.next_delay());
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.screen.recovery.hotplug_scheduled = false;
             state.hotplug();
             TimeoutAction::Drop
         });
-        self.screen.recovery.plug_planned = planned.is_ok();
+        self.screen.recovery.hotplug_scheduled = scheduled.is_ok();
     }
 
     /// Notes that the card said what is plugged in, and did what follows from it.
-    pub(super) fn hotplug_is_done(&mut self) {
-        self.screen.recovery.plugs.reset();
+    pub(super) fn hotplug_succeeded(&mut self) {
+        self.screen.recovery.hotplug_backoff.reset();
     }
 }
 
 impl Frame {
     /// Lets go of what the display read, which shows nothing any more.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release_buffers(&mut self) {
         self.direct = None;
-        self.reading = None;
+        self.gpu_read = None;
     }
 }

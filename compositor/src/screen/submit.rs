@@ -48,9 +48,9 @@ impl State {
             Ok((shown, framebuffer)) => {
                 content = Some(shown);
                 #[cfg(feature = "planted-copy")]
-                compose::by_cpu(&mut screen.backend, screen.renderer.software(), scene)?;
+                compose::compose_software(&mut screen.backend, screen.renderer.software(), scene)?;
                 // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
-                screen.backend.swapchain().rest();
+                screen.backend.swapchain().unmap_all();
                 screen.backend.swapchain().submitted(None);
                 Some(framebuffer)
             }
@@ -63,17 +63,20 @@ impl State {
                 };
                 match blank {
                     Some(framebuffer) => {
-                        screen.backend.swapchain().rest();
+                        screen.backend.swapchain().unmap_all();
                         screen.backend.swapchain().submitted(None);
                         Some(framebuffer?)
                     }
                     None => {
-                        let drawn =
+                        let picture =
                             compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
-                        let (place, fence) = (drawn.place, drawn.drawn.as_ref().map(AsFd::as_fd));
-                        let framebuffer = screen.backend.submit_picture(place, damage, fence)?;
-                        screen.backend.swapchain().submitted(Some(place));
-                        composed = Some(drawn);
+                        let (index, fence) = (
+                            picture.index,
+                            picture.render_fence.as_ref().map(AsFd::as_fd),
+                        );
+                        let framebuffer = screen.backend.submit_composed(index, damage, fence)?;
+                        screen.backend.swapchain().submitted(Some(index));
+                        composed = Some(picture);
                         framebuffer
                     }
                 }
@@ -81,12 +84,12 @@ impl State {
         };
         let own_bytes = screen.backend.swapchain().written_bytes();
         let moved = screen
-            .meter
+            .copy_counter
             .take(own_bytes.saturating_add(screen.renderer.uploaded_bytes()));
         let mut shown = visible
             .iter()
             .rev()
-            .filter(|layer| layer.fresh)
+            .filter(|layer| layer.has_new_content)
             .map(describe);
         let first = shown.next();
         if first.is_some() {
@@ -115,12 +118,14 @@ impl State {
             retry_cause: None,
             left_out: Vec::new(),
         };
-        let fresh = visible.iter().filter(|layer| layer.fresh);
-        let traced: Vec<TracedBuffer> = fresh.filter_map(|layer| layer.content.traced()).collect();
+        let new_layers = visible.iter().filter(|layer| layer.has_new_content);
+        let traced_buffers: Vec<TracedBuffer> = new_layers
+            .filter_map(|layer| layer.content.traced())
+            .collect();
         if composed.is_some() {
-            let drawn = (begun, clock::now());
-            for buffer in &traced {
-                buffer.emit(COMPOSITOR, Action::Draw, Place::Through, drawn);
+            let draw_time = (begun, clock::now());
+            for buffer in &traced_buffers {
+                buffer.emit(COMPOSITOR, Action::Draw, Place::Through, draw_time);
             }
         }
         let mut callbacks = Vec::new();
@@ -139,9 +144,9 @@ impl State {
             failed,
             feedback: Feedback::new(callbacks),
             direct: content,
-            picture: composed.as_ref().map(|composed| composed.place),
-            traced,
-            reading: composed.and_then(|composed| composed.reading),
+            output_buffer: composed.as_ref().map(|composed| composed.index),
+            traced_buffers,
+            gpu_read: composed.and_then(|composed| composed.gpu_read),
         })
     }
 }

@@ -62,7 +62,7 @@ impl State {
         };
         let before = cpu_traffic();
         let looked = writeback.look();
-        self.screen.meter.set_aside(before);
+        self.screen.copy_counter.exclude(before);
         match looked {
             Ok(false) => {}
             Ok(true) => {
@@ -116,7 +116,7 @@ impl State {
         {
             return TimeoutAction::Drop;
         }
-        if !kms.write_again() {
+        if !kms.resubmit_for_writeback() {
             return TimeoutAction::ToDuration(WRITEBACK_PATIENCE);
         }
         self.watch_flip();

@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
 use super::Kms;
-use crate::backend::pictures::{PictureError, Pictures};
+use crate::backend::output_buffers::{OutputBufferError, OutputBuffers};
 use crate::kms::{KmsError, Pipeline};
 use crate::options::Options;
 use crate::session::Seat;
@@ -23,13 +23,13 @@ pub enum OpenError {
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
     /// A card cannot be opened.
-    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?", path = printable_path(path))]
+    #[error("{path} cannot be opened: {source}; is it a card, and does this user have the seat?", path = printable_path(path))]
     Open {
         /// The card.
         path: PathBuf,
         /// What the kernel answered.
         #[source]
-        answer: std::io::Error,
+        source: std::io::Error,
     },
     /// A card cannot be asked.
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub enum OpenError {
     },
     /// There is no memory for pictures.
     #[error(transparent)]
-    Pictures(#[from] PictureError),
+    OutputBuffers(#[from] OutputBufferError),
     /// Pictures cannot be written back.
     #[error("--writeback: {0}")]
     Writeback(String),
@@ -88,32 +88,33 @@ impl Kms {
 
     fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let open_error = |answer| OpenError::Open {
+        let open_error = |source| OpenError::Open {
             path: path.to_owned(),
-            answer,
+            source,
         };
-        let lent = seat
+        let session_fd = seat
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
         // No event loop runs yet that could wait; what fails longer than a few attempts is told.
         let opened = persist(|| {
-            lent.try_clone()
+            session_fd
+                .try_clone()
                 .map_err(open_error)
-                .and_then(|fd| Self::drive(seat, fd, path, options))
+                .and_then(|fd| Self::open_pipeline(seat, fd, path, options))
         });
         match opened {
             Ok(mut kms) => {
-                kms.lent = Some(lent);
+                kms.session_fd = Some(session_fd);
                 Ok(kms)
             }
             Err(error) => {
-                let _ = seat.close(lent);
+                let _ = seat.close(session_fd);
                 Err(error)
             }
         }
     }
 
-    fn drive(
+    fn open_pipeline(
         seat: &Seat,
         fd: std::os::fd::OwnedFd,
         path: &Path,
@@ -132,10 +133,10 @@ impl Kms {
         let formats = card.plane_formats(pipeline.plane())?;
         let device = card.device_number()?;
         let (size, _) = pipeline.mode();
-        let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
+        let output_buffers = OutputBuffers::allocate(&card, pipeline.plane(), size)?;
         // A card that another program drives says so now, and the next one can be tried.
         if seat.is_active() {
-            match persist(|| pipeline.test(pictures.blank().handle())) {
+            match persist(|| pipeline.test(output_buffers.blank().handle())) {
                 // A card that is only busy is waited for with the first frame.
                 Err(error) if FaultKind::of(&error).is_transient() => {
                     tracing::warn!(%error, card = %path.display(), "the card is busy");
@@ -162,19 +163,19 @@ impl Kms {
             path: path.to_owned(),
             device,
             formats,
-            pictures,
-            wanted: options.mode,
+            output_buffers,
+            requested_mode: options.mode,
             match_mode: options.match_mode,
             in_flight: None,
-            repeats: false,
-            latest: None,
+            repeats_last: false,
+            last_submitted: None,
             active: seat.is_active(),
             connected: true,
-            lit: false,
-            generation: 0,
+            turn_off_pending: false,
+            mode_generation: 0,
             writeback,
             seat: seat.clone(),
-            lent: None,
+            session_fd: None,
         })
     }
 }

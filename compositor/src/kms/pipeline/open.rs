@@ -3,8 +3,8 @@
 use drm::control::{Device, Mode, PlaneType, ResourceHandles, connector, crtc, plane};
 use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
 
-use super::{Before, Pipeline, blob};
-use crate::kms::mode::{choose, spell};
+use super::{InitialState, Pipeline, blob};
+use crate::kms::mode::{format_mode, select_mode};
 use crate::kms::property::Properties;
 use crate::kms::writeback::WritebackConnector;
 use crate::kms::{KmsError, kernel};
@@ -28,27 +28,27 @@ impl<C: Device> Pipeline<C> {
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
             .map_err(|error| match FaultKind::of_io(&error) {
                 FaultKind::Permanent => KmsError::NoAtomic,
-                _ => kernel("asking for atomic mode setting")(error),
+                _ => kernel("enabling atomic mode setting")(error),
             })?;
         if with_writeback {
             card.set_client_capability(ClientCapability::WritebackConnectors, true)
-                .map_err(kernel("asking for writeback connectors"))?;
+                .map_err(kernel("enabling writeback connectors"))?;
         }
         let resources = card
             .resource_handles()
-            .map_err(kernel("listing the card's displays"))?;
-        let (info, name) = connected(&card, &resources)?;
-        let mode = mode(&info, &name, size, refresh_millihertz)?;
-        let Chosen {
+            .map_err(kernel("listing the resources of the card"))?;
+        let (info, name) = find_connector(&card, &resources)?;
+        let mode = requested_mode(&info, &name, size, refresh_millihertz)?;
+        let CrtcAndPlane {
             crtc,
             plane,
             formats,
-            of_plane,
-        } = Chosen::of(&card, &resources, &info, &name)?;
-        let before = Before {
+            plane_properties,
+        } = CrtcAndPlane::find(&card, &resources, &info, &name)?;
+        let initial_state = InitialState {
             mode: card
                 .get_crtc(crtc)
-                .map_err(kernel("asking the CRTC what it shows"))?
+                .map_err(kernel("reading the mode of the CRTC"))?
                 .mode(),
         };
         let counts_vblanks = counts_vblanks(&card, resources.crtcs(), crtc);
@@ -59,9 +59,9 @@ impl<C: Device> Pipeline<C> {
         };
         let mode_blob = blob(&card, &mode)?;
         Ok(Self {
-            of_connector: Properties::read(&card, info.handle(), "the connector")?,
-            of_crtc: Properties::read(&card, crtc, "the CRTC")?,
-            of_plane,
+            connector_properties: Properties::read(&card, info.handle(), "the connector")?,
+            crtc_properties: Properties::read(&card, crtc, "the CRTC")?,
+            plane_properties,
             connector: info.handle(),
             name,
             crtc,
@@ -72,7 +72,7 @@ impl<C: Device> Pipeline<C> {
             mode_blob,
             counts_vblanks,
             needs_modeset: true,
-            before,
+            initial_state,
             writeback,
             card,
         })
@@ -80,7 +80,7 @@ impl<C: Device> Pipeline<C> {
 }
 
 /// The first connector with a display that has modes, and its name.
-fn connected<C: Device>(
+fn find_connector<C: Device>(
     card: &C,
     resources: &ResourceHandles,
 ) -> Result<(connector::Info, String), KmsError> {
@@ -88,7 +88,7 @@ fn connected<C: Device>(
     for handle in resources.connectors() {
         let info = card
             .get_connector(*handle, true)
-            .map_err(kernel("asking a connector what is connected"))?;
+            .map_err(kernel("probing a connector"))?;
         let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
         if info.interface() == connector::Interface::Writeback {
             continue;
@@ -102,14 +102,14 @@ fn connected<C: Device>(
 }
 
 /// The mode that was asked for, or the display's own.
-fn mode(
+fn requested_mode(
     info: &connector::Info,
     name: &str,
     size: Option<(u16, u16)>,
     refresh_millihertz: Option<u32>,
 ) -> Result<Mode, KmsError> {
-    choose(info.modes(), size, refresh_millihertz).ok_or_else(|| {
-        let available: Vec<_> = info.modes().iter().map(spell).collect();
+    select_mode(info.modes(), size, refresh_millihertz).ok_or_else(|| {
+        let available: Vec<_> = info.modes().iter().map(format_mode).collect();
         KmsError::NoMode {
             connector: name.to_owned(),
             wanted: size.map_or_else(String::new, |(width, height)| {
@@ -124,15 +124,15 @@ fn mode(
 }
 
 /// The CRTC and its primary plane.
-struct Chosen {
+struct CrtcAndPlane {
     crtc: crtc::Handle,
     plane: plane::Handle,
     formats: Vec<u32>,
-    of_plane: Properties,
+    plane_properties: Properties,
 }
 
-impl Chosen {
-    fn of<C: Device>(
+impl CrtcAndPlane {
+    fn find<C: Device>(
         card: &C,
         resources: &ResourceHandles,
         connector: &connector::Info,
@@ -142,30 +142,30 @@ impl Chosen {
         for encoder in connector.encoders() {
             match persist(|| card.get_encoder(*encoder)) {
                 Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
-                Err(error) => tracing::debug!(%error, "an encoder is not used"),
+                Err(error) => tracing::debug!(%error, "an encoder cannot be read and is not used"),
             }
         }
         let planes = card
             .plane_handles()
-            .map_err(kernel("listing the card's planes"))?;
+            .map_err(kernel("listing the planes of the card"))?;
         for crtc in crtcs {
             for plane in &planes {
                 let info = card
                     .get_plane(*plane)
-                    .map_err(kernel("asking a plane what it takes"))?;
+                    .map_err(kernel("reading the properties of a plane"))?;
                 if !resources
                     .filter_crtcs(info.possible_crtcs())
                     .contains(&crtc)
                 {
                     continue;
                 }
-                let of_plane = Properties::read(card, *plane, "the plane")?;
-                if of_plane.value("type") == Some(PlaneType::Primary as u64) {
+                let plane_properties = Properties::read(card, *plane, "the plane")?;
+                if plane_properties.value("type") == Some(PlaneType::Primary as u64) {
                     return Ok(Self {
                         crtc,
                         plane: *plane,
                         formats: info.formats().to_vec(),
-                        of_plane,
+                        plane_properties,
                     });
                 }
             }

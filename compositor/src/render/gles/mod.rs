@@ -5,7 +5,7 @@
 
 mod device;
 mod import;
-mod picture;
+mod output_buffer;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use crate::region::{Rect, Region};
 
 pub use device::OpenError;
 pub use import::{GpuSource, ImportError, Imported, Uploaded};
-pub use picture::{GpuPicture, PictureError};
+pub use output_buffer::{GpuBufferError, GpuOutputBuffer};
 
 /// The composing renderer of a card's GPU.
 pub struct Gles {

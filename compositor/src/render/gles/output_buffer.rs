@@ -15,7 +15,7 @@ use super::Gles;
 
 /// A picture in memory that the GPU allocated.
 #[derive(Clone, Debug)]
-pub struct GpuPicture {
+pub struct GpuOutputBuffer {
     /// As the GPU draws to it.
     pub dmabuf: Dmabuf,
     /// As the display shows it.
@@ -25,7 +25,7 @@ pub struct GpuPicture {
 /// Why the GPU has no picture to draw to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PictureError {
+pub enum GpuBufferError {
     /// The renderer has no device to allocate from.
     #[error("the renderer has no device to allocate from")]
     NoDevice,
@@ -59,16 +59,16 @@ impl Gles {
         &mut self,
         (width, height): (u32, u32),
         plane: &[FormatModifier],
-    ) -> Result<GpuPicture, PictureError> {
-        let device = self.device.as_ref().ok_or(PictureError::NoDevice)?;
+    ) -> Result<GpuOutputBuffer, GpuBufferError> {
+        let device = self.device.as_ref().ok_or(GpuBufferError::NoDevice)?;
         let extent = Extent::new(width, height)?;
-        let drawn = self.renderer.egl_context().dmabuf_render_formats();
+        let renderable = self.renderer.egl_context().dmabuf_render_formats();
         let modifiers: Vec<DrmModifier> = plane
             .iter()
             .filter(|format| format.fourcc == Fourcc::XRGB8888 && !format.modifier.is_implicit())
             .map(|format| DrmModifier::from(format.modifier.0))
             .filter(|modifier| {
-                drawn.iter().any(|format| {
+                renderable.iter().any(|format| {
                     format.code == DrmFourcc::Xrgb8888 && format.modifier == *modifier
                 })
             })
@@ -102,7 +102,7 @@ impl Gles {
         // A buffer that is no render target is found out now, and not with the first frame.
         self.renderer
             .bind(&mut dmabuf)
-            .map_err(|error| PictureError::Target(error.to_string()))?;
+            .map_err(|error| GpuBufferError::Target(error.to_string()))?;
         Ok(picture)
     }
 
@@ -145,7 +145,7 @@ fn describe(
     object: &BufferObject<()>,
     extent: Extent,
     modifier: DrmModifier,
-) -> Result<GpuPicture, PictureError> {
+) -> Result<GpuOutputBuffer, GpuBufferError> {
     let size = (
         i32::try_from(extent.width()).unwrap_or(i32::MAX),
         i32::try_from(extent.height()).unwrap_or(i32::MAX),
@@ -176,5 +176,5 @@ fn describe(
         planes,
     })?;
     let dmabuf = dmabuf.build().ok_or(DescriptorError::Empty)?;
-    Ok(GpuPicture { dmabuf, buffer })
+    Ok(GpuOutputBuffer { dmabuf, buffer })
 }

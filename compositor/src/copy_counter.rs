@@ -7,29 +7,32 @@ use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 
 /// Splits the traffic of the process into frames.
 #[derive(Clone, Copy, Debug)]
-pub struct Meter {
+pub struct CopyCounter {
     counted: CpuTraffic,
-    aside: CpuTraffic,
+    excluded: CpuTraffic,
     own_bytes: u64,
 }
 
-impl Default for Meter {
+impl Default for CopyCounter {
     fn default() -> Self {
         Self {
             counted: cpu_traffic(),
-            aside: CpuTraffic::default(),
+            excluded: CpuTraffic::default(),
             own_bytes: 0,
         }
     }
 }
 
-impl Meter {
+impl CopyCounter {
     /// Takes out what moved since `before`, which was for no frame.
-    pub fn set_aside(&mut self, before: CpuTraffic) {
+    pub fn exclude(&mut self, before: CpuTraffic) {
         let moved = cpu_traffic().since(before);
-        self.aside = CpuTraffic {
-            read_bytes: self.aside.read_bytes.saturating_add(moved.read_bytes),
-            written_bytes: self.aside.written_bytes.saturating_add(moved.written_bytes),
+        self.excluded = CpuTraffic {
+            read_bytes: self.excluded.read_bytes.saturating_add(moved.read_bytes),
+            written_bytes: self
+                .excluded
+                .written_bytes
+                .saturating_add(moved.written_bytes),
         };
     }
 
@@ -39,15 +42,15 @@ impl Meter {
     pub fn take(&mut self, own_bytes: u64) -> CpuTraffic {
         let now = cpu_traffic();
         let moved = now.since(self.counted);
-        let aside = std::mem::take(&mut self.aside);
+        let excluded = std::mem::take(&mut self.excluded);
         let own = own_bytes.saturating_sub(self.own_bytes);
         self.counted = now;
         self.own_bytes = own_bytes;
         CpuTraffic {
-            read_bytes: moved.read_bytes.saturating_sub(aside.read_bytes),
+            read_bytes: moved.read_bytes.saturating_sub(excluded.read_bytes),
             written_bytes: moved
                 .written_bytes
-                .saturating_sub(aside.written_bytes)
+                .saturating_sub(excluded.written_bytes)
                 .saturating_add(own),
         }
     }
@@ -58,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meter_gives_each_frame_what_was_written_for_it() {
-        let mut meter = Meter::default();
-        assert_eq!(meter.take(100).written_bytes, 100);
-        assert_eq!(meter.take(100).written_bytes, 0);
-        assert_eq!(meter.take(164).written_bytes, 64);
+    fn copy_counter_attributes_bytes_to_the_frame_they_were_written_for() {
+        let mut copy_counter = CopyCounter::default();
+        assert_eq!(copy_counter.take(100).written_bytes, 100);
+        assert_eq!(copy_counter.take(100).written_bytes, 0);
+        assert_eq!(copy_counter.take(164).written_bytes, 64);
     }
 }

@@ -22,10 +22,10 @@ impl State {
             });
         match self.screen.backend.match_size(wanted) {
             Ok(true) => {
-                self.mode_was_set();
+                self.mode_succeeded();
                 self.output_changed();
             }
-            Ok(false) => self.mode_was_set(),
+            Ok(false) => self.mode_succeeded(),
             Err(error) => self.mode_failed(&error),
         }
     }
@@ -35,7 +35,7 @@ impl State {
         self.screen.announce_mode();
         self.screen.shown = Shown::default();
         self.screen.backend.swapchain().damage_all();
-        self.screen.wanted = true;
+        self.screen.redraw_needed = true;
         self.mode_changed();
     }
 
@@ -71,12 +71,12 @@ impl State {
                 return;
             }
         };
-        self.hotplug_is_done();
+        self.hotplug_succeeded();
         match outcome {
             HotplugOutcome::Unchanged => {}
             HotplugOutcome::Disconnected => {
                 self.abandon_frame();
-                self.screen.goes_dark();
+                self.screen.release_scanout_buffers();
             }
             HotplugOutcome::Changed => {
                 self.abandon_frame();

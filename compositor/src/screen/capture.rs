@@ -15,21 +15,21 @@ const ATTEMPTS: u32 = 8;
 impl State {
     pub(super) fn save_screenshot(&mut self, path: &Path) {
         let before = cpu_traffic();
-        let mut picture = self.screen.picture();
+        let mut captured = self.screen.capture();
         for _ in 1..ATTEMPTS {
-            match &picture {
+            match &captured {
                 Err(error) if FaultKind::of(&**error).is_transient() => {
                     tracing::debug!("a screenshot is tried again: {error:#}");
-                    picture = self.screen.picture();
+                    captured = self.screen.capture();
                 }
                 _ => break,
             }
         }
-        let saved = picture.and_then(|(size, colours)| {
+        let saved = captured.and_then(|(size, colours)| {
             crate::screenshot::save(path, size, &colours)
                 .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
         });
-        self.screen.meter.set_aside(before);
+        self.screen.copy_counter.exclude(before);
         match saved {
             Ok(()) => tracing::info!(path = %path.display(), "screenshot saved"),
             Err(error) => tracing::error!("no screenshot: {error:#}"),
@@ -43,7 +43,7 @@ impl Screen {
     /// # Errors
     ///
     /// When nothing was shown yet, or its memory cannot be read.
-    pub fn picture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
+    pub fn capture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
         let frame = self
             .on_display
             .as_ref()
@@ -53,7 +53,7 @@ impl Screen {
             let colours = crate::screenshot::decode(&**content)?;
             return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
         }
-        let Some(place) = frame.picture else {
+        let Some(index) = frame.output_buffer else {
             // Nothing was shown, by a picture that nobody draws to.
             let mode = self.backend.mode();
             let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
@@ -63,9 +63,9 @@ impl Screen {
         let target = self
             .backend
             .swapchain()
-            .target(place)
+            .target(index)
             .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
-        self.renderer.software().may_read_picture()?;
+        self.renderer.software().check_output_buffer_fault()?;
         let (width, height) = target.size();
         let colours = match (target.dmabuf(), self.renderer.gles()) {
             (Some(picture), Some(gles)) => gles.read(picture)?,

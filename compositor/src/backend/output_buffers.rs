@@ -10,15 +10,15 @@ use covalent_alloc::solve::{Request, Solution, solve};
 use drm::control::plane;
 
 use crate::render::Target;
-use crate::render::gles::GpuPicture;
+use crate::render::gles::GpuOutputBuffer;
 use crate::swapchain::Swapchain;
 
 /// Pictures that take turns; with one shown, another can be drawn.
-pub(crate) const TURNS: usize = 2;
+pub(crate) const BUFFER_COUNT: usize = 2;
 
 /// The pictures of one mode.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct OutputBuffers {
     swapchain: Swapchain,
     framebuffers: Vec<Rc<Framebuffer>>,
     blank: Rc<Framebuffer>,
@@ -29,7 +29,7 @@ pub struct Pictures {
 /// Why there is no memory for pictures.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PictureError {
+pub enum OutputBufferError {
     /// The size is none of a picture.
     #[error("pictures of the mode cannot be made: {0}")]
     Extent(#[from] ExtentError),
@@ -47,7 +47,7 @@ pub enum PictureError {
     Card(#[from] DrmError),
 }
 
-impl Pictures {
+impl OutputBuffers {
     /// Allocates pictures for a mode of that size.
     ///
     /// # Errors
@@ -57,25 +57,25 @@ impl Pictures {
         card: &Card,
         plane: plane::Handle,
         (width, height): (u16, u16),
-    ) -> Result<Self, PictureError> {
+    ) -> Result<Self, OutputBufferError> {
         let extent = Extent::new(u32::from(width), u32::from(height))?;
-        let count = u32::try_from(TURNS + 1).unwrap_or(u32::MAX);
+        let count = u32::try_from(BUFFER_COUNT + 1).unwrap_or(u32::MAX);
         let display = card.participant(plane)?;
-        let mut buffers = plan(
+        let mut buffers = allocate_dumb(
             card,
             extent,
             count,
-            vec![display, processor(Role::CpuWrite)],
+            vec![display, cpu_participant(Role::CpuWrite)],
         )?;
-        let missing = || PictureError::Missing(card.path().display().to_string());
+        let missing = || OutputBufferError::Missing(card.path().display().to_string());
         // The kernel hands dumb buffers out cleared: this one is black, and stays so.
         let blank = Rc::new(card.framebuffer(&buffers.pop().ok_or_else(missing)?)?);
-        buffers.truncate(TURNS);
+        buffers.truncate(BUFFER_COUNT);
         let framebuffers = buffers
             .iter()
             .map(|buffer| card.framebuffer(buffer).map(Rc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        if framebuffers.len() < TURNS {
+        if framebuffers.len() < BUFFER_COUNT {
             return Err(missing());
         }
         Ok(Self {
@@ -91,15 +91,17 @@ impl Pictures {
     /// # Errors
     ///
     /// When the card makes no framebuffers of them; nothing changes then.
-    pub fn add_gpu(&mut self, card: &Card, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
-        let framebuffers = pictures
+    pub fn add_gpu_buffers(
+        &mut self,
+        card: &Card,
+        buffers: Vec<GpuOutputBuffer>,
+    ) -> Result<(), DrmError> {
+        let framebuffers = buffers
             .iter()
-            .map(|picture| card.framebuffer(&picture.buffer).map(Rc::new))
+            .map(|buffer| card.framebuffer(&buffer.buffer).map(Rc::new))
             .collect::<Result<Vec<_>, _>>()?;
         self.framebuffers.extend(framebuffers);
-        let targets = pictures
-            .into_iter()
-            .map(|picture| Target::gpu(picture.dmabuf));
+        let targets = buffers.into_iter().map(|buffer| Target::gpu(buffer.dmabuf));
         self.swapchain.add(targets.collect());
         Ok(())
     }
@@ -118,8 +120,8 @@ impl Pictures {
     }
 
     /// Returns the framebuffer of a picture.
-    pub fn framebuffer(&self, place: usize) -> Option<Rc<Framebuffer>> {
-        self.framebuffers.get(place).cloned()
+    pub fn framebuffer(&self, index: usize) -> Option<Rc<Framebuffer>> {
+        self.framebuffers.get(index).cloned()
     }
 
     /// Returns a black picture that the CPU never touched.
@@ -135,7 +137,7 @@ impl Pictures {
 }
 
 /// Declares what composition, or whoever checks pictures, does with them.
-pub(crate) fn processor(role: Role) -> Participant {
+pub(crate) fn cpu_participant(role: Role) -> Participant {
     let device = DeviceIdentity {
         driver: "processor".to_owned(),
         location: String::new(),
@@ -148,21 +150,21 @@ pub(crate) fn processor(role: Role) -> Participant {
 }
 
 /// Allocates pictures from the card's own memory, for all participants.
-pub(crate) fn plan(
+pub(crate) fn allocate_dumb(
     card: &Card,
     extent: Extent,
     count: u32,
     participants: Vec<Participant>,
-) -> Result<Vec<Buffer>, PictureError> {
+) -> Result<Vec<Buffer>, OutputBufferError> {
     let source = card
         .dumb_source()
-        .ok_or_else(|| PictureError::NoSource(card.path().display().to_string()))?;
+        .ok_or_else(|| OutputBufferError::NoSource(card.path().display().to_string()))?;
     let mut request = Request::new(extent);
     request.count = count;
     request.participants = participants;
     request.sources = vec![source];
     match solve(&request) {
         Solution::Share(plan) => Ok(card.allocate(&plan)?),
-        split => Err(PictureError::NoPlan(split.explain())),
+        split => Err(OutputBufferError::NoPlan(split.explain())),
     }
 }
