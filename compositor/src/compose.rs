@@ -126,11 +126,11 @@ pub fn compose_software(
     let output = backend.mode().rect();
     let layers = layers(scene, backend);
     let swapchain = backend.swapchain();
-    let (index, target, mut stale) = swapchain
+    let (index, target, mut damage) = swapchain
         .acquire()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
-    stale.clip(output);
-    let failed = software.draw(target, &stale, scene.background, &layers)?;
+    damage.clip(output);
+    let failed = software.draw(target, &damage, scene.background, &layers)?;
     swapchain.mark_drawn(index);
     Ok((index, missing(failed)))
 }
@@ -143,15 +143,15 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     let layers = layers(scene, backend);
     let supports_in_fence = backend.supports_in_fence();
     let swapchain = backend.swapchain();
-    let (index, target, mut stale) = swapchain
+    let (index, target, mut damage) = swapchain
         .acquire_gpu()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the GPU are in use"))?;
-    stale.clip(output);
+    damage.clip(output);
     let mut picture = target
         .dmabuf()
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
-    let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
+    let drawn = gles.draw(&mut picture, &damage, scene.background, &layers)?;
     let failed = missing(drawn.failed);
     swapchain.mark_drawn(index);
     let fence = drawn.done.export();

@@ -1,11 +1,11 @@
-//! How many bytes the CPU moved for each frame.
+//! Counts the bytes that the CPU read and wrote for each frame.
 //!
-//! All that moves is counted, from one frame to the next and wherever in the program it happens; only what is known to be for
-//! no frame (a screenshot, a picture written back) is taken out.
+//! All traffic between two frames counts for the later frame, wherever in the program it happens. Only the traffic of
+//! screenshots and of writeback, which belongs to no frame, is subtracted.
 
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 
-/// Splits the traffic of the process into frames.
+/// Attributes the CPU traffic of the process to frames.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyCounter {
     counted: CpuTraffic,
@@ -24,7 +24,7 @@ impl Default for CopyCounter {
 }
 
 impl CopyCounter {
-    /// Takes out what moved since `before`, which was for no frame.
+    /// Subtracts the traffic since `before`, which belongs to no frame.
     pub fn exclude(&mut self, before: CpuTraffic) {
         let moved = cpu_traffic().since(before);
         self.excluded = CpuTraffic {
@@ -36,9 +36,9 @@ impl CopyCounter {
         };
     }
 
-    /// Returns what moved since the last frame.
+    /// Returns the traffic since the last call.
     ///
-    /// `own_bytes` is what was ever written to pictures in memory of this process, which no guard counts.
+    /// `own_bytes` is the total number of bytes written to output buffers in memory of this process, which no access guard counts.
     pub fn take(&mut self, own_bytes: u64) -> CpuTraffic {
         let now = cpu_traffic();
         let moved = now.since(self.counted);

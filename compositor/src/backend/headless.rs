@@ -1,4 +1,4 @@
-//! A virtual display driven by a timer, for tests and machines without a card.
+//! The headless backend: a virtual output driven by a timer, for tests and machines without a card.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::swapchain::Swapchain;
 use crate::syncobj::TimelineDevice;
 
-/// The virtual display.
+/// The headless backend.
 #[derive(Debug)]
 pub struct Headless {
     mode: Mode,
@@ -27,7 +27,7 @@ pub struct Headless {
 }
 
 impl Headless {
-    /// Makes a display of the size and rate asked for, or 1280x720 at 60 Hz.
+    /// Creates an output with the requested mode, or with 1280x720 at 60 Hz.
     pub fn new(handle: LoopHandle<'static, State>, mode: Option<ModeRequest>) -> Self {
         let mode = Mode {
             width: mode.map_or(1280, |mode| i32::from(mode.width)),
@@ -50,7 +50,7 @@ impl Headless {
         }
     }
 
-    /// Serves explicit synchronisation with a test's own timelines, since there is no card.
+    /// Enables explicit synchronisation with timelines of a test, since there is no card.
     #[must_use]
     pub fn with_timelines(mut self, timelines: Rc<dyn TimelineDevice>) -> Self {
         self.timelines = Some(timelines);
@@ -61,7 +61,7 @@ impl Headless {
         self.timelines.clone()
     }
 
-    /// Fails where a test decides it.
+    /// Injects the faults of a test.
     #[must_use]
     pub fn with_faults(mut self, faults: SharedFaults) -> Self {
         self.faults = Some(faults);
@@ -88,7 +88,7 @@ impl Headless {
         &mut self.swapchain
     }
 
-    /// Shows a picture at the next multiple of the period, as a display would.
+    /// Submits a frame, which is shown at the next multiple of the refresh period.
     pub(super) fn submit(&mut self) -> Result<(), SubmitError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| SubmitError::Card {
             device: self.name().to_owned(),
@@ -132,17 +132,17 @@ impl Headless {
         }
     }
 
-    /// Gives up on the frame in flight.
+    /// Abandons the frame in flight.
     pub(super) fn abandon(&mut self) {
         self.in_flight = None;
         self.swapchain.abandoned();
     }
 }
 
-/// Returns the device that clients of a virtual display should make buffers with.
+/// Returns the main device for dma-buf feedback, as a `dev_t`.
 ///
-/// Nothing imports them: they are read by the CPU. The first render node is named where there is one, because clients ask
-/// drivers for it; else the node that makes dma-bufs out of ordinary memory; else nothing, which is 0.
+/// The CPU reads the buffers, so no device imports them. The result is the first render node, because clients open a driver
+/// by it; without one, `/dev/udmabuf` or the system heap; without these, 0.
 pub(super) fn device() -> u64 {
     let render_nodes = (128..192).map(|number| format!("/dev/dri/renderD{number}"));
     render_nodes

@@ -1,4 +1,4 @@
-//! A display driven by kernel mode setting: clients' buffers where they fit, the compositor's own pictures else.
+//! The KMS backend: shows clients' buffers by direct scanout, or the compositor's own output buffers.
 
 mod open;
 
@@ -29,7 +29,7 @@ use crate::writeback::Writeback;
 
 pub use open::OpenError;
 
-/// A driven display.
+/// The KMS backend.
 #[derive(Debug)]
 pub struct Kms {
     pipeline: Pipeline<Card>,
@@ -39,32 +39,32 @@ pub struct Kms {
     output_buffers: OutputBuffers,
     requested_mode: Option<ModeRequest>,
     match_mode: bool,
-    /// When the frame in flight was submitted.
+    /// The time at which the frame in flight was submitted.
     in_flight: Option<Duration>,
-    /// The frame in flight is the one on the display, shown again for its picture.
+    /// The frame in flight is the one on the display, submitted again for its writeback.
     repeats_last: bool,
-    /// What was submitted last: its framebuffer, and the inode of its dma-buf.
+    /// The framebuffer that was submitted last, and the inode of its dma-buf.
     last_submitted: Option<(framebuffer::Handle, u64)>,
     active: bool,
     connected: bool,
-    /// The display was unplugged, and the card could not be told yet.
+    /// The display was unplugged, and its CRTC is not turned off yet.
     turn_off_pending: bool,
-    /// Tests passed with another mode say nothing of this one.
+    /// Incremented with each mode; test commits are valid only for the mode in which they passed.
     mode_generation: u64,
     writeback: Option<Writeback>,
     seat: Seat,
-    /// The seat manager's own descriptor, which it wants back.
+    /// The file descriptor of the seat manager, which has to be closed by it.
     session_fd: Option<std::os::fd::OwnedFd>,
 }
 
-/// What plugging or unplugging did to the display.
+/// The result of a hotplug event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HotplugOutcome {
-    /// Nothing.
+    /// Connection and mode are unchanged.
     Unchanged,
-    /// It is gone, and the frame in flight with it.
+    /// The display was disconnected, and the frame in flight was abandoned.
     Disconnected,
-    /// It is back, or has another mode.
+    /// The display was connected again, or has another mode.
     Changed,
 }
 
@@ -74,7 +74,7 @@ impl Kms {
         self.pipeline.card()
     }
 
-    /// Returns the seat that the card was opened by.
+    /// Returns the seat by which the card was opened.
     pub fn seat(&mut self) -> &mut Seat {
         &mut self.seat
     }
@@ -84,7 +84,7 @@ impl Kms {
         self.device
     }
 
-    /// Returns what is written back.
+    /// Returns the writeback, if it is enabled.
     pub fn writeback(&mut self) -> Option<&mut Writeback> {
         self.writeback.as_mut()
     }
@@ -132,8 +132,7 @@ impl Kms {
         self.in_flight
     }
 
-    /// Gives up on the frame in flight. What the card told until now is read and forgotten, so that it does not count for
-    /// another frame.
+    /// Abandons the frame in flight. Pending events are discarded, so that they are not taken for events of another frame.
     pub(super) fn abandon(&mut self) {
         self.pipeline.discard_events();
         self.in_flight = None;
@@ -142,7 +141,7 @@ impl Kms {
         self.swapchain().abandoned();
     }
 
-    /// Sets everything again with the next frame.
+    /// Makes the next commit set the whole state.
     pub(super) fn reset(&mut self) {
         self.pipeline.reset();
     }
@@ -151,16 +150,16 @@ impl Kms {
         self.output_buffers.swapchain()
     }
 
-    /// Returns what the plane takes.
+    /// Returns the formats and modifiers of the primary plane.
     pub fn plane_formats(&self) -> &[FormatModifier] {
         &self.formats
     }
 
-    /// Takes pictures that the GPU draws to; they go when the mode's size changes.
+    /// Adds output buffers of the GPU, which are dropped when the mode's size changes.
     ///
     /// # Errors
     ///
-    /// When the card makes no framebuffers of them.
+    /// When the card rejects a framebuffer.
     pub fn add_gpu_buffers(
         &mut self,
         output_buffers: Vec<GpuOutputBuffer>,
@@ -169,7 +168,7 @@ impl Kms {
             .add_gpu_buffers(self.pipeline.card(), output_buffers)
     }
 
-    /// Tells whether the plane could show a buffer, and imports it if so.
+    /// Returns whether the plane can show a buffer; creates its framebuffer in this case.
     pub(super) fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         let fits = |size| {
             size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
@@ -198,7 +197,7 @@ impl Kms {
         })
     }
 
-    /// Shows a client's buffer.
+    /// Commits a client's buffer, after a test commit if none has passed in this mode.
     pub(super) fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
         let buffer = content.dmabuf().ok_or(ScanoutRejection::Shm)?;
         self.check_format(buffer)?;
@@ -226,12 +225,12 @@ impl Kms {
             })
     }
 
-    /// Tells whether the display can wait for a fence before it shows a picture.
+    /// Returns whether the plane can wait for a fence before it shows a framebuffer.
     pub(super) fn supports_in_fence(&self) -> bool {
         self.pipeline.supports_in_fence()
     }
 
-    /// Shows one of the compositor's pictures, when the fence `drawn` is signalled.
+    /// Commits an output buffer, which is shown when `in_fence` is signalled.
     pub(super) fn submit_composed(
         &mut self,
         index: usize,
@@ -255,7 +254,7 @@ impl Kms {
         })
     }
 
-    /// Shows nothing, by a picture that was never drawn to.
+    /// Commits the black output buffer.
     pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
         let framebuffer = self.output_buffers.blank();
         self.submit(&framebuffer, None, None)
@@ -301,7 +300,7 @@ impl Kms {
         Ok(())
     }
 
-    /// Asks again for the picture of the frame on the display; tells whether that was possible.
+    /// Submits the frame on the display again for its writeback; returns whether that was possible.
     pub fn resubmit_for_writeback(&mut self) -> bool {
         let Some(last_submitted) = self.last_submitted else {
             return false;
@@ -321,22 +320,22 @@ impl Kms {
         }
     }
 
-    /// Reads what the card told.
+    /// Reads the pending events of the card.
     ///
     /// # Errors
     ///
-    /// When the card is gone.
+    /// When the card was removed.
     pub fn events(&self) -> std::io::Result<Vec<Event>> {
         self.pipeline.events()
     }
 
-    /// Tells whether refreshes are counted.
+    /// Returns whether the CRTC counts vblanks.
     pub fn counts_vblanks(&self) -> bool {
         self.pipeline.counts_vblanks()
     }
 
     pub(super) fn flipped(&mut self) {
-        // An event of a frame that was given up says nothing of any other.
+        // An event of an abandoned frame does not apply to another frame.
         if self.in_flight.take().is_none() {
             return;
         }
@@ -345,7 +344,7 @@ impl Kms {
         }
     }
 
-    /// Changes the mode to the size of a fullscreen buffer, if that was asked for and the display has it.
+    /// Changes the mode to the size of a fullscreen buffer, if `--match-mode` is set and the display has such a mode.
     pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
         if !self.match_mode || self.in_flight.is_some() {
             return Ok(false);
@@ -368,7 +367,7 @@ impl Kms {
         let before = self.pipeline.mode();
         let is_current = match self.pipeline.mode_for(size, refresh) {
             None => true,
-            // A fullscreen buffer of the mode's size is no reason to change the rate.
+            // The refresh rate is kept if the size already matches.
             Some((size, _)) if matching.is_some() => size == before.0,
             Some(mode) => mode == before,
         };
@@ -378,7 +377,7 @@ impl Kms {
         Ok(self.set_mode(request)? && self.pipeline.mode() != before)
     }
 
-    /// Sets a mode and makes pictures of its size; everything stays as it is when that is not possible.
+    /// Sets a mode and allocates output buffers of its size. Nothing changes if this fails.
     fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
         let before = self.pipeline.mode();
         let size = request.map(|mode| (mode.width, mode.height));
@@ -390,23 +389,23 @@ impl Kms {
         if size == before.0 {
             return Ok(self.pipeline.set_mode(request, refresh)?);
         }
-        // Before the mode is changed, so that there is nothing to change back.
+        // The buffers are allocated first, so that a failure leaves the mode unchanged.
         let card = self.pipeline.card().clone();
         let output_buffers = OutputBuffers::allocate(&card, self.pipeline.plane(), size)?;
         if !self.pipeline.set_mode(request, refresh)? {
             return Ok(false);
         }
-        // The old ones stay until the display shows something else.
+        // The old buffers are kept until the display shows another frame.
         self.output_buffers.replace(output_buffers);
         self.mode_generation += 1;
         Ok(true)
     }
 
-    /// Takes in that displays were plugged or unplugged.
+    /// Handles a hotplug event.
     ///
     /// # Errors
     ///
-    /// When the card fails; asked again, it does what is left to do.
+    /// When the card fails. A second call continues where this one failed.
     pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
         if !self.pipeline.probe()? {
             if self.connected {
@@ -417,7 +416,7 @@ impl Kms {
             if !self.turn_off_pending {
                 return Ok(HotplugOutcome::Unchanged);
             }
-            // Nothing of it is shown from now on, whether the card could be told so or not.
+            // The display shows nothing from now on, even if turning its CRTC off fails.
             let off = self.pipeline.turn_off();
             self.abandon();
             match off {
@@ -456,12 +455,12 @@ impl Kms {
         Ok(HotplugOutcome::Unchanged)
     }
 
-    /// Stops showing frames while another program drives the display.
+    /// Stops submitting frames while another program is DRM master.
     pub fn pause(&mut self) {
         self.active = false;
     }
 
-    /// Shows frames again; everything on the display is set anew.
+    /// Resumes submitting frames. The next commit sets the whole state.
     pub fn resume(&mut self) {
         self.active = true;
         self.abandon();

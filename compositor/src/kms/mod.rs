@@ -1,6 +1,6 @@
-//! Kernel mode setting on one display: which connector, which mode, which framebuffer, and when it was shown.
+//! Kernel mode setting of one display: connector, CRTC, primary plane, mode, framebuffers and page-flip events.
 //!
-//! It knows nothing of Wayland: everything works on a DRM device and on framebuffers that somebody else made.
+//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created.
 //!
 //! # References
 //!
@@ -19,28 +19,28 @@ pub use pipeline::{Event, FrameState, Pipeline};
 pub use property::Properties;
 pub use writeback::{WritebackConnector, WritebackJob};
 
-/// Why a display cannot be driven.
+/// An error of mode setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KmsError {
-    /// The kernel refused.
+    /// The kernel rejected an operation.
     #[error("{operation} failed: {error}{}", remedy(error))]
     Kernel {
-        /// What was asked of it.
+        /// The operation.
         operation: &'static str,
-        /// What it answered.
+        /// The kernel's error.
         error: io::Error,
     },
-    /// The memory that the picture is to be written back to cannot be prepared.
+    /// The buffer for the writeback connector cannot be prepared.
     #[error("the buffer for the writeback connector cannot be prepared: {0}")]
     Picture(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The card cannot change everything at once.
+    /// The card does not support atomic mode setting.
     #[error("the card does not support atomic mode setting: use a card whose driver does")]
     NoAtomic,
     /// No display is connected.
     #[error("no display is connected to the card (connectors: {0})")]
     NoDisplay(String),
-    /// No CRTC and primary plane are free for the connector.
+    /// No CRTC of the connector has a primary plane.
     #[error("connector {0} has no CRTC with a primary plane")]
     NoPipeline(String),
     /// The display does not have the mode.
@@ -48,12 +48,12 @@ pub enum KmsError {
     NoMode {
         /// Name of the connector.
         connector: String,
-        /// The mode asked for.
+        /// The requested mode.
         wanted: String,
-        /// The modes there are.
+        /// The modes that the display has.
         available: String,
     },
-    /// An object lacks a property.
+    /// A mode-setting object lacks a property.
     #[error("{object} has no property {name}")]
     NoProperty {
         /// The object.
@@ -63,7 +63,7 @@ pub enum KmsError {
     },
 }
 
-/// Says what helps against an error of the kernel, where something does.
+/// Returns the remedy for an error of the kernel, or an empty string where none is known.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -1,4 +1,4 @@
-//! One connector, one CRTC and one primary plane: what is shown, and when it changed.
+//! One connector, one CRTC and one primary plane: atomic commits and page-flip events.
 
 mod open;
 
@@ -16,10 +16,10 @@ use super::{KmsError, kernel};
 use crate::region::Rect;
 use crate::transient::persist;
 
-/// The plane's property for a fence to wait for, as a sync_file.
+/// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
 const IN_FENCE_FD: &str = "IN_FENCE_FD";
 
-/// A display that is driven.
+/// The mode-setting objects of one display.
 #[derive(Debug)]
 pub struct Pipeline<C: Device> {
     card: C,
@@ -40,33 +40,33 @@ pub struct Pipeline<C: Device> {
     writeback: Option<WritebackConnector>,
 }
 
-/// What the display showed before we took it.
+/// The state of the display before the compositor changed it.
 #[derive(Debug)]
 struct InitialState {
     mode: Option<Mode>,
 }
 
-/// What to show in the next frame.
+/// The state of the next atomic commit.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameState<'a> {
     /// The framebuffer, which covers the mode exactly.
     pub framebuffer: framebuffer::Handle,
-    /// The part of it that differs from what is shown; all of it when not known.
+    /// The damage in framebuffer pixels; `None` if it is not known.
     pub damage: Option<Rect>,
-    /// Signalled when the framebuffer's content is complete; for planes that can wait for it.
+    /// The fence that is signalled when the framebuffer's content is complete, for planes with `IN_FENCE_FD`.
     pub in_fence: Option<BorrowedFd<'a>>,
-    /// Where the picture is to be written back to.
+    /// The framebuffer for the writeback connector.
     pub writeback: Option<&'a WritebackJob>,
 }
 
-/// Something that the card told.
+/// An event of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The frame that was submitted last is shown.
+    /// The frame that was submitted last is on the display.
     PageFlip {
-        /// When, on `CLOCK_MONOTONIC`; zero where the card does not tell.
+        /// The time of the page flip on `CLOCK_MONOTONIC`; zero where the card does not report it.
         time: Duration,
-        /// The display's count of refreshes; 0 where it does not count.
+        /// The vblank counter; 0 where the CRTC does not count vblanks.
         sequence: u32,
     },
 }
@@ -87,37 +87,37 @@ impl<C: Device> Pipeline<C> {
         self.plane
     }
 
-    /// Returns the fourccs that the primary plane takes.
+    /// Returns the fourccs that the primary plane supports.
     pub fn formats(&self) -> &[u32] {
         &self.formats
     }
 
-    /// Returns size and rate (in thousandths of a hertz) of the mode.
+    /// Returns the size in pixels and the refresh rate in millihertz of the mode.
     pub fn mode(&self) -> ((u16, u16), u32) {
         (self.mode.size(), refresh_millihertz(&self.mode))
     }
 
-    /// Tells whether the display counts its refreshes, and changes between two of them.
+    /// Returns whether the CRTC counts vblanks, and therefore flips during vertical blanking.
     pub fn counts_vblanks(&self) -> bool {
         self.counts_vblanks
     }
 
-    /// Tells whether the plane waits for a fence before it shows a framebuffer.
+    /// Returns whether the plane has the property `IN_FENCE_FD`.
     pub fn supports_in_fence(&self) -> bool {
         self.plane_properties.has(IN_FENCE_FD)
     }
 
-    /// Returns the connector that pictures can be written back by.
+    /// Returns the writeback connector.
     pub fn writeback(&self) -> Option<&WritebackConnector> {
         self.writeback.as_ref()
     }
 
-    /// Tells whether the display has a mode of that size.
+    /// Returns whether the display has a mode of that size.
     pub fn has_mode(&self, size: (u16, u16)) -> bool {
         self.modes.iter().any(|mode| mode.size() == size)
     }
 
-    /// Returns size and rate of the mode that would be chosen for a request, as [`mode`](Self::mode) does.
+    /// Returns size and refresh rate of the mode that would be selected for a request, as [`mode`](Self::mode) does.
     pub fn mode_for(
         &self,
         size: Option<(u16, u16)>,
@@ -127,11 +127,11 @@ impl<C: Device> Pipeline<C> {
         Some((mode.size(), refresh_millihertz(&mode)))
     }
 
-    /// Chooses another mode, to be set with the next frame; tells whether there is one.
+    /// Selects another mode, which the next commit sets; returns whether the display has such a mode.
     ///
     /// # Errors
     ///
-    /// When the kernel does not take the mode.
+    /// When the kernel rejects the mode.
     pub fn set_mode(
         &mut self,
         size: Option<(u16, u16)>,
@@ -148,11 +148,11 @@ impl<C: Device> Pipeline<C> {
         Ok(true)
     }
 
-    /// Asks the connector again what is connected; tells whether a display is.
+    /// Probes the connector; returns whether a display with modes is connected.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// When the kernel rejects the probe.
     pub fn probe(&mut self) -> Result<bool, KmsError> {
         let info = persist(|| self.card.get_connector(self.connector, true))
             .map_err(kernel("probing the connector"))?;
@@ -163,16 +163,16 @@ impl<C: Device> Pipeline<C> {
         Ok(true)
     }
 
-    /// Forgets what the display is set to, since somebody else may have set it: the next frame sets everything again.
+    /// Makes the next commit set the whole state, because another DRM master may have changed it.
     pub fn reset(&mut self) {
         self.needs_modeset = true;
     }
 
-    /// Asks the card whether it would show a framebuffer, without showing it.
+    /// Makes a test-only commit of a framebuffer.
     ///
     /// # Errors
     ///
-    /// What the card answered.
+    /// When the kernel rejects the commit.
     pub fn test(&self, framebuffer: framebuffer::Handle) -> Result<(), KmsError> {
         let frame = FrameState {
             framebuffer,
@@ -191,11 +191,11 @@ impl<C: Device> Pipeline<C> {
             .map_err(kernel("the test commit of the frame"))
     }
 
-    /// Shows a framebuffer with the display's next refresh; an [`Event::PageFlip`] tells when it is shown.
+    /// Commits a frame, which is shown at the next vblank. An [`Event::PageFlip`] reports when it is on the display.
     ///
     /// # Errors
     ///
-    /// What the card answered; what was shown before is still shown then.
+    /// When the kernel rejects the commit. The previous frame stays on the display then.
     pub fn submit(&mut self, frame: &FrameState<'_>) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         self.fill_frame(&mut request, frame)?;
@@ -203,7 +203,7 @@ impl<C: Device> Pipeline<C> {
         if let (Some(damage), false) = (frame.damage, self.needs_modeset) {
             if self.plane_properties.has("FB_DAMAGE_CLIPS") {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
-                // Without the clip the card takes all of the framebuffer as changed, which costs time and nothing else.
+                // Without the property the driver treats the whole framebuffer as damaged, which only costs time.
                 if let Ok(blob) = blob(&self.card, &clip) {
                     self.plane_properties
                         .set_if_present(&mut request, "FB_DAMAGE_CLIPS", blob);
@@ -217,7 +217,7 @@ impl<C: Device> Pipeline<C> {
         }
         let result = self.card.atomic_commit(flags, request);
         if let Some(blob) = damage_blob {
-            // The request holds its own reference.
+            // The kernel's state holds its own reference to the blob.
             let _ = self.card.destroy_property_blob(blob);
         }
         result.map_err(kernel("the commit of the frame"))?;
@@ -225,7 +225,7 @@ impl<C: Device> Pipeline<C> {
         Ok(())
     }
 
-    /// Writes what is to be shown into a request.
+    /// Adds the properties of a frame to an atomic request.
     fn fill_frame(
         &self,
         request: &mut AtomicModeReq,
@@ -266,11 +266,11 @@ impl<C: Device> Pipeline<C> {
         Ok(())
     }
 
-    /// Reads what the card told since the last time; does not wait when the descriptor is readable.
+    /// Reads the pending events of the card. Does not block if the descriptor is readable.
     ///
     /// # Errors
     ///
-    /// When the card cannot be read, for example because it is gone.
+    /// When the card cannot be read, for example because it was removed.
     pub fn events(&self) -> io::Result<Vec<Event>> {
         let events = match self.card.receive_events() {
             Ok(events) => events,
@@ -297,11 +297,11 @@ impl<C: Device> Pipeline<C> {
             .collect())
     }
 
-    /// Turns the display off and gives it back as it was found.
+    /// Restores the state that the display had before the compositor changed it, or turns the display off.
     ///
-    /// The kernel shows its console again when nobody is left who drives the display.
+    /// The kernel shows its console again when no DRM master is left.
     pub fn restore(&mut self) {
-        // The event loop has ended, so that nothing could wait.
+        // The event loop has ended, so a timer could not retry.
         let restored = persist(|| self.restore_initial_state());
         if let Err(error) = restored {
             tracing::debug!(%error, "the display state before the start cannot be restored");
@@ -313,7 +313,7 @@ impl<C: Device> Pipeline<C> {
     fn restore_initial_state(&self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
-        // The framebuffer shown before may be gone, and then the display is turned off.
+        // The framebuffer from before may have been removed; the display is turned off then.
         let framebuffer = self.plane_properties.value("FB_ID").filter(|id| *id != 0);
         let mode = self.initial_state.mode;
         if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
@@ -349,13 +349,13 @@ impl<C: Device> Pipeline<C> {
         result.map_err(kernel("restoring the display state"))
     }
 
-    /// Turns the display off without giving it back, as when it was unplugged.
+    /// Disables plane, connector and CRTC, for example after the display was unplugged.
     ///
-    /// What the card told of earlier frames and was not read yet is forgotten: no [`Event`] of a frame from before comes later.
+    /// Pending events are discarded, so that no [`Event`] of an earlier frame is taken for one of a later frame.
     ///
     /// # Errors
     ///
-    /// What the card answered.
+    /// When the kernel rejects the commit.
     pub fn turn_off(&mut self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         self.fill_disable(&mut request)?;
@@ -368,7 +368,7 @@ impl<C: Device> Pipeline<C> {
         result
     }
 
-    /// Reads what the card told of earlier frames, and forgets it.
+    /// Reads the pending events of the card and discards them.
     pub fn discard_events(&self) {
         while self.events().is_ok_and(|events| !events.is_empty()) {}
     }
@@ -391,7 +391,7 @@ impl<C: Device> AsFd for Pipeline<C> {
     }
 }
 
-/// Gives the kernel data that properties can refer to.
+/// Creates a property blob.
 fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
     card.create_property_blob(data)
         .map(u64::from)

@@ -1,4 +1,4 @@
-//! A connector that writes what a display shows back to memory, on cards that have one.
+//! A writeback connector, which writes the output of a CRTC to memory.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -9,23 +9,23 @@ use drm::control::{Device, ResourceHandles, connector, crtc, framebuffer};
 use super::property::Properties;
 use super::{KmsError, kernel, sys};
 
-/// A connector without a display: pictures come out of it.
+/// A writeback connector and its supported formats.
 #[derive(Debug)]
 pub struct WritebackConnector {
     properties: Properties,
     formats: Vec<u32>,
 }
 
-/// One picture that is to be written back.
+/// One writeback that is part of a commit.
 #[derive(Debug)]
 pub struct WritebackJob {
     framebuffer: framebuffer::Handle,
-    /// The kernel writes the fence's descriptor here during the commit.
+    /// The kernel writes the file descriptor of the out-fence here during the commit.
     fence: AtomicI32,
 }
 
 impl WritebackJob {
-    /// Asks for the picture in a framebuffer of the mode's size.
+    /// Creates a writeback to a framebuffer of the mode's size.
     pub fn new(framebuffer: framebuffer::Handle) -> Self {
         Self {
             framebuffer,
@@ -33,7 +33,7 @@ impl WritebackJob {
         }
     }
 
-    /// Takes the fence that signals when the picture is written; `None` before the commit.
+    /// Takes the out-fence, which is signalled when the framebuffer is written; `None` before the commit.
     pub fn into_fence(self) -> Option<OwnedFd> {
         sys::take_fd(self.fence.load(Ordering::Acquire))
     }
@@ -44,7 +44,7 @@ impl WritebackConnector {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// When the kernel rejects a request.
     pub fn find<C: Device>(
         card: &C,
         resources: &ResourceHandles,
@@ -84,7 +84,7 @@ impl WritebackConnector {
         Ok(None)
     }
 
-    /// Returns the fourccs that it writes.
+    /// Returns the fourccs that the connector writes.
     pub fn formats(&self) -> &[u32] {
         &self.formats
     }
@@ -97,7 +97,7 @@ impl WritebackConnector {
         self.properties.set(request, "CRTC_ID", 0)
     }
 
-    /// Asks for a picture with the frame; the job must live until the commit returned.
+    /// Adds the writeback to an atomic request. The job must live until the commit has returned.
     pub(super) fn fill(
         &self,
         request: &mut AtomicModeReq,

@@ -1,4 +1,4 @@
-//! Taking a card and its display: which one, and why not another.
+//! Opening a card and its display.
 
 use covalent_alloc::text::printable_path;
 use std::path::{Path, PathBuf};
@@ -15,42 +15,42 @@ use crate::session::Seat;
 use crate::transient::{FaultKind, persist};
 use crate::writeback::Writeback;
 
-/// Why no display can be driven.
+/// The reason why no display can be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no card.
+    /// `/dev/dri` has no card.
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
     /// A card cannot be opened.
-    #[error("{path} cannot be opened: {source}; is it a card, and does this user have the seat?", path = printable_path(path))]
+    #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
         /// The card.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         #[source]
         source: std::io::Error,
     },
-    /// A card cannot be asked.
+    /// A request to the card failed.
     #[error(transparent)]
     Card(#[from] DrmError),
-    /// A display cannot be driven.
+    /// Mode setting failed.
     #[error("{path}: {why}", path = printable_path(path))]
     Kms {
         /// The card.
         path: PathBuf,
-        /// Why.
+        /// The error of mode setting.
         #[source]
         why: KmsError,
     },
-    /// There is no memory for pictures.
+    /// The output buffers cannot be allocated.
     #[error(transparent)]
     OutputBuffers(#[from] OutputBufferError),
-    /// Pictures cannot be written back.
+    /// Writeback is not possible.
     #[error("--writeback: {0}")]
     Writeback(String),
-    /// There are several cards, each with its own reason.
-    #[error("no card drives a display: {}", words(.0))]
+    /// No card can be used; each has its own reason.
+    #[error("no card can be used: {}", words(.0))]
     EachOf(Vec<OpenError>),
 }
 
@@ -60,11 +60,11 @@ fn words(errors: &[OpenError]) -> String {
 }
 
 impl Kms {
-    /// Opens the card asked for, or the first one with a connected display.
+    /// Opens the card of `--device`, or the first card with a connected display.
     ///
     /// # Errors
     ///
-    /// Why none can be driven; of several cards, each one's reason.
+    /// When no card can be used; with several cards, the error lists the reason of each.
     pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = &options.device {
             return Self::open_card(&mut seat, path, options);
@@ -74,7 +74,7 @@ impl Kms {
             match Self::open_card(&mut seat, &path, options) {
                 Ok(kms) => return Ok(kms),
                 Err(error) => {
-                    tracing::info!(%error, "a card is not used");
+                    tracing::info!(%error, "a card cannot be used");
                     errors.push(error);
                 }
             }
@@ -95,7 +95,7 @@ impl Kms {
         let session_fd = seat
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
-        // No event loop runs yet that could wait; what fails longer than a few attempts is told.
+        // The event loop does not run yet, so no timer can retry. After a few attempts the failure is reported.
         let opened = persist(|| {
             session_fd
                 .try_clone()
@@ -134,12 +134,12 @@ impl Kms {
         let device = card.device_number()?;
         let (size, _) = pipeline.mode();
         let output_buffers = OutputBuffers::allocate(&card, pipeline.plane(), size)?;
-        // A card that another program drives says so now, and the next one can be tried.
+        // The test commit fails if another program is DRM master; the next card can be tried then.
         if seat.is_active() {
             match persist(|| pipeline.test(output_buffers.blank().handle())) {
-                // A card that is only busy is waited for with the first frame.
+                // A card that is busy only for a while is retried with the first frame.
                 Err(error) if FaultKind::of(&error).is_transient() => {
-                    tracing::warn!(%error, card = %path.display(), "the card is busy");
+                    tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");
                 }
                 tested => tested.map_err(kms_error)?,
             }

@@ -1,4 +1,4 @@
-//! Taking a display of a card: which connector, which mode, which CRTC and which plane.
+//! Selection of the connector, mode, CRTC and primary plane of a card.
 
 use drm::control::{Device, Mode, PlaneType, ResourceHandles, connector, crtc, plane};
 use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
@@ -11,13 +11,13 @@ use crate::kms::{KmsError, kernel};
 use crate::transient::{FaultKind, persist};
 
 impl<C: Device> Pipeline<C> {
-    /// Takes the first connected display of a card.
+    /// Selects the first connected display of a card.
     ///
-    /// Nothing is changed on the display before the first [`submit`](Self::submit). The device must be DRM master by then.
+    /// The display is not changed before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
     ///
-    /// When the card cannot set modes atomically, no display is connected, or the display lacks the mode asked for.
+    /// When the card does not support atomic mode setting, no display is connected, or the display lacks the requested mode.
     pub fn open(
         card: C,
         size: Option<(u16, u16)>,
@@ -79,7 +79,7 @@ impl<C: Device> Pipeline<C> {
     }
 }
 
-/// The first connector with a display that has modes, and its name.
+/// Returns the first connector whose display has modes, and its name.
 fn find_connector<C: Device>(
     card: &C,
     resources: &ResourceHandles,
@@ -101,7 +101,7 @@ fn find_connector<C: Device>(
     Err(KmsError::NoDisplay(seen.join(", ")))
 }
 
-/// The mode that was asked for, or the display's own.
+/// Returns the requested mode, or the preferred mode of the display.
 fn requested_mode(
     info: &connector::Info,
     name: &str,
@@ -123,7 +123,7 @@ fn requested_mode(
     })
 }
 
-/// The CRTC and its primary plane.
+/// A CRTC and its primary plane.
 struct CrtcAndPlane {
     crtc: crtc::Handle,
     plane: plane::Handle,
@@ -174,13 +174,14 @@ impl CrtcAndPlane {
     }
 }
 
-/// Asks whether the CRTC has refreshes to count: cards without say so by an error.
+/// Returns whether the CRTC counts vblanks.
 fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
     let index = all.iter().position(|other| *other == crtc);
     let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
         return false;
     };
-    // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
+    // The CRTC is usually off at this point, so the error decides: EINVAL means that it is off, EOPNOTSUPP that it has no
+    // vblank counter.
     let monotonic = persist(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
         .is_ok_and(|value| value == 1);
     let query = persist(|| {
