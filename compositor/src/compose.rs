@@ -1,4 +1,4 @@
-//! Drawing a scene into a picture of the compositor's own, by the GPU or the CPU.
+//! Composition of a scene into an output buffer, by the GPU or the CPU renderer.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -15,36 +15,36 @@ use crate::render::software::LayerError;
 use crate::render::{Layer, Renderer, Software};
 use crate::scene::Scene;
 
-/// A picture that is drawn, or that the GPU is drawing.
+/// An output buffer that is drawn, or that the GPU is drawing.
 #[derive(Debug)]
 pub struct Composed {
-    /// Its place in the swapchain.
+    /// The index of the buffer in the swapchain.
     pub index: usize,
-    /// What drew it.
+    /// The name of the renderer that drew it.
     pub renderer: &'static str,
-    /// Why the GPU that composes did not draw it.
+    /// The reason why the GPU renderer did not draw it, if there is one.
     pub why_not_gles: Option<String>,
-    /// What the GPU still reads.
+    /// The client buffers that the GPU may still read.
     pub gpu_read: Option<GpuReadGuard>,
-    /// Signalled when it is complete; none when it is already.
+    /// The fence that is signalled when the buffer is complete; `None` if it is complete already.
     pub render_fence: Option<OwnedFd>,
-    /// Layers that could not be read, and are missing in it.
-    pub failed: Vec<MissingLayer>,
+    /// The layers that could not be read and are left out.
+    pub unreadable: Vec<UnreadableLayer>,
 }
 
-/// A layer that is missing in a picture.
+/// A layer that could not be read and is left out.
 #[derive(Debug)]
-pub struct MissingLayer {
-    /// Its position among the visible layers of the scene, the lowest first.
+pub struct UnreadableLayer {
+    /// The position among the visible layers of the scene, the lowest first.
     pub layer: usize,
-    /// Why it could not be read.
+    /// The error of the access.
     pub error: std::io::Error,
 }
 
-/// Clients' buffers that the GPU reads; dropped, it waits until that is done.
+/// Locks on client buffers that the GPU reads. Dropping it waits until the GPU has finished.
 ///
-/// A display that waited for the same fence is what normally drops it, and then there is nothing to wait for. A frame that
-/// is given up waits here: a buffer that goes back while it is read would be shown half overwritten.
+/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. A frame that is
+/// abandoned waits here: if the client drew into a buffer while the GPU reads it, the frame would show a mixture.
 #[derive(Debug)]
 pub struct GpuReadGuard {
     done: SyncPoint,
@@ -53,18 +53,18 @@ pub struct GpuReadGuard {
 
 impl Drop for GpuReadGuard {
     fn drop(&mut self) {
-        // The contents are dropped after this.
+        // The contents are dropped after this, which releases the buffers.
         if !self.done.is_reached() && self.done.wait().is_err() {
             tracing::debug!("a buffer may go back while the GPU reads it");
         }
     }
 }
 
-/// Draws the scene into a picture of the compositor's own.
+/// Composes the scene into an output buffer, with the GPU renderer if there is one, or else with the CPU renderer.
 ///
 /// # Errors
 ///
-/// When no picture is free, or its memory cannot be written.
+/// When no output buffer is free, or it cannot be written.
 pub fn compose(
     backend: &mut Backend,
     renderer: &mut Renderer,
@@ -81,14 +81,14 @@ pub fn compose(
             }
         }
     }
-    let (index, failed) = compose_software(backend, renderer.software(), scene)?;
+    let (index, unreadable) = compose_software(backend, renderer.software(), scene)?;
     Ok(Composed {
         index,
         renderer: SOFTWARE,
         why_not_gles,
         gpu_read: None,
         render_fence: None,
-        failed,
+        unreadable,
     })
 }
 
@@ -105,24 +105,24 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
         .collect()
 }
 
-fn missing(failed: Vec<LayerError>) -> Vec<MissingLayer> {
-    let failed = failed.into_iter().map(|LayerError { layer, error }| {
+fn unreadable_layers(unreadable: Vec<LayerError>) -> Vec<UnreadableLayer> {
+    let unreadable = unreadable.into_iter().map(|LayerError { layer, error }| {
         tracing::warn!(layer, %error, "a surface cannot be drawn");
-        MissingLayer { layer, error }
+        UnreadableLayer { layer, error }
     });
-    failed.collect()
+    unreadable.collect()
 }
 
-/// Draws by the CPU; returns the picture's place, and what is missing in it.
+/// Composes with the CPU renderer; returns the index of the output buffer and the layers that are left out.
 ///
 /// # Errors
 ///
-/// When no picture is free, or its memory cannot be written.
+/// When no output buffer is free, or it cannot be written.
 pub fn compose_software(
     backend: &mut Backend,
     software: &mut Software,
     scene: &Scene,
-) -> anyhow::Result<(usize, Vec<MissingLayer>)> {
+) -> anyhow::Result<(usize, Vec<UnreadableLayer>)> {
     let output = backend.mode().rect();
     let layers = layers(scene, backend);
     let swapchain = backend.swapchain();
@@ -130,9 +130,9 @@ pub fn compose_software(
         .acquire()
         .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
     damage.clip(output);
-    let failed = software.draw(target, &damage, scene.background, &layers)?;
+    let unreadable = software.draw(target, &damage, scene.background, &layers)?;
     swapchain.mark_drawn(index);
-    Ok((index, missing(failed)))
+    Ok((index, unreadable_layers(unreadable)))
 }
 
 fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
@@ -152,7 +152,7 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
     let drawn = gles.draw(&mut picture, &damage, scene.background, &layers)?;
-    let failed = missing(drawn.failed);
+    let unreadable = unreadable_layers(drawn.failed);
     swapchain.mark_drawn(index);
     let fence = drawn.done.export();
     let contents = scene
@@ -168,8 +168,8 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     };
     let fence = fence.filter(|_| supports_in_fence);
     if fence.is_none() && drawn.done.wait().is_err() {
-        // Without a fence that the display could wait for, somebody has to. Waiting for the event loop would take a frame
-        // longer, since the display's own deadline goes on meanwhile, and nothing else can be drawn before this is shown.
+        // The display cannot wait for a fence, so this waits for the GPU. Waiting in the event loop would miss the next
+        // vblank, and no other frame can be drawn before this one is shown.
         anyhow::bail!("the GPU's picture cannot be waited for");
     }
     Ok(Composed {
@@ -178,13 +178,15 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
         why_not_gles: None,
         gpu_read: Some(gpu_read),
         render_fence: fence,
-        failed,
+        unreadable,
     })
 }
 
-/// Gives a buffer the fence that ends the GPU's reading; tells whether it can go back by that alone.
+/// Attaches the GPU's read fence to a buffer's release point, or else to its dma-buf. Returns whether the release point has
+/// the fence, so that the buffer can be released before the GPU has finished.
 ///
-/// A client without points finds the fence at its dma-buf, so that devices which are to write there wait for it.
+/// Without a release point, the fence is added to the dma-buf's reservation object, so that devices wait for it before they
+/// write into the buffer.
 fn release_with_fence(content: &Content, fence: Option<&OwnedFd>) -> bool {
     let (Some(buffer), Some(fence)) = (content.dmabuf(), fence) else {
         return false;
@@ -210,7 +212,7 @@ fn release_with_fence(content: &Content, fence: Option<&OwnedFd>) -> bool {
     })
 }
 
-/// Allocates the pictures of the mode that the GPU draws to.
+/// Allocates the GPU's output buffers for the current mode.
 fn add_gpu_buffers(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
     let mode = backend.mode();
     let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);

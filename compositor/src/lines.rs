@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// How often it is said that lines cannot be written.
-const INTERVAL: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A file of lines that goes on where a line cannot be written, as on a full disk: the next one may be.
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub struct LineFile<W: Write = File> {
     /// What it is called in warnings.
     name: &'static str,
     /// Whether half a line was written last.
-    is_torn: bool,
+    has_partial_line: bool,
     lost: u64,
     failed: Option<io::Error>,
-    said: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
 impl<W: Write> LineFile<W> {
@@ -26,10 +26,10 @@ impl<W: Write> LineFile<W> {
         Self {
             to,
             name,
-            is_torn: false,
+            has_partial_line: false,
             lost: 0,
             failed: None,
-            said: None,
+            last_warning: None,
         }
     }
 
@@ -46,19 +46,22 @@ impl<W: Write> LineFile<W> {
     /// Writes a line, or counts it as lost and warns, once a minute at the most.
     pub fn write(&mut self, line: &str) {
         // What is left of a torn line is a line of its own, which readers pass over.
-        let start = if self.is_torn { "\n" } else { "" };
+        let start = if self.has_partial_line { "\n" } else { "" };
         let text = format!("{start}{line}\n");
         match self.write_all(text.as_bytes()) {
-            Ok(()) => self.is_torn = false,
-            Err(error) => self.lose(error),
+            Ok(()) => self.has_partial_line = false,
+            Err(error) => self.count_lost(error),
         }
     }
 
     /// Counts a line as lost.
-    pub fn lose(&mut self, error: io::Error) {
+    pub fn count_lost(&mut self, error: io::Error) {
         self.lost = self.lost.saturating_add(1);
-        if self.said.is_none_or(|said| said.elapsed() >= INTERVAL) {
-            self.said = Some(Instant::now());
+        if self
+            .last_warning
+            .is_none_or(|last_warning| last_warning.elapsed() >= WARNING_INTERVAL)
+        {
+            self.last_warning = Some(Instant::now());
             tracing::warn!(
                 %error,
                 lost = self.lost,
@@ -93,7 +96,7 @@ impl<W: Write> LineFile<W> {
             match self.to.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.is_torn = true;
+                    self.has_partial_line = true;
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -123,12 +126,12 @@ mod tests {
     #[derive(Debug)]
     struct Disk {
         bytes: Vec<u8>,
-        room: usize,
+        capacity: usize,
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room - self.bytes.len());
+            let taken = bytes.len().min(self.capacity - self.bytes.len());
             if taken == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -142,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn report_on_a_full_disk_goes_on_and_says_at_the_end_what_it_lacks() {
+    fn report_on_a_full_disk_continues_and_counts_lost_lines_at_the_end() {
         let disk = Disk {
             bytes: Vec::new(),
-            room: 1_000,
+            capacity: 1_000,
         };
         let mut lines = LineFile::new("the report", disk);
         let line =
@@ -154,13 +157,13 @@ mod tests {
             lines.write(&line(frame));
         }
         // Somebody makes room.
-        lines.to.room = usize::MAX;
+        lines.to.capacity = usize::MAX;
         lines.write(&line(50));
-        let said = lines.finish().unwrap_err().to_string();
+        let message = lines.finish().unwrap_err().to_string();
         let lost = lines.lost;
         assert!(
-            lost > 0 && said.contains(&format!("{lost} of its lines")),
-            "{said}"
+            lost > 0 && message.contains(&format!("{lost} of its lines")),
+            "{message}"
         );
         let text = String::from_utf8(lines.into_inner().bytes).unwrap();
         let whole: Vec<u64> = text

@@ -31,7 +31,7 @@ pub enum FramePath {
 
 /// The buffer that a surface showed in a frame.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shown {
+pub struct ShownBuffer {
     /// Title and application id of the surface's window.
     pub surface: Option<String>,
     /// Process of the client.
@@ -50,10 +50,10 @@ pub struct Shown {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub planes: Vec<ShownPlane>,
     /// When the compositor took the buffer: committed, and its fences signalled.
-    #[serde(rename = "acquired_ns", serialize_with = "time")]
+    #[serde(rename = "acquired_ns", serialize_with = "serialize_time")]
     pub acquired: Option<Duration>,
     /// When the buffer went back to its client; null while it has not.
-    #[serde(rename = "released_ns", serialize_with = "mark")]
+    #[serde(rename = "released_ns", serialize_with = "serialize_release_time")]
     pub released: ReleaseTime,
 }
 
@@ -91,10 +91,10 @@ pub struct FrameRecord {
     pub frame: Option<u64>,
     /// The topmost surface with new content; its fields stand in the record itself.
     #[serde(flatten)]
-    pub shown: Shown,
+    pub shown: ShownBuffer,
     /// Further surfaces with new content in the same frame.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Shown>,
+    pub others: Vec<ShownBuffer>,
     /// Which way the pixels took.
     pub path: FramePath,
     /// Why they did not take the direct one.
@@ -118,7 +118,7 @@ pub struct FrameRecord {
     /// Bytes that the CPU read from dma-bufs for this frame.
     pub cpu_read_bytes: u64,
     /// When the frame was on the display.
-    #[serde(rename = "flipped_ns", serialize_with = "time")]
+    #[serde(rename = "flipped_ns", serialize_with = "serialize_time")]
     pub flipped: Option<Duration>,
     /// The display's count of refreshes; 0 where the card does not count.
     pub sequence: u32,
@@ -126,7 +126,7 @@ pub struct FrameRecord {
     pub framebuffer: Option<u32>,
 }
 
-fn time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+fn serialize_time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(nanoseconds).serialize(to)
 }
 
@@ -135,8 +135,11 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-fn mark<S: serde::Serializer>(mark: &ReleaseTime, to: S) -> Result<S::Ok, S::Error> {
-    time(&mark.get(), to)
+fn serialize_release_time<S: serde::Serializer>(
+    release: &ReleaseTime,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    serialize_time(&release.get(), to)
 }
 
 /// Records kept back at most until their buffer is released.
@@ -180,9 +183,9 @@ impl<W: Write> Report<W> {
     /// written without the time. What cannot be written is counted: nobody's picture waits for a disk that is full.
     pub fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
-            let overdue = self.waiting.len() > WAITING_MAX;
+            let exceeds_limit = self.waiting.len() > WAITING_MAX;
             let mut shown = std::iter::once(&record.shown).chain(&record.others);
-            if !overdue && !shown.all(Shown::buffer_is_back) {
+            if !exceeds_limit && !shown.all(ShownBuffer::is_released) {
                 break;
             }
             if let Some(record) = self.waiting.pop_front() {
@@ -207,12 +210,12 @@ impl<W: Write> Report<W> {
         match serde_json::to_string(record) {
             // Titles are their clients' own, and somebody reads this in a terminal.
             Ok(line) => self.to.write(&printable_json(&line)),
-            Err(error) => self.to.lose(error.into()),
+            Err(error) => self.to.count_lost(error.into()),
         }
     }
 }
 
-impl Shown {
+impl ShownBuffer {
     /// A frame in which no surface had new content.
     pub fn nothing() -> Self {
         Self {
@@ -229,7 +232,7 @@ impl Shown {
         }
     }
 
-    fn buffer_is_back(&self) -> bool {
+    fn is_released(&self) -> bool {
         self.acquired.is_none() || self.released.get().is_some()
     }
 }
@@ -241,9 +244,9 @@ mod tests {
     fn record(frame: u64, acquired: Option<Duration>) -> FrameRecord {
         FrameRecord {
             frame: Some(frame),
-            shown: Shown {
+            shown: ShownBuffer {
                 acquired,
-                ..Shown::nothing()
+                ..ShownBuffer::nothing()
             },
             others: Vec::new(),
             path: FramePath::Composited,

@@ -1,4 +1,4 @@
-//! Whether a scene is one client's buffer and nothing else, so that the display can show that buffer itself.
+//! Direct scanout: finds the client buffer that covers the output, or the reason why there is none.
 
 use crate::dmabuf::FramebufferRejection;
 use crate::kms::KmsError;
@@ -8,86 +8,86 @@ use crate::render::format;
 use crate::scene::{Role, Scene, SceneLayer};
 use crate::transient::FaultKind;
 
-/// Why a client's buffer is not on the display directly.
+/// The reason why a frame cannot use direct scanout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanoutRejection {
-    /// There is no surface.
+    /// No surface is visible.
     #[error("nothing is shown")]
     Nothing,
-    /// The highest window does not fill the output.
+    /// The highest window is not fullscreen.
     #[error("the window {0:?} is not fullscreen")]
     Windowed(String),
-    /// A subsurface is above.
+    /// A subsurface is the highest surface.
     #[error("a subsurface of the window is above it")]
     Subsurface,
-    /// A popup is above.
+    /// A popup is the highest surface.
     #[error("a popup is above the window")]
     Popup,
-    /// The buffer is not memory that a display can read.
+    /// The buffer is `wl_shm` memory.
     #[error("the buffer is wl_shm memory of the client, which no display reads")]
     Shm,
-    /// The buffer's size is not the mode's.
+    /// The buffer's size differs from the mode's.
     #[error(
         "the buffer is {0}x{1} and the mode is {2}x{3}; this plane neither scales nor covers a part (--mode or --match-mode can make them equal)"
     )]
     Size(usize, usize, i32, i32),
-    /// The buffer would have to be cropped, scaled or turned.
+    /// The buffer is cropped, scaled or transformed.
     #[error("the surface crops, scales or turns its buffer")]
     Transformed,
-    /// What is below shines through.
+    /// The surface is translucent.
     #[error("the buffer's alpha channel counts: its surface is not declared opaque")]
     Translucent,
-    /// The plane cannot show the format.
+    /// The plane does not support the format or the modifier.
     #[error("the plane does not take {} with modifier {modifier:#x}", format::name(*.fourcc))]
     Format {
-        /// Format of the buffer.
+        /// The format of the buffer.
         fourcc: u32,
-        /// Its modifier.
+        /// The modifier of the buffer.
         modifier: u64,
     },
-    /// The card made no framebuffer of the buffer.
+    /// The card rejected the framebuffer.
     #[error("{device} made no framebuffer of the buffer: {rejection}")]
     Framebuffer {
         /// The card.
         device: String,
-        /// What it answered.
+        /// The error of the card.
         #[source]
         rejection: FramebufferRejection,
     },
-    /// The card refused to show the framebuffer.
+    /// The card rejected the test commit.
     #[error("{device} refused the framebuffer in a test commit: {source}")]
     Test {
         /// The card.
         device: String,
-        /// What it answered.
+        /// The error of the card.
         source: KmsError,
     },
-    /// The card took the test, and then refused the frame.
+    /// The card rejected the commit after the test commit had passed.
     #[error("{device} refused the frame after it had passed the test: {source}")]
     Commit {
         /// The card.
         device: String,
-        /// What it answered.
+        /// The error of the card.
         source: KmsError,
     },
-    /// There is no display.
+    /// The output is virtual.
     #[error("the output is virtual: nothing scans out")]
     VirtualOutput,
 }
 
 impl ScanoutRejection {
-    /// Tells whether the display may take the same buffer a moment later.
+    /// Returns whether another attempt with the same buffer may succeed.
     pub fn is_transient(&self) -> bool {
         FaultKind::of(self) != FaultKind::Permanent
     }
 }
 
-/// Returns the one layer that is all there is to see, if its buffer covers the output pixel by pixel.
+/// Returns the layer whose buffer covers the output pixel by pixel, so that it can be scanned out.
 ///
 /// # Errors
 ///
-/// What stands in the way.
+/// The reason why no layer can be scanned out.
 pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutRejection> {
     let layer = *scene
         .visible(output)
@@ -107,7 +107,7 @@ pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutReje
     let (width, height) = layer.content.size();
     let whole = (0.0, 0.0, f64::from(output.width), f64::from(output.height));
     let fits = |size: usize, mode: i32| i32::try_from(size) == Ok(mode);
-    // The size first: a client that scales does so because its buffer has another one.
+    // The size is checked first: a client scales because its buffer has another size, which is the more useful reason.
     if !fits(width, output.width) || !fits(height, output.height) {
         return Err(ScanoutRejection::Size(
             width,

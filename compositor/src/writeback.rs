@@ -37,15 +37,15 @@ const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
-    turn: usize,
+    next_slot: usize,
     size: (u16, u16),
     every: u64,
     written: u64,
     lines: LineFile,
     raw: File,
     raw_bytes: u64,
-    expected: Option<Expected>,
-    resting: bool,
+    pending: Option<PendingWriteback>,
+    paused: bool,
     requests: u64,
 }
 
@@ -54,13 +54,13 @@ struct Slot {
     framebuffer: Framebuffer,
     mapping: Mapping,
     /// The picture bears the mark of one that is not written.
-    marked: Cell<bool>,
+    marked_unwritten: Cell<bool>,
 }
 
 /// The picture that the card was asked for last.
 #[derive(Debug)]
-struct Expected {
-    place: usize,
+struct PendingWriteback {
+    slot_index: usize,
     /// Number of its frame in the report.
     frame: Option<u64>,
     /// Inode of the dma-buf that the frame showed.
@@ -82,11 +82,11 @@ impl Writeback {
         directory: &Path,
         every: u64,
     ) -> anyhow::Result<Self> {
-        let wanted = PixelFormat::Xrgb8888;
+        let format = PixelFormat::Xrgb8888;
         anyhow::ensure!(
-            connector.formats().contains(&wanted.fourcc()),
+            connector.formats().contains(&format.fourcc()),
             "the card writes no {}",
-            wanted.name()
+            format.name()
         );
         make_folder(directory, Access::Private)?;
         let create = |name: &str| files::create(&directory.join(name));
@@ -99,35 +99,35 @@ impl Writeback {
                 let slot = Slot {
                     framebuffer: card.framebuffer(&buffer)?,
                     mapping: persist(|| buffer.map())?,
-                    marked: Cell::new(false),
+                    marked_unwritten: Cell::new(false),
                 };
-                slot.mark(size)?;
+                slot.mark_unwritten(size)?;
                 Ok(slot)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self {
             slots,
-            turn: 0,
+            next_slot: 0,
             size,
             every,
             written: 0,
             lines: LineFile::new("frames.jsonl", create("frames.jsonl")?),
             raw: create("frames.raw")?,
             raw_bytes: 0,
-            expected: None,
-            resting: false,
+            pending: None,
+            paused: false,
             requests: 0,
         })
     }
 
     /// Tells whether another picture can be asked for: no frame is shown unseen.
     pub fn is_idle(&self) -> bool {
-        self.expected.is_none() && !self.resting
+        self.pending.is_none() && !self.paused
     }
 
     /// Notes that the card has had its time after a picture.
-    pub fn rested(&mut self) {
-        self.resting = false;
+    pub fn end_pause(&mut self) {
+        self.paused = false;
     }
 
     /// Prepares the next picture.
@@ -135,15 +135,15 @@ impl Writeback {
     /// # Errors
     ///
     /// When its memory cannot be marked as not written; without the mark nobody could tell when it is.
-    pub fn start(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
-        let Some(slot) = self.slots.get(self.turn) else {
+    pub fn next_job(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
+        let Some(slot) = self.slots.get(self.next_slot) else {
             return Ok(None);
         };
-        if !slot.marked.get() {
-            slot.mark(self.size)?;
+        if !slot.marked_unwritten.get() {
+            slot.mark_unwritten(self.size)?;
         }
         Ok(Some((
-            self.turn,
+            self.next_slot,
             WritebackJob::new(slot.framebuffer.handle()),
         )))
     }
@@ -151,38 +151,38 @@ impl Writeback {
     /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.
     ///
     /// Asked again for the same frame, the number that the frame has is kept.
-    pub fn submitted(&mut self, place: usize, fence: Option<OwnedFd>, buffer: u64) {
-        let frame = self.expected.take().and_then(|expected| expected.frame);
-        self.expected = Some(Expected {
-            place,
+    pub fn submitted(&mut self, slot_index: usize, fence: Option<OwnedFd>, buffer: u64) {
+        let frame = self.pending.take().and_then(|pending| pending.frame);
+        self.pending = Some(PendingWriteback {
+            slot_index,
             frame,
             buffer,
             fence,
         });
-        self.turn = (place + 1) % self.slots.len().max(1);
+        self.next_slot = (slot_index + 1) % self.slots.len().max(1);
         self.requests += 1;
     }
 
     /// Notes which frame of the report the picture is of.
-    pub fn number(&mut self, frame: Option<u64>) {
-        if let Some(expected) = &mut self.expected {
-            expected.frame = frame;
+    pub fn set_frame_number(&mut self, frame: Option<u64>) {
+        if let Some(pending) = &mut self.pending {
+            pending.frame = frame;
         }
     }
 
     /// Returns the fence of the picture that was asked for last, once.
     pub fn take_fence(&mut self) -> Option<OwnedFd> {
-        self.expected.as_mut()?.fence.take()
+        self.pending.as_mut()?.fence.take()
     }
 
     /// Returns how often a picture was asked for, if one is still expected.
-    pub fn outstanding(&self) -> Option<u64> {
-        self.expected.as_ref().map(|_| self.requests)
+    pub fn pending_request(&self) -> Option<u64> {
+        self.pending.as_ref().map(|_| self.requests)
     }
 
     /// Gives up on the picture that is expected, because its frame will not be shown.
     pub fn abandon(&mut self) {
-        self.expected = None;
+        self.pending = None;
     }
 
     /// Looks whether the expected picture is written, and puts it down if so; [`rested`](Self::rested) is due a while later.
@@ -190,12 +190,12 @@ impl Writeback {
     /// # Errors
     ///
     /// When the picture cannot be read.
-    pub fn look(&mut self) -> io::Result<bool> {
-        let Some(expected) = &self.expected else {
+    pub fn try_collect(&mut self) -> io::Result<bool> {
+        let Some(pending) = &self.pending else {
             return Ok(false);
         };
-        let (place, frame, buffer) = (expected.place, expected.frame, expected.buffer);
-        let Some(slot) = self.slots.get(place) else {
+        let (slot_index, frame, buffer) = (pending.slot_index, pending.frame, pending.buffer);
+        let Some(slot) = self.slots.get(slot_index) else {
             return Ok(false);
         };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
@@ -208,25 +208,25 @@ impl Writeback {
         if row.chunks_exact(4).all(|pixel| pixel == UNWRITTEN) {
             return Ok(false);
         }
-        let mut sum = Checksum::default();
+        let mut checksum = Checksum::default();
         let mut kept = keep.then_some(Ok(()));
         for y in 0..height {
             guard
                 .read_row(0, y, 0, &mut row)
                 .map_err(io::Error::other)?;
-            sum.add_row(&row);
+            checksum.add_row(&row);
             if matches!(kept, Some(Ok(()))) {
                 kept = Some(self.raw.write_all(&row));
             }
         }
         drop(guard);
-        slot.marked.set(false);
-        if let Err(error) = slot.mark(self.size) {
+        slot.marked_unwritten.set(false);
+        if let Err(error) = slot.mark_unwritten(self.size) {
             // It is marked when its turn comes.
             tracing::debug!(%error, "a picture that was written back stays as it is");
         }
-        self.expected = None;
-        self.resting = true;
+        self.pending = None;
+        self.paused = true;
         let offset = matches!(kept, Some(Ok(()))).then_some(self.raw_bytes);
         match kept {
             Some(Ok(())) => {
@@ -235,7 +235,7 @@ impl Writeback {
             }
             // A full disk costs this picture its pixels, and nobody a frame.
             Some(Err(error)) => {
-                self.lines.lose(error);
+                self.lines.count_lost(error);
                 let _ = self.raw.set_len(self.raw_bytes);
                 self.raw.seek(SeekFrom::Start(self.raw_bytes))?;
             }
@@ -247,7 +247,7 @@ impl Writeback {
             "buffer": buffer,
             "width": self.size.0,
             "height": self.size.1,
-            "checksum": format!("{:016x}", sum.value()),
+            "checksum": format!("{:016x}", checksum.value()),
             "offset": offset,
         });
         self.lines.write(&line.to_string());
@@ -257,11 +257,11 @@ impl Writeback {
 
 impl Slot {
     /// Marks the picture as not written.
-    fn mark(&self, size: (u16, u16)) -> Result<(), AccessError> {
+    fn mark_unwritten(&self, size: (u16, u16)) -> Result<(), AccessError> {
         let row = UNWRITTEN.repeat(usize::from(size.0));
         let last = u32::from(size.1).saturating_sub(1);
         persist(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
-        self.marked.set(true);
+        self.marked_unwritten.set(true);
         Ok(())
     }
 }
@@ -299,16 +299,16 @@ mod tests {
 
     #[test]
     fn checksum_leaves_the_fourth_byte_out_and_nothing_else() {
-        let sum = |row: &[u8]| {
-            let mut sum = Checksum::default();
-            sum.add_row(row);
-            sum.value()
+        let checksum = |row: &[u8]| {
+            let mut checksum = Checksum::default();
+            checksum.add_row(row);
+            checksum.value()
         };
-        assert_eq!(sum(&[1, 2, 3, 0]), sum(&[1, 2, 3, 255]));
-        assert_ne!(sum(&[1, 2, 3, 0]), sum(&[1, 2, 4, 0]));
+        assert_eq!(checksum(&[1, 2, 3, 0]), checksum(&[1, 2, 3, 255]));
+        assert_ne!(checksum(&[1, 2, 3, 0]), checksum(&[1, 2, 4, 0]));
         assert_ne!(
-            sum(&[1, 2, 3, 0, 4, 5, 6, 0]),
-            sum(&[4, 5, 6, 0, 1, 2, 3, 0])
+            checksum(&[1, 2, 3, 0, 4, 5, 6, 0]),
+            checksum(&[4, 5, 6, 0, 1, 2, 3, 0])
         );
     }
 }

@@ -283,7 +283,7 @@ impl Kms {
         damage: Option<Rect>,
         in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<(), KmsError> {
-        let job = match self.writeback.as_ref().map(Writeback::start) {
+        let job = match self.writeback.as_ref().map(Writeback::next_job) {
             None => None,
             Some(job) => job.map_err(|error| KmsError::Picture(error.into()))?,
         };

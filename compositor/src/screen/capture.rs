@@ -1,4 +1,4 @@
-//! What is on the display, read back and saved for a person to see.
+//! Capture of the frame on the display, for screenshots.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use crate::render::Pixels;
 use crate::state::State;
 use crate::transient::FaultKind;
 
-/// How often what is on the display is read, where that fails for a moment. Later it would be another picture.
+/// The number of attempts to read the frame if reading fails transiently. They are made at once, since a later attempt would
+/// read another frame.
 const ATTEMPTS: u32 = 8;
 
 impl State {
@@ -38,23 +39,23 @@ impl State {
 }
 
 impl Screen {
-    /// Reads what is on the display: its size and its colours (`0xAARRGGBB`).
+    /// Reads the frame on the display; returns its size in pixels and its pixels (`0xAARRGGBB`).
     ///
     /// # Errors
     ///
-    /// When nothing was shown yet, or its memory cannot be read.
+    /// When no frame was shown yet, or its buffer cannot be read.
     pub fn capture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
         let frame = self
             .on_display
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no frame was shown yet"))?;
-        if let Some(content) = &frame.direct {
+        if let Some(content) = &frame.scanout_content {
             let (width, height) = content.size();
             let colours = crate::screenshot::decode(&**content)?;
             return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
         }
         let Some(index) = frame.output_buffer else {
-            // Nothing was shown, by a picture that nobody draws to.
+            // The frame is the black output buffer.
             let mode = self.backend.mode();
             let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
             let pixels = usize::try_from(mode.rect().area())?;

@@ -1,12 +1,12 @@
-//! What becomes of the display while frames go to it: another mode, another console, a plug.
+//! Changes of the output: mode changes, session switches and hotplug.
 
 use crate::backend::kms::HotplugOutcome;
 use crate::render::Pixels as _;
-use crate::scene::Shown;
+use crate::scene::ShownScene;
 use crate::state::State;
 
 impl State {
-    /// Makes the mode that of a fullscreen window's buffer, where that was asked for.
+    /// Changes the mode to the buffer size of a fullscreen window, if `--match-mode` is set.
     pub(super) fn match_mode(&mut self) {
         let wanted = self
             .stack
@@ -16,7 +16,7 @@ impl State {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                // The buffer's own size: a surface may be scaled to the mode because it does not fit.
+                // The buffer size counts and not the surface size: a client may scale the surface because the buffer does not fit.
                 let (width, height) = content.size();
                 Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });
@@ -30,16 +30,16 @@ impl State {
         }
     }
 
-    /// Tells clients that the output has another mode, and draws everything anew.
+    /// Announces a changed mode to clients, and damages the whole output.
     pub fn output_changed(&mut self) {
         self.screen.announce_mode();
-        self.screen.shown = Shown::default();
+        self.screen.shown_scene = ShownScene::default();
         self.screen.backend.swapchain().damage_all();
         self.screen.redraw_needed = true;
         self.mode_changed();
     }
 
-    /// Stops showing frames while another program drives the display.
+    /// Pauses the output and the input devices while another program has the session.
     pub fn pause(&mut self) {
         if let Some(kms) = self.screen.backend.kms() {
             kms.pause();
@@ -49,7 +49,7 @@ impl State {
         }
     }
 
-    /// Shows frames again.
+    /// Resumes the output and the input devices.
     pub fn resume(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.resume();
@@ -61,7 +61,7 @@ impl State {
         self.output_changed();
     }
 
-    /// Takes in that displays were plugged or unplugged.
+    /// Handles a hotplug event.
     pub fn hotplug(&mut self) {
         let outcome = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
             None => return,
@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    /// Switches to another console.
+    /// Switches to another virtual terminal.
     pub fn switch_console(&mut self, number: i32) {
         if let Some(kms) = self.screen.backend.kms() {
             kms.seat().switch_console(number);

@@ -1,4 +1,4 @@
-//! One frame: drawn or taken as it is, submitted, and described for the report.
+//! Submission of one frame, by direct scanout or composition, and its record for the report.
 
 use std::os::fd::AsFd;
 
@@ -14,7 +14,7 @@ use crate::compose::{self, Composed};
 use crate::frame_trace::{COMPOSITOR, TracedBuffer};
 use crate::region::Region;
 use crate::render::Pixels;
-use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
+use crate::report::{FramePath, FrameRecord, ShownBuffer, ShownPlane};
 use crate::scanout;
 use crate::scene::{Scene, SceneLayer};
 use crate::state::{ClientState, State};
@@ -34,7 +34,7 @@ impl State {
             let framebuffer = screen.backend.submit_scanout(&layer.content)?;
             Ok((layer.content.clone(), framebuffer))
         });
-        // What passes by itself is no reason to draw: the same buffer is tried again on the display a moment later.
+        // A transient failure is not a reason to compose: direct scanout of the same buffer is retried a moment later.
         let direct = match direct {
             Err(why) if why.is_transient() && screen.recovery.should_retry_scanout() => {
                 return Err(why.into());
@@ -49,7 +49,7 @@ impl State {
                 content = Some(shown);
                 #[cfg(feature = "planted-copy")]
                 compose::compose_software(&mut screen.backend, screen.renderer.software(), scene)?;
-                // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
+                // Nothing is composed while a client's buffer is scanned out, so the output buffers need not stay mapped.
                 screen.backend.swapchain().unmap_all();
                 screen.backend.swapchain().submitted(None);
                 Some(framebuffer)
@@ -135,15 +135,15 @@ impl State {
                 callbacks.append(&mut state.current().callbacks);
             });
         }
-        let failed = composed
+        let unreadable = composed
             .as_mut()
-            .map(|composed| std::mem::take(&mut composed.failed))
+            .map(|composed| std::mem::take(&mut composed.unreadable))
             .unwrap_or_default();
         Ok(Frame {
             record,
-            failed,
+            unreadable,
             feedback: Feedback::new(callbacks),
-            direct: content,
+            scanout_content: content,
             output_buffer: composed.as_ref().map(|composed| composed.index),
             traced_buffers,
             gpu_read: composed.and_then(|composed| composed.gpu_read),
@@ -151,7 +151,7 @@ impl State {
     }
 }
 
-/// Describes the buffer of a layer as reports carry it.
+/// Describes the buffer of a layer for the report.
 fn describe(layer: &SceneLayer) -> ShownBuffer {
     let pid = layer
         .surface
