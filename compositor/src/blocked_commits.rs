@@ -21,7 +21,7 @@ use crate::commits::{Attachment, BuffersInUse, CommitNumber, CommittedBuffer, pe
 use crate::frame_trace::{COMPOSITOR, TracedBuffer};
 use crate::state::{ClientState, State};
 use crate::syncobj::{CommitSync, Point, PointWait, take_sync_points};
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
 /// The largest number of waits of one client at a time.
 const BLOCKED_MAX: usize = 64;
@@ -143,7 +143,7 @@ impl State {
             (AcquireCondition::Point(Some(point)), _) => point_waits(&point),
             (AcquireCondition::ImplicitFences, Some(dmabuf)) => {
                 let reservation = dmabuf.buffer().reservation();
-                persist(|| reservation.wait(Access::Read))
+                retry_transient(|| reservation.wait(Access::Read))
                     .map(|waits| waits.into_iter().map(PointWait::new).collect())
                     .map_err(|error| error.to_string())
             }
@@ -281,7 +281,7 @@ fn point_waits(point: &Point) -> Result<Vec<PointWait>, String> {
     if point.is_signalled().unwrap_or(false) {
         return Ok(Vec::new());
     }
-    persist(|| point.wait())
+    retry_transient(|| point.wait())
         .map(|wait| vec![wait])
         .map_err(|error| error.to_string())
 }

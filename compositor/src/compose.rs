@@ -55,7 +55,9 @@ impl Drop for GpuReadGuard {
     fn drop(&mut self) {
         // The contents are dropped after this, which releases the buffers.
         if !self.done.is_reached() && self.done.wait().is_err() {
-            tracing::debug!("a buffer may go back while the GPU reads it");
+            tracing::debug!(
+                "waiting for the GPU failed; a buffer may be released while the GPU reads it"
+            );
         }
     }
 }
@@ -76,7 +78,7 @@ pub fn compose(
             Ok(composed) => return Ok(composed),
             Err(error) => {
                 let reason = format!("{error:#}");
-                tracing::debug!(reason, "the CPU draws a frame");
+                tracing::debug!(reason, "the CPU renderer composes a frame");
                 why_not_gles = Some(reason);
             }
         }
@@ -107,7 +109,7 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
 
 fn unreadable_layers(unreadable: Vec<LayerError>) -> Vec<UnreadableLayer> {
     let unreadable = unreadable.into_iter().map(|LayerError { layer, error }| {
-        tracing::warn!(layer, %error, "a surface cannot be drawn");
+        tracing::warn!(layer, %error, "a surface cannot be read and is left out of the frame");
         UnreadableLayer { layer, error }
     });
     unreadable.collect()
@@ -128,7 +130,7 @@ pub fn compose_software(
     let swapchain = backend.swapchain();
     let (index, target, mut damage) = swapchain
         .acquire()
-        .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
+        .ok_or_else(|| anyhow::anyhow!("all output buffers of the CPU renderer are in use"))?;
     damage.clip(output);
     let unreadable = software.draw(target, &damage, scene.background, &layers)?;
     swapchain.mark_drawn(index);
@@ -145,12 +147,12 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     let swapchain = backend.swapchain();
     let (index, target, mut damage) = swapchain
         .acquire_gpu()
-        .ok_or_else(|| anyhow::anyhow!("all pictures of the GPU are in use"))?;
+        .ok_or_else(|| anyhow::anyhow!("all output buffers of the GPU renderer are in use"))?;
     damage.clip(output);
     let mut picture = target
         .dmabuf()
         .cloned()
-        .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
+        .ok_or_else(|| anyhow::anyhow!("the output buffer does not belong to the GPU renderer"))?;
     let drawn = gles.draw(&mut picture, &damage, scene.background, &layers)?;
     let unreadable = unreadable_layers(drawn.failed);
     swapchain.mark_drawn(index);
@@ -170,7 +172,7 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     if fence.is_none() && drawn.done.wait().is_err() {
         // The display cannot wait for a fence, so this waits for the GPU. Waiting in the event loop would miss the next
         // vblank, and no other frame can be drawn before this one is shown.
-        anyhow::bail!("the GPU's picture cannot be waited for");
+        anyhow::bail!("waiting for the GPU to complete the output buffer failed");
     }
     Ok(Composed {
         index,
@@ -207,7 +209,7 @@ fn release_with_fence(content: &Content, fence: Option<&OwnedFd>) -> bool {
             }
         });
     given.unwrap_or_else(|error| {
-        tracing::debug!("a buffer goes back later than it could: {error:#}");
+        tracing::debug!("a buffer stays locked until the page flip because its read fence cannot be attached: {error:#}");
         false
     })
 }
@@ -218,7 +220,7 @@ fn add_gpu_buffers(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()>
     let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
     let kms = backend
         .kms()
-        .ok_or_else(|| anyhow::anyhow!("the output is virtual"))?;
+        .ok_or_else(|| anyhow::anyhow!("the output is virtual and has no GPU"))?;
     let buffers = (0..BUFFER_COUNT)
         .map(|_| gles.allocate(size, kms.plane_formats()))
         .collect::<Result<Vec<_>, _>>()?;

@@ -1,4 +1,4 @@
-//! Keys and pointers: what the devices tell, given to the window it belongs to.
+//! Keyboard and pointer input from libinput.
 
 use calloop::LoopHandle;
 use smithay::backend::input::{
@@ -23,41 +23,46 @@ use crate::state::State;
 pub struct Devices(Libinput);
 
 impl Devices {
-    /// Opens all devices of the seat and watches them.
+    /// Opens all input devices of the seat and adds them to the event loop.
     ///
     /// # Errors
     ///
-    /// When udev or the event loop refuses.
+    /// When udev or the event loop fails.
     pub fn open(handle: &LoopHandle<'static, State>, seat: &Seat) -> anyhow::Result<Self> {
         let name = Session::seat(seat);
         let mut context = Libinput::new_with_udev(LibinputSessionInterface::from(seat.clone()));
         context
             .udev_assign_seat(&name)
-            .map_err(|()| anyhow::anyhow!("input devices of {name} cannot be listed"))?;
+            .map_err(|()| anyhow::anyhow!("the input devices of seat {name} cannot be listed"))?;
         handle
             .insert_source(
                 LibinputInputBackend::new(context.clone()),
                 |event, (), state| state.input(event),
             )
-            .map_err(|error| anyhow::anyhow!("input devices cannot be watched: {}", error.error))?;
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "the input devices cannot be added to the event loop: {}",
+                    error.error
+                )
+            })?;
         Ok(Self(context))
     }
 
-    /// Lets go of the devices while another console is in front.
+    /// Closes the devices while another session is in front.
     pub fn pause(&mut self) {
         self.0.suspend();
     }
 
-    /// Takes the devices again.
+    /// Opens the devices again.
     pub fn resume(&mut self) {
         if self.0.resume().is_err() {
-            tracing::warn!("input devices cannot be taken again");
+            tracing::warn!("the input devices cannot be resumed");
         }
     }
 }
 
 impl State {
-    /// Handles one event of a device.
+    /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
         let output = self.screen.mode().rect();
         match event {
@@ -103,7 +108,7 @@ impl State {
         }
     }
 
-    /// Moves the pointer to a place of the output, and gives it to what is there.
+    /// Moves the pointer to a position on the output in pixels, and updates the pointer focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         let output = self.screen.mode().rect();
         let to: Point<f64, Logical> = (
@@ -125,8 +130,8 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Takes the pointer from a surface that is not under it any more, also where nobody moves it.
-    pub(crate) fn pointer_follows(&mut self) {
+    /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move.
+    pub(crate) fn update_pointer_focus(&mut self) {
         let Some(focus) = self.pointer.current_focus() else {
             return;
         };
@@ -171,7 +176,7 @@ impl State {
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
             let steps = event.amount_v120(axis);
-            // A wheel that tells only its steps moves 15 units a step, as a notch of 120 does elsewhere.
+            // A wheel that reports only v120 steps scrolls 15 units for each step of 120, as in other compositors.
             let amount = event
                 .amount(axis)
                 .unwrap_or_else(|| steps.unwrap_or(0.0) * 15.0 / 120.0);
@@ -189,7 +194,7 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Finds the highest surface that takes input at a place, and where its left upper corner is.
+    /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
     fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
         let scene = self.stack.scene(self.screen.mode().rect());
         scene.layers.into_iter().rev().find_map(|layer| {

@@ -1,19 +1,19 @@
-//! Files of lines that outlast a disk that is full for a while.
+//! Files of lines that tolerate write errors, for example on a full disk.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How often it is said that lines cannot be written.
+/// The shortest time between two warnings about lost lines.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A file of lines that goes on where a line cannot be written, as on a full disk: the next one may be.
+/// A file of lines. A line that cannot be written is counted as lost, and the next line is tried again.
 #[derive(Debug)]
 pub struct LineFile<W: Write = File> {
     to: W,
-    /// What it is called in warnings.
+    /// The name of the file in warnings.
     name: &'static str,
-    /// Whether half a line was written last.
+    /// Whether the last line was written in part.
     has_partial_line: bool,
     lost: u64,
     failed: Option<io::Error>,
@@ -21,7 +21,7 @@ pub struct LineFile<W: Write = File> {
 }
 
 impl<W: Write> LineFile<W> {
-    /// Writes to `to`, which warnings call `name`.
+    /// Creates a line file that writes to `to`. Warnings call it `name`.
     pub fn new(name: &'static str, to: W) -> Self {
         Self {
             to,
@@ -43,9 +43,9 @@ impl<W: Write> LineFile<W> {
         self.to
     }
 
-    /// Writes a line, or counts it as lost and warns, once a minute at the most.
+    /// Writes a line. On an error the line is counted as lost, with a warning at most once a minute.
     pub fn write(&mut self, line: &str) {
-        // What is left of a torn line is a line of its own, which readers pass over.
+        // A partial line is ended first. It becomes a line of its own, which readers skip because it is not valid.
         let start = if self.has_partial_line { "\n" } else { "" };
         let text = format!("{start}{line}\n");
         match self.write_all(text.as_bytes()) {
@@ -54,7 +54,7 @@ impl<W: Write> LineFile<W> {
         }
     }
 
-    /// Counts a line as lost.
+    /// Counts a line as lost, with a warning at most once a minute.
     pub fn count_lost(&mut self, error: io::Error) {
         self.lost = self.lost.saturating_add(1);
         if self
@@ -65,18 +65,18 @@ impl<W: Write> LineFile<W> {
             tracing::warn!(
                 %error,
                 lost = self.lost,
-                "{} cannot be written; this goes on without it, and tries again",
+                "{} cannot be written; the compositor continues, and tries to write the next line",
                 self.name
             );
         }
         self.failed.get_or_insert(error);
     }
 
-    /// Says whether every line was written.
+    /// Flushes the file.
     ///
     /// # Errors
     ///
-    /// How many lines are missing, and why the first was not written.
+    /// When lines were lost; the error has their number and the cause of the first.
     pub fn finish(&mut self) -> Result<(), LostLines> {
         if let Err(error) = self.to.flush() {
             self.failed.get_or_insert(error);
@@ -107,7 +107,7 @@ impl<W: Write> LineFile<W> {
     }
 }
 
-/// Lines that a file lacks.
+/// The lines that were lost.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{name} is not whole: {lost} of its lines could not be written: {cause}; is the disk full?"
@@ -122,7 +122,7 @@ pub struct LostLines {
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes.
+    /// A writer that accepts a limited number of bytes.
     #[derive(Debug)]
     struct Disk {
         bytes: Vec<u8>,
@@ -156,7 +156,7 @@ mod tests {
         for frame in 0..50 {
             lines.write(&line(frame));
         }
-        // Somebody makes room.
+        // The disk has free space again.
         lines.to.capacity = usize::MAX;
         lines.write(&line(50));
         let message = lines.finish().unwrap_err().to_string();

@@ -13,33 +13,35 @@ use crate::transient::FaultKind;
 #[non_exhaustive]
 pub enum ScanoutRejection {
     /// No surface is visible.
-    #[error("nothing is shown")]
+    #[error("no surface is visible")]
     Nothing,
     /// The highest window is not fullscreen.
     #[error("the window {0:?} is not fullscreen")]
     Windowed(String),
     /// A subsurface is the highest surface.
-    #[error("a subsurface of the window is above it")]
+    #[error("a subsurface is above the fullscreen window")]
     Subsurface,
     /// A popup is the highest surface.
-    #[error("a popup is above the window")]
+    #[error("a popup is above the fullscreen window")]
     Popup,
     /// The buffer is `wl_shm` memory.
-    #[error("the buffer is wl_shm memory of the client, which no display reads")]
+    #[error("the buffer is wl_shm memory, which a display cannot scan out")]
     Shm,
     /// The buffer's size differs from the mode's.
     #[error(
-        "the buffer is {0}x{1} and the mode is {2}x{3}; this plane neither scales nor covers a part (--mode or --match-mode can make them equal)"
+        "the buffer is {0}x{1} and the mode is {2}x{3}; the plane is used without scaling (--mode or --match-mode can make the sizes equal)"
     )]
     Size(usize, usize, i32, i32),
     /// The buffer is cropped, scaled or transformed.
-    #[error("the surface crops, scales or turns its buffer")]
+    #[error("the surface crops, scales or transforms its buffer")]
     Transformed,
     /// The surface is translucent.
-    #[error("the buffer's alpha channel counts: its surface is not declared opaque")]
+    #[error(
+        "the buffer has an alpha channel and the opaque region of its surface does not cover the output"
+    )]
     Translucent,
     /// The plane does not support the format or the modifier.
-    #[error("the plane does not take {} with modifier {modifier:#x}", format::name(*.fourcc))]
+    #[error("the plane does not support {} with modifier {modifier:#x}", format::name(*.fourcc))]
     Format {
         /// The format of the buffer.
         fourcc: u32,
@@ -47,7 +49,7 @@ pub enum ScanoutRejection {
         modifier: u64,
     },
     /// The card rejected the framebuffer.
-    #[error("{device} made no framebuffer of the buffer: {rejection}")]
+    #[error("{device} rejected the framebuffer of the buffer: {rejection}")]
     Framebuffer {
         /// The card.
         device: String,
@@ -56,7 +58,7 @@ pub enum ScanoutRejection {
         rejection: FramebufferRejection,
     },
     /// The card rejected the test commit.
-    #[error("{device} refused the framebuffer in a test commit: {source}")]
+    #[error("{device} rejected the test commit of the buffer: {source}")]
     Test {
         /// The card.
         device: String,
@@ -64,7 +66,9 @@ pub enum ScanoutRejection {
         source: KmsError,
     },
     /// The card rejected the commit after the test commit had passed.
-    #[error("{device} refused the frame after it had passed the test: {source}")]
+    #[error(
+        "{device} rejected the commit of the buffer after its test commit had passed: {source}"
+    )]
     Commit {
         /// The card.
         device: String,
@@ -72,7 +76,7 @@ pub enum ScanoutRejection {
         source: KmsError,
     },
     /// The output is virtual.
-    #[error("the output is virtual: nothing scans out")]
+    #[error("the output is virtual and has no scanout")]
     VirtualOutput,
 }
 

@@ -216,7 +216,7 @@ impl State {
                 frame.record.retry_cause = retried.cause;
                 self.screen.shown_scene = scene.shown();
                 for layer in &visible {
-                    self.stack.surface(&layer.surface).latched();
+                    self.stack.surface(&layer.surface).mark_latched();
                     let output = &self.screen.output;
                     output.enter(&layer.surface);
                 }
@@ -248,7 +248,8 @@ impl State {
                     });
                 }
             }
-            Err(error) => self.fail(anyhow::Error::new(error).context("the card is gone")),
+            Err(error) => self
+                .fail(anyhow::Error::new(error).context("the events of the card cannot be read")),
         }
     }
 

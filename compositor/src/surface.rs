@@ -1,4 +1,4 @@
-//! What is known of one `wl_surface` between its commits.
+//! The applied state of a `wl_surface`.
 
 use std::rc::Rc;
 
@@ -14,10 +14,10 @@ use crate::region::{Rect, Region};
 use crate::render::software::Transform;
 use crate::render::{PixelFormat, Pixels, View};
 
-/// Rectangles of an opaque region above which it is not used.
+/// The largest number of rectangles of an opaque region that is used.
 const RECTS_MAX: usize = 64;
 
-/// A surface's content and how it is to be shown, in the surface's own coordinates.
+/// A surface's content, geometry, damage and opaque region in surface coordinates.
 #[derive(Debug, Default)]
 pub struct Surface {
     content: Option<Rc<Content>>,
@@ -30,8 +30,8 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// Takes over what the client committed; `attach` understands a new buffer, or says why it cannot be shown.
-    pub fn absorb(
+    /// Applies a commit. `attach` turns a new buffer into content, or returns `None` if the buffer cannot be shown.
+    pub fn apply_commit(
         &mut self,
         states: &SurfaceData,
         attach: impl FnOnce(CommittedBuffer) -> Option<Content>,
@@ -54,8 +54,8 @@ impl Surface {
         self.transform = buffer_transform(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
         let opaque = attributes.opaque_region.clone();
-        // A commit of the parent has Smithay commit what is pending here as well. A buffer that was attached and not committed
-        // goes on waiting for its commit.
+        // A commit of the parent makes Smithay commit the pending state of this surface as well. A buffer that was attached and
+        // not committed is put back into the pending state, so that it waits for the commit of this surface.
         let pending = &mut guard.pending().buffer;
         *pending = pending.take().or(uncommitted);
         drop(guard);
@@ -108,22 +108,22 @@ impl Surface {
         };
     }
 
-    /// Returns what it shows; `None` when it is not mapped.
+    /// Returns the content; `None` if the surface has none.
     pub fn content(&self) -> Option<&Rc<Content>> {
         self.content.as_ref()
     }
 
-    /// Returns its size in output pixels.
+    /// Returns the size in output pixels.
     pub fn size(&self) -> (i32, i32) {
         self.size
     }
 
-    /// Tells whether its content was not part of a frame yet.
+    /// Returns whether the content was not part of a frame yet.
     pub fn has_new_content(&self) -> bool {
         self.has_new_content
     }
 
-    /// Returns how its buffer is shown with the surface's left upper corner at `origin`.
+    /// Returns source and destination of the buffer if the upper left corner of the surface is at `origin`.
     pub fn view(&self, origin: (i32, i32)) -> View {
         View {
             source: self.source,
@@ -132,33 +132,33 @@ impl Surface {
         }
     }
 
-    /// Returns the pixels that hide everything below.
+    /// Returns the opaque region.
     pub fn opaque(&self) -> &Region {
         &self.opaque
     }
 
-    /// Returns the pixels that changed since the last frame it was part of.
+    /// Returns the damage since the last frame that showed the surface.
     pub fn damage(&self) -> &Region {
         &self.damage
     }
 
-    /// Notes that a frame shows its content as it is now.
-    pub fn latched(&mut self) {
+    /// Clears the damage after a frame with the current content was submitted.
+    pub fn mark_latched(&mut self) {
         self.has_new_content = false;
         self.damage = Region::default();
     }
 
-    /// Notes that no frame shows its content, all of which has to be drawn again.
+    /// Damages the whole surface.
     pub fn damage_all(&mut self) {
         self.damage = Rect::of_size(self.size.0, self.size.1).into();
     }
 
-    /// Tells whether its alpha channel matters.
+    /// Returns whether the opaque region covers the whole surface.
     pub fn is_opaque(&self) -> bool {
         self.opaque.covers(Rect::of_size(self.size.0, self.size.1))
     }
 
-    /// Returns the format of its content.
+    /// Returns the pixel format of the content.
     pub fn format(&self) -> Option<PixelFormat> {
         self.content.as_ref().map(|content| content.format())
     }
@@ -183,7 +183,7 @@ fn buffer_transform(transform: wl_output::Transform) -> Transform {
 
 fn region(attributes: &RegionAttributes, whole: Rect) -> Region {
     let mut region = Region::default();
-    // A region of so many parts is not worth knowing exactly, and less than what is opaque is always right.
+    // An opaque region may always be taken as smaller than it is, so a region with very many rectangles is treated as empty.
     if attributes.rects.len() > RECTS_MAX {
         return region;
     }

@@ -1,8 +1,8 @@
-//! Proof of what was shown: every frame's picture, written back by the card, as a line with a checksum and, when asked, as
-//! raw pixels.
+//! Writeback of every frame by the card's writeback connector, as a line with a checksum and optionally as raw pixels.
 //!
-//! `DIR/frames.jsonl` has one line a frame: its number in the report (0 for a redraw without new content), the dma-buf that was shown, the checksum, and where its pixels are in
-//! `DIR/frames.raw` (rows of XRGB8888 without gaps), or null.
+//! `DIR/frames.jsonl` has one line for each frame: its number in the report (0 for a redraw without new content), the inode of the
+//! dma-buf that was shown, the checksum, and the offset of its pixels in `DIR/frames.raw` (rows of XRGB8888 without padding) or
+//! null.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -21,19 +21,19 @@ use crate::backend::output_buffers::{allocate_dumb, cpu_participant};
 use crate::kms::{WritebackConnector, WritebackJob};
 use crate::lines::LineFile;
 use crate::render::PixelFormat;
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
-/// Pictures that take turns: one that the card may still be writing to is not the next one.
+/// The number of buffers. They are used in rotation, since the card may still write to the previous one.
 const SLOTS: usize = 3;
 
-/// What the last row of a picture holds until the card has written it: no row of a frame has these bytes.
+/// The pixel that fills the last row of a buffer until the card has written it. No frame has a row of these bytes.
 const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
 
-/// Pictures that a card writes back, one at a time.
+/// The writebacks of a card, one at a time.
 ///
-/// vkms can lose a picture: it tidies up after the one before when its fence has signalled, and if the next is asked for by then, it
-/// composes no more, and the fence of the lost one signals in the place of the following one's. So the card is given time after each picture,
-/// a fence is a reason to look, the picture itself tells whether it is there, and one that does not come is asked for again.
+/// vkms can lose a writeback. It cleans up after the previous writeback when its fence has signalled. If the next one is requested
+/// before that, vkms does not compose it, and the fence of the lost writeback signals with the following one. Therefore there is a
+/// pause after each writeback, the content of the buffer decides whether it was written, and a lost writeback is requested again.
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
@@ -53,28 +53,28 @@ pub struct Writeback {
 struct Slot {
     framebuffer: Framebuffer,
     mapping: Mapping,
-    /// The picture bears the mark of one that is not written.
+    /// Whether the last row is filled with [`UNWRITTEN`].
     marked_unwritten: Cell<bool>,
 }
 
-/// The picture that the card was asked for last.
+/// The writeback that was requested last.
 #[derive(Debug)]
 struct PendingWriteback {
     slot_index: usize,
-    /// Number of its frame in the report.
+    /// The number of its frame in the report.
     frame: Option<u64>,
-    /// Inode of the dma-buf that the frame showed.
+    /// The inode of the dma-buf that the frame showed.
     buffer: u64,
-    /// Signals when it is written.
+    /// The out-fence of the writeback.
     fence: Option<OwnedFd>,
 }
 
 impl Writeback {
-    /// Makes the files in `directory`, and memory for pictures of a mode of that size.
+    /// Creates the files in `directory` and allocates buffers for a mode of that size.
     ///
     /// # Errors
     ///
-    /// When the card writes no XRGB8888, has no memory, or the files cannot be made.
+    /// When the connector does not support XRGB8888, or the buffers or files cannot be created.
     pub fn new(
         card: &Card,
         connector: &WritebackConnector,
@@ -85,7 +85,7 @@ impl Writeback {
         let format = PixelFormat::Xrgb8888;
         anyhow::ensure!(
             connector.formats().contains(&format.fourcc()),
-            "the card writes no {}",
+            "the writeback connector does not support {}",
             format.name()
         );
         make_folder(directory, Access::Private)?;
@@ -98,7 +98,7 @@ impl Writeback {
             .map(|buffer| {
                 let slot = Slot {
                     framebuffer: card.framebuffer(&buffer)?,
-                    mapping: persist(|| buffer.map())?,
+                    mapping: retry_transient(|| buffer.map())?,
                     marked_unwritten: Cell::new(false),
                 };
                 slot.mark_unwritten(size)?;
@@ -120,21 +120,21 @@ impl Writeback {
         })
     }
 
-    /// Tells whether another picture can be asked for: no frame is shown unseen.
+    /// Returns whether another writeback can be requested. No frame is submitted before, so that each has a writeback.
     pub fn is_idle(&self) -> bool {
         self.pending.is_none() && !self.paused
     }
 
-    /// Notes that the card has had its time after a picture.
+    /// Ends the pause after a writeback.
     pub fn end_pause(&mut self) {
         self.paused = false;
     }
 
-    /// Prepares the next picture.
+    /// Prepares the next writeback; returns its buffer's index and the job for the commit.
     ///
     /// # Errors
     ///
-    /// When its memory cannot be marked as not written; without the mark nobody could tell when it is.
+    /// When the buffer cannot be marked as not written, without which its completion could not be detected.
     pub fn next_job(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
         let Some(slot) = self.slots.get(self.next_slot) else {
             return Ok(None);
@@ -148,9 +148,9 @@ impl Writeback {
         )))
     }
 
-    /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.
+    /// Records that a writeback to the buffer at `slot_index` was submitted, for a frame that shows `buffer`.
     ///
-    /// Asked again for the same frame, the number that the frame has is kept.
+    /// A repeated writeback keeps the number of its frame.
     pub fn submitted(&mut self, slot_index: usize, fence: Option<OwnedFd>, buffer: u64) {
         let frame = self.pending.take().and_then(|pending| pending.frame);
         self.pending = Some(PendingWriteback {
@@ -163,33 +163,34 @@ impl Writeback {
         self.requests += 1;
     }
 
-    /// Notes which frame of the report the picture is of.
+    /// Sets the number of the frame in the report.
     pub fn set_frame_number(&mut self, frame: Option<u64>) {
         if let Some(pending) = &mut self.pending {
             pending.frame = frame;
         }
     }
 
-    /// Returns the fence of the picture that was asked for last, once.
+    /// Takes the out-fence of the pending writeback.
     pub fn take_fence(&mut self) -> Option<OwnedFd> {
         self.pending.as_mut()?.fence.take()
     }
 
-    /// Returns how often a picture was asked for, if one is still expected.
+    /// Returns the number of the pending request; `None` if none is pending.
     pub fn pending_request(&self) -> Option<u64> {
         self.pending.as_ref().map(|_| self.requests)
     }
 
-    /// Gives up on the picture that is expected, because its frame will not be shown.
+    /// Abandons the pending writeback, because its frame was abandoned.
     pub fn abandon(&mut self) {
         self.pending = None;
     }
 
-    /// Looks whether the expected picture is written, and puts it down if so; [`rested`](Self::rested) is due a while later.
+    /// Stores the pending writeback if it is complete; returns whether it is. [`end_pause`](Self::end_pause) must be called a refresh
+    /// period later.
     ///
     /// # Errors
     ///
-    /// When the picture cannot be read.
+    /// When the buffer cannot be read.
     pub fn try_collect(&mut self) -> io::Result<bool> {
         let Some(pending) = &self.pending else {
             return Ok(false);
@@ -200,7 +201,8 @@ impl Writeback {
         };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
         let keep = self.every > 0 && self.written % self.every == 0;
-        let guard = persist(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
+        let guard =
+            retry_transient(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         let mut row = vec![0; width * 4];
         guard
             .read_row(0, height.saturating_sub(1), 0, &mut row)
@@ -222,8 +224,8 @@ impl Writeback {
         drop(guard);
         slot.marked_unwritten.set(false);
         if let Err(error) = slot.mark_unwritten(self.size) {
-            // It is marked when its turn comes.
-            tracing::debug!(%error, "a picture that was written back stays as it is");
+            // `next_job` marks it again.
+            tracing::debug!(%error, "a buffer of the writeback cannot be marked as not written yet");
         }
         self.pending = None;
         self.paused = true;
@@ -233,7 +235,7 @@ impl Writeback {
                 let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
                 self.raw_bytes = self.raw_bytes.saturating_add(bytes);
             }
-            // A full disk costs this picture its pixels, and nobody a frame.
+            // On a full disk only the pixels of this writeback are lost.
             Some(Err(error)) => {
                 self.lines.count_lost(error);
                 let _ = self.raw.set_len(self.raw_bytes);
@@ -256,19 +258,19 @@ impl Writeback {
 }
 
 impl Slot {
-    /// Marks the picture as not written.
+    /// Marks the buffer as not written.
     fn mark_unwritten(&self, size: (u16, u16)) -> Result<(), AccessError> {
         let row = UNWRITTEN.repeat(usize::from(size.0));
         let last = u32::from(size.1).saturating_sub(1);
-        persist(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
+        retry_transient(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
         self.marked_unwritten.set(true);
         Ok(())
     }
 }
 
-/// A checksum of colours: FNV-1a with 64 bits, fed one pixel (red, green, blue) at a time.
+/// A 64-bit FNV-1a checksum of pixels, each of which is one input value (red, green, blue).
 ///
-/// The fourth byte of XRGB8888 has no meaning and is left out.
+/// The fourth byte of XRGB8888 is undefined and is not included.
 #[derive(Clone, Copy, Debug)]
 pub struct Checksum(u64);
 
@@ -279,7 +281,7 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    /// Adds a row of XRGB8888 as it lies in memory.
+    /// Adds a row of XRGB8888 pixels.
     pub fn add_row(&mut self, row: &[u8]) {
         for pixel in row.chunks_exact(4) {
             let colour = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0]);
@@ -287,7 +289,7 @@ impl Checksum {
         }
     }
 
-    /// Returns the sum of what was added so far.
+    /// Returns the checksum of the rows that were added.
     pub fn value(self) -> u64 {
         self.0
     }

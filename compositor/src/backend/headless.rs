@@ -8,7 +8,7 @@ use calloop::timer::{TimeoutAction, Timer};
 
 use crate::backend::{Flip, Mode, SubmitError};
 use crate::clock;
-use crate::faults::{SharedFaults, ask};
+use crate::faults::{SharedFaults, inject};
 use crate::options::ModeRequest;
 use crate::render::Target;
 use crate::state::State;
@@ -94,7 +94,7 @@ impl Headless {
             device: self.name().to_owned(),
             source,
         };
-        ask(self.faults.as_ref(), |faults| faults.commit())
+        inject(self.faults.as_ref(), |faults| faults.commit())
             .map_err(|error| failed(error.into()))?;
         let comes = self
             .faults

@@ -13,7 +13,7 @@ use crate::region::{Rect, Region};
 use crate::scanout::ScanoutRejection;
 use crate::swapchain::Swapchain;
 use crate::syncobj::TimelineDevice;
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
 pub mod headless;
 pub mod kms;
@@ -211,7 +211,7 @@ impl Backend {
     pub fn sync_device(&self) -> Option<Rc<dyn TimelineDevice>> {
         match self {
             Self::Headless(headless) => headless.timelines(),
-            Self::Kms(kms) => match persist(|| SyncDevice::new(kms.card())) {
+            Self::Kms(kms) => match retry_transient(|| SyncDevice::new(kms.card())) {
                 Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
                 Ok(_) => None,
                 Err(error) => {

@@ -77,7 +77,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// When the process has no descriptors left, or the client is gone already.
+    /// When the process has no file descriptors left, or the client has disconnected.
     pub fn add(
         &self,
         display: &mut DisplayHandle,
@@ -131,7 +131,7 @@ impl State {
             .dispatch_single_client(self, client.clone());
         // A client that has disconnected must not affect the others.
         if let Err(error) = handled {
-            tracing::trace!(?client, %error, "no request was handled");
+            tracing::trace!(?client, %error, "the requests of a client cannot be dispatched");
         }
     }
 }
@@ -190,7 +190,7 @@ impl Connection {
             }
             Err(Errno::AGAIN) => self.inbound.truncate(length),
             Err(error) => {
-                tracing::debug!(client = ?self.id, %error, "a connection is broken");
+                tracing::debug!(client = ?self.id, %error, "receiving from a client failed");
                 self.inbound.clear();
                 self.stop_receiving();
             }

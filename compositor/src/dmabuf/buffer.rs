@@ -9,7 +9,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 use crate::frame_trace::TracedBuffer;
 use crate::render::gles::Imported;
 use crate::render::{PixelFormat, ReadPlanes};
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
 /// A client's dma-buf, imported once for all frames that show it.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl ClientBuffer {
     ///
     /// When the exporter does not allow the mapping.
     pub fn try_map(&self) -> io::Result<()> {
-        persist(|| self.buffer.map())
+        retry_transient(|| self.buffer.map())
             .map(drop)
             .map_err(io::Error::other)
     }
@@ -85,9 +85,11 @@ impl ClientBuffer {
     /// When the card rejects the import or the framebuffer.
     pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, FramebufferRejection> {
         cache_result(&self.framebuffer, || {
-            persist(|| card.framebuffer(&self.buffer)).map_err(|error| FramebufferRejection {
-                kind: FaultKind::of(&error),
-                reason: error.to_string(),
+            retry_transient(|| card.framebuffer(&self.buffer)).map_err(|error| {
+                FramebufferRejection {
+                    kind: FaultKind::of(&error),
+                    reason: error.to_string(),
+                }
             })
         })
     }
@@ -111,11 +113,12 @@ impl ClientBuffer {
         let mapping = match self.mapping.get() {
             Some(mapping) => mapping,
             None => {
-                let mapping = persist(|| self.buffer.map()).map_err(io::Error::other)?;
+                let mapping = retry_transient(|| self.buffer.map()).map_err(io::Error::other)?;
                 self.mapping.get_or_init(|| mapping)
             }
         };
-        let guard = persist(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
+        let guard =
+            retry_transient(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         Ok(DmabufPlanes {
             guard,
             strides: self

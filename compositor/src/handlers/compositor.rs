@@ -1,4 +1,4 @@
-//! Surfaces and the buffers attached to them.
+//! `wl_compositor`, `wl_subcompositor` and `wl_shm`: surfaces, their commits and their buffers.
 
 use smithay::reexports::wayland_server::protocol::{
     wl_buffer::WlBuffer, wl_callback::WlCallback, wl_compositor::WlCompositor, wl_shm::WlShm,
@@ -54,7 +54,7 @@ impl CompositorHandler for State {
                 let state = self.stack.surface(surface);
                 let was_shown = state.content().is_some();
                 let mut refused = None;
-                state.absorb(states, |buffer| {
+                state.apply_commit(states, |buffer| {
                     content(&self.dmabuf, buffer)
                         .map_err(|error| refused = Some(error))
                         .ok()
@@ -75,7 +75,7 @@ impl CompositorHandler for State {
         while let Some(parent) = get_parent(&root) {
             root = parent;
         }
-        self.shell_commit(&root);
+        self.handle_shell_commit(&root);
         for surface in changed {
             self.mapping_changed(&surface);
         }
@@ -83,19 +83,19 @@ impl CompositorHandler for State {
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        let was_shown = self.stack.is_shown(surface);
-        self.surface_ended(surface);
+        let was_shown = self.stack.has_content(surface);
+        self.surface_destroyed(surface);
         if was_shown {
-            self.focus_top();
-            self.pointer_follows();
+            self.update_keyboard_focus();
+            self.update_pointer_focus();
         }
-        // The output would keep it among the surfaces that it shows.
+        // Smithay's output would keep the destroyed surface in its list of entered surfaces.
         self.screen.output().leave(surface);
         self.screen.schedule_redraw();
     }
 }
 
-/// Understands a buffer and keeps it from its client.
+/// Locks a committed buffer and creates the content of its surface.
 fn content(dmabuf: &Dmabuf, buffer: CommittedBuffer) -> Result<Content, ContentError> {
     let memory = dmabuf.find(buffer.buffer()).cloned();
     let lock = BufferLock::new(buffer);
@@ -115,7 +115,7 @@ impl ShmHandler for State {
     }
 }
 
-// Surfaces, subsurfaces, regions and pools are checked first, and trees of them.
+// Requests to surfaces, subsurfaces, regions and pools go through `checked`.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
 delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);

@@ -14,7 +14,7 @@ use super::property::Properties;
 use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
 /// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
 const IN_FENCE_FD: &str = "IN_FENCE_FD";
@@ -154,7 +154,7 @@ impl<C: Device> Pipeline<C> {
     ///
     /// When the kernel rejects the probe.
     pub fn probe(&mut self) -> Result<bool, KmsError> {
-        let info = persist(|| self.card.get_connector(self.connector, true))
+        let info = retry_transient(|| self.card.get_connector(self.connector, true))
             .map_err(kernel("probing the connector"))?;
         if info.state() != connector::State::Connected || info.modes().is_empty() {
             return Ok(false);
@@ -302,7 +302,7 @@ impl<C: Device> Pipeline<C> {
     /// The kernel shows its console again when no DRM master is left.
     pub fn restore(&mut self) {
         // The event loop has ended, so a timer could not retry.
-        let restored = persist(|| self.restore_initial_state());
+        let restored = retry_transient(|| self.restore_initial_state());
         if let Err(error) = restored {
             tracing::debug!(%error, "the display state before the start cannot be restored");
         }

@@ -1,7 +1,7 @@
-//! Composition by the CPU: rows are read from the clients' buffers, put over each other in a scratch row and written once.
+//! The CPU renderer: rows of the clients' buffers are read, blended in a scratch row and written once.
 //!
-//! Every damaged pixel of the picture is written exactly once, whatever the number of layers: what a frame costs is its
-//! damaged area, and that is what the counters of [`Target`] show.
+//! Every damaged pixel of the target is written exactly once, independent of the number of layers. The cost of a frame is therefore
+//! its damaged area, which the counters of [`Target`] report.
 //!
 //! ```text
 //!   output pixel ──▶ place in the layer (destination) ──▶ place in its source rectangle ──▶ buffer pixel (transform undone)
@@ -13,25 +13,25 @@ use std::io;
 
 use scaled::{Scaled, whole};
 
-use crate::faults::{SharedFaults, ask};
+use crate::faults::{SharedFaults, inject};
 use crate::region::{Rect, Region};
 use crate::render::format::{PixelFormat, ReadPlanes, RowDecoder, over};
 use crate::render::gles::GpuSource;
 use crate::render::target::Target;
 
-/// One client buffer as composition reads it.
+/// A client buffer that a renderer reads.
 pub trait Pixels {
-    /// How pixels are laid out.
+    /// Returns the pixel format.
     fn format(&self) -> PixelFormat;
-    /// Pixels a row, and rows.
+    /// Returns the width and height in pixels.
     fn size(&self) -> (usize, usize);
-    /// Opens the memory for reading.
+    /// Starts CPU read access.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened.
+    /// When the buffer cannot be accessed.
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>>;
-    /// Tells how a GPU reads it; `None` for memory that is copied anew for each frame.
+    /// Returns the source for the GPU renderer; `None` for memory that has to be uploaded for each frame.
     fn gpu(&self) -> Option<GpuSource<'_>> {
         None
     }
@@ -81,19 +81,19 @@ impl Transform {
     }
 }
 
-/// Which part of a buffer is shown where.
+/// The source and destination rectangles of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     /// The source rectangle in pixels of the transformed buffer: x, y, width, height.
     pub source: (f64, f64, f64, f64),
-    /// Where that part is on the output.
+    /// The destination rectangle in output pixels.
     pub destination: Rect,
     /// The transform of the buffer.
     pub transform: Transform,
 }
 
 impl View {
-    /// Tells whether each output pixel is one buffer pixel, at a fixed distance.
+    /// Returns whether the buffer is neither scaled nor transformed, so that each output pixel is one buffer pixel.
     pub fn is_plain(&self) -> bool {
         let (x, y, width, height) = self.source;
         self.transform == Transform::Normal
@@ -104,17 +104,17 @@ impl View {
     }
 }
 
-/// A buffer with its place in the picture.
+/// A buffer with its position in the target.
 pub struct Layer<'a> {
-    /// What is shown.
+    /// The buffer.
     pub pixels: &'a dyn Pixels,
-    /// Which part of it, and where.
+    /// The source and destination rectangles.
     pub view: View,
-    /// Output pixels that hide everything below.
+    /// The opaque region in output pixels.
     pub opaque: Region,
 }
 
-/// The composing renderer; keeps its scratch memory from frame to frame.
+/// The CPU renderer. It keeps its scratch memory from frame to frame.
 #[derive(Debug, Default)]
 pub struct Software {
     decoder: RowDecoder,
@@ -123,29 +123,29 @@ pub struct Software {
     faults: Option<SharedFaults>,
 }
 
-/// What became of a layer that could not be read.
+/// A layer that could not be read.
 #[derive(Debug)]
 pub struct LayerError {
-    /// Position in the list of layers.
+    /// The index in the list of layers.
     pub layer: usize,
-    /// Why.
+    /// The error.
     pub error: io::Error,
 }
 
 impl Software {
-    /// Fails where a test decides it.
+    /// Sets the faults of a test.
     pub fn set_faults(&mut self, faults: SharedFaults) {
         self.faults = Some(faults);
     }
 
-    /// Answers for an access to a picture of the compositor, where a test decides what comes of it.
+    /// Returns the injected error for CPU access to an output buffer, if a test injects one.
     pub(crate) fn check_output_buffer_fault(&self) -> io::Result<()> {
-        ask(self.faults.as_ref(), |faults| faults.picture())
+        inject(self.faults.as_ref(), |faults| faults.access_output_buffer())
     }
 
-    /// Draws `layers`, the lowest first, over `background` in the damaged part of `target`.
+    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target`.
     ///
-    /// A layer that cannot be read is left out and reported; the picture is complete all the same.
+    /// A layer that cannot be read is left out and returned. The target is complete except for this layer.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Software {
                 .iter()
                 .any(|rect| rect.intersection(layer.view.destination).is_some());
             sources.push(if visible {
-                let opened = ask(self.faults.as_ref(), |faults| faults.read())
+                let opened = inject(self.faults.as_ref(), |faults| faults.read_client_buffer())
                     .and_then(|()| Source::open(&mut self.decoder, layer));
                 opened.unwrap_or_else(|error| {
                     failed.push(LayerError {
@@ -181,7 +181,7 @@ impl Software {
         self.check_output_buffer_fault()?;
         target.write(&mut |rows| {
             for rect in damage.rects() {
-                // Layers below one that hides the whole rectangle need not be read.
+                // Layers below an opaque layer that covers the rectangle need not be read.
                 let lowest = layers
                     .iter()
                     .rposition(|layer| layer.opaque.covers(*rect))
@@ -224,11 +224,11 @@ impl Software {
     }
 }
 
-/// A layer's memory while a frame is drawn.
+/// The source of a layer's pixels while a frame is drawn.
 enum Source<'a> {
-    /// Not to be seen, or not to be read.
+    /// The layer is not visible, or cannot be read.
     Nothing,
-    /// Open, and read row by row.
+    /// The buffer is read row by row.
     Open(Box<dyn ReadPlanes + 'a>),
     /// The whole buffer is decoded, because it is scaled or transformed.
     Decoded(Scaled),
@@ -243,7 +243,7 @@ impl<'a> Source<'a> {
         Scaled::decode(decoder, layer, planes).map(Self::Decoded)
     }
 
-    /// Reads the pixels under `line`; those of a layer that cannot be read stay transparent.
+    /// Reads the pixels under `line`. The pixels of a layer that cannot be read stay transparent.
     fn row(
         &mut self,
         decoder: &mut RowDecoder,

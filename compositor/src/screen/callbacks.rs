@@ -24,7 +24,7 @@ impl State {
         // A window without content is not visible, but its client may wait for a callback before it draws.
         for window in self.stack.windows() {
             let surface = window.toplevel.wl_surface();
-            if !self.stack.is_shown(surface) {
+            if !self.stack.has_content(surface) {
                 take(surface);
             }
         }

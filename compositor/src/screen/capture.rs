@@ -20,7 +20,9 @@ impl State {
         for _ in 1..ATTEMPTS {
             match &captured {
                 Err(error) if FaultKind::of(&**error).is_transient() => {
-                    tracing::debug!("a screenshot is tried again: {error:#}");
+                    tracing::debug!(
+                        "reading the frame for a screenshot failed and is retried: {error:#}"
+                    );
                     captured = self.screen.capture();
                 }
                 _ => break,
@@ -32,8 +34,8 @@ impl State {
         });
         self.screen.copy_counter.exclude(before);
         match saved {
-            Ok(()) => tracing::info!(path = %path.display(), "screenshot saved"),
-            Err(error) => tracing::error!("no screenshot: {error:#}"),
+            Ok(()) => tracing::info!(path = %path.display(), "the screenshot was saved"),
+            Err(error) => tracing::error!("the screenshot cannot be saved: {error:#}"),
         }
     }
 }
@@ -65,7 +67,7 @@ impl Screen {
             .backend
             .swapchain()
             .target(index)
-            .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
+            .ok_or_else(|| anyhow::anyhow!("the output buffer of the frame was replaced"))?;
         self.renderer.software().check_output_buffer_fault()?;
         let (width, height) = target.size();
         let colours = match (target.dmabuf(), self.renderer.gles()) {

@@ -36,7 +36,7 @@ impl State {
         self.screen.shown_scene = ShownScene::default();
         self.screen.backend.swapchain().damage_all();
         self.screen.redraw_needed = true;
-        self.mode_changed();
+        self.configure_for_mode();
     }
 
     /// Pauses the output and the input devices while another program has the session.

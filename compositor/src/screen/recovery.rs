@@ -85,7 +85,7 @@ impl Recovery {
             cause: self.cause.take(),
         };
         if retried.count > 0 {
-            tracing::info!(attempts = retried.count, "the output takes frames again");
+            tracing::info!(attempts = retried.count, "the output accepts frames again");
         }
         self.commit_backoff.reset();
         self.failing_since = None;
@@ -94,9 +94,12 @@ impl Recovery {
 
     fn failed(&mut self, cause: String) -> Duration {
         if self.commit_backoff.attempts() == 0 {
-            tracing::warn!("a frame is tried again: {cause}");
+            tracing::warn!("a frame was rejected and is retried: {cause}");
         } else {
-            tracing::debug!(attempts = self.commit_backoff.attempts(), "again: {cause}");
+            tracing::debug!(
+                attempts = self.commit_backoff.attempts(),
+                "the frame was rejected again: {cause}"
+            );
         }
         self.cause = Some(cause);
         self.failing_since.get_or_insert_with(clock::now);
@@ -118,7 +121,7 @@ impl State {
         if !screen.first_frame_submitted
             && (kind == FaultKind::Permanent || failing_for > FIRST_FRAME_TIMEOUT)
         {
-            let error = error.context("the display shows nothing, not even a first frame");
+            let error = error.context("the display rejected the first frame");
             self.fail_with(exit::NO_DISPLAY, error);
             return;
         }
@@ -263,7 +266,7 @@ impl State {
 
     /// Schedules another probe after a hotplug event was handled with a transient failure.
     pub(super) fn hotplug_failed(&mut self, error: &ModeError) {
-        tracing::warn!("a display that was plugged or unplugged: {error}");
+        tracing::warn!("a hotplug event cannot be handled: {error}");
         let recovery = &mut self.screen.recovery;
         if FaultKind::of(error) == FaultKind::Permanent || recovery.hotplug_scheduled {
             return;

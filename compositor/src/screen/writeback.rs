@@ -50,9 +50,7 @@ impl State {
                 state.retry_writeback(request, attempt)
             });
         if watched.is_err() || timed.is_err() {
-            self.fail(anyhow::anyhow!(
-                "a picture that is written back cannot be waited for"
-            ));
+            self.fail(anyhow::anyhow!("the fence of a writeback cannot be polled"));
         }
     }
 
@@ -74,15 +72,18 @@ impl State {
                     TimeoutAction::Drop
                 });
                 if let Err(error) = pause {
-                    self.fail(anyhow::anyhow!("the card cannot rest: {}", error.error));
+                    self.fail(anyhow::anyhow!(
+                        "the pause after a writeback cannot be timed: {}",
+                        error.error
+                    ));
                 }
             }
             // The timer checks the buffer again, and requests the writeback again if necessary.
             Err(error) if FaultKind::of_io(&error).is_transient() => {
-                tracing::warn!(%error, "a picture that was written back is read later");
+                tracing::warn!(%error, "reading a writeback failed and is retried");
             }
             Err(error) => {
-                self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
+                self.fail(anyhow::Error::new(error).context("a writeback cannot be read"));
             }
         }
     }
@@ -101,7 +102,7 @@ impl State {
         }
         if attempt >= WRITEBACK_ATTEMPTS {
             self.fail(anyhow::anyhow!(
-                "the card writes no picture back, asked {attempt} times"
+                "the card did not complete a writeback that was requested {attempt} times"
             ));
             return TimeoutAction::Drop;
         }
@@ -120,7 +121,10 @@ impl State {
             return TimeoutAction::ToDuration(WRITEBACK_TIMEOUT);
         }
         self.watch_flip();
-        tracing::info!(attempt, "a picture is asked for again: the card lost it");
+        tracing::info!(
+            attempt,
+            "a writeback is requested again because the card lost it"
+        );
         self.wait_for_writeback(attempt.saturating_add(1));
         TimeoutAction::Drop
     }

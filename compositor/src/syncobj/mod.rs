@@ -27,7 +27,7 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::with_states;
 
 use crate::state::State;
-use crate::transient::{Backoff, persist};
+use crate::transient::{Backoff, retry_transient};
 use timelines::{ImportedTimeline, Quota};
 
 pub use release::ReleasePoint;
@@ -89,7 +89,8 @@ impl Syncobj {
         let quota_slot = quota.take(TIMELINES_MAX).ok_or_else(|| {
             format!("the client exceeds the limit of {TIMELINES_MAX} timelines, which includes those of points that are set or not signalled yet")
         })?;
-        let timeline = persist(|| device.import(&file)).map_err(|error| error.to_string())?;
+        let timeline =
+            retry_transient(|| device.import(&file)).map_err(|error| error.to_string())?;
         Ok(ImportedTimeline::new(timeline, file, quota_slot))
     }
 

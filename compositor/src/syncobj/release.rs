@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use covalent_alloc::sync::{Fence, Pollable, TimelineError};
 
 use super::timelines::Point;
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
 /// Release points whose signal failed transiently. A timer signals them later.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ impl DeferredReleases {
         {
             deferred.fence = None;
         }
-        match persist(|| deferred.point.signal(deferred.fence.as_ref())) {
+        match retry_transient(|| deferred.point.signal(deferred.fence.as_ref())) {
             Ok(()) => {}
             Err(error) if is_retryable(&error) || deferred.fence.is_some() => {
                 tracing::debug!(%error, "signalling a release point failed, and is tried again");

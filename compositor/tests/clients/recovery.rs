@@ -49,12 +49,12 @@ impl Faults for Script {
         !lost
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    fn read_client_buffer(&mut self) -> io::Result<()> {
         self.asked_reads += 1;
         answer(&mut self.reads, self.every_read)
     }
 
-    fn picture(&mut self) -> io::Result<()> {
+    fn access_output_buffer(&mut self) -> io::Result<()> {
         answer(&mut self.pictures, None)
     }
 }

@@ -12,7 +12,7 @@ use crate::backend::output_buffers::{OutputBufferError, OutputBuffers};
 use crate::kms::{KmsError, Pipeline};
 use crate::options::Options;
 use crate::session::Seat;
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 use crate::writeback::Writeback;
 
 /// The reason why no display can be used.
@@ -50,13 +50,13 @@ pub enum OpenError {
     #[error("--writeback: {0}")]
     Writeback(String),
     /// No card can be used; each has its own reason.
-    #[error("no card can be used: {}", words(.0))]
+    #[error("no card can be used: {}", join_messages(.0))]
     EachOf(Vec<OpenError>),
 }
 
-fn words(errors: &[OpenError]) -> String {
-    let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    words.join("; ")
+fn join_messages(errors: &[OpenError]) -> String {
+    let messages: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    messages.join("; ")
 }
 
 impl Kms {
@@ -96,7 +96,7 @@ impl Kms {
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
         // The event loop does not run yet, so no timer can retry. After a few attempts the failure is reported.
-        let opened = persist(|| {
+        let opened = retry_transient(|| {
             session_fd
                 .try_clone()
                 .map_err(open_error)
@@ -136,7 +136,7 @@ impl Kms {
         let output_buffers = OutputBuffers::allocate(&card, pipeline.plane(), size)?;
         // The test commit fails if another program is DRM master; the next card can be tried then.
         if seat.is_active() {
-            match persist(|| pipeline.test(output_buffers.blank().handle())) {
+            match retry_transient(|| pipeline.test(output_buffers.blank().handle())) {
                 // A card that is busy only for a while is retried with the first frame.
                 Err(error) if FaultKind::of(&error).is_transient() => {
                     tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");

@@ -8,7 +8,7 @@ use crate::kms::mode::{format_mode, select_mode};
 use crate::kms::property::Properties;
 use crate::kms::writeback::WritebackConnector;
 use crate::kms::{KmsError, kernel};
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
 impl<C: Device> Pipeline<C> {
     /// Selects the first connected display of a card.
@@ -140,7 +140,7 @@ impl CrtcAndPlane {
     ) -> Result<Self, KmsError> {
         let mut crtcs = Vec::new();
         for encoder in connector.encoders() {
-            match persist(|| card.get_encoder(*encoder)) {
+            match retry_transient(|| card.get_encoder(*encoder)) {
                 Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
                 Err(error) => tracing::debug!(%error, "an encoder cannot be read and is not used"),
             }
@@ -182,9 +182,10 @@ fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle)
     };
     // The CRTC is usually off at this point, so the error decides: EINVAL means that it is off, EOPNOTSUPP that it has no
     // vblank counter.
-    let monotonic = persist(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
-        .is_ok_and(|value| value == 1);
-    let query = persist(|| {
+    let monotonic =
+        retry_transient(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
+            .is_ok_and(|value| value == 1);
+    let query = retry_transient(|| {
         card.wait_vblank(
             VblankWaitTarget::Relative(0),
             VblankWaitFlags::empty(),

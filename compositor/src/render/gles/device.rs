@@ -18,12 +18,10 @@ use super::{Gles, sys};
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no card.
-    #[error(
-        "the output is virtual: there is no card whose GPU could draw; use --renderer software"
-    )]
+    #[error("the output is virtual and has no GPU; use --renderer software")]
     NoCard,
     /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}; is the user in the group `render`?", node = printable_path(node))]
+    #[error("{node} cannot be opened: {source}; check that the user is in the group `render`", node = printable_path(node))]
     Open {
         /// The node.
         node: PathBuf,
@@ -31,7 +29,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The library that allocates has no driver for it.
-    #[error("GBM has no driver for {node}: {source}; is Mesa installed?", node = printable_path(node))]
+    #[error("GBM has no driver for {node}: {source}; install the Mesa driver of the card", node = printable_path(node))]
     Gbm {
         /// The node.
         node: PathBuf,

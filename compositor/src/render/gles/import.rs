@@ -162,17 +162,18 @@ impl Gles {
         let refused = |reason: &str| format!("{}: {reason}", format.name());
         if format.is_yuv() && pixels.size().1 >= BT709_ROWS {
             return Err(refused(
-                "a picture of 720 rows or more is BT.709, and EGL would be told BT.601",
+                "a YUV buffer of 720 rows or more is read as BT.709, which Smithay cannot pass to EGL",
             ));
         }
         let told = self
             .import_format(format)
-            .ok_or_else(|| refused("EGL does not list it as linear"))?;
-        let dmabuf = describe(buffer, told).ok_or_else(|| refused("EGL cannot be told of it"))?;
+            .ok_or_else(|| refused("EGL does not support the format with the linear layout"))?;
+        let dmabuf = describe(buffer, told)
+            .ok_or_else(|| refused("the layout cannot be described to EGL"))?;
         let failed = |error: &dyn std::fmt::Display| {
             let from = buffer.exporter().unwrap_or_else(|| "unknown".to_owned());
             refused(&format!(
-                "{} does not import memory of {from}: {error}",
+                "{} rejects a dma-buf of {from}: {error}",
                 self.name
             ))
         };
@@ -187,7 +188,9 @@ impl Gles {
             .contains(&told);
         match sys::settle(&mut self.renderer, &texture, external) {
             Ok(true) => Ok((dmabuf, texture)),
-            Ok(false) => Err(refused("EGL took it, and OpenGL ES made no texture of it")),
+            Ok(false) => Err(refused(
+                "EGL created an image, but OpenGL ES created no texture of it",
+            )),
             Err(error) => Err(refused(&error.to_string())),
         }
     }

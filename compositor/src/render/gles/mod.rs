@@ -114,7 +114,7 @@ impl Gles {
     /// Gives back what is kept of buffers that are gone; otherwise only the next frame does.
     pub fn rest(&mut self) {
         if let Err(error) = self.renderer.cleanup_texture_cache() {
-            tracing::debug!(%error, "textures are kept longer than needed");
+            tracing::debug!(%error, "textures of destroyed buffers cannot be freed yet");
         }
     }
 

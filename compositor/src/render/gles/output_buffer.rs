@@ -33,16 +33,16 @@ pub enum GpuBufferError {
     #[error(transparent)]
     Extent(#[from] ExtentError),
     /// GBM has no memory for it.
-    #[error("GBM gave no buffer that can be drawn to and shown: {0}")]
+    #[error("GBM cannot allocate a buffer for rendering and scanout: {0}")]
     Gbm(#[from] io::Error),
     /// It cannot be handed out.
-    #[error("GBM hands out no dma-buf of its buffer: {0}")]
+    #[error("GBM cannot export the buffer as a dma-buf: {0}")]
     Export(#[from] InvalidFdError),
     /// What it handed out is not what it says.
-    #[error("GBM's buffer is not what it says: {0}")]
+    #[error("the layout of GBM's buffer is not valid: {0}")]
     Descriptor(#[from] DescriptorError),
     /// OpenGL ES does not draw to it.
-    #[error("OpenGL ES does not draw to GBM's buffer: {0}")]
+    #[error("OpenGL ES cannot render to GBM's buffer: {0}")]
     Target(String),
 }
 

@@ -7,7 +7,7 @@ use crate::region::Rect;
 use crate::render::float;
 use crate::render::format::{ReadPlanes, RowDecoder};
 
-/// A whole buffer decoded, to be sampled anywhere.
+/// The pixels of a whole buffer.
 pub(super) struct Scaled {
     colours: Vec<u32>,
     width: usize,
@@ -36,7 +36,7 @@ impl Scaled {
         })
     }
 
-    /// Samples the pixels under `line`, weighing the four nearest ones.
+    /// Samples the pixels under `line` with bilinear filtering.
     pub(super) fn sample(&self, view: &View, line: Rect, into: &mut [u32]) {
         let (source_x, source_y, source_width, source_height) = view.source;
         let destination = view.destination;
@@ -62,7 +62,7 @@ impl Scaled {
     }
 }
 
-/// Returns the two pixels around a place and the weight of the second in 1/256; the border pixels go on outside.
+/// Returns the two pixels next to a coordinate and the weight of the second in 1/256. Coordinates are clamped to the edge.
 fn neighbours(place: f64, count: usize) -> (usize, usize, u32) {
     let last = count.saturating_sub(1);
     let floor = place.floor();
