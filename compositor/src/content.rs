@@ -13,7 +13,7 @@ use crate::buffer_lock::BufferLock;
 use crate::clock;
 use crate::dmabuf::ClientBuffer;
 use crate::frame_trace::{COMPOSITOR, TracedBuffer};
-use crate::render::gles::{GpuSource, Uploaded};
+use crate::render::gles::{GpuSource, UploadedTexture};
 use crate::render::shm::ShmPlanes;
 use crate::render::{PixelFormat, Pixels, ReadPlanes};
 
@@ -32,7 +32,10 @@ pub struct Content {
 
 #[derive(Debug)]
 enum Memory {
-    Shm { stride: usize, uploaded: Uploaded },
+    Shm {
+        stride: usize,
+        uploaded: UploadedTexture,
+    },
     Dmabuf(Rc<ClientBuffer>),
 }
 
@@ -75,7 +78,7 @@ impl Content {
             lock,
             memory: Memory::Shm {
                 stride: size(data.stride)?,
-                uploaded: Uploaded::default(),
+                uploaded: UploadedTexture::default(),
             },
             format,
             width: size(data.width)?,

@@ -295,7 +295,7 @@ impl State {
         self.screen.abandoned_frames.clear();
         drop(self.screen.on_display.replace(frame));
         if let Some(gles) = self.screen.renderer.gles() {
-            gles.rest();
+            gles.cleanup_texture_cache();
         }
         if let Some(report) = &mut self.screen.report {
             report.flush();

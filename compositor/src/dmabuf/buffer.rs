@@ -7,7 +7,7 @@ use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 
 use crate::frame_trace::TracedBuffer;
-use crate::render::gles::Imported;
+use crate::render::gles::ImportCache;
 use crate::render::{PixelFormat, ReadPlanes};
 use crate::transient::{FaultKind, retry_transient};
 
@@ -21,7 +21,7 @@ pub struct ClientBuffer {
     /// The framebuffer is created when the buffer is first scanned out. A permanent rejection is cached as well.
     framebuffer: OnceCell<Result<Framebuffer, FramebufferRejection>>,
     tested: Cell<Option<u64>>,
-    imported: Imported,
+    imported: ImportCache,
     commits: Cell<u64>,
 }
 
@@ -34,7 +34,7 @@ impl ClientBuffer {
             mapping: OnceCell::new(),
             framebuffer: OnceCell::new(),
             tested: Cell::new(None),
-            imported: Imported::default(),
+            imported: ImportCache::default(),
             commits: Cell::new(0),
         }
     }
@@ -50,7 +50,7 @@ impl ClientBuffer {
     }
 
     /// Returns the cached import of the GPU renderer.
-    pub fn imported(&self) -> &Imported {
+    pub fn imported(&self) -> &ImportCache {
         &self.imported
     }
 

@@ -1,7 +1,7 @@
-//! Composition by the GPU: clients' buffers become textures, and are drawn into a picture that the display shows.
+//! The GPU renderer: clients' buffers are imported as textures and drawn into an output buffer by OpenGL ES.
 //!
-//! It draws what [`Software`](super::Software) draws, from the same description. What it cannot import is not drawn in part:
-//! the caller lets the CPU draw that frame.
+//! It draws the same layers as [`Software`](super::Software). If one buffer cannot be imported, the frame fails as a whole and the
+//! caller composes it with the CPU renderer.
 
 mod device;
 mod import;
@@ -26,29 +26,29 @@ use super::software::{Layer, LayerError, Transform, View};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
-pub use import::{GpuSource, ImportError, Imported, Uploaded};
+pub use import::{GpuSource, ImportCache, ImportError, UploadedTexture};
 pub use output_buffer::{GpuBufferError, GpuOutputBuffer};
 
-/// The composing renderer of a card's GPU.
+/// The GPU renderer of a card.
 pub struct Gles {
     renderer: GlesRenderer,
-    /// Where pictures come from; none in tests that draw to no display.
+    /// The GBM device that allocates output buffers; `None` in tests.
     device: Option<GbmDevice<Arc<OwnedFd>>>,
     name: String,
     software: bool,
     uploaded_bytes: u64,
 }
 
-/// What became of a frame.
+/// The result of drawing a frame.
 #[derive(Debug)]
 pub struct Drawn {
-    /// Reached when the GPU has read and written everything.
+    /// The sync point that is reached when the GPU has finished the frame.
     pub done: SyncPoint,
-    /// Layers that nobody can read; they were left out.
+    /// The layers that could not be read and are left out.
     pub failed: Vec<LayerError>,
 }
 
-/// Why the GPU did not draw a frame.
+/// The reason why the GPU renderer did not draw a frame.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrawError {
@@ -76,49 +76,49 @@ impl Gles {
         }
     }
 
-    /// Returns what the driver calls itself.
+    /// Returns the name of the driver (`GL_RENDERER`).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Tells whether it is the CPU after all that draws.
+    /// Returns whether the driver is a software renderer.
     pub fn is_software(&self) -> bool {
         self.software
     }
 
-    /// Counts the bytes that were ever copied to textures.
+    /// Returns the number of bytes that were uploaded to textures so far.
     pub fn uploaded_bytes(&self) -> u64 {
         self.uploaded_bytes
     }
 
-    /// Draws `layers`, the lowest first, over `background` in the damaged part of `picture`.
+    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target_buffer`.
     ///
-    /// The picture is complete, and the clients' buffers are read, when [`Drawn::done`] is reached.
+    /// The buffer is complete, and the clients' buffers are no longer read, when [`Drawn::done`] is reached.
     ///
     /// # Errors
     ///
-    /// When a layer cannot be imported, or the driver fails; what is in the picture then is of no use.
+    /// When a layer cannot be imported, or the driver fails. The content of the buffer is undefined then.
     pub fn draw(
         &mut self,
-        picture: &mut Dmabuf,
+        target_buffer: &mut Dmabuf,
         damage: &Region,
         background: u32,
         layers: &[Layer<'_>],
     ) -> Result<Drawn, DrawError> {
         let (textures, failed) = self.textures(damage, layers)?;
-        let mut target = self.renderer.bind(picture)?;
+        let mut target = self.renderer.bind(target_buffer)?;
         let done = self.draw_to(&mut target, damage, background, layers, &textures)?;
         Ok(Drawn { done, failed })
     }
 
-    /// Gives back what is kept of buffers that are gone; otherwise only the next frame does.
-    pub fn rest(&mut self) {
+    /// Frees the textures of destroyed buffers. Otherwise only the next frame frees them.
+    pub fn cleanup_texture_cache(&mut self) {
         if let Err(error) = self.renderer.cleanup_texture_cache() {
             tracing::debug!(%error, "textures of destroyed buffers cannot be freed yet");
         }
     }
 
-    /// Makes a texture of every layer that can be seen in the damaged part.
+    /// Returns a texture for every layer that intersects the damage.
     fn textures(
         &mut self,
         damage: &Region,
@@ -185,7 +185,8 @@ impl Gles {
                 source,
                 physical(destination),
                 &inside,
-                // Blended everywhere, as the CPU does: a region that a client calls opaque may not be.
+                // No region is passed as opaque, so all pixels are blended as by the CPU renderer. A client may declare a region as
+                // opaque that is not.
                 &[],
                 transform,
                 1.0,
@@ -222,7 +223,7 @@ fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     Rectangle::new(corner.into(), size.into())
 }
 
-/// Takes a colour (`0xAARRGGBB`, premultiplied) apart.
+/// Converts a premultiplied colour (`0xAARRGGBB`).
 fn colour(colour: u32) -> Color32F {
     let [blue, green, red, alpha] = colour.to_le_bytes();
     let channel = |byte: u8| f32::from(byte) / 255.0;

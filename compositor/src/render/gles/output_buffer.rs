@@ -1,4 +1,4 @@
-//! Pictures that the GPU draws to and a display shows.
+//! Output buffers that the GPU draws to and the display scans out.
 
 use std::io;
 
@@ -13,48 +13,48 @@ use smithay::utils::Rectangle;
 
 use super::Gles;
 
-/// A picture in memory that the GPU allocated.
+/// An output buffer that GBM allocated.
 #[derive(Clone, Debug)]
 pub struct GpuOutputBuffer {
-    /// As the GPU draws to it.
+    /// The buffer as a render target of Smithay.
     pub dmabuf: Dmabuf,
-    /// As the display shows it.
+    /// The buffer for the framebuffer of the display.
     pub buffer: Buffer,
 }
 
-/// Why the GPU has no picture to draw to.
+/// The reason why an output buffer cannot be allocated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuBufferError {
     /// The renderer has no device to allocate from.
     #[error("the renderer has no device to allocate from")]
     NoDevice,
-    /// The size is none of a picture.
+    /// The size is not valid.
     #[error(transparent)]
     Extent(#[from] ExtentError),
-    /// GBM has no memory for it.
+    /// GBM cannot allocate the buffer.
     #[error("GBM cannot allocate a buffer for rendering and scanout: {0}")]
     Gbm(#[from] io::Error),
-    /// It cannot be handed out.
+    /// GBM cannot export the buffer.
     #[error("GBM cannot export the buffer as a dma-buf: {0}")]
     Export(#[from] InvalidFdError),
-    /// What it handed out is not what it says.
+    /// The exported layout is not valid.
     #[error("the layout of GBM's buffer is not valid: {0}")]
     Descriptor(#[from] DescriptorError),
-    /// OpenGL ES does not draw to it.
+    /// OpenGL ES cannot render to the buffer.
     #[error("OpenGL ES cannot render to GBM's buffer: {0}")]
     Target(String),
 }
 
 impl Gles {
-    /// Allocates a picture in XRGB8888 that a plane with those formats shows.
+    /// Allocates an output buffer in XRGB8888 that a plane with the given formats can scan out.
     ///
-    /// The layout is the GPU's choice among those that the plane takes. Where one of them speaks no modifiers, it is left to
-    /// the driver, which both then ask for.
+    /// GBM selects one of the modifiers that both the GPU and the plane support. If there is none, because one of them does not
+    /// support modifiers, the buffer is allocated with the implicit modifier.
     ///
     /// # Errors
     ///
-    /// When no such picture can be had.
+    /// When no such buffer can be allocated.
     pub fn allocate(
         &mut self,
         (width, height): (u32, u32),
@@ -97,16 +97,16 @@ impl Gles {
                 DrmModifier::Invalid,
             ),
         };
-        let picture = describe(&object, extent, modifier)?;
+        let picture = describe_buffer(&object, extent, modifier)?;
         let mut dmabuf = picture.dmabuf.clone();
-        // A buffer that is no render target is found out now, and not with the first frame.
+        // This detects a buffer that cannot be a render target now instead of with the first frame.
         self.renderer
             .bind(&mut dmabuf)
             .map_err(|error| GpuBufferError::Target(error.to_string()))?;
         Ok(picture)
     }
 
-    /// Copies a picture out: its colours (`0xAARRGGBB`), opaque.
+    /// Reads all pixels of an output buffer as opaque `0xAARRGGBB`.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Gles {
         target: &smithay::backend::renderer::gles::GlesTarget<'_>,
         region: Rectangle<i32, smithay::utils::Buffer>,
     ) -> io::Result<Vec<u32>> {
-        // Every driver reads this order of bytes; the other one is an extension.
+        // Every driver supports reading this byte order. The other order needs an extension.
         let mapping = self
             .renderer
             .copy_framebuffer(target, region, DrmFourcc::Abgr8888)
@@ -140,8 +140,8 @@ impl Gles {
     }
 }
 
-/// Describes GBM's buffer to those who import it.
-fn describe(
+/// Exports GBM's buffer for the renderer and the display.
+fn describe_buffer(
     object: &BufferObject<()>,
     extent: Extent,
     modifier: DrmModifier,

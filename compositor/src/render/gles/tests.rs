@@ -1,4 +1,4 @@
-//! The GPU's renderer draws what the CPU's draws; here Mesa's own CPU renderer stands in for a GPU.
+//! Tests that the GPU renderer draws the same pixels as the CPU renderer. Mesa's software renderer replaces the GPU.
 
 use std::io;
 
@@ -25,7 +25,7 @@ const TRANSFORMS: [Transform; 8] = [
     Transform::Flipped270,
 ];
 
-/// A picture of which no two parts are alike.
+/// A buffer with different content in each part.
 struct Picture {
     size: (usize, usize),
     format: PixelFormat,
@@ -86,7 +86,7 @@ fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         gles.renderer.create_buffer(Fourcc::Abgr8888, size).unwrap();
     let everything = Region::from(Rect::of_size(SIZE.0, SIZE.1));
     let mut target = gles.renderer.bind(&mut picture).unwrap();
-    // Nothing of what is not damaged may be written.
+    // Pixels outside of the damage must keep this content.
     let cleared = gles.draw_to(&mut target, &everything, 0xff00_0000, &[], &[]);
     cleared.unwrap().wait().unwrap();
     let (textures, failed) = gles.textures(damage, layers).unwrap();
@@ -147,7 +147,7 @@ fn whole() -> Region {
 }
 
 #[test]
-fn gles_turns_buffers_as_the_cpu_does() {
+fn gles_with_a_transformed_buffer_matches_the_cpu_renderer() {
     let mut gles = gles();
     let picture = Picture::new(10, 6, 0xff);
     for transform in TRANSFORMS {
@@ -159,7 +159,7 @@ fn gles_turns_buffers_as_the_cpu_does() {
         let source = (0.0, 0.0, f64::from(across), f64::from(down));
         let plain = layer(&picture, source, Rect::new(3, 4, across, down), transform);
         assert_alike(&mut gles, &whole(), &[plain], &format!("{transform:?}"));
-        // A part of it, off its middle.
+        // A part of the buffer that is not centred.
         let part = layer(
             &picture,
             (1.0, 2.0, 4.0, 3.0),
@@ -176,7 +176,7 @@ fn gles_turns_buffers_as_the_cpu_does() {
 }
 
 #[test]
-fn gles_scales_blends_and_keeps_to_the_damage() {
+fn gles_with_scaled_and_translucent_layers_draws_only_within_the_damage() {
     let mut gles = gles();
     let below = Picture::new(12, 10, 0xff);
     let above = Picture::new(9, 7, 0x80);
@@ -201,7 +201,7 @@ fn gles_scales_blends_and_keeps_to_the_damage() {
 }
 
 #[test]
-fn gles_counts_what_it_uploads_and_nothing_else() {
+fn gles_counts_only_the_bytes_of_uploads() {
     let mut gles = gles();
     let picture = Picture::new(4, 3, 0xff);
     let source = (0.0, 0.0, 4.0, 3.0);
