@@ -92,7 +92,7 @@ mod tests {
     static HERE: Place = Place;
 
     #[test]
-    fn line_that_comes_too_often_is_left_out_and_counted() {
+    fn line_that_repeats_too_often_is_left_out_and_counted() {
         let limit = RateLimit::default();
         let start = Instant::now();
         let place = || Identifier(&HERE);

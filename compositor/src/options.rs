@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mode_requests_are_read_with_and_without_a_rate() {
+    fn mode_request_with_and_without_a_refresh_rate_is_parsed() {
         let mode = |text: &str| text.parse::<ModeRequest>();
         assert_eq!(
             mode("640x480@59.94"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_is_bound_in_the_place_of_nothing_but_an_old_socket() {
+    fn socket_path_that_holds_another_file_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
         std::fs::write(&file, "kept").unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_takes_a_command_behind_two_dashes() {
+    fn command_line_with_two_dashes_has_a_command() {
         use clap::Parser;
         let options = Options::parse_from(["c", "--backend", "headless", "--", "ls", "-l"]);
         assert_eq!(options.command, ["ls", "-l"]);

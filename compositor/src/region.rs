@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn region_of_many_rects_becomes_their_bounds_on_request() {
+    fn region_of_many_rects_is_simplified_to_its_bounds() {
         let mut region = Region::default();
         for place in 0..40 {
             region.add(Rect::new(place * 10, 0, 1, 1));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn rect_at_the_edge_of_the_numbers_does_not_overflow() {
+    fn rect_at_the_integer_limits_does_not_overflow() {
         let far = Rect::new(i32::MAX - 1, i32::MAX - 1, i32::MAX, i32::MAX);
         assert_eq!(far.intersection(Rect::of_size(10, 10)), None);
         assert!(Region::from(far).area() > 0);

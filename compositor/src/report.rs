@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn report_keeps_its_order_while_a_buffer_is_not_released() {
+    fn report_with_an_unreleased_buffer_keeps_its_order() {
         let mut report = Report::new(Vec::new());
         report.add(record(1, Some(Duration::ZERO)));
         report.add(record(2, None));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn title_of_a_window_is_printable_json() {
+    fn window_title_with_control_characters_is_printable_json() {
         let mut report = Report::new(Vec::new());
         let mut titled = record(1, None);
         titled.shown.surface = Some("a\u{9b}2J\u{202e}\n{\"frame\":9}".to_owned());
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn report_with_a_client_that_keeps_its_buffers_stays_small() {
+    fn report_with_a_client_that_keeps_its_buffers_is_bounded() {
         let mut report = Report::new(Vec::new());
         for frame in 0..200 {
             report.add(record(frame, Some(Duration::ZERO)));

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn errno_is_found_through_every_layer_of_causes() {
+    fn errno_in_nested_errors_is_found() {
         for (errno, kind) in [
             (Errno::BUSY, FaultKind::Transient),
             (Errno::INTR, FaultKind::Transient),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn backoff_doubles_up_to_its_bound_and_begins_anew_after_a_success() {
+    fn backoff_doubles_up_to_its_maximum_and_restarts_after_a_success() {
         let mut backoff = Backoff::default();
         let delays: Vec<u64> = (0..12)
             .map(|_| u64::try_from(backoff.next_delay().as_millis()).unwrap())
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn request_that_fails_for_good_is_made_once_and_a_passing_one_four_times() {
+    fn request_that_fails_permanently_is_made_once_and_a_transient_one_four_times() {
         for (errno, expected) in [(Errno::INVAL, 1), (Errno::NOMEM, 4)] {
             let mut made = 0;
             let answer: io::Result<()> = retry_transient(|| {

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksum_leaves_the_fourth_byte_out_and_nothing_else() {
+    fn checksum_ignores_only_the_fourth_byte() {
         let checksum = |row: &[u8]| {
             let mut checksum = Checksum::default();
             checksum.add_row(row);

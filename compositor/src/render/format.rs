@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn yuv_white_black_and_red_are_what_they_are() {
+    fn yuv_white_black_and_red_convert_to_rgb() {
         assert_eq!(Matrix::BT601.colour(235, 128, 128), 0xffff_ffff);
         assert_eq!(Matrix::BT601.colour(16, 128, 128), 0xff00_0000);
         let red = Matrix::BT601.colour(82, 90, 240);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn subsampled_formats_find_the_chroma_of_each_pixel() {
+    fn subsampled_formats_use_the_chroma_of_each_pixel() {
         let white = 0xffff_ffff;
         // Two white pixels and two black ones, read from an odd column.
         let yuyv = vec![235, 128, 235, 128, 16, 128, 16, 128];
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn blending_keeps_the_ends_exact() {
+    fn blending_with_extreme_alpha_is_exact() {
         assert_eq!(over(0, 0xff12_3456), 0xff12_3456);
         assert_eq!(over(0xff65_4321, 0xff12_3456), 0xff65_4321);
         assert_eq!(over(0x8080_8080, 0xff00_0000), 0xff80_8080);

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn opaque_window_writes_its_own_bytes_and_no_more() {
+    fn opaque_window_writes_only_its_own_bytes() {
         let picture = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(2, 2, 4, 3);
         let (target, written) = draw(
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn window_partly_outside_shows_its_inner_part() {
+    fn window_partly_outside_of_the_output_is_clipped() {
         let picture = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(-2, -1, 4, 4);
         let (target, _) = draw(
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn scaled_picture_keeps_its_corners() {
+    fn scaled_buffer_keeps_its_corners() {
         let picture = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
         let full = Rect::of_size(8, 8);
         let (target, _) = draw(
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn layer_that_cannot_be_read_is_left_out_and_named() {
+    fn layer_that_cannot_be_read_is_left_out_and_returned() {
         let mut broken = Picture::plain(8, 8, |_, _| 0xffff_ffff);
         broken.bytes.truncate(100);
         let mut target = Target::memory(8, 8);

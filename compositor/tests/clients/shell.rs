@@ -21,7 +21,7 @@ fn at(picture: &[u32], x: usize, y: usize) -> u32 {
 }
 
 #[test]
-fn window_with_a_buffer_is_shown_in_the_middle() {
+fn window_with_a_buffer_is_centred() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -39,7 +39,7 @@ fn window_with_a_buffer_is_shown_in_the_middle() {
 }
 
 #[test]
-fn second_window_is_in_front_and_its_end_shows_the_first_again() {
+fn second_window_is_above_the_first_until_it_is_destroyed() {
     let mut fixture = Fixture::new(64, 48);
     let mut first = fixture.client();
     let mut second = fixture.client();
@@ -60,19 +60,19 @@ fn second_window_is_in_front_and_its_end_shows_the_first_again() {
 }
 
 #[test]
-fn fullscreen_window_is_told_the_size_of_the_output() {
+fn fullscreen_window_is_configured_with_the_size_of_the_output() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     window.toplevel.set_fullscreen(None);
     fixture.round_trip(&mut client);
-    let (width, height, states) = client.seen.configured.last().unwrap().clone();
+    let (width, height, states) = client.events.configured.last().unwrap().clone();
     assert_eq!((width, height), (64, 48));
     assert!(states.contains(&xdg_toplevel::State::Fullscreen));
     assert!(states.contains(&xdg_toplevel::State::Activated));
     window.toplevel.unset_fullscreen();
     fixture.round_trip(&mut client);
-    let (width, height, states) = client.seen.configured.last().unwrap().clone();
+    let (width, height, states) = client.events.configured.last().unwrap().clone();
     assert_eq!((width, height), (0, 0));
     assert!(!states.contains(&xdg_toplevel::State::Fullscreen));
 }
@@ -124,7 +124,7 @@ fn window_with_a_viewport_is_cropped_and_scaled() {
 }
 
 #[test]
-fn subsurface_is_shown_with_its_parent_and_where_it_was_put() {
+fn subsurface_is_shown_at_its_position_when_the_parent_commits() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -159,7 +159,7 @@ fn subsurface_is_shown_with_its_parent_and_where_it_was_put() {
 }
 
 #[test]
-fn popup_is_configured_and_shown_beside_its_anchor() {
+fn popup_is_configured_and_shown_at_its_anchor() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -179,7 +179,7 @@ fn popup_is_configured_and_shown_beside_its_anchor() {
     let _popup = role.get_popup(Some(&window.shell), &positioner, &client.handle(), ());
     surface.commit();
     fixture.round_trip(&mut client);
-    assert_eq!(client.seen.popups, [(16, 16, 8, 8)]);
+    assert_eq!(client.events.popups, [(16, 16, 8, 8)]);
     surface.attach(Some(&client.colour(8, 8, BLUE)), 0, 0);
     surface.damage_buffer(0, 0, 8, 8);
     surface.commit();
@@ -189,7 +189,7 @@ fn popup_is_configured_and_shown_beside_its_anchor() {
 }
 
 #[test]
-fn window_without_a_buffer_is_not_shown_any_more() {
+fn window_with_a_null_buffer_is_not_shown() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();

@@ -22,7 +22,7 @@ const GREEN: u32 = 0xff00_ff00;
 const SIZE: (u32, u32) = (64, 48);
 
 /// How long a compositor may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Bytes that the client sent which never stops.
@@ -101,7 +101,7 @@ impl Compositor {
     fn end(mut self) -> Vec<u32> {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             match self.process.try_wait().unwrap() {
                 Some(status) => break status,
@@ -128,13 +128,13 @@ impl Drop for Compositor {
 }
 
 /// A client with a window that fills the display, which goes on whatever others do.
-struct Bystander {
+struct UnaffectedClient {
     wire: Wire,
     shm: u32,
     surface: u32,
 }
 
-impl Bystander {
+impl UnaffectedClient {
     #[track_caller]
     fn new(compositor: &Compositor) -> Self {
         let mut wire = compositor.client();
@@ -148,9 +148,9 @@ impl Bystander {
         wire.wait();
         let serial = wire.events_of(role, 0)[0].word(0);
         wire.send(role, 4, &[serial.into()]);
-        let mut bystander = Self { wire, shm, surface };
-        bystander.show(RED);
-        bystander
+        let mut unaffected = Self { wire, shm, surface };
+        unaffected.show(RED);
+        unaffected
     }
 
     /// Shows a colour out of a file that is sent for it.
@@ -195,10 +195,10 @@ fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
 
 /// Shows green, and looks whether that is what is on the display.
 #[track_caller]
-fn check(compositor: Compositor, mut bystander: Bystander) {
-    bystander.show(GREEN);
+fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
+    unaffected.show(GREEN);
     std::thread::sleep(Duration::from_millis(100));
-    bystander.wire.wait();
+    unaffected.wire.wait();
     let picture = compositor.end();
     assert!(
         picture.iter().all(|colour| *colour == GREEN),
@@ -208,7 +208,7 @@ fn check(compositor: Compositor, mut bystander: Bystander) {
 }
 
 #[test]
-fn command_gets_the_limit_that_the_compositor_was_started_with() {
+fn command_is_started_with_the_original_descriptor_limit() {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("covalent-exhaustion-{}-{number}", std::process::id());
     let directory = std::env::temp_dir().join(name);
@@ -236,27 +236,27 @@ fn command_gets_the_limit_that_the_compositor_was_started_with() {
 }
 
 #[test]
-fn report_names_the_process_at_the_other_end() {
+fn report_has_the_process_id_of_the_client() {
     let compositor = Compositor::start(1024);
-    let mut bystander = Bystander::new(&compositor);
-    bystander.show(GREEN);
+    let mut unaffected = UnaffectedClient::new(&compositor);
+    unaffected.show(GREEN);
     let report = compositor.directory.join("report");
     let own = format!("\"client_pid\":{}", std::process::id());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !std::fs::read_to_string(&report).unwrap().contains(&own) {
         assert!(
             Instant::now() < deadline,
             "the report names another process"
         );
         std::thread::sleep(Duration::from_millis(5));
-        bystander.show(GREEN);
+        unaffected.show(GREEN);
     }
 }
 
 #[test]
-fn descriptors_that_no_message_takes_end_their_sender_alone() {
+fn file_descriptors_that_no_message_takes_disconnect_only_their_sender() {
     let compositor = Compositor::start(1024);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let before = compositor.descriptors();
     let mut attacker = compositor.client();
     let file = memfd(&[0; 16]);
@@ -266,30 +266,30 @@ fn descriptors_that_no_message_takes_end_their_sender_alone() {
     let (object, _, words) = attacker.error.clone().unwrap();
     assert_eq!(object, DISPLAY);
     assert!(words.contains("descriptors"), "{words}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while compositor.descriptors() > before {
         assert!(Instant::now() < deadline, "they stay open");
         std::thread::sleep(Duration::from_millis(5));
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn descriptors_of_several_clients_below_the_limit_of_one_do_no_harm() {
+fn queued_file_descriptors_of_several_clients_below_the_limit_are_tolerated() {
     let compositor = Compositor::start(1024);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let file = memfd(&[0; 16]);
     let attackers: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
     for attacker in &attackers {
         send_descriptors(&attacker.stream, file.as_fd(), 9);
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn pools_without_end_end_their_maker_alone() {
+fn client_with_too_many_pools_is_disconnected_alone() {
     let compositor = Compositor::start(256);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let mut attacker = compositor.client();
     let shm = attacker.bind("wl_shm");
     let file = memfd(&[0; 4096]);
@@ -301,13 +301,13 @@ fn pools_without_end_end_their_maker_alone() {
     }
     attacker.wait();
     assert!(attacker.closed, "{} are open", compositor.descriptors());
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn clients_without_end_wait_and_are_taken_when_there_is_room() {
+fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
     let compositor = Compositor::start(256);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let crowd: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
     std::thread::sleep(Duration::from_millis(500));
     let before = compositor.time();
@@ -316,23 +316,23 @@ fn clients_without_end_wait_and_are_taken_when_there_is_room() {
     assert!(taken < 50, "{taken} hundredths of a second in two seconds");
     let log = compositor.log();
     assert!(log.lines().count() < 40, "{} lines", log.lines().count());
-    let mut bystander = bystander;
-    bystander.show(RED);
+    let mut unaffected = unaffected;
+    unaffected.show(RED);
     drop(crowd);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut late = Wire::new(compositor.connect());
     while late.globals.is_empty() {
         assert!(Instant::now() < deadline, "nobody is taken any more");
         std::thread::sleep(Duration::from_millis(5));
         late.read();
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
+fn client_that_sends_without_end_does_not_starve_others() {
     let compositor = Compositor::start(1024);
-    let mut bystander = Bystander::new(&compositor);
+    let mut unaffected = UnaffectedClient::new(&compositor);
     let mut flooder = compositor.client();
     let factory = flooder.bind("wl_compositor");
     let surface = flooder.make(factory, 0, &[]);
@@ -353,7 +353,7 @@ fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
     let before = SENT.load(Ordering::Relaxed);
     let start = Instant::now();
     for _ in 0..20 {
-        bystander.wire.wait();
+        unaffected.wire.wait();
     }
     let took = start.elapsed();
     assert!(
@@ -361,7 +361,7 @@ fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
         "20 round trips took {took:?}"
     );
     let goes_on = !sent.is_finished();
-    check(compositor, bystander);
+    check(compositor, unaffected);
     sent.join().unwrap();
     assert!(
         before > 0 && goes_on,

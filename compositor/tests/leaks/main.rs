@@ -16,7 +16,7 @@ const RED: u32 = 0xffff_0000;
 const NV12: u32 = u32::from_le_bytes(*b"NV12");
 
 #[test]
-fn clients_that_vanish_and_descriptions_that_are_refused_leave_nothing_open() {
+fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
     let mut fixture = Fixture::new(64, 48);
     let mut watcher = fixture.client();
     let baseline = descriptors();
@@ -37,7 +37,7 @@ fn clients_that_vanish_and_descriptions_that_are_refused_leave_nothing_open() {
             }
         }
         fixture.round_trip(&mut client);
-        assert_eq!(client.seen.failed, 10);
+        assert_eq!(client.events.failed, 10);
         drop((window, client));
         let picture = fixture.picture(&mut watcher);
         assert!(!picture.contains(&RED));

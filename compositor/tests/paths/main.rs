@@ -22,7 +22,7 @@ const NODES: [&str; 1] = ["device"];
 const SOCKET: &str = "socket";
 
 #[test]
-fn option_that_takes_a_path_is_decided_on() {
+fn option_that_takes_a_path_is_listed() {
     let command = Options::command();
     let is_path =
         |argument: &&clap::Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
@@ -104,7 +104,7 @@ fn is_refused(words: &[&OsStr], cause: &str) {
 }
 
 #[test]
-fn file_to_write_that_must_stay_is_refused_at_once() {
+fn output_file_that_must_not_be_replaced_is_rejected() {
     for option in WRITTEN {
         let folder = tempfile::tempdir().unwrap();
         for (path, cause) in others(folder.path()) {
@@ -118,7 +118,7 @@ fn file_to_write_that_must_stay_is_refused_at_once() {
 }
 
 #[test]
-fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
+fn output_file_is_private_and_replaces_the_old_one() {
     // A screenshot is of a frame, and without a client none is shown.
     for option in WRITTEN.into_iter().filter(|option| *option != "screenshot") {
         let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn socket_removes_nothing_but_a_socket() {
+fn socket_path_that_is_not_a_socket_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for (path, cause) in others(folder.path()) {
         if cause != "a socket" {
@@ -172,7 +172,7 @@ fn socket_removes_nothing_but_a_socket() {
 }
 
 #[test]
-fn node_that_is_no_card_is_refused_at_once() {
+fn device_that_is_not_a_card_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for (path, _) in others(folder.path()) {
         let begun = Instant::now();
@@ -191,7 +191,7 @@ fn node_that_is_no_card_is_refused_at_once() {
 }
 
 #[test]
-fn disk_that_is_full_costs_events_of_the_trace_and_not_the_session() {
+fn full_disk_loses_trace_events_and_not_the_session() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, done) = (folder.path().join("disk"), folder.path().join("done"));
     fs::create_dir(&disk).unwrap();
@@ -230,7 +230,7 @@ fn disk_that_is_full_costs_events_of_the_trace_and_not_the_session() {
 }
 
 #[test]
-fn command_line_that_is_hostile_is_refused_in_printable_words() {
+fn command_line_with_control_characters_is_rejected_with_a_printable_error() {
     let hostile = "\u{1b}[2J\nforged:\u{202e}\u{9b}m";
     for before in [
         "",

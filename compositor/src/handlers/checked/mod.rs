@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rectangle_at_the_edge_of_the_numbers_is_limited() {
+    fn rectangle_at_the_integer_limits_is_clamped() {
         let limit = COORDINATE_MAX;
         assert_eq!(rectangle(0, 0, i32::MAX, 1), Some((0, 0, limit, 1)));
         assert_eq!(
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn rectangle_without_a_pixel_is_none() {
+    fn rectangle_without_pixels_is_none() {
         for size in [i32::MIN, -1, 0] {
             assert_eq!(rectangle(0, 0, size, 1), None);
             assert_eq!(rectangle(0, 0, 1, size), None);

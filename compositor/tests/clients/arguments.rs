@@ -69,12 +69,12 @@ fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
 }
 
 /// A client that does nothing wrong, and must not notice the others.
-struct Bystander {
+struct UnaffectedClient {
     client: Client,
     window: Window,
 }
 
-impl Bystander {
+impl UnaffectedClient {
     fn new(fixture: &mut Fixture) -> Self {
         let mut client = fixture.client();
         let window = client.window();
@@ -90,7 +90,10 @@ impl Bystander {
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));
         let picture = fixture.picture(&mut self.client);
-        assert!(!self.client.seen.closed, "the bystander was ended: {what}");
+        assert!(
+            !self.client.events.closed,
+            "the bystander was ended: {what}"
+        );
         assert!(
             picture.iter().all(|colour| *colour == GREEN),
             "the bystander is not shown: {what}"
@@ -99,9 +102,9 @@ impl Bystander {
 }
 
 #[test]
-fn numbers_at_their_extremes_end_nobody_but_their_sender() {
+fn extreme_arguments_disconnect_at_most_their_sender() {
     let mut fixture = Fixture::new(64, 48);
-    let mut bystander = Bystander::new(&mut fixture);
+    let mut unaffected = UnaffectedClient::new(&mut fixture);
     let mut random = Random(0x5eed);
     let mut client: Option<(Wire, Objects)> = None;
     for interface in interfaces() {
@@ -123,10 +126,10 @@ fn numbers_at_their_extremes_end_nobody_but_their_sender() {
                 );
                 objects.request(wire, interface, opcode, &combination);
                 objects.apply(wire);
-                fixture.settle(wire);
+                fixture.round_trip_wire(wire);
                 fixture.state.point_at((32.0, 24.0).into(), 0);
                 // A client that reads nothing for so long would be ended for that.
-                fixture.step(&mut bystander.client);
+                fixture.step(&mut unaffected.client);
                 if wire.closed {
                     client = None;
                 }
@@ -134,13 +137,13 @@ fn numbers_at_their_extremes_end_nobody_but_their_sender() {
         }
     }
     drop(client);
-    bystander.check(&mut fixture, "at the end");
+    unaffected.check(&mut fixture, "at the end");
 }
 
 #[test]
-fn requests_in_a_random_order_end_nobody_but_their_sender() {
+fn requests_in_random_order_disconnect_at_most_their_sender() {
     let mut fixture = Fixture::new(64, 48);
-    let mut bystander = Bystander::new(&mut fixture);
+    let mut unaffected = UnaffectedClient::new(&mut fixture);
     let mut random = Random(0xc0de);
     let interfaces = interfaces();
     for _ in 0..40 {
@@ -162,12 +165,12 @@ fn requests_in_a_random_order_end_nobody_but_their_sender() {
                 .collect();
             eprintln!("{}.{}{numbers:?}", interface.name, request.name);
             objects.request(&mut wire, interface, opcode, &numbers);
-            fixture.step(&mut bystander.client);
+            fixture.step(&mut unaffected.client);
             if random.below(4) == 0 {
                 objects.apply(&mut wire);
             }
             if random.below(8) == 0 {
-                fixture.settle(&mut wire);
+                fixture.round_trip_wire(&mut wire);
                 let at = (32.0, 24.0);
                 fixture.state.point_at(at.into(), 0);
             }
@@ -175,13 +178,13 @@ fn requests_in_a_random_order_end_nobody_but_their_sender() {
                 break;
             }
         }
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
     }
-    bystander.check(&mut fixture, "at the end");
+    unaffected.check(&mut fixture, "at the end");
 }
 
 /// A request, its numbers, and the error that the protocol has for them: on which interface, and which.
-type Wrong = (
+type InvalidRequest = (
     &'static str,
     &'static str,
     &'static [i32],
@@ -190,7 +193,7 @@ type Wrong = (
 );
 
 /// Numbers that a protocol forbids.
-const WRONG: &[Wrong] = &[
+const INVALID_REQUESTS: &[InvalidRequest] = &[
     ("wl_shm_pool", "resize", &[0], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[-1], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[i32::MIN], "wl_shm_pool", 2),
@@ -280,7 +283,7 @@ const WRONG: &[Wrong] = &[
 ];
 
 /// Numbers that a protocol permits, and with which arithmetic overflows.
-const RIGHT: &[(&str, &str, &[i32])] = &[
+const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("wl_surface", "damage", &[0, 0, -1, -1]),
     ("wl_surface", "damage", &[i32::MIN; 4]),
     ("wl_surface", "damage", &[i32::MAX; 4]),
@@ -329,9 +332,9 @@ fn answer(
         .collect();
     objects.request(&mut wire, described, opcode, &numbers);
     objects.apply(&mut wire);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     fixture.state.point_at((32.0, 24.0).into(), 0);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     let (object, code, message) = wire.error?;
     let name = objects
         .by_interface
@@ -343,20 +346,20 @@ fn answer(
 }
 
 #[test]
-fn number_that_a_protocol_forbids_is_answered_with_its_error() {
-    for (interface, request, numbers, object, code) in WRONG {
+fn argument_that_the_protocol_forbids_posts_the_protocol_error() {
+    for (interface, request, numbers, object, code) in INVALID_REQUESTS {
         let mut fixture = Fixture::new(64, 48);
-        let mut bystander = Bystander::new(&mut fixture);
+        let mut unaffected = UnaffectedClient::new(&mut fixture);
         let answer = answer(&mut fixture, interface, request, numbers);
         let what = format!("{interface}.{request}{numbers:?}");
         assert_eq!(answer, Some(((*object).to_owned(), *code)), "{what}");
-        bystander.check(&mut fixture, &what);
+        unaffected.check(&mut fixture, &what);
     }
 }
 
 #[test]
-fn number_that_a_protocol_permits_is_taken() {
-    for (interface, request, numbers) in RIGHT {
+fn argument_that_the_protocol_permits_is_accepted() {
+    for (interface, request, numbers) in VALID_REQUESTS {
         let mut fixture = Fixture::new(64, 48);
         let answer = answer(&mut fixture, interface, request, numbers);
         assert_eq!(answer, None, "{interface}.{request}{numbers:?}");
@@ -364,17 +367,17 @@ fn number_that_a_protocol_permits_is_taken() {
 }
 
 #[test]
-fn surface_placed_above_itself_is_an_error_and_not_the_end() {
+fn surface_placed_above_itself_posts_an_error() {
     for opcode in [2, 3] {
         let mut fixture = Fixture::new(64, 48);
-        let mut bystander = Bystander::new(&mut fixture);
+        let mut unaffected = UnaffectedClient::new(&mut fixture);
         let mut wire = fixture.wire();
         let objects = Objects::make(&mut fixture, &mut wire);
         let subsurface = objects.of("wl_subsurface");
         wire.send(subsurface, opcode, &[objects.child.into()]);
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
         let (object, code, _) = wire.error.clone().unwrap();
         assert_eq!((object, code), (subsurface, 0));
-        bystander.check(&mut fixture, "a surface beside itself");
+        unaffected.check(&mut fixture, "a surface beside itself");
     }
 }

@@ -6,7 +6,7 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
 #[test]
-fn pool_cut_short_ends_its_client_and_nobody_else() {
+fn client_with_a_truncated_pool_is_disconnected_alone() {
     let mut fixture = Fixture::new(64, 48);
     let mut good = fixture.client();
     let mut bad = fixture.client();
@@ -22,7 +22,9 @@ fn pool_cut_short_ends_its_client_and_nobody_else() {
     fixture.round_trip(&mut bad);
     rustix::fs::ftruncate(&file, 0).unwrap();
     above.show(&bad, &buffer);
-    fixture.until(&mut bad, "the end of the client", |_, bad| bad.seen.closed);
+    fixture.until(&mut bad, "the end of the client", |_, bad| {
+        bad.events.closed
+    });
     assert_eq!(bad.error().unwrap().0, "wl_buffer");
     let picture = fixture.picture(&mut good);
     assert_eq!(
@@ -35,13 +37,13 @@ fn pool_cut_short_ends_its_client_and_nobody_else() {
 }
 
 #[test]
-fn buffer_attached_before_the_first_configure_is_an_error() {
+fn buffer_attached_before_the_first_configure_posts_an_error() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     window.show(&client, &client.colour(8, 8, RED));
     fixture.until(&mut client, "the end of the client", |_, client| {
-        client.seen.closed
+        client.events.closed
     });
     assert_eq!(client.error().unwrap().0, "xdg_surface");
 }
