@@ -1,6 +1,6 @@
-//! Every number that a request can carry, at its extremes: by none of them a client ends the compositor, or another client.
+//! Numeric arguments of every request at their extremes. No argument may end the compositor or affect another client.
 //!
-//! The requests are taken from the protocols' own descriptions, so that none can be forgotten. Debug builds check overflow.
+//! The requests are taken from the protocol descriptions, so that none is missing. Debug builds check for overflow.
 
 use wayland_client::backend::protocol::{ArgumentType, Interface};
 
@@ -14,13 +14,13 @@ const GREEN: u32 = 0xff00_ff00;
 const MIN: u32 = 0x8000_0000;
 const MAX: u32 = 0x7fff_ffff;
 
-/// What each number is tried with.
+/// The values for each argument.
 const EXTREMES: [u32; 9] = [MIN, MIN + 1, u32::MAX, 0, 1, 17, 0x0001_0000, MAX - 1, MAX];
 
-/// Combinations of one request that are tried; where there are more, a seeded choice of them.
+/// The number of combinations for one request; if there are more, they are selected with a seed.
 const COMBINATIONS: usize = 40;
 
-/// Numbers that look random and are the same in each run (xorshift).
+/// A xorshift generator, so that each run uses the same numbers.
 struct Random(u64);
 
 impl Random {
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// Counts the numbers of a request.
+/// Returns the number of numeric arguments of a request.
 fn numbers(interface: &Interface, opcode: usize) -> usize {
     let is_number = |kind: &&ArgumentType| {
         matches!(
@@ -51,9 +51,9 @@ fn numbers(interface: &Interface, opcode: usize) -> usize {
     signature.iter().filter(is_number).count()
 }
 
-/// Returns the combinations to try a request with.
+/// Returns the combinations of arguments for a request.
 fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
-    // All numbers alike first, and each one alone: what is found most is found so.
+    // The same value for all arguments and each extreme alone find most bugs, so they come first.
     let mut tried: Vec<Vec<u32>> = EXTREMES.map(|number| vec![number; count]).to_vec();
     for place in 0..count {
         for number in EXTREMES {
@@ -68,7 +68,7 @@ fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
     tried
 }
 
-/// A client that does nothing wrong, and must not notice the others.
+/// A well-behaved client that other clients must not affect.
 struct UnaffectedClient {
     client: Client,
     window: Window,
@@ -84,7 +84,7 @@ impl UnaffectedClient {
         Self { client, window }
     }
 
-    /// Shows something new, and looks whether it is there.
+    /// Shows a new colour and checks that it is on the display.
     #[track_caller]
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
         self.window
@@ -119,7 +119,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                     let objects = Objects::make(&mut fixture, &mut wire);
                     (wire, objects)
                 });
-                // Read only where the test fails: the last line is what did it.
+                // If the compositor panics, the last line names the request.
                 eprintln!(
                     "{}.{}{combination:?}",
                     interface.name, interface.requests[opcode].name
@@ -128,7 +128,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                 objects.apply(wire);
                 fixture.round_trip_wire(wire);
                 fixture.state.point_at((32.0, 24.0).into(), 0);
-                // A client that reads nothing for so long would be ended for that.
+                // A client that reads no events for so long would be disconnected.
                 fixture.step(&mut unaffected.client);
                 if wire.closed {
                     client = None;
@@ -156,7 +156,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
             }
             let opcode = random.below(interface.requests.len());
             let request = &interface.requests[opcode];
-            // Most of the others would be sent to objects that are gone.
+            // With more destructors, most of the following requests would be sent to destroyed objects.
             if request.is_destructor && random.below(10) > 0 {
                 continue;
             }
@@ -183,7 +183,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
     unaffected.check(&mut fixture, "at the end");
 }
 
-/// A request, its numbers, and the error that the protocol has for them: on which interface, and which.
+/// Interface, request and arguments, and the interface and code of the expected error.
 type InvalidRequest = (
     &'static str,
     &'static str,
@@ -192,7 +192,7 @@ type InvalidRequest = (
     u32,
 );
 
-/// Numbers that a protocol forbids.
+/// Arguments that a protocol forbids.
 const INVALID_REQUESTS: &[InvalidRequest] = &[
     ("wl_shm_pool", "resize", &[0], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[-1], "wl_shm_pool", 2),
@@ -282,7 +282,7 @@ const INVALID_REQUESTS: &[InvalidRequest] = &[
     ),
 ];
 
-/// Numbers that a protocol permits, and with which arithmetic overflows.
+/// Arguments that a protocol permits and that overflow in unchecked arithmetic.
 const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("wl_surface", "damage", &[0, 0, -1, -1]),
     ("wl_surface", "damage", &[i32::MIN; 4]),
@@ -308,7 +308,7 @@ const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("xdg_positioner", "set_parent_size", &[i32::MAX, i32::MAX]),
 ];
 
-/// Sends one request to a window's objects; returns the interface and the code of the error that came of it.
+/// Sends one request to the objects of a window; returns the interface and the code of the error, if one is posted.
 fn answer(
     fixture: &mut Fixture,
     interface: &str,

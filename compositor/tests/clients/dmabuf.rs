@@ -1,7 +1,7 @@
-//! Every error that `linux-dmabuf` has for a wrong description of a buffer, and what a right one needs.
+//! The errors of `linux-dmabuf` for invalid parameters.
 //!
-//! Descriptions are judged before their descriptors are, so that most of this needs no dma-buf; what does is tested in the
-//! guest, where devices make some.
+//! Parameters are validated before their file descriptors, so most of these tests need no dma-buf. Tests that need one run in the
+//! guest.
 
 use std::os::fd::AsFd;
 
@@ -16,10 +16,10 @@ use crate::fixture::{Client, Fixture, memfd};
 const XR24: u32 = u32::from_le_bytes(*b"XR24");
 const NV12: u32 = u32::from_le_bytes(*b"NV12");
 
-/// One plane: index, offset, stride, modifier.
+/// One plane: index, offset in bytes, stride in bytes, modifier.
 type Plane = (u32, u32, u32, u64);
 
-/// A description, and the error it ends with; `None` where the description is right but its memory is no dma-buf.
+/// Parameters and the expected error; `None` if the parameters are valid and only the memory is not a dma-buf.
 struct Case {
     what: &'static str,
     planes: &'static [Plane],
@@ -181,7 +181,7 @@ fn create_with_invalid_params_posts_the_protocol_error() {
         fixture.round_trip(&mut client);
         check(case, &client, "create");
         match case.expected {
-            // A memfd is no dma-buf: that is a failure, and no reason to end anybody.
+            // A memfd is not a dma-buf, which is answered with `failed` and without a protocol error.
             None => assert_eq!(
                 (client.events.failed, client.events.closed),
                 (1, false),
@@ -218,7 +218,7 @@ fn create_immed_with_invalid_params_posts_the_protocol_error() {
         if case.expected.is_some() {
             check(case, &client, "create_immed");
         } else {
-            // Nothing else can be answered to who uses the buffer already.
+            // The client may use the buffer already, so the failure has to be a protocol error.
             let expected = (
                 "zwp_linux_buffer_params_v1".to_owned(),
                 Error::InvalidWlBuffer.into(),

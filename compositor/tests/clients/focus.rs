@@ -1,17 +1,17 @@
-//! Who has the keyboard, the pointer and the selection: what is shown, and nothing that is not.
+//! Keyboard focus, pointer focus and selection belong to mapped windows only.
 
 use crate::fixture::Fixture;
 use crate::fixture::objects::{Objects, make_pool, map};
 use crate::fixture::wire::{Arg, Wire};
 
-/// Events of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
+/// Opcodes of events of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
 const KEYBOARD_ENTER: u32 = 1;
 const KEYBOARD_LEAVE: u32 = 2;
 const POINTER_ENTER: u32 = 0;
 const POINTER_LEAVE: u32 = 1;
 const SELECTION: u32 = 5;
 
-/// A client with a window that is not mapped, and with everything that would tell it of the others' input.
+/// A client with an unmapped window that listens for the input of other clients.
 struct Observer {
     wire: Wire,
     compositor: u32,
@@ -73,7 +73,7 @@ impl Observer {
         fixture.round_trip_wire(&mut self.wire);
     }
 
-    /// Counts what it was told of input: keyboards, pointers and selections.
+    /// Returns the number of keyboard enter, pointer enter and selection events.
     fn input_events(&self) -> (usize, usize, usize) {
         let of = |object, opcode| self.wire.events_of(object, opcode).len();
         (
@@ -84,7 +84,7 @@ impl Observer {
     }
 }
 
-/// The client that is typed into, with a window and a selection.
+/// Connects a client with a focused window and a selection.
 fn focused_client(fixture: &mut Fixture) -> (Wire, Objects) {
     let mut wire = fixture.wire();
     let objects = Objects::make(fixture, &mut wire);
@@ -120,7 +120,7 @@ fn window_that_was_never_mapped_gets_neither_input_nor_selection() {
             observer.wire.send(role, 6, &[]);
         },
         |observer| {
-            // The child has content, the window has none.
+            // The subsurface has content and the window has none.
             let parent = observer.wire.bind("wl_subcompositor");
             let child = observer.wire.make(observer.compositor, 0, &[]);
             let role = observer
@@ -205,7 +205,7 @@ fn selection_and_cursor_of_a_client_without_focus_are_ignored() {
     assert_eq!(observer.input_events(), (0, 0, 0));
 }
 
-/// The ways in which a window goes.
+/// A way to unmap a window.
 type UnmapMethod = fn(&mut Observer, &mut Fixture);
 
 const UNMAP_METHODS: [(&str, UnmapMethod); 4] = [

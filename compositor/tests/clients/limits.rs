@@ -1,4 +1,4 @@
-//! Clients that make very many of what they may make one of.
+//! Clients that create very many objects.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::fixture::Fixture;
 use crate::fixture::objects::Objects;
 use crate::fixture::wire::{Arg, DISPLAY};
 
-/// What the compositor may take for one of these clients, also in a debug build on a busy machine.
+/// The longest time for one of these clients, also in a debug build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `wl_display.error.no_memory`.
@@ -40,7 +40,7 @@ fn very_many_feedback_objects_are_destroyed_quickly() {
 
 #[test]
 fn subsurfaces_nested_without_limit_post_an_error() {
-    // From the window down, and from the innermost one up.
+    // The tree is built from the window down, or from the innermost surface up.
     for downwards in [true, false] {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();

@@ -1,5 +1,5 @@
-//! The compositor and its clients in one event loop, over socket pairs: no card, no session, no threads.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! The compositor and its clients in one event loop, connected by socket pairs, without a card, a session or threads.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 mod arguments;
 mod dmabuf;

@@ -1,4 +1,4 @@
-//! Clients that break the rules, or break down: the others go on.
+//! Clients that violate the protocol do not affect others.
 
 use crate::fixture::Fixture;
 

@@ -1,4 +1,4 @@
-//! What fails for a moment is tried again by the compositor itself, also when no client commits anew.
+//! The compositor retries transient failures by itself, without another commit of a client.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::fixture::{Client, Fixture, Marker, Window};
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
-/// What fails next, and how often each kind was asked.
+/// The faults to inject, and the number of operations so far.
 #[derive(Debug, Default)]
 struct FaultScript {
     commits: VecDeque<Option<Errno>>,
@@ -59,7 +59,7 @@ impl Faults for FaultScript {
     }
 }
 
-/// A compositor with a window that shows red, and the script of what fails from now on.
+/// Starts a compositor with a red window; the returned script injects faults from now on.
 fn start_with_window() -> (Fixture, Client, Window, Rc<RefCell<FaultScript>>) {
     let script = Rc::new(RefCell::new(FaultScript::default()));
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
@@ -137,7 +137,7 @@ fn commits_of_clients_while_the_card_is_busy_do_not_shorten_the_backoff() {
         (3..=12).contains(&attempts),
         "{attempts} commits of frames during {client_commits} commits of the client"
     );
-    // Buffers of frames that were replaced before they were shown went back meanwhile.
+    // The buffers of superseded commits were released meanwhile.
     assert!(
         client.events.released.len() + 3 >= client_commits,
         "of {client_commits}"
@@ -247,7 +247,7 @@ fn buffer_that_can_never_be_read_is_tried_a_bounded_number_of_times() {
     let attempts = script.borrow().read_count;
     assert!((2..=60).contains(&attempts), "{attempts} attempts");
     script.borrow_mut().every_read = None;
-    // The next commit is shown, and callbacks came all the time.
+    // The next commit is shown, and its callback arrives.
     let frames = client.events.frames.len();
     window.show(&client, &client.colour(8, 8, 0xff00_00ff));
     assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
@@ -261,7 +261,7 @@ fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
     fixture.state.screen.set_screenshot(path.clone(), Some(2));
-    // The first access draws the frame, and the others read it.
+    // The first access draws the frame, the others read it for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.picture(&mut client);

@@ -1,4 +1,4 @@
-//! Every way that a commit can take gives its buffer back, by `wl_buffer.release` and by a release point alike.
+//! Every path of a commit releases its buffer, by `wl_buffer.release` and by a release point.
 
 mod points;
 mod subsurfaces;
@@ -27,7 +27,7 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 const BLUE: u32 = 0xff00_00ff;
 
-/// How a client hands over its buffers.
+/// How the compositor releases the buffers of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReleaseBy {
     Event,
@@ -36,14 +36,14 @@ enum ReleaseBy {
 
 const RELEASE_KINDS: [ReleaseBy; 2] = [ReleaseBy::Event, ReleaseBy::Point];
 
-/// A timeline as client and test have it.
+/// A timeline of the test and the client's object for it.
 struct SharedTimeline {
     points: Arc<Timeline>,
     proxy: WpLinuxDrmSyncobjTimelineV1,
     _file: OwnedFd,
 }
 
-/// A client with a window, whose buffers are handed over in one of the two ways.
+/// A client with a window, with or without explicit synchronisation.
 struct TestClient {
     fixture: Fixture,
     client: Client,
@@ -55,13 +55,13 @@ struct TestClient {
     commit_count: u64,
 }
 
-/// A surface with its object for points.
+/// A surface with its `wp_linux_drm_syncobj_surface_v1`.
 struct TestSurface {
     surface: WlSurface,
     object: Option<WpLinuxDrmSyncobjSurfaceV1>,
 }
 
-/// A buffer that was committed: it is owed until it went back.
+/// A committed buffer with the number of its release point.
 struct CommittedBuffer {
     proxy: WlBuffer,
     point: u64,
@@ -106,7 +106,7 @@ impl TestClient {
         compositor.create_surface(&self.client.handle(), ())
     }
 
-    /// Makes a subsurface, which is synchronised at first.
+    /// Creates a synchronised subsurface.
     fn create_subsurface(&self, parent: &WlSurface) -> (TestSurface, WlSubsurface) {
         let surface = self.surface();
         let global: WlSubcompositor = self.client.bind(1);
@@ -134,7 +134,7 @@ impl TestClient {
         buffer
     }
 
-    /// Commits a buffer that is not written before its point is reached.
+    /// Commits a buffer with an acquire point on another timeline.
     fn commit_with_acquire_point(
         &mut self,
         test_surface: &TestSurface,
@@ -169,7 +169,7 @@ impl TestClient {
         }
     }
 
-    /// Sees that a buffer goes back, once.
+    /// Checks that a buffer is released exactly once.
     #[track_caller]
     fn expect_released(&mut self, buffer: &CommittedBuffer, case: &str) {
         let deadline = Instant::now() + Duration::from_secs(3);
@@ -193,7 +193,7 @@ impl TestClient {
         assert!(!self.client.events.closed, "{case}");
     }
 
-    /// Sees that a buffer does not go back while it is shown or waits.
+    /// Checks that a buffer is not released.
     #[track_caller]
     fn expect_not_released(&mut self, buffer: &CommittedBuffer, case: &str) {
         self.fixture.round_trip(&mut self.client);

@@ -1,4 +1,4 @@
-//! Windows: where they are, how large, and which is in front.
+//! Position, size and stacking order of windows.
 
 use wayland_client::protocol::wl_compositor::WlCompositor;
 use wayland_client::protocol::wl_subcompositor::WlSubcompositor;
@@ -117,7 +117,7 @@ fn window_with_a_viewport_is_cropped_and_scaled() {
     viewport.set_destination(32, 32);
     window.show(&client, &buffer);
     let picture = fixture.picture(&mut client);
-    // The right half of the picture is green; its left border pixels are mixed with what is beside them.
+    // The right half of the buffer is green. Its left edge is interpolated with the neighbouring pixels.
     assert_eq!(at(&picture, 47, 24), GREEN);
     assert_eq!(at(&picture, 48, 24), BACKGROUND);
     assert_eq!(at(&picture, 32, 8), GREEN);
@@ -147,7 +147,7 @@ fn subsurface_is_shown_at_its_position_when_the_parent_commits() {
     let picture = fixture.picture(&mut client);
     assert_eq!(at(&picture, 24 + 4, 16 + 4), BLUE);
     assert_eq!(at(&picture, 24 + 8, 16 + 8), RED);
-    // Synchronised: what the child commits waits for its parent.
+    // The subsurface is synchronised, so its commit is cached until the parent commits.
     child.attach(Some(&client.colour(4, 4, GREEN)), 0, 0);
     child.damage_buffer(0, 0, 4, 4);
     child.commit();

@@ -1,4 +1,4 @@
-//! Bytes that are no valid message: their sender is told what is wrong, and nobody else notices.
+//! Malformed messages disconnect their sender and do not affect others.
 
 use std::os::fd::AsFd;
 
@@ -8,11 +8,11 @@ use crate::fixture::objects::{Objects, interfaces};
 use crate::fixture::wire::{Arg, DISPLAY, Wire, message};
 use crate::fixture::{Fixture, memfd};
 
-/// Errors of `wl_display`.
+/// Error codes of `wl_display`.
 const INVALID_OBJECT: u32 = 0;
 const INVALID_METHOD: u32 = 1;
 
-/// Returns the code of the error of `wl_display` by which the client was ended.
+/// Returns the code of the `wl_display` error that disconnected the client.
 #[track_caller]
 fn disconnect_code(fixture: &mut Fixture, wire: &mut Wire) -> u32 {
     fixture.round_trip_wire(wire);
@@ -85,7 +85,7 @@ fn malformed_message_disconnects_only_its_sender() {
         let size = u32::try_from(body.len() + 8).unwrap();
         [header(0, 0, size)[4..].to_vec(), body].concat()
     };
-    // What is sent to the window's title lacks its object, which is different each time.
+    // The object id of the set_title requests differs for each client and is added below.
     let titles: [Vec<u8>; 5] = [
         text(u32::MAX, b"abc\0"),
         text(u32::MAX - 3, b"abc\0"),
@@ -179,7 +179,7 @@ fn file_descriptors_dropped_by_the_kernel_disconnect_only_their_sender() {
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let memory = memfd(&[0; 16]);
-    // More than a reception takes: what was sent next would come with another's descriptor.
+    // One `recvmsg` accepts fewer descriptors, so the kernel drops some.
     let files = [memory.as_fd(); 40];
     let callback = wire.new_id();
     wire.send_bytes(&message(DISPLAY, 0, &[callback.into()]), &files);
@@ -194,7 +194,7 @@ fn file_descriptors_that_arrive_before_their_messages_are_kept() {
     let mut wire = fixture.wire();
     let shm = wire.bind("wl_shm");
     fixture.round_trip_wire(&mut wire);
-    // As wayland-rs sends 60 pools at once: the first bytes carry all descriptors, 28 each.
+    // wayland-rs sends 60 pools like this: the first bytes carry all descriptors, 28 with each `sendmsg`.
     let memory = memfd(&[0xff; 4096]);
     let pools: Vec<u32> = (0..60).map(|_| wire.new_id()).collect();
     let bytes: Vec<u8> = pools

@@ -1,6 +1,6 @@
-//! Clients that use up what all share: descriptors, and the compositor's time. The compositor is a process of its own here,
-//! with few descriptors, so that a test can do to it what it likes.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! Clients that exhaust shared resources: file descriptors and CPU time. The compositor runs as a process of its own with a low
+//! limit of file descriptors.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::memfd;
 use crate::fixture::wire::{Arg, DISPLAY, Wire, message, send_with};
 
-#[allow(dead_code)] // the other tests use the rest of it
+#[allow(dead_code)] // the other test programs use the rest
 #[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
@@ -21,14 +21,14 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 const SIZE: (u32, u32) = (64, 48);
 
-/// How long a compositor may take to start or to end.
+/// The longest time for the compositor to start or to end.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
-/// Bytes that the client sent which never stops.
+/// The number of bytes that the flooding client has sent.
 static SENT: AtomicUsize = AtomicUsize::new(0);
 
-/// A compositor on a virtual display that may have so many descriptors.
+/// A compositor process with a virtual output and a limit of file descriptors.
 struct Compositor {
     process: Child,
     directory: PathBuf,
@@ -65,7 +65,7 @@ impl Compositor {
         UnixStream::connect(self.directory.join("socket")).unwrap()
     }
 
-    /// Connects a client that knows all globals.
+    /// Connects a client that has received all globals.
     #[track_caller]
     fn client(&self) -> Wire {
         let mut wire = Wire::new(self.connect());
@@ -74,13 +74,13 @@ impl Compositor {
         wire
     }
 
-    /// Counts what the compositor has open.
+    /// Returns the number of open file descriptors of the compositor.
     fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
         std::fs::read_dir(path).unwrap().count()
     }
 
-    /// Returns the processor's time that the compositor took, in hundredths of a second.
+    /// Returns the CPU time of the compositor in hundredths of a second.
     fn time(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat
@@ -96,7 +96,7 @@ impl Compositor {
         std::fs::read_to_string(self.directory.join("log")).unwrap()
     }
 
-    /// Ends the compositor as a user does, and returns the colours that were on the display last.
+    /// Ends the compositor by SIGTERM; returns the pixels of the last frame from its screenshot.
     #[track_caller]
     fn end(mut self) -> Vec<u32> {
         let pid = rustix::process::Pid::from_child(&self.process);
@@ -127,7 +127,7 @@ impl Drop for Compositor {
     }
 }
 
-/// A client with a window that fills the display, which goes on whatever others do.
+/// A well-behaved client with a window that covers the output.
 struct UnaffectedClient {
     wire: Wire,
     shm: u32,
@@ -153,7 +153,7 @@ impl UnaffectedClient {
         unaffected
     }
 
-    /// Shows a colour out of a file that is sent for it.
+    /// Shows a colour with a new pool, whose file descriptor is sent for it.
     #[track_caller]
     fn show(&mut self, colour: u32) {
         let (width, height) = SIZE;
@@ -181,10 +181,10 @@ impl UnaffectedClient {
     }
 }
 
-/// Sends messages that take no descriptor, with 28 on each.
+/// Sends messages that take no file descriptor, with 28 file descriptors attached to each.
 fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     for number in 0..count {
-        // The registry is object 2, and each callback goes at once: its number is free again.
+        // The registry is object 2. Each callback is destroyed at once, so its id can be used again.
         let sync = message(DISPLAY, 0, &[(3 + number % 2).into()]);
         if send_with(stream, &sync, &[file; 28]).is_err() {
             return;
@@ -193,7 +193,7 @@ fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     }
 }
 
-/// Shows green, and looks whether that is what is on the display.
+/// Shows green, and checks that it is on the display.
 #[track_caller]
 fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
     unaffected.show(GREEN);
@@ -340,7 +340,7 @@ fn client_that_sends_without_end_does_not_starve_others() {
     let sender = flooder.stream.try_clone().unwrap();
     sender.set_nonblocking(false).unwrap();
     let sent = std::thread::spawn(move || {
-        // A request that is answered by nothing.
+        // The request has no events.
         let many = message(surface, 10, &[0, 0].map(Arg::Word)).repeat(4096);
         let flags = rustix::net::SendFlags::NOSIGNAL;
         let mut total = 0;

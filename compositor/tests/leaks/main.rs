@@ -1,5 +1,5 @@
-//! Nothing stays open: one test, since descriptors are counted for the whole process.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! File descriptors are closed. This is one test, since they are counted for the whole process.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::os::fd::AsFd;
 
@@ -8,7 +8,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLi
 
 use crate::fixture::{Fixture, memfd};
 
-#[allow(dead_code)] // the other tests use the rest of it
+#[allow(dead_code)] // the other test programs use the rest
 #[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
@@ -42,7 +42,7 @@ fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
         let picture = fixture.picture(&mut watcher);
         assert!(!picture.contains(&RED));
     }
-    // The pools of shared memory are closed by a thread of their own.
+    // Smithay closes the pools of shared memory in another thread.
     fixture.until(&mut watcher, "the closing of all descriptors", |_, _| {
         descriptors() == baseline
     });

@@ -1,5 +1,5 @@
-//! Every path that the compositor is given, leading to whatever a path can lead to.
-#![allow(clippy::unwrap_used)] // a test ends where something is wrong
+//! Options with a path, for every kind of file at this path.
+#![allow(clippy::unwrap_used)] // a failed unwrap fails the test
 
 use std::any::TypeId;
 use std::ffi::OsStr;
@@ -14,11 +14,11 @@ use clap::CommandFactory as _;
 use covalent_compositor::options::Options;
 use rustix::fs::{CWD, FileType, Mode};
 
-/// Every option that takes a path, by what becomes of it.
+/// The options that take a path, by the use of the path.
 const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
 const FOLDERS: [&str; 1] = ["writeback"];
 const NODES: [&str; 1] = ["device"];
-/// It is a name, and may be an absolute path.
+/// The option that takes a name or an absolute path.
 const SOCKET: &str = "socket";
 
 #[test]
@@ -42,7 +42,7 @@ fn option_that_takes_a_path_is_listed() {
     );
 }
 
-/// A folder with whatever a path can lead to, each with the word that errors have for it.
+/// Creates every kind of file in a folder; returns each path with the words of the expected error.
 fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;
@@ -74,7 +74,7 @@ fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
 }
 
 fn compositor(words: &[&OsStr], command: &str) -> Command {
-    // One for all runs: each looks for a name that is free.
+    // All runs share the directory, since each uses the first free socket name.
     let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtime");
     fs::create_dir_all(&runtime).unwrap();
     let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
@@ -119,7 +119,7 @@ fn output_file_that_must_not_be_replaced_is_rejected() {
 
 #[test]
 fn output_file_is_private_and_replaces_the_old_one() {
-    // A screenshot is of a frame, and without a client none is shown.
+    // A screenshot needs a frame, and without a client none is shown.
     for option in WRITTEN.into_iter().filter(|option| *option != "screenshot") {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("file"), folder.path().join("other"));
@@ -140,7 +140,7 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for (path, cause) in others(folder.path()) {
         if cause != "a socket" {
-            // What it is matters before whose it is: only a socket would be replaced.
+            // The kind of file is checked before its owner, since only a socket would be replaced.
             let said = match cause {
                 "belongs to user 12345" => "a regular file",
                 cause => cause,
@@ -155,7 +155,7 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
         "a regular file",
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
-    // The file of the lock would be emptied.
+    // Binding would truncate the lock file.
     let lock = folder.path().join("new.lock");
     fs::write(&lock, "kept").unwrap();
     let new = folder.path().join("new");

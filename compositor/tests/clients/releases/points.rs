@@ -1,4 +1,4 @@
-//! What points add: commits that wait, timelines that are kept, and signals that fail.
+//! Explicit synchronisation: blocked commits, timelines that points keep, and signals that fail.
 
 use rustix::io::Errno;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1;
@@ -54,7 +54,7 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         test.expect_released(&waits, "destroyed while it waits");
         test.expect_released(&behind, "destroyed while it waits");
         assert_eq!(test.fixture.state.blocked_commits.count(), 0);
-        // The point that comes afterwards changes nothing.
+        // Signalling the acquire point later has no effect.
         late.points.reach(1);
         test.expect_released(&waits, "and its point came");
         assert!(!test.picture().contains(&GREEN));
@@ -98,7 +98,7 @@ fn commit_of_a_parent_is_applied_when_its_blocked_child_is_destroyed() {
             child.surface.destroy();
         }
         test.expect_released(&waits, "the child was destroyed while it waits");
-        // Nothing else is committed: the parent's own commit is shown now.
+        // Without another commit, the parent's commit is applied and shown.
         assert!(test.picture().contains(&BLUE));
         test.expect_not_released(&parents, "shown");
         test.commit(&top, RED);
@@ -152,7 +152,7 @@ fn points_that_are_set_count_against_the_timeline_limit() {
     );
     let imports = test.fixture.timelines.imports.get();
     assert!(imports <= 260, "{imports} timelines were imported");
-    // Those that were destroyed and are in no point do not count.
+    // Timelines that are destroyed and that no point refers to do not count.
     let mut other = test.fixture.client();
     let manager: WpLinuxDrmSyncobjManagerV1 = other.bind(1);
     for _ in 0..600 {

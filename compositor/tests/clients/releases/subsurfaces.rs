@@ -1,4 +1,4 @@
-//! Commits of subsurfaces: cached, superseded in the cache, and ended with surface, role or parent.
+//! Commits of subsurfaces: cached, superseded in the cache, and discarded with surface, role or parent.
 
 use wayland_client::Proxy;
 
@@ -40,7 +40,7 @@ fn buffer_detached_in_a_synchronised_subsurface_is_released() {
         test.expect_released(&cached, "detached in the cache");
         top.surface.commit();
         assert!(!test.picture().contains(&GREEN));
-        // The next buffer is not given back with the point of that one.
+        // The next buffer is released by its own point.
         let next = test.commit(&child, BLUE);
         top.surface.commit();
         assert!(test.picture().contains(&BLUE));
@@ -80,7 +80,7 @@ fn buffer_cached_in_a_destroyed_subsurface_is_released() {
         top.surface.commit();
         test.picture();
         let cached = test.commit(&child, BLUE);
-        // The role's object outlives the surface, and keeps what Smithay has of it.
+        // The `wl_subsurface` outlives the surface and keeps Smithay's state of it.
         child.surface.destroy();
         test.expect_released(&cached, "its surface was destroyed");
         test.expect_released(&shown, "its surface was destroyed");
