@@ -180,9 +180,9 @@ impl State {
             (number, superseded, commits.unapplied())
         });
         if unapplied > UNAPPLIED_MAX {
-            let why =
+            let reason =
                 format!("more than {UNAPPLIED_MAX} commits of one surface are not applied yet");
-            self.disconnect_client(client, &why);
+            self.disconnect_client(client, &reason);
         }
         if !superseded.is_empty() {
             let id = surface.id();
@@ -204,16 +204,16 @@ impl State {
     }
 
     /// Disconnects a client whose commit cannot wait for its buffer. Showing an incomplete buffer would be worse.
-    fn disconnect_client(&self, client: &Client, why: &str) {
+    fn disconnect_client(&self, client: &Client, reason: &str) {
         tracing::warn!(
-            why,
+            reason,
             "a client is disconnected because one of its commits cannot wait for its buffer"
         );
         let error = ProtocolError {
             code: NO_MEMORY,
             object_id: 1,
             object_interface: "wl_display".to_owned(),
-            message: why.to_owned(),
+            message: reason.to_owned(),
         };
         client.kill(&self.display, error);
     }
@@ -227,9 +227,9 @@ impl State {
         traced: Option<TracedBuffer>,
     ) {
         if self.blocked_commits.count_of(client) >= BLOCKED_MAX {
-            let why =
+            let reason =
                 format!("more than {BLOCKED_MAX} commits wait for their acquire point or fence");
-            self.disconnect_client(client, &why);
+            self.disconnect_client(client, &reason);
             return;
         }
         let wait_start = clock::now();

@@ -173,10 +173,10 @@ impl<O> PendingCommits<O> {
             if let Some(attachment) = attachment {
                 if is_cached {
                     let sealed = queue.sealed;
-                    let kept = queue
+                    let cached_end = queue
                         .attached
                         .partition_point(|(number, _)| *number <= sealed);
-                    superseded.extend(queue.attached.drain(kept..));
+                    superseded.extend(queue.attached.drain(cached_end..));
                 }
                 queue.attached.push_back((number, attachment));
             }

@@ -149,27 +149,27 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
         .acquire_gpu()
         .ok_or_else(|| anyhow::anyhow!("all output buffers of the GPU renderer are in use"))?;
     damage.clip(output);
-    let mut picture = target
+    let mut output_buffer = target
         .dmabuf()
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("the output buffer does not belong to the GPU renderer"))?;
-    let drawn = gles.draw(&mut picture, &damage, scene.background, &layers)?;
-    let unreadable = unreadable_layers(drawn.failed);
+    let draw_result = gles.draw(&mut output_buffer, &damage, scene.background, &layers)?;
+    let unreadable = unreadable_layers(draw_result.failed);
     swapchain.mark_drawn(index);
-    let fence = drawn.done.export();
+    let fence = draw_result.done.export();
     let contents = scene
         .visible(output)
         .into_iter()
         .filter(|layer| layer.content.dmabuf().is_some())
         .map(|layer| layer.content.clone());
     let gpu_read = GpuReadGuard {
-        done: drawn.done.clone(),
+        done: draw_result.done.clone(),
         _contents: contents
             .filter(|content| !release_with_fence(content, fence.as_ref()))
             .collect(),
     };
     let fence = fence.filter(|_| supports_in_fence);
-    if fence.is_none() && drawn.done.wait().is_err() {
+    if fence.is_none() && draw_result.done.wait().is_err() {
         // The display cannot wait for a fence, so this waits for the GPU. Waiting in the event loop would miss the next
         // vblank, and no other frame can be drawn before this one is shown.
         anyhow::bail!("waiting for the GPU to complete the output buffer failed");

@@ -136,8 +136,8 @@ impl State {
             return;
         };
         let at = self.pointer.current_location();
-        let under = self.surface_at(at).map(|(surface, _)| surface);
-        if under != Some(focus) {
+        let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
+        if surface_under_pointer != Some(focus) {
             let milliseconds = clock::now().as_millis() & u128::from(u32::MAX);
             self.point_at(at, u32::try_from(milliseconds).unwrap_or(0));
         }
@@ -183,7 +183,7 @@ impl State {
             if amount != 0.0 {
                 frame = frame.value(axis, amount);
                 if let Some(steps) = steps {
-                    frame = frame.v120(axis, whole(steps));
+                    frame = frame.v120(axis, saturating_i32(steps));
                 }
             } else if event.source() == AxisSource::Finger {
                 frame = frame.stop(axis);
@@ -205,17 +205,17 @@ impl State {
             if inside.x < 0.0 || inside.y < 0.0 || inside.x >= width || inside.y >= height {
                 return None;
             }
-            let takes = with_states(&layer.surface, |states| {
+            let accepts_input = with_states(&layer.surface, |states| {
                 let mut attributes = states.cached_state.get::<SurfaceAttributes>();
                 let region = attributes.current().input_region.clone();
                 region.is_none_or(|region| region.contains(inside.to_i32_floor::<i32>()))
             });
-            takes.then_some((layer.surface, origin))
+            accepts_input.then_some((layer.surface, origin))
         })
     }
 }
 
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and no wheel turns that far
-fn whole(value: f64) -> i32 {
+fn saturating_i32(value: f64) -> i32 {
     value as i32
 }

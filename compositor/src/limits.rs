@@ -19,15 +19,15 @@ static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 ///
 /// The usual soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach it.
 pub fn raise_descriptors() {
-    let before = getrlimit(Resource::Nofile);
-    let most = before.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
-    if before.current.is_some_and(|current| current < most) {
+    let original = getrlimit(Resource::Nofile);
+    let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
+    if original.current.is_some_and(|current| current < most) {
         let raised = Rlimit {
             current: Some(most),
-            maximum: before.maximum,
+            maximum: original.maximum,
         };
         match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => drop(ORIGINAL_LIMIT.set(before)),
+            Ok(()) => drop(ORIGINAL_LIMIT.set(original)),
             Err(error) => tracing::info!(%error, "the limit of file descriptors cannot be raised"),
         }
     }
@@ -36,11 +36,11 @@ pub fn raise_descriptors() {
 /// Starts another program with the original soft limit, because the program may call `select`.
 pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
     let raised = getrlimit(Resource::Nofile);
-    let lowered = ORIGINAL_LIMIT.get().map(|before| Rlimit {
-        current: before.current,
-        maximum: before.maximum,
+    let lowered = ORIGINAL_LIMIT.get().map(|original| Rlimit {
+        current: original.current,
+        maximum: original.maximum,
     });
-    let lowered = lowered.is_some_and(|before| setrlimit(Resource::Nofile, before).is_ok());
+    let lowered = lowered.is_some_and(|original| setrlimit(Resource::Nofile, original).is_ok());
     let started = start();
     if lowered {
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
@@ -54,13 +54,13 @@ pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
 ///
 /// The kernel assigns the lowest free number, so nearly all lower numbers are in use then.
 pub fn is_scarce(descriptor: RawFd) -> bool {
-    exceeds_limit_minus(descriptor, |limit| FD_RESERVE.min(limit / 4))
+    is_in_reserve(descriptor, |limit| FD_RESERVE.min(limit / 4))
 }
 
 /// Returns whether another client would leave too few file descriptors; `any` is an open file descriptor.
 pub fn is_full(any: impl AsFd) -> bool {
     match rustix::io::fcntl_dupfd_cloexec(any, 0) {
-        Ok(next) => exceeds_limit_minus(next.as_raw_fd(), |limit| {
+        Ok(next) => is_in_reserve(next.as_raw_fd(), |limit| {
             FD_RESERVE_FOR_CLIENTS.min(limit / 2)
         }),
         Err(_) => true,
@@ -69,7 +69,7 @@ pub fn is_full(any: impl AsFd) -> bool {
 
 /// Returns whether a file descriptor is in the last `reserve` numbers. `reserve` depends on the limit, so that most of a very low
 /// limit can still be used.
-fn exceeds_limit_minus(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
+fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;
     };

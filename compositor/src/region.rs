@@ -95,10 +95,10 @@ impl Region {
     /// Adds the pixels of `rect`.
     pub fn add(&mut self, rect: Rect) {
         let mut missing = vec![rect];
-        for held in &self.rects {
+        for existing in &self.rects {
             missing = missing
                 .into_iter()
-                .flat_map(|part| without(part, *held))
+                .flat_map(|part| without(part, *existing))
                 .collect();
         }
         self.rects
@@ -119,7 +119,7 @@ impl Region {
         self.rects = self
             .rects
             .iter()
-            .flat_map(|held| without(*held, rect))
+            .flat_map(|existing| without(*existing, rect))
             .collect();
     }
 
@@ -157,10 +157,10 @@ impl Region {
     /// Returns whether it contains every pixel of `rect`.
     pub fn covers(&self, rect: Rect) -> bool {
         let mut missing = vec![rect];
-        for held in &self.rects {
+        for existing in &self.rects {
             missing = missing
                 .into_iter()
-                .flat_map(|part| without(part, *held))
+                .flat_map(|part| without(part, *existing))
                 .collect();
         }
         missing.iter().all(|part| part.is_empty())

@@ -177,7 +177,7 @@ fn watch_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyh
                 error.error
             )
         })?;
-    let watched = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
+    let monitor_inserted = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
         let inserted = handle.insert_source(monitor, move |event, (), state| match event {
             UdevEvent::Changed { device_id } if device_id == device => state.hotplug(),
             UdevEvent::Removed { device_id } if device_id == device => {
@@ -187,7 +187,7 @@ fn watch_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyh
         });
         inserted.map_err(|error| io::Error::other(error.error.to_string()))
     });
-    if let Err(error) = watched {
+    if let Err(error) = monitor_inserted {
         tracing::warn!(%error, "hotplug events are not available");
     }
     match Devices::open(handle, &seat) {

@@ -113,12 +113,12 @@ impl Scene {
         let mut hidden = Region::default();
         let mut visible = Vec::new();
         for layer in self.layers.iter().rev() {
-            let seen = layer
+            let is_visible = layer
                 .view
                 .destination
                 .intersection(output)
                 .is_some_and(|rect| !hidden.covers(rect));
-            if seen {
+            if is_visible {
                 visible.push(layer);
                 hidden.merge(&layer.opaque);
             }

@@ -125,8 +125,8 @@ impl Screen {
     }
 
     /// Requests a screenshot of frame number `after`, or of the last frame.
-    pub fn set_screenshot(&mut self, path: PathBuf, after: Option<u64>) {
-        self.screenshot = Some((path, after));
+    pub fn set_screenshot(&mut self, path: PathBuf, frame_number: Option<u64>) {
+        self.screenshot = Some((path, frame_number));
     }
 
     /// Returns the current mode.
@@ -300,8 +300,8 @@ impl State {
         if let Some(report) = &mut self.screen.report {
             report.flush();
         }
-        if let Some((path, after)) = &self.screen.screenshot {
-            if number.is_some() && *after == number {
+        if let Some((path, frame_number)) = &self.screen.screenshot {
+            if number.is_some() && *frame_number == number {
                 let path = path.clone();
                 self.screen.screenshot = None;
                 self.save_screenshot(&path);

@@ -51,10 +51,10 @@ pub fn save(
     let mut encoder = Encoder::new(&mut file, width, height);
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
-    let mut picture = encoder.write_header()?;
-    picture.write_image_data(&bytes)?;
+    let mut image = encoder.write_header()?;
+    image.write_image_data(&bytes)?;
     // Dropping the writers would discard their errors.
-    picture.finish()?;
+    image.finish()?;
     let whole = file.into_inner();
     let whole = whole.map_err(|error| failed(error.into_error()))?;
     whole.commit().map_err(|error| failed(error.into()))

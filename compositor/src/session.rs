@@ -34,13 +34,13 @@ impl Seat {
     ///
     /// When no seat manager provides a seat and the user is not root.
     pub fn take() -> anyhow::Result<(Self, Option<LibSeatSessionNotifier>)> {
-        let managed = ["/run/seatd.sock", "/run/systemd/seats/seat0"]
+        let has_seat_manager = ["/run/seatd.sock", "/run/systemd/seats/seat0"]
             .iter()
             .any(|path| Path::new(path).exists())
             || std::env::var_os("SEATD_SOCK").is_some()
             || std::env::var_os("LIBSEAT_BACKEND").is_some();
         let root = rustix::process::geteuid().is_root();
-        if root && !managed {
+        if root && !has_seat_manager {
             return Ok((Self::Direct, None));
         }
         match LibSeatSession::new() {

@@ -103,7 +103,7 @@ impl Stack {
 
     /// Removes a popup.
     pub fn remove_popup(&mut self, popup: &PopupSurface) {
-        self.popups.retain(|held| held != popup);
+        self.popups.retain(|existing| existing != popup);
     }
 
     /// Returns all popups.

@@ -85,7 +85,7 @@ impl Surface {
             source.3 * scale,
         );
         self.size = viewport.size().map_or(logical, |size| (size.w, size.h));
-        let whole = Rect::of_size(self.size.0, self.size.1);
+        let full = Rect::of_size(self.size.0, self.size.1);
         let plain = self.view((0, 0)).is_plain() && self.source.0 == 0.0 && self.source.1 == 0.0;
         for rect in damage {
             let rect = match rect {
@@ -95,16 +95,15 @@ impl Surface {
                 Damage::Buffer(rect) if plain => {
                     Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h)
                 }
-                Damage::Buffer(_) => whole,
+                Damage::Buffer(_) => full,
             };
-            self.damage
-                .add(rect.intersection(whole).unwrap_or_default());
+            self.damage.add(rect.intersection(full).unwrap_or_default());
             self.damage.simplify();
         }
         self.opaque = match (content.format().has_alpha(), opaque) {
-            (false, _) => whole.into(),
+            (false, _) => full.into(),
             (true, None) => Region::default(),
-            (true, Some(opaque)) => region(&opaque, whole),
+            (true, Some(opaque)) => region(&opaque, full),
         };
     }
 
@@ -181,7 +180,7 @@ fn buffer_transform(transform: wl_output::Transform) -> Transform {
     }
 }
 
-fn region(attributes: &RegionAttributes, whole: Rect) -> Region {
+fn region(attributes: &RegionAttributes, full: Rect) -> Region {
     let mut region = Region::default();
     // An opaque region may always be taken as smaller than it is, so a region with very many rectangles is treated as empty.
     if attributes.rects.len() > RECTS_MAX {
@@ -189,7 +188,7 @@ fn region(attributes: &RegionAttributes, whole: Rect) -> Region {
     }
     for (kind, rect) in &attributes.rects {
         let rect = Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h);
-        let Some(rect) = rect.intersection(whole) else {
+        let Some(rect) = rect.intersection(full) else {
             continue;
         };
         match kind {

@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn request_that_fails_permanently_is_made_once_and_a_transient_one_four_times() {
         for (errno, expected) in [(Errno::INVAL, 1), (Errno::NOMEM, 4)] {
-            let mut made = 0;
+            let mut attempts = 0;
             let answer: io::Result<()> = retry_transient(|| {
-                made += 1;
+                attempts += 1;
                 Err(errno.into())
             });
             assert!(answer.is_err());
-            assert_eq!(made, expected, "{errno}");
+            assert_eq!(attempts, expected, "{errno}");
         }
     }
 }

@@ -200,7 +200,7 @@ impl Writeback {
             return Ok(false);
         };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
-        let keep = self.every > 0 && self.written % self.every == 0;
+        let store_pixels = self.every > 0 && self.written % self.every == 0;
         let guard =
             retry_transient(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         let mut row = vec![0; width * 4];
@@ -211,14 +211,14 @@ impl Writeback {
             return Ok(false);
         }
         let mut checksum = Checksum::default();
-        let mut kept = keep.then_some(Ok(()));
+        let mut stored = store_pixels.then_some(Ok(()));
         for y in 0..height {
             guard
                 .read_row(0, y, 0, &mut row)
                 .map_err(io::Error::other)?;
             checksum.add_row(&row);
-            if matches!(kept, Some(Ok(()))) {
-                kept = Some(self.raw.write_all(&row));
+            if matches!(stored, Some(Ok(()))) {
+                stored = Some(self.raw.write_all(&row));
             }
         }
         drop(guard);
@@ -229,8 +229,8 @@ impl Writeback {
         }
         self.pending = None;
         self.paused = true;
-        let offset = matches!(kept, Some(Ok(()))).then_some(self.raw_bytes);
-        match kept {
+        let offset = matches!(stored, Some(Ok(()))).then_some(self.raw_bytes);
+        match stored {
             Some(Ok(())) => {
                 let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
                 self.raw_bytes = self.raw_bytes.saturating_add(bytes);

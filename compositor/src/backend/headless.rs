@@ -96,11 +96,11 @@ impl Headless {
         };
         inject(self.faults.as_ref(), |faults| faults.commit())
             .map_err(|error| failed(error.into()))?;
-        let comes = self
+        let flip_arrives = self
             .faults
             .as_ref()
             .is_none_or(|faults| faults.borrow_mut().flip_arrives());
-        if !comes {
+        if !flip_arrives {
             self.in_flight = Some(clock::now());
             return Ok(());
         }

@@ -432,8 +432,8 @@ impl Kms {
         let back = !self.connected;
         let (size, refresh) = self.pipeline.mode();
         if back || !self.pipeline.has_mode(size) {
-            let kept = self.pipeline.has_mode(size);
-            let request = if kept {
+            let has_mode = self.pipeline.has_mode(size);
+            let request = if has_mode {
                 Some(ModeRequest {
                     width: size.0,
                     height: size.1,

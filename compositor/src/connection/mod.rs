@@ -64,11 +64,11 @@ impl Connections {
         self.display = Some(display);
     }
 
-    /// Disconnects a client that exceeds a limit, with the error `no_memory` and the message `why`.
-    pub(crate) fn disconnect(&self, display: &DisplayHandle, client: &Client, why: String) {
+    /// Disconnects a client that exceeds a limit, with the error `no_memory` and the message `reason`.
+    pub(crate) fn disconnect(&self, display: &DisplayHandle, client: &Client, reason: String) {
         let violation = Violation {
             code: wire::NO_MEMORY,
-            message: why,
+            message: reason,
         };
         self.fd_limiter.disconnect(display, &client.id(), violation);
     }

@@ -164,8 +164,8 @@ impl ObjectTable {
         let Some(body) = bytes.get(HEADER..size) else {
             return Ok(None);
         };
-        let read = parse_arguments(signature, body).map_err(|why| {
-            let message = format!("{}@{object}, request {opcode}: {why}", object_type.name());
+        let read = parse_arguments(signature, body).map_err(|error| {
+            let message = format!("{}@{object}, request {opcode}: {error}", object_type.name());
             violation(INVALID_METHOD, message)
         })?;
         if let Some(id) = read.new_id {

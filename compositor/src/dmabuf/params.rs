@@ -113,15 +113,15 @@ impl Params {
                 );
                 (Error::InvalidFormat, message)
             })?;
-        let given: Vec<bool> = planes.iter().map(Option::is_some).collect();
-        let wanted = (0..PLANES_MAX).map(|plane| plane < format.planes());
-        if !wanted.eq(given.iter().copied()) {
+        let added_planes: Vec<bool> = planes.iter().map(Option::is_some).collect();
+        let expected_planes = (0..PLANES_MAX).map(|plane| plane < format.planes());
+        if !expected_planes.eq(added_planes.iter().copied()) {
             let message = format!(
                 "{} has planes 0 to {}, and the planes added are {:?}",
                 format.name(),
                 format.planes() - 1,
                 (0..)
-                    .zip(given)
+                    .zip(added_planes)
                     .filter(|(_, there)| *there)
                     .map(|(plane, _)| plane)
                     .collect::<Vec<u32>>(),

@@ -44,31 +44,31 @@ impl CompositorHandler for State {
         if is_sync_subsurface(surface) {
             return;
         }
-        let mut committed = Vec::new();
-        let mut changed = Vec::new();
+        let mut failed_buffers = Vec::new();
+        let mut mapping_changes = Vec::new();
         with_surface_tree_upward(
             surface,
             (),
             |_, _, ()| TraversalAction::DoChildren(()),
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
-                let was_shown = state.content().is_some();
-                let mut refused = None;
+                let had_content = state.content().is_some();
+                let mut content_error = None;
                 state.apply_commit(states, |buffer| {
                     content(&self.dmabuf, buffer)
-                        .map_err(|error| refused = Some(error))
+                        .map_err(|error| content_error = Some(error))
                         .ok()
                 });
-                if let Some(error) = refused {
-                    committed.push((surface.clone(), error));
+                if let Some(error) = content_error {
+                    failed_buffers.push((surface.clone(), error));
                 }
-                if state.content().is_some() != was_shown {
-                    changed.push(surface.clone());
+                if state.content().is_some() != had_content {
+                    mapping_changes.push(surface.clone());
                 }
             },
             |_, _, ()| true,
         );
-        for (surface, error) in committed {
+        for (surface, error) in failed_buffers {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
         let mut root = surface.clone();
@@ -76,16 +76,16 @@ impl CompositorHandler for State {
             root = parent;
         }
         self.handle_shell_commit(&root);
-        for surface in changed {
+        for surface in mapping_changes {
             self.mapping_changed(&surface);
         }
         self.screen.schedule_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        let was_shown = self.stack.has_content(surface);
+        let had_content = self.stack.has_content(surface);
         self.surface_destroyed(surface);
-        if was_shown {
+        if had_content {
             self.update_keyboard_focus();
             self.update_pointer_focus();
         }

@@ -36,8 +36,8 @@ impl State {
         let id = surface.id();
         let own = objects.filter(|surface| surface.id().same_client_as(&id));
         if own.count() > limit {
-            let why = format!("the client exceeds the limit of {limit} {kind}");
-            self.connections.disconnect(&self.display, &client, why);
+            let reason = format!("the client exceeds the limit of {limit} {kind}");
+            self.connections.disconnect(&self.display, &client, reason);
         }
     }
 

@@ -44,12 +44,12 @@ pub enum KmsError {
     #[error("connector {0} has no CRTC with a primary plane")]
     NoPipeline(String),
     /// The display does not have the mode.
-    #[error("{connector} has no mode {wanted}; it has {available}")]
+    #[error("{connector} has no mode {requested}; it has {available}")]
     NoMode {
         /// Name of the connector.
         connector: String,
         /// The requested mode.
-        wanted: String,
+        requested: String,
         /// The modes that the display has.
         available: String,
     },

@@ -253,8 +253,8 @@ impl<'a> Source<'a> {
     ) -> io::Result<()> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Decoded(picture) => {
-                picture.sample(&layer.view, line, into);
+            Self::Decoded(decoded) => {
+                decoded.sample(&layer.view, line, into);
                 Ok(())
             }
             Self::Open(planes) => {
@@ -362,10 +362,10 @@ mod tests {
 
     #[test]
     fn opaque_window_writes_only_its_own_bytes() {
-        let picture = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
+        let buffer = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(2, 2, 4, 3);
         let (target, written) = draw(
-            &[layer(&picture, place, Transform::Normal, true)],
+            &[layer(&buffer, place, Transform::Normal, true)],
             place.into(),
         );
         assert_eq!(written, 4 * 3 * 4);
@@ -377,10 +377,10 @@ mod tests {
 
     #[test]
     fn window_partly_outside_of_the_output_is_clipped() {
-        let picture = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
+        let buffer = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(-2, -1, 4, 4);
         let (target, _) = draw(
-            &[layer(&picture, place, Transform::Normal, true)],
+            &[layer(&buffer, place, Transform::Normal, true)],
             Rect::of_size(8, 8).into(),
         );
         let shown = target.read().unwrap();
@@ -410,10 +410,10 @@ mod tests {
 
     #[test]
     fn scaled_buffer_keeps_its_corners() {
-        let picture = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
+        let buffer = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
         let full = Rect::of_size(8, 8);
         let (target, _) = draw(
-            &[layer(&picture, full, Transform::Normal, true)],
+            &[layer(&buffer, full, Transform::Normal, true)],
             full.into(),
         );
         let shown = target.read().unwrap();
@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn transformed_buffer_has_its_first_pixel_where_the_protocol_puts_it() {
         // Only the buffer's left upper pixel is red; where is it after the transform is undone?
-        let picture = Picture::plain(8, 8, |x, y| {
+        let buffer = Picture::plain(8, 8, |x, y| {
             if (x, y) == (0, 0) {
                 0xffff_0000
             } else {
@@ -443,7 +443,7 @@ mod tests {
             (Transform::Flipped270, 63),
         ];
         for (transform, place) in expected {
-            let (target, _) = draw(&[layer(&picture, full, transform, true)], full.into());
+            let (target, _) = draw(&[layer(&buffer, full, transform, true)], full.into());
             let shown = target.read().unwrap();
             assert_eq!(
                 shown.iter().position(|colour| *colour == 0xffff_0000),

@@ -191,8 +191,8 @@ fn open<'a>(
     let mapping = match mapping.get() {
         Some(mapping) => mapping,
         None => {
-            let made = retry_transient(|| buffer.map()).map_err(io::Error::other)?;
-            mapping.get_or_init(|| made)
+            let new_mapping = retry_transient(|| buffer.map()).map_err(io::Error::other)?;
+            mapping.get_or_init(|| new_mapping)
         }
     };
     retry_transient(|| mapping.access(access)).map_err(io::Error::other)

@@ -71,7 +71,7 @@ impl Screen {
         self.renderer.software().check_output_buffer_fault()?;
         let (width, height) = target.size();
         let colours = match (target.dmabuf(), self.renderer.gles()) {
-            (Some(picture), Some(gles)) => gles.read(picture)?,
+            (Some(gpu_buffer), Some(gles)) => gles.read(gpu_buffer)?,
             _ => target.read()?,
         };
         Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))

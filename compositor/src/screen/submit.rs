@@ -28,23 +28,23 @@ impl State {
     ) -> anyhow::Result<Frame> {
         let screen = &mut self.screen;
         let output = screen.mode().rect();
-        let begun = clock::now();
+        let start_time = clock::now();
         screen.backend.swapchain().damage(damage);
-        let direct = scanout::candidate(scene, output).and_then(|layer| {
+        let scanout_result = scanout::candidate(scene, output).and_then(|layer| {
             let framebuffer = screen.backend.submit_scanout(&layer.content)?;
             Ok((layer.content.clone(), framebuffer))
         });
         // A transient failure is not a reason to compose: direct scanout of the same buffer is retried a moment later.
-        let direct = match direct {
-            Err(why) if why.is_transient() && screen.recovery.should_retry_scanout() => {
-                return Err(why.into());
+        let scanout_result = match scanout_result {
+            Err(reason) if reason.is_transient() && screen.recovery.should_retry_scanout() => {
+                return Err(reason.into());
             }
             other => other,
         };
         let mut why_not_direct = None;
         let mut content = None;
         let mut composed = None;
-        let framebuffer = match direct {
+        let framebuffer = match scanout_result {
             Ok((shown, framebuffer)) => {
                 content = Some(shown);
                 #[cfg(feature = "planted-copy")]
@@ -54,8 +54,8 @@ impl State {
                 screen.backend.swapchain().submitted(None);
                 Some(framebuffer)
             }
-            Err(why) => {
-                why_not_direct = Some(why.to_string());
+            Err(reason) => {
+                why_not_direct = Some(reason.to_string());
                 let blank = if visible.is_empty() {
                     screen.backend.submit_blank()
                 } else {
@@ -123,7 +123,7 @@ impl State {
             .filter_map(|layer| layer.content.traced())
             .collect();
         if composed.is_some() {
-            let draw_time = (begun, clock::now());
+            let draw_time = (start_time, clock::now());
             for buffer in &traced_buffers {
                 buffer.emit(COMPOSITOR, Action::Draw, Place::Through, draw_time);
             }

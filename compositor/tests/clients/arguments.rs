@@ -80,7 +80,7 @@ impl UnaffectedClient {
         let window = client.window();
         fixture.round_trip(&mut client);
         window.show(&client, &client.colour(64, 48, RED));
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
         Self { client, window }
     }
 
@@ -89,14 +89,14 @@ impl UnaffectedClient {
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));
-        let picture = fixture.picture(&mut self.client);
+        let pixels = fixture.displayed_pixels(&mut self.client);
         assert!(
             !self.client.events.closed,
-            "the bystander was ended: {what}"
+            "the other client was disconnected: {what}"
         );
         assert!(
-            picture.iter().all(|colour| *colour == GREEN),
-            "the bystander is not shown: {what}"
+            pixels.iter().all(|colour| *colour == GREEN),
+            "the other client is not shown: {what}"
         );
     }
 }

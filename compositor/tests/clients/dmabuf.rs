@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
         expected: Some(Error::PlaneSet),
     },
     Case {
-        what: "a format that nobody has",
+        what: "a format that does not exist",
         planes: &[(0, 0, 256, 0)],
         size: (64, 48),
         fourcc: 1,
@@ -193,7 +193,7 @@ fn create_with_invalid_params_posts_the_protocol_error() {
         fixture.round_trip(&mut other);
         assert!(
             !other.events.closed,
-            "{}: another client was ended too",
+            "{}: another client was disconnected too",
             case.what
         );
         assert_eq!(fixture.state.dmabuf.buffers(), 0);

@@ -18,13 +18,13 @@ fn buffer_that_is_replaced_is_released() {
     fixture.round_trip(&mut client);
     let (first, second) = (client.colour(8, 8, RED), client.colour(8, 8, 0xff00_ff00));
     window.show(&client, &first);
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     assert!(
         client.events.released.is_empty(),
-        "the shown buffer was released"
+        "the buffer on the display was released"
     );
     window.show(&client, &second);
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     assert_eq!(client.events.released, [first]);
 }
 
@@ -39,8 +39,8 @@ fn buffer_superseded_before_a_frame_is_released_at_once() {
     window.show(&client, &second);
     fixture.round_trip(&mut client);
     assert_eq!(client.events.released, [first]);
-    let picture = fixture.picture(&mut client);
-    assert!(picture.contains(&0xff00_ff00) && !picture.contains(&RED));
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.contains(&0xff00_ff00) && !pixels.contains(&RED));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn presentation_feedback_of_a_virtual_output_has_no_hardware_flags() {
     assert_eq!(
         flags,
         Kind::empty(),
-        "nothing was synchronised, nothing was hardware"
+        "a virtual output has no vblank and no hardware clock"
     );
 }
 
@@ -146,7 +146,7 @@ fn report_of_a_composited_frame_has_the_copied_bytes_and_the_reason() {
     let buffers = [client.colour(16, 8, RED), client.colour(16, 8, 0xff00_ff00)];
     for round in 0..6 {
         window.show(&client, &buffers[round % 2]);
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
     }
     fixture.state.finish();
     let text = std::fs::read_to_string(&path).unwrap();

@@ -47,12 +47,12 @@ fn subsurfaces_nested_without_limit_post_an_error() {
         let mut wire = fixture.wire();
         let objects = Objects::make(&mut fixture, &mut wire);
         let compositor = objects.of("wl_compositor");
-        let maker = objects.of("wl_subcompositor");
+        let subcompositor = objects.of("wl_subcompositor");
         let mut end = wire.make(compositor, 0, &[]);
         for _ in 0..60_000 {
             let next = wire.make(compositor, 0, &[]);
             let (child, parent) = if downwards { (next, end) } else { (end, next) };
-            let role = wire.make(maker, 1, &[child, parent].map(Arg::Word));
+            let role = wire.make(subcompositor, 1, &[child, parent].map(Arg::Word));
             wire.send(role, 5, &[]);
             end = next;
             if wire.closed {
@@ -64,7 +64,7 @@ fn subsurfaces_nested_without_limit_post_an_error() {
         fixture.round_trip_wire(&mut wire);
         assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
         let error = wire.error.clone().map(|(object, code, _)| (object, code));
-        assert_eq!(error, Some((maker, BAD_PARENT)), "{downwards}");
+        assert_eq!(error, Some((subcompositor, BAD_PARENT)), "{downwards}");
         fixture.round_trip(&mut other);
         assert!(!other.events.closed);
     }
@@ -76,11 +76,11 @@ fn sibling_subsurfaces_without_limit_post_an_error() {
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let objects = Objects::make(&mut fixture, &mut wire);
-    let (compositor, maker) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
+    let (compositor, subcompositor) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
     let window = objects.of("wl_surface");
     for number in 0..400 {
         let child = wire.make(compositor, 0, &[]);
-        wire.make(maker, 1, &[child, window].map(Arg::Word));
+        wire.make(subcompositor, 1, &[child, window].map(Arg::Word));
         if number == 200 {
             wire.send(window, 6, &[]);
             fixture.round_trip_wire(&mut wire);
@@ -89,7 +89,7 @@ fn sibling_subsurfaces_without_limit_post_an_error() {
     }
     fixture.round_trip_wire(&mut wire);
     let error = wire.error.clone().map(|(object, code, _)| (object, code));
-    assert_eq!(error, Some((maker, BAD_PARENT)));
+    assert_eq!(error, Some((subcompositor, BAD_PARENT)));
     fixture.round_trip(&mut other);
     assert!(!other.events.closed);
 }

@@ -67,8 +67,8 @@ fn start_with_window() -> (Fixture, Client, Window, Rc<RefCell<FaultScript>>) {
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(8, 8, RED));
-    let picture = fixture.picture(&mut client);
-    assert!(picture.contains(&RED));
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.contains(&RED));
     script.borrow_mut().commit_times.clear();
     script.borrow_mut().read_count = 0;
     (fixture, client, window, script)
@@ -95,7 +95,10 @@ fn commit_that_fails_once_is_retried_without_another_client_commit() {
             client.events.frames.len() > frames && !client.events.presented.is_empty()
         });
         assert_eq!(client.events.discarded, 0, "{errno}");
-        assert!(fixture.picture(&mut client).contains(&GREEN), "{errno}");
+        assert!(
+            fixture.displayed_pixels(&mut client).contains(&GREEN),
+            "{errno}"
+        );
         assert_eq!(script.borrow().commit_times.len(), 2, "{errno}");
     }
 }
@@ -108,7 +111,7 @@ fn commit_that_fails_repeatedly_is_retried_with_growing_delays() {
     fixture.until(&mut client, "the eighth commit", |_, _| {
         script.borrow().commit_times.len() == 8
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
     let script = script.borrow();
     let gaps: Vec<Duration> = script
         .commit_times
@@ -144,7 +147,7 @@ fn commits_of_clients_while_the_card_is_busy_do_not_shorten_the_backoff() {
     );
     script.borrow_mut().every_commit = None;
     window.show(&client, &client.colour(8, 8, 0xff00_00ff));
-    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+    assert!(fixture.displayed_pixels(&mut client).contains(&0xff00_00ff));
 }
 
 #[test]
@@ -155,9 +158,9 @@ fn report_of_a_retried_frame_has_the_number_of_retries_and_the_cause() {
     fixture.state.screen.set_report(report);
     script.borrow_mut().commits = [Some(Errno::BUSY); 3].into();
     window.show(&client, &client.colour(8, 8, GREEN));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     window.show(&client, &client.colour(8, 8, RED));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     fixture.state.finish();
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -181,7 +184,7 @@ fn first_frame_that_fails_transiently_is_retried() {
     script.borrow_mut().commits = [Some(Errno::BUSY); 4].into();
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
     let mut client = fixture.client();
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     assert!(fixture.state.failure.is_none());
     assert_eq!(script.borrow().commit_times.len(), 5);
 }
@@ -213,12 +216,12 @@ fn page_flip_event_that_never_arrives_is_abandoned_and_frames_continue() {
         client.events.frames.len() > frames
             && client.events.presented.len() + client.events.discarded == 1
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
     fixture.until(&mut client, "the first buffer", |_, client| {
         client.events.released.len() > released
     });
     window.show(&client, &client.colour(8, 8, RED));
-    assert!(fixture.picture(&mut client).contains(&RED));
+    assert!(fixture.displayed_pixels(&mut client).contains(&RED));
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn buffer_that_cannot_be_read_transiently_is_drawn_later() {
     script.borrow_mut().reads = [reads, reads, reads].concat().into();
     window.show(&client, &client.colour(8, 8, GREEN));
     let deadline = Instant::now() + Duration::from_secs(5);
-    while !fixture.picture(&mut client).contains(&GREEN) {
+    while !fixture.displayed_pixels(&mut client).contains(&GREEN) {
         assert!(Instant::now() < deadline, "the window is not shown");
         fixture.step(&mut client);
     }
@@ -250,7 +253,7 @@ fn buffer_that_can_never_be_read_is_tried_a_bounded_number_of_times() {
     // The next commit is shown, and its callback arrives.
     let frames = client.events.frames.len();
     window.show(&client, &client.colour(8, 8, 0xff00_00ff));
-    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+    assert!(fixture.displayed_pixels(&mut client).contains(&0xff00_00ff));
     fixture.until(&mut client, "a callback", |_, client| {
         client.events.frames.len() > frames
     });
@@ -264,7 +267,7 @@ fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     // The first access draws the frame, the others read it for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     let saved = std::fs::read(&path);
     let _ = std::fs::remove_file(&path);
     assert!(saved.unwrap().starts_with(b"\x89PNG"));
@@ -280,5 +283,5 @@ fn output_buffer_that_cannot_be_written_once_is_drawn_again() {
     fixture.until(&mut client, "a callback", |_, client| {
         client.events.frames.len() > frames
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
 }

@@ -208,8 +208,8 @@ impl TestClient {
         );
     }
 
-    fn picture(&mut self) -> Vec<u32> {
-        self.fixture.picture(&mut self.client)
+    fn displayed_pixels(&mut self) -> Vec<u32> {
+        self.fixture.displayed_pixels(&mut self.client)
     }
 }
 
@@ -233,7 +233,7 @@ fn buffer_replaced_on_the_display_is_released_after_the_next_flip() {
         let mut test = TestClient::new(release_by);
         let top = test.toplevel_surface();
         let first = test.commit(&top, RED);
-        test.picture();
+        test.displayed_pixels();
         test.expect_not_released(&first, "shown");
         test.commit(&top, GREEN);
         test.expect_released(&first, "replaced");
@@ -258,7 +258,7 @@ fn buffer_detached_by_a_null_buffer_is_released() {
         let mut test = TestClient::new(release_by);
         let top = test.toplevel_surface();
         let first = test.commit(&top, RED);
-        test.picture();
+        test.displayed_pixels();
         test.window.surface.attach(None, 0, 0);
         test.window.surface.commit();
         test.expect_released(&first, "the toplevel is unmapped");
@@ -284,10 +284,10 @@ fn buffer_of_a_window_is_released_with_its_role() {
         let mut test = TestClient::new(release_by);
         let top = test.toplevel_surface();
         let shown = test.commit(&top, RED);
-        test.picture();
+        test.displayed_pixels();
         test.window.toplevel.destroy();
         test.expect_released(&shown, "the toplevel was destroyed");
-        assert!(!test.picture().contains(&RED));
+        assert!(!test.displayed_pixels().contains(&RED));
     }
 }
 
@@ -310,7 +310,7 @@ fn buffer_of_a_popup_is_released_with_its_role() {
         test.fixture.round_trip(&mut test.client);
         let test_surface = test.wrap_surface(surface);
         let shown = test.commit(&test_surface, GREEN);
-        assert!(test.picture().contains(&GREEN));
+        assert!(test.displayed_pixels().contains(&GREEN));
         popup.destroy();
         test.expect_released(&shown, "the popup was destroyed");
     }
@@ -335,12 +335,12 @@ fn buffer_of_a_hidden_window_is_released_when_superseded() {
         let mut test = TestClient::new(release_by);
         let hidden = test.toplevel_surface();
         test.commit(&hidden, RED);
-        test.picture();
+        test.displayed_pixels();
         let above = test.client.window();
         test.fixture.round_trip(&mut test.client);
         let buffer = test.client.colour(64, 48, BLUE);
         above.show(&test.client, &buffer);
-        assert!(!test.picture().contains(&RED));
+        assert!(!test.displayed_pixels().contains(&RED));
         let first = test.commit(&hidden, GREEN);
         let second = test.commit(&hidden, RED);
         test.expect_released(&first, "superseded while it is hidden");
@@ -353,10 +353,10 @@ fn buffer_committed_twice_is_released_when_its_last_commit_is_replaced() {
     let mut test = TestClient::new(ReleaseBy::Event);
     let top = test.toplevel_surface();
     let first = test.commit(&top, RED);
-    test.picture();
+    test.displayed_pixels();
     let again = test.attach(&top, first.proxy);
     top.surface.commit();
-    test.picture();
+    test.displayed_pixels();
     test.expect_not_released(&again, "shown by its second commit");
     test.commit(&top, GREEN);
     test.expect_released(&again, "replaced");
@@ -367,7 +367,7 @@ fn buffer_attached_without_a_commit_is_not_released() {
     let mut test = TestClient::new(ReleaseBy::Event);
     let top = test.toplevel_surface();
     let shown = test.commit(&top, RED);
-    test.picture();
+    test.displayed_pixels();
     let other = TestSurface {
         surface: test.surface(),
         object: None,

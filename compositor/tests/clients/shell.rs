@@ -16,8 +16,8 @@ const BLUE: u32 = 0xff00_00ff;
 const BACKGROUND: u32 = 0xff30_3840;
 const BLACK: u32 = 0xff00_0000;
 
-fn at(picture: &[u32], x: usize, y: usize) -> u32 {
-    picture[y * WIDTH + x]
+fn at(pixels: &[u32], x: usize, y: usize) -> u32 {
+    pixels[y * WIDTH + x]
 }
 
 #[test]
@@ -27,13 +27,13 @@ fn window_with_a_buffer_is_centred() {
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 8, RED));
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24, 20), RED);
-    assert_eq!(at(&picture, 39, 27), RED);
-    assert_eq!(at(&picture, 23, 20), BACKGROUND);
-    assert_eq!(at(&picture, 40, 27), BACKGROUND);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24, 20), RED);
+    assert_eq!(at(&pixels, 39, 27), RED);
+    assert_eq!(at(&pixels, 23, 20), BACKGROUND);
+    assert_eq!(at(&pixels, 40, 27), BACKGROUND);
     assert_eq!(
-        picture.iter().filter(|colour| **colour == RED).count(),
+        pixels.iter().filter(|colour| **colour == RED).count(),
         16 * 8
     );
 }
@@ -50,13 +50,13 @@ fn second_window_is_above_the_first_until_it_is_destroyed() {
     let above = second.window();
     fixture.round_trip(&mut second);
     above.show(&second, &second.colour(8, 8, GREEN));
-    let picture = fixture.picture(&mut second);
-    assert_eq!(at(&picture, 32, 24), GREEN);
-    assert_eq!(at(&picture, 25, 24), RED);
+    let pixels = fixture.displayed_pixels(&mut second);
+    assert_eq!(at(&pixels, 32, 24), GREEN);
+    assert_eq!(at(&pixels, 25, 24), RED);
     drop(above);
     drop(second);
-    let picture = fixture.picture(&mut first);
-    assert_eq!(at(&picture, 32, 24), RED);
+    let pixels = fixture.displayed_pixels(&mut first);
+    assert_eq!(at(&pixels, 32, 24), RED);
 }
 
 #[test]
@@ -85,13 +85,13 @@ fn fullscreen_window_smaller_than_the_output_is_surrounded_by_black() {
     window.toplevel.set_fullscreen(None);
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(32, 48, RED));
-    let picture = fixture.picture(&mut client);
+    let pixels = fixture.displayed_pixels(&mut client);
     assert_eq!(
         [
-            at(&picture, 15, 0),
-            at(&picture, 16, 0),
-            at(&picture, 47, 47),
-            at(&picture, 48, 47)
+            at(&pixels, 15, 0),
+            at(&pixels, 16, 0),
+            at(&pixels, 47, 47),
+            at(&pixels, 48, 47)
         ],
         [BLACK, RED, RED, BLACK]
     );
@@ -116,11 +116,11 @@ fn window_with_a_viewport_is_cropped_and_scaled() {
     viewport.set_source(1.0, 0.0, 1.0, 2.0);
     viewport.set_destination(32, 32);
     window.show(&client, &buffer);
-    let picture = fixture.picture(&mut client);
+    let pixels = fixture.displayed_pixels(&mut client);
     // The right half of the buffer is green. Its left edge is interpolated with the neighbouring pixels.
-    assert_eq!(at(&picture, 47, 24), GREEN);
-    assert_eq!(at(&picture, 48, 24), BACKGROUND);
-    assert_eq!(at(&picture, 32, 8), GREEN);
+    assert_eq!(at(&pixels, 47, 24), GREEN);
+    assert_eq!(at(&pixels, 48, 24), BACKGROUND);
+    assert_eq!(at(&pixels, 32, 8), GREEN);
 }
 
 #[test]
@@ -144,18 +144,18 @@ fn subsurface_is_shown_at_its_position_when_the_parent_commits() {
     child.commit();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 16, RED));
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), BLUE);
-    assert_eq!(at(&picture, 24 + 8, 16 + 8), RED);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), BLUE);
+    assert_eq!(at(&pixels, 24 + 8, 16 + 8), RED);
     // The subsurface is synchronised, so its commit is cached until the parent commits.
     child.attach(Some(&client.colour(4, 4, GREEN)), 0, 0);
     child.damage_buffer(0, 0, 4, 4);
     child.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), BLUE);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), BLUE);
     window.surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), GREEN);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), GREEN);
 }
 
 #[test]
@@ -183,9 +183,9 @@ fn popup_is_configured_and_shown_at_its_anchor() {
     surface.attach(Some(&client.colour(8, 8, BLUE)), 0, 0);
     surface.damage_buffer(0, 0, 8, 8);
     surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 16, 16 + 16), BLUE);
-    assert_eq!(at(&picture, 24 + 15, 16 + 15), RED);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 16, 16 + 16), BLUE);
+    assert_eq!(at(&pixels, 24 + 15, 16 + 15), RED);
 }
 
 #[test]
@@ -195,9 +195,9 @@ fn window_with_a_null_buffer_is_not_shown() {
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 8, RED));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     window.surface.attach(None, 0, 0);
     window.surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert!(picture.iter().all(|colour| *colour != RED));
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.iter().all(|colour| *colour != RED));
 }

@@ -16,7 +16,7 @@ const INVALID_METHOD: u32 = 1;
 #[track_caller]
 fn disconnect_code(fixture: &mut Fixture, wire: &mut Wire) -> u32 {
     fixture.round_trip_wire(wire);
-    let (object, code, text) = wire.error.clone().expect("the client goes on");
+    let (object, code, text) = wire.error.clone().expect("the client is still connected");
     println!("{object} {code}: {text}");
     assert!(wire.closed);
     assert_eq!(object, DISPLAY);

@@ -55,8 +55,8 @@ impl Compositor {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let mut said = BufReader::new(process.stdout.take().unwrap());
-        said.read_line(&mut line).unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         assert!(line.contains("ready"), "{line}");
         Self { process, directory }
     }
@@ -110,8 +110,8 @@ impl Compositor {
             std::thread::sleep(Duration::from_millis(5));
         };
         assert!(status.success(), "{status}: {}", self.log());
-        let picture = image::open(self.directory.join("shown.png")).unwrap();
-        picture
+        let screenshot = image::open(self.directory.join("shown.png")).unwrap();
+        screenshot
             .to_rgb8()
             .pixels()
             .map(|pixel| u32::from_be_bytes([0xff, pixel[0], pixel[1], pixel[2]]))
@@ -165,8 +165,8 @@ impl UnaffectedClient {
         let pool = self.wire.new_id();
         let create = message(self.shm, 0, &[pool.into(), (width * height * 4).into()]);
         self.wire.send_bytes(&create, &[file.as_fd()]);
-        let picture = [0, width, height, width * 4, 1].map(Arg::Word);
-        let buffer = self.wire.make(pool, 0, &picture);
+        let buffer_arguments = [0, width, height, width * 4, 1].map(Arg::Word);
+        let buffer = self.wire.make(pool, 0, &buffer_arguments);
         self.wire
             .send(self.surface, 1, &[buffer, 0, 0].map(Arg::Word));
         self.wire
@@ -175,7 +175,7 @@ impl UnaffectedClient {
         self.wire.wait();
         assert!(
             !self.wire.closed,
-            "the bystander was ended: {:?}",
+            "the other client was disconnected: {:?}",
             self.wire.error
         );
     }
@@ -199,11 +199,11 @@ fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
     unaffected.show(GREEN);
     std::thread::sleep(Duration::from_millis(100));
     unaffected.wire.wait();
-    let picture = compositor.end();
+    let pixels = compositor.end();
     assert!(
-        picture.iter().all(|colour| *colour == GREEN),
-        "the bystander's picture is another: {:#x}",
-        picture[0]
+        pixels.iter().all(|colour| *colour == GREEN),
+        "the pixels of the other client changed: {:#x}",
+        pixels[0]
     );
 }
 
@@ -258,14 +258,14 @@ fn file_descriptors_that_no_message_takes_disconnect_only_their_sender() {
     let compositor = Compositor::start(1024);
     let unaffected = UnaffectedClient::new(&compositor);
     let before = compositor.descriptors();
-    let mut attacker = compositor.client();
+    let mut sender = compositor.client();
     let file = memfd(&[0; 16]);
-    send_descriptors(&attacker.stream, file.as_fd(), 40);
-    attacker.wait();
-    assert!(attacker.closed, "{} are open", compositor.descriptors());
-    let (object, _, words) = attacker.error.clone().unwrap();
+    send_descriptors(&sender.stream, file.as_fd(), 40);
+    sender.wait();
+    assert!(sender.closed, "{} are open", compositor.descriptors());
+    let (object, _, message) = sender.error.clone().unwrap();
     assert_eq!(object, DISPLAY);
-    assert!(words.contains("descriptors"), "{words}");
+    assert!(message.contains("descriptors"), "{message}");
     let deadline = Instant::now() + TIMEOUT;
     while compositor.descriptors() > before {
         assert!(Instant::now() < deadline, "they stay open");
@@ -279,9 +279,9 @@ fn queued_file_descriptors_of_several_clients_below_the_limit_are_tolerated() {
     let compositor = Compositor::start(1024);
     let unaffected = UnaffectedClient::new(&compositor);
     let file = memfd(&[0; 16]);
-    let attackers: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
-    for attacker in &attackers {
-        send_descriptors(&attacker.stream, file.as_fd(), 9);
+    let senders: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
+    for sender in &senders {
+        send_descriptors(&sender.stream, file.as_fd(), 9);
     }
     check(compositor, unaffected);
 }
@@ -290,17 +290,17 @@ fn queued_file_descriptors_of_several_clients_below_the_limit_are_tolerated() {
 fn client_with_too_many_pools_is_disconnected_alone() {
     let compositor = Compositor::start(256);
     let unaffected = UnaffectedClient::new(&compositor);
-    let mut attacker = compositor.client();
-    let shm = attacker.bind("wl_shm");
+    let mut sender = compositor.client();
+    let shm = sender.bind("wl_shm");
     let file = memfd(&[0; 4096]);
     for _ in 0..600 {
-        let pool = attacker.new_id();
+        let pool = sender.new_id();
         let create = message(shm, 0, &[pool.into(), 4096.into()]);
-        attacker.send_bytes(&create, &[file.as_fd()]);
-        attacker.read();
+        sender.send_bytes(&create, &[file.as_fd()]);
+        sender.read();
     }
-    attacker.wait();
-    assert!(attacker.closed, "{} are open", compositor.descriptors());
+    sender.wait();
+    assert!(sender.closed, "{} are open", compositor.descriptors());
     check(compositor, unaffected);
 }
 
@@ -308,7 +308,7 @@ fn client_with_too_many_pools_is_disconnected_alone() {
 fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
     let compositor = Compositor::start(256);
     let unaffected = UnaffectedClient::new(&compositor);
-    let crowd: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
+    let waiting_clients: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
     std::thread::sleep(Duration::from_millis(500));
     let before = compositor.time();
     std::thread::sleep(Duration::from_secs(2));
@@ -318,13 +318,13 @@ fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
     assert!(log.lines().count() < 40, "{} lines", log.lines().count());
     let mut unaffected = unaffected;
     unaffected.show(RED);
-    drop(crowd);
+    drop(waiting_clients);
     let deadline = Instant::now() + TIMEOUT;
-    let mut late = Wire::new(compositor.connect());
-    while late.globals.is_empty() {
-        assert!(Instant::now() < deadline, "nobody is taken any more");
+    let mut new_client = Wire::new(compositor.connect());
+    while new_client.globals.is_empty() {
+        assert!(Instant::now() < deadline, "no client is accepted any more");
         std::thread::sleep(Duration::from_millis(5));
-        late.read();
+        new_client.read();
     }
     check(compositor, unaffected);
 }
@@ -333,11 +333,11 @@ fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
 fn client_that_sends_without_end_does_not_starve_others() {
     let compositor = Compositor::start(1024);
     let mut unaffected = UnaffectedClient::new(&compositor);
-    let mut flooder = compositor.client();
-    let factory = flooder.bind("wl_compositor");
-    let surface = flooder.make(factory, 0, &[]);
-    flooder.wait();
-    let sender = flooder.stream.try_clone().unwrap();
+    let mut flooding_client = compositor.client();
+    let factory = flooding_client.bind("wl_compositor");
+    let surface = flooding_client.make(factory, 0, &[]);
+    flooding_client.wait();
+    let sender = flooding_client.stream.try_clone().unwrap();
     sender.set_nonblocking(false).unwrap();
     let sent = std::thread::spawn(move || {
         // The request has no events.
@@ -360,11 +360,11 @@ fn client_that_sends_without_end_does_not_starve_others() {
         took < Duration::from_secs(5),
         "20 round trips took {took:?}"
     );
-    let goes_on = !sent.is_finished();
+    let is_still_sending = !sent.is_finished();
     check(compositor, unaffected);
     sent.join().unwrap();
     assert!(
-        before > 0 && goes_on,
+        before > 0 && is_still_sending,
         "the flood ended after {before} bytes"
     );
 }

@@ -18,14 +18,14 @@ const NV12: u32 = u32::from_le_bytes(*b"NV12");
 #[test]
 fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
     let mut fixture = Fixture::new(64, 48);
-    let mut watcher = fixture.client();
+    let mut other_client = fixture.client();
     let baseline = descriptors();
     for _ in 0..5 {
         let mut client = fixture.client();
         let window = client.window();
         fixture.round_trip(&mut client);
         window.show(&client, &client.colour(32, 32, RED));
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
         let dmabuf: ZwpLinuxDmabufV1 = client.bind(5);
         for round in 0..20 {
             let memory = memfd(&[0; 4096]);
@@ -39,13 +39,15 @@ fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
         fixture.round_trip(&mut client);
         assert_eq!(client.events.failed, 10);
         drop((window, client));
-        let picture = fixture.picture(&mut watcher);
-        assert!(!picture.contains(&RED));
+        let pixels = fixture.displayed_pixels(&mut other_client);
+        assert!(!pixels.contains(&RED));
     }
     // Smithay closes the pools of shared memory in another thread.
-    fixture.until(&mut watcher, "the closing of all descriptors", |_, _| {
-        descriptors() == baseline
-    });
+    fixture.until(
+        &mut other_client,
+        "the closing of all descriptors",
+        |_, _| descriptors() == baseline,
+    );
 }
 
 fn descriptors() -> usize {

@@ -35,13 +35,13 @@ pub enum OpenError {
     #[error(transparent)]
     Card(#[from] DrmError),
     /// Mode setting failed.
-    #[error("{path}: {why}", path = printable_path(path))]
+    #[error("{path}: {error}", path = printable_path(path))]
     Kms {
         /// The card.
         path: PathBuf,
         /// The error of mode setting.
         #[source]
-        why: KmsError,
+        error: KmsError,
     },
     /// The output buffers cannot be allocated.
     #[error(transparent)]
@@ -120,9 +120,9 @@ impl Kms {
         path: &Path,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        let kms_error = |why| OpenError::Kms {
+        let kms_error = |error| OpenError::Kms {
             path: path.to_owned(),
-            why,
+            error,
         };
         let card = Card::from_fd(fd, path)?;
         let size = options.mode.map(|mode| (mode.width, mode.height));

@@ -84,7 +84,7 @@ fn find_connector<C: Device>(
     card: &C,
     resources: &ResourceHandles,
 ) -> Result<(connector::Info, String), KmsError> {
-    let mut seen = Vec::new();
+    let mut connectors = Vec::new();
     for handle in resources.connectors() {
         let info = card
             .get_connector(*handle, true)
@@ -96,9 +96,9 @@ fn find_connector<C: Device>(
         if info.state() == connector::State::Connected && !info.modes().is_empty() {
             return Ok((info, name));
         }
-        seen.push(format!("{name} {:?}", info.state()));
+        connectors.push(format!("{name} {:?}", info.state()));
     }
-    Err(KmsError::NoDisplay(seen.join(", ")))
+    Err(KmsError::NoDisplay(connectors.join(", ")))
 }
 
 /// Returns the requested mode, or the preferred mode of the display.
@@ -112,7 +112,7 @@ fn requested_mode(
         let available: Vec<_> = info.modes().iter().map(format_mode).collect();
         KmsError::NoMode {
             connector: name.to_owned(),
-            wanted: size.map_or_else(String::new, |(width, height)| {
+            requested: size.map_or_else(String::new, |(width, height)| {
                 let rate = refresh_millihertz.map_or_else(String::new, |rate| {
                     format!("@{}.{:02}", rate / 1000, rate % 1000 / 10)
                 });

@@ -127,11 +127,11 @@ impl Gles {
         let mut failed = Vec::new();
         let mut textures = Vec::with_capacity(layers.len());
         for (position, layer) in layers.iter().enumerate() {
-            let seen = damage
+            let visible = damage
                 .rects()
                 .iter()
                 .any(|rect| rect.intersection(layer.view.destination).is_some());
-            textures.push(if seen {
+            textures.push(if visible {
                 match self.texture(layer.pixels) {
                     Ok(texture) => Some(texture),
                     Err(ImportError::Unreadable(error)) => {

@@ -97,13 +97,13 @@ impl Gles {
                 DrmModifier::Invalid,
             ),
         };
-        let picture = describe_buffer(&object, extent, modifier)?;
-        let mut dmabuf = picture.dmabuf.clone();
+        let output_buffer = describe_buffer(&object, extent, modifier)?;
+        let mut dmabuf = output_buffer.dmabuf.clone();
         // This detects a buffer that cannot be a render target now instead of with the first frame.
         self.renderer
             .bind(&mut dmabuf)
             .map_err(|error| GpuBufferError::Target(error.to_string()))?;
-        Ok(picture)
+        Ok(output_buffer)
     }
 
     /// Reads all pixels of an output buffer as opaque `0xAARRGGBB`.
@@ -111,11 +111,14 @@ impl Gles {
     /// # Errors
     ///
     /// When OpenGL ES cannot read it.
-    pub fn read(&mut self, picture: &Dmabuf) -> io::Result<Vec<u32>> {
+    pub fn read(&mut self, output_buffer: &Dmabuf) -> io::Result<Vec<u32>> {
         use smithay::backend::allocator::Buffer as _;
-        let mut picture = picture.clone();
-        let size = picture.size();
-        let target = self.renderer.bind(&mut picture).map_err(io::Error::other)?;
+        let mut output_buffer = output_buffer.clone();
+        let size = output_buffer.size();
+        let target = self
+            .renderer
+            .bind(&mut output_buffer)
+            .map_err(io::Error::other)?;
         self.read_target(&target, Rectangle::from_size(size))
     }
 

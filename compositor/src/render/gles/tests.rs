@@ -111,13 +111,13 @@ fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
 #[track_caller]
 fn assert_alike(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>], what: &str) {
     let found = by_gles(gles, damage, layers);
-    let wanted = by_cpu(damage, layers);
-    for (place, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+    let expected = by_cpu(damage, layers);
+    for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
         for shift in [0, 8, 16] {
-            let (found, wanted) = (found >> shift & 0xff, wanted >> shift & 0xff);
+            let (found, expected) = (found >> shift & 0xff, expected >> shift & 0xff);
             assert!(
-                found.abs_diff(wanted) <= 2,
-                "{what}: at {},{} the GPU has {found}, the CPU {wanted} (shift {shift})",
+                found.abs_diff(expected) <= 2,
+                "{what}: at {},{} the GPU has {found}, the CPU {expected} (shift {shift})",
                 place % 32,
                 place / 32
             );

@@ -12,8 +12,8 @@ fn buffers_of_a_disconnected_client_are_released() {
     test.commit(&top, RED);
     let (child, _role) = test.create_subsurface(&top.surface);
     test.commit(&child, GREEN);
-    let late = create_timeline(&test.fixture, &test.client, &test.manager);
-    test.commit_with_acquire_point(&top, BLUE, &late, 9);
+    let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
+    test.commit_with_acquire_point(&top, BLUE, &acquire_timeline, 9);
     test.commit(&top, BLUE);
     test.fixture.round_trip(&mut test.client);
     let TestClient {
@@ -39,11 +39,11 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         let mut test = TestClient::new(ReleaseBy::Point);
         let top = test.toplevel_surface();
         test.commit(&top, RED);
-        let late = create_timeline(&test.fixture, &test.client, &test.manager);
-        let waits = test.commit_with_acquire_point(&top, GREEN, &late, 1);
-        let behind = test.commit(&top, BLUE);
-        test.expect_not_released(&waits, "it waits");
-        test.expect_not_released(&behind, "it waits behind another");
+        let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
+        let blocked = test.commit_with_acquire_point(&top, GREEN, &acquire_timeline, 1);
+        let later = test.commit(&top, BLUE);
+        test.expect_not_released(&blocked, "it waits");
+        test.expect_not_released(&later, "it waits behind another");
         if destroys_surface {
             test.window.toplevel.destroy();
             test.window.shell.destroy();
@@ -51,13 +51,13 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         } else {
             test.window.toplevel.destroy();
         }
-        test.expect_released(&waits, "destroyed while it waits");
-        test.expect_released(&behind, "destroyed while it waits");
+        test.expect_released(&blocked, "destroyed while it waits");
+        test.expect_released(&later, "destroyed while it waits");
         assert_eq!(test.fixture.state.blocked_commits.count(), 0);
         // Signalling the acquire point later has no effect.
-        late.points.reach(1);
-        test.expect_released(&waits, "and its point came");
-        assert!(!test.picture().contains(&GREEN));
+        acquire_timeline.points.reach(1);
+        test.expect_released(&blocked, "and its point came");
+        assert!(!test.displayed_pixels().contains(&GREEN));
     }
 }
 
@@ -67,14 +67,14 @@ fn wait_of_a_cached_commit_ends_when_superseded() {
     let top = test.toplevel_surface();
     test.commit(&top, RED);
     let (child, _role) = test.create_subsurface(&top.surface);
-    let late = create_timeline(&test.fixture, &test.client, &test.manager);
-    let never = test.commit_with_acquire_point(&child, GREEN, &late, 1);
+    let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
+    let superseded = test.commit_with_acquire_point(&child, GREEN, &acquire_timeline, 1);
     let shown = test.commit(&child, BLUE);
     top.surface.commit();
-    test.expect_released(&never, "superseded while it waits");
+    test.expect_released(&superseded, "superseded while it waits");
     assert!(
-        test.picture().contains(&BLUE),
-        "the parent's commit waits for what nobody shows"
+        test.displayed_pixels().contains(&BLUE),
+        "the commit of the parent waits for a superseded commit"
     );
     test.expect_not_released(&shown, "shown");
     assert_eq!(test.fixture.state.blocked_commits.count(), 0);
@@ -87,22 +87,22 @@ fn commit_of_a_parent_is_applied_when_its_blocked_child_is_destroyed() {
         let top = test.toplevel_surface();
         test.commit(&top, RED);
         let (child, role) = test.create_subsurface(&top.surface);
-        let late = create_timeline(&test.fixture, &test.client, &test.manager);
-        let waits = test.commit_with_acquire_point(&child, GREEN, &late, 1);
-        let parents = test.commit(&top, BLUE);
-        test.expect_not_released(&parents, "the parent waits with its child");
-        assert!(!test.picture().contains(&BLUE));
+        let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
+        let blocked = test.commit_with_acquire_point(&child, GREEN, &acquire_timeline, 1);
+        let parent_buffer = test.commit(&top, BLUE);
+        test.expect_not_released(&parent_buffer, "the parent waits with its child");
+        assert!(!test.displayed_pixels().contains(&BLUE));
         if destroys_role {
             role.destroy();
         } else {
             child.surface.destroy();
         }
-        test.expect_released(&waits, "the child was destroyed while it waits");
+        test.expect_released(&blocked, "the child was destroyed while it waits");
         // Without another commit, the parent's commit is applied and shown.
-        assert!(test.picture().contains(&BLUE));
-        test.expect_not_released(&parents, "shown");
+        assert!(test.displayed_pixels().contains(&BLUE));
+        test.expect_not_released(&parent_buffer, "shown");
         test.commit(&top, RED);
-        test.expect_released(&parents, "replaced");
+        test.expect_released(&parent_buffer, "replaced");
     }
 }
 
@@ -110,18 +110,19 @@ fn commit_of_a_parent_is_applied_when_its_blocked_child_is_destroyed() {
 fn client_with_too_many_commits_behind_a_blocked_one_is_disconnected() {
     let mut test = TestClient::new(ReleaseBy::Point);
     let top = test.toplevel_surface();
-    let late = create_timeline(&test.fixture, &test.client, &test.manager);
-    test.commit_with_acquire_point(&top, GREEN, &late, 1);
+    let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
+    test.commit_with_acquire_point(&top, GREEN, &acquire_timeline, 1);
     for _ in 0..20 {
         for _ in 0..100 {
             top.surface.commit();
         }
         test.fixture.step(&mut test.client);
     }
-    test.fixture
-        .until(&mut test.client, "the end of the client", |_, client| {
-            client.events.closed
-        });
+    test.fixture.until(
+        &mut test.client,
+        "the disconnection of the client",
+        |_, client| client.events.closed,
+    );
     let mut other = test.fixture.client();
     test.fixture.round_trip(&mut other);
     assert!(!other.events.closed);
@@ -134,13 +135,13 @@ fn points_that_are_set_count_against_the_timeline_limit() {
         let test_surface = test.wrap_surface(test.surface());
         let object = test_surface.object.as_ref().unwrap();
         for acquires in [true, false] {
-            let kept = create_timeline(&test.fixture, &test.client, &test.manager);
+            let timeline = create_timeline(&test.fixture, &test.client, &test.manager);
             if acquires {
-                object.set_acquire_point(&kept.proxy, 0, 1);
+                object.set_acquire_point(&timeline.proxy, 0, 1);
             } else {
-                object.set_release_point(&kept.proxy, 0, 1);
+                object.set_release_point(&timeline.proxy, 0, 1);
             }
-            kept.proxy.destroy();
+            timeline.proxy.destroy();
         }
         if !test.client.events.closed {
             test.fixture.round_trip(&mut test.client);
@@ -148,7 +149,7 @@ fn points_that_are_set_count_against_the_timeline_limit() {
     }
     assert!(
         test.client.events.closed,
-        "400 timelines are kept by points"
+        "the points of 400 timelines must exceed the limit"
     );
     let imports = test.fixture.timelines.imports.get();
     assert!(imports <= 260, "{imports} timelines were imported");
@@ -170,7 +171,7 @@ fn release_point_whose_signal_fails_transiently_is_signalled_later() {
     let mut test = TestClient::new(ReleaseBy::Point);
     let top = test.toplevel_surface();
     let first = test.commit(&top, RED);
-    test.picture();
+    test.displayed_pixels();
     test.release.points.fail(&[Errno::NOMEM; 17]);
     test.commit(&top, GREEN);
     test.expect_released(&first, "its signal failed for a while");

@@ -10,7 +10,7 @@ fn buffer_superseded_in_a_synchronised_subsurface_is_released_before_the_parent_
         let mut test = TestClient::new(release_by);
         let top = test.toplevel_surface();
         test.commit(&top, RED);
-        test.picture();
+        test.displayed_pixels();
         let (child, _role) = test.create_subsurface(&top.surface);
         let cached: Vec<CommittedBuffer> = (0..5).map(|_| test.commit(&child, GREEN)).collect();
         for buffer in &cached[..4] {
@@ -18,7 +18,7 @@ fn buffer_superseded_in_a_synchronised_subsurface_is_released_before_the_parent_
         }
         test.expect_not_released(&cached[4], "cached");
         top.surface.commit();
-        assert!(test.picture().contains(&GREEN));
+        assert!(test.displayed_pixels().contains(&GREEN));
         test.expect_not_released(&cached[4], "shown");
         test.commit(&child, BLUE);
         test.expect_not_released(&cached[4], "still shown: the parent did not commit");
@@ -39,11 +39,11 @@ fn buffer_detached_in_a_synchronised_subsurface_is_released() {
         child.surface.commit();
         test.expect_released(&cached, "detached in the cache");
         top.surface.commit();
-        assert!(!test.picture().contains(&GREEN));
+        assert!(!test.displayed_pixels().contains(&GREEN));
         // The next buffer is released by its own point.
         let next = test.commit(&child, BLUE);
         top.surface.commit();
-        assert!(test.picture().contains(&BLUE));
+        assert!(test.displayed_pixels().contains(&BLUE));
         test.expect_not_released(&next, "shown");
     }
 }
@@ -62,7 +62,7 @@ fn buffer_superseded_in_a_nested_subsurface_is_released() {
         let second = test.commit(&below, BLUE);
         test.expect_released(&first, "superseded two levels down");
         top.surface.commit();
-        assert!(test.picture().contains(&BLUE));
+        assert!(test.displayed_pixels().contains(&BLUE));
         test.expect_not_released(&second, "shown");
         below.surface.destroy();
         test.expect_released(&second, "destroyed");
@@ -78,7 +78,7 @@ fn buffer_cached_in_a_destroyed_subsurface_is_released() {
         let (child, role) = test.create_subsurface(&top.surface);
         let shown = test.commit(&child, GREEN);
         top.surface.commit();
-        test.picture();
+        test.displayed_pixels();
         let cached = test.commit(&child, BLUE);
         // The `wl_subsurface` outlives the surface and keeps Smithay's state of it.
         child.surface.destroy();
@@ -97,13 +97,13 @@ fn buffers_of_a_subsurface_are_released_with_its_role() {
         let (child, role) = test.create_subsurface(&top.surface);
         let shown = test.commit(&child, GREEN);
         top.surface.commit();
-        assert!(test.picture().contains(&GREEN));
+        assert!(test.displayed_pixels().contains(&GREEN));
         let cached = test.commit(&child, BLUE);
         role.destroy();
         test.expect_released(&cached, "the role was destroyed");
         test.expect_released(&shown, "the role was destroyed");
-        let picture = test.picture();
-        assert!(!picture.contains(&GREEN) && picture.contains(&RED));
+        let pixels = test.displayed_pixels();
+        assert!(!pixels.contains(&GREEN) && pixels.contains(&RED));
     }
 }
 
@@ -132,10 +132,13 @@ fn buffer_attached_in_a_subsurface_is_shown_only_after_its_own_commit() {
         let proxy = test.client.colour(8, 8, GREEN);
         let attached = test.attach(&child, proxy);
         top.surface.commit();
-        assert!(!test.picture().contains(&GREEN), "it was not committed");
+        assert!(
+            !test.displayed_pixels().contains(&GREEN),
+            "it was not committed"
+        );
         child.surface.commit();
         top.surface.commit();
-        assert!(test.picture().contains(&GREEN));
+        assert!(test.displayed_pixels().contains(&GREEN));
         test.expect_not_released(&attached, "shown");
         test.commit(&child, BLUE);
         top.surface.commit();
