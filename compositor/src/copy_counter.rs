@@ -38,7 +38,8 @@ impl CopyCounter {
 
     /// Returns the traffic since the last call.
     ///
-    /// `own_bytes` is the total number of bytes written to output buffers in memory of this process, which no access guard counts.
+    /// `own_bytes` is the total number of bytes written to output buffers in memory of this process, which no access guard
+    /// counts.
     pub fn take(&mut self, own_bytes: u64) -> CpuTraffic {
         let now = cpu_traffic();
         let moved = now.since(self.counted);

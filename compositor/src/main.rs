@@ -24,7 +24,8 @@ fn main() -> ExitCode {
     if let Err(error) = options.check_files() {
         return exit_with_error(&error);
     }
-    // SIGXFSZ is handled, so that a write beyond the file size limit (ulimit -f) fails with EFBIG instead of ending the compositor.
+    // SIGXFSZ is handled, so that a write beyond the file size limit (ulimit -f) fails with EFBIG instead of ending the
+    // compositor.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());

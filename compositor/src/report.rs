@@ -180,7 +180,8 @@ impl<W: Write> Report<W> {
     /// Writes the records up to the first one whose buffers are not released.
     ///
     /// If too many records wait, the first is written without its release time. Otherwise a client that never replaces its buffer
-    /// would block the records of all others. Lines that cannot be written are counted, so that a full disk does not delay frames.
+    /// would block the records of all others. Lines that cannot be written are counted, so that a full disk does not delay
+    /// frames.
     pub fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
             let exceeds_limit = self.waiting.len() > WAITING_MAX;

@@ -1,8 +1,8 @@
 //! Writeback of every frame by the card's writeback connector, as a line with a checksum and optionally as raw pixels.
 //!
-//! `DIR/frames.jsonl` has one line for each frame: its number in the report (0 for a redraw without new content), the inode of the
-//! dma-buf that was shown, the checksum, and the offset of its pixels in `DIR/frames.raw` (rows of XRGB8888 without padding) or
-//! null.
+//! `DIR/frames.jsonl` has one line for each frame: its number in the report (0 for a redraw without new content), the inode of
+//! the dma-buf that was shown, the checksum, and the offset of its pixels in `DIR/frames.raw` (rows of XRGB8888 without padding)
+//! or null.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -31,9 +31,10 @@ const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
 
 /// The writebacks of a card, one at a time.
 ///
-/// vkms can lose a writeback. It cleans up after the previous writeback when its fence has signalled. If the next one is requested
-/// before that, vkms does not compose it, and the fence of the lost writeback signals with the following one. Therefore there is a
-/// pause after each writeback, the content of the buffer decides whether it was written, and a lost writeback is requested again.
+/// vkms can lose a writeback. It cleans up after the previous writeback when its fence has signalled. If the next one is
+/// requested before that, vkms does not compose it, and the fence of the lost writeback signals with the following one. Therefore
+/// there is a pause after each writeback, the content of the buffer decides whether it was written, and a lost writeback is
+/// requested again.
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
@@ -185,8 +186,8 @@ impl Writeback {
         self.pending = None;
     }
 
-    /// Stores the pending writeback if it is complete; returns whether it is. [`end_pause`](Self::end_pause) must be called a refresh
-    /// period later.
+    /// Stores the pending writeback if it is complete; returns whether it is. [`end_pause`](Self::end_pause) must be called a
+    /// refresh period later.
     ///
     /// # Errors
     ///

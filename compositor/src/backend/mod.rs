@@ -254,8 +254,8 @@ impl Backend {
         }
     }
 
-    /// Changes the mode to the size of a fullscreen buffer, or back to the requested mode if `size` is `None`; returns whether the
-    /// mode changed.
+    /// Changes the mode to the size of a fullscreen buffer, or back to the requested mode if `size` is `None`; returns whether
+    /// the mode changed.
     ///
     /// # Errors
     ///

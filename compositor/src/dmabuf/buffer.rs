@@ -16,7 +16,8 @@ use crate::transient::{FaultKind, retry_transient};
 pub struct ClientBuffer {
     buffer: Buffer,
     format: PixelFormat,
-    /// The mapping is created when the CPU reads the buffer for the first time. A buffer that is only scanned out is never mapped.
+    /// The mapping is created when the CPU reads the buffer for the first time. A buffer that is only scanned out is never
+    /// mapped.
     mapping: OnceCell<Mapping>,
     /// The framebuffer is created when the buffer is first scanned out. A permanent rejection is cached as well.
     framebuffer: OnceCell<Result<Framebuffer, FramebufferRejection>>,

@@ -83,9 +83,9 @@ impl Dmabuf {
 
     /// Sends the feedback of a surface with or without the scanout tranche, if it differs from the feedback that was sent last.
     ///
-    /// A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without the
-    /// scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen
-    /// keeps the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
+    /// A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without
+    /// the scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never
+    /// fullscreen keeps the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
     pub fn set_surface_scanout(&mut self, surface: &WlSurface, has_scanout: bool) {
         self.surfaces
             .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());

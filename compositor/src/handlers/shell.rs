@@ -108,7 +108,8 @@ impl State {
         }
     }
 
-    /// Configures a window as fullscreen or maximised with the size of the output, or with a size of its own if `state` is `None`.
+    /// Configures a window as fullscreen or maximised with the size of the output, or with a size of its own if `state` is
+    /// `None`.
     fn set_fill_state(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
         let mode = self.screen.mode();
         toplevel.with_pending_state(|pending| {

@@ -1,7 +1,7 @@
 //! Destroyed surfaces and destroyed roles: the content is removed and all buffers are released.
 //!
-//! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. Requests to subsurfaces go through
-//! `checked`, which calls [`subsurface_destroyed`].
+//! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. Requests to subsurfaces go
+//! through `checked`, which calls [`subsurface_destroyed`].
 
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{

@@ -1,7 +1,7 @@
 //! The CPU renderer: rows of the clients' buffers are read, blended in a scratch row and written once.
 //!
-//! Every damaged pixel of the target is written exactly once, independent of the number of layers. The cost of a frame is therefore
-//! its damaged area, which the counters of [`Target`] report.
+//! Every damaged pixel of the target is written exactly once, independent of the number of layers. The cost of a frame is
+//! therefore its damaged area, which the counters of [`Target`] report.
 //!
 //! ```text
 //!   output pixel ──▶ place in the layer (destination) ──▶ place in its source rectangle ──▶ buffer pixel (transform undone)

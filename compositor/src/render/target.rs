@@ -11,8 +11,8 @@ use crate::transient::retry_transient;
 
 /// An output buffer that a renderer writes and a screenshot reads.
 ///
-/// Bytes that are written to memory of this process are counted in [`written_bytes`](Self::written_bytes). Bytes that are written to
-/// a dma-buf are counted by its access guard in `covalent_alloc::buffer::cpu_traffic`.
+/// Bytes that are written to memory of this process are counted in [`written_bytes`](Self::written_bytes). Bytes that are written
+/// to a dma-buf are counted by its access guard in `covalent_alloc::buffer::cpu_traffic`.
 #[derive(Debug)]
 pub struct Target {
     width: usize,

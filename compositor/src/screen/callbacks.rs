@@ -38,7 +38,8 @@ impl State {
         let now = clock::now();
         let period = self.screen.mode().period();
         let due = self.screen.callbacks_sent_at.saturating_add(period);
-        // A display without vblanks reports a flip at once. Clients that draw on callbacks must not run faster than the refresh rate.
+        // A display without vblanks reports a flip at once. Clients that draw on callbacks must not run faster than the refresh
+        // rate.
         let wait = due.saturating_sub(now);
         if wait <= period / 5 {
             self.send_callbacks();

@@ -16,7 +16,8 @@ impl State {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                // The buffer size counts and not the surface size: a client may scale the surface because the buffer does not fit.
+                // The buffer size counts and not the surface size: a client may scale the surface because the buffer does not
+                // fit.
                 let (width, height) = content.size();
                 Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });

@@ -68,15 +68,15 @@ impl State {
                         Some(framebuffer?)
                     }
                     None => {
-                        let picture =
+                        let output_buffer =
                             compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
                         let (index, fence) = (
-                            picture.index,
-                            picture.render_fence.as_ref().map(AsFd::as_fd),
+                            output_buffer.index,
+                            output_buffer.render_fence.as_ref().map(AsFd::as_fd),
                         );
                         let framebuffer = screen.backend.submit_composed(index, damage, fence)?;
                         screen.backend.swapchain().submitted(Some(index));
-                        composed = Some(picture);
+                        composed = Some(output_buffer);
                         framebuffer
                     }
                 }

@@ -57,9 +57,10 @@ impl OpenError {
 impl Gles {
     /// Opens the GPU of a card with a file descriptor of its own.
     ///
-    /// Mesa counts references to GEM handles per file descriptor. If it shared the display's descriptor, which is also used for raw
-    /// PRIME imports, a handle could be closed while Mesa uses it. The render node is preferred, because it needs no privileges and
-    /// never becomes DRM master. A display controller without a GPU has no render node; Mesa finds the GPU for its card node.
+    /// Mesa counts references to GEM handles per file descriptor. If it shared the display's descriptor, which is also used for
+    /// raw PRIME imports, a handle could be closed while Mesa uses it. The render node is preferred, because it needs no
+    /// privileges and never becomes DRM master. A display controller without a GPU has no render node; Mesa finds the GPU for its
+    /// card node.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The GPU renderer: clients' buffers are imported as textures and drawn into an output buffer by OpenGL ES.
 //!
-//! It draws the same layers as [`Software`](super::Software). If one buffer cannot be imported, the frame fails as a whole and the
-//! caller composes it with the CPU renderer.
+//! It draws the same layers as [`Software`](super::Software). If one buffer cannot be imported, the frame fails as a whole and
+//! the caller composes it with the CPU renderer.
 
 mod device;
 mod import;
@@ -185,8 +185,8 @@ impl Gles {
                 source,
                 physical(destination),
                 &inside,
-                // No region is passed as opaque, so all pixels are blended as by the CPU renderer. A client may declare a region as
-                // opaque that is not.
+                // No region is passed as opaque, so all pixels are blended as by the CPU renderer. A client may declare a region
+                // as opaque that is not.
                 &[],
                 transform,
                 1.0,
@@ -211,7 +211,8 @@ fn physical(rect: Rect) -> Rectangle<i32, Physical> {
 
 /// Returns the part of the buffer that a view shows, in pixels of the buffer; `transformed_size` is the size after the transform.
 ///
-/// Smithay applies a transform to rectangles and to textures in opposite directions, so its own conversion would select another part.
+/// Smithay applies a transform to rectangles and to textures in opposite directions, so its own conversion would select another
+/// part.
 fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     let (x, y, width, height) = view.source;
     let one = view.transform.to_buffer((x, y), transformed_size);

@@ -29,7 +29,8 @@ pub(super) fn renderer(device: GbmDevice<Arc<OwnedFd>>) -> Result<GlesRenderer, 
 ///
 /// When OpenGL ES lacks a required extension.
 pub(super) fn with_context(context: EGLContext) -> Result<GlesRenderer, OpenError> {
-    // SAFETY: the context is new, so it is not current in any thread, and the renderer that owns it cannot be sent to another thread.
+    // SAFETY: the context is new, so it is not current in any thread, and the renderer that owns it cannot be sent to another
+    // thread.
     unsafe { GlesRenderer::new(context) }.map_err(|error| OpenError::gles(&error))
 }
 
