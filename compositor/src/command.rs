@@ -1,4 +1,4 @@
-//! The command that the compositor was started for.
+//! The command that the compositor starts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -12,13 +12,13 @@ use calloop::{Interest, LoopHandle, Mode, PostAction};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::limits::as_started;
+use crate::limits::with_original_limit;
 use crate::state::State;
 
-/// How long the command may take to end after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time between SIGTERM and SIGKILL.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A started command; the event loop ends when it does.
+/// A running command. The event loop stops when the command ends.
 #[derive(Debug)]
 pub struct Command {
     child: Child,
@@ -26,11 +26,11 @@ pub struct Command {
 }
 
 impl Command {
-    /// Starts a command that finds the compositor by `socket`.
+    /// Starts a command with `WAYLAND_DISPLAY` set to `socket`.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// When the command cannot be started, or its end cannot be monitored.
     pub fn start(
         handle: &LoopHandle<'static, State>,
         program: &OsStr,
@@ -39,24 +39,26 @@ impl Command {
     ) -> anyhow::Result<Self> {
         let mut command = std::process::Command::new(program);
         command.args(arguments).env("WAYLAND_DISPLAY", socket);
-        let mut child = as_started(|| command.spawn())
+        let mut child = with_original_limit(|| command.spawn())
             .with_context(|| format!("{} cannot be started", program.to_string_lossy()))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pidfd = pid
-            .context("the command has no process")
+            .context("the command has no valid process id")
             .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
         let pidfd = match pidfd {
             Ok(pidfd) => pidfd,
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(error.context("the command cannot be watched"));
+                return Err(error.context("the command cannot be monitored"));
             }
         };
         handle
             .insert_source(
                 Generic::new(
-                    pidfd.try_clone().context("the command cannot be watched")?,
+                    pidfd
+                        .try_clone()
+                        .context("the command cannot be monitored")?,
                     Interest::READ,
                     Mode::Level,
                 ),
@@ -65,18 +67,18 @@ impl Command {
                     Ok(PostAction::Remove)
                 },
             )
-            .map_err(|error| anyhow::anyhow!("the command cannot be watched: {}", error.error))?;
+            .map_err(|error| anyhow::anyhow!("the command cannot be monitored: {}", error.error))?;
         Ok(Self { child, pidfd })
     }
 
-    /// Returns how the command ended; `None` while it runs.
+    /// Returns the exit status; `None` while the command runs.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks the command to end if it still runs, waits a little, and then ends it; returns how it ended.
-    pub fn end(&mut self) -> Option<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Ends the command by SIGTERM, and after a timeout by SIGKILL; returns its exit status.
+    pub fn terminate(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + TERMINATION_TIMEOUT;
         let mut signal = Signal::TERM;
         loop {
             if let Some(status) = self.status() {
@@ -95,7 +97,7 @@ impl Command {
     }
 }
 
-/// Turns the way a command ended into an exit code, as shells do.
+/// Converts an exit status to an exit code as shells do: 128 plus the signal number for a command that a signal ended.
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status
         .code()

@@ -1,4 +1,4 @@
-//! Reading the command line, with errors that nothing on it can forge.
+//! Parsing the command line, with errors that contain only printable characters.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -8,19 +8,21 @@ use std::process::ExitCode;
 use clap::Parser;
 use covalent_alloc::text::{PrintableWriter, printable_bytes};
 
-/// Reads the command line. Where it is no use, or asks for help, that is printed, and the exit code returned.
+/// Parses the command line. Prints the error or the help text if there are no options to return.
 ///
 /// # Errors
 ///
-/// The exit code.
+/// The exit code, after an error or `--help`.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let error = match T::try_parse_from(&words) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let error = match T::try_parse_from(&arguments) {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error repeats what was given: it is asked for again with words that are printable.
-    let printable = words.iter().map(|word| printable_bytes(word.as_bytes()));
+    // The error repeats the arguments, so it is created again from arguments without control characters.
+    let printable = arguments
+        .iter()
+        .map(|word| printable_bytes(word.as_bytes()));
     let error = T::try_parse_from(printable).err().unwrap_or(error);
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
     let text = |is_terminal: bool| {
@@ -30,7 +32,7 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
             error.render().to_string()
         }
     };
-    // Nobody is left to tell where the streams themselves fail.
+    // An error of stdout or stderr cannot be reported.
     let _ = if error.use_stderr() {
         let to = io::stderr();
         let text = text(to.is_terminal());

@@ -1,4 +1,4 @@
-//! Drawing a scene into a picture of the compositor's own, by the GPU or the CPU.
+//! Composition of a scene into an output buffer, by the GPU or the CPU renderer.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use covalent_alloc::sync::{Access, Fence};
 use smithay::backend::renderer::sync::SyncPoint;
 
 use crate::backend::Backend;
-use crate::backend::pictures::TURNS;
+use crate::backend::output_buffers::BUFFER_COUNT;
 use crate::content::Content;
 use crate::render::gles::Gles;
 use crate::render::renderer::{GLES, SOFTWARE};
@@ -15,56 +15,58 @@ use crate::render::software::LayerError;
 use crate::render::{Layer, Renderer, Software};
 use crate::scene::Scene;
 
-/// A picture that is drawn, or that the GPU is drawing.
+/// An output buffer that is drawn, or that the GPU is drawing.
 #[derive(Debug)]
 pub struct Composed {
-    /// Its place in the swapchain.
-    pub place: usize,
-    /// What drew it.
+    /// The index of the buffer in the swapchain.
+    pub index: usize,
+    /// The name of the renderer that drew it.
     pub renderer: &'static str,
-    /// Why the GPU that composes did not draw it.
+    /// The reason why the GPU renderer did not draw it, if there is one.
     pub why_not_gles: Option<String>,
-    /// What the GPU still reads.
-    pub reading: Option<Reading>,
-    /// Signalled when it is complete; none when it is already.
-    pub drawn: Option<OwnedFd>,
-    /// Layers that could not be read, and are missing in it.
-    pub failed: Vec<MissingLayer>,
+    /// The client buffers that the GPU may still read.
+    pub gpu_read: Option<GpuReadGuard>,
+    /// The fence that is signalled when the buffer is complete; `None` if it is complete already.
+    pub render_fence: Option<OwnedFd>,
+    /// The layers that could not be read and are left out.
+    pub unreadable: Vec<UnreadableLayer>,
 }
 
-/// A layer that is missing in a picture.
+/// A layer that could not be read and is left out.
 #[derive(Debug)]
-pub struct MissingLayer {
-    /// Its position among the visible layers of the scene, the lowest first.
+pub struct UnreadableLayer {
+    /// The position among the visible layers of the scene, the lowest first.
     pub layer: usize,
-    /// Why it could not be read.
+    /// The error of the access.
     pub error: std::io::Error,
 }
 
-/// Clients' buffers that the GPU reads; dropped, it waits until that is done.
+/// Locks on client buffers that the GPU reads. Dropping it waits until the GPU has finished.
 ///
-/// A display that waited for the same fence is what normally drops it, and then there is nothing to wait for. A frame that
-/// is given up waits here: a buffer that goes back while it is read would be shown half overwritten.
+/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. A frame that is
+/// abandoned waits here: if the client drew into a buffer while the GPU reads it, the frame would show a mixture.
 #[derive(Debug)]
-pub struct Reading {
+pub struct GpuReadGuard {
     done: SyncPoint,
     _contents: Vec<Rc<Content>>,
 }
 
-impl Drop for Reading {
+impl Drop for GpuReadGuard {
     fn drop(&mut self) {
-        // The contents are dropped after this.
+        // The contents are dropped after this, which releases the buffers.
         if !self.done.is_reached() && self.done.wait().is_err() {
-            tracing::debug!("a buffer may go back while the GPU reads it");
+            tracing::debug!(
+                "waiting for the GPU failed; a buffer may be released while the GPU reads it"
+            );
         }
     }
 }
 
-/// Draws the scene into a picture of the compositor's own.
+/// Composes the scene into an output buffer, with the GPU renderer if there is one, or else with the CPU renderer.
 ///
 /// # Errors
 ///
-/// When no picture is free, or its memory cannot be written.
+/// When no output buffer is free, or it cannot be written.
 pub fn compose(
     backend: &mut Backend,
     renderer: &mut Renderer,
@@ -72,23 +74,23 @@ pub fn compose(
 ) -> anyhow::Result<Composed> {
     let mut why_not_gles = None;
     if let Renderer::Gles(gles, _) = renderer {
-        match by_gpu(backend, gles, scene) {
+        match compose_gles(backend, gles, scene) {
             Ok(composed) => return Ok(composed),
             Err(error) => {
                 let reason = format!("{error:#}");
-                tracing::debug!(reason, "the CPU draws a frame");
+                tracing::debug!(reason, "the CPU renderer composes a frame");
                 why_not_gles = Some(reason);
             }
         }
     }
-    let (place, failed) = by_cpu(backend, renderer.software(), scene)?;
+    let (index, unreadable) = compose_software(backend, renderer.software(), scene)?;
     Ok(Composed {
-        place,
+        index,
         renderer: SOFTWARE,
         why_not_gles,
-        reading: None,
-        drawn: None,
-        failed,
+        gpu_read: None,
+        render_fence: None,
+        unreadable,
     })
 }
 
@@ -105,87 +107,89 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
         .collect()
 }
 
-fn missing(failed: Vec<LayerError>) -> Vec<MissingLayer> {
-    let failed = failed.into_iter().map(|LayerError { layer, error }| {
-        tracing::warn!(layer, %error, "a surface cannot be drawn");
-        MissingLayer { layer, error }
+fn unreadable_layers(unreadable: Vec<LayerError>) -> Vec<UnreadableLayer> {
+    let unreadable = unreadable.into_iter().map(|LayerError { layer, error }| {
+        tracing::warn!(layer, %error, "a surface cannot be read and is left out of the frame");
+        UnreadableLayer { layer, error }
     });
-    failed.collect()
+    unreadable.collect()
 }
 
-/// Draws by the CPU; returns the picture's place, and what is missing in it.
+/// Composes with the CPU renderer; returns the index of the output buffer and the layers that are left out.
 ///
 /// # Errors
 ///
-/// When no picture is free, or its memory cannot be written.
-pub fn by_cpu(
+/// When no output buffer is free, or it cannot be written.
+pub fn compose_software(
     backend: &mut Backend,
     software: &mut Software,
     scene: &Scene,
-) -> anyhow::Result<(usize, Vec<MissingLayer>)> {
+) -> anyhow::Result<(usize, Vec<UnreadableLayer>)> {
     let output = backend.mode().rect();
     let layers = layers(scene, backend);
     let swapchain = backend.swapchain();
-    let (place, target, mut stale) = swapchain
-        .free()
-        .ok_or_else(|| anyhow::anyhow!("all pictures of the output are in use"))?;
-    stale.clip(output);
-    let failed = software.draw(target, &stale, scene.background, &layers)?;
-    swapchain.drawn(place);
-    Ok((place, missing(failed)))
+    let (index, target, mut damage) = swapchain
+        .acquire()
+        .ok_or_else(|| anyhow::anyhow!("all output buffers of the CPU renderer are in use"))?;
+    damage.clip(output);
+    let unreadable = software.draw(target, &damage, scene.background, &layers)?;
+    swapchain.mark_drawn(index);
+    Ok((index, unreadable_layers(unreadable)))
 }
 
-fn by_gpu(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
+fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
     let output = backend.mode().rect();
-    if !backend.swapchain().has_gpu_pictures() {
-        add_pictures(backend, gles)?;
+    if !backend.swapchain().has_gpu_buffers() {
+        add_gpu_buffers(backend, gles)?;
     }
     let layers = layers(scene, backend);
-    let takes_fences = backend.takes_fences();
+    let supports_in_fence = backend.supports_in_fence();
     let swapchain = backend.swapchain();
-    let (place, target, mut stale) = swapchain
-        .free_gpu()
-        .ok_or_else(|| anyhow::anyhow!("all pictures of the GPU are in use"))?;
-    stale.clip(output);
-    let mut picture = target
+    let (index, target, mut damage) = swapchain
+        .acquire_gpu()
+        .ok_or_else(|| anyhow::anyhow!("all output buffers of the GPU renderer are in use"))?;
+    damage.clip(output);
+    let mut output_buffer = target
         .dmabuf()
         .cloned()
-        .ok_or_else(|| anyhow::anyhow!("the picture is not the GPU's"))?;
-    let drawn = gles.draw(&mut picture, &stale, scene.background, &layers)?;
-    let failed = missing(drawn.failed);
-    swapchain.drawn(place);
-    let fence = drawn.done.export();
+        .ok_or_else(|| anyhow::anyhow!("the output buffer does not belong to the GPU renderer"))?;
+    let draw_result = gles.draw(&mut output_buffer, &damage, scene.background, &layers)?;
+    let unreadable = unreadable_layers(draw_result.failed);
+    swapchain.mark_drawn(index);
+    let fence = draw_result.done.export();
     let contents = scene
         .visible(output)
         .into_iter()
         .filter(|layer| layer.content.dmabuf().is_some())
         .map(|layer| layer.content.clone());
-    let reading = Reading {
-        done: drawn.done.clone(),
+    let gpu_read = GpuReadGuard {
+        done: draw_result.done.clone(),
         _contents: contents
-            .filter(|content| !goes_back_by_itself(content, fence.as_ref()))
+            .filter(|content| !release_with_fence(content, fence.as_ref()))
             .collect(),
     };
-    let fence = fence.filter(|_| takes_fences);
-    if fence.is_none() && drawn.done.wait().is_err() {
-        // Without a fence that the display could wait for, somebody has to. Waiting for the event loop would take a frame
-        // longer, since the display's own deadline goes on meanwhile, and nothing else can be drawn before this is shown.
-        anyhow::bail!("the GPU's picture cannot be waited for");
+    let fence = fence.filter(|_| supports_in_fence);
+    if fence.is_none() && draw_result.done.wait().is_err() {
+        // The display cannot wait for a fence, so this waits for the GPU. Waiting in the event loop would miss the next
+        // vblank, and no other frame can be drawn before this one is shown.
+        anyhow::bail!("waiting for the GPU to complete the output buffer failed");
     }
     Ok(Composed {
-        place,
+        index,
         renderer: GLES,
         why_not_gles: None,
-        reading: Some(reading),
-        drawn: fence,
-        failed,
+        gpu_read: Some(gpu_read),
+        render_fence: fence,
+        unreadable,
     })
 }
 
-/// Gives a buffer the fence that ends the GPU's reading; tells whether it can go back by that alone.
+/// Attaches the GPU's read fence to a buffer's release point, or else to its dma-buf. Returns whether the release point has
+/// the fence, so that the buffer can be released before the GPU has finished.
 ///
-/// A client without points finds the fence at its dma-buf, so that devices which are to write there wait for it.
-fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
+/// Without a release point, the fence is added to the dma-buf's reservation object, so that devices wait for it before they
+/// write into the buffer.
+fn release_with_fence(content: &Content, fence: Option<&OwnedFd>) -> bool {
     let (Some(buffer), Some(fence)) = (content.dmabuf(), fence) else {
         return false;
     };
@@ -193,9 +197,9 @@ fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
         .try_clone()
         .map_err(anyhow::Error::from)
         .and_then(|fence| Ok(Fence::import(fence)?))
-        .and_then(|fence| match content.lock().release() {
+        .and_then(|fence| match content.lock().release_point() {
             Some(release) => {
-                release.read_until(fence);
+                release.set_read_fence(fence);
                 Ok(true)
             }
             None => {
@@ -205,21 +209,21 @@ fn goes_back_by_itself(content: &Content, fence: Option<&OwnedFd>) -> bool {
             }
         });
     given.unwrap_or_else(|error| {
-        tracing::debug!("a buffer goes back later than it could: {error:#}");
+        tracing::debug!("a buffer stays locked until the page flip because its read fence cannot be attached: {error:#}");
         false
     })
 }
 
-/// Allocates the pictures of the mode that the GPU draws to.
-fn add_pictures(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
+/// Allocates the GPU's output buffers for the current mode.
+fn add_gpu_buffers(backend: &mut Backend, gles: &mut Gles) -> anyhow::Result<()> {
     let mode = backend.mode();
     let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
     let kms = backend
         .kms()
-        .ok_or_else(|| anyhow::anyhow!("the output is virtual"))?;
-    let pictures = (0..TURNS)
+        .ok_or_else(|| anyhow::anyhow!("the output is virtual and has no GPU"))?;
+    let buffers = (0..BUFFER_COUNT)
         .map(|_| gles.allocate(size, kms.plane_formats()))
         .collect::<Result<Vec<_>, _>>()?;
-    kms.add_gpu_pictures(pictures)?;
+    kms.add_gpu_buffers(buffers)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a client attached to a surface, as composition and the display see it.
+//! The content of a surface: a locked client buffer with its format and size.
 
 use std::cell::Cell;
 use std::io;
@@ -9,15 +9,15 @@ use covalent_alloc::trace::{Action, Place};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
 
+use crate::buffer_lock::BufferLock;
 use crate::clock;
 use crate::dmabuf::ClientBuffer;
-use crate::lock::BufferLock;
-use crate::render::gles::{GpuSource, Uploaded};
+use crate::frame_trace::{COMPOSITOR, TracedBuffer};
+use crate::render::gles::{GpuSource, UploadedTexture};
 use crate::render::shm::ShmPlanes;
 use crate::render::{PixelFormat, Pixels, ReadPlanes};
-use crate::steps::{COMPOSITOR, Traced};
 
-/// A committed buffer: locked, understood, and ready to be read.
+/// A locked client buffer that the renderers and the display can read.
 #[derive(Debug)]
 pub struct Content {
     lock: BufferLock,
@@ -26,37 +26,40 @@ pub struct Content {
     width: usize,
     height: usize,
     acquired: Duration,
-    traced: Option<Traced>,
+    traced: Option<TracedBuffer>,
     failed_reads: Cell<u32>,
 }
 
 #[derive(Debug)]
 enum Memory {
-    Shm { stride: usize, uploaded: Uploaded },
+    Shm {
+        stride: usize,
+        uploaded: UploadedTexture,
+    },
     Dmabuf(Rc<ClientBuffer>),
 }
 
-/// Why a buffer cannot be shown.
+/// The reason why a buffer cannot be shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentError {
-    /// Neither `wl_shm` nor `linux-dmabuf` made it.
-    #[error("the buffer is of no kind that this compositor hands out")]
+    /// The buffer was created by neither `wl_shm` nor `linux-dmabuf`.
+    #[error("the buffer is neither a wl_shm buffer nor a dma-buf")]
     Unknown,
-    /// Its format is not one that was advertised.
+    /// The format was not advertised.
     #[error("the wl_shm format {0} was not advertised")]
     Format(u32),
-    /// Its size or stride is negative or empty.
+    /// The size or the stride is not positive.
     #[error("the buffer's size or stride is not positive")]
     Size,
 }
 
 impl Content {
-    /// Understands a buffer that was just committed, at the time `acquired`.
+    /// Wraps a `wl_shm` buffer that was acquired at the time `acquired`.
     ///
     /// # Errors
     ///
-    /// When the buffer is of no known kind or format.
+    /// When the buffer is not a `wl_shm` buffer, or its format or size is not valid.
     pub fn of_shm(lock: BufferLock, acquired: Duration) -> Result<Self, ContentError> {
         let data = with_buffer_contents(lock.buffer(), |_, _, data| data)
             .map_err(|_| ContentError::Unknown)?;
@@ -75,7 +78,7 @@ impl Content {
             lock,
             memory: Memory::Shm {
                 stride: size(data.stride)?,
-                uploaded: Uploaded::default(),
+                uploaded: UploadedTexture::default(),
             },
             format,
             width: size(data.width)?,
@@ -86,7 +89,7 @@ impl Content {
         })
     }
 
-    /// Returns the lock that keeps the buffer from its client.
+    /// Returns the lock on the buffer.
     pub fn lock(&self) -> &BufferLock {
         &self.lock
     }
@@ -96,7 +99,7 @@ impl Content {
         self.lock.buffer()
     }
 
-    /// Takes a dma-buf that was just committed, at the time `acquired`.
+    /// Wraps a dma-buf that was acquired at the time `acquired`.
     pub fn of_dmabuf(lock: BufferLock, buffer: Rc<ClientBuffer>, acquired: Duration) -> Self {
         let extent = buffer.buffer().layout().extent();
         let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -120,7 +123,7 @@ impl Content {
         }
     }
 
-    /// Returns the bytes from one row of its first plane to the next.
+    /// Returns the stride of the first plane in bytes a row.
     pub fn stride_bytes(&self) -> Option<u32> {
         match &self.memory {
             Memory::Shm { stride, .. } => u32::try_from(*stride).ok(),
@@ -133,19 +136,19 @@ impl Content {
         }
     }
 
-    /// Returns what a trace calls it; `None` for `wl_shm` memory.
-    pub fn traced(&self) -> Option<Traced> {
+    /// Returns the buffer's identity in the frame trace; `None` for `wl_shm` memory.
+    pub fn traced(&self) -> Option<TracedBuffer> {
         self.traced
     }
 
-    /// Counts a frame in which it is missing since it could not be read; returns how many there were before.
+    /// Counts a frame from which the buffer was left out because it could not be read; returns the number of earlier ones.
     pub fn count_failed_read(&self) -> u32 {
         let before = self.failed_reads.get();
         self.failed_reads.set(before.saturating_add(1));
         before
     }
 
-    /// Returns when the compositor took it.
+    /// Returns the time at which the buffer was acquired.
     pub fn acquired(&self) -> Duration {
         self.acquired
     }
@@ -155,7 +158,7 @@ impl Drop for Content {
     fn drop(&mut self) {
         if let Some(traced) = self.traced {
             let now = clock::now();
-            traced.tell(COMPOSITOR, Action::Release, Place::Aside, (now, now));
+            traced.emit(COMPOSITOR, Action::Release, Place::Aside, (now, now));
         }
     }
 }

@@ -1,58 +1,57 @@
-//! Faults that tests inject where the kernel is asked: commits that fail, page-flip events that do not come, memory that the
-//! CPU is not let into.
+//! Fault injection for tests: commits that fail, page-flip events that do not arrive, buffers that cannot be accessed.
 //!
-//! The compositor itself injects nothing. A test gives one value to the virtual display and to the CPU's renderer, and
-//! everything above them is the code that drives a real card.
+//! The compositor itself injects no faults. A test passes one value to the headless backend and to the CPU renderer; all code
+//! above them is the same as with a card.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-/// Decides, call by call, what fails.
+/// The faults of a test. Each method is called before the operation, which fails with the returned error.
 pub trait Faults: fmt::Debug {
-    /// Answers the commit of a frame.
+    /// Called for the commit of a frame.
     ///
     /// # Errors
     ///
-    /// What the commit is to fail with.
+    /// The error of the commit.
     fn commit(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Tells whether the page-flip event of the frame that was taken last comes.
+    /// Returns whether the page-flip event of the accepted frame arrives.
     fn flip_arrives(&mut self) -> bool {
         true
     }
 
-    /// Answers the CPU's access to a client's buffer.
+    /// Called for CPU access to a client's buffer.
     ///
     /// # Errors
     ///
-    /// What the access is to fail with.
-    fn read(&mut self) -> io::Result<()> {
+    /// The error of the access.
+    fn read_client_buffer(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Answers the CPU's access to a picture of the compositor, to draw or to read it.
+    /// Called for CPU access to an output buffer.
     ///
     /// # Errors
     ///
-    /// What the access is to fail with.
-    fn picture(&mut self) -> io::Result<()> {
+    /// The error of the access.
+    fn access_output_buffer(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Faults that several places ask.
+/// Shared faults.
 pub type SharedFaults = Rc<RefCell<dyn Faults>>;
 
-/// Asks for a fault, where there is something that injects any.
+/// Calls a method of `faults`, if there are any.
 ///
 /// # Errors
 ///
-/// What the test decided.
-pub(crate) fn ask(
+/// The injected error.
+pub(crate) fn inject(
     faults: Option<&SharedFaults>,
     which: impl FnOnce(&mut dyn Faults) -> io::Result<()>,
 ) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Keys and pointers: what the devices tell, given to the window it belongs to.
+//! Keyboard and pointer input from libinput.
 
 use calloop::LoopHandle;
 use smithay::backend::input::{
@@ -23,41 +23,46 @@ use crate::state::State;
 pub struct Devices(Libinput);
 
 impl Devices {
-    /// Opens all devices of the seat and watches them.
+    /// Opens all input devices of the seat and adds them to the event loop.
     ///
     /// # Errors
     ///
-    /// When udev or the event loop refuses.
+    /// When udev or the event loop fails.
     pub fn open(handle: &LoopHandle<'static, State>, seat: &Seat) -> anyhow::Result<Self> {
         let name = Session::seat(seat);
         let mut context = Libinput::new_with_udev(LibinputSessionInterface::from(seat.clone()));
         context
             .udev_assign_seat(&name)
-            .map_err(|()| anyhow::anyhow!("input devices of {name} cannot be listed"))?;
+            .map_err(|()| anyhow::anyhow!("the input devices of seat {name} cannot be listed"))?;
         handle
             .insert_source(
                 LibinputInputBackend::new(context.clone()),
                 |event, (), state| state.input(event),
             )
-            .map_err(|error| anyhow::anyhow!("input devices cannot be watched: {}", error.error))?;
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "the input devices cannot be added to the event loop: {}",
+                    error.error
+                )
+            })?;
         Ok(Self(context))
     }
 
-    /// Lets go of the devices while another console is in front.
+    /// Closes the devices while another session is in front.
     pub fn pause(&mut self) {
         self.0.suspend();
     }
 
-    /// Takes the devices again.
+    /// Opens the devices again.
     pub fn resume(&mut self) {
         if self.0.resume().is_err() {
-            tracing::warn!("input devices cannot be taken again");
+            tracing::warn!("the input devices cannot be resumed");
         }
     }
 }
 
 impl State {
-    /// Handles one event of a device.
+    /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
         let output = self.screen.mode().rect();
         match event {
@@ -103,7 +108,7 @@ impl State {
         }
     }
 
-    /// Moves the pointer to a place of the output, and gives it to what is there.
+    /// Moves the pointer to a position on the output in pixels, and updates the pointer focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         let output = self.screen.mode().rect();
         let to: Point<f64, Logical> = (
@@ -125,14 +130,14 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Takes the pointer from a surface that is not under it any more, also where nobody moves it.
-    pub(crate) fn pointer_follows(&mut self) {
+    /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move.
+    pub(crate) fn update_pointer_focus(&mut self) {
         let Some(focus) = self.pointer.current_focus() else {
             return;
         };
         let at = self.pointer.current_location();
-        let under = self.surface_at(at).map(|(surface, _)| surface);
-        if under != Some(focus) {
+        let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
+        if surface_under_pointer != Some(focus) {
             let milliseconds = clock::now().as_millis() & u128::from(u32::MAX);
             self.point_at(at, u32::try_from(milliseconds).unwrap_or(0));
         }
@@ -171,14 +176,14 @@ impl State {
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
             let steps = event.amount_v120(axis);
-            // A wheel that tells only its steps moves 15 units a step, as a notch of 120 does elsewhere.
+            // A wheel that reports only v120 steps scrolls 15 units for each step of 120, as in other compositors.
             let amount = event
                 .amount(axis)
                 .unwrap_or_else(|| steps.unwrap_or(0.0) * 15.0 / 120.0);
             if amount != 0.0 {
                 frame = frame.value(axis, amount);
                 if let Some(steps) = steps {
-                    frame = frame.v120(axis, whole(steps));
+                    frame = frame.v120(axis, saturating_i32(steps));
                 }
             } else if event.source() == AxisSource::Finger {
                 frame = frame.stop(axis);
@@ -189,7 +194,7 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Finds the highest surface that takes input at a place, and where its left upper corner is.
+    /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
     fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
         let scene = self.stack.scene(self.screen.mode().rect());
         scene.layers.into_iter().rev().find_map(|layer| {
@@ -200,17 +205,17 @@ impl State {
             if inside.x < 0.0 || inside.y < 0.0 || inside.x >= width || inside.y >= height {
                 return None;
             }
-            let takes = with_states(&layer.surface, |states| {
+            let accepts_input = with_states(&layer.surface, |states| {
                 let mut attributes = states.cached_state.get::<SurfaceAttributes>();
                 let region = attributes.current().input_region.clone();
                 region.is_none_or(|region| region.contains(inside.to_i32_floor::<i32>()))
             });
-            takes.then_some((layer.surface, origin))
+            accepts_input.then_some((layer.surface, origin))
         })
     }
 }
 
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and no wheel turns that far
-fn whole(value: f64) -> i32 {
+fn saturating_i32(value: f64) -> i32 {
     value as i32
 }

@@ -1,42 +1,42 @@
-//! A Wayland compositor that takes foreign dma-bufs and scans them out where the card can.
+//! A Wayland compositor that imports clients' dma-bufs and scans them out where the display can.
 //!
-//! A fullscreen window's buffer is put on the display as it is where the card can show it. Everything else is composed into a
-//! buffer of the compositor's own: by the card's GPU where that can read all of the clients' buffers, by the CPU otherwise.
-//! Which way a frame took, why, and what it cost is written to a report.
+//! The buffer of a fullscreen window is scanned out directly if the plane supports it. Otherwise the scene is composed into an
+//! output buffer: by the card's GPU if it can import all client buffers, or else by the CPU. The report has one record for each
+//! frame: direct scanout or composition, the reason, and the number of bytes that the CPU copied.
 
 pub mod backend;
+pub mod blocked_commits;
+pub mod buffer_lock;
 pub mod clock;
 pub mod command;
 pub mod command_line;
+pub mod commits;
 pub mod compose;
 pub mod connection;
 pub mod content;
-pub mod direct;
+pub mod copy_counter;
 pub mod dmabuf;
 pub mod faults;
-pub mod fence;
+pub mod frame_trace;
 mod handlers;
 pub mod input;
 pub mod kms;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod lock;
 pub mod log;
-pub mod meter;
 pub mod options;
-pub mod owed;
 pub mod region;
 pub mod render;
 pub mod report;
 pub mod run;
+pub mod scanout;
 pub mod scene;
 pub mod screen;
 pub mod screenshot;
 pub mod session;
 pub mod stack;
 pub mod state;
-pub mod steps;
 pub mod surface;
 pub mod swapchain;
 pub mod syncobj;

@@ -1,72 +1,75 @@
-//! How many descriptors the process may have, and how many of them stay free.
+//! The limit of file descriptors of the process, and the reserve that stays free.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are wanted: more than this many clients' buffers do not fit a machine's memory either.
-const WANTED: u64 = 65_536;
-/// Descriptors that stay free, so that no client's are dropped by the kernel: two receptions, and what a frame needs.
-const RESERVE: u64 = 64;
-/// Descriptors that stay free when a client connects: those who are here already go on making buffers.
-const RESERVE_OF_CLIENTS: u64 = 128;
+/// The desired limit. Buffers with more file descriptors than this would not fit into memory.
+const DESIRED_LIMIT: u64 = 65_536;
+/// The file descriptors that stay free, so that the kernel drops none: enough for two `recvmsg` calls and one frame.
+const FD_RESERVE: u64 = 64;
+/// The file descriptors that have to be free for a new client, since the connected clients will create more buffers.
+const FD_RESERVE_FOR_CLIENTS: u64 = 128;
 
-/// The limit with which the process was started, once it was raised.
-static BEFORE: OnceLock<Rlimit> = OnceLock::new();
+/// The limit with which the process was started; unset unless it was raised.
+static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
-/// Lets the process have as many descriptors as it may take for itself.
+/// Raises the soft limit of file descriptors to the hard limit, but not above the desired limit.
 ///
-/// The usual limit of 1,024 is for programs that call `select`, and three clients' buffers reach it.
+/// The usual soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach it.
 pub fn raise_descriptors() {
-    let before = getrlimit(Resource::Nofile);
-    let most = before.maximum.unwrap_or(WANTED).min(WANTED);
-    if before.current.is_some_and(|current| current < most) {
+    let original = getrlimit(Resource::Nofile);
+    let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
+    if original.current.is_some_and(|current| current < most) {
         let raised = Rlimit {
             current: Some(most),
-            maximum: before.maximum,
+            maximum: original.maximum,
         };
         match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => drop(BEFORE.set(before)),
-            Err(error) => tracing::info!(%error, "the limit of descriptors stays as it is"),
+            Ok(()) => drop(ORIGINAL_LIMIT.set(original)),
+            Err(error) => tracing::info!(%error, "the limit of file descriptors cannot be raised"),
         }
     }
 }
 
-/// Starts another program with the limit that this one was started with: it may well call `select`.
-pub fn as_started<T>(start: impl FnOnce() -> T) -> T {
+/// Starts another program with the original soft limit, because the program may call `select`.
+pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
     let raised = getrlimit(Resource::Nofile);
-    let lowered = BEFORE.get().map(|before| Rlimit {
-        current: before.current,
-        maximum: before.maximum,
+    let lowered = ORIGINAL_LIMIT.get().map(|original| Rlimit {
+        current: original.current,
+        maximum: original.maximum,
     });
-    let lowered = lowered.is_some_and(|before| setrlimit(Resource::Nofile, before).is_ok());
+    let lowered = lowered.is_some_and(|original| setrlimit(Resource::Nofile, original).is_ok());
     let started = start();
     if lowered {
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of descriptors cannot be raised again");
+            tracing::warn!(%error, "the limit of file descriptors cannot be raised again after starting the command");
         }
     }
     started
 }
 
-/// Tells whether a descriptor is one of the last that the process may have.
+/// Returns whether a file descriptor is in the reserve.
 ///
-/// The kernel gives the lowest number that is free, so nearly all below are in use then.
+/// The kernel assigns the lowest free number, so nearly all lower numbers are in use then.
 pub fn is_scarce(descriptor: RawFd) -> bool {
-    leaves_less_than(descriptor, |limit| RESERVE.min(limit / 4))
+    is_in_reserve(descriptor, |limit| FD_RESERVE.min(limit / 4))
 }
 
-/// Tells whether a client more would leave too few descriptors for the others; `any` is one that is open.
+/// Returns whether another client would leave too few file descriptors; `any` is an open file descriptor.
 pub fn is_full(any: impl AsFd) -> bool {
     match rustix::io::fcntl_dupfd_cloexec(any, 0) {
-        Ok(next) => leaves_less_than(next.as_raw_fd(), |limit| RESERVE_OF_CLIENTS.min(limit / 2)),
+        Ok(next) => is_in_reserve(next.as_raw_fd(), |limit| {
+            FD_RESERVE_FOR_CLIENTS.min(limit / 2)
+        }),
         Err(_) => true,
     }
 }
 
-/// Where the limit is very low, most of it is for use all the same: `reserve` says how much is not.
-fn leaves_less_than(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
+/// Returns whether a file descriptor is in the last `reserve` numbers. `reserve` depends on the limit, so that most of a very low
+/// limit can still be used.
+fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;
     };

@@ -1,35 +1,35 @@
-//! Files of lines that outlast a disk that is full for a while.
+//! Files of lines that tolerate write errors, for example on a full disk.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How often it is said that lines cannot be written.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest time between two warnings about lost lines.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A file of lines that goes on where a line cannot be written, as on a full disk: the next one may be.
+/// A file of lines. A line that cannot be written is counted as lost, and the next line is tried again.
 #[derive(Debug)]
 pub struct LineFile<W: Write = File> {
     to: W,
-    /// What it is called in warnings.
+    /// The name of the file in warnings.
     name: &'static str,
-    /// Whether half a line was written last.
-    is_torn: bool,
+    /// Whether the last line was written in part.
+    has_partial_line: bool,
     lost: u64,
     failed: Option<io::Error>,
-    said: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
 impl<W: Write> LineFile<W> {
-    /// Writes to `to`, which warnings call `name`.
+    /// Creates a line file that writes to `to`. Warnings call it `name`.
     pub fn new(name: &'static str, to: W) -> Self {
         Self {
             to,
             name,
-            is_torn: false,
+            has_partial_line: false,
             lost: 0,
             failed: None,
-            said: None,
+            last_warning: None,
         }
     }
 
@@ -43,37 +43,40 @@ impl<W: Write> LineFile<W> {
         self.to
     }
 
-    /// Writes a line, or counts it as lost and warns, once a minute at the most.
+    /// Writes a line. On an error the line is counted as lost, with a warning at most once a minute.
     pub fn write(&mut self, line: &str) {
-        // What is left of a torn line is a line of its own, which readers pass over.
-        let start = if self.is_torn { "\n" } else { "" };
+        // A partial line is ended first. It becomes a line of its own, which readers skip because it is not valid.
+        let start = if self.has_partial_line { "\n" } else { "" };
         let text = format!("{start}{line}\n");
         match self.write_all(text.as_bytes()) {
-            Ok(()) => self.is_torn = false,
-            Err(error) => self.lose(error),
+            Ok(()) => self.has_partial_line = false,
+            Err(error) => self.count_lost(error),
         }
     }
 
-    /// Counts a line as lost.
-    pub fn lose(&mut self, error: io::Error) {
+    /// Counts a line as lost, with a warning at most once a minute.
+    pub fn count_lost(&mut self, error: io::Error) {
         self.lost = self.lost.saturating_add(1);
-        if self.said.is_none_or(|said| said.elapsed() >= INTERVAL) {
-            self.said = Some(Instant::now());
+        if self
+            .last_warning
+            .is_none_or(|last_warning| last_warning.elapsed() >= WARNING_INTERVAL)
+        {
+            self.last_warning = Some(Instant::now());
             tracing::warn!(
                 %error,
                 lost = self.lost,
-                "{} cannot be written; this goes on without it, and tries again",
+                "{} cannot be written; the compositor continues, and tries to write the next line",
                 self.name
             );
         }
         self.failed.get_or_insert(error);
     }
 
-    /// Says whether every line was written.
+    /// Flushes the file.
     ///
     /// # Errors
     ///
-    /// How many lines are missing, and why the first was not written.
+    /// When lines were lost; the error has their number and the cause of the first.
     pub fn finish(&mut self) -> Result<(), LostLines> {
         if let Err(error) = self.to.flush() {
             self.failed.get_or_insert(error);
@@ -93,7 +96,7 @@ impl<W: Write> LineFile<W> {
             match self.to.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.is_torn = true;
+                    self.has_partial_line = true;
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -104,7 +107,7 @@ impl<W: Write> LineFile<W> {
     }
 }
 
-/// Lines that a file lacks.
+/// The lines that were lost.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{name} is not whole: {lost} of its lines could not be written: {cause}; is the disk full?"
@@ -119,16 +122,16 @@ pub struct LostLines {
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes.
+    /// A writer that accepts a limited number of bytes.
     #[derive(Debug)]
     struct Disk {
         bytes: Vec<u8>,
-        room: usize,
+        capacity: usize,
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room - self.bytes.len());
+            let taken = bytes.len().min(self.capacity - self.bytes.len());
             if taken == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -142,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn report_on_a_full_disk_goes_on_and_says_at_the_end_what_it_lacks() {
+    fn report_on_a_full_disk_continues_and_counts_lost_lines_at_the_end() {
         let disk = Disk {
             bytes: Vec::new(),
-            room: 1_000,
+            capacity: 1_000,
         };
         let mut lines = LineFile::new("the report", disk);
         let line =
@@ -153,14 +156,14 @@ mod tests {
         for frame in 0..50 {
             lines.write(&line(frame));
         }
-        // Somebody makes room.
-        lines.to.room = usize::MAX;
+        // The disk has free space again.
+        lines.to.capacity = usize::MAX;
         lines.write(&line(50));
-        let said = lines.finish().unwrap_err().to_string();
+        let message = lines.finish().unwrap_err().to_string();
         let lost = lines.lost;
         assert!(
-            lost > 0 && said.contains(&format!("{lost} of its lines")),
-            "{said}"
+            lost > 0 && message.contains(&format!("{lost} of its lines")),
+            "{message}"
         );
         let text = String::from_utf8(lines.into_inner().bytes).unwrap();
         let whole: Vec<u64> = text

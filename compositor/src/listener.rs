@@ -1,4 +1,4 @@
-//! The socket that clients connect to.
+//! The listening socket.
 
 use std::cell::Cell;
 use std::os::unix::net::UnixStream;
@@ -13,55 +13,61 @@ use smithay::reexports::wayland_server::ListeningSocket;
 use crate::limits;
 use crate::state::State;
 
-/// How long nobody is taken when there are no descriptors for one client more.
+/// How long no client is accepted when file descriptors are scarce.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Takes clients as they come.
+/// Accepts clients.
 ///
-/// When the process has hardly any descriptors left, clients wait in the socket's queue until some are free. Without the
-/// pause the event loop would do nothing but fail to take them.
+/// When the process has too few file descriptors, clients wait in the socket's backlog. Without the pause, the event loop would
+/// wake up continuously and fail to accept them.
 ///
 /// # Errors
 ///
-/// When the event loop takes no more sources.
+/// When the socket cannot be added to the event loop.
 pub fn accept_clients(
     handle: &LoopHandle<'static, State>,
     socket: ListeningSocket,
 ) -> anyhow::Result<()> {
     let token: Rc<Cell<Option<RegistrationToken>>> = Rc::default();
-    let own = token.clone();
+    let own_token = token.clone();
     let inserted = handle.insert_source(
         Generic::new(socket, Interest::READ, Mode::Level),
         move |_, socket, state| {
             if limits::is_full(&**socket) {
-                tracing::warn!("clients wait: the process has no descriptors left for them");
-                return Ok(pause(state, own.get()));
+                tracing::warn!(
+                    "new clients have to wait because the process has too few file descriptors left"
+                );
+                return Ok(pause(state, own_token.get()));
             }
             match socket.accept() {
-                Ok(Some(stream)) => take(state, stream),
+                Ok(Some(stream)) => add_client_stream(state, stream),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a client could not connect");
-                    return Ok(pause(state, own.get()));
+                    tracing::warn!(%error, "accepting a client failed");
+                    return Ok(pause(state, own_token.get()));
                 }
             }
             Ok(PostAction::Continue)
         },
     );
-    let registered = inserted
-        .map_err(|error| anyhow::anyhow!("the socket cannot be watched: {}", error.error))?;
+    let registered = inserted.map_err(|error| {
+        anyhow::anyhow!(
+            "the socket cannot be added to the event loop: {}",
+            error.error
+        )
+    })?;
     token.set(Some(registered));
     Ok(())
 }
 
-/// Takes one client. One too many, or one that left again, is no reason to end.
-fn take(state: &mut State, stream: UnixStream) {
+/// Adds a client. A failure affects only this client.
+fn add_client_stream(state: &mut State, stream: UnixStream) {
     if let Err(error) = state.add_client(stream) {
-        tracing::warn!(%error, "a client could not be taken");
+        tracing::warn!(%error, "a client cannot be added");
     }
 }
 
-/// Takes nobody for a while.
+/// Stops accepting clients for a while.
 fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
     let Some(listening) = listening else {
         return PostAction::Continue;
@@ -69,7 +75,9 @@ fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
     let timer = Timer::from_duration(PAUSE);
     let resumed = state.handle.insert_source(timer, move |_, (), state| {
         if let Err(error) = state.handle.enable(&listening) {
-            state.fail(anyhow::anyhow!("no clients can be taken any more: {error}"));
+            state.fail(anyhow::anyhow!(
+                "the socket cannot accept clients any more: {error}"
+            ));
         }
         TimeoutAction::Drop
     });

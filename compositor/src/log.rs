@@ -1,4 +1,4 @@
-//! The log does not grow by what clients do: a line that comes again and again is left out.
+//! A rate limit for the log, so that clients cannot fill the disk with log lines.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,15 +8,15 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lines of one kind that are written in one period.
+/// The number of lines of one call site that are written in one period.
 const LINES_MAX: u32 = 10;
-/// How long a period is.
+/// The length of a period.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Lets a few lines of each place in the code through in each period, and says how many it left out.
+/// Limits the lines of each call site in each period, and writes how many were left out.
 ///
-/// A client can cause a line with every message. Each place in the code is counted for itself, so that what one client does
-/// hides nothing else.
+/// A client can cause a log line with every message. Each call site is counted separately, so that frequent lines do not suppress
+/// others.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<HashMap<Identifier, Count>>);
 
@@ -27,7 +27,7 @@ struct Count {
 }
 
 impl RateLimit {
-    /// Counts a line of that place in the code; tells whether it is written, and how many were left out before it.
+    /// Counts a line of a call site; returns whether it is written, and how many lines were left out in the previous period.
     fn count(&self, place: Identifier, now: Instant) -> (bool, u32) {
         let mut counts = match self.0.lock() {
             Ok(counts) => counts,
@@ -59,7 +59,7 @@ impl<S> Filter<S> for RateLimit {
         let metadata = event.metadata();
         let (written, left_out) = self.count(metadata.callsite(), Instant::now());
         if left_out > 0 {
-            // Not as an event: this is where events come through.
+            // This is written directly, because an event would pass through this filter again.
             let place = (metadata.file().unwrap_or_default(), metadata.line());
             let line = format!(
                 "{left_out} lines of {}:{} were left out\n",
@@ -85,14 +85,14 @@ mod tests {
         fn set_interest(&self, _: Interest) {}
 
         fn metadata(&self) -> &Metadata<'_> {
-            unreachable!("only its address counts")
+            unreachable!("only the address of the call site is used")
         }
     }
 
     static HERE: Place = Place;
 
     #[test]
-    fn line_that_comes_too_often_is_left_out_and_counted() {
+    fn line_that_repeats_too_often_is_left_out_and_counted() {
         let limit = RateLimit::default();
         let start = Instant::now();
         let place = || Identifier(&HERE);

@@ -1,4 +1,4 @@
-//! The `covalent-compositor` binary: reads the command line, opens the output, serves clients until it is told to end.
+//! The `covalent-compositor` binary.
 
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
@@ -22,9 +22,10 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     if let Err(error) = options.check_files() {
-        return refuse(&error);
+        return exit_with_error(&error);
     }
-    // A file that reaches its limit (ulimit -f) fails to grow like one on a full disk; without this it would end the compositor.
+    // SIGXFSZ is handled, so that a write beyond the file size limit (ulimit -f) fails with EFBIG instead of ending the
+    // compositor.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
@@ -40,37 +41,40 @@ fn main() -> ExitCode {
         .transpose();
     let trace = match trace {
         Ok(trace) => trace,
-        Err(error) => return refuse(&error),
+        Err(error) => return exit_with_error(&error),
     };
-    let steps = trace
+    let trace_layer = trace
         .clone()
         .map(|trace| trace.with_filter(filter_fn(|metadata| metadata.target() == TARGET)));
-    tracing_subscriber::registry().with(log).with(steps).init();
-    let ended = run(&options);
-    let traced = trace.map_or(Ok(()), |trace| trace.finish());
-    if let Err(error) = &traced {
-        say(&error.to_string());
+    tracing_subscriber::registry()
+        .with(log)
+        .with(trace_layer)
+        .init();
+    let result = run(&options);
+    let trace_result = trace.map_or(Ok(()), |trace| trace.finish());
+    if let Err(error) = &trace_result {
+        print_error(&error.to_string());
     }
-    match ended {
-        Ok(0) if traced.is_err() => ExitCode::from(exit::UNEXPECTED),
+    match result {
+        Ok(0) if trace_result.is_err() => ExitCode::from(exit::UNEXPECTED),
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            // The log may be silenced; why the program ended may not.
-            tracing::debug!(?failure, "ends with an error");
-            say(&format!("{:#}", failure.error));
+            // The error is printed even if the log is disabled.
+            tracing::debug!(?failure, "the compositor ends with an error");
+            print_error(&format!("{:#}", failure.error));
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Ends because of a file.
-fn refuse(error: &dyn std::error::Error) -> ExitCode {
-    say(&error.to_string());
+/// Prints an error and returns the exit code for it.
+fn exit_with_error(error: &dyn std::error::Error) -> ExitCode {
+    print_error(&error.to_string());
     ExitCode::from(exit::UNEXPECTED)
 }
 
-fn say(words: &str) {
-    // Nobody is left to tell where stderr itself fails.
+fn print_error(words: &str) {
+    // An error of stderr cannot be reported.
     let _ = writeln!(
         PrintableWriter::new(std::io::stderr()),
         "covalent-compositor: {words}"

@@ -5,69 +5,69 @@ use std::str::FromStr;
 
 use covalent_alloc::files::{self, FileError};
 
-/// A Wayland compositor that puts clients' dma-bufs on the display directly where the card can.
+/// A Wayland compositor that scans clients' dma-bufs out where the display can.
 #[derive(Clone, Debug, Default, clap::Parser)]
 #[command(version, about)]
 pub struct Options {
-    /// Where to show: on a display by kernel mode setting, or nowhere.
+    /// The output: a display by kernel mode setting, or a virtual output.
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendKind,
 
-    /// The card to use; the first one with a connected display when not given.
+    /// Use this card; without it, the first card with a connected display.
     #[arg(long, value_name = "/dev/dri/cardN")]
     pub device: Option<PathBuf>,
 
-    /// What composes windows. A virtual output knows the CPU alone.
+    /// The renderer that composes windows. The headless backend supports only the software renderer.
     #[arg(long, value_enum, default_value_t)]
     pub renderer: RendererKind,
 
-    /// The mode to set; the display's preferred one when not given.
+    /// Set this mode; without it, the display's preferred mode.
     #[arg(long, value_name = "WxH[@Hz]")]
     pub mode: Option<ModeRequest>,
 
-    /// Change the mode to the size of a fullscreen buffer where the display has it.
+    /// Change the mode to the size of a fullscreen buffer if the display has such a mode.
     #[arg(long)]
     pub match_mode: bool,
 
-    /// The socket's name in XDG_RUNTIME_DIR, or its absolute path; the first free wayland-N when not given.
+    /// Listen on this socket, a name in XDG_RUNTIME_DIR or an absolute path; without it, the first free wayland-N.
     #[arg(long, value_name = "NAME")]
     pub socket: Option<String>,
 
-    /// Write one JSON object a presented frame to this file; a regular file, which others can follow while it grows.
+    /// Write one JSON object for each presented frame to this regular file, which other programs can read while it grows.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Write what happens to each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+    /// Write a trace of each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
 
-    /// Save what is shown as a PNG file, at the end or after the frame that --screenshot-after names.
+    /// Save the frame on the display as a PNG file, at the end or after the frame of --screenshot-after.
     #[arg(long, value_name = "FILE.png")]
     pub screenshot: Option<PathBuf>,
 
-    /// The presented frame to take the screenshot of, counted from 1.
+    /// Take the screenshot of this presented frame, counted from 1.
     #[arg(long, value_name = "N", requires = "screenshot")]
     pub screenshot_after: Option<u64>,
 
-    /// Save every shown picture by the card's writeback connector in this directory.
+    /// Save every frame by the card's writeback connector in this directory.
     #[arg(long, value_name = "DIR")]
     pub writeback: Option<PathBuf>,
 
-    /// Keep every N-th written-back picture's pixels; 0 keeps none, and only the lines about them.
+    /// Save the pixels of every N-th writeback; with 0, only the lines with their checksums.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "writeback")]
     pub writeback_every: u64,
 
-    /// A command to start when ready; the compositor ends when it ends, with its status.
+    /// Start this command when the compositor is ready; the compositor ends with the command and its exit status.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
 }
 
 impl Options {
-    /// Says whether the files that are written at the end can be, before anything is begun.
+    /// Checks that the output files can be created, before anything else is done.
     ///
     /// # Errors
     ///
-    /// What is in the place of one of them, and must stay.
+    /// When a path leads to something that must not be replaced.
     pub fn check_files(&self) -> Result<(), FileError> {
         [&self.report, &self.trace, &self.screenshot]
             .into_iter()
@@ -76,11 +76,11 @@ impl Options {
     }
 }
 
-/// Says whether a socket can be bound at `path`. What binds it removes whatever is there, and empties the file of its lock.
+/// Checks that a socket can be bound at `path`. wayland-server removes any file at this path and truncates the lock file.
 ///
 /// # Errors
 ///
-/// What is in its place, and must stay.
+/// When the path or its lock file leads to something that must not be replaced.
 pub fn check_socket(path: &Path) -> Result<(), FileError> {
     files::check_socket(path)?;
     let lock = path.with_extension("lock");
@@ -90,42 +90,42 @@ pub fn check_socket(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Where pictures go.
+/// The kind of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum BackendKind {
     /// A display, by kernel mode setting.
     #[default]
     Kms,
-    /// Nowhere: a virtual display driven by a timer.
+    /// A virtual output, driven by a timer.
     Headless,
 }
 
-/// What composes.
+/// The kind of renderer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum RendererKind {
-    /// The card's GPU where it has one that OpenGL ES drives, else the CPU.
+    /// The card's GPU if OpenGL ES supports it, or else the CPU.
     #[default]
     Auto,
-    /// The card's GPU, by OpenGL ES, also where a driver draws by the CPU.
+    /// The card's GPU by OpenGL ES, even if the driver is a software renderer.
     Gles,
     /// The CPU.
     Software,
 }
 
-/// A mode as asked for.
+/// A requested mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModeRequest {
-    /// Pixels a row.
+    /// The width in pixels.
     pub width: u16,
-    /// Rows.
+    /// The height in pixels.
     pub height: u16,
-    /// Pictures a second, in thousandths; any when not given.
+    /// The refresh rate in millihertz; `None` for any.
     pub refresh_millihertz: Option<u32>,
 }
 
-/// Why a mode cannot be understood.
+/// The error for a mode that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no mode: write it as 640x480 or 640x480@60")]
+#[error("{0:?} is not a valid mode: write it as 640x480 or 640x480@60")]
 pub struct ModeError(String);
 
 impl FromStr for ModeRequest {
@@ -154,7 +154,7 @@ impl FromStr for ModeRequest {
     }
 }
 
-/// Reads a rate such as `60` or `59.94`.
+/// Parses a refresh rate such as `60` or `59.94`, in Hz, to millihertz.
 fn millihertz(text: &str) -> Option<u32> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{fraction:0<3}");
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mode_requests_are_read_with_and_without_a_rate() {
+    fn mode_request_with_and_without_a_refresh_rate_is_parsed() {
         let mode = |text: &str| text.parse::<ModeRequest>();
         assert_eq!(
             mode("640x480@59.94"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_is_bound_in_the_place_of_nothing_but_an_old_socket() {
+    fn socket_path_that_holds_another_file_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
         std::fs::write(&file, "kept").unwrap();
@@ -207,7 +207,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         check_socket(&socket).unwrap();
         check_socket(&folder.path().join("new")).unwrap();
-        // The lock of `new` is a file of somebody else's, which would be emptied.
+        // The lock file of `new` is an unrelated file, which binding would truncate.
         std::fs::write(folder.path().join("new.lock"), "kept").unwrap();
         let error = check_socket(&folder.path().join("new")).unwrap_err();
         assert!(error.to_string().contains("new.lock"), "{error}");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_takes_a_command_behind_two_dashes() {
+    fn command_line_with_two_dashes_has_a_command() {
         use clap::Parser;
         let options = Options::parse_from(["c", "--backend", "headless", "--", "ls", "-l"]);
         assert_eq!(options.command, ["ls", "-l"]);

@@ -1,20 +1,20 @@
-//! Rectangles of whole pixels, and regions made of them.
+//! Rectangles in whole pixels, and regions of rectangles.
 
 /// A rectangle in pixels; empty when its width or height is not positive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rect {
-    /// Left edge.
+    /// The left edge in pixels.
     pub x: i32,
-    /// Upper edge.
+    /// The upper edge in pixels.
     pub y: i32,
-    /// Pixels a row.
+    /// The width in pixels.
     pub width: i32,
-    /// Rows.
+    /// The height in pixels.
     pub height: i32,
 }
 
 impl Rect {
-    /// Makes a rectangle from its left upper corner and its size.
+    /// Creates a rectangle from its upper left corner and its size.
     pub const fn new(x: i32, y: i32, width: i32, height: i32) -> Self {
         Self {
             x,
@@ -24,27 +24,27 @@ impl Rect {
         }
     }
 
-    /// Makes a rectangle of that size at the origin.
+    /// Creates a rectangle at the origin.
     pub const fn of_size(width: i32, height: i32) -> Self {
         Self::new(0, 0, width, height)
     }
 
-    /// Returns the column behind the last one.
+    /// Returns the first column to the right of the rectangle.
     pub const fn right(self) -> i32 {
         self.x.saturating_add(self.width)
     }
 
-    /// Returns the row below the last one.
+    /// Returns the first row below the rectangle.
     pub const fn bottom(self) -> i32 {
         self.y.saturating_add(self.height)
     }
 
-    /// Tells whether it holds no pixel.
+    /// Returns whether it contains no pixel.
     pub const fn is_empty(self) -> bool {
         self.width <= 0 || self.height <= 0
     }
 
-    /// Counts its pixels.
+    /// Returns the number of pixels.
     pub fn area(self) -> u64 {
         if self.is_empty() {
             return 0;
@@ -52,7 +52,7 @@ impl Rect {
         u64::from(self.width.unsigned_abs()).saturating_mul(u64::from(self.height.unsigned_abs()))
     }
 
-    /// Returns what both hold; `None` when that is nothing.
+    /// Returns the intersection; `None` if it is empty.
     pub fn intersection(self, other: Self) -> Option<Self> {
         let x = self.x.max(other.x);
         let y = self.y.max(other.y);
@@ -65,12 +65,12 @@ impl Rect {
         (!common.is_empty()).then_some(common)
     }
 
-    /// Tells whether every pixel of `other` is in it.
+    /// Returns whether it contains every pixel of `other`.
     pub fn contains(self, other: Self) -> bool {
         other.is_empty() || self.intersection(other) == Some(other)
     }
 
-    /// Moves it by that many pixels.
+    /// Returns the rectangle moved by `x` and `y` pixels.
     #[must_use]
     pub const fn moved(self, x: i32, y: i32) -> Self {
         Self::new(
@@ -82,55 +82,55 @@ impl Rect {
     }
 }
 
-/// A set of pixels as rectangles that do not overlap, so that its area is the sum of theirs.
+/// A set of pixels as rectangles that do not overlap, so that the area is the sum of their areas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     rects: Vec<Rect>,
 }
 
-/// Rectangles above which a region is not worth its precision.
+/// The largest number of rectangles that [`simplify`](Region::simplify) keeps.
 const RECTS_MAX: usize = 32;
 
 impl Region {
     /// Adds the pixels of `rect`.
     pub fn add(&mut self, rect: Rect) {
         let mut missing = vec![rect];
-        for held in &self.rects {
+        for existing in &self.rects {
             missing = missing
                 .into_iter()
-                .flat_map(|part| without(part, *held))
+                .flat_map(|part| without(part, *existing))
                 .collect();
         }
         self.rects
             .extend(missing.into_iter().filter(|part| !part.is_empty()));
     }
 
-    /// Becomes one rectangle around all of its pixels where it is made of very many.
+    /// Replaces very many rectangles by their bounding rectangle.
     ///
-    /// Right for damage, which may be more than what changed; wrong for what hides others.
+    /// This is correct for damage, which may be larger than the change. It is not correct for an opaque region.
     pub fn simplify(&mut self) {
         if self.rects.len() > RECTS_MAX {
             self.rects = vec![self.bounds()];
         }
     }
 
-    /// Takes away the pixels of `rect`.
+    /// Removes the pixels of `rect`.
     pub fn subtract(&mut self, rect: Rect) {
         self.rects = self
             .rects
             .iter()
-            .flat_map(|held| without(*held, rect))
+            .flat_map(|existing| without(*existing, rect))
             .collect();
     }
 
-    /// Adds all pixels of `other`.
+    /// Adds the pixels of `other`.
     pub fn merge(&mut self, other: &Self) {
         for rect in &other.rects {
             self.add(*rect);
         }
     }
 
-    /// Keeps only the pixels within `bounds`.
+    /// Removes the pixels outside of `bounds`.
     pub fn clip(&mut self, bounds: Rect) {
         self.rects = self
             .rects
@@ -139,34 +139,34 @@ impl Region {
             .collect();
     }
 
-    /// Returns the rectangles, which do not overlap.
+    /// Returns the rectangles. They do not overlap.
     pub fn rects(&self) -> &[Rect] {
         &self.rects
     }
 
-    /// Tells whether it holds no pixel.
+    /// Returns whether it contains no pixel.
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
     }
 
-    /// Counts its pixels.
+    /// Returns the number of pixels.
     pub fn area(&self) -> u64 {
         self.rects.iter().map(|rect| rect.area()).sum()
     }
 
-    /// Tells whether every pixel of `rect` is in it.
+    /// Returns whether it contains every pixel of `rect`.
     pub fn covers(&self, rect: Rect) -> bool {
         let mut missing = vec![rect];
-        for held in &self.rects {
+        for existing in &self.rects {
             missing = missing
                 .into_iter()
-                .flat_map(|part| without(part, *held))
+                .flat_map(|part| without(part, *existing))
                 .collect();
         }
         missing.iter().all(|part| part.is_empty())
     }
 
-    /// Returns the smallest rectangle around all of its pixels.
+    /// Returns the bounding rectangle.
     pub fn bounds(&self) -> Rect {
         let x = self.rects.iter().map(|rect| rect.x).min().unwrap_or(0);
         let y = self.rects.iter().map(|rect| rect.y).min().unwrap_or(0);
@@ -199,7 +199,7 @@ impl FromIterator<Rect> for Region {
     }
 }
 
-/// Cuts `hole` out of `rect`: up to four parts, above, left, right and below.
+/// Returns `rect` without `hole`: up to four rectangles above, left, right and below.
 fn without(rect: Rect, hole: Rect) -> impl Iterator<Item = Rect> {
     let parts = match rect.intersection(hole) {
         None => [rect, Rect::default(), Rect::default(), Rect::default()],
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn region_of_many_rects_becomes_their_bounds_on_request() {
+    fn region_of_many_rects_is_simplified_to_its_bounds() {
         let mut region = Region::default();
         for place in 0..40 {
             region.add(Rect::new(place * 10, 0, 1, 1));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn rect_at_the_edge_of_the_numbers_does_not_overflow() {
+    fn rect_at_the_integer_limits_does_not_overflow() {
         let far = Rect::new(i32::MAX - 1, i32::MAX - 1, i32::MAX, i32::MAX);
         assert_eq!(far.intersection(Rect::of_size(10, 10)), None);
         assert!(Region::from(far).area() > 0);

@@ -1,7 +1,7 @@
-//! The report: one JSON object a presented frame, one line each, in order.
+//! The report: one line with a JSON object for each presented frame, in order.
 //!
-//! A frame shows new content of a client and has a number. The compositor also redraws by itself, when a window ends or the
-//! mode changes: such a line has no `frame`.
+//! A frame with new content of a client has a number. A redraw without new content, for example after a window was closed or the
+//! mode was changed, has a line without `frame`.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,61 +15,61 @@ use covalent_alloc::model::Extent;
 use covalent_alloc::text::printable_json;
 use serde::Serialize;
 
+use crate::buffer_lock::ReleaseTime;
 use crate::clock::nanoseconds;
 use crate::lines::{LineFile, LostLines};
-use crate::lock::ReleaseMark;
 
-/// Which way a frame's pixels took.
+/// How a frame was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FramePath {
-    /// The client's own buffer is on the display.
+    /// Direct scanout of the client's buffer.
     Direct,
-    /// Clients' buffers were drawn into a buffer of the compositor.
+    /// Composition into an output buffer.
     Composited,
 }
 
-/// The buffer that a surface showed in a frame.
+/// The buffer of a surface in a frame.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shown {
-    /// Title and application id of the surface's window.
+pub struct ShownBuffer {
+    /// The name of the surface's window: `title/app_id`.
     pub surface: Option<String>,
-    /// Process of the client.
+    /// The process id of the client.
     pub client_pid: Option<i32>,
-    /// Inode of the dma-buf; null for `wl_shm` buffers.
+    /// The inode of the dma-buf; null for `wl_shm` buffers.
     pub buffer: Option<u64>,
-    /// Format in four letters.
+    /// The fourcc as text.
     pub fourcc: Option<String>,
-    /// Modifier in words; null for `wl_shm` buffers.
+    /// The modifier as text; null for `wl_shm` buffers.
     pub modifier: Option<String>,
-    /// Bytes from one row of the first plane to the next.
+    /// The stride of the first plane in bytes a row.
     pub stride_bytes: Option<u32>,
-    /// Width and height in pixels; null for `wl_shm` buffers.
+    /// The width and height in pixels; null for `wl_shm` buffers.
     pub size: Option<Extent>,
-    /// Where each plane lies; none for `wl_shm` buffers.
+    /// The layout of the planes; empty for `wl_shm` buffers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub planes: Vec<ShownPlane>,
-    /// When the compositor took the buffer: committed, and its fences signalled.
-    #[serde(rename = "acquired_ns", serialize_with = "time")]
+    /// The time at which the buffer was acquired: it was committed, and its acquire point or fences were signalled.
+    #[serde(rename = "acquired_ns", serialize_with = "serialize_time")]
     pub acquired: Option<Duration>,
-    /// When the buffer went back to its client; null while it has not.
-    #[serde(rename = "released_ns", serialize_with = "mark")]
-    pub released: ReleaseMark,
+    /// The time at which the buffer was released; null while it is not.
+    #[serde(rename = "released_ns", serialize_with = "serialize_release_time")]
+    pub released: ReleaseTime,
 }
 
-/// Where one plane of a dma-buf lies.
+/// The layout of one plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ShownPlane {
-    /// Inode of the dma-buf that it is in.
+    /// The inode of the plane's dma-buf.
     pub buffer: u64,
-    /// Bytes from its start to the plane.
+    /// The offset of the plane in its dma-buf in bytes.
     pub offset_bytes: u64,
-    /// Bytes from one row to the next.
+    /// The stride in bytes a row.
     pub stride_bytes: u32,
 }
 
 impl ShownPlane {
-    /// Lists the planes of a buffer.
+    /// Returns the planes of a buffer.
     pub fn all(buffer: &Buffer) -> Vec<Self> {
         let inodes: Vec<u64> = buffer.identities().map(|identity| identity.0).collect();
         let planes = buffer.layout().planes().iter();
@@ -86,47 +86,47 @@ impl ShownPlane {
 /// One presented frame.
 #[derive(Clone, Debug, Serialize)]
 pub struct FrameRecord {
-    /// Number of the frame, from 1; none when no surface has new content.
+    /// The number of the frame, from 1; absent if no surface has new content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u64>,
-    /// The topmost surface with new content; its fields stand in the record itself.
+    /// The buffer of the highest surface with new content. Its fields are part of the record's object.
     #[serde(flatten)]
-    pub shown: Shown,
-    /// Further surfaces with new content in the same frame.
+    pub shown: ShownBuffer,
+    /// The buffers of the other surfaces with new content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Shown>,
-    /// Which way the pixels took.
+    pub others: Vec<ShownBuffer>,
+    /// How the frame was shown.
     pub path: FramePath,
-    /// Why they did not take the direct one.
+    /// The reason why the frame was not scanned out directly.
     pub why_not_direct: Option<String>,
-    /// What drew it: `gles` or `software`; null when nothing was drawn.
+    /// The renderer that composed the frame: `gles` or `software`; null if nothing was composed.
     pub renderer: Option<&'static str>,
-    /// Why the GPU that composes did not draw it.
+    /// The reason why the GPU renderer did not compose the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not_gles: Option<String>,
-    /// How often it was tried before the output took it.
+    /// The number of failed attempts before the output accepted the frame.
     #[serde(skip_serializing_if = "is_zero")]
     pub retries: u32,
-    /// Why it had to be tried again: the last failure.
+    /// The cause of the last failed attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_cause: Option<String>,
-    /// Windows with a surface that is missing since its buffer could not be read, each with the reason.
+    /// The windows with a surface that was left out because its buffer could not be read, each with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
-    /// Bytes that the CPU wrote for this frame.
+    /// The number of bytes that the CPU wrote for this frame.
     pub cpu_copied_bytes: u64,
-    /// Bytes that the CPU read from dma-bufs for this frame.
+    /// The number of bytes that the CPU read from dma-bufs for this frame.
     pub cpu_read_bytes: u64,
-    /// When the frame was on the display.
-    #[serde(rename = "flipped_ns", serialize_with = "time")]
+    /// The time of the page flip.
+    #[serde(rename = "flipped_ns", serialize_with = "serialize_time")]
     pub flipped: Option<Duration>,
-    /// The display's count of refreshes; 0 where the card does not count.
+    /// The vblank counter; 0 where the card does not count vblanks.
     pub sequence: u32,
-    /// Kernel's number of the framebuffer; null on a virtual display.
+    /// The id of the framebuffer; null on a virtual output.
     pub framebuffer: Option<u32>,
 }
 
-fn time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+fn serialize_time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(nanoseconds).serialize(to)
 }
 
@@ -135,14 +135,17 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-fn mark<S: serde::Serializer>(mark: &ReleaseMark, to: S) -> Result<S::Ok, S::Error> {
-    time(&mark.get(), to)
+fn serialize_release_time<S: serde::Serializer>(
+    release: &ReleaseTime,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    serialize_time(&release.get(), to)
 }
 
-/// Records kept back at most until their buffer is released.
+/// The largest number of records that wait for the release of their buffers.
 const WAITING_MAX: usize = 64;
 
-/// Writes records in order of their frames, each once its buffers went back to their clients.
+/// Writes the records in the order of their frames. A record is written after its buffers were released.
 #[derive(Debug)]
 pub struct Report<W: Write = File> {
     to: LineFile<W>,
@@ -150,18 +153,18 @@ pub struct Report<W: Write = File> {
 }
 
 impl Report {
-    /// Makes the file, empty, in the place of what is there. Its owner alone may read it.
+    /// Creates the file, which replaces an existing one. Only its owner may read it.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// When the file cannot be created.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         files::create(path).map(Self::new)
     }
 }
 
 impl<W: Write> Report<W> {
-    /// Writes to `to`.
+    /// Creates a report that writes to `to`.
     pub fn new(to: W) -> Self {
         Self {
             to: LineFile::new("the report", to),
@@ -169,20 +172,21 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// Takes a frame that was presented.
+    /// Adds the record of a presented frame.
     pub fn add(&mut self, record: FrameRecord) {
         self.waiting.push_back(record);
     }
 
-    /// Writes the records whose buffers are released, a line each, up to the first that is not.
+    /// Writes the records up to the first one whose buffers are not released.
     ///
-    /// A client that never replaces its last buffer does not hold up the others for good: when too many wait, its record is
-    /// written without the time. What cannot be written is counted: nobody's picture waits for a disk that is full.
+    /// If too many records wait, the first is written without its release time. Otherwise a client that never replaces its buffer
+    /// would block the records of all others. Lines that cannot be written are counted, so that a full disk does not delay
+    /// frames.
     pub fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
-            let overdue = self.waiting.len() > WAITING_MAX;
+            let exceeds_limit = self.waiting.len() > WAITING_MAX;
             let mut shown = std::iter::once(&record.shown).chain(&record.others);
-            if !overdue && !shown.all(Shown::buffer_is_back) {
+            if !exceeds_limit && !shown.all(ShownBuffer::is_released) {
                 break;
             }
             if let Some(record) = self.waiting.pop_front() {
@@ -191,11 +195,11 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// Writes all that is left.
+    /// Writes the remaining records.
     ///
     /// # Errors
     ///
-    /// When any line since the beginning could not be written.
+    /// When any line could not be written.
     pub fn finish(&mut self) -> Result<(), LostLines> {
         for record in std::mem::take(&mut self.waiting) {
             self.write(&record);
@@ -205,15 +209,15 @@ impl<W: Write> Report<W> {
 
     fn write(&mut self, record: &FrameRecord) {
         match serde_json::to_string(record) {
-            // Titles are their clients' own, and somebody reads this in a terminal.
+            // Clients choose the titles, and a user may print the report in a terminal.
             Ok(line) => self.to.write(&printable_json(&line)),
-            Err(error) => self.to.lose(error.into()),
+            Err(error) => self.to.count_lost(error.into()),
         }
     }
 }
 
-impl Shown {
-    /// A frame in which no surface had new content.
+impl ShownBuffer {
+    /// Returns the value for a frame without new content.
     pub fn nothing() -> Self {
         Self {
             surface: None,
@@ -225,11 +229,11 @@ impl Shown {
             size: None,
             planes: Vec::new(),
             acquired: None,
-            released: ReleaseMark::default(),
+            released: ReleaseTime::default(),
         }
     }
 
-    fn buffer_is_back(&self) -> bool {
+    fn is_released(&self) -> bool {
         self.acquired.is_none() || self.released.get().is_some()
     }
 }
@@ -241,9 +245,9 @@ mod tests {
     fn record(frame: u64, acquired: Option<Duration>) -> FrameRecord {
         FrameRecord {
             frame: Some(frame),
-            shown: Shown {
+            shown: ShownBuffer {
                 acquired,
-                ..Shown::nothing()
+                ..ShownBuffer::nothing()
             },
             others: Vec::new(),
             path: FramePath::Composited,
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn report_keeps_its_order_while_a_buffer_is_not_released() {
+    fn report_with_an_unreleased_buffer_keeps_its_order() {
         let mut report = Report::new(Vec::new());
         report.add(record(1, Some(Duration::ZERO)));
         report.add(record(2, None));
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn title_of_a_window_is_printable_json() {
+    fn window_title_with_control_characters_is_printable_json() {
         let mut report = Report::new(Vec::new());
         let mut titled = record(1, None);
         titled.shown.surface = Some("a\u{9b}2J\u{202e}\n{\"frame\":9}".to_owned());
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn report_with_a_client_that_keeps_its_buffers_stays_small() {
+    fn report_with_a_client_that_keeps_its_buffers_is_bounded() {
         let mut report = Report::new(Vec::new());
         for frame in 0..200 {
             report.add(record(frame, Some(Duration::ZERO)));

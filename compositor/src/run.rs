@@ -1,4 +1,4 @@
-//! One run of the compositor, from the command line to the exit code.
+//! Running the compositor, from the options to the exit code.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -29,24 +29,24 @@ use crate::report::Report;
 use crate::session::Seat;
 use crate::state::State;
 
-/// Exit codes, which the clients of Covalent share.
+/// The exit codes, which Covalent's clients also use.
 pub mod exit {
-    /// Something that nobody foresaw.
+    /// An error without an exit code of its own.
     pub const UNEXPECTED: u8 = 1;
-    /// The command line makes no sense.
+    /// The command line is not valid.
     pub const USAGE: u8 = 2;
-    /// No memory to draw to.
+    /// The output buffers cannot be allocated.
     pub const ALLOCATION: u8 = 7;
-    /// No card, or no display connected to it.
+    /// There is no card, or no display that can be used.
     pub const NO_DISPLAY: u8 = 10;
 }
 
-/// Why the compositor ended, and with which exit code.
+/// The error with which the compositor ends, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub code: u8,
-    /// Why.
+    /// The error.
     pub error: anyhow::Error,
 }
 
@@ -69,13 +69,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 ///
 /// # Errors
 ///
-/// Why it could not start, or had to end.
+/// When the compositor cannot start, or a fatal error occurs.
 pub fn run(options: &Options) -> Result<u8, Failure> {
     raise_descriptors();
     let mut event_loop: EventLoop<'static, State> =
-        EventLoop::try_new().context("the event loop cannot be made")?;
+        EventLoop::try_new().context("the event loop cannot be created")?;
     let handle = event_loop.handle();
-    let display: Display<State> = Display::new().context("the Wayland display cannot be made")?;
+    let display: Display<State> =
+        Display::new().context("the Wayland display cannot be created")?;
     let backend = match options.backend {
         BackendKind::Headless => Backend::Headless(Headless::new(handle.clone(), options.mode)),
         BackendKind::Kms => open_display(&handle, options)?,
@@ -89,7 +90,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         renderer,
     )?;
     if let Some(path) = &options.report {
-        let report = Report::create(path).context("no report")?;
+        let report = Report::create(path).context("the report cannot be created")?;
         state.screen.set_report(report);
     }
     if let Some(path) = &options.screenshot {
@@ -97,11 +98,11 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
             .screen
             .set_screenshot(path.clone(), options.screenshot_after);
     }
-    drive_display(&handle, &mut state)?;
+    watch_display(&handle, &mut state)?;
     serve_clients(&handle, display)?;
     let socket = listen(&handle, options.socket.as_deref())?;
-    end_on_signals(&handle)?;
-    announce(&state, &socket)?;
+    stop_on_signals(&handle)?;
+    print_ready(&state, &socket)?;
     let mut command = match options.command.split_first() {
         Some((program, arguments)) => Some(Command::start(&handle, program, arguments, &socket)?),
         None => None,
@@ -110,10 +111,10 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         .run(None, &mut state, State::after_dispatch)
         .context("the event loop failed")?;
     state.finish();
-    // The command's own end is what ended the loop, or it is asked to end now.
+    // If the command has not ended by itself, it is terminated now.
     let ended_by_itself = command.as_mut().and_then(Command::status);
     if let Some(command) = &mut command {
-        command.end();
+        command.terminate();
     }
     if let Some(failure) = state.failure.take() {
         return Err(failure);
@@ -121,7 +122,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     Ok(ended_by_itself.map_or(0, exit_code))
 }
 
-/// Takes the seat and the display.
+/// Opens the seat and the display.
 fn open_display(
     handle: &LoopHandle<'static, State>,
     options: &Options,
@@ -132,7 +133,7 @@ fn open_display(
     };
     let (seat, notifier) = Seat::take().map_err(no_display)?;
     let kms = Kms::open(seat, options).map_err(|error| match error {
-        OpenError::Pictures(error) => Failure {
+        OpenError::OutputBuffers(error) => Failure {
             code: exit::ALLOCATION,
             error: error.into(),
         },
@@ -144,13 +145,18 @@ fn open_display(
                 SessionEvent::PauseSession => state.pause(),
                 SessionEvent::ActivateSession => state.resume(),
             })
-            .map_err(|error| anyhow::anyhow!("the seat cannot be watched: {}", error.error))?;
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "the seat cannot be added to the event loop: {}",
+                    error.error
+                )
+            })?;
     }
     Ok(Backend::Kms(Box::new(kms)))
 }
 
-/// Watches the display and the input devices; does nothing on a virtual display.
-fn drive_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyhow::Result<()> {
+/// Adds the card, hotplug events and input devices to the event loop; does nothing on a virtual output.
+fn watch_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyhow::Result<()> {
     let Some(kms) = state.screen.backend_mut().kms() else {
         return Ok(());
     };
@@ -165,8 +171,13 @@ fn drive_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyh
                 Ok(PostAction::Continue)
             },
         )
-        .map_err(|error| anyhow::anyhow!("the card cannot be watched: {}", error.error))?;
-    let watched = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "the card cannot be added to the event loop: {}",
+                error.error
+            )
+        })?;
+    let monitor_inserted = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
         let inserted = handle.insert_source(monitor, move |event, (), state| match event {
             UdevEvent::Changed { device_id } if device_id == device => state.hotplug(),
             UdevEvent::Removed { device_id } if device_id == device => {
@@ -176,21 +187,21 @@ fn drive_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyh
         });
         inserted.map_err(|error| io::Error::other(error.error.to_string()))
     });
-    if let Err(error) = watched {
-        tracing::warn!(%error, "displays that are plugged or unplugged will not be noticed");
+    if let Err(error) = monitor_inserted {
+        tracing::warn!(%error, "hotplug events are not available");
     }
     match Devices::open(handle, &seat) {
         Ok(devices) => state.devices = Some(devices),
-        Err(error) => tracing::warn!("no keyboard and no pointer: {error:#}"),
+        Err(error) => tracing::warn!("the input devices are not available: {error:#}"),
     }
     Ok(())
 }
 
-/// Dispatches clients' requests as they come.
+/// Dispatches clients' requests in the event loop.
 ///
 /// # Errors
 ///
-/// When the event loop takes no more sources.
+/// When the display cannot be added to the event loop.
 pub fn serve_clients(
     handle: &LoopHandle<'static, State>,
     mut display: Display<State>,
@@ -207,15 +218,17 @@ pub fn serve_clients(
                 Ok(PostAction::Continue)
             },
         )
-        .map_err(|error| anyhow::anyhow!("clients cannot be watched: {}", error.error))?;
+        .map_err(|error| {
+            anyhow::anyhow!("clients cannot be added to the event loop: {}", error.error)
+        })?;
     Ok(())
 }
 
-/// Opens the socket that clients connect to; returns what they find it by.
+/// Opens the listening socket; returns the value of `WAYLAND_DISPLAY` for it.
 fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Result<String> {
     let directory = runtime_directory();
     if let Some(name) = name {
-        // An absolute name stands for itself.
+        // Joining an absolute path replaces the directory.
         let parent = directory.as_deref().unwrap_or(Path::new("/"));
         check_socket(&parent.join(name))?;
     }
@@ -227,23 +240,23 @@ fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Re
         (None, Ok(directory)) => return listen_on_free(handle, directory),
         (_, Err(error)) => anyhow::bail!("{error}"),
     };
-    let found_by = match (name, &directory) {
-        // Without XDG_RUNTIME_DIR clients would look nowhere: they need the whole path.
+    let socket_name = match (name, &directory) {
+        // Without XDG_RUNTIME_DIR clients need the absolute path.
         (Some(name), Ok(directory)) if std::env::var_os("XDG_RUNTIME_DIR").is_none() => {
             directory.join(name).display().to_string()
         }
         (name, _) => name.unwrap_or_default().to_owned(),
     };
     let socket = socket.with_context(|| {
-        format!("the socket {found_by} cannot be opened; is another compositor using it?")
+        format!("the socket {socket_name} cannot be opened; check that no other compositor uses it")
     })?;
     accept_clients(handle, socket)?;
-    Ok(found_by)
+    Ok(socket_name)
 }
 
 fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyhow::Result<String> {
     let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
-    // Clients look for wayland-0 when nobody told them: that name is left to the user's main session.
+    // Clients without WAYLAND_DISPLAY connect to wayland-0, which is left to the user's main session.
     for number in 1..=32 {
         let name = format!("wayland-{number}");
         let path = directory.join(&name);
@@ -260,12 +273,12 @@ fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyh
         }
     }
     anyhow::bail!(
-        "no socket from wayland-1 to wayland-32 can be opened in {}; is it writable?",
+        "no socket from wayland-1 to wayland-32 can be opened in {}; check that the directory is writable",
         directory.display()
     )
 }
 
-/// Finds the directory for the socket: the user's, or root's own when nobody set one.
+/// Returns the directory for the socket: XDG_RUNTIME_DIR, /run/user/UID, or /run for root.
 fn runtime_directory() -> anyhow::Result<PathBuf> {
     if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
         return Ok(PathBuf::from(directory));
@@ -279,21 +292,22 @@ fn runtime_directory() -> anyhow::Result<PathBuf> {
         return Ok(PathBuf::from("/run"));
     }
     anyhow::bail!(
-        "XDG_RUNTIME_DIR is not set: set it to a directory of yours, or give --socket an absolute path"
+        "XDG_RUNTIME_DIR is not set: set it to a directory of this user, or pass an absolute path to --socket"
     )
 }
 
-/// Ends the event loop on SIGTERM, SIGINT and SIGHUP.
-fn end_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
+/// Stops the event loop on SIGTERM, SIGINT and SIGHUP.
+fn stop_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
     for signal in [
         signal_hook::consts::SIGTERM,
         signal_hook::consts::SIGINT,
         signal_hook::consts::SIGHUP,
     ] {
-        let (reader, writer) = UnixStream::pair().context("a signal cannot be watched")?;
+        let (reader, writer) =
+            UnixStream::pair().context("a signal handler cannot be installed")?;
         reader.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(signal, writer)
-            .context("a signal cannot be watched")?;
+            .context("a signal handler cannot be installed")?;
         handle
             .insert_source(
                 Generic::new(reader, Interest::READ, Mode::Level),
@@ -305,13 +319,18 @@ fn end_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
                     Ok(PostAction::Continue)
                 },
             )
-            .map_err(|error| anyhow::anyhow!("a signal cannot be watched: {}", error.error))?;
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "a signal handler cannot be added to the event loop: {}",
+                    error.error
+                )
+            })?;
     }
     Ok(())
 }
 
-/// Says on standard output that clients may come, and where.
-fn announce(state: &State, socket: &str) -> io::Result<()> {
+/// Prints a line with the socket, output, device and renderer on standard output when clients can connect.
+fn print_ready(state: &State, socket: &str) -> io::Result<()> {
     let backend = state.screen.backend();
     let line = json!({"ready": {
         "socket": socket,

@@ -1,4 +1,4 @@
-//! What is to be seen at one moment, and what of it differs from what was seen before.
+//! The scene: the surfaces of the output in stacking order, and the damage since the previous frame.
 
 use std::rc::Rc;
 
@@ -11,57 +11,57 @@ use crate::region::{Rect, Region};
 use crate::render::View;
 use crate::stack::Window;
 
-/// What a surface is to its window.
+/// The role of a surface in its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The window itself.
+    /// The toplevel surface.
     Window,
-    /// A part of a window or popup.
+    /// A subsurface of a window or popup.
     Subsurface,
     /// A popup.
     Popup,
 }
 
-/// One surface in its place.
+/// One surface with its position.
 #[derive(Clone, Debug)]
 pub struct SceneLayer {
     /// The surface.
     pub surface: WlSurface,
     /// The window it belongs to.
     pub window: Window,
-    /// What it is to that window.
+    /// The role of the surface in that window.
     pub role: Role,
-    /// Which part of its buffer is where.
+    /// The source and destination rectangles.
     pub view: View,
-    /// Output pixels it hides.
+    /// The opaque region in output pixels.
     pub opaque: Region,
-    /// Output pixels that changed since it was last part of a frame.
+    /// The damage in output pixels since the surface was last part of a frame.
     pub damage: Region,
-    /// Whether its content was part of no frame yet.
-    pub fresh: bool,
-    /// What it shows.
+    /// Whether the content was not part of a frame yet.
+    pub has_new_content: bool,
+    /// The content of the surface.
     pub content: Rc<Content>,
 }
 
-/// Everything that is to be seen, the lowest first.
+/// The surfaces of the output.
 #[derive(Clone, Debug)]
 pub struct Scene {
-    /// Colour where nothing is.
+    /// The background colour (`0xAARRGGBB`).
     pub background: u32,
-    /// Surfaces.
+    /// The surfaces, the lowest first.
     pub layers: Vec<SceneLayer>,
 }
 
-/// What a frame showed, to find out what differs in the next one.
+/// The positions of the surfaces in a frame, from which the damage of the next frame is computed.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct ShownScene {
     background: u32,
     layers: Vec<(ObjectId, View)>,
 }
 
 impl Scene {
-    /// Returns the pixels that differ from what was shown before, on an output of that size.
-    pub fn damage(&self, before: &Shown, output: Rect) -> Region {
+    /// Returns the damage since the frame `before`, clipped to the output.
+    pub fn damage(&self, before: &ShownScene, output: Rect) -> Region {
         let mut damage = Region::default();
         let order = |id: &ObjectId| before.layers.iter().position(|(other, _)| other == id);
         let places: Vec<_> = self
@@ -96,9 +96,9 @@ impl Scene {
         damage
     }
 
-    /// Remembers what it shows.
-    pub fn shown(&self) -> Shown {
-        Shown {
+    /// Returns the positions of the surfaces.
+    pub fn shown(&self) -> ShownScene {
+        ShownScene {
             background: self.background,
             layers: self
                 .layers
@@ -108,17 +108,17 @@ impl Scene {
         }
     }
 
-    /// Returns the layers of which a pixel can be seen on an output of that size, the lowest first.
+    /// Returns the layers that are not completely hidden on the output, the lowest first.
     pub fn visible(&self, output: Rect) -> Vec<&SceneLayer> {
         let mut hidden = Region::default();
         let mut visible = Vec::new();
         for layer in self.layers.iter().rev() {
-            let seen = layer
+            let is_visible = layer
                 .view
                 .destination
                 .intersection(output)
                 .is_some_and(|rect| !hidden.covers(rect));
-            if seen {
+            if is_visible {
                 visible.push(layer);
                 hidden.merge(&layer.opaque);
             }

@@ -1,17 +1,17 @@
-//! Frames: when one is drawn, which way its pixels take, and what happens when it is on the display.
+//! The frame loop of the output: redraw, submission, page flip and release.
 //!
 //! ```text
-//!   commit ──▶ wanted ──▶ drawn and submitted ──▶ in flight ──▶ on the display ──▶ replaced
-//!                ▲  the output is idle              │ flip         callbacks, feedback   buffers go back,
-//!                └──────────────────────────────────┘                                    report is written
+//!   commit ──▶ redraw needed ──▶ composed or scanned out, submitted ──▶ in flight ──▶ on the display ──▶ replaced
+//!                  ▲  the output is idle                                    │ flip      frame callbacks,    buffers are
+//!                  └────────────────────────────────────────────────────────┘           feedback            released
 //! ```
 //!
-//! One frame is in flight at most; commits that come meanwhile are gathered for the next one.
+//! At most one frame is in flight. Commits that arrive meanwhile are shown with the next frame.
 
 mod callbacks;
-mod display;
+mod capture;
 mod feedback;
-mod picture;
+mod output_state;
 mod recovery;
 mod submit;
 mod writeback;
@@ -31,38 +31,38 @@ use smithay::wayland::presentation::Refresh;
 
 use crate::backend::{Backend, Flip, Mode};
 use crate::clock;
-use crate::compose::{MissingLayer, Reading};
+use crate::compose::{GpuReadGuard, UnreadableLayer};
 use crate::content::Content;
+use crate::copy_counter::CopyCounter;
+use crate::frame_trace::TracedBuffer;
 use crate::kms::Event as CardEvent;
-use crate::meter::Meter;
 use crate::render::Renderer;
 use crate::report::{FrameRecord, Report};
-use crate::scene::{SceneLayer, Shown};
+use crate::scene::{SceneLayer, ShownScene};
 use crate::state::State;
-use crate::steps::Traced;
 use crate::writeback::Writeback;
 
-/// The output and the frames on their way to it.
+/// The output with its backend, its renderer and its frames.
 #[derive(Debug)]
 pub struct Screen {
     output: Output,
     backend: Backend,
     renderer: Renderer,
-    shown: Shown,
-    wanted: bool,
+    shown_scene: ShownScene,
+    redraw_needed: bool,
     frames: u64,
     in_flight: Option<Frame>,
     on_display: Option<Frame>,
-    /// Frames that were given up: one of them may be on the display, until another frame is known to be.
-    doubtful: Vec<Frame>,
-    /// The output took a frame once.
-    was_shown: bool,
+    /// Frames whose page flip was not reported. Any of them may be on the display until the next page flip.
+    abandoned_frames: Vec<Frame>,
+    /// Whether the output has accepted a frame.
+    first_frame_submitted: bool,
     recovery: Recovery,
     callbacks: Vec<WlCallback>,
-    callbacks_at: Duration,
-    callbacks_planned: bool,
+    callbacks_sent_at: Duration,
+    callbacks_scheduled: bool,
     report: Option<Report>,
-    meter: Meter,
+    copy_counter: CopyCounter,
     screenshot: Option<(PathBuf, Option<u64>)>,
 }
 
@@ -71,19 +71,19 @@ pub struct Screen {
 struct Frame {
     record: FrameRecord,
     feedback: Feedback,
-    /// Layers that could not be read, and are missing in it.
-    failed: Vec<MissingLayer>,
-    /// The buffer that the display reads: it must outlive the frame.
-    direct: Option<Rc<Content>>,
-    picture: Option<usize>,
-    /// What is new in it.
-    traced: Vec<Traced>,
-    /// What the GPU reads to draw it.
-    reading: Option<Reading>,
+    /// The layers that could not be read and are left out.
+    unreadable: Vec<UnreadableLayer>,
+    /// The client's buffer that is scanned out. It must be locked while the frame is on the display.
+    scanout_content: Option<Rc<Content>>,
+    output_buffer: Option<usize>,
+    /// The buffers of surfaces with new content.
+    traced_buffers: Vec<TracedBuffer>,
+    /// The client buffers that the GPU reads to draw the frame.
+    gpu_read: Option<GpuReadGuard>,
 }
 
 impl Screen {
-    /// Announces the output of `backend` to clients; `renderer` composes what it shows.
+    /// Creates the `wl_output` global of `backend`, whose frames `renderer` composes.
     pub fn new(display: &DisplayHandle, backend: Backend, renderer: Renderer) -> Self {
         let output = Output::new(
             backend.name().to_owned(),
@@ -99,76 +99,76 @@ impl Screen {
             output,
             backend,
             renderer,
-            shown: Shown::default(),
-            // A display that shows nothing is taken all the same, so that what was on it before goes away.
-            wanted: true,
+            shown_scene: ShownScene::default(),
+            // A first frame is submitted even without windows, so that the previous content of the display disappears.
+            redraw_needed: true,
             frames: 0,
             in_flight: None,
             on_display: None,
-            doubtful: Vec::new(),
-            was_shown: false,
+            abandoned_frames: Vec::new(),
+            first_frame_submitted: false,
             recovery: Recovery::default(),
             callbacks: Vec::new(),
-            callbacks_at: Duration::ZERO,
-            callbacks_planned: false,
+            callbacks_sent_at: Duration::ZERO,
+            callbacks_scheduled: false,
             report: None,
-            meter: Meter::default(),
+            copy_counter: CopyCounter::default(),
             screenshot: None,
         };
         screen.announce_mode();
         screen
     }
 
-    /// Writes a record of every presented frame.
+    /// Sets the report, which gets a record of every presented frame.
     pub fn set_report(&mut self, report: Report) {
         self.report = Some(report);
     }
 
-    /// Saves what is shown by frame number `after`, or at the end.
-    pub fn set_screenshot(&mut self, path: PathBuf, after: Option<u64>) {
-        self.screenshot = Some((path, after));
+    /// Requests a screenshot of frame number `after`, or of the last frame.
+    pub fn set_screenshot(&mut self, path: PathBuf, frame_number: Option<u64>) {
+        self.screenshot = Some((path, frame_number));
     }
 
-    /// Returns the mode that is set.
+    /// Returns the current mode.
     pub fn mode(&self) -> Mode {
         self.backend.mode()
     }
 
-    /// Returns the output as clients know it.
+    /// Returns Smithay's output, which clients see as `wl_output`.
     pub fn output(&self) -> &Output {
         &self.output
     }
 
-    /// Returns where frames go.
+    /// Returns the backend.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }
 
-    /// Returns what composes.
+    /// Returns the renderer.
     pub fn renderer(&self) -> &Renderer {
         &self.renderer
     }
 
-    /// Returns where frames go, to drive it.
+    /// Returns the backend.
     pub fn backend_mut(&mut self) -> &mut Backend {
         &mut self.backend
     }
 
-    /// Asks for a frame as soon as the output can take one.
-    pub fn want_redraw(&mut self) {
-        self.wanted = true;
+    /// Schedules a frame for when the output is idle.
+    pub fn schedule_redraw(&mut self) {
+        self.redraw_needed = true;
     }
 
-    /// Tells whether what is on the display is all there is to show.
-    pub fn is_quiet(&self) -> bool {
-        !self.wanted && self.in_flight.is_none() && self.on_display.is_some()
+    /// Returns whether the frame on the display shows the current scene and no other frame is in flight.
+    pub fn is_up_to_date(&self) -> bool {
+        !self.redraw_needed && self.in_flight.is_none() && self.on_display.is_some()
     }
 
-    /// Lets go of what a display read that is off: nobody reads it any more.
-    fn goes_dark(&mut self) {
-        self.doubtful.clear();
+    /// Releases the buffers that the display read, after it was turned off.
+    fn release_scanout_buffers(&mut self) {
+        self.abandoned_frames.clear();
         if let Some(frame) = &mut self.on_display {
-            frame.let_go();
+            frame.release_buffers();
         }
     }
 
@@ -189,38 +189,38 @@ impl Screen {
 }
 
 impl State {
-    /// Draws and submits a frame if one is wanted and the output can take it.
+    /// Composes and submits a frame, if a redraw is needed and the output is idle.
     pub fn redraw(&mut self) {
-        self.signal_late_releases();
+        self.signal_deferred_releases();
         let screen = &self.screen;
-        if !screen.wanted || screen.recovery.is_waiting() || !screen.backend.is_idle() {
+        if !screen.redraw_needed || screen.recovery.is_waiting() || !screen.backend.is_idle() {
             return;
         }
-        self.screen.wanted = false;
+        self.screen.redraw_needed = false;
         self.match_mode();
         let output = self.screen.mode().rect();
         let scene = self.stack.scene(output);
-        let damage = scene.damage(&self.screen.shown, output);
+        let damage = scene.damage(&self.screen.shown_scene, output);
         let visible: Vec<SceneLayer> = scene.visible(output).into_iter().cloned().collect();
-        let fresh = visible.iter().any(|layer| layer.fresh);
+        let has_new_content = visible.iter().any(|layer| layer.has_new_content);
         self.collect_callbacks(&visible);
-        if damage.is_empty() && !fresh {
-            self.plan_callbacks();
+        if damage.is_empty() && !has_new_content {
+            self.schedule_callbacks();
             return;
         }
         match self.submit(&scene, &damage, &visible) {
             Ok(mut frame) => {
-                self.screen.was_shown = true;
-                let retried = self.screen.recovery.taken();
+                self.screen.first_frame_submitted = true;
+                let retried = self.screen.recovery.frame_submitted();
                 frame.record.retries = retried.count;
                 frame.record.retry_cause = retried.cause;
-                self.screen.shown = scene.shown();
+                self.screen.shown_scene = scene.shown();
                 for layer in &visible {
-                    self.stack.surface(&layer.surface).latched();
+                    self.stack.surface(&layer.surface).mark_latched();
                     let output = &self.screen.output;
                     output.enter(&layer.surface);
                 }
-                self.draw_again(&visible, &mut frame);
+                self.retry_missing_layers(&visible, &mut frame);
                 let number = frame.record.frame;
                 self.screen.in_flight = Some(frame);
                 self.watch_flip();
@@ -230,7 +230,7 @@ impl State {
         }
     }
 
-    /// Handles what the card told.
+    /// Handles the pending events of the card.
     pub fn card_events(&mut self) {
         let Some(kms) = self.screen.backend.kms() else {
             return;
@@ -239,7 +239,7 @@ impl State {
         match kms.events() {
             Ok(events) => {
                 for event in events {
-                    let CardEvent::Flipped { time, sequence } = event;
+                    let CardEvent::PageFlip { time, sequence } = event;
                     self.flipped(Flip {
                         time: if time.is_zero() { clock::now() } else { time },
                         sequence,
@@ -248,11 +248,12 @@ impl State {
                     });
                 }
             }
-            Err(error) => self.fail(anyhow::Error::new(error).context("the card is gone")),
+            Err(error) => self
+                .fail(anyhow::Error::new(error).context("the events of the card cannot be read")),
         }
     }
 
-    /// Does what is due when the frame in flight is on the display.
+    /// Handles a page flip: sends presentation feedback, releases the buffers of the previous frame, and schedules callbacks.
     pub fn flipped(&mut self, flip: Flip) {
         self.screen.backend.flipped();
         let Some(mut frame) = self.screen.in_flight.take() else {
@@ -265,7 +266,7 @@ impl State {
         if flip.by_hardware {
             flags |= Kind::HwClock | Kind::HwCompletion;
         }
-        if frame.direct.is_some() {
+        if frame.scanout_content.is_some() {
             flags |= Kind::ZeroCopy;
         }
         let refresh = Refresh::fixed(self.screen.mode().period());
@@ -278,38 +279,38 @@ impl State {
                 flags,
             );
         }
-        // The display waited for the GPU, which therefore reads nothing of this frame any more.
-        frame.reading = None;
+        // The display waited for the render fence, so the GPU has finished reading the buffers of this frame.
+        frame.gpu_read = None;
         frame.record.flipped = Some(flip.time);
         frame.record.sequence = flip.sequence;
-        for buffer in &frame.traced {
+        for buffer in &frame.traced_buffers {
             let display = self.screen.backend.name();
-            buffer.tell(display, Action::Flip, Place::End, (flip.time, flip.time));
+            buffer.emit(display, Action::Flip, Place::End, (flip.time, flip.time));
         }
         let number = frame.record.frame;
         if let Some(report) = &mut self.screen.report {
             report.add(frame.record.clone());
         }
-        // The frame before is off the display only now: this is where its buffer goes back.
-        self.screen.doubtful.clear();
+        // The previous frame left the display with this flip. Dropping it releases its buffer.
+        self.screen.abandoned_frames.clear();
         drop(self.screen.on_display.replace(frame));
         if let Some(gles) = self.screen.renderer.gles() {
-            gles.rest();
+            gles.cleanup_texture_cache();
         }
         if let Some(report) = &mut self.screen.report {
             report.flush();
         }
-        if let Some((path, after)) = &self.screen.screenshot {
-            if number.is_some() && *after == number {
+        if let Some((path, frame_number)) = &self.screen.screenshot {
+            if number.is_some() && *frame_number == number {
                 let path = path.clone();
                 self.screen.screenshot = None;
                 self.save_screenshot(&path);
             }
         }
-        self.plan_callbacks();
+        self.schedule_callbacks();
     }
 
-    /// Finishes the report and saves the screenshot that is still owed.
+    /// Finishes the report and saves the screenshot if it is still requested.
     pub fn finish(&mut self) {
         if let Some((path, _)) = self.screen.screenshot.take() {
             self.save_screenshot(&path);

@@ -1,6 +1,6 @@
-//! Pictures of what is shown, as PNG files.
+//! Screenshots as PNG files.
 //!
-//! Reading them costs CPU reads that are no part of any frame: the report's counters of the frames do not contain them.
+//! The CPU reads for a screenshot belong to no frame, so the report does not count them.
 
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -10,11 +10,11 @@ use png::{BitDepth, ColorType, Encoder, EncodingError};
 
 use crate::render::{Pixels, RowDecoder};
 
-/// Reads all colours of a client's buffer.
+/// Reads all pixels of a client's buffer as `0xAARRGGBB`.
 ///
 /// # Errors
 ///
-/// When its memory cannot be read.
+/// When the buffer cannot be read.
 pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
     let (width, height) = pixels.size();
     let count = width
@@ -29,11 +29,11 @@ pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
     Ok(colours)
 }
 
-/// Writes colours (`0xAARRGGBB`) as an opaque PNG file in the place of what is there. Its owner alone may read it.
+/// Writes pixels (`0xAARRGGBB`) as an opaque PNG file, which replaces an existing one. Only its owner may read it.
 ///
 /// # Errors
 ///
-/// When the file cannot be made or written.
+/// When the file cannot be created or written.
 pub fn save(
     path: &Path,
     (width, height): (u32, u32),
@@ -51,10 +51,10 @@ pub fn save(
     let mut encoder = Encoder::new(&mut file, width, height);
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
-    let mut picture = encoder.write_header()?;
-    picture.write_image_data(&bytes)?;
-    // Dropped, these would keep their errors to themselves.
-    picture.finish()?;
+    let mut image = encoder.write_header()?;
+    image.write_image_data(&bytes)?;
+    // Dropping the writers would discard their errors.
+    image.finish()?;
     let whole = file.into_inner();
     let whole = whole.map_err(|error| failed(error.into_error()))?;
     whole.commit().map_err(|error| failed(error.into()))

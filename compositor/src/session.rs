@@ -1,4 +1,4 @@
-//! Who may open the display and the input devices: a seat manager for a user, or root by itself.
+//! The session: devices are opened by a seat manager, or directly by root.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,34 +13,34 @@ use smithay::backend::session::libseat::{
 };
 use smithay::backend::session::{AsErrno, Session};
 
-/// How long a seat manager may take until devices can be opened.
-const ACTIVATION_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time to wait until the seat manager activates the session.
+const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The right to open devices. Clones share it.
+/// A seat, by which devices are opened. Clones share it.
 #[derive(Clone, Debug)]
 pub enum Seat {
-    /// Asked of a seat manager, which also switches consoles.
+    /// The seat of a seat manager, which also switches virtual terminals.
     Managed(LibSeatSession),
-    /// Taken by root on a machine without one.
+    /// Direct access by root on a machine without a seat manager.
     Direct,
 }
 
 impl Seat {
-    /// Takes a seat: the seat manager's where there is one, else none, as root.
+    /// Opens the seat of the seat manager, or uses direct access as root if there is none.
     ///
-    /// The notifier that comes with a managed seat must be in an event loop, or the seat is given back.
+    /// The notifier of a managed seat must be added to an event loop. Dropping it closes the seat.
     ///
     /// # Errors
     ///
-    /// When there is no seat manager that would give one, and the user is not root.
+    /// When no seat manager provides a seat and the user is not root.
     pub fn take() -> anyhow::Result<(Self, Option<LibSeatSessionNotifier>)> {
-        let managed = ["/run/seatd.sock", "/run/systemd/seats/seat0"]
+        let has_seat_manager = ["/run/seatd.sock", "/run/systemd/seats/seat0"]
             .iter()
             .any(|path| Path::new(path).exists())
             || std::env::var_os("SEATD_SOCK").is_some()
             || std::env::var_os("LIBSEAT_BACKEND").is_some();
         let root = rustix::process::geteuid().is_root();
-        if root && !managed {
+        if root && !has_seat_manager {
             return Ok((Self::Direct, None));
         }
         match LibSeatSession::new() {
@@ -49,16 +49,16 @@ impl Seat {
                 Ok((Self::Managed(session), Some(notifier)))
             }
             Err(error) if root => {
-                tracing::warn!(%error, "the seat manager gives no seat; devices are opened as root");
+                tracing::warn!(%error, "the seat manager provides no seat; devices are opened as root");
                 Ok((Self::Direct, None))
             }
             Err(error) => Err(error).context(
-                "no seat: start seatd or log in on a console, or run as root on a machine without a seat manager",
+                "no seat is available: start seatd, log in on a console, or run as root on a machine without a seat manager",
             ),
         }
     }
 
-    /// Tells whether devices can be used now.
+    /// Returns whether the session is active.
     pub fn is_active(&self) -> bool {
         match self {
             Self::Managed(session) => session.is_active(),
@@ -66,18 +66,18 @@ impl Seat {
         }
     }
 
-    /// Switches to another console, where there are consoles.
+    /// Switches to another virtual terminal.
     pub fn switch_console(&mut self, number: i32) {
         let switched = self.change_vt(number);
         if let Err(error) = switched {
-            tracing::warn!(%error, number, "the console cannot be switched");
+            tracing::warn!(%error, number, "the virtual terminal cannot be switched");
         }
     }
 }
 
-/// Waits until the seat manager lets devices be opened: it says so a moment after it took the session.
+/// Waits until the seat manager activates the session, before which no device can be opened.
 ///
-/// A seat that belongs to another console stays closed for as long as its user is there; that is no reason to wait longer.
+/// A session on a virtual terminal in the background stays inactive as long as the other is in front, so the wait is bounded.
 fn await_activation(
     session: &LibSeatSession,
     notifier: LibSeatSessionNotifier,
@@ -87,17 +87,17 @@ fn await_activation(
     let token = event_loop
         .handle()
         .register_dispatcher(dispatcher.clone())
-        .context("the seat cannot be watched")?;
-    let deadline = Instant::now() + ACTIVATION_PATIENCE;
+        .context("the seat cannot be added to the event loop")?;
+    let deadline = Instant::now() + ACTIVATION_TIMEOUT;
     while !session.is_active() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tracing::warn!("the seat is not active: another console has it");
+            tracing::warn!("the seat is not active: another session is in front");
             break;
         }
         event_loop
             .dispatch(Some(left), &mut ())
-            .context("the seat manager went away")?;
+            .context("the connection to the seat manager failed")?;
     }
     event_loop.handle().remove(token);
     drop(event_loop);
@@ -144,7 +144,7 @@ impl Session for Seat {
     }
 }
 
-/// What the kernel or the seat manager answered.
+/// An error of the kernel or of the seat manager.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct SeatError(#[from] Errno);

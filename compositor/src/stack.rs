@@ -1,4 +1,4 @@
-//! The windows from the lowest to the highest, and where each one is.
+//! The window stack: the windows in stacking order and their positions.
 
 use std::collections::HashMap;
 
@@ -16,21 +16,21 @@ use crate::region::Rect;
 use crate::scene::{Role, Scene, SceneLayer};
 use crate::surface::Surface;
 
-/// What is behind the windows.
+/// The background colour (`0xAARRGGBB`).
 const BACKGROUND: u32 = 0xff30_3840;
-/// What is behind a fullscreen window, as xdg-shell asks for.
+/// The colour behind a fullscreen window, which xdg-shell requires to be opaque.
 const BACKDROP: u32 = 0xff00_0000;
 
 /// A toplevel window.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Its role object.
+    /// The `xdg_toplevel` of the window.
     pub toplevel: ToplevelSurface,
-    /// Whether the client asked to fill the output.
+    /// Whether the window is fullscreen.
     pub fullscreen: bool,
 }
 
-/// All surfaces that have content or could get some.
+/// All windows, popups and surfaces.
 #[derive(Debug, Default)]
 pub struct Stack {
     windows: Vec<Window>,
@@ -39,28 +39,28 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Returns a surface's state, made when it is asked for the first time.
+    /// Returns the state of a surface, which is created if it does not exist.
     pub fn surface(&mut self, surface: &WlSurface) -> &mut Surface {
         self.surfaces.entry(surface.id()).or_default()
     }
 
-    /// Returns a surface's state if it has any.
+    /// Returns the state of a surface if it exists.
     pub fn find(&self, surface: &WlSurface) -> Option<&Surface> {
         self.surfaces.get(&surface.id())
     }
 
-    /// Tells whether a surface has content.
-    pub fn is_shown(&self, surface: &WlSurface) -> bool {
+    /// Returns whether a surface has content.
+    pub fn has_content(&self, surface: &WlSurface) -> bool {
         self.find(surface)
             .is_some_and(|surface| surface.content().is_some())
     }
 
-    /// Forgets a surface that is gone; its buffer is released.
-    pub fn forget(&mut self, surface: &WlSurface) {
+    /// Removes the state of a surface, which releases its buffer.
+    pub fn remove_surface(&mut self, surface: &WlSurface) {
         self.surfaces.remove(&surface.id());
     }
 
-    /// Puts a new window on top.
+    /// Adds a window on top.
     pub fn add_window(&mut self, toplevel: ToplevelSurface) {
         self.windows.push(Window {
             toplevel,
@@ -68,12 +68,12 @@ impl Stack {
         });
     }
 
-    /// Takes a window away.
+    /// Removes a window.
     pub fn remove_window(&mut self, toplevel: &ToplevelSurface) {
         self.windows.retain(|window| window.toplevel != *toplevel);
     }
 
-    /// Puts a window on top of the others.
+    /// Raises a window to the top.
     pub fn raise(&mut self, toplevel: &ToplevelSurface) {
         if let Some(position) = self
             .windows
@@ -85,7 +85,7 @@ impl Stack {
         }
     }
 
-    /// Notes whether a window fills the output, and tells whether it did not before, or did and does not now.
+    /// Sets whether a window is fullscreen; returns whether this changed.
     pub fn set_fullscreen(&mut self, toplevel: &ToplevelSurface, fullscreen: bool) -> bool {
         let window = self
             .windows
@@ -101,9 +101,9 @@ impl Stack {
         self.popups.push(popup);
     }
 
-    /// Takes a popup away.
+    /// Removes a popup.
     pub fn remove_popup(&mut self, popup: &PopupSurface) {
-        self.popups.retain(|held| held != popup);
+        self.popups.retain(|existing| existing != popup);
     }
 
     /// Returns all popups.
@@ -111,7 +111,7 @@ impl Stack {
         &self.popups
     }
 
-    /// Finds the popup of a surface.
+    /// Returns the popup of a surface.
     pub fn popup(&self, surface: &WlSurface) -> Option<&PopupSurface> {
         self.popups
             .iter()
@@ -123,14 +123,14 @@ impl Stack {
         &self.windows
     }
 
-    /// Finds the window of a surface.
+    /// Returns the window of a surface.
     pub fn window(&self, surface: &WlSurface) -> Option<&Window> {
         self.windows
             .iter()
             .find(|window| window.toplevel.wl_surface() == surface)
     }
 
-    /// Returns the highest window that shows something.
+    /// Returns the highest mapped window.
     pub fn top(&self) -> Option<&Window> {
         self.windows
             .iter()
@@ -138,10 +138,10 @@ impl Stack {
             .find(|window| self.is_mapped(window))
     }
 
-    /// Arranges everything that is to be seen on an output of that size.
+    /// Builds the scene of an output.
     pub fn scene(&self, output: Rect) -> Scene {
         let mut layers = Vec::new();
-        // Whatever is below a fullscreen window is hidden, also where the window does not reach.
+        // A fullscreen window hides everything below it, also where it is smaller than the output.
         let lowest = self
             .windows
             .iter()
@@ -159,7 +159,7 @@ impl Stack {
                     centred(output.height, geometry.height),
                 )
             } else {
-                // A title bar outside of the output could not be reached.
+                // The title bar must stay within the output, or the user cannot reach it.
                 (
                     centred(output.width, geometry.width).max(0),
                     centred(output.height, geometry.height).max(0),
@@ -178,10 +178,10 @@ impl Stack {
     }
 
     fn is_mapped(&self, window: &Window) -> bool {
-        window.toplevel.alive() && self.is_shown(window.toplevel.wl_surface())
+        window.toplevel.alive() && self.has_content(window.toplevel.wl_surface())
     }
 
-    /// Returns the part of a surface that counts as the window, without shadows.
+    /// Returns the window geometry of a surface, which excludes shadows.
     fn geometry(&self, surface: &WlSurface) -> Rect {
         let declared = with_states(surface, |states| {
             states
@@ -196,7 +196,7 @@ impl Stack {
         })
     }
 
-    /// Adds a surface with its subsurfaces and popups; `corner` is where its window geometry begins.
+    /// Adds a surface with its subsurfaces and popups. `corner` is the upper left corner of its window geometry on the output.
     fn add_tree(
         &self,
         layers: &mut Vec<SceneLayer>,
@@ -262,14 +262,14 @@ impl Stack {
                         .iter()
                         .map(|rect| rect.moved(at.0, at.1))
                         .collect(),
-                    fresh: state.is_fresh(),
+                    has_new_content: state.has_new_content(),
                     content: content.clone(),
                 });
             },
             |_, _, _| true,
         );
-        // A client could nest popups without end; nobody sees more than a few.
-        if depth >= POPUP_DEPTH {
+        // A client may nest popups without limit, so the depth is bounded.
+        if depth >= POPUP_DEPTH_MAX {
             return;
         }
         for popup in &self.popups {
@@ -292,11 +292,11 @@ impl Stack {
     }
 }
 
-/// Popups of popups that are shown.
-const POPUP_DEPTH: usize = 16;
+/// The largest depth of nested popups that are shown.
+const POPUP_DEPTH_MAX: usize = 16;
 
 impl Window {
-    /// Returns title and application id, as reports name a window.
+    /// Returns `title/app_id`, which is the name of the window in the report.
     pub fn name(&self) -> String {
         let (title, app_id) = with_states(self.toplevel.wl_surface(), |states| {
             let data = states.data_map.get::<XdgToplevelSurfaceData>();
@@ -313,7 +313,7 @@ impl Window {
         )
     }
 
-    /// Returns the client it belongs to, while that is connected.
+    /// Returns the client of the window, if it is still connected.
     pub fn client(&self) -> Option<Client> {
         self.toplevel.wl_surface().client()
     }

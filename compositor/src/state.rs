@@ -1,4 +1,4 @@
-//! Everything the compositor knows; every protocol's handler and every event source works on it.
+//! The state of the compositor, which all protocol handlers and event sources use.
 
 use calloop::{LoopHandle, LoopSignal};
 use smithay::input::pointer::PointerHandle;
@@ -15,10 +15,10 @@ use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
 
 use crate::backend::Backend;
+use crate::blocked_commits::BlockedCommits;
 use crate::clock;
 use crate::connection::Connections;
-use crate::dmabuf::{self, Dmabuf, Offer};
-use crate::fence::Waiting;
+use crate::dmabuf::{self, Dmabuf, SupportedFormats};
 use crate::input::Devices;
 use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
@@ -26,40 +26,40 @@ use crate::screen::Screen;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
 
-/// Everything the compositor knows.
+/// The state of the compositor.
 #[derive(Debug)]
 pub struct State {
     /// The Wayland display.
     pub display: DisplayHandle,
     /// The event loop.
     pub handle: LoopHandle<'static, Self>,
-    /// Ends the event loop.
+    /// Stops the event loop.
     pub signal: LoopSignal,
-    /// What clients say and hear.
+    /// The connections of the clients.
     pub connections: Connections,
-    /// Protocols that Smithay speaks for us.
+    /// Smithay's protocol states.
     pub protocols: Protocols,
-    /// Clients' dma-bufs.
+    /// The state of linux-dmabuf.
     pub dmabuf: Dmabuf,
-    /// Explicit synchronisation.
+    /// The state of linux-drm-syncobj.
     pub syncobj: Syncobj,
-    /// Commits that wait for their buffers.
-    pub waiting: Waiting,
-    /// The one seat.
+    /// The commits that wait for an acquire point or fence.
+    pub blocked_commits: BlockedCommits,
+    /// The `wl_seat`.
     pub seat: Seat<Self>,
-    /// Its pointer.
+    /// The pointer of the seat.
     pub pointer: PointerHandle<Self>,
-    /// Its devices; `None` on a virtual display.
+    /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
-    /// Windows and surfaces.
+    /// The windows and surfaces.
     pub stack: Stack,
-    /// The output and its frames.
+    /// The output with its frames.
     pub screen: Screen,
-    /// What made the compositor end, if it was no request.
+    /// The fatal error that stopped the event loop.
     pub failure: Option<Failure>,
 }
 
-/// The state that Smithay keeps for each protocol.
+/// Smithay's state of each protocol.
 #[derive(Debug)]
 #[allow(missing_docs)] // each field is named after its protocol
 pub struct Protocols {
@@ -73,31 +73,31 @@ pub struct Protocols {
     pub data_device: DataDeviceState,
 }
 
-/// What is kept for each client.
+/// The data of each client.
 #[derive(Debug, Default)]
 pub struct ClientState {
-    /// Smithay's part of it.
+    /// Smithay's data.
     pub compositor: CompositorClientState,
-    /// The process that connected; wayland-backend, which has a socket of ours, would name the compositor.
+    /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
 }
 
 impl ClientData for ClientState {
     fn initialized(&self, client: ClientId) {
-        tracing::debug!(?client, "client connected");
+        tracing::debug!(?client, "a client connected");
     }
 
     fn disconnected(&self, client: ClientId, reason: DisconnectReason) {
-        tracing::debug!(?client, ?reason, "client disconnected");
+        tracing::debug!(?client, ?reason, "a client disconnected");
     }
 }
 
 impl State {
-    /// Makes the globals that clients see, for an output that `backend` shows and `renderer` composes for.
+    /// Creates the globals for an output of `backend` whose frames `renderer` composes.
     ///
     /// # Errors
     ///
-    /// When the table of formats cannot be made.
+    /// When the format table cannot be created.
     pub fn new(
         display: DisplayHandle,
         handle: LoopHandle<'static, Self>,
@@ -114,9 +114,9 @@ impl State {
         let mut seat_state = SeatState::new();
         let mut seat = seat_state.new_wl_seat(&display, "seat0");
         let pointer = seat.add_pointer();
-        // Keymaps are files of the system; a system without any still shows pictures.
+        // The keymap needs files of xkb-data. Without them the compositor works without a keyboard.
         if let Err(error) = seat.add_keyboard(Default::default(), 400, 25) {
-            tracing::warn!(%error, "no keyboard: the keymap cannot be loaded; install xkb-data");
+            tracing::warn!(%error, "the keyboard is not available because the keymap cannot be loaded; install xkb-data");
         }
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
@@ -128,16 +128,20 @@ impl State {
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
         };
-        let offer = Offer {
+        let supported = SupportedFormats {
             sampled: renderer.sampled(),
-            ..backend.offer()
+            ..backend.supported_formats()
         };
-        let without_display = Offer {
+        let composed_only = SupportedFormats {
             scanout: Vec::new(),
-            ..offer.clone()
+            ..supported.clone()
         };
-        let composed = dmabuf::truthful(&without_display)?;
-        let dmabuf = Dmabuf::new(&display, dmabuf::truthful(&offer)?, composed)?;
+        let without_scanout = dmabuf::build_feedback(&composed_only)?;
+        let dmabuf = Dmabuf::new(
+            &display,
+            dmabuf::build_feedback(&supported)?,
+            without_scanout,
+        )?;
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let screen = Screen::new(&display, backend, renderer);
         Ok(Self {
@@ -148,7 +152,7 @@ impl State {
             protocols,
             dmabuf,
             syncobj,
-            waiting: Waiting::default(),
+            blocked_commits: BlockedCommits::default(),
             seat,
             pointer,
             devices: None,
@@ -158,11 +162,11 @@ impl State {
         })
     }
 
-    /// Takes a client that connected.
+    /// Adds a client that connected.
     ///
     /// # Errors
     ///
-    /// When the process has no descriptors left, or the client is gone already.
+    /// When the process has no file descriptors left, or the client has disconnected.
     pub fn add_client(
         &mut self,
         stream: std::os::unix::net::UnixStream,
@@ -171,23 +175,23 @@ impl State {
             .add(&mut self.display, &self.handle, stream)
     }
 
-    /// Ends the event loop because of an error.
+    /// Stops the event loop because of an error.
     pub fn fail(&mut self, error: anyhow::Error) {
         self.fail_with(exit::UNEXPECTED, error);
     }
 
-    /// Ends the event loop because of an error that has an exit code of its own.
+    /// Stops the event loop because of an error that has an exit code of its own.
     pub fn fail_with(&mut self, code: u8, error: anyhow::Error) {
         tracing::error!("{error:#}");
         self.failure.get_or_insert(Failure { code, error });
         self.signal.stop();
     }
 
-    /// Does what every round of the event loop ends with: draws what changed, and sends what was said to clients.
+    /// Redraws if needed and flushes the clients' events, at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
         self.redraw();
         if let Err(error) = self.display.flush_clients() {
-            tracing::warn!(%error, "events could not be sent to clients");
+            tracing::warn!(%error, "events cannot be sent to clients");
         }
     }
 }

@@ -1,49 +1,49 @@
-//! What is known of one `wl_surface` between its commits.
+//! The applied state of a `wl_surface`.
 
 use std::rc::Rc;
 
-use smithay::reexports::wayland_server::protocol::wl_output::Transform;
+use smithay::reexports::wayland_server::protocol::wl_output;
 use smithay::wayland::compositor::{
     Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
 };
 use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
 
+use crate::commits::{Attachment, CommittedBuffer, take_applied};
 use crate::content::Content;
-use crate::owed::{Attachment, OwedBuffer, take_applied};
 use crate::region::{Rect, Region};
-use crate::render::software::Turn;
+use crate::render::software::Transform;
 use crate::render::{PixelFormat, Pixels, View};
 
-/// Rectangles of an opaque region above which it is not used.
+/// The largest number of rectangles of an opaque region that is used.
 const RECTS_MAX: usize = 64;
 
-/// A surface's content and how it is to be shown, in the surface's own coordinates.
+/// A surface's content, geometry, damage and opaque region in surface coordinates.
 #[derive(Debug, Default)]
 pub struct Surface {
     content: Option<Rc<Content>>,
-    fresh: bool,
+    has_new_content: bool,
     size: (i32, i32),
     source: (f64, f64, f64, f64),
-    turn: Turn,
+    transform: Transform,
     damage: Region,
     opaque: Region,
 }
 
 impl Surface {
-    /// Takes over what the client committed; `attach` understands a new buffer, or says why it cannot be shown.
-    pub fn absorb(
+    /// Applies a commit. `attach` turns a new buffer into content, or returns `None` if the buffer cannot be shown.
+    pub fn apply_commit(
         &mut self,
         states: &SurfaceData,
-        attach: impl FnOnce(OwedBuffer) -> Option<Content>,
+        attach: impl FnOnce(CommittedBuffer) -> Option<Content>,
     ) {
         match take_applied(states) {
-            Some(Attachment::Buffer(owed)) => {
-                self.content = attach(owed).map(Rc::new);
-                self.fresh = self.content.is_some();
+            Some(Attachment::Buffer(buffer)) => {
+                self.content = attach(buffer).map(Rc::new);
+                self.has_new_content = self.content.is_some();
             }
             Some(Attachment::Removed) => {
                 self.content = None;
-                self.fresh = false;
+                self.has_new_content = false;
             }
             None => {}
         }
@@ -51,11 +51,11 @@ impl Surface {
         let attributes = guard.current();
         let uncommitted = attributes.buffer.take();
         let scale = attributes.buffer_scale.max(1);
-        self.turn = turn(attributes.buffer_transform);
+        self.transform = buffer_transform(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
         let opaque = attributes.opaque_region.clone();
-        // A commit of the parent has Smithay commit what is pending here as well. A buffer that was attached and not committed
-        // goes on waiting for its commit.
+        // A commit of the parent makes Smithay commit the pending state of this surface as well. A buffer that was attached and
+        // not committed is put back into the pending state, so that it waits for the commit of this surface.
         let pending = &mut guard.pending().buffer;
         *pending = pending.take().or(uncommitted);
         drop(guard);
@@ -64,7 +64,7 @@ impl Surface {
             self.damage = Region::default();
             return;
         };
-        let (width, height) = self.turn.size(content.size());
+        let (width, height) = self.transform.size(content.size());
         let pixels = (clamp(width), clamp(height));
         let logical = (pixels.0 / scale, pixels.1 / scale);
         if !ensure_viewport_valid(states, logical.into()) {
@@ -85,7 +85,7 @@ impl Surface {
             source.3 * scale,
         );
         self.size = viewport.size().map_or(logical, |size| (size.w, size.h));
-        let whole = Rect::of_size(self.size.0, self.size.1);
+        let full = Rect::of_size(self.size.0, self.size.1);
         let plain = self.view((0, 0)).is_plain() && self.source.0 == 0.0 && self.source.1 == 0.0;
         for rect in damage {
             let rect = match rect {
@@ -95,70 +95,69 @@ impl Surface {
                 Damage::Buffer(rect) if plain => {
                     Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h)
                 }
-                Damage::Buffer(_) => whole,
+                Damage::Buffer(_) => full,
             };
-            self.damage
-                .add(rect.intersection(whole).unwrap_or_default());
+            self.damage.add(rect.intersection(full).unwrap_or_default());
             self.damage.simplify();
         }
         self.opaque = match (content.format().has_alpha(), opaque) {
-            (false, _) => whole.into(),
+            (false, _) => full.into(),
             (true, None) => Region::default(),
-            (true, Some(opaque)) => region(&opaque, whole),
+            (true, Some(opaque)) => region(&opaque, full),
         };
     }
 
-    /// Returns what it shows; `None` when it is not mapped.
+    /// Returns the content; `None` if the surface has none.
     pub fn content(&self) -> Option<&Rc<Content>> {
         self.content.as_ref()
     }
 
-    /// Returns its size in output pixels.
+    /// Returns the size in output pixels.
     pub fn size(&self) -> (i32, i32) {
         self.size
     }
 
-    /// Tells whether its content was not part of a frame yet.
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
+    /// Returns whether the content was not part of a frame yet.
+    pub fn has_new_content(&self) -> bool {
+        self.has_new_content
     }
 
-    /// Returns how its buffer is shown with the surface's left upper corner at `origin`.
+    /// Returns source and destination of the buffer if the upper left corner of the surface is at `origin`.
     pub fn view(&self, origin: (i32, i32)) -> View {
         View {
             source: self.source,
             destination: Rect::new(origin.0, origin.1, self.size.0, self.size.1),
-            turn: self.turn,
+            transform: self.transform,
         }
     }
 
-    /// Returns the pixels that hide everything below.
+    /// Returns the opaque region.
     pub fn opaque(&self) -> &Region {
         &self.opaque
     }
 
-    /// Returns the pixels that changed since the last frame it was part of.
+    /// Returns the damage since the last frame that showed the surface.
     pub fn damage(&self) -> &Region {
         &self.damage
     }
 
-    /// Notes that a frame shows its content as it is now.
-    pub fn latched(&mut self) {
-        self.fresh = false;
+    /// Clears the damage after a frame with the current content was submitted.
+    pub fn mark_latched(&mut self) {
+        self.has_new_content = false;
         self.damage = Region::default();
     }
 
-    /// Notes that no frame shows its content, all of which has to be drawn again.
+    /// Damages the whole surface.
     pub fn damage_all(&mut self) {
         self.damage = Rect::of_size(self.size.0, self.size.1).into();
     }
 
-    /// Tells whether its alpha channel matters.
+    /// Returns whether the opaque region covers the whole surface.
     pub fn is_opaque(&self) -> bool {
         self.opaque.covers(Rect::of_size(self.size.0, self.size.1))
     }
 
-    /// Returns the format of its content.
+    /// Returns the pixel format of the content.
     pub fn format(&self) -> Option<PixelFormat> {
         self.content.as_ref().map(|content| content.format())
     }
@@ -168,28 +167,28 @@ fn clamp(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-fn turn(transform: Transform) -> Turn {
+fn buffer_transform(transform: wl_output::Transform) -> Transform {
     match transform {
-        Transform::_90 => Turn::Quarter,
-        Transform::_180 => Turn::Half,
-        Transform::_270 => Turn::ThreeQuarters,
-        Transform::Flipped => Turn::Flipped,
-        Transform::Flipped90 => Turn::FlippedQuarter,
-        Transform::Flipped180 => Turn::FlippedHalf,
-        Transform::Flipped270 => Turn::FlippedThreeQuarters,
-        _ => Turn::Normal,
+        wl_output::Transform::_90 => Transform::Rotated90,
+        wl_output::Transform::_180 => Transform::Rotated180,
+        wl_output::Transform::_270 => Transform::Rotated270,
+        wl_output::Transform::Flipped => Transform::Flipped,
+        wl_output::Transform::Flipped90 => Transform::Flipped90,
+        wl_output::Transform::Flipped180 => Transform::Flipped180,
+        wl_output::Transform::Flipped270 => Transform::Flipped270,
+        _ => Transform::Normal,
     }
 }
 
-fn region(attributes: &RegionAttributes, whole: Rect) -> Region {
+fn region(attributes: &RegionAttributes, full: Rect) -> Region {
     let mut region = Region::default();
-    // A region of so many parts is not worth knowing exactly, and less than what is opaque is always right.
+    // An opaque region may always be taken as smaller than it is, so a region with very many rectangles is treated as empty.
     if attributes.rects.len() > RECTS_MAX {
         return region;
     }
     for (kind, rect) in &attributes.rects {
         let rect = Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h);
-        let Some(rect) = rect.intersection(whole) else {
+        let Some(rect) = rect.intersection(full) else {
             continue;
         };
         match kind {

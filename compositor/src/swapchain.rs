@@ -1,9 +1,9 @@
-//! The compositor's own pictures: one is shown, another is drawn, and each remembers what it misses.
+//! The swapchain of output buffers. Each buffer has its own damage, as with wlroots' damage ring.
 
 use crate::region::{Rect, Region};
 use crate::render::Target;
 
-/// Pictures of one size that take turns.
+/// Output buffers of one size.
 #[derive(Debug)]
 pub struct Swapchain {
     slots: Vec<Slot>,
@@ -14,16 +14,17 @@ pub struct Swapchain {
 #[derive(Debug)]
 struct Slot {
     target: Target,
-    stale: Region,
+    damage: Region,
 }
 
 impl Swapchain {
-    /// Takes pictures that nothing was drawn to yet; there must be at least two for one to be drawn while another is shown.
+    /// Creates a swapchain of buffers that are not drawn yet. It needs at least two, so that one can be drawn while another is
+    /// shown.
     pub fn new(targets: Vec<Target>) -> Self {
         let slots = targets
             .into_iter()
             .map(|target| Slot {
-                stale: whole(&target).into(),
+                damage: full_rect(&target).into(),
                 target,
             })
             .collect();
@@ -34,93 +35,93 @@ impl Swapchain {
         }
     }
 
-    /// Notes that these pixels differ from what every picture holds.
+    /// Adds damage to every buffer.
     pub fn damage(&mut self, damage: &Region) {
         for slot in &mut self.slots {
-            slot.stale.merge(damage);
-            slot.stale.simplify();
+            slot.damage.merge(damage);
+            slot.damage.simplify();
         }
     }
 
-    /// Notes that no picture holds anything of use any more.
+    /// Damages all buffers completely.
     pub fn damage_all(&mut self) {
         for slot in &mut self.slots {
-            slot.stale = whole(&slot.target).into();
+            slot.damage = full_rect(&slot.target).into();
         }
     }
 
-    /// Lets go of everything that only drawing needs, for a time in which nothing is drawn.
-    pub fn rest(&mut self) {
+    /// Unmaps all buffers and damages them completely, for a time in which nothing is composed.
+    pub fn unmap_all(&mut self) {
         self.damage_all();
         for slot in &mut self.slots {
             slot.target.unmap();
         }
     }
 
-    /// Takes more pictures of the same size, such as another renderer's.
+    /// Adds buffers of the same size, for example those of another renderer.
     pub fn add(&mut self, targets: Vec<Target>) {
         let more = Self::new(targets);
         self.slots.extend(more.slots);
     }
 
-    /// Tells whether there are pictures that the GPU draws to.
-    pub fn has_gpu_pictures(&self) -> bool {
+    /// Returns whether the swapchain has buffers that the GPU draws to.
+    pub fn has_gpu_buffers(&self) -> bool {
         self.slots.iter().any(|slot| slot.target.dmabuf().is_some())
     }
 
-    /// Returns a picture that the CPU draws to, as [`free_gpu`](Self::free_gpu) does for the GPU.
-    pub fn free(&mut self) -> Option<(usize, &mut Target, Region)> {
-        self.free_where(|target| target.dmabuf().is_none())
+    /// Returns a buffer that the CPU draws to, as [`acquire_gpu`](Self::acquire_gpu) does for the GPU.
+    pub fn acquire(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.acquire_where(|target| target.dmabuf().is_none())
     }
 
-    /// Returns a picture that the GPU draws to and that is neither shown nor about to be, its place, and the pixels it misses.
+    /// Returns a buffer that the GPU draws to and that is neither shown nor submitted: its index, the buffer and its damage.
     ///
-    /// The one that misses least is chosen; there is none when all are in use.
-    pub fn free_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
-        self.free_where(|target| target.dmabuf().is_some())
+    /// The buffer with the least damage is selected; `None` if all are in use.
+    pub fn acquire_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
+        self.acquire_where(|target| target.dmabuf().is_some())
     }
 
-    fn free_where(
+    fn acquire_where(
         &mut self,
         fits: impl Fn(&Target) -> bool,
     ) -> Option<(usize, &mut Target, Region)> {
         let (shown, next) = (self.shown, self.next);
-        let place = (0..self.slots.len())
-            .filter(|place| Some(*place) != shown && Some(*place) != next)
-            .filter(|place| fits(&self.slots[*place].target))
-            .min_by_key(|place| self.slots[*place].stale.area())?;
-        let slot = self.slots.get_mut(place)?;
-        let stale = slot.stale.clone();
-        Some((place, &mut slot.target, stale))
+        let index = (0..self.slots.len())
+            .filter(|index| Some(*index) != shown && Some(*index) != next)
+            .filter(|index| fits(&self.slots[*index].target))
+            .min_by_key(|index| self.slots[*index].damage.area())?;
+        let slot = self.slots.get_mut(index)?;
+        let damage = slot.damage.clone();
+        Some((index, &mut slot.target, damage))
     }
 
-    /// Notes that the picture at `place` holds everything now.
-    pub fn drawn(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.stale = Region::default();
+    /// Clears the damage of the buffer at `index`, which was drawn.
+    pub fn mark_drawn(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.damage = Region::default();
         }
     }
 
-    /// Notes which picture goes on the display next; `None` for one that is not of this chain.
-    pub fn submitted(&mut self, place: Option<usize>) {
-        self.next = place;
+    /// Sets the buffer that was submitted; `None` for a framebuffer that is not in this swapchain.
+    pub fn submitted(&mut self, index: Option<usize>) {
+        self.next = index;
     }
 
-    /// Notes that the picture that went last is on the display now.
+    /// Marks the submitted buffer as shown.
     pub fn flipped(&mut self) {
         self.shown = self.next.take();
     }
 
-    /// Notes that nobody knows whether the picture that went last is on the display: it counts as shown.
+    /// Handles an abandoned frame. The submitted buffer counts as shown, because it may be on the display.
     ///
-    /// Were the one before kept as well, none might be left to draw.
+    /// If the buffer before it were kept as well, no buffer might be left to draw.
     pub fn abandoned(&mut self) {
         if let Some(next) = self.next.take() {
             self.shown = Some(next);
         }
     }
 
-    /// Counts the bytes that were ever written to pictures in memory of this process.
+    /// Returns the number of bytes that were written so far to buffers in memory of this process.
     pub fn written_bytes(&self) -> u64 {
         self.slots
             .iter()
@@ -128,13 +129,13 @@ impl Swapchain {
             .sum()
     }
 
-    /// Returns the picture at `place`.
-    pub fn target(&self, place: usize) -> Option<&Target> {
-        self.slots.get(place).map(|slot| &slot.target)
+    /// Returns the buffer at `index`.
+    pub fn target(&self, index: usize) -> Option<&Target> {
+        self.slots.get(index).map(|slot| &slot.target)
     }
 }
 
-fn whole(target: &Target) -> Rect {
+fn full_rect(target: &Target) -> Rect {
     let (width, height) = target.size();
     Rect::of_size(
         i32::try_from(width).unwrap_or(i32::MAX),
@@ -147,45 +148,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn swapchain_never_hands_out_what_is_shown_or_about_to_be() {
+    fn swapchain_never_returns_a_buffer_that_is_shown_or_submitted() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
-        let (first, _, stale) = chain.free().unwrap();
-        assert_eq!(stale.area(), 16);
-        chain.drawn(first);
+        let (first, _, damage) = chain.acquire().unwrap();
+        assert_eq!(damage.area(), 16);
+        chain.mark_drawn(first);
         chain.submitted(Some(first));
-        let (second, _, _) = chain.free().unwrap();
+        let (second, _, _) = chain.acquire().unwrap();
         assert_ne!(first, second);
         chain.flipped();
-        assert_eq!(chain.free().unwrap().0, second);
+        assert_eq!(chain.acquire().unwrap().0, second);
         chain.submitted(Some(second));
-        assert!(chain.free().is_none());
+        assert!(chain.acquire().is_none());
     }
 
     #[test]
-    fn picture_of_a_frame_that_was_given_up_leaves_one_to_draw() {
+    fn buffer_of_an_abandoned_frame_leaves_another_to_draw() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
         for _ in 0..2 {
-            let (place, _, _) = chain.free().unwrap();
-            chain.submitted(Some(place));
+            let (index, _, _) = chain.acquire().unwrap();
+            chain.submitted(Some(index));
             chain.flipped();
         }
-        let (place, _, _) = chain.free().unwrap();
-        chain.submitted(Some(place));
+        let (index, _, _) = chain.acquire().unwrap();
+        chain.submitted(Some(index));
         chain.abandoned();
-        assert_ne!(chain.free().unwrap().0, place);
+        assert_ne!(chain.acquire().unwrap().0, index);
     }
 
     #[test]
-    fn picture_drawn_before_misses_only_what_changed_since() {
+    fn buffer_drawn_before_has_only_the_damage_since() {
         let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
         for _ in 0..2 {
-            let (place, _, _) = chain.free().unwrap();
-            chain.drawn(place);
-            chain.submitted(Some(place));
+            let (index, _, _) = chain.acquire().unwrap();
+            chain.mark_drawn(index);
+            chain.submitted(Some(index));
             chain.flipped();
         }
         let corner = Region::from(Rect::of_size(1, 1));
         chain.damage(&corner);
-        assert_eq!(chain.free().unwrap().2, corner);
+        assert_eq!(chain.acquire().unwrap().2, corner);
     }
 }

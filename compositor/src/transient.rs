@@ -1,4 +1,4 @@
-//! Which failures pass by themselves, and how long to wait before trying again.
+//! Classification of errors as transient or permanent, and delays between attempts.
 
 use std::error::Error;
 use std::io;
@@ -6,44 +6,44 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::dmabuf::FramebufferRefusal;
+use crate::dmabuf::FramebufferRejection;
 use crate::kms::KmsError;
 
-/// What a failure says of the next attempt.
+/// Whether another attempt may succeed after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The same request may succeed a moment later: EBUSY, EINTR, EAGAIN, ENOMEM and their like.
+    /// The same request may succeed later: EBUSY, EINTR, EAGAIN, ENOMEM and similar errors.
     Transient,
-    /// Another program is DRM master, as while the session is switched away.
+    /// Another program is DRM master, for example while the session is not in front.
     NotMaster,
-    /// The same request fails again as long as nothing else changes.
+    /// The same request would fail again.
     Permanent,
 }
 
 impl FaultKind {
-    /// Judges an error by the first answer of the kernel in its chain of causes; one without any is permanent.
+    /// Classifies an error by the first errno in its chain of sources. An error without an errno is permanent.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
             if let Some(errno) = errno(error) {
                 return Self::of_errno(errno);
             }
-            if let Some(refusal) = error.downcast_ref::<FramebufferRefusal>() {
-                return refusal.kind;
+            if let Some(rejection) = error.downcast_ref::<FramebufferRejection>() {
+                return rejection.kind;
             }
             next = error.source();
         }
         Self::Permanent
     }
 
-    /// Judges what the kernel answered.
+    /// Classifies an error of the kernel.
     pub fn of_io(error: &io::Error) -> Self {
         Self::of(error)
     }
 
     fn of_errno(errno: Errno) -> Self {
         match errno {
-            // ENFILE, EMFILE and ENOBUFS pass when others give back what they hold, as ENOMEM does.
+            // ENFILE, EMFILE and ENOBUFS are transient like ENOMEM: they end when other resources are freed.
             Errno::BUSY
             | Errno::INTR
             | Errno::AGAIN
@@ -58,25 +58,25 @@ impl FaultKind {
         }
     }
 
-    /// Tells whether the same request may succeed a moment later.
+    /// Returns whether the same request may succeed later.
     pub fn is_transient(self) -> bool {
         self == Self::Transient
     }
 }
 
-/// Returns the kernel's answer that an error itself holds.
+/// Returns the errno of an error itself, without its sources.
 fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(errno) = error.downcast_ref::<Errno>() {
         return Some(*errno);
     }
-    if let Some(KmsError::Kernel { answer, .. }) = error.downcast_ref::<KmsError>() {
-        return errno(answer);
+    if let Some(KmsError::Kernel { error, .. }) = error.downcast_ref::<KmsError>() {
+        return errno(error);
     }
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(number) = error.raw_os_error() {
         return Some(Errno::from_raw_os_error(number));
     }
-    // An io::Error that wraps another names its inner error's cause as its own, and so hides the inner error.
+    // The source of an io::Error that wraps an error is the source of the inner error, so the inner error has to be visited here.
     let mut next = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
     while let Some(inner) = next {
         if let Some(errno) = errno(inner) {
@@ -87,7 +87,7 @@ fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     None
 }
 
-/// Delays between attempts: each is twice the one before, up to the longest.
+/// Exponential backoff: each delay is twice the previous one, up to a maximum.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -96,7 +96,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins with `first`, and never waits longer than `longest`.
+    /// Creates a backoff that starts with `first` and never exceeds `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -105,37 +105,37 @@ impl Backoff {
         }
     }
 
-    /// Counts one more failure, and returns how long to wait before the next attempt.
+    /// Counts a failure; returns the delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
         self.attempts = self.attempts.saturating_add(1);
         self.first.saturating_mul(factor).min(self.longest)
     }
 
-    /// Counts the failures since the last success.
+    /// Returns the number of failures since the last success.
     pub const fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Begins anew after a success.
+    /// Resets the number of failures after a success.
     pub const fn reset(&mut self) {
         self.attempts = 0;
     }
 }
 
 impl Default for Backoff {
-    /// From 2 ms, which is less than any display's refresh, to a second.
+    /// From 2 ms, which is shorter than a refresh period, to one second.
     fn default() -> Self {
         Self::new(Duration::from_millis(2), Duration::from_secs(1))
     }
 }
 
-/// Asks again at once, a few times, where the answer passes by itself: for requests that are made outside of the event loop.
+/// Makes a request up to four times without a delay while it fails transiently, for requests outside of the event loop.
 ///
 /// # Errors
 ///
-/// The last answer.
-pub(crate) fn persist<T, E: Error + 'static>(
+/// The error of the last attempt.
+pub(crate) fn retry_transient<T, E: Error + 'static>(
     mut request: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     const ATTEMPTS: u32 = 4;
@@ -158,14 +158,14 @@ mod tests {
         SubmitError::Card {
             device: "card".to_owned(),
             source: Box::new(KmsError::Kernel {
-                operation: "showing the frame",
-                answer: errno.into(),
+                operation: "the commit of the frame",
+                error: errno.into(),
             }),
         }
     }
 
     #[test]
-    fn errno_is_found_through_every_layer_of_causes() {
+    fn errno_in_nested_errors_is_found() {
         for (errno, kind) in [
             (Errno::BUSY, FaultKind::Transient),
             (Errno::INTR, FaultKind::Transient),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn backoff_doubles_up_to_its_bound_and_begins_anew_after_a_success() {
+    fn backoff_doubles_up_to_its_maximum_and_restarts_after_a_success() {
         let mut backoff = Backoff::default();
         let delays: Vec<u64> = (0..12)
             .map(|_| u64::try_from(backoff.next_delay().as_millis()).unwrap())
@@ -206,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn request_that_fails_for_good_is_made_once_and_a_passing_one_four_times() {
+    fn request_that_fails_permanently_is_made_once_and_a_transient_one_four_times() {
         for (errno, expected) in [(Errno::INVAL, 1), (Errno::NOMEM, 4)] {
-            let mut made = 0;
-            let answer: io::Result<()> = persist(|| {
-                made += 1;
+            let mut attempts = 0;
+            let answer: io::Result<()> = retry_transient(|| {
+                attempts += 1;
                 Err(errno.into())
             });
             assert!(answer.is_err());
-            assert_eq!(made, expected, "{errno}");
+            assert_eq!(attempts, expected, "{errno}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Proof of what was shown: every frame's picture, written back by the card, as a line with a checksum and, when asked, as
-//! raw pixels.
+//! Writeback of every frame by the card's writeback connector, as a line with a checksum and optionally as raw pixels.
 //!
-//! `DIR/frames.jsonl` has one line a frame: its number in the report (0 for a redraw without new content), the dma-buf that was shown, the checksum, and where its pixels are in
-//! `DIR/frames.raw` (rows of XRGB8888 without gaps), or null.
+//! `DIR/frames.jsonl` has one line for each frame: its number in the report (0 for a redraw without new content), the inode of
+//! the dma-buf that was shown, the checksum, and the offset of its pixels in `DIR/frames.raw` (rows of XRGB8888 without padding)
+//! or null.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,35 +17,36 @@ use covalent_alloc::files::{self, Access, make_folder};
 use covalent_alloc::model::Extent;
 use serde_json::json;
 
-use crate::backend::pictures::{plan, processor};
-use crate::kms::{Job, WritebackConnector};
+use crate::backend::output_buffers::{allocate_dumb, cpu_participant};
+use crate::kms::{WritebackConnector, WritebackJob};
 use crate::lines::LineFile;
 use crate::render::PixelFormat;
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
-/// Pictures that take turns: one that the card may still be writing to is not the next one.
+/// The number of buffers. They are used in rotation, since the card may still write to the previous one.
 const SLOTS: usize = 3;
 
-/// What the last row of a picture holds until the card has written it: no row of a frame has these bytes.
+/// The pixel that fills the last row of a buffer until the card has written it. No frame has a row of these bytes.
 const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
 
-/// Pictures that a card writes back, one at a time.
+/// The writebacks of a card, one at a time.
 ///
-/// vkms can lose a picture: it tidies up after the one before when its fence has signalled, and if the next is asked for by then, it
-/// composes no more, and the fence of the lost one signals in the place of the following one's. So the card is given time after each picture,
-/// a fence is a reason to look, the picture itself tells whether it is there, and one that does not come is asked for again.
+/// vkms can lose a writeback. It cleans up after the previous writeback when its fence has signalled. If the next one is
+/// requested before that, vkms does not compose it, and the fence of the lost writeback signals with the following one. Therefore
+/// there is a pause after each writeback, the content of the buffer decides whether it was written, and a lost writeback is
+/// requested again.
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
-    turn: usize,
+    next_slot: usize,
     size: (u16, u16),
     every: u64,
     written: u64,
     lines: LineFile,
     raw: File,
     raw_bytes: u64,
-    expected: Option<Expected>,
-    resting: bool,
+    pending: Option<PendingWriteback>,
+    paused: bool,
     requests: u64,
 }
 
@@ -53,28 +54,28 @@ pub struct Writeback {
 struct Slot {
     framebuffer: Framebuffer,
     mapping: Mapping,
-    /// The picture bears the mark of one that is not written.
-    marked: Cell<bool>,
+    /// Whether the last row is filled with [`UNWRITTEN`].
+    marked_unwritten: Cell<bool>,
 }
 
-/// The picture that the card was asked for last.
+/// The writeback that was requested last.
 #[derive(Debug)]
-struct Expected {
-    place: usize,
-    /// Number of its frame in the report.
+struct PendingWriteback {
+    slot_index: usize,
+    /// The number of its frame in the report.
     frame: Option<u64>,
-    /// Inode of the dma-buf that the frame showed.
+    /// The inode of the dma-buf that the frame showed.
     buffer: u64,
-    /// Signals when it is written.
+    /// The out-fence of the writeback.
     fence: Option<OwnedFd>,
 }
 
 impl Writeback {
-    /// Makes the files in `directory`, and memory for pictures of a mode of that size.
+    /// Creates the files in `directory` and allocates buffers for a mode of that size.
     ///
     /// # Errors
     ///
-    /// When the card writes no XRGB8888, has no memory, or the files cannot be made.
+    /// When the connector does not support XRGB8888, or the buffers or files cannot be created.
     pub fn new(
         card: &Card,
         connector: &WritebackConnector,
@@ -82,122 +83,127 @@ impl Writeback {
         directory: &Path,
         every: u64,
     ) -> anyhow::Result<Self> {
-        let wanted = PixelFormat::Xrgb8888;
+        let format = PixelFormat::Xrgb8888;
         anyhow::ensure!(
-            connector.formats().contains(&wanted.fourcc()),
-            "the card writes no {}",
-            wanted.name()
+            connector.formats().contains(&format.fourcc()),
+            "the writeback connector does not support {}",
+            format.name()
         );
         make_folder(directory, Access::Private)?;
         let create = |name: &str| files::create(&directory.join(name));
         let extent = Extent::new(u32::from(size.0), u32::from(size.1))?;
         let count = u32::try_from(SLOTS)?;
-        let reader = processor(Role::CpuRead);
-        let slots = plan(card, extent, count, vec![card.importer(), reader])?
+        let reader = cpu_participant(Role::CpuRead);
+        let slots = allocate_dumb(card, extent, count, vec![card.importer(), reader])?
             .into_iter()
             .map(|buffer| {
                 let slot = Slot {
                     framebuffer: card.framebuffer(&buffer)?,
-                    mapping: persist(|| buffer.map())?,
-                    marked: Cell::new(false),
+                    mapping: retry_transient(|| buffer.map())?,
+                    marked_unwritten: Cell::new(false),
                 };
-                slot.mark(size)?;
+                slot.mark_unwritten(size)?;
                 Ok(slot)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self {
             slots,
-            turn: 0,
+            next_slot: 0,
             size,
             every,
             written: 0,
             lines: LineFile::new("frames.jsonl", create("frames.jsonl")?),
             raw: create("frames.raw")?,
             raw_bytes: 0,
-            expected: None,
-            resting: false,
+            pending: None,
+            paused: false,
             requests: 0,
         })
     }
 
-    /// Tells whether another picture can be asked for: no frame is shown unseen.
+    /// Returns whether another writeback can be requested. No frame is submitted before, so that each has a writeback.
     pub fn is_idle(&self) -> bool {
-        self.expected.is_none() && !self.resting
+        self.pending.is_none() && !self.paused
     }
 
-    /// Notes that the card has had its time after a picture.
-    pub fn rested(&mut self) {
-        self.resting = false;
+    /// Ends the pause after a writeback.
+    pub fn end_pause(&mut self) {
+        self.paused = false;
     }
 
-    /// Prepares the next picture.
+    /// Prepares the next writeback; returns its buffer's index and the job for the commit.
     ///
     /// # Errors
     ///
-    /// When its memory cannot be marked as not written; without the mark nobody could tell when it is.
-    pub fn start(&self) -> Result<Option<(usize, Job)>, AccessError> {
-        let Some(slot) = self.slots.get(self.turn) else {
+    /// When the buffer cannot be marked as not written, without which its completion could not be detected.
+    pub fn next_job(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
+        let Some(slot) = self.slots.get(self.next_slot) else {
             return Ok(None);
         };
-        if !slot.marked.get() {
-            slot.mark(self.size)?;
+        if !slot.marked_unwritten.get() {
+            slot.mark_unwritten(self.size)?;
         }
-        Ok(Some((self.turn, Job::new(slot.framebuffer.handle()))))
+        Ok(Some((
+            self.next_slot,
+            WritebackJob::new(slot.framebuffer.handle()),
+        )))
     }
 
-    /// Notes that the card was asked for the picture at `place`, for a frame that shows `buffer`.
+    /// Records that a writeback to the buffer at `slot_index` was submitted, for a frame that shows `buffer`.
     ///
-    /// Asked again for the same frame, the number that the frame has is kept.
-    pub fn submitted(&mut self, place: usize, fence: Option<OwnedFd>, buffer: u64) {
-        let frame = self.expected.take().and_then(|expected| expected.frame);
-        self.expected = Some(Expected {
-            place,
+    /// A repeated writeback keeps the number of its frame.
+    pub fn submitted(&mut self, slot_index: usize, fence: Option<OwnedFd>, buffer: u64) {
+        let frame = self.pending.take().and_then(|pending| pending.frame);
+        self.pending = Some(PendingWriteback {
+            slot_index,
             frame,
             buffer,
             fence,
         });
-        self.turn = (place + 1) % self.slots.len().max(1);
+        self.next_slot = (slot_index + 1) % self.slots.len().max(1);
         self.requests += 1;
     }
 
-    /// Notes which frame of the report the picture is of.
-    pub fn number(&mut self, frame: Option<u64>) {
-        if let Some(expected) = &mut self.expected {
-            expected.frame = frame;
+    /// Sets the number of the frame in the report.
+    pub fn set_frame_number(&mut self, frame: Option<u64>) {
+        if let Some(pending) = &mut self.pending {
+            pending.frame = frame;
         }
     }
 
-    /// Returns the fence of the picture that was asked for last, once.
+    /// Takes the out-fence of the pending writeback.
     pub fn take_fence(&mut self) -> Option<OwnedFd> {
-        self.expected.as_mut()?.fence.take()
+        self.pending.as_mut()?.fence.take()
     }
 
-    /// Returns how often a picture was asked for, if one is still expected.
-    pub fn outstanding(&self) -> Option<u64> {
-        self.expected.as_ref().map(|_| self.requests)
+    /// Returns the number of the pending request; `None` if none is pending.
+    pub fn pending_request(&self) -> Option<u64> {
+        self.pending.as_ref().map(|_| self.requests)
     }
 
-    /// Gives up on the picture that is expected, because its frame will not be shown.
+    /// Abandons the pending writeback, because its frame was abandoned.
     pub fn abandon(&mut self) {
-        self.expected = None;
+        self.pending = None;
     }
 
-    /// Looks whether the expected picture is written, and puts it down if so; [`rested`](Self::rested) is due a while later.
+    /// Stores the pending writeback if it is complete; returns whether it is. [`end_pause`](Self::end_pause) must be called a
+    /// refresh period later.
     ///
     /// # Errors
     ///
-    /// When the picture cannot be read.
-    pub fn look(&mut self) -> io::Result<bool> {
-        let Some(expected) = &self.expected else {
+    /// When the buffer cannot be read.
+    pub fn try_collect(&mut self) -> io::Result<bool> {
+        let Some(pending) = &self.pending else {
             return Ok(false);
         };
-        let (place, frame, buffer) = (expected.place, expected.frame, expected.buffer);
-        let Some(slot) = self.slots.get(place) else {
+        let (slot_index, frame, buffer) = (pending.slot_index, pending.frame, pending.buffer);
+        let Some(slot) = self.slots.get(slot_index) else {
             return Ok(false);
         };
         let (width, height) = (usize::from(self.size.0), u32::from(self.size.1));
-        let keep = self.every > 0 && self.written % self.every == 0;
-        let guard = persist(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
+        let store_pixels = self.every > 0 && self.written % self.every == 0;
+        let guard =
+            retry_transient(|| slot.mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         let mut row = vec![0; width * 4];
         guard
             .read_row(0, height.saturating_sub(1), 0, &mut row)
@@ -205,34 +211,34 @@ impl Writeback {
         if row.chunks_exact(4).all(|pixel| pixel == UNWRITTEN) {
             return Ok(false);
         }
-        let mut sum = Checksum::default();
-        let mut kept = keep.then_some(Ok(()));
+        let mut checksum = Checksum::default();
+        let mut stored = store_pixels.then_some(Ok(()));
         for y in 0..height {
             guard
                 .read_row(0, y, 0, &mut row)
                 .map_err(io::Error::other)?;
-            sum.add_row(&row);
-            if matches!(kept, Some(Ok(()))) {
-                kept = Some(self.raw.write_all(&row));
+            checksum.add_row(&row);
+            if matches!(stored, Some(Ok(()))) {
+                stored = Some(self.raw.write_all(&row));
             }
         }
         drop(guard);
-        slot.marked.set(false);
-        if let Err(error) = slot.mark(self.size) {
-            // It is marked when its turn comes.
-            tracing::debug!(%error, "a picture that was written back stays as it is");
+        slot.marked_unwritten.set(false);
+        if let Err(error) = slot.mark_unwritten(self.size) {
+            // `next_job` marks it again.
+            tracing::debug!(%error, "a buffer of the writeback cannot be marked as not written yet");
         }
-        self.expected = None;
-        self.resting = true;
-        let offset = matches!(kept, Some(Ok(()))).then_some(self.raw_bytes);
-        match kept {
+        self.pending = None;
+        self.paused = true;
+        let offset = matches!(stored, Some(Ok(()))).then_some(self.raw_bytes);
+        match stored {
             Some(Ok(())) => {
                 let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
                 self.raw_bytes = self.raw_bytes.saturating_add(bytes);
             }
-            // A full disk costs this picture its pixels, and nobody a frame.
+            // On a full disk only the pixels of this writeback are lost.
             Some(Err(error)) => {
-                self.lines.lose(error);
+                self.lines.count_lost(error);
                 let _ = self.raw.set_len(self.raw_bytes);
                 self.raw.seek(SeekFrom::Start(self.raw_bytes))?;
             }
@@ -244,7 +250,7 @@ impl Writeback {
             "buffer": buffer,
             "width": self.size.0,
             "height": self.size.1,
-            "checksum": format!("{:016x}", sum.value()),
+            "checksum": format!("{:016x}", checksum.value()),
             "offset": offset,
         });
         self.lines.write(&line.to_string());
@@ -253,19 +259,19 @@ impl Writeback {
 }
 
 impl Slot {
-    /// Marks the picture as not written.
-    fn mark(&self, size: (u16, u16)) -> Result<(), AccessError> {
+    /// Marks the buffer as not written.
+    fn mark_unwritten(&self, size: (u16, u16)) -> Result<(), AccessError> {
         let row = UNWRITTEN.repeat(usize::from(size.0));
         let last = u32::from(size.1).saturating_sub(1);
-        persist(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
-        self.marked.set(true);
+        retry_transient(|| self.mapping.access(CpuAccess::Write))?.write_row(0, last, 0, &row)?;
+        self.marked_unwritten.set(true);
         Ok(())
     }
 }
 
-/// A checksum of colours: FNV-1a with 64 bits, fed one pixel (red, green, blue) at a time.
+/// A 64-bit FNV-1a checksum of pixels, each of which is one input value (red, green, blue).
 ///
-/// The fourth byte of XRGB8888 has no meaning and is left out.
+/// The fourth byte of XRGB8888 is undefined and is not included.
 #[derive(Clone, Copy, Debug)]
 pub struct Checksum(u64);
 
@@ -276,7 +282,7 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    /// Adds a row of XRGB8888 as it lies in memory.
+    /// Adds a row of XRGB8888 pixels.
     pub fn add_row(&mut self, row: &[u8]) {
         for pixel in row.chunks_exact(4) {
             let colour = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0]);
@@ -284,7 +290,7 @@ impl Checksum {
         }
     }
 
-    /// Returns the sum of what was added so far.
+    /// Returns the checksum of the rows that were added.
     pub fn value(self) -> u64 {
         self.0
     }
@@ -295,17 +301,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksum_leaves_the_fourth_byte_out_and_nothing_else() {
-        let sum = |row: &[u8]| {
-            let mut sum = Checksum::default();
-            sum.add_row(row);
-            sum.value()
+    fn checksum_ignores_only_the_fourth_byte() {
+        let checksum = |row: &[u8]| {
+            let mut checksum = Checksum::default();
+            checksum.add_row(row);
+            checksum.value()
         };
-        assert_eq!(sum(&[1, 2, 3, 0]), sum(&[1, 2, 3, 255]));
-        assert_ne!(sum(&[1, 2, 3, 0]), sum(&[1, 2, 4, 0]));
+        assert_eq!(checksum(&[1, 2, 3, 0]), checksum(&[1, 2, 3, 255]));
+        assert_ne!(checksum(&[1, 2, 3, 0]), checksum(&[1, 2, 4, 0]));
         assert_ne!(
-            sum(&[1, 2, 3, 0, 4, 5, 6, 0]),
-            sum(&[4, 5, 6, 0, 1, 2, 3, 0])
+            checksum(&[1, 2, 3, 0, 4, 5, 6, 0]),
+            checksum(&[4, 5, 6, 0, 1, 2, 3, 0])
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A virtual display driven by a timer, for tests and machines without a card.
+//! The headless backend: a virtual output driven by a timer, for tests and machines without a card.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use calloop::timer::{TimeoutAction, Timer};
 
 use crate::backend::{Flip, Mode, SubmitError};
 use crate::clock;
-use crate::faults::{SharedFaults, ask};
+use crate::faults::{SharedFaults, inject};
 use crate::options::ModeRequest;
 use crate::render::Target;
 use crate::state::State;
 use crate::swapchain::Swapchain;
-use crate::syncobj::Timelines;
+use crate::syncobj::TimelineDevice;
 
-/// The virtual display.
+/// The headless backend.
 #[derive(Debug)]
 pub struct Headless {
     mode: Mode,
@@ -23,11 +23,11 @@ pub struct Headless {
     in_flight: Option<Duration>,
     handle: LoopHandle<'static, State>,
     faults: Option<SharedFaults>,
-    timelines: Option<Rc<dyn Timelines>>,
+    timelines: Option<Rc<dyn TimelineDevice>>,
 }
 
 impl Headless {
-    /// Makes a display of the size and rate asked for, or 1280x720 at 60 Hz.
+    /// Creates an output with the requested mode, or with 1280x720 at 60 Hz.
     pub fn new(handle: LoopHandle<'static, State>, mode: Option<ModeRequest>) -> Self {
         let mode = Mode {
             width: mode.map_or(1280, |mode| i32::from(mode.width)),
@@ -50,18 +50,18 @@ impl Headless {
         }
     }
 
-    /// Serves explicit synchronisation with a test's own timelines, since there is no card.
+    /// Enables explicit synchronisation with timelines of a test, since there is no card.
     #[must_use]
-    pub fn with_timelines(mut self, timelines: Rc<dyn Timelines>) -> Self {
+    pub fn with_timelines(mut self, timelines: Rc<dyn TimelineDevice>) -> Self {
         self.timelines = Some(timelines);
         self
     }
 
-    pub(super) fn timelines(&self) -> Option<Rc<dyn Timelines>> {
+    pub(super) fn timelines(&self) -> Option<Rc<dyn TimelineDevice>> {
         self.timelines.clone()
     }
 
-    /// Fails where a test decides it.
+    /// Injects the faults of a test.
     #[must_use]
     pub fn with_faults(mut self, faults: SharedFaults) -> Self {
         self.faults = Some(faults);
@@ -88,19 +88,19 @@ impl Headless {
         &mut self.swapchain
     }
 
-    /// Shows a picture at the next multiple of the period, as a display would.
+    /// Submits a frame, which is shown at the next multiple of the refresh period.
     pub(super) fn submit(&mut self) -> Result<(), SubmitError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| SubmitError::Card {
             device: self.name().to_owned(),
             source,
         };
-        ask(self.faults.as_ref(), |faults| faults.commit())
+        inject(self.faults.as_ref(), |faults| faults.commit())
             .map_err(|error| failed(error.into()))?;
-        let comes = self
+        let flip_arrives = self
             .faults
             .as_ref()
             .is_none_or(|faults| faults.borrow_mut().flip_arrives());
-        if !comes {
+        if !flip_arrives {
             self.in_flight = Some(clock::now());
             return Ok(());
         }
@@ -132,17 +132,17 @@ impl Headless {
         }
     }
 
-    /// Gives up on the frame in flight.
+    /// Abandons the frame in flight.
     pub(super) fn abandon(&mut self) {
         self.in_flight = None;
         self.swapchain.abandoned();
     }
 }
 
-/// Returns the device that clients of a virtual display should make buffers with.
+/// Returns the main device for dma-buf feedback, as a `dev_t`.
 ///
-/// Nothing imports them: they are read by the CPU. The first render node is named where there is one, because clients ask
-/// drivers for it; else the node that makes dma-bufs out of ordinary memory; else nothing, which is 0.
+/// The CPU reads the buffers, so no device imports them. The result is the first render node, because clients open a driver
+/// by it; without one, `/dev/udmabuf` or the system heap; without these, 0.
 pub(super) fn device() -> u64 {
     let render_nodes = (128..192).map(|number| format!("/dev/dri/renderD{number}"));
     render_nodes

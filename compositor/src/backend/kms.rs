@@ -1,4 +1,4 @@
-//! A display driven by kernel mode setting: clients' buffers where they fit, the compositor's own pictures else.
+//! The KMS backend: shows clients' buffers by direct scanout, or the compositor's own output buffers.
 
 mod open;
 
@@ -12,16 +12,16 @@ use covalent_protocols::FormatEntry;
 use drm::control::framebuffer;
 use smithay::backend::session::Session;
 
-use crate::backend::pictures::Pictures;
+use crate::backend::output_buffers::OutputBuffers;
 use crate::backend::{Mode, ModeError, SubmitError};
 use crate::clock;
 use crate::content::Content;
-use crate::direct::WhyNot;
-use crate::dmabuf::{ClientBuffer, Offer};
-use crate::kms::{Event, KmsError, Pipeline, Show};
+use crate::dmabuf::{ClientBuffer, SupportedFormats};
+use crate::kms::{Event, FrameState, KmsError, Pipeline};
 use crate::options::ModeRequest;
 use crate::region::{Rect, Region};
-use crate::render::gles::GpuPicture;
+use crate::render::gles::GpuOutputBuffer;
+use crate::scanout::ScanoutRejection;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
 use crate::transient::FaultKind;
@@ -29,42 +29,42 @@ use crate::writeback::Writeback;
 
 pub use open::OpenError;
 
-/// A driven display.
+/// The KMS backend.
 #[derive(Debug)]
 pub struct Kms {
     pipeline: Pipeline<Card>,
     path: PathBuf,
     device: u64,
     formats: Vec<FormatModifier>,
-    pictures: Pictures,
-    wanted: Option<ModeRequest>,
+    output_buffers: OutputBuffers,
+    requested_mode: Option<ModeRequest>,
     match_mode: bool,
-    /// When the frame in flight was submitted.
+    /// The time at which the frame in flight was submitted.
     in_flight: Option<Duration>,
-    /// The frame in flight is the one on the display, shown again for its picture.
-    repeats: bool,
-    /// What was submitted last: its framebuffer, and the inode of its dma-buf.
-    latest: Option<(framebuffer::Handle, u64)>,
+    /// The frame in flight is the one on the display, submitted again for its writeback.
+    repeats_last: bool,
+    /// The framebuffer that was submitted last, and the inode of its dma-buf.
+    last_submitted: Option<(framebuffer::Handle, u64)>,
     active: bool,
     connected: bool,
-    /// The display was unplugged, and the card could not be told yet.
-    lit: bool,
-    /// Tests passed with another mode say nothing of this one.
-    generation: u64,
+    /// The display was unplugged, and its CRTC is not turned off yet.
+    turn_off_pending: bool,
+    /// Incremented with each mode; test commits are valid only for the mode in which they passed.
+    mode_generation: u64,
     writeback: Option<Writeback>,
     seat: Seat,
-    /// The seat manager's own descriptor, which it wants back.
-    lent: Option<std::os::fd::OwnedFd>,
+    /// The file descriptor of the seat manager, which has to be closed by it.
+    session_fd: Option<std::os::fd::OwnedFd>,
 }
 
-/// What plugging or unplugging did to the display.
+/// The result of a hotplug event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plug {
-    /// Nothing.
-    Same,
-    /// It is gone, and the frame in flight with it.
-    Gone,
-    /// It is back, or has another mode.
+pub enum HotplugOutcome {
+    /// Connection and mode are unchanged.
+    Unchanged,
+    /// The display was disconnected, and the frame in flight was abandoned.
+    Disconnected,
+    /// The display was connected again, or has another mode.
     Changed,
 }
 
@@ -74,7 +74,7 @@ impl Kms {
         self.pipeline.card()
     }
 
-    /// Returns the seat that the card was opened by.
+    /// Returns the seat by which the card was opened.
     pub fn seat(&mut self) -> &mut Seat {
         &mut self.seat
     }
@@ -84,7 +84,7 @@ impl Kms {
         self.device
     }
 
-    /// Returns what is written back.
+    /// Returns the writeback, if it is enabled.
     pub fn writeback(&mut self) -> Option<&mut Writeback> {
         self.writeback.as_mut()
     }
@@ -106,8 +106,8 @@ impl Kms {
         }
     }
 
-    pub(super) fn offer(&self) -> Offer {
-        Offer {
+    pub(super) fn supported_formats(&self) -> SupportedFormats {
+        SupportedFormats {
             device: self.device,
             scanout: self
                 .formats
@@ -132,45 +132,48 @@ impl Kms {
         self.in_flight
     }
 
-    /// Gives up on the frame in flight. What the card told until now is read and forgotten, so that it does not count for
-    /// another frame.
+    /// Abandons the frame in flight. Pending events are discarded, so that they are not taken for events of another frame.
     pub(super) fn abandon(&mut self) {
-        self.pipeline.forget_events();
+        self.pipeline.discard_events();
         self.in_flight = None;
-        self.repeats = false;
-        self.latest = None;
+        self.repeats_last = false;
+        self.last_submitted = None;
         self.swapchain().abandoned();
     }
 
-    /// Sets everything again with the next frame.
+    /// Makes the next commit set the whole state.
     pub(super) fn reset(&mut self) {
         self.pipeline.reset();
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
-        self.pictures.swapchain()
+        self.output_buffers.swapchain()
     }
 
-    /// Returns what the plane takes.
+    /// Returns the formats and modifiers of the primary plane.
     pub fn plane_formats(&self) -> &[FormatModifier] {
         &self.formats
     }
 
-    /// Takes pictures that the GPU draws to; they go when the mode's size changes.
+    /// Adds output buffers of the GPU, which are dropped when the mode's size changes.
     ///
     /// # Errors
     ///
-    /// When the card makes no framebuffers of them.
-    pub fn add_gpu_pictures(&mut self, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
-        self.pictures.add_gpu(self.pipeline.card(), pictures)
+    /// When the card rejects a framebuffer.
+    pub fn add_gpu_buffers(
+        &mut self,
+        output_buffers: Vec<GpuOutputBuffer>,
+    ) -> Result<(), DrmError> {
+        self.output_buffers
+            .add_gpu_buffers(self.pipeline.card(), output_buffers)
     }
 
-    /// Tells whether the plane could show a buffer, and imports it if so.
-    pub(super) fn takes(&self, buffer: &ClientBuffer) -> bool {
+    /// Returns whether the plane can show a buffer; creates its framebuffer in this case.
+    pub(super) fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         let fits = |size| {
             size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
         };
-        self.check(buffer).is_ok()
+        self.check_format(buffer).is_ok()
             && self.size_of(buffer).is_some_and(fits)
             && buffer.framebuffer(self.card()).is_ok()
     }
@@ -183,73 +186,77 @@ impl Kms {
         ))
     }
 
-    fn check(&self, buffer: &ClientBuffer) -> Result<(), WhyNot> {
+    fn check_format(&self, buffer: &ClientBuffer) -> Result<(), ScanoutRejection> {
         let format = buffer.buffer().layout().format();
         if self.formats.contains(&format) {
             return Ok(());
         }
-        Err(WhyNot::Format {
+        Err(ScanoutRejection::Format {
             fourcc: format.fourcc.0,
             modifier: format.modifier.0,
         })
     }
 
-    /// Shows a client's buffer.
-    pub(super) fn submit_direct(&mut self, content: &Content) -> Result<u32, WhyNot> {
-        let buffer = content.dmabuf().ok_or(WhyNot::Shm)?;
-        self.check(buffer)?;
+    /// Commits a client's buffer, after a test commit if none has passed in this mode.
+    pub(super) fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
+        let buffer = content.dmabuf().ok_or(ScanoutRejection::Shm)?;
+        self.check_format(buffer)?;
         let device = || self.path.display().to_string();
         let framebuffer =
             buffer
                 .framebuffer(self.card())
-                .map_err(|refusal| WhyNot::Framebuffer {
+                .map_err(|rejection| ScanoutRejection::Framebuffer {
                     device: device(),
-                    refusal,
+                    rejection,
                 })?;
-        if !buffer.is_tested(self.generation) {
+        if !buffer.is_tested(self.mode_generation) {
             self.pipeline
                 .test(framebuffer.handle())
-                .map_err(|source| WhyNot::Test {
+                .map_err(|source| ScanoutRejection::Test {
                     device: device(),
                     source,
                 })?;
-            buffer.set_tested(self.generation);
+            buffer.mark_tested(self.mode_generation);
         }
         self.submit(framebuffer, None, None)
-            .map_err(|source| WhyNot::Commit {
+            .map_err(|source| ScanoutRejection::Commit {
                 device: self.path.display().to_string(),
                 source,
             })
     }
 
-    /// Tells whether the display can wait for a fence before it shows a picture.
-    pub(super) fn takes_fences(&self) -> bool {
-        self.pipeline.takes_fences()
+    /// Returns whether the plane can wait for a fence before it shows a framebuffer.
+    pub(super) fn supports_in_fence(&self) -> bool {
+        self.pipeline.supports_in_fence()
     }
 
-    /// Shows one of the compositor's pictures, when the fence `drawn` is signalled.
-    pub(super) fn submit_picture(
+    /// Commits an output buffer, which is shown when `in_fence` is signalled.
+    pub(super) fn submit_composed(
         &mut self,
-        place: usize,
+        index: usize,
         damage: &Region,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         let framebuffer = self
-            .pictures
-            .framebuffer(place)
+            .output_buffers
+            .framebuffer(index)
             .ok_or(SubmitError::Paused)?;
         let bounds = damage.bounds();
-        self.submit(&framebuffer, (!bounds.is_empty()).then_some(bounds), drawn)
-            .map(Some)
-            .map_err(|source| SubmitError::Card {
-                device: self.path.display().to_string(),
-                source: source.into(),
-            })
+        self.submit(
+            &framebuffer,
+            (!bounds.is_empty()).then_some(bounds),
+            in_fence,
+        )
+        .map(Some)
+        .map_err(|source| SubmitError::Card {
+            device: self.path.display().to_string(),
+            source: source.into(),
+        })
     }
 
-    /// Shows nothing, by a picture that was never drawn to.
+    /// Commits the black output buffer.
     pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
-        let framebuffer = self.pictures.blank();
+        let framebuffer = self.output_buffers.blank();
         self.submit(&framebuffer, None, None)
             .map_err(|source| SubmitError::Card {
                 device: self.path.display().to_string(),
@@ -261,83 +268,83 @@ impl Kms {
         &mut self,
         framebuffer: &Framebuffer,
         damage: Option<Rect>,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<u32, KmsError> {
-        let shown = (framebuffer.handle(), framebuffer.identity().0);
-        self.show(shown, damage, drawn)?;
-        self.repeats = false;
-        self.latest = Some(shown);
+        let submitted = (framebuffer.handle(), framebuffer.identity().0);
+        self.submit_frame(submitted, damage, in_fence)?;
+        self.repeats_last = false;
+        self.last_submitted = Some(submitted);
         Ok(u32::from(framebuffer.handle()))
     }
 
-    fn show(
+    fn submit_frame(
         &mut self,
         (framebuffer, buffer): (framebuffer::Handle, u64),
         damage: Option<Rect>,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<(), KmsError> {
-        let job = match self.writeback.as_ref().map(Writeback::start) {
+        let job = match self.writeback.as_ref().map(Writeback::next_job) {
             None => None,
             Some(job) => job.map_err(|error| KmsError::Picture(error.into()))?,
         };
-        self.pipeline.submit(&Show {
+        self.pipeline.submit(&FrameState {
             framebuffer,
             damage,
-            drawn,
+            in_fence,
             writeback: job.as_ref().map(|(_, job)| job),
         })?;
-        if let (Some(writeback), Some((place, job))) = (&mut self.writeback, job) {
-            writeback.submitted(place, job.into_fence(), buffer);
+        if let (Some(writeback), Some((index, job))) = (&mut self.writeback, job) {
+            writeback.submitted(index, job.into_fence(), buffer);
         }
         self.in_flight = Some(clock::now());
         Ok(())
     }
 
-    /// Asks again for the picture of the frame on the display; tells whether that was possible.
-    pub fn write_again(&mut self) -> bool {
-        let Some(latest) = self.latest else {
+    /// Submits the frame on the display again for its writeback; returns whether that was possible.
+    pub fn resubmit_for_writeback(&mut self) -> bool {
+        let Some(last_submitted) = self.last_submitted else {
             return false;
         };
         if self.in_flight.is_some() || !self.active || !self.connected {
             return false;
         }
-        match self.show(latest, None, None) {
+        match self.submit_frame(last_submitted, None, None) {
             Ok(()) => {
-                self.repeats = true;
+                self.repeats_last = true;
                 true
             }
             Err(error) => {
-                tracing::debug!(%error, "the picture cannot be asked for again");
+                tracing::debug!(%error, "the frame cannot be submitted again for its writeback");
                 false
             }
         }
     }
 
-    /// Reads what the card told.
+    /// Reads the pending events of the card.
     ///
     /// # Errors
     ///
-    /// When the card is gone.
+    /// When the card was removed.
     pub fn events(&self) -> std::io::Result<Vec<Event>> {
         self.pipeline.events()
     }
 
-    /// Tells whether refreshes are counted.
+    /// Returns whether the CRTC counts vblanks.
     pub fn counts_vblanks(&self) -> bool {
         self.pipeline.counts_vblanks()
     }
 
     pub(super) fn flipped(&mut self) {
-        // An event of a frame that was given up says nothing of any other.
+        // An event of an abandoned frame does not apply to another frame.
         if self.in_flight.take().is_none() {
             return;
         }
-        if !std::mem::take(&mut self.repeats) {
-            self.pictures.flipped();
+        if !std::mem::take(&mut self.repeats_last) {
+            self.output_buffers.flipped();
         }
     }
 
-    /// Changes the mode to the size of a fullscreen buffer, if that was asked for and the display has it.
+    /// Changes the mode to the size of a fullscreen buffer, if `--match-mode` is set and the display has such a mode.
     pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
         if !self.match_mode || self.in_flight.is_some() {
             return Ok(false);
@@ -353,24 +360,24 @@ impl Kms {
                 height,
                 refresh_millihertz: None,
             }),
-            None => self.wanted,
+            None => self.requested_mode,
         };
         let size = request.map(|mode| (mode.width, mode.height));
         let refresh = request.and_then(|mode| mode.refresh_millihertz);
         let before = self.pipeline.mode();
-        let stays = match self.pipeline.mode_for(size, refresh) {
+        let is_current = match self.pipeline.mode_for(size, refresh) {
             None => true,
-            // A fullscreen buffer of the mode's size is no reason to change the rate.
+            // The refresh rate is kept if the size already matches.
             Some((size, _)) if matching.is_some() => size == before.0,
             Some(mode) => mode == before,
         };
-        if stays {
+        if is_current {
             return Ok(false);
         }
         Ok(self.set_mode(request)? && self.pipeline.mode() != before)
     }
 
-    /// Sets a mode and makes pictures of its size; everything stays as it is when that is not possible.
+    /// Sets a mode and allocates output buffers of its size. Nothing changes if this fails.
     fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
         let before = self.pipeline.mode();
         let size = request.map(|mode| (mode.width, mode.height));
@@ -382,49 +389,51 @@ impl Kms {
         if size == before.0 {
             return Ok(self.pipeline.set_mode(request, refresh)?);
         }
-        // Before the mode is changed, so that there is nothing to change back.
+        // The buffers are allocated first, so that a failure leaves the mode unchanged.
         let card = self.pipeline.card().clone();
-        let pictures = Pictures::allocate(&card, self.pipeline.plane(), size)?;
+        let output_buffers = OutputBuffers::allocate(&card, self.pipeline.plane(), size)?;
         if !self.pipeline.set_mode(request, refresh)? {
             return Ok(false);
         }
-        // The old ones stay until the display shows something else.
-        self.pictures.replace(pictures);
-        self.generation += 1;
+        // The old buffers are kept until the display shows another frame.
+        self.output_buffers.replace(output_buffers);
+        self.mode_generation += 1;
         Ok(true)
     }
 
-    /// Takes in that displays were plugged or unplugged.
+    /// Handles a hotplug event.
     ///
     /// # Errors
     ///
-    /// When the card fails; asked again, it does what is left to do.
-    pub fn hotplug(&mut self) -> Result<Plug, ModeError> {
+    /// When the card fails. A second call continues where this one failed.
+    pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
         if !self.pipeline.probe()? {
             if self.connected {
                 tracing::warn!(connector = self.name(), "the display was unplugged");
                 self.connected = false;
-                self.lit = true;
+                self.turn_off_pending = true;
             }
-            if !self.lit {
-                return Ok(Plug::Same);
+            if !self.turn_off_pending {
+                return Ok(HotplugOutcome::Unchanged);
             }
-            // Nothing of it is shown from now on, whether the card could be told so or not.
+            // The display shows nothing from now on, even if turning its CRTC off fails.
             let off = self.pipeline.turn_off();
             self.abandon();
             match off {
                 Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "the unplugged display stays on"),
+                Err(error) => {
+                    tracing::warn!(%error, "the CRTC of the unplugged display cannot be turned off")
+                }
                 Ok(()) => {}
             }
-            self.lit = false;
-            return Ok(Plug::Gone);
+            self.turn_off_pending = false;
+            return Ok(HotplugOutcome::Disconnected);
         }
         let back = !self.connected;
         let (size, refresh) = self.pipeline.mode();
         if back || !self.pipeline.has_mode(size) {
-            let kept = self.pipeline.has_mode(size);
-            let request = if kept {
+            let has_mode = self.pipeline.has_mode(size);
+            let request = if has_mode {
                 Some(ModeRequest {
                     width: size.0,
                     height: size.1,
@@ -436,27 +445,27 @@ impl Kms {
             self.pipeline.reset();
             match self.set_mode(request) {
                 Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
-                Err(error) => tracing::warn!(%error, "the mode stays as it was"),
+                Err(error) => tracing::warn!(%error, "the mode cannot be set and stays as it was"),
                 Ok(_) => {}
             }
             self.connected = true;
-            self.lit = false;
-            return Ok(Plug::Changed);
+            self.turn_off_pending = false;
+            return Ok(HotplugOutcome::Changed);
         }
-        Ok(Plug::Same)
+        Ok(HotplugOutcome::Unchanged)
     }
 
-    /// Stops showing frames while another program drives the display.
+    /// Stops submitting frames while another program is DRM master.
     pub fn pause(&mut self) {
         self.active = false;
     }
 
-    /// Shows frames again; everything on the display is set anew.
+    /// Resumes submitting frames. The next commit sets the whole state.
     pub fn resume(&mut self) {
         self.active = true;
         self.abandon();
         self.pipeline.reset();
-        self.pictures.swapchain().damage_all();
+        self.output_buffers.swapchain().damage_all();
     }
 }
 
@@ -465,7 +474,7 @@ impl Drop for Kms {
         if self.active {
             self.pipeline.restore();
         }
-        if let Some(fd) = self.lent.take() {
+        if let Some(fd) = self.session_fd.take() {
             let _ = self.seat.close(fd);
         }
     }

@@ -1,4 +1,4 @@
-//! Where frames go: a display, or nowhere.
+//! The backends: a display by KMS, or a virtual output.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -7,39 +7,39 @@ use std::time::Duration;
 use covalent_alloc::sync::SyncDevice;
 
 use crate::content::Content;
-use crate::direct::WhyNot;
-use crate::dmabuf::{ClientBuffer, Offer};
+use crate::dmabuf::{ClientBuffer, SupportedFormats};
 use crate::kms::KmsError;
 use crate::region::{Rect, Region};
+use crate::scanout::ScanoutRejection;
 use crate::swapchain::Swapchain;
-use crate::syncobj::Timelines;
-use crate::transient::persist;
+use crate::syncobj::TimelineDevice;
+use crate::transient::retry_transient;
 
 pub mod headless;
 pub mod kms;
-pub mod pictures;
+pub mod output_buffers;
 
 use headless::Headless;
 use kms::Kms;
 
-/// The size and rate of an output.
+/// The size and refresh rate of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// Pixels a row.
+    /// The width in pixels.
     pub width: i32,
-    /// Rows.
+    /// The height in pixels.
     pub height: i32,
-    /// Pictures a second, in thousandths.
+    /// The refresh rate in millihertz.
     pub refresh_millihertz: u32,
 }
 
 impl Mode {
-    /// Returns the output's pixels.
+    /// Returns the rectangle of the output in pixels.
     pub const fn rect(self) -> Rect {
         Rect::of_size(self.width, self.height)
     }
 
-    /// Returns the time from one picture to the next.
+    /// Returns the refresh period.
     pub fn period(self) -> Duration {
         Duration::from_nanos(1_000_000_000_000 / u64::from(self.refresh_millihertz.max(1)))
     }
@@ -51,54 +51,54 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// A frame is on the display.
+/// A page flip: a frame is on the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flip {
-    /// When it was, on `CLOCK_MONOTONIC`.
+    /// The time on `CLOCK_MONOTONIC`.
     pub time: Duration,
-    /// The display's count of refreshes; 0 where it does not count.
+    /// The vblank counter; 0 where the output does not count vblanks.
     pub sequence: u32,
-    /// Whether the change fell between two refreshes.
+    /// Whether the flip was synchronised to vertical blanking.
     pub synchronised: bool,
-    /// Whether the hardware took the time, and said when it was done.
+    /// Whether the hardware reported the completion and its time.
     pub by_hardware: bool,
 }
 
-/// Why a frame cannot go to the display.
+/// The reason why a frame cannot be submitted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// The output takes nothing at the moment: paused, or unplugged.
-    #[error("the output takes no frames at the moment")]
+    /// The output accepts no frames: the session is paused, or the display is unplugged.
+    #[error("the output accepts no frames: the session is paused or the display is unplugged")]
     Paused,
-    /// The card refused the frame.
-    #[error("{device} refused a frame")]
+    /// The card rejected the frame.
+    #[error("{device} rejected a frame")]
     Card {
         /// The card.
         device: String,
-        /// What it answered.
+        /// The error of the card.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Why the mode cannot be changed.
+/// The reason why the mode cannot be changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModeError {
-    /// The card does not take the mode.
+    /// The card rejected the mode.
     #[error("the mode cannot be changed: {0}")]
     Card(#[from] KmsError),
-    /// There are no pictures of its size.
+    /// Output buffers of the mode's size cannot be allocated.
     #[error("the mode cannot be changed: {0}")]
-    Pictures(#[from] pictures::PictureError),
+    OutputBuffers(#[from] output_buffers::OutputBufferError),
 }
 
-/// A place where frames go.
+/// A backend.
 #[derive(Debug)]
 pub enum Backend {
-    /// A virtual display.
+    /// A virtual output.
     Headless(Headless),
-    /// A display.
+    /// A display by KMS.
     Kms(Box<Kms>),
 }
 
@@ -119,7 +119,7 @@ impl Backend {
         }
     }
 
-    /// Returns the mode that is set.
+    /// Returns the current mode.
     pub fn mode(&self) -> Mode {
         match self {
             Self::Headless(headless) => headless.mode(),
@@ -127,27 +127,27 @@ impl Backend {
         }
     }
 
-    /// Returns what can be shown without composition, for clients to know.
-    pub fn offer(&self) -> Offer {
+    /// Returns the formats for direct scanout and the main device, for dma-buf feedback.
+    pub fn supported_formats(&self) -> SupportedFormats {
         match self {
-            Self::Headless(_) => Offer {
+            Self::Headless(_) => SupportedFormats {
                 device: headless::device(),
                 scanout: Vec::new(),
                 sampled: Vec::new(),
             },
-            Self::Kms(kms) => kms.offer(),
+            Self::Kms(kms) => kms.supported_formats(),
         }
     }
 
-    /// Tells whether the display could show the buffer as it is; finds out for good where the size is the mode's.
-    pub fn takes(&self, buffer: &ClientBuffer) -> bool {
+    /// Returns whether the display can scan a buffer out. Creates its framebuffer if the size fits a mode.
+    pub fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         match self {
             Self::Headless(_) => false,
-            Self::Kms(kms) => kms.takes(buffer),
+            Self::Kms(kms) => kms.can_scan_out(buffer),
         }
     }
 
-    /// Tells whether a frame can be submitted now.
+    /// Returns whether a frame can be submitted now.
     pub fn is_idle(&self) -> bool {
         match self {
             Self::Headless(headless) => headless.is_idle(),
@@ -155,7 +155,7 @@ impl Backend {
         }
     }
 
-    /// Returns when the frame was submitted of which the display has not told yet that it is shown.
+    /// Returns the time at which the frame in flight was submitted; `None` if no frame is in flight.
     pub fn in_flight_since(&self) -> Option<Duration> {
         match self {
             Self::Headless(headless) => headless.in_flight_since(),
@@ -163,7 +163,7 @@ impl Backend {
         }
     }
 
-    /// Gives up on the frame in flight: the display will not tell of it.
+    /// Abandons the frame in flight, whose page-flip event is no longer expected.
     pub fn abandon(&mut self) {
         match self {
             Self::Headless(headless) => headless.abandon(),
@@ -171,7 +171,7 @@ impl Backend {
         }
     }
 
-    /// Sets everything that the display is set to again with the next frame.
+    /// Makes the next commit set the whole state of the display.
     pub fn reset(&mut self) {
         match self {
             Self::Headless(_) => {}
@@ -179,7 +179,7 @@ impl Backend {
         }
     }
 
-    /// Returns the compositor's own pictures.
+    /// Returns the swapchain of output buffers.
     pub fn swapchain(&mut self) -> &mut Swapchain {
         match self {
             Self::Headless(headless) => headless.swapchain(),
@@ -187,65 +187,66 @@ impl Backend {
         }
     }
 
-    /// Puts a client's buffer on the display; returns the kernel's number of its framebuffer.
+    /// Submits a client's buffer for direct scanout; returns the id of its framebuffer.
     ///
     /// # Errors
     ///
-    /// Why the display cannot take it.
-    pub fn submit_direct(&mut self, content: &Content) -> Result<u32, WhyNot> {
+    /// When the display cannot scan the buffer out.
+    pub fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
         match self {
-            Self::Headless(_) => Err(WhyNot::VirtualOutput),
-            Self::Kms(kms) => kms.submit_direct(content),
+            Self::Headless(_) => Err(ScanoutRejection::VirtualOutput),
+            Self::Kms(kms) => kms.submit_scanout(content),
         }
     }
 
-    /// Tells whether the display waits for a fence by itself before it shows a picture.
-    pub fn takes_fences(&self) -> bool {
+    /// Returns whether the display can wait for a fence before it shows a framebuffer.
+    pub fn supports_in_fence(&self) -> bool {
         match self {
             Self::Headless(_) => false,
-            Self::Kms(kms) => kms.takes_fences(),
+            Self::Kms(kms) => kms.supports_in_fence(),
         }
     }
 
-    /// Returns the card as one that has timelines, and can wait for their points by an event loop; `None` where it cannot.
-    pub fn sync_device(&self) -> Option<Rc<dyn Timelines>> {
+    /// Returns the device for syncobj timelines; `None` if the card cannot wait for their points by an eventfd.
+    pub fn sync_device(&self) -> Option<Rc<dyn TimelineDevice>> {
         match self {
             Self::Headless(headless) => headless.timelines(),
-            Self::Kms(kms) => match persist(|| SyncDevice::new(kms.card())) {
+            Self::Kms(kms) => match retry_transient(|| SyncDevice::new(kms.card())) {
                 Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
                 Ok(_) => None,
                 Err(error) => {
-                    tracing::warn!(%error, "clients get no explicit synchronisation");
+                    tracing::warn!(%error, "clients get no explicit synchronisation: the card cannot be opened for syncobjs");
                     None
                 }
             },
         }
     }
 
-    /// Puts the picture at `place` of the swapchain on the display; returns the kernel's number of its framebuffer.
+    /// Submits the output buffer at `index` of the swapchain; returns the id of its framebuffer, or `None` on a virtual output.
     ///
-    /// Where [`takes_fences`](Self::takes_fences) says so, `drawn` is a fence that is signalled when the picture is complete.
+    /// `in_fence` is signalled when the buffer is complete. It may be set only if
+    /// [`supports_in_fence`](Self::supports_in_fence) returns true.
     ///
     /// # Errors
     ///
-    /// When the output is paused, or the card refuses.
-    pub fn submit_picture(
+    /// When the output is paused, or the card rejects the frame.
+    pub fn submit_composed(
         &mut self,
-        place: usize,
+        index: usize,
         damage: &Region,
-        drawn: Option<BorrowedFd<'_>>,
+        in_fence: Option<BorrowedFd<'_>>,
     ) -> Result<Option<u32>, SubmitError> {
         match self {
             Self::Headless(headless) => headless.submit().map(|()| None),
-            Self::Kms(kms) => kms.submit_picture(place, damage, drawn),
+            Self::Kms(kms) => kms.submit_composed(index, damage, in_fence),
         }
     }
 
-    /// Shows nothing, without drawing; `None` where that has to be drawn.
+    /// Submits the black output buffer; `None` if the backend has none, so that the frame has to be composed.
     ///
     /// # Errors
     ///
-    /// When the card refuses.
+    /// When the card rejects the frame.
     pub fn submit_blank(&mut self) -> Option<Result<u32, SubmitError>> {
         match self {
             Self::Headless(_) => None,
@@ -253,11 +254,12 @@ impl Backend {
         }
     }
 
-    /// Makes the mode fit a fullscreen buffer of that size, or the display's own when there is none; tells whether it changed.
+    /// Changes the mode to the size of a fullscreen buffer, or back to the requested mode if `size` is `None`; returns whether
+    /// the mode changed.
     ///
     /// # Errors
     ///
-    /// When the card fails for a moment; everything stays as it is then.
+    /// When the card fails. Nothing changes then.
     pub fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
         match self {
             Self::Headless(_) => Ok(false),
@@ -265,7 +267,7 @@ impl Backend {
         }
     }
 
-    /// Returns the driven display, where there is one.
+    /// Returns the KMS backend; `None` for a virtual output.
     pub fn kms(&mut self) -> Option<&mut Kms> {
         match self {
             Self::Headless(_) => None,
@@ -273,7 +275,7 @@ impl Backend {
         }
     }
 
-    /// Notes that the frame that was submitted last is on the display.
+    /// Handles the page flip of the frame that was submitted last.
     pub fn flipped(&mut self) {
         match self {
             Self::Headless(headless) => headless.flipped(),

@@ -1,19 +1,19 @@
-//! The connection of a client: its bytes are looked at before wayland-backend gets them, and so are its descriptors.
+//! The connection of a client. Its messages and file descriptors are checked before wayland-backend receives them.
 //!
 //! ```text
 //!   client ══ socket ══ Connection ══ socket pair ══ wayland-backend
-//!             whatever   whole messages, each with the descriptors that it takes
+//!             any bytes  complete messages, each with its file descriptors
 //! ```
 //!
-//! wayland-backend 0.3 reads a client's socket until nothing is left, keeps every descriptor that comes with it, and does not
-//! notice when the kernel dropped some. One client can so keep the event loop for itself, use up the descriptors of all, and
-//! have another client's memory taken for what it is not; a string that is null where it may not be ends the process.
-//! Nothing can be put between its reading and its keeping, so it is given a socket of the compositor's own, into which only
-//! what was checked is written. A turn of the event loop takes one reception of each client, so all get their turn. The same
-//! calls are made for a request as without it; an event costs one reception and one sending more.
+//! wayland-backend 0.3 reads a client's socket until it is empty, keeps every file descriptor that arrives, and does not notice
+//! when the kernel dropped some. One client could occupy the event loop, exhaust the descriptors of all clients, or make
+//! wayland-backend use the wrong descriptor. A null string where the protocol forbids it would panic. wayland-backend has no
+//! hook between receiving and storing, so it gets one end of a socket pair, and this module writes only checked messages to
+//! the other end. One iteration of the event loop receives once from each client, so no client can starve the others. A
+//! request needs as many system calls as without this module; an event needs one `recvmsg` and one `sendmsg` more.
 
-mod carrier;
-mod ledger;
+mod fd_limiter;
+mod socket_io;
 mod wire;
 
 use std::cell::RefCell;
@@ -36,78 +36,79 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::protocol::wl_data_offer::WlDataOffer;
 use smithay::reexports::wayland_server::{Client, Display, DisplayHandle, Resource};
 
-use self::carrier::{FILES_MAX, Parcel, receive};
-use self::ledger::{Ledger, Queue};
-use self::wire::{MESSAGE_MAX, Objects, Violation};
+use self::fd_limiter::{FdLimiter, FdQueue};
+use self::socket_io::{FDS_MAX, SendBuffer, receive};
+use self::wire::{MESSAGE_MAX, ObjectTable, Violation};
 use crate::state::{ClientState, State};
 
-/// Descriptors that may wait for their messages.
+/// The largest number of file descriptors of a client that no message has taken yet.
 ///
-/// Where the socket takes a part of what a client sends, its descriptors come with the first part, ahead of the bytes that name them:
-/// as many as a library's buffer of 4096 bytes has requests. The smallest request is its header of 8 bytes, and one that names a
-/// timeline has 12. Twice that many are no client's mistake.
-const QUEUED_MAX: usize = 2 * 4096 / 8;
+/// When the socket accepts only a part of what a client sends, the descriptors arrive with the first part, before the messages
+/// that take them. There can be as many as requests fit into libwayland's buffer of 4096 bytes; the smallest request is a
+/// header of 8 bytes. The limit is twice that number, which a correct client does not reach.
+const QUEUED_FDS_MAX: usize = 2 * 4096 / 8;
 
-/// Bytes of events that are passed on at once.
+/// The largest number of bytes of events that are forwarded at once.
 const EVENTS_MAX: usize = 16_384;
 
 /// The connections of all clients.
 #[derive(Debug, Default)]
 pub struct Connections {
-    ledger: Ledger,
+    fd_limiter: FdLimiter,
     display: Option<Rc<RefCell<Display<State>>>>,
 }
 
 impl Connections {
-    /// Has requests handled as soon as they are passed on, and not when the event loop finds them.
+    /// Sets the display whose requests are dispatched as soon as they are forwarded, instead of in the next event-loop iteration.
     pub fn serve(&mut self, display: Rc<RefCell<Display<State>>>) {
         self.display = Some(display);
     }
 
-    /// Disconnects a client that wants more than a client may have, and tells it so.
-    pub(crate) fn refuse(&self, display: &DisplayHandle, client: &Client, why: String) {
+    /// Disconnects a client that exceeds a limit, with the error `no_memory` and the message `reason`.
+    pub(crate) fn disconnect(&self, display: &DisplayHandle, client: &Client, reason: String) {
         let violation = Violation {
             code: wire::NO_MEMORY,
-            message: why,
+            message: reason,
         };
-        self.ledger.end(display, &client.id(), violation);
+        self.fd_limiter.disconnect(display, &client.id(), violation);
     }
 
-    /// Takes a client that connected.
+    /// Adds a client that connected.
     ///
     /// # Errors
     ///
-    /// When the process has no descriptors left, or the client is gone already.
+    /// When the process has no file descriptors left, or the client has disconnected.
     pub fn add(
         &self,
         display: &mut DisplayHandle,
         handle: &LoopHandle<'static, State>,
         stream: UnixStream,
     ) -> io::Result<Client> {
-        let (server, theirs) = UnixStream::pair()?;
+        let (server, smithay_end) = UnixStream::pair()?;
         let process = rustix::net::sockopt::socket_peercred(&stream).ok();
         let data = ClientState {
             pid: process.map(|process| process.pid.as_raw_nonzero().get()),
             ..ClientState::default()
         };
-        let client = display.insert_client(theirs, Arc::new(data))?;
+        let client = display.insert_client(smithay_end, Arc::new(data))?;
         let server = Rc::new(server);
-        let queue = Queue::default();
-        self.ledger.add(client.id(), queue.clone(), server.clone());
+        let fd_queue = FdQueue::default();
+        self.fd_limiter
+            .add(client.id(), fd_queue.clone(), server.clone());
         let connection = Connection {
             client: Generic::new(stream, Interest::READ, Mode::Level),
             server: Generic::new(server, Interest::READ, Mode::Level),
             id: client.id(),
             display: display.clone(),
-            ledger: self.ledger.clone(),
-            objects: Objects::new(),
+            fd_limiter: self.fd_limiter.clone(),
+            objects: ObjectTable::new(),
             inbound: Vec::new(),
-            queue,
-            to_server: Parcel::default(),
-            to_client: Parcel::default(),
-            passed_on: false,
-            silent: false,
-            deaf: false,
+            fd_queue,
+            to_server: SendBuffer::default(),
+            to_client: SendBuffer::default(),
+            has_forwarded: false,
+            receive_stopped: false,
+            send_stopped: false,
             closed: false,
         };
         let id = client.id();
@@ -119,7 +120,7 @@ impl Connections {
 }
 
 impl State {
-    /// Handles what was passed on of a client's requests.
+    /// Dispatches the forwarded requests of a client.
     fn handle_requests(&mut self, client: &ClientId) {
         let Some(display) = self.connections.display.clone() else {
             return;
@@ -128,9 +129,9 @@ impl State {
             .borrow_mut()
             .backend()
             .dispatch_single_client(self, client.clone());
-        // A client that is gone is no fault of the others'.
+        // A client that has disconnected must not affect the others.
         if let Err(error) = handled {
-            tracing::trace!(?client, %error, "no request was handled");
+            tracing::trace!(?client, %error, "the requests of a client cannot be dispatched");
         }
     }
 }
@@ -142,95 +143,96 @@ struct Connection {
     server: Generic<Rc<UnixStream>>,
     id: ClientId,
     display: DisplayHandle,
-    ledger: Ledger,
-    objects: Objects,
-    /// What was received and is no whole message yet.
+    fd_limiter: FdLimiter,
+    objects: ObjectTable,
+    /// Received bytes that are not a complete message yet.
     inbound: Vec<u8>,
-    queue: Queue,
-    to_server: Parcel,
-    to_client: Parcel,
-    /// Something was passed on that is to be handled.
-    passed_on: bool,
-    /// Nothing of what the client says counts any more.
-    silent: bool,
-    /// The client hears nothing any more.
-    deaf: bool,
-    /// wayland-backend let go of the client.
+    fd_queue: FdQueue,
+    to_server: SendBuffer,
+    to_client: SendBuffer,
+    /// Messages were forwarded and are not dispatched yet.
+    has_forwarded: bool,
+    /// Nothing more is received from the client.
+    receive_stopped: bool,
+    /// Nothing more is sent to the client.
+    send_stopped: bool,
+    /// wayland-backend has closed its end.
     closed: bool,
 }
 
 impl Connection {
-    /// Receives once from the client, and passes on what is whole.
-    fn hear(&mut self) {
-        if self.silent || !self.to_server.is_empty() {
+    /// Receives once from the client and forwards the complete messages.
+    fn receive_requests(&mut self) {
+        if self.receive_stopped || !self.to_server.is_empty() {
             return;
         }
-        let held = self.inbound.len();
+        let length = self.inbound.len();
         self.inbound.resize(MESSAGE_MAX, 0);
-        let free = self.inbound.get_mut(held..).unwrap_or_default();
-        let received = receive(self.client.get_ref(), free, &mut self.queue.borrow_mut());
+        let free = self.inbound.get_mut(length..).unwrap_or_default();
+        let received = receive(self.client.get_ref(), free, &mut self.fd_queue.borrow_mut());
         match received {
             Ok(received) if received.truncated => {
                 self.inbound.clear();
-                self.refuse(Violation::descriptors(
-                    "descriptors were lost: too many came at once, or the compositor has none left",
+                self.disconnect(Violation::invalid_fds(
+                    "file descriptors were lost: too many came at once, or the compositor has no file descriptors left",
                 ));
             }
             Ok(received) if received.bytes == 0 => {
-                self.inbound.truncate(held);
-                self.fall_silent();
+                self.inbound.truncate(length);
+                self.stop_receiving();
             }
             Ok(received) => {
-                self.inbound.truncate(held.saturating_add(received.bytes));
-                let highest = self.queue.borrow().iter().map(AsRawFd::as_raw_fd).max();
-                self.ledger.make_room(&self.display, highest);
-                self.pass_on();
+                self.inbound.truncate(length.saturating_add(received.bytes));
+                let highest = self.fd_queue.borrow().iter().map(AsRawFd::as_raw_fd).max();
+                self.fd_limiter
+                    .disconnect_largest_holder(&self.display, highest);
+                self.forward_requests();
             }
-            Err(Errno::AGAIN) => self.inbound.truncate(held),
+            Err(Errno::AGAIN) => self.inbound.truncate(length),
             Err(error) => {
-                tracing::debug!(client = ?self.id, %error, "a connection is broken");
+                tracing::debug!(client = ?self.id, %error, "receiving from a client failed");
                 self.inbound.clear();
-                self.fall_silent();
+                self.stop_receiving();
             }
         }
     }
 
-    /// Passes whole messages on, as long as the socket takes them.
-    fn pass_on(&mut self) {
+    /// Forwards complete messages as long as the socket accepts them.
+    fn forward_requests(&mut self) {
         loop {
             if self.to_server.send(&**self.server.get_ref()).is_err() {
-                // wayland-backend ended the client; what it said last is still to come.
-                self.silent = true;
-                self.to_server = Parcel::default();
+                // wayland-backend has disconnected the client; its last events are still to be forwarded.
+                self.receive_stopped = true;
+                self.to_server = SendBuffer::default();
                 return;
             }
             if !self.to_server.is_empty() {
                 return;
             }
-            match self.pack() {
-                Ok(Some(parcel)) => {
-                    self.to_server = parcel;
-                    self.passed_on = true;
+            match self.take_messages() {
+                Ok(Some(send_buffer)) => {
+                    self.to_server = send_buffer;
+                    self.has_forwarded = true;
                 }
                 Ok(None) => break,
-                Err(violation) => return self.refuse(violation),
+                Err(violation) => return self.disconnect(violation),
             }
         }
-        if self.queue.borrow().len() > QUEUED_MAX {
-            self.refuse(Violation::descriptors(
-                "descriptors came that no message takes",
+        if self.fd_queue.borrow().len() > QUEUED_FDS_MAX {
+            self.disconnect(Violation::invalid_fds(
+                "file descriptors came that no message takes",
             ));
         }
     }
 
-    /// Takes whole messages, with the descriptors that belong to them, from what was received.
-    fn pack(&mut self) -> Result<Option<Parcel>, Violation> {
-        let mut taken = 0_usize;
-        let mut files: Vec<OwnedFd> = Vec::new();
-        let mut queue = self.queue.borrow_mut();
+    /// Takes complete messages and their file descriptors from the received bytes.
+    fn take_messages(&mut self) -> Result<Option<SendBuffer>, Violation> {
+        let mut consumed = 0_usize;
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        let mut fd_queue = self.fd_queue.borrow_mut();
         let handle = self.display.backend_handle();
         let id = &self.id;
-        let made_here = |object: u32| -> Option<&'static Interface> {
+        let server_interface = |object: u32| -> Option<&'static Interface> {
             [WlBuffer::interface(), WlDataOffer::interface()]
                 .into_iter()
                 .find(|interface| {
@@ -239,65 +241,66 @@ impl Connection {
                         .is_ok()
                 })
         };
-        while let Some(rest) = self.inbound.get(taken..) {
-            let Some(message) = self.objects.read(rest, made_here)? else {
+        while let Some(rest) = self.inbound.get(consumed..) {
+            let Some(message) = self.objects.read(rest, server_interface)? else {
                 break;
             };
-            if files.len().saturating_add(message.descriptors) > FILES_MAX {
+            if fds.len().saturating_add(message.fds) > FDS_MAX {
                 break;
             }
-            for _ in 0..message.descriptors {
-                // They come with the first byte of their message, or before it.
-                let file = queue.pop_front().ok_or_else(|| {
-                    Violation::descriptors("a message came without its descriptor")
+            for _ in 0..message.fds {
+                // A descriptor arrives with the first byte of its message or before it.
+                let fd = fd_queue.pop_front().ok_or_else(|| {
+                    Violation::invalid_fds("a message came without its file descriptor")
                 })?;
-                files.push(file);
+                fds.push(fd);
             }
-            taken = taken.saturating_add(message.size);
+            consumed = consumed.saturating_add(message.size);
         }
-        if taken == 0 {
+        if consumed == 0 {
             return Ok(None);
         }
-        let bytes = self.inbound.drain(..taken).collect();
-        Ok(Some(Parcel::new(bytes, files)))
+        let bytes = self.inbound.drain(..consumed).collect();
+        Ok(Some(SendBuffer::new(bytes, fds)))
     }
 
-    /// Ends the client with an error.
-    fn refuse(&mut self, violation: Violation) {
-        self.ledger.end(&self.display, &self.id, violation);
+    /// Disconnects the client with a protocol error.
+    fn disconnect(&mut self, violation: Violation) {
+        self.fd_limiter
+            .disconnect(&self.display, &self.id, violation);
         self.inbound.clear();
-        self.fall_silent();
+        self.stop_receiving();
     }
 
-    /// Stops listening to the client; wayland-backend reads the end after what was passed on.
-    fn fall_silent(&mut self) {
-        self.silent = true;
+    /// Stops receiving from the client. wayland-backend reads the end of the stream after the forwarded messages.
+    fn stop_receiving(&mut self) {
+        self.receive_stopped = true;
         if self.to_server.is_empty() {
             let _ = self.server.get_ref().shutdown(Shutdown::Write);
         }
     }
 
-    /// Receives from wayland-backend, and tells the client, as long as that takes it.
+    /// Receives events from wayland-backend and sends them to the client as long as its socket accepts them.
     ///
-    /// What one reception of requests is answered with can be several times as long.
-    fn tell(&mut self) {
+    /// This loops because the events that answer one batch of requests can be several times as long as the batch.
+    fn forward_events(&mut self) {
         let mut bytes = vec![0; EVENTS_MAX];
         while !self.closed && self.to_client.is_empty() {
-            let mut files = VecDeque::new();
-            match receive(&**self.server.get_ref(), &mut bytes, &mut files) {
+            let mut fds = VecDeque::new();
+            match receive(&**self.server.get_ref(), &mut bytes, &mut fds) {
                 Ok(received) if received.bytes == 0 => self.closed = true,
                 Ok(received) if received.truncated => {
-                    self.refuse(Violation::descriptors(
-                        "the compositor has no descriptors left for what it sends",
+                    self.disconnect(Violation::invalid_fds(
+                        "the compositor has no file descriptors left for the events of this client",
                     ));
-                    self.deaf = true;
+                    self.send_stopped = true;
                 }
                 Ok(received) => {
-                    let said = bytes.get(..received.bytes).unwrap_or_default();
-                    self.to_client = Parcel::new(said.to_vec(), files.into());
+                    let events = bytes.get(..received.bytes).unwrap_or_default();
+                    self.to_client = SendBuffer::new(events.to_vec(), fds.into());
                     self.send_to_client();
                     if received.bytes < bytes.len() {
-                        // That was all; and if it was not, the event loop comes again.
+                        // The socket is probably empty. If it is not, the event loop calls this again.
                         break;
                     }
                 }
@@ -308,31 +311,39 @@ impl Connection {
     }
 
     fn send_to_client(&mut self) {
-        if self.deaf || self.to_client.send(self.client.get_ref()).is_err() {
-            self.deaf = true;
-            self.to_client = Parcel::default();
-            self.fall_silent();
+        if self.send_stopped || self.to_client.send(self.client.get_ref()).is_err() {
+            self.send_stopped = true;
+            self.to_client = SendBuffer::default();
+            self.stop_receiving();
         }
     }
 
-    /// Says what is waited for next, and whether that is something else than before.
-    fn arm(&mut self) -> bool {
+    /// Updates which readiness the event loop polls for; returns whether it changed.
+    fn update_interest(&mut self) -> bool {
         let mut changed = false;
-        let mut set = |held: &mut Interest, readable, writable| {
-            changed |= (held.readable, held.writable) != (readable, writable);
-            *held = Interest { readable, writable };
+        let mut set = |interest: &mut Interest, readable, writable| {
+            changed |= (interest.readable, interest.writable) != (readable, writable);
+            *interest = Interest { readable, writable };
         };
-        let hears = !self.silent && self.to_server.is_empty();
-        set(&mut self.client.interest, hears, !self.to_client.is_empty());
-        let tells = self.to_client.is_empty();
-        set(&mut self.server.interest, tells, !self.to_server.is_empty());
+        let reads_client = !self.receive_stopped && self.to_server.is_empty();
+        set(
+            &mut self.client.interest,
+            reads_client,
+            !self.to_client.is_empty(),
+        );
+        let reads_server = self.to_client.is_empty();
+        set(
+            &mut self.server.interest,
+            reads_server,
+            !self.to_server.is_empty(),
+        );
         changed
     }
 }
 
 impl Violation {
-    /// Ends a client because of its descriptors.
-    fn descriptors(message: &str) -> Self {
+    /// The protocol error for file descriptors that are lost, missing or superfluous.
+    fn invalid_fds(message: &str) -> Self {
         Self {
             code: wire::INVALID_METHOD,
             message: message.to_owned(),
@@ -342,7 +353,7 @@ impl Violation {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.ledger.remove(&self.id);
+        self.fd_limiter.remove(&self.id);
     }
 }
 
@@ -361,37 +372,37 @@ impl EventSource for Connection {
     where
         F: FnMut((), &mut ()),
     {
-        let (mut of_client, mut of_server) = (false, false);
+        let (mut client_ready, mut server_ready) = (false, false);
         self.client.process_events(readiness, token, |_, _| {
-            of_client = true;
+            client_ready = true;
             Ok(PostAction::Continue)
         })?;
         self.server.process_events(readiness, token, |_, _| {
-            of_server = true;
+            server_ready = true;
             Ok(PostAction::Continue)
         })?;
-        if of_client {
+        if client_ready {
             if !self.to_client.is_empty() {
                 self.send_to_client();
             }
-            self.hear();
+            self.receive_requests();
         }
-        if of_server {
+        if server_ready {
             if !self.to_server.is_empty() {
-                self.pass_on();
-                if self.silent {
-                    self.fall_silent();
+                self.forward_requests();
+                if self.receive_stopped {
+                    self.stop_receiving();
                 }
             }
-            self.tell();
+            self.forward_events();
         }
-        if std::mem::take(&mut self.passed_on) {
+        if std::mem::take(&mut self.has_forwarded) {
             callback((), &mut ());
         }
         if self.closed && self.to_client.is_empty() {
             return Ok(PostAction::Remove);
         }
-        Ok(if self.arm() {
+        Ok(if self.update_interest() {
             PostAction::Reregister
         } else {
             PostAction::Continue

@@ -1,9 +1,9 @@
-//! What a client's bytes mean, as far as it takes to know where a message ends and how many descriptors belong to it.
+//! A parser for the Wayland wire format that finds the end of each message and the number of its file descriptors.
 //!
-//! wayland-backend 0.3 unwraps strings that may not be null without looking, waits for ever for arguments that a message is
-//! too short for, and keeps descriptors that no message takes. Messages are therefore looked at before it gets them. Objects
-//! are known by the requests that made them. One that is gone is known here all the same, which does no harm: wayland-backend
-//! knows better, and ends the client.
+//! wayland-backend 0.3 panics on a null string where the protocol forbids it, waits forever for the arguments of a message that
+//! is too short, and keeps file descriptors that no message takes. Messages are therefore checked before wayland-backend
+//! receives them. The type of an object is derived from the request that created it. A destroyed object stays in the table,
+//! which is harmless: wayland-backend disconnects a client that uses it.
 
 use smithay::reexports::wayland_protocols::wp::{
     linux_dmabuf::zv1::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
@@ -23,29 +23,29 @@ use smithay::reexports::wayland_server::protocol::{
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
 
-/// Bytes of object, opcode and size.
+/// The number of bytes of a message header: object id, opcode and size.
 const HEADER: usize = 8;
-/// Bytes of the longest message that is taken; libwayland takes no longer ones either.
+/// The largest size of a message in bytes, as in libwayland.
 pub(super) const MESSAGE_MAX: usize = 4096;
-/// The first number of the objects that the compositor makes.
-const SERVER_IDS: u32 = 0xff00_0000;
+/// The first id of the objects that the compositor creates.
+const SERVER_ID_MIN: u32 = 0xff00_0000;
 
 /// `wl_display.error.invalid_object`, which the bindings do not name.
 const INVALID_OBJECT: u32 = 0;
-/// `wl_display.error.invalid_method`: this also stands for arguments that are not valid.
+/// `wl_display.error.invalid_method`, which also covers malformed arguments.
 pub(super) const INVALID_METHOD: u32 = 1;
 /// `wl_display.error.no_memory`.
 pub(super) const NO_MEMORY: u32 = 2;
 
-const BIND: &[ArgumentType] = &[
+const BIND_SIGNATURE: &[ArgumentType] = &[
     ArgumentType::Uint,
     ArgumentType::Str(AllowNull::No),
     ArgumentType::Uint,
     ArgumentType::NewId,
 ];
 
-/// Returns the interface of a global that this compositor may announce.
-fn global(name: &[u8]) -> Option<&'static Interface> {
+/// Returns the interface of a global that this compositor may advertise.
+fn global_interface(name: &[u8]) -> Option<&'static Interface> {
     [
         WlCompositor::interface(),
         WlSubcompositor::interface(),
@@ -64,35 +64,35 @@ fn global(name: &[u8]) -> Option<&'static Interface> {
     .find(|interface| interface.name.as_bytes() == name)
 }
 
-/// Why a client is disconnected: an error of `wl_display`.
+/// A protocol error of `wl_display`, by which a client is disconnected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) code: u32,
     pub(super) message: String,
 }
 
-fn invalid(code: u32, message: String) -> Violation {
+fn violation(code: u32, message: String) -> Violation {
     Violation { code, message }
 }
 
-/// A whole message.
+/// A complete message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// Its bytes, with its header.
+    /// The size in bytes, including the header.
     pub(super) size: usize,
-    /// Descriptors that it takes.
-    pub(super) descriptors: usize,
+    /// The number of file descriptors that the message takes.
+    pub(super) fds: usize,
 }
 
-/// What an object is.
+/// The type of an object.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ObjectType {
     Display,
     Registry,
     Other(&'static Interface),
 }
 
-impl Kind {
+impl ObjectType {
     fn name(self) -> &'static str {
         match self {
             Self::Display => "wl_display",
@@ -101,16 +101,16 @@ impl Kind {
         }
     }
 
-    /// Returns the arguments of a request, and what it makes.
-    fn request(self, opcode: usize) -> Option<(&'static [ArgumentType], Option<Self>)> {
+    /// Returns the signature of a request, and the type of the object that it creates.
+    fn request_signature(self, opcode: usize) -> Option<(&'static [ArgumentType], Option<Self>)> {
         match (self, opcode) {
             (Self::Display, 0) => {
                 let callback = Self::Other(WlCallback::interface());
                 Some((&[ArgumentType::NewId], Some(callback)))
             }
             (Self::Display, 1) => Some((&[ArgumentType::NewId], Some(Self::Registry))),
-            // What it makes is named by an argument.
-            (Self::Registry, 0) => Some((BIND, None)),
+            // `wl_registry.bind` names the interface in an argument.
+            (Self::Registry, 0) => Some((BIND_SIGNATURE, None)),
             (Self::Display | Self::Registry, _) => None,
             (Self::Other(interface), opcode) => {
                 let request = interface.requests.get(opcode)?;
@@ -120,131 +120,140 @@ impl Kind {
     }
 }
 
-/// The objects that a client made, by their numbers.
+/// The types of a client's objects by their id.
 #[derive(Debug)]
-pub(super) struct Objects(Vec<Option<Kind>>);
+pub(super) struct ObjectTable(Vec<Option<ObjectType>>);
 
-impl Objects {
-    /// Starts with the display alone.
+impl ObjectTable {
+    /// Creates a table that contains only `wl_display`.
     pub(super) fn new() -> Self {
-        Self(vec![None, Some(Kind::Display)])
+        Self(vec![None, Some(ObjectType::Display)])
     }
 
-    /// Reads the message that `bytes` begin with; `None` where it is not complete.
+    /// Parses the message at the start of `bytes`; `None` if it is not complete.
     ///
-    /// `made_here` finds the interface of an object that the compositor made.
+    /// `server_interface` returns the interface of an object that the compositor created.
     ///
     /// # Errors
     ///
-    /// When no client of good will sends such a message.
+    /// When the message is malformed.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
-        made_here: impl FnOnce(u32) -> Option<&'static Interface>,
+        server_interface: impl FnOnce(u32) -> Option<&'static Interface>,
     ) -> Result<Option<Message>, Violation> {
-        let (Some(object), Some(header)) = (word(bytes, 0), word(bytes, 4)) else {
+        let (Some(object), Some(header)) = (read_word(bytes, 0), read_word(bytes, 4)) else {
             return Ok(None);
         };
-        let (size, opcode) = (place(header >> 16), place(header & 0xffff));
+        let (size, opcode) = (to_index(header >> 16), to_index(header & 0xffff));
         if !(HEADER..=MESSAGE_MAX).contains(&size) {
-            let message = format!("a message to object {object} is said to have {size} bytes");
-            return Err(invalid(INVALID_METHOD, message));
+            let message = format!("a message to object {object} has the invalid size {size}");
+            return Err(violation(INVALID_METHOD, message));
         }
-        let kind = if object >= SERVER_IDS {
-            made_here(object).map(Kind::Other)
+        let object_type = if object >= SERVER_ID_MIN {
+            server_interface(object).map(ObjectType::Other)
         } else {
-            self.0.get(place(object)).copied().flatten()
+            self.0.get(to_index(object)).copied().flatten()
         };
-        let kind =
-            kind.ok_or_else(|| invalid(INVALID_OBJECT, format!("object {object} does not exist")))?;
-        let (signature, child) = kind.request(opcode).ok_or_else(|| {
-            let message = format!("{}@{object} has no request {opcode}", kind.name());
-            invalid(INVALID_METHOD, message)
+        let object_type = object_type
+            .ok_or_else(|| violation(INVALID_OBJECT, format!("object {object} does not exist")))?;
+        let (signature, child) = object_type.request_signature(opcode).ok_or_else(|| {
+            let message = format!("{}@{object} has no request {opcode}", object_type.name());
+            violation(INVALID_METHOD, message)
         })?;
         let Some(body) = bytes.get(HEADER..size) else {
             return Ok(None);
         };
-        let read = arguments(signature, body).map_err(|why| {
-            let message = format!("{}@{object}, request {opcode}: {why}", kind.name());
-            invalid(INVALID_METHOD, message)
+        let read = parse_arguments(signature, body).map_err(|error| {
+            let message = format!("{}@{object}, request {opcode}: {error}", object_type.name());
+            violation(INVALID_METHOD, message)
         })?;
-        if let Some(id) = read.makes {
-            let child = child.or_else(|| read.text.and_then(global).map(Kind::Other));
+        if let Some(id) = read.new_id {
+            let child = child.or_else(|| {
+                read.string
+                    .and_then(global_interface)
+                    .map(ObjectType::Other)
+            });
             self.insert(id, child)?;
         }
         Ok(Some(Message {
             size,
-            descriptors: read.descriptors,
+            fds: read.fds,
         }))
     }
 
-    fn insert(&mut self, id: u32, kind: Option<Kind>) -> Result<(), Violation> {
-        let at = place(id);
-        // The display is object 1 for ever.
-        if id <= 1 || id >= SERVER_IDS || at > self.0.len() {
-            let message = format!("{id} is not the number of a new object");
-            return Err(invalid(INVALID_OBJECT, message));
+    fn insert(&mut self, id: u32, object_type: Option<ObjectType>) -> Result<(), Violation> {
+        let index = to_index(id);
+        // Object 1 is always `wl_display`.
+        if id <= 1 || id >= SERVER_ID_MIN || index > self.0.len() {
+            let message = format!("{id} is not the next free object id");
+            return Err(violation(INVALID_OBJECT, message));
         }
-        match self.0.get_mut(at) {
-            Some(held) => *held = kind,
-            None => self.0.push(kind),
+        match self.0.get_mut(index) {
+            Some(entry) => *entry = object_type,
+            None => self.0.push(object_type),
         }
         Ok(())
     }
 }
 
-/// What arguments say.
+/// The parsed arguments of a message.
 #[derive(Default)]
-struct Read<'a> {
-    makes: Option<u32>,
-    text: Option<&'a [u8]>,
-    descriptors: usize,
+struct ParsedArguments<'a> {
+    new_id: Option<u32>,
+    string: Option<&'a [u8]>,
+    fds: usize,
 }
 
-/// Reads the arguments of a message.
-fn arguments<'a>(signature: &[ArgumentType], body: &'a [u8]) -> Result<Read<'a>, &'static str> {
-    const SHORT: &str = "the message ends before its arguments do";
-    let mut read = Read::default();
-    let mut at = 0_usize;
-    for kind in signature {
-        if *kind == ArgumentType::Fd {
-            read.descriptors = read.descriptors.saturating_add(1);
+/// Parses the arguments of a message.
+fn parse_arguments<'a>(
+    signature: &[ArgumentType],
+    body: &'a [u8],
+) -> Result<ParsedArguments<'a>, &'static str> {
+    const TOO_SHORT: &str = "the message ends before its arguments";
+    let mut read = ParsedArguments::default();
+    let mut offset = 0_usize;
+    for argument in signature {
+        if *argument == ArgumentType::Fd {
+            read.fds = read.fds.saturating_add(1);
             continue;
         }
-        let value = word(body, at).ok_or(SHORT)?;
-        at = at.saturating_add(4);
-        match kind {
-            ArgumentType::NewId => read.makes = Some(value),
+        let value = read_word(body, offset).ok_or(TOO_SHORT)?;
+        offset = offset.saturating_add(4);
+        match argument {
+            ArgumentType::NewId => read.new_id = Some(value),
             ArgumentType::Str(_) | ArgumentType::Array => {
-                let length = place(value);
-                let end = at.saturating_add(length);
-                let content = body.get(at..end).ok_or(SHORT)?;
-                if let ArgumentType::Str(null) = kind {
+                let length = to_index(value);
+                let end = offset.saturating_add(length);
+                let content = body.get(offset..end).ok_or(TOO_SHORT)?;
+                if let ArgumentType::Str(allow_null) = argument {
                     match content.split_last() {
-                        None if *null == AllowNull::No => return Err("a string is null"),
+                        None if *allow_null == AllowNull::No => {
+                            return Err("a string is null that may not be null");
+                        }
                         None => {}
-                        Some((0, text)) if !text.contains(&0) => read.text = Some(text),
-                        Some(_) => return Err("a string does not end where it says"),
+                        Some((0, string)) if !string.contains(&0) => read.string = Some(string),
+                        Some(_) => return Err("a string does not end with its only zero byte"),
                     }
                 }
-                at = at.saturating_add(length.next_multiple_of(4));
+                offset = offset.saturating_add(length.next_multiple_of(4));
             }
             _ => {}
         }
     }
-    // The padding of the last argument belongs to the message as well.
-    if at > body.len() {
-        Err(SHORT)
+    // The message includes the padding of its last argument.
+    if offset > body.len() {
+        Err(TOO_SHORT)
     } else {
         Ok(read)
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
+fn read_word(bytes: &[u8], offset: usize) -> Option<u32> {
+    let bytes = bytes.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-fn place(number: u32) -> usize {
+fn to_index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! A dma-buf that a client sent, with what was made of it so far.
+//! A client's dma-buf with its cached mapping, framebuffer and EGL import.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -6,27 +6,28 @@ use std::io;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 
-use crate::render::gles::Imported;
+use crate::frame_trace::TracedBuffer;
+use crate::render::gles::ImportCache;
 use crate::render::{PixelFormat, ReadPlanes};
-use crate::steps::Traced;
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
 /// A client's dma-buf, imported once for all frames that show it.
 #[derive(Debug)]
 pub struct ClientBuffer {
     buffer: Buffer,
     format: PixelFormat,
-    /// Made when the CPU reads the buffer for the first time: a buffer that is only scanned out is never mapped.
+    /// The mapping is created when the CPU reads the buffer for the first time. A buffer that is only scanned out is never
+    /// mapped.
     mapping: OnceCell<Mapping>,
-    /// Made when the display is to show it for the first time; a refusal is remembered as well, unless it passes by itself.
-    framebuffer: OnceCell<Result<Framebuffer, FramebufferRefusal>>,
+    /// The framebuffer is created when the buffer is first scanned out. A permanent rejection is cached as well.
+    framebuffer: OnceCell<Result<Framebuffer, FramebufferRejection>>,
     tested: Cell<Option<u64>>,
-    imported: Imported,
+    imported: ImportCache,
     commits: Cell<u64>,
 }
 
 impl ClientBuffer {
-    /// Takes a buffer whose description was checked.
+    /// Wraps a buffer whose parameters were validated.
     pub fn new(buffer: Buffer, format: PixelFormat) -> Self {
         Self {
             buffer,
@@ -34,88 +35,91 @@ impl ClientBuffer {
             mapping: OnceCell::new(),
             framebuffer: OnceCell::new(),
             tested: Cell::new(None),
-            imported: Imported::default(),
+            imported: ImportCache::default(),
             commits: Cell::new(0),
         }
     }
 
-    /// Returns the memory.
+    /// Returns the dma-buf and its layout.
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Returns how pixels are laid out.
+    /// Returns the pixel format.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// Returns what the GPU's renderer made of it.
-    pub fn imported(&self) -> &Imported {
+    /// Returns the cached import of the GPU renderer.
+    pub fn imported(&self) -> &ImportCache {
         &self.imported
     }
 
-    /// Counts a commit of the buffer.
-    pub fn committed(&self) {
+    /// Increments the number of commits of the buffer.
+    pub fn count_commit(&self) {
         self.commits.set(self.commits.get().wrapping_add(1));
     }
 
-    /// Returns what a trace calls it since its last commit.
-    pub fn traced(&self) -> Traced {
-        Traced {
+    /// Returns the buffer's identity in the frame trace, which is valid until the next commit.
+    pub fn traced(&self) -> TracedBuffer {
+        TracedBuffer {
             buffer: self.buffer.identity().0,
             round: self.commits.get().wrapping_sub(1),
         }
     }
 
-    /// Finds out whether the CPU could read it, without keeping it mapped.
+    /// Maps the buffer for the CPU and unmaps it again, to test whether the CPU can read it.
     ///
     /// # Errors
     ///
-    /// Why it could not.
+    /// When the exporter does not allow the mapping.
     pub fn try_map(&self) -> io::Result<()> {
-        persist(|| self.buffer.map())
+        retry_transient(|| self.buffer.map())
             .map(drop)
             .map_err(io::Error::other)
     }
 
-    /// Returns its framebuffer on the card, imported the first time it is asked for.
+    /// Returns the framebuffer on the card, which is created by the first call.
     ///
     /// # Errors
     ///
-    /// Why the card refuses it, in words.
-    pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, FramebufferRefusal> {
-        remember(&self.framebuffer, || {
-            persist(|| card.framebuffer(&self.buffer)).map_err(|error| FramebufferRefusal {
-                kind: FaultKind::of(&error),
-                reason: error.to_string(),
+    /// When the card rejects the import or the framebuffer.
+    pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, FramebufferRejection> {
+        cache_result(&self.framebuffer, || {
+            retry_transient(|| card.framebuffer(&self.buffer)).map_err(|error| {
+                FramebufferRejection {
+                    kind: FaultKind::of(&error),
+                    reason: error.to_string(),
+                }
             })
         })
     }
 
-    /// Tells whether the display passed a test commit with it in the mode of that generation.
+    /// Returns whether a test commit with this buffer succeeded in the mode of that generation.
     pub fn is_tested(&self, generation: u64) -> bool {
         self.tested.get() == Some(generation)
     }
 
-    /// Notes that it did.
-    pub fn set_tested(&self, generation: u64) {
+    /// Records that a test commit succeeded in the mode of that generation.
+    pub fn mark_tested(&self, generation: u64) {
         self.tested.set(Some(generation));
     }
 
-    /// Opens it for reading.
+    /// Starts CPU read access.
     ///
     /// # Errors
     ///
-    /// When it cannot be mapped, or its exporter does not let the CPU in.
+    /// When the buffer cannot be mapped, or its exporter rejects `DMA_BUF_IOCTL_SYNC`.
     pub fn open(&self) -> io::Result<DmabufPlanes<'_>> {
         let mapping = match self.mapping.get() {
             Some(mapping) => mapping,
             None => {
-                let mapping = persist(|| self.buffer.map()).map_err(io::Error::other)?;
+                let mapping = retry_transient(|| self.buffer.map()).map_err(io::Error::other)?;
                 self.mapping.get_or_init(|| mapping)
             }
         };
-        let guard = persist(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
+        let guard =
+            retry_transient(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
         Ok(DmabufPlanes {
             guard,
             strides: self
@@ -129,39 +133,39 @@ impl ClientBuffer {
     }
 }
 
-/// Why a card makes no framebuffer of a buffer.
+/// The reason why a card creates no framebuffer of a buffer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
-pub struct FramebufferRefusal {
-    /// Whether it may make one later.
+pub struct FramebufferRejection {
+    /// Whether a later attempt may succeed.
     pub kind: FaultKind,
-    /// What it answered, in words.
+    /// The kernel's error as text.
     pub reason: String,
 }
 
-/// Makes something once; of refusals, only those that are for good are kept.
-fn remember<T>(
-    cell: &OnceCell<Result<T, FramebufferRefusal>>,
-    make: impl FnOnce() -> Result<T, FramebufferRefusal>,
-) -> Result<&T, FramebufferRefusal> {
+/// Creates a value once and caches it. A rejection is cached only if it is permanent.
+fn cache_result<T>(
+    cell: &OnceCell<Result<T, FramebufferRejection>>,
+    create: impl FnOnce() -> Result<T, FramebufferRejection>,
+) -> Result<&T, FramebufferRejection> {
     if cell.get().is_none() {
-        match make() {
-            Err(refusal) if refusal.kind != FaultKind::Permanent => return Err(refusal),
-            // It was empty a moment ago, and nothing here is reached from two places.
-            made => drop(cell.set(made)),
+        match create() {
+            Err(rejection) if rejection.kind != FaultKind::Permanent => return Err(rejection),
+            // The cell was empty above, and `create` does not reach it.
+            created => drop(cell.set(created)),
         }
     }
     match cell.get() {
-        Some(Ok(made)) => Ok(made),
-        Some(Err(refusal)) => Err(refusal.clone()),
-        None => Err(FramebufferRefusal {
+        Some(Ok(created)) => Ok(created),
+        Some(Err(rejection)) => Err(rejection.clone()),
+        None => Err(FramebufferRejection {
             kind: FaultKind::Transient,
-            reason: "it is being made".to_owned(),
+            reason: "the framebuffer is being created".to_owned(),
         }),
     }
 }
 
-/// A dma-buf that is open for reading.
+/// The planes of a dma-buf during CPU read access.
 #[derive(Debug)]
 pub struct DmabufPlanes<'a> {
     guard: MapGuard<'a>,
@@ -186,18 +190,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn framebuffer_refused_for_a_moment_is_asked_for_again_and_one_refused_for_good_is_not() {
-        let refusal = |kind| FramebufferRefusal {
+    fn framebuffer_rejected_transiently_is_requested_again_and_one_rejected_permanently_is_not() {
+        let rejection = |kind| FramebufferRejection {
             kind,
             reason: "no".to_owned(),
         };
         let cell = OnceCell::new();
         for kind in [FaultKind::Transient, FaultKind::NotMaster] {
-            assert!(remember(&cell, || Err(refusal(kind))).is_err());
+            assert!(cache_result(&cell, || Err(rejection(kind))).is_err());
         }
-        assert_eq!(remember(&cell, || Ok(7)).ok(), Some(&7));
+        assert_eq!(cache_result(&cell, || Ok(7)).ok(), Some(&7));
         let cell: OnceCell<Result<i32, _>> = OnceCell::new();
-        assert!(remember(&cell, || Err(refusal(FaultKind::Permanent))).is_err());
-        assert!(remember(&cell, || Ok(7)).is_err());
+        assert!(cache_result(&cell, || Err(rejection(FaultKind::Permanent))).is_err());
+        assert!(cache_result(&cell, || Ok(7)).is_err());
     }
 }

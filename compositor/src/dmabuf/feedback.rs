@@ -1,4 +1,4 @@
-//! What is true of the buffers that this compositor can use.
+//! The dma-buf feedback that clients receive: the formats and modifiers of each tranche.
 
 use covalent_protocols::{
     Device, Feedback, FeedbackError, FormatEntry, FormatTable, Tranche, TrancheFlags,
@@ -6,46 +6,47 @@ use covalent_protocols::{
 
 use crate::render::PixelFormat;
 
-/// The layout without tiles or compression, which the CPU can read.
+/// `DRM_FORMAT_MOD_LINEAR`, the only layout that the CPU renderer can read.
 const LINEAR: u64 = 0;
 
-/// What an output can use.
+/// The buffers that an output supports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offer {
-    /// The device that pictures are for; 0 where there is none.
+pub struct SupportedFormats {
+    /// The main device as a `dev_t`; 0 where there is none.
     pub device: u64,
-    /// Formats that the display's plane takes.
+    /// Formats and modifiers of the primary plane.
     pub scanout: Vec<FormatEntry>,
-    /// What the GPU that composes reads where it lies; nothing where the CPU composes.
+    /// Formats and modifiers that the GPU renderer imports without a copy; empty where the CPU renderer composes.
     pub sampled: Vec<FormatEntry>,
 }
 
-/// States what clients may send: first what goes on the display as it is, then what the GPU composes, then what the CPU does.
+/// Builds the feedback: the scanout tranche first, then the formats that the GPU renderer imports, then the other formats.
 ///
-/// Composition by the CPU needs no import into the card: whatever is linear and can be mapped will do, also what the card
-/// itself refuses. It is what every frame can fall back to, so nothing is stated that it cannot read: a format or layout
-/// that could only be scanned out, or only be read by the GPU, would become unusable by the next window above or beside it.
+/// The CPU renderer needs no import into the card: it reads every linear buffer that can be mapped, also one that the card
+/// rejects. Every frame can fall back to the CPU renderer, so the feedback contains only formats that it reads. A buffer
+/// that could only be scanned out, or only be sampled by the GPU, could no longer be shown as soon as another window is
+/// above or beside it.
 ///
 /// # Errors
 ///
-/// When the parts do not hold together, which would be a fault of this function.
-pub fn truthful(offer: &Offer) -> Result<Feedback, FeedbackError> {
-    let composed: Vec<FormatEntry> = PixelFormat::ALL
+/// When a tranche refers to an entry that the format table lacks, which would be a bug in this function.
+pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackError> {
+    let entries: Vec<FormatEntry> = PixelFormat::ALL
         .into_iter()
         .map(|format| FormatEntry {
             fourcc: format.fourcc(),
             modifier: LINEAR,
         })
         .collect();
-    let device = Device(offer.device);
+    let device = Device(formats.device);
     let indices = |keep: &dyn Fn(&FormatEntry) -> bool| {
         (0..=u16::MAX)
-            .zip(&composed)
+            .zip(&entries)
             .filter(|(_, entry)| keep(entry))
             .map(|(index, _)| index)
             .collect::<Vec<u16>>()
     };
-    let scanout = indices(&|entry| offer.scanout.contains(entry));
+    let scanout = indices(&|entry| formats.scanout.contains(entry));
     let mut tranches = Vec::new();
     if !scanout.is_empty() {
         tranches.push(Tranche {
@@ -54,8 +55,8 @@ pub fn truthful(offer: &Offer) -> Result<Feedback, FeedbackError> {
             indices: scanout,
         });
     }
-    let sampled = indices(&|entry| offer.sampled.contains(entry));
-    let read = indices(&|entry| !offer.sampled.contains(entry));
+    let sampled = indices(&|entry| formats.sampled.contains(entry));
+    let read = indices(&|entry| !formats.sampled.contains(entry));
     for indices in [sampled, read] {
         if !indices.is_empty() {
             tranches.push(Tranche {
@@ -65,7 +66,7 @@ pub fn truthful(offer: &Offer) -> Result<Feedback, FeedbackError> {
             });
         }
     }
-    let table = FormatTable::new(composed).unwrap_or_default();
+    let table = FormatTable::new(entries).unwrap_or_default();
     Feedback::new(device, table, tranches)
 }
 
@@ -81,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn feedback_offers_for_scanout_only_what_can_be_composed_too() {
-        let offer = Offer {
+    fn scanout_tranche_with_a_layout_that_cannot_be_composed_omits_it() {
+        let formats = SupportedFormats {
             device: 0xe200,
             scanout: vec![
                 entry(PixelFormat::Xrgb8888, LINEAR),
@@ -90,20 +91,20 @@ mod tests {
             ],
             sampled: Vec::new(),
         };
-        let feedback = truthful(&offer).unwrap();
-        let [scanout, composed] = feedback.tranches() else {
+        let feedback = build_feedback(&formats).unwrap();
+        let [scanout, read] = feedback.tranches() else {
             panic!("{feedback:?}");
         };
         assert_eq!(scanout.flags, TrancheFlags::SCANOUT);
-        let formats: Vec<_> = feedback.formats(scanout).collect();
-        assert_eq!(formats, [entry(PixelFormat::Xrgb8888, LINEAR)]);
-        assert_eq!(composed.indices.len(), PixelFormat::ALL.len());
+        let entries: Vec<_> = feedback.formats(scanout).collect();
+        assert_eq!(entries, [entry(PixelFormat::Xrgb8888, LINEAR)]);
+        assert_eq!(read.indices.len(), PixelFormat::ALL.len());
         assert!(!feedback.advertises(entry(PixelFormat::Xrgb8888, 7)));
     }
 
     #[test]
-    fn feedback_names_what_the_gpu_reads_before_what_the_cpu_must() {
-        let offer = Offer {
+    fn tranche_of_gpu_formats_comes_before_the_tranche_of_cpu_formats() {
+        let formats = SupportedFormats {
             device: 0xe200,
             scanout: Vec::new(),
             sampled: vec![
@@ -111,19 +112,19 @@ mod tests {
                 entry(PixelFormat::Argb8888, 7),
             ],
         };
-        let feedback = truthful(&offer).unwrap();
+        let feedback = build_feedback(&formats).unwrap();
         let [sampled, read] = feedback.tranches() else {
             panic!("{feedback:?}");
         };
-        let formats: Vec<_> = feedback.formats(sampled).collect();
-        assert_eq!(formats, [entry(PixelFormat::Argb8888, LINEAR)]);
+        let entries: Vec<_> = feedback.formats(sampled).collect();
+        assert_eq!(entries, [entry(PixelFormat::Argb8888, LINEAR)]);
         assert_eq!(read.indices.len(), PixelFormat::ALL.len() - 1);
         assert!(!feedback.advertises(entry(PixelFormat::Argb8888, 7)));
     }
 
     #[test]
-    fn feedback_without_a_display_has_no_scanout_tranche() {
-        let feedback = truthful(&Offer::default()).unwrap();
+    fn feedback_without_a_plane_has_no_scanout_tranche() {
+        let feedback = build_feedback(&SupportedFormats::default()).unwrap();
         assert_eq!(feedback.tranches().len(), 1);
         assert_eq!(feedback.tranches()[0].flags, TrancheFlags::empty());
     }

@@ -1,9 +1,9 @@
 //! `linux-dmabuf`, version 5.
 //!
-//! Smithay 0.7 has a module for it, which is not used because it makes the protocol wrong: it numbers planes by the order of
-//! requests and ignores `plane_idx`, so that a client that adds plane 1 first shows its chroma as luma; gaps in the planes
-//! pass; bounds are not checked against the format's subsampling; a format is checked without its modifier; and after an
-//! error of width or height it goes on. Its feedback cannot name a device that is no DRM node either.
+//! Smithay 0.7 implements this protocol, but not correctly, so this module replaces it. Smithay numbers planes by the order of
+//! requests and ignores `plane_idx`, so a client that adds plane 1 first shows its chroma as luma. It accepts gaps between
+//! planes, does not check bounds against the format's subsampling, checks a format without its modifier, and continues
+//! after an error about width or height. Its feedback cannot name a device that is not a DRM node.
 
 mod buffer;
 mod feedback;
@@ -26,35 +26,36 @@ use smithay::reexports::wayland_server::{
 
 use crate::state::State;
 
-pub use buffer::{ClientBuffer, FramebufferRefusal};
-pub use feedback::{Offer, truthful};
+pub use buffer::{ClientBuffer, FramebufferRejection};
+pub use feedback::{SupportedFormats, build_feedback};
 pub use params::ParamsData;
 
-/// The version of the protocol that is spoken.
+/// The version of the protocol that is implemented.
 const VERSION: u32 = 5;
 
-/// What clients may send, and what they sent.
+/// The state of the `zwp_linux_dmabuf_v1` global: the feedback for clients and the buffers that clients imported.
 #[derive(Debug)]
 pub struct Dmabuf {
     feedback: Feedback,
-    /// The same without the display.
-    composed: Feedback,
+    /// The same feedback without the scanout tranche.
+    without_scanout: Feedback,
     sealed: SealedTable,
-    /// By the object that tells: a client may have very many, and all of them go with it.
-    surfaces: HashMap<ObjectId, Told>,
+    /// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so
+    /// the removal must not depend on their number.
+    surfaces: HashMap<ObjectId, SurfaceFeedback>,
     buffers: HashMap<ObjectId, Rc<ClientBuffer>>,
 }
 
-/// What the client of a surface was told.
+/// A surface feedback object and what was sent by it last.
 #[derive(Debug)]
-struct Told {
+struct SurfaceFeedback {
     object: ZwpLinuxDmabufFeedbackV1,
     surface: WlSurface,
-    of_display: bool,
+    has_scanout: bool,
 }
 
 impl Dmabuf {
-    /// Announces the global to clients, which are told `feedback`; `composed` is the same without the display.
+    /// Creates the global, which sends `feedback`; `without_scanout` is the same feedback without the scanout tranche.
     ///
     /// # Errors
     ///
@@ -62,55 +63,56 @@ impl Dmabuf {
     pub fn new(
         display: &DisplayHandle,
         feedback: Feedback,
-        composed: Feedback,
+        without_scanout: Feedback,
     ) -> Result<Self, TableError> {
         let sealed = feedback.table().seal()?;
         display.create_global::<State, ZwpLinuxDmabufV1, ()>(VERSION, ());
         Ok(Self {
             feedback,
-            composed,
+            without_scanout,
             sealed,
             surfaces: HashMap::new(),
             buffers: HashMap::new(),
         })
     }
 
-    /// Returns what clients are told.
+    /// Returns the default feedback.
     pub fn feedback(&self) -> &Feedback {
         &self.feedback
     }
 
-    /// Tells the client of a surface whether its buffers can be put on the display, where that is another than it was told.
+    /// Sends the feedback of a surface with or without the scanout tranche, if it differs from the feedback that was sent last.
     ///
-    /// Clients allocate anew then. So a window that leaves the whole screen is told, and one that fills it again; one that never
-    /// did keeps what it was told first, since it may yet.
-    pub fn tell(&mut self, surface: &WlSurface, of_display: bool) {
+    /// A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without
+    /// the scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never
+    /// fullscreen keeps the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
+    pub fn set_surface_scanout(&mut self, surface: &WlSurface, has_scanout: bool) {
         self.surfaces
-            .retain(|_, told| told.object.is_alive() && told.surface.is_alive());
-        let others = self
+            .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());
+        let changed = self
             .surfaces
             .values_mut()
-            .filter(|told| told.surface == *surface && told.of_display != of_display);
-        for told in others {
-            told.of_display = of_display;
-            let feedback = if of_display {
+            .filter(|entry| entry.surface == *surface && entry.has_scanout != has_scanout);
+        for entry in changed {
+            entry.has_scanout = has_scanout;
+            let feedback = if has_scanout {
                 &self.feedback
             } else {
-                &self.composed
+                &self.without_scanout
             };
-            // The same parameters are not to be sent twice: without a display there are no others.
-            if self.feedback != self.composed {
-                feedback.send(&told.object, &self.sealed);
+            // The protocol forbids sending the same parameters twice, and a virtual output has no scanout tranche in either case.
+            if self.feedback != self.without_scanout {
+                feedback.send(&entry.object, &self.sealed);
             }
         }
     }
 
-    /// Finds the memory of a buffer that was made here.
+    /// Returns the dma-buf of a `wl_buffer` that this module created.
     pub fn find(&self, buffer: &WlBuffer) -> Option<&Rc<ClientBuffer>> {
         self.buffers.get(&buffer.id())
     }
 
-    /// Counts the buffers that clients hold.
+    /// Returns the number of buffers that clients hold.
     pub fn buffers(&self) -> usize {
         self.buffers.len()
     }
@@ -133,7 +135,7 @@ impl GlobalDispatch<ZwpLinuxDmabufV1, ()> for State {
         if global.version() >= zwp_linux_dmabuf_v1::REQ_GET_DEFAULT_FEEDBACK_SINCE {
             return;
         }
-        // Clients of old know formats only, without who uses them how.
+        // Clients that bind a version below 4 know only formats and modifiers, and no tranches.
         for entry in state.dmabuf.feedback.table().entries() {
             if global.version() >= zwp_linux_dmabuf_v1::EVT_MODIFIER_SINCE {
                 let [high, low] = halves(entry.modifier);
@@ -172,16 +174,16 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for State {
                 let feedback = data_init.init(id, ());
                 state.dmabuf.feedback.send(&feedback, &state.dmabuf.sealed);
             }
-            // Every surface can be on the one output, so all are told the same at first.
+            // Every surface can become fullscreen on the only output, so all receive the default feedback at first.
             zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, surface } => {
                 let object = data_init.init(id, ());
                 state.dmabuf.feedback.send(&object, &state.dmabuf.sealed);
-                let told = Told {
+                let entry = SurfaceFeedback {
                     object: object.clone(),
                     surface,
-                    of_display: true,
+                    has_scanout: true,
                 };
-                state.dmabuf.surfaces.insert(object.id(), told);
+                state.dmabuf.surfaces.insert(object.id(), entry);
             }
             _ => {}
         }

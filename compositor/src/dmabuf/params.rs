@@ -1,4 +1,4 @@
-//! A client's description of a buffer, plane by plane, and the errors that a wrong one ends with.
+//! `zwp_linux_buffer_params_v1`: collects the planes of a buffer, validates the parameters and imports the buffer.
 
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -18,12 +18,12 @@ use super::ClientBuffer;
 use crate::render::format::{self, PixelFormat};
 use crate::state::State;
 
-/// Planes that a description can have.
+/// The largest number of planes of a buffer.
 const PLANES_MAX: usize = 4;
-/// The version from which on planes of different modifiers are an error rather than a failure.
+/// The protocol version since which planes with different modifiers are a protocol error instead of the `failed` event.
 const MODIFIERS_AGREE_SINCE: u32 = 5;
 
-/// A description under way.
+/// The user data of a params object: the planes that were added so far.
 #[derive(Debug, Default)]
 pub struct ParamsData(Mutex<Params>);
 
@@ -35,26 +35,31 @@ struct Params {
     modifiers_differ: bool,
 }
 
-/// Marks buffers that were made here.
+/// The user data of a `wl_buffer` that this module created.
 #[derive(Debug)]
 pub struct DmabufMarker;
 
-/// A protocol error with its message; the client that made it is disconnected.
-type Wrong = (Error, String);
+/// A protocol error with its message. The client is disconnected.
+type ProtocolError = (Error, String);
 
-/// Why no buffer comes of a description.
+/// The reason why no buffer is imported.
 #[derive(Debug)]
-enum Refusal {
-    /// The description is wrong.
-    Wrong(Wrong),
-    /// The description is right, and the buffer cannot be used all the same.
+enum ImportFailure {
+    /// The parameters violate the protocol.
+    Protocol(ProtocolError),
+    /// The parameters are valid, but the buffer cannot be imported.
     Unusable(String),
 }
 
 impl Params {
-    fn add(&mut self, index: u32, plane: PlaneDescriptor, modifier: u64) -> Result<(), Wrong> {
+    fn add(
+        &mut self,
+        index: u32,
+        plane: PlaneDescriptor,
+        modifier: u64,
+    ) -> Result<(), ProtocolError> {
         if self.used {
-            return Err(used());
+            return Err(already_used());
         }
         let slot = usize::try_from(index)
             .ok()
@@ -76,16 +81,16 @@ impl Params {
         Ok(())
     }
 
-    /// Takes the description apart; it cannot be used again.
-    fn take(
+    /// Validates the parameters and takes the planes. The params object cannot be used again.
+    fn validate(
         &mut self,
         (width, height): (i32, i32),
         fourcc: u32,
         flags: WEnum<Flags>,
         advertised: impl Fn(u32, u64) -> bool,
-    ) -> Result<(Descriptor, PixelFormat), Refusal> {
+    ) -> Result<(Descriptor, PixelFormat), ImportFailure> {
         if std::mem::replace(&mut self.used, true) {
-            return Err(used().into());
+            return Err(already_used().into());
         }
         let planes = std::mem::take(&mut self.planes);
         let extent = u32::try_from(width)
@@ -93,7 +98,7 @@ impl Params {
             .zip(u32::try_from(height).ok())
             .and_then(|(width, height)| Extent::new(width, height).ok())
             .ok_or_else(|| {
-                let message = format!("{width}x{height} is no size of a picture");
+                let message = format!("{width}x{height} is not a valid buffer size");
                 (Error::InvalidDimensions, message)
             })?;
         let modifier = self
@@ -108,15 +113,15 @@ impl Params {
                 );
                 (Error::InvalidFormat, message)
             })?;
-        let given: Vec<bool> = planes.iter().map(Option::is_some).collect();
-        let wanted = (0..PLANES_MAX).map(|plane| plane < format.planes());
-        if !wanted.eq(given.iter().copied()) {
+        let added_planes: Vec<bool> = planes.iter().map(Option::is_some).collect();
+        let expected_planes = (0..PLANES_MAX).map(|plane| plane < format.planes());
+        if !expected_planes.eq(added_planes.iter().copied()) {
             let message = format!(
                 "{} has planes 0 to {}, and the planes added are {:?}",
                 format.name(),
                 format.planes() - 1,
                 (0..)
-                    .zip(given)
+                    .zip(added_planes)
                     .filter(|(_, there)| *there)
                     .map(|(plane, _)| plane)
                     .collect::<Vec<u32>>(),
@@ -124,15 +129,15 @@ impl Params {
             return Err((Error::Incomplete, message).into());
         }
         if self.modifiers_differ {
-            return Err(Refusal::Unusable(
+            return Err(ImportFailure::Unusable(
                 "the planes have different modifiers".to_owned(),
             ));
         }
         match flags {
             WEnum::Value(flags) if flags.is_empty() => {}
             flags => {
-                return Err(Refusal::Unusable(format!(
-                    "flags {flags:?}: pictures upside down or interlaced are not shown"
+                return Err(ImportFailure::Unusable(format!(
+                    "flags {flags:?} are not supported: a buffer must be neither y-inverted nor interlaced"
                 )));
             }
         }
@@ -148,53 +153,54 @@ impl Params {
     }
 }
 
-fn used() -> Wrong {
-    let message = "a buffer was already asked of this object".to_owned();
+fn already_used() -> ProtocolError {
+    let message = "a buffer was already requested from this object".to_owned();
     (Error::AlreadyUsed, message)
 }
 
-impl From<Wrong> for Refusal {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
+impl From<ProtocolError> for ImportFailure {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
     }
 }
 
-impl From<DescriptorError> for Refusal {
+impl From<DescriptorError> for ImportFailure {
     fn from(error: DescriptorError) -> Self {
         let code = match &error {
             DescriptorError::Layout(layout) => match layout {
                 LayoutError::PlaneCount { .. } => Error::Incomplete,
                 LayoutError::UnknownFormat(_) => Error::InvalidFormat,
-                // Strides that do not hold a row, and rows that end outside.
+                // The stride is shorter than a row, or a plane ends outside of its dma-buf.
                 _ => Error::OutOfBounds,
             },
             DescriptorError::Empty => Error::Incomplete,
-            // An fd that is no dma-buf, or cannot be asked.
+            // The file descriptor is not a dma-buf, or its size cannot be queried.
             _ => return Self::Unusable(error.to_string()),
         };
-        Self::Wrong((code, error.to_string()))
+        Self::Protocol((code, error.to_string()))
     }
 }
 
 impl State {
-    /// Makes a buffer of what a client described.
+    /// Validates a client's parameters and imports the buffer.
     fn import(
         &self,
         params: &mut Params,
         size: (i32, i32),
         fourcc: u32,
         flags: WEnum<Flags>,
-    ) -> Result<ClientBuffer, Refusal> {
-        let (descriptor, format) = params.take(size, fourcc, flags, |fourcc, modifier| {
+    ) -> Result<ClientBuffer, ImportFailure> {
+        let (descriptor, format) = params.validate(size, fourcc, flags, |fourcc, modifier| {
             self.dmabuf.advertises(fourcc, modifier)
         })?;
         let buffer = Buffer::import(descriptor)?;
         let buffer = ClientBuffer::new(buffer, format);
-        // Whatever the display cannot show, the CPU has to be able to read: better to say so now than with the first frame.
-        if !self.screen.backend().takes(&buffer) {
+        // The CPU must be able to read a buffer that the plane cannot show. Testing it now reports the failure by `create`;
+        // otherwise the client would only find out with its first frame.
+        if !self.screen.backend().can_scan_out(&buffer) {
             buffer
                 .try_map()
-                .map_err(|error| Refusal::Unusable(error.to_string()))?;
+                .map_err(|error| ImportFailure::Unusable(error.to_string()))?;
         }
         Ok(buffer)
     }
@@ -210,7 +216,7 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
         display: &DisplayHandle,
         data_init: &mut DataInit<'_, Self>,
     ) {
-        // Nothing panics while it is held, so a poisoned lock holds a whole description all the same.
+        // Nothing panics while the lock is held, so the parameters behind a poisoned lock are complete.
         let mut params = match data.0.lock() {
             Ok(params) => params,
             Err(poisoned) => poisoned.into_inner(),
@@ -251,15 +257,15 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
                         1,
                         DmabufMarker,
                     );
-                    // It fails for a client that is gone, and then nobody waits for an answer.
+                    // This fails only for a client that has disconnected, which needs no answer.
                     if let Ok(resource) = resource {
                         object.created(&resource);
                         state.dmabuf.buffers.insert(resource.id(), Rc::new(buffer));
                     }
                 }
-                Err(Refusal::Wrong((code, message))) => object.post_error(code, message),
-                Err(Refusal::Unusable(reason)) => {
-                    tracing::info!(reason, "a client's buffer cannot be used");
+                Err(ImportFailure::Protocol((code, message))) => object.post_error(code, message),
+                Err(ImportFailure::Unusable(reason)) => {
+                    tracing::info!(reason, "a client's buffer cannot be imported");
                     object.failed();
                 }
             },
@@ -274,8 +280,8 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
                     let resource = data_init.init(buffer_id, DmabufMarker);
                     state.dmabuf.buffers.insert(resource.id(), Rc::new(buffer));
                 }
-                Err(Refusal::Wrong((code, message))) => object.post_error(code, message),
-                Err(Refusal::Unusable(reason)) => {
+                Err(ImportFailure::Protocol((code, message))) => object.post_error(code, message),
+                Err(ImportFailure::Unusable(reason)) => {
                     object.post_error(Error::InvalidWlBuffer, reason);
                 }
             },
@@ -297,7 +303,7 @@ impl Dispatch<WlBuffer, DmabufMarker> for State {
     }
 
     fn destroyed(state: &mut Self, _client: ClientId, buffer: &WlBuffer, _data: &DmabufMarker) {
-        // Frames that show it hold the memory themselves.
+        // Frames that show the buffer hold their own reference to the dma-buf.
         state.dmabuf.buffers.remove(&buffer.id());
     }
 }

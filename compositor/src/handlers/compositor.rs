@@ -1,4 +1,4 @@
-//! Surfaces and the buffers attached to them.
+//! `wl_compositor`, `wl_subcompositor` and `wl_shm`: surfaces, their commits and their buffers.
 
 use smithay::reexports::wayland_server::protocol::{
     wl_buffer::WlBuffer, wl_callback::WlCallback, wl_compositor::WlCompositor, wl_shm::WlShm,
@@ -14,11 +14,11 @@ use smithay::wayland::compositor::{
 };
 use smithay::wayland::shm::{ShmBufferUserData, ShmHandler, ShmState};
 
+use crate::buffer_lock::BufferLock;
 use crate::clock;
+use crate::commits::CommittedBuffer;
 use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
-use crate::lock::BufferLock;
-use crate::owed::OwedBuffer;
 use crate::state::{ClientState, State};
 
 impl CompositorHandler for State {
@@ -36,7 +36,7 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            state.take_commit(surface);
+            state.queue_commit(surface);
         });
     }
 
@@ -44,61 +44,61 @@ impl CompositorHandler for State {
         if is_sync_subsurface(surface) {
             return;
         }
-        let mut committed = Vec::new();
-        let mut changed = Vec::new();
+        let mut failed_buffers = Vec::new();
+        let mut mapping_changes = Vec::new();
         with_surface_tree_upward(
             surface,
             (),
             |_, _, ()| TraversalAction::DoChildren(()),
             |surface, states, ()| {
                 let state = self.stack.surface(surface);
-                let was_shown = state.content().is_some();
-                let mut refused = None;
-                state.absorb(states, |owed| {
-                    content(&self.dmabuf, owed)
-                        .map_err(|error| refused = Some(error))
+                let had_content = state.content().is_some();
+                let mut content_error = None;
+                state.apply_commit(states, |buffer| {
+                    content(&self.dmabuf, buffer)
+                        .map_err(|error| content_error = Some(error))
                         .ok()
                 });
-                if let Some(error) = refused {
-                    committed.push((surface.clone(), error));
+                if let Some(error) = content_error {
+                    failed_buffers.push((surface.clone(), error));
                 }
-                if state.content().is_some() != was_shown {
-                    changed.push(surface.clone());
+                if state.content().is_some() != had_content {
+                    mapping_changes.push(surface.clone());
                 }
             },
             |_, _, ()| true,
         );
-        for (surface, error) in committed {
+        for (surface, error) in failed_buffers {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
         let mut root = surface.clone();
         while let Some(parent) = get_parent(&root) {
             root = parent;
         }
-        self.shell_commit(&root);
-        for surface in changed {
+        self.handle_shell_commit(&root);
+        for surface in mapping_changes {
             self.mapping_changed(&surface);
         }
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        let was_shown = self.stack.is_shown(surface);
-        self.surface_ended(surface);
-        if was_shown {
-            self.focus_top();
-            self.pointer_follows();
+        let had_content = self.stack.has_content(surface);
+        self.surface_destroyed(surface);
+        if had_content {
+            self.update_keyboard_focus();
+            self.update_pointer_focus();
         }
-        // The output would keep it among the surfaces that it shows.
+        // Smithay's output would keep the destroyed surface in its list of entered surfaces.
         self.screen.output().leave(surface);
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 }
 
-/// Understands a buffer and keeps it from its client.
-fn content(dmabuf: &Dmabuf, owed: OwedBuffer) -> Result<Content, ContentError> {
-    let memory = dmabuf.find(owed.buffer()).cloned();
-    let lock = BufferLock::new(owed);
+/// Locks a committed buffer and creates the content of its surface.
+fn content(dmabuf: &Dmabuf, buffer: CommittedBuffer) -> Result<Content, ContentError> {
+    let memory = dmabuf.find(buffer.buffer()).cloned();
+    let lock = BufferLock::new(buffer);
     match memory {
         Some(memory) => Ok(Content::of_dmabuf(lock, memory, clock::now())),
         None => Content::of_shm(lock, clock::now()),
@@ -115,7 +115,7 @@ impl ShmHandler for State {
     }
 }
 
-// Surfaces, subsurfaces, regions and pools are checked first, and trees of them.
+// Requests to surfaces, subsurfaces, regions and pools go through `checked`.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
 delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);

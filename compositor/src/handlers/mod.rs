@@ -1,4 +1,4 @@
-//! What the compositor does on clients' requests, one protocol a file.
+//! The handlers of clients' requests, one protocol a file.
 
 mod checked;
 mod compositor;
@@ -18,6 +18,6 @@ impl OutputHandler for State {}
 
 delegate_output!(State);
 delegate_presentation!(State);
-// Viewports are checked first.
+// Requests to viewports go through `checked`.
 delegate_global_dispatch!(State: [WpViewporter: ()] => ViewporterState);
 delegate_dispatch!(State: [WpViewporter: ()] => ViewporterState);

@@ -1,4 +1,4 @@
-//! Who has the keyboard and the pointer, and the clipboard that goes with them.
+//! `wl_seat` and `wl_data_device`: keyboard and pointer focus, and the selection.
 
 use std::os::fd::OwnedFd;
 
@@ -35,7 +35,7 @@ impl SeatHandler for State {
         set_data_device_focus(display, seat, client);
     }
 
-    // No cursor is drawn: on the cards this is made for it would push every fullscreen buffer off the display.
+    // No cursor is drawn. Without a cursor plane it would have to be composed, which would prevent direct scanout.
     fn cursor_image(&mut self, _seat: &Seat<Self>, _image: CursorImageStatus) {}
 }
 
@@ -55,7 +55,7 @@ impl ServerDndGrabHandler for State {
     fn send(&mut self, _mime_type: String, _fd: OwnedFd, _seat: Seat<Self>) {}
 }
 
-// Pointers and data devices are checked first.
+// Requests to pointers and data devices go through `checked`.
 delegate_global_dispatch!(State: [WlSeat: SeatGlobalData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlSeat: SeatUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlKeyboard: KeyboardUserData<State>] => SeatState<State>);

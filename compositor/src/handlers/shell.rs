@@ -1,4 +1,4 @@
-//! Windows and popups.
+//! `xdg_wm_base`: windows and popups.
 
 use smithay::input::Seat;
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
@@ -16,46 +16,46 @@ use smithay::wayland::shell::xdg::{
 
 use crate::state::State;
 
-/// Windows of one client: each is looked at when the focus changes.
+/// The largest number of windows of one client. All windows are visited when the focus changes.
 const WINDOWS_MAX: usize = 256;
-/// Popups of one client: each is looked at with every surface of a frame.
+/// The largest number of popups of one client. All popups are visited for each surface of a frame.
 const POPUPS_MAX: usize = 128;
 
 impl State {
-    /// Disconnects the client of a new window or popup when it has too many of them, which are `held` by all clients.
-    fn limit<'a>(
+    /// Disconnects the client of `surface` if it has more than `limit` of the `objects`, which are those of all clients.
+    fn enforce_limit<'a>(
         &self,
         surface: &WlSurface,
-        held: impl Iterator<Item = &'a WlSurface>,
-        most: usize,
-        what: &str,
+        objects: impl Iterator<Item = &'a WlSurface>,
+        limit: usize,
+        kind: &str,
     ) {
         let Some(client) = surface.client() else {
             return;
         };
         let id = surface.id();
-        let own = held.filter(|surface| surface.id().same_client_as(&id));
-        if own.count() > most {
-            let why = format!("a client has {most} {what} at most");
-            self.connections.refuse(&self.display, &client, why);
+        let own = objects.filter(|surface| surface.id().same_client_as(&id));
+        if own.count() > limit {
+            let reason = format!("the client exceeds the limit of {limit} {kind}");
+            self.connections.disconnect(&self.display, &client, reason);
         }
     }
 
-    /// Does what a commit asks of the shell: the first one of a window or popup is answered with a configuration.
-    pub(super) fn shell_commit(&mut self, surface: &WlSurface) {
+    /// Handles a commit of a window or popup: sends the initial configure event, and checks that it was acknowledged.
+    pub(super) fn handle_shell_commit(&mut self, surface: &WlSurface) {
         if let Some(window) = self.stack.window(surface).cloned() {
-            if !self.stack.is_shown(surface) {
+            if !self.stack.has_content(surface) {
                 if !window.toplevel.is_initial_configure_sent() {
                     window.toplevel.send_configure();
                 }
             } else if !window.toplevel.ensure_configured() {
-                // The client was told, and is disconnected.
-                self.stack.forget(surface);
+                // Smithay has posted the protocol error.
+                self.stack.remove_surface(surface);
             }
         } else if let Some(popup) = self.stack.popup(surface).cloned() {
-            if self.stack.is_shown(surface) {
+            if self.stack.has_content(surface) {
                 if !popup.ensure_configured() {
-                    self.stack.forget(surface);
+                    self.stack.remove_surface(surface);
                 }
             } else if !popup.is_initial_configure_sent() {
                 if let Err(error) = popup.send_configure() {
@@ -65,30 +65,30 @@ impl State {
         }
     }
 
-    /// Follows a surface that got its first content or lost it: the keyboard and the pointer belong to what is shown.
+    /// Updates stacking and focus after a surface was mapped or unmapped.
     pub(super) fn mapping_changed(&mut self, surface: &WlSurface) {
         if let Some(window) = self.stack.window(surface).cloned() {
-            if self.stack.is_shown(surface) {
+            if self.stack.has_content(surface) {
                 self.stack.raise(&window.toplevel);
             } else {
-                // A window that is unmapped starts over: its next commit asks for a configuration.
+                // The next commit of an unmapped window has to be answered with a configure event.
                 window.toplevel.reset_initial_configure_sent();
             }
         }
-        self.focus_top();
-        self.pointer_follows();
+        self.update_keyboard_focus();
+        self.update_pointer_focus();
     }
 
-    /// Gives the keyboard to the highest window that shows something.
+    /// Gives keyboard focus to the highest mapped window.
     ///
-    /// A window that shows nothing gets neither the keyboard nor the selection, which goes with it: a client could make one
-    /// unseen and read what is typed for another.
-    pub(super) fn focus_top(&mut self) {
+    /// An unmapped window gets neither keyboard focus nor the selection. Otherwise a client could create an invisible window and
+    /// read input for another client.
+    pub(super) fn update_keyboard_focus(&mut self) {
         let top = self.stack.top().map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
-            // One that shows nothing yet will be in front when it does, and draws itself so from the start.
+            // An unmapped window will be in front when it is mapped, so it is configured as activated and need not draw twice.
             let active = Some(&window.toplevel) == top.as_ref()
-                || !self.stack.is_shown(window.toplevel.wl_surface());
+                || !self.stack.has_content(window.toplevel.wl_surface());
             window.toplevel.with_pending_state(|state| {
                 if active {
                     state.states.set(xdg_toplevel::State::Activated);
@@ -108,8 +108,9 @@ impl State {
         }
     }
 
-    /// Tells a window its size: the output's when it is to fill it, its own choice otherwise.
-    fn resize(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
+    /// Configures a window as fullscreen or maximised with the size of the output, or with a size of its own if `state` is
+    /// `None`.
+    fn set_fill_state(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
         let mode = self.screen.mode();
         toplevel.with_pending_state(|pending| {
             pending.states.unset(xdg_toplevel::State::Fullscreen);
@@ -120,18 +121,19 @@ impl State {
             });
             pending.fullscreen_output = None;
         });
-        let fills = state == Some(xdg_toplevel::State::Fullscreen);
-        if self.stack.set_fullscreen(toplevel, fills) {
-            self.dmabuf.tell(toplevel.wl_surface(), fills);
+        let fullscreen = state == Some(xdg_toplevel::State::Fullscreen);
+        if self.stack.set_fullscreen(toplevel, fullscreen) {
+            self.dmabuf
+                .set_surface_scanout(toplevel.wl_surface(), fullscreen);
         }
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();
         }
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
-    /// Tells all windows that fill the output its new size.
-    pub fn mode_changed(&mut self) {
+    /// Configures fullscreen and maximised windows with the new size of the output.
+    pub fn configure_for_mode(&mut self) {
         let mode = self.screen.mode();
         for window in self.stack.windows() {
             window.toplevel.with_pending_state(|pending| {
@@ -150,7 +152,7 @@ impl State {
 
     fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
         let mode = self.screen.mode();
-        // The parent's place is not known exactly before it is shown; its own size bounds the popup well enough.
+        // The position of the parent is not known exactly before it is shown, so the popup is constrained by a centred parent.
         let parent = popup.get_parent_surface();
         let size = parent
             .and_then(|parent| self.stack.find(&parent).map(crate::surface::Surface::size))
@@ -178,32 +180,32 @@ impl XdgShellHandler for State {
         let new = surface.wl_surface().clone();
         self.stack.add_window(surface);
         let windows = self.stack.windows().iter();
-        let held = windows.map(|window| window.toplevel.wl_surface());
-        self.limit(&new, held, WINDOWS_MAX, "windows");
-        self.focus_top();
+        let objects = windows.map(|window| window.toplevel.wl_surface());
+        self.enforce_limit(&new, objects, WINDOWS_MAX, "windows");
+        self.update_keyboard_focus();
     }
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
-        self.role_ended(surface.wl_surface());
-        self.focus_top();
-        self.pointer_follows();
-        self.screen.want_redraw();
+        self.role_destroyed(surface.wl_surface());
+        self.update_keyboard_focus();
+        self.update_pointer_focus();
+        self.screen.schedule_redraw();
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
         self.place_popup(&surface, positioner);
         let new = surface.wl_surface().clone();
         self.stack.add_popup(surface);
-        let held = self.stack.popups().iter().map(PopupSurface::wl_surface);
-        self.limit(&new, held, POPUPS_MAX, "popups");
+        let objects = self.stack.popups().iter().map(PopupSurface::wl_surface);
+        self.enforce_limit(&new, objects, POPUPS_MAX, "popups");
     }
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
-        self.role_ended(surface.wl_surface());
-        self.pointer_follows();
-        self.screen.want_redraw();
+        self.role_destroyed(surface.wl_surface());
+        self.update_pointer_focus();
+        self.screen.schedule_redraw();
     }
 
     fn reposition_request(
@@ -214,35 +216,35 @@ impl XdgShellHandler for State {
     ) {
         self.place_popup(&surface, positioner);
         surface.send_repositioned(token);
-        self.screen.want_redraw();
+        self.screen.schedule_redraw();
     }
 
-    // The keyboard stays with the window: a popup that could take it by a serial would need no focus of its client's.
+    // A grab does not change keyboard focus. Otherwise a client without focus could take it with a guessed serial.
     fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, _output: Option<WlOutput>) {
-        self.resize(&surface, Some(xdg_toplevel::State::Fullscreen));
+        self.set_fill_state(&surface, Some(xdg_toplevel::State::Fullscreen));
     }
 
     fn unfullscreen_request(&mut self, surface: ToplevelSurface) {
-        self.resize(&surface, None);
+        self.set_fill_state(&surface, None);
     }
 
     fn maximize_request(&mut self, surface: ToplevelSurface) {
-        self.resize(&surface, Some(xdg_toplevel::State::Maximized));
+        self.set_fill_state(&surface, Some(xdg_toplevel::State::Maximized));
     }
 
     fn unmaximize_request(&mut self, surface: ToplevelSurface) {
-        self.resize(&surface, None);
+        self.set_fill_state(&surface, None);
     }
 }
 
 impl State {
-    /// Puts a window on top and gives it the keyboard.
+    /// Raises a window and updates the keyboard focus.
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
         self.stack.raise(toplevel);
-        self.focus_top();
-        self.screen.want_redraw();
+        self.update_keyboard_focus();
+        self.screen.schedule_redraw();
     }
 
     /// Returns the seat.
@@ -251,7 +253,7 @@ impl State {
     }
 }
 
-// Surfaces, toplevels and positioners are checked first.
+// Requests to surfaces, toplevels and positioners go through `checked`.
 delegate_global_dispatch!(State: [XdgWmBase: ()] => XdgShellState);
 delegate_dispatch!(State: [XdgWmBase: XdgWmBaseUserData] => XdgShellState);
 delegate_dispatch!(State: [XdgPopup: XdgShellSurfaceUserData] => XdgShellState);

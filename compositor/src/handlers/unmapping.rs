@@ -1,40 +1,40 @@
-//! Surfaces that end, and surfaces whose role ends: they show nothing from then on, and give back what they held.
+//! Destroyed surfaces and destroyed roles: the content is removed and all buffers are released.
 //!
-//! Smithay tells of surfaces, windows and popups that end, and not of subsurfaces: their requests come through `checked`, which
-//! says here when one ends.
+//! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. Requests to subsurfaces go
+//! through `checked`, which calls [`subsurface_destroyed`].
 
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{
     SubsurfaceUserData, SurfaceAttributes, get_children, with_states,
 };
 
-use crate::owed::commits;
+use crate::commits::pending_commits;
 use crate::state::State;
 
 impl State {
-    /// Gives back what a surface held that has no role any more: its content, and commits that were not applied.
-    pub(super) fn role_ended(&mut self, surface: &WlSurface) {
-        self.waiting.forget(&self.handle, surface);
-        with_states(surface, |states| commits(states).clear());
-        self.stack.forget(surface);
-        self.screen.want_redraw();
+    /// Releases the buffers of a surface whose role was destroyed: its content and its pending commits.
+    pub(super) fn role_destroyed(&mut self, surface: &WlSurface) {
+        self.blocked_commits.unblock_surface(&self.handle, surface);
+        with_states(surface, |states| pending_commits(states).clear());
+        self.stack.remove_surface(surface);
+        self.screen.schedule_redraw();
     }
 
-    /// Gives back what a surface held that is destroyed, and what its subsurfaces held, which show nothing without it.
-    pub(super) fn surface_ended(&mut self, surface: &WlSurface) {
+    /// Releases the buffers of a destroyed surface and of its subsurfaces, which are unmapped with it.
+    pub(super) fn surface_destroyed(&mut self, surface: &WlSurface) {
         for child in get_children(surface) {
-            self.role_ended(&child);
+            self.role_destroyed(&child);
         }
         with_states(surface, |states| {
-            // Attached and not committed: Smithay would release it, and another surface may show it.
+            // Smithay would release a buffer that was attached and not committed, although another surface may show it.
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             attributes.pending().buffer = None;
         });
-        self.role_ended(surface);
+        self.role_destroyed(surface);
     }
 }
 
-/// Gives back what a surface held that is no subsurface any more.
-pub(super) fn subsurface_ended(state: &mut State, data: &SubsurfaceUserData) {
-    state.role_ended(data.surface());
+/// Releases the buffers of a surface whose `wl_subsurface` was destroyed.
+pub(super) fn subsurface_destroyed(state: &mut State, data: &SubsurfaceUserData) {
+    state.role_destroyed(data.surface());
 }

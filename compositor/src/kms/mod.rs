@@ -1,6 +1,6 @@
-//! Kernel mode setting on one display: which connector, which mode, which framebuffer, and when it was shown.
+//! Kernel mode setting of one display: connector, CRTC, primary plane, mode, framebuffers and page-flip events.
 //!
-//! It knows nothing of Wayland: everything works on a DRM device and on framebuffers that somebody else made.
+//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created.
 //!
 //! # References
 //!
@@ -14,46 +14,46 @@ mod writeback;
 
 use std::io;
 
-pub use mode::choose;
-pub use pipeline::{Event, Pipeline, Show};
+pub use mode::select_mode;
+pub use pipeline::{Event, FrameState, Pipeline};
 pub use property::Properties;
-pub use writeback::{Job, WritebackConnector};
+pub use writeback::{WritebackConnector, WritebackJob};
 
-/// Why a display cannot be driven.
+/// An error of mode setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KmsError {
-    /// The kernel refused.
-    #[error("{operation} failed: {answer}{}", remedy(answer))]
+    /// The kernel rejected an operation.
+    #[error("{operation} failed: {error}{}", remedy(error))]
     Kernel {
-        /// What was asked of it.
+        /// The operation.
         operation: &'static str,
-        /// What it answered.
-        answer: io::Error,
+        /// The kernel's error.
+        error: io::Error,
     },
-    /// The memory that the picture is to be written back to cannot be prepared.
-    #[error("the picture that is to be written back cannot be prepared: {0}")]
+    /// The buffer for the writeback connector cannot be prepared.
+    #[error("the buffer for the writeback connector cannot be prepared: {0}")]
     Picture(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The card cannot change everything at once.
-    #[error("the card has no atomic mode setting; a driver that has it is needed")]
+    /// The card does not support atomic mode setting.
+    #[error("the card does not support atomic mode setting: use a card whose driver does")]
     NoAtomic,
     /// No display is connected.
     #[error("no display is connected to the card (connectors: {0})")]
     NoDisplay(String),
-    /// No CRTC and primary plane are free for the connector.
+    /// No CRTC of the connector has a primary plane.
     #[error("connector {0} has no CRTC with a primary plane")]
     NoPipeline(String),
     /// The display does not have the mode.
-    #[error("{connector} has no mode {wanted}; it has {available}")]
+    #[error("{connector} has no mode {requested}; it has {available}")]
     NoMode {
         /// Name of the connector.
         connector: String,
-        /// The mode asked for.
-        wanted: String,
-        /// The modes there are.
+        /// The requested mode.
+        requested: String,
+        /// The modes that the display has.
         available: String,
     },
-    /// An object lacks a property.
+    /// A mode-setting object lacks a property.
     #[error("{object} has no property {name}")]
     NoProperty {
         /// The object.
@@ -63,7 +63,7 @@ pub enum KmsError {
     },
 }
 
-/// Says what helps against an error of the kernel, where something does.
+/// Returns the remedy for an error of the kernel, or an empty string where none is known.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -74,5 +74,5 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
-    move |answer| KmsError::Kernel { operation, answer }
+    move |error| KmsError::Kernel { operation, error }
 }

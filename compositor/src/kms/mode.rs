@@ -1,8 +1,8 @@
-//! Which of a display's modes to set.
+//! Selection of a display mode.
 
 use drm::control::{Mode, ModeFlags, ModeTypeFlags};
 
-/// Returns the rate of a mode in thousandths of pictures a second.
+/// Returns the refresh rate of a mode in millihertz.
 pub(super) fn refresh_millihertz(mode: &Mode) -> u32 {
     let (_, _, total_x) = mode.hsync();
     let (_, _, total_y) = mode.vsync();
@@ -23,11 +23,11 @@ pub(super) fn refresh_millihertz(mode: &Mode) -> u32 {
     u32::try_from(refresh).unwrap_or(u32::MAX)
 }
 
-/// Chooses a mode: the size and rate asked for, else the one that the display prefers, else its first.
+/// Selects the mode with the requested size and refresh rate; without a size, the preferred mode, or else the first one.
 ///
-/// Without a rate the highest one of the size is chosen. A rate may differ by half a picture a second, since people write 60
-/// for 59.94.
-pub fn choose(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
+/// Without a refresh rate, the mode with the highest rate is selected. The rate of a mode may differ by 0.5 Hz from the
+/// requested one, since users write 60 for 59.94.
+pub fn select_mode(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
     let Some(size) = size else {
         let preferred = modes
             .iter()
@@ -49,8 +49,8 @@ pub fn choose(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) ->
     }
 }
 
-/// Spells a mode as it is asked for.
-pub(super) fn spell(mode: &Mode) -> String {
+/// Formats a mode as the option `--mode` takes it.
+pub(super) fn format_mode(mode: &Mode) -> String {
     let (width, height) = mode.size();
     let refresh = refresh_millihertz(mode);
     format!(

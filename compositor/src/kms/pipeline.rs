@@ -1,4 +1,4 @@
-//! One connector, one CRTC and one primary plane: what is shown, and when it changed.
+//! One connector, one CRTC and one primary plane: atomic commits and page-flip events.
 
 mod open;
 
@@ -9,17 +9,17 @@ use std::time::Duration;
 use drm::control::atomic::AtomicModeReq;
 use drm::control::{AtomicCommitFlags, Device, Mode, connector, crtc, framebuffer, plane};
 
-use super::mode::{choose, refresh_millihertz};
+use super::mode::{refresh_millihertz, select_mode};
 use super::property::Properties;
-use super::writeback::{Job, WritebackConnector};
+use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
-/// The plane's property for a fence to wait for, as a sync_file.
-const IN_FENCE: &str = "IN_FENCE_FD";
+/// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
+const IN_FENCE_FD: &str = "IN_FENCE_FD";
 
-/// A display that is driven.
+/// The mode-setting objects of one display.
 #[derive(Debug)]
 pub struct Pipeline<C: Device> {
     card: C,
@@ -31,42 +31,42 @@ pub struct Pipeline<C: Device> {
     modes: Vec<Mode>,
     mode: Mode,
     mode_blob: u64,
-    of_connector: Properties,
-    of_crtc: Properties,
-    of_plane: Properties,
+    connector_properties: Properties,
+    crtc_properties: Properties,
+    plane_properties: Properties,
     counts_vblanks: bool,
     needs_modeset: bool,
-    before: Before,
+    initial_state: InitialState,
     writeback: Option<WritebackConnector>,
 }
 
-/// What the display showed before we took it.
+/// The state of the display before the compositor changed it.
 #[derive(Debug)]
-struct Before {
+struct InitialState {
     mode: Option<Mode>,
 }
 
-/// What to show in the next frame.
+/// The state of the next atomic commit.
 #[derive(Clone, Copy, Debug)]
-pub struct Show<'a> {
+pub struct FrameState<'a> {
     /// The framebuffer, which covers the mode exactly.
     pub framebuffer: framebuffer::Handle,
-    /// The part of it that differs from what is shown; all of it when not known.
+    /// The damage in framebuffer pixels; `None` if it is not known.
     pub damage: Option<Rect>,
-    /// Signalled when the framebuffer's content is complete; for planes that can wait for it.
-    pub drawn: Option<BorrowedFd<'a>>,
-    /// Where the picture is to be written back to.
-    pub writeback: Option<&'a Job>,
+    /// The fence that is signalled when the framebuffer's content is complete, for planes with `IN_FENCE_FD`.
+    pub in_fence: Option<BorrowedFd<'a>>,
+    /// The framebuffer for the writeback connector.
+    pub writeback: Option<&'a WritebackJob>,
 }
 
-/// Something that the card told.
+/// An event of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The frame that was submitted last is shown.
-    Flipped {
-        /// When, on `CLOCK_MONOTONIC`; zero where the card does not tell.
+    /// The frame that was submitted last is on the display.
+    PageFlip {
+        /// The time of the page flip on `CLOCK_MONOTONIC`; zero where the card does not report it.
         time: Duration,
-        /// The display's count of refreshes; 0 where it does not count.
+        /// The vblank counter; 0 where the CRTC does not count vblanks.
         sequence: u32,
     },
 }
@@ -87,57 +87,57 @@ impl<C: Device> Pipeline<C> {
         self.plane
     }
 
-    /// Returns the fourccs that the primary plane takes.
+    /// Returns the fourccs that the primary plane supports.
     pub fn formats(&self) -> &[u32] {
         &self.formats
     }
 
-    /// Returns size and rate (in thousandths of a hertz) of the mode.
+    /// Returns the size in pixels and the refresh rate in millihertz of the mode.
     pub fn mode(&self) -> ((u16, u16), u32) {
         (self.mode.size(), refresh_millihertz(&self.mode))
     }
 
-    /// Tells whether the display counts its refreshes, and changes between two of them.
+    /// Returns whether the CRTC counts vblanks, and therefore flips during vertical blanking.
     pub fn counts_vblanks(&self) -> bool {
         self.counts_vblanks
     }
 
-    /// Tells whether the plane waits for a fence before it shows a framebuffer.
-    pub fn takes_fences(&self) -> bool {
-        self.of_plane.has(IN_FENCE)
+    /// Returns whether the plane has the property `IN_FENCE_FD`.
+    pub fn supports_in_fence(&self) -> bool {
+        self.plane_properties.has(IN_FENCE_FD)
     }
 
-    /// Returns the connector that pictures can be written back by.
+    /// Returns the writeback connector.
     pub fn writeback(&self) -> Option<&WritebackConnector> {
         self.writeback.as_ref()
     }
 
-    /// Tells whether the display has a mode of that size.
+    /// Returns whether the display has a mode of that size.
     pub fn has_mode(&self, size: (u16, u16)) -> bool {
         self.modes.iter().any(|mode| mode.size() == size)
     }
 
-    /// Returns size and rate of the mode that would be chosen for a request, as [`mode`](Self::mode) does.
+    /// Returns size and refresh rate of the mode that would be selected for a request, as [`mode`](Self::mode) does.
     pub fn mode_for(
         &self,
         size: Option<(u16, u16)>,
         refresh: Option<u32>,
     ) -> Option<((u16, u16), u32)> {
-        let mode = choose(&self.modes, size, refresh)?;
+        let mode = select_mode(&self.modes, size, refresh)?;
         Some((mode.size(), refresh_millihertz(&mode)))
     }
 
-    /// Chooses another mode, to be set with the next frame; tells whether there is one.
+    /// Selects another mode, which the next commit sets; returns whether the display has such a mode.
     ///
     /// # Errors
     ///
-    /// When the kernel does not take the mode.
+    /// When the kernel rejects the mode.
     pub fn set_mode(
         &mut self,
         size: Option<(u16, u16)>,
         refresh_millihertz: Option<u32>,
     ) -> Result<bool, KmsError> {
-        let Some(mode) = choose(&self.modes, size, refresh_millihertz) else {
+        let Some(mode) = select_mode(&self.modes, size, refresh_millihertz) else {
             return Ok(false);
         };
         let blob = blob(&self.card, &mode)?;
@@ -148,14 +148,14 @@ impl<C: Device> Pipeline<C> {
         Ok(true)
     }
 
-    /// Asks the connector again what is connected; tells whether a display is.
+    /// Probes the connector; returns whether a display with modes is connected.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// When the kernel rejects the probe.
     pub fn probe(&mut self) -> Result<bool, KmsError> {
-        let info = persist(|| self.card.get_connector(self.connector, true))
-            .map_err(kernel("asking the connector what is connected"))?;
+        let info = retry_transient(|| self.card.get_connector(self.connector, true))
+            .map_err(kernel("probing the connector"))?;
         if info.state() != connector::State::Connected || info.modes().is_empty() {
             return Ok(false);
         }
@@ -163,50 +163,50 @@ impl<C: Device> Pipeline<C> {
         Ok(true)
     }
 
-    /// Forgets what the display is set to, since somebody else may have set it: the next frame sets everything again.
+    /// Makes the next commit set the whole state, because another DRM master may have changed it.
     pub fn reset(&mut self) {
         self.needs_modeset = true;
     }
 
-    /// Asks the card whether it would show a framebuffer, without showing it.
+    /// Makes a test-only commit of a framebuffer.
     ///
     /// # Errors
     ///
-    /// What the card answered.
+    /// When the kernel rejects the commit.
     pub fn test(&self, framebuffer: framebuffer::Handle) -> Result<(), KmsError> {
-        let show = Show {
+        let frame = FrameState {
             framebuffer,
             damage: None,
-            drawn: None,
+            in_fence: None,
             writeback: None,
         };
         let mut request = AtomicModeReq::new();
-        self.fill(&mut request, &show)?;
+        self.fill_frame(&mut request, &frame)?;
         let mut flags = AtomicCommitFlags::TEST_ONLY;
         if self.needs_modeset {
             flags |= AtomicCommitFlags::ALLOW_MODESET;
         }
         self.card
             .atomic_commit(flags, request)
-            .map_err(kernel("a test of the frame"))
+            .map_err(kernel("the test commit of the frame"))
     }
 
-    /// Shows a framebuffer with the display's next refresh; an [`Event::Flipped`] tells when it is shown.
+    /// Commits a frame, which is shown at the next vblank. An [`Event::PageFlip`] reports when it is on the display.
     ///
     /// # Errors
     ///
-    /// What the card answered; what was shown before is still shown then.
-    pub fn submit(&mut self, show: &Show<'_>) -> Result<(), KmsError> {
+    /// When the kernel rejects the commit. The previous frame stays on the display then.
+    pub fn submit(&mut self, frame: &FrameState<'_>) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
-        self.fill(&mut request, show)?;
+        self.fill_frame(&mut request, frame)?;
         let mut damage_blob = None;
-        if let (Some(damage), false) = (show.damage, self.needs_modeset) {
-            if self.of_plane.has("FB_DAMAGE_CLIPS") {
+        if let (Some(damage), false) = (frame.damage, self.needs_modeset) {
+            if self.plane_properties.has("FB_DAMAGE_CLIPS") {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
-                // Without the clip the card takes all of the framebuffer as changed, which costs time and nothing else.
+                // Without the property the driver treats the whole framebuffer as damaged, which only costs time.
                 if let Ok(blob) = blob(&self.card, &clip) {
-                    self.of_plane
-                        .set_if_there(&mut request, "FB_DAMAGE_CLIPS", blob);
+                    self.plane_properties
+                        .set_if_present(&mut request, "FB_DAMAGE_CLIPS", blob);
                     damage_blob = Some(blob);
                 }
             }
@@ -217,29 +217,34 @@ impl<C: Device> Pipeline<C> {
         }
         let result = self.card.atomic_commit(flags, request);
         if let Some(blob) = damage_blob {
-            // The request holds its own reference.
+            // The kernel's state holds its own reference to the blob.
             let _ = self.card.destroy_property_blob(blob);
         }
-        result.map_err(kernel("showing the frame"))?;
+        result.map_err(kernel("the commit of the frame"))?;
         self.needs_modeset = false;
         Ok(())
     }
 
-    /// Writes what is to be shown into a request.
-    fn fill(&self, request: &mut AtomicModeReq, show: &Show<'_>) -> Result<(), KmsError> {
+    /// Adds the properties of a frame to an atomic request.
+    fn fill_frame(
+        &self,
+        request: &mut AtomicModeReq,
+        frame: &FrameState<'_>,
+    ) -> Result<(), KmsError> {
         let (width, height) = self.mode.size();
         let (width, height) = (u64::from(width), u64::from(height));
         let crtc = u64::from(u32::from(self.crtc));
         if self.needs_modeset {
-            self.of_connector.set(request, "CRTC_ID", crtc)?;
-            self.of_crtc.set(request, "MODE_ID", self.mode_blob)?;
-            self.of_crtc.set(request, "ACTIVE", 1)?;
+            self.connector_properties.set(request, "CRTC_ID", crtc)?;
+            self.crtc_properties
+                .set(request, "MODE_ID", self.mode_blob)?;
+            self.crtc_properties.set(request, "ACTIVE", 1)?;
             if let Some(writeback) = &self.writeback {
                 writeback.attach(request, crtc)?;
             }
         }
-        let plane = &self.of_plane;
-        plane.set(request, "FB_ID", u64::from(u32::from(show.framebuffer)))?;
+        let plane = &self.plane_properties;
+        plane.set(request, "FB_ID", u64::from(u32::from(frame.framebuffer)))?;
         plane.set(request, "CRTC_ID", crtc)?;
         plane.set(request, "SRC_X", 0)?;
         plane.set(request, "SRC_Y", 0)?;
@@ -250,22 +255,22 @@ impl<C: Device> Pipeline<C> {
         plane.set(request, "CRTC_Y", 0)?;
         plane.set(request, "CRTC_W", width)?;
         plane.set(request, "CRTC_H", height)?;
-        if let Some(fence) = show.drawn {
+        if let Some(fence) = frame.in_fence {
             // The kernel takes its own reference to the fence.
             let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
-            plane.set(request, IN_FENCE, fence)?;
+            plane.set(request, IN_FENCE_FD, fence)?;
         }
-        if let (Some(writeback), Some(job)) = (&self.writeback, show.writeback) {
+        if let (Some(writeback), Some(job)) = (&self.writeback, frame.writeback) {
             writeback.fill(request, job)?;
         }
         Ok(())
     }
 
-    /// Reads what the card told since the last time; does not wait when the descriptor is readable.
+    /// Reads the pending events of the card. Does not block if the descriptor is readable.
     ///
     /// # Errors
     ///
-    /// When the card cannot be read, for example because it is gone.
+    /// When the card cannot be read, for example because it was removed.
     pub fn events(&self) -> io::Result<Vec<Event>> {
         let events = match self.card.receive_events() {
             Ok(events) => events,
@@ -282,7 +287,7 @@ impl<C: Device> Pipeline<C> {
         Ok(events
             .filter_map(|event| match event {
                 drm::control::Event::PageFlip(flip) if flip.crtc == self.crtc => {
-                    Some(Event::Flipped {
+                    Some(Event::PageFlip {
                         time: flip.duration,
                         sequence: flip.frame,
                     })
@@ -292,89 +297,91 @@ impl<C: Device> Pipeline<C> {
             .collect())
     }
 
-    /// Turns the display off and gives it back as it was found.
+    /// Restores the state that the display had before the compositor changed it, or turns the display off.
     ///
-    /// The kernel shows its console again when nobody is left who drives the display.
+    /// The kernel shows its console again when no DRM master is left.
     pub fn restore(&mut self) {
-        // The event loop has ended, so that nothing could wait.
-        let restored = persist(|| self.put_back());
+        // The event loop has ended, so a timer could not retry.
+        let restored = retry_transient(|| self.restore_initial_state());
         if let Err(error) = restored {
-            tracing::debug!(%error, "the display cannot be put back");
+            tracing::debug!(%error, "the display state before the start cannot be restored");
         }
         let _ = self.card.destroy_property_blob(self.mode_blob);
         self.mode_blob = 0;
     }
 
-    fn put_back(&self) -> Result<(), KmsError> {
+    fn restore_initial_state(&self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
-        // The framebuffer shown before may be gone, and then the display is turned off.
-        let framebuffer = self.of_plane.value("FB_ID").filter(|id| *id != 0);
-        let mode = self.before.mode;
+        // The framebuffer from before may have been removed; the display is turned off then.
+        let framebuffer = self.plane_properties.value("FB_ID").filter(|id| *id != 0);
+        let mode = self.initial_state.mode;
         if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
             let blob = blob(&self.card, &mode)?;
             mode_blob = Some(blob);
-            self.of_crtc.set(&mut request, "MODE_ID", blob)?;
-            self.of_crtc.set(&mut request, "ACTIVE", 1)?;
-            self.of_plane.set(&mut request, "FB_ID", framebuffer)?;
+            self.crtc_properties.set(&mut request, "MODE_ID", blob)?;
+            self.crtc_properties.set(&mut request, "ACTIVE", 1)?;
+            self.plane_properties
+                .set(&mut request, "FB_ID", framebuffer)?;
             for name in [
                 "CRTC_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W",
                 "CRTC_H",
             ] {
-                let value = self.of_plane.value(name).unwrap_or(0);
-                self.of_plane.set(&mut request, name, value)?;
+                let value = self.plane_properties.value(name).unwrap_or(0);
+                self.plane_properties.set(&mut request, name, value)?;
             }
-            let crtc = self.of_connector.value("CRTC_ID").unwrap_or(0);
-            self.of_connector.set(&mut request, "CRTC_ID", crtc)?;
+            let crtc = self.connector_properties.value("CRTC_ID").unwrap_or(0);
+            self.connector_properties
+                .set(&mut request, "CRTC_ID", crtc)?;
         } else {
-            self.off(&mut request)?;
+            self.fill_disable(&mut request)?;
         }
         let flags = AtomicCommitFlags::ALLOW_MODESET;
         let mut result = self.card.atomic_commit(flags, request);
         if result.is_err() && mode_blob.is_some() {
             let mut request = AtomicModeReq::new();
-            self.off(&mut request)?;
+            self.fill_disable(&mut request)?;
             result = self.card.atomic_commit(flags, request);
         }
         if let Some(blob) = mode_blob {
             let _ = self.card.destroy_property_blob(blob);
         }
-        result.map_err(kernel("putting the display back"))
+        result.map_err(kernel("restoring the display state"))
     }
 
-    /// Turns the display off without giving it back, as when it was unplugged.
+    /// Disables plane, connector and CRTC, for example after the display was unplugged.
     ///
-    /// What the card told of earlier frames and was not read yet is forgotten: no [`Event`] of a frame from before comes later.
+    /// Pending events are discarded, so that no [`Event`] of an earlier frame is taken for one of a later frame.
     ///
     /// # Errors
     ///
-    /// What the card answered.
+    /// When the kernel rejects the commit.
     pub fn turn_off(&mut self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
-        self.off(&mut request)?;
+        self.fill_disable(&mut request)?;
         self.needs_modeset = true;
-        let off = self
+        let result = self
             .card
             .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
             .map_err(kernel("turning the display off"));
-        self.forget_events();
-        off
+        self.discard_events();
+        result
     }
 
-    /// Reads what the card told of earlier frames, and forgets it.
-    pub fn forget_events(&self) {
+    /// Reads the pending events of the card and discards them.
+    pub fn discard_events(&self) {
         while self.events().is_ok_and(|events| !events.is_empty()) {}
     }
 
-    fn off(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
-        self.of_plane.set(request, "FB_ID", 0)?;
-        self.of_plane.set(request, "CRTC_ID", 0)?;
-        self.of_connector.set(request, "CRTC_ID", 0)?;
+    fn fill_disable(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
+        self.plane_properties.set(request, "FB_ID", 0)?;
+        self.plane_properties.set(request, "CRTC_ID", 0)?;
+        self.connector_properties.set(request, "CRTC_ID", 0)?;
         if let Some(writeback) = &self.writeback {
             writeback.detach(request)?;
         }
-        self.of_crtc.set(request, "MODE_ID", 0)?;
-        self.of_crtc.set(request, "ACTIVE", 0)
+        self.crtc_properties.set(request, "MODE_ID", 0)?;
+        self.crtc_properties.set(request, "ACTIVE", 0)
     }
 }
 
@@ -384,9 +391,9 @@ impl<C: Device> AsFd for Pipeline<C> {
     }
 }
 
-/// Gives the kernel data that properties can refer to.
+/// Creates a property blob.
 fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
     card.create_property_blob(data)
         .map(u64::from)
-        .map_err(kernel("passing data to the card"))
+        .map_err(kernel("creating a property blob"))
 }

@@ -1,4 +1,4 @@
-//! The named properties of a mode setting object.
+//! The properties of a mode-setting object by their names.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use drm::control::{Device, RawResourceHandle, ResourceHandle, atomic::AtomicMode
 
 use super::{KmsError, kernel};
 
-/// An object's properties by name, with the values they had when they were read.
+/// The properties of an object by name, with the values that they had when they were read.
 #[derive(Debug)]
 pub struct Properties {
     object: RawResourceHandle,
@@ -15,11 +15,11 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// Reads all properties of an object; `kind` is what messages call it.
+    /// Reads all properties of an object; messages call the object `kind`.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// When the kernel rejects the request.
     pub fn read<H: ResourceHandle>(
         card: &impl Device,
         object: H,
@@ -42,21 +42,21 @@ impl Properties {
         })
     }
 
-    /// Returns the value that a property had.
+    /// Returns the value that a property had when it was read.
     pub fn value(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).map(|(_, value)| *value)
     }
 
-    /// Tells whether there is such a property.
+    /// Returns whether the object has such a property.
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
 
-    /// Adds a value for a property to a request.
+    /// Adds a property value to an atomic request.
     ///
     /// # Errors
     ///
-    /// [`KmsError::NoProperty`] when there is no such property.
+    /// [`KmsError::NoProperty`] if the object has no such property.
     pub fn set(
         &self,
         request: &mut AtomicModeReq,
@@ -71,8 +71,8 @@ impl Properties {
         Ok(())
     }
 
-    /// Adds a value for a property that not every card has.
-    pub fn set_if_there(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
+    /// Adds a property value to an atomic request if the object has the property.
+    pub fn set_if_present(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
         if let Some((handle, _)) = self.by_name.get(name) {
             request.add_raw_property(self.object, *handle, value);
         }

@@ -1,10 +1,10 @@
-//! Descriptors that the kernel wrote into our memory.
+//! File descriptors that the kernel writes into memory of this process.
 #![allow(unsafe_code)]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Takes a descriptor that the kernel made for this process; `None` when it made none.
-pub(super) fn adopt(descriptor: RawFd) -> Option<OwnedFd> {
+/// Takes ownership of a file descriptor that the kernel created; `None` if it created none.
+pub(super) fn take_fd(descriptor: RawFd) -> Option<OwnedFd> {
     if descriptor < 0 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! A connector that writes what a display shows back to memory, on cards that have one.
+//! A writeback connector, which writes the output of a CRTC to memory.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -9,23 +9,23 @@ use drm::control::{Device, ResourceHandles, connector, crtc, framebuffer};
 use super::property::Properties;
 use super::{KmsError, kernel, sys};
 
-/// A connector without a display: pictures come out of it.
+/// A writeback connector and its supported formats.
 #[derive(Debug)]
 pub struct WritebackConnector {
     properties: Properties,
     formats: Vec<u32>,
 }
 
-/// One picture that is to be written back.
+/// One writeback that is part of a commit.
 #[derive(Debug)]
-pub struct Job {
+pub struct WritebackJob {
     framebuffer: framebuffer::Handle,
-    /// The kernel writes the fence's descriptor here during the commit.
+    /// The kernel writes the file descriptor of the out-fence here during the commit.
     fence: AtomicI32,
 }
 
-impl Job {
-    /// Asks for the picture in a framebuffer of the mode's size.
+impl WritebackJob {
+    /// Creates a writeback to a framebuffer of the mode's size.
     pub fn new(framebuffer: framebuffer::Handle) -> Self {
         Self {
             framebuffer,
@@ -33,9 +33,9 @@ impl Job {
         }
     }
 
-    /// Takes the fence that signals when the picture is written; `None` before the commit.
+    /// Takes the out-fence, which is signalled when the framebuffer is written; `None` before the commit.
     pub fn into_fence(self) -> Option<OwnedFd> {
-        sys::adopt(self.fence.load(Ordering::Acquire))
+        sys::take_fd(self.fence.load(Ordering::Acquire))
     }
 }
 
@@ -44,7 +44,7 @@ impl WritebackConnector {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to tell.
+    /// When the kernel rejects a request.
     pub fn find<C: Device>(
         card: &C,
         resources: &ResourceHandles,
@@ -53,11 +53,11 @@ impl WritebackConnector {
         for handle in resources.connectors() {
             let info = card
                 .get_connector(*handle, false)
-                .map_err(kernel("asking a connector what it is"))?;
+                .map_err(kernel("reading a connector"))?;
             if info.interface() != connector::Interface::Writeback {
                 continue;
             }
-            let reaches = info
+            let drives_crtc = info
                 .encoders()
                 .iter()
                 .filter_map(|encoder| card.get_encoder(*encoder).ok())
@@ -66,7 +66,7 @@ impl WritebackConnector {
                         .filter_crtcs(encoder.possible_crtcs())
                         .contains(&crtc)
                 });
-            if !reaches {
+            if !drives_crtc {
                 continue;
             }
             let properties = Properties::read(card, *handle, "the writeback connector")?;
@@ -84,7 +84,7 @@ impl WritebackConnector {
         Ok(None)
     }
 
-    /// Returns the fourccs that it writes.
+    /// Returns the fourccs that the connector writes.
     pub fn formats(&self) -> &[u32] {
         &self.formats
     }
@@ -97,8 +97,12 @@ impl WritebackConnector {
         self.properties.set(request, "CRTC_ID", 0)
     }
 
-    /// Asks for a picture with the frame; the job must live until the commit returned.
-    pub(super) fn fill(&self, request: &mut AtomicModeReq, job: &Job) -> Result<(), KmsError> {
+    /// Adds the writeback to an atomic request. The job must live until the commit has returned.
+    pub(super) fn fill(
+        &self,
+        request: &mut AtomicModeReq,
+        job: &WritebackJob,
+    ) -> Result<(), KmsError> {
         let framebuffer = u64::from(u32::from(job.framebuffer));
         let place = u64::try_from(job.fence.as_ptr().expose_provenance()).unwrap_or(0);
         self.properties

@@ -1,13 +1,13 @@
-//! The pixel formats that software composition reads, and how each becomes a colour.
+//! The pixel formats that the CPU renderer reads, and their conversion to RGB.
 //!
-//! A colour is `0xAARRGGBB` with the colour premultiplied by alpha, as Wayland clients deliver it.
+//! A pixel is `0xAARRGGBB` with premultiplied alpha, as Wayland requires.
 //!
-//! YUV is read as limited range (16 to 235), BT.601 below 720 rows and BT.709 from there on: no protocol in use here tells
-//! the encoding, and this is what cameras and video players take for granted.
+//! YUV is read as limited range (16 to 235), with the BT.601 matrix below 720 rows and BT.709 from 720 rows on. No supported
+//! protocol carries the colour encoding, and cameras and video players use this convention.
 
 use std::io;
 
-/// A pixel format by its layout in memory.
+/// A pixel format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // each variant is the fourcc of its name
 pub enum PixelFormat {
@@ -25,13 +25,13 @@ pub enum PixelFormat {
     Yuv420,
 }
 
-/// Returns the number that a four-character code stands for.
+/// Returns the number of a four-character code.
 pub const fn code(name: [u8; 4]) -> u32 {
     u32::from_le_bytes(name)
 }
 
 impl PixelFormat {
-    /// Every format, best for composition first.
+    /// All formats, the cheapest for composition first.
     pub const ALL: [Self; 12] = [
         Self::Xrgb8888,
         Self::Argb8888,
@@ -65,24 +65,24 @@ impl PixelFormat {
         })
     }
 
-    /// Finds the format of a DRM fourcc.
+    /// Returns the format of a DRM fourcc; `None` if it is not supported.
     pub fn from_fourcc(fourcc: u32) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|format| format.fourcc() == fourcc)
     }
 
-    /// Returns the fourcc in letters.
+    /// Returns the fourcc as text.
     pub fn name(self) -> String {
         name(self.fourcc())
     }
 
-    /// Tells whether pixels can be translucent.
+    /// Returns whether the format has an alpha channel.
     pub const fn has_alpha(self) -> bool {
         matches!(self, Self::Argb8888 | Self::Abgr8888)
     }
 
-    /// Tells whether a pixel is one colour in four bytes.
+    /// Returns whether a pixel has 32 bits.
     pub const fn has_four_bytes(self) -> bool {
         matches!(
             self,
@@ -90,7 +90,7 @@ impl PixelFormat {
         )
     }
 
-    /// Tells whether pixels are luma and chroma, and not colours.
+    /// Returns whether the format is YUV.
     pub const fn is_yuv(self) -> bool {
         matches!(
             self,
@@ -98,7 +98,7 @@ impl PixelFormat {
         )
     }
 
-    /// Counts the planes.
+    /// Returns the number of planes.
     pub const fn planes(self) -> usize {
         match self {
             Self::Nv12 | Self::Nv21 => 2,
@@ -107,7 +107,7 @@ impl PixelFormat {
         }
     }
 
-    /// Columns and rows that share one chroma sample; memory is read in blocks of these.
+    /// Returns the number of columns and rows that share one chroma sample.
     pub const fn subsampling(self) -> (usize, usize) {
         match self {
             Self::Yuyv | Self::Uyvy => (2, 1),
@@ -117,7 +117,7 @@ impl PixelFormat {
     }
 }
 
-/// Spells a fourcc; codes that are no text are spelled in hexadecimal.
+/// Formats a fourcc as text, or in hexadecimal if it is not printable.
 pub fn name(fourcc: u32) -> String {
     let bytes = fourcc.to_le_bytes();
     if bytes
@@ -130,20 +130,20 @@ pub fn name(fourcc: u32) -> String {
     }
 }
 
-/// Memory that pixels are copied out of, plane by plane.
+/// Read access to the planes of a buffer.
 pub trait ReadPlanes {
-    /// Copies bytes of `plane`, from `offset` behind the plane's first byte.
+    /// Copies bytes of `plane`, starting `offset` bytes after the plane's first byte.
     ///
     /// # Errors
     ///
-    /// When the bytes lie outside of the memory, or the memory is gone.
+    /// When the range exceeds the memory, or the memory cannot be read.
     fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()>;
 
-    /// Returns the bytes from one row of `plane` to the next.
+    /// Returns the stride of `plane` in bytes a row.
     fn stride(&self, plane: usize) -> usize;
 }
 
-/// Reads rows of pixels and turns them into colours; keeps its scratch memory from row to row.
+/// Reads rows of pixels and converts them to RGB. It keeps its scratch memory from row to row.
 #[derive(Debug, Default)]
 pub struct RowDecoder {
     bytes: Vec<u8>,
@@ -152,13 +152,13 @@ pub struct RowDecoder {
 }
 
 impl RowDecoder {
-    /// Reads `into.len()` pixels of row `y` from column `x` on.
+    /// Reads `into.len()` pixels of row `y`, starting at column `x`.
     ///
-    /// `rows` is the height of the whole picture, which decides how YUV is read.
+    /// `rows` is the height of the buffer, which selects the YUV matrix.
     ///
     /// # Errors
     ///
-    /// When the memory cannot be read there.
+    /// When the memory cannot be read.
     pub fn read(
         &mut self,
         memory: &mut dyn ReadPlanes,
@@ -171,7 +171,7 @@ impl RowDecoder {
             return Ok(());
         }
         let (across, down) = format.subsampling();
-        // Whole blocks around the pixels asked for.
+        // The range is extended to whole chroma blocks.
         let first = x / across * across;
         let skip = x - first;
         let count = (skip + into.len()).next_multiple_of(across);
@@ -263,7 +263,7 @@ impl RowDecoder {
     }
 }
 
-/// Copies part of a row into scratch memory.
+/// Copies a part of a row into scratch memory.
 fn row<'a>(
     scratch: &'a mut Vec<u8>,
     memory: &mut dyn ReadPlanes,
@@ -282,7 +282,7 @@ fn row<'a>(
     Ok(scratch)
 }
 
-/// Coefficients from YUV to RGB in 1/256.
+/// The coefficients of a YUV to RGB matrix in 1/256.
 #[derive(Clone, Copy, Debug)]
 struct Matrix {
     red_v: i32,
@@ -320,7 +320,7 @@ impl Matrix {
     }
 }
 
-/// Puts a premultiplied colour over another one.
+/// Blends a premultiplied pixel over another one.
 pub fn over(top: u32, below: u32) -> u32 {
     let alpha = top >> 24;
     if alpha == 0xff {
@@ -333,7 +333,7 @@ pub fn over(top: u32, below: u32) -> u32 {
     let mut colour = 0;
     for shift in [0, 8, 16, 24] {
         let scaled = (below >> shift & 0xff) * rest;
-        // Exact division by 255 for what two bytes can give.
+        // This is an exact division by 255 for all products of two bytes.
         let scaled = (scaled + 128 + (scaled >> 8)) >> 8;
         colour |= ((top >> shift & 0xff) + scaled).min(255) << shift;
     }
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn yuv_white_black_and_red_are_what_they_are() {
+    fn yuv_white_black_and_red_convert_to_rgb() {
         assert_eq!(Matrix::BT601.colour(235, 128, 128), 0xffff_ffff);
         assert_eq!(Matrix::BT601.colour(16, 128, 128), 0xff00_0000);
         let red = Matrix::BT601.colour(82, 90, 240);
@@ -404,9 +404,9 @@ mod tests {
     }
 
     #[test]
-    fn subsampled_formats_find_the_chroma_of_each_pixel() {
+    fn subsampled_formats_use_the_chroma_of_each_pixel() {
         let white = 0xffff_ffff;
-        // Two pixels white, two black, from an odd column on.
+        // Two white pixels and two black ones, read from an odd column.
         let yuyv = vec![235, 128, 235, 128, 16, 128, 16, 128];
         assert_eq!(
             decode(PixelFormat::Yuyv, vec![(8, yuyv.clone())], (1, 0)),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn blending_keeps_the_ends_exact() {
+    fn blending_with_extreme_alpha_is_exact() {
         assert_eq!(over(0, 0xff12_3456), 0xff12_3456);
         assert_eq!(over(0xff65_4321, 0xff12_3456), 0xff65_4321);
         assert_eq!(over(0x8080_8080, 0xff00_0000), 0xff80_8080);

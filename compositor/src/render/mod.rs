@@ -1,4 +1,4 @@
-//! Turning what clients show into the pixels of one picture.
+//! The renderers, which compose the layers of a scene into an output buffer.
 
 pub mod format;
 pub mod gles;
@@ -15,7 +15,7 @@ pub use renderer::Renderer;
 pub use software::{Layer, Pixels, Software, View};
 pub use target::Target;
 
-/// A count of pixels as a coordinate; one that no picture has is the largest.
+/// Converts a number of pixels to a coordinate, saturating.
 fn float(pixels: usize) -> f64 {
     u32::try_from(pixels).map_or(f64::MAX, f64::from)
 }

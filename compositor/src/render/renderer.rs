@@ -1,4 +1,4 @@
-//! Which renderer composes: the card's GPU, or the CPU.
+//! Selection of the renderer: the card's GPU or the CPU.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::gles::{Gles, OpenError};
 use super::software::Software;
 use crate::options::RendererKind;
 
-/// What composes frames.
+/// The renderer of an output.
 #[derive(Debug)]
 pub enum Renderer {
-    /// The CPU.
+    /// The CPU renderer.
     Software(Software),
-    /// The GPU; the CPU draws whole frames that hold something which the GPU cannot import.
+    /// The GPU renderer. The CPU renderer composes whole frames with a buffer that the GPU cannot import.
     Gles(Box<Gles>, Software),
 }
 
@@ -24,11 +24,11 @@ impl Default for Renderer {
 }
 
 impl Renderer {
-    /// Takes the renderer asked for; with [`RendererKind::Auto`] the card's GPU where there is one, else the CPU.
+    /// Opens the requested renderer; with [`RendererKind::Auto`], the card's GPU if there is one, or else the CPU.
     ///
     /// # Errors
     ///
-    /// When the GPU was asked for and cannot draw.
+    /// When the GPU was requested and cannot be used.
     pub fn open(kind: RendererKind, card: Option<&Path>) -> Result<Self, OpenError> {
         let gles = |gles: Gles| Self::Gles(Box::new(gles), Software::default());
         match (kind, card) {
@@ -36,28 +36,28 @@ impl Renderer {
             (RendererKind::Gles, None) => Err(OpenError::NoCard),
             (RendererKind::Gles, Some(card)) => Gles::open(card).map(gles),
             (RendererKind::Auto, None) => {
-                tracing::info!("the CPU composes: the output is virtual");
+                tracing::info!("the CPU renderer composes: the output is virtual");
                 Ok(Self::default())
             }
             (RendererKind::Auto, Some(card)) => match Gles::open(card) {
                 Ok(opened) if opened.is_software() => {
                     let name = opened.name();
-                    tracing::info!("the CPU composes: {name} would do it by the CPU as well");
+                    tracing::info!("the CPU renderer composes: {name} is a software renderer");
                     Ok(Self::default())
                 }
                 Ok(opened) => {
-                    tracing::info!("the GPU composes: {}", opened.name());
+                    tracing::info!("the GPU renderer composes: {}", opened.name());
                     Ok(gles(opened))
                 }
                 Err(error) => {
-                    tracing::info!("the CPU composes: {error}");
+                    tracing::info!("the CPU renderer composes: {error}");
                     Ok(Self::default())
                 }
             },
         }
     }
 
-    /// Returns what reports call it.
+    /// Returns the name of the renderer in the report.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Software(_) => SOFTWARE,
@@ -65,14 +65,14 @@ impl Renderer {
         }
     }
 
-    /// Returns the CPU's renderer, which both have.
+    /// Returns the CPU renderer, which is always available.
     pub const fn software(&mut self) -> &mut Software {
         match self {
             Self::Software(software) | Self::Gles(_, software) => software,
         }
     }
 
-    /// Returns the GPU's renderer, where it composes.
+    /// Returns the GPU renderer, if it is used.
     pub fn gles(&mut self) -> Option<&mut Gles> {
         match self {
             Self::Software(_) => None,
@@ -80,7 +80,7 @@ impl Renderer {
         }
     }
 
-    /// Lists what the GPU reads without a copy; nothing where it does not compose.
+    /// Returns the formats that the GPU imports without a copy; empty without the GPU renderer.
     pub fn sampled(&self) -> Vec<FormatEntry> {
         match self {
             Self::Software(_) => Vec::new(),
@@ -88,7 +88,7 @@ impl Renderer {
         }
     }
 
-    /// Counts the bytes that the CPU ever copied for the GPU to read.
+    /// Returns the number of bytes that the CPU copied to textures so far.
     pub fn uploaded_bytes(&self) -> u64 {
         match self {
             Self::Software(_) => 0,
@@ -97,7 +97,7 @@ impl Renderer {
     }
 }
 
-/// The CPU's renderer in reports.
+/// The name of the CPU renderer in the report.
 pub const SOFTWARE: &str = "software";
-/// The GPU's renderer in reports.
+/// The name of the GPU renderer in the report.
 pub const GLES: &str = "gles";

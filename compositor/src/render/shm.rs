@@ -1,4 +1,4 @@
-//! `wl_shm` buffers as memory that pixels are copied out of.
+//! Reading `wl_shm` buffers.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use crate::render::format::ReadPlanes;
 use crate::render::sys;
 
-/// The one plane of a `wl_shm` buffer.
+/// The single plane of a `wl_shm` buffer.
 #[derive(Debug)]
 pub struct ShmPlanes<'a> {
     buffer: &'a WlBuffer,
@@ -15,7 +15,7 @@ pub struct ShmPlanes<'a> {
 }
 
 impl<'a> ShmPlanes<'a> {
-    /// Reads a buffer whose rows are `stride` bytes apart.
+    /// Creates the plane of a buffer with a stride of `stride` bytes a row.
     pub fn new(buffer: &'a WlBuffer, stride: usize) -> Self {
         Self { buffer, stride }
     }

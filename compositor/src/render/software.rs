@@ -1,7 +1,7 @@
-//! Composition by the CPU: rows are read from the clients' buffers, put over each other in a scratch row and written once.
+//! The CPU renderer: rows of the clients' buffers are read, blended in a scratch row and written once.
 //!
-//! Every damaged pixel of the picture is written exactly once, whatever the number of layers: what a frame costs is its
-//! damaged area, and that is what the counters of [`Target`] show.
+//! Every damaged pixel of the target is written exactly once, independent of the number of layers. The cost of a frame is
+//! therefore its damaged area, which the counters of [`Target`] report.
 //!
 //! ```text
 //!   output pixel ──▶ place in the layer (destination) ──▶ place in its source rectangle ──▶ buffer pixel (transform undone)
@@ -13,86 +13,90 @@ use std::io;
 
 use scaled::{Scaled, whole};
 
-use crate::faults::{SharedFaults, ask};
+use crate::faults::{SharedFaults, inject};
 use crate::region::{Rect, Region};
 use crate::render::format::{PixelFormat, ReadPlanes, RowDecoder, over};
 use crate::render::gles::GpuSource;
 use crate::render::target::Target;
 
-/// One client buffer as composition reads it.
+/// A client buffer that a renderer reads.
 pub trait Pixels {
-    /// How pixels are laid out.
+    /// Returns the pixel format.
     fn format(&self) -> PixelFormat;
-    /// Pixels a row, and rows.
+    /// Returns the width and height in pixels.
     fn size(&self) -> (usize, usize);
-    /// Opens the memory for reading.
+    /// Starts CPU read access.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened.
+    /// When the buffer cannot be accessed.
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>>;
-    /// Tells how a GPU reads it; `None` for memory that is copied anew for each frame.
+    /// Returns the source for the GPU renderer; `None` for memory that has to be uploaded for each frame.
     fn gpu(&self) -> Option<GpuSource<'_>> {
         None
     }
 }
 
-/// How a surface turns its buffer.
+/// The transform that a surface applies to its buffer.
+///
+/// # References
+///
+/// `wl_output.transform` and `wl_surface.set_buffer_transform`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names of wl_output.transform
-pub enum Turn {
+pub enum Transform {
     #[default]
     Normal,
-    Quarter,
-    Half,
-    ThreeQuarters,
+    Rotated90,
+    Rotated180,
+    Rotated270,
     Flipped,
-    FlippedQuarter,
-    FlippedHalf,
-    FlippedThreeQuarters,
+    Flipped90,
+    Flipped180,
+    Flipped270,
 }
 
-impl Turn {
-    /// Returns the size of a buffer after it was turned.
+impl Transform {
+    /// Returns width and height in pixels of a buffer after the transform.
     pub fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
         match self {
-            Self::Normal | Self::Half | Self::Flipped | Self::FlippedHalf => (width, height),
+            Self::Normal | Self::Rotated180 | Self::Flipped | Self::Flipped180 => (width, height),
             _ => (height, width),
         }
     }
 
-    /// Finds the place in the buffer for a place in the turned picture of that size.
-    pub(super) fn undo(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
+    /// Maps a point of the transformed buffer, which has the given width and height, to the point of the buffer itself.
+    pub(super) fn to_buffer(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
         match self {
             Self::Normal => (x, y),
-            // Buffers come turned counter-clockwise: what was right is up.
-            Self::Quarter => (y, width - x),
-            Self::Half => (width - x, height - y),
-            Self::ThreeQuarters => (height - y, x),
+            // The client rotated its content counter-clockwise: the right edge of the surface is the upper edge of the buffer.
+            Self::Rotated90 => (y, width - x),
+            Self::Rotated180 => (width - x, height - y),
+            Self::Rotated270 => (height - y, x),
             Self::Flipped => (width - x, y),
-            Self::FlippedQuarter => (y, x),
-            Self::FlippedHalf => (x, height - y),
-            Self::FlippedThreeQuarters => (height - y, width - x),
+            Self::Flipped90 => (y, x),
+            Self::Flipped180 => (x, height - y),
+            Self::Flipped270 => (height - y, width - x),
         }
     }
 }
 
-/// Which part of a buffer is shown where.
+/// The source and destination rectangles of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// Part of the turned buffer in its pixels: x, y, width, height.
+    /// The source rectangle in pixels of the transformed buffer: x, y, width, height.
     pub source: (f64, f64, f64, f64),
-    /// Where that part is on the output.
+    /// The destination rectangle in output pixels.
     pub destination: Rect,
-    /// How the buffer is turned.
-    pub turn: Turn,
+    /// The transform of the buffer.
+    pub transform: Transform,
 }
 
 impl View {
-    /// Tells whether each output pixel is one buffer pixel, at a fixed distance.
+    /// Returns whether the buffer is neither scaled nor transformed, so that each output pixel is one buffer pixel.
     pub fn is_plain(&self) -> bool {
         let (x, y, width, height) = self.source;
-        self.turn == Turn::Normal
+        self.transform == Transform::Normal
             && x.fract() == 0.0
             && y.fract() == 0.0
             && width == f64::from(self.destination.width)
@@ -100,17 +104,17 @@ impl View {
     }
 }
 
-/// A buffer with its place in the picture.
+/// A buffer with its position in the target.
 pub struct Layer<'a> {
-    /// What is shown.
+    /// The buffer.
     pub pixels: &'a dyn Pixels,
-    /// Which part of it, and where.
+    /// The source and destination rectangles.
     pub view: View,
-    /// Output pixels that hide everything below.
+    /// The opaque region in output pixels.
     pub opaque: Region,
 }
 
-/// The composing renderer; keeps its scratch memory from frame to frame.
+/// The CPU renderer. It keeps its scratch memory from frame to frame.
 #[derive(Debug, Default)]
 pub struct Software {
     decoder: RowDecoder,
@@ -119,29 +123,29 @@ pub struct Software {
     faults: Option<SharedFaults>,
 }
 
-/// What became of a layer that could not be read.
+/// A layer that could not be read.
 #[derive(Debug)]
 pub struct LayerError {
-    /// Position in the list of layers.
+    /// The index in the list of layers.
     pub layer: usize,
-    /// Why.
+    /// The error.
     pub error: io::Error,
 }
 
 impl Software {
-    /// Fails where a test decides it.
+    /// Sets the faults of a test.
     pub fn set_faults(&mut self, faults: SharedFaults) {
         self.faults = Some(faults);
     }
 
-    /// Answers for an access to a picture of the compositor, where a test decides what comes of it.
-    pub(crate) fn may_read_picture(&self) -> io::Result<()> {
-        ask(self.faults.as_ref(), |faults| faults.picture())
+    /// Returns the injected error for CPU access to an output buffer, if a test injects one.
+    pub(crate) fn check_output_buffer_fault(&self) -> io::Result<()> {
+        inject(self.faults.as_ref(), |faults| faults.access_output_buffer())
     }
 
-    /// Draws `layers`, the lowest first, over `background` in the damaged part of `target`.
+    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target`.
     ///
-    /// A layer that cannot be read is left out and reported; the picture is complete all the same.
+    /// A layer that cannot be read is left out and returned. The target is complete except for this layer.
     ///
     /// # Errors
     ///
@@ -161,7 +165,7 @@ impl Software {
                 .iter()
                 .any(|rect| rect.intersection(layer.view.destination).is_some());
             sources.push(if visible {
-                let opened = ask(self.faults.as_ref(), |faults| faults.read())
+                let opened = inject(self.faults.as_ref(), |faults| faults.read_client_buffer())
                     .and_then(|()| Source::open(&mut self.decoder, layer));
                 opened.unwrap_or_else(|error| {
                     failed.push(LayerError {
@@ -174,10 +178,10 @@ impl Software {
                 Source::Nothing
             });
         }
-        self.may_read_picture()?;
+        self.check_output_buffer_fault()?;
         target.write(&mut |rows| {
             for rect in damage.rects() {
-                // Layers below one that hides the whole rectangle need not be read.
+                // Layers below an opaque layer that covers the rectangle need not be read.
                 let lowest = layers
                     .iter()
                     .rposition(|layer| layer.opaque.covers(*rect))
@@ -220,13 +224,13 @@ impl Software {
     }
 }
 
-/// A layer's memory while a frame is drawn.
+/// The source of a layer's pixels while a frame is drawn.
 enum Source<'a> {
-    /// Not to be seen, or not to be read.
+    /// The layer is not visible, or cannot be read.
     Nothing,
-    /// Open, and read row by row.
+    /// The buffer is read row by row.
     Open(Box<dyn ReadPlanes + 'a>),
-    /// Decoded whole, because it is scaled or turned.
+    /// The whole buffer is decoded, because it is scaled or transformed.
     Decoded(Scaled),
 }
 
@@ -239,7 +243,7 @@ impl<'a> Source<'a> {
         Scaled::decode(decoder, layer, planes).map(Self::Decoded)
     }
 
-    /// Reads the pixels under `line`; those of a layer that cannot be read stay transparent.
+    /// Reads the pixels under `line`. The pixels of a layer that cannot be read stay transparent.
     fn row(
         &mut self,
         decoder: &mut RowDecoder,
@@ -249,8 +253,8 @@ impl<'a> Source<'a> {
     ) -> io::Result<()> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Decoded(picture) => {
-                picture.sample(&layer.view, line, into);
+            Self::Decoded(decoded) => {
+                decoded.sample(&layer.view, line, into);
                 Ok(())
             }
             Self::Open(planes) => {
@@ -323,14 +327,19 @@ mod tests {
         }
     }
 
-    fn layer<'a>(pixels: &'a Picture, destination: Rect, turn: Turn, opaque: bool) -> Layer<'a> {
-        let (width, height) = turn.size(pixels.size);
+    fn layer<'a>(
+        pixels: &'a Picture,
+        destination: Rect,
+        transform: Transform,
+        opaque: bool,
+    ) -> Layer<'a> {
+        let (width, height) = transform.size(pixels.size);
         Layer {
             pixels,
             view: View {
                 source: (0.0, 0.0, float(width), float(height)),
                 destination,
-                turn,
+                transform,
             },
             opaque: if opaque {
                 destination.into()
@@ -352,10 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn opaque_window_writes_its_own_bytes_and_no_more() {
-        let picture = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
+    fn opaque_window_writes_only_its_own_bytes() {
+        let buffer = Picture::plain(4, 3, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(2, 2, 4, 3);
-        let (target, written) = draw(&[layer(&picture, place, Turn::Normal, true)], place.into());
+        let (target, written) = draw(
+            &[layer(&buffer, place, Transform::Normal, true)],
+            place.into(),
+        );
         assert_eq!(written, 4 * 3 * 4);
         let shown = target.read().unwrap();
         assert_eq!(shown[2 * 8 + 2], 0xff00_0000);
@@ -364,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn window_partly_outside_shows_its_inner_part() {
-        let picture = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
+    fn window_partly_outside_of_the_output_is_clipped() {
+        let buffer = Picture::plain(4, 4, |x, y| 0xff00_0000 | (y * 16 + x));
         let place = Rect::new(-2, -1, 4, 4);
         let (target, _) = draw(
-            &[layer(&picture, place, Turn::Normal, true)],
+            &[layer(&buffer, place, Transform::Normal, true)],
             Rect::of_size(8, 8).into(),
         );
         let shown = target.read().unwrap();
@@ -383,8 +395,8 @@ mod tests {
         let full = Rect::of_size(8, 8);
         let (target, written) = draw(
             &[
-                layer(&below, full, Turn::Normal, true),
-                layer(&top, full, Turn::Normal, false),
+                layer(&below, full, Transform::Normal, true),
+                layer(&top, full, Transform::Normal, false),
             ],
             full.into(),
         );
@@ -397,19 +409,22 @@ mod tests {
     }
 
     #[test]
-    fn scaled_picture_keeps_its_corners() {
-        let picture = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
+    fn scaled_buffer_keeps_its_corners() {
+        let buffer = Picture::plain(2, 2, |x, y| 0xff00_0000 | (y * 0x80 + x * 0x40));
         let full = Rect::of_size(8, 8);
-        let (target, _) = draw(&[layer(&picture, full, Turn::Normal, true)], full.into());
+        let (target, _) = draw(
+            &[layer(&buffer, full, Transform::Normal, true)],
+            full.into(),
+        );
         let shown = target.read().unwrap();
         assert_eq!([shown[0], shown[7]], [0xff00_0000, 0xff00_0040]);
         assert_eq!([shown[56], shown[63]], [0xff00_0080, 0xff00_00c0]);
     }
 
     #[test]
-    fn turned_pictures_have_their_first_pixel_where_the_protocol_puts_it() {
-        // Only the buffer's left upper pixel is red; where is it after the turn is undone?
-        let picture = Picture::plain(8, 8, |x, y| {
+    fn transformed_buffer_has_its_first_pixel_where_the_protocol_puts_it() {
+        // Only the buffer's left upper pixel is red; where is it after the transform is undone?
+        let buffer = Picture::plain(8, 8, |x, y| {
             if (x, y) == (0, 0) {
                 0xffff_0000
             } else {
@@ -418,33 +433,33 @@ mod tests {
         });
         let full = Rect::of_size(8, 8);
         let expected = [
-            (Turn::Normal, 0),
-            (Turn::Quarter, 7),
-            (Turn::Half, 63),
-            (Turn::ThreeQuarters, 56),
-            (Turn::Flipped, 7),
-            (Turn::FlippedQuarter, 0),
-            (Turn::FlippedHalf, 56),
-            (Turn::FlippedThreeQuarters, 63),
+            (Transform::Normal, 0),
+            (Transform::Rotated90, 7),
+            (Transform::Rotated180, 63),
+            (Transform::Rotated270, 56),
+            (Transform::Flipped, 7),
+            (Transform::Flipped90, 0),
+            (Transform::Flipped180, 56),
+            (Transform::Flipped270, 63),
         ];
-        for (turn, place) in expected {
-            let (target, _) = draw(&[layer(&picture, full, turn, true)], full.into());
+        for (transform, place) in expected {
+            let (target, _) = draw(&[layer(&buffer, full, transform, true)], full.into());
             let shown = target.read().unwrap();
             assert_eq!(
                 shown.iter().position(|colour| *colour == 0xffff_0000),
                 Some(place),
-                "{turn:?}"
+                "{transform:?}"
             );
         }
     }
 
     #[test]
-    fn layer_that_cannot_be_read_is_left_out_and_named() {
+    fn layer_that_cannot_be_read_is_left_out_and_returned() {
         let mut broken = Picture::plain(8, 8, |_, _| 0xffff_ffff);
         broken.bytes.truncate(100);
         let mut target = Target::memory(8, 8);
         let full = Rect::of_size(8, 8);
-        let layers = [layer(&broken, full, Turn::Normal, true)];
+        let layers = [layer(&broken, full, Transform::Normal, true)];
         let failed = Software::default().draw(&mut target, &full.into(), BACKGROUND, &layers);
         assert_eq!(failed.unwrap()[0].layer, 0);
         assert_eq!(target.read().unwrap()[63], BACKGROUND);

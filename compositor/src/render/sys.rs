@@ -1,4 +1,4 @@
-//! Copies out of client memory that may change, or vanish, while it is read: the one place here that dereferences a pointer.
+//! Copies from `wl_shm` pools, which clients may change or truncate during the copy.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,13 +6,13 @@ use std::io;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{BufferAccessError, with_buffer_contents};
 
-/// Copies bytes of a `wl_shm` buffer's pool, from `offset` behind the buffer's first byte.
+/// Copies bytes of a `wl_shm` buffer, starting `offset` bytes after the buffer's first byte.
 ///
-/// A pool that its client cut short does not bring a signal: the client is disconnected, and this is an error.
+/// If the client truncated the pool, Smithay handles SIGBUS and disconnects the client, and this function returns an error.
 ///
 /// # Errors
 ///
-/// When the bytes lie outside of the pool, or the pool cannot be read.
+/// When the range exceeds the pool, or the pool cannot be read.
 pub(super) fn read_shm(buffer: &WlBuffer, offset: usize, into: &mut [u8]) -> io::Result<()> {
     let copied = with_buffer_contents(buffer, |pool, length, data| {
         let start = usize::try_from(data.offset).ok()?.checked_add(offset)?;
@@ -29,7 +29,7 @@ pub(super) fn read_shm(buffer: &WlBuffer, offset: usize, into: &mut [u8]) -> io:
         Ok(Some(())) => Ok(()),
         Ok(None) => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the buffer lies outside of its wl_shm pool",
+            "the buffer exceeds its wl_shm pool",
         )),
         Err(error @ BufferAccessError::BadMap) => {
             Err(io::Error::new(io::ErrorKind::BrokenPipe, error))

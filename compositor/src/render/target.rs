@@ -1,4 +1,4 @@
-//! Where a composed picture is written to.
+//! The target of composition.
 
 use std::cell::OnceCell;
 use std::io;
@@ -7,12 +7,12 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
 use smithay::backend::allocator::Buffer as _;
 use smithay::backend::allocator::dmabuf::Dmabuf;
 
-use crate::transient::persist;
+use crate::transient::retry_transient;
 
-/// A picture in memory that composition writes and screenshots read.
+/// An output buffer that a renderer writes and a screenshot reads.
 ///
-/// Bytes written to memory of this process are counted in [`written_bytes`](Self::written_bytes) by the call that moves them;
-/// bytes written to a dma-buf are counted by its guard, in `covalent_alloc::buffer::cpu_traffic`.
+/// Bytes that are written to memory of this process are counted in [`written_bytes`](Self::written_bytes). Bytes that are written
+/// to a dma-buf are counted by its access guard in `covalent_alloc::buffer::cpu_traffic`.
 #[derive(Debug)]
 pub struct Target {
     width: usize,
@@ -23,29 +23,29 @@ pub struct Target {
 
 #[derive(Debug)]
 enum Memory {
-    /// Memory of this process, for outputs that no device shows.
+    /// Memory of this process, for virtual outputs.
     Own(Vec<u32>),
-    /// A picture that the GPU draws to; the CPU stays out of it.
+    /// A dma-buf that only the GPU draws to.
     Gpu(Dmabuf),
-    /// A dma-buf in XRGB8888, mapped while it is drawn to.
+    /// A dma-buf in XRGB8888 that the CPU draws to by a mapping.
     Shared {
         buffer: Buffer,
         mapping: OnceCell<Mapping>,
     },
 }
 
-/// Takes rows of a picture while it is open for writing.
+/// Write access to the rows of a target.
 pub trait WriteRows {
-    /// Writes colours to row `y` from column `x` on.
+    /// Writes pixels (`0xAARRGGBB`) to row `y`, starting at column `x`.
     ///
     /// # Errors
     ///
-    /// When they lie outside of the picture, or the memory is gone.
+    /// When the pixels exceed the target, or its memory cannot be written.
     fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()>;
 }
 
 impl Target {
-    /// Makes a black picture in memory of this process.
+    /// Creates a black target in memory of this process.
     pub fn memory(width: usize, height: usize) -> Self {
         Self {
             width,
@@ -55,7 +55,7 @@ impl Target {
         }
     }
 
-    /// Takes a dma-buf in XRGB8888; it is mapped when it is drawn to for the first time.
+    /// Wraps a dma-buf in XRGB8888, which is mapped when it is first drawn to.
     pub fn shared(buffer: Buffer) -> Self {
         let extent = buffer.layout().extent();
         let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -70,7 +70,7 @@ impl Target {
         }
     }
 
-    /// Takes a picture that the GPU draws to.
+    /// Wraps a dma-buf that the GPU draws to.
     pub fn gpu(dmabuf: Dmabuf) -> Self {
         let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Self {
@@ -81,7 +81,7 @@ impl Target {
         }
     }
 
-    /// Returns the picture as the GPU draws to it; `None` where the CPU does.
+    /// Returns the dma-buf of the GPU renderer; `None` for a target of the CPU renderer.
     pub fn dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
             Memory::Gpu(dmabuf) => Some(dmabuf),
@@ -89,28 +89,28 @@ impl Target {
         }
     }
 
-    /// Lets go of the mapping, for a time in which nothing is drawn.
+    /// Unmaps the target, for a time in which nothing is drawn.
     pub fn unmap(&mut self) {
         if let Memory::Shared { mapping, .. } = &mut self.memory {
             mapping.take();
         }
     }
 
-    /// Returns pixels a row, and rows.
+    /// Returns the width and height in pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.width, self.height)
     }
 
-    /// Counts the bytes written to this picture so far, where it is memory of this process.
+    /// Returns the number of bytes written so far, if the target is memory of this process.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
     }
 
-    /// Opens the picture for writing, for as long as `draw` runs.
+    /// Calls `draw` with write access.
     ///
     /// # Errors
     ///
-    /// When the memory cannot be opened or is the GPU's, and whatever `draw` fails with.
+    /// When the memory cannot be accessed, the target belongs to the GPU renderer, or `draw` fails.
     pub fn write(
         &mut self,
         draw: &mut dyn FnMut(&mut dyn WriteRows) -> io::Result<()>,
@@ -134,11 +134,11 @@ impl Target {
         }
     }
 
-    /// Copies the whole picture out.
+    /// Reads all pixels as `0xAARRGGBB`.
     ///
     /// # Errors
     ///
-    /// When the memory cannot be read, or is the GPU's: its renderer reads that.
+    /// When the memory cannot be read, or the target belongs to the GPU renderer, which reads it by OpenGL ES.
     pub fn read(&self) -> io::Result<Vec<u32>> {
         match &self.memory {
             Memory::Own(colours) => Ok(colours.clone()),
@@ -182,7 +182,7 @@ impl WriteRows for OwnRows<'_> {
     }
 }
 
-/// Maps a buffer if it is not, and lets the CPU in.
+/// Maps a buffer if it is not mapped, and starts CPU access.
 fn open<'a>(
     buffer: &Buffer,
     mapping: &'a OnceCell<Mapping>,
@@ -191,11 +191,11 @@ fn open<'a>(
     let mapping = match mapping.get() {
         Some(mapping) => mapping,
         None => {
-            let made = persist(|| buffer.map()).map_err(io::Error::other)?;
-            mapping.get_or_init(|| made)
+            let new_mapping = retry_transient(|| buffer.map()).map_err(io::Error::other)?;
+            mapping.get_or_init(|| new_mapping)
         }
     };
-    persist(|| mapping.access(access)).map_err(io::Error::other)
+    retry_transient(|| mapping.access(access)).map_err(io::Error::other)
 }
 
 struct SharedRows<'a> {
@@ -223,7 +223,7 @@ impl WriteRows for SharedRows<'_> {
     }
 }
 
-/// Returns the position of a pixel in a picture; `count` pixels must follow in the same row.
+/// Returns the index of a pixel. The row must have `count` pixels from there on.
 fn place(x: i32, y: i32, width: usize, count: usize) -> io::Result<usize> {
     let outside = || io::Error::from(io::ErrorKind::InvalidInput);
     let (x, y) = (

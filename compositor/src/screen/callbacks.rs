@@ -1,4 +1,4 @@
-//! Frame callbacks: taken from the surfaces of a frame, sent when the next one could be drawn.
+//! Frame callbacks: collected from the surfaces of a frame, and sent when the next frame can be drawn.
 
 use calloop::timer::{TimeoutAction, Timer};
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -9,7 +9,7 @@ use crate::scene::SceneLayer;
 use crate::state::State;
 
 impl State {
-    /// Takes the callbacks of surfaces that can be seen; the others wait until they can.
+    /// Collects the callbacks of visible surfaces. The callbacks of hidden surfaces stay pending until the surfaces are visible.
     pub(super) fn collect_callbacks(&mut self, visible: &[SceneLayer]) {
         let callbacks = &mut self.screen.callbacks;
         let mut take = |surface: &WlSurface| {
@@ -21,44 +21,45 @@ impl State {
         for layer in visible {
             take(&layer.surface);
         }
-        // A surface without content cannot be seen, but a client may wait for its callback before it draws.
+        // A window without content is not visible, but its client may wait for a callback before it draws.
         for window in self.stack.windows() {
             let surface = window.toplevel.wl_surface();
-            if !self.stack.is_shown(surface) {
+            if !self.stack.has_content(surface) {
                 take(surface);
             }
         }
     }
 
-    /// Sends the frame callbacks, or plans to when the output's period is over.
-    pub(super) fn plan_callbacks(&mut self) {
-        if self.screen.callbacks.is_empty() || self.screen.callbacks_planned {
+    /// Sends the frame callbacks, or schedules them for the end of the refresh period.
+    pub(super) fn schedule_callbacks(&mut self) {
+        if self.screen.callbacks.is_empty() || self.screen.callbacks_scheduled {
             return;
         }
         let now = clock::now();
         let period = self.screen.mode().period();
-        let due = self.screen.callbacks_at.saturating_add(period);
-        // A display without a refresh of its own answers at once: clients that draw on callbacks must not spin with it.
+        let due = self.screen.callbacks_sent_at.saturating_add(period);
+        // A display without vblanks reports a flip at once. Clients that draw on callbacks must not run faster than the refresh
+        // rate.
         let wait = due.saturating_sub(now);
         if wait <= period / 5 {
             self.send_callbacks();
             return;
         }
         let timer = Timer::from_duration(wait);
-        let planned = self.handle.insert_source(timer, |_, _, state: &mut Self| {
-            state.screen.callbacks_planned = false;
+        let scheduled = self.handle.insert_source(timer, |_, _, state: &mut Self| {
+            state.screen.callbacks_scheduled = false;
             state.send_callbacks();
             TimeoutAction::Drop
         });
-        match planned {
-            Ok(_) => self.screen.callbacks_planned = true,
+        match scheduled {
+            Ok(_) => self.screen.callbacks_scheduled = true,
             Err(_) => self.send_callbacks(),
         }
     }
 
     fn send_callbacks(&mut self) {
         let now = clock::now();
-        self.screen.callbacks_at = now;
+        self.screen.callbacks_sent_at = now;
         for callback in self.screen.callbacks.drain(..) {
             callback.done(clock::milliseconds(now));
         }

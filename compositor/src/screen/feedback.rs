@@ -1,8 +1,8 @@
-//! Presentation feedback that a frame owes: whoever asked for it gets an answer, whatever becomes of the frame.
+//! The presentation feedback of a frame. Each feedback object receives `presented` or `discarded`.
 
 use smithay::wayland::presentation::PresentationFeedbackCallback;
 
-/// The feedback objects of a frame; those that are left when it is dropped are told that the frame was discarded.
+/// The feedback objects of a frame. Those that remain when it is dropped receive `discarded`.
 #[derive(Debug, Default)]
 pub(super) struct Feedback(Vec<PresentationFeedbackCallback>);
 
@@ -11,12 +11,12 @@ impl Feedback {
         Self(callbacks)
     }
 
-    /// Takes the feedback objects, to be told when the frame was presented.
+    /// Takes the feedback objects, to send `presented` to them.
     pub(super) fn take(&mut self) -> Vec<PresentationFeedbackCallback> {
         std::mem::take(&mut self.0)
     }
 
-    /// Tells them now that the frame was discarded.
+    /// Sends `discarded` to all feedback objects.
     pub(super) fn discard(&mut self) {
         for callback in self.take() {
             callback.discarded();

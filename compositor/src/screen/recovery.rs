@@ -1,13 +1,13 @@
-//! Frames that the output does not take, and flips that it does not tell of: tried again by timers, for as long as it takes.
+//! Recovery from rejected commits, missing page-flip events and unreadable buffers, by timers.
 //!
 //! ```text
-//!   commit fails ──▶ wait (2 ms, then twice as long each time, a second at most) ──▶ the scene as it is then is submitted
-//!   no page-flip event within FLIP_PATIENCE ──▶ the frame counts as lost ──▶ everything is set and shown anew
-//!   a buffer cannot be read ──▶ the frame is shown without its surface ──▶ wait ──▶ that part is drawn again
+//!   commit fails ──▶ wait (2 ms, doubled with each failure, at most 1 s) ──▶ submit the current scene
+//!   no page-flip event within FLIP_TIMEOUT ──▶ abandon the frame ──▶ set the whole state and damage everything
+//!   buffer cannot be read ──▶ show the frame without its surface ──▶ wait ──▶ draw the surface again
 //! ```
 //!
-//! While the compositor waits, commits of clients are gathered and do not hurry it. Frame callbacks and presentation feedback
-//! stay with the frame that is tried again.
+//! Commits of clients do not shorten the wait; their state is part of the next attempt. Frame callbacks and presentation
+//! feedback stay with the frame that is retried.
 
 use std::time::Duration;
 
@@ -16,200 +16,206 @@ use calloop::timer::{TimeoutAction, Timer};
 use super::Frame;
 use crate::backend::ModeError;
 use crate::clock;
-use crate::compose::MissingLayer;
+use crate::compose::UnreadableLayer;
 use crate::run::exit;
-use crate::scene::{SceneLayer, Shown};
+use crate::scene::{SceneLayer, ShownScene};
 use crate::state::State;
 use crate::transient::{Backoff, FaultKind};
 
-/// How long a page-flip event may take. A refresh takes some milliseconds, an emulated machine on a busy host some hundred.
-const FLIP_PATIENCE: Duration = Duration::from_secs(4);
+/// The longest time to wait for a page-flip event. It takes milliseconds on hardware, and some hundred milliseconds in an
+/// emulated machine on a busy host.
+const FLIP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a display may refuse its first frame for reasons that pass, until it counts as none.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time for which a display may reject its first frame transiently before the compositor ends.
+const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Attempts to show a client's buffer itself that fail for a moment, before the frame is composed instead.
-const DIRECT_ATTEMPTS: u32 = 4;
+/// The number of attempts to scan a client's buffer out that may fail transiently before the frame is composed instead.
+const SCANOUT_ATTEMPTS: u32 = 4;
 
-/// Failures in a row after which everything that the display is set to is set again.
+/// The number of consecutive failures after which the next commit sets the whole state.
 const RESET_AFTER: u32 = 3;
 
-/// Attempts to draw a surface whose buffer cannot be read: over two seconds in all.
+/// The number of attempts to draw a surface whose buffer cannot be read, within about two seconds.
 const READ_ATTEMPTS: u32 = 10;
 
-/// Attempts to set a mode that a window asks for, until it is shown in the mode that there is.
+/// The number of attempts to set the mode for a fullscreen window before the current mode is kept.
 const MODE_ATTEMPTS: u32 = 10;
 
-/// What failed since the last frame that the output took.
+/// The failures since the last accepted frame, and the timers of the retries.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    delays: Backoff,
-    /// A timer submits the next attempt.
-    waiting: bool,
-    since: Option<Duration>,
+    commit_backoff: Backoff,
+    /// A timer for the next attempt is running.
+    retry_scheduled: bool,
+    failing_since: Option<Duration>,
     cause: Option<String>,
-    /// A timer looks whether the page-flip event is overdue.
-    watching: bool,
-    reads: Backoff,
-    modes: Backoff,
-    /// A timer asks for a frame, for a part of one that failed.
-    redraw_planned: bool,
-    plugs: Backoff,
-    /// A timer asks the card again what is plugged in.
-    plug_planned: bool,
+    /// A timer for the page-flip timeout is running.
+    flip_watched: bool,
+    read_backoff: Backoff,
+    mode_backoff: Backoff,
+    /// A timer for a redraw is running.
+    redraw_scheduled: bool,
+    hotplug_backoff: Backoff,
+    /// A timer for another probe of the connector is running.
+    hotplug_scheduled: bool,
 }
 
-/// What a frame took that was submitted more than once.
+/// The number of failed attempts of a frame, and the cause of the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Retried {
+pub(super) struct RetryInfo {
     pub(super) count: u32,
     pub(super) cause: Option<String>,
 }
 
 impl Recovery {
-    /// Tells whether the next attempt has its time already.
+    /// Returns whether a timer for the next attempt is running.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting
+        self.retry_scheduled
     }
 
-    /// Tells whether a client's buffer is to be tried on the display itself again, after a failure that passes.
-    pub(super) fn insists_on_direct(&self) -> bool {
-        self.delays.attempts() < DIRECT_ATTEMPTS
+    /// Returns whether direct scanout of a buffer is to be retried after a transient failure.
+    pub(super) fn should_retry_scanout(&self) -> bool {
+        self.commit_backoff.attempts() < SCANOUT_ATTEMPTS
     }
 
-    /// Tells what the frame took that the output has just taken.
-    pub(super) fn taken(&mut self) -> Retried {
-        let retried = Retried {
-            count: self.delays.attempts(),
+    /// Resets the failures after the output accepted a frame; returns the retries of that frame.
+    pub(super) fn frame_submitted(&mut self) -> RetryInfo {
+        let retried = RetryInfo {
+            count: self.commit_backoff.attempts(),
             cause: self.cause.take(),
         };
         if retried.count > 0 {
-            tracing::info!(attempts = retried.count, "the output takes frames again");
+            tracing::info!(attempts = retried.count, "the output accepts frames again");
         }
-        self.delays.reset();
-        self.since = None;
+        self.commit_backoff.reset();
+        self.failing_since = None;
         retried
     }
 
     fn failed(&mut self, cause: String) -> Duration {
-        if self.delays.attempts() == 0 {
-            tracing::warn!("a frame is tried again: {cause}");
+        if self.commit_backoff.attempts() == 0 {
+            tracing::warn!("a frame was rejected and is retried: {cause}");
         } else {
-            tracing::debug!(attempts = self.delays.attempts(), "again: {cause}");
+            tracing::debug!(
+                attempts = self.commit_backoff.attempts(),
+                "the frame was rejected again: {cause}"
+            );
         }
         self.cause = Some(cause);
-        self.since.get_or_insert_with(clock::now);
-        self.delays.next_delay()
+        self.failing_since.get_or_insert_with(clock::now);
+        self.commit_backoff.next_delay()
     }
 }
 
 impl State {
-    /// Plans to submit the frame again that the output did not take.
+    /// Schedules another attempt after a commit failed. Ends the compositor if not even the first frame can be shown.
     pub(super) fn frame_failed(&mut self, error: anyhow::Error) {
         let kind = FaultKind::of(&*error);
         let screen = &mut self.screen;
         let delay = screen.recovery.failed(format!("{error:#}"));
-        let failing = screen
+        let failing_for = screen
             .recovery
-            .since
+            .failing_since
             .map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
-        // A display that does not even take the first frame is none.
-        if !screen.was_shown && (kind == FaultKind::Permanent || failing > START_PATIENCE) {
-            let error = error.context("the display shows nothing, not even a first frame");
+        // A display that rejects the first frame cannot be used.
+        if !screen.first_frame_submitted
+            && (kind == FaultKind::Permanent || failing_for > FIRST_FRAME_TIMEOUT)
+        {
+            let error = error.context("the display rejected the first frame");
             self.fail_with(exit::NO_DISPLAY, error);
             return;
         }
         screen.backend.swapchain().damage_all();
-        // Whoever was DRM master meanwhile set the display to something else.
-        let attempts = screen.recovery.delays.attempts();
-        let lasts = kind == FaultKind::Permanent && attempts >= RESET_AFTER;
-        if kind == FaultKind::NotMaster || lasts {
+        // Another DRM master may have changed the state of the display meanwhile.
+        let attempts = screen.recovery.commit_backoff.attempts();
+        let is_persistent = kind == FaultKind::Permanent && attempts >= RESET_AFTER;
+        if kind == FaultKind::NotMaster || is_persistent {
             screen.backend.reset();
         }
-        self.try_again_after(delay);
+        self.retry_after(delay);
     }
 
-    /// Redraws after a delay, and not before.
-    fn try_again_after(&mut self, delay: Duration) {
-        self.screen.wanted = true;
+    /// Redraws after a delay. Nothing is submitted before.
+    fn retry_after(&mut self, delay: Duration) {
+        self.screen.redraw_needed = true;
         let timer = Timer::from_duration(delay);
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            // The round of the event loop ends with the attempt.
-            state.screen.recovery.waiting = false;
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            // The attempt is made at the end of this event-loop iteration.
+            state.screen.recovery.retry_scheduled = false;
             TimeoutAction::Drop
         });
-        // Without a timer the next event of any kind brings the next attempt.
-        self.screen.recovery.waiting = planned.is_ok();
+        // If the timer cannot be created, the next event of any kind triggers the attempt.
+        self.screen.recovery.retry_scheduled = scheduled.is_ok();
     }
 
-    /// Sees to it that a frame in flight whose event does not come is given up.
+    /// Starts the page-flip timeout for the frame in flight.
     pub(super) fn watch_flip(&mut self) {
-        if self.screen.recovery.watching {
+        if self.screen.recovery.flip_watched {
             return;
         }
-        let timer = Timer::from_duration(FLIP_PATIENCE);
-        let planned = self
+        let timer = Timer::from_duration(FLIP_TIMEOUT);
+        let scheduled = self
             .handle
-            .insert_source(timer, |_, (), state: &mut Self| state.flip_may_be_overdue());
-        self.screen.recovery.watching = planned.is_ok();
+            .insert_source(timer, |_, (), state: &mut Self| state.check_flip_timeout());
+        self.screen.recovery.flip_watched = scheduled.is_ok();
     }
 
-    fn flip_may_be_overdue(&mut self) -> TimeoutAction {
+    fn check_flip_timeout(&mut self) -> TimeoutAction {
         let left = |state: &Self| {
             let since = state.screen.backend.in_flight_since()?;
-            Some(FLIP_PATIENCE.saturating_sub(clock::now().saturating_sub(since)))
+            Some(FLIP_TIMEOUT.saturating_sub(clock::now().saturating_sub(since)))
         };
         if left(self).is_some_and(|left| left.is_zero()) {
-            // After a pause of this whole program the event may be there, and only its turn has not come.
+            // If the process was stopped for a while, the event may be pending and only not read yet.
             self.card_events();
         }
         match left(self) {
             None => {}
             Some(left) if !left.is_zero() => return TimeoutAction::ToDuration(left),
-            Some(_) => self.give_up_on_flip(),
+            Some(_) => self.handle_lost_flip(),
         }
-        self.screen.recovery.watching = false;
+        self.screen.recovery.flip_watched = false;
         TimeoutAction::Drop
     }
 
-    /// Shows everything anew, since nobody knows what the display shows.
-    fn give_up_on_flip(&mut self) {
+    /// Abandons the frame in flight and submits a complete frame, since the state of the display is unknown.
+    fn handle_lost_flip(&mut self) {
         let screen = &mut self.screen;
         screen.backend.abandon();
         screen.backend.reset();
         screen.backend.swapchain().damage_all();
-        screen.shown = Shown::default();
-        let seconds = FLIP_PATIENCE.as_secs();
+        screen.shown_scene = ShownScene::default();
+        let seconds = FLIP_TIMEOUT.as_secs();
         let output = screen.backend.name();
         let cause = format!("{output} sent no page-flip event for a frame within {seconds} s");
         let delay = screen.recovery.failed(cause);
         self.abandon_frame();
-        self.try_again_after(delay);
+        self.retry_after(delay);
     }
 
-    /// Gives up on a frame that may or may not reach the display; its buffers go back when another one is seen there.
+    /// Abandons the frame in flight, which may still reach the display. Its buffers are released with the next page flip.
     pub(super) fn abandon_frame(&mut self) {
         if let Some(writeback) = self.screen.writeback() {
             writeback.abandon();
         }
         if let Some(mut frame) = self.screen.in_flight.take() {
             frame.feedback.discard();
-            self.screen.doubtful.push(frame);
+            self.screen.abandoned_frames.push(frame);
         }
-        self.plan_callbacks();
+        self.schedule_callbacks();
     }
 
-    /// Plans to draw surfaces again that are missing in the frame, because their buffers could not be read for a moment.
+    /// Schedules a redraw of the surfaces that were left out because reading their buffers failed transiently.
     ///
-    /// Called when the frame has been submitted, and the surfaces' damage is taken as drawn.
-    pub(super) fn draw_again(&mut self, visible: &[SceneLayer], frame: &mut Frame) {
-        let failed = std::mem::take(&mut frame.failed);
+    /// This must be called after the frame was submitted and the damage of its surfaces was cleared.
+    pub(super) fn retry_missing_layers(&mut self, visible: &[SceneLayer], frame: &mut Frame) {
+        let failed = std::mem::take(&mut frame.unreadable);
         if failed.is_empty() {
-            self.screen.recovery.reads.reset();
+            self.screen.recovery.read_backoff.reset();
             return;
         }
-        let mut again = false;
-        for MissingLayer { layer, error } in failed {
+        let mut needs_retry = false;
+        for UnreadableLayer { layer, error } in failed {
             let Some(layer) = visible.get(layer) else {
                 continue;
             };
@@ -220,70 +226,70 @@ impl State {
             }
             if layer.content.count_failed_read() < READ_ATTEMPTS {
                 self.stack.surface(&layer.surface).damage_all();
-                again = true;
+                needs_retry = true;
             }
         }
-        if again {
-            let delay = self.screen.recovery.reads.next_delay();
+        if needs_retry {
+            let delay = self.screen.recovery.read_backoff.next_delay();
             self.redraw_after(delay);
         }
     }
 
-    /// Asks for a frame after a delay; what clients commit meanwhile is shown meanwhile.
+    /// Schedules a redraw after a delay. Commits of clients are shown before, without waiting for it.
     fn redraw_after(&mut self, delay: Duration) {
-        if self.screen.recovery.redraw_planned {
+        if self.screen.recovery.redraw_scheduled {
             return;
         }
         let timer = Timer::from_duration(delay);
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.redraw_planned = false;
-            state.screen.want_redraw();
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.screen.recovery.redraw_scheduled = false;
+            state.screen.schedule_redraw();
             TimeoutAction::Drop
         });
-        self.screen.recovery.redraw_planned = planned.is_ok();
+        self.screen.recovery.redraw_scheduled = scheduled.is_ok();
     }
 
-    /// Plans to set the mode again that a fullscreen window asks for.
+    /// Schedules another attempt to set the mode for a fullscreen window.
     pub(super) fn mode_failed(&mut self, error: &ModeError) {
         tracing::warn!("{error}");
-        let modes = &mut self.screen.recovery.modes;
-        let delay = modes.next_delay();
-        if FaultKind::of(error).is_transient() && modes.attempts() < MODE_ATTEMPTS {
+        let mode_backoff = &mut self.screen.recovery.mode_backoff;
+        let delay = mode_backoff.next_delay();
+        if FaultKind::of(error).is_transient() && mode_backoff.attempts() < MODE_ATTEMPTS {
             self.redraw_after(delay);
         }
     }
 
-    /// Notes that the mode is the one that it is to be.
-    pub(super) fn mode_was_set(&mut self) {
-        self.screen.recovery.modes.reset();
+    /// Resets the failures of mode changes.
+    pub(super) fn mode_succeeded(&mut self) {
+        self.screen.recovery.mode_backoff.reset();
     }
 
-    /// Plans to ask the card again what is plugged in, where it failed for a moment.
+    /// Schedules another probe after a hotplug event was handled with a transient failure.
     pub(super) fn hotplug_failed(&mut self, error: &ModeError) {
-        tracing::warn!("a display that was plugged or unplugged: {error}");
+        tracing::warn!("a hotplug event cannot be handled: {error}");
         let recovery = &mut self.screen.recovery;
-        if FaultKind::of(error) == FaultKind::Permanent || recovery.plug_planned {
+        if FaultKind::of(error) == FaultKind::Permanent || recovery.hotplug_scheduled {
             return;
         }
-        let timer = Timer::from_duration(recovery.plugs.next_delay());
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.plug_planned = false;
+        let timer = Timer::from_duration(recovery.hotplug_backoff.next_delay());
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.screen.recovery.hotplug_scheduled = false;
             state.hotplug();
             TimeoutAction::Drop
         });
-        self.screen.recovery.plug_planned = planned.is_ok();
+        self.screen.recovery.hotplug_scheduled = scheduled.is_ok();
     }
 
-    /// Notes that the card said what is plugged in, and did what follows from it.
-    pub(super) fn hotplug_is_done(&mut self) {
-        self.screen.recovery.plugs.reset();
+    /// Resets the failures of hotplug handling.
+    pub(super) fn hotplug_succeeded(&mut self) {
+        self.screen.recovery.hotplug_backoff.reset();
     }
 }
 
 impl Frame {
-    /// Lets go of what the display read, which shows nothing any more.
-    pub(super) fn let_go(&mut self) {
-        self.direct = None;
-        self.reading = None;
+    /// Releases the client buffers of the frame, which is not on the display any more.
+    pub(super) fn release_buffers(&mut self) {
+        self.scanout_content = None;
+        self.gpu_read = None;
     }
 }

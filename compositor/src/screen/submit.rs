@@ -1,4 +1,4 @@
-//! One frame: drawn or taken as it is, submitted, and described for the report.
+//! Submission of one frame, by direct scanout or composition, and its record for the report.
 
 use std::os::fd::AsFd;
 
@@ -11,13 +11,13 @@ use super::Frame;
 use super::feedback::Feedback;
 use crate::clock;
 use crate::compose::{self, Composed};
-use crate::direct;
+use crate::frame_trace::{COMPOSITOR, TracedBuffer};
 use crate::region::Region;
 use crate::render::Pixels;
-use crate::report::{FramePath, FrameRecord, Shown as ShownBuffer, ShownPlane};
+use crate::report::{FramePath, FrameRecord, ShownBuffer, ShownPlane};
+use crate::scanout;
 use crate::scene::{Scene, SceneLayer};
 use crate::state::{ClientState, State};
-use crate::steps::{COMPOSITOR, Traced};
 
 impl State {
     pub(super) fn submit(
@@ -28,34 +28,34 @@ impl State {
     ) -> anyhow::Result<Frame> {
         let screen = &mut self.screen;
         let output = screen.mode().rect();
-        let begun = clock::now();
+        let start_time = clock::now();
         screen.backend.swapchain().damage(damage);
-        let direct = direct::candidate(scene, output).and_then(|layer| {
-            let framebuffer = screen.backend.submit_direct(&layer.content)?;
+        let scanout_result = scanout::candidate(scene, output).and_then(|layer| {
+            let framebuffer = screen.backend.submit_scanout(&layer.content)?;
             Ok((layer.content.clone(), framebuffer))
         });
-        // What passes by itself is no reason to draw: the same buffer is tried again on the display a moment later.
-        let direct = match direct {
-            Err(why) if why.is_transient() && screen.recovery.insists_on_direct() => {
-                return Err(why.into());
+        // A transient failure is not a reason to compose: direct scanout of the same buffer is retried a moment later.
+        let scanout_result = match scanout_result {
+            Err(reason) if reason.is_transient() && screen.recovery.should_retry_scanout() => {
+                return Err(reason.into());
             }
             other => other,
         };
         let mut why_not_direct = None;
         let mut content = None;
         let mut composed = None;
-        let framebuffer = match direct {
+        let framebuffer = match scanout_result {
             Ok((shown, framebuffer)) => {
                 content = Some(shown);
                 #[cfg(feature = "planted-copy")]
-                compose::by_cpu(&mut screen.backend, screen.renderer.software(), scene)?;
-                // Nothing is drawn while a client's buffer is shown, and no memory of frames stays mapped.
-                screen.backend.swapchain().rest();
+                compose::compose_software(&mut screen.backend, screen.renderer.software(), scene)?;
+                // Nothing is composed while a client's buffer is scanned out, so the output buffers need not stay mapped.
+                screen.backend.swapchain().unmap_all();
                 screen.backend.swapchain().submitted(None);
                 Some(framebuffer)
             }
-            Err(why) => {
-                why_not_direct = Some(why.to_string());
+            Err(reason) => {
+                why_not_direct = Some(reason.to_string());
                 let blank = if visible.is_empty() {
                     screen.backend.submit_blank()
                 } else {
@@ -63,17 +63,20 @@ impl State {
                 };
                 match blank {
                     Some(framebuffer) => {
-                        screen.backend.swapchain().rest();
+                        screen.backend.swapchain().unmap_all();
                         screen.backend.swapchain().submitted(None);
                         Some(framebuffer?)
                     }
                     None => {
-                        let drawn =
+                        let output_buffer =
                             compose::compose(&mut screen.backend, &mut screen.renderer, scene)?;
-                        let (place, fence) = (drawn.place, drawn.drawn.as_ref().map(AsFd::as_fd));
-                        let framebuffer = screen.backend.submit_picture(place, damage, fence)?;
-                        screen.backend.swapchain().submitted(Some(place));
-                        composed = Some(drawn);
+                        let (index, fence) = (
+                            output_buffer.index,
+                            output_buffer.render_fence.as_ref().map(AsFd::as_fd),
+                        );
+                        let framebuffer = screen.backend.submit_composed(index, damage, fence)?;
+                        screen.backend.swapchain().submitted(Some(index));
+                        composed = Some(output_buffer);
                         framebuffer
                     }
                 }
@@ -81,12 +84,12 @@ impl State {
         };
         let own_bytes = screen.backend.swapchain().written_bytes();
         let moved = screen
-            .meter
+            .copy_counter
             .take(own_bytes.saturating_add(screen.renderer.uploaded_bytes()));
         let mut shown = visible
             .iter()
             .rev()
-            .filter(|layer| layer.fresh)
+            .filter(|layer| layer.has_new_content)
             .map(describe);
         let first = shown.next();
         if first.is_some() {
@@ -115,12 +118,14 @@ impl State {
             retry_cause: None,
             left_out: Vec::new(),
         };
-        let fresh = visible.iter().filter(|layer| layer.fresh);
-        let traced: Vec<Traced> = fresh.filter_map(|layer| layer.content.traced()).collect();
+        let new_layers = visible.iter().filter(|layer| layer.has_new_content);
+        let traced_buffers: Vec<TracedBuffer> = new_layers
+            .filter_map(|layer| layer.content.traced())
+            .collect();
         if composed.is_some() {
-            let drawn = (begun, clock::now());
-            for buffer in &traced {
-                buffer.tell(COMPOSITOR, Action::Draw, Place::Through, drawn);
+            let draw_time = (start_time, clock::now());
+            for buffer in &traced_buffers {
+                buffer.emit(COMPOSITOR, Action::Draw, Place::Through, draw_time);
             }
         }
         let mut callbacks = Vec::new();
@@ -130,23 +135,23 @@ impl State {
                 callbacks.append(&mut state.current().callbacks);
             });
         }
-        let failed = composed
+        let unreadable = composed
             .as_mut()
-            .map(|composed| std::mem::take(&mut composed.failed))
+            .map(|composed| std::mem::take(&mut composed.unreadable))
             .unwrap_or_default();
         Ok(Frame {
             record,
-            failed,
+            unreadable,
             feedback: Feedback::new(callbacks),
-            direct: content,
-            picture: composed.as_ref().map(|composed| composed.place),
-            traced,
-            reading: composed.and_then(|composed| composed.reading),
+            scanout_content: content,
+            output_buffer: composed.as_ref().map(|composed| composed.index),
+            traced_buffers,
+            gpu_read: composed.and_then(|composed| composed.gpu_read),
         })
     }
 }
 
-/// Describes the buffer of a layer as reports carry it.
+/// Describes the buffer of a layer for the report.
 fn describe(layer: &SceneLayer) -> ShownBuffer {
     let pid = layer
         .surface
@@ -163,6 +168,6 @@ fn describe(layer: &SceneLayer) -> ShownBuffer {
         size: memory.map(|memory| memory.layout().extent()),
         planes: memory.map(ShownPlane::all).unwrap_or_default(),
         acquired: Some(layer.content.acquired()),
-        released: layer.content.lock().mark(),
+        released: layer.content.lock().release_time(),
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for the pictures that a card writes back, and asking again for those that it loses.
+//! Waiting for writebacks, and repeating those that the card loses.
 
 use std::time::Duration;
 
@@ -10,118 +10,122 @@ use covalent_alloc::buffer::cpu_traffic;
 use crate::state::State;
 use crate::transient::FaultKind;
 
-/// How long a picture that is written back may take before it is asked for again: vkms needs 20 ms on an emulated machine.
-const WRITEBACK_PATIENCE: Duration = Duration::from_millis(500);
+/// The time after which a writeback is requested again. vkms needs 20 ms in an emulated machine.
+const WRITEBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a picture is asked for.
+/// The largest number of requests for one writeback.
 const WRITEBACK_ATTEMPTS: u32 = 60;
 
 impl State {
-    /// Puts the picture of a frame down when the card has written it back.
+    /// Waits for the writeback of a frame that was submitted.
     pub(super) fn watch_writeback(&mut self, frame: Option<u64>) {
         let Some(writeback) = self.screen.writeback() else {
             return;
         };
-        writeback.number(frame);
-        self.await_writeback(1);
+        writeback.set_frame_number(frame);
+        self.wait_for_writeback(1);
     }
 
-    /// Waits for the picture that was asked for last, `attempt` times until now.
-    fn await_writeback(&mut self, attempt: u32) {
+    /// Waits for the pending writeback, which was requested `attempt` times so far.
+    fn wait_for_writeback(&mut self, attempt: u32) {
         let Some(writeback) = self.screen.writeback() else {
             return;
         };
-        let Some(request) = writeback.outstanding() else {
+        let Some(request) = writeback.pending_request() else {
             return;
         };
         let Some(fence) = writeback.take_fence() else {
-            self.look_at_writeback();
+            self.collect_writeback();
             return;
         };
         let source = Generic::new(fence, Interest::READ, CalloopMode::Level);
         let watched = self.handle.insert_source(source, move |_, _, state| {
-            state.look_at_writeback();
+            state.collect_writeback();
             Ok(PostAction::Remove)
         });
-        let timer = Timer::from_duration(WRITEBACK_PATIENCE);
+        let timer = Timer::from_duration(WRITEBACK_TIMEOUT);
         let timed = self
             .handle
             .insert_source(timer, move |_, (), state: &mut Self| {
-                state.writeback_is_late(request, attempt)
+                state.retry_writeback(request, attempt)
             });
         if watched.is_err() || timed.is_err() {
-            self.fail(anyhow::anyhow!(
-                "a picture that is written back cannot be waited for"
-            ));
+            self.fail(anyhow::anyhow!("the fence of a writeback cannot be polled"));
         }
     }
 
-    fn look_at_writeback(&mut self) {
+    fn collect_writeback(&mut self) {
         let Some(writeback) = self.screen.writeback() else {
             return;
         };
         let before = cpu_traffic();
-        let looked = writeback.look();
-        self.screen.meter.set_aside(before);
-        match looked {
+        let collected = writeback.try_collect();
+        self.screen.copy_counter.exclude(before);
+        match collected {
             Ok(false) => {}
             Ok(true) => {
                 let timer = Timer::from_duration(self.screen.mode().period());
-                let rest = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+                let pause = self.handle.insert_source(timer, |_, (), state: &mut Self| {
                     if let Some(writeback) = state.screen.writeback() {
-                        writeback.rested();
+                        writeback.end_pause();
                     }
                     TimeoutAction::Drop
                 });
-                if let Err(error) = rest {
-                    self.fail(anyhow::anyhow!("the card cannot rest: {}", error.error));
+                if let Err(error) = pause {
+                    self.fail(anyhow::anyhow!(
+                        "the pause after a writeback cannot be timed: {}",
+                        error.error
+                    ));
                 }
             }
-            // It is looked at again, and asked for again if need be, when it is late.
+            // The timer checks the buffer again, and requests the writeback again if necessary.
             Err(error) if FaultKind::of_io(&error).is_transient() => {
-                tracing::warn!(%error, "a picture that was written back is read later");
+                tracing::warn!(%error, "reading a writeback failed and is retried");
             }
             Err(error) => {
-                self.fail(anyhow::Error::new(error).context("a picture cannot be written back"));
+                self.fail(anyhow::Error::new(error).context("a writeback cannot be read"));
             }
         }
     }
 
-    /// Asks again for a picture that did not come.
-    fn writeback_is_late(&mut self, request: u64, attempt: u32) -> TimeoutAction {
+    /// Requests a writeback again that did not arrive in time.
+    fn retry_writeback(&mut self, request: u64, attempt: u32) -> TimeoutAction {
         let Some(kms) = self.screen.backend.kms() else {
             return TimeoutAction::Drop;
         };
         if kms
             .writeback()
-            .and_then(|writeback| writeback.outstanding())
+            .and_then(|writeback| writeback.pending_request())
             != Some(request)
         {
             return TimeoutAction::Drop;
         }
         if attempt >= WRITEBACK_ATTEMPTS {
             self.fail(anyhow::anyhow!(
-                "the card writes no picture back, asked {attempt} times"
+                "the card did not complete a writeback that was requested {attempt} times"
             ));
             return TimeoutAction::Drop;
         }
-        // It may have been written, and not been readable then.
-        self.look_at_writeback();
+        // The buffer may have been written when it could not be read.
+        self.collect_writeback();
         let Some(kms) = self.screen.backend.kms() else {
             return TimeoutAction::Drop;
         };
         if kms
             .writeback()
-            .is_none_or(|writeback| writeback.outstanding().is_none())
+            .is_none_or(|writeback| writeback.pending_request().is_none())
         {
             return TimeoutAction::Drop;
         }
-        if !kms.write_again() {
-            return TimeoutAction::ToDuration(WRITEBACK_PATIENCE);
+        if !kms.resubmit_for_writeback() {
+            return TimeoutAction::ToDuration(WRITEBACK_TIMEOUT);
         }
         self.watch_flip();
-        tracing::info!(attempt, "a picture is asked for again: the card lost it");
-        self.await_writeback(attempt.saturating_add(1));
+        tracing::info!(
+            attempt,
+            "a writeback is requested again because the card lost it"
+        );
+        self.wait_for_writeback(attempt.saturating_add(1));
         TimeoutAction::Drop
     }
 }

@@ -1,9 +1,9 @@
-//! `linux-drm-syncobj`, version 1: commits that wait for a point on a timeline, and buffers that go back by one.
+//! `linux-drm-syncobj`, version 1: commits with an acquire point and a release point.
 //!
-//! Smithay 0.7 has a module for it, which is not used because it makes the protocol wrong: a release point is signalled by
-//! the processor when the last reference to the buffer goes, also where a GPU still reads it; a `wl_buffer` that is committed
-//! again leaves its new points to the next commit; a second object for a surface whose first one was destroyed is not
-//! registered; a buffer without any point passes; and one timeline that was imported twice is taken for two.
+//! Smithay 0.7 implements this protocol, but not correctly, so this module replaces it. Smithay signals a release point from
+//! the CPU when the last reference to the buffer is dropped, even while a GPU still reads it. The new points of a `wl_buffer`
+//! that is committed again are applied to the next commit. A second object for a surface whose first one was destroyed is
+//! not registered. A buffer without points is accepted, and one timeline that was imported twice counts as two.
 
 mod release;
 mod surface;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use calloop::timer::{TimeoutAction, Timer};
-use release::LateReleases;
+use release::DeferredReleases;
 use smithay::reexports::wayland_protocols::wp::linux_drm_syncobj::v1::server::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
     wp_linux_drm_syncobj_timeline_v1::{self, WpLinuxDrmSyncobjTimelineV1},
@@ -27,32 +27,34 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::with_states;
 
 use crate::state::State;
-use crate::transient::{Backoff, persist};
-use timelines::{Imported, Quota};
+use crate::transient::{Backoff, retry_transient};
+use timelines::{ImportedTimeline, Quota};
 
-pub use release::Release;
-pub use surface::{HandOver, SurfaceObject, SurfacePoints, hand_over};
-pub use timelines::{Point, PointWait, Points, Timelines};
+pub use release::ReleasePoint;
+pub use surface::{CommitSync, SurfaceObject, SurfacePoints, take_sync_points};
+pub use timelines::{Point, PointWait, SyncTimeline, TimelineDevice};
 
-/// The version of the protocol that is spoken.
+/// The version of the protocol that is implemented.
 const VERSION: u32 = 1;
 
-/// Timelines that one client may have at a time: each costs the compositor a descriptor and a handle, which all clients share.
+/// The largest number of timelines of one client. Each uses a file descriptor and a handle of the compositor, which all clients
+/// share.
 const TIMELINES_MAX: usize = 256;
 
-/// Who knows clients' timelines; `None` where it cannot wait for their points by an event loop.
+/// The state of the `wp_linux_drm_syncobj_manager_v1` global. `device` is `None` where the card cannot wait for points by an
+/// event loop; clients do not see the global then.
 #[derive(Debug, Default)]
 pub struct Syncobj {
-    device: Option<Rc<dyn Timelines>>,
-    held: HashMap<ClientId, Weak<Quota>>,
-    late: LateReleases,
+    device: Option<Rc<dyn TimelineDevice>>,
+    quotas: HashMap<ClientId, Weak<Quota>>,
+    deferred: DeferredReleases,
     delays: Backoff,
-    late_planned: bool,
+    retry_scheduled: bool,
 }
 
 impl Syncobj {
-    /// Announces the global to clients, where there is a device that can wait for points without blocking anybody.
-    pub fn new(display: &DisplayHandle, device: Option<Rc<dyn Timelines>>) -> Self {
+    /// Creates the global, if there is a device that can wait for points without blocking.
+    pub fn new(display: &DisplayHandle, device: Option<Rc<dyn TimelineDevice>>) -> Self {
         if device.is_some() {
             display.create_global::<State, WpLinuxDrmSyncobjManagerV1, ()>(VERSION, ());
         }
@@ -62,65 +64,69 @@ impl Syncobj {
         }
     }
 
-    /// Tells whether `wl_shm` buffers have points too.
-    pub(crate) fn takes_shared_memory(&self) -> bool {
+    /// Returns whether `wl_shm` buffers support explicit synchronisation.
+    pub(crate) fn supports_shm(&self) -> bool {
         self.device
             .as_ref()
-            .is_some_and(|device| device.takes_shared_memory())
+            .is_some_and(|device| device.supports_shm())
     }
 
-    /// Imports what a client sent as a timeline.
-    fn import(&mut self, client: ClientId, file: OwnedFd) -> Result<Imported, String> {
-        let device = self.device.as_ref().ok_or("the card has no timelines")?;
-        let quota = match self.held.get(&client).and_then(Weak::upgrade) {
+    /// Imports a syncobj file descriptor of a client as a timeline, and counts it against the client's quota.
+    fn import(&mut self, client: ClientId, file: OwnedFd) -> Result<ImportedTimeline, String> {
+        let device = self
+            .device
+            .as_ref()
+            .ok_or("the card does not support syncobj timelines")?;
+        let quota = match self.quotas.get(&client).and_then(Weak::upgrade) {
             Some(quota) => quota,
             None => {
-                self.held.retain(|_, quota| quota.strong_count() > 0);
+                self.quotas.retain(|_, quota| quota.strong_count() > 0);
                 let quota = Arc::new(Quota::default());
-                self.held.insert(client, Arc::downgrade(&quota));
+                self.quotas.insert(client, Arc::downgrade(&quota));
                 quota
             }
         };
-        let counted = quota.take(TIMELINES_MAX).ok_or_else(|| {
-            format!("a client has {TIMELINES_MAX} timelines at most, those of points included that are set or owed")
+        let quota_slot = quota.take(TIMELINES_MAX).ok_or_else(|| {
+            format!("the client exceeds the limit of {TIMELINES_MAX} timelines, which includes those of points that are set or not signalled yet")
         })?;
-        let points = persist(|| device.import(&file)).map_err(|error| error.to_string())?;
-        Ok(Imported::new(points, file, counted))
+        let timeline =
+            retry_transient(|| device.import(&file)).map_err(|error| error.to_string())?;
+        Ok(ImportedTimeline::new(timeline, file, quota_slot))
     }
 
-    /// Owes a client a point.
-    fn owe(&self, point: Point) -> Release {
-        Release::new(point, self.late.clone())
+    /// Creates the guard that signals a release point when it is dropped.
+    fn release_point(&self, point: Point) -> ReleasePoint {
+        ReleasePoint::new(point, self.deferred.clone())
     }
 }
 
 impl State {
-    /// Sees to it that points are signalled for which the card had no memory when they were due.
-    pub(crate) fn signal_late_releases(&mut self) {
-        if self.syncobj.late_planned || self.syncobj.late.is_empty() {
+    /// Schedules another attempt to signal the release points whose signal failed transiently.
+    pub(crate) fn signal_deferred_releases(&mut self) {
+        if self.syncobj.retry_scheduled || self.syncobj.deferred.is_empty() {
             return;
         }
         let timer = Timer::from_duration(self.syncobj.delays.next_delay());
-        let planned = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.syncobj.late_planned = false;
-            // What fails again is planned anew at the end of this round of the event loop.
-            state.syncobj.late.signal_all();
-            if state.syncobj.late.is_empty() {
+        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+            state.syncobj.retry_scheduled = false;
+            // A signal that fails again is scheduled again at the end of this event-loop iteration.
+            state.syncobj.deferred.signal_all();
+            if state.syncobj.deferred.is_empty() {
                 state.syncobj.delays.reset();
             }
             TimeoutAction::Drop
         });
-        self.syncobj.late_planned = planned.is_ok();
+        self.syncobj.retry_scheduled = scheduled.is_ok();
     }
 }
 
-/// The timeline of an object; points that were set keep it when the object is destroyed. `None` where it could not be
-/// imported, and the client is being disconnected.
+/// The user data of a timeline object. Points that were set keep the timeline when the object is destroyed. `None` if the import
+/// failed, in which case the client is being disconnected.
 #[derive(Debug)]
-pub struct TimelineData(Mutex<Option<Imported>>);
+pub struct TimelineData(Mutex<Option<ImportedTimeline>>);
 
 impl TimelineData {
-    fn timeline(&self) -> Option<Imported> {
+    fn timeline(&self) -> Option<ImportedTimeline> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -165,7 +171,9 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                     is_taken
                 });
                 if is_taken {
-                    let message = "the surface has such an object already".to_owned();
+                    let message =
+                        "the surface already has a wp_linux_drm_syncobj_surface_v1 object"
+                            .to_owned();
                     manager.post_error(Error::SurfaceExists, message);
                 }
             }
@@ -174,7 +182,7 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                     Ok(imported) => (Some(imported), None),
                     Err(error) => (None, Some(error)),
                 };
-                // The object first: an error may not leave its number without one.
+                // The object has to be initialised even if the import failed: wayland-server requires data for each new id.
                 data_init.init(id, TimelineData(Mutex::new(imported)));
                 if let Some(error) = error {
                     manager.post_error(Error::InvalidTimeline, error);

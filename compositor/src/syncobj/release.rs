@@ -1,23 +1,23 @@
-//! The point that gives a buffer back to its client.
+//! The release point of a buffer, which is signalled when the buffer is no longer in use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use covalent_alloc::sync::{Fence, Pollable, TimelineError};
 
 use super::timelines::Point;
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
-/// Points that could not be signalled when they were due; they are signalled later.
+/// Release points whose signal failed transiently. A timer signals them later.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LateReleases(Arc<Mutex<Vec<Late>>>);
+pub(super) struct DeferredReleases(Arc<Mutex<Vec<DeferredRelease>>>);
 
 #[derive(Debug)]
-struct Late {
+struct DeferredRelease {
     point: Point,
     fence: Option<Fence>,
 }
 
-impl LateReleases {
+impl DeferredReleases {
     pub(super) fn is_empty(&self) -> bool {
         self.0
             .lock()
@@ -25,76 +25,79 @@ impl LateReleases {
             .is_empty()
     }
 
-    /// Tries all of them again; those that fail once more stay.
+    /// Signals all of them; those that fail again stay in the list.
     pub(super) fn signal_all(&self) {
-        let late = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for late in late {
-            self.signal(late);
+        let deferred = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for deferred in deferred {
+            self.signal(deferred);
         }
     }
 
-    fn signal(&self, mut late: Late) {
-        // A fence that is over needs no help of the kernel's.
-        if late
+    fn signal(&self, mut deferred: DeferredRelease) {
+        // A fence that is signalled already need not be attached to the point.
+        if deferred
             .fence
             .as_ref()
             .is_some_and(|fence| fence.is_over().unwrap_or(false))
         {
-            late.fence = None;
+            deferred.fence = None;
         }
-        match persist(|| late.point.signal(late.fence.as_ref())) {
+        match retry_transient(|| deferred.point.signal(deferred.fence.as_ref())) {
             Ok(()) => {}
-            Err(error) if is_worth_another(&error) || late.fence.is_some() => {
-                tracing::debug!(%error, "a buffer goes back to its client later");
+            Err(error) if is_retryable(&error) || deferred.fence.is_some() => {
+                tracing::debug!(%error, "signalling a release point failed, and is tried again");
                 self.0
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(late);
+                    .push(deferred);
             }
-            // The card may be gone, and the client with it.
-            Err(error) => tracing::warn!(%error, "a buffer was not given back to its client"),
+            // The card may have been removed.
+            Err(error) => tracing::warn!(%error, "a release point cannot be signalled"),
         }
     }
 }
 
-fn is_worth_another(error: &TimelineError) -> bool {
+fn is_retryable(error: &TimelineError) -> bool {
     FaultKind::of(error).is_transient()
 }
 
-/// Signals a point when it is dropped: at once, or when the GPU has done reading.
+/// Signals the release point when it is dropped: at once, or when the GPU's last read of the buffer has finished.
 #[derive(Debug)]
-pub struct Release {
+pub struct ReleasePoint {
     point: Point,
-    /// The last reading that may still be under way; earlier ones of the same GPU end before it.
-    reading: Mutex<Option<Fence>>,
-    late: LateReleases,
+    /// The fence of the GPU's last read. Earlier reads of the same GPU finish before it.
+    read_fence: Mutex<Option<Fence>>,
+    deferred: DeferredReleases,
 }
 
-impl Release {
-    /// Owes the client this point.
-    pub(super) fn new(point: Point, late: LateReleases) -> Self {
+impl ReleasePoint {
+    /// Creates the guard of a release point.
+    pub(super) fn new(point: Point, deferred: DeferredReleases) -> Self {
         Self {
             point,
-            reading: Mutex::new(None),
-            late,
+            read_fence: Mutex::new(None),
+            deferred,
         }
     }
 
-    /// Notes that the GPU reads the buffer until a fence is signalled.
-    pub fn read_until(&self, fence: Fence) {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+    /// Sets the fence that is signalled when the GPU has finished reading the buffer.
+    pub fn set_read_fence(&self, fence: Fence) {
+        *self
+            .read_fence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(fence);
     }
 }
 
-impl Drop for Release {
+impl Drop for ReleasePoint {
     fn drop(&mut self) {
-        let reading = self
-            .reading
+        let read_fence = self
+            .read_fence
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        self.late.signal(Late {
+        self.deferred.signal(DeferredRelease {
             point: self.point.clone(),
-            fence: reading.take(),
+            fence: read_fence.take(),
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The points of a surface's commits, and the errors of those that lack some.
+//! `wp_linux_drm_syncobj_surface_v1`: the acquire and release points of a surface's commits, and their protocol errors.
 
 use std::cell::RefCell;
 use std::num::NonZeroU64;
@@ -14,38 +14,38 @@ use smithay::reexports::wayland_server::{
 };
 use smithay::wayland::compositor::{Cacheable, with_states};
 
-use super::timelines::{Imported, Point};
-use super::{Release, Syncobj, TimelineData};
+use super::timelines::{ImportedTimeline, Point};
+use super::{ReleasePoint, Syncobj, TimelineData};
 use crate::state::State;
 
-/// The surface that an object is for.
+/// The user data of a `wp_linux_drm_syncobj_surface_v1`: its surface.
 #[derive(Debug)]
 pub struct SurfaceObject(pub(super) Weak<WlSurface>);
 
-/// The object of a surface, while there is one.
+/// The `wp_linux_drm_syncobj_surface_v1` of a surface, while it has one.
 #[derive(Debug, Default)]
 pub(super) struct Association(pub(super) RefCell<Option<WpLinuxDrmSyncobjSurfaceV1>>);
 
-/// A point as a client names it: on which timeline, and its number.
+/// A point as a client sets it: the timeline and the number of the point.
 #[derive(Clone, Debug)]
-struct Named {
-    timeline: Imported,
+struct RequestedPoint {
+    timeline: ImportedTimeline,
     value: u64,
 }
 
-impl Named {
-    /// Returns the point; `None` for 0, which every timeline has reached from the start.
+impl RequestedPoint {
+    /// Returns the point; `None` for 0, which is signalled on every timeline from the start.
     fn point(self) -> Option<Point> {
         let value = NonZeroU64::new(self.value)?;
         Some(Point::new(self.timeline, value))
     }
 }
 
-/// Points of a surface that were set since the last commit, which takes them.
+/// The points of a surface that were set since its last commit. The next commit takes them.
 #[derive(Debug, Default)]
 pub struct SurfacePoints {
-    acquire: Option<Named>,
-    release: Option<Named>,
+    acquire: Option<RequestedPoint>,
+    release: Option<RequestedPoint>,
 }
 
 impl Cacheable for SurfacePoints {
@@ -56,31 +56,31 @@ impl Cacheable for SurfacePoints {
     fn merge_into(self, _into: &mut Self, _display: &DisplayHandle) {}
 }
 
-/// How a commit's buffer is handed over.
+/// How a commit's buffer is synchronised.
 #[derive(Debug)]
-pub enum HandOver {
-    /// The surface has no object, and the buffer's own fences count.
+pub enum CommitSync {
+    /// The surface has no syncobj object: the fences of the dma-buf apply.
     Implicit,
-    /// There is no buffer, or the client made an error and is gone.
-    Nothing,
-    /// By points; `None` for those that are reached from the start.
-    Points {
-        /// The buffer may be read from this one on.
+    /// The commit attaches no buffer, or the client was disconnected with a protocol error.
+    NoBuffer,
+    /// The client set both points; `None` stands for point 0, which is signalled from the start.
+    Explicit {
+        /// The compositor may read the buffer when this point is signalled.
         acquire: Option<Point>,
-        /// The buffer goes back by this one.
-        release: Option<Release>,
+        /// The compositor signals this point to release the buffer.
+        release: Option<ReleasePoint>,
     },
 }
 
-/// Takes the points of the commit under way, which attaches `buffer`; what is wrong with them is told to the client.
+/// Takes the points of the current commit, which attaches `buffer`, and posts a protocol error if they are not valid.
 ///
-/// `is_supported` tells whether the buffer supports explicit synchronisation.
-pub fn hand_over(
+/// `is_supported` states whether the buffer supports explicit synchronisation.
+pub fn take_sync_points(
     syncobj: &Syncobj,
     surface: &WlSurface,
     buffer: Option<&WlBuffer>,
     is_supported: bool,
-) -> HandOver {
+) -> CommitSync {
     with_states(surface, |states| {
         let object = states
             .data_map
@@ -90,53 +90,56 @@ pub fn hand_over(
         let points = points.pending();
         let (acquire, release) = (points.acquire.take(), points.release.take());
         let Some(object) = object else {
-            return HandOver::Implicit;
+            return CommitSync::Implicit;
         };
-        match judge(buffer.is_some(), is_supported, acquire, release) {
-            Ok(None) => HandOver::Nothing,
-            Ok(Some((acquire, release))) => HandOver::Points {
+        match validate_points(buffer.is_some(), is_supported, acquire, release) {
+            Ok(None) => CommitSync::NoBuffer,
+            Ok(Some((acquire, release))) => CommitSync::Explicit {
                 acquire,
-                release: release.map(|point| syncobj.owe(point)),
+                release: release.map(|point| syncobj.release_point(point)),
             },
             Err((error, message)) => {
                 object.post_error(error, message);
-                HandOver::Nothing
+                CommitSync::NoBuffer
             }
         }
     })
 }
 
-/// Points of acquire and release; `None` for those that are reached from the start.
-type Points = (Option<Point>, Option<Point>);
+/// The acquire and the release point; `None` stands for point 0.
+type SyncPoints = (Option<Point>, Option<Point>);
 
-/// Checks a commit's points; returns them where there is a buffer.
-fn judge(
+/// Validates the points of a commit; returns them if the commit attaches a buffer.
+fn validate_points(
     has_buffer: bool,
     is_supported: bool,
-    acquire: Option<Named>,
-    release: Option<Named>,
-) -> Result<Option<Points>, (Error, String)> {
+    acquire: Option<RequestedPoint>,
+    release: Option<RequestedPoint>,
+) -> Result<Option<SyncPoints>, (Error, String)> {
     if !has_buffer {
         return match (acquire, release) {
             (None, None) => Ok(None),
-            _ => Err((Error::NoBuffer, "points without a buffer".to_owned())),
+            _ => Err((
+                Error::NoBuffer,
+                "the commit sets a point and attaches no buffer".to_owned(),
+            )),
         };
     }
     if !is_supported {
-        let message = "only buffers of linux-dmabuf have points".to_owned();
+        let message = "explicit synchronisation supports only buffers of linux-dmabuf".to_owned();
         return Err((Error::UnsupportedBuffer, message));
     }
     let acquire = acquire.ok_or_else(|| {
-        let message = "a buffer without an acquire point".to_owned();
+        let message = "the commit attaches a buffer and sets no acquire point".to_owned();
         (Error::NoAcquirePoint, message)
     })?;
     let release = release.ok_or_else(|| {
-        let message = "a buffer without a release point".to_owned();
+        let message = "the commit attaches a buffer and sets no release point".to_owned();
         (Error::NoReleasePoint, message)
     })?;
     if acquire.timeline.is_same(&release.timeline) && acquire.value >= release.value {
         let message = format!(
-            "on one timeline the acquire point {} is not before the release point {}",
+            "the acquire point {} is not before the release point {} on the same timeline",
             acquire.value, release.value
         );
         return Err((Error::ConflictingPoints, message));
@@ -166,7 +169,7 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
                 point_hi,
                 point_lo,
             } => (timeline, point_hi, point_lo, false),
-            // Points that were set and not committed go with the object.
+            // The points that were set and not committed are discarded with the object.
             Request::Destroy => {
                 if let Some(surface) = surface {
                     with_states(&surface, |states| {
@@ -187,24 +190,28 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
             object.post_error(Error::NoSurface, message);
             return;
         };
-        let Some(named) = named(&timeline, high, low) else {
+        let Some(requested_point) = requested_point(&timeline, high, low) else {
             return;
         };
         with_states(&surface, |states| {
             let mut points = states.cached_state.get::<SurfacePoints>();
             let points = points.pending();
             if is_acquire {
-                points.acquire = Some(named);
+                points.acquire = Some(requested_point);
             } else {
-                points.release = Some(named);
+                points.release = Some(requested_point);
             }
         });
     }
 }
 
-fn named(timeline: &WpLinuxDrmSyncobjTimelineV1, high: u32, low: u32) -> Option<Named> {
+fn requested_point(
+    timeline: &WpLinuxDrmSyncobjTimelineV1,
+    high: u32,
+    low: u32,
+) -> Option<RequestedPoint> {
     let timeline = timeline.data::<TimelineData>()?.timeline()?;
-    Some(Named {
+    Some(RequestedPoint {
         timeline,
         value: u64::from(high) << 32 | u64::from(low),
     })

@@ -1,4 +1,4 @@
-//! Clients' timelines, as the compositor uses them: a card's, or a test's own.
+//! Clients' timelines. The traits let a test replace the card's syncobj timelines by its own.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -10,57 +10,57 @@ use covalent_alloc::sync::{
     Fence, PollFor, Pollable, SyncDevice, Timeline, TimelineError, Until, is_same_file,
 };
 
-/// Who makes timelines of the files that clients send.
-pub trait Timelines: fmt::Debug {
-    /// Imports a file as a timeline.
+/// A device that imports timelines.
+pub trait TimelineDevice: fmt::Debug {
+    /// Imports a syncobj file descriptor as a timeline.
     ///
     /// # Errors
     ///
-    /// When it is none, or the kernel refuses.
-    fn import(&self, file: &OwnedFd) -> Result<Arc<dyn Points>, TimelineError>;
+    /// When the file descriptor is not a syncobj, or the kernel rejects the import.
+    fn import(&self, file: &OwnedFd) -> Result<Arc<dyn SyncTimeline>, TimelineError>;
 
-    /// Tells whether `wl_shm` buffers have points too. No card reads those; a test has no other buffers.
-    fn takes_shared_memory(&self) -> bool {
+    /// Returns whether `wl_shm` buffers support explicit synchronisation. They do so only in tests, which have no dma-bufs.
+    fn supports_shm(&self) -> bool {
         false
     }
 }
 
-/// A timeline: numbered points, each of which is signalled once.
-pub trait Points: fmt::Debug + Send + Sync {
-    /// Tells whether a point is signalled, and never waits.
+/// A timeline of numbered points, each of which is signalled once.
+pub trait SyncTimeline: fmt::Debug + Send + Sync {
+    /// Returns whether a point is signalled, without waiting.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     fn is_signalled(&self, value: NonZeroU64) -> Result<bool, TimelineError>;
 
-    /// Makes something that an event loop can wait for.
+    /// Returns a wait for the point that an event loop can poll.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     fn wait(&self, value: NonZeroU64) -> Result<PointWait, TimelineError>;
 
     /// Signals a point now.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     fn signal(&self, value: NonZeroU64) -> Result<(), TimelineError>;
 
-    /// Has a fence signal a point.
+    /// Attaches a fence to a point, which is signalled when the fence is.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     fn signal_after(&self, value: NonZeroU64, fence: &Fence) -> Result<(), TimelineError>;
 }
 
-/// A point that an event loop waits for.
+/// A wait of an event loop for a point or a fence.
 pub struct PointWait(Box<dyn Pollable>);
 
 impl PointWait {
-    /// Waits for what a timeline made.
+    /// Wraps a file descriptor that becomes readable when the wait ends.
     pub fn new(wait: impl Pollable + 'static) -> Self {
         Self(Box::new(wait))
     }
@@ -84,13 +84,13 @@ impl Pollable for PointWait {
     }
 }
 
-impl Timelines for SyncDevice {
-    fn import(&self, file: &OwnedFd) -> Result<Arc<dyn Points>, TimelineError> {
+impl TimelineDevice for SyncDevice {
+    fn import(&self, file: &OwnedFd) -> Result<Arc<dyn SyncTimeline>, TimelineError> {
         Ok(Arc::new(Timeline::import(self, file)?))
     }
 }
 
-impl Points for Timeline {
+impl SyncTimeline for Timeline {
     fn is_signalled(&self, value: NonZeroU64) -> Result<bool, TimelineError> {
         self.point(value.get())?.is_signalled()
     }
@@ -109,51 +109,55 @@ impl Points for Timeline {
     }
 }
 
-/// How many timelines of one client are kept, by whatever keeps them.
+/// The number of timelines that one client has, including those that only points refer to.
 #[derive(Debug, Default)]
 pub(super) struct Quota(AtomicUsize);
 
 impl Quota {
-    /// Counts one more; `None` when there are `most` already.
-    pub(super) fn take(self: &Arc<Self>, most: usize) -> Option<Counted> {
-        // One thread serves all clients.
+    /// Reserves a slot; `None` when `most` are in use.
+    pub(super) fn take(self: &Arc<Self>, most: usize) -> Option<QuotaSlot> {
+        // A single thread serves all clients, so the two accesses need not be atomic together.
         if self.0.load(Ordering::Relaxed) >= most {
             return None;
         }
         self.0.fetch_add(1, Ordering::Relaxed);
-        Some(Counted(self.clone()))
+        Some(QuotaSlot(self.clone()))
     }
 }
 
-/// One timeline that counts until it is dropped.
+/// One slot of a quota, which is returned when it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted(Arc<Quota>);
+pub(super) struct QuotaSlot(Arc<Quota>);
 
-impl Drop for Counted {
+impl Drop for QuotaSlot {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A timeline that a client sent. It counts for the client for as long as anything keeps it: its object, a point that was set,
-/// or a point that is owed.
+/// A timeline that a client imported. It counts against the client's quota until its object, every point that was set and every
+/// release point that is not signalled yet are dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Imported(Arc<Kept>);
+pub(super) struct ImportedTimeline(Arc<TimelineInner>);
 
 #[derive(Debug)]
-struct Kept {
-    points: Arc<dyn Points>,
-    /// What it came as: the kernel gives each import a handle of its own, and only its file tells two of them for one.
+struct TimelineInner {
+    timeline: Arc<dyn SyncTimeline>,
+    /// The imported file. The kernel creates a new handle for each import, so only the file identifies the timeline.
     file: OwnedFd,
-    _counted: Counted,
+    _quota_slot: QuotaSlot,
 }
 
-impl Imported {
-    pub(super) fn new(points: Arc<dyn Points>, file: OwnedFd, counted: Counted) -> Self {
-        Self(Arc::new(Kept {
-            points,
+impl ImportedTimeline {
+    pub(super) fn new(
+        timeline: Arc<dyn SyncTimeline>,
+        file: OwnedFd,
+        quota_slot: QuotaSlot,
+    ) -> Self {
+        Self(Arc::new(TimelineInner {
+            timeline,
             file,
-            _counted: counted,
+            _quota_slot: quota_slot,
         }))
     }
 
@@ -165,43 +169,43 @@ impl Imported {
 /// One point on a client's timeline.
 #[derive(Clone, Debug)]
 pub struct Point {
-    timeline: Imported,
+    timeline: ImportedTimeline,
     value: NonZeroU64,
 }
 
 impl Point {
-    pub(super) fn new(timeline: Imported, value: NonZeroU64) -> Self {
+    pub(super) fn new(timeline: ImportedTimeline, value: NonZeroU64) -> Self {
         Self { timeline, value }
     }
 
-    /// Tells whether it is signalled, and never waits.
+    /// Returns whether the point is signalled, without waiting.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     pub fn is_signalled(&self) -> Result<bool, TimelineError> {
-        self.timeline.0.points.is_signalled(self.value)
+        self.timeline.0.timeline.is_signalled(self.value)
     }
 
-    /// Makes something that an event loop can wait for.
+    /// Returns a wait for the point that an event loop can poll.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     pub fn wait(&self) -> Result<PointWait, TimelineError> {
-        self.timeline.0.points.wait(self.value)
+        self.timeline.0.timeline.wait(self.value)
     }
 
-    /// Signals it: now, or when `fence` is signalled.
+    /// Signals the point now, or attaches `fence` to it.
     ///
     /// # Errors
     ///
-    /// What the kernel answers.
+    /// When the kernel rejects the request.
     pub(super) fn signal(&self, fence: Option<&Fence>) -> Result<(), TimelineError> {
-        let points = &self.timeline.0.points;
+        let timeline = &self.timeline.0.timeline;
         match fence {
-            Some(fence) => points.signal_after(self.value, fence),
-            None => points.signal(self.value),
+            Some(fence) => timeline.signal_after(self.value, fence),
+            None => timeline.signal(self.value),
         }
     }
 }

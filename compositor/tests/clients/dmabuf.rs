@@ -1,7 +1,7 @@
-//! Every error that `linux-dmabuf` has for a wrong description of a buffer, and what a right one needs.
+//! The errors of `linux-dmabuf` for invalid parameters.
 //!
-//! Descriptions are judged before their descriptors are, so that most of this needs no dma-buf; what does is tested in the
-//! guest, where devices make some.
+//! Parameters are validated before their file descriptors, so most of these tests need no dma-buf. Tests that need one run in the
+//! guest.
 
 use std::os::fd::AsFd;
 
@@ -16,10 +16,10 @@ use crate::fixture::{Client, Fixture, memfd};
 const XR24: u32 = u32::from_le_bytes(*b"XR24");
 const NV12: u32 = u32::from_le_bytes(*b"NV12");
 
-/// One plane: index, offset, stride, modifier.
+/// One plane: index, offset in bytes, stride in bytes, modifier.
 type Plane = (u32, u32, u32, u64);
 
-/// A description, and the error it ends with; `None` where the description is right but its memory is no dma-buf.
+/// Parameters and the expected error; `None` if the parameters are valid and only the memory is not a dma-buf.
 struct Case {
     what: &'static str,
     planes: &'static [Plane],
@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
         expected: Some(Error::PlaneSet),
     },
     Case {
-        what: "a format that nobody has",
+        what: "a format that does not exist",
         planes: &[(0, 0, 256, 0)],
         size: (64, 48),
         fourcc: 1,
@@ -171,7 +171,7 @@ fn describe(client: &Client, planes: &[Plane]) -> ZwpLinuxBufferParamsV1 {
 }
 
 #[test]
-fn create_ends_each_wrong_description_with_its_own_error() {
+fn create_with_invalid_params_posts_the_protocol_error() {
     for case in CASES {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();
@@ -181,19 +181,19 @@ fn create_ends_each_wrong_description_with_its_own_error() {
         fixture.round_trip(&mut client);
         check(case, &client, "create");
         match case.expected {
-            // A memfd is no dma-buf: that is a failure, and no reason to end anybody.
+            // A memfd is not a dma-buf, which is answered with `failed` and without a protocol error.
             None => assert_eq!(
-                (client.seen.failed, client.seen.closed),
+                (client.events.failed, client.events.closed),
                 (1, false),
                 "{}",
                 case.what
             ),
-            Some(_) => assert_eq!(client.seen.failed, 0, "{}", case.what),
+            Some(_) => assert_eq!(client.events.failed, 0, "{}", case.what),
         }
         fixture.round_trip(&mut other);
         assert!(
-            !other.seen.closed,
-            "{}: another client was ended too",
+            !other.events.closed,
+            "{}: another client was disconnected too",
             case.what
         );
         assert_eq!(fixture.state.dmabuf.buffers(), 0);
@@ -201,7 +201,7 @@ fn create_ends_each_wrong_description_with_its_own_error() {
 }
 
 #[test]
-fn create_immed_ends_each_wrong_description_with_its_own_error() {
+fn create_immed_with_invalid_params_posts_the_protocol_error() {
     for case in CASES {
         let mut fixture = Fixture::new(64, 48);
         let mut client = fixture.client();
@@ -218,7 +218,7 @@ fn create_immed_ends_each_wrong_description_with_its_own_error() {
         if case.expected.is_some() {
             check(case, &client, "create_immed");
         } else {
-            // Nothing else can be answered to who uses the buffer already.
+            // The client may use the buffer already, so the failure has to be a protocol error.
             let expected = (
                 "zwp_linux_buffer_params_v1".to_owned(),
                 Error::InvalidWlBuffer.into(),
@@ -237,21 +237,21 @@ fn check(case: &Case, client: &Client, request: &str) {
 }
 
 #[test]
-fn object_that_made_a_buffer_makes_no_other() {
-    type Again = fn(&ZwpLinuxBufferParamsV1, &Client);
-    let requests: [Again; 3] = [
+fn params_object_used_twice_posts_already_used() {
+    type SecondRequest = fn(&ZwpLinuxBufferParamsV1, &Client);
+    let requests: [SecondRequest; 3] = [
         |params, _| params.create(64, 48, XR24, Flags::empty()),
         |params, client| {
             params.create_immed(64, 48, XR24, Flags::empty(), &client.handle(), ());
         },
         |params, _| params.add(memfd(&[0; 16]).as_fd(), 1, 0, 256, 0, 0),
     ];
-    for again in requests {
+    for second_request in requests {
         let mut fixture = Fixture::new(64, 48);
         let mut client = fixture.client();
         let params = describe(&client, &[(0, 0, 256, 0)]);
         params.create(64, 48, XR24, Flags::empty());
-        again(&params, &client);
+        second_request(&params, &client);
         fixture.round_trip(&mut client);
         let expected = (
             "zwp_linux_buffer_params_v1".to_owned(),
@@ -262,29 +262,29 @@ fn object_that_made_a_buffer_makes_no_other() {
 }
 
 #[test]
-fn picture_upside_down_is_refused_without_an_error() {
+fn y_inverted_buffer_fails_without_a_protocol_error() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let params = describe(&client, &[(0, 0, 256, 0)]);
     params.create(64, 48, XR24, Flags::YInvert);
     fixture.round_trip(&mut client);
-    assert_eq!((client.seen.failed, client.error()), (1, None));
+    assert_eq!((client.events.failed, client.error()), (1, None));
 }
 
 #[test]
-fn feedback_reaches_the_client_as_it_was_stated() {
+fn feedback_received_by_a_client_equals_the_feedback_sent() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let dmabuf: ZwpLinuxDmabufV1 = client.bind(5);
     let window = client.window();
     for surface in [None, Some(&window.surface)] {
-        client.seen.feedback = None;
+        client.events.feedback = None;
         match surface {
             None => dmabuf.get_default_feedback(&client.handle(), ()),
             Some(surface) => dmabuf.get_surface_feedback(surface, &client.handle(), ()),
         };
         fixture.round_trip(&mut client);
-        let feedback = client.seen.feedback.as_ref().unwrap();
+        let feedback = client.events.feedback.as_ref().unwrap();
         assert_eq!(feedback, fixture.state.dmabuf.feedback());
         assert!(
             feedback

@@ -1,18 +1,18 @@
-//! Who has the keyboard, the pointer and the selection: what is shown, and nothing that is not.
+//! Keyboard focus, pointer focus and selection belong to mapped windows only.
 
 use crate::fixture::Fixture;
 use crate::fixture::objects::{Objects, make_pool, map};
 use crate::fixture::wire::{Arg, Wire};
 
-/// Events of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
+/// Opcodes of events of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
 const KEYBOARD_ENTER: u32 = 1;
 const KEYBOARD_LEAVE: u32 = 2;
 const POINTER_ENTER: u32 = 0;
 const POINTER_LEAVE: u32 = 1;
 const SELECTION: u32 = 5;
 
-/// A client with a window that is not mapped, and with everything that would tell it of the others' input.
-struct Spy {
+/// A client with an unmapped window that listens for the input of other clients.
+struct Observer {
     wire: Wire,
     compositor: u32,
     shell: u32,
@@ -25,7 +25,7 @@ struct Spy {
     buffer: u32,
 }
 
-impl Spy {
+impl Observer {
     fn new(fixture: &mut Fixture) -> Self {
         let mut wire = fixture.wire();
         let compositor = wire.bind("wl_compositor");
@@ -42,7 +42,7 @@ impl Spy {
         let role = wire.make(shell, 2, &[surface.into()]);
         let toplevel = wire.make(role, 1, &[]);
         wire.send(surface, 6, &[]);
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
         Self {
             wire,
             compositor,
@@ -70,11 +70,11 @@ impl Spy {
     fn unmap(&mut self, fixture: &mut Fixture) {
         self.wire.send(self.surface, 1, &[0, 0, 0].map(Arg::Word));
         self.wire.send(self.surface, 6, &[]);
-        fixture.settle(&mut self.wire);
+        fixture.round_trip_wire(&mut self.wire);
     }
 
-    /// Counts what it was told of input: keyboards, pointers and selections.
-    fn told(&self) -> (usize, usize, usize) {
+    /// Returns the number of keyboard enter, pointer enter and selection events.
+    fn input_events(&self) -> (usize, usize, usize) {
         let of = |object, opcode| self.wire.events_of(object, opcode).len();
         (
             of(self.keyboard, KEYBOARD_ENTER),
@@ -84,15 +84,15 @@ impl Spy {
     }
 }
 
-/// The client that is typed into, with a window and a selection.
-fn victim(fixture: &mut Fixture) -> (Wire, Objects) {
+/// Connects a client with a focused window and a selection.
+fn focused_client(fixture: &mut Fixture) -> (Wire, Objects) {
     let mut wire = fixture.wire();
     let objects = Objects::make(fixture, &mut wire);
     let (device, source) = (objects.of("wl_data_device"), objects.of("wl_data_source"));
     wire.send(source, 0, &["text/plain".into()]);
     wire.send(device, 1, &[source.into(), 1.into()]);
     fixture.state.point_at((32.0, 24.0).into(), 0);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
     (wire, objects)
 }
@@ -106,43 +106,45 @@ fn enters_and_leaves(wire: &Wire, objects: &Objects) -> (usize, usize) {
 }
 
 #[test]
-fn window_that_was_never_mapped_gets_no_input_and_no_selection() {
-    type Try = fn(&mut Spy);
-    let tries: [Try; 6] = [
+fn window_that_was_never_mapped_gets_neither_input_nor_selection() {
+    type Attempt = fn(&mut Observer);
+    let attempts: [Attempt; 6] = [
         |_| {},
-        |spy| spy.wire.send(spy.surface, 6, &[]),
-        |spy| spy.wire.send(spy.toplevel, 11, &[0.into()]),
-        |spy| spy.wire.send(spy.toplevel, 9, &[]),
-        |spy| {
-            let role = spy.wire.make(spy.compositor, 0, &[]);
-            let other = spy.wire.make(spy.shell, 2, &[role.into()]);
-            spy.wire.make(other, 1, &[]);
-            spy.wire.send(role, 6, &[]);
+        |observer| observer.wire.send(observer.surface, 6, &[]),
+        |observer| observer.wire.send(observer.toplevel, 11, &[0.into()]),
+        |observer| observer.wire.send(observer.toplevel, 9, &[]),
+        |observer| {
+            let role = observer.wire.make(observer.compositor, 0, &[]);
+            let other = observer.wire.make(observer.shell, 2, &[role.into()]);
+            observer.wire.make(other, 1, &[]);
+            observer.wire.send(role, 6, &[]);
         },
-        |spy| {
-            // The child has content, the window has none.
-            let parent = spy.wire.bind("wl_subcompositor");
-            let child = spy.wire.make(spy.compositor, 0, &[]);
-            let role = spy
+        |observer| {
+            // The subsurface has content and the window has none.
+            let parent = observer.wire.bind("wl_subcompositor");
+            let child = observer.wire.make(observer.compositor, 0, &[]);
+            let role = observer
                 .wire
-                .make(parent, 1, &[child.into(), spy.surface.into()]);
-            spy.wire.send(role, 5, &[]);
-            spy.wire.send(child, 1, &[spy.buffer, 0, 0].map(Arg::Word));
-            spy.wire.send(child, 6, &[]);
-            spy.wire.send(spy.surface, 6, &[]);
+                .make(parent, 1, &[child.into(), observer.surface.into()]);
+            observer.wire.send(role, 5, &[]);
+            observer
+                .wire
+                .send(child, 1, &[observer.buffer, 0, 0].map(Arg::Word));
+            observer.wire.send(child, 6, &[]);
+            observer.wire.send(observer.surface, 6, &[]);
         },
     ];
-    for (number, attempt) in tries.into_iter().enumerate() {
+    for (number, attempt) in attempts.into_iter().enumerate() {
         let mut fixture = Fixture::new(64, 48);
-        let (mut wire, objects) = victim(&mut fixture);
-        let mut spy = Spy::new(&mut fixture);
-        attempt(&mut spy);
-        fixture.settle(&mut spy.wire);
+        let (mut wire, objects) = focused_client(&mut fixture);
+        let mut observer = Observer::new(&mut fixture);
+        attempt(&mut observer);
+        fixture.round_trip_wire(&mut observer.wire);
         fixture.state.point_at((31.0, 24.0).into(), 0);
-        fixture.settle(&mut wire);
-        fixture.settle(&mut spy.wire);
-        assert_eq!(spy.wire.error, None, "attempt {number}");
-        assert_eq!(spy.told(), (0, 0, 0), "attempt {number}");
+        fixture.round_trip_wire(&mut wire);
+        fixture.round_trip_wire(&mut observer.wire);
+        assert_eq!(observer.wire.error, None, "attempt {number}");
+        assert_eq!(observer.input_events(), (0, 0, 0), "attempt {number}");
         assert_eq!(
             enters_and_leaves(&wire, &objects),
             (1, 0),
@@ -152,110 +154,120 @@ fn window_that_was_never_mapped_gets_no_input_and_no_selection() {
 }
 
 #[test]
-fn popup_that_grabs_takes_nothing_from_another_client() {
+fn popup_grab_does_not_change_the_focus_of_another_client() {
     let mut fixture = Fixture::new(64, 48);
-    let (mut wire, objects) = victim(&mut fixture);
-    let mut spy = Spy::new(&mut fixture);
-    let seat = spy.wire.bind("wl_seat");
-    let positioner = spy.wire.make(spy.shell, 1, &[]);
-    spy.wire.send(positioner, 1, &[8.into(), 8.into()]);
-    spy.wire.send(positioner, 2, &[0, 0, 16, 16].map(Arg::Word));
-    let surface = spy.wire.make(spy.compositor, 0, &[]);
-    let role = spy.wire.make(spy.shell, 2, &[surface.into()]);
-    let parent = [spy.role.into(), positioner.into()];
-    let popup = spy.wire.make(role, 2, &parent);
+    let (mut wire, objects) = focused_client(&mut fixture);
+    let mut observer = Observer::new(&mut fixture);
+    let seat = observer.wire.bind("wl_seat");
+    let positioner = observer.wire.make(observer.shell, 1, &[]);
+    observer.wire.send(positioner, 1, &[8.into(), 8.into()]);
+    observer
+        .wire
+        .send(positioner, 2, &[0, 0, 16, 16].map(Arg::Word));
+    let surface = observer.wire.make(observer.compositor, 0, &[]);
+    let role = observer.wire.make(observer.shell, 2, &[surface.into()]);
+    let parent = [observer.role.into(), positioner.into()];
+    let popup = observer.wire.make(role, 2, &parent);
     for serial in 0..32 {
-        spy.wire.send(popup, 1, &[seat, serial].map(Arg::Word));
+        observer.wire.send(popup, 1, &[seat, serial].map(Arg::Word));
     }
-    spy.wire.send(surface, 6, &[]);
-    fixture.settle(&mut spy.wire);
-    fixture.settle(&mut wire);
-    assert_eq!(spy.told(), (0, 0, 0));
+    observer.wire.send(surface, 6, &[]);
+    fixture.round_trip_wire(&mut observer.wire);
+    fixture.round_trip_wire(&mut wire);
+    assert_eq!(observer.input_events(), (0, 0, 0));
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
 }
 
 #[test]
-fn selection_and_cursor_of_a_client_without_focus_are_not_taken() {
+fn selection_and_cursor_of_a_client_without_focus_are_ignored() {
     let mut fixture = Fixture::new(64, 48);
-    let (mut wire, objects) = victim(&mut fixture);
+    let (mut wire, objects) = focused_client(&mut fixture);
     let device = objects.of("wl_data_device");
     let selections = wire.events_of(device, SELECTION).len();
-    let mut spy = Spy::new(&mut fixture);
-    let manager = spy.wire.bind("wl_data_device_manager");
-    let source = spy.wire.make(manager, 0, &[]);
-    let icon = spy.wire.make(spy.compositor, 0, &[]);
-    spy.wire.send(source, 0, &["text/plain".into()]);
+    let mut observer = Observer::new(&mut fixture);
+    let manager = observer.wire.bind("wl_data_device_manager");
+    let source = observer.wire.make(manager, 0, &[]);
+    let icon = observer.wire.make(observer.compositor, 0, &[]);
+    observer.wire.send(source, 0, &["text/plain".into()]);
     for serial in 0..64 {
-        spy.wire
-            .send(spy.device, 1, &[source, serial].map(Arg::Word));
-        let drag = [source, spy.surface, 0, serial].map(Arg::Word);
-        spy.wire.send(spy.device, 0, &drag);
+        observer
+            .wire
+            .send(observer.device, 1, &[source, serial].map(Arg::Word));
+        let drag = [source, observer.surface, 0, serial].map(Arg::Word);
+        observer.wire.send(observer.device, 0, &drag);
         let cursor = [serial, icon, 0, 0].map(Arg::Word);
-        spy.wire.send(spy.pointer, 0, &cursor);
+        observer.wire.send(observer.pointer, 0, &cursor);
     }
-    fixture.settle(&mut spy.wire);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut observer.wire);
+    fixture.round_trip_wire(&mut wire);
     assert_eq!(wire.events_of(device, SELECTION).len(), selections);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
-    assert_eq!(spy.told(), (0, 0, 0));
+    assert_eq!(observer.input_events(), (0, 0, 0));
 }
 
-/// The ways in which a window goes.
-type End = fn(&mut Spy, &mut Fixture);
+/// A way to unmap a window.
+type UnmapMethod = fn(&mut Observer, &mut Fixture);
 
-const ENDS: [(&str, End); 4] = [
-    ("a commit without a buffer", |spy, fixture| {
-        spy.unmap(fixture);
+const UNMAP_METHODS: [(&str, UnmapMethod); 4] = [
+    ("a commit without a buffer", |observer, fixture| {
+        observer.unmap(fixture);
     }),
-    ("the end of its role", |spy, _| {
-        spy.wire.send(spy.toplevel, 0, &[]);
+    ("the end of its role", |observer, _| {
+        observer.wire.send(observer.toplevel, 0, &[]);
     }),
-    ("the end of its surface", |spy, _| {
-        spy.wire.send(spy.surface, 0, &[]);
+    ("the end of its surface", |observer, _| {
+        observer.wire.send(observer.surface, 0, &[]);
     }),
-    ("the end of its client", |spy, _| {
-        spy.wire.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    ("the end of its client", |observer, _| {
+        observer
+            .wire
+            .stream
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
     }),
 ];
 
 #[test]
-fn keyboard_goes_to_a_window_that_is_mapped_and_back_when_it_goes() {
-    for (what, end) in ENDS {
+fn keyboard_focus_moves_to_a_mapped_window_and_back_when_it_is_unmapped() {
+    for (what, unmap_window) in UNMAP_METHODS {
         let mut fixture = Fixture::new(64, 48);
-        let (mut wire, objects) = victim(&mut fixture);
-        let mut spy = Spy::new(&mut fixture);
-        spy.map(&mut fixture);
-        fixture.settle(&mut wire);
-        assert_eq!(spy.told().0, 1, "{what}");
-        assert!(spy.told().2 >= 1, "the selection goes with the keyboard");
+        let (mut wire, objects) = focused_client(&mut fixture);
+        let mut observer = Observer::new(&mut fixture);
+        observer.map(&mut fixture);
+        fixture.round_trip_wire(&mut wire);
+        assert_eq!(observer.input_events().0, 1, "{what}");
+        assert!(
+            observer.input_events().2 >= 1,
+            "the selection goes with the keyboard"
+        );
         assert_eq!(enters_and_leaves(&wire, &objects), (1, 1), "{what}");
-        end(&mut spy, &mut fixture);
-        fixture.settle(&mut spy.wire);
+        unmap_window(&mut observer, &mut fixture);
+        fixture.round_trip_wire(&mut observer.wire);
         for _ in 0..3 {
-            fixture.settle(&mut wire);
+            fixture.round_trip_wire(&mut wire);
         }
         assert_eq!(enters_and_leaves(&wire, &objects), (2, 1), "{what}");
     }
 }
 
 #[test]
-fn pointer_leaves_a_window_that_goes_though_nobody_moves_it() {
-    for (what, end) in ENDS {
+fn pointer_focus_leaves_an_unmapped_window_without_motion() {
+    for (what, unmap_window) in UNMAP_METHODS {
         let mut fixture = Fixture::new(64, 48);
-        let (mut wire, objects) = victim(&mut fixture);
+        let (mut wire, objects) = focused_client(&mut fixture);
         let pointer = objects.of("wl_pointer");
-        let mut spy = Spy::new(&mut fixture);
-        spy.map(&mut fixture);
+        let mut observer = Observer::new(&mut fixture);
+        observer.map(&mut fixture);
         fixture.state.point_at((30.0, 24.0).into(), 0);
-        fixture.settle(&mut spy.wire);
-        fixture.settle(&mut wire);
-        assert_eq!(spy.told().1, 1, "{what}");
+        fixture.round_trip_wire(&mut observer.wire);
+        fixture.round_trip_wire(&mut wire);
+        assert_eq!(observer.input_events().1, 1, "{what}");
         assert_eq!(wire.events_of(pointer, POINTER_LEAVE).len(), 1, "{what}");
         let before = wire.events_of(pointer, POINTER_ENTER).len();
-        end(&mut spy, &mut fixture);
-        fixture.settle(&mut spy.wire);
+        unmap_window(&mut observer, &mut fixture);
+        fixture.round_trip_wire(&mut observer.wire);
         for _ in 0..3 {
-            fixture.settle(&mut wire);
+            fixture.round_trip_wire(&mut wire);
         }
         let enters = wire.events_of(pointer, POINTER_ENTER).len();
         assert_eq!(enters, before + 1, "{what}");
@@ -263,15 +275,21 @@ fn pointer_leaves_a_window_that_goes_though_nobody_moves_it() {
 }
 
 #[test]
-fn window_that_was_unmapped_is_configured_anew_and_mapped_again() {
+fn unmapped_window_is_configured_again_before_it_is_mapped_again() {
     let mut fixture = Fixture::new(64, 48);
-    let mut spy = Spy::new(&mut fixture);
-    spy.map(&mut fixture);
-    spy.unmap(&mut fixture);
-    let configured = spy.wire.events_of(spy.role, 0).len();
-    spy.wire.send(spy.surface, 6, &[]);
-    fixture.settle(&mut spy.wire);
-    assert_eq!(spy.wire.events_of(spy.role, 0).len(), configured + 1);
-    spy.map(&mut fixture);
-    assert_eq!((spy.told().0, spy.wire.error.clone()), (2, None));
+    let mut observer = Observer::new(&mut fixture);
+    observer.map(&mut fixture);
+    observer.unmap(&mut fixture);
+    let configured = observer.wire.events_of(observer.role, 0).len();
+    observer.wire.send(observer.surface, 6, &[]);
+    fixture.round_trip_wire(&mut observer.wire);
+    assert_eq!(
+        observer.wire.events_of(observer.role, 0).len(),
+        configured + 1
+    );
+    observer.map(&mut fixture);
+    assert_eq!(
+        (observer.input_events().0, observer.wire.error.clone()),
+        (2, None)
+    );
 }

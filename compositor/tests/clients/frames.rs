@@ -1,4 +1,4 @@
-//! Frames: their callbacks, their feedback, the buffers they give back and the records they leave.
+//! Frames: callbacks, presentation feedback, released buffers and report records.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::fixture::Fixture;
 const RED: u32 = 0xffff_0000;
 
 #[test]
-fn buffer_that_is_replaced_goes_back_to_its_client() {
+fn buffer_that_is_replaced_is_released() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     fixture.round_trip(&mut client);
     let (first, second) = (client.colour(8, 8, RED), client.colour(8, 8, 0xff00_ff00));
     window.show(&client, &first);
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     assert!(
-        client.seen.released.is_empty(),
-        "the shown buffer was released"
+        client.events.released.is_empty(),
+        "the buffer on the display was released"
     );
     window.show(&client, &second);
-    fixture.picture(&mut client);
-    assert_eq!(client.seen.released, [first]);
+    fixture.displayed_pixels(&mut client);
+    assert_eq!(client.events.released, [first]);
 }
 
 #[test]
-fn buffer_that_was_never_shown_goes_back_at_once() {
+fn buffer_superseded_before_a_frame_is_released_at_once() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -38,13 +38,13 @@ fn buffer_that_was_never_shown_goes_back_at_once() {
     window.show(&client, &first);
     window.show(&client, &second);
     fixture.round_trip(&mut client);
-    assert_eq!(client.seen.released, [first]);
-    let picture = fixture.picture(&mut client);
-    assert!(picture.contains(&0xff00_ff00) && !picture.contains(&RED));
+    assert_eq!(client.events.released, [first]);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.contains(&0xff00_ff00) && !pixels.contains(&RED));
 }
 
 #[test]
-fn callbacks_come_at_the_rate_of_the_output() {
+fn frame_callbacks_arrive_at_the_refresh_rate() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -54,10 +54,10 @@ fn callbacks_come_at_the_rate_of_the_output() {
     for round in 0..20 {
         window.show(&client, &buffers[round % 2]);
         fixture.until(&mut client, "a frame callback", |_, client| {
-            client.seen.frames.len() > round
+            client.events.frames.len() > round
         });
     }
-    // 20 frames at 200 Hz take 100 ms; a callback without waiting would take nearly none.
+    // 20 frames at 200 Hz take 100 ms; callbacks without a delay would take almost no time.
     assert!(
         start.elapsed() >= Duration::from_millis(80),
         "{:?}",
@@ -66,33 +66,33 @@ fn callbacks_come_at_the_rate_of_the_output() {
 }
 
 #[test]
-fn callback_without_a_change_comes_too() {
+fn frame_callback_without_damage_arrives() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(8, 8, RED));
     fixture.until(&mut client, "a callback", |_, client| {
-        !client.seen.frames.is_empty()
+        !client.events.frames.is_empty()
     });
-    let count = client.seen.frames.len();
+    let count = client.events.frames.len();
     window
         .surface
         .frame(&client.handle(), crate::fixture::Marker::Frame);
     window.surface.commit();
     fixture.until(&mut client, "a callback", |_, client| {
-        client.seen.frames.len() > count
+        client.events.frames.len() > count
     });
 }
 
 #[test]
-fn feedback_tells_the_time_of_a_virtual_display_as_what_it_is() {
+fn presentation_feedback_of_a_virtual_output_has_no_hardware_flags() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     let presentation: WpPresentation = client.bind(2);
     fixture.round_trip(&mut client);
-    assert_eq!(client.seen.clock, Some(1), "CLOCK_MONOTONIC");
+    assert_eq!(client.events.clock, Some(1), "CLOCK_MONOTONIC");
     let now = || {
         let now = covalent_compositor::clock::now();
         covalent_compositor::clock::nanoseconds(now)
@@ -101,19 +101,19 @@ fn feedback_tells_the_time_of_a_virtual_display_as_what_it_is() {
     presentation.feedback(&window.surface, &client.handle(), ());
     window.show(&client, &client.colour(8, 8, RED));
     fixture.until(&mut client, "a presented event", |_, client| {
-        !client.seen.presented.is_empty()
+        !client.events.presented.is_empty()
     });
-    let (time, flags) = client.seen.presented[0];
+    let (time, flags) = client.events.presented[0];
     assert!(time >= before && time <= now());
     assert_eq!(
         flags,
         Kind::empty(),
-        "nothing was synchronised, nothing was hardware"
+        "a virtual output has no vblank and no hardware clock"
     );
 }
 
 #[test]
-fn feedback_for_a_frame_that_was_replaced_says_discarded() {
+fn presentation_feedback_of_a_superseded_commit_is_discarded() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -124,13 +124,16 @@ fn feedback_for_a_frame_that_was_replaced_says_discarded() {
         window.show(&client, &client.colour(8, 8, RED));
     }
     fixture.until(&mut client, "a presented event", |_, client| {
-        !client.seen.presented.is_empty()
+        !client.events.presented.is_empty()
     });
-    assert_eq!((client.seen.presented.len(), client.seen.discarded), (1, 1));
+    assert_eq!(
+        (client.events.presented.len(), client.events.discarded),
+        (1, 1)
+    );
 }
 
 #[test]
-fn report_counts_the_bytes_of_the_window_and_says_why_it_was_composed() {
+fn report_of_a_composited_frame_has_the_copied_bytes_and_the_reason() {
     let mut fixture = Fixture::new(64, 48);
     let path = std::env::temp_dir().join(format!("covalent-report-{}", std::process::id()));
     fixture
@@ -143,7 +146,7 @@ fn report_counts_the_bytes_of_the_window_and_says_why_it_was_composed() {
     let buffers = [client.colour(16, 8, RED), client.colour(16, 8, 0xff00_ff00)];
     for round in 0..6 {
         window.show(&client, &buffers[round % 2]);
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
     }
     fixture.state.finish();
     let text = std::fs::read_to_string(&path).unwrap();

@@ -1,13 +1,13 @@
-//! The compositor and its clients in one event loop, over socket pairs: no card, no session, no threads.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! The compositor and its clients in one event loop, connected by socket pairs, without a card, a session or threads.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
+mod arguments;
 mod dmabuf;
 mod fixture;
 mod focus;
 mod frames;
-mod hostile;
-mod many;
-mod numbers;
+mod limits;
+mod misbehaving;
 mod recovery;
 mod releases;
 mod shell;

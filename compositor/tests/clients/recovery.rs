@@ -1,4 +1,4 @@
-//! What fails for a moment is tried again by the compositor itself, also when no client commits anew.
+//! The compositor retries transient failures by itself, without another commit of a client.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,17 +17,17 @@ use crate::fixture::{Client, Fixture, Marker, Window};
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
-/// What fails next, and how often each kind was asked.
+/// The faults to inject, and the number of operations so far.
 #[derive(Debug, Default)]
-struct Script {
+struct FaultScript {
     commits: VecDeque<Option<Errno>>,
     every_commit: Option<Errno>,
     lost_flips: u32,
     reads: VecDeque<Option<Errno>>,
     every_read: Option<Errno>,
     pictures: VecDeque<Option<Errno>>,
-    asked: Vec<Instant>,
-    asked_reads: u32,
+    commit_times: Vec<Instant>,
+    read_count: u32,
 }
 
 fn answer(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Result<()> {
@@ -37,9 +37,9 @@ fn answer(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Res
     }
 }
 
-impl Faults for Script {
+impl Faults for FaultScript {
     fn commit(&mut self) -> io::Result<()> {
-        self.asked.push(Instant::now());
+        self.commit_times.push(Instant::now());
         answer(&mut self.commits, self.every_commit)
     }
 
@@ -49,33 +49,33 @@ impl Faults for Script {
         !lost
     }
 
-    fn read(&mut self) -> io::Result<()> {
-        self.asked_reads += 1;
+    fn read_client_buffer(&mut self) -> io::Result<()> {
+        self.read_count += 1;
         answer(&mut self.reads, self.every_read)
     }
 
-    fn picture(&mut self) -> io::Result<()> {
+    fn access_output_buffer(&mut self) -> io::Result<()> {
         answer(&mut self.pictures, None)
     }
 }
 
-/// A compositor with a window that shows red, and the script of what fails from now on.
-fn shown() -> (Fixture, Client, Window, Rc<RefCell<Script>>) {
-    let script = Rc::new(RefCell::new(Script::default()));
+/// Starts a compositor with a red window; the returned script injects faults from now on.
+fn start_with_window() -> (Fixture, Client, Window, Rc<RefCell<FaultScript>>) {
+    let script = Rc::new(RefCell::new(FaultScript::default()));
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
     let mut client = fixture.client();
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(8, 8, RED));
-    let picture = fixture.picture(&mut client);
-    assert!(picture.contains(&RED));
-    script.borrow_mut().asked.clear();
-    script.borrow_mut().asked_reads = 0;
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.contains(&RED));
+    script.borrow_mut().commit_times.clear();
+    script.borrow_mut().read_count = 0;
     (fixture, client, window, script)
 }
 
 #[test]
-fn commit_that_fails_once_is_made_again_without_another_commit_of_a_client() {
+fn commit_that_fails_once_is_retried_without_another_client_commit() {
     for errno in [
         Errno::BUSY,
         Errno::INTR,
@@ -84,34 +84,37 @@ fn commit_that_fails_once_is_made_again_without_another_commit_of_a_client() {
         Errno::ACCESS,
         Errno::INVAL,
     ] {
-        let (mut fixture, mut client, window, script) = shown();
+        let (mut fixture, mut client, window, script) = start_with_window();
         script.borrow_mut().commits.push_back(Some(errno));
         let presentation: WpPresentation = client.bind(2);
-        let frames = client.seen.frames.len();
+        let frames = client.events.frames.len();
         presentation.feedback(&window.surface, &client.handle(), ());
         window.show(&client, &client.colour(8, 8, GREEN));
         let what = format!("a frame after {errno}");
         fixture.until(&mut client, &what, |_, client| {
-            client.seen.frames.len() > frames && !client.seen.presented.is_empty()
+            client.events.frames.len() > frames && !client.events.presented.is_empty()
         });
-        assert_eq!(client.seen.discarded, 0, "{errno}");
-        assert!(fixture.picture(&mut client).contains(&GREEN), "{errno}");
-        assert_eq!(script.borrow().asked.len(), 2, "{errno}");
+        assert_eq!(client.events.discarded, 0, "{errno}");
+        assert!(
+            fixture.displayed_pixels(&mut client).contains(&GREEN),
+            "{errno}"
+        );
+        assert_eq!(script.borrow().commit_times.len(), 2, "{errno}");
     }
 }
 
 #[test]
-fn commit_that_fails_for_a_while_is_made_again_at_growing_distances() {
-    let (mut fixture, mut client, window, script) = shown();
+fn commit_that_fails_repeatedly_is_retried_with_growing_delays() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     script.borrow_mut().commits = [Some(Errno::BUSY); 7].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.until(&mut client, "the eighth commit", |_, _| {
-        script.borrow().asked.len() == 8
+        script.borrow().commit_times.len() == 8
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
     let script = script.borrow();
     let gaps: Vec<Duration> = script
-        .asked
+        .commit_times
         .windows(2)
         .map(|pair| pair[1] - pair[0])
         .collect();
@@ -121,40 +124,43 @@ fn commit_that_fails_for_a_while_is_made_again_at_growing_distances() {
 }
 
 #[test]
-fn clients_that_commit_while_the_card_is_busy_do_not_hurry_it() {
-    let (mut fixture, mut client, window, script) = shown();
+fn commits_of_clients_while_the_card_is_busy_do_not_shorten_the_backoff() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     script.borrow_mut().every_commit = Some(Errno::BUSY);
     let until = Instant::now() + Duration::from_millis(300);
     let buffers = [client.colour(8, 8, RED), client.colour(8, 8, GREEN)];
-    let mut shown = 0;
+    let mut client_commits = 0;
     while Instant::now() < until {
-        window.show(&client, &buffers[shown % 2]);
+        window.show(&client, &buffers[client_commits % 2]);
         fixture.round_trip(&mut client);
-        shown += 1;
+        client_commits += 1;
     }
-    let asked = script.borrow().asked.len();
+    let attempts = script.borrow().commit_times.len();
     assert!(
-        (3..=12).contains(&asked),
-        "{asked} commits while clients made {shown}"
+        (3..=12).contains(&attempts),
+        "{attempts} commits of frames during {client_commits} commits of the client"
     );
-    // Buffers of frames that were replaced before they were shown went back meanwhile.
-    assert!(client.seen.released.len() + 3 >= shown, "of {shown}");
+    // The buffers of superseded commits were released meanwhile.
+    assert!(
+        client.events.released.len() + 3 >= client_commits,
+        "of {client_commits}"
+    );
     script.borrow_mut().every_commit = None;
     window.show(&client, &client.colour(8, 8, 0xff00_00ff));
-    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+    assert!(fixture.displayed_pixels(&mut client).contains(&0xff00_00ff));
 }
 
 #[test]
-fn report_says_what_was_tried_again_and_why() {
-    let (mut fixture, mut client, window, script) = shown();
+fn report_of_a_retried_frame_has_the_number_of_retries_and_the_cause() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-retry-{}", std::process::id()));
     let report = Report::create(&path).unwrap();
     fixture.state.screen.set_report(report);
     script.borrow_mut().commits = [Some(Errno::BUSY); 3].into();
     window.show(&client, &client.colour(8, 8, GREEN));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     window.show(&client, &client.colour(8, 8, RED));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     fixture.state.finish();
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -173,19 +179,19 @@ fn report_says_what_was_tried_again_and_why() {
 }
 
 #[test]
-fn first_frame_that_fails_for_a_moment_is_no_reason_to_end() {
-    let script = Rc::new(RefCell::new(Script::default()));
+fn first_frame_that_fails_transiently_is_retried() {
+    let script = Rc::new(RefCell::new(FaultScript::default()));
     script.borrow_mut().commits = [Some(Errno::BUSY); 4].into();
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
     let mut client = fixture.client();
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     assert!(fixture.state.failure.is_none());
-    assert_eq!(script.borrow().asked.len(), 5);
+    assert_eq!(script.borrow().commit_times.len(), 5);
 }
 
 #[test]
-fn first_frame_that_fails_for_good_ends_the_compositor_at_once() {
-    let script = Rc::new(RefCell::new(Script::default()));
+fn first_frame_that_fails_permanently_ends_the_compositor() {
+    let script = Rc::new(RefCell::new(FaultScript::default()));
     script.borrow_mut().every_commit = Some(Errno::INVAL);
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
     let mut client = fixture.client();
@@ -194,88 +200,88 @@ fn first_frame_that_fails_for_good_ends_the_compositor_at_once() {
     });
     let failure = fixture.state.failure.take().unwrap();
     assert_eq!(failure.code, exit::NO_DISPLAY);
-    assert_eq!(script.borrow().asked.len(), 1);
+    assert_eq!(script.borrow().commit_times.len(), 1);
 }
 
 #[test]
-fn page_flip_event_that_never_comes_is_given_up_and_frames_go_on() {
-    let (mut fixture, mut client, window, script) = shown();
+fn page_flip_event_that_never_arrives_is_abandoned_and_frames_continue() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     script.borrow_mut().lost_flips = 1;
     let presentation: WpPresentation = client.bind(2);
     presentation.feedback(&window.surface, &client.handle(), ());
-    let frames = client.seen.frames.len();
-    let released = client.seen.released.len();
+    let frames = client.events.frames.len();
+    let released = client.events.released.len();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.until(&mut client, "a callback and an answer", |_, client| {
-        client.seen.frames.len() > frames
-            && client.seen.presented.len() + client.seen.discarded == 1
+        client.events.frames.len() > frames
+            && client.events.presented.len() + client.events.discarded == 1
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
     fixture.until(&mut client, "the first buffer", |_, client| {
-        client.seen.released.len() > released
+        client.events.released.len() > released
     });
     window.show(&client, &client.colour(8, 8, RED));
-    assert!(fixture.picture(&mut client).contains(&RED));
+    assert!(fixture.displayed_pixels(&mut client).contains(&RED));
 }
 
 #[test]
-fn buffer_that_cannot_be_read_once_is_in_the_next_frame() {
-    let (mut fixture, mut client, window, script) = shown();
+fn buffer_that_cannot_be_read_transiently_is_drawn_later() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     let reads = [Some(Errno::NOMEM), Some(Errno::NOMEM), Some(Errno::INTR)];
     script.borrow_mut().reads = [reads, reads, reads].concat().into();
     window.show(&client, &client.colour(8, 8, GREEN));
-    let patience = Instant::now() + Duration::from_secs(5);
-    while !fixture.picture(&mut client).contains(&GREEN) {
-        assert!(Instant::now() < patience, "the window is not shown");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !fixture.displayed_pixels(&mut client).contains(&GREEN) {
+        assert!(Instant::now() < deadline, "the window is not shown");
         fixture.step(&mut client);
     }
-    assert!(!client.seen.closed);
+    assert!(!client.events.closed);
 }
 
 #[test]
-fn buffer_that_can_never_be_read_costs_a_bounded_number_of_attempts() {
-    let (mut fixture, mut client, window, script) = shown();
+fn buffer_that_can_never_be_read_is_tried_a_bounded_number_of_times() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     script.borrow_mut().every_read = Some(Errno::NOMEM);
     window.show(&client, &client.colour(8, 8, GREEN));
     let until = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < until {
         fixture.step(&mut client);
     }
-    let asked = script.borrow().asked_reads;
-    assert!((2..=60).contains(&asked), "{asked} attempts");
+    let attempts = script.borrow().read_count;
+    assert!((2..=60).contains(&attempts), "{attempts} attempts");
     script.borrow_mut().every_read = None;
-    // The next commit is shown, and callbacks came all the time.
-    let frames = client.seen.frames.len();
+    // The next commit is shown, and its callback arrives.
+    let frames = client.events.frames.len();
     window.show(&client, &client.colour(8, 8, 0xff00_00ff));
-    assert!(fixture.picture(&mut client).contains(&0xff00_00ff));
+    assert!(fixture.displayed_pixels(&mut client).contains(&0xff00_00ff));
     fixture.until(&mut client, "a callback", |_, client| {
-        client.seen.frames.len() > frames
+        client.events.frames.len() > frames
     });
 }
 
 #[test]
-fn screenshot_that_cannot_be_read_once_is_saved() {
-    let (mut fixture, mut client, window, script) = shown();
+fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
     fixture.state.screen.set_screenshot(path.clone(), Some(2));
-    // The first access draws the frame, and the others read it.
+    // The first access draws the frame, the others read it for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     let saved = std::fs::read(&path);
     let _ = std::fs::remove_file(&path);
     assert!(saved.unwrap().starts_with(b"\x89PNG"));
 }
 
 #[test]
-fn picture_that_cannot_be_written_once_is_drawn_again() {
-    let (mut fixture, mut client, window, script) = shown();
+fn output_buffer_that_cannot_be_written_once_is_drawn_again() {
+    let (mut fixture, mut client, window, script) = start_with_window();
     script.borrow_mut().pictures = [Some(Errno::NOMEM), Some(Errno::AGAIN)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     window.surface.frame(&client.handle(), Marker::Frame);
-    let frames = client.seen.frames.len();
+    let frames = client.events.frames.len();
     fixture.until(&mut client, "a callback", |_, client| {
-        client.seen.frames.len() > frames
+        client.events.frames.len() > frames
     });
-    assert!(fixture.picture(&mut client).contains(&GREEN));
+    assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
 }

@@ -1,4 +1,4 @@
-//! Every way that a commit can take gives its buffer back, by `wl_buffer.release` and by a release point alike.
+//! Every path of a commit releases its buffer, by `wl_buffer.release` and by a release point.
 
 mod points;
 mod subsurfaces;
@@ -27,78 +27,78 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 const BLUE: u32 = 0xff00_00ff;
 
-/// How a client hands over its buffers.
+/// How the compositor releases the buffers of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+enum ReleaseBy {
     Event,
     Point,
 }
 
-const BOTH: [By; 2] = [By::Event, By::Point];
+const RELEASE_KINDS: [ReleaseBy; 2] = [ReleaseBy::Event, ReleaseBy::Point];
 
-/// A timeline as client and test have it.
-struct Shared {
+/// A timeline of the test and the client's object for it.
+struct SharedTimeline {
     points: Arc<Timeline>,
-    wire: WpLinuxDrmSyncobjTimelineV1,
+    proxy: WpLinuxDrmSyncobjTimelineV1,
     _file: OwnedFd,
 }
 
-/// A client with a window, whose buffers are handed over in one of the two ways.
-struct Play {
+/// A client with a window, with or without explicit synchronisation.
+struct TestClient {
     fixture: Fixture,
     client: Client,
-    by: By,
+    release_by: ReleaseBy,
     window: Window,
     manager: WpLinuxDrmSyncobjManagerV1,
-    acquire: Shared,
-    release: Shared,
-    committed: u64,
+    acquire: SharedTimeline,
+    release: SharedTimeline,
+    commit_count: u64,
 }
 
-/// A surface with its object for points.
-struct Pane {
+/// A surface with its `wp_linux_drm_syncobj_surface_v1`.
+struct TestSurface {
     surface: WlSurface,
     object: Option<WpLinuxDrmSyncobjSurfaceV1>,
 }
 
-/// A buffer that was committed: it is owed until it went back.
-struct Owed {
-    wire: WlBuffer,
+/// A committed buffer with the number of its release point.
+struct CommittedBuffer {
+    proxy: WlBuffer,
     point: u64,
 }
 
-impl Play {
-    fn new(by: By) -> Self {
+impl TestClient {
+    fn new(release_by: ReleaseBy) -> Self {
         let mut fixture = Fixture::with_timelines(64, 48);
         let mut client = fixture.client();
         let window = client.window();
         fixture.round_trip(&mut client);
         let manager: WpLinuxDrmSyncobjManagerV1 = client.bind(1);
-        let acquire = shared(&fixture, &client, &manager);
-        let release = shared(&fixture, &client, &manager);
+        let acquire = create_timeline(&fixture, &client, &manager);
+        let release = create_timeline(&fixture, &client, &manager);
         acquire.points.reach(u64::from(u32::MAX));
         Self {
             fixture,
             client,
-            by,
+            release_by,
             window,
             manager,
             acquire,
             release,
-            committed: 0,
+            commit_count: 0,
         }
     }
 
-    fn pane(&self, surface: WlSurface) -> Pane {
-        let object = (self.by == By::Point).then(|| {
+    fn wrap_surface(&self, surface: WlSurface) -> TestSurface {
+        let object = (self.release_by == ReleaseBy::Point).then(|| {
             self.manager
                 .get_surface(&surface, &self.client.handle(), ())
         });
-        Pane { surface, object }
+        TestSurface { surface, object }
     }
 
-    fn top(&self) -> Pane {
-        self.pane(self.window.surface.clone())
+    fn toplevel_surface(&self) -> TestSurface {
+        self.wrap_surface(self.window.surface.clone())
     }
 
     fn surface(&self) -> WlSurface {
@@ -106,254 +106,274 @@ impl Play {
         compositor.create_surface(&self.client.handle(), ())
     }
 
-    /// Makes a subsurface, which is synchronised at first.
-    fn child(&self, parent: &WlSurface) -> (Pane, WlSubsurface) {
+    /// Creates a synchronised subsurface.
+    fn create_subsurface(&self, parent: &WlSurface) -> (TestSurface, WlSubsurface) {
         let surface = self.surface();
         let global: WlSubcompositor = self.client.bind(1);
         let role = global.get_subsurface(&surface, parent, &self.client.handle(), ());
-        (self.pane(surface), role)
+        (self.wrap_surface(surface), role)
     }
 
-    fn attach(&mut self, pane: &Pane, wire: WlBuffer) -> Owed {
-        self.committed += 1;
-        let point = self.committed;
-        if let Some(object) = &pane.object {
-            object.set_acquire_point(&self.acquire.wire, 0, 1);
+    fn attach(&mut self, test_surface: &TestSurface, proxy: WlBuffer) -> CommittedBuffer {
+        self.commit_count += 1;
+        let point = self.commit_count;
+        if let Some(object) = &test_surface.object {
+            object.set_acquire_point(&self.acquire.proxy, 0, 1);
             let low = u32::try_from(point).unwrap();
-            object.set_release_point(&self.release.wire, 0, low);
+            object.set_release_point(&self.release.proxy, 0, low);
         }
-        pane.surface.attach(Some(&wire), 0, 0);
-        pane.surface.damage_buffer(0, 0, i32::MAX, i32::MAX);
-        Owed { wire, point }
+        test_surface.surface.attach(Some(&proxy), 0, 0);
+        test_surface.surface.damage_buffer(0, 0, i32::MAX, i32::MAX);
+        CommittedBuffer { proxy, point }
     }
 
-    fn commit(&mut self, pane: &Pane, colour: u32) -> Owed {
-        let wire = self.client.colour(8, 8, colour);
-        let owed = self.attach(pane, wire);
-        pane.surface.commit();
-        owed
+    fn commit(&mut self, test_surface: &TestSurface, colour: u32) -> CommittedBuffer {
+        let proxy = self.client.colour(8, 8, colour);
+        let buffer = self.attach(test_surface, proxy);
+        test_surface.surface.commit();
+        buffer
     }
 
-    /// Commits a buffer that is not written before its point is reached.
-    fn commit_behind(&mut self, pane: &Pane, colour: u32, acquire: &Shared, point: u32) -> Owed {
-        let wire = self.client.colour(8, 8, colour);
-        let owed = self.attach(pane, wire);
-        let object = pane.object.as_ref().unwrap();
-        object.set_acquire_point(&acquire.wire, 0, point);
-        pane.surface.commit();
-        owed
+    /// Commits a buffer with an acquire point on another timeline.
+    fn commit_with_acquire_point(
+        &mut self,
+        test_surface: &TestSurface,
+        colour: u32,
+        acquire: &SharedTimeline,
+        point: u32,
+    ) -> CommittedBuffer {
+        let proxy = self.client.colour(8, 8, colour);
+        let buffer = self.attach(test_surface, proxy);
+        let object = test_surface.object.as_ref().unwrap();
+        object.set_acquire_point(&acquire.proxy, 0, point);
+        test_surface.surface.commit();
+        buffer
     }
 
-    fn times_released(&self, owed: &Owed) -> usize {
-        match self.by {
-            By::Event => {
-                let released = &self.client.seen.released;
+    fn release_count(&self, buffer: &CommittedBuffer) -> usize {
+        match self.release_by {
+            ReleaseBy::Event => {
+                let released = &self.client.events.released;
                 released
                     .iter()
-                    .filter(|buffer| **buffer == owed.wire)
+                    .filter(|released| **released == buffer.proxy)
                     .count()
             }
-            By::Point => {
+            ReleaseBy::Point => {
                 let signalled = self.release.points.signalled();
                 signalled
                     .iter()
-                    .filter(|point| **point == owed.point)
+                    .filter(|point| **point == buffer.point)
                     .count()
             }
         }
     }
 
-    /// Sees that a buffer goes back, once.
+    /// Checks that a buffer is released exactly once.
     #[track_caller]
-    fn expect_back(&mut self, owed: &Owed, way: &str) {
+    fn expect_released(&mut self, buffer: &CommittedBuffer, case: &str) {
         let deadline = Instant::now() + Duration::from_secs(3);
-        while self.times_released(owed) == 0 {
+        while self.release_count(buffer) == 0 {
             assert!(
                 Instant::now() < deadline,
-                "{way}: the buffer is never given back by {:?}",
-                self.by
+                "{case}: the buffer is never released by {:?}",
+                self.release_by
             );
             self.fixture.step(&mut self.client);
         }
         for _ in 0..5 {
             self.fixture.step(&mut self.client);
         }
-        assert_eq!(self.times_released(owed), 1, "{way}, by {:?}", self.by);
-        assert!(!self.client.seen.closed, "{way}");
+        assert_eq!(
+            self.release_count(buffer),
+            1,
+            "{case}, by {:?}",
+            self.release_by
+        );
+        assert!(!self.client.events.closed, "{case}");
     }
 
-    /// Sees that a buffer does not go back while it is shown or waits.
+    /// Checks that a buffer is not released.
     #[track_caller]
-    fn expect_kept(&mut self, owed: &Owed, way: &str) {
+    fn expect_not_released(&mut self, buffer: &CommittedBuffer, case: &str) {
         self.fixture.round_trip(&mut self.client);
         for _ in 0..10 {
             self.fixture.step(&mut self.client);
         }
-        assert_eq!(self.times_released(owed), 0, "{way}, by {:?}", self.by);
+        assert_eq!(
+            self.release_count(buffer),
+            0,
+            "{case}, by {:?}",
+            self.release_by
+        );
     }
 
-    fn picture(&mut self) -> Vec<u32> {
-        self.fixture.picture(&mut self.client)
+    fn displayed_pixels(&mut self) -> Vec<u32> {
+        self.fixture.displayed_pixels(&mut self.client)
     }
 }
 
-fn shared(fixture: &Fixture, client: &Client, manager: &WpLinuxDrmSyncobjManagerV1) -> Shared {
+fn create_timeline(
+    fixture: &Fixture,
+    client: &Client,
+    manager: &WpLinuxDrmSyncobjManagerV1,
+) -> SharedTimeline {
     let (points, file) = fixture.timelines.create();
-    let wire = manager.import_timeline(file.as_fd(), &client.handle(), ());
-    Shared {
+    let proxy = manager.import_timeline(file.as_fd(), &client.handle(), ());
+    SharedTimeline {
         points,
-        wire,
+        proxy,
         _file: file,
     }
 }
 
 #[test]
-fn buffer_replaced_on_the_display_goes_back_after_the_next_flip() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        let first = play.commit(&top, RED);
-        play.picture();
-        play.expect_kept(&first, "shown");
-        play.commit(&top, GREEN);
-        play.expect_back(&first, "replaced");
+fn buffer_replaced_on_the_display_is_released_after_the_next_flip() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        let first = test.commit(&top, RED);
+        test.displayed_pixels();
+        test.expect_not_released(&first, "shown");
+        test.commit(&top, GREEN);
+        test.expect_released(&first, "replaced");
     }
 }
 
 #[test]
-fn buffer_superseded_before_a_frame_goes_back() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        let first = play.commit(&top, RED);
-        let second = play.commit(&top, GREEN);
-        play.expect_back(&first, "superseded");
-        play.expect_kept(&second, "shown");
+fn buffer_superseded_before_a_frame_is_released() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        let first = test.commit(&top, RED);
+        let second = test.commit(&top, GREEN);
+        test.expect_released(&first, "superseded");
+        test.expect_not_released(&second, "shown");
     }
 }
 
 #[test]
-fn buffer_detached_by_a_null_buffer_goes_back() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        let first = play.commit(&top, RED);
-        play.picture();
-        play.window.surface.attach(None, 0, 0);
-        play.window.surface.commit();
-        play.expect_back(&first, "the toplevel is unmapped");
+fn buffer_detached_by_a_null_buffer_is_released() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        let first = test.commit(&top, RED);
+        test.displayed_pixels();
+        test.window.surface.attach(None, 0, 0);
+        test.window.surface.commit();
+        test.expect_released(&first, "the toplevel is unmapped");
     }
 }
 
 #[test]
-fn buffer_detached_in_the_same_round_goes_back_and_the_next_one_is_its_own() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        let first = play.commit(&top, RED);
-        play.window.surface.attach(None, 0, 0);
-        play.window.surface.commit();
-        play.window.surface.commit();
-        play.expect_back(&first, "detached before it was shown");
+fn buffer_detached_before_a_frame_is_released_once() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        let first = test.commit(&top, RED);
+        test.window.surface.attach(None, 0, 0);
+        test.window.surface.commit();
+        test.window.surface.commit();
+        test.expect_released(&first, "detached before it was shown");
     }
 }
 
 #[test]
-fn buffer_of_a_window_goes_back_with_its_role() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        let shown = play.commit(&top, RED);
-        play.picture();
-        play.window.toplevel.destroy();
-        play.expect_back(&shown, "the toplevel was destroyed");
-        assert!(!play.picture().contains(&RED));
+fn buffer_of_a_window_is_released_with_its_role() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        let shown = test.commit(&top, RED);
+        test.displayed_pixels();
+        test.window.toplevel.destroy();
+        test.expect_released(&shown, "the toplevel was destroyed");
+        assert!(!test.displayed_pixels().contains(&RED));
     }
 }
 
 #[test]
-fn buffer_of_a_popup_goes_back_with_its_role() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let top = play.top();
-        play.commit(&top, RED);
-        let shell: XdgWmBase = play.client.bind(6);
-        let handle = play.client.handle();
+fn buffer_of_a_popup_is_released_with_its_role() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let top = test.toplevel_surface();
+        test.commit(&top, RED);
+        let shell: XdgWmBase = test.client.bind(6);
+        let handle = test.client.handle();
         let positioner: XdgPositioner = shell.create_positioner(&handle, ());
         positioner.set_size(8, 8);
         positioner.set_anchor_rect(0, 0, 8, 8);
         positioner.set_anchor(Anchor::BottomRight);
-        let surface = play.surface();
+        let surface = test.surface();
         let role = shell.get_xdg_surface(&surface, &handle, ());
-        let popup = role.get_popup(Some(&play.window.shell), &positioner, &handle, ());
+        let popup = role.get_popup(Some(&test.window.shell), &positioner, &handle, ());
         surface.commit();
-        play.fixture.round_trip(&mut play.client);
-        let pane = play.pane(surface);
-        let shown = play.commit(&pane, GREEN);
-        assert!(play.picture().contains(&GREEN));
+        test.fixture.round_trip(&mut test.client);
+        let test_surface = test.wrap_surface(surface);
+        let shown = test.commit(&test_surface, GREEN);
+        assert!(test.displayed_pixels().contains(&GREEN));
         popup.destroy();
-        play.expect_back(&shown, "the popup was destroyed");
+        test.expect_released(&shown, "the popup was destroyed");
     }
 }
 
 #[test]
-fn buffer_of_a_surface_goes_back_with_it() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let without_role = play.surface();
-        let pane = play.pane(without_role);
-        let owed = play.commit(&pane, GREEN);
-        play.expect_kept(&owed, "committed without a role");
-        pane.surface.destroy();
-        play.expect_back(&owed, "the surface was destroyed");
+fn buffer_of_a_destroyed_surface_is_released() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let without_role = test.surface();
+        let test_surface = test.wrap_surface(without_role);
+        let buffer = test.commit(&test_surface, GREEN);
+        test.expect_not_released(&buffer, "committed without a role");
+        test_surface.surface.destroy();
+        test.expect_released(&buffer, "the surface was destroyed");
     }
 }
 
 #[test]
-fn buffer_of_a_window_that_is_hidden_goes_back_when_it_is_superseded() {
-    for by in BOTH {
-        let mut play = Play::new(by);
-        let hidden = play.top();
-        play.commit(&hidden, RED);
-        play.picture();
-        let above = play.client.window();
-        play.fixture.round_trip(&mut play.client);
-        let buffer = play.client.colour(64, 48, BLUE);
-        above.show(&play.client, &buffer);
-        assert!(!play.picture().contains(&RED));
-        let first = play.commit(&hidden, GREEN);
-        let second = play.commit(&hidden, RED);
-        play.expect_back(&first, "superseded while it is hidden");
-        play.expect_kept(&second, "current while it is hidden");
+fn buffer_of_a_hidden_window_is_released_when_superseded() {
+    for release_by in RELEASE_KINDS {
+        let mut test = TestClient::new(release_by);
+        let hidden = test.toplevel_surface();
+        test.commit(&hidden, RED);
+        test.displayed_pixels();
+        let above = test.client.window();
+        test.fixture.round_trip(&mut test.client);
+        let buffer = test.client.colour(64, 48, BLUE);
+        above.show(&test.client, &buffer);
+        assert!(!test.displayed_pixels().contains(&RED));
+        let first = test.commit(&hidden, GREEN);
+        let second = test.commit(&hidden, RED);
+        test.expect_released(&first, "superseded while it is hidden");
+        test.expect_not_released(&second, "current while it is hidden");
     }
 }
 
 #[test]
-fn buffer_committed_again_goes_back_when_its_last_commit_is_replaced() {
-    let mut play = Play::new(By::Event);
-    let top = play.top();
-    let first = play.commit(&top, RED);
-    play.picture();
-    let again = play.attach(&top, first.wire);
+fn buffer_committed_twice_is_released_when_its_last_commit_is_replaced() {
+    let mut test = TestClient::new(ReleaseBy::Event);
+    let top = test.toplevel_surface();
+    let first = test.commit(&top, RED);
+    test.displayed_pixels();
+    let again = test.attach(&top, first.proxy);
     top.surface.commit();
-    play.picture();
-    play.expect_kept(&again, "shown by its second commit");
-    play.commit(&top, GREEN);
-    play.expect_back(&again, "replaced");
+    test.displayed_pixels();
+    test.expect_not_released(&again, "shown by its second commit");
+    test.commit(&top, GREEN);
+    test.expect_released(&again, "replaced");
 }
 
 #[test]
-fn buffer_attached_without_a_commit_is_not_given_back() {
-    let mut play = Play::new(By::Event);
-    let top = play.top();
-    let shown = play.commit(&top, RED);
-    play.picture();
-    let other = Pane {
-        surface: play.surface(),
+fn buffer_attached_without_a_commit_is_not_released() {
+    let mut test = TestClient::new(ReleaseBy::Event);
+    let top = test.toplevel_surface();
+    let shown = test.commit(&top, RED);
+    test.displayed_pixels();
+    let other = TestSurface {
+        surface: test.surface(),
         object: None,
     };
-    other.surface.attach(Some(&shown.wire), 0, 0);
-    play.fixture.round_trip(&mut play.client);
+    other.surface.attach(Some(&shown.proxy), 0, 0);
+    test.fixture.round_trip(&mut test.client);
     other.surface.destroy();
-    play.expect_kept(&shown, "another surface shows it");
+    test.expect_not_released(&shown, "another surface shows it");
 }

@@ -1,4 +1,4 @@
-//! Windows: where they are, how large, and which is in front.
+//! Position, size and stacking order of windows.
 
 use wayland_client::protocol::wl_compositor::WlCompositor;
 use wayland_client::protocol::wl_subcompositor::WlSubcompositor;
@@ -16,30 +16,30 @@ const BLUE: u32 = 0xff00_00ff;
 const BACKGROUND: u32 = 0xff30_3840;
 const BLACK: u32 = 0xff00_0000;
 
-fn at(picture: &[u32], x: usize, y: usize) -> u32 {
-    picture[y * WIDTH + x]
+fn at(pixels: &[u32], x: usize, y: usize) -> u32 {
+    pixels[y * WIDTH + x]
 }
 
 #[test]
-fn window_with_a_buffer_is_shown_in_the_middle() {
+fn window_with_a_buffer_is_centred() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 8, RED));
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24, 20), RED);
-    assert_eq!(at(&picture, 39, 27), RED);
-    assert_eq!(at(&picture, 23, 20), BACKGROUND);
-    assert_eq!(at(&picture, 40, 27), BACKGROUND);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24, 20), RED);
+    assert_eq!(at(&pixels, 39, 27), RED);
+    assert_eq!(at(&pixels, 23, 20), BACKGROUND);
+    assert_eq!(at(&pixels, 40, 27), BACKGROUND);
     assert_eq!(
-        picture.iter().filter(|colour| **colour == RED).count(),
+        pixels.iter().filter(|colour| **colour == RED).count(),
         16 * 8
     );
 }
 
 #[test]
-fn second_window_is_in_front_and_its_end_shows_the_first_again() {
+fn second_window_is_above_the_first_until_it_is_destroyed() {
     let mut fixture = Fixture::new(64, 48);
     let mut first = fixture.client();
     let mut second = fixture.client();
@@ -50,29 +50,29 @@ fn second_window_is_in_front_and_its_end_shows_the_first_again() {
     let above = second.window();
     fixture.round_trip(&mut second);
     above.show(&second, &second.colour(8, 8, GREEN));
-    let picture = fixture.picture(&mut second);
-    assert_eq!(at(&picture, 32, 24), GREEN);
-    assert_eq!(at(&picture, 25, 24), RED);
+    let pixels = fixture.displayed_pixels(&mut second);
+    assert_eq!(at(&pixels, 32, 24), GREEN);
+    assert_eq!(at(&pixels, 25, 24), RED);
     drop(above);
     drop(second);
-    let picture = fixture.picture(&mut first);
-    assert_eq!(at(&picture, 32, 24), RED);
+    let pixels = fixture.displayed_pixels(&mut first);
+    assert_eq!(at(&pixels, 32, 24), RED);
 }
 
 #[test]
-fn fullscreen_window_is_told_the_size_of_the_output() {
+fn fullscreen_window_is_configured_with_the_size_of_the_output() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     window.toplevel.set_fullscreen(None);
     fixture.round_trip(&mut client);
-    let (width, height, states) = client.seen.configured.last().unwrap().clone();
+    let (width, height, states) = client.events.configured.last().unwrap().clone();
     assert_eq!((width, height), (64, 48));
     assert!(states.contains(&xdg_toplevel::State::Fullscreen));
     assert!(states.contains(&xdg_toplevel::State::Activated));
     window.toplevel.unset_fullscreen();
     fixture.round_trip(&mut client);
-    let (width, height, states) = client.seen.configured.last().unwrap().clone();
+    let (width, height, states) = client.events.configured.last().unwrap().clone();
     assert_eq!((width, height), (0, 0));
     assert!(!states.contains(&xdg_toplevel::State::Fullscreen));
 }
@@ -85,13 +85,13 @@ fn fullscreen_window_smaller_than_the_output_is_surrounded_by_black() {
     window.toplevel.set_fullscreen(None);
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(32, 48, RED));
-    let picture = fixture.picture(&mut client);
+    let pixels = fixture.displayed_pixels(&mut client);
     assert_eq!(
         [
-            at(&picture, 15, 0),
-            at(&picture, 16, 0),
-            at(&picture, 47, 47),
-            at(&picture, 48, 47)
+            at(&pixels, 15, 0),
+            at(&pixels, 16, 0),
+            at(&pixels, 47, 47),
+            at(&pixels, 48, 47)
         ],
         [BLACK, RED, RED, BLACK]
     );
@@ -116,15 +116,15 @@ fn window_with_a_viewport_is_cropped_and_scaled() {
     viewport.set_source(1.0, 0.0, 1.0, 2.0);
     viewport.set_destination(32, 32);
     window.show(&client, &buffer);
-    let picture = fixture.picture(&mut client);
-    // The right half of the picture is green; its left border pixels are mixed with what is beside them.
-    assert_eq!(at(&picture, 47, 24), GREEN);
-    assert_eq!(at(&picture, 48, 24), BACKGROUND);
-    assert_eq!(at(&picture, 32, 8), GREEN);
+    let pixels = fixture.displayed_pixels(&mut client);
+    // The right half of the buffer is green. Its left edge is interpolated with the neighbouring pixels.
+    assert_eq!(at(&pixels, 47, 24), GREEN);
+    assert_eq!(at(&pixels, 48, 24), BACKGROUND);
+    assert_eq!(at(&pixels, 32, 8), GREEN);
 }
 
 #[test]
-fn subsurface_is_shown_with_its_parent_and_where_it_was_put() {
+fn subsurface_is_shown_at_its_position_when_the_parent_commits() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -144,22 +144,22 @@ fn subsurface_is_shown_with_its_parent_and_where_it_was_put() {
     child.commit();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 16, RED));
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), BLUE);
-    assert_eq!(at(&picture, 24 + 8, 16 + 8), RED);
-    // Synchronised: what the child commits waits for its parent.
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), BLUE);
+    assert_eq!(at(&pixels, 24 + 8, 16 + 8), RED);
+    // The subsurface is synchronised, so its commit is cached until the parent commits.
     child.attach(Some(&client.colour(4, 4, GREEN)), 0, 0);
     child.damage_buffer(0, 0, 4, 4);
     child.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), BLUE);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), BLUE);
     window.surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 4, 16 + 4), GREEN);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 4, 16 + 4), GREEN);
 }
 
 #[test]
-fn popup_is_configured_and_shown_beside_its_anchor() {
+fn popup_is_configured_and_shown_at_its_anchor() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
@@ -179,25 +179,25 @@ fn popup_is_configured_and_shown_beside_its_anchor() {
     let _popup = role.get_popup(Some(&window.shell), &positioner, &client.handle(), ());
     surface.commit();
     fixture.round_trip(&mut client);
-    assert_eq!(client.seen.popups, [(16, 16, 8, 8)]);
+    assert_eq!(client.events.popups, [(16, 16, 8, 8)]);
     surface.attach(Some(&client.colour(8, 8, BLUE)), 0, 0);
     surface.damage_buffer(0, 0, 8, 8);
     surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert_eq!(at(&picture, 24 + 16, 16 + 16), BLUE);
-    assert_eq!(at(&picture, 24 + 15, 16 + 15), RED);
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert_eq!(at(&pixels, 24 + 16, 16 + 16), BLUE);
+    assert_eq!(at(&pixels, 24 + 15, 16 + 15), RED);
 }
 
 #[test]
-fn window_without_a_buffer_is_not_shown_any_more() {
+fn window_with_a_null_buffer_is_not_shown() {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
     let window = client.window();
     fixture.round_trip(&mut client);
     window.show(&client, &client.colour(16, 8, RED));
-    fixture.picture(&mut client);
+    fixture.displayed_pixels(&mut client);
     window.surface.attach(None, 0, 0);
     window.surface.commit();
-    let picture = fixture.picture(&mut client);
-    assert!(picture.iter().all(|colour| *colour != RED));
+    let pixels = fixture.displayed_pixels(&mut client);
+    assert!(pixels.iter().all(|colour| *colour != RED));
 }

@@ -1,4 +1,4 @@
-//! Bytes that are no valid message: their sender is told what is wrong, and nobody else notices.
+//! Malformed messages disconnect their sender and do not affect others.
 
 use std::os::fd::AsFd;
 
@@ -8,15 +8,15 @@ use crate::fixture::objects::{Objects, interfaces};
 use crate::fixture::wire::{Arg, DISPLAY, Wire, message};
 use crate::fixture::{Fixture, memfd};
 
-/// Errors of `wl_display`.
+/// Error codes of `wl_display`.
 const INVALID_OBJECT: u32 = 0;
 const INVALID_METHOD: u32 = 1;
 
-/// Returns the code of the error of `wl_display` by which the client was ended.
+/// Returns the code of the `wl_display` error that disconnected the client.
 #[track_caller]
-fn ended(fixture: &mut Fixture, wire: &mut Wire) -> u32 {
-    fixture.settle(wire);
-    let (object, code, text) = wire.error.clone().expect("the client goes on");
+fn disconnect_code(fixture: &mut Fixture, wire: &mut Wire) -> u32 {
+    fixture.round_trip_wire(wire);
+    let (object, code, text) = wire.error.clone().expect("the client is still connected");
     println!("{object} {code}: {text}");
     assert!(wire.closed);
     assert_eq!(object, DISPLAY);
@@ -24,7 +24,7 @@ fn ended(fixture: &mut Fixture, wire: &mut Wire) -> u32 {
 }
 
 #[test]
-fn string_that_may_not_be_null_and_is_ends_its_sender_alone() {
+fn null_string_that_is_not_allowed_disconnects_only_its_sender() {
     let mut tried = 0;
     for interface in interfaces() {
         for (opcode, request) in interface.requests.iter().enumerate() {
@@ -50,9 +50,9 @@ fn string_that_may_not_be_null_and_is_ends_its_sender_alone() {
             let opcode = u32::try_from(opcode).unwrap();
             wire.send(objects.of(interface.name), opcode, &args);
             println!("{}.{}", interface.name, request.name);
-            assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD);
+            assert_eq!(disconnect_code(&mut fixture, &mut wire), INVALID_METHOD);
             fixture.round_trip(&mut other);
-            assert!(!other.seen.closed);
+            assert!(!other.events.closed);
             tried += 1;
         }
     }
@@ -60,20 +60,20 @@ fn string_that_may_not_be_null_and_is_ends_its_sender_alone() {
 }
 
 #[test]
-fn global_that_is_bound_by_a_null_string_ends_its_sender_alone() {
+fn bind_with_a_null_string_disconnects_only_its_sender() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let (name, version) = wire.globals["wl_shm"];
     let id = wire.new_id();
     wire.bind_raw(&[name.into(), Arg::Text(None), version.into(), id.into()]);
-    assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD);
+    assert_eq!(disconnect_code(&mut fixture, &mut wire), INVALID_METHOD);
     fixture.round_trip(&mut other);
-    assert!(!other.seen.closed);
+    assert!(!other.events.closed);
 }
 
 #[test]
-fn message_that_is_not_what_it_says_ends_its_sender_alone() {
+fn malformed_message_disconnects_only_its_sender() {
     let header = |object: u32, opcode: u32, size: u32| {
         let mut bytes = object.to_ne_bytes().to_vec();
         bytes.extend((size << 16 | opcode).to_ne_bytes());
@@ -85,7 +85,7 @@ fn message_that_is_not_what_it_says_ends_its_sender_alone() {
         let size = u32::try_from(body.len() + 8).unwrap();
         [header(0, 0, size)[4..].to_vec(), body].concat()
     };
-    // What is sent to the window's title lacks its object, which is different each time.
+    // The object id of the set_title requests differs for each client and is added below.
     let titles: [Vec<u8>; 5] = [
         text(u32::MAX, b"abc\0"),
         text(u32::MAX - 3, b"abc\0"),
@@ -113,80 +113,88 @@ fn message_that_is_not_what_it_says_ends_its_sender_alone() {
         let mut bytes = [object, title].concat();
         bytes[4] = 2;
         wire.send_bytes(&bytes, &[]);
-        assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD, "{bytes:?}");
+        assert_eq!(
+            disconnect_code(&mut fixture, &mut wire),
+            INVALID_METHOD,
+            "{bytes:?}"
+        );
     }
     for (bytes, code) in others {
         let mut wire = fixture.wire();
         wire.send_bytes(&bytes, &[]);
-        assert_eq!(ended(&mut fixture, &mut wire), code, "{bytes:?}");
+        assert_eq!(disconnect_code(&mut fixture, &mut wire), code, "{bytes:?}");
     }
     fixture.round_trip(&mut other);
-    assert!(!other.seen.closed);
+    assert!(!other.events.closed);
 }
 
 #[test]
-fn object_with_a_number_that_is_not_the_next_ends_its_sender_alone() {
+fn new_object_with_an_invalid_id_disconnects_only_its_sender() {
     for id in [0, DISPLAY, 2, 1000, 0xff00_0000, u32::MAX] {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();
         let mut wire = fixture.wire();
         wire.send(DISPLAY, 0, &[id.into()]);
-        assert_eq!(ended(&mut fixture, &mut wire), INVALID_OBJECT, "{id}");
+        assert_eq!(
+            disconnect_code(&mut fixture, &mut wire),
+            INVALID_OBJECT,
+            "{id}"
+        );
         fixture.round_trip(&mut other);
-        assert!(!other.seen.closed);
+        assert!(!other.events.closed);
     }
 }
 
 #[test]
-fn message_that_comes_byte_by_byte_is_taken() {
+fn message_that_arrives_byte_by_byte_is_handled() {
     let mut fixture = Fixture::new(64, 48);
     let mut wire = fixture.wire();
     let callback = wire.new_id();
     for byte in message(DISPLAY, 0, &[callback.into()]) {
         wire.send_bytes(&[byte], &[]);
-        fixture.turn(&mut wire);
+        fixture.step_wire(&mut wire);
     }
     for _ in 0..10 {
-        fixture.turn(&mut wire);
+        fixture.step_wire(&mut wire);
     }
     assert_eq!(wire.events_of(callback, 0).len(), 1);
 }
 
 #[test]
-fn descriptor_that_is_missing_ends_its_sender_alone() {
+fn message_without_its_file_descriptor_disconnects_only_its_sender() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let shm = wire.bind("wl_shm");
     let pool = wire.new_id();
     wire.send(shm, 0, &[pool.into(), 4096.into()]);
-    assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD);
+    assert_eq!(disconnect_code(&mut fixture, &mut wire), INVALID_METHOD);
     fixture.round_trip(&mut other);
-    assert!(!other.seen.closed);
+    assert!(!other.events.closed);
 }
 
 #[test]
-fn descriptors_that_the_kernel_dropped_end_their_sender_alone() {
+fn file_descriptors_dropped_by_the_kernel_disconnect_only_their_sender() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let memory = memfd(&[0; 16]);
-    // More than a reception takes: what was sent next would come with another's descriptor.
+    // One `recvmsg` accepts fewer descriptors, so the kernel drops some.
     let files = [memory.as_fd(); 40];
     let callback = wire.new_id();
     wire.send_bytes(&message(DISPLAY, 0, &[callback.into()]), &files);
-    assert_eq!(ended(&mut fixture, &mut wire), INVALID_METHOD);
+    assert_eq!(disconnect_code(&mut fixture, &mut wire), INVALID_METHOD);
     fixture.round_trip(&mut other);
-    assert!(!other.seen.closed);
+    assert!(!other.events.closed);
 }
 
 #[test]
-fn descriptors_ahead_of_their_messages_are_kept_for_them() {
+fn file_descriptors_that_arrive_before_their_messages_are_kept() {
     let mut fixture = Fixture::new(64, 48);
     let mut wire = fixture.wire();
     let shm = wire.bind("wl_shm");
-    fixture.settle(&mut wire);
-    // As wayland-rs sends 60 pools at once: the first bytes carry all descriptors, 28 each.
+    fixture.round_trip_wire(&mut wire);
+    // wayland-rs sends 60 pools like this: the first bytes carry all descriptors, 28 with each `sendmsg`.
     let memory = memfd(&[0xff; 4096]);
     let pools: Vec<u32> = (0..60).map(|_| wire.new_id()).collect();
     let bytes: Vec<u8> = pools
@@ -200,12 +208,12 @@ fn descriptors_ahead_of_their_messages_are_kept_for_them() {
     for pool in pools {
         wire.make(pool, 0, &[0, 16, 16, 64, 1].map(Arg::Word));
     }
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     assert_eq!((wire.error.clone(), wire.closed), (None, false));
 }
 
 #[test]
-fn every_global_that_is_announced_can_be_bound_and_used() {
+fn every_advertised_global_can_be_bound() {
     let mut fixture = Fixture::new(64, 48);
     let mut wire = fixture.wire();
     let announced: Vec<String> = wire.globals.keys().cloned().collect();
@@ -222,7 +230,7 @@ fn every_global_that_is_announced_can_be_bound_and_used() {
         if let Some(opcode) = end {
             wire.send(object, u32::try_from(opcode).unwrap(), &[]);
         }
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
         assert_eq!(wire.error, None, "{name}");
     }
 }

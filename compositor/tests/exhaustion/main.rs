@@ -1,6 +1,6 @@
-//! Clients that use up what all share: descriptors, and the compositor's time. The compositor is a process of its own here,
-//! with few descriptors, so that a test can do to it what it likes.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! Clients that exhaust shared resources: file descriptors and CPU time. The compositor runs as a process of its own with a low
+//! limit of file descriptors.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::memfd;
 use crate::fixture::wire::{Arg, DISPLAY, Wire, message, send_with};
 
-#[allow(dead_code)] // the other tests use the rest of it
+#[allow(dead_code)] // the other test programs use the rest
 #[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
@@ -21,14 +21,14 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 const SIZE: (u32, u32) = (64, 48);
 
-/// How long a compositor may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time for the compositor to start or to end.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
-/// Bytes that the client sent which never stops.
+/// The number of bytes that the flooding client has sent.
 static SENT: AtomicUsize = AtomicUsize::new(0);
 
-/// A compositor on a virtual display that may have so many descriptors.
+/// A compositor process with a virtual output and a limit of file descriptors.
 struct Compositor {
     process: Child,
     directory: PathBuf,
@@ -55,8 +55,8 @@ impl Compositor {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let mut said = BufReader::new(process.stdout.take().unwrap());
-        said.read_line(&mut line).unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         assert!(line.contains("ready"), "{line}");
         Self { process, directory }
     }
@@ -65,7 +65,7 @@ impl Compositor {
         UnixStream::connect(self.directory.join("socket")).unwrap()
     }
 
-    /// Connects a client that knows all globals.
+    /// Connects a client that has received all globals.
     #[track_caller]
     fn client(&self) -> Wire {
         let mut wire = Wire::new(self.connect());
@@ -74,13 +74,13 @@ impl Compositor {
         wire
     }
 
-    /// Counts what the compositor has open.
+    /// Returns the number of open file descriptors of the compositor.
     fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
         std::fs::read_dir(path).unwrap().count()
     }
 
-    /// Returns the processor's time that the compositor took, in hundredths of a second.
+    /// Returns the CPU time of the compositor in hundredths of a second.
     fn time(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat
@@ -96,12 +96,12 @@ impl Compositor {
         std::fs::read_to_string(self.directory.join("log")).unwrap()
     }
 
-    /// Ends the compositor as a user does, and returns the colours that were on the display last.
+    /// Ends the compositor by SIGTERM; returns the pixels of the last frame from its screenshot.
     #[track_caller]
     fn end(mut self) -> Vec<u32> {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             match self.process.try_wait().unwrap() {
                 Some(status) => break status,
@@ -110,8 +110,8 @@ impl Compositor {
             std::thread::sleep(Duration::from_millis(5));
         };
         assert!(status.success(), "{status}: {}", self.log());
-        let picture = image::open(self.directory.join("shown.png")).unwrap();
-        picture
+        let screenshot = image::open(self.directory.join("shown.png")).unwrap();
+        screenshot
             .to_rgb8()
             .pixels()
             .map(|pixel| u32::from_be_bytes([0xff, pixel[0], pixel[1], pixel[2]]))
@@ -127,14 +127,14 @@ impl Drop for Compositor {
     }
 }
 
-/// A client with a window that fills the display, which goes on whatever others do.
-struct Bystander {
+/// A well-behaved client with a window that covers the output.
+struct UnaffectedClient {
     wire: Wire,
     shm: u32,
     surface: u32,
 }
 
-impl Bystander {
+impl UnaffectedClient {
     #[track_caller]
     fn new(compositor: &Compositor) -> Self {
         let mut wire = compositor.client();
@@ -148,12 +148,12 @@ impl Bystander {
         wire.wait();
         let serial = wire.events_of(role, 0)[0].word(0);
         wire.send(role, 4, &[serial.into()]);
-        let mut bystander = Self { wire, shm, surface };
-        bystander.show(RED);
-        bystander
+        let mut unaffected = Self { wire, shm, surface };
+        unaffected.show(RED);
+        unaffected
     }
 
-    /// Shows a colour out of a file that is sent for it.
+    /// Shows a colour with a new pool, whose file descriptor is sent for it.
     #[track_caller]
     fn show(&mut self, colour: u32) {
         let (width, height) = SIZE;
@@ -165,8 +165,8 @@ impl Bystander {
         let pool = self.wire.new_id();
         let create = message(self.shm, 0, &[pool.into(), (width * height * 4).into()]);
         self.wire.send_bytes(&create, &[file.as_fd()]);
-        let picture = [0, width, height, width * 4, 1].map(Arg::Word);
-        let buffer = self.wire.make(pool, 0, &picture);
+        let buffer_arguments = [0, width, height, width * 4, 1].map(Arg::Word);
+        let buffer = self.wire.make(pool, 0, &buffer_arguments);
         self.wire
             .send(self.surface, 1, &[buffer, 0, 0].map(Arg::Word));
         self.wire
@@ -175,16 +175,16 @@ impl Bystander {
         self.wire.wait();
         assert!(
             !self.wire.closed,
-            "the bystander was ended: {:?}",
+            "the other client was disconnected: {:?}",
             self.wire.error
         );
     }
 }
 
-/// Sends messages that take no descriptor, with 28 on each.
+/// Sends messages that take no file descriptor, with 28 file descriptors attached to each.
 fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     for number in 0..count {
-        // The registry is object 2, and each callback goes at once: its number is free again.
+        // The registry is object 2. Each callback is destroyed at once, so its id can be used again.
         let sync = message(DISPLAY, 0, &[(3 + number % 2).into()]);
         if send_with(stream, &sync, &[file; 28]).is_err() {
             return;
@@ -193,22 +193,22 @@ fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     }
 }
 
-/// Shows green, and looks whether that is what is on the display.
+/// Shows green, and checks that it is on the display.
 #[track_caller]
-fn check(compositor: Compositor, mut bystander: Bystander) {
-    bystander.show(GREEN);
+fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
+    unaffected.show(GREEN);
     std::thread::sleep(Duration::from_millis(100));
-    bystander.wire.wait();
-    let picture = compositor.end();
+    unaffected.wire.wait();
+    let pixels = compositor.end();
     assert!(
-        picture.iter().all(|colour| *colour == GREEN),
-        "the bystander's picture is another: {:#x}",
-        picture[0]
+        pixels.iter().all(|colour| *colour == GREEN),
+        "the pixels of the other client changed: {:#x}",
+        pixels[0]
     );
 }
 
 #[test]
-fn command_gets_the_limit_that_the_compositor_was_started_with() {
+fn command_is_started_with_the_original_descriptor_limit() {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("covalent-exhaustion-{}-{number}", std::process::id());
     let directory = std::env::temp_dir().join(name);
@@ -236,79 +236,79 @@ fn command_gets_the_limit_that_the_compositor_was_started_with() {
 }
 
 #[test]
-fn report_names_the_process_at_the_other_end() {
+fn report_has_the_process_id_of_the_client() {
     let compositor = Compositor::start(1024);
-    let mut bystander = Bystander::new(&compositor);
-    bystander.show(GREEN);
+    let mut unaffected = UnaffectedClient::new(&compositor);
+    unaffected.show(GREEN);
     let report = compositor.directory.join("report");
     let own = format!("\"client_pid\":{}", std::process::id());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !std::fs::read_to_string(&report).unwrap().contains(&own) {
         assert!(
             Instant::now() < deadline,
             "the report names another process"
         );
         std::thread::sleep(Duration::from_millis(5));
-        bystander.show(GREEN);
+        unaffected.show(GREEN);
     }
 }
 
 #[test]
-fn descriptors_that_no_message_takes_end_their_sender_alone() {
+fn file_descriptors_that_no_message_takes_disconnect_only_their_sender() {
     let compositor = Compositor::start(1024);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let before = compositor.descriptors();
-    let mut attacker = compositor.client();
+    let mut sender = compositor.client();
     let file = memfd(&[0; 16]);
-    send_descriptors(&attacker.stream, file.as_fd(), 40);
-    attacker.wait();
-    assert!(attacker.closed, "{} are open", compositor.descriptors());
-    let (object, _, words) = attacker.error.clone().unwrap();
+    send_descriptors(&sender.stream, file.as_fd(), 40);
+    sender.wait();
+    assert!(sender.closed, "{} are open", compositor.descriptors());
+    let (object, _, message) = sender.error.clone().unwrap();
     assert_eq!(object, DISPLAY);
-    assert!(words.contains("descriptors"), "{words}");
-    let deadline = Instant::now() + PATIENCE;
+    assert!(message.contains("descriptors"), "{message}");
+    let deadline = Instant::now() + TIMEOUT;
     while compositor.descriptors() > before {
         assert!(Instant::now() < deadline, "they stay open");
         std::thread::sleep(Duration::from_millis(5));
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn descriptors_of_several_clients_below_the_limit_of_one_do_no_harm() {
+fn queued_file_descriptors_of_several_clients_below_the_limit_are_tolerated() {
     let compositor = Compositor::start(1024);
-    let bystander = Bystander::new(&compositor);
+    let unaffected = UnaffectedClient::new(&compositor);
     let file = memfd(&[0; 16]);
-    let attackers: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
-    for attacker in &attackers {
-        send_descriptors(&attacker.stream, file.as_fd(), 9);
+    let senders: Vec<Wire> = (0..8).map(|_| compositor.client()).collect();
+    for sender in &senders {
+        send_descriptors(&sender.stream, file.as_fd(), 9);
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn pools_without_end_end_their_maker_alone() {
+fn client_with_too_many_pools_is_disconnected_alone() {
     let compositor = Compositor::start(256);
-    let bystander = Bystander::new(&compositor);
-    let mut attacker = compositor.client();
-    let shm = attacker.bind("wl_shm");
+    let unaffected = UnaffectedClient::new(&compositor);
+    let mut sender = compositor.client();
+    let shm = sender.bind("wl_shm");
     let file = memfd(&[0; 4096]);
     for _ in 0..600 {
-        let pool = attacker.new_id();
+        let pool = sender.new_id();
         let create = message(shm, 0, &[pool.into(), 4096.into()]);
-        attacker.send_bytes(&create, &[file.as_fd()]);
-        attacker.read();
+        sender.send_bytes(&create, &[file.as_fd()]);
+        sender.read();
     }
-    attacker.wait();
-    assert!(attacker.closed, "{} are open", compositor.descriptors());
-    check(compositor, bystander);
+    sender.wait();
+    assert!(sender.closed, "{} are open", compositor.descriptors());
+    check(compositor, unaffected);
 }
 
 #[test]
-fn clients_without_end_wait_and_are_taken_when_there_is_room() {
+fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
     let compositor = Compositor::start(256);
-    let bystander = Bystander::new(&compositor);
-    let crowd: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
+    let unaffected = UnaffectedClient::new(&compositor);
+    let waiting_clients: Vec<UnixStream> = (0..300).map(|_| compositor.connect()).collect();
     std::thread::sleep(Duration::from_millis(500));
     let before = compositor.time();
     std::thread::sleep(Duration::from_secs(2));
@@ -316,31 +316,31 @@ fn clients_without_end_wait_and_are_taken_when_there_is_room() {
     assert!(taken < 50, "{taken} hundredths of a second in two seconds");
     let log = compositor.log();
     assert!(log.lines().count() < 40, "{} lines", log.lines().count());
-    let mut bystander = bystander;
-    bystander.show(RED);
-    drop(crowd);
-    let deadline = Instant::now() + PATIENCE;
-    let mut late = Wire::new(compositor.connect());
-    while late.globals.is_empty() {
-        assert!(Instant::now() < deadline, "nobody is taken any more");
+    let mut unaffected = unaffected;
+    unaffected.show(RED);
+    drop(waiting_clients);
+    let deadline = Instant::now() + TIMEOUT;
+    let mut new_client = Wire::new(compositor.connect());
+    while new_client.globals.is_empty() {
+        assert!(Instant::now() < deadline, "no client is accepted any more");
         std::thread::sleep(Duration::from_millis(5));
-        late.read();
+        new_client.read();
     }
-    check(compositor, bystander);
+    check(compositor, unaffected);
 }
 
 #[test]
-fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
+fn client_that_sends_without_end_does_not_starve_others() {
     let compositor = Compositor::start(1024);
-    let mut bystander = Bystander::new(&compositor);
-    let mut flooder = compositor.client();
-    let factory = flooder.bind("wl_compositor");
-    let surface = flooder.make(factory, 0, &[]);
-    flooder.wait();
-    let sender = flooder.stream.try_clone().unwrap();
+    let mut unaffected = UnaffectedClient::new(&compositor);
+    let mut flooding_client = compositor.client();
+    let factory = flooding_client.bind("wl_compositor");
+    let surface = flooding_client.make(factory, 0, &[]);
+    flooding_client.wait();
+    let sender = flooding_client.stream.try_clone().unwrap();
     sender.set_nonblocking(false).unwrap();
     let sent = std::thread::spawn(move || {
-        // A request that is answered by nothing.
+        // The request has no events.
         let many = message(surface, 10, &[0, 0].map(Arg::Word)).repeat(4096);
         let flags = rustix::net::SendFlags::NOSIGNAL;
         let mut total = 0;
@@ -353,18 +353,18 @@ fn client_that_never_stops_sending_keeps_nobody_from_the_compositor() {
     let before = SENT.load(Ordering::Relaxed);
     let start = Instant::now();
     for _ in 0..20 {
-        bystander.wire.wait();
+        unaffected.wire.wait();
     }
     let took = start.elapsed();
     assert!(
         took < Duration::from_secs(5),
         "20 round trips took {took:?}"
     );
-    let goes_on = !sent.is_finished();
-    check(compositor, bystander);
+    let is_still_sending = !sent.is_finished();
+    check(compositor, unaffected);
     sent.join().unwrap();
     assert!(
-        before > 0 && goes_on,
+        before > 0 && is_still_sending,
         "the flood ended after {before} bytes"
     );
 }

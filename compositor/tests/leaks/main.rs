@@ -1,5 +1,5 @@
-//! Nothing stays open: one test, since descriptors are counted for the whole process.
-#![allow(clippy::unwrap_used, unreachable_pub)] // a test ends where something is wrong, and nobody uses it
+//! File descriptors are closed. This is one test, since they are counted for the whole process.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::os::fd::AsFd;
 
@@ -8,7 +8,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLi
 
 use crate::fixture::{Fixture, memfd};
 
-#[allow(dead_code)] // the other tests use the rest of it
+#[allow(dead_code)] // the other test programs use the rest
 #[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
@@ -16,16 +16,16 @@ const RED: u32 = 0xffff_0000;
 const NV12: u32 = u32::from_le_bytes(*b"NV12");
 
 #[test]
-fn clients_that_vanish_and_descriptions_that_are_refused_leave_nothing_open() {
+fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
     let mut fixture = Fixture::new(64, 48);
-    let mut watcher = fixture.client();
+    let mut other_client = fixture.client();
     let baseline = descriptors();
     for _ in 0..5 {
         let mut client = fixture.client();
         let window = client.window();
         fixture.round_trip(&mut client);
         window.show(&client, &client.colour(32, 32, RED));
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
         let dmabuf: ZwpLinuxDmabufV1 = client.bind(5);
         for round in 0..20 {
             let memory = memfd(&[0; 4096]);
@@ -37,15 +37,17 @@ fn clients_that_vanish_and_descriptions_that_are_refused_leave_nothing_open() {
             }
         }
         fixture.round_trip(&mut client);
-        assert_eq!(client.seen.failed, 10);
+        assert_eq!(client.events.failed, 10);
         drop((window, client));
-        let picture = fixture.picture(&mut watcher);
-        assert!(!picture.contains(&RED));
+        let pixels = fixture.displayed_pixels(&mut other_client);
+        assert!(!pixels.contains(&RED));
     }
-    // The pools of shared memory are closed by a thread of their own.
-    fixture.until(&mut watcher, "the closing of all descriptors", |_, _| {
-        descriptors() == baseline
-    });
+    // Smithay closes the pools of shared memory in another thread.
+    fixture.until(
+        &mut other_client,
+        "the closing of all descriptors",
+        |_, _| descriptors() == baseline,
+    );
 }
 
 fn descriptors() -> usize {

@@ -1,5 +1,5 @@
-//! Every path that the compositor is given, leading to whatever a path can lead to.
-#![allow(clippy::unwrap_used)] // a test ends where something is wrong
+//! Options with a path, for every kind of file at this path.
+#![allow(clippy::unwrap_used)] // a failed unwrap fails the test
 
 use std::any::TypeId;
 use std::ffi::OsStr;
@@ -14,15 +14,15 @@ use clap::CommandFactory as _;
 use covalent_compositor::options::Options;
 use rustix::fs::{CWD, FileType, Mode};
 
-/// Every option that takes a path, by what becomes of it.
+/// The options that take a path, by the use of the path.
 const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
 const FOLDERS: [&str; 1] = ["writeback"];
 const NODES: [&str; 1] = ["device"];
-/// It is a name, and may be an absolute path.
+/// The option that takes a name or an absolute path.
 const SOCKET: &str = "socket";
 
 #[test]
-fn option_that_takes_a_path_is_decided_on() {
+fn option_that_takes_a_path_is_listed() {
     let command = Options::command();
     let is_path =
         |argument: &&clap::Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
@@ -42,8 +42,8 @@ fn option_that_takes_a_path_is_decided_on() {
     );
 }
 
-/// A folder with whatever a path can lead to, each with the word that errors have for it.
-fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+/// Creates every kind of file in a folder; returns each path with the words of the expected error.
+fn create_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;
     rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
@@ -73,43 +73,46 @@ fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     all
 }
 
-fn compositor(words: &[&OsStr], command: &str) -> Command {
-    // One for all runs: each looks for a name that is free.
+fn compositor(arguments: &[&OsStr], command: &str) -> Command {
+    // All runs share the directory, since each uses the first free socket name.
     let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtime");
     fs::create_dir_all(&runtime).unwrap();
     let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
     line.env("XDG_RUNTIME_DIR", runtime)
         .env_remove("RUST_LOG")
         .args(["--backend", "headless", "--renderer", "software"])
-        .args(words)
+        .args(arguments)
         .args(["--", "sh", "-c", command]);
     line
 }
 
-fn run(words: &[&OsStr], command: &str) -> Output {
-    let begun = Instant::now();
-    let output = compositor(words, command).output().unwrap();
+fn run(arguments: &[&OsStr], command: &str) -> Output {
+    let start = Instant::now();
+    let output = compositor(arguments, command).output().unwrap();
     assert!(
-        begun.elapsed() < Duration::from_secs(120),
-        "{words:?} takes too long"
+        start.elapsed() < Duration::from_secs(120),
+        "{arguments:?} takes too long"
     );
     output
 }
 
-fn is_refused(words: &[&OsStr], cause: &str) {
-    let output = run(words, "true");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
-    assert!(said.contains(cause), "{words:?} lacks `{cause}`: {said}");
+fn assert_rejected(arguments: &[&OsStr], cause: &str) {
+    let output = run(arguments, "true");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    assert!(
+        stderr.contains(cause),
+        "{arguments:?} lacks `{cause}`: {stderr}"
+    );
 }
 
 #[test]
-fn file_to_write_that_must_stay_is_refused_at_once() {
+fn output_file_that_must_not_be_replaced_is_rejected() {
     for option in WRITTEN {
         let folder = tempfile::tempdir().unwrap();
-        for (path, cause) in others(folder.path()) {
+        for (path, cause) in create_files(folder.path()) {
             let option = format!("--{option}");
-            is_refused(&[OsStr::new(&option), path.as_os_str()], cause);
+            assert_rejected(&[OsStr::new(&option), path.as_os_str()], cause);
         }
         let kept = fs::read_to_string(folder.path().join("target")).unwrap();
         assert_eq!(kept, "kept", "{option}");
@@ -118,8 +121,8 @@ fn file_to_write_that_must_stay_is_refused_at_once() {
 }
 
 #[test]
-fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
-    // A screenshot is of a frame, and without a client none is shown.
+fn output_file_is_private_and_replaces_the_old_one() {
+    // A screenshot needs a frame, and without a client none is shown.
     for option in WRITTEN.into_iter().filter(|option| *option != "screenshot") {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("file"), folder.path().join("other"));
@@ -127,8 +130,8 @@ fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
         fs::hard_link(&path, &other).unwrap();
         let option = format!("--{option}");
         let output = run(&[OsStr::new(&option), path.as_os_str()], "sleep 1");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{option}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{option}: {stderr}");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600, "{option}");
         assert_eq!(fs::read_to_string(&other).unwrap(), "old", "{option}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{option}");
@@ -136,30 +139,30 @@ fn file_that_is_written_is_private_and_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn socket_removes_nothing_but_a_socket() {
+fn socket_path_that_is_not_a_socket_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
-    for (path, cause) in others(folder.path()) {
+    for (path, cause) in create_files(folder.path()) {
         if cause != "a socket" {
-            // What it is matters before whose it is: only a socket would be replaced.
-            let said = match cause {
+            // The kind of file is checked before its owner, since only a socket would be replaced.
+            let stderr = match cause {
                 "belongs to user 12345" => "a regular file",
                 cause => cause,
             };
-            is_refused(&[OsStr::new("--socket"), path.as_os_str()], said);
+            assert_rejected(&[OsStr::new("--socket"), path.as_os_str()], stderr);
             assert!(cause == "No such file" || path.symlink_metadata().is_ok());
         }
     }
     let file = folder.path().join("target");
-    is_refused(
+    assert_rejected(
         &[OsStr::new("--socket"), file.as_os_str()],
         "a regular file",
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
-    // The file of the lock would be emptied.
+    // Binding would truncate the lock file.
     let lock = folder.path().join("new.lock");
     fs::write(&lock, "kept").unwrap();
     let new = folder.path().join("new");
-    is_refused(&[OsStr::new("--socket"), new.as_os_str()], "new.lock");
+    assert_rejected(&[OsStr::new("--socket"), new.as_os_str()], "new.lock");
     assert_eq!(fs::read_to_string(&lock).unwrap(), "kept");
     fs::remove_file(&lock).unwrap();
     let output = run(&[OsStr::new("--socket"), new.as_os_str()], "true");
@@ -172,17 +175,17 @@ fn socket_removes_nothing_but_a_socket() {
 }
 
 #[test]
-fn node_that_is_no_card_is_refused_at_once() {
+fn device_that_is_not_a_card_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
-    for (path, _) in others(folder.path()) {
-        let begun = Instant::now();
+    for (path, _) in create_files(folder.path()) {
+        let start = Instant::now();
         let output = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"))
             .args(["--backend", "kms", "--device"])
             .arg(&path)
             .output()
             .unwrap();
         assert!(!output.status.success(), "{path:?}");
-        assert!(begun.elapsed() < Duration::from_secs(60), "{path:?}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{path:?}");
     }
     assert_eq!(
         fs::read_to_string(folder.path().join("target")).unwrap(),
@@ -191,7 +194,7 @@ fn node_that_is_no_card_is_refused_at_once() {
 }
 
 #[test]
-fn disk_that_is_full_costs_events_of_the_trace_and_not_the_session() {
+fn full_disk_loses_trace_events_and_not_the_session() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, done) = (folder.path().join("disk"), folder.path().join("done"));
     fs::create_dir(&disk).unwrap();
@@ -216,21 +219,21 @@ fn disk_that_is_full_costs_events_of_the_trace_and_not_the_session() {
         };
     }
     let output = line.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(77) || said.contains("unshare failed") {
-        println!("skipped, because no file system can be mounted here: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || stderr.contains("unshare failed") {
+        println!("skipped, because no file system can be mounted here: {stderr}");
         return;
     }
     assert!(
         done.exists(),
-        "the session ended before its command: {said}"
+        "the session ended before its command: {stderr}"
     );
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("is not whole"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("is not whole"), "{stderr}");
 }
 
 #[test]
-fn command_line_that_is_hostile_is_refused_in_printable_words() {
+fn command_line_with_control_characters_is_rejected_with_a_printable_error() {
     let hostile = "\u{1b}[2J\nforged:\u{202e}\u{9b}m";
     for before in [
         "",
@@ -247,14 +250,14 @@ fn command_line_that_is_hostile_is_refused_in_printable_words() {
             .output()
             .unwrap();
         assert!(!output.status.success());
-        let said = String::from_utf8(output.stderr).unwrap();
-        for text_line in said.lines() {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        for text_line in stderr.lines() {
             assert_eq!(
                 covalent_alloc::text::printable(text_line),
                 text_line,
                 "{before}"
             );
-            assert!(!text_line.starts_with("forged:"), "{before}: {said}");
+            assert!(!text_line.starts_with("forged:"), "{before}: {stderr}");
         }
     }
 }

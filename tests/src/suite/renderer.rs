@@ -194,7 +194,7 @@ fn no_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let reason = shown
         .said
         .lines()
-        .filter_map(|line| line.split_once("the CPU composes: "))
+        .filter_map(|line| line.split_once("the CPU renderer composes: "))
         .map(|(_, reason)| reason)
         .collect::<Vec<_>>();
     ensure!(

@@ -1,4 +1,4 @@
-//! Taking a card and its display: which one, and why not another.
+//! Opening a card and its display.
 
 use covalent_alloc::text::printable_path;
 use std::path::{Path, PathBuf};
@@ -8,63 +8,63 @@ use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
 use super::Kms;
-use crate::backend::pictures::{PictureError, Pictures};
+use crate::backend::output_buffers::{OutputBufferError, OutputBuffers};
 use crate::kms::{KmsError, Pipeline};
 use crate::options::Options;
 use crate::session::Seat;
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 use crate::writeback::Writeback;
 
-/// Why no display can be driven.
+/// The reason why no display can be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no card.
+    /// `/dev/dri` has no card.
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
     /// A card cannot be opened.
-    #[error("{path} cannot be opened: {answer}; is it a card, and does this user have the seat?", path = printable_path(path))]
+    #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
         /// The card.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         #[source]
-        answer: std::io::Error,
+        source: std::io::Error,
     },
-    /// A card cannot be asked.
+    /// A request to the card failed.
     #[error(transparent)]
     Card(#[from] DrmError),
-    /// A display cannot be driven.
-    #[error("{path}: {why}", path = printable_path(path))]
+    /// Mode setting failed.
+    #[error("{path}: {error}", path = printable_path(path))]
     Kms {
         /// The card.
         path: PathBuf,
-        /// Why.
+        /// The error of mode setting.
         #[source]
-        why: KmsError,
+        error: KmsError,
     },
-    /// There is no memory for pictures.
+    /// The output buffers cannot be allocated.
     #[error(transparent)]
-    Pictures(#[from] PictureError),
-    /// Pictures cannot be written back.
+    OutputBuffers(#[from] OutputBufferError),
+    /// Writeback is not possible.
     #[error("--writeback: {0}")]
     Writeback(String),
-    /// There are several cards, each with its own reason.
-    #[error("no card drives a display: {}", words(.0))]
+    /// No card can be used; each has its own reason.
+    #[error("no card can be used: {}", join_messages(.0))]
     EachOf(Vec<OpenError>),
 }
 
-fn words(errors: &[OpenError]) -> String {
-    let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    words.join("; ")
+fn join_messages(errors: &[OpenError]) -> String {
+    let messages: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    messages.join("; ")
 }
 
 impl Kms {
-    /// Opens the card asked for, or the first one with a connected display.
+    /// Opens the card of `--device`, or the first card with a connected display.
     ///
     /// # Errors
     ///
-    /// Why none can be driven; of several cards, each one's reason.
+    /// When no card can be used; with several cards, the error lists the reason of each.
     pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = &options.device {
             return Self::open_card(&mut seat, path, options);
@@ -74,7 +74,7 @@ impl Kms {
             match Self::open_card(&mut seat, &path, options) {
                 Ok(kms) => return Ok(kms),
                 Err(error) => {
-                    tracing::info!(%error, "a card is not used");
+                    tracing::info!(%error, "a card cannot be used");
                     errors.push(error);
                 }
             }
@@ -88,40 +88,41 @@ impl Kms {
 
     fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let open_error = |answer| OpenError::Open {
+        let open_error = |source| OpenError::Open {
             path: path.to_owned(),
-            answer,
+            source,
         };
-        let lent = seat
+        let session_fd = seat
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
-        // No event loop runs yet that could wait; what fails longer than a few attempts is told.
-        let opened = persist(|| {
-            lent.try_clone()
+        // The event loop does not run yet, so no timer can retry. After a few attempts the failure is reported.
+        let opened = retry_transient(|| {
+            session_fd
+                .try_clone()
                 .map_err(open_error)
-                .and_then(|fd| Self::drive(seat, fd, path, options))
+                .and_then(|fd| Self::open_pipeline(seat, fd, path, options))
         });
         match opened {
             Ok(mut kms) => {
-                kms.lent = Some(lent);
+                kms.session_fd = Some(session_fd);
                 Ok(kms)
             }
             Err(error) => {
-                let _ = seat.close(lent);
+                let _ = seat.close(session_fd);
                 Err(error)
             }
         }
     }
 
-    fn drive(
+    fn open_pipeline(
         seat: &Seat,
         fd: std::os::fd::OwnedFd,
         path: &Path,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        let kms_error = |why| OpenError::Kms {
+        let kms_error = |error| OpenError::Kms {
             path: path.to_owned(),
-            why,
+            error,
         };
         let card = Card::from_fd(fd, path)?;
         let size = options.mode.map(|mode| (mode.width, mode.height));
@@ -132,13 +133,13 @@ impl Kms {
         let formats = card.plane_formats(pipeline.plane())?;
         let device = card.device_number()?;
         let (size, _) = pipeline.mode();
-        let pictures = Pictures::allocate(&card, pipeline.plane(), size)?;
-        // A card that another program drives says so now, and the next one can be tried.
+        let output_buffers = OutputBuffers::allocate(&card, pipeline.plane(), size)?;
+        // The test commit fails if another program is DRM master; the next card can be tried then.
         if seat.is_active() {
-            match persist(|| pipeline.test(pictures.blank().handle())) {
-                // A card that is only busy is waited for with the first frame.
+            match retry_transient(|| pipeline.test(output_buffers.blank().handle())) {
+                // A card that is busy only for a while is retried with the first frame.
                 Err(error) if FaultKind::of(&error).is_transient() => {
-                    tracing::warn!(%error, card = %path.display(), "the card is busy");
+                    tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");
                 }
                 tested => tested.map_err(kms_error)?,
             }
@@ -162,19 +163,19 @@ impl Kms {
             path: path.to_owned(),
             device,
             formats,
-            pictures,
-            wanted: options.mode,
+            output_buffers,
+            requested_mode: options.mode,
             match_mode: options.match_mode,
             in_flight: None,
-            repeats: false,
-            latest: None,
+            repeats_last: false,
+            last_submitted: None,
             active: seat.is_active(),
             connected: true,
-            lit: false,
-            generation: 0,
+            turn_off_pending: false,
+            mode_generation: 0,
             writeback,
             seat: seat.clone(),
-            lent: None,
+            session_fd: None,
         })
     }
 }

@@ -1,9 +1,9 @@
-//! Requests whose numbers Smithay 0.7 does not expect are stopped, or made harmless, before it sees them.
+//! Validation of request arguments that Smithay 0.7 does not check.
 //!
-//! Smithay adds, subtracts and unwraps numbers as clients send them: `wl_shm_pool.resize(0)` ends the process, and so does a
-//! negative size or a sum that overflows where overflow is checked. The requests concerned come through here. Where a
-//! protocol forbids a number, the client gets the protocol's own error. Where it permits every number, the number is limited
-//! to what sums cannot overflow with: no output is nearly as large, so nobody can see the difference.
+//! Smithay computes with the numbers of clients without checks. `wl_shm_pool.resize(0)` panics, and so do a negative size and an
+//! overflow in a build with overflow checks. The affected requests are validated here first. A number that the protocol forbids
+//! is answered with the protocol's error. A number that the protocol permits is clamped to a range in which sums cannot
+//! overflow; no output is nearly as large, so the difference is not visible.
 
 mod shell;
 mod tree;
@@ -40,16 +40,16 @@ use smithay::wayland::shell::xdg::{
 use smithay::wayland::shm::{ShmPoolUserData, ShmState};
 use smithay::wayland::viewporter::ViewportState;
 
-use super::unmapping::subsurface_ended;
+use super::unmapping::subsurface_destroyed;
 use crate::state::State;
 
-/// The largest coordinate and size that are passed on: a sum of a hundred of them still fits.
+/// The largest coordinate and size. The sum of a hundred of them does not overflow.
 const COORDINATE_MAX: i32 = 1 << 24;
 
-/// Passes requests of one interface to Smithay once `check` let them through, as they are or changed; `ended` hears of objects
-/// that are gone.
+/// Implements `Dispatch` for an interface: calls `check`, which returns the request unchanged, changed, or `None` to drop it, and
+/// then Smithay's implementation. `ended` is called when an object is destroyed.
 ///
-/// A check that stops a request which makes an object has to post an error: the object stays without data.
+/// A check that drops a request with a new object has to post an error, because the object is not initialised.
 macro_rules! checked_dispatch {
     ($interface:ty: $data:ty => $delegate:ty, $check:path $(, ended by $ended:path)?) => {
         impl Dispatch<$interface, $data> for State {
@@ -83,7 +83,7 @@ macro_rules! checked_dispatch {
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
 checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
 checked_dispatch!(WlSubcompositor: () => CompositorState, tree::subcompositor);
-checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, tree::subsurface, ended by subsurface_ended);
+checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, tree::subsurface, ended by subsurface_destroyed);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
 checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
 checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
@@ -92,12 +92,12 @@ checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
 
-/// Limits a coordinate.
+/// Clamps a coordinate.
 fn coordinate(value: i32) -> i32 {
     value.clamp(-COORDINATE_MAX, COORDINATE_MAX)
 }
 
-/// Returns the part of a rectangle within the limits; `None` where it holds no pixel there.
+/// Clamps a rectangle; `None` if it is empty.
 fn rectangle(x: i32, y: i32, width: i32, height: i32) -> Option<(i32, i32, i32, i32)> {
     let span = |start: i32, length: i32| {
         let limit = i64::from(COORDINATE_MAX);
@@ -133,7 +133,7 @@ fn surface(
             x: coordinate(x),
             y: coordinate(y),
         },
-        // Damage without a pixel damages nothing.
+        // Empty damage has no effect, so the request is dropped.
         Request::Damage {
             x,
             y,
@@ -165,7 +165,7 @@ fn surface(
         Request::SetBufferTransform {
             transform: WEnum::Unknown(number),
         } => {
-            let message = format!("{number} is no transform");
+            let message = format!("{number} is not a valid transform");
             surface.post_error(wl_surface::Error::InvalidTransform, message);
             return None;
         }
@@ -223,7 +223,7 @@ fn shm_pool(
 ) -> Option<wl_shm_pool::Request> {
     if let wl_shm_pool::Request::Resize { size } = request {
         if size <= 0 {
-            let message = format!("{size} bytes are no size of a pool");
+            let message = format!("{size} is not a valid pool size");
             pool.post_error(wl_shm::Error::InvalidFd, message);
             return None;
         }
@@ -257,12 +257,15 @@ fn data_device(
     _data: &DataDeviceUserData,
 ) -> Option<wl_data_device::Request> {
     if let wl_data_device::Request::StartDrag { .. } = request {
-        // Smithay compares the serial alone, which another client can guess while a button is down.
+        // Smithay compares only the serial, which another client can guess while a button is pressed.
         let grab = state.pointer.grab_start_data();
         let focus = grab.and_then(|grab| grab.focus);
         let holder = focus.and_then(|(surface, _)| surface.client());
         if holder.as_ref() != Some(client) {
-            tracing::debug!(?client, "a client without the pointer cannot drag");
+            tracing::debug!(
+                ?client,
+                "a drag is ignored because its client does not have the pointer grab"
+            );
             return None;
         }
     }
@@ -297,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rectangle_at_the_edge_of_the_numbers_is_limited() {
+    fn rectangle_at_the_integer_limits_is_clamped() {
         let limit = COORDINATE_MAX;
         assert_eq!(rectangle(0, 0, i32::MAX, 1), Some((0, 0, limit, 1)));
         assert_eq!(
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn rectangle_without_a_pixel_is_none() {
+    fn rectangle_without_pixels_is_none() {
         for size in [i32::MIN, -1, 0] {
             assert_eq!(rectangle(0, 0, size, 1), None);
             assert_eq!(rectangle(0, 0, 1, size), None);

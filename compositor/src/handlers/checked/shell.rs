@@ -1,4 +1,4 @@
-//! Numbers of xdg-shell: sizes, places and edges.
+//! Validation of xdg-shell requests: sizes, positions and edges.
 
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
     xdg_positioner::{self, XdgPositioner},
@@ -26,7 +26,7 @@ pub(super) fn positioner(
         None
     };
     Some(match request {
-        // What is not positive is an error, which Smithay posts.
+        // Smithay posts the error for a size that is not positive.
         Request::SetSize { width, height } => Request::SetSize {
             width: coordinate(width),
             height: coordinate(height),
@@ -51,7 +51,7 @@ pub(super) fn positioner(
             parent_height: height,
         } => {
             if width < 0 || height < 0 {
-                return wrong(format!("{width}x{height} is no size of a parent"));
+                return wrong(format!("{width}x{height} is not a valid parent size"));
             }
             Request::SetParentSize {
                 parent_width: coordinate(width),
@@ -60,10 +60,10 @@ pub(super) fn positioner(
         }
         Request::SetAnchor {
             anchor: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no anchor")),
+        } => return wrong(format!("{number} is not a valid anchor")),
         Request::SetGravity {
             gravity: WEnum::Unknown(number),
-        } => return wrong(format!("{number} is no gravity")),
+        } => return wrong(format!("{number} is not a valid gravity")),
         other => other,
     })
 }
@@ -84,7 +84,7 @@ pub(super) fn xdg_surface(
             height,
         } => {
             if width <= 0 || height <= 0 {
-                let message = format!("{width}x{height} is no size of a window");
+                let message = format!("{width}x{height} is not a valid window geometry size");
                 surface.post_error(xdg_surface::Error::InvalidSize, message);
                 return None;
             }
@@ -109,7 +109,7 @@ pub(super) fn toplevel(
     use xdg_toplevel::{Error, Request};
     let size = |width: i32, height: i32| {
         if width < 0 || height < 0 {
-            let message = format!("{width}x{height} is no limit of a size");
+            let message = format!("{width}x{height} is not a valid size limit");
             toplevel.post_error(Error::InvalidSize, message);
             return None;
         }
@@ -128,7 +128,7 @@ pub(super) fn toplevel(
             edges: WEnum::Unknown(number),
             ..
         } => {
-            let message = format!("{number} is no edge");
+            let message = format!("{number} is not a valid edge");
             toplevel.post_error(Error::InvalidResizeEdge, message);
             return None;
         }

@@ -1,4 +1,4 @@
-//! Trees of surfaces: how large they become, and in which order they are.
+//! Validation of surface trees: size, depth and stacking order.
 
 use smithay::reexports::wayland_server::protocol::{
     wl_subcompositor::{self, WlSubcompositor},
@@ -11,9 +11,9 @@ use smithay::wayland::compositor::{SubsurfaceUserData, get_children, get_parent}
 use super::coordinate;
 use crate::state::State;
 
-/// Levels of subsurfaces: trees are walked by functions that call themselves.
+/// The largest depth of a surface tree, since trees are traversed recursively.
 const DEPTH_MAX: usize = 32;
-/// Surfaces of one tree: a commit of synchronised ones costs Smithay more than their square.
+/// The largest number of surfaces of a tree, since a commit of synchronised subsurfaces takes Smithay more than quadratic time.
 const SURFACES_MAX: usize = 256;
 
 pub(super) fn subcompositor(
@@ -38,7 +38,7 @@ pub(super) fn subcompositor(
             || extent(&root).1.saturating_add(count) > SURFACES_MAX
         {
             let message = format!(
-                "a window has {SURFACES_MAX} surfaces at most, nested in {DEPTH_MAX} levels"
+                "a surface tree may have at most {SURFACES_MAX} surfaces in {DEPTH_MAX} levels"
             );
             subcompositor.post_error(wl_subcompositor::Error::BadParent, message);
             return None;
@@ -47,7 +47,7 @@ pub(super) fn subcompositor(
     Some(request)
 }
 
-/// Returns how many levels a tree of surfaces has, and how many surfaces; no tree has more levels than are permitted.
+/// Returns the depth and the number of surfaces of a tree. The recursion is bounded, because no tree exceeds the largest depth.
 fn extent(surface: &WlSurface) -> (usize, usize) {
     let (mut depth, mut count) = (0_usize, 1_usize);
     for child in get_children(surface) {
@@ -67,11 +67,11 @@ pub(super) fn subsurface(
 ) -> Option<wl_subsurface::Request> {
     use wl_subsurface::Request;
     match &request {
-        // Smithay takes a surface for its own sibling, and then for one that is gone.
+        // Smithay accepts a surface as its own sibling, and later panics because it does not find it.
         Request::PlaceAbove { sibling } | Request::PlaceBelow { sibling }
             if sibling == data.surface() =>
         {
-            let message = "a surface is no sibling of itself";
+            let message = "a surface cannot be placed relative to itself";
             subsurface.post_error(wl_subsurface::Error::BadSurface, message);
             None
         }

@@ -1,23 +1,23 @@
-//! Taking a display of a card: which connector, which mode, which CRTC and which plane.
+//! Selection of the connector, mode, CRTC and primary plane of a card.
 
 use drm::control::{Device, Mode, PlaneType, ResourceHandles, connector, crtc, plane};
 use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
 
-use super::{Before, Pipeline, blob};
-use crate::kms::mode::{choose, spell};
+use super::{InitialState, Pipeline, blob};
+use crate::kms::mode::{format_mode, select_mode};
 use crate::kms::property::Properties;
 use crate::kms::writeback::WritebackConnector;
 use crate::kms::{KmsError, kernel};
-use crate::transient::{FaultKind, persist};
+use crate::transient::{FaultKind, retry_transient};
 
 impl<C: Device> Pipeline<C> {
-    /// Takes the first connected display of a card.
+    /// Selects the first connected display of a card.
     ///
-    /// Nothing is changed on the display before the first [`submit`](Self::submit). The device must be DRM master by then.
+    /// The display is not changed before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
     ///
-    /// When the card cannot set modes atomically, no display is connected, or the display lacks the mode asked for.
+    /// When the card does not support atomic mode setting, no display is connected, or the display lacks the requested mode.
     pub fn open(
         card: C,
         size: Option<(u16, u16)>,
@@ -28,27 +28,27 @@ impl<C: Device> Pipeline<C> {
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
             .map_err(|error| match FaultKind::of_io(&error) {
                 FaultKind::Permanent => KmsError::NoAtomic,
-                _ => kernel("asking for atomic mode setting")(error),
+                _ => kernel("enabling atomic mode setting")(error),
             })?;
         if with_writeback {
             card.set_client_capability(ClientCapability::WritebackConnectors, true)
-                .map_err(kernel("asking for writeback connectors"))?;
+                .map_err(kernel("enabling writeback connectors"))?;
         }
         let resources = card
             .resource_handles()
-            .map_err(kernel("listing the card's displays"))?;
-        let (info, name) = connected(&card, &resources)?;
-        let mode = mode(&info, &name, size, refresh_millihertz)?;
-        let Chosen {
+            .map_err(kernel("listing the resources of the card"))?;
+        let (info, name) = find_connector(&card, &resources)?;
+        let mode = requested_mode(&info, &name, size, refresh_millihertz)?;
+        let CrtcAndPlane {
             crtc,
             plane,
             formats,
-            of_plane,
-        } = Chosen::of(&card, &resources, &info, &name)?;
-        let before = Before {
+            plane_properties,
+        } = CrtcAndPlane::find(&card, &resources, &info, &name)?;
+        let initial_state = InitialState {
             mode: card
                 .get_crtc(crtc)
-                .map_err(kernel("asking the CRTC what it shows"))?
+                .map_err(kernel("reading the mode of the CRTC"))?
                 .mode(),
         };
         let counts_vblanks = counts_vblanks(&card, resources.crtcs(), crtc);
@@ -59,9 +59,9 @@ impl<C: Device> Pipeline<C> {
         };
         let mode_blob = blob(&card, &mode)?;
         Ok(Self {
-            of_connector: Properties::read(&card, info.handle(), "the connector")?,
-            of_crtc: Properties::read(&card, crtc, "the CRTC")?,
-            of_plane,
+            connector_properties: Properties::read(&card, info.handle(), "the connector")?,
+            crtc_properties: Properties::read(&card, crtc, "the CRTC")?,
+            plane_properties,
             connector: info.handle(),
             name,
             crtc,
@@ -72,23 +72,23 @@ impl<C: Device> Pipeline<C> {
             mode_blob,
             counts_vblanks,
             needs_modeset: true,
-            before,
+            initial_state,
             writeback,
             card,
         })
     }
 }
 
-/// The first connector with a display that has modes, and its name.
-fn connected<C: Device>(
+/// Returns the first connector whose display has modes, and its name.
+fn find_connector<C: Device>(
     card: &C,
     resources: &ResourceHandles,
 ) -> Result<(connector::Info, String), KmsError> {
-    let mut seen = Vec::new();
+    let mut connectors = Vec::new();
     for handle in resources.connectors() {
         let info = card
             .get_connector(*handle, true)
-            .map_err(kernel("asking a connector what is connected"))?;
+            .map_err(kernel("probing a connector"))?;
         let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
         if info.interface() == connector::Interface::Writeback {
             continue;
@@ -96,23 +96,23 @@ fn connected<C: Device>(
         if info.state() == connector::State::Connected && !info.modes().is_empty() {
             return Ok((info, name));
         }
-        seen.push(format!("{name} {:?}", info.state()));
+        connectors.push(format!("{name} {:?}", info.state()));
     }
-    Err(KmsError::NoDisplay(seen.join(", ")))
+    Err(KmsError::NoDisplay(connectors.join(", ")))
 }
 
-/// The mode that was asked for, or the display's own.
-fn mode(
+/// Returns the requested mode, or the preferred mode of the display.
+fn requested_mode(
     info: &connector::Info,
     name: &str,
     size: Option<(u16, u16)>,
     refresh_millihertz: Option<u32>,
 ) -> Result<Mode, KmsError> {
-    choose(info.modes(), size, refresh_millihertz).ok_or_else(|| {
-        let available: Vec<_> = info.modes().iter().map(spell).collect();
+    select_mode(info.modes(), size, refresh_millihertz).ok_or_else(|| {
+        let available: Vec<_> = info.modes().iter().map(format_mode).collect();
         KmsError::NoMode {
             connector: name.to_owned(),
-            wanted: size.map_or_else(String::new, |(width, height)| {
+            requested: size.map_or_else(String::new, |(width, height)| {
                 let rate = refresh_millihertz.map_or_else(String::new, |rate| {
                     format!("@{}.{:02}", rate / 1000, rate % 1000 / 10)
                 });
@@ -123,16 +123,16 @@ fn mode(
     })
 }
 
-/// The CRTC and its primary plane.
-struct Chosen {
+/// A CRTC and its primary plane.
+struct CrtcAndPlane {
     crtc: crtc::Handle,
     plane: plane::Handle,
     formats: Vec<u32>,
-    of_plane: Properties,
+    plane_properties: Properties,
 }
 
-impl Chosen {
-    fn of<C: Device>(
+impl CrtcAndPlane {
+    fn find<C: Device>(
         card: &C,
         resources: &ResourceHandles,
         connector: &connector::Info,
@@ -140,32 +140,32 @@ impl Chosen {
     ) -> Result<Self, KmsError> {
         let mut crtcs = Vec::new();
         for encoder in connector.encoders() {
-            match persist(|| card.get_encoder(*encoder)) {
+            match retry_transient(|| card.get_encoder(*encoder)) {
                 Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
-                Err(error) => tracing::debug!(%error, "an encoder is not used"),
+                Err(error) => tracing::debug!(%error, "an encoder cannot be read and is not used"),
             }
         }
         let planes = card
             .plane_handles()
-            .map_err(kernel("listing the card's planes"))?;
+            .map_err(kernel("listing the planes of the card"))?;
         for crtc in crtcs {
             for plane in &planes {
                 let info = card
                     .get_plane(*plane)
-                    .map_err(kernel("asking a plane what it takes"))?;
+                    .map_err(kernel("reading the properties of a plane"))?;
                 if !resources
                     .filter_crtcs(info.possible_crtcs())
                     .contains(&crtc)
                 {
                     continue;
                 }
-                let of_plane = Properties::read(card, *plane, "the plane")?;
-                if of_plane.value("type") == Some(PlaneType::Primary as u64) {
+                let plane_properties = Properties::read(card, *plane, "the plane")?;
+                if plane_properties.value("type") == Some(PlaneType::Primary as u64) {
                     return Ok(Self {
                         crtc,
                         plane: *plane,
                         formats: info.formats().to_vec(),
-                        of_plane,
+                        plane_properties,
                     });
                 }
             }
@@ -174,16 +174,18 @@ impl Chosen {
     }
 }
 
-/// Asks whether the CRTC has refreshes to count: cards without say so by an error.
+/// Returns whether the CRTC counts vblanks.
 fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
     let index = all.iter().position(|other| *other == crtc);
     let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
         return false;
     };
-    // The CRTC is usually off at this point, and then only the answer's kind tells: EINVAL is "off", EOPNOTSUPP "never".
-    let monotonic = persist(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
-        .is_ok_and(|value| value == 1);
-    let query = persist(|| {
+    // The CRTC is usually off at this point, so the error decides: EINVAL means that it is off, EOPNOTSUPP that it has no
+    // vblank counter.
+    let monotonic =
+        retry_transient(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
+            .is_ok_and(|value| value == 1);
+    let query = retry_transient(|| {
         card.wait_vblank(
             VblankWaitTarget::Relative(0),
             VblankWaitFlags::empty(),

@@ -13,35 +13,33 @@ use smithay::backend::renderer::gles::GlesError;
 
 use super::{Gles, sys};
 
-/// Why a card's GPU cannot draw.
+/// The reason why a card's GPU cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no card.
-    #[error(
-        "the output is virtual: there is no card whose GPU could draw; use --renderer software"
-    )]
+    /// The output is virtual.
+    #[error("the output is virtual and has no GPU; use --renderer software")]
     NoCard,
-    /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}; is the user in the group `render`?", node = printable_path(node))]
+    /// The device node cannot be opened.
+    #[error("{node} cannot be opened: {source}; check that the user is in the group `render`", node = printable_path(node))]
     Open {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// The library that allocates has no driver for it.
-    #[error("GBM has no driver for {node}: {source}; is Mesa installed?", node = printable_path(node))]
+    /// GBM has no driver for the device.
+    #[error("GBM has no driver for {node}: {source}; install the Mesa driver of the card", node = printable_path(node))]
     Gbm {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// What it answered.
+        /// The error of GBM.
         source: std::io::Error,
     },
-    /// There is no EGL, or it does not take the device.
+    /// EGL is not available, or does not support the device.
     #[error("EGL: {0}")]
     Egl(String),
-    /// There is no OpenGL ES that is good enough.
+    /// OpenGL ES is not available, or lacks a required extension.
     #[error("OpenGL ES: {0}")]
     Gles(String),
 }
@@ -57,15 +55,16 @@ impl OpenError {
 }
 
 impl Gles {
-    /// Opens the GPU of a card, by a descriptor of its own.
+    /// Opens the GPU of a card with a file descriptor of its own.
     ///
-    /// Mesa counts GEM handles by descriptor: one that it shared with raw PRIME imports, as the display's is, would have
-    /// handles closed under it. The render node is taken where there is one, since it asks for no rights and never becomes
-    /// DRM master; a display controller without a GPU has none, and Mesa finds the GPU beside it by the card's own node.
+    /// Mesa counts references to GEM handles per file descriptor. If it shared the display's descriptor, which is also used for
+    /// raw PRIME imports, a handle could be closed while Mesa uses it. The render node is preferred, because it needs no
+    /// privileges and never becomes DRM master. A display controller without a GPU has no render node; Mesa finds the GPU for its
+    /// card node.
     ///
     /// # Errors
     ///
-    /// What is missing for it.
+    /// When the node, GBM, EGL or OpenGL ES cannot be opened.
     pub fn open(card: &Path) -> Result<Self, OpenError> {
         let node = Card::render_node(card).unwrap_or_else(|| card.to_owned());
         let file = fs::OpenOptions::new().read(true).write(true).open(&node);
@@ -81,22 +80,24 @@ impl Gles {
         })?;
         let mut renderer = sys::renderer(device.clone())?;
         let name = sys::name(&mut renderer).map_err(|error| OpenError::gles(&error))?;
-        let by_egl = EGLDevice::device_for_display(renderer.egl_context().display())
+        let is_software_device = EGLDevice::device_for_display(renderer.egl_context().display())
             .is_ok_and(|device| device.is_software());
-        let software = by_egl || is_software(&name);
+        let software = is_software_device || is_software(&name);
         tracing::info!(node = %node.display(), name, software, "the card's GPU was opened");
         Ok(Self::new(renderer, Some(device), name, software))
     }
 }
 
-/// Tells whether the driver of that name draws by the CPU.
+/// Returns whether the renderer of that name is a software renderer.
 ///
-/// The name's beginning counts: virgl, whose device is a GPU to this machine, goes on with the host's renderer in brackets,
-/// which may be llvmpipe.
+/// Only the start of the name is compared. The name of virgl, which is a GPU to this machine, contains the host's renderer in
+/// brackets, which may be llvmpipe.
 fn is_software(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let drawn_by = ["llvmpipe", "softpipe", "swrast", "software rasterizer"];
-    drawn_by.iter().any(|software| name.starts_with(software))
+    let software_drivers = ["llvmpipe", "softpipe", "swrast", "software rasterizer"];
+    software_drivers
+        .iter()
+        .any(|software| name.starts_with(software))
         || (name.starts_with("zink") && name.contains("llvmpipe"))
 }
 
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn software_is_known_by_the_beginning_of_its_name() {
+    fn software_renderer_is_detected_by_the_start_of_its_name() {
         assert!(is_software("llvmpipe (LLVM 19.1.7, 256 bits)"));
         assert!(is_software("softpipe"));
         assert!(is_software(

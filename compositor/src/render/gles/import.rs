@@ -1,4 +1,4 @@
-//! What the GPU makes of clients' buffers: textures.
+//! Import and upload of clients' buffers as textures.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -15,64 +15,64 @@ use crate::render::format::PixelFormat;
 use crate::render::software::Pixels;
 use crate::screenshot::decode;
 
-/// Rows from which on YUV is read as BT.709 here, which Smithay gives EGL no way to be told.
+/// The height from which on YUV is read as BT.709, which Smithay cannot pass to EGL.
 const BT709_ROWS: usize = 720;
 
-/// A client's buffer as a GPU reads it, with the place where what was made of it is kept.
+/// The source of a texture, with its cache.
 #[derive(Clone, Copy, Debug)]
 pub enum GpuSource<'a> {
-    /// Memory that is imported.
-    Dmabuf(&'a Buffer, &'a Imported),
-    /// Memory that is copied to a texture.
-    Memory(&'a Uploaded),
+    /// A dma-buf, which is imported.
+    Dmabuf(&'a Buffer, &'a ImportCache),
+    /// Memory, which is uploaded to a texture.
+    Memory(&'a UploadedTexture),
 }
 
-/// A dma-buf as EGL imports it, or why it does not.
+/// The cached result of importing a dma-buf into EGL.
 ///
-/// EGL does not say whether a refusal passes by itself, so one is believed when it repeats.
+/// EGL does not distinguish transient from permanent errors, so an error is cached only after it has repeated.
 #[derive(Debug, Default)]
-pub struct Imported {
-    known: OnceCell<Result<Dmabuf, String>>,
+pub struct ImportCache {
+    result: OnceCell<Result<Dmabuf, String>>,
     refusals: Cell<u32>,
 }
 
-/// Refusals in a row after which a buffer is not offered to EGL any more.
+/// The number of consecutive errors after which a buffer is not imported again.
 const REFUSALS_MAX: u32 = 3;
 
-impl Imported {
-    /// Keeps what EGL answered; a refusal only when it has come often enough.
-    fn keep(&self, answer: Result<Dmabuf, String>) {
+impl ImportCache {
+    /// Stores the result of an import; an error only if it has repeated often enough.
+    fn store(&self, answer: Result<Dmabuf, String>) {
         let refusals = self.refusals.get().saturating_add(1);
         if answer.is_err() && refusals < REFUSALS_MAX {
             self.refusals.set(refusals);
             return;
         }
-        // It was empty a moment ago, and nothing here is reached from two places.
-        let _ = self.known.set(answer);
+        // The cell is empty, since `import` is not called again after it was set.
+        let _ = self.result.set(answer);
     }
 }
 
-/// The texture that holds a copy of memory; made once.
+/// The texture with a copy of memory, which is created once.
 #[derive(Debug, Default)]
-pub struct Uploaded(OnceCell<GlesTexture>);
+pub struct UploadedTexture(OnceCell<GlesTexture>);
 
-/// Why there is no texture of a buffer.
+/// The reason why a buffer has no texture.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The client's memory cannot be read, by nobody.
+    /// The client's memory cannot be read, neither by the GPU nor by the CPU.
     #[error(transparent)]
     Unreadable(#[from] io::Error),
-    /// The GPU does not take it.
+    /// The GPU renderer cannot import the buffer.
     #[error("{0}")]
     Refused(String),
 }
 
 impl Gles {
-    /// Lists what is sampled where it lies, linear.
+    /// Returns the formats that are imported without a copy, all of them linear.
     ///
-    /// EGL lists no modifiers at all where the driver knows none; linear is then what its buffers are told to be. Smithay
-    /// passes linear to EGL without a modifier in either case.
+    /// EGL lists no modifiers if the driver does not support them; such buffers are taken as linear. Smithay passes linear to EGL
+    /// without a modifier in either case.
     pub fn formats(&self) -> Vec<FormatEntry> {
         PixelFormat::ALL
             .into_iter()
@@ -84,7 +84,7 @@ impl Gles {
             .collect()
     }
 
-    /// Finds what to call linear memory of that format towards EGL; `None` when it takes none.
+    /// Returns the format and modifier that describe a linear buffer to EGL; `None` if EGL does not support it.
     fn import_format(&self, format: PixelFormat) -> Option<Format> {
         let code = Fourcc::try_from(format.fourcc()).ok()?;
         let listed = self.renderer.dmabuf_formats();
@@ -100,8 +100,8 @@ impl Gles {
         if !explicit.is_empty() && !explicit.contains(&Modifier::Linear) {
             return None;
         }
-        // A driver that knows no modifiers takes a buffer for what it was allocated as, whatever it is told: virgl's are
-        // textures of 32 bits a pixel. Smithay's list of what need not be external has these with the implicit modifier.
+        // A driver without modifiers reads a buffer in the format in which it was allocated and ignores the description. virgl
+        // allocates textures with 32 bits a pixel. Smithay lists these formats with the implicit modifier.
         let modifier = if explicit.is_empty() {
             if !format.has_four_bytes() {
                 return None;
@@ -113,7 +113,7 @@ impl Gles {
         Some(Format { code, modifier })
     }
 
-    /// Returns a texture that shows a client's buffer as it is now.
+    /// Returns a texture with the current content of a client's buffer.
     pub(super) fn texture(&mut self, pixels: &dyn Pixels) -> Result<GlesTexture, ImportError> {
         match pixels.gpu() {
             Some(GpuSource::Dmabuf(buffer, imported)) => self
@@ -134,23 +134,23 @@ impl Gles {
         &mut self,
         pixels: &dyn Pixels,
         buffer: &Buffer,
-        imported: &Imported,
+        imported: &ImportCache,
     ) -> Result<GlesTexture, String> {
-        if let Some(known) = imported.known.get() {
-            let dmabuf = known.as_ref().map_err(String::clone)?;
-            // The image is told to the texture anew: some drivers look at the memory only then.
+        if let Some(result) = imported.result.get() {
+            let dmabuf = result.as_ref().map_err(String::clone)?;
+            // The EGL image is bound to the texture again, since some drivers read the memory only then.
             return self
                 .renderer
                 .import_dmabuf(dmabuf, None)
                 .map_err(|error| error.to_string());
         }
-        let made = self.import_first(pixels, buffer);
-        let kept = match &made {
+        let first_import = self.import_first(pixels, buffer);
+        let answer = match &first_import {
             Ok((dmabuf, _)) => Ok(dmabuf.clone()),
             Err(reason) => Err(reason.clone()),
         };
-        imported.keep(kept);
-        made.map(|(_, texture)| texture)
+        imported.store(answer);
+        first_import.map(|(_, texture)| texture)
     }
 
     fn import_first(
@@ -158,21 +158,22 @@ impl Gles {
         pixels: &dyn Pixels,
         buffer: &Buffer,
     ) -> Result<(Dmabuf, GlesTexture), String> {
-        let format = pixels.format();
-        let refused = |reason: &str| format!("{}: {reason}", format.name());
-        if format.is_yuv() && pixels.size().1 >= BT709_ROWS {
+        let pixel_format = pixels.format();
+        let refused = |reason: &str| format!("{}: {reason}", pixel_format.name());
+        if pixel_format.is_yuv() && pixels.size().1 >= BT709_ROWS {
             return Err(refused(
-                "a picture of 720 rows or more is BT.709, and EGL would be told BT.601",
+                "a YUV buffer of 720 rows or more is read as BT.709, which Smithay cannot pass to EGL",
             ));
         }
-        let told = self
-            .import_format(format)
-            .ok_or_else(|| refused("EGL does not list it as linear"))?;
-        let dmabuf = describe(buffer, told).ok_or_else(|| refused("EGL cannot be told of it"))?;
+        let egl_format = self
+            .import_format(pixel_format)
+            .ok_or_else(|| refused("EGL does not support the format with the linear layout"))?;
+        let dmabuf = export_to_egl(buffer, egl_format)
+            .ok_or_else(|| refused("the layout cannot be described to EGL"))?;
         let failed = |error: &dyn std::fmt::Display| {
             let from = buffer.exporter().unwrap_or_else(|| "unknown".to_owned());
             refused(&format!(
-                "{} does not import memory of {from}: {error}",
+                "{} rejects a dma-buf of {from}: {error}",
                 self.name
             ))
         };
@@ -184,15 +185,17 @@ impl Gles {
             .renderer
             .egl_context()
             .dmabuf_render_formats()
-            .contains(&told);
-        match sys::settle(&mut self.renderer, &texture, external) {
+            .contains(&egl_format);
+        match sys::finish_import(&mut self.renderer, &texture, external) {
             Ok(true) => Ok((dmabuf, texture)),
-            Ok(false) => Err(refused("EGL took it, and OpenGL ES made no texture of it")),
+            Ok(false) => Err(refused(
+                "EGL created an image, but OpenGL ES created no texture of it",
+            )),
             Err(error) => Err(refused(&error.to_string())),
         }
     }
 
-    /// Copies memory to a texture, and counts its bytes.
+    /// Uploads memory to a texture, and counts the bytes.
     fn upload(&mut self, pixels: &dyn Pixels) -> Result<GlesTexture, ImportError> {
         let (width, height) = pixels.size();
         let colours = decode(pixels)?;
@@ -212,15 +215,15 @@ impl Gles {
     }
 }
 
-/// Describes a buffer that was checked before to EGL.
-fn describe(buffer: &Buffer, told: Format) -> Option<Dmabuf> {
+/// Describes a buffer to EGL.
+fn export_to_egl(buffer: &Buffer, format: Format) -> Option<Dmabuf> {
     let layout = buffer.layout();
     let side = |pixels: u32| i32::try_from(pixels).ok();
     let size = (
         side(layout.extent().width())?,
         side(layout.extent().height())?,
     );
-    let mut dmabuf = Dmabuf::builder(size, told.code, told.modifier, DmabufFlags::empty());
+    let mut dmabuf = Dmabuf::builder(size, format.code, format.modifier, DmabufFlags::empty());
     for (index, plane) in layout.planes().iter().enumerate() {
         let fd = buffer.plane_fd(index)?.try_clone_to_owned().ok()?;
         let offset_bytes = u32::try_from(plane.offset_bytes).ok()?;

@@ -1,11 +1,11 @@
-//! Composition by the GPU: clients' buffers become textures, and are drawn into a picture that the display shows.
+//! The GPU renderer: clients' buffers are imported as textures and drawn into an output buffer by OpenGL ES.
 //!
-//! It draws what [`Software`](super::Software) draws, from the same description. What it cannot import is not drawn in part:
-//! the caller lets the CPU draw that frame.
+//! It draws the same layers as [`Software`](super::Software). If one buffer cannot be imported, the frame fails as a whole and
+//! the caller composes it with the CPU renderer.
 
 mod device;
 mod import;
-mod picture;
+mod output_buffer;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -19,36 +19,36 @@ use smithay::backend::allocator::gbm::GbmDevice;
 use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTarget, GlesTexture};
 use smithay::backend::renderer::sync::SyncPoint;
 use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
-use smithay::utils::{Buffer, Physical, Rectangle, Transform};
+use smithay::utils::{Buffer, Physical, Rectangle, Transform as SmithayTransform};
 
 use super::float;
-use super::software::{Layer, LayerError, Turn, View};
+use super::software::{Layer, LayerError, Transform, View};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
-pub use import::{GpuSource, ImportError, Imported, Uploaded};
-pub use picture::{GpuPicture, PictureError};
+pub use import::{GpuSource, ImportCache, ImportError, UploadedTexture};
+pub use output_buffer::{GpuBufferError, GpuOutputBuffer};
 
-/// The composing renderer of a card's GPU.
+/// The GPU renderer of a card.
 pub struct Gles {
     renderer: GlesRenderer,
-    /// Where pictures come from; none in tests that draw to no display.
+    /// The GBM device that allocates output buffers; `None` in tests.
     device: Option<GbmDevice<Arc<OwnedFd>>>,
     name: String,
     software: bool,
     uploaded_bytes: u64,
 }
 
-/// What became of a frame.
+/// The result of drawing a frame.
 #[derive(Debug)]
 pub struct Drawn {
-    /// Reached when the GPU has read and written everything.
+    /// The sync point that is reached when the GPU has finished the frame.
     pub done: SyncPoint,
-    /// Layers that nobody can read; they were left out.
+    /// The layers that could not be read and are left out.
     pub failed: Vec<LayerError>,
 }
 
-/// Why the GPU did not draw a frame.
+/// The reason why the GPU renderer did not draw a frame.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrawError {
@@ -76,49 +76,49 @@ impl Gles {
         }
     }
 
-    /// Returns what the driver calls itself.
+    /// Returns the name of the driver (`GL_RENDERER`).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Tells whether it is the CPU after all that draws.
+    /// Returns whether the driver is a software renderer.
     pub fn is_software(&self) -> bool {
         self.software
     }
 
-    /// Counts the bytes that were ever copied to textures.
+    /// Returns the number of bytes that were uploaded to textures so far.
     pub fn uploaded_bytes(&self) -> u64 {
         self.uploaded_bytes
     }
 
-    /// Draws `layers`, the lowest first, over `background` in the damaged part of `picture`.
+    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target_buffer`.
     ///
-    /// The picture is complete, and the clients' buffers are read, when [`Drawn::done`] is reached.
+    /// The buffer is complete, and the clients' buffers are no longer read, when [`Drawn::done`] is reached.
     ///
     /// # Errors
     ///
-    /// When a layer cannot be imported, or the driver fails; what is in the picture then is of no use.
+    /// When a layer cannot be imported, or the driver fails. The content of the buffer is undefined then.
     pub fn draw(
         &mut self,
-        picture: &mut Dmabuf,
+        target_buffer: &mut Dmabuf,
         damage: &Region,
         background: u32,
         layers: &[Layer<'_>],
     ) -> Result<Drawn, DrawError> {
         let (textures, failed) = self.textures(damage, layers)?;
-        let mut target = self.renderer.bind(picture)?;
+        let mut target = self.renderer.bind(target_buffer)?;
         let done = self.draw_to(&mut target, damage, background, layers, &textures)?;
         Ok(Drawn { done, failed })
     }
 
-    /// Gives back what is kept of buffers that are gone; otherwise only the next frame does.
-    pub fn rest(&mut self) {
+    /// Frees the textures of destroyed buffers. Otherwise only the next frame frees them.
+    pub fn cleanup_texture_cache(&mut self) {
         if let Err(error) = self.renderer.cleanup_texture_cache() {
-            tracing::debug!(%error, "textures are kept longer than needed");
+            tracing::debug!(%error, "textures of destroyed buffers cannot be freed yet");
         }
     }
 
-    /// Makes a texture of every layer that can be seen in the damaged part.
+    /// Returns a texture for every layer that intersects the damage.
     fn textures(
         &mut self,
         damage: &Region,
@@ -127,11 +127,11 @@ impl Gles {
         let mut failed = Vec::new();
         let mut textures = Vec::with_capacity(layers.len());
         for (position, layer) in layers.iter().enumerate() {
-            let seen = damage
+            let visible = damage
                 .rects()
                 .iter()
                 .any(|rect| rect.intersection(layer.view.destination).is_some());
-            textures.push(if seen {
+            textures.push(if visible {
                 match self.texture(layer.pixels) {
                     Ok(texture) => Some(texture),
                     Err(ImportError::Unreadable(error)) => {
@@ -159,9 +159,9 @@ impl Gles {
         textures: &[Option<GlesTexture>],
     ) -> Result<SyncPoint, DrawError> {
         let size = target.size();
-        let mut frame = self
-            .renderer
-            .render(target, (size.w, size.h).into(), Transform::Normal)?;
+        let mut frame =
+            self.renderer
+                .render(target, (size.w, size.h).into(), SmithayTransform::Normal)?;
         let everywhere: Vec<_> = damage.rects().iter().map(|rect| physical(*rect)).collect();
         frame.clear(colour(background), &everywhere)?;
         for (layer, texture) in layers.iter().zip(textures) {
@@ -176,8 +176,8 @@ impl Gles {
                 .filter_map(|rect| rect.intersection(destination))
                 .map(|rect| physical(rect.moved(left.saturating_neg(), upper.saturating_neg())))
                 .collect();
-            let transform = transform(layer.view.turn);
-            let (width, height) = layer.view.turn.size(layer.pixels.size());
+            let transform = smithay_transform(layer.view.transform);
+            let (width, height) = layer.view.transform.size(layer.pixels.size());
             let source = source(&layer.view, (float(width), float(height)));
             Frame::render_texture_from_to(
                 &mut frame,
@@ -185,7 +185,8 @@ impl Gles {
                 source,
                 physical(destination),
                 &inside,
-                // Blended everywhere, as the CPU does: a region that a client calls opaque may not be.
+                // No region is passed as opaque, so all pixels are blended as by the CPU renderer. A client may declare a region
+                // as opaque that is not.
                 &[],
                 transform,
                 1.0,
@@ -208,34 +209,37 @@ fn physical(rect: Rect) -> Rectangle<i32, Physical> {
     Rectangle::new((rect.x, rect.y).into(), (rect.width, rect.height).into())
 }
 
-/// Returns the part of the buffer that a view shows, in the buffer's own pixels; `turned` is its size after the turn.
+/// Returns the part of the buffer that a view shows, in pixels of the buffer; `transformed_size` is the size after the transform.
 ///
-/// Smithay turns rectangles and textures in different directions, so its own conversion would show another part.
-fn source(view: &View, turned: (f64, f64)) -> Rectangle<f64, Buffer> {
+/// Smithay applies a transform to rectangles and to textures in opposite directions, so its own conversion would select another
+/// part.
+fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     let (x, y, width, height) = view.source;
-    let one = view.turn.undo((x, y), turned);
-    let other = view.turn.undo((x + width, y + height), turned);
+    let one = view.transform.to_buffer((x, y), transformed_size);
+    let other = view
+        .transform
+        .to_buffer((x + width, y + height), transformed_size);
     let corner = (one.0.min(other.0), one.1.min(other.1));
     let size = ((one.0 - other.0).abs(), (one.1 - other.1).abs());
     Rectangle::new(corner.into(), size.into())
 }
 
-/// Takes a colour (`0xAARRGGBB`, premultiplied) apart.
+/// Converts a premultiplied colour (`0xAARRGGBB`).
 fn colour(colour: u32) -> Color32F {
     let [blue, green, red, alpha] = colour.to_le_bytes();
     let channel = |byte: u8| f32::from(byte) / 255.0;
     Color32F::new(channel(red), channel(green), channel(blue), channel(alpha))
 }
 
-fn transform(turn: Turn) -> Transform {
-    match turn {
-        Turn::Normal => Transform::Normal,
-        Turn::Quarter => Transform::_90,
-        Turn::Half => Transform::_180,
-        Turn::ThreeQuarters => Transform::_270,
-        Turn::Flipped => Transform::Flipped,
-        Turn::FlippedQuarter => Transform::Flipped90,
-        Turn::FlippedHalf => Transform::Flipped180,
-        Turn::FlippedThreeQuarters => Transform::Flipped270,
+fn smithay_transform(transform: Transform) -> SmithayTransform {
+    match transform {
+        Transform::Normal => SmithayTransform::Normal,
+        Transform::Rotated90 => SmithayTransform::_90,
+        Transform::Rotated180 => SmithayTransform::_180,
+        Transform::Rotated270 => SmithayTransform::_270,
+        Transform::Flipped => SmithayTransform::Flipped,
+        Transform::Flipped90 => SmithayTransform::Flipped90,
+        Transform::Flipped180 => SmithayTransform::Flipped180,
+        Transform::Flipped270 => SmithayTransform::Flipped270,
     }
 }

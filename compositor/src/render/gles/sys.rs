@@ -1,4 +1,4 @@
-//! The calls of EGL and OpenGL ES whose rules no compiler checks.
+//! The unsafe calls of EGL and OpenGL ES.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -11,36 +11,37 @@ use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTexture, ffi
 
 use super::OpenError;
 
-/// Makes a renderer for a GBM device.
+/// Creates a renderer for a GBM device.
 ///
 /// # Errors
 ///
-/// What EGL or OpenGL ES lack.
+/// When EGL or OpenGL ES is not available or lacks a required extension.
 pub(super) fn renderer(device: GbmDevice<Arc<OwnedFd>>) -> Result<GlesRenderer, OpenError> {
-    // SAFETY: nothing else in this process makes EGL displays, so none is terminated behind Smithay's back.
+    // SAFETY: nothing else in this process creates EGL displays, so no other code can terminate this one.
     let display = unsafe { EGLDisplay::new(device) }.map_err(|error| OpenError::egl(&error))?;
     let context = EGLContext::new(&display).map_err(|error| OpenError::egl(&error))?;
     with_context(context)
 }
 
-/// Makes a renderer of a context that was just made.
+/// Creates a renderer of a new context.
 ///
 /// # Errors
 ///
-/// What OpenGL ES lacks.
+/// When OpenGL ES lacks a required extension.
 pub(super) fn with_context(context: EGLContext) -> Result<GlesRenderer, OpenError> {
-    // SAFETY: the context was just made, so it is current in no thread, and the renderer that owns it cannot change threads.
+    // SAFETY: the context is new, so it is not current in any thread, and the renderer that owns it cannot be sent to another
+    // thread.
     unsafe { GlesRenderer::new(context) }.map_err(|error| OpenError::gles(&error))
 }
 
-/// Returns what the driver calls itself (`GL_RENDERER`).
+/// Returns the name of the driver (`GL_RENDERER`).
 ///
 /// # Errors
 ///
 /// When the context cannot be made current.
 pub(super) fn name(renderer: &mut GlesRenderer) -> Result<String, GlesError> {
     renderer.with_context(|gl| {
-        // SAFETY: the context is current; the string belongs to the driver, ends with a zero, and is copied at once.
+        // SAFETY: the context is current; the string belongs to the driver, ends with a zero byte, and is copied at once.
         let name = unsafe {
             let name = gl.GetString(ffi::RENDERER);
             (!name.is_null()).then(|| CStr::from_ptr(name.cast()).to_string_lossy().into_owned())
@@ -49,15 +50,15 @@ pub(super) fn name(renderer: &mut GlesRenderer) -> Result<String, GlesError> {
     })
 }
 
-/// Makes a texture go on with its border pixels outside, and tells whether the driver took it as a texture at all.
+/// Sets the wrap mode of an imported texture to clamp to edge; returns whether the driver accepted the import.
 ///
-/// Smithay neither sets the wrap mode of imported buffers (OpenGL ES repeats the picture, so that scaled edges show the
-/// opposite side) nor asks for the error of the import.
+/// Smithay does not set the wrap mode of imported buffers, so OpenGL ES would repeat the texture and scaled edges would show the
+/// opposite side. Smithay does not query the error of the import either.
 ///
 /// # Errors
 ///
 /// When the context cannot be made current.
-pub(super) fn settle(
+pub(super) fn finish_import(
     renderer: &mut GlesRenderer,
     texture: &GlesTexture,
     external: bool,
@@ -81,14 +82,14 @@ pub(super) fn settle(
     })
 }
 
-/// Forgets errors of calls before.
+/// Clears the errors of earlier calls.
 ///
 /// # Errors
 ///
 /// When the context cannot be made current.
 pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError> {
     renderer.with_context(|gl| {
-        // A context that is lost answers with errors for ever.
+        // The loop is bounded, because a lost context returns errors forever.
         for _ in 0..8 {
             // SAFETY: the context is current.
             if unsafe { gl.GetError() } == ffi::NO_ERROR {
@@ -101,11 +102,11 @@ pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError>
 /// `GL_CLAMP_TO_EDGE` as `glTexParameteri` takes it.
 const WRAP_CLAMP: i32 = 0x812F;
 
-/// Makes a renderer that draws by the CPU, on a machine with or without a GPU.
+/// Creates a renderer with Mesa's software renderer, on a machine with or without a GPU.
 ///
 /// # Errors
 ///
-/// What EGL or OpenGL ES lack.
+/// When EGL or OpenGL ES is not available or lacks a required extension.
 #[cfg(test)]
 pub(super) fn drawn_by_cpu() -> Result<GlesRenderer, OpenError> {
     let device = smithay::backend::egl::EGLDevice::enumerate()

@@ -1,4 +1,4 @@
-//! The GPU's renderer draws what the CPU's draws; here Mesa's own CPU renderer stands in for a GPU.
+//! Tests that the GPU renderer draws the same pixels as the CPU renderer. Mesa's software renderer replaces the GPU.
 
 use std::io;
 
@@ -9,23 +9,23 @@ use smithay::utils::Rectangle;
 
 use super::{Gles, sys};
 use crate::region::{Rect, Region};
-use crate::render::software::{Layer, Pixels, Software, Turn, View};
+use crate::render::software::{Layer, Pixels, Software, Transform, View};
 use crate::render::{PixelFormat, ReadPlanes, Target};
 
 const SIZE: (i32, i32) = (32, 24);
 const BACKGROUND: u32 = 0xff20_4060;
-const TURNS: [Turn; 8] = [
-    Turn::Normal,
-    Turn::Quarter,
-    Turn::Half,
-    Turn::ThreeQuarters,
-    Turn::Flipped,
-    Turn::FlippedQuarter,
-    Turn::FlippedHalf,
-    Turn::FlippedThreeQuarters,
+const TRANSFORMS: [Transform; 8] = [
+    Transform::Normal,
+    Transform::Rotated90,
+    Transform::Rotated180,
+    Transform::Rotated270,
+    Transform::Flipped,
+    Transform::Flipped90,
+    Transform::Flipped180,
+    Transform::Flipped270,
 ];
 
-/// A picture of which no two parts are alike.
+/// A buffer with different content in each part.
 struct Picture {
     size: (usize, usize),
     format: PixelFormat,
@@ -86,7 +86,7 @@ fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         gles.renderer.create_buffer(Fourcc::Abgr8888, size).unwrap();
     let everything = Region::from(Rect::of_size(SIZE.0, SIZE.1));
     let mut target = gles.renderer.bind(&mut picture).unwrap();
-    // Nothing of what is not damaged may be written.
+    // Pixels outside of the damage must keep this content.
     let cleared = gles.draw_to(&mut target, &everything, 0xff00_0000, &[], &[]);
     cleared.unwrap().wait().unwrap();
     let (textures, failed) = gles.textures(damage, layers).unwrap();
@@ -111,13 +111,13 @@ fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
 #[track_caller]
 fn assert_alike(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>], what: &str) {
     let found = by_gles(gles, damage, layers);
-    let wanted = by_cpu(damage, layers);
-    for (place, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+    let expected = by_cpu(damage, layers);
+    for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
         for shift in [0, 8, 16] {
-            let (found, wanted) = (found >> shift & 0xff, wanted >> shift & 0xff);
+            let (found, expected) = (found >> shift & 0xff, expected >> shift & 0xff);
             assert!(
-                found.abs_diff(wanted) <= 2,
-                "{what}: at {},{} the GPU has {found}, the CPU {wanted} (shift {shift})",
+                found.abs_diff(expected) <= 2,
+                "{what}: at {},{} the GPU has {found}, the CPU {expected} (shift {shift})",
                 place % 32,
                 place / 32
             );
@@ -129,14 +129,14 @@ fn layer(
     pixels: &Picture,
     source: (f64, f64, f64, f64),
     destination: Rect,
-    turn: Turn,
+    transform: Transform,
 ) -> Layer<'_> {
     Layer {
         pixels,
         view: View {
             source,
             destination,
-            turn,
+            transform,
         },
         opaque: Region::default(),
     }
@@ -147,26 +147,36 @@ fn whole() -> Region {
 }
 
 #[test]
-fn gles_turns_buffers_as_the_cpu_does() {
+fn gles_with_a_transformed_buffer_matches_the_cpu_renderer() {
     let mut gles = gles();
     let picture = Picture::new(10, 6, 0xff);
-    for turn in TURNS {
-        let (width, height) = turn.size(picture.size);
+    for transform in TRANSFORMS {
+        let (width, height) = transform.size(picture.size);
         let (across, down) = (
             i32::try_from(width).unwrap(),
             i32::try_from(height).unwrap(),
         );
         let source = (0.0, 0.0, f64::from(across), f64::from(down));
-        let plain = layer(&picture, source, Rect::new(3, 4, across, down), turn);
-        assert_alike(&mut gles, &whole(), &[plain], &format!("{turn:?}"));
-        // A part of it, off its middle.
-        let part = layer(&picture, (1.0, 2.0, 4.0, 3.0), Rect::new(5, 1, 4, 3), turn);
-        assert_alike(&mut gles, &whole(), &[part], &format!("part of {turn:?}"));
+        let plain = layer(&picture, source, Rect::new(3, 4, across, down), transform);
+        assert_alike(&mut gles, &whole(), &[plain], &format!("{transform:?}"));
+        // A part of the buffer that is not centred.
+        let part = layer(
+            &picture,
+            (1.0, 2.0, 4.0, 3.0),
+            Rect::new(5, 1, 4, 3),
+            transform,
+        );
+        assert_alike(
+            &mut gles,
+            &whole(),
+            &[part],
+            &format!("part of {transform:?}"),
+        );
     }
 }
 
 #[test]
-fn gles_scales_blends_and_keeps_to_the_damage() {
+fn gles_with_scaled_and_translucent_layers_draws_only_within_the_damage() {
     let mut gles = gles();
     let below = Picture::new(12, 10, 0xff);
     let above = Picture::new(9, 7, 0x80);
@@ -175,13 +185,13 @@ fn gles_scales_blends_and_keeps_to_the_damage() {
             &below,
             (0.0, 0.0, 12.0, 10.0),
             Rect::new(2, 2, 24, 20),
-            Turn::Normal,
+            Transform::Normal,
         ),
         layer(
             &above,
             (0.0, 0.0, 9.0, 7.0),
             Rect::new(-3, 8, 9, 7),
-            Turn::Normal,
+            Transform::Normal,
         ),
     ];
     assert_alike(&mut gles, &whole(), &layers, "everything");
@@ -191,11 +201,16 @@ fn gles_scales_blends_and_keeps_to_the_damage() {
 }
 
 #[test]
-fn gles_counts_what_it_uploads_and_nothing_else() {
+fn gles_counts_only_the_bytes_of_uploads() {
     let mut gles = gles();
     let picture = Picture::new(4, 3, 0xff);
     let source = (0.0, 0.0, 4.0, 3.0);
-    let shown = [layer(&picture, source, Rect::new(0, 0, 4, 3), Turn::Normal)];
+    let shown = [layer(
+        &picture,
+        source,
+        Rect::new(0, 0, 4, 3),
+        Transform::Normal,
+    )];
     by_gles(&mut gles, &whole(), &shown);
     assert_eq!(gles.uploaded_bytes(), 4 * 3 * 4);
     let elsewhere = Region::from(Rect::new(10, 10, 4, 4));

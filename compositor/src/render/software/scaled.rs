@@ -1,4 +1,4 @@
-//! Buffers that are scaled or turned: decoded whole, and sampled between their pixels.
+//! Buffers that are scaled or transformed. They are decoded as a whole and sampled with bilinear filtering.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::region::Rect;
 use crate::render::float;
 use crate::render::format::{ReadPlanes, RowDecoder};
 
-/// A whole buffer decoded, to be sampled anywhere.
+/// The pixels of a whole buffer.
 pub(super) struct Scaled {
     colours: Vec<u32>,
     width: usize,
@@ -36,18 +36,18 @@ impl Scaled {
         })
     }
 
-    /// Samples the pixels under `line`, weighing the four nearest ones.
+    /// Samples the pixels under `line` with bilinear filtering.
     pub(super) fn sample(&self, view: &View, line: Rect, into: &mut [u32]) {
         let (source_x, source_y, source_width, source_height) = view.source;
         let destination = view.destination;
-        let (width, height) = view.turn.size((self.width, self.height));
-        let turned = (float(width), float(height));
+        let (width, height) = view.transform.size((self.width, self.height));
+        let size = (float(width), float(height));
         let across = source_width / f64::from(destination.width);
         let down = source_height / f64::from(destination.height);
         let y = source_y + (f64::from(line.y) - f64::from(destination.y) + 0.5) * down;
         for (column, colour) in (line.x..line.right()).zip(into) {
             let x = source_x + (f64::from(column) - f64::from(destination.x) + 0.5) * across;
-            let (x, y) = view.turn.undo((x, y), turned);
+            let (x, y) = view.transform.to_buffer((x, y), size);
             *colour = self.at(x - 0.5, y - 0.5);
         }
     }
@@ -62,7 +62,7 @@ impl Scaled {
     }
 }
 
-/// Returns the two pixels around a place and the weight of the second in 1/256; the border pixels go on outside.
+/// Returns the two pixels next to a coordinate and the weight of the second in 1/256. Coordinates are clamped to the edge.
 fn neighbours(place: f64, count: usize) -> (usize, usize, u32) {
     let last = count.saturating_sub(1);
     let floor = place.floor();

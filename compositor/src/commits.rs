@@ -1,9 +1,9 @@
-//! Buffers that clients committed and are owed: each goes back when its guard is dropped, wherever that happens.
+//! Committed buffers, which are released when they are dropped, and the commits of a surface that are not applied yet.
 //!
-//! A commit's buffer is taken out of Smithay's state of the surface before Smithay sees the commit, and becomes an
-//! [`OwedBuffer`]. From then on it is always in exactly one place: in the [`Commits`] of its surface while the commit is cached
-//! or waits, in a [`Content`](crate::content::Content) while it is the surface's current content, in a frame while the display
-//! or a GPU reads it. Whatever drops it gives it back, so that no way of a commit needs code of its own to do so.
+//! A commit's buffer is taken out of Smithay's surface state before Smithay processes the commit, and becomes a
+//! [`CommittedBuffer`]. This value has exactly one owner at a time: the [`PendingCommits`] of its surface while the commit is
+//! cached or blocked, a [`Content`](crate::content::Content) while it is the surface's current content, a frame while the
+//! display or a GPU reads it. Dropping the value releases the buffer, so no path needs explicit code for the release.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,89 +14,91 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::{DisplayHandle, Resource};
 use smithay::wayland::compositor::{Cacheable, SurfaceData};
 
-use crate::syncobj::Release;
+use crate::syncobj::ReleasePoint;
 
-/// What tells a client that it has its buffer back.
-pub trait GiveBack: fmt::Debug + Send + Sync {
-    /// Tells it.
-    fn give_back(&self);
+/// Sends the event that releases a buffer to its client.
+pub trait SendRelease: fmt::Debug + Send + Sync {
+    /// Sends the release event.
+    fn send_release(&self);
 }
 
-impl GiveBack for WlBuffer {
-    fn give_back(&self) {
+impl SendRelease for WlBuffer {
+    fn send_release(&self) {
         if self.is_alive() {
             self.release();
         }
     }
 }
 
-/// Everybody who uses a buffer without points: the client is told when the last one is done.
+/// The shared use of a buffer without a release point. Dropping the last reference sends the release event.
 #[derive(Debug)]
-pub struct Uses<B: GiveBack = WlBuffer>(B);
+pub struct SharedRelease<B: SendRelease = WlBuffer>(B);
 
-impl<B: GiveBack> Drop for Uses<B> {
+impl<B: SendRelease> Drop for SharedRelease<B> {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.0.send_release();
     }
 }
 
-/// The buffers that are in use without points.
+/// The buffers without a release point that are in use.
 ///
-/// A buffer that is committed again while an earlier commit of it is in use is given back once, when both are done: a client
-/// that heard of the first would draw into what is shown.
+/// A buffer that is committed again while an earlier commit of it is in use is released once, when neither commit uses it.
+/// Otherwise the client would draw into the buffer that is still shown by the later commit.
 #[derive(Debug)]
-pub struct UsedBuffers<K = ObjectId, B: GiveBack = WlBuffer>(HashMap<K, Weak<Uses<B>>>);
+pub struct BuffersInUse<K = ObjectId, B: SendRelease = WlBuffer>(
+    HashMap<K, Weak<SharedRelease<B>>>,
+);
 
-impl<K, B: GiveBack> Default for UsedBuffers<K, B> {
+impl<K, B: SendRelease> Default for BuffersInUse<K, B> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<K: Eq + std::hash::Hash, B: GiveBack> UsedBuffers<K, B> {
-    /// Takes part in the use of a buffer.
-    pub fn take(&mut self, key: K, buffer: B) -> Arc<Uses<B>> {
-        if let Some(uses) = self.0.get(&key).and_then(Weak::upgrade) {
-            // What was given is the same buffer, which must not be told of this one's end.
-            return uses;
+impl<K: Eq + std::hash::Hash, B: SendRelease> BuffersInUse<K, B> {
+    /// Returns the shared use of a buffer, which is created if the buffer is not in use.
+    pub fn use_buffer(&mut self, key: K, buffer: B) -> Arc<SharedRelease<B>> {
+        if let Some(release) = self.0.get(&key).and_then(Weak::upgrade) {
+            // `buffer` is the same buffer, so only the existing use may send its release event.
+            return release;
         }
-        self.0.retain(|_, uses| uses.strong_count() > 0);
-        let uses = Arc::new(Uses(buffer));
-        self.0.insert(key, Arc::downgrade(&uses));
-        uses
+        self.0.retain(|_, release| release.strong_count() > 0);
+        let release = Arc::new(SharedRelease(buffer));
+        self.0.insert(key, Arc::downgrade(&release));
+        release
     }
 }
 
-/// A buffer that a client committed, and is owed.
+/// A buffer that a client committed. Dropping it releases the buffer.
 #[derive(Debug)]
-pub struct OwedBuffer {
+pub struct CommittedBuffer {
     buffer: WlBuffer,
-    by: By,
+    release_by: ReleaseBy,
 }
 
-/// By what a buffer goes back. A client that has points listens to nothing else.
+/// How a buffer is released. A client that uses explicit synchronisation does not wait for `wl_buffer.release`.
 #[derive(Debug)]
-enum By {
-    Event(#[allow(dead_code)] Arc<Uses>), // kept until the buffer goes back
-    /// A point; none where the client named point 0, which is reached from the start.
-    Point(Option<Release>),
+enum ReleaseBy {
+    Event(#[allow(dead_code)] Arc<SharedRelease>), // dropped to send the release event
+    /// The release point; `None` for point 0, which is signalled from the start.
+    Point(Option<ReleasePoint>),
 }
 
-impl OwedBuffer {
-    /// Takes a buffer that goes back by `wl_buffer.release`.
-    pub fn by_event(buffer: WlBuffer, used: &mut UsedBuffers) -> Self {
-        let uses = used.take(buffer.id(), buffer.clone());
+impl CommittedBuffer {
+    /// Takes a buffer that is released by `wl_buffer.release`.
+    pub fn released_by_event(buffer: WlBuffer, in_use: &mut BuffersInUse) -> Self {
+        let release = in_use.use_buffer(buffer.id(), buffer.clone());
         Self {
             buffer,
-            by: By::Event(uses),
+            release_by: ReleaseBy::Event(release),
         }
     }
 
-    /// Takes a buffer that goes back by a point on a timeline, or owes nothing at all.
-    pub fn by_point(buffer: WlBuffer, release: Option<Release>) -> Self {
+    /// Takes a buffer that is released by its release point; `None` for release point 0, which needs no signal.
+    pub fn released_at_point(buffer: WlBuffer, release: Option<ReleasePoint>) -> Self {
         Self {
             buffer,
-            by: By::Point(release),
+            release_by: ReleaseBy::Point(release),
         }
     }
 
@@ -105,45 +107,46 @@ impl OwedBuffer {
         &self.buffer
     }
 
-    /// Returns the point by which it goes back; `None` where `wl_buffer.release` tells.
-    pub fn release(&self) -> Option<&Release> {
-        match &self.by {
-            By::Event(_) => None,
-            By::Point(release) => release.as_ref(),
+    /// Returns the release point; `None` for a buffer that is released by `wl_buffer.release`, and for point 0.
+    pub fn release_point(&self) -> Option<&ReleasePoint> {
+        match &self.release_by {
+            ReleaseBy::Event(_) => None,
+            ReleaseBy::Point(release) => release.as_ref(),
         }
     }
 }
 
-/// What a commit attached.
+/// What a commit attaches to its surface.
 #[derive(Debug)]
-pub enum Attachment<O = OwedBuffer> {
+pub enum Attachment<O = CommittedBuffer> {
     /// A buffer.
     Buffer(O),
-    /// No buffer: the surface shows nothing from now on.
+    /// The null buffer, which removes the surface's content.
     Removed,
 }
 
-/// The commits of a surface that were not applied yet, each with what it attached.
+/// The commits of a surface that are not applied yet, each with its attachment.
 ///
-/// Smithay keeps the number of each commit in its own state, and applies commits in their order. What is attached stays here,
-/// so that it can go back as soon as it is superseded, and when the surface ends, whatever Smithay still keeps then.
+/// Smithay keeps the number of each commit in its surface state and applies commits in order. The attachments are stored here
+/// instead, so that a superseded buffer is released at once, and all buffers are released when the surface is destroyed,
+/// even if Smithay still keeps state of it.
 #[derive(Debug)]
-pub struct Commits<O = OwedBuffer>(Mutex<Queue<O>>);
+pub struct PendingCommits<O = CommittedBuffer>(Mutex<CommitQueue<O>>);
 
 #[derive(Debug)]
-struct Queue<O> {
+struct CommitQueue<O> {
     /// The number of the last commit.
     last: u64,
     /// The last commit that was applied.
     applied: u64,
-    /// Commits up to this one belong to a commit of the parent; later ones are cached in a synchronised subsurface.
+    /// Commits up to this number are part of a commit of the parent; later ones are cached in a synchronised subsurface.
     sealed: u64,
     attached: VecDeque<(u64, Attachment<O>)>,
 }
 
-impl<O> Default for Commits<O> {
+impl<O> Default for PendingCommits<O> {
     fn default() -> Self {
-        Self(Mutex::new(Queue {
+        Self(Mutex::new(CommitQueue {
             last: 0,
             applied: 0,
             sealed: 0,
@@ -152,16 +155,16 @@ impl<O> Default for Commits<O> {
     }
 }
 
-impl<O> Commits<O> {
-    fn with<T>(&self, work: impl FnOnce(&mut Queue<O>) -> T) -> T {
-        // Nothing panics while it is held, so that a poisoned lock holds a whole queue all the same.
+impl<O> PendingCommits<O> {
+    fn with<T>(&self, work: impl FnOnce(&mut CommitQueue<O>) -> T) -> T {
+        // Nothing panics while the lock is held, so the queue behind a poisoned lock is consistent.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a commit; returns its number, and those of commits whose attachment it supersedes.
+    /// Adds a commit; returns its number and the numbers of the commits whose attachments it supersedes.
     ///
-    /// Commits of a surface that is not synchronised are shown one after the other. Those of a synchronised one are cached, and
-    /// only the last is shown when the parent commits.
+    /// Commits of a desynchronised surface are applied one after the other. Commits of a synchronised subsurface are cached, and
+    /// only the last attachment is shown when the parent commits.
     pub fn push(&self, attachment: Option<Attachment<O>>, is_cached: bool) -> (u64, Vec<u64>) {
         let (number, superseded) = self.with(|queue| {
             queue.last = queue.last.saturating_add(1);
@@ -170,10 +173,10 @@ impl<O> Commits<O> {
             if let Some(attachment) = attachment {
                 if is_cached {
                     let sealed = queue.sealed;
-                    let kept = queue
+                    let cached_end = queue
                         .attached
                         .partition_point(|(number, _)| *number <= sealed);
-                    superseded.extend(queue.attached.drain(kept..));
+                    superseded.extend(queue.attached.drain(cached_end..));
                 }
                 queue.attached.push_back((number, attachment));
             }
@@ -182,19 +185,19 @@ impl<O> Commits<O> {
             }
             (number, superseded)
         });
-        // Here the superseded buffers go back.
+        // This drops the superseded attachments, which releases their buffers.
         (
             number,
             superseded.into_iter().map(|(number, _)| number).collect(),
         )
     }
 
-    /// Notes that the commits until now belong to a commit of the parent: those that follow supersede none of them.
+    /// Marks all commits so far as part of a commit of the parent. Later commits do not supersede them.
     pub fn seal(&self) {
         self.with(|queue| queue.sealed = queue.last);
     }
 
-    /// Applies commits up to `number`; returns what the last of them attached, where any attached something.
+    /// Applies commits up to `number`; returns the last attachment among them, if there is one.
     pub fn apply(&self, number: u64) -> Option<Attachment<O>> {
         let mut applied: Vec<(u64, Attachment<O>)> = self.with(|queue| {
             queue.applied = queue.applied.max(number);
@@ -206,19 +209,19 @@ impl<O> Commits<O> {
         applied.pop().map(|(_, attachment)| attachment)
     }
 
-    /// Gives back everything that was attached and not applied.
+    /// Drops all attachments that are not applied, which releases their buffers.
     pub fn clear(&self) {
         let cleared = self.with(|queue| std::mem::take(&mut queue.attached));
         drop(cleared);
     }
 
-    /// Counts the commits that were not applied yet.
-    pub fn outstanding(&self) -> u64 {
+    /// Returns the number of commits that are not applied yet.
+    pub fn unapplied(&self) -> u64 {
         self.with(|queue| queue.last.saturating_sub(queue.applied))
     }
 }
 
-/// The number of a commit, in Smithay's state of a surface.
+/// The number of a commit in Smithay's surface state.
 #[derive(Debug, Default)]
 pub struct CommitNumber(pub Option<u64>);
 
@@ -232,12 +235,14 @@ impl Cacheable for CommitNumber {
     }
 }
 
-/// Returns a surface's commits.
-pub fn commits(states: &SurfaceData) -> &Commits {
-    states.data_map.get_or_insert_threadsafe(Commits::default)
+/// Returns the pending commits of a surface.
+pub fn pending_commits(states: &SurfaceData) -> &PendingCommits {
+    states
+        .data_map
+        .get_or_insert_threadsafe(PendingCommits::default)
 }
 
-/// Takes what the commits attached that were applied since the last time.
+/// Takes the attachment of the commits that were applied since the last call.
 pub fn take_applied(states: &SurfaceData) -> Option<Attachment> {
     let number = states
         .cached_state
@@ -245,7 +250,7 @@ pub fn take_applied(states: &SurfaceData) -> Option<Attachment> {
         .current()
         .0
         .take()?;
-    commits(states).apply(number)
+    pending_commits(states).apply(number)
 }
 
 #[cfg(test)]
@@ -254,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often a buffer was given back.
+    /// Counts how often a buffer was released.
     #[derive(Clone, Debug, Default)]
     struct Counter(Arc<AtomicUsize>);
 
@@ -263,13 +268,13 @@ mod tests {
             self.0.load(Ordering::Relaxed)
         }
 
-        fn owed(&self) -> Uses<Self> {
-            Uses(self.clone())
+        fn buffer_of(&self) -> SharedRelease<Self> {
+            SharedRelease(self.clone())
         }
     }
 
-    impl GiveBack for Counter {
-        fn give_back(&self) {
+    impl SendRelease for Counter {
+        fn send_release(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -278,16 +283,16 @@ mod tests {
         counters.iter().map(Counter::count).collect()
     }
 
-    fn buffer(counter: &Counter) -> Option<Attachment<Uses<Counter>>> {
-        Some(Attachment::Buffer(counter.owed()))
+    fn buffer(counter: &Counter) -> Option<Attachment<SharedRelease<Counter>>> {
+        Some(Attachment::Buffer(counter.buffer_of()))
     }
 
     #[test]
-    fn buffer_cached_in_a_synchronised_subsurface_goes_back_when_it_is_superseded() {
+    fn buffer_cached_in_a_synchronised_subsurface_is_released_when_superseded() {
         let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
-        let commits = Commits::default();
+        let commits = PendingCommits::default();
         assert_eq!(commits.push(buffer(&all[0]), true), (1, vec![]));
-        // A commit without a buffer supersedes none.
+        // A commit without an attachment supersedes no other.
         assert_eq!(commits.push(None, true), (2, vec![]));
         assert_eq!(counts(&all), [0, 0, 0]);
         assert_eq!(commits.push(buffer(&all[1]), true), (3, vec![1]));
@@ -297,15 +302,15 @@ mod tests {
         assert_eq!(counts(&all), [1, 0, 0], "the parent's commit shows it");
         assert!(matches!(commits.apply(3), Some(Attachment::Buffer(_))));
         assert_eq!(counts(&all), [1, 1, 0]);
-        assert_eq!(commits.outstanding(), 1);
+        assert_eq!(commits.unapplied(), 1);
     }
 
     #[test]
-    fn buffer_superseded_by_none_goes_back_and_what_follows_is_its_own() {
+    fn buffer_superseded_by_a_null_buffer_is_released_once() {
         let all: Vec<Counter> = (0..2).map(|_| Counter::default()).collect();
         for is_cached in [false, true] {
             let before = all[0].count();
-            let commits = Commits::default();
+            let commits = PendingCommits::default();
             commits.push(buffer(&all[0]), is_cached);
             let (number, _) = commits.push(Some(Attachment::Removed), is_cached);
             assert!(matches!(commits.apply(number), Some(Attachment::Removed)));
@@ -315,9 +320,9 @@ mod tests {
     }
 
     #[test]
-    fn commits_that_wait_are_applied_in_their_order_and_give_back_what_was_never_shown() {
+    fn blocked_commits_applied_in_order_release_buffers_that_were_never_shown() {
         let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
-        let commits = Commits::default();
+        let commits = PendingCommits::default();
         for counter in &all {
             commits.push(buffer(counter), false);
         }
@@ -332,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn surface_that_ends_gives_everything_back_once() {
+    fn surface_that_is_destroyed_releases_each_buffer_once() {
         let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
-        let commits = Commits::default();
+        let commits = PendingCommits::default();
         commits.push(buffer(&all[0]), false);
         commits.push(buffer(&all[1]), true);
         commits.clear();
         assert_eq!(counts(&all), [1, 1, 0]);
-        // A commit that Smithay applies afterwards finds nothing.
+        // A commit that Smithay applies later finds no attachment.
         assert!(commits.apply(2).is_none());
         commits.push(buffer(&all[2]), false);
         drop(commits);
@@ -347,22 +352,22 @@ mod tests {
     }
 
     #[test]
-    fn buffer_in_use_twice_goes_back_once_when_both_are_done() {
+    fn buffer_committed_twice_is_released_once_when_neither_commit_uses_it() {
         let counter = Counter::default();
-        let mut used = UsedBuffers::default();
-        let one = used.take(1, counter.clone());
-        let two = used.take(1, counter.clone());
+        let mut in_use = BuffersInUse::default();
+        let one = in_use.use_buffer(1, counter.clone());
+        let two = in_use.use_buffer(1, counter.clone());
         drop(one);
         assert_eq!(counter.count(), 0);
         drop(two);
         assert_eq!(counter.count(), 1);
-        drop(used.take(1, counter.clone()));
+        drop(in_use.use_buffer(1, counter.clone()));
         assert_eq!(counter.count(), 2);
     }
 
     #[test]
-    fn any_order_of_commits_gives_each_buffer_back_once() {
-        // Numbers that repeat from run to run (xorshift).
+    fn random_commits_release_each_buffer_once() {
+        // A xorshift generator, so that each run uses the same numbers.
         let mut state: u64 = 0x5eed_c0de;
         let mut below = |limit: u64| {
             state ^= state << 13;
@@ -371,7 +376,7 @@ mod tests {
             state % limit
         };
         for _ in 0..2000 {
-            let commits = Commits::default();
+            let commits = PendingCommits::default();
             let mut all = Vec::new();
             let mut current = None;
             let mut last = 0;

@@ -1,4 +1,4 @@
-//! Bytes and descriptors from one socket to another.
+//! Receiving and sending bytes with file descriptors.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -11,25 +11,25 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Descriptors that go with one call; wayland-backend and libwayland send and take no more.
-pub(super) const FILES_MAX: usize = 28;
+/// The largest number of file descriptors of one call, as in wayland-backend and libwayland.
+pub(super) const FDS_MAX: usize = 28;
 
-/// What one call received.
+/// The result of one `recvmsg`.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// Bytes; 0 at the end.
+    /// The number of bytes; 0 at the end of the stream.
     pub(super) bytes: usize,
-    /// Whether descriptors were lost on the way.
+    /// Whether the kernel dropped file descriptors (`MSG_CTRUNC`).
     pub(super) truncated: bool,
 }
 
-/// Receives bytes into `into` and adds the descriptors that come with them to `files`.
+/// Receives bytes into `into` and appends the file descriptors that arrive with them to `fds`.
 pub(super) fn receive(
     socket: impl AsFd,
     into: &mut [u8],
-    files: &mut VecDeque<OwnedFd>,
+    fds: &mut VecDeque<OwnedFd>,
 ) -> rustix::io::Result<Received> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received = retry_on_intr(|| {
@@ -38,7 +38,7 @@ pub(super) fn receive(
     })?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
-            files.extend(rights);
+            fds.extend(rights);
         }
     }
     Ok(Received {
@@ -47,35 +47,35 @@ pub(super) fn receive(
     })
 }
 
-/// What is to be sent, and was not yet.
+/// Bytes and file descriptors that are not sent yet.
 #[derive(Debug, Default)]
-pub(super) struct Parcel {
+pub(super) struct SendBuffer {
     bytes: Vec<u8>,
-    files: Vec<OwnedFd>,
+    fds: Vec<OwnedFd>,
 }
 
-impl Parcel {
-    /// Packs bytes with at most [`FILES_MAX`] descriptors.
-    pub(super) fn new(bytes: Vec<u8>, files: Vec<OwnedFd>) -> Self {
-        Self { bytes, files }
+impl SendBuffer {
+    /// Holds bytes with at most [`FDS_MAX`] file descriptors.
+    pub(super) fn new(bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Self {
+        Self { bytes, fds }
     }
 
-    /// Tells whether everything was sent.
+    /// Returns whether everything was sent.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Sends as much as the socket takes.
+    /// Sends as much as the socket accepts.
     ///
     /// # Errors
     ///
-    /// When nobody will read it any more.
+    /// When the peer has closed the connection.
     pub(super) fn send(&mut self, socket: impl AsFd) -> io::Result<()> {
         while !self.bytes.is_empty() {
-            let files: Vec<BorrowedFd<'_>> = self.files.iter().map(AsFd::as_fd).collect();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+            let fds: Vec<BorrowedFd<'_>> = self.fds.iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+            if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -84,8 +84,8 @@ impl Parcel {
             });
             match sent {
                 Ok(count) => {
-                    // They went with the first byte.
-                    self.files.clear();
+                    // The descriptors were sent with the first byte.
+                    self.fds.clear();
                     self.bytes.drain(..count);
                 }
                 Err(Errno::AGAIN) => break,

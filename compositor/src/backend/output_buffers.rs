@@ -1,4 +1,4 @@
-//! The compositor's own pictures on a card: memory that the card allocated, each with a framebuffer.
+//! The compositor's output buffers on a card, each with a framebuffer.
 
 use std::rc::Rc;
 
@@ -10,72 +10,74 @@ use covalent_alloc::solve::{Request, Solution, solve};
 use drm::control::plane;
 
 use crate::render::Target;
-use crate::render::gles::GpuPicture;
+use crate::render::gles::GpuOutputBuffer;
 use crate::swapchain::Swapchain;
 
-/// Pictures that take turns; with one shown, another can be drawn.
-pub(crate) const TURNS: usize = 2;
+/// The number of output buffers in a swapchain: one is on the display while the other is drawn.
+pub(crate) const BUFFER_COUNT: usize = 2;
 
-/// The pictures of one mode.
+/// The output buffers of one mode.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct OutputBuffers {
     swapchain: Swapchain,
     framebuffers: Vec<Rc<Framebuffer>>,
     blank: Rc<Framebuffer>,
-    /// What the display may still show after the mode changed.
+    /// Framebuffers of the previous mode, which the display may still show.
     retired: Vec<Rc<Framebuffer>>,
 }
 
-/// Why there is no memory for pictures.
+/// The reason why output buffers cannot be allocated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PictureError {
-    /// The size is none of a picture.
-    #[error("pictures of the mode cannot be made: {0}")]
+pub enum OutputBufferError {
+    /// The size is not valid.
+    #[error("output buffers of the mode cannot be allocated: {0}")]
     Extent(#[from] ExtentError),
-    /// The card has no dumb buffers, or cannot hand them out as dma-bufs.
-    #[error("{0} has no memory of its own that could be shared")]
+    /// The card has no dumb buffers, or cannot export them as dma-bufs.
+    #[error(
+        "{0} cannot allocate output buffers: it has no dumb buffers, or cannot export them as dma-bufs"
+    )]
     NoSource(String),
-    /// The card cannot show what it allocates.
-    #[error("no memory for pictures: {0}")]
+    /// The plane cannot show the card's dumb buffers.
+    #[error("output buffers cannot be allocated: {0}")]
     NoPlan(String),
-    /// The card gave fewer pictures than planned.
-    #[error("{0} gave fewer pictures than were planned")]
+    /// The card allocated fewer buffers than planned.
+    #[error("{0} allocated fewer output buffers than planned")]
     Missing(String),
-    /// The card gives no memory, or makes no framebuffer of it.
+    /// The card rejected an allocation or a framebuffer.
     #[error(transparent)]
     Card(#[from] DrmError),
 }
 
-impl Pictures {
-    /// Allocates pictures for a mode of that size.
+impl OutputBuffers {
+    /// Allocates output buffers for a mode of that size.
     ///
     /// # Errors
     ///
-    /// When the card has no memory for them, or cannot show it.
+    /// When the card cannot allocate the buffers, or cannot show them.
     pub fn allocate(
         card: &Card,
         plane: plane::Handle,
         (width, height): (u16, u16),
-    ) -> Result<Self, PictureError> {
+    ) -> Result<Self, OutputBufferError> {
         let extent = Extent::new(u32::from(width), u32::from(height))?;
-        let count = u32::try_from(TURNS + 1).unwrap_or(u32::MAX);
+        let count = u32::try_from(BUFFER_COUNT + 1).unwrap_or(u32::MAX);
         let display = card.participant(plane)?;
-        let mut buffers = plan(
+        let mut buffers = allocate_dumb(
             card,
             extent,
             count,
-            vec![display, processor(Role::CpuWrite)],
+            vec![display, cpu_participant(Role::CpuWrite)],
         )?;
-        let missing = || PictureError::Missing(card.path().display().to_string());
-        // The kernel hands dumb buffers out cleared: this one is black, and stays so.
+        let missing = || OutputBufferError::Missing(card.path().display().to_string());
+        // The kernel clears dumb buffers, so this one is black, and it is never drawn to.
         let blank = Rc::new(card.framebuffer(&buffers.pop().ok_or_else(missing)?)?);
-        buffers.truncate(TURNS);
+        buffers.truncate(BUFFER_COUNT);
         let framebuffers = buffers
             .iter()
             .map(|buffer| card.framebuffer(buffer).map(Rc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        if framebuffers.len() < TURNS {
+        if framebuffers.len() < BUFFER_COUNT {
             return Err(missing());
         }
         Ok(Self {
@@ -86,25 +88,27 @@ impl Pictures {
         })
     }
 
-    /// Takes pictures that the GPU draws to, beside those of the CPU.
+    /// Adds output buffers that the GPU draws to.
     ///
     /// # Errors
     ///
-    /// When the card makes no framebuffers of them; nothing changes then.
-    pub fn add_gpu(&mut self, card: &Card, pictures: Vec<GpuPicture>) -> Result<(), DrmError> {
-        let framebuffers = pictures
+    /// When the card rejects a framebuffer. Nothing changes then.
+    pub fn add_gpu_buffers(
+        &mut self,
+        card: &Card,
+        buffers: Vec<GpuOutputBuffer>,
+    ) -> Result<(), DrmError> {
+        let framebuffers = buffers
             .iter()
-            .map(|picture| card.framebuffer(&picture.buffer).map(Rc::new))
+            .map(|buffer| card.framebuffer(&buffer.buffer).map(Rc::new))
             .collect::<Result<Vec<_>, _>>()?;
         self.framebuffers.extend(framebuffers);
-        let targets = pictures
-            .into_iter()
-            .map(|picture| Target::gpu(picture.dmabuf));
+        let targets = buffers.into_iter().map(|buffer| Target::gpu(buffer.dmabuf));
         self.swapchain.add(targets.collect());
         Ok(())
     }
 
-    /// Takes other pictures from the next frame on.
+    /// Replaces the output buffers from the next frame on.
     pub fn replace(&mut self, other: Self) {
         let old = std::mem::replace(self, other);
         self.retired = old.retired;
@@ -112,30 +116,30 @@ impl Pictures {
         self.retired.push(old.blank);
     }
 
-    /// Returns the pictures that can be drawn.
+    /// Returns the swapchain.
     pub fn swapchain(&mut self) -> &mut Swapchain {
         &mut self.swapchain
     }
 
-    /// Returns the framebuffer of a picture.
-    pub fn framebuffer(&self, place: usize) -> Option<Rc<Framebuffer>> {
-        self.framebuffers.get(place).cloned()
+    /// Returns the framebuffer of the output buffer at `index` of the swapchain.
+    pub fn framebuffer(&self, index: usize) -> Option<Rc<Framebuffer>> {
+        self.framebuffers.get(index).cloned()
     }
 
-    /// Returns a black picture that the CPU never touched.
+    /// Returns the framebuffer of the black output buffer.
     pub fn blank(&self) -> Rc<Framebuffer> {
         self.blank.clone()
     }
 
-    /// Notes that the display shows the frame that was submitted last.
+    /// Handles the page flip of the frame that was submitted last.
     pub fn flipped(&mut self) {
         self.swapchain.flipped();
         self.retired.clear();
     }
 }
 
-/// Declares what composition, or whoever checks pictures, does with them.
-pub(crate) fn processor(role: Role) -> Participant {
+/// Declares the CPU access of the software renderer or of the writeback as a participant.
+pub(crate) fn cpu_participant(role: Role) -> Participant {
     let device = DeviceIdentity {
         driver: "processor".to_owned(),
         location: String::new(),
@@ -147,22 +151,22 @@ pub(crate) fn processor(role: Role) -> Participant {
     participant
 }
 
-/// Allocates pictures from the card's own memory, for all participants.
-pub(crate) fn plan(
+/// Allocates dumb buffers that all participants can use.
+pub(crate) fn allocate_dumb(
     card: &Card,
     extent: Extent,
     count: u32,
     participants: Vec<Participant>,
-) -> Result<Vec<Buffer>, PictureError> {
+) -> Result<Vec<Buffer>, OutputBufferError> {
     let source = card
         .dumb_source()
-        .ok_or_else(|| PictureError::NoSource(card.path().display().to_string()))?;
+        .ok_or_else(|| OutputBufferError::NoSource(card.path().display().to_string()))?;
     let mut request = Request::new(extent);
     request.count = count;
     request.participants = participants;
     request.sources = vec![source];
     match solve(&request) {
         Solution::Share(plan) => Ok(card.allocate(&plan)?),
-        split => Err(PictureError::NoPlan(split.explain())),
+        split => Err(OutputBufferError::NoPlan(split.explain())),
     }
 }

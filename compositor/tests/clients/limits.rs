@@ -1,4 +1,4 @@
-//! Clients that make very many of what they may make one of.
+//! Clients that create very many objects.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use crate::fixture::Fixture;
 use crate::fixture::objects::Objects;
 use crate::fixture::wire::{Arg, DISPLAY};
 
-/// What the compositor may take for one of these clients, also in a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest time for one of these clients, also in a debug build on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `wl_display.error.no_memory`.
 const NO_MEMORY: u32 = 2;
@@ -15,7 +15,7 @@ const NO_MEMORY: u32 = 2;
 const BAD_PARENT: u32 = 1;
 
 #[test]
-fn feedback_objects_without_end_are_gone_soon() {
+fn very_many_feedback_objects_are_destroyed_quickly() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();
@@ -24,35 +24,35 @@ fn feedback_objects_without_end_are_gone_soon() {
     for number in 0..20_000 {
         wire.make(dmabuf, 3, &[surface.into()]);
         if number % 16 == 0 {
-            fixture.turn(&mut wire);
+            fixture.step_wire(&mut wire);
             wire.events.clear();
         }
     }
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     assert_eq!(wire.error, None);
     let start = Instant::now();
     drop(wire);
     for _ in 0..4 {
         fixture.round_trip(&mut other);
     }
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
 }
 
 #[test]
-fn subsurfaces_nested_without_end_are_an_error_and_not_the_end() {
-    // From the window down, and from the innermost one up.
+fn subsurfaces_nested_without_limit_post_an_error() {
+    // The tree is built from the window down, or from the innermost surface up.
     for downwards in [true, false] {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();
         let mut wire = fixture.wire();
         let objects = Objects::make(&mut fixture, &mut wire);
         let compositor = objects.of("wl_compositor");
-        let maker = objects.of("wl_subcompositor");
+        let subcompositor = objects.of("wl_subcompositor");
         let mut end = wire.make(compositor, 0, &[]);
         for _ in 0..60_000 {
             let next = wire.make(compositor, 0, &[]);
             let (child, parent) = if downwards { (next, end) } else { (end, next) };
-            let role = wire.make(maker, 1, &[child, parent].map(Arg::Word));
+            let role = wire.make(subcompositor, 1, &[child, parent].map(Arg::Word));
             wire.send(role, 5, &[]);
             end = next;
             if wire.closed {
@@ -61,41 +61,41 @@ fn subsurfaces_nested_without_end_are_an_error_and_not_the_end() {
             wire.read();
         }
         let start = Instant::now();
-        fixture.settle(&mut wire);
-        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        fixture.round_trip_wire(&mut wire);
+        assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
         let error = wire.error.clone().map(|(object, code, _)| (object, code));
-        assert_eq!(error, Some((maker, BAD_PARENT)), "{downwards}");
+        assert_eq!(error, Some((subcompositor, BAD_PARENT)), "{downwards}");
         fixture.round_trip(&mut other);
-        assert!(!other.seen.closed);
+        assert!(!other.events.closed);
     }
 }
 
 #[test]
-fn subsurfaces_beside_one_another_without_end_are_an_error() {
+fn sibling_subsurfaces_without_limit_post_an_error() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let objects = Objects::make(&mut fixture, &mut wire);
-    let (compositor, maker) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
+    let (compositor, subcompositor) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
     let window = objects.of("wl_surface");
     for number in 0..400 {
         let child = wire.make(compositor, 0, &[]);
-        wire.make(maker, 1, &[child, window].map(Arg::Word));
+        wire.make(subcompositor, 1, &[child, window].map(Arg::Word));
         if number == 200 {
             wire.send(window, 6, &[]);
-            fixture.settle(&mut wire);
+            fixture.round_trip_wire(&mut wire);
             assert_eq!(wire.error, None, "200 are no error");
         }
     }
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     let error = wire.error.clone().map(|(object, code, _)| (object, code));
-    assert_eq!(error, Some((maker, BAD_PARENT)));
+    assert_eq!(error, Some((subcompositor, BAD_PARENT)));
     fixture.round_trip(&mut other);
-    assert!(!other.seen.closed);
+    assert!(!other.events.closed);
 }
 
 #[test]
-fn windows_and_popups_without_end_end_their_maker_alone() {
+fn client_with_too_many_windows_or_popups_is_disconnected_alone() {
     for popups in [true, false] {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();
@@ -112,21 +112,21 @@ fn windows_and_popups_without_end_end_their_maker_alone() {
                 wire.make(role, 1, &[]);
             }
             if number % 16 == 0 {
-                fixture.turn(&mut wire);
+                fixture.step_wire(&mut wire);
                 wire.events.clear();
             }
             if number == 100 {
-                fixture.settle(&mut wire);
+                fixture.round_trip_wire(&mut wire);
                 assert_eq!(wire.error, None, "100 are no error");
             }
             if wire.closed {
                 break;
             }
         }
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
         let error = wire.error.clone().map(|(object, code, _)| (object, code));
         assert_eq!(error, Some((DISPLAY, NO_MEMORY)), "{popups}");
         fixture.round_trip(&mut other);
-        assert!(!other.seen.closed);
+        assert!(!other.events.closed);
     }
 }

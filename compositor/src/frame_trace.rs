@@ -1,24 +1,24 @@
-//! What the compositor does to clients' buffers, told to whoever traces.
+//! Trace events about clients' buffers: commit, wait, draw, flip and release.
 
 use std::time::Duration;
 
 use covalent_alloc::trace::{Action, Place, Step};
 
-/// The compositor's own track.
+/// The name of the compositor's track.
 pub const COMPOSITOR: &str = "covalent-compositor";
 
-/// A client's buffer in one of its rounds.
+/// The identity of one commit of a client's buffer in the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traced {
-    /// The inode of its first dma-buf.
+pub struct TracedBuffer {
+    /// The inode of the buffer's first dma-buf.
     pub buffer: u64,
-    /// How often it was committed before.
+    /// The number of earlier commits of the buffer.
     pub round: u64,
 }
 
-impl Traced {
-    /// Tells that something happened to it on `track`.
-    pub fn tell(
+impl TracedBuffer {
+    /// Emits a trace event on `track` that lasts from `from` until `until`.
+    pub fn emit(
         self,
         track: &str,
         action: Action,

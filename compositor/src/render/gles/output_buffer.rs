@@ -1,4 +1,4 @@
-//! Pictures that the GPU draws to and a display shows.
+//! Output buffers that the GPU draws to and the display scans out.
 
 use std::io;
 
@@ -13,62 +13,62 @@ use smithay::utils::Rectangle;
 
 use super::Gles;
 
-/// A picture in memory that the GPU allocated.
+/// An output buffer that GBM allocated.
 #[derive(Clone, Debug)]
-pub struct GpuPicture {
-    /// As the GPU draws to it.
+pub struct GpuOutputBuffer {
+    /// The buffer as a render target of Smithay.
     pub dmabuf: Dmabuf,
-    /// As the display shows it.
+    /// The buffer for the framebuffer of the display.
     pub buffer: Buffer,
 }
 
-/// Why the GPU has no picture to draw to.
+/// The reason why an output buffer cannot be allocated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PictureError {
+pub enum GpuBufferError {
     /// The renderer has no device to allocate from.
     #[error("the renderer has no device to allocate from")]
     NoDevice,
-    /// The size is none of a picture.
+    /// The size is not valid.
     #[error(transparent)]
     Extent(#[from] ExtentError),
-    /// GBM has no memory for it.
-    #[error("GBM gave no buffer that can be drawn to and shown: {0}")]
+    /// GBM cannot allocate the buffer.
+    #[error("GBM cannot allocate a buffer for rendering and scanout: {0}")]
     Gbm(#[from] io::Error),
-    /// It cannot be handed out.
-    #[error("GBM hands out no dma-buf of its buffer: {0}")]
+    /// GBM cannot export the buffer.
+    #[error("GBM cannot export the buffer as a dma-buf: {0}")]
     Export(#[from] InvalidFdError),
-    /// What it handed out is not what it says.
-    #[error("GBM's buffer is not what it says: {0}")]
+    /// The exported layout is not valid.
+    #[error("the layout of GBM's buffer is not valid: {0}")]
     Descriptor(#[from] DescriptorError),
-    /// OpenGL ES does not draw to it.
-    #[error("OpenGL ES does not draw to GBM's buffer: {0}")]
+    /// OpenGL ES cannot render to the buffer.
+    #[error("OpenGL ES cannot render to GBM's buffer: {0}")]
     Target(String),
 }
 
 impl Gles {
-    /// Allocates a picture in XRGB8888 that a plane with those formats shows.
+    /// Allocates an output buffer in XRGB8888 that a plane with the given formats can scan out.
     ///
-    /// The layout is the GPU's choice among those that the plane takes. Where one of them speaks no modifiers, it is left to
-    /// the driver, which both then ask for.
+    /// GBM selects one of the modifiers that both the GPU and the plane support. If there is none, because one of them does not
+    /// support modifiers, the buffer is allocated with the implicit modifier.
     ///
     /// # Errors
     ///
-    /// When no such picture can be had.
+    /// When no such buffer can be allocated.
     pub fn allocate(
         &mut self,
         (width, height): (u32, u32),
         plane: &[FormatModifier],
-    ) -> Result<GpuPicture, PictureError> {
-        let device = self.device.as_ref().ok_or(PictureError::NoDevice)?;
+    ) -> Result<GpuOutputBuffer, GpuBufferError> {
+        let device = self.device.as_ref().ok_or(GpuBufferError::NoDevice)?;
         let extent = Extent::new(width, height)?;
-        let drawn = self.renderer.egl_context().dmabuf_render_formats();
+        let renderable = self.renderer.egl_context().dmabuf_render_formats();
         let modifiers: Vec<DrmModifier> = plane
             .iter()
             .filter(|format| format.fourcc == Fourcc::XRGB8888 && !format.modifier.is_implicit())
             .map(|format| DrmModifier::from(format.modifier.0))
             .filter(|modifier| {
-                drawn.iter().any(|format| {
+                renderable.iter().any(|format| {
                     format.code == DrmFourcc::Xrgb8888 && format.modifier == *modifier
                 })
             })
@@ -97,25 +97,28 @@ impl Gles {
                 DrmModifier::Invalid,
             ),
         };
-        let picture = describe(&object, extent, modifier)?;
-        let mut dmabuf = picture.dmabuf.clone();
-        // A buffer that is no render target is found out now, and not with the first frame.
+        let output_buffer = describe_buffer(&object, extent, modifier)?;
+        let mut dmabuf = output_buffer.dmabuf.clone();
+        // This detects a buffer that cannot be a render target now instead of with the first frame.
         self.renderer
             .bind(&mut dmabuf)
-            .map_err(|error| PictureError::Target(error.to_string()))?;
-        Ok(picture)
+            .map_err(|error| GpuBufferError::Target(error.to_string()))?;
+        Ok(output_buffer)
     }
 
-    /// Copies a picture out: its colours (`0xAARRGGBB`), opaque.
+    /// Reads all pixels of an output buffer as opaque `0xAARRGGBB`.
     ///
     /// # Errors
     ///
     /// When OpenGL ES cannot read it.
-    pub fn read(&mut self, picture: &Dmabuf) -> io::Result<Vec<u32>> {
+    pub fn read(&mut self, output_buffer: &Dmabuf) -> io::Result<Vec<u32>> {
         use smithay::backend::allocator::Buffer as _;
-        let mut picture = picture.clone();
-        let size = picture.size();
-        let target = self.renderer.bind(&mut picture).map_err(io::Error::other)?;
+        let mut output_buffer = output_buffer.clone();
+        let size = output_buffer.size();
+        let target = self
+            .renderer
+            .bind(&mut output_buffer)
+            .map_err(io::Error::other)?;
         self.read_target(&target, Rectangle::from_size(size))
     }
 
@@ -124,7 +127,7 @@ impl Gles {
         target: &smithay::backend::renderer::gles::GlesTarget<'_>,
         region: Rectangle<i32, smithay::utils::Buffer>,
     ) -> io::Result<Vec<u32>> {
-        // Every driver reads this order of bytes; the other one is an extension.
+        // Every driver supports reading this byte order. The other order needs an extension.
         let mapping = self
             .renderer
             .copy_framebuffer(target, region, DrmFourcc::Abgr8888)
@@ -140,12 +143,12 @@ impl Gles {
     }
 }
 
-/// Describes GBM's buffer to those who import it.
-fn describe(
+/// Exports GBM's buffer for the renderer and the display.
+fn describe_buffer(
     object: &BufferObject<()>,
     extent: Extent,
     modifier: DrmModifier,
-) -> Result<GpuPicture, PictureError> {
+) -> Result<GpuOutputBuffer, GpuBufferError> {
     let size = (
         i32::try_from(extent.width()).unwrap_or(i32::MAX),
         i32::try_from(extent.height()).unwrap_or(i32::MAX),
@@ -176,5 +179,5 @@ fn describe(
         planes,
     })?;
     let dmabuf = dmabuf.build().ok_or(DescriptorError::Empty)?;
-    Ok(GpuPicture { dmabuf, buffer })
+    Ok(GpuOutputBuffer { dmabuf, buffer })
 }

@@ -1,4 +1,4 @@
-//! What is on the display, read back and saved for a person to see.
+//! Capture of the frame on the display, for screenshots.
 
 use std::path::Path;
 
@@ -9,52 +9,55 @@ use crate::render::Pixels;
 use crate::state::State;
 use crate::transient::FaultKind;
 
-/// How often what is on the display is read, where that fails for a moment. Later it would be another picture.
+/// The number of attempts to read the frame if reading fails transiently. They are made at once, since a later attempt would
+/// read another frame.
 const ATTEMPTS: u32 = 8;
 
 impl State {
     pub(super) fn save_screenshot(&mut self, path: &Path) {
         let before = cpu_traffic();
-        let mut picture = self.screen.picture();
+        let mut captured = self.screen.capture();
         for _ in 1..ATTEMPTS {
-            match &picture {
+            match &captured {
                 Err(error) if FaultKind::of(&**error).is_transient() => {
-                    tracing::debug!("a screenshot is tried again: {error:#}");
-                    picture = self.screen.picture();
+                    tracing::debug!(
+                        "reading the frame for a screenshot failed and is retried: {error:#}"
+                    );
+                    captured = self.screen.capture();
                 }
                 _ => break,
             }
         }
-        let saved = picture.and_then(|(size, colours)| {
+        let saved = captured.and_then(|(size, colours)| {
             crate::screenshot::save(path, size, &colours)
                 .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
         });
-        self.screen.meter.set_aside(before);
+        self.screen.copy_counter.exclude(before);
         match saved {
-            Ok(()) => tracing::info!(path = %path.display(), "screenshot saved"),
-            Err(error) => tracing::error!("no screenshot: {error:#}"),
+            Ok(()) => tracing::info!(path = %path.display(), "the screenshot was saved"),
+            Err(error) => tracing::error!("the screenshot cannot be saved: {error:#}"),
         }
     }
 }
 
 impl Screen {
-    /// Reads what is on the display: its size and its colours (`0xAARRGGBB`).
+    /// Reads the frame on the display; returns its size in pixels and its pixels (`0xAARRGGBB`).
     ///
     /// # Errors
     ///
-    /// When nothing was shown yet, or its memory cannot be read.
-    pub fn picture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
+    /// When no frame was shown yet, or its buffer cannot be read.
+    pub fn capture(&mut self) -> anyhow::Result<((u32, u32), Vec<u32>)> {
         let frame = self
             .on_display
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no frame was shown yet"))?;
-        if let Some(content) = &frame.direct {
+        if let Some(content) = &frame.scanout_content {
             let (width, height) = content.size();
             let colours = crate::screenshot::decode(&**content)?;
             return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
         }
-        let Some(place) = frame.picture else {
-            // Nothing was shown, by a picture that nobody draws to.
+        let Some(index) = frame.output_buffer else {
+            // The frame is the black output buffer.
             let mode = self.backend.mode();
             let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
             let pixels = usize::try_from(mode.rect().area())?;
@@ -63,12 +66,12 @@ impl Screen {
         let target = self
             .backend
             .swapchain()
-            .target(place)
-            .ok_or_else(|| anyhow::anyhow!("the frame's picture is gone"))?;
-        self.renderer.software().may_read_picture()?;
+            .target(index)
+            .ok_or_else(|| anyhow::anyhow!("the output buffer of the frame was replaced"))?;
+        self.renderer.software().check_output_buffer_fault()?;
         let (width, height) = target.size();
         let colours = match (target.dmabuf(), self.renderer.gles()) {
-            (Some(picture), Some(gles)) => gles.read(picture)?,
+            (Some(gpu_buffer), Some(gles)) => gles.read(gpu_buffer)?,
             _ => target.read()?,
         };
         Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))

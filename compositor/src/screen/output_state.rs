@@ -1,12 +1,12 @@
-//! What becomes of the display while frames go to it: another mode, another console, a plug.
+//! Changes of the output: mode changes, session switches and hotplug.
 
-use crate::backend::kms::Plug;
+use crate::backend::kms::HotplugOutcome;
 use crate::render::Pixels as _;
-use crate::scene::Shown;
+use crate::scene::ShownScene;
 use crate::state::State;
 
 impl State {
-    /// Makes the mode that of a fullscreen window's buffer, where that was asked for.
+    /// Changes the mode to the buffer size of a fullscreen window, if `--match-mode` is set.
     pub(super) fn match_mode(&mut self) {
         let wanted = self
             .stack
@@ -16,30 +16,31 @@ impl State {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                // The buffer's own size: a surface may be scaled to the mode because it does not fit.
+                // The buffer size counts and not the surface size: a client may scale the surface because the buffer does not
+                // fit.
                 let (width, height) = content.size();
                 Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });
         match self.screen.backend.match_size(wanted) {
             Ok(true) => {
-                self.mode_was_set();
+                self.mode_succeeded();
                 self.output_changed();
             }
-            Ok(false) => self.mode_was_set(),
+            Ok(false) => self.mode_succeeded(),
             Err(error) => self.mode_failed(&error),
         }
     }
 
-    /// Tells clients that the output has another mode, and draws everything anew.
+    /// Announces a changed mode to clients, and damages the whole output.
     pub fn output_changed(&mut self) {
         self.screen.announce_mode();
-        self.screen.shown = Shown::default();
+        self.screen.shown_scene = ShownScene::default();
         self.screen.backend.swapchain().damage_all();
-        self.screen.wanted = true;
-        self.mode_changed();
+        self.screen.redraw_needed = true;
+        self.configure_for_mode();
     }
 
-    /// Stops showing frames while another program drives the display.
+    /// Pauses the output and the input devices while another program has the session.
     pub fn pause(&mut self) {
         if let Some(kms) = self.screen.backend.kms() {
             kms.pause();
@@ -49,7 +50,7 @@ impl State {
         }
     }
 
-    /// Shows frames again.
+    /// Resumes the output and the input devices.
     pub fn resume(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.resume();
@@ -61,31 +62,31 @@ impl State {
         self.output_changed();
     }
 
-    /// Takes in that displays were plugged or unplugged.
+    /// Handles a hotplug event.
     pub fn hotplug(&mut self) {
-        let plug = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
+        let outcome = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
             None => return,
-            Some(Ok(plug)) => plug,
+            Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
                 self.hotplug_failed(&error);
                 return;
             }
         };
-        self.hotplug_is_done();
-        match plug {
-            Plug::Same => {}
-            Plug::Gone => {
+        self.hotplug_succeeded();
+        match outcome {
+            HotplugOutcome::Unchanged => {}
+            HotplugOutcome::Disconnected => {
                 self.abandon_frame();
-                self.screen.goes_dark();
+                self.screen.release_scanout_buffers();
             }
-            Plug::Changed => {
+            HotplugOutcome::Changed => {
                 self.abandon_frame();
                 self.output_changed();
             }
         }
     }
 
-    /// Switches to another console.
+    /// Switches to another virtual terminal.
     pub fn switch_console(&mut self, number: i32) {
         if let Some(kms) = self.screen.backend.kms() {
             kms.seat().switch_console(number);

@@ -1,6 +1,6 @@
-//! Every number that a request can carry, at its extremes: by none of them a client ends the compositor, or another client.
+//! Numeric arguments of every request at their extremes. No argument may end the compositor or affect another client.
 //!
-//! The requests are taken from the protocols' own descriptions, so that none can be forgotten. Debug builds check overflow.
+//! The requests are taken from the protocol descriptions, so that none is missing. Debug builds check for overflow.
 
 use wayland_client::backend::protocol::{ArgumentType, Interface};
 
@@ -14,13 +14,13 @@ const GREEN: u32 = 0xff00_ff00;
 const MIN: u32 = 0x8000_0000;
 const MAX: u32 = 0x7fff_ffff;
 
-/// What each number is tried with.
+/// The values for each argument.
 const EXTREMES: [u32; 9] = [MIN, MIN + 1, u32::MAX, 0, 1, 17, 0x0001_0000, MAX - 1, MAX];
 
-/// Combinations of one request that are tried; where there are more, a seeded choice of them.
+/// The number of combinations for one request; if there are more, they are selected with a seed.
 const COMBINATIONS: usize = 40;
 
-/// Numbers that look random and are the same in each run (xorshift).
+/// A xorshift generator, so that each run uses the same numbers.
 struct Random(u64);
 
 impl Random {
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// Counts the numbers of a request.
+/// Returns the number of numeric arguments of a request.
 fn numbers(interface: &Interface, opcode: usize) -> usize {
     let is_number = |kind: &&ArgumentType| {
         matches!(
@@ -51,9 +51,9 @@ fn numbers(interface: &Interface, opcode: usize) -> usize {
     signature.iter().filter(is_number).count()
 }
 
-/// Returns the combinations to try a request with.
+/// Returns the combinations of arguments for a request.
 fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
-    // All numbers alike first, and each one alone: what is found most is found so.
+    // The same value for all arguments and each extreme alone find most bugs, so they come first.
     let mut tried: Vec<Vec<u32>> = EXTREMES.map(|number| vec![number; count]).to_vec();
     for place in 0..count {
         for number in EXTREMES {
@@ -68,40 +68,43 @@ fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
     tried
 }
 
-/// A client that does nothing wrong, and must not notice the others.
-struct Bystander {
+/// A well-behaved client that other clients must not affect.
+struct UnaffectedClient {
     client: Client,
     window: Window,
 }
 
-impl Bystander {
+impl UnaffectedClient {
     fn new(fixture: &mut Fixture) -> Self {
         let mut client = fixture.client();
         let window = client.window();
         fixture.round_trip(&mut client);
         window.show(&client, &client.colour(64, 48, RED));
-        fixture.picture(&mut client);
+        fixture.displayed_pixels(&mut client);
         Self { client, window }
     }
 
-    /// Shows something new, and looks whether it is there.
+    /// Shows a new colour and checks that it is on the display.
     #[track_caller]
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));
-        let picture = fixture.picture(&mut self.client);
-        assert!(!self.client.seen.closed, "the bystander was ended: {what}");
+        let pixels = fixture.displayed_pixels(&mut self.client);
         assert!(
-            picture.iter().all(|colour| *colour == GREEN),
-            "the bystander is not shown: {what}"
+            !self.client.events.closed,
+            "the other client was disconnected: {what}"
+        );
+        assert!(
+            pixels.iter().all(|colour| *colour == GREEN),
+            "the other client is not shown: {what}"
         );
     }
 }
 
 #[test]
-fn numbers_at_their_extremes_end_nobody_but_their_sender() {
+fn extreme_arguments_disconnect_at_most_their_sender() {
     let mut fixture = Fixture::new(64, 48);
-    let mut bystander = Bystander::new(&mut fixture);
+    let mut unaffected = UnaffectedClient::new(&mut fixture);
     let mut random = Random(0x5eed);
     let mut client: Option<(Wire, Objects)> = None;
     for interface in interfaces() {
@@ -116,17 +119,17 @@ fn numbers_at_their_extremes_end_nobody_but_their_sender() {
                     let objects = Objects::make(&mut fixture, &mut wire);
                     (wire, objects)
                 });
-                // Read only where the test fails: the last line is what did it.
+                // If the compositor panics, the last line names the request.
                 eprintln!(
                     "{}.{}{combination:?}",
                     interface.name, interface.requests[opcode].name
                 );
                 objects.request(wire, interface, opcode, &combination);
                 objects.apply(wire);
-                fixture.settle(wire);
+                fixture.round_trip_wire(wire);
                 fixture.state.point_at((32.0, 24.0).into(), 0);
-                // A client that reads nothing for so long would be ended for that.
-                fixture.step(&mut bystander.client);
+                // A client that reads no events for so long would be disconnected.
+                fixture.step(&mut unaffected.client);
                 if wire.closed {
                     client = None;
                 }
@@ -134,13 +137,13 @@ fn numbers_at_their_extremes_end_nobody_but_their_sender() {
         }
     }
     drop(client);
-    bystander.check(&mut fixture, "at the end");
+    unaffected.check(&mut fixture, "at the end");
 }
 
 #[test]
-fn requests_in_a_random_order_end_nobody_but_their_sender() {
+fn requests_in_random_order_disconnect_at_most_their_sender() {
     let mut fixture = Fixture::new(64, 48);
-    let mut bystander = Bystander::new(&mut fixture);
+    let mut unaffected = UnaffectedClient::new(&mut fixture);
     let mut random = Random(0xc0de);
     let interfaces = interfaces();
     for _ in 0..40 {
@@ -153,7 +156,7 @@ fn requests_in_a_random_order_end_nobody_but_their_sender() {
             }
             let opcode = random.below(interface.requests.len());
             let request = &interface.requests[opcode];
-            // Most of the others would be sent to objects that are gone.
+            // With more destructors, most of the following requests would be sent to destroyed objects.
             if request.is_destructor && random.below(10) > 0 {
                 continue;
             }
@@ -162,12 +165,12 @@ fn requests_in_a_random_order_end_nobody_but_their_sender() {
                 .collect();
             eprintln!("{}.{}{numbers:?}", interface.name, request.name);
             objects.request(&mut wire, interface, opcode, &numbers);
-            fixture.step(&mut bystander.client);
+            fixture.step(&mut unaffected.client);
             if random.below(4) == 0 {
                 objects.apply(&mut wire);
             }
             if random.below(8) == 0 {
-                fixture.settle(&mut wire);
+                fixture.round_trip_wire(&mut wire);
                 let at = (32.0, 24.0);
                 fixture.state.point_at(at.into(), 0);
             }
@@ -175,13 +178,13 @@ fn requests_in_a_random_order_end_nobody_but_their_sender() {
                 break;
             }
         }
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
     }
-    bystander.check(&mut fixture, "at the end");
+    unaffected.check(&mut fixture, "at the end");
 }
 
-/// A request, its numbers, and the error that the protocol has for them: on which interface, and which.
-type Wrong = (
+/// Interface, request and arguments, and the interface and code of the expected error.
+type InvalidRequest = (
     &'static str,
     &'static str,
     &'static [i32],
@@ -189,8 +192,8 @@ type Wrong = (
     u32,
 );
 
-/// Numbers that a protocol forbids.
-const WRONG: &[Wrong] = &[
+/// Arguments that a protocol forbids.
+const INVALID_REQUESTS: &[InvalidRequest] = &[
     ("wl_shm_pool", "resize", &[0], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[-1], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[i32::MIN], "wl_shm_pool", 2),
@@ -279,8 +282,8 @@ const WRONG: &[Wrong] = &[
     ),
 ];
 
-/// Numbers that a protocol permits, and with which arithmetic overflows.
-const RIGHT: &[(&str, &str, &[i32])] = &[
+/// Arguments that a protocol permits and that overflow in unchecked arithmetic.
+const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("wl_surface", "damage", &[0, 0, -1, -1]),
     ("wl_surface", "damage", &[i32::MIN; 4]),
     ("wl_surface", "damage", &[i32::MAX; 4]),
@@ -305,7 +308,7 @@ const RIGHT: &[(&str, &str, &[i32])] = &[
     ("xdg_positioner", "set_parent_size", &[i32::MAX, i32::MAX]),
 ];
 
-/// Sends one request to a window's objects; returns the interface and the code of the error that came of it.
+/// Sends one request to the objects of a window; returns the interface and the code of the error, if one is posted.
 fn answer(
     fixture: &mut Fixture,
     interface: &str,
@@ -329,9 +332,9 @@ fn answer(
         .collect();
     objects.request(&mut wire, described, opcode, &numbers);
     objects.apply(&mut wire);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     fixture.state.point_at((32.0, 24.0).into(), 0);
-    fixture.settle(&mut wire);
+    fixture.round_trip_wire(&mut wire);
     let (object, code, message) = wire.error?;
     let name = objects
         .by_interface
@@ -343,20 +346,20 @@ fn answer(
 }
 
 #[test]
-fn number_that_a_protocol_forbids_is_answered_with_its_error() {
-    for (interface, request, numbers, object, code) in WRONG {
+fn argument_that_the_protocol_forbids_posts_the_protocol_error() {
+    for (interface, request, numbers, object, code) in INVALID_REQUESTS {
         let mut fixture = Fixture::new(64, 48);
-        let mut bystander = Bystander::new(&mut fixture);
+        let mut unaffected = UnaffectedClient::new(&mut fixture);
         let answer = answer(&mut fixture, interface, request, numbers);
         let what = format!("{interface}.{request}{numbers:?}");
         assert_eq!(answer, Some(((*object).to_owned(), *code)), "{what}");
-        bystander.check(&mut fixture, &what);
+        unaffected.check(&mut fixture, &what);
     }
 }
 
 #[test]
-fn number_that_a_protocol_permits_is_taken() {
-    for (interface, request, numbers) in RIGHT {
+fn argument_that_the_protocol_permits_is_accepted() {
+    for (interface, request, numbers) in VALID_REQUESTS {
         let mut fixture = Fixture::new(64, 48);
         let answer = answer(&mut fixture, interface, request, numbers);
         assert_eq!(answer, None, "{interface}.{request}{numbers:?}");
@@ -364,17 +367,17 @@ fn number_that_a_protocol_permits_is_taken() {
 }
 
 #[test]
-fn surface_placed_above_itself_is_an_error_and_not_the_end() {
+fn surface_placed_above_itself_posts_an_error() {
     for opcode in [2, 3] {
         let mut fixture = Fixture::new(64, 48);
-        let mut bystander = Bystander::new(&mut fixture);
+        let mut unaffected = UnaffectedClient::new(&mut fixture);
         let mut wire = fixture.wire();
         let objects = Objects::make(&mut fixture, &mut wire);
         let subsurface = objects.of("wl_subsurface");
         wire.send(subsurface, opcode, &[objects.child.into()]);
-        fixture.settle(&mut wire);
+        fixture.round_trip_wire(&mut wire);
         let (object, code, _) = wire.error.clone().unwrap();
         assert_eq!((object, code), (subsurface, 0));
-        bystander.check(&mut fixture, "a surface beside itself");
+        unaffected.check(&mut fixture, "a surface beside itself");
     }
 }

@@ -1,0 +1,297 @@
+//! Commits whose buffer a device still writes when the client commits it.
+//!
+//! The client sets an acquire point (explicit synchronisation), or the kernel has attached a write fence to the dma-buf
+//! (implicit synchronisation). A Smithay blocker holds the commit back until the point or the fence is signalled. The event
+//! loop waits for it, so the compositor does not block and other surfaces continue.
+
+use calloop::{LoopHandle, RegistrationToken};
+use covalent_alloc::sync::{Access, PollableSource};
+use covalent_alloc::trace::{Action, Place};
+use smithay::reexports::wayland_server::backend::ObjectId;
+use smithay::reexports::wayland_server::backend::protocol::ProtocolError;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::compositor::{
+    Barrier, BufferAssignment, SurfaceAttributes, add_blocker, get_children, is_sync_subsurface,
+    with_states,
+};
+
+use crate::clock;
+use crate::commits::{Attachment, BuffersInUse, CommitNumber, CommittedBuffer, pending_commits};
+use crate::frame_trace::{COMPOSITOR, TracedBuffer};
+use crate::state::{ClientState, State};
+use crate::syncobj::{CommitSync, Point, PointWait, take_sync_points};
+use crate::transient::retry_transient;
+
+/// The largest number of waits of one client at a time.
+const BLOCKED_MAX: usize = 64;
+
+/// The largest number of commits of one surface that are not applied yet. A commit is not applied while an earlier one is
+/// blocked, or while it is cached in a synchronised subsurface whose parent does not commit.
+const UNAPPLIED_MAX: u64 = 1024;
+
+/// `wl_display.error.no_memory`, which the bindings do not name.
+const NO_MEMORY: u32 = 2;
+
+/// The commits that are blocked by an acquire point or fence, and the buffers that are released by an event.
+#[derive(Debug, Default)]
+pub struct BlockedCommits {
+    commits: Vec<BlockedCommit>,
+    next: u64,
+    in_use: BuffersInUse,
+}
+
+/// One wait of a commit.
+#[derive(Debug)]
+struct BlockedCommit {
+    id: u64,
+    surface: ObjectId,
+    /// The number of the commit in its surface's [`PendingCommits`](crate::commits::PendingCommits).
+    commit: u64,
+    client: Client,
+    barrier: Barrier,
+    token: RegistrationToken,
+}
+
+impl BlockedCommits {
+    /// Ends the waits of a surface that lost its role. Commits that depend on them, such as the parent's, are applied.
+    pub fn unblock_surface(&mut self, handle: &LoopHandle<'static, State>, surface: &WlSurface) {
+        let id = surface.id();
+        self.cancel(handle, |blocked| blocked.surface == id);
+    }
+
+    /// Returns the number of waits.
+    pub fn count(&self) -> usize {
+        self.commits.len()
+    }
+
+    fn count_of(&self, client: &Client) -> usize {
+        let id = client.id();
+        self.commits
+            .iter()
+            .filter(|blocked| blocked.client.id() == id)
+            .count()
+    }
+
+    /// Ends the waits that are obsolete. Their barriers are signalled, since a barrier that is never signalled would block every
+    /// later commit of the client.
+    fn cancel(
+        &mut self,
+        handle: &LoopHandle<'static, State>,
+        is_obsolete: impl Fn(&BlockedCommit) -> bool,
+    ) {
+        let mut clients: Vec<Client> = Vec::new();
+        self.commits.retain(|blocked| {
+            let over = is_obsolete(blocked);
+            if over {
+                handle.remove(blocked.token);
+                blocked.barrier.signal();
+                if !clients.contains(&blocked.client) {
+                    clients.push(blocked.client.clone());
+                }
+            }
+            !over
+        });
+        for client in clients {
+            // Applying commits from within a request could apply commits that the request itself is about to change.
+            handle.insert_idle(move |state| state.apply_commits(&client));
+        }
+    }
+}
+
+impl State {
+    /// Handles a commit before Smithay applies it: takes its buffer out of Smithay's state, takes its synchronisation points,
+    /// and blocks the commit until its acquire point or fence is signalled.
+    pub(crate) fn queue_commit(&mut self, surface: &WlSurface) {
+        let Some(client) = surface.client() else {
+            return;
+        };
+        let assignment = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            attributes.pending().buffer.take()
+        });
+        let buffer = match &assignment {
+            Some(BufferAssignment::NewBuffer(buffer)) => Some(buffer.clone()),
+            _ => None,
+        };
+        let dmabuf = buffer
+            .as_ref()
+            .and_then(|buffer| self.dmabuf.find(buffer).cloned());
+        let is_supported = dmabuf.is_some() || self.syncobj.supports_shm();
+        let (attachment, acquire) =
+            match take_sync_points(&self.syncobj, surface, buffer.as_ref(), is_supported) {
+                CommitSync::Explicit { acquire, release } => (
+                    buffer.map(|buffer| CommittedBuffer::released_at_point(buffer, release)),
+                    AcquireCondition::Point(acquire),
+                ),
+                CommitSync::Implicit | CommitSync::NoBuffer => (
+                    buffer.map(|buffer| {
+                        CommittedBuffer::released_by_event(buffer, &mut self.blocked_commits.in_use)
+                    }),
+                    AcquireCondition::ImplicitFences,
+                ),
+            };
+        let attachment = match attachment {
+            None => assignment.map(|_| Attachment::Removed),
+            Some(buffer) => Some(Attachment::Buffer(buffer)),
+        };
+        let number = self.queue_attachment(surface, &client, attachment);
+        let waits = match (acquire, &dmabuf) {
+            (AcquireCondition::Point(None), _) | (AcquireCondition::ImplicitFences, None) => {
+                Ok(Vec::new())
+            }
+            (AcquireCondition::Point(Some(point)), _) => point_waits(&point),
+            (AcquireCondition::ImplicitFences, Some(dmabuf)) => {
+                let reservation = dmabuf.buffer().reservation();
+                retry_transient(|| reservation.wait(Access::Read))
+                    .map(|waits| waits.into_iter().map(PointWait::new).collect())
+                    .map_err(|error| error.to_string())
+            }
+        };
+        let traced = dmabuf.map(|dmabuf| {
+            dmabuf.count_commit();
+            let traced = dmabuf.traced();
+            let now = clock::now();
+            traced.emit(COMPOSITOR, Action::HandOver, Place::Begin, (now, now));
+            traced
+        });
+        match waits {
+            Ok(waits) => {
+                for wait in waits {
+                    self.block_commit(surface, &client, number, wait, traced);
+                }
+            }
+            Err(error) => self.disconnect_client(&client, &error),
+        }
+    }
+
+    /// Queues a commit's attachment until the commit is applied; returns the number of the commit.
+    fn queue_attachment(
+        &mut self,
+        surface: &WlSurface,
+        client: &Client,
+        attachment: Option<Attachment>,
+    ) -> u64 {
+        let is_cached = is_sync_subsurface(surface);
+        let (number, superseded, unapplied) = with_states(surface, |states| {
+            let commits = pending_commits(states);
+            let (number, superseded) = commits.push(attachment, is_cached);
+            states.cached_state.get::<CommitNumber>().pending().0 = Some(number);
+            (number, superseded, commits.unapplied())
+        });
+        if unapplied > UNAPPLIED_MAX {
+            let reason =
+                format!("more than {UNAPPLIED_MAX} commits of one surface are not applied yet");
+            self.disconnect_client(client, &reason);
+        }
+        if !superseded.is_empty() {
+            let id = surface.id();
+            self.blocked_commits.cancel(&self.handle, |blocked| {
+                blocked.surface == id && superseded.contains(&blocked.commit)
+            });
+        }
+        if !is_cached {
+            seal_subsurface_commits(surface);
+        }
+        number
+    }
+
+    fn apply_commits(&mut self, client: &Client) {
+        let display = self.display.clone();
+        if let Some(data) = client.get_data::<ClientState>() {
+            data.compositor.blocker_cleared(self, &display);
+        }
+    }
+
+    /// Disconnects a client whose commit cannot wait for its buffer. Showing an incomplete buffer would be worse.
+    fn disconnect_client(&self, client: &Client, reason: &str) {
+        tracing::warn!(
+            reason,
+            "a client is disconnected because one of its commits cannot wait for its buffer"
+        );
+        let error = ProtocolError {
+            code: NO_MEMORY,
+            object_id: 1,
+            object_interface: "wl_display".to_owned(),
+            message: reason.to_owned(),
+        };
+        client.kill(&self.display, error);
+    }
+
+    fn block_commit(
+        &mut self,
+        surface: &WlSurface,
+        client: &Client,
+        commit: u64,
+        wait: PointWait,
+        traced: Option<TracedBuffer>,
+    ) {
+        if self.blocked_commits.count_of(client) >= BLOCKED_MAX {
+            let reason =
+                format!("more than {BLOCKED_MAX} commits wait for their acquire point or fence");
+            self.disconnect_client(client, &reason);
+            return;
+        }
+        let wait_start = clock::now();
+        let barrier = Barrier::new(false);
+        let id = self.blocked_commits.next;
+        self.blocked_commits.next = id.wrapping_add(1);
+        let (opened_barrier, waiting_client) = (barrier.clone(), client.clone());
+        let inserted = self
+            .handle
+            .insert_source(PollableSource::new(wait), move |(), _, state| {
+                opened_barrier.signal();
+                if let Some(traced) = traced {
+                    let waited = (wait_start, clock::now());
+                    traced.emit(COMPOSITOR, Action::Wait, Place::Through, waited);
+                }
+                state
+                    .blocked_commits
+                    .commits
+                    .retain(|blocked| blocked.id != id);
+                state.apply_commits(&waiting_client);
+            });
+        match inserted {
+            Ok(token) => {
+                add_blocker(surface, barrier.clone());
+                self.blocked_commits.commits.push(BlockedCommit {
+                    id,
+                    surface: surface.id(),
+                    commit,
+                    client: client.clone(),
+                    barrier,
+                    token,
+                });
+            }
+            Err(error) => self.disconnect_client(client, &error.error.to_string()),
+        }
+    }
+}
+
+/// The condition after which the compositor may read a commit's buffer.
+enum AcquireCondition {
+    /// The write fences of the dma-buf are signalled.
+    ImplicitFences,
+    /// The acquire point is signalled; `None` for point 0, which is always signalled.
+    Point(Option<Point>),
+}
+
+/// Returns the waits until a point is signalled; none if it is signalled already.
+fn point_waits(point: &Point) -> Result<Vec<PointWait>, String> {
+    if point.is_signalled().unwrap_or(false) {
+        return Ok(Vec::new());
+    }
+    retry_transient(|| point.wait())
+        .map(|wait| vec![wait])
+        .map_err(|error| error.to_string())
+}
+
+/// Marks the cached commits of all synchronised subsurfaces of a surface as part of the surface's current commit.
+fn seal_subsurface_commits(surface: &WlSurface) {
+    let mut below: Vec<WlSurface> = get_children(surface);
+    below.retain(is_sync_subsurface);
+    while let Some(child) = below.pop() {
+        with_states(&child, |states| pending_commits(states).seal());
+        below.extend(get_children(&child));
+    }
+}

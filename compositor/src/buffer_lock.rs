@@ -1,0 +1,71 @@
+//! A lock on a client's buffer while the compositor reads it, as wlroots' `wlr_buffer_lock`.
+//!
+//! The buffer is released when the last lock is dropped: by `wl_buffer.release`, or by signalling the release point.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+
+use crate::clock;
+use crate::commits::CommittedBuffer;
+use crate::syncobj::ReleasePoint;
+
+/// The time at which a buffer was released; unset until then.
+#[derive(Clone, Debug, Default)]
+pub struct ReleaseTime(Rc<Cell<Option<Duration>>>);
+
+impl ReleaseTime {
+    /// Returns the time on `CLOCK_MONOTONIC`; `None` while the buffer is not released.
+    pub fn get(&self) -> Option<Duration> {
+        self.0.get()
+    }
+}
+
+/// A lock on a committed buffer. Clones share the lock, and dropping the last clone releases the buffer.
+#[derive(Clone, Debug)]
+pub struct BufferLock(Rc<LockedBuffer>);
+
+#[derive(Debug)]
+struct LockedBuffer {
+    buffer: CommittedBuffer,
+    release_time: ReleaseTime,
+}
+
+impl BufferLock {
+    /// Locks a buffer that its client has committed.
+    pub fn new(buffer: CommittedBuffer) -> Self {
+        Self(Rc::new(LockedBuffer {
+            buffer,
+            release_time: ReleaseTime::default(),
+        }))
+    }
+
+    /// Returns the buffer.
+    pub fn buffer(&self) -> &WlBuffer {
+        self.0.buffer.buffer()
+    }
+
+    /// Returns the release point; `None` for a buffer that is released by `wl_buffer.release`.
+    pub fn release_point(&self) -> Option<&ReleasePoint> {
+        self.0.buffer.release_point()
+    }
+
+    /// Returns a handle to the release time, which is set when the last lock is dropped.
+    pub fn release_time(&self) -> ReleaseTime {
+        self.0.release_time.clone()
+    }
+
+    /// Returns whether both lock the same commit of the same buffer.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for LockedBuffer {
+    fn drop(&mut self) {
+        // The field `buffer` is dropped after this, which releases the buffer.
+        self.release_time.0.set(Some(clock::now()));
+    }
+}

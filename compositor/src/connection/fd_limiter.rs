@@ -1,0 +1,137 @@
+//! Keeps some file descriptors of the process free, by disconnecting the client that uses the most of them.
+//!
+//! All clients share the file descriptors of one process. When none is left, the kernel drops the descriptors that any client
+//! sends, and later descriptors of that client would be taken for the dropped ones. So a reserve is always kept free. The
+//! client whose descriptor falls into the reserve may be a well-behaved one, so the client that uses the most descriptors is
+//! disconnected instead.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::CString;
+use std::net::Shutdown;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::reexports::wayland_server::backend::ClientId;
+use smithay::reexports::wayland_server::backend::protocol::Interface;
+
+use super::wire::{NO_MEMORY, Violation};
+use crate::limits;
+
+/// The interfaces whose objects hold one or more file descriptors of the compositor.
+const FD_HOLDING_INTERFACES: [&str; 4] = [
+    "wl_shm_pool",
+    "wl_buffer",
+    "zwp_linux_buffer_params_v1",
+    "wp_linux_drm_syncobj_timeline_v1",
+];
+
+/// The interface of `wl_display`, which finds the display object of a client.
+static DISPLAY: Interface = Interface {
+    name: "wl_display",
+    version: 1,
+    requests: &[],
+    events: &[],
+    c_ptr: None,
+};
+
+/// The file descriptors of a client that no message has taken yet.
+pub(super) type FdQueue = Rc<RefCell<VecDeque<OwnedFd>>>;
+
+/// The connections of all clients with their queued file descriptors.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FdLimiter(Rc<RefCell<HashMap<ClientId, ClientEntry>>>);
+
+#[derive(Debug)]
+struct ClientEntry {
+    fd_queue: FdQueue,
+    server: Rc<UnixStream>,
+    disconnected: bool,
+}
+
+impl FdLimiter {
+    /// Adds a connection.
+    pub(super) fn add(&self, client: ClientId, fd_queue: FdQueue, server: Rc<UnixStream>) {
+        let entry = ClientEntry {
+            fd_queue,
+            server,
+            disconnected: false,
+        };
+        self.0.borrow_mut().insert(client, entry);
+    }
+
+    /// Removes a closed connection.
+    pub(super) fn remove(&self, client: &ClientId) {
+        self.0.borrow_mut().remove(client);
+    }
+
+    /// Disconnects a client with a protocol error, and closes its queued file descriptors.
+    pub(super) fn disconnect(
+        &self,
+        display: &DisplayHandle,
+        client: &ClientId,
+        violation: Violation,
+    ) {
+        if let Some(entry) = self.0.borrow_mut().get_mut(client) {
+            if std::mem::replace(&mut entry.disconnected, true) {
+                return;
+            }
+            entry.fd_queue.borrow_mut().clear();
+            tracing::warn!(
+                ?client,
+                reason = violation.message,
+                "a client is disconnected"
+            );
+            let handle = display.backend_handle();
+            let object = handle.object_for_protocol_id(client.clone(), &DISPLAY, 1);
+            if let (Ok(object), Ok(message)) = (object, CString::new(violation.message)) {
+                handle.post_error(object, violation.code, message);
+            }
+            // wayland-backend destroys the client when it reads the end of the stream.
+            let _ = entry.server.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Disconnects the client with the most file descriptors if `highest`, the highest descriptor that was received, is in the
+    /// reserve.
+    pub(super) fn disconnect_largest_holder(
+        &self,
+        display: &DisplayHandle,
+        highest: Option<RawFd>,
+    ) {
+        if !highest.is_some_and(limits::is_scarce) {
+            return;
+        }
+        // The descriptors of a disconnected client become free only when it is destroyed.
+        if self.0.borrow().values().any(|entry| entry.disconnected) {
+            return;
+        }
+        let handle = display.backend_handle();
+        let fd_count = |client: &ClientId, entry: &ClientEntry| {
+            let mut objects = 0_usize;
+            let _ = handle.with_all_objects_for(client.clone(), |object| {
+                if FD_HOLDING_INTERFACES.contains(&object.interface().name) {
+                    objects = objects.saturating_add(1);
+                }
+            });
+            objects.saturating_add(entry.fd_queue.borrow().len())
+        };
+        let largest = self
+            .0
+            .borrow()
+            .iter()
+            .max_by_key(|(client, entry)| fd_count(client, entry))
+            .map(|(client, _)| client.clone());
+        if let Some(client) = largest {
+            let violation = Violation {
+                code: NO_MEMORY,
+                message:
+                    "the compositor runs out of file descriptors, and this client holds the most of them"
+                        .to_owned(),
+            };
+            self.disconnect(display, &client, violation);
+        }
+    }
+}

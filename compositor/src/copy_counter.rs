@@ -1,0 +1,71 @@
+//! Counts the bytes that the CPU read and wrote for each frame.
+//!
+//! All traffic between two frames counts for the later frame, wherever in the program it happens. Only the traffic of
+//! screenshots and of writeback, which belongs to no frame, is subtracted.
+
+use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
+
+/// Attributes the CPU traffic of the process to frames.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyCounter {
+    counted: CpuTraffic,
+    excluded: CpuTraffic,
+    own_bytes: u64,
+}
+
+impl Default for CopyCounter {
+    fn default() -> Self {
+        Self {
+            counted: cpu_traffic(),
+            excluded: CpuTraffic::default(),
+            own_bytes: 0,
+        }
+    }
+}
+
+impl CopyCounter {
+    /// Subtracts the traffic since `before`, which belongs to no frame.
+    pub fn exclude(&mut self, before: CpuTraffic) {
+        let moved = cpu_traffic().since(before);
+        self.excluded = CpuTraffic {
+            read_bytes: self.excluded.read_bytes.saturating_add(moved.read_bytes),
+            written_bytes: self
+                .excluded
+                .written_bytes
+                .saturating_add(moved.written_bytes),
+        };
+    }
+
+    /// Returns the traffic since the last call.
+    ///
+    /// `own_bytes` is the total number of bytes written to output buffers in memory of this process, which no access guard
+    /// counts.
+    pub fn take(&mut self, own_bytes: u64) -> CpuTraffic {
+        let now = cpu_traffic();
+        let moved = now.since(self.counted);
+        let excluded = std::mem::take(&mut self.excluded);
+        let own = own_bytes.saturating_sub(self.own_bytes);
+        self.counted = now;
+        self.own_bytes = own_bytes;
+        CpuTraffic {
+            read_bytes: moved.read_bytes.saturating_sub(excluded.read_bytes),
+            written_bytes: moved
+                .written_bytes
+                .saturating_sub(excluded.written_bytes)
+                .saturating_add(own),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_counter_attributes_bytes_to_the_frame_they_were_written_for() {
+        let mut copy_counter = CopyCounter::default();
+        assert_eq!(copy_counter.take(100).written_bytes, 100);
+        assert_eq!(copy_counter.take(100).written_bytes, 0);
+        assert_eq!(copy_counter.take(164).written_bytes, 64);
+    }
+}
