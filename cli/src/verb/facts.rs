@@ -76,11 +76,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Verb::List { json } => {
             let book = machine::facts();
             let listed: Vec<Listed<'_>> = book
-                .facts()
+                .all()
                 .iter()
                 .map(|fact| Listed {
                     words: fact.to_string(),
-                    in_force: book.is_in_force(fact),
+                    in_force: book.is_valid(fact),
                     fact,
                 })
                 .collect();
@@ -125,7 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn not_in_force(book: &TrialResults, fact: &TrialResult) -> &'static str {
-    if book.is_in_force(fact) {
+    if book.is_valid(fact) {
         ""
     } else if fact.expires.is_some_and(|end| end <= book.now()) {
         " [expired]"

@@ -155,7 +155,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine::keep(&proven.learnt);
         return write_proven(options, &proven);
     }
-    let solution = solve(&facts.inform(&request).request);
+    let solution = solve(&facts.apply(&request).request);
     write_solution(options, &solution, None)
 }
 
@@ -171,7 +171,7 @@ fn of_machine(options: &Options, path: &Path) -> Result<ExitCode> {
         asked.request = out::shown(&asked.request);
     }
     let solution = solve(&asked.request);
-    write_solution(options, &solution, Some(&asked.unknown_of(&solution)))
+    write_solution(options, &solution, Some(&asked.unverified(&solution)))
 }
 
 fn job(options: &Options, recorded: &Machine) -> Result<Job> {

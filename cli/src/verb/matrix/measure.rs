@@ -67,7 +67,7 @@ impl Measure<'_> {
         let size = self.declared.size;
         let request = self
             .facts
-            .inform(&pair(participant, source, format, size))
+            .apply(&pair(participant, source, format, size))
             .request;
         let (said, reasons) = match solve(&request) {
             Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {
