@@ -10,9 +10,9 @@ use super::{Machine, interface, job};
 use covalent_solver::constraint::{Participant, Source, SourceId};
 use covalent_solver::model::{DeviceIdentity, Extent};
 use covalent_solver::reading::budget::list;
-use covalent_solver::reading::{Unknown, keeps_unknown, value};
+use covalent_solver::reading::{ExtraFields, keeps_extra_fields, value};
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// The declarations for buffers of one size, or for buffers of every size.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Declared {
@@ -29,11 +29,11 @@ keeps_unknown! {
         pub missing: Vec<MissingDevice>,
         /// Fields of a newer version. Each is an unmet constraint of every request of this size.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A participant with the provenance of its constraints.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedParticipant {
@@ -47,11 +47,11 @@ keeps_unknown! {
         pub provenance: ProvenanceByPath,
         /// Fields of a newer version. Each is an unmet constraint, as it would be within the participant.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A source with the provenance of its guarantees.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedSource {
@@ -62,11 +62,11 @@ keeps_unknown! {
         pub provenance: ProvenanceByPath,
         /// Fields of a newer version. Each is an unmet constraint, as it would be within the source.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A device without a declaration: it could not be queried, or the board does not have it.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct MissingDevice {
@@ -80,7 +80,7 @@ keeps_unknown! {
         pub provenance: Option<Provenance>,
         /// Fields of a newer version. They are written again and constrain nothing.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -111,7 +111,7 @@ impl RecordedParticipant {
             participant,
             tree_node: None,
             provenance: ProvenanceByPath::measured(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -119,7 +119,7 @@ impl RecordedParticipant {
     #[must_use]
     pub fn to_participant(&self) -> Participant {
         let mut participant = self.participant.clone();
-        merge_unknown(&self.unknown, &mut participant.unknown);
+        merge_extra_fields(&self.extra_fields, &mut participant.extra_fields);
         interface::fill_in(&mut participant);
         participant
     }
@@ -132,7 +132,7 @@ impl RecordedSource {
         Self {
             source,
             provenance: ProvenanceByPath::measured(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -140,7 +140,7 @@ impl RecordedSource {
     #[must_use]
     pub fn to_source(&self) -> Source {
         let mut source = self.source.clone();
-        merge_unknown(&self.unknown, &mut source.unknown);
+        merge_extra_fields(&self.extra_fields, &mut source.extra_fields);
         source
     }
 }
@@ -205,13 +205,13 @@ impl Declared {
 }
 
 /// Adds the unknown fields of `from` to those of `into`; a field that both have stays as it is in `into`.
-pub(super) fn merge_unknown(from: &Unknown, into: &mut Unknown) {
+pub(super) fn merge_extra_fields(from: &ExtraFields, into: &mut ExtraFields) {
     for (name, value) in &from.fields {
         into.fields
             .entry(name.clone())
             .or_insert_with(|| value.clone());
     }
-    for (name, unknown) in &from.within {
-        merge_unknown(unknown, into.within.entry(name.clone()).or_default());
+    for (name, extra_fields) in &from.nested {
+        merge_extra_fields(extra_fields, into.nested.entry(name.clone()).or_default());
     }
 }

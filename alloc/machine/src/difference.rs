@@ -12,7 +12,7 @@ use super::{Job, Machine, MachineError, RecordedParticipant, RecordedSource};
 use crate::trial_results::Interface;
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
-use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 
 /// The size at which two machines are compared whose declarations are valid at every size, in pixels.
 const DEFAULT_SIZE: (u32, u32) = (1920, 1080);
@@ -384,7 +384,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     let mut request = Request::new(size);
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
-    let found = ways(&request);
+    let found = candidates(&request);
     // If the solver left out combinations, one of those may be feasible.
     let mut best = match found.left_out() {
         None => Verdict::Impossible,

@@ -1,6 +1,6 @@
 //! Jobs: the participants of a recorded machine that share a buffer, selected by name as on the machine itself.
 
-use super::declared::merge_unknown;
+use super::declared::merge_extra_fields;
 use super::error::MachineError;
 use super::interface::{interface_of, is_primary};
 use super::resolved_request::ResolvedRequest;
@@ -162,9 +162,9 @@ impl Machine {
         if let Some(tree) = &self.devicetree {
             tree.refine(&mut request, |participant| declared.node_of(participant));
         }
-        merge_unknown(&self.unknown, &mut request.unknown);
+        merge_extra_fields(&self.extra_fields, &mut request.extra_fields);
         for declared in &declared.declared {
-            merge_unknown(&declared.unknown, &mut request.unknown);
+            merge_extra_fields(&declared.extra_fields, &mut request.extra_fields);
         }
         let request = self.trial_results_and_quirks().apply(&request).request;
         Ok(ResolvedRequest {

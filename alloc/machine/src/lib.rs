@@ -26,7 +26,7 @@
 //! or `cursor`) and the KMS `id`. In a file that is older than these two fields, the participant's name states both.
 //!
 //! Fields that this version does not know are kept and written again. Such a field is a constraint that nothing meets, because
-//! its meaning is not known, unless it is an object with `"optional": true` ([`Unknown`]). These files are refused, with the
+//! its meaning is not known, unless it is an object with `"optional": true` ([`ExtraFields`]). These files are refused, with the
 //! path and the reason: one over [`Machine::MAXIMUM_BYTES`], one that is damaged, and one with the same participant, source or
 //! key twice.
 //!
@@ -55,7 +55,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use covalent_solver::constraint::FormatSet;
-use covalent_solver::reading::{Reader, Unknown, budget, keeps_unknown, with_place};
+use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_path};
 use trial_results::{Environment, TrialResult, TrialResults};
 
 pub use declared::{Declared, MissingDevice, RecordedParticipant, RecordedSource};
@@ -70,7 +70,7 @@ pub use unverified_value::UnverifiedValue;
 /// The value of `format` in a file of this kind.
 const FORMAT: &str = "covalent-machine";
 
-keeps_unknown! {
+keeps_extra_fields! {
     whole
     /// A recorded machine: the declarations of its participants and sources.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ keeps_unknown! {
         pub declared: Vec<Declared>,
         /// Fields of a newer version. Each is an unmet constraint of every request.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -121,7 +121,7 @@ struct Header {
 /// Reads and checks a machine as [`Machine::from_json`] does, from any format and without the limit on the length.
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let machine = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        let machine = with_path(deserializer, |inner| Self::read_fields(inner))?;
         machine.check().map_err(D::Error::custom)?;
         Ok(machine)
     }
@@ -151,7 +151,7 @@ impl Machine {
             trial_results: Vec::new(),
             devicetree: None,
             declared: Vec::new(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -167,7 +167,7 @@ impl Machine {
         let header: Header = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
         Self::check_kind(header.format.as_str(), header.version.as_u64())?;
         let mut text = serde_json::Deserializer::from_slice(bytes);
-        let machine = with_place(&mut text, |inner| Self::read_fields(inner))
+        let machine = with_path(&mut text, |inner| Self::read_fields(inner))
             .and_then(|machine| text.end().map(|()| machine))
             .map_err(MachineError::Damaged)?;
         machine.check()?;
@@ -276,10 +276,10 @@ where
     struct Item<T>(T);
     impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            budget::take_one::<T, D::Error>()?;
-            let mut unknown = Unknown::default();
-            let item = T::deserialize(Reader::new(deserializer, &mut unknown))?;
-            match unknown.first() {
+            budget::charge_one::<T, D::Error>()?;
+            let mut extra_fields = ExtraFields::default();
+            let item = T::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+            match extra_fields.first_name() {
                 None => Ok(Self(item)),
                 Some(name) => Err(D::Error::custom(format!(
                     "there is a field `{name}`, which this version does not know"

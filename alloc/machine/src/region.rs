@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::strict_list;
 use covalent_solver::constraint::AddressWindow;
-use covalent_solver::reading::{Unknown, keeps_unknown};
+use covalent_solver::reading::{ExtraFields, keeps_extra_fields};
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// The reserved regions of a machine's devicetree, and the devices that use them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct ReservedMemory {
@@ -19,11 +19,11 @@ keeps_unknown! {
         pub users: Vec<RegionUser>,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// One reserved region of memory.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
@@ -51,11 +51,11 @@ keeps_unknown! {
         pub is_default: bool,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A device whose node has a `memory-region`.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RegionUser {
@@ -69,7 +69,7 @@ keeps_unknown! {
         pub regions: Vec<String>,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 

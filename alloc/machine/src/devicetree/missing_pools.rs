@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::RecordedParticipant;
-use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryTerms, Source};
+use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryConstraints, Source};
 
 /// The size of a proposed pool in bytes: eight buffers of 1920x1080 with four bytes a pixel, rounded up to a multiple of 4 MiB.
 const PROPOSED_BYTES: u64 = 64 << 20;
@@ -36,7 +36,7 @@ pub fn missing_pools<'a>(
         let Some(node) = &recorded.tree_node else {
             continue;
         };
-        let serves = |memory: &MemoryTerms, source: &Source| {
+        let serves = |memory: &MemoryConstraints, source: &Source| {
             let permitted = memory.permitted.as_ref();
             source.device.is_none()
                 && source.guarantees.contiguous_up_to_bytes >= PROPOSED_BYTES / 8

@@ -6,7 +6,7 @@ use super::super::Machine;
 use super::super::region::{Region, RegionUser, ReservedMemory};
 use super::TreeError;
 use super::tree::{Node, Tree};
-use covalent_solver::constraint::{AddressWindow, Unknown};
+use covalent_solver::constraint::{AddressWindow, ExtraFields};
 
 /// The name of the node whose children are the regions.
 const RESERVED: &str = "reserved-memory";
@@ -44,13 +44,13 @@ impl ReservedMemory {
                 regions: regions_of(node, &by_handle)
                     .map(|number| regions[number].path.clone())
                     .collect(),
-                unknown: Unknown::default(),
+                extra_fields: ExtraFields::default(),
             })
             .collect();
         Self {
             regions,
             users,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 }
@@ -187,7 +187,7 @@ impl CellCounts {
             reusable: node.has("reusable"),
             no_map: node.has("no-map"),
             is_default: node.has("linux,cma-default"),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::result::{
     source_matches,
 };
 use covalent_solver::constraint::{
-    CommonMultiple, Constraints, Participant, Source, SourceId, StrideTerms,
+    CommonMultiple, Constraints, Participant, Source, SourceId, StrideConstraints,
 };
 use covalent_solver::model::Modifier;
 use covalent_solver::solve::Request;
@@ -321,7 +321,7 @@ fn has_stride(choice: &Constraints) -> bool {
 }
 
 /// Requires strides to be multiples of `bytes` too, and returns whether that changes the constraint.
-fn align(stride: &mut StrideTerms, bytes: u32) -> bool {
+fn align(stride: &mut StrideConstraints, bytes: u32) -> bool {
     let own = CommonMultiple::of(stride.alignment.into());
     let both = own.and(CommonMultiple::of(bytes.into())).get();
     let Some(both) = both.and_then(|both| u32::try_from(both).ok()) else {
