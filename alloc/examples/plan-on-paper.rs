@@ -23,10 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Job::new(size, 4)
     };
     let asked = machine.request(&job)?;
-    let solution = solve(&machine.fact_book().inform(&asked.request).request);
+    let solution = solve(
+        &machine
+            .trial_results_and_quirks()
+            .apply(&asked.request)
+            .request,
+    );
     println!("{solution}");
     // What of it nobody knows, so that somebody who has the board can tell.
-    for unsure in asked.unknown_of(&solution) {
+    for unsure in asked.unverified(&solution) {
         println!("not known: {unsure}");
     }
     Ok(())

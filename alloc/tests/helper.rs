@@ -218,7 +218,7 @@ fn good() {
             .contains("heap:no-such-heap")
     );
     // What a source does not give is not a fact of any participant.
-    assert_eq!(facts.facts(), []);
+    assert_eq!(facts.all(), []);
     assert_eq!(helper.deaths(), 0);
 }
 

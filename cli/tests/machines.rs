@@ -245,7 +245,7 @@ fn file_of_a_newer_version_or_damaged_is_refused() {
             "is of version 9",
         ),
         (r#"{"format": "covalent-machine", "version": 1}"#, "damaged"),
-        (r#"{"name": "a machine"}"#, "is no recorded machine"),
+        (r#"{"name": "a machine"}"#, "is not a recorded machine"),
     ] {
         std::fs::write(&path, bytes).unwrap();
         let output = covalent(&[

@@ -74,7 +74,7 @@ impl Planning {
 
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
-        let known = self.facts.inform(request).request;
+        let known = self.facts.apply(request).request;
         // Without a plan there is nothing to try.
         let plan = shared_plan(solve(&known))?;
         let Some(who) = &alternative.trial_participant else {
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn alternative_without_a_plan_is_explained_and_skipped() {
         let mut planning = Planning {
-            facts: TrialResults::well_known(environment(), 0),
+            facts: TrialResults::with_quirks(environment(), 0),
             helper: None,
         };
         let answer = planning.decide(&[
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn driver_without_a_trial_import_has_no_plan() {
         let mut planning = Planning {
-            facts: TrialResults::well_known(environment(), 0),
+            facts: TrialResults::with_quirks(environment(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
         let mut wanted = alternative(Fourcc::XRGB8888);

@@ -1,4 +1,4 @@
-//! Feedback as a client receives it.
+//! The client's side of dma-buf feedback: collects the events of `zwp_linux_dmabuf_feedback_v1`.
 
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_feedback_v1::Event;
 
@@ -9,20 +9,25 @@ use crate::table::{FormatTable, TableError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
-    /// Its format table cannot be read.
+    /// The format table cannot be read.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Its parts do not hold together.
+    /// The events are not consistent, or there are too many.
     #[error(transparent)]
     Feedback(#[from] FeedbackError),
 }
 
 impl Collector {
-    /// Takes one event; returns the feedback when the event was the last of it.
+    /// Adds one event, and returns the whole feedback after the `done` event.
     ///
     /// # Errors
     ///
-    /// [`CollectError`] when the compositor sends what cannot be true; the collector can be used again for what it sends next.
+    /// [`CollectError`] when the compositor sends protocol data that is not valid. The collector stays usable for the next
+    /// feedback.
+    ///
+    /// # References
+    ///
+    /// `zwp_linux_dmabuf_feedback_v1` of `linux-dmabuf`.
     pub fn event(&mut self, event: Event) -> Result<Option<Feedback>, CollectError> {
         match event {
             Event::FormatTable { fd, size } => self.format_table(FormatTable::receive(&fd, size)?),
@@ -32,7 +37,7 @@ impl Collector {
             Event::TrancheFlags { flags } => self.tranche_flags(u32::from(flags)),
             Event::TrancheDone => self.tranche_done()?,
             Event::Done => return Ok(Some(self.done()?)),
-            // Events of later protocol versions, which this client did not ask for.
+            // This client does not bind a version that has further events.
             _ => {}
         }
         Ok(None)

@@ -1,4 +1,4 @@
-//! Feedback as it comes from a peer, event by event.
+//! Collects feedback from single events.
 
 use crate::feedback::{
     Device, Feedback, FeedbackError, INDICES_MAX, TRANCHES_MAX, Tranche, TrancheFlags,
@@ -6,12 +6,12 @@ use crate::feedback::{
 };
 use crate::table::FormatTable;
 
-/// Gathers feedback from the events of a peer, and hands it out whole when the peer says that it is done.
+/// Collects the events of a compositor, and returns the whole feedback after the `done` event.
 ///
-/// A peer may send everything again at any time; a table that is not sent again stays.
+/// The compositor may send new feedback at any time. The format table and the main device are kept until they are sent again.
 ///
-/// A peer that never says that it is done costs no more memory than [`TRANCHES_MAX`] tranches and [`INDICES_MAX`] indices: three MiB
-/// beside the table. Where it sends more, that is an error, and what it has sent of this feedback is dropped.
+/// A compositor that never sends `done` uses a bounded amount of memory: [`TRANCHES_MAX`] tranches and [`INDICES_MAX`] indices,
+/// 3 MiB in all, and the table. More than that is an error, and the tranches of the unfinished feedback are dropped.
 #[derive(Debug, Default)]
 pub struct Collector {
     table: Option<FormatTable>,
@@ -23,37 +23,37 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Takes the format table that replaces the one before.
+    /// Sets the format table.
     pub fn format_table(&mut self, table: FormatTable) {
         self.table = Some(table);
     }
 
-    /// Takes the main device's number.
+    /// Sets the main device.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Device`] when the bytes are no device number.
+    /// [`FeedbackError::Device`] when there are not exactly 8 bytes.
     pub fn main_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
         self.main_device =
             Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
         Ok(())
     }
 
-    /// Takes the device of the tranche that is being sent.
+    /// Sets the target device of the current tranche.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Device`] when the bytes are no device number.
+    /// [`FeedbackError::Device`] when there are not exactly 8 bytes.
     pub fn tranche_target_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
         self.device = Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
         Ok(())
     }
 
-    /// Takes the formats of the tranche that is being sent.
+    /// Adds format table indices to the current tranche.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Indices`] when the bytes are no whole indices, [`FeedbackError::TooMany`] for more than [`INDICES_MAX`].
+    /// [`FeedbackError::Indices`] for an odd number of bytes, [`FeedbackError::TooMany`] for more than [`INDICES_MAX`] indices.
     pub fn tranche_formats(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
         if bytes.len() % 2 != 0 {
             return Err(FeedbackError::Indices(bytes.len()));
@@ -71,23 +71,23 @@ impl Collector {
         Ok(())
     }
 
-    /// Drops what was sent of this feedback.
+    /// Drops the tranches of the unfinished feedback, and returns the error.
     fn too_many(&mut self, what: &'static str, most: usize, found: usize) -> FeedbackError {
         self.tranches = Vec::new();
         self.indices = Vec::new();
         FeedbackError::TooMany { what, most, found }
     }
 
-    /// Takes the flags of the tranche that is being sent; bits that nobody defined are dropped.
+    /// Sets the flags of the current tranche. Bits that the protocol does not define are ignored.
     pub fn tranche_flags(&mut self, bits: u32) {
         self.flags = TrancheFlags::from_bits_truncate(bits);
     }
 
-    /// Closes the tranche that is being sent.
+    /// Ends the current tranche.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Missing`] when it has no device, [`FeedbackError::TooMany`] for more than [`TRANCHES_MAX`].
+    /// [`FeedbackError::Missing`] when it has no target device, [`FeedbackError::TooMany`] for more than [`TRANCHES_MAX`] tranches.
     pub fn tranche_done(&mut self) -> Result<(), FeedbackError> {
         let found = self.tranches.len().saturating_add(1);
         if found > TRANCHES_MAX {
@@ -107,11 +107,11 @@ impl Collector {
         Ok(())
     }
 
-    /// Closes the feedback and returns it.
+    /// Ends the feedback and returns it.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Missing`] when the table or the main device never came, and whatever [`Feedback::new`] refuses.
+    /// [`FeedbackError::Missing`] when the format table or the main device was never sent, and the errors of [`Feedback::new`].
     pub fn done(&mut self) -> Result<Feedback, FeedbackError> {
         let tranches = std::mem::take(&mut self.tranches);
         let table = self
@@ -166,13 +166,13 @@ mod tests {
         let mut collector = Collector::default();
         send(&feedback, &mut collector);
         assert_eq!(collector.done().unwrap(), feedback);
-        // Sent again in full, as a change is: nothing of the first round may be left.
+        // A compositor sends changed feedback in full, so nothing of the first feedback may be left in the second.
         send(&feedback, &mut collector);
         assert_eq!(collector.done().unwrap(), feedback);
     }
 
     #[test]
-    fn collector_of_a_peer_that_is_never_done_keeps_no_more_than_a_feedback_has() {
+    fn collector_without_a_done_event_keeps_at_most_one_feedback() {
         let mut collector = Collector::default();
         let indices = indices_to_bytes(&[0; 2048]);
         let mut sent = 0_usize;
@@ -194,7 +194,7 @@ mod tests {
             (collector.indices.capacity(), collector.tranches.capacity()),
             (0, 0)
         );
-        // Those of closed tranches count too.
+        // The indices of tranches that have ended count too.
         for _ in 0..8 {
             collector.tranche_target_device(&[0; 8]).unwrap();
             for _ in 0..32 {
@@ -213,7 +213,7 @@ mod tests {
             error.to_string().contains("more than 64 tranches: 65"),
             "{error}"
         );
-        // It can be used again.
+        // The collector stays usable after an error.
         let feedback = Feedback::new(
             Device(1),
             table(2),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn collector_without_table_or_device_says_what_is_missing() {
+    fn collector_without_table_or_device_returns_the_missing_event() {
         let mut collector = Collector::default();
         assert_eq!(
             collector.done(),

@@ -1,4 +1,4 @@
-//! What a compositor tells its clients of the buffers it can use: a device, a format table and tranches in order of preference.
+//! dma-buf feedback: the compositor's main device, its format table, and its tranches in order of preference.
 
 use std::collections::HashMap;
 
@@ -7,25 +7,26 @@ use bitflags::bitflags;
 pub use crate::collector::Collector;
 use crate::table::{ENTRIES_MAX, FormatEntry, FormatTable};
 
-/// Tranches that feedback can have. A compositor has one for each device and use, which are a handful.
+/// The most tranches of one feedback. A compositor needs one for each pair of device and flags, of which there are few.
 pub const TRANCHES_MAX: usize = 64;
 
-/// Indices that all tranches of one feedback can have together: every pair of the largest table for eight devices and uses.
+/// The most indices of all tranches of one feedback together: every entry of the largest table, in eight tranches.
 pub const INDICES_MAX: usize = ENTRIES_MAX << 3;
 
 /// A device number (`dev_t`).
 ///
-/// Two numbers can mean one device (its primary and its render node): resolve both before you compare.
+/// Two numbers can belong to one device, which has a primary node and a render node. Resolve both numbers to a device before you
+/// compare them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Device(pub u64);
 
 impl Device {
-    /// Lays the number out in bytes as the protocol sends it.
+    /// Returns the number as the protocol sends it: 8 bytes in native byte order.
     pub fn to_bytes(self) -> [u8; 8] {
         self.0.to_ne_bytes()
     }
 
-    /// Reads the number from the protocol's bytes; `None` when there are not exactly eight.
+    /// Reads a number as the protocol sends it; `None` unless there are exactly 8 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes
             .try_into()
@@ -35,69 +36,69 @@ impl Device {
 }
 
 bitflags! {
-    /// How the formats of a tranche are meant to be used.
+    /// The flags of a tranche.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct TrancheFlags: u32 {
-        /// Buffers can be put on a display's plane directly.
+        /// The compositor may scan out buffers of this tranche directly.
         const SCANOUT = 1;
     }
 }
 
-/// Formats that one device can use in one way.
+/// The formats and modifiers that one target device supports, with flags for their use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tranche {
-    /// The device that will use the buffer.
+    /// The target device, which will use the buffer.
     pub device: Device,
-    /// How it will.
+    /// The flags.
     pub flags: TrancheFlags,
-    /// Places in the format table.
+    /// Indices of entries in the format table.
     pub indices: Vec<u16>,
 }
 
-/// Why feedback does not hold together.
+/// Why feedback is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeedbackError {
-    /// An index past the table's end.
+    /// A tranche has an index beyond the end of the format table.
     #[error("tranche {tranche} names index {index} of a format table with {entries} entries")]
     Index {
-        /// Position of the tranche.
+        /// The number of the tranche, counted from 0.
         tranche: usize,
-        /// The index it names.
+        /// The index.
         index: u16,
-        /// Entries in the table.
+        /// The number of entries in the table.
         entries: usize,
     },
-    /// One pair in two tranches of the same device and flags, or twice in one.
+    /// An index occurs twice in the tranches of the same device and flags.
     #[error("tranche {tranche} repeats index {index} for the same device and the same flags")]
     Repeated {
-        /// Position of the second tranche.
+        /// The number of the second tranche, counted from 0.
         tranche: usize,
-        /// The index that is repeated.
+        /// The index.
         index: u16,
     },
-    /// Nothing that a device number could be.
-    #[error("a device number of {0} bytes: a dev_t has 8")]
+    /// A device number has another length than a `dev_t`.
+    #[error("the compositor sent a device number of {0} bytes: a dev_t has 8")]
     Device(usize),
-    /// Indices that do not fill whole 16-bit numbers.
-    #[error("tranche indices of {0} bytes: each index has 2")]
+    /// The indices of a tranche are not a whole number of 16-bit numbers.
+    #[error("the compositor sent tranche indices of {0} bytes: each index has 2")]
     Indices(usize),
-    /// More of something than any feedback has.
+    /// There are more tranches or indices than are accepted.
     #[error("the compositor sent more than {most} {what}: {found} with the last event")]
     TooMany {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
         /// How many there may be.
         most: usize,
-        /// How many it sent.
+        /// How many the compositor sent.
         found: usize,
     },
-    /// `done` or `tranche_done` came before what it closes.
+    /// `done` or `tranche_done` was sent before an event that has to precede it.
     #[error("the compositor sent {0} without {1}")]
     Missing(&'static str, &'static str),
 }
 
-/// Formats, and who can use them how, best first.
+/// dma-buf feedback: the format table, and the tranches in order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feedback {
     main_device: Device,
@@ -106,12 +107,12 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// Holds a table and its tranches together.
+    /// Makes feedback of a format table and tranches with indices into it.
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Index`] for an index past the table's end, [`FeedbackError::Repeated`] for a pair that appears again
-    /// under the same device and flags.
+    /// [`FeedbackError::Index`] for an index beyond the end of the table, [`FeedbackError::Repeated`] for an index that occurs
+    /// twice under the same device and flags.
     ///
     /// # References
     ///
@@ -160,7 +161,7 @@ impl Feedback {
         self.main_device
     }
 
-    /// Returns the table that the tranches point into.
+    /// Returns the format table that the tranches refer to.
     pub fn table(&self) -> &FormatTable {
         &self.table
     }
@@ -178,7 +179,7 @@ impl Feedback {
             .filter_map(|index| self.table.get(*index))
     }
 
-    /// Tells whether any tranche names this pair.
+    /// Returns whether any tranche has this pair of format and modifier.
     pub fn advertises(&self, entry: FormatEntry) -> bool {
         self.tranches
             .iter()
@@ -186,7 +187,7 @@ impl Feedback {
     }
 }
 
-/// Lays indices out in bytes as the protocol sends them.
+/// Returns indices as the protocol sends them: 2 bytes each in native byte order.
 pub fn indices_to_bytes(indices: &[u16]) -> Vec<u8> {
     indices
         .iter()
@@ -194,7 +195,7 @@ pub fn indices_to_bytes(indices: &[u16]) -> Vec<u8> {
         .collect()
 }
 
-/// Reads indices from the protocol's bytes; `None` when a byte is left over.
+/// Reads indices as the protocol sends them; `None` for an odd number of bytes.
 pub fn indices_from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
     let chunks = bytes.chunks_exact(2);
     chunks.remainder().is_empty().then(|| {
@@ -262,7 +263,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn feedback_of_the_largest_table_for_eight_uses_is_taken() {
+    fn feedback_of_the_largest_table_in_eight_tranches_is_accepted() {
         let all: Vec<u16> = (0..=u16::MAX).collect();
         let tranches = (0..8).map(|device| tranche(device, TrancheFlags::empty(), &all));
         let feedback = Feedback::new(Device(0), table(1 << 16), tranches.collect());

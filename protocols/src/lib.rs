@@ -1,10 +1,14 @@
 //! Wayland protocol data that the compositor and the clients of Covalent share.
 //!
-//! Both sides of `linux-dmabuf` feedback speak of the same three things: a table of formats in shared memory, tranches that
-//! point into it, and the feedback that holds them together. They are written once, here, so that what one side encodes is
-//! what the other decodes.
+//! Both sides of `linux-dmabuf` feedback use the same three types: a format table in shared memory, tranches with indices into
+//! the table, and the feedback that contains both. This crate defines them once, so that one side decodes exactly what the other
+//! side encodes.
 //!
-//! Fourccs and modifiers are plain numbers here: this crate knows nobody of ours.
+//! ```text
+//! compositor: Feedback ─ send ─▶ format_table, main_device, tranche_*, done ─ Collector ─▶ Feedback :client
+//! ```
+//!
+//! Fourcc codes and modifiers are plain numbers here, because this crate depends on no other crate of Covalent.
 
 mod collector;
 pub mod feedback;

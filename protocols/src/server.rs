@@ -1,4 +1,4 @@
-//! Feedback as a compositor sends it.
+//! The compositor's side of dma-buf feedback: sends the events of `zwp_linux_dmabuf_feedback_v1`.
 
 use std::os::fd::AsFd;
 
@@ -10,7 +10,9 @@ use crate::feedback::{Feedback, indices_to_bytes};
 use crate::table::SealedTable;
 
 impl Feedback {
-    /// Sends all of it to one feedback object; `sealed` is this feedback's own table, sealed once for all clients.
+    /// Sends all events of the feedback to one feedback object.
+    ///
+    /// `sealed` is this feedback's own format table. It is sealed once and sent to all clients, because no client can change it.
     pub fn send(&self, object: &ZwpLinuxDmabufFeedbackV1, sealed: &SealedTable) {
         object.format_table(sealed.as_fd(), sealed.size_bytes());
         object.main_device(self.main_device().to_bytes().to_vec());

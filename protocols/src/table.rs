@@ -12,13 +12,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use rustix::io::Errno;
 
-/// Bytes of one entry in the table.
+/// The size of a table entry in bytes.
 pub const ENTRY_BYTES: usize = 16;
 
-/// Entries that a table can hold: indices are 16 bits wide.
+/// The most entries of a table, because indices have 16 bits.
 pub const ENTRIES_MAX: usize = 1 << 16;
 
-/// A format with the modifier it is laid out by.
+/// A pair of format and modifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FormatEntry {
     /// DRM fourcc code.
@@ -27,16 +27,16 @@ pub struct FormatEntry {
     pub modifier: u64,
 }
 
-/// Why a format table cannot be made, sealed or read.
+/// Why a format table cannot be made, sealed or received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// More entries than a 16-bit index reaches.
+    /// The table has more entries than 16-bit indices can refer to.
     #[error(
         "a format table of {0} entries: {ENTRIES_MAX} is the most that 16-bit indices reach; advertise fewer formats"
     )]
     TooLong(usize),
-    /// The same pair twice.
+    /// The table has the same pair twice.
     #[error(
         "the format table holds {fourcc:#010x} with modifier {modifier:#018x} twice; every pair may appear once"
     )]
@@ -46,34 +46,34 @@ pub enum TableError {
         /// DRM format modifier of the pair.
         modifier: u64,
     },
-    /// A size that is not a whole number of entries.
+    /// The size of the table is not a multiple of [`ENTRY_BYTES`].
     #[error("a format table of {0} bytes: the size must be a multiple of {ENTRY_BYTES}")]
     Size(usize),
-    /// The peer claims more bytes than its file holds.
+    /// The file is shorter than the size that the peer sent.
     #[error("the peer claims a format table of {claimed} bytes in a file of {actual} bytes")]
     Truncated {
-        /// Bytes the peer announced.
+        /// The size that the peer sent, in bytes.
         claimed: usize,
-        /// Bytes the file holds.
+        /// The size of the file, in bytes.
         actual: u64,
     },
-    /// The kernel refused.
+    /// A system call on the table's file failed.
     #[error("{operation} of the format table's file failed: {source}")]
     Kernel {
-        /// What was asked of the kernel.
+        /// The system call.
         operation: &'static str,
-        /// What it answered.
+        /// Its error.
         source: Errno,
     },
 }
 
-/// Formats in an order that tranches refer to by index.
+/// The pairs of format and modifier to which tranches refer by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FormatTable {
     entries: Vec<FormatEntry>,
 }
 
-/// A format table in memory that nobody can change any more, ready to be sent.
+/// A format table in a sealed memfd, which no process can change. It is sent to clients.
 #[derive(Debug)]
 pub struct SealedTable {
     fd: OwnedFd,
@@ -94,11 +94,11 @@ impl AsFd for SealedTable {
 }
 
 impl FormatTable {
-    /// Makes a table of the pairs given, in their order.
+    /// Makes a table of pairs, in their order.
     ///
     /// # Errors
     ///
-    /// [`TableError::TooLong`] and [`TableError::Duplicate`].
+    /// [`TableError::TooLong`] for more than [`ENTRIES_MAX`] pairs, [`TableError::Duplicate`] for a pair that occurs twice.
     pub fn new(entries: impl IntoIterator<Item = FormatEntry>) -> Result<Self, TableError> {
         let table = Self {
             entries: entries.into_iter().collect(),
@@ -118,17 +118,17 @@ impl FormatTable {
         Ok(table)
     }
 
-    /// Returns all pairs, by index.
+    /// Returns all pairs in the order of their indices.
     pub fn entries(&self) -> &[FormatEntry] {
         &self.entries
     }
 
-    /// Returns the pair at `index`.
+    /// Returns the pair at `index`; `None` beyond the end of the table.
     pub fn get(&self, index: u16) -> Option<FormatEntry> {
         self.entries.get(usize::from(index)).copied()
     }
 
-    /// Returns the index of a pair.
+    /// Returns the index of a pair; `None` where the table does not have it.
     pub fn index_of(&self, entry: FormatEntry) -> Option<u16> {
         let at = self
             .entries
@@ -137,7 +137,7 @@ impl FormatTable {
         u16::try_from(at).ok()
     }
 
-    /// Lays the table out in bytes as it is sent.
+    /// Returns the table in the layout that the protocol sends.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.entries.len().saturating_mul(ENTRY_BYTES));
         for entry in &self.entries {
@@ -148,13 +148,14 @@ impl FormatTable {
         bytes
     }
 
-    /// Reads a table from bytes that somebody else laid out.
+    /// Reads a table from bytes of a peer.
     ///
-    /// Pairs that appear twice are kept: indices of the peer must stay what they are.
+    /// A pair that occurs twice is kept, because the peer's indices count both.
     ///
     /// # Errors
     ///
-    /// [`TableError::Size`] and [`TableError::TooLong`].
+    /// [`TableError::Size`] for a length that is not a multiple of [`ENTRY_BYTES`], [`TableError::TooLong`] for more than
+    /// [`ENTRIES_MAX`] entries.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TableError> {
         let chunks = bytes.chunks_exact(ENTRY_BYTES);
         if !chunks.remainder().is_empty() {
@@ -182,7 +183,7 @@ impl FormatTable {
     ///
     /// # Errors
     ///
-    /// [`TableError::Kernel`] when the memfd cannot be made, filled or sealed.
+    /// [`TableError::Kernel`] when the memfd cannot be created, written or sealed.
     ///
     /// # References
     ///
@@ -211,14 +212,15 @@ impl FormatTable {
         Ok(SealedTable { fd, size_bytes })
     }
 
-    /// Reads a table out of a file that a peer sent, of the size that the peer claims.
+    /// Reads a table from a file descriptor of a peer, with the size in bytes that the peer sent.
     ///
-    /// The file is read, not mapped: a peer that shortens it meanwhile costs an error here and not a SIGBUS.
+    /// The file is read and not mapped. If the peer truncates the file meanwhile, the result is an error here, where access to a
+    /// mapping would raise SIGBUS.
     ///
     /// # Errors
     ///
-    /// Everything that [`from_bytes`](Self::from_bytes) refuses, [`TableError::Truncated`] when the file is shorter than
-    /// claimed, and [`TableError::Kernel`] when it cannot be read.
+    /// The errors of [`from_bytes`](Self::from_bytes), [`TableError::Truncated`] when the file is shorter than `size_bytes`, and
+    /// [`TableError::Kernel`] when it cannot be read.
     pub fn receive(fd: impl AsFd, size_bytes: u32) -> Result<Self, TableError> {
         let kernel = |operation| move |source| TableError::Kernel { operation, source };
         let fd = fd.as_fd();
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn table_of_a_broken_size_is_refused() {
+    fn table_whose_size_is_no_multiple_of_an_entry_is_refused() {
         let sealed = FormatTable::new([FormatEntry {
             fourcc: 1,
             modifier: 0,

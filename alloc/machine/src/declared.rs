@@ -1,4 +1,4 @@
-//! What everybody declared for pictures of one size, and how that is known.
+//! The declarations of participants and sources for one size, with their provenance.
 
 use std::collections::BTreeSet;
 
@@ -13,71 +13,72 @@ use covalent_solver::reading::budget::list;
 use covalent_solver::reading::{ExtraFields, keeps_extra_fields, value};
 
 keeps_extra_fields! {
-    /// What was declared for pictures of one size, or for those of any.
+    /// The declarations for buffers of one size, or for buffers of every size.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Declared {
-        /// The size; none for what holds at every size.
+        /// The size in pixels; `None` for declarations that are valid at every size.
         pub size: Option<Extent>,
-        /// Who takes buffers.
+        /// The participants, which use buffers.
         #[serde(default, deserialize_with = "participants")]
         pub participants: Vec<RecordedParticipant>,
-        /// Who gives them.
+        /// The sources, which allocate buffers.
         #[serde(default, deserialize_with = "sources")]
         pub sources: Vec<RecordedSource>,
-        /// What could not be asked.
+        /// The devices that could not be queried or do not exist.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "missing")]
-        pub missing: Vec<Missing>,
-        /// Fields of a newer version; demands on every request of this size.
+        pub missing: Vec<MissingDevice>,
+        /// Fields of a newer version. Each is an unmet constraint of every request of this size.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 keeps_extra_fields! {
-    /// A participant, and how it is known what it takes.
+    /// A participant with the provenance of its constraints.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedParticipant {
         /// The participant.
         pub participant: Participant,
-        /// Its device's node in the devicetree; none where it has none, or nothing tells.
+        /// The path of its device in the devicetree; `None` where it has no node or the node is not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tree_node: Option<String>,
-        /// How its values are known.
-        #[serde(default)]
-        pub grounds: ProvenanceByPath,
-        /// Fields of a newer version; demands like those of the participant.
+        /// The provenance of its values.
+        #[serde(default, rename = "grounds")]
+        pub provenance: ProvenanceByPath,
+        /// Fields of a newer version. Each is an unmet constraint, as it would be within the participant.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 keeps_extra_fields! {
-    /// A source, and how it is known what it promises.
+    /// A source with the provenance of its guarantees.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedSource {
         /// The source.
         pub source: Source,
-        /// How its values are known.
-        #[serde(default)]
-        pub grounds: ProvenanceByPath,
-        /// Fields of a newer version; demands like those of the source.
+        /// The provenance of its values.
+        #[serde(default, rename = "grounds")]
+        pub provenance: ProvenanceByPath,
+        /// Fields of a newer version. Each is an unmet constraint, as it would be within the source.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 keeps_extra_fields! {
-    /// What could not be asked: it is there and says nothing, or it is not there and would be looked for.
+    /// A device without a declaration: it could not be queried, or the board does not have it.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    pub struct Missing {
-        /// What it is; on a board that nobody asked `encoder`, `decoder` and the like.
+    pub struct MissingDevice {
+        /// The device; for a board that was not recorded on the board itself, `camera`, `encoder` or `decoder`.
         pub name: String,
-        /// Why it could not be asked.
-        pub why: String,
-        /// How that is known; none where the machine itself gave the reason.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub grounds: Option<Provenance>,
-        /// Fields of a newer version, kept and no more: nobody is asked here.
+        /// Why it has no declaration, as a sentence without a full stop.
+        #[serde(rename = "why")]
+        pub reason: String,
+        /// Where the reason is from; `None` where the machine itself returned it.
+        #[serde(default, rename = "grounds", skip_serializing_if = "Option::is_none")]
+        pub provenance: Option<Provenance>,
+        /// Fields of a newer version. They are written again and constrain nothing.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -97,63 +98,66 @@ fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RecordedSou
     list(deserializer, Machine::MAXIMUM_ENTRIES, "sources of a size")
 }
 
-fn missing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Missing>, D::Error> {
-    let what = "participants and sources that could not be asked";
+fn missing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MissingDevice>, D::Error> {
+    let what = "missing devices";
     list(deserializer, Machine::MAXIMUM_ENTRIES, what)
 }
 
 impl RecordedParticipant {
-    /// Takes what a participant said of itself on this machine.
+    /// Records a participant that this machine declares; every value of it is measured.
     #[must_use]
     pub fn measured(participant: Participant) -> Self {
         Self {
             participant,
             tree_node: None,
-            grounds: ProvenanceByPath::measured(),
+            provenance: ProvenanceByPath::measured(),
             extra_fields: ExtraFields::default(),
         }
     }
 
-    /// Returns the participant; fields of a newer version beside it are demands of its own.
+    /// Returns the participant, with the unknown fields of this record as constraints.
     #[must_use]
     pub fn to_participant(&self) -> Participant {
         let mut participant = self.participant.clone();
-        take_over(&self.extra_fields, &mut participant.extra_fields);
+        merge_extra_fields(&self.extra_fields, &mut participant.extra_fields);
         interface::fill_in(&mut participant);
         participant
     }
 }
 
 impl RecordedSource {
-    /// Takes what a source said of itself on this machine.
+    /// Records a source that this machine declares; every value of it is measured.
     #[must_use]
     pub fn measured(source: Source) -> Self {
         Self {
             source,
-            grounds: ProvenanceByPath::measured(),
+            provenance: ProvenanceByPath::measured(),
             extra_fields: ExtraFields::default(),
         }
     }
 
-    /// Returns the source; fields of a newer version beside it are demands of its own.
+    /// Returns the source, with the unknown fields of this record as constraints.
     #[must_use]
     pub fn to_source(&self) -> Source {
         let mut source = self.source.clone();
-        take_over(&self.extra_fields, &mut source.extra_fields);
+        merge_extra_fields(&self.extra_fields, &mut source.extra_fields);
         source
     }
 }
 
 impl Declared {
-    /// The size in words.
-    pub(super) fn size_words(&self) -> String {
+    /// Returns the size for a message.
+    pub(super) fn size_label(&self) -> String {
         self.size
             .map_or_else(|| "every size".to_owned(), |size| size.to_string())
     }
 
-    /// Checks participants and sources, those too of `every` size; `at` is where they are in the file.
-    pub(super) fn check(&self, at: &str, every: &[&Self]) -> Result<(), MachineError> {
-        let others = every.iter().filter(|other| !std::ptr::eq(**other, self));
+    /// Checks the values of participants and sources, and that their names are unique here and among `every_size`, the
+    /// declarations that are valid at every size. `at` is the path of this declaration in the file.
+    pub(super) fn check(&self, at: &str, every_size: &[&Self]) -> Result<(), MachineError> {
+        let others = every_size
+            .iter()
+            .filter(|other| !std::ptr::eq(**other, self));
         let mut names: BTreeSet<(&str, &DeviceIdentity)> = others
             .clone()
             .flat_map(|other| &other.participants)
@@ -173,10 +177,10 @@ impl Declared {
                 });
             }
             if !names.insert((&own.name, &own.device)) {
-                return Err(MachineError::Twice {
+                return Err(MachineError::Duplicate {
                     place: format!("{at}.name"),
                     what: "participant",
-                    name: job::called(own),
+                    name: job::label(own),
                 });
             }
         }
@@ -189,7 +193,7 @@ impl Declared {
             let at = format!("{at}.sources[{number}].source");
             value::source(&at, own).map_err(MachineError::Value)?;
             if !ids.insert(&own.id) {
-                return Err(MachineError::Twice {
+                return Err(MachineError::Duplicate {
                     place: format!("{at}.id"),
                     what: "source",
                     name: own.id.to_string(),
@@ -200,14 +204,14 @@ impl Declared {
     }
 }
 
-/// Makes what must be met of some fields a demand among others.
-pub(super) fn take_over(from: &ExtraFields, into: &mut ExtraFields) {
+/// Adds the unknown fields of `from` to those of `into`; a field that both have stays as it is in `into`.
+pub(super) fn merge_extra_fields(from: &ExtraFields, into: &mut ExtraFields) {
     for (name, value) in &from.fields {
         into.fields
             .entry(name.clone())
             .or_insert_with(|| value.clone());
     }
     for (name, extra_fields) in &from.nested {
-        take_over(extra_fields, into.nested.entry(name.clone()).or_default());
+        merge_extra_fields(extra_fields, into.nested.entry(name.clone()).or_default());
     }
 }

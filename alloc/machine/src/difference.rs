@@ -1,4 +1,4 @@
-//! What differs between two recorded machines, and what that changes.
+//! The comparison of two recorded machines: their declarations, and the verdicts and plans that follow from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,47 +7,47 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::interface::interface_of;
-use super::job::called;
+use super::job::label;
 use super::{Job, Machine, MachineError, RecordedParticipant, RecordedSource};
-use crate::facts::Interface;
+use crate::trial_results::Interface;
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
 use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 
-/// What is asked of two machines that say the same at every size.
-const USUAL: (u32, u32) = (1920, 1080);
+/// The size at which two machines are compared whose declarations are valid at every size, in pixels.
+const DEFAULT_SIZE: (u32, u32) = (1920, 1080);
 
-/// How many buffers a plan that is compared has.
+/// The number of buffers of the plans that are compared.
 const BUFFERS: u32 = 4;
 
-/// Pairs of format and modifier are named up to this many; of more, it is said how many there are.
-const NAMED: usize = 6;
+/// How many pairs of format and modifier a change lists. Further pairs are only counted.
+const PAIRS_LISTED: usize = 6;
 
-/// Something that is not the same on both machines.
+/// A value that differs between the two machines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Change {
-    /// What it is about.
+    /// The name of the value.
     pub what: String,
-    /// How it is on the first; none where it is not there.
+    /// The value on the first machine; `None` where it has none.
     pub one: Option<String>,
-    /// How it is on the second; none where it is not there.
+    /// The value on the second machine; `None` where it has none.
     pub two: Option<String>,
 }
 
-/// Everything that differs between two machines; empty where they are the same.
+/// The differences between two machines; empty where they are the same.
 ///
-/// What is free at the moment of recording is left out.
+/// The memory that was free while a machine was recorded is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Kernel, Mesa, memory, facts, reserved memory.
+    /// Kernel, Mesa, memory, trial results and reserved memory.
     pub machine: Vec<Change>,
-    /// Who takes buffers, and what each asks for.
+    /// The participants and their constraints.
     pub participants: Vec<Change>,
-    /// Who gives them, and what each promises.
+    /// The sources and their guarantees.
     pub sources: Vec<Change>,
-    /// Whether a source's buffers serve a participant, where both machines have both.
+    /// The verdicts for each source and participant that both machines have.
     pub verdicts: Vec<Change>,
-    /// Where the buffers of the usual jobs come from: each camera to each display.
+    /// The plans from each camera to each display.
     pub plans: Vec<Change>,
 }
 
@@ -56,7 +56,7 @@ impl Difference {
     #[must_use]
     pub fn between(one: &Machine, two: &Machine) -> Self {
         let mut difference = Self {
-            machine: changes(&about(one), &about(two)),
+            machine: changes(&machine_values(one), &machine_values(two)),
             ..Self::default()
         };
         for size in sizes(one, two) {
@@ -71,7 +71,7 @@ impl Difference {
         self.kinds().iter().all(|(_, changes)| changes.is_empty())
     }
 
-    /// Says it in words, a line for each change.
+    /// Returns the differences as text, one line for each change.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = String::new();
@@ -106,14 +106,14 @@ impl Difference {
 
     fn compare_at(&mut self, size: Extent, one: &Machine, two: &Machine) {
         let at = |what: String| format!("{what} at {size}");
-        // A machine that was not recorded at this size has nobody there, which is the one error.
-        let of = |machine: &Machine| At {
+        // The only error is a size at which a machine was not recorded. Such a machine has no participants and sources there.
+        let of = |machine: &Machine| ByName {
             participants: machine.participants_at(size).map_or_else(
                 |_| BTreeMap::new(),
                 |found| {
                     let named = found.into_iter();
                     named
-                        .map(|recorded| (called(&recorded.participant), recorded.clone()))
+                        .map(|recorded| (label(&recorded.participant), recorded.clone()))
                         .collect()
                 },
             ),
@@ -129,7 +129,7 @@ impl Difference {
         };
         let (first, second) = (of(one), of(two));
         for name in names(&first.participants, &second.participants) {
-            let flat = |at: &At| {
+            let flat = |at: &ByName| {
                 at.participants
                     .get(&name)
                     .map(|recorded| flattened(&recorded.participant))
@@ -141,7 +141,7 @@ impl Difference {
             ));
         }
         for name in names(&first.sources, &second.sources) {
-            let flat = |at: &At| {
+            let flat = |at: &ByName| {
                 at.sources
                     .get(&name)
                     .map(|recorded| flattened(&recorded.source))
@@ -167,23 +167,25 @@ impl Difference {
                 if verdicts.0 != verdicts.1 {
                     self.verdicts.push(Change {
                         what: at(format!("{id} for {participant}")),
-                        one: Some(verdict_word(verdicts.0).to_owned()),
-                        two: Some(verdict_word(verdicts.1).to_owned()),
+                        one: Some(verdict_label(verdicts.0).to_owned()),
+                        two: Some(verdict_label(verdicts.1).to_owned()),
                     });
                 }
             }
         }
-        let jobs: BTreeSet<(String, String)> =
-            [&first, &second].into_iter().flat_map(At::jobs).collect();
+        let jobs: BTreeSet<(String, String)> = [&first, &second]
+            .into_iter()
+            .flat_map(ByName::jobs)
+            .collect();
         for (camera, display) in jobs {
             let outcome = |machine: &Machine| {
                 let mut job = Job::new(size, BUFFERS);
                 job.cameras.push(camera.clone());
                 job.displays.push(display.clone());
                 match machine.request(&job) {
-                    Ok(asked) => Some(outcome(&solve(&asked.request))),
-                    // One of them is not on this machine, or nothing is known of it at this size.
-                    Err(MachineError::Nobody { .. } | MachineError::NoSize { .. }) => None,
+                    Ok(resolved) => Some(outcome(&solve(&resolved.request))),
+                    // This machine does not have the camera or the display, or was not recorded at this size.
+                    Err(MachineError::NotFound { .. } | MachineError::NoSize { .. }) => None,
                     Err(error) => Some(format!("not known: {error}")),
                 }
             };
@@ -199,18 +201,21 @@ impl Difference {
     }
 }
 
-/// Everybody of one machine at one size, by name.
-struct At {
+/// The participants and sources of one machine at one size, by name.
+struct ByName {
     participants: BTreeMap<String, RecordedParticipant>,
     sources: BTreeMap<String, RecordedSource>,
 }
 
-impl At {
-    /// Each camera to each display, by their nodes.
+impl ByName {
+    /// Returns the nodes of each pair of camera and display.
     fn jobs(&self) -> Vec<(String, String)> {
-        let nodes = |fits: fn(&RecordedParticipant) -> bool| -> BTreeSet<String> {
-            let fitting = self.participants.values().filter(|recorded| fits(recorded));
-            fitting
+        let nodes = |filter: fn(&RecordedParticipant) -> bool| -> BTreeSet<String> {
+            let matching = self
+                .participants
+                .values()
+                .filter(|recorded| filter(recorded));
+            matching
                 .map(|recorded| recorded.participant.device.node.clone())
                 .filter(|node| !node.is_empty())
                 .collect()
@@ -234,10 +239,10 @@ impl At {
 fn sizes(one: &Machine, two: &Machine) -> BTreeSet<Extent> {
     let mut sizes: BTreeSet<Extent> = one.sizes().chain(two.sizes()).collect();
     if sizes.is_empty() {
-        let Ok(usual) = Extent::new(USUAL.0, USUAL.1) else {
-            unreachable!("these are sides of a picture")
+        let Ok(size) = Extent::new(DEFAULT_SIZE.0, DEFAULT_SIZE.1) else {
+            unreachable!("1920x1080 is a valid size")
         };
-        sizes.insert(usual);
+        sizes.insert(size);
     }
     sizes
 }
@@ -246,13 +251,13 @@ fn names<T>(one: &BTreeMap<String, T>, two: &BTreeMap<String, T>) -> BTreeSet<St
     one.keys().chain(two.keys()).cloned().collect()
 }
 
-/// The values of the machine itself, by place.
-fn about(machine: &Machine) -> BTreeMap<String, String> {
+/// Returns the values of the machine itself, by path.
+fn machine_values(machine: &Machine) -> BTreeMap<String, String> {
     let mut found = flattened(&machine.environment);
     if let Some(tree) = &machine.devicetree {
         for region in &tree.regions {
-            for (place, value) in flattened(region) {
-                found.insert(format!("{}: {place}", region.path), value);
+            for (path, value) in flattened(region) {
+                found.insert(format!("{}: {path}", region.path), value);
             }
         }
         for user in &tree.users {
@@ -260,16 +265,16 @@ fn about(machine: &Machine) -> BTreeMap<String, String> {
             found.insert(format!("memory-region of {}", user.node), regions);
         }
     }
-    for fact in &machine.facts {
+    for result in &machine.trial_results {
         found.insert(
-            format!("fact: {} {}", fact.participant, fact.effect),
+            format!("trial result: {} {}", result.participant, result.effect),
             "known".to_owned(),
         );
     }
     found
 }
 
-/// Compares two of the same name; where only one is there, that is all that is told.
+/// Compares two participants or sources of the same name. If only one machine has it, that is the only change.
 fn entries(
     name: &str,
     one: Option<&BTreeMap<String, String>>,
@@ -314,7 +319,7 @@ fn changes(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Ve
         .collect()
 }
 
-/// The field that holds pairs of format and modifier.
+/// The name of the field with pairs of format and modifier.
 const FORMATS: &str = "formats";
 
 fn lines(text: &str) -> BTreeSet<&str> {
@@ -323,7 +328,7 @@ fn lines(text: &str) -> BTreeSet<&str> {
 
 fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
     let pairs: Vec<&str> = pairs.copied().collect();
-    match pairs.split_at_checked(NAMED) {
+    match pairs.split_at_checked(PAIRS_LISTED) {
         _ if pairs.is_empty() => "none".to_owned(),
         Some((first, rest)) if !rest.is_empty() => {
             format!("{} and {} more", first.join(", "), rest.len())
@@ -332,26 +337,26 @@ fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
     }
 }
 
-/// Every value within, by its place; pairs of format and modifier are one value, a line each.
+/// Returns every value within a value, by its path. A list is one value with one line for each item.
 fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
-    fn walk(value: &Value, place: &str, found: &mut BTreeMap<String, String>) {
+    fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let below = if place.is_empty() {
+                    let below = if path.is_empty() {
                         name.clone()
                     } else {
-                        format!("{place}.{name}")
+                        format!("{path}.{name}")
                     };
                     walk(value, &below, found);
                 }
             }
             Value::Array(items) => {
-                let words: Vec<String> = items.iter().map(words).collect();
-                found.insert(place.to_owned(), words.join("\n"));
+                let lines: Vec<String> = items.iter().map(value_label).collect();
+                found.insert(path.to_owned(), lines.join("\n"));
             }
             value => {
-                found.insert(place.to_owned(), words(value));
+                found.insert(path.to_owned(), value_label(value));
             }
         }
     }
@@ -360,12 +365,12 @@ fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
         Ok(value) => walk(&value, "", &mut found),
         Err(error) => unreachable!("what was read from JSON can be written as JSON: {error}"),
     }
-    // What is free at a moment is no property of the machine.
-    found.retain(|place, _| !place.ends_with("available_bytes"));
+    // The memory that is free changes all the time, so it is not a property of the machine.
+    found.retain(|path, _| !path.ends_with("available_bytes"));
     found
 }
 
-fn words(value: &Value) -> String {
+fn value_label(value: &Value) -> String {
     match (value, value.get("fourcc"), value.get("modifier")) {
         (Value::String(text), ..) => text.clone(),
         (_, Some(Value::String(fourcc)), Some(Value::String(modifier))) => {
@@ -380,7 +385,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
     let found = candidates(&request);
-    // Where not everything was tried, what was not found may be there.
+    // If the solver left out combinations, one of those may be feasible.
     let mut best = match found.left_out() {
         None => Verdict::Impossible,
         Some(_) => Verdict::Undecided,
@@ -394,7 +399,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     best
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
+fn verdict_label(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Guaranteed => "guaranteed",
         Verdict::Possible => "possible",
@@ -409,7 +414,7 @@ fn outcome(solution: &Solution) -> String {
             "{} in {} ({})",
             plan.source_name(),
             plan.layout().format(),
-            verdict_word(plan.verdict())
+            verdict_label(plan.verdict())
         ),
         Solution::Split(split) => {
             let conflict: Vec<String> = split.conflict().iter().map(ToString::to_string).collect();

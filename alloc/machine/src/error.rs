@@ -1,4 +1,4 @@
-//! Why a recorded machine is not read, or cannot do a job.
+//! The errors of reading a recorded machine, and of making a request from it.
 
 use thiserror::Error;
 
@@ -6,99 +6,99 @@ use super::Machine;
 use covalent_solver::constraint::ValueError;
 use covalent_solver::model::Extent;
 
-/// Why a recorded machine is not read, or cannot be asked.
+/// Why a recorded machine cannot be read, or why a [`Job`](crate::Job) on it gives no request.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MachineError {
-    /// The file is longer than any machine's.
+    /// The file is longer than [`Machine::MAXIMUM_BYTES`].
     #[error(
-        "the file has {bytes} bytes, and a recorded machine at most {}",
+        "the file has {bytes} bytes, and a recorded machine has at most {}",
         Machine::MAXIMUM_BYTES
     )]
     TooLong {
-        /// Its length.
+        /// The length of the file.
         bytes: usize,
     },
-    /// It is JSON, and not of this kind.
+    /// The file is JSON of another kind.
     #[error(
-        "the file is no recorded machine: it does not begin with \"format\": \"covalent-machine\" and a \"version\"; `covalent probe --record FILE` writes one"
+        "the file is not a recorded machine: it does not begin with \"format\": \"covalent-machine\" and a \"version\"; `covalent probe --record FILE` writes one"
     )]
     OtherKind,
-    /// A newer version wrote it.
+    /// A newer version of Covalent wrote the file.
     #[error(
-        "the recorded machine is of version {version}, and this covalent reads up to {}: what it says would be misunderstood, so take a newer covalent",
+        "the recorded machine is of version {version}, and this covalent reads versions up to {}: a newer version may change the meaning of a field, so use a newer covalent",
         Machine::VERSION
     )]
     Newer {
-        /// Its version.
+        /// The version of the file.
         version: u64,
     },
-    /// It cannot be read.
+    /// The file is not valid.
     #[error("the recorded machine is damaged: {0}")]
     Damaged(#[source] serde_json::Error),
-    /// It cannot be written.
+    /// The machine cannot be written as JSON.
     #[error("the recorded machine cannot be written: {0}")]
     Unwritable(#[source] serde_json::Error),
-    /// It has more of something than is believed.
+    /// The file has more entries of a kind than are read.
     #[error("{place}: the recorded machine has {count} {what}, and at most {most} are read")]
     TooMany {
-        /// Where they are in the file.
+        /// The path of the list in the file.
         place: String,
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// How many.
+        /// How many there are.
         count: usize,
         /// How many there may be.
         most: usize,
     },
-    /// It has a value that is out of its bounds.
+    /// A value of a participant or source is out of its bounds.
     #[error("the recorded machine has a value that is out of its bounds: {0}")]
     Value(#[source] ValueError),
-    /// Something stands in it twice.
+    /// Two entries have the same name.
     #[error("{place}: the recorded machine has the {what} {name} twice")]
-    Twice {
-        /// Where the second is in the file.
+    Duplicate {
+        /// The path of the second entry in the file.
         place: String,
-        /// What.
+        /// The kind of the entries.
         what: &'static str,
-        /// What it is called.
+        /// Their name.
         name: String,
     },
-    /// It was not asked for this size.
+    /// The machine was not recorded at this size.
     #[error(
-        "the machine was recorded at {known}, and not at {size}: what its queues take at another size is not known; record it with --size {size}"
+        "the machine was recorded at {known}, and not at {size}: the constraints of its queues at another size are not known; record it with --size {size}"
     )]
     NoSize {
-        /// The size that is wanted.
+        /// The size of the job.
         size: Extent,
-        /// Those that there are.
+        /// The sizes of the recording.
         known: String,
     },
-    /// Nobody there is called so.
+    /// No participant of the machine has this name.
     #[error("no {what} of the recorded machine is called {name}; there are: {known}")]
-    Nobody {
-        /// What was looked for.
+    NotFound {
+        /// The kind of participant.
         what: &'static str,
-        /// The name that was given.
+        /// The name of the job.
         name: String,
-        /// Who there is.
+        /// The names of the participants of that kind.
         known: String,
     },
-    /// Several there are called so.
+    /// Several participants of the machine match this name.
     #[error(
         "{name} may be each of these {what}s of the recorded machine: {found}; name one by its node"
     )]
-    Several {
-        /// What was looked for.
+    Ambiguous {
+        /// The kind of participant.
         what: &'static str,
-        /// The name that was given.
+        /// The name of the job.
         name: String,
-        /// Who is called so.
+        /// The names of the participants that match.
         found: String,
     },
-    /// Nobody was named.
+    /// The job names no participant.
     #[error(
-        "nobody to plan for: name a camera, an output, a display, a GBM device, Vulkan or a use by the processor"
+        "the job names no participant: name a camera, an output, a display, a GBM device, Vulkan, or reads by the CPU"
     )]
-    NobodyNamed,
+    NoParticipants,
 }

@@ -1,13 +1,13 @@
-//! What files of version 1 say by names alone.
+//! The interface and the plane of participants in files that are older than these two fields.
 //!
-//! Such a file may be older than the fields `interface` and `plane` of a participant. Then the name under which the backends
-//! declared it says the same: the driver, and behind it `GBM`, `image`, or `primary plane` and the like. A file is the one place
-//! in which names are read so, and only for a participant that has neither field; a live machine's say it themselves. A file
-//! is written as it was read: what names say is put into the participants that are taken out of it for a request.
+//! A file of version 1 may lack the fields `interface` and `plane` of a participant. In such a file the name states them: the
+//! driver, followed by `GBM`, `image`, `primary plane` and so on. Names are parsed only for participants of a file that have
+//! neither field. The result is set on the participants of a request and not in the [`Machine`](crate::Machine), so that a file
+//! is written as it was read.
 
 use covalent_solver::constraint::{Interface, Participant, Plane, PlaneKind, Role};
 
-/// Returns through what a participant of a file is given buffers: the kernel's own interface where neither field nor name says.
+/// Returns the interface of a participant of a file; the kernel's own interface where neither field nor name states one.
 pub(super) fn interface_of(participant: &Participant) -> Interface {
     let (by_name, _) = read_name(participant);
     participant.interface.or(by_name).unwrap_or_default()
@@ -20,14 +20,14 @@ pub(super) fn is_primary(participant: &Participant) -> bool {
     plane.is_some_and(|plane| plane.kind == PlaneKind::Primary)
 }
 
-/// Fills in what a participant's name says and its fields do not.
+/// Sets the fields of a participant that only its name states.
 pub(super) fn fill_in(participant: &mut Participant) {
     let (interface, plane) = read_name(participant);
     participant.interface = participant.interface.or(interface);
     participant.plane = participant.plane.or(plane);
 }
 
-/// Returns what a participant's name says, where its fields say nothing.
+/// Returns the interface and the plane that a participant's name states; nothing where a field states either.
 fn read_name(participant: &Participant) -> (Option<Interface>, Option<Plane>) {
     if participant.interface.is_some() || participant.plane.is_some() {
         return (None, None);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn participant_of_an_old_file_is_what_its_name_says() {
+    fn participant_of_an_old_file_has_the_interface_and_plane_of_its_name() {
         for (name, role, expected) in [
             ("vkms GBM", Role::Import, Some(Interface::Gbm)),
             (
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn participant_that_says_what_it_is_may_have_any_name() {
+    fn participant_with_an_interface_keeps_it_whatever_its_name() {
         let mut participant = read("my renderer", Role::Import);
         participant.name = "vkms GBM".to_owned();
         participant.interface = Some(Interface::Kernel);

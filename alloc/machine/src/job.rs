@@ -1,47 +1,47 @@
-//! Who of a recorded machine is to share pictures: chosen by name, as they are chosen on the machine itself.
+//! Jobs: the participants of a recorded machine that share a buffer, selected by name as on the machine itself.
 
-use super::declared::take_over;
+use super::declared::merge_extra_fields;
 use super::error::MachineError;
 use super::interface::{interface_of, is_primary};
 use super::resolved_request::ResolvedRequest;
 use super::{
     Declared, Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue,
 };
-use crate::facts::Interface;
+use crate::trial_results::Interface;
 use covalent_solver::constraint::{CpuUse, FormatSet, Participant, Role, Source, SourceKind};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 use covalent_solver::solve::Request;
 
-/// Who shares which pictures.
+/// The participants that share a buffer, and the size and number of buffers.
 ///
-/// Devices are named by node (`/dev/video0`), by the name that the machine gave a participant (`vivid capture`), or by the
-/// beginning of that where only one begins so.
+/// A device is named by its node (`/dev/video0`), by the name of its participant (`vivid capture`), or by a prefix of that name
+/// that is unique.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Queues that write: cameras and decoders.
+    /// V4L2 capture queues: cameras and decoders.
     pub cameras: Vec<String>,
-    /// Queues that read: outputs and encoders.
+    /// V4L2 output queues: outputs and encoders.
     pub outputs: Vec<String>,
-    /// Cards whose primary plane shows the pictures, or single planes by their names.
+    /// Cards whose primary plane scans out the buffer, or single planes by their names.
     pub displays: Vec<String>,
-    /// Cards through whose GBM a renderer imports.
+    /// Cards on which a renderer imports the buffer through GBM.
     pub gbm: Vec<String>,
-    /// Every Vulkan device reads.
+    /// Whether every Vulkan device reads the buffer.
     pub vulkan: bool,
-    /// Anybody else.
+    /// Any other participants.
     pub others: Vec<String>,
-    /// How much the processor reads.
+    /// How much the CPU reads.
     pub cpu: Option<CpuUse>,
-    /// The only format that queues and renderers are asked for.
+    /// The only format that queues and renderers may use.
     pub format: Option<Fourcc>,
-    /// The pictures' size.
+    /// The size of the buffers in pixels.
     pub size: Extent,
     /// The least number of buffers.
     pub count: u32,
 }
 
 impl Job {
-    /// Nobody yet, for pictures of this size.
+    /// Makes a job without participants.
     #[must_use]
     pub fn new(size: Extent, count: u32) -> Self {
         Self {
@@ -59,64 +59,64 @@ impl Job {
     }
 }
 
-/// Everybody of a machine for one size.
-struct Everybody<'machine> {
+/// Everything that a machine declares for one size.
+struct DeclaredAtSize<'machine> {
     declared: Vec<&'machine Declared>,
 }
 
 impl Machine {
-    /// Puts together the request that this machine would make of the solver for a job, its facts included.
+    /// Makes the request to the solver that this machine itself would make for a job, with its trial results applied.
     ///
-    /// The sources are those that the machine itself would ask: heaps, udmabuf and the cards' buffers, the chosen queues' own,
-    /// and GBM's and Vulkan's where one of theirs takes part.
+    /// The sources are those that the machine itself would use: heaps, udmabuf and dumb buffers, the queues of the job's
+    /// participants, and GBM's and Vulkan's buffers where one of their participants is in the job.
     ///
     /// # Errors
-    /// [`MachineError`], where somebody is not there or may be several, where nobody was named, and for a size at which the
+    /// [`MachineError`] where a name matches no participant or several, where the job names none, and for a size at which the
     /// machine was not recorded.
     pub fn request(&self, job: &Job) -> Result<ResolvedRequest, MachineError> {
-        let everybody = self.everybody(job.size)?;
+        let declared = self.declared_at(job.size)?;
         let mut chosen: Vec<(&RecordedParticipant, Participant)> = Vec::new();
         let mut queue_sources = Vec::new();
         for (names, role) in [(&job.cameras, Role::Capture), (&job.outputs, Role::Output)] {
             for name in names {
-                let queue = everybody.one(name, role_word(role), |other| other.role == role)?;
-                queue_sources.extend(everybody.source_of_queue(&queue.participant, job.format));
-                chosen.push((queue, in_format_alone(queue.to_participant(), job.format)));
+                let queue = declared.find(name, role_label(role), |other| other.role == role)?;
+                queue_sources.extend(declared.source_of_queue(&queue.participant, job.format));
+                chosen.push((queue, with_only_format(queue.to_participant(), job.format)));
             }
         }
         for name in &job.displays {
-            let display = everybody.display(name)?;
+            let display = declared.display(name)?;
             chosen.push((display, display.to_participant()));
         }
         for name in &job.gbm {
-            let gbm = everybody.gbm(name)?;
+            let gbm = declared.gbm(name)?;
             chosen.push((gbm, with_formats_of(gbm.to_participant(), job.format)));
         }
         if job.vulkan {
             let before = chosen.len();
-            for image in everybody
+            for image in declared
                 .participants()
                 .filter(|other| interface_of(&other.participant) == Interface::Vulkan)
             {
                 chosen.push((image, with_formats_of(image.to_participant(), job.format)));
             }
             if chosen.len() == before {
-                return Err(MachineError::Nobody {
+                return Err(MachineError::NotFound {
                     what: "participant",
                     name: "a Vulkan device".to_owned(),
-                    known: everybody.known(|_| true),
+                    known: declared.known(|_| true),
                 });
             }
         }
         for name in &job.others {
-            let other = everybody.one(name, "participant", |_| true)?;
+            let other = declared.find(name, "participant", |_| true)?;
             if matches!(other.participant.role, Role::Capture | Role::Output) {
-                queue_sources.extend(everybody.source_of_queue(&other.participant, job.format));
+                queue_sources.extend(declared.source_of_queue(&other.participant, job.format));
             }
-            chosen.push((other, in_format_alone(other.to_participant(), job.format)));
+            chosen.push((other, with_only_format(other.to_participant(), job.format)));
         }
-        let mut sources = everybody.kernel_sources();
-        // A queue that is named twice gives one memory.
+        let mut sources = declared.kernel_sources();
+        // A queue that is named twice is one source.
         for source in queue_sources {
             if sources
                 .iter()
@@ -125,73 +125,76 @@ impl Machine {
                 sources.push(source);
             }
         }
-        let drivers = chosen
+        let uses_driver = chosen
             .iter()
             .any(|(_, participant)| interface_of(participant) != Interface::Kernel);
-        if drivers {
-            sources.extend(everybody.driver_sources());
+        if uses_driver {
+            sources.extend(declared.driver_sources());
         }
         let mut request = Request::new(job.size);
         request.count = job.count;
-        let mut grounds = Vec::new();
+        let mut provenances = Vec::new();
         for (recorded, participant) in chosen {
             request.participants.push(participant);
-            grounds.push(&recorded.grounds);
+            provenances.push(&recorded.provenance);
         }
         request.participants.extend(job.cpu.map(processor));
         if request.participants.is_empty() {
-            return Err(MachineError::NobodyNamed);
+            return Err(MachineError::NoParticipants);
         }
         unique_names(&mut request.participants);
-        let mut unknown = Vec::new();
-        let mut note = |name: &str, grounds: &ProvenanceByPath| {
-            let words = grounds.unknown();
-            unknown.extend(words.map(|(place, what)| UnverifiedValue {
-                who: name.to_owned(),
-                place: place.to_owned(),
+        let mut unverified = Vec::new();
+        let mut add_unknown = |name: &str, provenance: &ProvenanceByPath| {
+            let unknown = provenance.unknown();
+            unverified.extend(unknown.map(|(path, what)| UnverifiedValue {
+                owner: name.to_owned(),
+                path: path.to_owned(),
                 what: what.to_owned(),
             }));
         };
-        for (participant, grounds) in request.participants.iter().zip(grounds) {
-            note(&participant.name, grounds);
+        for (participant, provenance) in request.participants.iter().zip(provenances) {
+            add_unknown(&participant.name, provenance);
         }
         for recorded in sources {
-            note(&recorded.source.name, &recorded.grounds);
+            add_unknown(&recorded.source.name, &recorded.provenance);
             request.sources.push(recorded.to_source());
         }
         if let Some(tree) = &self.devicetree {
-            tree.refine(&mut request, |participant| everybody.node_of(participant));
+            tree.refine(&mut request, |participant| declared.node_of(participant));
         }
-        take_over(&self.extra_fields, &mut request.extra_fields);
-        for declared in &everybody.declared {
-            take_over(&declared.extra_fields, &mut request.extra_fields);
+        merge_extra_fields(&self.extra_fields, &mut request.extra_fields);
+        for declared in &declared.declared {
+            merge_extra_fields(&declared.extra_fields, &mut request.extra_fields);
         }
-        let request = self.fact_book().inform(&request).request;
-        Ok(ResolvedRequest { request, unknown })
+        let request = self.trial_results_and_quirks().apply(&request).request;
+        Ok(ResolvedRequest {
+            request,
+            unverified,
+        })
     }
 
-    /// Lists the sizes at which the machine was recorded; none for a machine of which everything holds at every size.
+    /// Returns the sizes at which the machine was recorded. A machine whose declarations are valid at every size has none.
     pub fn sizes(&self) -> impl Iterator<Item = Extent> + '_ {
         self.declared.iter().filter_map(|declared| declared.size)
     }
 
-    /// Lists everybody at one size, those too who are the same at every size.
+    /// Returns the participants at one size, with those that are declared for every size.
     ///
     /// # Errors
-    /// [`MachineError::NoSize`].
+    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
     pub fn participants_at(&self, size: Extent) -> Result<Vec<&RecordedParticipant>, MachineError> {
-        Ok(self.everybody(size)?.participants().collect())
+        Ok(self.declared_at(size)?.participants().collect())
     }
 
-    /// Lists every source at one size, those too that are the same at every size.
+    /// Returns the sources at one size, with those that are declared for every size.
     ///
     /// # Errors
-    /// [`MachineError::NoSize`].
+    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
     pub fn sources_at(&self, size: Extent) -> Result<Vec<&RecordedSource>, MachineError> {
-        Ok(self.everybody(size)?.sources().collect())
+        Ok(self.declared_at(size)?.sources().collect())
     }
 
-    fn everybody(&self, size: Extent) -> Result<Everybody<'_>, MachineError> {
+    fn declared_at(&self, size: Extent) -> Result<DeclaredAtSize<'_>, MachineError> {
         let is_sized = self.sizes().next().is_some();
         if is_sized && self.sizes().all(|known| known != size) {
             let known: Vec<String> = self.sizes().map(|known| known.to_string()).collect();
@@ -205,11 +208,11 @@ impl Machine {
             .iter()
             .filter(|declared| declared.size.is_none_or(|own| own == size))
             .collect();
-        Ok(Everybody { declared })
+        Ok(DeclaredAtSize { declared })
     }
 }
 
-impl<'machine> Everybody<'machine> {
+impl<'machine> DeclaredAtSize<'machine> {
     fn participants(&self) -> impl Iterator<Item = &'machine RecordedParticipant> {
         self.declared
             .iter()
@@ -220,7 +223,7 @@ impl<'machine> Everybody<'machine> {
         self.declared.iter().flat_map(|declared| &declared.sources)
     }
 
-    /// The node of a participant's device in the devicetree.
+    /// Returns the path of a participant's device in the devicetree.
     fn node_of(&self, participant: &Participant) -> Option<String> {
         let of_device = |recorded: &&RecordedParticipant| {
             recorded.participant.device == participant.device && recorded.tree_node.is_some()
@@ -230,21 +233,21 @@ impl<'machine> Everybody<'machine> {
             .and_then(|recorded| recorded.tree_node.clone())
     }
 
-    /// Finds the one that is meant by a name among those that `fits` picks.
-    fn one(
+    /// Finds the participant of this name among those for which `filter` returns true.
+    fn find(
         &self,
         name: &str,
         what: &'static str,
-        fits: impl Fn(&Participant) -> bool,
+        filter: impl Fn(&Participant) -> bool,
     ) -> Result<&'machine RecordedParticipant, MachineError> {
         let all: Vec<_> = self
             .participants()
-            .filter(|recorded| fits(&recorded.participant))
+            .filter(|recorded| filter(&recorded.participant))
             .collect();
-        for is_meant in [is_exactly, begins_like] {
+        for matches in [matches_exactly, matches_prefix] {
             let found: Vec<_> = all
                 .iter()
-                .filter(|recorded| is_meant(&recorded.participant, name))
+                .filter(|recorded| matches(&recorded.participant, name))
                 .collect();
             match found.as_slice() {
                 [] => {}
@@ -252,9 +255,9 @@ impl<'machine> Everybody<'machine> {
                 several => {
                     let found: Vec<String> = several
                         .iter()
-                        .map(|recorded| called(&recorded.participant))
+                        .map(|recorded| label(&recorded.participant))
                         .collect();
-                    return Err(MachineError::Several {
+                    return Err(MachineError::Ambiguous {
                         what,
                         name: name.to_owned(),
                         found: found.join(", "),
@@ -262,15 +265,15 @@ impl<'machine> Everybody<'machine> {
                 }
             }
         }
-        Err(MachineError::Nobody {
+        Err(MachineError::NotFound {
             what,
             name: name.to_owned(),
-            known: self.known(fits),
+            known: self.known(filter),
         })
     }
 
-    /// Finds a display as it is found on the machine: the first primary plane of a card, what it imports where it has none.
-    /// A single plane goes by its own name.
+    /// Finds a display: the first primary plane of the card, or the card's import through PRIME where it has no primary plane.
+    /// A name of no card is the name of a single plane.
     fn display(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
         let is_display = |other: &Participant| other.role == Role::Display;
         let of_card =
@@ -288,11 +291,11 @@ impl<'machine> Everybody<'machine> {
         });
         match importer {
             Some(importer) => Ok(importer),
-            None => self.one(name, "display", is_display),
+            None => self.find(name, "display", is_display),
         }
     }
 
-    /// Finds a card's GBM, by the card's node too: where there is a render node, GBM is on that.
+    /// Finds the GBM device of a card. The name may be the primary node, although GBM uses the render node where there is one.
     fn gbm(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
         let is_gbm = |other: &Participant| interface_of(other) == Interface::Gbm;
         let card = self
@@ -307,21 +310,21 @@ impl<'machine> Everybody<'machine> {
         });
         match of_card {
             Some(found) => Ok(found),
-            None => self.one(name, "GBM device", is_gbm),
+            None => self.find(name, "GBM device", is_gbm),
         }
     }
 
-    /// Lists who there is, and what could not be asked.
-    fn known(&self, fits: impl Fn(&Participant) -> bool) -> String {
+    /// Returns the labels of the participants for which `filter` returns true, and the devices that are not available.
+    fn known(&self, filter: impl Fn(&Participant) -> bool) -> String {
         let known: Vec<String> = self
             .participants()
             .map(|recorded| &recorded.participant)
-            .filter(|participant| fits(participant))
-            .map(called)
+            .filter(|participant| filter(participant))
+            .map(label)
             .collect();
         let missing = self.declared.iter().flat_map(|declared| &declared.missing);
         let missing: String = missing
-            .map(|missing| format!("; {} could not be asked: {}", missing.name, missing.why))
+            .map(|missing| format!("; {} is not available: {}", missing.name, missing.reason))
             .collect();
         if known.is_empty() {
             format!("none{missing}")
@@ -330,7 +333,7 @@ impl<'machine> Everybody<'machine> {
         }
     }
 
-    /// The memory of a queue's own, in the format that is asked of it.
+    /// Returns the source of a queue's own buffers (MMAP), limited to the job's format.
     fn source_of_queue(
         &self,
         queue: &Participant,
@@ -373,8 +376,8 @@ impl<'machine> Everybody<'machine> {
     }
 }
 
-/// What a participant is called in lists.
-pub(super) fn called(participant: &Participant) -> String {
+/// Returns the name of a participant with its node, for lists.
+pub(super) fn label(participant: &Participant) -> String {
     let node = &participant.device.node;
     if node.is_empty() {
         participant.name.clone()
@@ -383,13 +386,13 @@ pub(super) fn called(participant: &Participant) -> String {
     }
 }
 
-/// Tells participants that would be called the same apart, by their nodes, and by numbers where these are the same too.
+/// Makes the names of participants unique: adds the node to a repeated name, and a number where the node is the same too.
 pub fn unique_names(participants: &mut [Participant]) {
-    for place in 1..participants.len() {
-        let (before, rest) = participants.split_at_mut(place);
+    for index in 1..participants.len() {
+        let (before, rest) = participants.split_at_mut(index);
         let own = &mut rest[0];
         if before.iter().any(|other| other.name.starts_with(&own.name)) {
-            own.name = called(own);
+            own.name = label(own);
         }
         let is_taken = |name: &str| before.iter().any(|other| other.name == name);
         if is_taken(&own.name) {
@@ -401,11 +404,11 @@ pub fn unique_names(participants: &mut [Participant]) {
     }
 }
 
-fn is_exactly(participant: &Participant, name: &str) -> bool {
-    participant.name == name || participant.device.node == name || called(participant) == name
+fn matches_exactly(participant: &Participant, name: &str) -> bool {
+    participant.name == name || participant.device.node == name || label(participant) == name
 }
 
-fn begins_like(participant: &Participant, name: &str) -> bool {
+fn matches_prefix(participant: &Participant, name: &str) -> bool {
     !name.is_empty() && (participant.name.starts_with(name) || participant.device.location == name)
 }
 
@@ -417,7 +420,7 @@ fn is_of_driver(source: &Source) -> bool {
     SourceKind::of(&source.id).is_of_driver()
 }
 
-fn role_word(role: Role) -> &'static str {
+fn role_label(role: Role) -> &'static str {
     if role == Role::Output {
         "output"
     } else {
@@ -425,7 +428,7 @@ fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// What is taken or given of one format. Who lists nothing takes any and gives rows: of both, rows are what is sure.
+/// Returns the pairs of one format. A participant or source without a list supports the format at least with `LINEAR`.
 fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     match formats {
         Some(formats) => {
@@ -436,7 +439,7 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     }
 }
 
-/// A renderer keeps what it says of other formats.
+/// Limits a participant to one format. Its `per_fourcc` constraints stay.
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
@@ -446,8 +449,8 @@ fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Part
     participant
 }
 
-/// A queue that is asked for one format says nothing of others.
-fn in_format_alone(participant: Participant, format: Option<Fourcc>) -> Participant {
+/// Limits a participant to one format, and removes its `per_fourcc` constraints of other formats.
+fn with_only_format(participant: Participant, format: Option<Fourcc>) -> Participant {
     let mut participant = with_formats_of(participant, format);
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {

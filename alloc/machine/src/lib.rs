@@ -1,35 +1,36 @@
-//! A machine on paper: who is there, what each asks and promises, and how each of that is known. Solved anywhere.
+//! Recorded machines: the participants and sources of a machine as a file, for which a request can be solved anywhere.
 //!
-//! `covalent probe --record` writes such a file, and `covalent plan --machine` and `covalent diff` read it. Boards that nobody
-//! has at hand are written down from what others published; every value says where it is from.
+//! `covalent probe --record` writes such a file; `covalent plan --machine` and `covalent diff` read it. A file can also be
+//! written by hand for a board that is not at hand, from published facts. Either way each value has a [`Provenance`].
 //!
 //! # The file
 //!
 //! One JSON object, written and read by [`Machine`]:
 //!
-//! | field | is |
+//! | field | content |
 //! | --- | --- |
 //! | `format` | `covalent-machine` |
-//! | `version` | [`Machine::VERSION`]; a file of a greater one is refused as a whole |
-//! | `name`, `origin` | what machine it is, and who wrote the file from what |
-//! | `recorded_at` | the second since 1970 in which it was asked; 0 where nobody asked it |
-//! | `environment` | [`Environment`]: kernel, Mesa, memory, and all else that facts depend on |
-//! | `facts` | what its drivers had refused by then ([`Fact`]) |
-//! | `devicetree` | reserved memory and who is given it ([`ReservedMemory`]); absent where there is no tree |
-//! | `declared` | what was declared, by the size that was asked for ([`Declared`]) |
+//! | `version` | [`Machine::VERSION`]; a file of a greater version is refused |
+//! | `name`, `origin` | the machine, and who wrote the file from which information |
+//! | `recorded_at` | the time of the recording in seconds since 1970; 0 for a file that was written by hand |
+//! | `environment` | [`Environment`]: kernel, Mesa, memory, and everything else that trial results depend on |
+//! | `facts` | the trial results that were learnt on the machine ([`TrialResult`]) |
+//! | `devicetree` | reserved memory and the devices that use it ([`ReservedMemory`]); absent for a machine without a devicetree |
+//! | `declared` | the declarations, by size ([`Declared`]) |
 //!
-//! Each participant and source stands beside the `grounds` of its values: an object from a value's place, such as
-//! `constraints.image.stride`, to one of [`Provenance`]. The grounds of the nearest place above a value are its own; those under
-//! the empty name are everybody's.
+//! Each participant and source has `grounds` beside it: an object that maps the path of a value, such as
+//! `constraints.image.stride`, to a [`Provenance`]. A path covers every value below it that has no entry of its own. The empty
+//! path covers all values.
 //!
-//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) and `plane` (an object of its `kind`, `primary`, `overlay` or `cursor`,
-//! and of its KMS `id`) say what it is. In a file that is older than these fields the participant's name does.
+//! The `interface` of a participant is `kernel`, `gbm` or `vulkan`. Its `plane` is an object with the `kind` (`primary`, `overlay`
+//! or `cursor`) and the KMS `id`. In a file that is older than these two fields, the participant's name states both.
 //!
-//! A field of a newer version is kept, and a demand that nothing meets unless it is an object with `"optional": true`, as
-//! everywhere ([`ExtraFields`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that has the same
-//! participant, source or key twice are refused with the place and a reason.
+//! Fields that this version does not know are kept and written again. Such a field is a constraint that nothing meets, because
+//! its meaning is not known, unless it is an object with `"optional": true` ([`ExtraFields`]). These files are refused, with the
+//! path and the reason: one over [`Machine::MAXIMUM_BYTES`], one that is damaged, and one with the same participant, source or
+//! key twice.
 //!
-//! A file is read in one pass. That takes at most 16 times the file's length and 64 MiB more, and is refused beyond.
+//! A file is read in one pass. A file that takes more memory than 16 times its length plus 64 MiB is refused.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -38,13 +39,13 @@ mod declared;
 pub mod devicetree;
 mod difference;
 mod error;
-pub mod facts;
 mod interface;
 mod job;
 pub mod kernel;
 mod provenance;
 mod region;
 mod resolved_request;
+pub mod trial_results;
 mod unverified_value;
 
 use std::collections::BTreeSet;
@@ -55,9 +56,9 @@ use serde_json::Value;
 
 use covalent_solver::constraint::FormatSet;
 use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_path};
-use facts::{Environment, TrialResult, TrialResults};
+use trial_results::{Environment, TrialResult, TrialResults};
 
-pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
+pub use declared::{Declared, MissingDevice, RecordedParticipant, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
 pub use job::{Job, unique_names};
@@ -66,48 +67,49 @@ pub use region::{Region, RegionUser, ReservedMemory};
 pub use resolved_request::ResolvedRequest;
 pub use unverified_value::UnverifiedValue;
 
-/// What a file of this kind calls itself.
+/// The value of `format` in a file of this kind.
 const FORMAT: &str = "covalent-machine";
 
 keeps_extra_fields! {
     whole
-    /// Everybody of one machine, as they declared themselves.
+    /// A recorded machine: the declarations of its participants and sources.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Machine {
         /// The kind of the file.
         format: String,
         /// The version of the file.
         version: u32,
-        /// What machine it is.
+        /// The name of the machine.
         pub name: String,
-        /// Who wrote it down, and from what.
+        /// Who wrote the file, and from which information.
         pub origin: String,
-        /// The second since 1970 in which it was asked; 0 where it was written down from what others published.
+        /// The time of the recording in seconds since 1970; 0 for a file that was written from published facts.
         #[serde(default)]
         pub recorded_at: u64,
-        /// What facts depend on.
+        /// The properties of the machine that trial results depend on.
         #[serde(default)]
         pub environment: Environment,
-        /// What its drivers had refused by then.
+        /// The trial results that were learnt on the machine.
         #[serde(
             default,
+            rename = "facts",
             skip_serializing_if = "Vec::is_empty",
-            deserialize_with = "understood"
+            deserialize_with = "strict_list"
         )]
-        pub facts: Vec<TrialResult>,
-        /// Memory that its devicetree sets aside.
+        pub trial_results: Vec<TrialResult>,
+        /// The reserved memory of its devicetree; `None` for a machine without a devicetree.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub devicetree: Option<ReservedMemory>,
-        /// What was declared, by size.
+        /// The declarations, by size.
         #[serde(deserialize_with = "sizes")]
         pub declared: Vec<Declared>,
-        /// Fields of a newer version; demands on every request.
+        /// Fields of a newer version. Each is an unmet constraint of every request.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// The first lines of a file: enough to tell whether the rest can be understood.
+/// The fields of a file that decide whether this version reads it.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default, deserialize_with = "budget::value")]
@@ -116,7 +118,7 @@ struct Header {
     version: Value,
 }
 
-/// The same as [`Machine::from_json`] for whatever holds the fields, without the bound on the file's length.
+/// Reads and checks a machine as [`Machine::from_json`] does, from any format and without the limit on the length.
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let machine = with_path(deserializer, |inner| Self::read_fields(inner))?;
@@ -126,18 +128,18 @@ impl<'de> Deserialize<'de> for Machine {
 }
 
 impl Machine {
-    /// The version that this crate writes, and the greatest that it reads.
+    /// The version that this crate writes, and the greatest version that it reads.
     pub const VERSION: u32 = 1;
-    /// The longest file that is read.
+    /// The longest file that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes in a file, and the most participants and sources of a size.
+    /// The most sizes in a file, and the most participants and the most sources of a size.
     pub const MAXIMUM_ENTRIES: usize = 256;
     /// The most pairs of format and modifier of one participant or source.
     pub const MAXIMUM_PAIRS: usize = FormatSet::MAXIMUM_PAIRS;
-    /// The most alternatives of one participant: the solver tries every combination of them.
+    /// The most alternatives of one participant. There is a limit because the solver tries every combination of alternatives.
     pub const MAXIMUM_ALTERNATIVES: usize = 8;
 
-    /// Begins a machine on which nobody is yet.
+    /// Makes a machine without declarations.
     pub fn new(name: impl Into<String>, origin: impl Into<String>) -> Self {
         Self {
             format: FORMAT.to_owned(),
@@ -146,17 +148,18 @@ impl Machine {
             origin: origin.into(),
             recorded_at: 0,
             environment: Environment::default(),
-            facts: Vec::new(),
+            trial_results: Vec::new(),
             devicetree: None,
             declared: Vec::new(),
             extra_fields: ExtraFields::default(),
         }
     }
 
-    /// Reads a file, whoever wrote it.
+    /// Reads a file. The file is not trusted.
     ///
     /// # Errors
-    /// [`MachineError`]: too long, another kind of file, of a newer version, damaged, or with more entries than a machine has.
+    /// [`MachineError`] for a file that is too long, of another kind, of a newer version, damaged, or with more entries or greater
+    /// values than a machine may have.
     pub fn from_json(bytes: &[u8]) -> Result<Self, MachineError> {
         if bytes.len() > Self::MAXIMUM_BYTES {
             return Err(MachineError::TooLong { bytes: bytes.len() });
@@ -181,20 +184,24 @@ impl Machine {
         }
     }
 
-    /// Writes the file.
+    /// Returns the machine as the text of a file.
     ///
     /// # Errors
-    /// [`MachineError::Unwritable`], where a field of a newer version stands in the place of one of this.
+    /// [`MachineError::Unwritable`] where an unknown field has the name of a known one.
     pub fn to_json(&self) -> Result<String, MachineError> {
         serde_json::to_string_pretty(self).map_err(MachineError::Unwritable)
     }
 
-    /// The facts that hold on this machine: those that ship with the crate, and its own.
+    /// Returns the trial results of this machine with the quirks that ship with the crate, evaluated at the time of the
+    /// recording.
     #[must_use]
-    pub fn fact_book(&self) -> TrialResults {
-        let mut book = TrialResults::well_known(self.environment.clone(), self.recorded_at);
-        self.facts.iter().cloned().for_each(|fact| book.add(fact));
-        book
+    pub fn trial_results_and_quirks(&self) -> TrialResults {
+        let mut results = TrialResults::with_quirks(self.environment.clone(), self.recorded_at);
+        self.trial_results
+            .iter()
+            .cloned()
+            .for_each(|result| results.add(result));
+        results
     }
 
     fn check(&self) -> Result<(), MachineError> {
@@ -215,7 +222,12 @@ impl Machine {
                 regions.map_or(0, |tree| tree.users.len()),
                 most,
             ),
-            ("facts", "facts", self.facts.len(), Self::MAXIMUM_PAIRS),
+            (
+                "facts",
+                "trial results",
+                self.trial_results.len(),
+                Self::MAXIMUM_PAIRS,
+            ),
         ];
         for (place, what, count, most) in counts {
             if count > most {
@@ -228,34 +240,35 @@ impl Machine {
             }
         }
         let mut sizes = BTreeSet::new();
-        let every: Vec<&Declared> = self
+        let every_size: Vec<&Declared> = self
             .declared
             .iter()
             .filter(|own| own.size.is_none())
             .collect();
         for (number, declared) in self.declared.iter().enumerate() {
             if !sizes.insert(declared.size) {
-                return Err(MachineError::Twice {
+                return Err(MachineError::Duplicate {
                     place: format!("declared[{number}].size"),
                     what: "size",
-                    name: declared.size_words(),
+                    name: declared.size_label(),
                 });
             }
-            declared.check(&format!("declared[{number}]"), &every)?;
+            declared.check(&format!("declared[{number}]"), &every_size)?;
         }
         Ok(())
     }
 }
 
-/// Reads what is declared, by size.
+/// Reads the declarations, by size.
 fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Declared>, D::Error> {
     budget::list(deserializer, Machine::MAXIMUM_ENTRIES, "sizes")
 }
 
-/// Reads a list whose items have no place for what a newer version says more of them, and refuses an item with more.
+/// Reads a list of items that cannot keep unknown fields, and refuses an item with an unknown field.
 ///
-/// To drop it would be to promise what was not understood: a fact may hold elsewhere, a range may mean something else.
-fn understood<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+/// An unknown field may change the meaning of an item: a trial result may have a further condition, for example. To ignore the
+/// field would be wrong then.
+fn strict_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,

@@ -1,4 +1,4 @@
-//! How the values of a recorded machine are known.
+//! The provenance of the values of a recorded machine: where each is from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use covalent_solver::reading::budget;
 
-/// How a value is known.
+/// Where a value is from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Provenance {
-    /// The machine itself was asked.
+    /// The machine itself reported it while it was recorded.
     Measured,
-    /// Somebody published what the machine answered: drm_info, vulkaninfo, v4l2-ctl.
+    /// Somebody published a report of the machine, such as the output of drm_info, vulkaninfo or v4l2-ctl.
     Reported {
-        /// Where: an address.
+        /// The address of the report.
         place: String,
     },
-    /// A driver's source says so.
+    /// It is in a driver's source.
     DriverSource {
-        /// Where: project, version, file and what to look for.
+        /// The project, its version, the file, and what to look for.
         place: String,
     },
-    /// Documentation says so, or a devicetree that describes the board.
+    /// It is in documentation, or in a devicetree that describes the board.
     Documentation {
-        /// Where.
+        /// The document.
         place: String,
     },
-    /// Nothing tells. What stands in the value's place is the least that is sure.
+    /// The value is not known. The recording has the weakest value that is certain.
     Unknown {
-        /// What is not known, in words that follow "not known:".
+        /// What is not known, as text that follows "not known:".
         what: String,
     },
 }
@@ -48,7 +48,9 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// Provenance by the place of a value, such as `constraints.image.stride`; those under the empty name are all others'.
+/// Provenance by the path of a value, such as `constraints.image.stride`.
+///
+/// A path also covers everything below it that has no entry of its own. The empty path covers every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProvenanceByPath(
@@ -56,40 +58,42 @@ pub struct ProvenanceByPath(
 );
 
 impl ProvenanceByPath {
-    /// Everything was asked of the machine itself.
+    /// Returns the provenance of a device that was recorded on the machine itself: every value is measured.
     #[must_use]
     pub fn measured() -> Self {
         Self::default().and("", Provenance::Measured)
     }
 
-    /// The same with the grounds of one place.
+    /// Sets the provenance of one path.
     #[must_use]
-    pub fn and(mut self, place: &str, grounds: Provenance) -> Self {
-        self.0.insert(place.to_owned(), grounds);
+    pub fn and(mut self, path: &str, provenance: Provenance) -> Self {
+        self.0.insert(path.to_owned(), provenance);
         self
     }
 
-    /// Returns the grounds of a value: those of the nearest place above it.
+    /// Returns the provenance of a value: the entry of its path, or of the nearest path above that has one.
     #[must_use]
-    pub fn of(&self, place: &str) -> Option<&Provenance> {
-        let mut place = place;
+    pub fn of(&self, path: &str) -> Option<&Provenance> {
+        let mut path = path;
         loop {
-            if let Some(grounds) = self.0.get(place) {
-                return Some(grounds);
+            if let Some(provenance) = self.0.get(path) {
+                return Some(provenance);
             }
-            if place.is_empty() {
+            if path.is_empty() {
                 return None;
             }
-            place = place.rsplit_once('.').map_or("", |(above, _)| above);
+            path = path.rsplit_once('.').map_or("", |(parent, _)| parent);
         }
     }
 
-    /// Lists what nothing tells: places, and what it is in words.
+    /// Returns the paths of the values that are not known, each with a text that says what is not known.
     pub fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter_map(|(place, grounds)| match grounds {
-            Provenance::Unknown { what } => Some((place.as_str(), what.as_str())),
-            _ => None,
-        })
+        self.0
+            .iter()
+            .filter_map(|(path, provenance)| match provenance {
+                Provenance::Unknown { what } => Some((path.as_str(), what.as_str())),
+                _ => None,
+            })
     }
 }
 
@@ -98,17 +102,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grounds_of_the_nearest_place_above_are_a_values_own() {
+    fn value_without_an_entry_has_the_provenance_of_the_nearest_path_above() {
         let documented = Provenance::Documentation {
             place: "the manual".to_owned(),
         };
-        let grounds = ProvenanceByPath::measured().and("constraints.image", documented.clone());
+        let provenance = ProvenanceByPath::measured().and("constraints.image", documented.clone());
         assert_eq!(
-            grounds.of("constraints.image.stride.alignment"),
+            provenance.of("constraints.image.stride.alignment"),
             Some(&documented)
         );
-        assert_eq!(grounds.of("constraints.imag"), Some(&Provenance::Measured));
-        assert_eq!(grounds.of(""), Some(&Provenance::Measured));
+        assert_eq!(
+            provenance.of("constraints.imag"),
+            Some(&Provenance::Measured)
+        );
+        assert_eq!(provenance.of(""), Some(&Provenance::Measured));
         assert_eq!(ProvenanceByPath::default().of("device.node"), None);
     }
 }

@@ -1,14 +1,14 @@
-//! Memory that a devicetree sets aside, and the devices that are given it.
+//! Reserved memory of a devicetree, and the devices that use it, as a recorded machine stores them.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::understood;
+use super::strict_list;
 use covalent_solver::constraint::AddressWindow;
 use covalent_solver::reading::{ExtraFields, keeps_extra_fields};
 
 keeps_extra_fields! {
-    /// The regions of a machine's devicetree, and who is given them.
+    /// The reserved regions of a machine's devicetree, and the devices that use them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct ReservedMemory {
         /// The children of `/reserved-memory`.
@@ -24,30 +24,30 @@ keeps_extra_fields! {
 }
 
 keeps_extra_fields! {
-    /// A region of memory that is set aside.
+    /// One reserved region of memory.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
     pub struct Region {
-        /// The node, such as `/reserved-memory/isp@90000000`.
+        /// The path of its node, such as `/reserved-memory/isp@90000000`.
         pub path: String,
-        /// What it is for, such as `shared-dma-pool`.
-        #[serde(deserialize_with = "few")]
+        /// Its `compatible` strings, such as `shared-dma-pool`.
+        #[serde(deserialize_with = "bounded")]
         pub compatible: Vec<String>,
-        /// Where it lies (`reg`); empty where the kernel chooses.
-        #[serde(deserialize_with = "understood")]
+        /// Its physical addresses (`reg`); empty where the kernel chooses them.
+        #[serde(deserialize_with = "strict_list")]
         pub ranges: Vec<AddressWindow>,
-        /// How large it is, in bytes; none where nothing tells.
+        /// Its size in bytes; `None` where the tree does not state one.
         pub size_bytes: Option<u64>,
-        /// Where the kernel may put it (`alloc-ranges`); empty where that is anywhere.
-        #[serde(deserialize_with = "understood")]
+        /// The addresses at which the kernel may place it (`alloc-ranges`); empty where any address is allowed.
+        #[serde(deserialize_with = "strict_list")]
         pub allowed: Vec<AddressWindow>,
-        /// In which steps of addresses, in bytes.
+        /// The alignment of its address, in bytes.
         pub alignment_bytes: Option<u64>,
-        /// Whether the kernel uses it while nobody else does (CMA).
+        /// Whether the kernel uses its free pages for other purposes (`reusable`, a CMA area).
         pub reusable: bool,
-        /// Whether the processor does not map it.
+        /// Whether the kernel does not map it (`no-map`).
         pub no_map: bool,
-        /// Whether it serves every device that has none of its own (`linux,cma-default`).
+        /// Whether it serves every device without a region of its own (`linux,cma-default`).
         pub is_default: bool,
         /// Fields of a newer version.
         #[serde(skip)]
@@ -56,16 +56,16 @@ keeps_extra_fields! {
 }
 
 keeps_extra_fields! {
-    /// A device that is given regions.
+    /// A device whose node has a `memory-region`.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RegionUser {
-        /// Its node.
+        /// The path of its node.
         pub node: String,
-        /// What the node says it is.
-        #[serde(default, deserialize_with = "few")]
+        /// Its `compatible` strings.
+        #[serde(default, deserialize_with = "bounded")]
         pub compatible: Vec<String>,
-        /// The regions' nodes, in the order in which it takes them.
-        #[serde(deserialize_with = "few")]
+        /// The paths of its regions' nodes, in the order of `memory-region`.
+        #[serde(deserialize_with = "bounded")]
         pub regions: Vec<String>,
         /// Fields of a newer version.
         #[serde(skip)]
@@ -74,17 +74,18 @@ keeps_extra_fields! {
 }
 
 impl ReservedMemory {
-    /// The most regions that a device is given, and the most texts of a `compatible`. No binding has more than a few; each may name the
-    /// same long path again.
+    /// The most regions of one device, and the most strings of one `compatible`.
+    ///
+    /// No binding has more than a few. Without a limit, a hostile file could repeat one long path many times.
     pub const MAXIMUM_LISTED: usize = 64;
 
-    /// Returns the region of this node.
+    /// Returns the region whose node has this path.
     #[must_use]
     pub fn region(&self, path: &str) -> Option<&Region> {
         self.regions.iter().find(|region| region.path == path)
     }
 
-    /// Lists the regions that a device is given.
+    /// Returns the regions of the device whose node has this path.
     pub fn of_device<'own>(&'own self, node: &'own str) -> impl Iterator<Item = &'own Region> {
         self.users
             .iter()
@@ -93,14 +94,14 @@ impl ReservedMemory {
             .filter_map(|path| self.region(path))
     }
 
-    /// Returns the region behind a dma-heap of this name; `None` where it is not one of these.
+    /// Returns the region from which the dma-heap of this name allocates; `None` for a heap without a reserved region.
     ///
     /// # References
     /// Linux 7.3, `drivers/dma-buf/heaps/cma_heap.c` (`default_cma_region`, and each other CMA area by its name) and
     /// `kernel/dma/contiguous.c`, `rmem_cma_setup` (an area has the name of its node; vendors' kernels leave the address out).
     #[must_use]
-    pub fn behind_heap(&self, heap: &str) -> Option<&Region> {
-        /// Names of the default region; see [`HeapKind`](crate::backend::heap::HeapKind).
+    pub fn region_of_heap(&self, heap: &str) -> Option<&Region> {
+        // The names under which kernels have offered the heap of the default CMA area.
         const DEFAULT: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
         let mut pools = self.regions.iter().filter(|region| region.is_cma());
         if DEFAULT.contains(&heap) {
@@ -111,7 +112,7 @@ impl ReservedMemory {
 }
 
 /// Reads a list of at most [`ReservedMemory::MAXIMUM_LISTED`] texts.
-fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let most = ReservedMemory::MAXIMUM_LISTED;
     if texts.len() > most {
@@ -124,7 +125,7 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Err
 }
 
 impl Region {
-    /// Whether devices can be given pieces of it.
+    /// Returns whether drivers allocate DMA buffers from it (`shared-dma-pool`).
     #[must_use]
     pub fn is_pool(&self) -> bool {
         self.compatible
@@ -132,19 +133,19 @@ impl Region {
             .any(|compatible| compatible == "shared-dma-pool")
     }
 
-    /// Whether it is a pool that is a CMA area, which the kernel gives out as a dma-heap too.
+    /// Returns whether it is a CMA area. The kernel offers such a pool as a dma-heap too.
     fn is_cma(&self) -> bool {
         self.is_pool() && self.reusable && !self.no_map
     }
 
-    /// The last part of its path.
+    /// Returns the name of its node: the last part of its path.
     #[must_use]
     pub fn name(&self) -> &str {
         let whole = self.path.as_str();
         whole.rsplit_once('/').map_or(whole, |(_, name)| name)
     }
 
-    /// The window in which it lies: its range, or where the kernel may put it. Where nothing tells it may be anywhere.
+    /// Returns the smallest window that contains its addresses: of `ranges`, else of `allowed`, else every address.
     #[must_use]
     pub fn window(&self) -> AddressWindow {
         let hull = |windows: &[AddressWindow]| {
@@ -157,7 +158,7 @@ impl Region {
             .unwrap_or_default()
     }
 
-    /// The names that its heap may have: the node's, with and without its address.
+    /// Returns the names that its heap may have: the name of its node, with and without the unit address.
     fn heap_names(&self) -> [&str; 2] {
         let name = self.name();
         [name, name.split_once('@').map_or(name, |(name, _)| name)]

@@ -1,24 +1,24 @@
-//! The request that a recorded machine makes of the solver, and what of it nobody knows.
+//! The request that a job on a recorded machine resolves to, and the values of it that are not known.
 
 use std::collections::BTreeSet;
 
 use super::UnverifiedValue;
 use covalent_solver::solve::{Plan, Request, Solution};
 
-/// A request to a recorded machine.
+/// A request to the solver that was made from a recorded machine.
 #[derive(Clone, Debug)]
 pub struct ResolvedRequest {
-    /// What the solver is given.
+    /// The request.
     pub request: Request,
-    /// What nobody knows, of everybody who was asked.
-    pub(super) unknown: Vec<UnverifiedValue>,
+    /// The unknown values of its participants and sources.
+    pub(super) unverified: Vec<UnverifiedValue>,
 }
 
 impl ResolvedRequest {
-    /// Says what nobody knows of those who take part in a solution and of the sources that it takes: it rests on that.
+    /// Returns the unknown values on which a solution depends: those of every participant, and of the sources that it uses.
     #[must_use]
-    pub fn unknown_of(&self, solution: &Solution) -> Vec<UnverifiedValue> {
-        let mut who: BTreeSet<&str> = self
+    pub fn unverified(&self, solution: &Solution) -> Vec<UnverifiedValue> {
+        let mut names: BTreeSet<&str> = self
             .request
             .participants
             .iter()
@@ -26,19 +26,19 @@ impl ResolvedRequest {
             .collect();
         match solution {
             Solution::Share(plan) => {
-                who.insert(plan.source_name());
+                names.insert(plan.source_name());
             }
             Solution::Split(split) => {
                 let plans = split
                     .groups()
                     .iter()
                     .filter_map(|group| group.plan.as_ref());
-                who.extend(plans.map(Plan::source_name));
+                names.extend(plans.map(Plan::source_name));
             }
         }
-        self.unknown
+        self.unverified
             .iter()
-            .filter(|unsure| who.contains(unsure.who.as_str()))
+            .filter(|value| names.contains(value.owner.as_str()))
             .cloned()
             .collect()
     }

@@ -1,22 +1,24 @@
-//! What nobody knows of a machine, and a plan for it rests on.
+//! A value of a recorded machine that is not known, and on which a plan depends.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A value of which nothing tells whether it is right: a plan that rests on it holds as far as it does.
+/// A value that the recording marks as not known. A plan that depends on it is only as certain as this value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UnverifiedValue {
-    /// The participant or source of whom it is, by the name that it has in the plan.
-    pub who: String,
-    /// The place of the value in the recording, such as `participant.constraints.image.stride`.
-    pub place: String,
-    /// What is not known, in words that follow "not known:".
+    /// The participant or source that has the value, by its name in the plan.
+    #[serde(rename = "who")]
+    pub owner: String,
+    /// The path of the value in the recording, such as `participant.constraints.image.stride`.
+    #[serde(rename = "place")]
+    pub path: String,
+    /// What is not known, as text that follows "not known:".
     pub what: String,
 }
 
 impl fmt::Display for UnverifiedValue {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} ({}): {}", self.who, self.place, self.what)
+        write!(out, "{} ({}): {}", self.owner, self.path, self.what)
     }
 }

@@ -1,13 +1,13 @@
-//! Devicetrees: what is read of boards' own, what hostile ones do, and what regions make of plans.
+//! Tests of devicetrees: the regions of boards, input that is not trusted, and the effect of regions on plans.
 //!
-//! `trees/` holds sources and what `dtc` made of them, in hexadecimal digits.
+//! `trees/` holds devicetree sources, and the output of `dtc` for them as hexadecimal digits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
 use common::dtb::{NodeText, compiled, flattened};
 use common::{camera, cma_heap, device, display, hostile, request, system_heap};
-use covalent_machine::devicetree::{Tree, TreeError, lacking_pools, pool_snippet};
+use covalent_machine::devicetree::{Tree, TreeError, missing_pools, pool_snippet};
 use covalent_machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
 use covalent_solver::constraint::{
     AddressWindow, Contiguity, ExtraFields, Participant, Role, Source, SourceId,
@@ -29,24 +29,24 @@ fn regions_and_their_users_are_read_of_each_board() {
 }
 
 #[test]
-fn heap_is_found_by_the_names_that_kernels_give_it() {
+fn region_of_a_heap_is_found_by_each_name_that_kernels_use() {
     let pi = reserved("pi-4");
     for heap in ["default_cma_region", "linux,cma", "reserved"] {
-        assert!(pi.behind_heap(heap).unwrap().is_default, "{heap}");
+        assert!(pi.region_of_heap(heap).unwrap().is_default, "{heap}");
     }
-    assert_eq!(pi.behind_heap("system"), None);
+    assert_eq!(pi.region_of_heap("system"), None);
     let board = reserved("camera-pool");
     for heap in ["isp@100000000", "isp"] {
-        let region = board.behind_heap(heap).unwrap();
+        let region = board.region_of_heap(heap).unwrap();
         assert_eq!(region.window().lowest, 1 << 32, "{heap}");
     }
-    // No region of this board is the default, and the codec's memory is none that the kernel gives out.
+    // No region of this board is the default, and the codec's memory is not a CMA area, so it has no heap.
     for heap in ["default_cma_region", "codec@90000000", "firmware"] {
-        assert_eq!(board.behind_heap(heap), None, "{heap}");
+        assert_eq!(board.region_of_heap(heap), None, "{heap}");
     }
 }
 
-/// A camera that wants one piece within 32 bits, and a display that takes anything.
+/// Makes a request of a camera that needs contiguous memory below 4 GiB, and of a display without constraints.
 fn board_request(sources: Vec<Source>) -> Request {
     let camera = camera(Contiguity::Contiguous);
     request(vec![camera, display("panel")], sources)
@@ -64,46 +64,46 @@ fn heap(name: &str) -> Source {
 }
 
 #[test]
-fn heap_lies_where_its_region_does_and_is_guaranteed_then() {
-    // Without a tree nobody knows where the default region lies: anywhere in 8 GiB.
+fn heap_with_a_region_has_its_addresses_and_a_guaranteed_plan() {
+    // Without a devicetree the default region may be anywhere in 8 GiB.
     let mut anywhere = cma_heap(2);
     anywhere.id = SourceId::new("heap:default_cma_region");
     anywhere.guarantees.address = AddressWindow::of_bits(33);
-    let mut asked = board_request(vec![anywhere]);
-    asked.participants[0].for_each_choice(|own| own.memory.address = AddressWindow::of_bits(30));
-    let Solution::Share(before) = solve(&asked) else {
-        panic!("{}", solve(&asked).explain())
+    let mut request = board_request(vec![anywhere]);
+    request.participants[0].for_each_choice(|own| own.memory.address = AddressWindow::of_bits(30));
+    let Solution::Share(before) = solve(&request) else {
+        panic!("{}", solve(&request).explain())
     };
     assert_eq!(before.verdict(), Verdict::Possible);
-    reserved("pi-4").refine(&mut asked, |_| None);
+    reserved("pi-4").refine(&mut request, |_| None);
     assert_eq!(
-        asked.sources[0].guarantees.address,
+        request.sources[0].guarantees.address,
         AddressWindow::of_bits(30)
     );
-    assert_eq!(asked.sources[0].guarantees.maximum_bytes, Some(64 << 20));
-    let Solution::Share(after) = solve(&asked) else {
-        panic!("{}", solve(&asked).explain())
+    assert_eq!(request.sources[0].guarantees.maximum_bytes, Some(64 << 20));
+    let Solution::Share(after) = solve(&request) else {
+        panic!("{}", solve(&request).explain())
     };
     assert_eq!(after.verdict(), Verdict::Guaranteed);
 }
 
 #[test]
-fn device_that_is_given_a_pool_takes_its_memory_beyond_its_reach_and_no_other_there() {
+fn device_with_a_pool_beyond_its_addresses_imports_that_pool_and_no_other_memory_there() {
     let mut elsewhere = heap("elsewhere");
     elsewhere.guarantees.contiguous_up_to_bytes = 128 << 20;
     elsewhere.guarantees.address = AddressWindow {
         lowest: 1 << 32,
         highest: (1 << 33) - 1,
     };
-    let mut asked = board_request(vec![elsewhere, heap("isp@100000000")]);
-    let mut without = asked.clone();
-    reserved("camera-pool").refine(&mut asked, isp);
-    let Solution::Share(plan) = solve(&asked) else {
-        panic!("{}", solve(&asked).explain())
+    let mut request = board_request(vec![elsewhere, heap("isp@100000000")]);
+    let mut without = request.clone();
+    reserved("camera-pool").refine(&mut request, isp);
+    let Solution::Share(plan) = solve(&request) else {
+        panic!("{}", solve(&request).explain())
     };
     assert_eq!(plan.source().as_str(), "heap:isp@100000000");
     assert_eq!(plan.verdict(), Verdict::Guaranteed);
-    // The link decides: without it the pool lies out of reach, although the heap is where it is.
+    // Without the `memory-region` the pool is out of reach, although the heap exists.
     let mut unlinked = reserved("camera-pool");
     unlinked.users.clear();
     unlinked.refine(&mut without, isp);
@@ -111,35 +111,35 @@ fn device_that_is_given_a_pool_takes_its_memory_beyond_its_reach_and_no_other_th
 }
 
 #[test]
-fn queue_of_a_device_with_a_pool_gives_memory_of_it() {
+fn queue_of_a_device_with_a_pool_has_the_guarantees_of_the_pool() {
     let mut own = Source::new(SourceId::new("v4l2:vivid@bus-vivid:capture"), "vivid MMAP");
     own.device = Some(device("vivid"));
     own.guarantees.contiguous_up_to_bytes = u64::MAX;
     own.guarantees.address = AddressWindow::of_bits(32);
-    let mut asked = board_request(vec![own.clone(), system_heap(2)]);
+    let mut request = board_request(vec![own.clone(), system_heap(2)]);
     let codec = |participant: &Participant| {
         (participant.role == Role::Capture).then(|| "/soc/codec@50000000".to_owned())
     };
-    reserved("camera-pool").refine(&mut asked, codec);
-    let promises = &asked.sources[0].guarantees;
-    assert_eq!(promises.address.lowest, 0x9000_0000);
-    assert_eq!(promises.address.highest, 0x90ff_ffff);
-    assert_eq!(promises.contiguous_up_to_bytes, 16 << 20);
-    // Nobody is given pages by a region.
-    assert_eq!(asked.sources[1], system_heap(2));
-    // A region that is named first and not described may be the pool that the kernel takes.
+    reserved("camera-pool").refine(&mut request, codec);
+    let guarantees = &request.sources[0].guarantees;
+    assert_eq!(guarantees.address.lowest, 0x9000_0000);
+    assert_eq!(guarantees.address.highest, 0x90ff_ffff);
+    assert_eq!(guarantees.contiguous_up_to_bytes, 16 << 20);
+    // The system heap does not allocate from a region.
+    assert_eq!(request.sources[1], system_heap(2));
+    // A region that is listed first and not described may be the pool that the kernel uses.
     let mut undescribed = reserved("camera-pool");
     for user in &mut undescribed.users {
         user.regions.insert(0, "/reserved-memory/other".to_owned());
     }
-    let mut asked = board_request(vec![own.clone()]);
-    undescribed.refine(&mut asked, codec);
-    assert_eq!(asked.sources[0], own);
+    let mut request = board_request(vec![own.clone()]);
+    undescribed.refine(&mut request, codec);
+    assert_eq!(request.sources[0], own);
 }
 
 #[test]
 fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
-    // Each pool lies beyond the device's reach, and is named as often as a file may name one.
+    // Each pool is beyond the addresses that the device declares. First, one pool is listed as often as a file may list it.
     let mut reserved = ReservedMemory::default();
     let mut sources = Vec::new();
     for place in 0..64_u64 {
@@ -168,17 +168,17 @@ fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
         extra_fields: ExtraFields::default(),
     };
     reserved.users.push(user.clone());
-    let mut asked = board_request(sources.clone());
-    reserved.refine(&mut asked, isp);
-    assert_eq!(asked.participants[0].alternatives().len(), 1);
+    let mut request = board_request(sources.clone());
+    reserved.refine(&mut request, isp);
+    assert_eq!(request.participants[0].alternatives().len(), 1);
     reserved.users.push(RegionUser {
         regions: paths,
         ..user
     });
-    let mut asked = board_request(sources);
-    reserved.refine(&mut asked, isp);
+    let mut request = board_request(sources);
+    reserved.refine(&mut request, isp);
     assert_eq!(
-        asked.participants[0].alternatives().len(),
+        request.participants[0].alternatives().len(),
         Machine::MAXIMUM_ALTERNATIVES
     );
     let text = serde_json::to_string(&reserved).unwrap();
@@ -193,42 +193,46 @@ fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
 }
 
 #[test]
-fn board_without_a_pool_is_told_the_source_that_it_lacks() {
+fn board_without_a_pool_gets_devicetree_source_that_adds_one() {
     let mut recorded = RecordedParticipant::measured(camera(Contiguity::Contiguous));
     recorded.tree_node = Some("/soc/camera@1000".to_owned());
-    let lacking = lacking_pools([&recorded], &[system_heap(2)]);
-    assert_eq!(lacking.len(), 1);
+    let missing = missing_pools([&recorded], &[system_heap(2)]);
+    assert_eq!(missing.len(), 1);
     insta::assert_snapshot!(
-        "lacking",
-        format!("{}\n\n{}", lacking[0].words, lacking[0].snippet)
+        "missing-pool",
+        format!("{}\n\n{}", missing[0].words, missing[0].snippet)
     );
-    // What dtc and fdtoverlay made of that board and this very text: the device has its pool, and the kernel a heap of it.
-    let mended = reserved("bare-with-pool");
+    // This tree is the output of dtc and fdtoverlay for that board with this source. The device has its pool, and the kernel
+    // offers it as a heap.
+    let with_pool = reserved("bare-with-pool");
     let node = "/soc/camera@1000";
-    let pools: Vec<_> = mended.of_device(node).map(|region| region.name()).collect();
+    let pools: Vec<_> = with_pool
+        .of_device(node)
+        .map(|region| region.name())
+        .collect();
     assert_eq!(pools, ["camera-pool"]);
-    let mut asked = board_request(vec![heap("camera-pool")]);
-    mended.refine(&mut asked, |_| Some(node.to_owned()));
-    assert_eq!(lacking_pools([&recorded], &asked.sources), []);
-    // A region that lies within reach is enough; one that lies anywhere is not.
+    let mut request = board_request(vec![heap("camera-pool")]);
+    with_pool.refine(&mut request, |_| Some(node.to_owned()));
+    assert_eq!(missing_pools([&recorded], &request.sources), []);
+    // A heap within the device's addresses is enough; one whose addresses are not known is not.
     let mut near = cma_heap(2);
     near.guarantees.address = AddressWindow::of_bits(32);
-    assert_eq!(lacking_pools([&recorded], &[near.clone()]), []);
+    assert_eq!(missing_pools([&recorded], &[near.clone()]), []);
     near.guarantees.address = AddressWindow::default();
-    assert_eq!(lacking_pools([&recorded], &[near]).len(), 1);
-    // What takes pages lacks nothing, and what has no node cannot be given anything.
+    assert_eq!(missing_pools([&recorded], &[near]).len(), 1);
+    // A device that accepts scattered pages needs no pool, and a device without a node cannot be given one.
     let scattered = RecordedParticipant {
         tree_node: recorded.tree_node,
         ..RecordedParticipant::measured(camera(Contiguity::Scattered))
     };
     let nowhere = RecordedParticipant::measured(camera(Contiguity::Contiguous));
-    assert_eq!(lacking_pools([&scattered, &nowhere], &[]), []);
+    assert_eq!(missing_pools([&scattered, &nowhere], &[]), []);
     let everywhere = pool_snippet("/soc/isp@1", 1 << 33, AddressWindow::default());
     assert!(everywhere.contains("size = <0x2 0x0>") && !everywhere.contains("alloc-ranges"));
 }
 
 #[test]
-fn damaged_header_is_told_with_its_place() {
+fn damaged_header_is_refused_with_its_offset() {
     let whole = compiled("camera-pool");
     assert_eq!(Tree::from_flat(b"PNG"), Err(TreeError::NoTree));
     assert_eq!(Tree::from_flat(&whole[4..]), Err(TreeError::NoTree));
@@ -261,8 +265,8 @@ fn damaged_header_is_told_with_its_place() {
 }
 
 #[test]
-fn damage_is_told_with_its_byte_and_what_was_expected_and_found() {
-    // The structure begins at byte 56: the root, whose property is at 64, with the place of its name at 72.
+fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
+    // The structure begins at byte 56 with the root. Its property is at byte 64, and the offset of the property's name at 72.
     let root = NodeText {
         properties: [("model".to_owned(), b"x\0\0\0".to_vec())].into(),
         ..NodeText::default()
@@ -308,7 +312,7 @@ fn damage_is_told_with_its_byte_and_what_was_expected_and_found() {
         ..root
     };
     let mut bytes = flattened(&twice);
-    // The child's property is moved into the root: its node begins and ends elsewhere.
+    // The tokens that begin and end the child are overwritten, so that its property belongs to the root.
     let child = bytes
         .windows(8)
         .rposition(|eight| eight == [0, 0, 0, 1, 0, 0, 0, 0]);
@@ -322,7 +326,7 @@ fn damage_is_told_with_its_byte_and_what_was_expected_and_found() {
 }
 
 #[test]
-fn names_beyond_a_files_and_names_that_move_a_terminal_are_refused() {
+fn name_that_is_too_long_or_has_control_characters_is_refused() {
     let named = |name: &str| {
         let child = NodeText {
             name: name.to_owned(),

@@ -1,14 +1,14 @@
-//! Extreme numbers and damaged files, solved: nothing panics, and every plan meets every demand, by a checker that shares nothing
-//! with the solver.
+//! Requests with extreme numbers, and damaged files: nothing panics, and every plan meets every constraint. A checker that shares
+//! no code with the solver judges the plans.
 //!
-//! `COVALENT_EXTREMES=75000` tries as many as that instead of the usual few.
+//! `COVALENT_EXTREMES=75000` sets the number of tries.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod common;
 
 use std::path::Path;
 
-use common::checker::judge_plan;
+use common::checker::check_plan;
 use common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Job, Machine};
 use covalent_solver::constraint::{Contiguity, FormatSet, ImageConstraints};
@@ -16,7 +16,7 @@ use covalent_solver::model::Fourcc;
 use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 use serde_json::{Value, json};
 
-/// A generator of numbers whose sequence is the same everywhere (SplitMix64).
+/// A random number generator with the same sequence on every machine (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -51,12 +51,12 @@ impl Numbers {
     }
 }
 
-fn times(usual: usize) -> usize {
-    let asked = std::env::var("COVALENT_EXTREMES").ok();
-    asked.map_or(usual, |asked| asked.parse().unwrap())
+fn tries(default: usize) -> usize {
+    let wanted = std::env::var("COVALENT_EXTREMES").ok();
+    wanted.map_or(default, |wanted| wanted.parse().unwrap())
 }
 
-/// Every number within a value, as JSON pointers.
+/// Collects every number within a value, as JSON pointers.
 fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Number(_) => found.push(path.to_owned()),
@@ -66,25 +66,25 @@ fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
             }
         }
         Value::Array(items) => {
-            for (place, value) in items.iter().enumerate() {
-                numbers(value, &format!("{path}/{place}"), found);
+            for (index, value) in items.iter().enumerate() {
+                numbers(value, &format!("{path}/{index}"), found);
             }
         }
         _ => {}
     }
 }
 
-/// Puts extremes in the place of some numbers.
-fn with_extremes(whole: &Value, places: &[String], random: &mut Numbers) -> Value {
+/// Replaces some numbers with extreme ones.
+fn with_extremes(whole: &Value, pointers: &[String], random: &mut Numbers) -> Value {
     let mut whole = whole.clone();
     for _ in 0..=random.below(3) {
-        let place = &places[random.below(places.len())];
-        *whole.pointer_mut(place).unwrap() = random.extreme();
+        let pointer = &pointers[random.below(pointers.len())];
+        *whole.pointer_mut(pointer).unwrap() = random.extreme();
     }
     whole
 }
 
-/// What was found of all that was tried.
+/// How many tries had each outcome.
 #[derive(Debug, Default)]
 struct Found {
     refused: usize,
@@ -98,7 +98,7 @@ fn judge(request: &Request, found: &mut Found) {
     match solve(request) {
         Solution::Share(plan) => {
             let members: Vec<usize> = (0..request.participants.len()).collect();
-            judge_plan(request, &members, &plan, false);
+            check_plan(request, &members, &plan, false);
             found.shared += 1;
             found.guaranteed += usize::from(plan.verdict() == Verdict::Guaranteed);
         }
@@ -110,8 +110,8 @@ fn judge(request: &Request, found: &mut Found) {
     }
 }
 
-/// Asks for something in every field.
-fn everything(fourcc: Fourcc) -> Request {
+/// Makes a request with a value in every field.
+fn full_request(fourcc: Fourcc) -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
         own.formats = Some(common::linear(&[fourcc]));
@@ -129,7 +129,7 @@ fn everything(fourcc: Fourcc) -> Request {
 }
 
 #[test]
-fn extreme_numbers_of_a_request_give_no_plan_that_breaks_a_demand() {
+fn request_with_extreme_numbers_gives_no_plan_that_violates_a_constraint() {
     let mut random = Numbers(12);
     let mut found = Found::default();
     let bases: Vec<(Value, Vec<String>)> = [
@@ -140,15 +140,15 @@ fn extreme_numbers_of_a_request_give_no_plan_that_breaks_a_demand() {
         Fourcc::YUYV,
     ]
     .map(|fourcc| {
-        let whole = serde_json::to_value(everything(fourcc)).unwrap();
-        let mut places = Vec::new();
-        numbers(&whole, "", &mut places);
-        (whole, places)
+        let whole = serde_json::to_value(full_request(fourcc)).unwrap();
+        let mut pointers = Vec::new();
+        numbers(&whole, "", &mut pointers);
+        (whole, pointers)
     })
     .to_vec();
-    for turn in 0..times(2500) {
-        let (whole, places) = &bases[turn % bases.len()];
-        let text = with_extremes(whole, places, &mut random).to_string();
+    for number in 0..tries(2500) {
+        let (whole, pointers) = &bases[number % bases.len()];
+        let text = with_extremes(whole, pointers, &mut random).to_string();
         match Request::from_json(text.as_bytes()) {
             Ok(request) => judge(&request, &mut found),
             Err(error) => {
@@ -164,7 +164,7 @@ fn extreme_numbers_of_a_request_give_no_plan_that_breaks_a_demand() {
     );
 }
 
-/// The recorded machines, each with few participants, sources and formats, so that many can be tried.
+/// Returns the recorded machines with only a few participants, sources and formats each, so that many can be tried.
 fn machines() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/machines");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
@@ -196,7 +196,7 @@ fn machines() -> Vec<Value> {
     paths.iter().map(small).collect()
 }
 
-/// Reads a machine, and solves and judges what everybody of it asks together.
+/// Reads a machine, and solves and judges a job of its first participant and a job of all.
 fn machine(bytes: &[u8], found: &mut Found) {
     let machine = match Machine::from_json(bytes) {
         Ok(machine) => machine,
@@ -211,43 +211,42 @@ fn machine(bytes: &[u8], found: &mut Found) {
     };
     let size = declared.size.unwrap_or_else(|| "640x480".parse().unwrap());
     let participants = &declared.participants;
-    // One alone, and everybody together.
     for own in [participants.get(..1), participants.get(..)]
         .into_iter()
         .flatten()
     {
         let mut job = Job::new(size, 3);
         job.others = own.iter().map(|own| own.participant.name.clone()).collect();
-        if let Ok(asked) = machine.request(&job) {
-            judge(&asked.request, found);
+        if let Ok(resolved) = machine.request(&job) {
+            judge(&resolved.request, found);
         }
     }
 }
 
 #[test]
-fn extreme_numbers_of_a_recorded_machine_give_no_plan_that_breaks_a_demand() {
+fn recorded_machine_with_extreme_numbers_gives_no_plan_that_violates_a_constraint() {
     let mut random = Numbers(13);
     let mut found = Found::default();
     let bases: Vec<(Value, Vec<String>)> = machines()
         .into_iter()
         .map(|whole| {
-            let mut places = Vec::new();
-            numbers(&whole, "/declared", &mut places);
-            numbers(&whole["declared"], "/declared", &mut places);
-            places.retain(|place| whole.pointer(place).is_some());
-            (whole, places)
+            let mut pointers = Vec::new();
+            numbers(&whole, "/declared", &mut pointers);
+            numbers(&whole["declared"], "/declared", &mut pointers);
+            pointers.retain(|pointer| whole.pointer(pointer).is_some());
+            (whole, pointers)
         })
         .collect();
-    for turn in 0..times(400) {
-        let (whole, places) = &bases[turn % bases.len()];
-        let text = with_extremes(whole, places, &mut random).to_string();
+    for number in 0..tries(400) {
+        let (whole, pointers) = &bases[number % bases.len()];
+        let text = with_extremes(whole, pointers, &mut random).to_string();
         machine(text.as_bytes(), &mut found);
     }
     println!("{found:?}");
     assert!(found.shared > 0 && found.refused > 0, "{found:?}");
 }
 
-/// Changes a text at a few places: bytes, pieces that are there again, and pieces that are gone.
+/// Changes a text at a few places: replaces bytes, repeats pieces and removes pieces.
 fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
     let mut bytes = text.to_vec();
     for _ in 0..=random.below(3) {
@@ -261,10 +260,10 @@ fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
                 bytes.splice(at..at, piece);
             }
             3 => {
-                // A number for a number, so that most stay files.
+                // A digit replaces a digit, so that most texts stay valid JSON.
                 let digits = bytes.iter().skip(at).position(u8::is_ascii_digit);
-                if let Some(place) = digits.map(|digits| at + digits) {
-                    bytes[place] = b'0' + random.below(10) as u8;
+                if let Some(index) = digits.map(|digits| at + digits) {
+                    bytes[index] = b'0' + random.below(10) as u8;
                 }
             }
             _ => {
@@ -280,16 +279,16 @@ fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
 }
 
 #[test]
-fn damaged_file_of_a_recorded_machine_is_refused_or_gives_no_plan_that_breaks_a_demand() {
+fn damaged_machine_file_is_refused_or_gives_no_plan_that_violates_a_constraint() {
     let mut random = Numbers(14);
     let mut found = Found::default();
     let texts: Vec<Vec<u8>> = machines()
         .iter()
         .map(|own| own.to_string().into_bytes())
         .collect();
-    for turn in 0..times(800) {
+    for number in 0..tries(800) {
         machine(
-            &damaged(&texts[turn % texts.len()], &mut random),
+            &damaged(&texts[number % texts.len()], &mut random),
             &mut found,
         );
     }

@@ -1,12 +1,12 @@
-//! Bytes from outside: anything at all, files that were damaged, and files of newer versions.
+//! Input that is not trusted: arbitrary bytes, damaged files, and files of newer versions.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
 use common::{camera, dumb, generate, hostile, request, system_heap, virtio_display};
 use covalent_machine::{
-    Declared, Job, Machine, MachineError, Missing, RecordedParticipant, RecordedSource, Region,
-    RegionUser, ReservedMemory,
+    Declared, Job, Machine, MachineError, MissingDevice, RecordedParticipant, RecordedSource,
+    Region, RegionUser, ReservedMemory,
 };
 use covalent_solver::constraint::{
     AddressWindow, Constraints, Contiguity, Exports, Imports, Participant, Protection,
@@ -16,22 +16,22 @@ use covalent_solver::solve::{Request, Solution, candidates, solve};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Takes some bytes out of a text and puts others in.
+/// Replaces a few ranges of a text.
 fn damaged(text: String) -> impl Strategy<Value = Vec<u8>> {
     let length = text.len();
     let edit = (0..length, 0..6_usize, "[\\[\\]{}\",:a-z0-9_. -]{0,6}");
     prop::collection::vec(edit, 1..4).prop_map(move |edits| {
         let mut bytes = text.clone().into_bytes();
-        for (at, gone, put) in edits {
+        for (at, removed, inserted) in edits {
             let at = at.min(bytes.len());
-            let end = (at + gone).min(bytes.len());
-            bytes.splice(at..end, put.into_bytes());
+            let end = (at + removed).min(bytes.len());
+            bytes.splice(at..end, inserted.into_bytes());
         }
         bytes
     })
 }
 
-/// Every object within a value, as JSON pointers.
+/// Collects every object within a value, as JSON pointers.
 fn objects(value: &Value, path: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -41,15 +41,15 @@ fn objects(value: &Value, path: String, found: &mut Vec<String>) {
             }
         }
         Value::Array(items) => {
-            for (place, value) in items.iter().enumerate() {
-                objects(value, format!("{path}/{place}"), found);
+            for (index, value) in items.iter().enumerate() {
+                objects(value, format!("{path}/{index}"), found);
             }
         }
         _ => {}
     }
 }
 
-/// A request that shares and has an object of every kind that there is in a file.
+/// Makes a feasible request that has an object of every kind of a file.
 fn sharing() -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
@@ -91,14 +91,14 @@ proptest! {
         counts in prop::array::uniform6(0..80_u32),
         bytes in prop::collection::vec(any::<u8>(), 0..160),
     ) {
-        // The header leads somewhere near, else nearly every blob is refused by its first number.
+        // The offsets of the header are small. With arbitrary ones nearly every blob would be refused at its first field.
         let mut blob: Vec<u8> = counts.iter().flat_map(|word| word.to_ne_bytes()).collect();
         blob.extend(bytes);
         hostile::in_formats_blob(&blob);
     }
 
     #[test]
-    fn any_name_of_a_dma_buf_is_a_name(
+    fn any_name_of_a_dma_buf_is_read_as_a_name(
         parts in prop::collection::vec(prop_oneof![
             Just("\n".to_owned()),
             Just("\t".to_owned()),
@@ -149,12 +149,12 @@ proptest! {
     }
 }
 
-/// A machine with something in every field.
+/// Makes a machine with a value in every field.
 fn machine() -> Machine {
     let mut machine = Machine::new("a board", "made up");
     machine.recorded_at = 1;
     machine.environment.kernel = "7.3".to_owned();
-    machine.facts.push(
+    machine.trial_results.push(
         serde_json::from_value(serde_json::json!({
             "participant": {"driver": "vivid"},
             "effect": {"stride_alignment": {"bytes": 64}},
@@ -191,10 +191,10 @@ fn machine() -> Machine {
             .into_iter()
             .map(RecordedSource::measured)
             .collect(),
-        missing: vec![Missing {
+        missing: vec![MissingDevice {
             name: "udmabuf".to_owned(),
-            why: "not there".to_owned(),
-            ..Missing::default()
+            reason: "not there".to_owned(),
+            ..MissingDevice::default()
         }],
         ..Declared::default()
     });
@@ -212,7 +212,8 @@ proptest! {
     }
 }
 
-fn everybody(machine: &Machine) -> Job {
+/// Makes a job of all participants.
+fn job_of_all(machine: &Machine) -> Job {
     let size = machine.sizes().next().unwrap();
     let mut job = Job::new(size, 2);
     for recorded in machine.participants_at(size).unwrap() {
@@ -222,10 +223,10 @@ fn everybody(machine: &Machine) -> Job {
 }
 
 #[test]
-fn unknown_field_of_a_machine_is_kept_and_met_by_nothing_unless_it_is_optional() {
+fn unknown_field_of_a_machine_is_kept_and_infeasible_unless_it_is_optional() {
     let machine = machine();
     assert!(matches!(
-        solve(&machine.request(&everybody(&machine)).unwrap().request),
+        solve(&machine.request(&job_of_all(&machine)).unwrap().request),
         Solution::Share(_)
     ));
     let value = serde_json::to_value(&machine).unwrap();
@@ -251,12 +252,12 @@ fn unknown_field_of_a_machine_is_kept_and_met_by_nothing_unless_it_is_optional()
             let written: Value = serde_json::from_str(&read.to_json().unwrap()).unwrap();
             assert_eq!(written, value, "{path}");
             kept += 1;
-            let solution = solve(&read.request(&everybody(&read)).unwrap().request);
+            let solution = solve(&read.request(&job_of_all(&read)).unwrap().request);
             let own = path.rsplit_once('/').map_or("", |(_, own)| own);
-            let of_everybody = path.is_empty() || path == "/declared/0" || own == "environment";
+            let affects_all = path.is_empty() || path == "/declared/0" || own == "environment";
             if optional {
                 assert!(matches!(solution, Solution::Share(_)), "{path}");
-            } else if of_everybody {
+            } else if affects_all {
                 let Solution::Split(split) = solution else {
                     panic!("{path} was dropped")
                 };
@@ -265,7 +266,7 @@ fn unknown_field_of_a_machine_is_kept_and_met_by_nothing_unless_it_is_optional()
         }
     }
     assert!(kept > 60, "{kept}");
-    // What has no place to keep it in says so.
+    // These objects cannot keep an unknown field, so the file is refused.
     for (path, error) in refused {
         assert!(
             [
@@ -284,7 +285,7 @@ fn unknown_field_of_a_machine_is_kept_and_met_by_nothing_unless_it_is_optional()
 }
 
 #[test]
-fn machine_of_a_newer_version_is_told_apart_from_a_damaged_one() {
+fn machine_of_a_newer_version_is_another_error_than_a_damaged_one() {
     let mut value = serde_json::to_value(machine()).unwrap();
     value["version"] = 2.into();
     value["declared"] = "something else altogether".into();
@@ -294,7 +295,7 @@ fn machine_of_a_newer_version_is_told_apart_from_a_damaged_one() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("take a newer covalent"),
+        error.to_string().contains("use a newer covalent"),
         "{error}"
     );
     value["version"] = 1.into();
@@ -312,7 +313,7 @@ fn machine_of_a_newer_version_is_told_apart_from_a_damaged_one() {
 }
 
 #[test]
-fn machine_with_too_much_or_the_same_twice_is_refused() {
+fn machine_with_too_many_or_duplicate_entries_is_refused() {
     let long = vec![b' '; Machine::MAXIMUM_BYTES + 1];
     assert!(matches!(
         Machine::from_json(&long),
@@ -367,7 +368,7 @@ fn machine_with_too_much_or_the_same_twice_is_refused() {
 }
 
 #[test]
-fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional() {
+fn unknown_field_at_any_depth_is_kept_and_infeasible_unless_it_is_optional() {
     let request = sharing();
     let before = candidates(&request);
     let value = serde_json::to_value(&request).unwrap();
@@ -397,7 +398,7 @@ fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional()
                 || path.contains("/alternatives")
                 || path.starts_with("/sources")
             {
-                // The pair, the alternative or the source is lost, and others may do.
+                // The pair, the alternative or the source becomes infeasible; others may still be feasible.
                 assert!(candidates(&read).len() <= before.len(), "{path}");
             } else {
                 let Solution::Split(split) = solve(&read) else {
@@ -408,7 +409,7 @@ fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional()
         }
     }
     assert!(kept > 40, "{kept}");
-    // These have no place to keep it in, and say so.
+    // These objects cannot keep an unknown field, so the request is refused.
     refused.dedup();
     refused.retain(|path| !path.ends_with("/imports") && !path.ends_with("/per_fourcc"));
     let device = "/participants/1/constraints/memory/imports/only_from/devices/0";
@@ -416,7 +417,7 @@ fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional()
 }
 
 #[test]
-fn terms_of_one_format_under_two_names_are_refused() {
+fn constraints_of_one_format_under_two_names_are_refused() {
     let text = r#"{"per_fourcc": {"XR24": {}, "XRGB8888": {"padding_bytes": 4096}}}"#;
     let error = serde_json::from_str::<Constraints>(text).unwrap_err();
     assert!(error.to_string().contains("XR24 is there twice"), "{error}");

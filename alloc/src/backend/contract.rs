@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::path::Path;
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 use serde::{Deserialize, Serialize};
 
 use super::error::BackendError;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::constraint::{Participant, Source};
 use crate::machine::ReservedMemory;
-use crate::machine::devicetree::{Excess, Tree, TreeBuilder, TreeError, is_name};
+use crate::machine::devicetree::{Tree, TreeBuildError, TreeBuilder, TreeError, is_name};
 use crate::model::DeviceIdentity;
 
 /// Where the kernel gives it out.
@@ -45,7 +45,7 @@ pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&folder, flags, Mode::empty())?;
     let mut reader = Reader {
-        builder: TreeBuilder::over(Vec::new()),
+        builder: TreeBuilder::new(Vec::new()),
         entries: Tree::MAXIMUM_NODES,
         path: String::new(),
     };
@@ -105,7 +105,7 @@ impl Reader {
             self.entries = left.ok_or_else(|| {
                 let most = Tree::MAXIMUM_NODES;
                 let what = "entries";
-                self.refused(Excess::Many { what, most })
+                self.refused(TreeBuildError::TooMany { what, most })
             })?;
             match entry.file_type() {
                 FileType::Directory => below.push(text.to_owned()),
@@ -157,7 +157,7 @@ impl Reader {
         if length > left {
             let most = Tree::MAXIMUM_BYTES;
             let what = "bytes of names and values";
-            return Err(self.refused(Excess::Many { what, most }));
+            return Err(self.refused(TreeBuildError::TooMany { what, most }));
         }
         let name = TreeBuilder::span(name_at, name.len());
         let added = self
@@ -166,7 +166,7 @@ impl Reader {
         added.map_err(|excess| self.refused(excess))
     }
 
-    fn refused(&self, excess: Excess) -> io::Error {
+    fn refused(&self, excess: TreeBuildError) -> io::Error {
         let path = if self.path.is_empty() {
             "/"
         } else {
@@ -198,11 +198,11 @@ fn is_node_name(name: &str) -> bool {
     is_name(name.as_bytes()) && !matches!(name, "" | "." | "..")
 }
 
-fn placed(excess: Excess, path: &str) -> TreeError {
+fn placed(excess: TreeBuildError, path: &str) -> TreeError {
     let (what, most) = match excess {
-        Excess::Many { what, most } => (what, most),
+        TreeBuildError::TooMany { what, most } => (what, most),
         // No folder has a name twice.
-        Excess::Twice { .. } => ("properties of one name", 1),
+        TreeBuildError::Duplicate { .. } => ("properties of one name", 1),
     };
     TreeError::TooMany {
         what,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
+use covalent_machine::trial_results::{Outcome, Refusal, RefusalKind};
 use rustix::io::Errno;
 
 use crate::text::Printable;
@@ -195,7 +195,7 @@ pub(crate) fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use covalent_machine::facts::Cause;
+    use covalent_machine::trial_results::Cause;
 
     use super::*;
 

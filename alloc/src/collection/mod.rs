@@ -39,7 +39,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 
-use covalent_machine::facts::TrialResults;
+use covalent_machine::trial_results::TrialResults;
 use covalent_machine::{ReservedMemory, unique_names};
 
 use crate::backend::{
@@ -317,7 +317,7 @@ impl BufferCollection {
     pub fn solve(&mut self) -> Solved {
         let request = self.request();
         let facts = self.facts.get_or_insert_with(|| known_facts(tell));
-        let informed = facts.inform(&request).request;
+        let informed = facts.apply(&request).request;
         let solution = solve(&informed);
         let notes = match &solution {
             Solution::Share(_) => Vec::new(),

@@ -1,6 +1,6 @@
 //! What the helper process asks: every backend in turn, of which the first that answers counts.
 
-use covalent_machine::facts::{Outcome, Refusal};
+use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::declare::Drivers;
 use crate::backend::{Allocated, Backend, Declared, Importer};

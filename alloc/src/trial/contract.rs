@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::{Plan, Request};
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 /// A plan that is being tried.
 #[derive(Clone, Copy, Debug)]

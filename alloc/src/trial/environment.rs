@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use covalent_machine::facts::Environment;
+use covalent_machine::trial_results::Environment;
 
 /// Memory is told in steps of this many MiB: the kernel keeps a little more or less of it for itself at each boot.
 const STEP_MEBIBYTES: u64 = 256;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 /// One time that something was had and given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,9 +36,9 @@ mod trial_loop;
 #[cfg(feature = "buffer")]
 mod wire;
 
-pub use covalent_machine::facts::{
-    AppliedResults, Cause, Conditions, Effect, Environment, Interface, Origin, Outcome,
-    ParticipantSelector, Probe, Refusal, RefusalKind, Scope, TrialResult, TrialResults, WITNESSES,
+pub use covalent_machine::trial_results::{
+    AppliedResults, CONFIRMATIONS, Cause, Conditions, Effect, Environment, Interface, Origin,
+    Outcome, ParticipantSelector, Probe, Refusal, RefusalKind, Scope, TrialResult, TrialResults,
     generalise, narrowed, pair, plan_of,
 };
 

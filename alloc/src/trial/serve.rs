@@ -16,7 +16,7 @@ use crate::backend::{self, Allocated, Backend};
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::solve::{Plan, Request};
-use covalent_machine::facts::{Outcome, Refusal, plan_of};
+use covalent_machine::trial_results::{Outcome, Refusal, plan_of};
 
 /// Why the helper process ended in the middle.
 #[derive(Debug, Error)]

@@ -7,12 +7,12 @@ use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Participant, Source, SourceId};
 use crate::model::{Extent, FormatModifier};
 use crate::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_machine::facts::TrialResults;
-use covalent_machine::facts::{Exclusion, exclude};
-use covalent_machine::facts::{Outcome, Refusal, RefusalKind};
-use covalent_machine::facts::{Probe, WITNESSES, generalise};
-use covalent_machine::facts::{Scope, TrialResult};
-use covalent_machine::facts::{narrowed, pair, plan_of};
+use covalent_machine::trial_results::TrialResults;
+use covalent_machine::trial_results::{CONFIRMATIONS, Probe, generalise};
+use covalent_machine::trial_results::{Exclusion, exclude};
+use covalent_machine::trial_results::{Outcome, Refusal, RefusalKind};
+use covalent_machine::trial_results::{Scope, TrialResult};
+use covalent_machine::trial_results::{narrowed, pair, plan_of};
 
 /// How much may be tried. [`Default`] is enough for every case that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,13 +124,13 @@ fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut TrialResults) 
     let mut plans = 0_u32;
     let mut tried = Vec::new();
     loop {
-        let informed = facts.inform(request);
+        let informed = facts.apply(request);
         let limited = exclude(&informed.request, &aside);
         let solution = solve(&limited);
         let known = informed
-            .facts
+            .results
             .into_iter()
-            .filter(|fact| !learnt.iter().any(|own| own.says_as(fact)))
+            .filter(|fact| !learnt.iter().any(|own| own.is_repeat_of(fact)))
             .collect();
         let end = |solution, ending, tried, given_up, learnt, trials| TriedSolution {
             solution,
@@ -192,7 +192,7 @@ fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut TrialResults) 
             cause: refused.refusal.in_short(),
         });
         if let Some(fact) = run.learn(&limited, &source, format, &refused, facts) {
-            learnt.retain(|known| !known.says_as(&fact));
+            learnt.retain(|known| !known.is_repeat_of(&fact));
             learnt.push(fact);
         }
     }
@@ -417,7 +417,7 @@ impl Run<'_, '_> {
             }
         }
         let sizes = probes.len();
-        if sizes < WITNESSES {
+        if sizes < CONFIRMATIONS {
             return probes;
         }
         // First one that is arranged otherwise, then a few of each arrangement.
@@ -430,7 +430,7 @@ impl Run<'_, '_> {
             listed.iter().filter(|other| *other != format).collect();
         others.sort_by_key(|other| (other.modifier == format.modifier, *other));
         for other in others {
-            if probes.len() > sizes.saturating_add(WITNESSES) {
+            if probes.len() > sizes.saturating_add(CONFIRMATIONS) {
                 break;
             }
             if let Some(probe) = self.probe_one(participant, source, other, extent, refused) {

@@ -28,7 +28,7 @@ use crate::constraint::{Participant, Source};
 use crate::model::{Extent, FormatModifier};
 use crate::solve::Request;
 use crate::text::printable_within;
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 /// The version of these messages; both sides must have the same.
 pub(super) const VERSION: u32 = 3;
@@ -442,7 +442,7 @@ mod tests {
     fn words_of_a_driver_are_printable_when_they_come_in() {
         let (one, two) = UnixStream::pair().unwrap();
         let words = format!("\u{1b}[2J\u{202e}{}", "x".repeat(10_000));
-        let outcome = Outcome::Refused(covalent_machine::facts::Refusal::structural(
+        let outcome = Outcome::Refused(covalent_machine::trial_results::Refusal::structural(
             &words, &words, &words,
         ));
         let answer = Answer::Allocated {

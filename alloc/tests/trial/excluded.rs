@@ -63,7 +63,7 @@ fn is_named(
             && request
                 .participants
                 .iter()
-                .any(|participant| fact.participant.is(participant))
+                .any(|participant| fact.participant.matches(participant))
     })
 }
 
@@ -71,7 +71,7 @@ fn is_named(
 fn check(request: &Request, facts: &[TrialResult]) -> Result<(), String> {
     let mut book = book();
     facts.iter().for_each(|fact| book.add(fact.clone()));
-    let limited = book.inform(request).request;
+    let limited = book.apply(request).request;
     let mut expected: Vec<_> = candidates(request).into_iter().collect();
     expected.retain(|(source, format, _)| !is_named(request, facts, source, *format));
     let found = candidates(&limited);
@@ -280,7 +280,7 @@ fn arrangement_that_is_refused_is_not_among_those_from_which_a_source_may_choose
     let refused = fact(whose("bochs-drm", None), "heap:a", scope);
     let mut book = book();
     book.add(refused);
-    let Solution::Share(plan) = solve(&book.inform(&request).request) else {
+    let Solution::Share(plan) = solve(&book.apply(&request).request) else {
         panic!("two arrangements are left")
     };
     assert_eq!(plan.modifiers(), [modifiers[0], modifiers[2]]);
@@ -314,7 +314,7 @@ fn refusal_by_one_of_two_of_a_name_is_learnt_of_that_one() {
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(source_of(&proven.solution), "heap:b");
     let drivers: Vec<_> = facts
-        .facts()
+        .all()
         .iter()
         .map(|fact| &fact.participant.driver)
         .collect();

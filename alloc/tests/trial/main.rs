@@ -148,7 +148,7 @@ fn plan_that_all_take_is_proved_and_its_verdict_stays() {
         panic!()
     };
     assert_eq!(plan.verdict(), Verdict::Possible);
-    assert_eq!(facts.facts(), []);
+    assert_eq!(facts.all(), []);
 }
 
 #[test]
@@ -159,15 +159,15 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
     assert_eq!(proven.ending, TrialEnd::Proved);
     assert_eq!(source_of(&proven.solution), "heap:b");
     assert_eq!(proven.given_up.len(), 1);
-    assert_eq!(proven.learnt, facts.facts());
-    let [fact] = facts.facts() else {
-        panic!("{:?}", facts.facts())
+    assert_eq!(proven.learnt, facts.all());
+    let [fact] = facts.all() else {
+        panic!("{:?}", facts.all())
     };
     assert!(fact.to_string().starts_with(
         "bochs-drm at bus-bochs-drm (display) refuses memory of heap:a in XR24 LINEAR at every size"
     ));
     assert_eq!(fact.conditions, Conditions::exactly(&here()));
-    assert_eq!(fact.expires, Some(NOW + TrialResults::BELIEVED_SECONDS));
+    assert_eq!(fact.expires, Some(NOW + TrialResults::LIFETIME_SECONDS));
 
     // Known from now on: nothing is tried from heap a, and the reason is told.
     let mut again = Fake::new(|_, planned: Planned<'_>| {
@@ -186,7 +186,7 @@ fn transient_refusal_is_never_learnt() {
         let mut facts = book();
         let mut fake = Fake::new(no_display_from_heap_a(errno));
         let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-        assert_eq!(facts.facts(), [], "{errno}");
+        assert_eq!(facts.all(), [], "{errno}");
         // It is no reason to fail either: another plan serves this time.
         assert_eq!(source_of(&proven.solution), "heap:b", "{errno}");
         assert_eq!(proven.ending, TrialEnd::Proved, "{errno}");
@@ -207,7 +207,7 @@ fn refusal_that_does_not_come_again_is_a_proof_of_nothing() {
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(proven.ending, TrialEnd::Proved);
     assert_eq!(source_of(&proven.solution), "heap:a");
-    assert_eq!(facts.facts(), []);
+    assert_eq!(facts.all(), []);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn refusal_of_what_was_only_possible_is_bad_luck_and_not_learnt() {
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(proven.ending, TrialEnd::NoPlan);
     assert_eq!(proven.given_up.len(), 2);
-    assert_eq!(facts.facts(), []);
+    assert_eq!(facts.all(), []);
 }
 
 #[test]
@@ -242,13 +242,13 @@ fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
     });
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(proven.ending, TrialEnd::Proved);
-    let text = facts.facts()[0].to_string();
+    let text = facts.all()[0].to_string();
     assert!(text.contains("in XR24 LINEAR at 640x480"), "{text}");
     let smaller = Request {
         extent: Extent::new(320, 240).unwrap(),
         ..request()
     };
-    assert_eq!(facts.inform(&smaller).request, smaller);
+    assert_eq!(facts.apply(&smaller).request, smaller);
 }
 
 #[test]
@@ -259,12 +259,12 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     let mut facts = book();
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    let text = facts.facts()[0].to_string();
+    let text = facts.all()[0].to_string();
     assert!(
         text.contains("in every LINEAR format at every size"),
         "{text}"
     );
-    let explained = solve(&facts.inform(&request).request).explain();
+    let explained = solve(&facts.apply(&request).request).explain();
     assert!(
         explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
         "{explained}"
@@ -389,7 +389,7 @@ fn applications_trial_goes_before_the_others() {
     assert!(!fake.attempts.contains_key("wayland-1"));
     assert!(
         facts
-            .facts()
+            .all()
             .iter()
             .all(|fact| fact.participant.role == Some(Role::Compositor))
     );
@@ -400,24 +400,24 @@ fn facts_expire_and_hold_on_their_machine_alone() {
     let mut facts = book();
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    let fact = facts.facts()[0].clone();
+    let fact = facts.all()[0].clone();
     let source_of = |request: &Request| match solve(request) {
         Solution::Share(plan) => plan.source().as_str().to_owned(),
         other => panic!("{other:?}"),
     };
     assert_eq!(source_of(&request()), "heap:a");
-    assert_eq!(source_of(&facts.inform(&request()).request), "heap:b");
+    assert_eq!(source_of(&facts.apply(&request()).request), "heap:b");
 
-    let mut later = TrialResults::empty(here(), NOW + TrialResults::BELIEVED_SECONDS);
+    let mut later = TrialResults::empty(here(), NOW + TrialResults::LIFETIME_SECONDS);
     later.add(fact.clone());
-    assert_eq!(later.inform(&request()).request, request());
+    assert_eq!(later.apply(&request()).request, request());
     let elsewhere = Environment {
         memory_mebibytes: 6144,
         ..here()
     };
     let mut other = TrialResults::empty(elsewhere, NOW);
     other.add(fact.clone());
-    assert_eq!(other.inform(&request()).request, request());
+    assert_eq!(other.apply(&request()).request, request());
 
     // Said twice it is one fact, seen more often; forgotten it is none.
     let mut again = TrialResults::empty(here(), NOW + 5);
@@ -429,24 +429,24 @@ fn facts_expire_and_hold_on_their_machine_alone() {
     };
     again.add(renewed);
     assert!(matches!(
-        again.facts(),
+        again.all(),
         [TrialResult {
             origin: Origin::Learnt { times: 3, .. },
             ..
         }]
     ));
     assert_eq!(again.forget(|_| true).len(), 1);
-    assert_eq!(again.facts(), []);
+    assert_eq!(again.all(), []);
 }
 
 #[test]
 fn well_known_facts_change_only_what_they_name() {
-    let facts = TrialResults::well_known(here(), NOW);
-    assert_eq!(facts.inform(&request()).request, request());
+    let facts = TrialResults::with_quirks(here(), NOW);
+    assert_eq!(facts.apply(&request()).request, request());
     let mut amd = request();
     amd.participants[1] = display("amdgpu");
-    let informed = facts.inform(&amd);
-    assert_eq!(informed.facts.len(), 1);
+    let informed = facts.apply(&amd);
+    assert_eq!(informed.results.len(), 1);
     let alignment = informed.request.participants[1]
         .constraints()
         .image

@@ -63,7 +63,7 @@ fn requests() -> impl Strategy<Value = Request> {
 fn informed(request: &Request, facts: &[TrialResult]) -> Request {
     let mut book = book();
     facts.iter().for_each(|fact| book.add(fact.clone()));
-    book.inform(request).request
+    book.apply(request).request
 }
 
 /// Whether any fact in force is about a picture of this source for somebody in the request.
@@ -86,7 +86,7 @@ fn contradicts(
             && request
                 .participants
                 .iter()
-                .any(|one| fact.participant.is(one))
+                .any(|one| fact.participant.matches(one))
     })
 }
 
@@ -150,6 +150,6 @@ proptest! {
         let mut fake = Fake::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Proved });
         solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
         let structural = RefusalKind::of_errno(errno) == RefusalKind::Structural;
-        prop_assert_eq!(!facts.facts().is_empty(), structural);
+        prop_assert_eq!(!facts.all().is_empty(), structural);
     }
 }

@@ -79,11 +79,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Verb::List { json } => {
             let results = machine::trial_results();
             let listed: Vec<Listed<'_>> = results
-                .facts()
+                .all()
                 .iter()
                 .map(|result| Listed {
                     words: result.to_string(),
-                    in_force: results.is_in_force(result),
+                    in_force: results.is_valid(result),
                     result,
                 })
                 .collect();
@@ -131,7 +131,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Returns the note on a result that does not apply; an empty text for one that does.
 fn not_in_force(results: &TrialResults, result: &TrialResult) -> &'static str {
-    if results.is_in_force(result) {
+    if results.is_valid(result) {
         ""
     } else if result.expires.is_some_and(|end| end <= results.now()) {
         " [expired]"

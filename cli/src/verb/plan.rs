@@ -160,7 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine::store_trial_results(&tried.learnt);
         return write_tried_solution(options, &tried);
     }
-    let solution = solve(&results.inform(&request).request);
+    let solution = solve(&results.apply(&request).request);
     write_solution(options, &solution, None)
 }
 
@@ -176,7 +176,7 @@ fn plan_for_recorded_machine(options: &Options, path: &Path) -> Result<ExitCode>
         resolved.request = out::printable_names(&resolved.request);
     }
     let solution = solve(&resolved.request);
-    write_solution(options, &solution, Some(&resolved.unknown_of(&solution)))
+    write_solution(options, &solution, Some(&resolved.unverified(&solution)))
 }
 
 /// Returns the job that the options describe. Without `--size` it has the default size, or the first size of the recording if the

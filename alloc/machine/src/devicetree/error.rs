@@ -1,55 +1,55 @@
-//! Why something is no devicetree.
+//! The errors of reading a devicetree.
 
 use thiserror::Error;
 
 use super::Tree;
 
-/// Why bytes are no devicetree.
+/// Why bytes cannot be read as a devicetree.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// They are more than any board's.
+    /// The input is longer than [`Tree::MAXIMUM_BYTES`].
     #[error(
         "the tree has {bytes} bytes, and at most {} are read",
         Tree::MAXIMUM_BYTES
     )]
     TooLong {
-        /// How many.
+        /// The length of the input.
         bytes: usize,
     },
-    /// They do not begin as a tree.
+    /// The input does not begin with the magic number of a flattened tree.
     #[error(
         "it is no flattened devicetree: it does not begin with d00dfeed; `dtc -O dtb` makes one of a source, and /sys/firmware/fdt is the kernel's own"
     )]
     NoTree,
-    /// It is of a version that this crate does not read.
+    /// The tree has a format version that this crate does not read.
     #[error(
         "the tree is of version {version}, readable as {compatible}; versions 16 and 17 are read"
     )]
     Version {
         /// Its version.
         version: u32,
-        /// The oldest that it can be read as.
+        /// The oldest version that it is compatible with.
         compatible: u32,
     },
-    /// It leads outside of itself, or ends too early.
+    /// The tree is malformed: a value is not valid, an offset points outside of the tree, or the tree ends too early.
     #[error("the tree is damaged at byte {at}: expected {expected}, found {found}")]
     Damaged {
-        /// What should stand there.
+        /// What the format requires there.
         expected: String,
-        /// What stands there.
+        /// What is there.
         found: String,
-        /// Where, in bytes from the beginning.
+        /// The offset in bytes from the beginning.
         at: usize,
     },
-    /// It is larger than any board's.
+    /// The tree has more of something than is read.
     #[error("the tree has more than {most} {what}: the first that is too many is {place}")]
     TooMany {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
         /// How many there may be.
         most: usize,
-        /// Where the first stands that is too many: a byte, or a node's path.
+        /// The first one beyond the limit: a byte offset, or the path of a node.
         place: String,
     },
 }

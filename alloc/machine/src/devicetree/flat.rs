@@ -1,11 +1,11 @@
-//! Flattened trees (`.dtb`), whoever wrote them.
+//! The reader of flattened devicetrees (`.dtb`). The input is not trusted.
 
 use std::fmt;
 
 use super::TreeError;
-use super::tree::{Excess, Span, Tree, TreeBuilder, is_name};
+use super::tree::{Span, Tree, TreeBuildError, TreeBuilder, is_name};
 
-/// What every tree begins with.
+/// The magic number at the beginning of a flattened tree.
 const MAGIC: u32 = 0xd00d_feed;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -13,23 +13,24 @@ const PROPERTY: u32 = 3;
 const NOTHING: u32 = 4;
 const END: u32 = 9;
 
-/// The bytes of a tree, and the next place in its structure.
+/// The bytes of a tree, and the offset of the next token in its structure block.
 struct Reader<'bytes> {
     bytes: &'bytes [u8],
-    /// Where the names of properties begin.
+    /// The offset of the strings block, which holds the names of properties.
     strings: usize,
-    /// Where they end.
+    /// The end of the strings block.
     strings_end: usize,
+    /// The offset of the next token.
     at: usize,
-    /// Where the structure ends.
+    /// The end of the structure block.
     end: usize,
 }
 
 impl Tree {
-    /// Reads a flattened tree. It keeps a copy of the bytes.
+    /// Reads a flattened tree of version 16 or 17. The tree keeps a copy of the bytes.
     ///
     /// # Errors
-    /// [`TreeError`].
+    /// [`TreeError`], with the offset of the byte where the tree is malformed or exceeds a limit of [`Tree`].
     ///
     /// # References
     /// Devicetree specification, "Flattened Devicetree (DTB) Format".
@@ -38,10 +39,10 @@ impl Tree {
             return Err(TreeError::TooLong { bytes: bytes.len() });
         }
         let mut reader = Reader::open(bytes)?;
-        let mut builder = TreeBuilder::over(reader.bytes.to_vec());
+        let mut builder = TreeBuilder::new(reader.bytes.to_vec());
         loop {
             let at = reader.at;
-            let placed = |excess| placed(excess, at);
+            let placed = |error| placed(error, at);
             match reader.word()? {
                 BEGIN_NODE => {
                     let name = reader.name()?;
@@ -99,7 +100,7 @@ impl<'bytes> Reader<'bytes> {
         let within = bytes
             .get(..total)
             .ok_or_else(|| damaged(Length(total), Length(bytes.len()), 4))?;
-        // Where the field of a header stands that leads outside.
+        // Makes the error for a header field, given by its index, that points outside of the tree.
         let outside = |what: &'static str, found: usize, place: usize| {
             damaged(what, found, place.saturating_mul(4))
         };
@@ -149,7 +150,7 @@ impl<'bytes> Reader<'bytes> {
             .fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
-    /// Goes on to where a number may stand.
+    /// Skips the padding up to the next multiple of 4 bytes.
     fn align(&mut self) -> Result<(), TreeError> {
         let gap = self.at.next_multiple_of(4).saturating_sub(self.at);
         self.take(gap).map(|_| ())
@@ -157,7 +158,7 @@ impl<'bytes> Reader<'bytes> {
 
     fn name(&mut self) -> Result<Span, TreeError> {
         let name = self.name_at(self.at, self.end)?;
-        // With the zero byte behind it.
+        // The zero byte after the name is taken too.
         self.take(name.length().saturating_add(1))?;
         self.align()?;
         Ok(name)
@@ -179,8 +180,9 @@ impl<'bytes> Reader<'bytes> {
         Ok((name, value))
     }
 
-    /// Reads a name that ends with a zero byte before `end`. No more is looked at than a name may have, since many may share one
-    /// tail.
+    /// Reads a name that ends with a zero byte before `end`.
+    ///
+    /// The search stops at the longest allowed name. Otherwise many names that overlap would take time quadratic in the input.
     fn name_at(&self, at: usize, end: usize) -> Result<Span, TreeError> {
         let most = at
             .saturating_add(Tree::MAXIMUM_NAME_BYTES)
@@ -200,7 +202,7 @@ impl<'bytes> Reader<'bytes> {
         }
     }
 
-    /// Reads what is behind the root, where nothing but the end may stand.
+    /// Reads the rest after the root node, which must be the end token.
     fn finish(mut self) -> Result<(), TreeError> {
         loop {
             let at = self.at;
@@ -213,16 +215,16 @@ impl<'bytes> Reader<'bytes> {
     }
 }
 
-/// Says where the bytes are that a tree has too much of.
-fn placed(excess: Excess, at: usize) -> TreeError {
-    match excess {
-        Excess::Many { what, most } => TreeError::TooMany {
+/// Adds the byte offset to an error of the builder.
+fn placed(error: TreeBuildError, at: usize) -> TreeError {
+    match error {
+        TreeBuildError::TooMany { what, most } => TreeError::TooMany {
             what,
             most,
             place: format!("at byte {at}"),
         },
-        // Its number, its length and the place of its name stand before its value.
-        Excess::Twice { value } => damaged(
+        // The token, the length and the offset of the name, of 4 bytes each, precede the value.
+        TreeBuildError::Duplicate { value } => damaged(
             "each property of a node once",
             "one of the same name again",
             value.start().saturating_sub(12),
@@ -230,7 +232,7 @@ fn placed(excess: Excess, at: usize) -> TreeError {
     }
 }
 
-/// So many bytes, in words.
+/// Displays a length.
 struct Length(usize);
 
 impl fmt::Display for Length {
@@ -239,7 +241,7 @@ impl fmt::Display for Length {
     }
 }
 
-/// One byte, in words.
+/// Displays a byte in hexadecimal digits.
 struct Byte(u8);
 
 impl fmt::Display for Byte {

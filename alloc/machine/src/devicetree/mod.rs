@@ -1,18 +1,24 @@
-//! Devicetrees: where a board says which memory is set aside, and for whom.
+//! Devicetrees: the reserved memory of a board, and the devices that use it.
 //!
-//! A tree comes as bytes ([`Tree::from_flat`]), or is read from `/proc/device-tree` by the backend `devicetree`. What of it matters to
-//! buffers is [`ReservedMemory`], which a recorded machine keeps and [`ReservedMemory::refine`] makes demands and promises of.
+//! A [`Tree`] is read from a flattened devicetree ([`Tree::from_flat`]); the backend `devicetree` of `covalent-alloc` builds one
+//! from `/proc/device-tree`. [`ReservedMemory::of`] extracts the reserved regions and their users, which a recorded machine
+//! stores. [`ReservedMemory::refine`] adds them to a request as constraints of participants and guarantees of sources.
+//!
+//! ```text
+//! .dtb or /proc/device-tree ──▶ Tree ──▶ ReservedMemory ──▶ refine(request)
+//! ```
 //!
 //! [`ReservedMemory`]: super::ReservedMemory
+//! [`ReservedMemory::of`]: super::ReservedMemory::of
 //! [`ReservedMemory::refine`]: super::ReservedMemory::refine
 
 mod error;
 mod flat;
-mod lack;
+mod missing_pools;
 mod refine;
 mod reserved;
 mod tree;
 
 pub use error::TreeError;
-pub use lack::{LackingPool, lacking_pools, pool_snippet};
-pub use tree::{Excess, Node, Span, Tree, TreeBuilder, is_name};
+pub use missing_pools::{MissingPool, missing_pools, pool_snippet};
+pub use tree::{Node, Span, Tree, TreeBuildError, TreeBuilder, is_name};

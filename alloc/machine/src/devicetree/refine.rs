@@ -1,4 +1,5 @@
-//! What reserved memory makes of a request: heaps lie where their regions do, and devices reach what they are given.
+//! Adds reserved memory to a request: guarantees of the heaps and queues that allocate from a region, and alternatives of the
+//! devices that use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,35 +9,36 @@ use covalent_solver::constraint::{AddressWindow, MemoryCost, Participant, Source
 use covalent_solver::solve::Request;
 
 impl ReservedMemory {
-    /// Makes demands and promises of the regions.
+    /// Adds the regions to a request.
     ///
-    /// - A heap of a region lies where that does, in one piece and no more than it.
-    /// - A device that is given a pool has its own memory (its queue's) from there.
-    /// - It reaches the pool, also where that lies beyond what is believed of it otherwise: memory of the pool's heap, and no
-    ///   other there, is an alternative that it takes.
+    /// - A heap of a region guarantees contiguous memory at the region's addresses, up to the region's size.
+    /// - The kernel allocates the buffers of a queue from the first pool of its device, so the queue's source has that pool's
+    ///   guarantees.
+    /// - A device reaches its own pools, even at addresses that its driver does not declare. For such a pool the participant gets
+    ///   an alternative that accepts memory of the pool's heap and no other memory at those addresses.
     ///
-    /// A participant has at most [`Machine::MAXIMUM_ALTERNATIVES`] then, since the solver's work grows with each: pools beyond these add
-    /// none, which promises nothing that does not hold.
+    /// The solver tries every combination of alternatives, so a participant gets no more than
+    /// [`Machine::MAXIMUM_ALTERNATIVES`]. Further pools are left out; plans that need them are not found.
     ///
-    /// `node` tells a participant's device in the tree.
+    /// `node` returns the path of a participant's device in the devicetree.
     pub fn refine(&self, request: &mut Request, node: impl Fn(&Participant) -> Option<String>) {
         self.refine_declared(&mut request.participants, &mut request.sources, node);
     }
 
-    /// Does what [`ReservedMemory::refine`] does, for declarations of which there is no request yet.
+    /// Does the same as [`ReservedMemory::refine`] for participants and sources that are not in a request yet.
     pub fn refine_declared(
         &self,
         participants: &mut [Participant],
         sources: &mut [Source],
         node: impl Fn(&Participant) -> Option<String>,
     ) {
-        let behind: Vec<Option<&Region>> = sources
+        let heap_regions: Vec<Option<&Region>> = sources
             .iter()
-            .map(|source| self.behind_heap(heap_name(source)?))
+            .map(|source| self.region_of_heap(heap_name(source)?))
             .collect();
-        for (source, region) in sources.iter_mut().zip(&behind) {
+        for (source, region) in sources.iter_mut().zip(&heap_regions) {
             if let Some(region) = region {
-                promise(source, region);
+                set_guarantees(source, region);
             }
         }
         let mut by_path = BTreeMap::new();
@@ -49,34 +51,34 @@ impl ReservedMemory {
             };
             let users = self.users.iter().filter(|user| user.node == own);
             let paths = users.flat_map(|user| &user.regions);
-            let given = paths.map(|path| by_path.get(path.as_str()).copied());
-            let given: Vec<Option<&Region>> = given.collect();
-            // A region that is named and not described may be a pool too: it is not known which pool is the first behind it.
-            let mut described = given.iter().map_while(|region| *region);
+            let own_regions = paths.map(|path| by_path.get(path.as_str()).copied());
+            let own_regions: Vec<Option<&Region>> = own_regions.collect();
+            // A region that is listed but not described may be a pool too. Then the first pool is not known, and no region
+            // after it is taken for the first.
+            let mut described = own_regions.iter().map_while(|region| *region);
             let first = described.find(|region| region.is_pool());
-            // A pool that is named again is no other alternative.
+            // A pool that is listed twice gives one alternative.
             let mut seen = BTreeSet::new();
-            let pools = given.into_iter().flatten();
+            let pools = own_regions.into_iter().flatten();
             let pools = pools.filter(|region| region.is_pool() && seen.insert(&region.path));
             for pool in pools {
-                // The solver tries each alternative with each of everybody else's.
                 if participant.alternatives().len() >= Machine::MAXIMUM_ALTERNATIVES {
                     break;
                 }
                 let heaps: BTreeSet<SourceId> = sources
                     .iter()
-                    .zip(&behind)
+                    .zip(&heap_regions)
                     .filter(|(_, region)| region.is_some_and(|region| std::ptr::eq(region, pool)))
                     .map(|(source, _)| source.id.clone())
                     .collect();
-                reach(participant, pool, heaps);
+                add_alternative(participant, pool, heaps);
             }
-            // The kernel gives a device memory of the first pool that it has.
+            // The kernel allocates a device's buffers from the first pool of its `memory-region`.
             let Some(first) = first else { continue };
             for source in sources.iter_mut() {
-                let is_queues = source.id.as_str().starts_with("v4l2:");
-                if is_queues && source.is_of(&participant.device) {
-                    promise(source, first);
+                let is_queue = source.id.as_str().starts_with("v4l2:");
+                if is_queue && source.is_of(&participant.device) {
+                    set_guarantees(source, first);
                 }
             }
         }
@@ -87,39 +89,43 @@ fn heap_name(source: &Source) -> Option<&str> {
     source.id.as_str().strip_prefix("heap:")
 }
 
-/// A source whose memory is a region's.
-fn promise(source: &mut Source, region: &Region) {
-    let promises = &mut source.guarantees;
+/// Narrows the guarantees of a source that allocates from a region.
+fn set_guarantees(source: &mut Source, region: &Region) {
+    let guarantees = &mut source.guarantees;
     let window = region.window();
-    if promises.address.contains(&window) {
-        promises.address = window;
+    if guarantees.address.contains(&window) {
+        guarantees.address = window;
     }
-    // A pool gives each buffer in one piece or not at all, so that one of which the size is not known promises no less.
+    // A pool allocates each buffer contiguously or fails, so a pool of unknown size guarantees contiguity for every size.
     let size = region.size_bytes.unwrap_or(u64::MAX);
-    promises.contiguous_up_to_bytes = match promises.contiguous_up_to_bytes {
+    guarantees.contiguous_up_to_bytes = match guarantees.contiguous_up_to_bytes {
         0 => size,
         known => known.min(size),
     };
     if let Some(size) = region.size_bytes {
-        promises.maximum_bytes = Some(promises.maximum_bytes.map_or(size, |known| known.min(size)));
-        // What is known of the machine's memory as a whole may be more than the region has.
-        promises.available_bytes = promises.available_bytes.map(|known| known.min(size));
+        guarantees.maximum_bytes = Some(
+            guarantees
+                .maximum_bytes
+                .map_or(size, |known| known.min(size)),
+        );
+        // The known value may be of the machine's whole memory, which is more than the region has.
+        guarantees.available_bytes = guarantees.available_bytes.map(|known| known.min(size));
     }
-    promises.cost = promises.cost.max(MemoryCost::Reserved);
+    guarantees.cost = guarantees.cost.max(MemoryCost::Reserved);
 }
 
-/// A device that is given a pool takes memory of its heaps, wherever the pool lies.
-fn reach(participant: &mut Participant, pool: &Region, heaps: BTreeSet<SourceId>) {
+/// Adds the alternative in which a device uses memory of its pool's heaps, where the pool is outside of its declared addresses.
+fn add_alternative(participant: &mut Participant, pool: &Region, heaps: BTreeSet<SourceId>) {
     let window = pool.window();
     let known = participant.constraints().memory.address;
     if heaps.is_empty() || window == AddressWindow::default() || known.contains(&window) {
         return;
     }
-    let mut given = participant.constraints().clone();
-    given.memory.address = window;
-    given.memory.permitted = Some(match given.memory.permitted {
+    let mut alternative = participant.constraints().clone();
+    alternative.memory.address = window;
+    alternative.memory.permitted = Some(match alternative.memory.permitted {
         Some(permitted) => permitted.intersection(&heaps).cloned().collect(),
         None => heaps,
     });
-    participant.push_alternative(given);
+    participant.push_alternative(alternative);
 }

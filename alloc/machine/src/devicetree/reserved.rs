@@ -1,4 +1,4 @@
-//! What a devicetree says of memory that is set aside.
+//! Reads the reserved memory of a devicetree.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::TreeError;
 use super::tree::{Node, Tree};
 use covalent_solver::constraint::{AddressWindow, ExtraFields};
 
-/// Where regions stand.
+/// The name of the node whose children are the regions.
 const RESERVED: &str = "reserved-memory";
 
-/// The longest path of a device that is given regions: Linux gives nodes out as folders, and no longer path can be opened.
+/// The longest path of a device with regions, in bytes. Linux shows nodes as folders, and no longer path can be opened.
 const LONGEST_PATH: usize = 4095;
 
 impl ReservedMemory {
-    /// Reads the regions of a tree, and the devices that are given them. What is disabled is left out.
+    /// Returns the regions of a tree, and the devices that use them. Disabled nodes are left out.
     ///
-    /// Beside the tree it takes twice the bytes of the regions' ranges, and less than 2 MiB for all else: a tree of more regions or
-    /// users than a [`Machine`](crate::Machine) may have is refused when it is read.
+    /// The result takes twice the bytes of the regions' ranges, and less than 2 MiB for everything else. A tree with more regions
+    /// or users than a [`Machine`](crate::Machine) may have is refused when it is read.
     ///
     /// # References
     /// Linux, `Documentation/devicetree/bindings/reserved-memory/reserved-memory.yaml` and `shared-dma-pool.yaml`.
@@ -27,8 +27,8 @@ impl ReservedMemory {
         let Some(reserved) = tree.root().child(RESERVED) else {
             return Self::default();
         };
-        let cells = Cells::below(reserved);
-        // An address of another kind than the processor's is nothing that windows could be compared with.
+        let cells = CellCounts::of_children(reserved);
+        // Addresses that `ranges` translates are not those of the processor, so they cannot be compared with other windows.
         let is_identity = reserved.property("ranges").is_none_or(<[u8]>::is_empty);
         let regions: Vec<Region> = enabled(reserved)
             .map(|child| {
@@ -41,8 +41,8 @@ impl ReservedMemory {
             .map(|node| RegionUser {
                 node: node.path(),
                 compatible: node.texts("compatible").map(str::to_owned).collect(),
-                regions: given(node, &by_handle)
-                    .map(|place| regions[place].path.clone())
+                regions: regions_of(node, &by_handle)
+                    .map(|number| regions[number].path.clone())
                     .collect(),
                 extra_fields: ExtraFields::default(),
             })
@@ -55,10 +55,10 @@ impl ReservedMemory {
     }
 }
 
-/// Holds a tree against what [`ReservedMemory::of`] reads of it.
+/// Checks the limits on everything that [`ReservedMemory::of`] reads of a tree.
 ///
 /// # Errors
-/// [`TreeError::TooMany`], with the path of the node.
+/// [`TreeError::TooMany`], with the path of the first node beyond a limit.
 pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
     let Some(reserved) = tree.root().child(RESERVED) else {
         return Ok(());
@@ -77,7 +77,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
         return Err(too_many("users of reserved regions", most, node));
     }
     for node in users(tree, &by_handle) {
-        if given(node, &by_handle).nth(listed).is_some() {
+        if regions_of(node, &by_handle).nth(listed).is_some() {
             return Err(too_many("regions in a memory-region", listed, node));
         }
         if node.path_bytes() > LONGEST_PATH {
@@ -92,11 +92,11 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// A path for a message, which is the longer the less it helps.
+/// Returns the path of a node for a message, cut off after [`LONGEST_PATH`] bytes.
 fn short_path(node: Node<'_>) -> String {
     let mut path = node.path();
     if path.len() > LONGEST_PATH {
-        // Names are ASCII.
+        // Names are ASCII, so any byte is a character boundary.
         path.truncate(LONGEST_PATH);
         path.push('…');
     }
@@ -107,57 +107,58 @@ fn enabled<'tree>(reserved: Node<'tree>) -> impl Iterator<Item = Node<'tree>> {
     reserved.children().filter(Node::is_enabled)
 }
 
-/// The places of the regions that have a number by which devices name them; of two with the same it is the later one.
+/// Returns the numbers of the regions by their phandle. Of two regions with the same phandle, the later one counts.
 fn handles(reserved: Node<'_>) -> BTreeMap<u32, usize> {
-    let numbered = enabled(reserved).enumerate().filter_map(|(place, child)| {
+    let numbered = enabled(reserved).enumerate().filter_map(|(number, child)| {
         let handle = child.cell("phandle");
-        Some((handle.or_else(|| child.cell("linux,phandle"))?, place))
+        Some((handle.or_else(|| child.cell("linux,phandle"))?, number))
     });
     numbered.collect()
 }
 
-/// The places of the regions that a device is given, in its order. A number that is no region's in use gives it nothing, as for
-/// Linux.
-fn given(node: Node<'_>, by_handle: &BTreeMap<u32, usize>) -> impl Iterator<Item = usize> {
+/// Returns the numbers of the regions in a node's `memory-region`, in its order. A phandle of no enabled region is skipped, as
+/// Linux does.
+fn regions_of(node: Node<'_>, by_handle: &BTreeMap<u32, usize>) -> impl Iterator<Item = usize> {
     let cells = node.cells("memory-region").into_iter().flatten();
     cells.filter_map(|handle| by_handle.get(&handle).copied())
 }
 
-/// The devices that are given regions. Regions themselves are none.
+/// Returns the devices that use regions. The nodes within `reserved-memory` are not devices.
 fn users<'tree>(
     tree: &'tree Tree,
     by_handle: &BTreeMap<u32, usize>,
 ) -> impl Iterator<Item = Node<'tree>> {
-    // Whatever is below a node of that name, of which there may be several.
-    let mut behind = 0_usize;
-    let is_region = move |node: &Node<'tree>| {
-        if node.place() < behind {
+    // The end of the latest `reserved-memory` node, of which a tree may have several.
+    let mut end = 0_usize;
+    let mut is_region = move |node: &Node<'tree>| {
+        if node.index() < end {
             return true;
         }
-        let is_below_root = node.parent().is_some_and(|above| above.parent().is_none());
+        let is_below_root = node
+            .parent()
+            .is_some_and(|parent| parent.parent().is_none());
         if is_below_root && node.name() == RESERVED {
-            behind = node.behind();
+            end = node.end();
         }
         false
     };
-    let mut is_region = is_region;
     tree.nodes()
         .filter(move |node| !is_region(node))
         .filter(|node| node.is_enabled())
-        .filter(|node| given(*node, by_handle).next().is_some())
+        .filter(|node| regions_of(*node, by_handle).next().is_some())
 }
 
-/// How many cells addresses and sizes have.
-struct Cells {
+/// The number of cells of an address and of a size.
+struct CellCounts {
     address: usize,
     size: usize,
 }
 
-impl Cells {
-    /// Those of the nodes below one. A node that does not say has 2 and 1, and so has one that says it in no single number, as
-    /// for Linux.
-    fn below(node: Node<'_>) -> Self {
-        let read = |property, unsaid| node.cell(property).map_or(unsaid, |cells| cells as usize);
+impl CellCounts {
+    /// Returns the counts for the children of a node. Without the properties, or if they are not one cell, they are 2 and 1, as
+    /// in Linux.
+    fn of_children(node: Node<'_>) -> Self {
+        let read = |property, default| node.cell(property).map_or(default, |cells| cells as usize);
         Self {
             address: read("#address-cells", 2),
             size: read("#size-cells", 1),
@@ -166,7 +167,7 @@ impl Cells {
 
     fn region(&self, path: String, node: Node<'_>, is_identity: bool) -> Region {
         let ranges = self.windows(node, "reg");
-        // More bytes than 64 bits count are no size that anything could be compared with.
+        // A sum that does not fit 64 bits is no size.
         let whole = ranges.iter().try_fold(0_u64, |sum, window| {
             let last = window.highest.checked_sub(window.lowest)?;
             sum.checked_add(last.checked_add(1)?)
@@ -190,8 +191,8 @@ impl Cells {
         }
     }
 
-    /// Reads pairs of address and size. One that is empty, or does not fit 64 bits, is left out; a property that is not there or
-    /// has no such pairs tells of none.
+    /// Reads pairs of address and size. Pairs of size 0 and those that do not fit 64 bits are left out. A property that is absent,
+    /// or is not a list of pairs, gives an empty list.
     fn windows(&self, node: Node<'_>, property: &str) -> Vec<AddressWindow> {
         self.pairs(node, property).unwrap_or_default()
     }
@@ -214,9 +215,9 @@ impl Cells {
     }
 }
 
-/// Reads one number of some cells; `None` where there are none, or it does not fit 64 bits.
+/// Reads one number from cells; `None` where there are no cells, or the number does not fit 64 bits.
 fn number(cells: impl Iterator<Item = u32>) -> Option<u64> {
-    // All are taken, also behind one that does not fit: the next number begins there.
+    // All cells are taken even if the number does not fit, so that the next number begins at the right cell.
     let mut number = None;
     let mut fits = true;
     for cell in cells {

@@ -1,30 +1,30 @@
-//! A devicetree as flat lists: nodes in the order of the file, and their properties by node and name.
+//! A devicetree as flat lists: nodes in the order of the file, and their properties sorted by node and name.
 
 use std::fmt;
 
 use super::TreeError;
 
-/// A devicetree, of which names and values are kept as they were written.
+/// A devicetree. Names and values of properties are kept as they were written.
 ///
 /// # Memory
-/// One of `n` bytes takes at most 8 `n`, also while it is read. A node knows its parent's place and no path, and names and values
-/// are ranges of one piece of text: names that share their tails in the file share them here too. Reading takes `n log n` steps,
-/// since properties are sorted by their names.
+/// A tree of `n` bytes takes at most 8 `n` bytes, also while it is read. A node stores the index of its parent instead of a path.
+/// Names and values are ranges of one text, so names that overlap in the file overlap here too. Reading takes time proportional
+/// to `n log n`, because properties are sorted by name.
 ///
 /// # Limits
-/// [`Tree::MAXIMUM_BYTES`], [`Tree::MAXIMUM_NODES`], [`Tree::MAXIMUM_DEPTH`] and [`Tree::MAXIMUM_NAME_BYTES`]; and those of
-/// [`ReservedMemory`](crate::ReservedMemory), which a tree is held against when it is read.
+/// [`Tree::MAXIMUM_BYTES`], [`Tree::MAXIMUM_NODES`], [`Tree::MAXIMUM_DEPTH`], [`Tree::MAXIMUM_NAME_BYTES`], and those of
+/// [`ReservedMemory`](crate::ReservedMemory), which are checked when a tree is read.
 #[derive(Clone)]
 pub struct Tree {
-    /// What names and values are ranges of.
+    /// The text that contains all names and values.
     text: Vec<u8>,
-    /// Parents stand before their children, and the root first.
+    /// The root comes first, and each node before its children.
     nodes: Vec<NodeEntry>,
-    /// In the order of their nodes, and of their names within one.
+    /// Sorted by node, and by name within a node.
     properties: Vec<PropertyEntry>,
 }
 
-/// A part of the text.
+/// A range of a tree's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -34,11 +34,11 @@ pub struct Span {
 #[derive(Clone, Copy)]
 struct NodeEntry {
     name: Span,
-    /// The place of the node above; the root's is its own.
+    /// The index of its parent; the root has its own index here.
     parent: u32,
-    /// The first place behind its descendants.
+    /// The index after its last descendant.
     end: u32,
-    /// The place of its first property.
+    /// The index of its first property.
     first_property: u32,
 }
 
@@ -49,21 +49,21 @@ struct PropertyEntry {
     value: Span,
 }
 
-/// A node of a tree: a device, a bus, or a group of such.
+/// A node of a tree: a device, a bus, or a group of nodes.
 #[derive(Clone, Copy)]
 pub struct Node<'tree> {
     tree: &'tree Tree,
-    place: usize,
+    index: usize,
 }
 
 impl Tree {
     /// The longest flattened tree that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most nodes of a tree, and the most properties of all.
+    /// The most nodes of a tree, and the most properties of all its nodes together.
     pub const MAXIMUM_NODES: usize = 1 << 16;
-    /// The deepest that a node lies.
+    /// The most levels of nodes.
     pub const MAXIMUM_DEPTH: usize = 64;
-    /// The longest name of a node or property. Linux gives each out as a file, and no file's name is longer.
+    /// The longest name of a node or property, in bytes. `/proc/device-tree` shows each as a file name, which is no longer.
     pub const MAXIMUM_NAME_BYTES: usize = 255;
 
     /// Returns the root, whose name is empty.
@@ -71,34 +71,34 @@ impl Tree {
     pub fn root(&self) -> Node<'_> {
         Node {
             tree: self,
-            place: 0,
+            index: 0,
         }
     }
 
-    /// Lists every node, parents first.
+    /// Returns every node; a parent comes before its children.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        (0..self.nodes.len()).map(|place| Node { tree: self, place })
+        (0..self.nodes.len()).map(|index| Node { tree: self, index })
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
         bytes(&self.text, span)
     }
 
-    /// The properties of one node.
-    fn properties_of(&self, place: usize) -> &[PropertyEntry] {
-        let begin = index(self.nodes[place].first_property);
-        let behind = self.nodes.get(place.saturating_add(1));
-        let end = behind.map_or(self.properties.len(), |node| index(node.first_property));
+    /// Returns the properties of the node with this index.
+    fn properties_of(&self, node: usize) -> &[PropertyEntry] {
+        let begin = index(self.nodes[node].first_property);
+        let next = self.nodes.get(node.saturating_add(1));
+        let end = next.map_or(self.properties.len(), |node| index(node.first_property));
         &self.properties[begin..end]
     }
 }
 
-/// Trees are equal that have the same nodes with the same properties, wherever in the file these stand.
+/// Two trees are equal if they have the same nodes with the same properties. The layout of their text may differ.
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
         let is_same = |(one, two): (Node<'_>, Node<'_>)| {
             one.name() == two.name()
-                && one.behind() == two.behind()
+                && one.end() == two.end()
                 && one.properties().eq(two.properties())
         };
         self.nodes.len() == other.nodes.len() && self.nodes().zip(other.nodes()).all(is_same)
@@ -118,61 +118,64 @@ impl fmt::Debug for Tree {
 
 impl<'tree> Node<'tree> {
     fn entry(&self) -> &'tree NodeEntry {
-        &self.tree.nodes[self.place]
+        &self.tree.nodes[self.index]
     }
 
-    /// Returns its name, with the address behind an `@` where it has one.
+    /// Returns its name, with the unit address after the `@` where it has one.
     #[must_use]
     pub fn name(&self) -> &'tree str {
         text(self.tree.bytes(self.entry().name))
     }
 
-    /// Returns the node above; `None` for the root.
+    /// Returns its parent; `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let place = index(self.entry().parent);
-        (place != self.place).then_some(Self { place, ..*self })
+        let parent = index(self.entry().parent);
+        (parent != self.index).then_some(Self {
+            index: parent,
+            ..*self
+        })
     }
 
-    /// Writes its path, such as `/soc/isp@40000000`; that of the root is `/`.
+    /// Returns its path, such as `/soc/isp@40000000`; the path of the root is `/`.
     #[must_use]
     pub fn path(&self) -> String {
-        let above = std::iter::successors(Some(*self), Self::parent);
-        let named = above.filter(|node| node.parent().is_some());
+        let ancestors = std::iter::successors(Some(*self), Self::parent);
+        let named = ancestors.filter(|node| node.parent().is_some());
         let mut names: Vec<&str> = named.map(|node| node.name()).collect();
         names.reverse();
         format!("/{}", names.join("/"))
     }
 
-    /// Returns how many bytes [`Node::path`] has.
+    /// Returns the length of [`Node::path`] in bytes, without making the path.
     pub(super) fn path_bytes(&self) -> usize {
-        let above = std::iter::successors(Some(*self), Self::parent);
-        above.fold(0, |sum, node| {
+        let ancestors = std::iter::successors(Some(*self), Self::parent);
+        ancestors.fold(0, |sum, node| {
             node.name().len().saturating_add(1).saturating_add(sum)
         })
     }
 
-    /// Lists the nodes directly below, in the order of the file.
+    /// Returns its children in the order of the file.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'tree> {
         let tree = self.tree;
-        let end = self.behind();
-        let within = move |place: usize| (place < end).then_some(Self { tree, place });
-        std::iter::successors(within(self.place.saturating_add(1)), move |child| {
-            within(child.behind())
+        let end = self.end();
+        let within = move |index: usize| (index < end).then_some(Self { tree, index });
+        std::iter::successors(within(self.index.saturating_add(1)), move |child| {
+            within(child.end())
         })
     }
 
-    /// The first place behind its descendants.
-    pub(super) fn behind(&self) -> usize {
+    /// Returns the index after its last descendant.
+    pub(super) fn end(&self) -> usize {
         index(self.entry().end)
     }
 
-    /// Its place in [`Tree::nodes`].
-    pub(super) fn place(&self) -> usize {
-        self.place
+    /// Returns its index in [`Tree::nodes`].
+    pub(super) fn index(&self) -> usize {
+        self.index
     }
 
-    /// Returns the node below of this name; where it has none of an address, of the name before the `@`.
+    /// Returns the child of this name. Where there is none, the name is compared with the part before the `@`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
         self.children()
@@ -183,30 +186,31 @@ impl<'tree> Node<'tree> {
             })
     }
 
-    /// Lists its properties by name, whose bytes only their names tell the meaning of.
+    /// Returns the names and values of its properties, sorted by name.
     pub fn properties(&self) -> impl Iterator<Item = (&'tree str, &'tree [u8])> + use<'tree> {
         let tree = self.tree;
-        tree.properties_of(self.place)
+        tree.properties_of(self.index)
             .iter()
             .map(|property| (text(tree.bytes(property.name)), tree.bytes(property.value)))
     }
 
-    /// Returns the bytes of a property; `None` where it is not there.
+    /// Returns the value of a property; `None` where the node does not have it.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&'tree [u8]> {
-        let own = self.tree.properties_of(self.place);
+        let own = self.tree.properties_of(self.index);
         let name_of = |property: &PropertyEntry| self.tree.bytes(property.name);
         let found = own.binary_search_by(|property| name_of(property).cmp(name.as_bytes()));
-        found.ok().map(|place| self.tree.bytes(own[place].value))
+        found.ok().map(|number| self.tree.bytes(own[number].value))
     }
 
-    /// Returns whether there is such a property, whatever is in it.
+    /// Returns whether the node has a property, with any value.
     #[must_use]
     pub fn has(&self, property: &str) -> bool {
         self.property(property).is_some()
     }
 
-    /// Reads a property as numbers of 32 bits; `None` where it is not there, or is no such list.
+    /// Returns the value of a property as cells, which are 32-bit numbers; `None` where there is no such property, or its length
+    /// is not a multiple of 4 bytes.
     #[must_use]
     pub fn cells(&self, property: &str) -> Option<impl Iterator<Item = u32> + Clone + use<'tree>> {
         let chunks = self.property(property)?.chunks_exact(4);
@@ -214,7 +218,7 @@ impl<'tree> Node<'tree> {
         is_whole.then(|| chunks.map(cell))
     }
 
-    /// Returns a property as one number of 32 bits.
+    /// Returns the value of a property of exactly one cell; `None` for any other.
     #[must_use]
     pub fn cell(&self, property: &str) -> Option<u32> {
         let mut cells = self.cells(property)?;
@@ -222,7 +226,7 @@ impl<'tree> Node<'tree> {
         cells.next().is_none().then_some(one)
     }
 
-    /// Lists the texts of a property; none where it is not there. What is no text is left out.
+    /// Returns the strings of a property. Empty strings and those that are not UTF-8 are left out.
     pub fn texts(&self, property: &str) -> impl Iterator<Item = &'tree str> + use<'tree> {
         self.property(property)
             .into_iter()
@@ -231,7 +235,7 @@ impl<'tree> Node<'tree> {
             .filter_map(|text| std::str::from_utf8(text).ok())
     }
 
-    /// Returns whether the device is in use: it says nothing, or that it is okay.
+    /// Returns whether the device is enabled: `status` is absent, `okay` or `ok`.
     ///
     /// # References
     /// Devicetree specification, `status`.
@@ -249,33 +253,33 @@ impl fmt::Debug for Node<'_> {
     }
 }
 
-/// Makes a tree of nodes and properties in the order in which they are met.
+/// Builds a tree from nodes and properties in the order in which a reader finds them.
 pub struct TreeBuilder {
     tree: Tree,
-    /// The places of the node that is open and of those above it.
+    /// The indices of the open node and of its ancestors.
     open: Vec<u32>,
 }
 
-/// What a tree has too much of, or twice; whoever builds it knows where.
+/// Why [`TreeBuilder`] refuses a node or property. The caller adds the place to make a [`TreeError`] of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
-    /// More of something than [`Tree`] may have.
-    Many {
-        /// Of what.
+pub enum TreeBuildError {
+    /// There is more of something than a [`Tree`] may have.
+    TooMany {
+        /// What is counted.
         what: &'static str,
         /// How many there may be.
         most: usize,
     },
-    /// A property of this value that its node has already.
-    Twice {
-        /// The later of both values.
+    /// A node has two properties of one name.
+    Duplicate {
+        /// The value that comes later in the text.
         value: Span,
     },
 }
 
 impl TreeBuilder {
-    /// Begins a tree whose names and values are ranges of this text.
-    pub fn over(text: Vec<u8>) -> Self {
+    /// Starts a tree whose names and values are ranges of this text.
+    pub fn new(text: Vec<u8>) -> Self {
         Self {
             tree: Tree {
                 text,
@@ -286,7 +290,7 @@ impl TreeBuilder {
         }
     }
 
-    /// Names a part of the text.
+    /// Makes a range of the text from its start and length in bytes.
     pub fn span(start: usize, length: usize) -> Span {
         let (Ok(start), Ok(length)) = (u32::try_from(start), u32::try_from(length)) else {
             unreachable!("a tree's text has at most 16 MiB, and its own lengths 32 bits")
@@ -294,29 +298,38 @@ impl TreeBuilder {
         Span { start, length }
     }
 
-    /// Opens a node below the one that is open.
-    pub fn begin(&mut self, name: Span) -> Result<(), Excess> {
+    /// Opens a node as a child of the open node.
+    ///
+    /// # Errors
+    /// [`TreeBuildError::TooMany`] for more than [`Tree::MAXIMUM_DEPTH`] levels or [`Tree::MAXIMUM_NODES`] nodes.
+    pub fn begin(&mut self, name: Span) -> Result<(), TreeBuildError> {
         let most = Tree::MAXIMUM_DEPTH;
         if self.open.len() >= most {
             let what = "levels";
-            return Err(Excess::Many { what, most });
+            return Err(TreeBuildError::TooMany { what, most });
         }
         debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
-        let place = room(self.tree.nodes.len(), "nodes")?;
+        let index = next_index(self.tree.nodes.len(), "nodes")?;
         self.tree.nodes.push(NodeEntry {
             name,
-            // The root is its own.
-            parent: self.open.last().copied().unwrap_or(place),
+            // The root is its own parent.
+            parent: self.open.last().copied().unwrap_or(index),
             end: 0,
             first_property: 0,
         });
-        self.open.push(place);
+        self.open.push(index);
         Ok(())
     }
 
-    /// Adds a property to the node that is open; there has to be one.
-    pub fn property(&mut self, name: Span, value: Span) -> Result<(), Excess> {
-        room(self.tree.properties.len(), "properties")?;
+    /// Adds a property to the open node.
+    ///
+    /// # Errors
+    /// [`TreeBuildError::TooMany`] for more than [`Tree::MAXIMUM_NODES`] properties.
+    ///
+    /// # Panics
+    /// Where no node is open.
+    pub fn property(&mut self, name: Span, value: Span) -> Result<(), TreeBuildError> {
+        next_index(self.tree.properties.len(), "properties")?;
         debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
         let Some(node) = self.open.last().copied() else {
             unreachable!("the reader adds properties to nodes")
@@ -327,13 +340,13 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Closes the node that is open; says whether there was one.
+    /// Closes the open node and returns whether there was one.
     pub fn end(&mut self) -> bool {
-        let behind = number(self.tree.nodes.len());
-        let Some(place) = self.open.pop() else {
+        let end = number(self.tree.nodes.len());
+        let Some(node) = self.open.pop() else {
             return false;
         };
-        self.tree.nodes[index(place)].end = behind;
+        self.tree.nodes[index(node)].end = end;
         true
     }
 
@@ -342,8 +355,11 @@ impl TreeBuilder {
         self.open.len()
     }
 
-    /// Sorts what was added.
-    pub fn finish(self) -> Result<Tree, Excess> {
+    /// Sorts the properties and returns the tree.
+    ///
+    /// # Errors
+    /// [`TreeBuildError::Duplicate`] for a node with two properties of one name.
+    pub fn finish(self) -> Result<Tree, TreeBuildError> {
         let Tree {
             text,
             mut nodes,
@@ -353,20 +369,20 @@ impl TreeBuilder {
             let names = || bytes(&text, one.name).cmp(bytes(&text, two.name));
             one.node.cmp(&two.node).then_with(names)
         });
-        let twice = properties.windows(2).find_map(|pair| match pair {
+        let duplicate = properties.windows(2).find_map(|pair| match pair {
             [one, two] if one.node == two.node => {
                 let is_same = bytes(&text, one.name) == bytes(&text, two.name);
                 is_same.then_some((one.value, two.value))
             }
             _ => None,
         });
-        if let Some((one, two)) = twice {
+        if let Some((one, two)) = duplicate {
             let value = if one.start > two.start { one } else { two };
-            return Err(Excess::Twice { value });
+            return Err(TreeBuildError::Duplicate { value });
         }
         debug_assert!(!nodes.is_empty(), "the reader begins with the root");
-        for (place, node) in nodes.iter_mut().enumerate() {
-            let first = properties.partition_point(|property| index(property.node) < place);
+        for (node_index, node) in nodes.iter_mut().enumerate() {
+            let first = properties.partition_point(|property| index(property.node) < node_index);
             node.first_property = number(first);
         }
         Ok(Tree {
@@ -376,25 +392,26 @@ impl TreeBuilder {
         })
     }
 
-    /// The text, for a reader that adds to it.
+    /// Returns the text, so that a reader can append names and values to it.
     pub fn text(&mut self) -> &mut Vec<u8> {
         &mut self.tree.text
     }
 }
 
 impl Span {
-    /// Where it begins in the text.
+    /// Returns its start in the text, in bytes.
     pub fn start(self) -> usize {
         index(self.start)
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn length(self) -> usize {
         index(self.length)
     }
 }
 
-/// Returns whether a path can be made of this name, and no terminal be moved by it.
+/// Returns whether a name is safe in a path and on a terminal: at most [`Tree::MAXIMUM_NAME_BYTES`] bytes of printable ASCII
+/// without `/`.
 pub fn is_name(bytes: &[u8]) -> bool {
     bytes.len() <= Tree::MAXIMUM_NAME_BYTES
         && bytes
@@ -403,34 +420,35 @@ pub fn is_name(bytes: &[u8]) -> bool {
 }
 
 impl Tree {
-    /// Holds a tree against what is read of regions, so that nothing that is made of it can grow beyond it.
+    /// Checks the limits of [`ReservedMemory`](crate::ReservedMemory), so that reading regions from the tree takes bounded memory.
     ///
     /// # Errors
-    /// [`TreeError::TooMany`].
+    /// [`TreeError::TooMany`] for a tree with more regions or users, or longer lists or paths, than a recording may have.
     pub fn checked(self) -> Result<Self, TreeError> {
         super::reserved::check(&self)?;
         Ok(self)
     }
 }
 
-fn room(count: usize, what: &'static str) -> Result<u32, Excess> {
+/// Returns the index of the next node or property after `count` of them.
+fn next_index(count: usize, what: &'static str) -> Result<u32, TreeBuildError> {
     let most = Tree::MAXIMUM_NODES;
     if count < most {
         Ok(number(count))
     } else {
-        Err(Excess::Many { what, most })
+        Err(TreeBuildError::TooMany { what, most })
     }
 }
 
-/// The number of a node or property, of which there are at most [`Tree::MAXIMUM_NODES`].
-fn number(place: usize) -> u32 {
-    let Ok(number) = u32::try_from(place) else {
+/// Converts an index of a node or property, which is at most [`Tree::MAXIMUM_NODES`].
+fn number(index: usize) -> u32 {
+    let Ok(number) = u32::try_from(index) else {
         unreachable!("there are at most {} of a kind", Tree::MAXIMUM_NODES)
     };
     number
 }
 
-const _: () = assert!(usize::BITS >= u32::BITS, "a number of 32 bits is a place");
+const _: () = assert!(usize::BITS >= u32::BITS, "a 32-bit number is an index");
 
 const fn index(number: u32) -> usize {
     number as usize
@@ -443,7 +461,7 @@ fn bytes(text: &[u8], span: Span) -> &[u8] {
 
 fn text(bytes: &[u8]) -> &str {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        unreachable!("names are looked at when they are read, and are ASCII")
+        unreachable!("the reader checks that names are ASCII")
     };
     text
 }

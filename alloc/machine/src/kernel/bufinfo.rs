@@ -1,14 +1,15 @@
-//! Every dma-buf of the machine, as debugfs lists them.
+//! The parser of debugfs' `dma_buf/bufinfo`, which lists every dma-buf of the machine.
 //!
 //! ```text
-//! 01228800  00000002  00080007  00000003  virtio_gpu  00000017  camera's        an object; columns are tabs
+//! 01228800  00000002  00080007  00000003  virtio_gpu  00000017  camera's        an object; tabs separate the columns
 //!         write fence:12:3 vgem vgem unsignalled                                 its fences
 //!         Attached Devices:
-//!         vivid-000                                                             its devices, and then their number
+//!         vivid-000                                                             its devices, followed by their number
 //! Total 1 devices attached
 //! ```
-//! A name has 31 bytes at the most, and no line of an object fits into that: its numbers are padded to 8 digits. Devices are
-//! counted back from the last total of an object. So a name with line ends can look like a fence and like nothing else.
+//! A name has at most 31 bytes. The line of an object is longer, because its numbers are padded to 8 digits, so a name with line
+//! breaks cannot imitate one. It cannot imitate a device either, because devices are counted backwards from the last total of
+//! an object. It can imitate a fence.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,83 +17,81 @@ use thiserror::Error;
 /// One dma-buf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Size in bytes.
+    /// Its size in bytes.
     pub size_bytes: u64,
-    /// References to its file.
+    /// The number of references to its file.
     pub references: u64,
-    /// The driver that made it.
+    /// The driver that exports it.
     pub exporter: String,
-    /// Its inode: what identifies it.
+    /// Its inode number, which identifies it.
     pub inode: u64,
-    /// What somebody named it, up to its first line end.
+    /// The name that a process set, up to its first line break.
     #[serde(default)]
     pub name: Option<String>,
-    /// Fences that it carries, those of the kernel's own among them.
+    /// The fences in its reservation object, with the kernel's own.
     #[serde(default)]
     pub fences: Vec<ListedFence>,
     /// Devices that have it attached.
     pub attached: Vec<String>,
 }
 
-/// A fence that a dma-buf carries.
+/// A fence in the reservation object of a dma-buf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedFence {
-    /// Who has to wait for it: `kernel`, `write`, `read` or `bookkeep`.
+    /// Its `dma_resv_usage`: `kernel`, `write`, `read` or `bookkeep`.
     pub usage: String,
-    /// Which it is: numbers, timeline and driver, as this kernel writes them.
+    /// Its context, sequence number, timeline and driver, as this kernel prints them.
     pub words: String,
-    /// Whether it is over.
+    /// Whether it has signalled.
     pub is_signalled: bool,
 }
 
-/// Why the list is not understood.
+/// Why the list cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BufinfoError {
-    /// The kernel counts another number of objects than were understood.
-    #[error(
-        "bufinfo says in line {line} that it lists {claimed} objects, and {found} were found in it"
-    )]
+    /// The list has another number of objects than the kernel's total.
+    #[error("the total of bufinfo in line {line} is {claimed} objects, and {found} were found")]
     Count {
-        /// The kernel's own total.
+        /// The kernel's total.
         claimed: usize,
-        /// Lines that were understood.
+        /// The number of objects that were found.
         found: usize,
-        /// The line of the total, the first being 1.
+        /// The number of the total's line, counted from 1.
         line: usize,
     },
-    /// There is no total, so the text is not what it should be.
+    /// The list ends without a total of objects, so it is incomplete.
     #[error("bufinfo ends after line {line} without its total of objects")]
     NoTotal {
-        /// The last line.
+        /// The number of the last line, counted from 1.
         line: usize,
     },
-    /// The devices of an object are not as many as the kernel counts.
+    /// An object has another number of devices than the kernel's total.
     #[error(
         "bufinfo does not list the devices of inode {inode} as it counts them: expected \"Attached Devices:\", a line for each and their total below line {line}"
     )]
     Devices {
         /// The object's inode.
         inode: u64,
-        /// The object's line, the first being 1.
+        /// The number of the object's line, counted from 1.
         line: usize,
     },
 }
 
-/// Parses the text of the list, in time that grows with its length.
+/// Parses the list, in time proportional to its length.
 ///
-/// It takes at most 12 bytes for each byte of the text: an object of the least size is a line of 46 bytes with 44 below it, a fence
-/// has 22 and a device 3.
+/// The result takes at most 12 bytes for each byte of the text. The smallest object is a line of 46 bytes with 44 bytes below it;
+/// the smallest fence has 22 bytes and the smallest device 3.
 ///
 /// # Errors
-/// [`BufinfoError`] when the text is not understood whole.
+/// [`BufinfoError`] where a part of the text cannot be parsed.
 ///
 /// # References
 /// Linux, `drivers/dma-buf/dma-buf.c`, `dma_buf_debug_show`; `drivers/dma-buf/dma-resv.c`, `dma_resv_describe`.
 pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
     let mut objects: Vec<Object> = Vec::new();
     let mut claimed = None;
-    // Where what stands below the object begins that was read last, and that object's line.
+    // The start of the block below the latest object, the line number of that object, and the current offset.
     let (mut below, mut own, mut at) = (0_usize, 0_usize, 0_usize);
     let mut number = 0_usize;
     for whole in text.split_inclusive('\n') {
@@ -122,30 +121,30 @@ pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
     }
 }
 
-/// A line as `str::lines` gives it.
+/// Removes the line break from a line, as `str::lines` does.
 fn without_end(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)
 }
 
 /// Reads the number in `Total 3 objects, …` or `Total 3 devices attached`.
-fn total(line: &str, behind: &str) -> Option<usize> {
-    let (number, _) = line.strip_prefix("Total ")?.split_once(behind)?;
+fn total(line: &str, unit: &str) -> Option<usize> {
+    let (number, _) = line.strip_prefix("Total ")?.split_once(unit)?;
     number.parse().ok()
 }
 
-/// Gives the last object what stands below it.
+/// Adds fences and devices to the last object, from the block below its line.
 ///
-/// Lines are gone through again rather than kept: a place to keep one in is larger than most lines.
+/// The block is split into lines again for each pass, because a list of the lines would take more memory than the lines do.
 fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), BufinfoError> {
     let Some(object) = objects.last_mut() else {
-        // The head of the list.
+        // Before the first object there is only the head of the list.
         return Ok(());
     };
     let inode = object.inode;
     let broken = || BufinfoError::Devices { inode, line };
     let lines = || below.split_inclusive('\n').map(without_end);
-    // Devices are counted back from the last total.
+    // Devices are counted backwards from the last total.
     let (end, count) = lines()
         .enumerate()
         .filter_map(|(place, line)| Some((place, total(line, " devices attached")?)))
@@ -156,7 +155,7 @@ fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), Bufinf
     if lines().nth(head) != Some("\tAttached Devices:") {
         return Err(broken());
     }
-    // There are as many lines, so no count of a name's making asks for more.
+    // The block has at least `count` lines, so a count within a name cannot allocate more than the text's length.
     let mut attached = Vec::with_capacity(count);
     for line in lines().skip(first).take(count) {
         let name = line.strip_prefix('\t').map(str::trim);
@@ -168,7 +167,7 @@ fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), Bufinf
     Ok(())
 }
 
-/// Reads the line of an object; `None` for any other, and for what is not padded as the kernel's own numbers are.
+/// Parses the line of an object; `None` for any other line, and for one whose numbers are not padded as the kernel pads them.
 fn object(line: &str) -> Option<Object> {
     fn padded(text: &str) -> Option<&str> {
         (text.len() >= 8).then_some(text)
@@ -194,7 +193,7 @@ fn object(line: &str) -> Option<Object> {
     })
 }
 
-/// Reads the line of a fence; kernels write the middle of it in different orders.
+/// Parses the line of a fence. The order of its middle part depends on the kernel's version, so that part stays one text.
 fn fence(line: &str) -> Option<ListedFence> {
     let (usage, rest) = line.strip_prefix('\t')?.split_once(" fence:")?;
     if !["kernel", "write", "read", "bookkeep"].contains(&usage) {
@@ -269,7 +268,7 @@ mod tests {
             bufinfo(&text),
             Err(BufinfoError::Devices { inode: 17, line: 4 })
         );
-        // A device has a name, and a tab before it.
+        // The line of a device is a tab followed by a name.
         for device in ["\t", "\t \t", "vivid-000", ""] {
             let text = TEXT.replace("\tvivid-000", device);
             assert!(bufinfo(&text).is_err(), "{device:?}");
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn name_with_line_ends_makes_no_object_device_or_total() {
+    fn name_with_line_breaks_adds_no_object_device_or_total() {
         let names = [
             "x\n00004096\t00000002\t00080007\t0",
             "x\n1\t1\t1\t1\tx\t99\tx",
@@ -299,7 +298,7 @@ mod tests {
     #[test]
     fn list_that_is_cut_off_anywhere_is_refused() {
         for end in 0..TEXT.len() {
-            // Behind the number of objects nothing is of interest.
+            // Nothing after the number of objects is read.
             let cut = &TEXT[..end];
             let is_whole = cut.contains("Total 2 objects, ");
             assert_eq!(bufinfo(cut).is_ok(), is_whole, "{end}");

@@ -1,36 +1,37 @@
-//! One file descriptor of a process, as `/proc/PID/fdinfo/N` tells it.
+//! The parser of `/proc/PID/fdinfo/N`, which describes one file descriptor of a process.
 
 use serde::{Deserialize, Serialize};
 
-/// A dma-buf behind a file descriptor.
+/// The dma-buf of a file descriptor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fdinfo {
-    /// Its inode: what identifies it.
+    /// Its inode number, which identifies it.
     pub inode: u64,
-    /// Size in bytes.
+    /// Its size in bytes.
     pub size_bytes: u64,
-    /// References to its file: fds, mappings, and what drivers hold.
+    /// The number of references to its file: file descriptors, mappings, and references of drivers.
     pub references: u64,
-    /// The driver that made it.
+    /// The driver that exports it.
     pub exporter: String,
-    /// What somebody named it.
+    /// The name that a process set.
     pub name: Option<String>,
 }
 
-/// Reads one fdinfo; `None` when it is not a dma-buf's.
+/// Parses one fdinfo; `None` where the file descriptor is not a dma-buf.
 ///
-/// It takes at most 12 bytes for each byte of the text, where a name is no text and each of its bytes is replaced by three.
+/// The result takes at most 12 bytes for each byte of the text. The worst case is a name that is not UTF-8, of which each byte is
+/// replaced by three.
 ///
-/// The name stands last and is all that is left, whatever is in it; of every other field the first one counts, which is the
-/// kernel's.
+/// The kernel prints the name last, so everything after `name:` belongs to it, line breaks too. Of each other field the first
+/// line counts, which is the kernel's.
 ///
 /// # References
 /// Linux, `fs/proc/fd.c`, `seq_show`; `drivers/dma-buf/dma-buf.c`, `dma_buf_show_fdinfo`.
 #[must_use]
 pub fn fdinfo(text: &[u8]) -> Option<Fdinfo> {
     const NAME: &[u8] = b"\nname:\t";
-    let behind = text.windows(NAME.len()).position(|bytes| bytes == NAME);
-    let (fields, name) = match behind.and_then(|place| text.split_at_checked(place)) {
+    let name_at = text.windows(NAME.len()).position(|bytes| bytes == NAME);
+    let (fields, name) = match name_at.and_then(|at| text.split_at_checked(at)) {
         Some((fields, name)) => (fields, name.strip_prefix(NAME)),
         None => (text, None),
     };
@@ -43,7 +44,7 @@ pub fn fdinfo(text: &[u8]) -> Option<Fdinfo> {
     let number = |name: &str| std::str::from_utf8(field(name)?).ok()?.parse().ok();
     Some(Fdinfo {
         size_bytes: number("size")?,
-        // Before Linux 5.14 none was told.
+        // Linux prints the inode since 5.14.
         inode: number("ino")?,
         references: number("count")?,
         exporter: String::from_utf8_lossy(field("exp_name")?).into_owned(),
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn name_that_looks_like_fields_is_a_name() {
+    fn name_that_imitates_fields_is_part_of_the_name() {
         let text = format!("{TEXT}name:\tx\nino:\t7\nsize:\t1\nname:\ty\n");
         let found = fdinfo(text.as_bytes()).unwrap();
         assert_eq!((found.inode, found.size_bytes), (42, 1_228_800));

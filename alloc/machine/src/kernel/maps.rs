@@ -1,33 +1,33 @@
-//! One mapping of a process, as `/proc/PID/maps` lists it.
+//! The parser of `/proc/PID/maps`, which lists the memory mappings of a process.
 
 use serde::{Deserialize, Serialize};
 
-/// One mapping.
+/// One memory mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapLine {
     /// Its first address.
     pub start: u64,
-    /// Length in bytes.
+    /// Its length in bytes.
     pub length_bytes: u64,
-    /// What may be done, such as `rw-s`.
+    /// Its permissions, such as `rw-s`.
     pub permissions: String,
-    /// Where in the file it begins.
+    /// Its offset in the file, in bytes.
     pub offset_bytes: u64,
-    /// Major and minor number of the file's file system; all dma-bufs are in one.
+    /// The major and minor number of the file's file system. All dma-bufs are in one file system.
     pub device: (u32, u32),
-    /// Inode of the file.
+    /// The inode number of the file.
     pub inode: u64,
-    /// What is mapped, as the kernel names it: `/dmabuf:` and its name for a dma-buf.
+    /// The path of the file, as the kernel prints it: `/dmabuf:` and the name for a dma-buf.
     pub what: String,
 }
 
 impl MapLine {
-    /// How the path of every dma-buf begins.
+    /// The beginning of the path of every dma-buf.
     const DMABUF: &str = "/dmabuf:";
 
-    /// Whether it is a mapping of a dma-buf; `device` is the file system of dma-bufs, where it is known.
+    /// Returns whether it is a mapping of a dma-buf. `device` is the file system of dma-bufs, where it is known.
     ///
-    /// Without that a file by the name of `dmabuf:` in the root folder would be taken for one.
+    /// Without `device` the path decides, so a file called `dmabuf:` in the root folder is taken for a dma-buf.
     #[must_use]
     pub fn is_dmabuf(&self, device: Option<(u32, u32)>) -> bool {
         device.map_or_else(
@@ -37,10 +37,10 @@ impl MapLine {
     }
 }
 
-/// Reads one line; `None` when it is none. The kernel escapes line ends in names.
+/// Parses one line; `None` where it is not a line of this file. The kernel escapes line breaks in paths.
 ///
-/// It takes no more than the bytes of the line, beside the mapping itself. Whoever reads a file of lines does so one by one: a process
-/// can have 65,530 mappings with paths of 4 KiB.
+/// The result takes no more than the bytes of the line, beside the [`MapLine`] itself. A caller should read the file line by line,
+/// because a process can have 65,530 mappings with paths of 4 KiB.
 ///
 /// # References
 /// Linux, `fs/proc/task_mmu.c`, `show_map_vma`.

@@ -1,7 +1,9 @@
-//! What the kernel writes of dma-bufs, parsed: `fdinfo`, `maps`, and debugfs' `bufinfo`. Pure functions of the text.
+//! Parsers of the kernel's text about dma-bufs: `/proc/PID/fdinfo`, `/proc/PID/maps`, and debugfs' `bufinfo`. They are pure
+//! functions of the text.
 //!
-//! A dma-buf's name is set by whoever has an fd of it and may hold anything, line ends too. So nothing that these functions
-//! return, but for a name and what is said of fences, can be of a name's making; each says how.
+//! A process that has a file descriptor of a dma-buf can set its name, to any text with line breaks too. So a name could imitate
+//! other lines of these files. The parsers return values of the kernel only; just a name, and the description of a fence in
+//! `bufinfo`, can be chosen by a process. Each parser documents why.
 
 mod bufinfo;
 mod fdinfo;

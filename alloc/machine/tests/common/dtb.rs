@@ -1,11 +1,10 @@
-//! Flattened devicetrees: reads the committed ones, which `dtc` compiled, and writes others, so that their reader is tried on
-//! trees that nobody compiled.
+//! Flattened devicetrees for tests: the committed ones, which `dtc` compiled, and a writer for trees that `dtc` would not write.
 
 use std::collections::BTreeMap;
 
 use covalent_machine::devicetree::Node;
 
-/// A node that is to be written, with all that is below it.
+/// A node to write, with its descendants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeText {
     pub name: String,
@@ -14,7 +13,7 @@ pub struct NodeText {
 }
 
 impl NodeText {
-    /// Takes a node of a tree that was read.
+    /// Copies a node of a tree that was read.
     pub fn of(node: Node<'_>) -> Self {
         let properties = node.properties();
         Self {
@@ -27,8 +26,8 @@ impl NodeText {
     }
 }
 
-/// Reads a tree of `trees/`. They are committed as hexadecimal digits (`xxd -plain` writes such, `xxd -revert -plain` reads
-/// them), since the repository takes no binaries but pictures.
+/// Reads a tree of `trees/`. The files are hexadecimal digits (`xxd -plain` writes them, `xxd -revert -plain` reads them),
+/// because the repository has no binary files other than pictures.
 pub fn compiled(name: &str) -> Vec<u8> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
@@ -44,7 +43,7 @@ pub fn compiled(name: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Writes a tree of version 17.
+/// Writes a flattened tree of version 17.
 pub fn flattened(root: &NodeText) -> Vec<u8> {
     let (mut structure, mut strings) = (Vec::new(), Vec::new());
     node(root, &mut structure, &mut strings);
@@ -66,7 +65,7 @@ pub fn flattened(root: &NodeText) -> Vec<u8> {
     ] {
         word(&mut bytes, number as u32);
     }
-    // No memory is kept from the loader.
+    // The memory reservation block is empty.
     bytes.extend([0; 16]);
     bytes.extend(structure);
     bytes.extend(strings);

@@ -1,4 +1,4 @@
-//! What must hold of any bytes that come from outside; the fuzz targets run the same.
+//! Checks that must hold for any input. The fuzz targets run them too.
 
 use covalent_machine::devicetree::Tree;
 use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
@@ -11,30 +11,30 @@ use covalent_solver::solve::{Request, Solution, candidates, solve};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Reads a participant or a source; what was read is written and read back the same, and every demand has words.
+/// Reads a participant or a source. It is the same after it is written and read again, and every constraint has a text.
 pub fn constraint_file(bytes: &[u8]) {
-    if let Some(participant) = kept::<Participant>(bytes) {
+    if let Some(participant) = round_trip::<Participant>(bytes) {
         for demand in participant.demands() {
             let words = &demand.words;
             assert!(words.contains(char::is_alphanumeric), "{words:?}");
         }
     }
-    kept::<Source>(bytes);
+    round_trip::<Source>(bytes);
 }
 
-/// Leaves out alternatives of a participant beyond the first few.
+/// Removes the alternatives of a participant beyond the first few.
 fn with_at_most(participant: &mut Participant, alternatives: usize) {
     let kept = participant.alternatives().iter().take(alternatives);
     let kept = kept.cloned().collect();
     participant.set_choices(participant.constraints().clone(), kept);
 }
 
-/// Reads a request and solves it: what is found has words, and no plan is made where there is no way.
+/// Reads a request and solves it. The solution has an explanation, and it is a plan exactly if there is a candidate.
 pub fn request_file(bytes: &[u8]) {
-    let Some(mut request) = kept::<Request>(bytes) else {
+    let Some(mut request) = round_trip::<Request>(bytes) else {
         return;
     };
-    // Many of everything takes long, and shows nothing that few do not.
+    // More participants and sources only take longer to solve.
     request.participants.truncate(4);
     request.sources.truncate(4);
     request.more_extents.truncate(2);
@@ -50,10 +50,10 @@ pub fn request_file(bytes: &[u8]) {
     );
 }
 
-/// An explanation says what is allocated, or that nothing serves all and what the way round costs.
+/// Asserts that an explanation names the allocation, or the bytes that are copied where no buffer serves all participants.
 fn assert_explained(solution: &Solution) {
     let text = solution.explain();
-    let facts = match solution {
+    let expected = match solution {
         Solution::Share(plan) => vec![format!(
             " allocates {} buffers of {} in {} ",
             plan.count(),
@@ -61,22 +61,22 @@ fn assert_explained(solution: &Solution) {
             plan.layout().format()
         )],
         Solution::Split(split) => {
-            let mut facts = vec!["no buffer serves all participants".to_owned()];
+            let mut expected = vec!["no buffer serves all participants".to_owned()];
             let copied = split.copied_bytes_per_frame();
-            // Where one of them cannot be served at all, there is no way round to tell the price of.
+            // Where a participant has no buffer at all, no copy helps, and no bytes are copied.
             if copied > 0 {
-                facts.push(format!("copies {copied} bytes a frame"));
+                expected.push(format!("copies {copied} bytes a frame"));
             }
-            facts
+            expected
         }
     };
-    for fact in facts {
-        assert!(text.contains(&fact), "{fact:?} is not said: {text}");
+    for part in expected {
+        assert!(text.contains(&part), "{part:?} is missing: {text}");
     }
 }
 
-/// Reads a recorded machine: what is read is written and read back the same, differs from itself in nothing, and does the usual
-/// jobs or says why not. A file of a newer version is told apart from a damaged one.
+/// Reads a recorded machine. It is the same after it is written and read again, it does not differ from itself, and a job of all
+/// its participants has a solution or an error. A file of a newer version is another error than a damaged one.
 pub fn machine_file(bytes: &[u8]) {
     let mut machine = match Machine::from_json(bytes) {
         Ok(machine) => machine,
@@ -94,7 +94,7 @@ pub fn machine_file(bytes: &[u8]) {
     let again = Machine::from_json(text.as_bytes()).unwrap();
     assert_eq!(again, machine);
     assert_eq!(again.to_json().unwrap(), text);
-    // Many of everything takes long, and shows nothing that few do not.
+    // More participants and sources only take longer to solve.
     machine.declared.truncate(2);
     for declared in &mut machine.declared {
         declared.participants.truncate(3);
@@ -106,28 +106,28 @@ pub fn machine_file(bytes: &[u8]) {
     assert!(Difference::between(&machine, &machine).is_empty());
     let sizes: Vec<Extent> = machine.sizes().collect();
     for size in sizes.into_iter().chain(Extent::new(640, 480)) {
-        let everybody = machine.participants_at(size).unwrap_or_default();
-        let names = everybody.iter().map(|own| own.participant.name.clone());
+        let participants = machine.participants_at(size).unwrap_or_default();
+        let names = participants.iter().map(|own| own.participant.name.clone());
         let mut job = Job::new(size, 2);
         job.others = names.collect();
         job.vulkan = bytes.len() % 2 == 0;
         match machine.request(&job) {
-            Ok(asked) => {
-                let solution = solve(&asked.request);
+            Ok(resolved) => {
+                let solution = solve(&resolved.request);
                 assert_explained(&solution);
-                let _ = asked.unknown_of(&solution);
+                let _ = resolved.unverified(&solution);
             }
             Err(error) => {
                 let words = error.to_string();
-                let is_about = ["machine", "nobody to plan for"];
-                assert!(is_about.iter().any(|what| words.contains(what)), "{words}");
+                let subjects = ["machine", "job names no participant"];
+                assert!(subjects.iter().any(|what| words.contains(what)), "{words}");
             }
         }
     }
 }
 
-/// Reads a flattened devicetree: what it has is no more than its bytes have room for, its regions can be recorded, and every
-/// device is given regions that are there.
+/// Reads a flattened devicetree. Its nodes and properties fit into the input's length, its regions can be recorded, and every
+/// device refers to regions that exist.
 pub fn devicetree(bytes: &[u8]) {
     let tree = match Tree::from_flat(bytes) {
         Ok(tree) => tree,
@@ -137,7 +137,7 @@ pub fn devicetree(bytes: &[u8]) {
             return;
         }
     };
-    // A node is 12 bytes at the least, a property as many and its value.
+    // A node takes at least 12 bytes, and a property at least 12 bytes plus its value.
     let mut least = 0;
     for node in tree.nodes() {
         least += 12;
@@ -166,13 +166,12 @@ pub fn devicetree(bytes: &[u8]) {
     assert_eq!(again, reserved);
 }
 
-/// Reads the bytes as a plane's IN_FORMATS: every format that is found is one of the blob's own, and there are no more than it
-/// has room for.
+/// Reads a blob as a plane's IN_FORMATS. Every format that is read occurs in the blob, and there are no more than fit into it.
 pub fn in_formats_blob(bytes: &[u8]) {
     let Ok(listed) = read_in_formats(bytes) else {
         return;
     };
-    // An entry is 24 bytes and names 64 formats at most.
+    // An entry has 24 bytes and lists at most 64 formats.
     assert!(listed.len() <= bytes.len() / 24 * 64);
     for pair in listed {
         let (code, modifier) = (pair.fourcc.0.to_ne_bytes(), pair.modifier.0.to_ne_bytes());
@@ -181,8 +180,8 @@ pub fn in_formats_blob(bytes: &[u8]) {
     }
 }
 
-/// Reads the bytes as each of the kernel's texts, behind a name that they are and as the text itself: no object, device or
-/// size is of their making where they are a name of 31 bytes.
+/// Reads the bytes as each of the kernel's texts, and as a name of at most 31 bytes within a valid text. A name adds no object,
+/// no device and no size.
 pub fn kernel_texts(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = (fdinfo(bytes), bufinfo(&text));
@@ -193,7 +192,7 @@ pub fn kernel_texts(bytes: &[u8]) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    // The kernel's own names end with the first zero.
+    // A name ends at its first zero byte.
     let name = text[..end].split('\0').next().unwrap_or_default();
     let info = format!("ino:\t7\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\t{name}\n");
     let found = fdinfo(info.as_bytes()).expect("a whole text");
@@ -221,7 +220,7 @@ pub fn kernel_texts(bytes: &[u8]) {
     assert_eq!(objects[0].attached, ["vivid-000"]);
 }
 
-/// Takes the bytes as numbers of a described buffer: a layout that is accepted lies inside its memories.
+/// Uses the bytes as the numbers of a layout. The planes of a layout that is accepted are inside its dma-bufs.
 pub fn descriptor(bytes: &[u8]) {
     let mut numbers = bytes.chunks(8).map(|chunk| {
         let mut number = [0; 8];
@@ -269,7 +268,9 @@ pub fn descriptor(bytes: &[u8]) {
     }
 }
 
-fn kept<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<T> {
+fn round_trip<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+) -> Option<T> {
     let read: T = serde_json::from_slice(bytes).ok()?;
     let text = serde_json::to_string(&read).unwrap();
     let again: T = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! What the solver's tests solve with, devicetrees, and bytes that somebody hostile wrote.
+//! What several tests share: requests of the solver's tests, devicetrees, and input that is not trusted.
 #![allow(
     dead_code,
     unused_imports,
@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation,
     missing_docs,
     unreachable_pub,
-    reason = "each test file is a crate of its own and uses its own share"
+    reason = "each test file is a crate and uses a part of this module"
 )]
 
 pub mod dtb;

@@ -1,11 +1,11 @@
-//! The boards in `tests/machines`: what is said of each has its origin, the usual jobs on it have the plans that are known, and
-//! each of these hangs on the fact that is said to decide it.
+//! Tests of the recordings in `tests/machines`: every value of a board has a provenance, the usual jobs on each board have the
+//! expected plans, and each of these plans depends on the value that is said to decide it.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod called;
-mod file;
+mod boards_document;
+mod device_names;
+mod edits;
 mod golden;
-mod listed;
 mod provenance;
-mod recorded;
-mod without;
+mod recordings;
+mod round_trip;

@@ -1,26 +1,26 @@
-//! How every value of a board is known.
+//! Every value of a board has a provenance that can be looked up.
 
 use covalent_machine::{Provenance, ProvenanceByPath};
 use covalent_solver::constraint::{Participant, Source};
 use serde_json::{Value, json};
 
-use crate::recorded::{boards, read};
+use crate::recordings::{boards, read};
 
-/// The places of everything that a participant or a source asks or promises beyond nothing.
-fn places(value: &Value, place: &str, nothing: &Value, found: &mut Vec<String>) {
+/// Collects the paths of every value that differs from the default.
+fn paths(value: &Value, path: &str, default: &Value, found: &mut Vec<String>) {
     match value {
-        Value::Object(fields) if !place.ends_with("per_fourcc") => {
+        Value::Object(fields) if !path.ends_with("per_fourcc") => {
             for (name, value) in fields {
-                let none = nothing.get(name).unwrap_or(&Value::Null);
-                places(value, &format!("{place}.{name}"), none, found);
+                let default = default.get(name).unwrap_or(&Value::Null);
+                paths(value, &format!("{path}.{name}"), default, found);
             }
         }
-        value if value != nothing => found.push(place.to_owned()),
+        value if value != default => found.push(path.to_owned()),
         _ => {}
     }
 }
 
-/// Whose sources are named.
+/// The projects whose source a provenance may name.
 const PROJECTS: [&str; 8] = [
     "Linux 7.3",
     "raspberrypi/linux",
@@ -32,18 +32,18 @@ const PROJECTS: [&str; 8] = [
     "covalent-alloc",
 ];
 
-/// Words with which begins what is not known of a thing.
+/// The first words of a text that says what is not known.
 const QUESTIONS: [&str; 5] = ["how ", "in which ", "where ", "whether ", "which "];
 
-/// Whether a text names a file or a folder below two others.
+/// Returns whether a text has a path with at least three parts.
 fn has_path(text: &str) -> bool {
     text.split([' ', ',', ':', ';', '(', ')'])
         .any(|word| word.split('/').filter(|part| !part.is_empty()).count() >= 3)
 }
 
-/// Whoever doubts a value finds the place that it is from: an address, a project and a file, or a document by its title.
-pub(crate) fn assert_can_be_looked_up(value: &str, grounds: &Provenance) {
-    let is_found = match grounds {
+/// Asserts that a reader can look the value up: the provenance has an address, a project and a file, or the title of a document.
+pub(crate) fn assert_can_be_looked_up(value: &str, provenance: &Provenance) {
+    let is_found = match provenance {
         Provenance::Reported { place } => place.starts_with("https://"),
         Provenance::DriverSource { place } => {
             has_path(place) && PROJECTS.iter().any(|project| place.contains(project))
@@ -58,31 +58,37 @@ pub(crate) fn assert_can_be_looked_up(value: &str, grounds: &Provenance) {
             titles.iter().any(|title| place.starts_with(title))
                 || PROJECTS.iter().any(|project| place.starts_with(project)) && place.contains('/')
         }
-        // Nothing can be looked up, so it says which question is open.
+        // An unknown value has nothing to look up, so the text states the open question.
         Provenance::Unknown { what } => {
             QUESTIONS.iter().any(|word| what.starts_with(word)) && !what.ends_with(['.', '?'])
         }
         other => panic!("{value}: {other}"),
     };
-    assert!(is_found, "{value}: nobody can look this up: {grounds}");
+    assert!(is_found, "{value}: cannot be looked up: {provenance}");
 }
 
-fn check_grounds(board: &str, name: &str, found: Vec<String>, grounds: &ProvenanceByPath) {
-    for place in found {
-        match grounds.of(&place) {
-            Some(Provenance::Measured) => panic!("{board}, {name}: nobody measured {place}"),
-            Some(grounds) => assert_can_be_looked_up(&format!("{board}, {name}, {place}"), grounds),
-            None => panic!("{board}, {name}: nothing tells where {place} is from"),
+fn check_provenance(board: &str, name: &str, found: Vec<String>, provenance: &ProvenanceByPath) {
+    for path in found {
+        match provenance.of(&path) {
+            Some(Provenance::Measured) => {
+                panic!(
+                    "{board}, {name}: {path} is marked as measured, on a board that was not recorded"
+                )
+            }
+            Some(provenance) => {
+                assert_can_be_looked_up(&format!("{board}, {name}, {path}"), provenance);
+            }
+            None => panic!("{board}, {name}: {path} has no provenance"),
         }
     }
 }
 
 #[test]
-fn every_value_of_a_board_says_where_it_is_from() {
+fn value_of_a_board_has_a_provenance_that_can_be_looked_up() {
     assert!(boards().len() >= 12);
     for board in boards() {
         let machine = read(&board);
-        // No value of a board is its own answer, which is what the origin of a recorded machine says.
+        // The values of a board were not measured on it, and its origin says so.
         assert!(
             machine
                 .origin
@@ -94,13 +100,13 @@ fn every_value_of_a_board_says_where_it_is_from() {
         for declared in &machine.declared {
             for recorded in &declared.participants {
                 let own = &recorded.participant;
-                let nothing = Participant::new(own.name.clone(), own.device.clone(), own.role);
-                let nothing = json!({"constraints": nothing.constraints()});
+                let default = Participant::new(own.name.clone(), own.device.clone(), own.role);
+                let default = json!({"constraints": default.constraints()});
                 let value =
                     json!({"constraints": own.constraints(), "alternatives": own.alternatives()});
                 let mut found = Vec::new();
-                places(&value, "participant", &nothing, &mut found);
-                // What demands nothing may be so because nobody knows: that is said too.
+                paths(&value, "participant", &default, &mut found);
+                // A field without a constraint may be so because the constraint is not known, so these have a provenance too.
                 for always in [
                     "formats",
                     "image.stride",
@@ -109,47 +115,47 @@ fn every_value_of_a_board_says_where_it_is_from() {
                 ] {
                     found.push(format!("participant.constraints.{always}"));
                 }
-                found.retain(|place| {
-                    !place.ends_with("alternatives") || !own.alternatives().is_empty()
+                found.retain(|path| {
+                    !path.ends_with("alternatives") || !own.alternatives().is_empty()
                 });
-                check_grounds(&board, &own.name, found, &recorded.grounds);
+                check_provenance(&board, &own.name, found, &recorded.provenance);
             }
             for recorded in &declared.sources {
                 let own = &recorded.source;
-                let nothing = json!(Source::new(own.id.clone(), own.name.clone()));
+                let default = json!(Source::new(own.id.clone(), own.name.clone()));
                 let mut found = Vec::new();
-                places(&json!(own), "source", &nothing, &mut found);
+                paths(&json!(own), "source", &default, &mut found);
                 found.push("source.guarantees.contiguous_up_to_bytes".to_owned());
-                check_grounds(&board, own.id.as_str(), found, &recorded.grounds);
+                check_provenance(&board, own.id.as_str(), found, &recorded.provenance);
             }
         }
     }
 }
 
-/// Every place for which grounds are given is one of a value.
-fn check_places(board: &str, name: &str, whole: &Value, grounds: &ProvenanceByPath) {
-    for place in grounds.0.keys() {
-        let pointer = format!("/{}", place.replace('.', "/"));
+/// Asserts that every path with a provenance is the path of a value.
+fn check_paths(board: &str, name: &str, whole: &Value, provenance: &ProvenanceByPath) {
+    for path in provenance.0.keys() {
+        let pointer = format!("/{}", path.replace('.', "/"));
         assert!(
             whole.pointer(&pointer).is_some(),
-            "{board}, {name}: there is no {place}"
+            "{board}, {name}: there is no {path}"
         );
     }
 }
 
 #[test]
-fn every_place_that_has_grounds_is_a_values() {
+fn path_with_a_provenance_is_the_path_of_a_value() {
     for board in boards() {
         for declared in &read(&board).declared {
             for recorded in &declared.participants {
                 let whole = json!({"participant": recorded.participant});
                 let name = &recorded.participant.name;
-                check_places(&board, name, &whole, &recorded.grounds);
+                check_paths(&board, name, &whole, &recorded.provenance);
             }
             for recorded in &declared.sources {
                 let whole = json!({"source": recorded.source});
                 let name = recorded.source.id.as_str();
-                check_places(&board, name, &whole, &recorded.grounds);
+                check_paths(&board, name, &whole, &recorded.provenance);
             }
         }
     }

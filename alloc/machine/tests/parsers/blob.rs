@@ -1,6 +1,6 @@
-//! Flattened devicetrees that nobody would compile, written word by word.
+//! A writer of flattened devicetrees that `dtc` would not write: the caller controls each token.
 
-/// A tree that is being written.
+/// A flattened tree under construction.
 #[derive(Default)]
 pub(crate) struct Blob {
     pub(crate) structure: Vec<u8>,
@@ -23,7 +23,7 @@ impl Blob {
         self.word(2);
     }
 
-    /// A property whose name begins at this byte of the strings.
+    /// Adds a property whose name begins at this offset of the strings block.
     pub(crate) fn property_at(&mut self, name_at: usize, value: &[u8]) {
         self.word(3);
         self.word(value.len() as u32);
@@ -32,7 +32,7 @@ impl Blob {
         self.align();
     }
 
-    /// A property of this name, which is written once.
+    /// Adds a property. Its name is written to the strings block only if it is not there yet.
     pub(crate) fn property(&mut self, name: &str, value: &[u8]) {
         let wanted = [name.as_bytes(), &[0]].concat();
         let known = self
@@ -51,7 +51,7 @@ impl Blob {
         self.property(name, &value);
     }
 
-    /// Bytes that are written by now.
+    /// Returns the length of the tree so far, in bytes.
     pub(crate) fn length(&self) -> usize {
         self.structure.len() + self.strings.len() + 56
     }
@@ -75,7 +75,7 @@ impl Blob {
         ] {
             bytes.extend((number as u32).to_be_bytes());
         }
-        // No memory is kept from the loader.
+        // The memory reservation block is empty.
         bytes.extend([0; 16]);
         bytes.extend(self.structure);
         bytes.extend(self.strings);

@@ -4,22 +4,22 @@ use covalent_machine::ReservedMemory;
 use covalent_machine::devicetree::{Tree, TreeError};
 
 use super::blob::Blob;
-use super::{Bound, MIB, hold, words};
+use super::{Bound, MIB, assert_bounded, message};
 
-/// What the documentation of [`Tree`] states, with the regions that are read of it.
+/// The bound that the documentation of [`Tree`] states, and 2 MiB for the regions.
 const BOUND: Bound = Bound {
     multiple: 8,
     constant: 2 * MIB,
 };
 
-/// The longest name, as long as a file's in Linux.
+/// The length of the longest name, which is that of a file name in Linux.
 const NAME: usize = 255;
 
 fn read(bytes: &[u8]) -> Result<ReservedMemory, TreeError> {
     Tree::from_flat(bytes).map(|tree| ReservedMemory::of(&tree))
 }
 
-/// Makes a tree of about so many bytes by adding to it; the root is open.
+/// Makes a tree of about `bytes` bytes. `add` is called until the tree is long enough, while the root is the open node.
 fn filled(bytes: usize, mut add: impl FnMut(&mut Blob, usize)) -> Vec<u8> {
     let mut blob = Blob::default();
     blob.begin("");
@@ -32,7 +32,7 @@ fn filled(bytes: usize, mut add: impl FnMut(&mut Blob, usize)) -> Vec<u8> {
     blob.finish()
 }
 
-/// Opens nodes of the longest names, one in another.
+/// Opens nested nodes with the longest names.
 fn descend(blob: &mut Blob, levels: usize) {
     for _ in 0..levels {
         blob.begin(&"n".repeat(NAME));
@@ -50,8 +50,8 @@ fn regions(blob: &mut Blob, count: u32, name: &str) {
 }
 
 #[test]
-fn names_that_share_tails_take_memory_of_their_bytes_alone() {
-    // Each begins one byte behind the one before, in names of the greatest length.
+fn names_that_overlap_take_memory_of_their_bytes_once() {
+    // Each name begins one byte after the previous one, within strings of the greatest length.
     let short = |bytes: usize| {
         let mut blob = Blob::default();
         while blob.strings.len() < bytes / 26 {
@@ -69,8 +69,8 @@ fn names_that_share_tails_take_memory_of_their_bytes_alone() {
         blob.end();
         blob.finish()
     };
-    hold("short tails", BOUND, short, read).unwrap();
-    // One name without an end is a tail of all: it is refused at the first property.
+    assert_bounded("short tails", BOUND, short, read).unwrap();
+    // All names overlap in one string that is too long. The tree is refused at the first property.
     let long = |bytes: usize| {
         let mut blob = Blob {
             strings: vec![b'a'; bytes / 2],
@@ -84,7 +84,7 @@ fn names_that_share_tails_take_memory_of_their_bytes_alone() {
         blob.end();
         blob.finish()
     };
-    let error = words(hold("long tails", BOUND, long, read));
+    let error = message(assert_bounded("long tails", BOUND, long, read));
     assert!(
         error.contains("at byte") && error.contains("255"),
         "{error}"
@@ -92,14 +92,14 @@ fn names_that_share_tails_take_memory_of_their_bytes_alone() {
 }
 
 #[test]
-fn nodes_of_the_least_size_take_a_multiple_of_it() {
+fn nodes_of_the_smallest_size_take_bounded_memory() {
     let bare = |bytes: usize| {
         filled(bytes.min(12 * (Tree::MAXIMUM_NODES - 2)), |blob, _| {
             blob.begin("");
             blob.end();
         })
     };
-    hold("nodes", BOUND, bare, read).unwrap();
+    assert_bounded("nodes", BOUND, bare, read).unwrap();
     let one_each = |bytes: usize| {
         filled(bytes, |blob, _| {
             blob.begin("a");
@@ -107,7 +107,7 @@ fn nodes_of_the_least_size_take_a_multiple_of_it() {
             blob.end();
         })
     };
-    hold("one property each", BOUND, one_each, read).unwrap();
+    assert_bounded("one property each", BOUND, one_each, read).unwrap();
     let nested = |bytes: usize| {
         filled(bytes.min(12 * (Tree::MAXIMUM_NODES - 64)), |blob, _| {
             for _ in 1..Tree::MAXIMUM_DEPTH {
@@ -118,11 +118,11 @@ fn nodes_of_the_least_size_take_a_multiple_of_it() {
             }
         })
     };
-    hold("nested", BOUND, nested, read).unwrap();
+    assert_bounded("nested", BOUND, nested, read).unwrap();
 }
 
 #[test]
-fn properties_of_one_node_take_a_multiple_of_them() {
+fn properties_of_one_node_take_bounded_memory() {
     let many = |bytes: usize| {
         let mut blob = Blob::default();
         blob.begin("");
@@ -136,11 +136,11 @@ fn properties_of_one_node_take_a_multiple_of_them() {
         blob.end();
         blob.finish()
     };
-    hold("properties", BOUND, many, read).unwrap();
+    assert_bounded("properties", BOUND, many, read).unwrap();
 }
 
 #[test]
-fn users_at_the_end_of_long_paths_are_refused_rather_than_written_out() {
+fn users_with_long_paths_are_refused() {
     let users = |bytes: usize| {
         let mut blob = Blob::default();
         blob.begin("");
@@ -157,11 +157,11 @@ fn users_at_the_end_of_long_paths_are_refused_rather_than_written_out() {
         blob.end();
         blob.finish()
     };
-    let error = words(hold("users", BOUND, users, read));
+    let error = message(assert_bounded("users", BOUND, users, read));
     assert!(error.contains("/nnn"), "{error}");
     assert!(error.len() < 8192, "{}", error.len());
 
-    // Paths themselves cost nothing before they are asked for.
+    // A path is only made when a caller asks for it, so long paths of other nodes take no memory.
     let leaves = |bytes: usize| {
         let mut blob = Blob::default();
         blob.begin("");
@@ -176,11 +176,11 @@ fn users_at_the_end_of_long_paths_are_refused_rather_than_written_out() {
         blob.end();
         blob.finish()
     };
-    hold("leaves", BOUND, leaves, read).unwrap();
+    assert_bounded("leaves", BOUND, leaves, read).unwrap();
 }
 
 #[test]
-fn references_to_one_region_with_a_long_name_are_counted() {
+fn many_references_to_a_region_with_a_long_name_are_refused() {
     let one_user = |bytes: usize| {
         let mut blob = Blob::default();
         blob.begin("");
@@ -191,7 +191,7 @@ fn references_to_one_region_with_a_long_name_are_counted() {
         blob.end();
         blob.finish()
     };
-    let error = words(hold("references", BOUND, one_user, read));
+    let error = message(assert_bounded("references", BOUND, one_user, read));
     assert!(error.contains("/device"), "{error}");
 
     let handles_again = |bytes: usize| {
@@ -207,12 +207,12 @@ fn references_to_one_region_with_a_long_name_are_counted() {
         blob.end();
         blob.finish()
     };
-    let error = words(hold("regions", BOUND, handles_again, read));
+    let error = message(assert_bounded("regions", BOUND, handles_again, read));
     assert!(error.contains("reserved"), "{error}");
 }
 
 #[test]
-fn lists_of_one_region_take_a_multiple_of_their_bytes() {
+fn lists_of_one_region_take_bounded_memory() {
     let region = |property: &'static str, value: fn(usize) -> Vec<u8>| {
         move |bytes: usize| {
             let mut blob = Blob::default();
@@ -229,9 +229,14 @@ fn lists_of_one_region_take_a_multiple_of_their_bytes() {
         }
     };
     let ones = |bytes: usize| 1_u32.to_be_bytes().repeat(bytes / 4);
-    let reserved = hold("reg", BOUND, region("reg", ones), read).unwrap();
+    let reserved = assert_bounded("reg", BOUND, region("reg", ones), read).unwrap();
     assert_eq!(reserved.regions[0].ranges.len(), MIB / 8);
     let texts = |bytes: usize| b"a\0".repeat(bytes / 2);
-    let error = words(hold("compatible", BOUND, region("compatible", texts), read));
+    let error = message(assert_bounded(
+        "compatible",
+        BOUND,
+        region("compatible", texts),
+        read,
+    ));
     assert!(error.contains("/reserved-memory/pool"), "{error}");
 }

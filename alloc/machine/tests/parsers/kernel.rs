@@ -1,13 +1,13 @@
-//! Texts of the kernel that cost the most: processes choose names in them, and how many lines there are.
+//! The kernel's texts in the forms that cost the most. Processes choose the names in them and the number of lines.
 
 use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
 use covalent_solver::model::read_in_formats;
 
-use super::{Bound, MIB, hold, words};
+use super::{Bound, MIB, assert_bounded, message};
 
 const KIB: usize = 1 << 10;
 
-/// What the documentation of [`bufinfo`] and [`fdinfo`] states.
+/// The bound that the documentation of [`bufinfo`] and [`fdinfo`] states.
 const BOUND: Bound = Bound {
     multiple: 12,
     constant: 4 * KIB,
@@ -22,7 +22,7 @@ fn list(bytes: &[u8]) -> Result<usize, String> {
     Ok(objects.iter().fold(objects.len(), below))
 }
 
-/// A list of so many objects with this below each, and no other device.
+/// Makes a list of `count` objects, each with the text `below` its line and a total of `devices`.
 fn objects(count: usize, below: &str, devices: usize) -> Vec<u8> {
     let head = "00000000\t00000000\t00000000\t00000000\t\t00000000\n";
     let one = format!("{head}{below}Total {devices} devices attached\n");
@@ -31,42 +31,48 @@ fn objects(count: usize, below: &str, devices: usize) -> Vec<u8> {
 }
 
 #[test]
-fn list_of_dma_bufs_takes_a_multiple_of_its_bytes() {
+fn list_of_dma_bufs_takes_bounded_memory() {
     let header = "\tAttached Devices:\n";
     let least = |bytes: usize| objects(bytes / 90, header, 0);
-    assert_eq!(hold("objects", BOUND, least, list), Ok(MIB / 90));
+    assert_eq!(assert_bounded("objects", BOUND, least, list), Ok(MIB / 90));
     let fences = |bytes: usize| {
         let below = "\tread fence:signalled\n".repeat(bytes / 22) + header;
         objects(1, &below, 0)
     };
-    assert_eq!(hold("fences", BOUND, fences, list), Ok(MIB / 22 + 1));
+    assert_eq!(
+        assert_bounded("fences", BOUND, fences, list),
+        Ok(MIB / 22 + 1)
+    );
     let devices = |bytes: usize| {
         let below = header.to_owned() + &"\ta\n".repeat(bytes / 3);
         objects(1, &below, bytes / 3)
     };
-    assert_eq!(hold("devices", BOUND, devices, list), Ok(MIB / 3 + 1));
+    assert_eq!(
+        assert_bounded("devices", BOUND, devices, list),
+        Ok(MIB / 3 + 1)
+    );
 }
 
 #[test]
-fn list_of_dma_bufs_that_is_no_list_costs_no_more_than_it_has_bytes() {
-    // Lines that are nothing are shorter than a place to keep one in.
+fn malformed_list_of_dma_bufs_takes_bounded_memory() {
+    // An empty line is shorter than the memory that a reference to a line takes.
     let empty = |bytes: usize| objects(1, &"\n".repeat(bytes), 0);
-    let error = words(hold("empty lines", BOUND, empty, list));
+    let error = message(assert_bounded("empty lines", BOUND, empty, list));
     assert!(
         error.contains("inode 0") && error.contains("below line 1"),
         "{error}"
     );
     let totals = |bytes: usize| objects(1, &"Total 9 devices attached\n".repeat(bytes / 25), 9);
-    assert!(words(hold("totals", BOUND, totals, list)).contains("below line 1"));
+    assert!(message(assert_bounded("totals", BOUND, totals, list)).contains("below line 1"));
     let one_line = |bytes: usize| vec![b'0'; bytes];
-    let error = words(hold("one line", BOUND, one_line, list));
+    let error = message(assert_bounded("one line", BOUND, one_line, list));
     assert!(error.contains("after line 1"), "{error}");
     let numbers = |bytes: usize| objects(bytes / 200, &"00000000\t".repeat(12), 0);
-    hold("nearly objects", BOUND, numbers, list).unwrap_err();
+    assert_bounded("nearly objects", BOUND, numbers, list).unwrap_err();
 }
 
 #[test]
-fn fdinfo_takes_a_multiple_of_its_bytes() {
+fn fdinfo_takes_bounded_memory() {
     let info = |name: u8| {
         move |bytes: usize| {
             let mut text = b"ino:\t7\nsize:\t1\ncount:\t2\nexp_name:\tx\nname:\t".to_vec();
@@ -75,31 +81,37 @@ fn fdinfo_takes_a_multiple_of_its_bytes() {
         }
     };
     let read = |bytes: &[u8]| fdinfo(bytes).unwrap().name.unwrap().chars().count();
-    assert!(hold("name", BOUND, info(b'a'), read) > MIB - 64);
-    assert!(hold("name that is no text", BOUND, info(0xff), read) > MIB - 64);
+    assert!(assert_bounded("name", BOUND, info(b'a'), read) > MIB - 64);
+    assert!(assert_bounded("name that is no text", BOUND, info(0xff), read) > MIB - 64);
     for line in ["\n", "ino:\n", "inox:\t7\n", ":", "\nname:", "\u{fffd}\n"] {
         let lines = |bytes: usize| line.repeat(bytes / line.len()).into_bytes();
-        assert_eq!(hold(line, BOUND, lines, fdinfo), None);
+        assert_eq!(assert_bounded(line, BOUND, lines, fdinfo), None);
     }
 }
 
 #[test]
-fn mapping_takes_the_bytes_of_its_line() {
+fn mapping_takes_no_more_than_the_bytes_of_its_line() {
     let bound = Bound {
         multiple: 1,
         constant: 256,
     };
     let read = |bytes: &[u8]| map_line(std::str::from_utf8(bytes).unwrap());
     let path = |bytes: usize| format!("0-1 rw-s 0 0:0 0 {}", "a".repeat(bytes)).into_bytes();
-    assert_eq!(hold("path", bound, path, read).unwrap().what.len(), MIB);
+    assert_eq!(
+        assert_bounded("path", bound, path, read)
+            .unwrap()
+            .what
+            .len(),
+        MIB
+    );
     let permissions = |bytes: usize| format!("0-1 {} 0 0:0 0", "r".repeat(bytes)).into_bytes();
-    assert!(hold("permissions", bound, permissions, read).is_some());
+    assert!(assert_bounded("permissions", bound, permissions, read).is_some());
     let digits = |bytes: usize| format!("0-{}1 r 0 0:0 0", "0".repeat(bytes)).into_bytes();
-    assert!(hold("digits", bound, digits, read).is_some());
+    assert!(assert_bounded("digits", bound, digits, read).is_some());
 }
 
 #[test]
-fn blob_of_formats_takes_a_stated_multiple_and_no_more_than_a_mebibyte() {
+fn blob_of_formats_takes_bounded_memory() {
     let blob = |bits: u64| {
         move |bytes: usize| {
             let entries = bytes / 24;
@@ -119,13 +131,18 @@ fn blob_of_formats_takes_a_stated_multiple_and_no_more_than_a_mebibyte() {
         multiple: 0,
         constant: MIB,
     };
-    let error = words(hold("all bits", bound, blob(u64::MAX), read_in_formats));
+    let error = message(assert_bounded(
+        "all bits",
+        bound,
+        blob(u64::MAX),
+        read_in_formats,
+    ));
     assert!(error.contains("65536 pairs"), "{error}");
-    let pairs = hold("one bit", bound, blob(1), read_in_formats).unwrap();
+    let pairs = assert_bounded("one bit", bound, blob(1), read_in_formats).unwrap();
     assert_eq!(pairs.len(), MIB / 24);
-    let none = hold("no bit", bound, blob(0), read_in_formats).unwrap();
+    let none = assert_bounded("no bit", bound, blob(0), read_in_formats).unwrap();
     assert!(none.is_empty());
-    // The most that an entry can make: 64 pairs of 16 bytes.
+    // An entry gives at most 64 pairs of 16 bytes each.
     let most = blob(u64::MAX)(24 * 1024);
     let (pairs, usage) = super::measured(|| read_in_formats(&most).unwrap());
     assert_eq!(pairs.len(), 1 << 16);

@@ -1,21 +1,21 @@
-//! Parsers of bytes from outside: what each allocates of the worst inputs that it can be given, and how its work grows.
+//! Tests of the parsers of untrusted input: the memory that each takes for its worst inputs, and the growth of its work.
 //!
-//! Every parser has a generator of inputs that cost it the most: records of the least size, one endless line, names of the
-//! greatest length, references to the same thing. Memory is held against a stated multiple of the input, work against that for
-//! a quarter of the input; no test reads a clock.
+//! Each parser has generators of the inputs that cost the most: records of the smallest size, one endless line, names of the
+//! greatest length, many references to one thing. The peak of memory is compared with the documented multiple of the input's
+//! length. The number of allocations is compared with the number for a quarter of the input. No test reads a clock.
 #![allow(missing_docs, clippy::cast_possible_truncation, clippy::unwrap_used)]
 
 mod blob;
-mod blobs;
 mod devicetree;
 #[allow(
     dead_code,
     unreachable_pub,
-    reason = "other tests use what is left over, and it too"
+    reason = "other tests use the rest of this module"
 )]
 #[path = "../common/hostile.rs"]
 mod hostile;
 mod kernel;
+mod random_input;
 #[path = "../../../solver/tests/common/sys.rs"]
 mod sys;
 
@@ -23,18 +23,18 @@ use sys::{Usage, measured};
 
 const MIB: usize = 1 << 20;
 
-/// Memory that a parser may take of an input of `bytes`.
+/// The memory that a parser may take.
 #[derive(Clone, Copy)]
 struct Bound {
-    /// For each byte of the input.
+    /// Bytes for each byte of the input.
     multiple: usize,
-    /// Beside that.
+    /// Further bytes for any input.
     constant: usize,
 }
 
-/// Parses inputs that `make` makes for a number of bytes, holds memory and work against what is allowed, and returns what came
-/// of the largest.
-fn hold<T>(
+/// Parses inputs of two lengths that `make` generates, asserts that memory and work are within their bounds, and returns the
+/// outcome for the longer input.
+fn assert_bounded<T>(
     name: &str,
     bound: Bound,
     make: impl Fn(usize) -> Vec<u8>,
@@ -50,7 +50,7 @@ fn hold<T>(
         let allowed = bytes * bound.multiple + bound.constant;
         assert!(
             usage.peak_bytes <= allowed,
-            "{name}: {bytes} bytes take {} at the most, {} times as much; {allowed} are allowed",
+            "{name}: an input of {bytes} bytes takes {} bytes, {} times as much; {allowed} are allowed",
             usage.peak_bytes,
             usage.peak_bytes / bytes
         );
@@ -65,8 +65,8 @@ fn hold<T>(
     outcome
 }
 
-/// The words of an error, or of its absence.
-fn words<T, E: std::fmt::Display>(outcome: Result<T, E>) -> String {
+/// Returns the message of an error, or `no error`.
+fn message<T, E: std::fmt::Display>(outcome: Result<T, E>) -> String {
     match outcome {
         Ok(_) => "no error".to_owned(),
         Err(error) => error.to_string(),

@@ -1,10 +1,10 @@
-//! How descriptions are read: by one way, with the place of what is wrong, and within bounds of memory and time.
+//! Tests of reading descriptions: unknown fields are kept, an error names the path of the value, and memory and time are bounded.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod error_paths;
 mod memory;
-mod one_way_in;
-mod places;
 #[path = "../../../solver/tests/common/sys.rs"]
 mod sys;
+mod unknown_fields;

@@ -1,22 +1,22 @@
-//! Reading takes a stated multiple of the text at the most, whatever the text is, and no deeper than it may be.
+//! Reading any text takes at most the documented multiple of its length, and refuses values that are nested too deeply.
 
 use covalent_machine::Machine;
 use covalent_solver::solve::Request;
 
 use crate::sys::measured;
 
-/// What is stated: so many times the length of the text, and so many bytes more.
+/// The documented bound: a multiple of the text's length, plus a constant number of bytes.
 const TIMES: usize = 16;
 const MORE: usize = 64 << 20;
 
-/// Repeats a piece up to a length.
+/// Repeats a text up to a length in bytes.
 fn repeated(piece: &str, bytes: usize) -> String {
     let mut text = piece.repeat(bytes / piece.len());
     text.pop();
     text
 }
 
-/// Texts whose structures take the most beside their bytes: of `bytes` each, by what they repeat.
+/// Returns texts of about `bytes` bytes that take the most memory for their length, named by what they repeat.
 fn worst(bytes: usize) -> Vec<(&'static str, String)> {
     let machine = |declared: &str, more: &str| {
         format!(
@@ -170,8 +170,8 @@ fn request_file_takes_no_more_than_the_stated_multiple() {
 }
 
 #[test]
-fn recorded_machine_takes_few_times_its_length() {
-    // The deepest structures there are: nothing is held twice because of that.
+fn recorded_machine_takes_less_than_four_times_its_length() {
+    // This recording has the deepest structures. No level is held twice while it is read.
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/machines/guest-full.json"
@@ -184,7 +184,7 @@ fn recorded_machine_takes_few_times_its_length() {
 }
 
 #[test]
-fn value_that_is_too_deep_is_refused() {
+fn value_that_is_nested_too_deeply_is_refused() {
     for depth in [33, 100, 10_000, 1_000_000] {
         let text = format!(
             r#"{{"extent":"1x1","count":1,"participants":[],"sources":[],"newer":{}{}}}"#,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 use super::{Allocated, Backend, BackendError, BackendErrorKind, Declared};
 use crate::buffer::{AccessError, Buffer, CpuAccess};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 use drm::control::{Device as _, plane};
 use drm::{ClientCapability, Device as _};
 

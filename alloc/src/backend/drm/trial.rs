@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 use drm::Device as _;
 use drm::control::atomic::AtomicModeReq;
 use drm::control::{

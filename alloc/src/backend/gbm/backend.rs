@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use covalent_machine::facts::{Outcome, Refusal};
+use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::{Gbm, GbmError};
 use crate::backend::pattern::Pattern;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 use super::{Device, Direction, Error, Queue, Stream};
 use crate::backend::contract::import_once;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use covalent_machine::facts::{Outcome, Refusal};
+use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::{Gpu, Purpose, Vulkan, VulkanError};
 use crate::backend::pattern::Pattern;

@@ -22,7 +22,7 @@ use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::model::Extent;
 use crate::solve::Request;
-use covalent_machine::facts::{Outcome, Refusal};
+use covalent_machine::trial_results::{Outcome, Refusal};
 
 mod running;
 mod trial;

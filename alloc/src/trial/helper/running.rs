@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::wire::WireError;
 use crate::text::printable;
-use covalent_machine::facts::{Cause, Refusal, RefusalKind};
+use covalent_machine::trial_results::{Cause, Refusal, RefusalKind};
 
 /// How much of the helper's last words is kept, in bytes.
 const LAST_WORDS: u64 = 600;

@@ -6,7 +6,7 @@ use super::{Helper, confused};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
-use covalent_machine::facts::Outcome;
+use covalent_machine::trial_results::Outcome;
 
 impl Trial for Helper {
     fn allocate(&mut self, planned: Planned<'_>) -> Option<Allocation> {

@@ -66,7 +66,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use thiserror::Error;
 
-use covalent_machine::facts::{Origin, TrialResult, TrialResults};
+use covalent_machine::trial_results::{Origin, TrialResult, TrialResults};
 
 use super::environment::environment;
 use super::place;
@@ -245,7 +245,7 @@ impl TrialResultStore {
     ///
     /// The book is of use whatever the error is; it then has those that ship.
     pub fn book(&self) -> (TrialResults, Result<(), TrialResultError>) {
-        let mut book = TrialResults::well_known(environment(), now());
+        let mut book = TrialResults::with_quirks(environment(), now());
         match self.read() {
             Ok(facts) => {
                 facts.into_iter().for_each(|fact| book.add(fact));
@@ -355,7 +355,7 @@ impl TrialResultStore {
             // A longer file would not be read again: the oldest half is seen anew or was of no use.
             facts.sort_by_key(|fact| match fact.origin {
                 Origin::Learnt { at, .. } => at,
-                Origin::WellKnown { .. } => 0,
+                Origin::Quirk { .. } => 0,
             });
             facts.drain(..facts.len().div_ceil(2));
         };

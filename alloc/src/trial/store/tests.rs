@@ -57,7 +57,7 @@ fn facts_are_read_back_as_written() {
     let (book, read) = store.book();
     read.unwrap();
     assert_eq!(book.learnt().cloned().collect::<Vec<_>>(), facts);
-    assert!(facts.iter().all(|fact| book.is_in_force(fact)));
+    assert!(facts.iter().all(|fact| book.is_valid(fact)));
     store.update(|book| book.forget(|_| true)).unwrap();
     assert_eq!(store.read().unwrap(), []);
     assert_eq!(beside(&store, ".new"), [] as [PathBuf; 0]);
@@ -128,7 +128,7 @@ fn untouched(store: &TrialResultStore, what: &str) -> TrialResultError {
     let before = everything(folder);
     let error = store.read().unwrap_err();
     let (book, read) = store.book();
-    assert!(read.is_err() && !book.facts().is_empty(), "{what}");
+    assert!(read.is_err() && !book.all().is_empty(), "{what}");
     assert!(store.update(|_| ()).is_err(), "{what}");
     assert_eq!(everything(folder), before, "{what}");
     error
@@ -348,7 +348,7 @@ fn file_of_a_newer_version_is_left_as_it_is() {
         Err(TrialResultError::Newer { version: 2, .. })
     ));
     let (book, read) = store.book();
-    assert!(read.is_err() && !book.facts().is_empty());
+    assert!(read.is_err() && !book.all().is_empty());
     assert!(matches!(
         store.update(|_| ()),
         Err(TrialResultError::Newer { .. })

@@ -1,6 +1,6 @@
 //! Facts of the user who runs this process, where a fault of their file is told and nothing else depends on it.
 
-use covalent_machine::facts::{TrialResult, TrialResults};
+use covalent_machine::trial_results::{TrialResult, TrialResults};
 
 use super::{TrialResultError, TrialResultStore};
 use crate::trial::environment;
@@ -19,7 +19,7 @@ pub fn known_facts(tell: impl FnOnce(&TrialResultError)) -> TrialResults {
         }
         Err(error) => {
             tell(&error);
-            TrialResults::well_known(environment(), TrialResultStore::now())
+            TrialResults::with_quirks(environment(), TrialResultStore::now())
         }
     }
 }

@@ -68,7 +68,7 @@ impl MatrixRun<'_> {
         let size = self.declared.size;
         let request = self
             .results
-            .inform(&pair(participant, source, format, size))
+            .apply(&pair(participant, source, format, size))
             .request;
         let (verdict, reasons) = match solve(&request) {
             Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {

@@ -10,7 +10,8 @@ use covalent_alloc::constraint::{
     AddressWindow, Contiguity, Participant, Role, Source, SourceKind,
 };
 use covalent_alloc::machine::{
-    Declared, Machine, Missing, Provenance, RecordedParticipant, RecordedSource, ReservedMemory,
+    Declared, Machine, MissingDevice, Provenance, RecordedParticipant, RecordedSource,
+    ReservedMemory,
 };
 use covalent_alloc::trial::{Interface, environment};
 
@@ -31,10 +32,8 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
         .map_or(0, |since| since.as_secs());
     recorded.environment = environment();
     let results = machine::trial_results();
-    let learnt = results
-        .learnt()
-        .filter(|result| results.is_in_force(result));
-    recorded.facts = learnt.cloned().collect();
+    let learnt = results.learnt().filter(|result| results.is_valid(result));
+    recorded.trial_results = learnt.cloned().collect();
     recorded.devicetree = reserved.cloned();
     recorded.declared = all.iter().map(declared).collect();
     let text = recorded.to_json()?;
@@ -70,10 +69,10 @@ fn declared(found: &Found) -> Declared {
         missing: found
             .unavailable
             .iter()
-            .map(|unavailable| Missing {
+            .map(|unavailable| MissingDevice {
                 name: unavailable.name.clone(),
-                why: unavailable.why.clone(),
-                ..Missing::default()
+                reason: unavailable.why.clone(),
+                ..MissingDevice::default()
             })
             .collect(),
         ..Declared::default()
@@ -91,14 +90,14 @@ fn participant(participant: &Participant) -> RecordedParticipant {
         "participant.constraints.memory.address",
     );
     if memory.contiguity == Contiguity::Unknown {
-        recorded.grounds = recorded.grounds.and(
+        recorded.provenance = recorded.provenance.and(
             contiguity,
             Provenance::Unknown {
                 what: "in how many pieces memory may come".to_owned(),
             },
         );
     } else if !is_queue && Interface::of(participant) != Interface::Vulkan {
-        recorded.grounds = recorded.grounds.and(
+        recorded.provenance = recorded.provenance.and(
             contiguity,
             Provenance::DriverSource {
                 place: "covalent-alloc, backend/prime: by the driver's name, or by its IOMMU group"
@@ -107,7 +106,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
         );
     }
     if is_queue && memory.address != AddressWindow::default() {
-        recorded.grounds = recorded.grounds.and(
+        recorded.provenance = recorded.provenance.and(
             address,
             Provenance::Documentation {
                 place: "dma_mask_bits of the PCI device above it; of other devices the kernel's first 32 bits".to_owned(),
@@ -121,7 +120,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
 fn source(source: &Source) -> RecordedSource {
     let mut recorded = RecordedSource::measured(source.clone());
     if SourceKind::of(&source.id) == SourceKind::Heap {
-        recorded.grounds = recorded.grounds.and(
+        recorded.provenance = recorded.provenance.and(
             "source.guarantees",
             Provenance::Documentation {
                 place: "kernel documentation, \"Allocating dma-buf using heaps\": by the heap's name; where a region lies is from debugfs".to_owned(),

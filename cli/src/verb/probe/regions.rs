@@ -51,7 +51,7 @@ fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<Sourc
         let is_heap = SourceKind::of(id) == SourceKind::Heap;
         let heap = id.as_str().split_once(':').filter(|_| is_heap);
         let heap = heap.map(|(_, name)| name);
-        heap.and_then(|heap| reserved.behind_heap(heap)) == Some(region)
+        heap.and_then(|heap| reserved.region_of_heap(heap)) == Some(region)
     };
     let ids = found.sources.iter().map(|source| &source.id);
     ids.filter(|id| allocates_from_region(id))

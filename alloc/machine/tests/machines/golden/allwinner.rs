@@ -1,7 +1,7 @@
-//! A20.
+//! The jobs on A20.
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_of, scattered};
+use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video1".into());
             job.displays.push("sun4i-drm".into());
         },
-        |machine| scattered(machine, "v4l2:sun4i_csi@platform:1c09000.csi:capture"),
+        |machine| make_scattered(machine, "v4l2:sun4i_csi@platform:1c09000.csi:capture"),
     ),
     golden(
         "allwinner-a20",
@@ -20,7 +20,13 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.displays.push("sun4i-drm".into());
         },
-        |machine| fewer(machine, "sun4i-drm primary plane", is_of("ALLWINNER_TILED")),
+        |machine| {
+            remove_formats(
+                machine,
+                "sun4i-drm primary plane",
+                has_modifier("ALLWINNER_TILED"),
+            )
+        },
     ),
     golden(
         "allwinner-a20",
@@ -30,6 +36,6 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("sun4i-drm".into());
         },
-        |machine| gone(machine, "dumb:sun4i-drm@platform:display-engine"),
+        |machine| remove_source(machine, "dumb:sun4i-drm@platform:display-engine"),
     ),
 ];

@@ -1,11 +1,11 @@
-//! RDNA2.
+//! The jobs on RDNA2.
 
 use covalent_solver::model::{FormatModifier, Modifier};
 use covalent_solver::solve::{Solution, solve};
 
 use super::{Golden, golden, job};
-use crate::recorded::read;
-use crate::without::{fewer, gone, participant};
+use crate::edits::{participant, remove_formats, remove_source};
+use crate::recordings::read;
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -16,7 +16,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("amdgpu".into());
         },
         |machine| {
-            // That a camera's rows have no gap is what the display's steps of 256 bytes break on.
+            // The camera's stride is exactly the length of a row, and the display needs a multiple of 256 bytes. Without the
+            // camera's constraint they share a buffer.
             participant(machine, "uvcvideo capture", |camera| {
                 camera.for_each_choice(|own| own.per_fourcc.clear());
             });
@@ -29,7 +30,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.gbm.push("/dev/dri/card0".into());
         },
-        |machine| gone(machine, "dumb:amdgpu@pci:0000:03:00.0"),
+        |machine| remove_source(machine, "dumb:amdgpu@pci:0000:03:00.0"),
     ),
     golden(
         "amd-rdna2",
@@ -38,8 +39,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("amdgpu".into());
         },
-        // That the display reads compressed pictures of which the GPU retiles the metadata.
-        |machine| fewer(machine, "amdgpu primary plane", has("DCC_RETILE")),
+        // The display reads compressed buffers whose metadata the GPU retiles.
+        |machine| remove_formats(machine, "amdgpu primary plane", has("DCC_RETILE")),
     ),
     golden(
         "amd-rdna2",
@@ -48,7 +49,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.vulkan = true;
             job.displays.push("amdgpu".into());
         },
-        |machine| fewer(machine, "amdgpu image", has("DCC_RETILE")),
+        |machine| remove_formats(machine, "amdgpu image", has("DCC_RETILE")),
     ),
     golden(
         "amd-rdna2",
@@ -57,7 +58,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.vulkan = true;
         },
-        |machine| fewer(machine, "amdgpu GBM", has("DCC")),
+        |machine| remove_formats(machine, "amdgpu GBM", has("DCC")),
     ),
     golden(
         "amd-rdna2",
@@ -68,7 +69,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("amdgpu".into());
         },
         |machine| {
-            // As above: all three would share NV12.
+            // Without the camera's constraint all three share NV12.
             participant(machine, "uvcvideo capture", |camera| {
                 camera.for_each_choice(|own| own.per_fourcc.clear());
             });
@@ -83,14 +84,14 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("amdgpu".into());
         },
         |machine| {
-            fewer(machine, "amdgpu primary plane", |pair| {
+            remove_formats(machine, "amdgpu primary plane", |pair| {
                 ["NV12", "P010"].contains(&pair.fourcc.to_string().as_str())
             });
         },
     ),
 ];
 
-/// Whether a modifier of AMD's has this flag.
+/// Returns whether an AMD modifier has this flag.
 fn has(flag: &str) -> impl Fn(FormatModifier) -> bool {
     move |pair| is_set(pair.modifier, flag)
 }
@@ -101,13 +102,13 @@ fn is_set(modifier: Modifier, flag: &str) -> bool {
 }
 
 #[test]
-fn gpu_and_display_share_compressed_pictures_that_are_retiled_and_no_others() {
-    // What the GPU alone reads has its metadata where the pipes want it, and the display takes what the GPU does not write:
-    // DCC without retiling is for chips of one render backend.
+fn gpu_and_display_share_only_compressed_modifiers_that_are_retiled() {
+    // The GPU's own DCC metadata is arranged by pipes, which the display cannot read. It reads metadata that the GPU has
+    // retiled. DCC that both use without retiling exists only on chips with one render backend.
     for name in ["gpu_to_display", "gpu_by_vulkan_to_display"] {
         let golden = GOLDEN.iter().find(|golden| golden.name == name).unwrap();
-        let asked = read(golden.board).request(&job(golden)).unwrap();
-        let Solution::Share(plan) = solve(&asked.request) else {
+        let resolved = read(golden.board).request(&job(golden)).unwrap();
+        let Solution::Share(plan) = solve(&resolved.request) else {
             panic!("{name}")
         };
         let is_compressed = |modifier: &&Modifier| is_set(**modifier, "DCC");

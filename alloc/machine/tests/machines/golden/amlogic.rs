@@ -1,7 +1,7 @@
-//! G12B.
+//! The jobs on G12B.
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_of, scattered};
+use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video8".into());
             job.others.push("meson overlay plane".into());
         },
-        |machine| gone(machine, "dumb:meson@platform:ff900000.vpu"),
+        |machine| remove_source(machine, "dumb:meson@platform:ff900000.vpu"),
     ),
     golden(
         "amlogic-g12b",
@@ -22,7 +22,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.others.push("meson overlay plane".into());
         },
         |machine| {
-            scattered(
+            make_scattered(
                 machine,
                 "v4l2:meson-vdec@platform:ff620000.video-decoder:capture",
             )
@@ -35,6 +35,12 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("meson".into());
         },
-        |machine| fewer(machine, "meson primary plane", is_of("ARM_AFBC(32x8")),
+        |machine| {
+            remove_formats(
+                machine,
+                "meson primary plane",
+                has_modifier("ARM_AFBC(32x8"),
+            )
+        },
     ),
 ];

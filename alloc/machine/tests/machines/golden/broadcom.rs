@@ -1,7 +1,7 @@
-//! Raspberry Pi 4 and 5.
+//! The jobs on Raspberry Pi 4 and 5.
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_of, scattered};
+use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.displays.push("vc4".into());
         },
-        |machine| scattered(machine, "dumb:vc4@platform:gpu"),
+        |machine| make_scattered(machine, "dumb:vc4@platform:gpu"),
     ),
     golden(
         "raspberry-pi-4",
@@ -22,7 +22,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("vc4".into());
         },
         |machine| {
-            fewer(machine, "bcm2835-codec output", |pair| {
+            remove_formats(machine, "bcm2835-codec output", |pair| {
                 ["RG24", "BG24", "RG16"].contains(&pair.fourcc.to_string().as_str())
             });
         },
@@ -35,7 +35,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("vc4".into());
         },
-        |machine| fewer(machine, "v3d GBM", is_of("BROADCOM_SAND128(")),
+        |machine| remove_formats(machine, "v3d GBM", has_modifier("BROADCOM_SAND128(")),
     ),
     golden(
         "raspberry-pi-4",
@@ -44,7 +44,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("vc4".into());
         },
-        |machine| gone(machine, "dumb:vc4@platform:gpu"),
+        |machine| remove_source(machine, "dumb:vc4@platform:gpu"),
     ),
     golden(
         "raspberry-pi-5",
@@ -53,7 +53,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video20".into());
             job.displays.push("vc4".into());
         },
-        |machine| scattered(machine, "dumb:vc4@platform:axi:gpu"),
+        |machine| make_scattered(machine, "dumb:vc4@platform:axi:gpu"),
     ),
     golden(
         "raspberry-pi-5",
@@ -63,6 +63,12 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("vc4".into());
         },
-        |machine| fewer(machine, "vc4 primary plane", is_of("BROADCOM_SAND128(")),
+        |machine| {
+            remove_formats(
+                machine,
+                "vc4 primary plane",
+                has_modifier("BROADCOM_SAND128("),
+            )
+        },
     ),
 ];

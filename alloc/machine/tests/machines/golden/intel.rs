@@ -1,7 +1,7 @@
-//! Tiger Lake.
+//! The jobs on Tiger Lake.
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_of};
+use crate::edits::{has_modifier, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.displays.push("i915".into());
         },
-        |machine| gone(machine, "dumb:i915@pci:0000:00:02.0"),
+        |machine| remove_source(machine, "dumb:i915@pci:0000:00:02.0"),
     ),
     golden(
         "intel-tiger-lake",
@@ -22,10 +22,10 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("i915".into());
         },
         |machine| {
-            fewer(
+            remove_formats(
                 machine,
                 "i915 primary plane",
-                is_of("INTEL_Y_TILED_GEN12_MC_CCS"),
+                has_modifier("INTEL_Y_TILED_GEN12_MC_CCS"),
             )
         },
     ),
@@ -36,7 +36,13 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("i915".into());
         },
-        |machine| fewer(machine, "i915 GBM", is_of("INTEL_Y_TILED_GEN12_RC_CCS")),
+        |machine| {
+            remove_formats(
+                machine,
+                "i915 GBM",
+                has_modifier("INTEL_Y_TILED_GEN12_RC_CCS"),
+            )
+        },
     ),
     golden(
         "intel-tiger-lake",
@@ -47,7 +53,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("i915".into());
         },
         |machine| {
-            fewer(machine, "i915 VA-API encoder", |pair| {
+            remove_formats(machine, "i915 VA-API encoder", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },

@@ -1,7 +1,7 @@
-//! MT8195.
+//! The jobs on MT8195.
 
 use super::{Golden, golden};
-use crate::without::{fewer, is_of};
+use crate::edits::{has_modifier, remove_formats};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -12,7 +12,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("mediatek".into());
         },
         |machine| {
-            fewer(machine, "mediatek primary plane", |pair| {
+            remove_formats(machine, "mediatek primary plane", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },
@@ -24,7 +24,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.gbm.push("/dev/dri/card1".into());
         },
-        |machine| fewer(machine, "panfrost GBM", is_of("MTK")),
+        |machine| remove_formats(machine, "panfrost GBM", has_modifier("MTK")),
     ),
     golden(
         "mediatek-mt8195",
@@ -34,8 +34,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("mediatek".into());
         },
-        // What the decoder and the GPU still share; without it there are three pictures.
-        |machine| fewer(machine, "panfrost GBM", is_of("MTK")),
+        // The decoder and the GPU share this modifier. Without it there are three buffers.
+        |machine| remove_formats(machine, "panfrost GBM", has_modifier("MTK")),
     ),
     golden(
         "mediatek-mt8195",
@@ -46,8 +46,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("mediatek".into());
         },
         |machine| {
-            // That the display, which has no NV12, takes at least what the camera gives else.
-            fewer(machine, "mediatek primary plane", |pair| {
+            // The display does not support NV12, and shares YUYV with the camera.
+            remove_formats(machine, "mediatek primary plane", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },

@@ -1,4 +1,4 @@
-//! The usual jobs on each board, the plans that are known of them, and the fact on which each plan hangs.
+//! The usual jobs on each board, their expected plans, and the value of the recording on which each plan depends.
 
 mod allwinner;
 mod amd;
@@ -10,7 +10,7 @@ mod nvidia;
 mod nxp;
 mod qualcomm;
 mod rockchip;
-mod usual;
+mod usual_jobs;
 
 use std::collections::BTreeSet;
 
@@ -19,14 +19,14 @@ use covalent_solver::model::Extent;
 use covalent_solver::solve::{Solution, solve};
 use serde_json::{Value, json};
 
-use crate::recorded::read;
+use crate::recordings::read;
 
-/// A job on a board, and the fact that decides its plan.
+/// A job on a board, and the value that decides its plan.
 pub(crate) struct Golden {
     pub(crate) board: &'static str,
     pub(crate) name: &'static str,
     job: fn(&mut Job),
-    /// Takes that fact out.
+    /// Removes the value from the recording.
     without: fn(&mut Machine),
 }
 
@@ -44,8 +44,8 @@ const fn golden(
     }
 }
 
-/// Each with the fact without which it is another: that a source promises one piece or is there at all, that a device takes
-/// an arrangement, that strides meet.
+/// All jobs. The value that decides a plan is, for example, that a source exists, that it guarantees contiguous memory, that a
+/// device accepts a modifier, or that two strides are compatible.
 const GOLDEN: &[&[Golden]] = &[
     allwinner::GOLDEN,
     amd::GOLDEN,
@@ -69,7 +69,8 @@ pub(crate) fn job(golden: &Golden) -> Job {
     job
 }
 
-/// What of a solution a fact decides: source, format, arrangements, layout and sureness; or the copies and the conflict.
+/// Returns the parts of a solution that a value may decide: source, format, modifiers, layout and verdict of a plan; groups,
+/// copied bytes and conflict where there is no shared plan.
 fn outcome(solution: &Solution) -> Value {
     match solution {
         Solution::Share(plan) => json!({
@@ -89,13 +90,13 @@ fn outcome(solution: &Solution) -> Value {
 }
 
 #[test]
-fn usual_jobs_on_each_board_have_the_plans_that_are_known() {
+fn job_on_each_board_has_the_expected_plan() {
     for golden in all() {
-        let asked = read(golden.board).request(&job(golden)).unwrap();
-        let solution = solve(&asked.request);
+        let resolved = read(golden.board).request(&job(golden)).unwrap();
+        let solution = solve(&resolved.request);
         let mut text = solution.explain();
-        for unsure in asked.unknown_of(&solution) {
-            text.push_str(&format!("not known of this machine: {unsure}\n"));
+        for value in resolved.unverified(&solution) {
+            text.push_str(&format!("not known of this machine: {value}\n"));
         }
         insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(format!("{}__{}", golden.board, golden.name), text);
@@ -103,17 +104,19 @@ fn usual_jobs_on_each_board_have_the_plans_that_are_known() {
     }
 }
 
-/// What becomes of a job without its fact, a line each: a field's value before and after, or what is listed no longer and anew.
+/// Returns the differences between two solutions, one line each: the values of a field before and after, or the items that are
+/// no longer in a list or new in it.
 fn changes(before: &Solution, after: &Solution) -> String {
     let (Value::Object(mut before), Value::Object(mut after)) = (outcome(before), outcome(after))
     else {
         panic!("an outcome is an object")
     };
-    // The explanation follows from the others. Where they are the same it tells what else the copy is, such as its source.
-    let told = [&mut before, &mut after].map(|outcome| outcome.remove("explanation"));
+    // The explanation follows from the other fields. It is compared only where those are equal, because it also names the
+    // source of the copy.
+    let explanations = [&mut before, &mut after].map(|outcome| outcome.remove("explanation"));
     if before == after {
-        for (outcome, told) in [&mut before, &mut after].into_iter().zip(told) {
-            outcome.insert("explanation".to_owned(), told.unwrap_or_default());
+        for (outcome, explanation) in [&mut before, &mut after].into_iter().zip(explanations) {
+            outcome.insert("explanation".to_owned(), explanation.unwrap_or_default());
         }
     }
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -130,7 +133,7 @@ fn changes(before: &Solution, after: &Solution) -> String {
             (Some(old), Some(new)) if old != new => {
                 text.push_str(&format!("  {name}: {} -> {}\n", line(old), line(new)));
             }
-            // One of them shares and the other copies, and each tells all that it has.
+            // One solution shares and the other copies, so their fields differ, and every field of the second is listed.
             (None, Some(new)) => text.push_str(&format!("  {name}: {}\n", line(new))),
             _ => {}
         }
@@ -138,15 +141,15 @@ fn changes(before: &Solution, after: &Solution) -> String {
     text
 }
 
-/// A value in one line, without the quotes of a word.
+/// Returns a value as one line; a string has no quotes.
 fn line(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), |text| text.trim().to_owned())
 }
 
-/// The first value of a participant or a source that differs, and how many more do.
-fn fact(difference: &Difference) -> String {
+/// Returns the first value of a participant or a source that differs, and the number of further values that differ.
+fn removed_value(difference: &Difference) -> String {
     let explained = difference.explain();
     let mut values = explained
         .lines()
@@ -160,9 +163,9 @@ fn fact(difference: &Difference) -> String {
     }
 }
 
-/// The snapshot names, for each job, the fact that is taken out and the value that each decided field has without it.
+/// The snapshot lists, for each job, the value that is removed and how each field of the plan changes.
 #[test]
-fn golden_plan_without_the_fact_that_decides_it_becomes_what_is_known() {
+fn plan_without_the_value_that_decides_it_changes_as_expected() {
     let mut text = String::new();
     for golden in all() {
         let name = format!("{} {}", golden.board, golden.name);
@@ -172,14 +175,17 @@ fn golden_plan_without_the_fact_that_decides_it_becomes_what_is_known() {
         (golden.without)(&mut machine);
         let after = solve(&machine.request(&job(golden)).unwrap().request);
         let changed = changes(&before, &after);
-        assert!(!changed.is_empty(), "{name} does not hang on this fact");
+        assert!(
+            !changed.is_empty(),
+            "{name} does not depend on the removed value"
+        );
         if let Solution::Split(split) = &after {
             assert!(
                 !split.conflict().is_empty(),
                 "{name} splits without a conflict"
             );
         }
-        let fact = fact(&Difference::between(&whole, &machine));
+        let removed = removed_value(&Difference::between(&whole, &machine));
         let shared = |solution: &Solution| matches!(solution, Solution::Share(_));
         let ending = match (shared(&before), shared(&after)) {
             (true, true) => "shares another buffer:",
@@ -188,10 +194,10 @@ fn golden_plan_without_the_fact_that_decides_it_becomes_what_is_known() {
             (false, false) => "copies otherwise:",
         };
         text.push_str(&format!(
-            "{name}\n  without: {fact}\n  {ending}\n{changed}\n"
+            "{name}\n  without: {removed}\n  {ending}\n{changed}\n"
         ));
     }
     insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("facts_that_decide", text);
+        insta::assert_snapshot!("deciding_values", text);
     });
 }

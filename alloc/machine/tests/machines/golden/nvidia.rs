@@ -1,9 +1,9 @@
-//! Tegra X1, and Volta by nouveau.
+//! The jobs on Tegra X1, and on Volta with nouveau.
 
 use covalent_solver::model::Modifier;
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_of};
+use crate::edits::{has_modifier, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -14,7 +14,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("tegra".into());
         },
         |machine| {
-            fewer(machine, "tegra primary plane", |pair| {
+            remove_formats(machine, "tegra primary plane", |pair| {
                 pair.fourcc.to_string() == "XR24"
             });
         },
@@ -27,7 +27,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("tegra".into());
         },
         |machine| {
-            fewer(machine, "tegra primary plane", |pair| {
+            remove_formats(machine, "tegra primary plane", |pair| {
                 pair.modifier == Modifier::LINEAR
             })
         },
@@ -39,7 +39,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.displays.push("nouveau".into());
         },
-        |machine| gone(machine, "dumb:nouveau@pci:0000:01:00.0"),
+        |machine| remove_source(machine, "dumb:nouveau@pci:0000:01:00.0"),
     ),
     golden(
         "nvidia-volta",
@@ -49,10 +49,10 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("nouveau".into());
         },
         |machine| {
-            fewer(
+            remove_formats(
                 machine,
                 "nouveau primary plane",
-                is_of("NVIDIA_BLOCK_LINEAR_2D"),
+                has_modifier("NVIDIA_BLOCK_LINEAR_2D"),
             )
         },
     ),

@@ -1,7 +1,7 @@
-//! i.MX 8M Plus.
+//! The jobs on i.MX 8M Plus.
 
 use super::{Golden, golden};
-use crate::without::{fewer, scattered};
+use crate::edits::{make_scattered, remove_formats};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -12,7 +12,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("imx-lcdif".into());
         },
         |machine| {
-            scattered(
+            make_scattered(
                 machine,
                 "dumb:imx-lcdif@platform:32fc6000.display-controller",
             )
@@ -27,7 +27,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("imx-lcdif".into());
         },
         |machine| {
-            fewer(machine, "hantro-vpu capture", |pair| {
+            remove_formats(machine, "hantro-vpu capture", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },
@@ -41,8 +41,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("imx-lcdif".into());
         },
         |machine| {
-            // What all three have in common else is YUYV and RG16.
-            fewer(machine, "vsi_v4l2enc output", |pair| {
+            // The other formats that all three support are YUYV and RG16.
+            remove_formats(machine, "vsi_v4l2enc output", |pair| {
                 pair.fourcc.to_string() == "XR24"
             });
         },

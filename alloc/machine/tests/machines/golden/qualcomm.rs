@@ -1,7 +1,7 @@
-//! SM8250.
+//! The jobs on SM8250.
 
 use super::{Golden, golden};
-use crate::without::{fewer, is_of, participant};
+use crate::edits::{has_modifier, participant, remove_formats};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -12,7 +12,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
         },
         |machine| {
-            fewer(machine, "msm primary plane", |pair| {
+            remove_formats(machine, "msm primary plane", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },
@@ -25,7 +25,13 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("msm".into());
         },
-        |machine| fewer(machine, "msm primary plane", is_of("QCOM_COMPRESSED")),
+        |machine| {
+            remove_formats(
+                machine,
+                "msm primary plane",
+                has_modifier("QCOM_COMPRESSED"),
+            )
+        },
     ),
     golden(
         "qualcomm-sm8250",
@@ -36,7 +42,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
         },
         |machine| {
-            // That the decoder writes rows too.
+            // The decoder has an alternative with LINEAR.
             participant(machine, "qcom-venus capture", |decoder| {
                 decoder.set_constraints(decoder.constraints().clone());
             });
@@ -50,7 +56,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
             job.format = "XR24".parse().ok();
         },
-        |machine| fewer(machine, "msm GBM", is_of("QCOM_COMPRESSED")),
+        |machine| remove_formats(machine, "msm GBM", has_modifier("QCOM_COMPRESSED")),
     ),
     golden(
         "qualcomm-sm8250",
@@ -61,8 +67,8 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
         },
         |machine| {
-            // That camera and display still share, though the encoder takes NV12 alone.
-            fewer(machine, "msm primary plane", |pair| {
+            // The camera and the display share these formats; the encoder supports only NV12.
+            remove_formats(machine, "msm primary plane", |pair| {
                 ["YUYV", "YVYU", "UYVY", "VYUY"].contains(&pair.fourcc.to_string().as_str())
             });
         },

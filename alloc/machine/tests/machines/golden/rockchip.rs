@@ -1,7 +1,7 @@
-//! RK3399 and RK3588.
+//! The jobs on RK3399 and RK3588.
 
 use super::{Golden, golden};
-use crate::without::{fewer, gone, is_arranged, is_of, participant};
+use crate::edits::{has_modifier, is_tiled, participant, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video0".into());
             job.displays.push("rockchip".into());
         },
-        |machine| gone(machine, "dumb:rockchip@platform:display-subsystem"),
+        |machine| remove_source(machine, "dumb:rockchip@platform:display-subsystem"),
     ),
     golden(
         "rk3399",
@@ -22,7 +22,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("rockchip".into());
         },
         |machine| {
-            fewer(machine, "hantro-vpu output", |pair| {
+            remove_formats(machine, "hantro-vpu output", |pair| {
                 pair.fourcc.to_string() == "NV12"
             });
         },
@@ -48,7 +48,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("rockchip".into());
         },
-        |machine| fewer(machine, "rockchip primary plane", is_of("ARM_AFBC")),
+        |machine| remove_formats(machine, "rockchip primary plane", has_modifier("ARM_AFBC")),
     ),
     golden(
         "rk3588",
@@ -58,7 +58,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.others.push("rockchip overlay plane".into());
         },
         |machine| {
-            fewer(machine, "rockchip overlay plane", |pair| {
+            remove_formats(machine, "rockchip overlay plane", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });
         },
@@ -85,7 +85,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.others.push("rockchip overlay plane".into());
         },
-        |machine| gone(machine, "dumb:rockchip@platform:display-subsystem"),
+        |machine| remove_source(machine, "dumb:rockchip@platform:display-subsystem"),
     ),
     golden(
         "rk3588",
@@ -94,6 +94,6 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("rockchip".into());
         },
-        |machine| fewer(machine, "rockchip primary plane", is_arranged),
+        |machine| remove_formats(machine, "rockchip primary plane", is_tiled),
     ),
 ];

@@ -3,7 +3,7 @@
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::Source;
-use covalent_alloc::machine::devicetree::lacking_pools;
+use covalent_alloc::machine::devicetree::missing_pools;
 use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::model::Extent;
 
@@ -29,7 +29,7 @@ pub(super) fn pools() -> Vec<MissingPool> {
             participants.push(recorded);
         }
     }
-    let lacking = lacking_pools(&participants, &heaps(size, &reserved));
+    let lacking = missing_pools(&participants, &heaps(size, &reserved));
     lacking
         .into_iter()
         .map(|lacking| MissingPool {

@@ -1,4 +1,4 @@
-//! The files in `tests/machines`.
+//! The recordings in `tests/machines`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) fn read(name: &str) -> Machine {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The names of all files, those of guests too, which begin with `guest-`.
+/// Returns the names of all recordings. The names of those of QEMU guests begin with `guest-`.
 pub(crate) fn all() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<String> {
     names
 }
 
-/// Those that were written down from what others published.
+/// Returns the names of the recordings that were written from published facts.
 pub(crate) fn boards() -> Vec<String> {
     let mut names = all();
     names.retain(|name| !name.starts_with("guest-"));

@@ -1,12 +1,13 @@
-//! Requests that leave the solver one choice: how a plan is said to another process, and tried for a pair alone.
+//! Requests with one solution: they carry a plan to another process, and try one participant with one source.
 
 use covalent_solver::constraint::{FormatSet, Participant, Source};
 use covalent_solver::model::{Extent, FormatModifier};
 use covalent_solver::solve::{Plan, Request, Solution, solve};
 
-/// Returns the request that has this plan as its only solution, for one buffer.
+/// Returns the request whose only solution is this plan, for one buffer.
 ///
-/// A plan is not data that can be sent: only the solver makes one. Whoever has this request makes the same.
+/// Only the solver makes a plan, so a plan cannot be sent to another process. A process that solves this request gets the same
+/// plan.
 #[must_use]
 pub fn narrowed(request: &Request, plan: &Plan) -> Request {
     let sources = request
@@ -53,7 +54,7 @@ fn only<'a>(
     narrow.sources = sources.cloned().collect();
     narrow.participants = participants.cloned().collect();
     for participant in &mut narrow.participants {
-        // An alternative is complete in itself, and would bring its own formats back.
+        // An alternative has formats of its own, so each alternative is narrowed too.
         for choice in participant.choices_mut() {
             let takes = choice
                 .formats
@@ -70,7 +71,7 @@ fn only<'a>(
     narrow
 }
 
-/// Returns the plan of a request, where one buffer serves all.
+/// Solves a request and returns its plan, or `None` where no single buffer serves all participants.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
     match solve(request) {

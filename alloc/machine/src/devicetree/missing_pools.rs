@@ -1,34 +1,36 @@
-//! Pools that a board lacks: devices that want one piece of memory, and nothing within their reach that promises one.
+//! Finds the devices that need contiguous memory on a board where no heap guarantees it, and proposes a pool for each.
 
 use std::fmt::Write as _;
 
 use super::super::RecordedParticipant;
 use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryConstraints, Source};
 
-/// How large a pool is proposed, in bytes: eight buffers of 1920x1080 in four bytes a pixel, in whole steps of 4 MiB.
+/// The size of a proposed pool in bytes: eight buffers of 1920x1080 with four bytes a pixel, rounded up to a multiple of 4 MiB.
 const PROPOSED_BYTES: u64 = 64 << 20;
 
-/// A device that wants one piece of memory, for which no source promises one.
+/// A device that needs contiguous memory, for which no source guarantees any.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LackingPool {
+pub struct MissingPool {
     /// The participant's name.
     pub participant: String,
-    /// Its device's node.
+    /// The path of its device's node in the devicetree.
     pub node: String,
-    /// What is missing, in words.
+    /// What is missing, as a sentence without a full stop.
     pub words: String,
-    /// Source of a devicetree that gives the device a pool of its own.
+    /// Devicetree source that adds a pool for the device.
     pub snippet: String,
 }
 
-/// Lists the participants that want one piece of memory and have a place in the devicetree, where none of these sources promises a
-/// piece within their reach. Their devices' own memory does not count: others may not take it.
+/// Returns the participants with a node in the devicetree that need contiguous memory, where no source guarantees it within the
+/// addresses that they reach.
+///
+/// The memory of a device's own queue does not count, because other devices may not be able to import it.
 #[must_use]
-pub fn lacking_pools<'a>(
+pub fn missing_pools<'a>(
     participants: impl IntoIterator<Item = &'a RecordedParticipant>,
     sources: &[Source],
-) -> Vec<LackingPool> {
-    let mut found: Vec<LackingPool> = Vec::new();
+) -> Vec<MissingPool> {
+    let mut found: Vec<MissingPool> = Vec::new();
     for recorded in participants {
         let participant = &recorded.participant;
         let Some(node) = &recorded.tree_node else {
@@ -41,20 +43,20 @@ pub fn lacking_pools<'a>(
                 && memory.address.contains(&source.guarantees.address)
                 && permitted.is_none_or(|sources| sources.contains(&source.id))
         };
-        // A pool of its own is what a device reaches by an alternative.
+        // A device that has a pool already reaches it by one of its alternatives.
         let mut choices = participant.choices().map(|choice| &choice.memory);
         let lacks = choices.all(|memory| {
             memory.contiguity == Contiguity::Contiguous
                 && !sources.iter().any(|source| serves(memory, source))
         });
-        let is_known = found.iter().any(|lacking| lacking.node == *node);
+        let is_known = found.iter().any(|missing| missing.node == *node);
         if lacks && !is_known {
             let reach = participant.constraints().memory.address;
-            found.push(LackingPool {
+            found.push(MissingPool {
                 participant: participant.name.clone(),
                 node: node.clone(),
                 words: format!(
-                    "{} needs memory in one piece{}, and no heap here promises one",
+                    "{} needs contiguous memory{}, and no heap guarantees it",
                     participant.name,
                     within(reach)
                 ),
@@ -73,9 +75,9 @@ fn within(reach: AddressWindow) -> String {
     }
 }
 
-/// Writes source of a devicetree that gives a device a pool of its own, within its reach; the kernel makes a dma-heap of it.
+/// Writes devicetree source that adds a pool of `bytes` bytes for a device, within the addresses that it reaches.
 ///
-/// It is the same in a board's own tree and, behind `/plugin/;`, as an overlay.
+/// The kernel offers the pool as a dma-heap too. The text is valid in a board's own tree and, after `/plugin/;`, as an overlay.
 #[must_use]
 pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
@@ -129,7 +131,7 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     text
 }
 
-/// A number in two cells.
+/// Writes a number as two cells.
 fn cells(number: u64) -> String {
     format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff)
 }

@@ -1,23 +1,23 @@
-//! The three usual jobs: each board has a golden plan for each of them, or says what it lacks and how that is known.
+//! The three usual jobs: each board has a golden plan for each of them, or lists the device that it lacks, with its provenance.
 
 use std::collections::BTreeSet;
 
-use covalent_machine::{Job, Machine, Missing, Provenance};
+use covalent_machine::{Job, Machine, MissingDevice, Provenance};
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
 
 use super::all;
 use crate::provenance::assert_can_be_looked_up;
-use crate::recorded::{boards, read};
+use crate::recordings::{boards, read};
 
-/// The usual jobs, and what each of them needs beside a display, by the names that [`Missing`] goes by.
+/// The usual jobs, and the devices that each needs beside a display, by the name of a [`MissingDevice`].
 const USUAL: [(&str, &[&str]); 3] = [
     ("camera_to_display", &["camera"]),
     ("camera_to_encoder_and_display", &["camera", "encoder"]),
     ("decoder_to_gpu_and_display", &["decoder"]),
 ];
 
-fn missing(machine: &Machine) -> impl Iterator<Item = &Missing> {
+fn missing(machine: &Machine) -> impl Iterator<Item = &MissingDevice> {
     machine
         .declared
         .iter()
@@ -25,19 +25,23 @@ fn missing(machine: &Machine) -> impl Iterator<Item = &Missing> {
 }
 
 #[test]
-fn every_board_does_each_usual_job_or_says_what_it_lacks() {
+fn board_has_a_plan_for_each_usual_job_or_lists_the_device_that_it_lacks() {
     for board in boards() {
         let machine = read(&board);
-        let lacks: BTreeSet<&str> = missing(&machine)
+        let missing: BTreeSet<&str> = missing(&machine)
             .map(|missing| missing.name.as_str())
             .collect();
         for (job, needs) in USUAL {
-            let is_done = all().any(|golden| golden.board == board && golden.name == job);
-            let lacked = needs.iter().find(|need| lacks.contains(**need));
-            match (is_done, lacked) {
+            let has_plan = all().any(|golden| golden.board == board && golden.name == job);
+            let lacked = needs.iter().find(|need| missing.contains(**need));
+            match (has_plan, lacked) {
                 (true, None) | (false, Some(_)) => {}
-                (true, Some(need)) => panic!("{board} does {job}, and says that it has no {need}"),
-                (false, None) => panic!("{board} has no golden plan for {job}, and says not why"),
+                (true, Some(need)) => {
+                    panic!("{board} has a plan for {job}, and lists {need} as missing")
+                }
+                (false, None) => {
+                    panic!("{board} has no plan for {job}, and lists no missing device for it")
+                }
             }
         }
         let plans = all().filter(|golden| golden.board == board).count();
@@ -46,33 +50,37 @@ fn every_board_does_each_usual_job_or_says_what_it_lacks() {
 }
 
 #[test]
-fn what_a_board_lacks_is_known_from_somewhere_and_not_there() {
+fn missing_device_of_a_board_has_a_provenance_and_no_declaration() {
     let mut count = 0;
     for board in boards() {
         let machine = read(&board);
         for missing in missing(&machine) {
             let name = &missing.name;
             count += 1;
-            match &missing.grounds {
-                Some(Provenance::Measured) | None => panic!("{board}: nothing tells of its {name}"),
-                Some(grounds) => assert_can_be_looked_up(&format!("{board}, {name}"), grounds),
+            match &missing.provenance {
+                Some(Provenance::Measured) | None => {
+                    panic!("{board}: the missing {name} has no source to look it up in")
+                }
+                Some(provenance) => {
+                    assert_can_be_looked_up(&format!("{board}, {name}"), provenance);
+                }
             }
-            // Who asks for it all the same is told why it is not there.
+            // A job that names the device fails with the reason.
             let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
             match name.as_str() {
                 "encoder" => job.outputs.push(name.clone()),
                 _ => job.cameras.push(name.clone()),
             }
             let error = machine.request(&job).unwrap_err().to_string();
-            let told = format!("{name} could not be asked: {}", missing.why);
-            assert!(error.contains(&told), "{board}, {name}: {error}");
+            let expected = format!("{name} is not available: {}", missing.reason);
+            assert!(error.contains(&expected), "{board}, {name}: {error}");
             assert!(
                 USUAL
                     .iter()
                     .any(|(_, needs)| needs.contains(&name.as_str())),
                 "{board} lacks {name}, which no usual job needs"
             );
-            // An encoder that is recorded is not missing.
+            // A device with a declaration is not missing.
             let mut participants = machine
                 .declared
                 .iter()
@@ -83,7 +91,10 @@ fn what_a_board_lacks_is_known_from_somewhere_and_not_there() {
                 "decoder" => participants.any(|own| own.name.contains("dec")),
                 _ => participants.any(|own| own.role == Role::Capture),
             };
-            assert!(!is_there, "{board} has a {name} after all");
+            assert!(
+                !is_there,
+                "{board} declares the {name} that it lists as missing"
+            );
         }
     }
     assert!(count > 0);

@@ -1,10 +1,10 @@
-//! A recording without the fact that decides a plan.
+//! Changes of a recording that remove the value on which a plan depends.
 
 use covalent_machine::Machine;
 use covalent_solver::constraint::{Participant, Source};
 use covalent_solver::model::{FormatModifier, Modifier};
 
-/// What the participant of this name takes instead.
+/// Changes the participant of this name.
 pub(crate) fn participant(machine: &mut Machine, name: &str, change: impl Fn(&mut Participant)) {
     let mut found = 0;
     for declared in &mut machine.declared {
@@ -18,24 +18,31 @@ pub(crate) fn participant(machine: &mut Machine, name: &str, change: impl Fn(&mu
     assert_eq!(found, 1, "{name}");
 }
 
-/// The participant takes fewer pairs.
-pub(crate) fn fewer(machine: &mut Machine, name: &str, gone: impl Fn(FormatModifier) -> bool) {
+/// Removes the pairs of format and modifier for which `removed` returns true from a participant.
+pub(crate) fn remove_formats(
+    machine: &mut Machine,
+    name: &str,
+    removed: impl Fn(FormatModifier) -> bool,
+) {
     participant(machine, name, |participant| {
         for choice in participant.choices_mut() {
             let pairs = choice.formats.iter().flat_map(|formats| formats.iter());
-            choice.formats = Some(pairs.filter(|pair| !gone(*pair)).collect());
+            choice.formats = Some(pairs.filter(|pair| !removed(*pair)).collect());
         }
     });
 }
 
-pub(crate) fn is_arranged(pair: FormatModifier) -> bool {
+/// Returns whether the modifier is not `LINEAR`.
+pub(crate) fn is_tiled(pair: FormatModifier) -> bool {
     pair.modifier != Modifier::LINEAR
 }
 
-pub(crate) fn is_of(modifier: &str) -> impl Fn(FormatModifier) -> bool {
-    move |pair| pair.modifier.to_string().starts_with(modifier)
+/// Returns whether the name of the modifier begins with `prefix`.
+pub(crate) fn has_modifier(prefix: &str) -> impl Fn(FormatModifier) -> bool {
+    move |pair| pair.modifier.to_string().starts_with(prefix)
 }
 
+/// Changes the source with this identifier.
 pub(crate) fn source(machine: &mut Machine, id: &str, change: impl Fn(&mut Source)) {
     let mut found = 0;
     for declared in &mut machine.declared {
@@ -49,13 +56,15 @@ pub(crate) fn source(machine: &mut Machine, id: &str, change: impl Fn(&mut Sourc
     assert_eq!(found, 1, "{id}");
 }
 
-pub(crate) fn scattered(machine: &mut Machine, id: &str) {
+/// Removes the guarantee of contiguous memory from a source.
+pub(crate) fn make_scattered(machine: &mut Machine, id: &str) {
     source(machine, id, |source| {
         source.guarantees.contiguous_up_to_bytes = 0
     });
 }
 
-pub(crate) fn gone(machine: &mut Machine, id: &str) {
+/// Removes a source.
+pub(crate) fn remove_source(machine: &mut Machine, id: &str) {
     for declared in &mut machine.declared {
         let before = declared.sources.len();
         declared

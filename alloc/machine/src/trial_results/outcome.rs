@@ -1,4 +1,4 @@
-//! How a trial ended, and what kind of refusal it was.
+//! The outcome of a trial, and the kind and cause of a refusal.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use covalent_solver::text::{Printable, printable_within};
 
-/// How many characters a few words have at the most; the messages of drivers have no end.
+/// The longest short message in characters. The message of a driver may be of any length.
 const SHORT: usize = 400;
 
-/// How a trial of one buffer on one participant ended.
+/// The outcome of a trial of one buffer on one participant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It took the buffer.
+    /// The participant accepted the buffer.
     Proved,
-    /// It did not take the buffer.
+    /// The participant refused the buffer.
     Refused(Refusal),
-    /// It cannot be tried now, for this reason: another process is DRM master, or the queue is busy.
+    /// The trial cannot run now, for the given reason: another process is DRM master, for example, or the queue is busy.
     Untestable(String),
 }
 
 impl Outcome {
-    /// Returns the refusal, where it is one.
+    /// Returns the refusal, if the outcome is one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -42,24 +42,24 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A refusal: who did not do what, and what came back.
+/// A refusal: the device, the operation that failed, and the error that it returned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
-    /// What it says about the next try.
+    /// Whether a later attempt may succeed.
     pub kind: RefusalKind,
     /// The device or program that refused.
     pub device: String,
-    /// What was asked, as the kernel or the protocol names it.
+    /// The operation, as the kernel or the protocol names it.
     pub operation: String,
-    /// What came back.
+    /// The error that was returned.
     pub cause: Cause,
     /// The whole message, for a person.
     pub words: String,
 }
 
 impl Refusal {
-    /// A refusal by the kernel; the number says of which kind it is.
+    /// Makes a refusal by the kernel. The error number decides its kind.
     pub fn of_errno(
         device: impl Into<String>,
         operation: impl Into<String>,
@@ -75,7 +75,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal that no error number says, such as another format than was asked for: structural.
+    /// Makes a structural refusal without an error number, such as a driver that sets another format than requested.
     pub fn structural(
         device: impl Into<String>,
         operation: impl Into<String>,
@@ -90,7 +90,7 @@ impl Refusal {
         }
     }
 
-    /// Returns what was asked and what came back, in a few words that can be printed.
+    /// Returns the operation and the error in a few printable words.
     pub fn in_short(&self) -> String {
         match self.cause {
             Cause::Answer => printable_within(self.words.trim_end_matches('.'), SHORT),
@@ -98,7 +98,7 @@ impl Refusal {
         }
     }
 
-    /// Returns whether both are the same refusal, whatever numbers their messages hold.
+    /// Returns whether both are the same refusal: kind, operation and cause are equal. Their messages may differ.
     pub fn repeats(&self, other: &Self) -> bool {
         self.kind == other.kind && self.operation == other.operation && self.cause == other.cause
     }
@@ -110,23 +110,24 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a refusal says about the next try.
+/// Whether a later attempt may succeed after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// Nothing: another moment may be better.
+    /// A later attempt may succeed.
     Transient,
-    /// The same until somebody grants the right.
+    /// An attempt succeeds only after the user is given the permission.
     Permission,
-    /// The same as long as the devices and their drivers are.
+    /// Every attempt is refused as long as the devices and their drivers are the same.
     Structural,
 }
 
 impl RefusalKind {
-    /// Tells the kinds apart by Linux's error number.
+    /// Returns the kind of an error number of Linux.
     pub fn of_errno(errno: i32) -> Self {
-        // Linux's numbers, the same on every architecture that has these drivers: the pure layers know no kernel crate.
+        // Linux's numbers are written here because this crate does not depend on a kernel crate. They are the same on every
+        // architecture that has these drivers.
         // EPERM, EACCES.
         const PERMISSION: [i32; 2] = [1, 13];
         // EINTR, EAGAIN, ENOMEM, EBUSY, ENFILE, EMFILE, ENOSPC, ETIME, ETIMEDOUT.
@@ -151,20 +152,20 @@ impl fmt::Display for RefusalKind {
     }
 }
 
-/// What came back instead of success.
+/// The error that a refused operation returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
     /// An error number of Linux.
     Errno(i32),
-    /// The helper process that tried it was ended by this signal.
+    /// The helper process was killed by this signal during the trial.
     Signal(i32),
-    /// The helper process that tried it ended by itself with this code.
+    /// The helper process exited with this code during the trial.
     Exit(i32),
-    /// The helper process that tried it gave no answer within this many seconds.
+    /// The helper process did not answer within this many seconds.
     Deadline(u64),
-    /// An answer that is no success and has no number.
+    /// An answer that means failure and has no error number.
     Answer,
 }
 
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kind_of_an_error_number_is_known() {
+    fn error_number_decides_the_kind() {
         for (errno, kind) in [
             (16, RefusalKind::Transient),  // EBUSY
             (12, RefusalKind::Transient),  // ENOMEM
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_with_other_numbers_in_its_message_repeats() {
+    fn refusal_with_another_message_is_the_same_refusal() {
         let one = Refusal::of_errno("card0", "ADDFB2", 22, "inode 3: EINVAL");
         let two = Refusal::of_errno("card0", "ADDFB2", 22, "inode 4: EINVAL");
         assert!(one.repeats(&two));

@@ -1,4 +1,4 @@
-//! `docs/boards.md` lists the boards, what each golden plan comes to, and what each board lacks.
+//! `docs/boards.md` lists the boards, the golden plan for each job, and the devices that each board lacks.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,20 +7,23 @@ use std::path::Path;
 use covalent_solver::solve::{Solution, solve};
 
 use crate::golden;
-use crate::recorded::{boards, read};
+use crate::recordings::{boards, read};
 
 const HEAD: &str = "\
 # Boards
 
-Machines that nobody here has, written down from public facts in `tests/machines`: where each value is from stands beside it, and so
-does what nobody knows. `covalent plan --machine FILE` solves for them. These are the plans for the usual jobs, at 1920x1080; each is
-kept whole in `alloc/machine/tests/machines/snapshots`, and a test takes the fact that decides it out of the recording and sees it change.
+The files in `tests/machines` describe boards and GPUs that the project has no access to. They were written from public facts. Each
+value has its provenance beside it, and values that are not known are marked. `covalent plan --machine FILE` solves for such a file.
 
-*Rests on* counts the values behind a plan of which the recording says that they are not known: the plan holds as far as they do.
+This page lists the plans for the usual jobs at 1920x1080. The whole plans are in `alloc/machine/tests/machines/snapshots`. A test
+removes the value that decides each plan from the recording, and checks that the plan changes.
+
+The column *unknown values* counts the values that a plan depends on and that the recording marks as not known. The plan is only as
+certain as these values.
 ";
 
 #[test]
-fn boards_and_their_plans_are_listed() {
+fn boards_document_lists_every_board_with_its_plans_and_missing_devices() {
     let mut text = HEAD.to_owned();
     for board in boards() {
         let machine = read(&board);
@@ -30,11 +33,11 @@ fn boards_and_their_plans_are_listed() {
             machine.name
         )
         .unwrap();
-        text.push_str("| job | plan | rests on |\n| --- | --- | --- |\n");
+        text.push_str("| job | plan | unknown values |\n| --- | --- | --- |\n");
         for golden in golden::all().filter(|golden| golden.board == board) {
-            let asked = machine.request(&golden::job(golden)).unwrap();
-            let solution = solve(&asked.request);
-            let unknown = asked.unknown_of(&solution).len();
+            let resolved = machine.request(&golden::job(golden)).unwrap();
+            let solution = solve(&resolved.request);
+            let unknown = resolved.unverified(&solution).len();
             let (job, plan) = (title(golden.name), short(&solution));
             writeln!(text, "| {job} | {plan} | {unknown} |").unwrap();
         }
@@ -47,7 +50,7 @@ fn boards_and_their_plans_are_listed() {
             text.push('\n');
         }
         for missing in missing {
-            writeln!(text, "- No {}: {}.", missing.name, missing.why).unwrap();
+            writeln!(text, "- No {}: {}.", missing.name, missing.reason).unwrap();
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/boards.md");
@@ -75,12 +78,12 @@ fn short(solution: &Solution) -> String {
     match solution {
         Solution::Share(plan) => {
             let format = plan.layout().format();
-            let arrangements = match plan.modifiers() {
+            let modifiers = match plan.modifiers() {
                 [] | [_] => format!("{}", format.modifier),
-                several => format!("one of {} arrangements", several.len()),
+                several => format!("one of {} modifiers", several.len()),
             };
             format!(
-                "{}, {arrangements}, from {}",
+                "{}, {modifiers}, from {}",
                 format.fourcc,
                 plan.source_name()
             )

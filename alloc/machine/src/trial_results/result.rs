@@ -1,4 +1,4 @@
-//! What was learnt of a pair of devices, or is well known, as plain data.
+//! One trial result as plain data: the participants that it is about, its effect, its conditions and its origin.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,59 +10,61 @@ use covalent_solver::constraint::{Interface, Participant, Role, Source};
 use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::text::Printable;
 
-/// Something that no declaration says and that drivers have shown.
+/// A refusal or a stride alignment that no device declares and that its driver has shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialResult {
-    /// Of whom it is.
+    /// The participants that it is about.
     pub participant: ParticipantSelector,
-    /// What it is.
+    /// The constraint that it adds.
     pub effect: Effect,
-    /// Where it holds.
+    /// The machines on which it is valid.
     #[serde(default)]
     pub conditions: Conditions,
-    /// How it is known.
+    /// Whether this machine learnt it or it ships with this crate.
     pub origin: Origin,
-    /// The second since 1970 in which it is forgotten; never where there is none.
+    /// When it stops to be valid, in seconds since 1970. `None` means that it does not expire.
     #[serde(default)]
     pub expires: Option<u64>,
 }
 
 impl TrialResult {
-    /// Returns whether both say the same of the same; only how they are known may differ.
+    /// Returns whether both results state the same effect for the same participants under the same conditions.
+    ///
+    /// Their origin, their expiry and the error that the driver returned may differ.
     #[must_use]
-    pub fn says_as(&self, other: &Self) -> bool {
+    pub fn is_repeat_of(&self, other: &Self) -> bool {
         #[cfg(test)]
-        COMPARED.set(COMPARED.get() + 1);
-        self.what_is_said() == other.what_is_said()
+        COMPARISONS.set(COMPARISONS.get() + 1);
+        self.identity() == other.identity()
     }
 
-    /// Returns all by which a fact says the same as another.
-    pub(super) fn what_is_said(&self) -> (&ParticipantSelector, &Conditions, Said<'_>) {
-        let said = match &self.effect {
-            Effect::Refuses { source, scope, .. } => Said::Refuses(source, scope),
-            Effect::StrideAlignment { bytes } => Said::StrideAlignment(*bytes),
+    /// Returns the parts that are equal in two results that repeat each other.
+    pub(super) fn identity(&self) -> (&ParticipantSelector, &Conditions, EffectIdentity<'_>) {
+        let effect = match &self.effect {
+            Effect::Refuses { source, scope, .. } => EffectIdentity::Refuses(source, scope),
+            Effect::StrideAlignment { bytes } => EffectIdentity::StrideAlignment(*bytes),
         };
-        (&self.participant, &self.conditions, said)
+        (&self.participant, &self.conditions, effect)
     }
 }
 
-/// An effect without how it came about.
+/// An effect without the error that the driver returned.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) enum Said<'a> {
+pub(super) enum EffectIdentity<'a> {
     Refuses(&'a str, &'a Scope),
     StrideAlignment(u32),
 }
 
 #[cfg(test)]
 std::thread_local! {
-    static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static COMPARISONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// How often this thread has compared two facts.
+/// Returns how often this thread has compared two results.
 #[cfg(test)]
-pub(super) fn compared() -> usize {
-    COMPARED.get()
+pub(super) fn comparisons() -> usize {
+    COMPARISONS.get()
 }
 
 impl fmt::Display for TrialResult {
@@ -70,32 +72,32 @@ impl fmt::Display for TrialResult {
         write!(out, "{} {}", self.participant, self.effect)?;
         match &self.origin {
             Origin::Learnt { times, .. } => write!(out, "; seen {times} times here"),
-            Origin::WellKnown { reference } => {
+            Origin::Quirk { reference } => {
                 write!(out, "; known from {}", Printable(reference))
             }
         }
     }
 }
 
-/// The participants that a fact is about: all of a driver, or of one device.
+/// The participants that a trial result is about: all participants of a driver, or those of one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParticipantSelector {
-    /// The kernel driver.
+    /// The name of the kernel driver.
     pub driver: String,
-    /// Where the device sits; any place where there is none.
+    /// The bus address of the device. `None` selects every device of the driver.
     #[serde(default)]
     pub location: Option<String>,
-    /// What it does with the pixels; anything where there is none.
+    /// What the participant does with the pixels. `None` selects every role.
     #[serde(default)]
     pub role: Option<Role>,
-    /// Through what it takes buffers; anything where there is none.
+    /// The interface through which the participant imports buffers. `None` selects every interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Interface>,
 }
 
 impl ParticipantSelector {
-    /// One device in one role.
+    /// Selects the device of this participant, in its role and through its interface.
     #[must_use]
     pub fn of(participant: &Participant) -> Self {
         Self {
@@ -106,9 +108,9 @@ impl ParticipantSelector {
         }
     }
 
-    /// Returns whether the participant is one of them.
+    /// Returns whether this selects the participant.
     #[must_use]
-    pub fn is(&self, participant: &Participant) -> bool {
+    pub fn matches(&self, participant: &Participant) -> bool {
         let DeviceIdentity {
             driver, location, ..
         } = &participant.device;
@@ -136,43 +138,45 @@ impl fmt::Display for ParticipantSelector {
     }
 }
 
-/// What a fact changes.
+/// The constraint that a trial result adds to a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Memory of a source is refused.
+    /// The participant does not import memory of a source.
     Refuses {
-        /// The source's identifier; one that ends in `*` means all that begin so.
+        /// The source's identifier. A trailing `*` matches every identifier with that prefix.
         source: String,
-        /// In which pictures.
+        /// The formats and sizes that are refused.
         scope: Scope,
-        /// What came back.
+        /// The error that the driver returned.
         refusal: Refusal,
     },
-    /// Strides of linear pictures are multiples of this many bytes.
+    /// The stride of a linear format is a multiple of this many bytes.
     StrideAlignment {
-        /// The step in bytes.
+        /// The alignment in bytes.
         bytes: u32,
     },
 }
 
 impl Effect {
-    /// Returns whether memory of this source is what is refused.
+    /// Returns whether this refuses memory of the source.
     #[must_use]
-    pub fn is_about(&self, source: &Source) -> bool {
+    pub fn refuses_source(&self, source: &Source) -> bool {
         match self {
-            Self::Refuses { source: name, .. } => is_meant(source, name),
+            Self::Refuses {
+                source: pattern, ..
+            } => source_matches(source, pattern),
             Self::StrideAlignment { .. } => false,
         }
     }
 }
 
-/// Returns whether a source is meant by a fact's name of sources.
-pub(super) fn is_meant(source: &Source, name: &str) -> bool {
-    match name.strip_suffix('*') {
-        Some(start) => source.id.as_str().starts_with(start),
-        None => source.id.as_str() == name,
+/// Returns whether a source's identifier matches a pattern; only a trailing `*` is a wildcard.
+pub(super) fn source_matches(source: &Source, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => source.id.as_str().starts_with(prefix),
+        None => source.id.as_str() == pattern,
     }
 }
 
@@ -196,22 +200,22 @@ impl fmt::Display for Effect {
     }
 }
 
-/// The pictures that a refusal is about. [`Default`] is all of them.
+/// The formats and sizes that a refusal is about. [`Default`] is every format at every size.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
-    /// In this format alone.
+    /// The only format, or `None` for every format.
     pub fourcc: Option<Fourcc>,
-    /// In this arrangement alone.
+    /// The only modifier, or `None` for every modifier.
     pub modifier: Option<Modifier>,
-    /// Of this size alone.
+    /// The only size in pixels, or `None` for every size.
     pub extent: Option<Extent>,
 }
 
 impl Scope {
-    /// One size in one format.
+    /// Returns the scope of one format, modifier and size.
     #[must_use]
     pub fn exactly(format: FormatModifier, extent: Extent) -> Self {
         Self {
@@ -221,7 +225,7 @@ impl Scope {
         }
     }
 
-    /// Returns whether a picture is among them.
+    /// Returns whether a buffer of this format and size is in the scope.
     #[must_use]
     pub fn covers(&self, format: FormatModifier, extent: Extent) -> bool {
         self.covers_format(format) && self.extent.is_none_or(|own| own == extent)
@@ -232,7 +236,7 @@ impl Scope {
             && self.modifier.is_none_or(|own| own == format.modifier)
     }
 
-    /// Returns whether every picture of `other` is among them.
+    /// Returns whether everything in `other` is in this scope too.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         fn within<T: PartialEq>(outer: Option<T>, inner: Option<T>) -> bool {
@@ -260,44 +264,44 @@ impl fmt::Display for Scope {
     }
 }
 
-/// All of a machine that a refusal may depend on beside the devices themselves.
+/// The properties of a machine that a refusal may depend on, apart from the devices themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {
-    /// The kernel's release, as uname tells it.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
-    /// Mesa's version; empty where it is not installed.
+    /// Mesa's version; empty where Mesa is not installed.
     pub mesa: String,
-    /// Memory in MiB, rounded up to steps of 256.
+    /// The size of memory in MiB, rounded up to a multiple of 256.
     pub memory_mebibytes: u64,
-    /// Whether any IOMMU stands between devices and memory.
+    /// Whether an IOMMU translates the addresses of any device.
     pub iommu: bool,
-    /// What the kernel's command line says of swiotlb; empty where it says nothing.
+    /// The value of `swiotlb=` on the kernel's command line; empty where there is none.
     pub swiotlb: String,
-    /// What the host of a virtual machine offers its devices: feature bits by device.
+    /// The features that the host of a virtual machine offers: feature bits by device.
     pub host: BTreeSet<String>,
 }
 
-/// Where a fact holds: what is there must be equal, what is left out does not matter. [`Default`] is everywhere.
+/// The machines on which a trial result is valid: every field that is given must be equal. [`Default`] is every machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Conditions {
     /// The kernel's release.
     pub kernel: Option<String>,
-    /// Mesa's version; empty where it must not be installed.
+    /// Mesa's version. An empty text means that Mesa is not installed.
     pub mesa: Option<String>,
-    /// Memory in MiB.
+    /// The size of memory in MiB.
     pub memory_mebibytes: Option<u64>,
     /// Whether there is an IOMMU.
     pub iommu: Option<bool>,
-    /// What the kernel's command line says of swiotlb; empty where it must say nothing.
+    /// The value of `swiotlb=` on the kernel's command line. An empty text means that there is none.
     pub swiotlb: Option<String>,
-    /// What the host offers.
+    /// The features that the host offers.
     pub host: Option<BTreeSet<String>>,
 }
 
 impl Conditions {
-    /// This machine as it is, and no other.
+    /// Returns the conditions that only a machine with this environment meets.
     #[must_use]
     pub fn exactly(environment: &Environment) -> Self {
         let Environment {
@@ -318,9 +322,9 @@ impl Conditions {
         }
     }
 
-    /// Returns whether a machine is as they say.
+    /// Returns whether a machine with this environment meets the conditions.
     #[must_use]
-    pub(super) fn hold_in(&self, environment: &Environment) -> bool {
+    pub(super) fn are_met_by(&self, environment: &Environment) -> bool {
         fn same<T: PartialEq>(own: Option<&T>, found: &T) -> bool {
             own.is_none_or(|own| own == found)
         }
@@ -336,20 +340,21 @@ impl Conditions {
     }
 }
 
-/// How a fact is known.
+/// Where a trial result comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Origin {
-    /// A driver of this machine showed it.
+    /// A trial on this machine learnt it.
     Learnt {
-        /// The second since 1970 in which it was seen last.
+        /// When the refusal was last seen, in seconds since 1970.
         at: u64,
-        /// How often it was seen.
+        /// How often the refusal was seen.
         times: u32,
     },
-    /// It ships with this crate.
-    WellKnown {
-        /// Where it can be looked up.
+    /// It is documented driver behaviour and ships with this crate.
+    #[serde(rename = "well_known")]
+    Quirk {
+        /// The place in the driver's source that documents it.
         reference: String,
     },
 }
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn scope_covers_what_it_leaves_open() {
+    fn scope_without_a_field_covers_every_value_of_it() {
         let xrgb = FormatModifier::linear(Fourcc::XRGB8888);
         let exact = Scope::exactly(xrgb, vga());
         assert!(exact.covers(xrgb, vga()));
@@ -376,14 +381,14 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_a_machine_hold_in_it_alone() {
+    fn conditions_of_a_machine_are_met_by_it_alone() {
         let here = Environment {
             kernel: "7.3.4".to_owned(),
             memory_mebibytes: 2048,
             ..Environment::default()
         };
         let conditions = Conditions::exactly(&here);
-        assert!(conditions.hold_in(&here));
+        assert!(conditions.are_met_by(&here));
         for other in [
             Environment {
                 kernel: "7.3.5".to_owned(),
@@ -410,14 +415,14 @@ mod tests {
                 ..here
             },
         ] {
-            assert!(!conditions.hold_in(&other), "{other:?}");
-            assert!(Conditions::default().hold_in(&other));
+            assert!(!conditions.are_met_by(&other), "{other:?}");
+            assert!(Conditions::default().are_met_by(&other));
         }
     }
 
     #[test]
-    fn conditions_of_no_mesa_survive_json() {
-        // An absent field means any Mesa: that there is none must not be read as that.
+    fn conditions_without_mesa_are_read_back_as_written() {
+        // An absent field means any version of Mesa, so the absence of Mesa is written as an empty text.
         let conditions = Conditions::exactly(&Environment::default());
         let text = serde_json::to_string(&conditions).unwrap();
         assert_eq!(

@@ -1,9 +1,9 @@
-//! Files are written as they were read.
+//! A recording that is read and written again has the same content.
 
 use covalent_machine::{Difference, Machine};
 use serde_json::Value;
 
-use crate::recorded::{all, path, read};
+use crate::recordings::{all, path, read};
 
 #[test]
 fn every_file_is_written_as_it_was_read() {
@@ -17,7 +17,7 @@ fn every_file_is_written_as_it_was_read() {
             "{name}"
         );
         let written: Value = serde_json::from_str(&written).unwrap();
-        // Whatever was given is there; what was left out is written in full.
+        // The written file has every value of the original. Fields that the original leaves out are written with their default.
         assert_contains(&written, &given, &name);
         assert!(Difference::between(&machine, &machine).is_empty(), "{name}");
     }

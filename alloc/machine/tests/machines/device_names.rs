@@ -1,29 +1,29 @@
-//! How devices of a recording are called.
+//! The names by which a job selects devices of a recording.
 
 use covalent_machine::{Difference, Job, MachineError};
 use covalent_solver::constraint::Role;
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 
-use crate::recorded::read;
+use crate::recordings::read;
 
 #[test]
 fn gbm_of_a_card_is_found_by_either_of_its_nodes() {
-    // GBM of this guest's first card is on the render node, as the card has one.
+    // GBM uses the render node of this guest's first card, because the card has one.
     let machine = read("guest-venus");
     let size = Extent::new(640, 480).unwrap();
     for node in ["/dev/dri/card0", "/dev/dri/renderD128", "virtio_gpu GBM"] {
         let mut job = Job::new(size, 4);
         job.gbm.push(node.into());
-        let asked = machine.request(&job).unwrap();
+        let resolved = machine.request(&job).unwrap();
         assert_eq!(
-            asked.request.participants[0].name, "virtio_gpu GBM",
+            resolved.request.participants[0].name, "virtio_gpu GBM",
             "{node}"
         );
     }
 }
 
 #[test]
-fn camera_that_lists_no_formats_is_asked_for_rows_of_one() {
+fn camera_that_lists_no_formats_is_limited_to_the_linear_format_of_the_job() {
     let mut machine = read("raspberry-pi-4");
     for declared in &mut machine.declared {
         for recorded in &mut declared.participants {
@@ -35,24 +35,27 @@ fn camera_that_lists_no_formats_is_asked_for_rows_of_one() {
     let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
     job.cameras.push("/dev/video0".into());
     job.format = Some(Fourcc::NV12);
-    let asked = machine.request(&job).unwrap();
-    let formats = asked.request.participants[0].constraints().formats.as_ref();
-    let rows = [FormatModifier::linear(Fourcc::NV12)];
-    assert!(formats.unwrap().iter().eq(rows));
+    let resolved = machine.request(&job).unwrap();
+    let formats = resolved.request.participants[0]
+        .constraints()
+        .formats
+        .as_ref();
+    let linear = [FormatModifier::linear(Fourcc::NV12)];
+    assert!(formats.unwrap().iter().eq(linear));
 }
 
 #[test]
-fn plan_of_a_camera_that_may_be_several_is_not_known_rather_than_not_there() {
+fn plan_for_an_ambiguous_camera_is_compared_as_not_known() {
     let one = read("raspberry-pi-4");
     let mut two = one.clone();
     for declared in &mut two.declared {
         let cameras = declared.participants.iter();
         let cameras = cameras.filter(|recorded| recorded.participant.role == Role::Capture);
-        let mut again: Vec<_> = cameras.cloned().collect();
-        for recorded in &mut again {
+        let mut copies: Vec<_> = cameras.cloned().collect();
+        for recorded in &mut copies {
             recorded.participant.name.push_str(" again");
         }
-        declared.participants.extend(again);
+        declared.participants.extend(copies);
     }
     let difference = Difference::between(&one, &two);
     let plans = difference.plans.iter().filter_map(|plan| plan.two.as_ref());
@@ -64,27 +67,27 @@ fn plan_of_a_camera_that_may_be_several_is_not_known_rather_than_not_there() {
 }
 
 #[test]
-fn device_that_is_not_there_or_may_be_several_is_told() {
+fn unknown_or_ambiguous_device_is_an_error_that_lists_the_candidates() {
     let machine = read("raspberry-pi-4");
     let size = Extent::new(1920, 1080).unwrap();
-    let ask = |change: fn(&mut Job)| {
+    let error_of = |change: fn(&mut Job)| {
         let mut job = Job::new(size, 4);
         change(&mut job);
         machine.request(&job).map(|_| ()).unwrap_err().to_string()
     };
-    let absent = ask(|job| job.cameras.push("/dev/video7".into()));
+    let absent = error_of(|job| job.cameras.push("/dev/video7".into()));
     assert!(
         absent.contains("unicam capture (/dev/video0), rpi-hevc-dec capture (/dev/video19)"),
         "{absent}"
     );
-    let several = ask(|job| job.others.push("vc4".into()));
+    let ambiguous = error_of(|job| job.others.push("vc4".into()));
     assert!(
-        several.contains("vc4 primary plane") && several.contains("vc4 overlay plane"),
-        "{several}"
+        ambiguous.contains("vc4 primary plane") && ambiguous.contains("vc4 overlay plane"),
+        "{ambiguous}"
     );
     assert!(matches!(
         machine.request(&Job::new(size, 4)),
-        Err(MachineError::NobodyNamed)
+        Err(MachineError::NoParticipants)
     ));
     let mut other = Job::new(Extent::new(640, 480).unwrap(), 4);
     other.cameras.push("unicam".into());
@@ -96,17 +99,17 @@ fn device_that_is_not_there_or_may_be_several_is_told() {
 }
 
 #[test]
-fn device_that_a_board_lacks_is_told_with_the_reason() {
+fn device_that_a_board_lacks_is_an_error_with_the_reason() {
     let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
     job.cameras.push("/dev/video20".into());
     job.outputs.push("/dev/video11".into());
-    let lacking = read("raspberry-pi-5")
+    let error = read("raspberry-pi-5")
         .request(&job)
         .map(|_| ())
         .unwrap_err();
-    let words = lacking.to_string();
+    let message = error.to_string();
     assert!(
-        words.contains("there are: none; encoder could not be asked: the BCM2712 has no hardware"),
-        "{words}"
+        message.contains("there are: none; encoder is not available: the BCM2712 has no hardware"),
+        "{message}"
     );
 }

@@ -1,7 +1,7 @@
-//! Whoever reads a description, by whatever way: nothing that is not understood is dropped.
+//! A field that this version does not know is kept or refused, whichever function reads the description.
 
 use crate::common::{camera, device, display, request, system_heap};
-use covalent_machine::{Declared, Machine, Missing, RecordedParticipant, RecordedSource};
+use covalent_machine::{Declared, Machine, MissingDevice, RecordedParticipant, RecordedSource};
 use covalent_solver::constraint::{
     AddressWindow, Constraints, Contiguity, Field, Guarantees, ImageConstraints, MemoryConstraints,
     Participant, SideConstraints, Source, StrideConstraints,
@@ -26,7 +26,7 @@ fn with_newer(value: &impl Serialize) -> Value {
     value
 }
 
-/// What was read with a field of a newer version writes it again, or was refused by name.
+/// Asserts that an unknown field is written again, or that the error names it.
 fn keeps_or_refuses<T: Serialize>(read: Result<T, serde_json::Error>) {
     match read {
         Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap()["newer"], json!(7)),
@@ -35,10 +35,10 @@ fn keeps_or_refuses<T: Serialize>(read: Result<T, serde_json::Error>) {
 }
 
 #[test]
-fn unknown_demand_read_by_any_function_is_kept_or_refused() {
+fn unknown_field_read_by_any_function_is_kept_or_refused() {
     let own = sharing();
     let participant = &own.participants[0];
-    // The name resolves to whatever function the type has itself, where it has one.
+    // `deserialize` resolves to an inherent function of the type, where it has one.
     keeps_or_refuses(Constraints::deserialize(with_newer(
         participant.constraints(),
     )));
@@ -54,12 +54,14 @@ fn unknown_demand_read_by_any_function_is_kept_or_refused() {
     keeps_or_refuses(Request::deserialize(with_newer(&own)));
     keeps_or_refuses(Machine::deserialize(with_newer(&Machine::new("a", "b"))));
     keeps_or_refuses(Declared::deserialize(with_newer(&Declared::default())));
-    keeps_or_refuses(Missing::deserialize(with_newer(&Missing::default())));
+    keeps_or_refuses(MissingDevice::deserialize(with_newer(
+        &MissingDevice::default(),
+    )));
     let recorded = RecordedParticipant::measured(participant.clone());
     keeps_or_refuses(RecordedParticipant::deserialize(with_newer(&recorded)));
     let recorded = RecordedSource::measured(own.sources[0].clone());
     keeps_or_refuses(RecordedSource::deserialize(with_newer(&recorded)));
-    // These have no place to keep it in.
+    // These types cannot keep an unknown field.
     keeps_or_refuses(SideConstraints::deserialize(with_newer(
         &SideConstraints::default(),
     )));
@@ -82,8 +84,8 @@ fn list_in_place_of_an_object_is_refused() {
     }
 }
 
-/// Reads by each way that serde has.
-fn every_way<T: DeserializeOwned>(value: &Value) -> [Result<T, String>; 4] {
+/// Reads with each function of `serde_json`.
+fn read_with_each_function<T: DeserializeOwned>(value: &Value) -> [Result<T, String>; 4] {
     let text = value.to_string();
     let words = |error: serde_json::Error| error.to_string();
     [
@@ -95,7 +97,7 @@ fn every_way<T: DeserializeOwned>(value: &Value) -> [Result<T, String>; 4] {
 }
 
 #[test]
-fn machine_of_another_kind_or_version_is_refused_by_every_way() {
+fn machine_of_another_kind_or_version_is_refused_by_every_function() {
     for (field, wrong, words) in [
         ("version", json!(2), "version 2"),
         ("version", json!(0), "version"),
@@ -104,7 +106,7 @@ fn machine_of_another_kind_or_version_is_refused_by_every_way() {
     ] {
         let mut value = serde_json::to_value(Machine::new("a board", "made up")).unwrap();
         value[field] = wrong;
-        for read in every_way::<Machine>(&value) {
+        for read in read_with_each_function::<Machine>(&value) {
             let error = read.unwrap_err();
             assert!(error.contains(words), "{error}");
         }
@@ -114,7 +116,7 @@ fn machine_of_another_kind_or_version_is_refused_by_every_way() {
 }
 
 #[test]
-fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() {
+fn constraints_of_an_unknown_version_are_infeasible() {
     for version in [0, 2, 99, u32::MAX] {
         let mut request = sharing();
         assert!(matches!(solve(&request), Solution::Share(_)));
@@ -130,7 +132,7 @@ fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() 
             (Field::Unknown, "vivid capture")
         );
         assert!(only.words.contains(&format!("version {version}")), "{only}");
-        // It is kept, and as little met when it is read again.
+        // The version is kept, and is infeasible after it is read again.
         let text = serde_json::to_string(&request).unwrap();
         let again: Request = serde_json::from_str(&text).unwrap();
         assert_eq!(again, request);
@@ -139,19 +141,19 @@ fn constraints_of_a_version_that_is_not_known_are_a_demand_that_nothing_meets() 
 }
 
 #[test]
-fn alternative_of_a_version_that_is_not_known_is_not_taken_and_the_rest_is() {
+fn alternative_of_an_unknown_version_is_skipped() {
     let mut request = sharing();
-    let mut worse = request.participants[0].constraints().clone();
-    worse.version = 2;
-    request.participants[0].push_alternative(worse);
+    let mut newer = request.participants[0].constraints().clone();
+    newer.version = 2;
+    request.participants[0].push_alternative(newer);
     let Solution::Share(plan) = solve(&request) else {
-        panic!("what is understood is enough")
+        panic!("the other alternative is feasible")
     };
     assert_eq!(plan.steps()[0].alternative, 0);
 }
 
 #[test]
-fn source_of_a_version_that_is_not_known_gives_nothing() {
+fn source_of_an_unknown_version_is_infeasible() {
     let mut request = sharing();
     request.sources[0].constraints.version = 7;
     let Solution::Split(split) = solve(&request) else {
@@ -161,15 +163,15 @@ fn source_of_a_version_that_is_not_known_gives_nothing() {
 }
 
 #[test]
-fn different_sources_with_one_identifier_are_none_that_a_plan_can_name() {
+fn different_sources_with_one_identifier_are_infeasible() {
     let mut request = sharing();
     let first = request.sources[0].clone();
-    // The same once more is no question.
+    // Two equal sources are not ambiguous.
     request.sources.push(first);
     assert!(matches!(solve(&request), Solution::Share(_)));
     request.sources[1].guarantees.contiguous_up_to_bytes = 0;
     let Solution::Split(split) = solve(&request) else {
-        panic!("a plan that names one of two")
+        panic!("the plan names an ambiguous source")
     };
     assert!(
         split.explain().contains("same identifier"),

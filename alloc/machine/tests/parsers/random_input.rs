@@ -1,13 +1,13 @@
-//! Blobs of random bytes and of damaged texts: every parser of this crate reads or refuses them, and none panics.
+//! Random bytes and damaged inputs: every parser of this crate reads or refuses them, and none panics.
 //!
-//! `BLOBS` says how many there are for each parser; the generator is seeded, so that a failure comes again.
+//! `BLOBS` sets the number of inputs for each parser. The generator has a fixed seed, so a failure can be reproduced.
 
 use std::fmt::Write as _;
 
 use super::blob::Blob;
 use crate::hostile;
 
-/// A generator of numbers (xorshift64*), which needs no state but one.
+/// A random number generator (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -27,11 +27,11 @@ impl Random {
         (0..length).map(|_| self.next() as u8).collect()
     }
 
-    /// Changes some bytes of something, takes some out, and cuts it off.
+    /// Changes up to five bytes, and sometimes cuts the end off.
     fn damage(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
         for _ in 0..self.below(6) {
-            let place = self.below(bytes.len());
-            let odd = [
+            let index = self.below(bytes.len());
+            let values = [
                 0,
                 1,
                 2,
@@ -44,8 +44,8 @@ impl Random {
                 0xff,
                 self.next() as u8,
             ];
-            let value = odd[self.below(odd.len())];
-            if let Some(byte) = bytes.get_mut(place) {
+            let value = values[self.below(values.len())];
+            if let Some(byte) = bytes.get_mut(index) {
                 *byte = value;
             }
         }
@@ -57,11 +57,11 @@ impl Random {
 }
 
 fn count() -> usize {
-    let asked = std::env::var("BLOBS").ok();
-    asked.map_or(500, |count| count.parse().expect("a number of blobs"))
+    let wanted = std::env::var("BLOBS").ok();
+    wanted.map_or(500, |count| count.parse().expect("a number of inputs"))
 }
 
-/// Runs a parser on blobs that are random, and on damaged ones of its own kind.
+/// Runs a parser on random bytes, and on damaged inputs of its own kind.
 fn run(seed: u64, own: impl Fn(&mut Random) -> Vec<u8>, parser: impl Fn(&[u8])) {
     let mut random = Random(seed);
     for number in 0..count() {
@@ -76,7 +76,7 @@ fn run(seed: u64, own: impl Fn(&mut Random) -> Vec<u8>, parser: impl Fn(&[u8])) 
     }
 }
 
-/// A tree with regions and users, by chance.
+/// Makes a random tree that may have regions and users.
 fn tree(random: &mut Random) -> Vec<u8> {
     let mut blob = Blob::default();
     blob.begin("");
@@ -148,27 +148,27 @@ fn formats(random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn blobs_are_trees_or_refused() {
+fn random_devicetree_is_read_or_refused() {
     run(1, tree, hostile::devicetree);
 }
 
 #[test]
-fn blobs_are_texts_of_the_kernel_or_refused() {
+fn random_kernel_text_is_read_or_refused() {
     run(2, kernel_text, hostile::kernel_texts);
 }
 
 #[test]
-fn blobs_are_formats_of_a_plane_or_refused() {
+fn random_in_formats_blob_is_read_or_refused() {
     run(3, formats, hostile::in_formats_blob);
 }
 
 #[test]
-fn blobs_are_descriptors_or_refused() {
+fn random_descriptor_is_accepted_or_refused() {
     run(4, |random| random.bytes(200), hostile::descriptor);
 }
 
 #[test]
-fn blobs_are_machines_requests_or_refused() {
+fn random_machine_request_or_participant_is_read_or_refused() {
     let text = |random: &mut Random| {
         let texts = [
             r#"{"format": "covalent-machine", "version": 1, "name": "x", "origin": "y", "declared": [], "devicetree": {"regions": [{"path": "/reserved-memory/a", "compatible": ["shared-dma-pool"], "ranges": [{"lowest": 0, "highest": 1}]}], "users": [{"node": "/a", "regions": ["/reserved-memory/a"]}]}}"#,

@@ -1,4 +1,4 @@
-//! What is wrong in a file is told with its place.
+//! An error about a value of a file names the path of the value.
 
 use crate::common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Declared, Machine, RecordedParticipant, RecordedSource};
@@ -33,8 +33,8 @@ fn machine() -> Machine {
     machine
 }
 
-/// Where a value of the request is, and what it is replaced by.
-fn wrong_values() -> Vec<(&'static str, Value)> {
+/// Returns paths of values in a request, each with a value that is not valid there.
+fn invalid_values() -> Vec<(&'static str, Value)> {
     vec![
         ("extent", json!("640by480")),
         ("extent", json!("0x480")),
@@ -97,32 +97,32 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Puts a value at a place such as `a.b[3].c`.
-fn put(whole: &mut Value, place: &str, value: Value) {
-    let pointer = place.replace('[', "/").replace(']', "").replace('.', "/");
+/// Sets the value of a path such as `a.b[3].c`.
+fn set(whole: &mut Value, path: &str, value: Value) {
+    let pointer = path.replace('[', "/").replace(']', "").replace('.', "/");
     let pointer = format!("/{pointer}");
-    let (above, last) = pointer.rsplit_once('/').unwrap();
+    let (parent, last) = pointer.rsplit_once('/').unwrap();
     if let Some(own) = whole.pointer_mut(&pointer) {
         *own = value;
         return;
     }
-    match whole.pointer_mut(above) {
+    match whole.pointer_mut(parent) {
         Some(Value::Array(items)) => items.push(value),
         Some(Value::Object(fields)) => {
             fields.insert(last.to_owned(), value);
         }
         _ => {
-            put(whole, &above[1..], json!([]));
-            put(whole, place, value);
+            set(whole, &parent[1..], json!([]));
+            set(whole, path, value);
         }
     }
 }
 
 #[test]
-fn wrong_value_of_a_request_is_told_with_its_place() {
-    for (place, value) in wrong_values() {
+fn invalid_value_of_a_request_is_an_error_with_its_path() {
+    for (path, value) in invalid_values() {
         let mut whole = serde_json::to_value(sharing()).unwrap();
-        put(&mut whole, place, value.clone());
+        set(&mut whole, path, value.clone());
         let text = serde_json::to_string_pretty(&whole).unwrap();
         for error in [
             serde_json::from_str::<Request>(&text)
@@ -134,18 +134,18 @@ fn wrong_value_of_a_request_is_told_with_its_place() {
         ] {
             let words = error.to_string();
             assert!(
-                words.starts_with(&format!("{place}: ")),
-                "{value} at {place}: {words}"
+                words.starts_with(&format!("{path}: ")),
+                "{value} at {path}: {words}"
             );
         }
     }
 }
 
 #[test]
-fn wrong_value_of_a_machine_is_told_with_its_place() {
-    for (place, value) in wrong_values() {
-        let rest = place.split_once(['.', '[']).map_or("", |(_, rest)| rest);
-        let own = match place.split(['.', '[']).next() {
+fn invalid_value_of_a_machine_is_an_error_with_its_path() {
+    for (path, value) in invalid_values() {
+        let rest = path.split_once(['.', '[']).map_or("", |(_, rest)| rest);
+        let own = match path.split(['.', '[']).next() {
             Some(list @ ("participants" | "sources")) => {
                 let (number, rest) = rest.split_once("].").unwrap();
                 let kind = list.trim_end_matches('s');
@@ -155,7 +155,7 @@ fn wrong_value_of_a_machine_is_told_with_its_place() {
             _ => continue,
         };
         let mut whole = serde_json::to_value(machine()).unwrap();
-        put(&mut whole, &own, value.clone());
+        set(&mut whole, &own, value.clone());
         let text = serde_json::to_string_pretty(&whole).unwrap();
         let error = Machine::from_json(text.as_bytes()).unwrap_err().to_string();
         assert!(
@@ -166,28 +166,28 @@ fn wrong_value_of_a_machine_is_told_with_its_place() {
 }
 
 #[test]
-fn name_that_is_there_twice_is_told_with_its_place() {
+fn duplicate_name_is_an_error_with_its_path() {
     let whole = serde_json::to_value(sharing()).unwrap();
-    for (place, value, words) in [
+    for (path, value, words) in [
         ("participants[1].name", "vivid capture", "vivid capture"),
         ("sources[1].id", "heap:system", "heap:system"),
     ] {
         let mut own = whole.clone();
-        put(&mut own, place, json!(value));
+        set(&mut own, path, json!(value));
         let error = serde_json::from_value::<Request>(own)
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with(&format!("{place}: ")) && error.contains(words),
+            error.starts_with(&format!("{path}: ")) && error.contains(words),
             "{error}"
         );
     }
 }
 
 #[test]
-fn key_that_is_there_twice_is_told_with_its_place() {
+fn duplicate_key_is_an_error_with_its_path() {
     let text = serde_json::to_string(&sharing()).unwrap();
-    for (before, again, place) in [
+    for (before, again, path) in [
         (r#""count":4"#, r#""count":4,"count":5"#, "count"),
         (
             r#""count":4"#,
@@ -228,8 +228,8 @@ fn key_that_is_there_twice_is_told_with_its_place() {
         assert!(text.contains(before), "{before}");
         let twice = text.replacen(before, again, 1);
         match serde_json::from_str::<Request>(&twice) {
-            Ok(_) => panic!("{again} is taken"),
-            Err(error) => assert!(error.to_string().starts_with(place), "{again}: {error}"),
+            Ok(_) => panic!("{again} is accepted"),
+            Err(error) => assert!(error.to_string().starts_with(path), "{again}: {error}"),
         }
     }
     let text = machine().to_json().unwrap();

@@ -1,27 +1,32 @@
-//! How far a refusal reaches, judged by what else was tried. Pure.
+//! Finds the widest scope of a refusal that further trials confirm.
 
-use super::fact::Scope;
+use super::result::Scope;
 use covalent_solver::model::{Extent, FormatModifier};
 
-/// One more try of a pair that refused: another size or format.
+/// A further trial of a participant and source that refused a buffer, with another size or format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The format and modifier.
     pub format: FormatModifier,
-    /// The size.
+    /// The size in pixels.
     pub extent: Extent,
-    /// Whether the same refusal came back; if not, it was taken.
+    /// Whether the same refusal was returned. Otherwise the buffer was accepted.
     pub refused: bool,
 }
 
-/// So many others of a kind must be refused, and none taken, before the kind is believed not to matter.
-pub const WITNESSES: usize = 2;
+/// How many further sizes, or formats, must be refused before a scope is widened to all of them.
+pub const CONFIRMATIONS: usize = 2;
 
-/// Returns the widest scope that the probes bear out around a picture that was refused.
+/// Returns the widest scope around a refused format and size that the probes confirm.
 ///
-/// The steps are: this size in this format; every size of this format; every format of this modifier; always. Each step
-/// needs [`WITNESSES`] refusals that differ from the picture in what the step leaves open, and is not taken past a probe
-/// that succeeded. The last needs a refusal under another modifier.
+/// The scope is widened in steps:
+///
+/// 1. this format and modifier at this size;
+/// 2. this format and modifier at every size, after [`CONFIRMATIONS`] refusals at other sizes;
+/// 3. every format with this modifier at every size, after [`CONFIRMATIONS`] refusals in other formats;
+/// 4. always, after one refusal with another modifier.
+///
+/// A probe that was accepted within the wider scope ends the widening.
 #[must_use]
 pub fn generalise(format: FormatModifier, extent: Extent, probes: &[Probe]) -> Scope {
     let mut scope = Scope::exactly(format, extent);
@@ -42,7 +47,7 @@ pub fn generalise(format: FormatModifier, extent: Extent, probes: &[Probe]) -> S
         if probes.iter().filter(inside).any(|probe| !probe.refused) {
             return scope;
         }
-        let mut witnesses: Vec<(FormatModifier, Extent)> = probes
+        let mut confirmations: Vec<(FormatModifier, Extent)> = probes
             .iter()
             .filter(inside)
             .filter(|probe| match number {
@@ -52,10 +57,10 @@ pub fn generalise(format: FormatModifier, extent: Extent, probes: &[Probe]) -> S
             })
             .map(|probe| (probe.format, probe.extent))
             .collect();
-        witnesses.sort_unstable();
-        witnesses.dedup();
-        let needed = if number == 2 { 1 } else { WITNESSES };
-        if witnesses.len() < needed {
+        confirmations.sort_unstable();
+        confirmations.dedup();
+        let needed = if number == 2 { 1 } else { CONFIRMATIONS };
+        if confirmations.len() < needed {
             return scope;
         }
         scope = wider;
@@ -91,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn refusal_alone_is_of_its_size_and_format() {
+    fn refusal_without_probes_keeps_its_size_and_format() {
         assert_eq!(scope(&[]), "in XR24 LINEAR at 640x480");
-        // The same picture again is no witness, and one other size is not enough.
+        // The same size and format again confirms nothing, and one other size is not enough.
         let probes = [
             probe(XRGB, 640, true),
             probe(XRGB, 320, true),
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_other_sizes_and_formats_widen_step_by_step() {
+    fn refusals_of_other_sizes_and_formats_widen_the_scope_step_by_step() {
         let mut probes = vec![probe(XRGB, 320, true), probe(XRGB, 1280, true)];
         assert_eq!(scope(&probes), "in XR24 LINEAR at every size");
         probes.extend([probe(NV12, 640, true), probe(YUYV, 640, true)]);
@@ -113,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_that_was_taken_ends_the_widening() {
+    fn accepted_probe_ends_the_widening() {
         let sizes = [probe(XRGB, 320, true), probe(XRGB, 1280, true)];
         let small = [sizes[0], sizes[1], probe(XRGB, 16, false)];
         assert_eq!(scope(&small), "in XR24 LINEAR at 640x480");

@@ -1,0 +1,25 @@
+//! Refusals that drivers have shown, and the constraints that they add to a request.
+//!
+//! A [`TrialResult`] records one refusal: either a trial on this machine learnt it, or it is a quirk that ships with this crate.
+//! [`TrialResults`] holds all of them for one machine. [`TrialResults::apply`] turns those that are valid there into constraints
+//! of a request, so that the solver does not choose what a driver would refuse.
+//!
+//! Everything here is plain data and pure functions. `covalent-alloc` runs the trials and keeps their results in a file.
+
+mod exclude;
+mod generalise;
+mod narrow;
+mod outcome;
+mod quirks;
+mod result;
+mod results;
+
+pub use covalent_solver::constraint::Interface;
+pub use exclude::{Exclusion, exclude};
+pub use generalise::{CONFIRMATIONS, Probe, generalise};
+pub use narrow::{narrowed, pair, plan_of};
+pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
+pub use result::{
+    Conditions, Effect, Environment, Origin, ParticipantSelector, Scope, TrialResult,
+};
+pub use results::{AppliedResults, TrialResults};
