@@ -51,6 +51,26 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
     })
 }
 
+/// Declares the planes of a card, the first primary plane before the others, or what the card imports as a whole where it has no
+/// primary plane.
+///
+/// # Errors
+/// The card does not answer.
+pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
+    let first = display(card)?;
+    let mut planes = vec![first];
+    let listed = card
+        .planes()
+        .with_context(|| format!("asking {} for its planes", printable_path(card.path())))?;
+    for plane in listed {
+        let other = plane.participant()?;
+        if planes.iter().all(|own| own.plane != other.plane) {
+            planes.push(other);
+        }
+    }
+    Ok(planes)
+}
+
 /// Reads a recorded machine.
 ///
 /// # Errors

@@ -13,11 +13,10 @@ pub(super) fn interface_of(participant: &Participant) -> Interface {
     participant.interface.or(by_name).unwrap_or_default()
 }
 
-/// Returns whether a participant of a file is a card's primary plane.
-pub(super) fn is_primary(participant: &Participant) -> bool {
+/// Returns what kind of plane a participant of a file is; `None` where neither field nor name says.
+pub(super) fn plane_kind(participant: &Participant) -> Option<PlaneKind> {
     let (_, by_name) = read_name(participant);
-    let plane = participant.plane.or(by_name);
-    plane.is_some_and(|plane| plane.kind == PlaneKind::Primary)
+    participant.plane.or(by_name).map(|plane| plane.kind)
 }
 
 /// Sets the fields of a participant that only its name states.

@@ -2,15 +2,17 @@
 
 use super::declared::merge_extra_fields;
 use super::error::MachineError;
-use super::interface::{interface_of, is_primary};
+use super::interface::{interface_of, plane_kind};
 use super::resolved_request::ResolvedRequest;
 use super::{
     Declared, Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue,
 };
 use crate::trial_results::Interface;
-use covalent_solver::constraint::{CpuUse, FormatSet, Participant, Role, Source, SourceKind};
+use covalent_solver::constraint::{
+    CpuUse, FormatSet, Participant, PlaneKind, Role, Source, SourceKind,
+};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
-use covalent_solver::solve::Request;
+use covalent_solver::solve::{Request, Solution, solve};
 
 /// The participants that share a buffer, and the size and number of buffers.
 ///
@@ -22,7 +24,7 @@ pub struct Job {
     pub cameras: Vec<String>,
     /// V4L2 output queues: outputs and encoders.
     pub outputs: Vec<String>,
-    /// Cards whose primary plane scans out the buffer, or single planes by their names.
+    /// Cards of which any plane scans out the buffer, the primary plane if it can, or single planes by their names.
     pub displays: Vec<String>,
     /// Cards on which a renderer imports the buffer through GBM.
     pub gbm: Vec<String>,
@@ -59,6 +61,37 @@ impl Job {
     }
 }
 
+/// The most combinations of planes that are tried.
+const COMBINATIONS: usize = 64;
+
+/// Returns a plane for each display, by its place among the display's planes: the first combination with which all share, or the
+/// first plane of each if there is none.
+///
+/// `counts` has the number of planes of each display, and `shares` says whether one plane of each can scan out the buffer. Up to 64
+/// combinations are tried.
+pub fn choose_planes(counts: &[usize], mut shares: impl FnMut(&[usize]) -> bool) -> Vec<usize> {
+    let mut chosen = vec![0; counts.len()];
+    for _ in 0..COMBINATIONS {
+        if shares(&chosen) {
+            return chosen;
+        }
+        // The last display's plane changes first, as the last digit of a number does.
+        let mut is_last = true;
+        for (place, count) in chosen.iter_mut().zip(counts).rev() {
+            if place.saturating_add(1) < *count {
+                *place = place.saturating_add(1);
+                is_last = false;
+                break;
+            }
+            *place = 0;
+        }
+        if is_last {
+            break;
+        }
+    }
+    vec![0; counts.len()]
+}
+
 /// Everything that a machine declares for one size.
 struct DeclaredAtSize<'machine> {
     declared: Vec<&'machine Declared>,
@@ -75,6 +108,39 @@ impl Machine {
     /// machine was not recorded.
     pub fn request(&self, job: &Job) -> Result<ResolvedRequest, MachineError> {
         let declared = self.declared_at(job.size)?;
+        let mut planes = Vec::new();
+        for name in &job.displays {
+            planes.push(declared.planes(name)?);
+        }
+        let counts: Vec<usize> = planes.iter().map(Vec::len).collect();
+        let with = |chosen: &[usize]| {
+            let shown = planes
+                .iter()
+                .zip(chosen)
+                .filter_map(|(planes, place)| planes.get(*place));
+            self.request_on(job, &declared, shown.copied())
+        };
+        let mut failed = None;
+        let chosen = choose_planes(&counts, |chosen| match with(chosen) {
+            Ok(resolved) => matches!(solve(&resolved.request), Solution::Share(_)),
+            Err(error) => {
+                failed.get_or_insert(error);
+                true
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => with(&chosen),
+        }
+    }
+
+    /// Makes the request for a job in which these planes scan out the buffer.
+    fn request_on<'machine>(
+        &self,
+        job: &Job,
+        declared: &DeclaredAtSize<'machine>,
+        displays: impl Iterator<Item = &'machine RecordedParticipant>,
+    ) -> Result<ResolvedRequest, MachineError> {
         let mut chosen: Vec<(&RecordedParticipant, Participant)> = Vec::new();
         let mut queue_sources = Vec::new();
         for (names, role) in [(&job.cameras, Role::Capture), (&job.outputs, Role::Output)] {
@@ -84,10 +150,7 @@ impl Machine {
                 chosen.push((queue, with_only_format(queue.to_participant(), job.format)));
             }
         }
-        for name in &job.displays {
-            let display = declared.display(name)?;
-            chosen.push((display, display.to_participant()));
-        }
+        chosen.extend(displays.map(|display| (display, display.to_participant())));
         for name in &job.gbm {
             let gbm = declared.gbm(name)?;
             chosen.push((gbm, with_formats_of(gbm.to_participant(), job.format)));
@@ -272,26 +335,30 @@ impl<'machine> DeclaredAtSize<'machine> {
         })
     }
 
-    /// Finds a display: the first primary plane of the card, or the card's import through PRIME where it has no primary plane.
+    /// Finds the planes of a display: those of the card, the primary ones first, or the card's import through PRIME where it has none.
     /// A name of no card is the name of a single plane.
-    fn display(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
+    fn planes(&self, name: &str) -> Result<Vec<&'machine RecordedParticipant>, MachineError> {
         let is_display = |other: &Participant| other.role == Role::Display;
         let of_card =
             |other: &Participant| other.device.node == name || other.device.driver == name;
-        let primary = self.participants().find(|recorded| {
-            let other = &recorded.participant;
-            is_display(other) && of_card(other) && is_primary(other)
-        });
-        if let Some(primary) = primary {
-            return Ok(primary);
+        let of_this_card = |recorded: &&RecordedParticipant| {
+            is_display(&recorded.participant) && of_card(&recorded.participant)
+        };
+        let mut planes: Vec<_> = self.participants().filter(of_this_card).collect();
+        if let Some(first) = planes.first().map(|first| &first.participant.device) {
+            // One driver may have several cards, and the first card is meant.
+            planes.retain(|plane| plane.participant.device.same_device(first));
+            planes
+                .sort_by_key(|plane| plane_kind(&plane.participant).unwrap_or(PlaneKind::Overlay));
+            return Ok(planes);
         }
         let importer = self.participants().find(|recorded| {
             let other = &recorded.participant;
             of_card(other) && other.role == Role::Import && interface_of(other) == Interface::Kernel
         });
         match importer {
-            Some(importer) => Ok(importer),
-            None => self.find(name, "display", is_display),
+            Some(importer) => Ok(vec![importer]),
+            None => Ok(vec![self.find(name, "display", is_display)?]),
         }
     }
 

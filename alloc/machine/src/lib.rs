@@ -61,7 +61,7 @@ use trial_results::{Environment, TrialResult, TrialResults};
 pub use declared::{Declared, MissingDevice, RecordedParticipant, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
-pub use job::{Job, unique_names};
+pub use job::{Job, choose_planes, unique_names};
 pub use provenance::{Provenance, ProvenanceByPath};
 pub use region::{Region, RegionUser, ReservedMemory};
 pub use resolved_request::ResolvedRequest;

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use covalent_solver::constraint::{
-    Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
+    Constraints, Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, candidates, solve};
@@ -128,14 +128,24 @@ fn device_of_another_vendor_and_cpu_share_linear_images() {
 }
 
 #[test]
-fn demands_on_strides_are_a_caveat_of_driver_tilings() {
+fn tiles_with_a_demand_on_strides_are_guaranteed() {
     let gpu = [Modifier::LINEAR, Y_TILED];
     let mut request = gpu_and_plane("i915", &gpu, &gpu);
     request.participants[1].for_each_choice(|own| own.image.stride.alignment = 64);
-    let rows = plan(&request);
-    assert_eq!(rows.modifiers(), [Modifier::LINEAR]);
-    assert_eq!(rows.verdict(), Verdict::Guaranteed);
+    // A demand on strides is one on rows, and tiles have none.
+    let tiled = plan(&request);
+    assert_eq!(tiled.modifiers(), [Y_TILED]);
+    assert_eq!(tiled.verdict(), Verdict::Guaranteed);
     let found = candidates(&request);
+    let linear = FormatModifier::new(Fourcc::XRGB8888, Modifier::LINEAR);
+    assert!(found.contains(&(SourceId::new("gbm:i915"), linear, Verdict::Guaranteed)));
+    // A demand on the size of memory is one on tiles too, unless the card itself has it.
+    let size = |own: &mut Constraints| own.image.maximum_size_bytes = 1 << 30;
+    request.participants[1].for_each_choice(size);
+    assert_eq!(plan(&request).modifiers(), [Y_TILED]);
+    let mut foreign = request.clone();
+    foreign.participants[1].device = device("other");
+    let found = candidates(&foreign);
     let tiled = FormatModifier::new(Fourcc::XRGB8888, Y_TILED);
     assert!(found.contains(&(SourceId::new("gbm:i915"), tiled, Verdict::Possible)));
 }
@@ -186,19 +196,17 @@ fn additional_planes_are_accepted_with_any_stride() {
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
     request.participants[1].for_each_choice(|own| own.image.stride.alignment = 512);
     let tiled = plan(&request);
-    assert_eq!(tiled.verdict(), Verdict::Possible);
+    assert_eq!(tiled.verdict(), Verdict::Guaranteed);
     tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();
     tiled
         .accepts(&compressed(Y_TILED_CCS, &[2560, 128]))
         .unwrap();
     let clear_colour = compressed(TILE4_DG2_RC_CCS_CC, &[2560, 128, 64]);
     tiled.accepts(&clear_colour).unwrap();
-    // Constraints apply to the strides of the format's planes, and no other modifier is accepted.
-    assert!(
-        tiled
-            .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
-            .is_err()
-    );
+    // A demand on the strides of rows is none on tiles, and no other tiling is accepted.
+    tiled
+        .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
+        .unwrap();
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
     // A single-plane format needs no second dma-buf, whatever additional planes there are.
     request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);

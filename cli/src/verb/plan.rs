@@ -11,7 +11,7 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::machine::{Job, Machine, UnverifiedValue};
+use covalent_alloc::machine::{Job, Machine, UnverifiedValue, choose_planes};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::text::printable_path;
@@ -367,9 +367,12 @@ fn request_for_this_machine(options: &Options) -> Result<Request> {
         }
         request.participants.push(participant);
     }
+    let mut displays = Vec::new();
     for path in &options.display {
-        let card = Card::open(path)?;
-        request.participants.push(machine::display(&card)?);
+        let planes = machine::planes(&Card::open(path)?)?;
+        let place = request.participants.len();
+        request.participants.extend(planes.first().cloned());
+        displays.push((place, planes));
     }
     if options.vulkan || !options.gbm.is_empty() {
         queue_sources.extend(add_drivers(options, size, &mut request.participants)?);
@@ -384,7 +387,6 @@ fn request_for_this_machine(options: &Options) -> Result<Request> {
             "there is no participant to plan for: give --camera, --output, --display, --gbm, --vulkan or --cpu"
         );
     }
-    machine::unique_names(&mut request.participants);
     request.sources = BufferCollection::new(size).sources();
     // A queue that is named twice is one source.
     for source in queue_sources {
@@ -394,6 +396,21 @@ fn request_for_this_machine(options: &Options) -> Result<Request> {
     }
     if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
         devicetree::refine(&reserved, &mut request.participants, &mut request.sources);
+        for (_, planes) in &mut displays {
+            devicetree::refine(&reserved, planes, &mut request.sources);
+        }
     }
-    Ok(request)
+    let with = |chosen: &[usize]| {
+        let mut request = request.clone();
+        for ((place, planes), plane) in displays.iter().zip(chosen) {
+            if let Some(plane) = planes.get(*plane) {
+                request.participants[*place] = plane.clone();
+            }
+        }
+        machine::unique_names(&mut request.participants);
+        request
+    };
+    let counts: Vec<usize> = displays.iter().map(|(_, planes)| planes.len()).collect();
+    let shares = |chosen: &[usize]| matches!(solve(&with(chosen)), Solution::Share(_));
+    Ok(with(&choose_planes(&counts, shares)))
 }

@@ -117,7 +117,7 @@ fn machine_of_another_kind_or_version_is_refused_by_every_function() {
 
 #[test]
 fn constraints_of_an_unknown_version_are_infeasible() {
-    for version in [0, 2, 99, u32::MAX] {
+    for version in [0, 3, 99, u32::MAX] {
         let mut request = sharing();
         assert!(matches!(solve(&request), Solution::Share(_)));
         request.participants[0].for_each_choice(|own| own.version = version);

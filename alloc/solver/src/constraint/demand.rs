@@ -201,7 +201,7 @@ impl Constraints {
 
     /// Returns the names of demands that this version does not know, also the version itself: other versions may mean anything.
     pub(crate) fn extra_field_names(&self) -> impl Iterator<Item = String> {
-        let version = (self.version != Self::VERSION)
+        let version = (!(1..=Self::VERSION).contains(&self.version))
             .then(|| format!("constraints of version {}", self.version));
         let fields = [&self.extra_fields, &self.memory.extra_fields]
             .into_iter()

@@ -44,14 +44,15 @@ field_table! {
             (step > 1).then(|| Phrase::bytes(format!("in multiples of {step} for each plane")).with_order(1))
         },
         reason |step| Some(format!("planes in multiples of {step} bytes"));
-    /// Each plane has memory for a multiple of this many rows. Codecs need this that write whole blocks below the image.
+    /// The image has memory for a multiple of this many rows of luma, and a chroma plane for as many rows as belong to them. Codecs
+    /// need this that write whole blocks below the image.
     rows_multiple_of: u32 = 1, Lcm, "rows", Size, limits [Size],
         describe |own, _| {
             let step = own.rows_multiple_of;
             (step > 1)
-                .then(|| Phrase::standalone(format!("memory for a multiple of {step} rows in each plane")))
+                .then(|| Phrase::standalone(format!("memory for a multiple of {step} rows")))
         },
-        reason |step| Some(format!("memory for a multiple of {step} rows in each plane"));
+        reason |step| Some(format!("memory for a multiple of {step} rows"));
     /// Each dma-buf's size is a multiple of this many bytes.
     size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, limits [Size],
         describe |own, _| {
@@ -139,8 +140,8 @@ field_table! {
     plain;
     /// Constraints and preferences on strides, in bytes. [`Default`] has none.
     ///
-    /// Bounds and preferences apply to the first plane, and the other strides follow from it. The alignment applies to every plane. In
-    /// addition, every stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
+    /// Bounds and preferences apply to the first plane, and the other strides follow from it. `alignment` applies to every plane, as
+    /// GPUs mean it, and `first_plane_alignment` to the first one alone, as V4L2's `bytesperline` does. In addition, every stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
     StrideConstraints,
     /// The merged constraints and preferences on strides, in bytes.
     MergedStride;
@@ -165,6 +166,14 @@ field_table! {
             (step > 1).then(|| Phrase::bytes(format!("in multiples of {step}")))
         },
         reason |step| Some(format!("strides in multiples of {step} bytes"));
+    /// The first plane's stride is a multiple of this; the strides of the other planes follow from it, and need not be.
+    first_plane_alignment: u32 = 1, Lcm, "bytes", Stride, limits [Stride],
+        describe |own, _| {
+            let step = own.first_plane_alignment;
+            let words = || format!("a first plane's stride in multiples of {step} bytes");
+            (step > 1).then(|| Phrase::standalone(words()).with_order(0))
+        },
+        reason |step| Some(format!("first stride in multiples of {step} bytes"));
     /// Whether rows have no padding: each plane's stride equals the bytes of its row.
     packed: bool = false, Or, "", Stride, limits [Stride],
         describe |own, _| own.packed.then(|| Phrase::standalone("rows without a gap between them")),
@@ -188,6 +197,23 @@ impl ImageConstraints {
                 self.height.describe()
             ))
         })
+    }
+}
+
+impl ImageConstraints {
+    /// Returns whether a placement of a tiled image's planes is demanded, and a source's layouts do not have it by
+    /// the source's constraints. Planes without a gap are a rule about rows, of which tiles have none.
+    pub(crate) fn places_tiles_unlike(&self, source: &Self) -> bool {
+        self.placement != PlanePlacement::Either && self.placement != source.placement
+    }
+
+    /// Returns whether there is a demand on the size of a tiled image's memory. Rows and strides of tiles are the driver's own.
+    pub(crate) fn sizes_tiles(&self) -> bool {
+        let free = Self::default();
+        self.size_alignment_bytes > 1
+            || self.minimum_size_bytes > free.minimum_size_bytes
+            || self.maximum_size_bytes < free.maximum_size_bytes
+            || self.padding_bytes > free.padding_bytes
     }
 }
 

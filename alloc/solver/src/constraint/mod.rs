@@ -39,5 +39,5 @@ pub use merge::{MergeRule, MergedUse, merge_table};
 pub use owners::Owners;
 pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncMechanism};
 pub(crate) use sorted_pairs::{common_prefix_len, gallop};
-pub use source::{Guarantees, MemoryCost, Source, SourceId};
+pub use source::{Guarantees, MemoryCost, MemoryScope, Source, SourceId};
 pub use source_kind::SourceKind;

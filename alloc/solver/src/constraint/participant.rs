@@ -13,6 +13,7 @@ use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
 keeps_extra_fields! {
+    whole
     /// One use of one device. The same card can be two participants.
     ///
     /// A participant has one or more alternative sets of constraints, called choices, in order of preference. A plan satisfies one
@@ -41,6 +42,18 @@ keeps_extra_fields! {
         /// Fields of a newer version, including those of `device`. They are demands, as those of the constraints are.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
+    }
+}
+
+impl<'de> Deserialize<'de> for Participant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut participant = Self::read_fields(deserializer)?;
+        // A codec of a GPU is no queue: it takes images as the GPU does.
+        let is_queue = matches!(participant.role, Role::Capture | Role::Output)
+            && Interface::of(&participant) == Interface::Kernel
+            && !participant.device.node.starts_with("/dev/dri/");
+        participant.for_each_choice(|choice| choice.upgrade(is_queue));
+        Ok(participant)
     }
 }
 
@@ -233,7 +246,7 @@ keeps_extra_fields! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(default)]
     pub struct Constraints {
-        /// The version of this description. Any other than [`Constraints::VERSION`] is a demand that nothing meets.
+        /// The version of this description. A version that is not from 1 to [`Constraints::VERSION`] is a demand that nothing meets.
         pub version: u32,
         /// The format and modifier pairs; all if this is `None`.
         pub formats: Option<FormatSet>,
@@ -256,7 +269,26 @@ keeps_extra_fields! {
 
 impl Constraints {
     /// The version of the descriptions that this crate writes.
-    pub const VERSION: u32 = 1;
+    ///
+    /// In version 1, a stride alignment of a V4L2 queue is what drivers mean by it, the first plane's; such a description is read into
+    /// [`first_plane_alignment`](super::StrideConstraints::first_plane_alignment). From version 2 on, the alignment is every plane's.
+    pub const VERSION: u32 = 2;
+
+    /// Gives a description of version 1 the meaning of the present version. `is_queue` is true for what a V4L2 queue demands or gives.
+    pub(super) fn upgrade(&mut self, is_queue: bool) {
+        if self.version != 1 {
+            return;
+        }
+        self.version = Self::VERSION;
+        if is_queue {
+            for image in std::iter::once(&mut self.image).chain(self.per_fourcc.values_mut()) {
+                let stride = &mut image.stride;
+                if stride.first_plane_alignment <= 1 {
+                    stride.first_plane_alignment = std::mem::replace(&mut stride.alignment, 1);
+                }
+            }
+        }
+    }
 }
 
 impl Default for Constraints {

@@ -1,11 +1,13 @@
 //! Sources of memory and their guarantees.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::memory::AddressWindow;
 use super::participant::Constraints;
+use super::source_kind::SourceKind;
 use crate::model::DeviceIdentity;
 use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
@@ -34,6 +36,7 @@ impl fmt::Display for SourceId {
 }
 
 keeps_extra_fields! {
+    whole
     /// A source of memory: a dma-heap, udmabuf, a DRM card's dumb buffers, GBM, Vulkan or a V4L2 queue.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Source {
@@ -56,6 +59,15 @@ keeps_extra_fields! {
     }
 }
 
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut source = Self::read_fields(deserializer)?;
+        let is_queue = SourceKind::of(&source.id) == SourceKind::Queue;
+        source.constraints.upgrade(is_queue);
+        Ok(source)
+    }
+}
+
 impl Source {
     /// Makes a source that can allocate any linear layout and guarantees nothing. The name is made printable.
     pub fn new(id: SourceId, name: impl Into<String>) -> Self {
@@ -66,6 +78,18 @@ impl Source {
             constraints: Constraints::default(),
             guarantees: Guarantees::default(),
             extra_fields: ExtraFields::default(),
+        }
+    }
+
+    /// Returns whether a device can use the memory, as far as the source tells: it is the source's own, or is within its scope.
+    #[must_use]
+    pub fn serves(&self, device: &DeviceIdentity) -> bool {
+        match &self.guarantees.scope {
+            MemoryScope::Everybody => true,
+            MemoryScope::Device => self.is_of(device),
+            MemoryScope::Devices(devices) => {
+                self.is_of(device) || devices.iter().any(|one| one.same_device(device))
+            }
         }
     }
 
@@ -102,6 +126,9 @@ keeps_extra_fields! {
         pub unmappable: bool,
         /// Whether the memory is protected from the CPU and from untrusted devices.
         pub protected: bool,
+        /// Which devices the memory serves.
+        #[serde(skip_serializing_if = "MemoryScope::is_everybody")]
+        pub scope: MemoryScope,
         /// How scarce the memory is.
         pub cost: MemoryCost,
         /// The largest allocation in bytes; `None` if unknown.
@@ -111,6 +138,38 @@ keeps_extra_fields! {
         /// Fields of a newer version. This version cannot rely on them, so it only keeps them.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
+    }
+}
+
+/// Which devices a source's memory serves. A dma-buf of memory that lies on a card may be imported by others, and fail at its use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MemoryScope {
+    /// Every device, as system memory does.
+    #[default]
+    Everybody,
+    /// The source's own device alone, as memory on a card does that no other device reaches.
+    Device,
+    /// The source's own device and these, as those behind the same IOMMU or on the same bus.
+    Devices(BTreeSet<DeviceIdentity>),
+}
+
+impl MemoryScope {
+    fn is_everybody(&self) -> bool {
+        *self == Self::Everybody
+    }
+
+    /// Describes the scope, as a noun that follows `serves only`.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Everybody => "every device".to_owned(),
+            Self::Device => "its own device".to_owned(),
+            Self::Devices(devices) => {
+                let names: Vec<_> = devices.iter().map(ToString::to_string).collect();
+                format!("its own device and {}", names.join(", "))
+            }
+        }
     }
 }
 

@@ -51,10 +51,14 @@ impl FormatInfo {
         TABLE.iter()
     }
 
-    /// Returns whether the format has one channel only, so that an image converted to it loses its colours.
+    /// Returns whether an image that is converted to the format loses its colours: the format has one channel, it is a sensor's, which
+    /// has one colour of each pixel, or four pixels of a row share their chroma.
     #[must_use]
-    pub(crate) fn is_grey(&self) -> bool {
-        !self.is_yuv && self.planes == BITS8
+    pub(crate) fn loses_colours(&self) -> bool {
+        let is_raw = |pattern: &&str| self.name.starts_with(pattern);
+        ["R8", "R10", "R12", "R16"].contains(&self.name)
+            || ["SBGGR", "SGBRG", "SGRBG", "SRGGB"].iter().any(is_raw)
+            || ["YUV410", "YVU410", "YUV411", "YVU411"].contains(&self.name)
     }
 
     /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
@@ -123,14 +127,31 @@ const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];
 const PLANAR420: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)];
 const SEMI444: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 1, 1)];
 const SEMI420_16: &[PlaneInfo] = &[plane(2, 1, 1), plane(4, 2, 2)];
+const SEMI422_16: &[PlaneInfo] = &[plane(2, 1, 1), plane(4, 2, 1)];
+const PACKED422_16: &[PlaneInfo] = &[plane(8, 2, 1)];
+const PLANAR444_16: &[PlaneInfo] = &[plane(2, 1, 1), plane(2, 1, 1), plane(2, 1, 1)];
+const PLANAR411: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 4, 1), plane(1, 4, 1)];
+const PLANAR410: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 4, 4), plane(1, 4, 4)];
+// Four samples of ten bits in five bytes, without a gap.
+const SEMI420_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 4, 2)];
+const SEMI422_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 4, 1)];
+const SEMI444_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 2, 1)];
+// Three samples of ten bits in four bytes.
+const SEMI420_10IN32: &[PlaneInfo] = &[plane(4, 3, 1), plane(8, 6, 2)];
+const RAW10P: &[PlaneInfo] = &[plane(5, 4, 1)];
+const RAW12P: &[PlaneInfo] = &[plane(3, 2, 1)];
+const RAW14P: &[PlaneInfo] = &[plane(7, 4, 1)];
 const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)];
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
 
 /// Every known format.
 ///
+/// Raw Bayer formats have no DRM code, so they have V4L2's. `SGRBG12` and `SRGGB16` are left out: V4L2 gives them the codes `BA12` and
+/// `RG16`, which are `BGRA4444` and `RGB565` in DRM.
+///
 /// # References
-/// Linux, `drivers/gpu/drm/drm_fourcc.c`, `__drm_format_info`.
-pub(super) static TABLE: [FormatInfo; 38] = [
+/// Linux, `drivers/gpu/drm/drm_fourcc.c`, `__drm_format_info`; kernel documentation, "Raw Bayer Formats".
+pub(super) static TABLE: [FormatInfo; 101] = [
     rgb(Fourcc::XRGB8888, "XRGB8888", BITS32, false),
     rgb(Fourcc::ARGB8888, "ARGB8888", BITS32, true),
     rgb(Fourcc::XBGR8888, "XBGR8888", BITS32, false),
@@ -169,4 +190,67 @@ pub(super) static TABLE: [FormatInfo; 38] = [
     yuv(Fourcc::YUV444, "YUV444", PLANAR444),
     yuv(Fourcc::YVU444, "YVU444", PLANAR444),
     yuv(Fourcc::P010, "P010", SEMI420_16),
+    yuv(Fourcc::of(*b"P012"), "P012", SEMI420_16),
+    yuv(Fourcc::of(*b"P016"), "P016", SEMI420_16),
+    yuv(Fourcc::of(*b"P210"), "P210", SEMI422_16),
+    yuv(Fourcc::of(*b"P030"), "P030", SEMI420_10IN32),
+    yuv(Fourcc::of(*b"NV15"), "NV15", SEMI420_10P),
+    yuv(Fourcc::of(*b"NV20"), "NV20", SEMI422_10P),
+    yuv(Fourcc::of(*b"NV30"), "NV30", SEMI444_10P),
+    yuv(Fourcc::of(*b"Y210"), "Y210", PACKED422_16),
+    yuv(Fourcc::of(*b"Y212"), "Y212", PACKED422_16),
+    yuv(Fourcc::of(*b"Y216"), "Y216", PACKED422_16),
+    yuv(Fourcc::of(*b"Y410"), "Y410", BITS32),
+    yuv(Fourcc::of(*b"Y412"), "Y412", BITS64),
+    yuv(Fourcc::of(*b"Y416"), "Y416", BITS64),
+    yuv(Fourcc::of(*b"XV30"), "XVYU2101010", BITS32),
+    yuv(Fourcc::of(*b"Q410"), "Q410", PLANAR444_16),
+    yuv(Fourcc::of(*b"Q401"), "Q401", PLANAR444_16),
+    yuv(Fourcc::of(*b"YU11"), "YUV411", PLANAR411),
+    yuv(Fourcc::of(*b"YV11"), "YVU411", PLANAR411),
+    yuv(Fourcc::of(*b"YUV9"), "YUV410", PLANAR410),
+    yuv(Fourcc::of(*b"YVU9"), "YVU410", PLANAR410),
+    rgb(Fourcc::of(*b"RX30"), "RGBX1010102", BITS32, false),
+    rgb(Fourcc::of(*b"RA30"), "RGBA1010102", BITS32, true),
+    rgb(Fourcc::of(*b"BX30"), "BGRX1010102", BITS32, false),
+    rgb(Fourcc::of(*b"BA30"), "BGRA1010102", BITS32, true),
+    rgb(Fourcc::of(*b"XR48"), "XRGB16161616", BITS64, false),
+    rgb(Fourcc::of(*b"AR48"), "ARGB16161616", BITS64, true),
+    rgb(Fourcc::of(*b"XB48"), "XBGR16161616", BITS64, false),
+    rgb(Fourcc::of(*b"AB48"), "ABGR16161616", BITS64, true),
+    rgb(Fourcc::of(*b"XR4H"), "XRGB16161616F", BITS64, false),
+    rgb(Fourcc::of(*b"AR4H"), "ARGB16161616F", BITS64, true),
+    rgb(Fourcc::of(*b"R10 "), "R10", BITS16, false),
+    rgb(Fourcc::of(*b"R12 "), "R12", BITS16, false),
+    rgb(Fourcc::of(*b"R16 "), "R16", BITS16, false),
+    rgb(Fourcc::of(*b"BA81"), "SBGGR8", BITS8, false),
+    rgb(Fourcc::of(*b"GBRG"), "SGBRG8", BITS8, false),
+    rgb(Fourcc::of(*b"GRBG"), "SGRBG8", BITS8, false),
+    rgb(Fourcc::of(*b"RGGB"), "SRGGB8", BITS8, false),
+    rgb(Fourcc::of(*b"BG10"), "SBGGR10", BITS16, false),
+    rgb(Fourcc::of(*b"GB10"), "SGBRG10", BITS16, false),
+    rgb(Fourcc::of(*b"BA10"), "SGRBG10", BITS16, false),
+    rgb(Fourcc::of(*b"RG10"), "SRGGB10", BITS16, false),
+    rgb(Fourcc::of(*b"BG12"), "SBGGR12", BITS16, false),
+    rgb(Fourcc::of(*b"GB12"), "SGBRG12", BITS16, false),
+    rgb(Fourcc::of(*b"RG12"), "SRGGB12", BITS16, false),
+    rgb(Fourcc::of(*b"BG14"), "SBGGR14", BITS16, false),
+    rgb(Fourcc::of(*b"GB14"), "SGBRG14", BITS16, false),
+    rgb(Fourcc::of(*b"GR14"), "SGRBG14", BITS16, false),
+    rgb(Fourcc::of(*b"RG14"), "SRGGB14", BITS16, false),
+    rgb(Fourcc::of(*b"BYR2"), "SBGGR16", BITS16, false),
+    rgb(Fourcc::of(*b"GB16"), "SGBRG16", BITS16, false),
+    rgb(Fourcc::of(*b"GR16"), "SGRBG16", BITS16, false),
+    rgb(Fourcc::of(*b"pBAA"), "SBGGR10P", RAW10P, false),
+    rgb(Fourcc::of(*b"pGAA"), "SGBRG10P", RAW10P, false),
+    rgb(Fourcc::of(*b"pgAA"), "SGRBG10P", RAW10P, false),
+    rgb(Fourcc::of(*b"pRAA"), "SRGGB10P", RAW10P, false),
+    rgb(Fourcc::of(*b"pBCC"), "SBGGR12P", RAW12P, false),
+    rgb(Fourcc::of(*b"pGCC"), "SGBRG12P", RAW12P, false),
+    rgb(Fourcc::of(*b"pgCC"), "SGRBG12P", RAW12P, false),
+    rgb(Fourcc::of(*b"pRCC"), "SRGGB12P", RAW12P, false),
+    rgb(Fourcc::of(*b"pBEE"), "SBGGR14P", RAW14P, false),
+    rgb(Fourcc::of(*b"pGEE"), "SGBRG14P", RAW14P, false),
+    rgb(Fourcc::of(*b"pgEE"), "SGRBG14P", RAW14P, false),
+    rgb(Fourcc::of(*b"pREE"), "SRGGB14P", RAW14P, false),
 ];

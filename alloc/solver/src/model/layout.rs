@@ -194,7 +194,8 @@ impl Layout {
             } else {
                 // The plane has as many blocks a row as the first plane, including padding. V4L2 derives them from bytesperline
                 // in the same way.
-                let columns = first_stride.div_ceil(first.block_bytes.max(1));
+                let blocks = first_stride.div_ceil(first.block_bytes.max(1));
+                let columns = blocks.saturating_mul(first.hsub);
                 columns
                     .div_ceil(shape.hsub)
                     .checked_mul(shape.block_bytes)

@@ -1,7 +1,7 @@
-//! The names of all formats in `drm_fourcc.h`.
+//! The names of all formats in `drm_fourcc.h`, and of the raw Bayer formats, which V4L2 alone names.
 //!
 //! # References
-//! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, in its order.
+//! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, in its order; `include/uapi/linux/videodev2.h`.
 
 use super::Fourcc;
 
@@ -10,7 +10,7 @@ const fn named(name: &'static str, code: [u8; 4]) -> (Fourcc, &'static str) {
 }
 
 /// All codes with their names.
-pub(super) static NAMES: [(Fourcc, &str); 148] = [
+pub(super) static NAMES: [(Fourcc, &str); 178] = [
     named("C1", *b"C1  "),
     named("C2", *b"C2  "),
     named("C4", *b"C4  "),
@@ -159,4 +159,35 @@ pub(super) static NAMES: [(Fourcc, &str); 148] = [
     named("YVU444", *b"YV24"),
     named("Y8", *b"GREY"),
     named("XYYY2101010", *b"YPA4"),
+    // Raw Bayer, which V4L2 names alone.
+    named("SBGGR8", *b"BA81"),
+    named("SGBRG8", *b"GBRG"),
+    named("SGRBG8", *b"GRBG"),
+    named("SRGGB8", *b"RGGB"),
+    named("SBGGR10", *b"BG10"),
+    named("SGBRG10", *b"GB10"),
+    named("SGRBG10", *b"BA10"),
+    named("SRGGB10", *b"RG10"),
+    named("SBGGR12", *b"BG12"),
+    named("SGBRG12", *b"GB12"),
+    named("SRGGB12", *b"RG12"),
+    named("SBGGR14", *b"BG14"),
+    named("SGBRG14", *b"GB14"),
+    named("SGRBG14", *b"GR14"),
+    named("SRGGB14", *b"RG14"),
+    named("SBGGR16", *b"BYR2"),
+    named("SGBRG16", *b"GB16"),
+    named("SGRBG16", *b"GR16"),
+    named("SBGGR10P", *b"pBAA"),
+    named("SGBRG10P", *b"pGAA"),
+    named("SGRBG10P", *b"pgAA"),
+    named("SRGGB10P", *b"pRAA"),
+    named("SBGGR12P", *b"pBCC"),
+    named("SGBRG12P", *b"pGCC"),
+    named("SGRBG12P", *b"pgCC"),
+    named("SRGGB12P", *b"pRCC"),
+    named("SBGGR14P", *b"pBEE"),
+    named("SGBRG14P", *b"pGEE"),
+    named("SGRBG14P", *b"pgEE"),
+    named("SRGGB14P", *b"pREE"),
 ];

@@ -4,15 +4,20 @@ use std::rc::Rc;
 
 use super::candidate_search::CandidateSearch;
 use super::caveat::{Caveat, Places};
+use super::fields::FieldSet;
 use super::layout::{self, Layouts};
 use super::layout_candidate::Tiling;
 use super::layout_choice::LayoutChoice;
+use super::prepared_participant::PreparedChoice;
 use super::problem::FormatGroup;
 use super::rejection::LayoutRejection;
 use super::request::Request;
 use super::source_evaluation::SourceEvaluation;
 use super::stride;
-use crate::constraint::{Contiguity, Field, FieldTable, MergedImage, PlanePlacement, Source};
+use crate::constraint::{
+    Contiguity, Field, FieldTable, ImageConstraints, Interface, MergedImage, PlanePlacement, Role,
+    Source,
+};
 use crate::model::{FormatModifier, Layout, Modifier};
 
 /// The steps that the layout of one size by one choice takes.
@@ -172,15 +177,14 @@ impl CandidateSearch<'_, '_, '_> {
             .filter(|(place, choice)| {
                 let mut fields = choice.image_fields.and(self.view.keeps(*place));
                 fields.remove(Field::Extent);
-                if fields.is_empty() || choice.constraints.per_fourcc.is_empty() {
-                    return !fields.is_empty();
-                }
-                let own = choice.constraints.per_fourcc.get(&format.fourcc);
-                let constraints = || std::iter::once(&choice.constraints.image).chain(own);
-                Field::OF_IMAGES
-                    .into_iter()
-                    .filter(|field| fields.contains(*field))
-                    .any(|field| constraints().any(|constraints| constraints.demands_field(field)))
+                !fields.is_empty()
+                    && depends_on_driver(
+                        choice,
+                        fields,
+                        source,
+                        format,
+                        self.is_own(*place, number),
+                    )
             })
             .map(|(place, _)| place)
             .collect();
@@ -191,13 +195,21 @@ impl CandidateSearch<'_, '_, '_> {
             let owners: Places = self
                 .members()
                 .map(|(place, _)| place)
-                .filter(|place| !self.is_own(*place, number))
+                .filter(|place| !self.is_own(*place, number) || !self.shares_implicitly(*place))
                 .collect();
             if !owners.is_empty() {
                 caveats.push(Caveat::Implicit { owners });
             }
         }
         Ok((layouts, caveats))
+    }
+
+    /// Returns whether a participant's interface hands an implicit modifier's layout from one driver to another inside the kernel,
+    /// as GBM and KMS do. Vulkan and V4L2 do not.
+    fn shares_implicitly(&self, place: usize) -> bool {
+        let participant = self.problem.participant(place).participant;
+        Interface::of(participant) != Interface::Vulkan
+            && !matches!(participant.role, Role::Capture | Role::Output)
     }
 
     fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), LayoutRejection> {
@@ -261,6 +273,43 @@ impl CandidateSearch<'_, '_, '_> {
         }
         (contiguity, owners.into())
     }
+}
+
+/// Returns whether any of the demands on `fields` is met only if the driver happens to choose such a layout.
+fn depends_on_driver(
+    choice: &PreparedChoice<'_>,
+    fields: FieldSet,
+    source: &Source,
+    format: FormatModifier,
+    is_own: bool,
+) -> bool {
+    let own = choice.constraints.per_fourcc.get(&format.fourcc);
+    let mut constraints = std::iter::once(&choice.constraints.image).chain(own);
+    let most = |constraints: &ImageConstraints| constraints.maximum_planes;
+    if fields.contains(Field::Planes)
+        && constraints
+            .clone()
+            .any(|own| most(own) < most(&source.constraints.image))
+    {
+        // A driver may add planes to those of the pixels, also on the device that shows them.
+        return true;
+    }
+    if is_own {
+        // A driver lays out an image so that its own device meets its other demands.
+        return false;
+    }
+    if format.modifier.is_implicit() {
+        let demands = |constraints: &ImageConstraints| {
+            let mut all = Field::OF_IMAGES.into_iter();
+            all.any(|field| fields.contains(field) && constraints.demands_field(field))
+        };
+        return constraints.any(demands);
+    }
+    constraints.any(|constraints| {
+        (fields.contains(Field::Planes)
+            && constraints.places_tiles_unlike(&source.constraints.image))
+            || (fields.contains(Field::Size) && constraints.sizes_tiles())
+    })
 }
 
 fn largest_bytes(layout: &Layout) -> u64 {

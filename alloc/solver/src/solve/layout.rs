@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::layout_choice::LayoutChoice;
 use super::stride::strides;
 use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement};
-use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
+use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout};
 
 /// Layouts for the request's sizes, all in the same dma-bufs.
 #[derive(Clone)]
@@ -138,10 +138,11 @@ fn place(
     let mut end = 0_u64;
     for (number, (shape, stride_bytes)) in info.planes.iter().zip(strides).enumerate() {
         let rows = u64::from(shape.rows(extent.height()));
-        if packed && number < last && rows_held(merged, rows)? != rows {
+        let held = rows_held(merged, shape, extent)?;
+        if packed && number < last && held != rows {
             return None;
         }
-        let size_bytes = plane_bytes(merged, rows, *stride_bytes)?;
+        let size_bytes = plane_bytes(merged, held, *stride_bytes)?;
         let begin = if disjoint || number == 0 {
             merged.padding_before_bytes.value
         } else {
@@ -164,14 +165,16 @@ fn place(
     Some((planes, memory_sizes))
 }
 
-/// Returns the number of rows for which a plane of `rows` rows has memory.
-fn rows_held(merged: &MergedImage, rows: u64) -> Option<u64> {
-    merged.rows_multiple_of.value.at_least(rows)
+/// Returns the number of rows for which a plane has memory: the image's rows are rounded up, and each plane has its share of them.
+pub(super) fn rows_held(merged: &MergedImage, shape: &PlaneInfo, extent: Extent) -> Option<u64> {
+    let luma = merged.rows_multiple_of.value;
+    let luma = luma.at_least(u64::from(extent.height()))?;
+    Some(luma.div_ceil(u64::from(shape.vsub)))
 }
 
-/// Returns the least size in bytes of a plane of `rows` rows.
+/// Returns the least size in bytes of a plane that has memory for `rows` rows.
 pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
-    let held = rows_held(merged, rows)?.checked_mul(u64::from(stride_bytes))?;
+    let held = rows.checked_mul(u64::from(stride_bytes))?;
     merged.plane_size_alignment_bytes.value.at_least(held)
 }
 

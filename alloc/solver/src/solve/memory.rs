@@ -7,7 +7,9 @@ use super::memory_requirements::MemoryRequirements;
 use super::prepared_participant::{PreparedParticipant, is_cpu_inaccessible};
 use super::rejection::SourceRejection;
 use super::source_evaluation::SourceEvaluation;
-use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
+use crate::constraint::{
+    AddressWindow, Coherency, Exports, Field, MemoryScope, Protection, Role, Source,
+};
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     fn needs(&self) -> &MemoryRequirements {
@@ -22,6 +24,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 untransferred: Vec::new(),
                 owned: Bits::none(sources),
                 foreign: Bits::none(sources),
+                unexported: Bits::none(sources),
+                shared: Bits::none(sources),
             };
             self.problem
                 .work
@@ -38,6 +42,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                         self.problem.work.charge((sources >> 8).saturating_add(1));
                     }
                 }
+                if kept.contains(Field::Exports) && memory.exports != Exports::Declared {
+                    needs.unexported.add(&self.problem.participant(place).own);
+                }
                 if kept.contains(Field::Coherency) {
                     if memory.coherency == Coherency::Coherent {
                         needs.coherent.push(place);
@@ -53,6 +60,16 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     needs
                         .own_of_address_limited
                         .add(&self.problem.participant(place).own);
+                }
+            }
+            if !needs.unexported.is_empty() || self.problem.has_scopes {
+                self.problem.work.charge(self.view.members.len());
+                for prepared in self.touching() {
+                    if prepared.participant.role.imports() {
+                        needs.shared.add_complement(&prepared.own);
+                    } else {
+                        needs.shared = Bits::all(sources);
+                    }
                 }
             }
             if !needs.untransferred.is_empty() {
@@ -80,6 +97,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         }
         let needs = self.needs();
         if needs.rejected.contains(number)
+            || (needs.unexported.contains(number) && needs.shared.contains(number))
+            || self.out_of_scope(number, source).is_some()
             || (!needs.untransferred.is_empty()
                 && source.guarantees.has_shadow_copy == Some(true)
                 && needs.owned.contains(number)
@@ -88,6 +107,20 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             return false;
         }
         self.window(number).overlaps(&source.guarantees.address)
+    }
+
+    /// Returns the first member that the source does not serve.
+    fn out_of_scope(&self, number: usize, source: &Source) -> Option<usize> {
+        if source.guarantees.scope == MemoryScope::Everybody
+            || !self.needs().shared.contains(number)
+        {
+            return None;
+        }
+        self.problem.work.charge(self.view.members.len());
+        self.members().map(|(place, _)| place).find(|place| {
+            let participant = self.problem.participant(*place).participant;
+            participant.role.imports() && !source.serves(&participant.device)
+        })
     }
 
     /// Returns the range of addresses that all members reach which are not on the source's own device.
@@ -149,9 +182,17 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let coherency = is_copied
                 && kept.contains(Field::Coherency)
                 && choice.constraints.memory.coherency >= Coherency::Untransferred;
+            let exports = needs.shared.contains(number)
+                && kept.contains(Field::Exports)
+                && choice.constraints.memory.exports != Exports::Declared
+                && self.is_own(place, number);
+            let first = first.or(exports.then_some(Field::Exports));
             if let Some(field) = first.or(coherency.then_some(Field::Coherency)) {
                 return SourceRejection::Demand(place, field);
             }
+        }
+        if let Some(place) = self.out_of_scope(number, source) {
+            return SourceRejection::Scope(place);
         }
         let address_limited = self.foreign_address_limited(number).map(|(place, _)| place);
         SourceRejection::Address(self.window(number), address_limited.collect())

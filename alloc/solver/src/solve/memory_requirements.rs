@@ -21,4 +21,8 @@ pub(super) struct MemoryRequirements {
     pub(super) owned: Bits,
     /// The sources that some member accesses that is not on the source's device.
     pub(super) foreign: Bits,
+    /// Sources whose memory a member's device does not export, but uses for all that the device itself does.
+    pub(super) unexported: Bits,
+    /// Sources on a device that is not every member's. Only computed if there are sources that do not export, or do not serve all.
+    pub(super) shared: Bits,
 }

@@ -11,7 +11,7 @@ use super::prepared_participant::{PreparedChoice, PreparedParticipant, is_cpu_in
 use super::work::Work;
 use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
-    Participant, Protection, Source, common_prefix_len,
+    Participant, Protection, Source, SourceKind, common_prefix_len,
 };
 use crate::model::{DeviceIdentity, FormatModifier};
 
@@ -213,7 +213,12 @@ fn rejects(
         );
     }
     if memory.exports != Exports::Declared {
-        add(Field::Exports, own.clone());
+        // GBM and KMS share a card's memory by the card's own handles. All others share it by dma-bufs.
+        let mut rejected = own.clone();
+        rejected.keep(&where_source(sources, |source| {
+            SourceKind::of(&source.id) != SourceKind::Gbm
+        }));
+        add(Field::Exports, rejected);
     }
     match memory.protection {
         Protection::Unspecified | Protection::Accepted => {}

@@ -219,7 +219,9 @@ impl Plan {
             ));
         }
         let merged = &self.merged;
-        if let Some(first) = layout.planes().first() {
+        // Strides of tiles are the driver's own. An implicit modifier may stand for rows.
+        let has_rows = format.modifier == Modifier::LINEAR || format.modifier.is_implicit();
+        if let Some(first) = layout.planes().first().filter(|_| has_rows) {
             let range = merged.stride.minimum.value..=merged.stride.maximum.value;
             if !range.contains(&first.stride_bytes) {
                 return refuse(format!(
@@ -241,16 +243,14 @@ impl Plan {
         for (number, plane) in layout.planes().iter().enumerate() {
             // A driver's additional planes, as for compression, have strides to which no demand applies.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
-            if has_pixels
-                && !merged
-                    .stride
-                    .alignment
-                    .value
-                    .divides(plane.stride_bytes.into())
-            {
+            let mut step = merged.stride.alignment.value;
+            if number == 0 {
+                step = step.and(merged.stride.first_plane_alignment.value);
+            }
+            if has_pixels && has_rows && !step.divides(plane.stride_bytes.into()) {
                 return refuse(format!(
-                    "the stride of plane {number}, {} bytes, is not a multiple of {}",
-                    plane.stride_bytes, merged.stride.alignment.value
+                    "the stride of plane {number}, {} bytes, is not a multiple of {step}",
+                    plane.stride_bytes
                 ));
             }
             let row = layout.row_bytes(number);
@@ -337,8 +337,14 @@ impl Plan {
             } else {
                 0
             };
-            let rows = self.rows(layout, number);
-            let needed = layout::plane_bytes(merged, rows, plane.stride_bytes)
+            let info = layout.format().fourcc.info();
+            let shape = info.and_then(|info| info.planes.get(number));
+            let rows = match shape {
+                Some(shape) => layout::rows_held(merged, shape, layout.extent()),
+                None => Some(0),
+            };
+            let needed = rows
+                .and_then(|rows| layout::plane_bytes(merged, rows, plane.stride_bytes))
                 .and_then(|size| size.checked_add(behind));
             let end = layout
                 .planes()

@@ -15,7 +15,7 @@ use super::participant_reader::{ParticipantReader, where_source};
 use super::prepared_participant::PreparedParticipant;
 use super::request::Request;
 use super::work::{LeftOut, Part, Phase, Work};
-use crate::constraint::{Field, ImageConstraints, MergedImage, Source};
+use crate::constraint::{Field, ImageConstraints, MemoryScope, MergedImage, Source};
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
 /// A prepared request.
@@ -40,6 +40,8 @@ pub(super) struct Problem<'a> {
     pub(super) is_understood: bool,
     /// The sources that have no extra fields that are required, and whose identifiers are unambiguous.
     pub(super) understood_sources: Bits,
+    /// Whether any source serves some devices alone.
+    pub(super) has_scopes: bool,
     /// Counts the steps that are taken.
     pub(super) work: Work,
     /// Descriptions of demands, by participant and field. One demand may reject many sources.
@@ -193,6 +195,9 @@ impl<'a> Problem<'a> {
             least: vec![OnceCell::new(); groups.len()],
             is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
+            has_scopes: sources
+                .iter()
+                .any(|source| source.guarantees.scope != MemoryScope::Everybody),
             sources,
             source_pairs,
             universe,
@@ -281,7 +286,7 @@ impl<'a> Problem<'a> {
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            Some((info.is_grey(), self.request.unpadded_bytes(info)))
+            Some((info.loses_colours(), self.request.unpadded_bytes(info)))
         });
         // Participants without a common format get the bound 0.
         costs.min().unwrap_or_default()

@@ -2,6 +2,8 @@
 
 use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
 use super::caveat::{Places, reach};
+use super::layout;
+use super::layout_choice::LayoutChoice;
 use super::names::Names;
 use super::problem::Problem;
 use super::request::Request;
@@ -22,6 +24,8 @@ pub(super) enum SourceRejection {
     Copies,
     /// A participant's demand rejects the source.
     Demand(usize, Field),
+    /// The source's memory does not serve this participant's device.
+    Scope(usize),
     /// None of the source's addresses is reached by all participants.
     Address(AddressWindow, Places),
     /// The participants have no format in common.
@@ -97,6 +101,15 @@ impl SourceRejection {
                     _ => format!("is refused: {why}"),
                 }
             }
+            Self::Scope(place) => {
+                let participant = problem.participant(*place).participant;
+                format!(
+                    "serves only {}, and {} is on {}",
+                    bounded_text::cut_to(source.guarantees.scope.describe(), SENTENCE_BYTES),
+                    bounded_text::name(&participant.name),
+                    participant.device
+                )
+            }
             Self::Address(window, owners) => format!(
                 "gives memory from {:#x} to {:#x}, and {} {} only from {:#x} to {:#x}",
                 source.guarantees.address.lowest,
@@ -142,8 +155,14 @@ impl LayoutRejection {
                     .map_or_else(String::new, |bytes| {
                         format!(", and rows are whole pixels of {bytes} bytes")
                     });
+                let needed = (*field == Field::Size)
+                    .then(|| bytes_needed(problem, format, merged))
+                    .flatten()
+                    .map_or_else(String::new, |bytes| {
+                        format!(", and {bytes} bytes are needed")
+                    });
                 format!(
-                    "has no layout of {format} for all: {}{pixels}",
+                    "has no layout of {format} for all: {}{pixels}{needed}",
                     clash(*field, merged, Names::new(problem, source))
                 )
             }
@@ -164,6 +183,26 @@ impl LayoutRejection {
     }
 }
 
+/// Returns the bytes that the image takes by the same constraints without a greatest size; `None` if there is no layout either, or
+/// if the greatest size is not the cause.
+fn bytes_needed(
+    problem: &Problem<'_>,
+    format: FormatModifier,
+    merged: &MergedImage,
+) -> Option<u64> {
+    let mut unbounded = merged.clone();
+    unbounded.maximum_size_bytes.value = u64::MAX;
+    let needed = LayoutChoice::ALL
+        .into_iter()
+        .filter(|choice| !choice.preferred)
+        .filter_map(|choice| {
+            layout::choose(problem.request.extents(), format, &unbounded, choice).ok()
+        })
+        .map(|layouts| layouts.first.total_bytes())
+        .min()?;
+    (needed > merged.maximum_size_bytes.value).then_some(needed)
+}
+
 /// Describes the merged constraints on a field that no layout satisfies, with their owners.
 fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |all: &Owners| {
@@ -182,7 +221,7 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
                 u64::from(u32::MAX),
                 "bytes"
             ),
-            steps(merged.stride.alignment.value),
+            strides(merged),
             if merged.stride.packed.value {
                 ", and rows without a gap between them"
             } else {
@@ -218,17 +257,68 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
             set_by(&merged.limiting_owners(field))
         ),
         Field::Size => format!(
-            "memory {}{}{}",
-            between(
-                merged.minimum_size_bytes.value,
-                merged.maximum_size_bytes.value,
-                u64::MAX,
-                "bytes"
-            ),
-            steps(merged.size_alignment_bytes.value),
+            "{}{}",
+            sizes(merged),
             set_by(&merged.limiting_owners(field))
         ),
         _ => "how its pixels lie is not known here".to_owned(),
+    }
+}
+
+/// Describes the steps of strides. Those of the first plane are left out where every plane's imply them.
+fn strides(merged: &MergedImage) -> String {
+    let all = merged.stride.alignment.value;
+    let first = merged.stride.first_plane_alignment.value;
+    if all.and(first) == all {
+        steps(all)
+    } else if all.is_one() {
+        format!("{} for the first plane", steps(first))
+    } else {
+        format!("{}, and{} for the first plane", steps(all), steps(first))
+    }
+}
+
+/// Describes every constraint on the size of memory that there is.
+fn sizes(merged: &MergedImage) -> String {
+    let (least, most) = (
+        merged.minimum_size_bytes.value,
+        merged.maximum_size_bytes.value,
+    );
+    let step = merged.size_alignment_bytes.value;
+    let (rows, planes) = (
+        merged.rows_multiple_of.value,
+        merged.plane_size_alignment_bytes.value,
+    );
+    let (before, behind) = (
+        merged.padding_before_bytes.value,
+        merged.padding_bytes.value,
+    );
+    let bounds = match (least, most) {
+        (0, u64::MAX) if step.is_one() => None,
+        (0, u64::MAX) => Some(format!("memory{}", steps(step))),
+        (0, most) => Some(format!("memory of at most {most} bytes{}", steps(step))),
+        _ => Some(format!(
+            "memory {}{}",
+            between(least, most, u64::MAX, "bytes"),
+            steps(step)
+        )),
+    };
+    let all = [
+        bounds,
+        (!rows.is_one()).then(|| format!("memory for a multiple of {rows} rows")),
+        (!planes.is_one()).then(|| format!("planes{} bytes", steps(planes))),
+        (before > 0).then(|| format!("{before} bytes before the picture")),
+        (behind > 0).then(|| format!("{behind} bytes behind the picture")),
+        merged
+            .packed_planes
+            .value
+            .then(|| "planes without a gap between them".to_owned()),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    if all.is_empty() {
+        "more memory than can be counted".to_owned()
+    } else {
+        all.join(", ")
     }
 }
 

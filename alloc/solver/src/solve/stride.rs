@@ -28,11 +28,12 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
     }
 }
 
-/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a block that are no power of two.
+/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel that are no power of two. A
+/// block of several pixels, such as four packed samples, is addressed by the byte.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
-        .filter(|plane| !plane.block_bytes.is_power_of_two())
+        .filter(|plane| plane.hsub == 1 && !plane.block_bytes.is_power_of_two())
         .map_or(1, |plane| plane.block_bytes.max(1).into())
 }
 
@@ -40,7 +41,11 @@ fn preferred_block(info: &FormatInfo) -> u64 {
 /// a block.
 pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
-    let step = merged.stride.alignment.value;
+    let stride = &merged.stride;
+    let step = stride
+        .alignment
+        .value
+        .and(stride.first_plane_alignment.value);
     let least = u64::from(merged.stride.minimum.value.max(1));
     let most = u64::from(merged.stride.maximum.value);
     let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
@@ -58,7 +63,7 @@ pub(super) fn strides(
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
-    let mut step = 1_u64;
+    let mut step = merged.stride.first_plane_alignment.value.get()?;
     let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
         // stride × times ÷ of has to be a multiple of the alignment and of the block, and at least a row.

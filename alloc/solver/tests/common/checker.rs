@@ -3,8 +3,8 @@
 //! of the solver is used.
 
 use covalent_solver::constraint::{
-    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageConstraints, Imports, Participant,
-    PlanePlacement, Protection, Role, Source,
+    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageConstraints, Imports, MemoryScope,
+    Participant, PlanePlacement, Protection, Role, Source,
 };
 use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
 use covalent_solver::solve::{Plan, Request, Verdict};
@@ -101,9 +101,22 @@ impl ChosenMembers<'_> {
             demand(own || imported || !participant.role.imports(), || {
                 refuse("imports")
             })?;
-            demand(!own || memory.exports == Exports::Declared, || {
+            let is_card = source.id.as_str().starts_with("gbm:");
+            let stays = is_card && outside.is_empty();
+            demand(!own || stays || memory.exports == Exports::Declared, || {
                 refuse("exports")
             })?;
+            let serves = match &promised.scope {
+                MemoryScope::Everybody => true,
+                MemoryScope::Devices(devices) => {
+                    own || devices.iter().any(|device| {
+                        device.driver == participant.device.driver
+                            && device.location == participant.device.location
+                    })
+                }
+                _ => own,
+            };
+            demand(serves || !participant.role.imports(), || refuse("scope"))?;
             if let Some(permitted) = &memory.permitted {
                 demand(permitted.contains(&source.id), || refuse("permitted"))?;
             }
@@ -194,6 +207,14 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
             divides(stride.alignment.into(), plane.stride_bytes.into()),
             || refuse("stride"),
         )?;
+        demand(
+            number > 0
+                || divides(
+                    stride.first_plane_alignment.into(),
+                    plane.stride_bytes.into(),
+                ),
+            || refuse("first stride"),
+        )?;
         let shape = info.planes[number];
         demand(
             !shape.block_bytes.is_power_of_two()
@@ -221,7 +242,8 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
             || refuse("size"),
         )?;
         let multiple = u64::from(constraints.rows_multiple_of.max(1));
-        let with_more = u128::from(rows.div_ceil(multiple)) * u128::from(multiple);
+        let luma = u64::from(layout.extent().height()).div_ceil(multiple) * multiple;
+        let with_more = u128::from(luma.div_ceil(u64::from(shape.vsub)));
         demand(room >= stride_bytes * with_more, || refuse("rows"))?;
         if number + 1 == planes.len() {
             room += u128::from(constraints.padding_bytes);

@@ -1,6 +1,8 @@
 //! Solves small requests by trying everything: every source, pair, alternative, stride, placement and division.
 
-use covalent_solver::constraint::{ImageConstraints, PlanePlacement, Source};
+use covalent_solver::constraint::{
+    ImageConstraints, Interface, Participant, PlanePlacement, Role, Source,
+};
 use covalent_solver::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 use covalent_solver::solve::Request;
 
@@ -221,12 +223,12 @@ fn in_rows(
         if plane.block_bytes.is_power_of_two() && stride_bytes % plane.block_bytes != 0 {
             return None;
         }
-        let rows = u64::from(plane.rows(extent.height()));
         let multiple = constraints
             .iter()
             .map(|constraints| u64::from(constraints.rows_multiple_of));
+        let luma = up(u64::from(extent.height()), multiple);
         let size_bytes = up(
-            u64::from(stride_bytes) * up(rows, multiple),
+            u64::from(stride_bytes) * luma.div_ceil(u64::from(plane.vsub)),
             constraints
                 .iter()
                 .map(|constraints| constraints.plane_size_alignment_bytes),
@@ -291,13 +293,35 @@ fn driver_layout(
         return None;
     }
     let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
-    // Constraints and preferences on the layout, except on the image's sides, are a caveat.
-    let demanding = chosen.members.iter().any(|(_, constraints)| {
+    // Constraints and preferences on the layout, except on the image's sides, are a caveat. A device's own driver meets its
+    // constraints, and tiles have neither rows nor strides that a constraint could be on.
+    let is_own = |participant: &Participant| source.is_of(&participant.device);
+    let tiled = |constraints: &ImageConstraints| {
+        let gives = &source.constraints.image;
+        (constraints.placement != PlanePlacement::Either
+            && constraints.placement != gives.placement)
+            || constraints.size_alignment_bytes > 1
+            || constraints.minimum_size_bytes > 0
+            || constraints.maximum_size_bytes != u64::MAX
+            || constraints.padding_bytes > 0
+    };
+    let demanding = chosen.members.iter().any(|(participant, constraints)| {
         let own = constraints.per_fourcc.get(&format.fourcc);
+        let is_own = is_own(participant);
         std::iter::once(&constraints.image)
             .chain(own)
             .any(|constraints| {
+                if constraints.maximum_planes < source.constraints.image.maximum_planes {
+                    return true;
+                }
+                if is_own {
+                    return false;
+                }
+                if !format.modifier.is_implicit() {
+                    return tiled(constraints);
+                }
                 constraints.stride.minimum > 0
+                    || constraints.stride.first_plane_alignment > 1
                     || constraints.stride.maximum != u32::MAX
                     || constraints.stride.alignment > 1
                     || constraints.stride.packed
@@ -311,20 +335,31 @@ fn driver_layout(
                     || constraints.padding_bytes > 0
                     || constraints.packed_planes
                     || constraints.placement != PlanePlacement::Either
-                    || constraints.maximum_planes != u32::MAX
             })
     });
     let implicit = format.modifier.is_implicit()
-        && chosen
-            .members
-            .iter()
-            .any(|(participant, _)| !source.is_of(&participant.device));
+        && chosen.members.iter().any(|(participant, _)| {
+            !is_own(participant)
+                || participant.interface == Some(Interface::Vulkan)
+                || matches!(participant.role, Role::Capture | Role::Output)
+        });
     Some(
         [in_pieces, demanding, implicit]
             .into_iter()
             .filter(|caveats| *caveats)
             .count(),
     )
+}
+
+/// Whether an image has fewer colours after it was converted to a format: one channel, a sensor's mosaic, or chroma for four pixels.
+pub fn loses_colours(name: &str) -> bool {
+    let coarse = [
+        "R8", "R10", "R12", "R16", "YUV410", "YVU410", "YUV411", "YVU411",
+    ];
+    coarse.contains(&name)
+        || (name.starts_with('S') && name.contains("GG")
+            || name.starts_with("SGBRG")
+            || name.starts_with("SGRBG"))
 }
 
 /// Returns the least cost of copying of any division: how many groups lose colours, and how many bytes a frame.
@@ -359,7 +394,7 @@ pub fn fewest_copies(request: &Request) -> (usize, u64) {
                                 unpadded_bytes(info, &layout)
                             })
                             .max();
-                        (usize::from(info.name == "R8"), bytes.unwrap())
+                        (usize::from(loses_colours(info.name)), bytes.unwrap())
                     });
                 let cost = costs.min()?;
                 sum = (sum.0 + cost.0, sum.1 + cost.1);

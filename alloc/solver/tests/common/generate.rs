@@ -2,8 +2,9 @@
 
 use covalent_solver::constraint::{
     AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees,
-    ImageConstraints, Imports, MemoryConstraints, MemoryCost, Participant, PlanePlacement,
-    Protection, Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism,
+    ImageConstraints, Imports, MemoryConstraints, MemoryCost, MemoryScope, Participant,
+    PlanePlacement, Protection, Role, SideConstraints, Source, SourceId, StrideConstraints,
+    SyncMechanism,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
@@ -63,6 +64,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
         select(vec![0, 0, 60, 256]),
         select(vec![u32::MAX, u32::MAX, 200, 256]),
         select(vec![0, 1, 4, 48, 48, 64, 64]),
+        select(vec![0, 1, 1, 32, 48]),
         select(vec![1, 32]),
         prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
         prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
@@ -73,6 +75,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
                 minimum,
                 maximum,
                 alignment,
+                first_plane_alignment,
                 preferred_alignment,
                 preferred,
                 avoided_multiples,
@@ -82,6 +85,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
                     minimum,
                     maximum,
                     alignment,
+                    first_plane_alignment,
                     packed,
                     preferred_alignment,
                     preferred,
@@ -138,7 +142,10 @@ pub fn image() -> impl Strategy<Value = ImageConstraints> {
 }
 
 fn sources() -> impl Strategy<Value = std::collections::BTreeSet<SourceId>> {
-    prop::collection::btree_set(select(vec![SourceId::new("s0"), SourceId::new("s1")]), 0..2)
+    prop::collection::btree_set(
+        select(vec![SourceId::new("s0"), SourceId::new("gbm:s1")]),
+        0..2,
+    )
 }
 
 pub fn memory() -> impl Strategy<Value = MemoryConstraints> {
@@ -262,11 +269,30 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
             (true, false),
             (true, true),
         ]),
-        select(vec![MemoryCost::System, MemoryCost::Reserved]),
+        (
+            select(vec![MemoryCost::System, MemoryCost::Reserved]),
+            select(vec![
+                MemoryScope::Everybody,
+                MemoryScope::Everybody,
+                MemoryScope::Everybody,
+                MemoryScope::Device,
+                MemoryScope::Devices([device("codec")].into()),
+            ]),
+        ),
     )
         .prop_map(
-            |(contiguous, (lowest, highest), maximum, available, cached, seen, kept, cost)| {
+            |(
+                contiguous,
+                (lowest, highest),
+                maximum,
+                available,
+                cached,
+                seen,
+                kept,
+                (cost, scope),
+            )| {
                 Guarantees {
+                    scope,
                     contiguous_up_to_bytes: contiguous,
                     address: AddressWindow { lowest, highest },
                     cached,
@@ -292,7 +318,7 @@ pub fn source(number: usize) -> impl Strategy<Value = Source> {
     )
         .prop_map(move |(owner, formats, image, guarantees)| {
             let mut source = Source::new(
-                SourceId::new(format!("s{number}")),
+                SourceId::new(if number == 1 { "gbm:s1".to_owned() } else { format!("s{number}") }),
                 format!("source {number}"),
             );
             source.device = owner.map(device);

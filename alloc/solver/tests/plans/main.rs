@@ -5,6 +5,7 @@
 mod common;
 
 mod copied;
+mod hardware;
 mod narrow;
 mod relaxed;
 mod shared;

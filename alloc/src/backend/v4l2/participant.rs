@@ -229,7 +229,7 @@ mod tests {
         let stride = StrideConstraints {
             minimum,
             maximum,
-            alignment,
+            first_plane_alignment: alignment,
             ..StrideConstraints::default()
         };
         ImageConstraints {

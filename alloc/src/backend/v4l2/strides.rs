@@ -32,7 +32,7 @@ pub(super) fn learn<E>(
     let Some(step) = step.filter(|step| least.checked_rem(*step) == Some(0)) else {
         return Ok(terms);
     };
-    terms.alignment = step;
+    terms.first_plane_alignment = step;
     for times in [2, 4, 8] {
         let wanted = least.checked_mul(times);
         match ask(wanted)? {
@@ -49,17 +49,20 @@ pub(super) fn learn<E>(
 
 /// Returns the strides that are among both; `None` where none is.
 pub(super) fn both(one: &StrideConstraints, two: &StrideConstraints) -> Option<StrideConstraints> {
-    let alignment = lcm(one.alignment.max(1).into(), two.alignment.max(1).into())?;
+    let alignment = lcm(
+        one.first_plane_alignment.max(1).into(),
+        two.first_plane_alignment.max(1).into(),
+    )?;
     let terms = StrideConstraints {
         minimum: one.minimum.max(two.minimum),
         maximum: one.maximum.min(two.maximum),
-        alignment: u32::try_from(alignment).ok()?,
+        first_plane_alignment: u32::try_from(alignment).ok()?,
         ..one.clone()
     };
     let first = terms
         .minimum
         .max(1)
-        .checked_next_multiple_of(terms.alignment)?;
+        .checked_next_multiple_of(terms.first_plane_alignment)?;
     (first <= terms.maximum).then_some(terms)
 }
 
@@ -70,7 +73,7 @@ mod tests {
     /// Learns of a driver that answers by a rule.
     fn learnt(least: u32, rule: impl Fn(u32) -> u32) -> (u32, u32, u32) {
         let terms = learn::<()>(least, |stride| Ok(Some(rule(stride)))).unwrap();
-        (terms.minimum, terms.maximum, terms.alignment)
+        (terms.minimum, terms.maximum, terms.first_plane_alignment)
     }
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
         };
         let terms = learn::<()>(642, |stride| Ok(Some(rule(stride)))).unwrap();
         for stride in terms.minimum..=terms.maximum {
-            if stride % terms.alignment == 0 {
+            if stride % terms.first_plane_alignment == 0 {
                 assert_eq!(rule(stride), stride);
             }
         }

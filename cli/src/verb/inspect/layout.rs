@@ -248,7 +248,7 @@ mod tests {
     fn layout_that_is_invalid_is_refused_with_the_reason() {
         for (text, words) in [
             ("640x480", "SIZE:FORMAT:STRIDE"),
-            ("640x0:XR24:1", "no size of a picture"),
+            ("640x0:XR24:1", "is not a valid image size"),
             ("640x480:toolong:1", "names no pixel format"),
             ("640x480:XR24:-1", "is not a plane"),
             ("640x480:XR24:", "is not a plane"),

@@ -64,11 +64,9 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("vc4".into());
         },
         |machine| {
-            remove_formats(
-                machine,
-                "vc4 primary plane",
-                has_modifier("BROADCOM_SAND128("),
-            )
+            for plane in ["vc4 primary plane", "vc4 overlay plane"] {
+                remove_formats(machine, plane, has_modifier("BROADCOM_SAND128("));
+            }
         },
     ),
 ];

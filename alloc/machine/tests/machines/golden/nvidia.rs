@@ -14,9 +14,9 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("tegra".into());
         },
         |machine| {
-            remove_formats(machine, "tegra primary plane", |pair| {
-                pair.fourcc.to_string() == "XR24"
-            });
+            for plane in ["tegra primary plane", "tegra overlay plane"] {
+                remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "XR24");
+            }
         },
     ),
     golden(
@@ -27,9 +27,9 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("tegra".into());
         },
         |machine| {
-            remove_formats(machine, "tegra primary plane", |pair| {
-                pair.modifier == Modifier::LINEAR
-            })
+            for plane in ["tegra primary plane", "tegra overlay plane"] {
+                remove_formats(machine, plane, |pair| pair.modifier == Modifier::LINEAR);
+            }
         },
     ),
     golden(
