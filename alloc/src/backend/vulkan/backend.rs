@@ -1,5 +1,5 @@
-//! The Vulkan devices of this machine as one backend: a buffer is exported by one, or becomes an image that is copied out and held
-//! against what was written.
+//! The Vulkan devices of this machine as one backend. A trial imports a buffer as an image, copies its pixels out on the device
+//! and compares them with what the CPU wrote.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceK
 use crate::model::{DeviceIdentity, Extent};
 use crate::solve::Plan;
 
-/// The Vulkan devices of this machine. Their drivers run in this process, and may end it.
+/// The Vulkan devices of this machine. Their drivers run in this process and can end it.
 #[derive(Debug, Default)]
 pub struct Gpus {
-    /// The loader is asked once: it loads every driver that there is.
+    /// Loaded once, because the loader loads every installed driver.
     loaded: Option<Loaded>,
 }
 
-/// The devices that are open, and why others are not.
+/// The devices that were opened, and the reasons why others were not.
 #[derive(Debug)]
 struct Loaded {
     open: Vec<Gpu>,
@@ -49,8 +49,8 @@ impl Gpus {
         open.iter()
             .find(|gpu| gpu.identity().same_device(device))
             .ok_or_else(|| {
-                // As busy: another moment may have it again.
-                let why = format!("Vulkan has no {device} now");
+                // Busy and not an error of the request: the device may be back at the next attempt.
+                let why = format!("Vulkan does not list {device} at present");
                 let name = device.to_string();
                 BackendError::new(
                     name,
@@ -102,7 +102,7 @@ impl Backend for Gpus {
             .iter()
             .flat_map(FormatSet::iter)
             .map(|format| format.fourcc);
-        // Asking for each format is many questions, and most who ask have one left.
+        // Each format takes many calls of the driver, and most requests have one format left.
         let only = fourccs
             .next()
             .filter(|first| fourccs.all(|other| other == *first));
@@ -151,7 +151,7 @@ impl Backend for Gpus {
             Err(error) => return Some(error.outcome()),
         };
         if matches!(&tried, Err(error) if error.is_device_lost()) {
-            // Nothing works on it any more: the next trial opens it anew.
+            // A lost device does no more work; the next trial opens it again.
             self.loaded = None;
         }
         Some(tried.unwrap_or_else(|error| {
@@ -162,7 +162,7 @@ impl Backend for Gpus {
     }
 }
 
-/// What a participant does with its images.
+/// Returns the purpose for which a participant uses its images.
 fn purpose(participant: &Participant) -> Purpose {
     match participant.role {
         Role::Render => Purpose::Render,
@@ -173,7 +173,7 @@ fn purpose(participant: &Participant) -> Purpose {
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
     let name = &participant.name;
     if purpose(participant) == Purpose::Render {
-        // Before the pixels are held against the processor's: what may be copied out need not be what may be drawn to.
+        // Before the pixels are compared, because a format that can be copied out cannot always be rendered to.
         drop(gpu.import_for(Purpose::Render, buffer)?);
     }
     let pattern = Pattern::write(buffer);
