@@ -1,4 +1,4 @@
-//! The structures of `sys.rs` held against the kernel's headers.
+//! Compares the structures of `sys` with the kernel's headers.
 
 use super::sys::*;
 use crate::abi::{self, Entry, layouts};
@@ -58,7 +58,7 @@ fn structures_and_requests_are_the_headers_of_this_target() {
             interval => "parm.capture.timeperframe",
         }
     };
-    // The two directions agree in this field, which one structure of ours stands for.
+    // Both directions have this field at the same offset, so one structure is used for both.
     ours.push((
         "offset v4l2_streamparm.parm.output.timeperframe",
         std::mem::offset_of!(StreamParameters, interval) as u64,

@@ -1,4 +1,4 @@
-//! A queue in a collection: it declares its own memory too, and its import is a stream.
+//! A queue as a member of a collection. It also declares its own memory, and its import is a [`Stream`].
 
 use std::any::Any;
 
@@ -22,7 +22,7 @@ impl Member for Queue {
         })
     }
 
-    /// Makes a stream of the buffers. Where they are the queue's own memory, it is the stream that allocated them.
+    /// Makes a stream with the buffers. If they are the queue's own memory, it is the stream that allocated them.
     fn import(
         &self,
         buffers: &[Buffer],
@@ -30,7 +30,7 @@ impl Member for Queue {
     ) -> Result<Stream, BackendError> {
         let is_own = |owner: &dyn Any| {
             owner.downcast_ref::<Stream>().is_some_and(|stream| {
-                let (one, two) = (stream.queue_of(), self);
+                let (one, two) = (stream.as_queue(), self);
                 one.device().path() == two.device().path() && one.direction() == two.direction()
             })
         };
