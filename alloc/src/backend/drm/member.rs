@@ -1,4 +1,4 @@
-//! A plane, or a card as a whole, in a collection: an import is a framebuffer for each buffer.
+//! A plane, or a card as a display, as a member of a collection; an import makes a framebuffer of each buffer.
 
 use super::{Card, CardPlane, Framebuffer};
 use crate::backend::{BackendError, Joined, Member, Owner};
@@ -24,7 +24,7 @@ impl Member for CardPlane {
     }
 }
 
-/// A card takes part as a display: its first primary plane, or what it imports where it has no plane.
+/// A card is a member as a display: its first primary plane, or its import if it has no planes.
 impl Member for Card {
     type Imported = Vec<Framebuffer>;
 

@@ -1,4 +1,4 @@
-//! Buffers that GBM allocates: asked for by modifier, exported plane by plane, read back.
+//! Buffers that GBM allocates: with a list of modifiers, exported plane by plane, with the layout read back.
 
 use std::os::fd::OwnedFd;
 
@@ -15,12 +15,12 @@ use crate::solve::Plan;
 impl Gbm {
     /// Allocates the buffers of a plan.
     ///
-    /// The driver chooses strides and offsets; what it chose must be what every participant accepts. A driver may end the
-    /// process here: try it in a child process first.
+    /// The driver chooses strides and offsets, and every participant must accept them. The driver can end the process during this
+    /// call; try the plan in a child process first.
     ///
     /// # Errors
     /// [`GbmError::NotPlanned`] for a plan of another source, [`GbmError::Budget`], [`GbmError::Unsuitable`],
-    /// [`GbmError::Allocate`], [`GbmError::Unusable`]. Nothing stays allocated then.
+    /// [`GbmError::Allocate`], [`GbmError::Unusable`]. After an error nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, GbmError> {
         if *plan.source() != self.source_id() {
             return Err(GbmError::NotPlanned {
@@ -55,7 +55,7 @@ impl Gbm {
         let modifier = Modifier(made.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "it says that its arrangement is {modifier:#}, planned was {} or another of {}",
+                "the driver reports the modifier {modifier:#}, and planned was {} or another of {}",
                 planned.format(),
                 plan.modifiers().len()
             )));
@@ -64,7 +64,7 @@ impl Gbm {
         let planes = (0..made.plane_count())
             .map(|plane| plane_of(&made, plane))
             .collect::<Result<_, _>>();
-        // The dma-bufs keep the memory.
+        // The dma-bufs keep the memory, so the buffer object is not needed any more.
         drop(made);
         drop(device);
         let planes = planes.map_err(unusable)?;
@@ -80,7 +80,7 @@ impl Gbm {
         Ok(buffer)
     }
 
-    /// Makes one by the modifier that the driver likes best among these; the caller looks at which came.
+    /// Allocates a buffer object with the driver's preferred one of these modifiers. The caller checks which one that is.
     pub(super) fn create(
         &self,
         fourcc: Fourcc,
@@ -95,10 +95,10 @@ impl Gbm {
             format: wanted,
             why: why.to_owned(),
         };
-        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
-                "its arrangement is implicit, and buffers are asked for with an explicit one",
+                "its tiling is implicit, and allocations require an explicit modifier",
             ));
         }
         let device = self.lock();
@@ -112,7 +112,7 @@ impl Gbm {
                 if modifiers != [Modifier::LINEAR] {
                     return Err(error);
                 }
-                // A driver without modifiers; the caller looks at what it says of the buffer.
+                // The driver does not support modifiers; the caller checks the modifier that it reports.
                 device.create_buffer_object(width, height, format, BufferObjectFlags::LINEAR)
             });
         made.map_err(|source| GbmError::Allocate {

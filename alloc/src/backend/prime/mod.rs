@@ -22,7 +22,7 @@ const VIRTIO_GPU: &str = "virtio_gpu";
 /// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
 /// listed may need one run of addresses, and is said to be unknown.
 #[cfg(any(feature = "drm", feature = "gbm"))]
-const PAGED: [&str; 12] = [
+const SCATTER_GATHER_DRIVERS: [&str; 12] = [
     "amdgpu",
     "bochs-drm",
     "gud",
@@ -69,12 +69,12 @@ impl fmt::Display for ImportAbility {
 
 impl ImportAbility {
     /// Whether it is limited because the card renders: then its driver does the importing, whoever asks.
-    pub(super) fn is_of_a_renderer(&self) -> bool {
+    pub(super) fn is_limited_by_rendering(&self) -> bool {
         matches!(self, Self::OwnOnly { why } if why.contains("3D_FEATURES"))
     }
 
     /// The same as a demand of a participant on the card `own`.
-    pub(super) fn demand(&self, own: &DeviceIdentity) -> Imports {
+    pub(super) fn imports(&self, own: &DeviceIdentity) -> Imports {
         match self {
             Self::Foreign => Imports::Any,
             Self::OwnOnly { why } => Imports::only_from(own.clone(), why),
@@ -88,7 +88,7 @@ impl ImportAbility {
 /// In how many pieces the card's driver takes memory.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
-    if PAGED.contains(&driver) || has_iommu(card) {
+    if SCATTER_GATHER_DRIVERS.contains(&driver) || has_iommu(card) {
         Contiguity::Scattered
     } else {
         Contiguity::Unknown
@@ -100,13 +100,13 @@ pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
 /// A virtio-gpu that renders has its textures on the host. Without that it shows the guest's memory, which the kernel brings to
 /// the host at each flip.
 #[cfg(any(feature = "drm", feature = "gbm"))]
-pub(super) fn device_copy(card: impl AsFd, driver: &str) -> Option<bool> {
+pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     if driver == VIRTIO_GPU {
         // A kernel that does not know the question knows no rendering either.
         let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);
         return Some(renders.is_ok_and(|value| value != 0));
     }
-    PAGED.contains(&driver).then_some(false)
+    SCATTER_GATHER_DRIVERS.contains(&driver).then_some(false)
 }
 
 /// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.

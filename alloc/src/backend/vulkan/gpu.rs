@@ -346,7 +346,7 @@ fn of_node(major: u32, minor: u32) -> Option<(DeviceIdentity, Option<ImportAbili
         .ok()?;
     let identity = node::identity(file.as_fd(), &path).ok()?;
     let import = prime::import_ability(&Node(file), &identity.driver);
-    let import = import.is_of_a_renderer().then_some(import);
+    let import = import.is_limited_by_rendering().then_some(import);
     Some((identity, import))
 }
 

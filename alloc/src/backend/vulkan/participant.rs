@@ -108,7 +108,7 @@ impl Gpu {
         constraints.buffers_held = HELD;
         // The driver imports through the DRM device, so the limits of that device apply.
         if let Some(ability) = self.import_ability() {
-            constraints.memory.imports = ability.demand(self.identity());
+            constraints.memory.imports = ability.imports(self.identity());
         }
         if self.supports_sync_file() {
             constraints.sync.insert(SyncMechanism::SyncFile);
