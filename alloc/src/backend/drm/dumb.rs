@@ -5,7 +5,7 @@ use drm::control::Device as _;
 
 use super::DrmError;
 use super::card::Card;
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::Buffer;
 use crate::model::Layout;
 use crate::solve::Plan;
@@ -27,7 +27,7 @@ impl Card {
                 planned: plan.source_name().to_owned(),
             });
         }
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(DrmError::Budget {
                 card: self.path().to_owned(),
                 needed_bytes: short.needed_bytes,

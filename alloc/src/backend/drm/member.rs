@@ -1,15 +1,15 @@
 //! A plane, or a card as a display, as a member of a collection; an import makes a framebuffer of each buffer.
 
 use super::{Card, CardPlane, Framebuffer};
-use crate::backend::{BackendError, Joined, Member, Owner};
+use crate::backend::{BackendError, Member, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 
 impl Member for CardPlane {
     type Imported = Vec<Framebuffer>;
 
-    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
-        Ok(Joined {
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
+        Ok(MemberDeclaration {
             participant: self.participant()?,
             memory: None,
         })
@@ -28,8 +28,8 @@ impl Member for CardPlane {
 impl Member for Card {
     type Imported = Vec<Framebuffer>;
 
-    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
-        Ok(Joined {
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
+        Ok(MemberDeclaration {
             participant: self.display()?,
             memory: None,
         })

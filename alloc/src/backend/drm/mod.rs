@@ -128,7 +128,7 @@ pub enum DrmError {
     },
     /// The allocation would exceed the available memory, and the kernel would kill processes to free some.
     #[error(
-        "{card} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", card = printable_path(card))]
+        "{card}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", card = printable_path(card))]
     Budget {
         /// The device node.
         card: PathBuf,

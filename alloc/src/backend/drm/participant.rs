@@ -8,7 +8,7 @@ use drm::{Device as _, DriverCapability};
 
 use super::card::Card;
 use super::{DrmError, PlaneId, PlaneKind};
-use crate::backend::{machine, prime};
+use crate::backend::{meminfo, prime};
 use crate::constraint::{
     Constraints, FormatSet, ImageTerms, MemoryCost, Participant, Plane, PlanePlacement, Role,
     Source, SourceId, SyncMechanism,
@@ -95,7 +95,7 @@ impl Card {
         let mut source = Source::new(self.dumb_id(), self.dumb_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.device_copy = prime::has_shadow_copy(self, self.driver());
         let image = &mut source.constraints.image;
         // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.

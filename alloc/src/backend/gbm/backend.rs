@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use covalent_machine::facts::{Outcome, Refusal};
 
 use super::{Gbm, GbmError};
-use crate::backend::pattern::Pattern;
+use crate::backend::pattern::TestPattern;
 use crate::backend::{
-    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fd_limit_error,
 };
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Source, SourceKind};
@@ -66,12 +66,12 @@ impl GbmDevices {
         let candidates = (self.candidates)(card);
         let gbm = match self.of_card(card) {
             Ok(gbm) => gbm,
-            Err(error) => return Declared::nothing(name, error.to_string()),
+            Err(error) => return Declared::only_unavailable(name, error.to_string()),
         };
         let imports = gbm.imports(&candidates);
         if imports.is_empty() {
             let why = "GBM supports none of the formats with an explicit modifier".to_owned();
-            return Declared::nothing(name, why);
+            return Declared::only_unavailable(name, why);
         }
         Declared {
             participants: vec![gbm.participant(&imports)],
@@ -149,7 +149,7 @@ impl Backend for GbmDevices {
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
     // What the CPU writes does not reach the shadow copy of a device.
     let pattern = (gbm.has_shadow_copy() == Some(false))
-        .then(|| Pattern::write(buffer))
+        .then(|| TestPattern::write(buffer))
         .flatten();
     let imported = match gbm.import(buffer) {
         Ok(imported) => imported,
@@ -159,7 +159,7 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
         return Outcome::Proved;
     };
     match imported.read() {
-        Ok(pixels) => match pattern.differs(&[pixels]) {
+        Ok(pixels) => match pattern.first_difference(&[pixels]) {
             Some(words) => Outcome::Refused(Refusal::structural(
                 name,
                 "gbm_bo_map",
@@ -200,7 +200,7 @@ impl From<GbmError> for BackendError {
         };
         // Mesa returns arbitrary errors if no file descriptor is left.
         let kind = match kind {
-            Kind::Refused if fds_are_out().is_some() => Kind::Exhausted,
+            Kind::Refused if fd_limit_error().is_some() => Kind::Exhausted,
             kind => kind,
         };
         Self::new(node.display().to_string(), driver, operation, kind, error)

@@ -1,7 +1,7 @@
 //! A GBM device as a member of a collection; an import makes a GBM buffer object of each buffer.
 
 use super::{Gbm, Imported};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::constraint::FormatSet;
 use crate::model::{Extent, Fourcc};
@@ -31,13 +31,13 @@ impl Gbm {
 impl Member for GbmMember {
     type Imported = Vec<Imported>;
 
-    fn join(&self, extent: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(&self, extent: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
         let formats = self.gbm.formats(&self.candidates);
         let memory = self.gbm.source_of_size(&formats, extent).map(|source| {
-            let own: Box<dyn OwnMemory> = Box::new(self.gbm.clone());
+            let own: Box<dyn MemberAllocator> = Box::new(self.gbm.clone());
             (source, own)
         });
-        Ok(Joined {
+        Ok(MemberDeclaration {
             participant: self.gbm.participant(&self.gbm.imports(&self.candidates)),
             memory,
         })
@@ -53,7 +53,7 @@ impl Member for GbmMember {
     }
 }
 
-impl OwnMemory for Gbm {
+impl MemberAllocator for Gbm {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         Ok(Allocated::of(Gbm::allocate(self, plan)?))
     }

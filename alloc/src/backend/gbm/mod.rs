@@ -110,7 +110,7 @@ pub enum GbmError {
     },
     /// The allocation would exceed the available memory.
     #[error(
-        "{node} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", node = printable_path(node))]
+        "{node}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", node = printable_path(node))]
     Budget {
         /// The device node.
         node: PathBuf,

@@ -3,7 +3,7 @@
 use gbm::{BufferObjectFlags, Format};
 
 use super::device::{Gbm, TEST_SIDE};
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
     Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
@@ -151,7 +151,7 @@ impl Gbm {
         let mut source = Source::new(self.source_id(), self.source_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.device_copy = self.has_shadow_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;

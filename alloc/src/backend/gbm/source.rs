@@ -7,7 +7,7 @@ use gbm::{BufferObject, BufferObjectFlags};
 use super::GbmError;
 use super::device::Gbm;
 use super::participant::format_of;
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::model::{FormatModifier, Fourcc, Modifier};
 use crate::solve::Plan;
@@ -28,7 +28,7 @@ impl Gbm {
                 planned: plan.source_name().to_owned(),
             });
         }
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(GbmError::Budget {
                 node: self.path().to_owned(),
                 needed_bytes: short.needed_bytes,
@@ -120,7 +120,7 @@ impl Gbm {
             driver: self.driver(),
             format: wanted,
             source,
-            hint: machine::fds_are_out().map_or_else(String::new, |error| {
+            hint: meminfo::fd_limit_error().map_or_else(String::new, |error| {
                 format!("; this process has no fds left ({error})")
             }),
         })
@@ -130,7 +130,8 @@ impl Gbm {
 fn plane_of(made: &BufferObject<()>, plane: u32) -> Result<PlaneDescriptor, String> {
     let number = i32::try_from(plane).map_err(|error| error.to_string())?;
     let fd: OwnedFd = made.fd_for_plane(number).map_err(|error| {
-        let cause = machine::fds_are_out().map_or_else(|| error.to_string(), |out| out.to_string());
+        let cause =
+            meminfo::fd_limit_error().map_or_else(|| error.to_string(), |out| out.to_string());
         format!("plane {plane} cannot be exported: {cause}")
     })?;
     Ok(PlaneDescriptor {

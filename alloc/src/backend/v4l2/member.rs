@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use super::{Queue, Stream};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
@@ -11,12 +11,16 @@ use crate::solve::Plan;
 impl Member for Queue {
     type Imported = Stream;
 
-    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<MemberDeclaration, BackendError> {
         let participant = self.participant(extent, fourcc)?;
         let memory = self
             .source(&participant)?
-            .map(|source| (source, Box::new(self.clone()) as Box<dyn OwnMemory>));
-        Ok(Joined {
+            .map(|source| (source, Box::new(self.clone()) as Box<dyn MemberAllocator>));
+        Ok(MemberDeclaration {
             participant,
             memory,
         })
@@ -44,7 +48,7 @@ impl Member for Queue {
     }
 }
 
-impl OwnMemory for Queue {
+impl MemberAllocator for Queue {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         let stream = Queue::allocate(self, plan)?;
         Ok(Allocated {

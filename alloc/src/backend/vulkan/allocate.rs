@@ -6,7 +6,7 @@ use super::image::{self, RawImage};
 use super::participant::Kind;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::Buffer;
 use crate::model::{Layout, Modifier};
 use crate::solve::Plan;
@@ -31,7 +31,7 @@ impl Gpu {
             });
         }
         let layout = plan.layout();
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(VulkanError::Budget {
                 device: self.name().to_owned(),
                 needed_bytes: short.needed_bytes,

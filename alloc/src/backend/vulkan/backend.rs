@@ -6,9 +6,9 @@ use std::path::Path;
 use covalent_machine::facts::{Outcome, Refusal};
 
 use super::{Gpu, Purpose, Vulkan, VulkanError};
-use crate::backend::pattern::Pattern;
+use crate::backend::pattern::TestPattern;
 use crate::backend::{
-    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fd_limit_error,
 };
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
@@ -71,7 +71,9 @@ impl Backend for Gpus {
     fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
         let loaded = match self.load() {
             Ok(loaded) => loaded,
-            Err(error) => return Declared::nothing("Vulkan".to_owned(), error.to_string()),
+            Err(error) => {
+                return Declared::only_unavailable("Vulkan".to_owned(), error.to_string());
+            }
         };
         let mut declared = Declared::default();
         for why in &loaded.closed {
@@ -176,7 +178,7 @@ fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outco
         // Before the pixels are compared, because a format that can be copied out cannot always be rendered to.
         drop(gpu.import_for(Purpose::Render, buffer)?);
     }
-    let pattern = Pattern::write(buffer);
+    let pattern = TestPattern::write(buffer);
     let image = match gpu.import(buffer) {
         Ok(image) => image,
         Err(VulkanError::Unsuitable { .. }) if purpose(participant) == Purpose::Render => {
@@ -187,7 +189,7 @@ fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outco
     let Some(pattern) = pattern.filter(|_| image.is_readable()) else {
         return Ok(Outcome::Proved);
     };
-    Ok(match pattern.differs(&image.read()?) {
+    Ok(match pattern.first_difference(&image.read()?) {
         Some(words) => Outcome::Refused(Refusal::structural(
             name,
             "vkCmdCopyImageToBuffer",
@@ -201,7 +203,7 @@ impl From<VulkanError> for BackendError {
     fn from(error: VulkanError) -> Self {
         use BackendErrorKind as Kind;
         let is_short =
-            error.is_out_of_memory() || error.is_device_lost() || fds_are_out().is_some();
+            error.is_out_of_memory() || error.is_device_lost() || fd_limit_error().is_some();
         let operation = match &error {
             VulkanError::Call { operation, .. } | VulkanError::Import { operation, .. } => {
                 operation

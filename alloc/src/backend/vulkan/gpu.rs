@@ -13,7 +13,7 @@ use ash::{ext, khr, vk};
 use super::sys::{self, Device, DeviceProperties, InstanceError, Physical};
 use super::{ValidationMessages, VulkanError};
 use crate::backend::prime::{self, ImportAbility};
-use crate::backend::{machine, node};
+use crate::backend::{meminfo, node};
 use crate::model::DeviceIdentity;
 
 /// The device extensions that an image in a dma-buf requires.
@@ -278,7 +278,7 @@ fn hint(result: vk::Result) -> String {
         vk::Result::ERROR_OUT_OF_HOST_MEMORY
         | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
         | vk::Result::ERROR_TOO_MANY_OBJECTS
-        | vk::Result::ERROR_INITIALIZATION_FAILED => machine::fds_are_out()
+        | vk::Result::ERROR_INITIALIZATION_FAILED => meminfo::fd_limit_error()
             .map_or_else(String::new, |error| {
                 format!("; this process has no fds left ({error})")
             }),

@@ -1,7 +1,7 @@
 //! A Vulkan device as a member of a collection, with one purpose; an import creates an image of each buffer.
 
 use super::{Gpu, Image, Purpose};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
@@ -27,12 +27,16 @@ impl Gpu {
 impl Member for GpuMember {
     type Imported = Vec<Image>;
 
-    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<MemberDeclaration, BackendError> {
         let memory = self.gpu.source_of_size(extent)?.map(|source| {
-            let own: Box<dyn OwnMemory> = Box::new(self.gpu.clone());
+            let own: Box<dyn MemberAllocator> = Box::new(self.gpu.clone());
             (source, own)
         });
-        Ok(Joined {
+        Ok(MemberDeclaration {
             participant: self.gpu.participant_for(self.purpose, extent, fourcc)?,
             memory,
         })
@@ -50,7 +54,7 @@ impl Member for GpuMember {
     }
 }
 
-impl OwnMemory for Gpu {
+impl MemberAllocator for Gpu {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         Ok(Allocated::of(Gpu::allocate(self, plan)?))
     }

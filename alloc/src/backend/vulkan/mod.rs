@@ -256,7 +256,7 @@ pub enum VulkanError {
     },
     /// The allocation would exceed the available memory.
     #[error(
-        "{device} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
+        "{device}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated"
     )]
     Budget {
         /// The device.

@@ -7,7 +7,7 @@ use super::image::{self, Trial};
 use super::purpose::Purpose;
 use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::constraint::{
     Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
     SideTerms, Source, SourceId, StrideTerms, SyncMechanism, lcm,
@@ -147,7 +147,7 @@ impl Gpu {
             source.guarantees.cached = Some(true);
             source.guarantees.device_copy = Some(false);
         }
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
         // One dma-buf holds all planes of an image that is not disjoint.
         source.constraints.image.placement = PlanePlacement::Together;
