@@ -97,7 +97,7 @@ impl Reader {
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            // The kernel's names are valid UTF-8; others were put there by somebody else.
+            // The kernel's names are valid UTF-8; a copy of the tree can contain other names.
             let Some(text) = name.to_str().ok().filter(|text| is_node_name(text)) else {
                 continue;
             };
@@ -269,18 +269,18 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         let error = read(folder.path()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let words = error.to_string();
-        assert!(words.contains("more than 64 levels"), "{words}");
-        assert!(words.contains("/n/n"), "{words}");
+        let message = error.to_string();
+        assert!(message.contains("more than 64 levels"), "{message}");
+        assert!(message.contains("/n/n"), "{message}");
         // A sparse file: no block is allocated on the disk.
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("soc")).unwrap();
         let long = File::create(folder.path().join("soc/blob")).unwrap();
         long.set_len(1 << 40).unwrap();
-        let words = read(folder.path()).unwrap_err().to_string();
+        let message = read(folder.path()).unwrap_err().to_string();
         assert!(
-            words.contains("16777216 bytes") && words.contains("/soc"),
-            "{words}"
+            message.contains("16777216 bytes") && message.contains("/soc"),
+            "{message}"
         );
     }
 

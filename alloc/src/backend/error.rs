@@ -122,14 +122,14 @@ impl BackendError {
     /// Returns the outcome of a trial that failed with this error: a refusal, or untestable if the device is in use.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let words = self.to_string();
+        let message = self.to_string();
         if self.kind == BackendErrorKind::Busy {
-            return Outcome::Untestable(words);
+            return Outcome::Untestable(message);
         }
         let (device, operation) = (self.device.clone(), self.operation.clone());
         let mut refusal = match self.errno() {
-            Some(errno) => Refusal::of_errno(device, operation, errno, words),
-            None => Refusal::structural(device, operation, words),
+            Some(errno) => Refusal::of_errno(device, operation, errno, message),
+            None => Refusal::structural(device, operation, message),
         };
         if matches!(
             self.kind,
@@ -153,9 +153,9 @@ impl BackendError {
 
 impl fmt::Display for BackendError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.cause.to_string();
-        if words.contains(&self.device) {
-            return write!(out, "{}", Printable(&words));
+        let message = self.cause.to_string();
+        if message.contains(&self.device) {
+            return write!(out, "{}", Printable(&message));
         }
         write!(out, "{}", Printable(&self.device))?;
         if !self.driver.is_empty() {
@@ -165,7 +165,7 @@ impl fmt::Display for BackendError {
             out,
             ": {} failed: {}",
             Printable(&self.operation),
-            Printable(&words)
+            Printable(&message)
         )
     }
 }
@@ -201,10 +201,10 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Outer(&'static str, #[source] io::Error);
+    struct OuterError(&'static str, #[source] io::Error);
 
     fn error(kind: BackendErrorKind, errno: i32) -> BackendError {
-        let cause = Outer("outer", io::Error::from_raw_os_error(errno));
+        let cause = OuterError("outer", io::Error::from_raw_os_error(errno));
         BackendError::new("/dev/dri/card0", "vkms", "ADDFB2", kind, cause)
     }
 

@@ -43,8 +43,8 @@ fn minimum_available_bytes() -> u64 {
         unsigned_long(machine.totalram),
         unsigned_long(machine.freeram),
     );
-    let kept = total.checked_div(RESERVED_DIVISOR / 2);
-    let pages = free.saturating_sub(kept.unwrap_or(u64::MAX));
+    let reserved = total.checked_div(RESERVED_DIVISOR / 2);
+    let pages = free.saturating_sub(reserved.unwrap_or(u64::MAX));
     pages.saturating_mul(unit).saturating_sub(contiguous)
 }
 
@@ -134,10 +134,10 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 }
 
 fn available_from(text: &str) -> Option<u64> {
-    let kept = field_bytes(text, "MemTotal")?.checked_div(RESERVED_DIVISOR)?;
+    let reserved = field_bytes(text, "MemTotal")?.checked_div(RESERVED_DIVISOR)?;
     // MemAvailable includes free CMA memory, which is not available for pages that cannot be moved.
     let contiguous = field_bytes(text, "CmaFree").unwrap_or(0);
-    let others = kept.saturating_add(contiguous);
+    let others = reserved.saturating_add(contiguous);
     Some(field_bytes(text, "MemAvailable")?.saturating_sub(others))
 }
 

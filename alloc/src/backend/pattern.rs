@@ -27,8 +27,8 @@ impl TestPattern {
         let guard = mapping.access(CpuAccess::Write)?;
         for (number, pixels) in self.planes.iter().enumerate() {
             let row = row_bytes(buffer, number).unwrap_or(1).max(1);
-            for (place, bytes) in (0_u32..).zip(pixels.chunks(row)) {
-                guard.write_row(number, place, 0, bytes)?;
+            for (row_number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
+                guard.write_row(number, row_number, 0, bytes)?;
             }
         }
         Ok(())
@@ -49,10 +49,10 @@ impl TestPattern {
             .enumerate()
             .find_map(|(plane, (written, read))| {
                 let read = read.as_ref();
-                let place = written.iter().zip(read).position(|(one, two)| one != two);
-                match place {
-                    Some(place) => Some(format!(
-                        "plane {plane} differs from what the CPU wrote, first in byte {place}"
+                let offset = written.iter().zip(read).position(|(one, two)| one != two);
+                match offset {
+                    Some(offset) => Some(format!(
+                        "plane {plane} differs from what the CPU wrote, first in byte {offset}"
                     )),
                     None if written.len() != read.len() => Some(format!(
                         "plane {plane} has {} bytes, and {} were read",
@@ -81,9 +81,9 @@ fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
             let mut pixels = Vec::with_capacity(row.checked_mul(rows)?);
             for number in 0..rows {
                 let first = begin.checked_add(number.checked_mul(7)?)?;
-                let places = first..first.checked_add(row)?;
+                let offsets = first..first.checked_add(row)?;
                 pixels.extend(
-                    places.filter_map(|place| u8::try_from(place.checked_rem(PERIOD)?).ok()),
+                    offsets.filter_map(|offset| u8::try_from(offset.checked_rem(PERIOD)?).ok()),
                 );
             }
             Some(pixels)

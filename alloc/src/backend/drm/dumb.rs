@@ -82,7 +82,7 @@ impl Card {
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;
         destroyed.map_err(|source| self.failed("DESTROY_DUMB", source))?;
-        let given = if found == stride {
+        let actual = if found == stride {
             layout.clone()
         } else {
             let allocated = |why: String| DrmError::Allocated {
@@ -98,7 +98,7 @@ impl Card {
                 .map_err(|error| allocated(error.to_string()))?;
             other
         };
-        Buffer::assemble(&given, vec![fd], &self.dumb_name()).map_err(|error| DrmError::Unusable {
+        Buffer::assemble(&actual, vec![fd], &self.dumb_name()).map_err(|error| DrmError::Unusable {
             card: self.path().to_owned(),
             why: error.to_string(),
         })

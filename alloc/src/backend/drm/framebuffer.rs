@@ -157,7 +157,7 @@ impl FramebufferLayout {
         layout: &Layout,
         fourcc: DrmFourcc,
         explicit: bool,
-        memories: &[buffer::Handle],
+        gem_handles: &[buffer::Handle],
     ) -> Option<Self> {
         let mut fb_layout = Self {
             size: (layout.extent().width(), layout.extent().height()),
@@ -170,7 +170,7 @@ impl FramebufferLayout {
         for (index, plane) in layout.planes().iter().enumerate() {
             *fb_layout.pitches.get_mut(index)? = plane.stride_bytes;
             *fb_layout.offsets.get_mut(index)? = u32::try_from(plane.offset_bytes).ok()?;
-            *fb_layout.handles.get_mut(index)? = Some(*memories.get(plane.memory)?);
+            *fb_layout.handles.get_mut(index)? = Some(*gem_handles.get(plane.memory)?);
         }
         Some(fb_layout)
     }

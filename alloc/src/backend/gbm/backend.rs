@@ -160,10 +160,10 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
     };
     match imported.read() {
         Ok(pixels) => match pattern.first_difference(&[pixels]) {
-            Some(words) => Outcome::Refused(Refusal::structural(
+            Some(difference) => Outcome::Refused(Refusal::structural(
                 name,
                 "gbm_bo_map",
-                format!("{name}: {words}"),
+                format!("{name}: {difference}"),
             )),
             None => Outcome::Proved,
         },

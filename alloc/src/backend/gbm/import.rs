@@ -98,12 +98,12 @@ impl Gbm {
         let (width, height) = (layout.extent().width(), layout.extent().height());
         let (mut fds, mut strides, mut offsets) = ([None; 4], [0_i32; 4], [0_i32; 4]);
         for (number, plane) in layout.planes().iter().enumerate() {
-            let places = (
+            let slots = (
                 fds.get_mut(number),
                 strides.get_mut(number),
                 offsets.get_mut(number),
             );
-            let (Some(fd), Some(stride), Some(offset)) = places else {
+            let (Some(fd), Some(stride), Some(offset)) = slots else {
                 return Err(unsuitable("it has more than four planes"));
             };
             *fd = buffer.plane_fd(number);

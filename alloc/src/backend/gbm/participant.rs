@@ -165,25 +165,25 @@ impl Gbm {
     #[must_use]
     pub fn source_of_size(&self, formats: &FormatSet, extent: Extent) -> Option<Source> {
         let mut source = self.source(formats)?;
-        let given: Vec<FormatModifier> = source
+        let allocatable: Vec<FormatModifier> = source
             .constraints
             .formats
             .iter()
             .flat_map(FormatSet::iter)
             .collect();
-        let mut kept = Vec::new();
-        for format in given {
+        let mut declared = Vec::new();
+        for format in allocatable {
             if format.modifier != Modifier::LINEAR {
-                kept.push(format);
+                declared.push(format);
                 continue;
             }
             let Some(image) = self.image_constraints(format, extent) else {
                 continue;
             };
             source.constraints.per_fourcc.insert(format.fourcc, image);
-            kept.push(format);
+            declared.push(format);
         }
-        source.constraints.formats = Some(kept.into());
+        source.constraints.formats = Some(declared.into());
         Some(source)
     }
 

@@ -192,12 +192,12 @@ impl Heap {
         }
         (0..plan.count())
             .map(|_| {
-                let memories = layout
+                let dmabufs = layout
                     .memory_sizes()
                     .iter()
                     .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
                     .collect::<Result<Vec<_>, _>>()?;
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
                     HeapError::Unusable {
                         heap: self.path.clone(),
                         why: error.to_string(),

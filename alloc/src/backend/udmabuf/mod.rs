@@ -224,11 +224,11 @@ impl Udmabuf {
         }
         (0..plan.count())
             .map(|_| {
-                let memories = sizes
+                let dmabufs = sizes
                     .iter()
                     .map(|bytes| self.allocate_memory(*bytes))
                     .collect::<Result<Vec<_>, _>>()?;
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
                     UdmabufError::Unusable {
                         source_name: self.source_name(),
                         why: error.to_string(),

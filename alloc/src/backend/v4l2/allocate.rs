@@ -81,10 +81,10 @@ impl Queue {
         index: usize,
         memory_count: usize,
     ) -> Result<Buffer, Error> {
-        let memories = (0..memory_count)
+        let dmabufs = (0..memory_count)
             .map(|plane| self.export(index, plane))
             .collect::<Result<Vec<OwnedFd>, Error>>()?;
-        Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| Error::Unusable {
+        Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| Error::Unusable {
             device: self.device().path().to_owned(),
             driver: self.device().driver().to_owned(),
             why: error.to_string(),

@@ -205,7 +205,7 @@ mod tests {
         states
     }
 
-    fn lend(states: &BufferStates, index: usize) {
+    fn move_to_frame(states: &BufferStates, index: usize) {
         assert!(states.dequeued(index));
         states.in_frame(index);
     }
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn frame_dropped_while_streaming_is_requeued() {
         let states = streaming(3);
-        lend(&states, 1);
+        move_to_frame(&states, 1);
         assert_eq!(states.queued_count(), 2);
         assert!(states.refusal(1).unwrap().contains("frame"));
         assert!(states.begin_requeue(1));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn frame_dropped_after_stop_leaves_its_buffer_dequeued() {
         let states = streaming(2);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         assert!(states.block_requeues());
         states.stopped();
         assert_eq!(states.queued_count(), 0);
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn frame_dropped_after_restart_is_requeued() {
         let states = streaming(2);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         states.block_requeues();
         states.stopped();
         states.queued(1);
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn requeue_error_is_reported_once_and_leaves_the_buffer_dequeued() {
         let states = streaming(1);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         assert!(states.begin_requeue(0));
         states.requeued(0, Err(failure()));
         assert_eq!(states.refusal(0), None);
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn stop_waits_for_a_requeue_in_progress() {
         let states = streaming(1);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         assert!(states.begin_requeue(0));
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn dequeue_waits_for_a_requeue_in_progress() {
         let states = streaming(1);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         assert!(states.begin_requeue(0));
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn buffer_that_is_not_queued_cannot_be_dequeued() {
         let states = streaming(2);
-        lend(&states, 0);
+        move_to_frame(&states, 0);
         assert!(!states.dequeued(0), "a frame holds it");
         assert!(states.refusal(0).unwrap().contains("frame"));
         assert!(states.dequeued(1));

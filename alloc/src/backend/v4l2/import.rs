@@ -120,14 +120,14 @@ fn is_same_layout(one: &Layout, other: &Layout) -> bool {
 
 /// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
 fn summary(layout: &Layout) -> String {
-    let mut words = format!("{} in {}", layout.extent(), layout.format());
+    let mut text = format!("{} in {}", layout.extent(), layout.format());
     for (number, plane) in layout.planes().iter().enumerate() {
-        words.push_str(&format!(
+        text.push_str(&format!(
             ", plane {number} at byte {} of memory {} with {} bytes a row",
             plane.offset_bytes, plane.memory, plane.stride_bytes
         ));
     }
-    words
+    text
 }
 
 #[cfg(test)]

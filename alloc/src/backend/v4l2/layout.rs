@@ -4,7 +4,7 @@ use super::sys::*;
 use crate::abi::{self, Entry, layouts};
 
 #[test]
-fn structures_and_requests_are_the_headers_of_this_target() {
+fn structures_and_requests_equal_those_of_this_targets_headers() {
     let mut ours: Vec<Entry> = layouts! {
         Capability => "v4l2_capability" {
             card => "card", bus_info => "bus_info", version => "version", capabilities => "capabilities",

@@ -42,7 +42,7 @@ impl PixelFormat {
     pub fn from_fourcc(fourcc: Fourcc, disjoint: Disjoint) -> Option<Self> {
         TABLE
             .iter()
-            .find(|(_, drm, apart)| *drm == fourcc && *apart == disjoint)
+            .find(|(_, drm, has_own_memory)| *drm == fourcc && *has_own_memory == disjoint)
             .map(|(pixel, _, _)| *pixel)
     }
 }

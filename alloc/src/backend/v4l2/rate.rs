@@ -108,8 +108,8 @@ impl Hash for FrameRate {
 
 impl fmt::Display for FrameRate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = format!("{:.3}", self.as_f64());
-        let short = words.trim_end_matches('0').trim_end_matches('.');
+        let decimals = format!("{:.3}", self.as_f64());
+        let short = decimals.trim_end_matches('0').trim_end_matches('.');
         // A rate that three decimals would display as 0 is displayed as a fraction.
         if short == "0" {
             let (numerator, denominator) = self.reduced();

@@ -26,7 +26,7 @@ pub struct Gpus {
 #[derive(Debug)]
 struct Loaded {
     open: Vec<Gpu>,
-    closed: Vec<String>,
+    unavailable: Vec<String>,
 }
 
 impl Gpus {
@@ -34,10 +34,10 @@ impl Gpus {
         let loaded = match self.loaded.take() {
             Some(loaded) => loaded,
             None => {
-                let (open, closed) = Vulkan::load()?.gpus()?;
+                let (open, unavailable) = Vulkan::load()?.gpus()?;
                 Loaded {
                     open,
-                    closed: closed.iter().map(ToString::to_string).collect(),
+                    unavailable: unavailable.iter().map(ToString::to_string).collect(),
                 }
             }
         };
@@ -76,11 +76,12 @@ impl Backend for Gpus {
             }
         };
         let mut declared = Declared::default();
-        for why in &loaded.closed {
+        for why in &loaded.unavailable {
             declared.add_unavailable("Vulkan", why);
         }
-        let is_meant = |gpu: &&Gpu| node.is_none_or(|node| Path::new(&gpu.identity().node) == node);
-        for gpu in loaded.open.iter().filter(is_meant) {
+        let matches_node =
+            |gpu: &&Gpu| node.is_none_or(|node| Path::new(&gpu.identity().node) == node);
+        for gpu in loaded.open.iter().filter(matches_node) {
             match gpu.participant(extent, None) {
                 Ok(participant) => declared.participants.push(participant),
                 Err(error) => declared.add_unavailable(gpu.name(), &error),
@@ -190,10 +191,10 @@ fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outco
         return Ok(Outcome::Proved);
     };
     Ok(match pattern.first_difference(&image.read()?) {
-        Some(words) => Outcome::Refused(Refusal::structural(
+        Some(difference) => Outcome::Refused(Refusal::structural(
             name,
             "vkCmdCopyImageToBuffer",
-            format!("{name}: {words}"),
+            format!("{name}: {difference}"),
         )),
         None => Outcome::Proved,
     })

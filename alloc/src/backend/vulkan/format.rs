@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn sides_of_subsampled_formats_have_steps() {
+    fn subsampled_formats_have_size_multiples() {
         assert_eq!(size_multiples(Fourcc::XRGB8888), (1, 1));
         assert_eq!(size_multiples(Fourcc::YUYV), (2, 1));
         assert_eq!(size_multiples(Fourcc::NV16), (2, 1));

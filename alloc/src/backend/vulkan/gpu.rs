@@ -104,14 +104,14 @@ impl Vulkan {
             hint: hint(result),
         })?;
         let mut open = Vec::new();
-        let mut closed = Vec::new();
+        let mut unavailable = Vec::new();
         for physical in listed {
             match Gpu::open(&physical) {
                 Ok(gpu) => open.push(gpu),
-                Err(error) => closed.push(error),
+                Err(error) => unavailable.push(error),
             }
         }
-        Ok((open, closed))
+        Ok((open, unavailable))
     }
 }
 
@@ -170,7 +170,7 @@ impl Gpu {
             properties.api_version < vk::API_VERSION_1_2 || extensions.contains(**name)
         }));
         if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
-            let why = absent(&properties.driver, properties.is_cpu);
+            let why = missing_extension_reason(&properties.driver, properties.is_cpu);
             return Err(lacks(&format!("{}{why}", missing.to_string_lossy())));
         }
         let has_foreign = extensions.contains(ext::queue_family_foreign::NAME);
@@ -295,7 +295,7 @@ fn hint(result: vk::Result) -> String {
 /// # References
 /// Mesa, `src/gallium/frontends/lavapipe`: dma-bufs are created with `/dev/udmabuf`; `src/virtio/vulkan`: the extensions are
 /// those of the host's driver.
-fn absent(driver: &str, is_cpu: bool) -> &'static str {
+fn missing_extension_reason(driver: &str, is_cpu: bool) -> &'static str {
     if driver.contains("venus") {
         " (Venus has the extensions of the host's driver: a driver that renders on the CPU needs /dev/udmabuf on the host)"
     } else if is_cpu {
@@ -387,9 +387,9 @@ mod tests {
 
     #[test]
     fn missing_extension_names_its_cause_only_when_it_is_known() {
-        assert!(absent("venus", true).contains("on the host"));
-        assert!(absent("llvmpipe", true).contains("/dev/udmabuf"));
-        assert_eq!(absent("radv", false), "");
+        assert!(missing_extension_reason("venus", true).contains("on the host"));
+        assert!(missing_extension_reason("llvmpipe", true).contains("/dev/udmabuf"));
+        assert_eq!(missing_extension_reason("radv", false), "");
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn adopted(
     };
     let device = || supported.name.clone();
     let family = application.queue_family;
-    let does = physical
+    let flags = physical
         .family(family)
         .ok_or_else(|| VulkanError::Unusable {
             device: device(),
@@ -130,8 +130,8 @@ fn adopted(
                 "the device has no queue family {family}; pass the queue family of the queue"
             ),
         })?;
-    let has_graphics = does.contains(vk::QueueFlags::GRAPHICS);
-    if !has_graphics && !does.intersects(vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER) {
+    let has_graphics = flags.contains(vk::QueueFlags::GRAPHICS);
+    if !has_graphics && !flags.intersects(vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER) {
         return Err(VulkanError::Unusable {
             device: device(),
             why: format!(

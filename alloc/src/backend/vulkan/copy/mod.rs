@@ -122,8 +122,8 @@ impl Image {
         )?;
         let regions = self.regions()?;
         for (plane, region) in regions.iter().enumerate() {
-            let given = planes.get(plane).map_or(0, Vec::len);
-            let found_bytes = u64::try_from(given).unwrap_or(u64::MAX);
+            let passed = planes.get(plane).map_or(0, Vec::len);
+            let found_bytes = u64::try_from(passed).unwrap_or(u64::MAX);
             if found_bytes != region.size_bytes {
                 return Err(self.wrong_size(plane, region.size_bytes, found_bytes));
             }

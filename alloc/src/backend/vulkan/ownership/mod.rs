@@ -235,8 +235,8 @@ impl Image {
     /// dma-buf.
     #[must_use]
     pub fn disjoint_planes(&self) -> Option<usize> {
-        let memories = self.buffer().memory_count();
-        (memories > 1).then_some(memories)
+        let dmabufs = self.buffer().memory_count();
+        (dmabufs > 1).then_some(dmabufs)
     }
 
     fn check_access(&self, access: ImageAccess) -> Result<(), VulkanError> {
@@ -273,9 +273,9 @@ mod tests {
     #[test]
     fn acquire_transfers_from_the_foreign_family_and_release_to_it() {
         let image = vk::Image::null();
-        let taken = acquire(image, None, &FOREIGN, ImageAccess::SAMPLE, Contents::Keep);
-        let [barrier] = taken.barriers() else {
-            panic!("{taken:?}");
+        let acquired = acquire(image, None, &FOREIGN, ImageAccess::SAMPLE, Contents::Keep);
+        let [barrier] = acquired.barriers() else {
+            panic!("{acquired:?}");
         };
         assert_eq!(barrier.src_queue_family_index, vk::QUEUE_FAMILY_FOREIGN_EXT);
         assert_eq!(barrier.dst_queue_family_index, 3);
@@ -284,38 +284,38 @@ mod tests {
         assert!(barrier.src_access_mask.is_empty());
         assert!(barrier.dst_access_mask == vk::AccessFlags::SHADER_READ);
         assert!(barrier.subresource_range.aspect_mask == vk::ImageAspectFlags::COLOR);
-        assert!(taken.src_stages() == vk::PipelineStageFlags::ALL_COMMANDS);
+        assert!(acquired.src_stages() == vk::PipelineStageFlags::ALL_COMMANDS);
 
-        let given = release(image, None, &FOREIGN, ImageAccess::RENDER);
-        let [barrier] = given.barriers() else {
-            panic!("{given:?}");
+        let released = release(image, None, &FOREIGN, ImageAccess::RENDER);
+        let [barrier] = released.barriers() else {
+            panic!("{released:?}");
         };
         assert_eq!(barrier.src_queue_family_index, 3);
         assert_eq!(barrier.dst_queue_family_index, vk::QUEUE_FAMILY_FOREIGN_EXT);
         assert!(barrier.old_layout == vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL);
         assert!(barrier.new_layout == vk::ImageLayout::GENERAL);
         assert!(barrier.dst_access_mask.is_empty());
-        assert!(given.src_stages() == vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT);
+        assert!(released.src_stages() == vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT);
     }
 
     #[test]
     fn acquire_that_discards_has_the_old_layout_undefined() {
         let image = vk::Image::null();
-        let taken = acquire(
+        let acquired = acquire(
             image,
             None,
             &FOREIGN,
             ImageAccess::RENDER,
             Contents::Discard,
         );
-        assert!(taken.barriers()[0].old_layout == vk::ImageLayout::UNDEFINED);
-        assert_eq!(taken.barriers()[0].dst_queue_family_index, 3);
+        assert!(acquired.barriers()[0].old_layout == vk::ImageLayout::UNDEFINED);
+        assert_eq!(acquired.barriers()[0].dst_queue_family_index, 3);
     }
 
     #[test]
     fn disjoint_image_has_a_barrier_for_each_plane() {
-        let given = release(vk::Image::null(), Some(2), &FOREIGN, ImageAccess::SAMPLE);
-        let aspects: Vec<u32> = given
+        let released = release(vk::Image::null(), Some(2), &FOREIGN, ImageAccess::SAMPLE);
+        let aspects: Vec<u32> = released
             .barriers()
             .iter()
             .map(|barrier| barrier.subresource_range.aspect_mask.as_raw())
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn barriers2_are_equivalent_to_barriers() {
-        let given = release(vk::Image::null(), None, &FOREIGN, ImageAccess::COPY_IN);
-        let [barrier] = given.barriers2()[..] else {
-            panic!("{given:?}");
+        let released = release(vk::Image::null(), None, &FOREIGN, ImageAccess::COPY_IN);
+        let [barrier] = released.barriers2()[..] else {
+            panic!("{released:?}");
         };
         assert!(barrier.src_stage_mask == vk::PipelineStageFlags2::TRANSFER);
         assert!(barrier.src_access_mask == vk::AccessFlags2::TRANSFER_WRITE);
@@ -339,13 +339,13 @@ mod tests {
         assert!(barrier.dst_access_mask.is_empty());
         assert!(barrier.old_layout == vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         assert_eq!(barrier.src_queue_family_index, 3);
-        let taken = acquire(
+        let acquired = acquire(
             vk::Image::null(),
             None,
             &FOREIGN,
             ImageAccess::COPY_OUT,
             Contents::Keep,
         );
-        assert!(taken.barriers2()[0].src_stage_mask == vk::PipelineStageFlags2::ALL_COMMANDS);
+        assert!(acquired.barriers2()[0].src_stage_mask == vk::PipelineStageFlags2::ALL_COMMANDS);
     }
 }

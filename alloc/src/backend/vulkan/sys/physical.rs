@@ -99,10 +99,10 @@ impl Physical {
                 .get_physical_device_properties2(self.raw, &mut properties);
         }
         let plain = properties.properties;
-        let text = |words: Result<&CStr, std::ffi::FromBytesUntilNulError>| {
-            words.map_or_else(
+        let owned = |text: Result<&CStr, std::ffi::FromBytesUntilNulError>| {
+            text.map_or_else(
                 |_| String::new(),
-                |words| words.to_string_lossy().into_owned(),
+                |text| text.to_string_lossy().into_owned(),
             )
         };
         let number = |present: vk::Bool32, major: i64, minor: i64| {
@@ -125,8 +125,8 @@ impl Physical {
         }
         let has_syncobj_timelines = names_driver && has_syncobj_timelines(driver.driver_id);
         DeviceProperties {
-            name: text(plain.device_name_as_c_str()),
-            driver: text(driver.driver_name_as_c_str()),
+            name: owned(plain.device_name_as_c_str()),
+            driver: owned(driver.driver_name_as_c_str()),
             api_version: plain.api_version,
             uuid: identity.device_uuid,
             is_cpu: plain.device_type == vk::PhysicalDeviceType::CPU,
@@ -309,10 +309,10 @@ impl Physical {
                 .raw
                 .get_physical_device_queue_family_properties(self.raw)
         };
-        let first = |does: vk::QueueFlags| {
+        let first = |flags: vk::QueueFlags| {
             families
                 .iter()
-                .position(|family| family.queue_flags.intersects(does) && family.queue_count > 0)
+                .position(|family| family.queue_flags.intersects(flags) && family.queue_count > 0)
         };
         let copies = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
         let has_graphics = first(vk::QueueFlags::GRAPHICS);
