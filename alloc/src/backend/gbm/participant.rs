@@ -6,8 +6,8 @@ use super::device::{Gbm, TEST_SIDE};
 use crate::backend::meminfo;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
-    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncMechanism,
+    Coherency, Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant,
+    PlanePlacement, Role, Source, SourceId, StrideConstraints, SyncMechanism,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -152,7 +152,7 @@ impl Gbm {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = meminfo::available_bytes();
-        source.guarantees.device_copy = self.has_shadow_copy();
+        source.guarantees.has_shadow_copy = self.has_shadow_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
@@ -187,7 +187,11 @@ impl Gbm {
         Some(source)
     }
 
-    fn image_constraints(&self, format: FormatModifier, extent: Extent) -> Option<ImageTerms> {
+    fn image_constraints(
+        &self,
+        format: FormatModifier,
+        extent: Extent,
+    ) -> Option<ImageConstraints> {
         let made = match self.create(
             format.fourcc,
             &[format.modifier],
@@ -206,13 +210,13 @@ impl Gbm {
             made.stride_for_plane(number) == plane.stride_bytes
                 && u64::from(made.offset(number)) == plane.offset_bytes
         });
-        same.then(|| ImageTerms {
-            stride: StrideTerms {
+        same.then(|| ImageConstraints {
+            stride: StrideConstraints {
                 minimum: stride,
                 maximum: stride,
-                ..StrideTerms::default()
+                ..StrideConstraints::default()
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         })
     }
 

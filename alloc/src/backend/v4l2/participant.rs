@@ -8,8 +8,8 @@ use super::queue_memory::QueueMemory;
 use super::strides;
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
-    AddressWindow, Constraints, Contiguity, ImageTerms, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms,
+    AddressWindow, Constraints, Contiguity, ImageConstraints, Imports, MemoryCost, Participant,
+    PlanePlacement, Role, SideConstraints, Source, SourceId, StrideConstraints,
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
@@ -39,7 +39,7 @@ impl Queue {
         let device = self.device();
         let name = format!("{} {}", device.driver(), self.direction());
         let mut participant = Participant::new(name, device.identity().clone(), role);
-        let mut formats: BTreeMap<Fourcc, ImageTerms> = BTreeMap::new();
+        let mut formats: BTreeMap<Fourcc, ImageConstraints> = BTreeMap::new();
         for listed in self.formats()? {
             let Some((known, disjoint)) = listed.pixel_format.fourcc() else {
                 continue;
@@ -154,7 +154,7 @@ impl Queue {
         extent: Extent,
         pixel_format: PixelFormat,
         disjoint: Disjoint,
-    ) -> Result<Option<ImageTerms>, Error> {
+    ) -> Result<Option<ImageConstraints>, Error> {
         let Some(negotiated) = self.try_exactly(extent, pixel_format, 0)? else {
             return Ok(None);
         };
@@ -163,9 +163,9 @@ impl Queue {
             return Ok(None);
         };
         let several = layout.planes().len() > 1;
-        Ok(Some(ImageTerms {
-            width: SideTerms::exactly(negotiated.extent.width()),
-            height: SideTerms::exactly(negotiated.extent.height()),
+        Ok(Some(ImageConstraints {
+            width: SideConstraints::exactly(negotiated.extent.width()),
+            height: SideConstraints::exactly(negotiated.extent.height()),
             stride: self.strides(&negotiated)?,
             minimum_size_bytes: negotiated
                 .sizes_bytes
@@ -175,14 +175,14 @@ impl Queue {
             placement: match (several, disjoint) {
                 (false, _) => PlanePlacement::Either,
                 (true, Disjoint::No) => PlanePlacement::Together,
-                (true, Disjoint::Yes) => PlanePlacement::Apart,
+                (true, Disjoint::Yes) => PlanePlacement::Disjoint,
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         }))
     }
 
     /// Determines the alignment and the range of the strides that the driver accepts.
-    fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideTerms, Error> {
+    fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
         let least = negotiated.strides_bytes.first().copied().unwrap_or(0);
         strides::probe(least, |stride| {
             let returned = self.try_exactly(negotiated.extent, negotiated.pixel_format, stride)?;
@@ -208,7 +208,7 @@ impl Queue {
 }
 
 /// Merges the constraints of one fourcc with and without separate memory planes; `None` if no stride satisfies both.
-fn merge_alternatives(one: &ImageTerms, two: &ImageTerms) -> Option<ImageTerms> {
+fn merge_alternatives(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
     // The two pixel formats can differ in their strides: only strides that both accept are safe.
     let mut terms = one.clone();
     terms.placement = if one.placement == two.placement {
@@ -226,16 +226,16 @@ fn merge_alternatives(one: &ImageTerms, two: &ImageTerms) -> Option<ImageTerms> 
 mod tests {
     use super::*;
 
-    fn with_stride(minimum: u32, maximum: u32, alignment: u32) -> ImageTerms {
-        let stride = StrideTerms {
+    fn with_stride(minimum: u32, maximum: u32, alignment: u32) -> ImageConstraints {
+        let stride = StrideConstraints {
             minimum,
             maximum,
             alignment,
-            ..StrideTerms::default()
+            ..StrideConstraints::default()
         };
-        ImageTerms {
+        ImageConstraints {
             stride,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! The strides that a driver accepts, determined by requesting several.
 
-use crate::constraint::{StrideTerms, lcm};
+use crate::constraint::{StrideConstraints, lcm};
 
 /// The additional bytes a row that are requested to determine the alignment of strides.
 const ADDITIONAL_BYTES: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -13,11 +13,11 @@ const ADDITIONAL_BYTES: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 pub(super) fn probe<E>(
     smallest: u32,
     try_stride: impl Fn(u32) -> Result<Option<u32>, E>,
-) -> Result<StrideTerms, E> {
-    let mut constraints = StrideTerms {
+) -> Result<StrideConstraints, E> {
+    let mut constraints = StrideConstraints {
         minimum: smallest,
         maximum: smallest,
-        ..StrideTerms::default()
+        ..StrideConstraints::default()
     };
     let try_stride = |stride: Option<u32>| stride.map_or(Ok(None), &try_stride);
     let mut step = None;
@@ -51,9 +51,12 @@ pub(super) fn probe<E>(
 }
 
 /// Returns the strides that satisfy both constraints; `None` if there are none.
-pub(super) fn intersection(one: &StrideTerms, two: &StrideTerms) -> Option<StrideTerms> {
+pub(super) fn intersection(
+    one: &StrideConstraints,
+    two: &StrideConstraints,
+) -> Option<StrideConstraints> {
     let alignment = lcm(one.alignment.max(1).into(), two.alignment.max(1).into())?;
-    let constraints = StrideTerms {
+    let constraints = StrideConstraints {
         minimum: one.minimum.max(two.minimum),
         maximum: one.maximum.min(two.maximum),
         alignment: u32::try_from(alignment).ok()?,

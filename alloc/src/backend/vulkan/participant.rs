@@ -9,8 +9,8 @@ use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
 use crate::backend::meminfo;
 use crate::constraint::{
-    Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
-    SideTerms, Source, SourceId, StrideTerms, SyncMechanism, lcm,
+    Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant, PlanePlacement,
+    Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -145,7 +145,7 @@ impl Gpu {
         source.guarantees.cost = MemoryCost::System;
         if self.is_cpu() {
             source.guarantees.cached = Some(true);
-            source.guarantees.device_copy = Some(false);
+            source.guarantees.has_shadow_copy = Some(false);
         }
         source.guarantees.available_bytes = meminfo::available_bytes();
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
@@ -156,7 +156,7 @@ impl Gpu {
                 Some(extent) if kind.format.modifier == Modifier::LINEAR => {
                     self.image_constraints(extent, &kind)
                 }
-                _ => ImageTerms {
+                _ => ImageConstraints {
                     width: sides(
                         kind.support.width,
                         format::size_multiples(kind.format.fourcc).0,
@@ -165,7 +165,7 @@ impl Gpu {
                         kind.support.height,
                         format::size_multiples(kind.format.fourcc).1,
                     ),
-                    ..ImageTerms::default()
+                    ..ImageConstraints::default()
                 },
             };
             source
@@ -302,13 +302,13 @@ impl Gpu {
         }
     }
 
-    fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageTerms {
+    fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
         let (horizontal, vertical) = format::size_multiples(kind.format.fourcc);
-        let mut constraints = ImageTerms {
+        let mut constraints = ImageConstraints {
             width: sides(kind.support.width, horizontal),
             height: sides(kind.support.height, vertical),
             placement: PlanePlacement::Together,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         };
         let fits = |side: u32, step: u32| side.checked_rem(step) == Some(0);
         if !fits(extent.width(), horizontal) || !fits(extent.height(), vertical) {
@@ -347,20 +347,20 @@ impl Gpu {
     }
 }
 
-fn exactly(layout: &Layout) -> StrideTerms {
+fn exactly(layout: &Layout) -> StrideConstraints {
     let stride = layout
         .planes()
         .first()
         .map_or(0, |plane| plane.stride_bytes);
-    StrideTerms {
+    StrideConstraints {
         minimum: stride,
         maximum: stride,
-        ..StrideTerms::default()
+        ..StrideConstraints::default()
     }
 }
 
-fn sides(maximum: u32, multiple_of: u32) -> SideTerms {
-    SideTerms {
+fn sides(maximum: u32, multiple_of: u32) -> SideConstraints {
+    SideConstraints {
         minimum: 1,
         maximum,
         multiple_of,

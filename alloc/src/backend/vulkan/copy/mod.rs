@@ -216,7 +216,7 @@ impl Image {
                 size_bytes,
                 // Packed 4:2:2 is one plane of whole pixels; two pixels are one texel block.
                 width: if several {
-                    extent.width().div_ceil(shape.horizontal)
+                    extent.width().div_ceil(shape.hsub)
                 } else {
                     extent.width()
                 },
