@@ -26,6 +26,7 @@ pub struct Plan {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) needs_transfers: bool,
     pub(super) verdict: Verdict,
+    #[serde(rename = "doubts")]
     pub(super) caveats: Vec<String>,
     pub(super) reasons: Vec<String>,
     pub(super) rejections: Vec<Rejection>,
