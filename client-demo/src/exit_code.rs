@@ -35,9 +35,9 @@ fn camera_exit_code(error: &v4l2::Error) -> Exit {
             Exit::NoCamera
         }
         v4l2::Error::Gone { .. } => Exit::CameraGone,
-        v4l2::Error::Format { .. } | v4l2::Error::Unsayable { .. } => Exit::NoPlan,
+        v4l2::Error::Format { .. } | v4l2::Error::NoPixelFormat { .. } => Exit::NoPlan,
         v4l2::Error::TooSmall { .. }
-        | v4l2::Error::Memories { .. }
+        | v4l2::Error::TooManyDmabufs { .. }
         | v4l2::Error::Count { .. }
         | v4l2::Error::Unusable { .. } => Exit::Allocation,
         v4l2::Error::Request { source, .. } if is_out_of_resources(*source) => Exit::Allocation,

@@ -1,9 +1,9 @@
-//! What a backend is: the one trait that all kinds of devices implement.
+//! The trait that every backend implements.
 //!
-//! A backend is one kind of device behind one API: dma-heaps, cards through the kernel, GBM, V4L2. It finds the machine's devices,
-//! declares what they take and give, allocates by a plan, imports, and tries. Everything above (discovery, the
-//! [collection](crate::collection), the helper process that tries plans) goes through this trait, so a new backend is a folder and
-//! a line in [`all`](super::all); one outside of this crate is handed to
+//! A backend is one kind of device behind one API: dma-heaps, DRM cards, GBM, V4L2. It discovers the machine's devices, declares
+//! their constraints and memory sources, allocates the buffers of a plan, imports buffers, and tries them. Discovery, the
+//! [collection](crate::collection) and the helper process for trials use only this trait. So a new backend of this crate is a
+//! folder and a line in [`all`](super::all); one of another crate is passed to
 //! [`BufferCollection::add_backend`](crate::collection::BufferCollection::add_backend) and to
 //! [`serve_with`](crate::trial::serve_with).
 
@@ -23,21 +23,21 @@ use crate::text::Printable;
 
 /// One kind of device behind one API.
 ///
-/// Methods that are asked about a participant, a source or a plan answer `None` where it belongs to another backend: backends are
-/// asked in turn, and the first that answers counts. A backend keeps what it has opened, so the same node is opened once.
+/// A method with a participant, a source or a plan returns `None` if that belongs to another backend: the backends are called in
+/// order, and the first result counts. A backend keeps its devices open, so each device node is opened once.
 pub trait Backend: fmt::Debug {
-    /// Returns the backend's name, such as `dma-heap`. It is unique among those of a process.
+    /// Returns the name of the backend, such as `dma-heap`. It is unique in a process.
     fn name(&self) -> &'static str;
 
-    /// Opens this machine's devices and declares what they take and give for pictures of `extent`, in pixels.
+    /// Opens this machine's devices and declares their constraints and sources for images of `extent`, in pixels.
     ///
-    /// With `node` only the device of that node is looked at. What is there and cannot be used is among
+    /// With `node` only the device of that device node is opened. A device that exists and cannot be used is listed in
     /// [`Declared::unavailable`] with the reason.
     fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared;
 
-    /// Declares the memory that any participant's buffers can come from, for pictures of `extent`, in pixels.
+    /// Declares the memory sources that are independent of a participant, for images of `extent`, in pixels.
     ///
-    /// Without a definition of its own it is what [`Backend::discover`] declares, without the participants.
+    /// The default implementation returns the result of [`Backend::discover`] without the participants.
     fn sources(&mut self, extent: Extent) -> Declared {
         Declared {
             participants: Vec::new(),
@@ -45,43 +45,43 @@ pub trait Backend: fmt::Debug {
         }
     }
 
-    /// Declares a participant for pictures of another size; `None` where its declaration holds for every size.
+    /// Declares a participant for images of another size; `None` if its declaration does not depend on the size.
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
         let _ = (participant, extent);
         None
     }
 
-    /// Declares a source for pictures of another size; `None` where its declaration holds for every size.
+    /// Declares a source for images of another size; `None` if its declaration does not depend on the size.
     fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
         let _ = (source, extent);
         None
     }
 
-    /// Allocates the buffers of a plan; `None` where the plan's source is not this backend's.
+    /// Allocates the buffers of a plan; `None` if the plan's source belongs to another backend.
     ///
-    /// Nothing stays allocated after an error.
+    /// After an error nothing stays allocated.
     fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
         let _ = plan;
         None
     }
 
-    /// Opens a participant to import buffers; `None` where it is not this backend's, or imports nothing.
+    /// Opens a participant to import buffers; `None` if it belongs to another backend, or imports nothing.
     fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
         let _ = participant;
         None
     }
 
-    /// Tries the first buffer on a participant; `None` where it is not this backend's.
+    /// Tries the first buffer on a participant; `None` if that belongs to another backend.
     ///
-    /// Without a definition of its own it imports the buffer and lets go of it. A backend that can also look at the pixels, or
-    /// test a commit, does that here.
+    /// The default implementation imports the buffer and ends the import. A backend that can compare pixels, or test a commit,
+    /// does that here.
     fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
         let buffer = allocated.buffers.first()?.clone();
         Some(import_once(self.importer(participant)?, &buffer))
     }
 }
 
-/// Imports a buffer, lets go of it, and returns how that ended.
+/// Imports a buffer, ends the import, and returns the outcome.
 pub(super) fn import_once(importer: Result<Importer, BackendError>, buffer: &Buffer) -> Outcome {
     match importer.and_then(|mut import| import(buffer)) {
         Ok(_) => Outcome::Proved,
@@ -89,28 +89,28 @@ pub(super) fn import_once(importer: Result<Importer, BackendError>, buffer: &Buf
     }
 }
 
-/// Imports one buffer each time it is called; what it returns holds the import until it is dropped.
+/// Imports one buffer at each call. The import lasts until the returned value is dropped.
 pub type Importer = Box<dyn FnMut(&Buffer) -> Result<Imported, BackendError>>;
 
-/// What holds an import: a framebuffer, an image, a stream.
+/// An import: a framebuffer, an image or a stream.
 pub type Imported = Box<dyn Any>;
 
-/// Buffers that a backend has allocated.
+/// The buffers that a backend has allocated.
 #[derive(Debug)]
 pub struct Allocated {
-    /// The buffers, all of one layout.
+    /// The buffers, which all have the same layout.
     pub buffers: Vec<Buffer>,
-    /// What the memory belongs to where that is more than the buffers: the stream of a V4L2 queue's own memory.
+    /// The owner of the memory, if the buffers do not own it: the stream of a V4L2 queue's own memory.
     pub owner: Option<Box<dyn Owner>>,
 }
 
-/// What memory belongs to, apart from its buffers.
+/// The owner of memory, apart from its buffers.
 pub trait Owner: Any + fmt::Debug {}
 
 impl<T: Any + fmt::Debug> Owner for T {}
 
 impl Allocated {
-    /// Takes buffers whose memory lives as long as they do.
+    /// Makes a value from buffers that own their memory.
     #[must_use]
     pub fn of(buffers: Vec<Buffer>) -> Self {
         Self {
@@ -119,14 +119,14 @@ impl Allocated {
         }
     }
 
-    /// Returns what the memory belongs to, where it is a `T`.
+    /// Returns the owner of the memory, if it is a `T`.
     #[must_use]
     pub fn owner_mut<T: Any>(&mut self) -> Option<&mut T> {
         let owner: &mut dyn Any = self.owner.as_mut()?.as_mut();
         owner.downcast_mut()
     }
 
-    /// Takes what the memory belongs to out of it, where it is a `T`.
+    /// Removes and returns the owner of the memory, if it is a `T`.
     #[must_use]
     pub fn take_owner<T: Any>(&mut self) -> Option<T> {
         self.owner_mut::<T>()?;
@@ -135,35 +135,35 @@ impl Allocated {
     }
 }
 
-/// What devices say of themselves for pictures of one size.
+/// The declarations of devices for images of one size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declared {
-    /// Who takes buffers.
+    /// The participants.
     pub participants: Vec<Participant>,
-    /// Who gives them.
+    /// The memory sources.
     pub sources: Vec<Source>,
-    /// What is there and cannot be asked, and why.
+    /// The devices that exist and cannot be used, with the reasons.
     pub unavailable: Vec<Unavailable>,
 }
 
 impl Declared {
-    /// Takes what another has.
+    /// Appends the declarations of `other`.
     pub fn extend(&mut self, other: Self) {
         self.participants.extend(other.participants);
         self.sources.extend(other.sources);
         self.unavailable.extend(other.unavailable);
     }
 
-    /// Declares nothing, and says why.
+    /// Makes a declaration of one device that cannot be used, with the reason.
     #[must_use]
-    pub fn nothing(name: String, why: String) -> Self {
+    pub fn only_unavailable(name: String, why: String) -> Self {
         Self {
             unavailable: vec![Unavailable { name, why }],
             ..Self::default()
         }
     }
 
-    /// Adds a device that is there and cannot be used.
+    /// Adds a device that exists and cannot be used.
     pub fn add_unavailable(&mut self, name: impl Into<String>, why: &dyn fmt::Display) {
         self.unavailable.push(Unavailable {
             name: name.into(),
@@ -172,12 +172,12 @@ impl Declared {
     }
 }
 
-/// A device or source that is there and cannot be used.
+/// A device or source that exists and cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
-    /// What it is.
+    /// The name of the device or source.
     pub name: String,
-    /// Why it cannot be used, and what would help.
+    /// The reason, with the remedy if there is one.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! The devicetree of this machine, as the kernel gives it out: a folder a node, a file a property.
+//! The devicetree of this machine in procfs: a directory for each node, a file for each property.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -14,16 +14,16 @@ use crate::machine::ReservedMemory;
 use crate::machine::devicetree::{Tree, TreeBuildError, TreeBuilder, TreeError, is_name};
 use crate::model::DeviceIdentity;
 
-/// Where the kernel gives it out.
+/// The devicetree in procfs.
 const TREE: &str = "/proc/device-tree";
 
-/// Where links to its nodes lead.
+/// The target of the links from sysfs to nodes.
 const BASE: &str = "/sys/firmware/devicetree/base";
 
-/// Reads the devicetree of this machine; `None` where it has none, as most of x86.
+/// Reads the devicetree of this machine; `None` if it has none, as most x86 machines.
 ///
 /// # Errors
-/// What the file system answers, and [`io::ErrorKind::InvalidData`] for a tree that is larger than any board's.
+/// The error of the file system, and [`io::ErrorKind::InvalidData`] for a tree that exceeds the limits.
 pub fn here() -> io::Result<Option<Tree>> {
     if Path::new(TREE).exists() {
         read(TREE).map(Some)
@@ -32,14 +32,14 @@ pub fn here() -> io::Result<Option<Tree>> {
     }
 }
 
-/// Reads a tree that is given out as folders and files, such as a copy of `/proc/device-tree`.
+/// Reads a devicetree from directories and files, such as a copy of `/proc/device-tree`.
 ///
-/// Links are left out, and so is what is neither a folder nor a file, such as a FIFO: nothing outside of the folder is opened, and
-/// nothing is waited for. So are names that no devicetree has, and files that may not be read. At most [`Tree::MAXIMUM_BYTES`] of
-/// names and values are read, and as many entries as a tree may have nodes.
+/// Symbolic links and special files such as FIFOs are skipped, so that no file outside of the directory is opened, and no open
+/// blocks. Names that are not valid in a devicetree and files without read permission are skipped too. At most
+/// [`Tree::MAXIMUM_BYTES`] of names and values are read, and at most [`Tree::MAXIMUM_NODES`] entries.
 ///
 /// # Errors
-/// What the file system answers, and [`io::ErrorKind::InvalidData`] with a [`TreeError`] for a tree that is larger than any board's.
+/// The error of the file system, and [`io::ErrorKind::InvalidData`] with a [`TreeError`] for a tree that exceeds the limits.
 pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     let folder = fs::canonicalize(folder)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -57,7 +57,7 @@ pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Returns the node of a device in the devicetree of this machine, such as `/soc/csi@7e801000`; `None` where it has none.
+/// Returns the path of a device's node in the devicetree, such as `/soc/csi@7e801000`; `None` if it has none.
 #[must_use]
 pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     let status = rustix::fs::stat(device.node.as_str()).ok()?;
@@ -71,19 +71,19 @@ pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     Some(format!("/{path}"))
 }
 
-/// Makes demands and promises of what the tree of this machine, or another for it, sets aside for its devices.
+/// Adds constraints and guarantees from the reserved memory of a devicetree: this machine's, or another one for it.
 pub fn refine(reserved: &ReservedMemory, participants: &mut [Participant], sources: &mut [Source]) {
     reserved.refine_declared(participants, sources, |participant| {
         node_of(&participant.device)
     });
 }
 
-/// Reads folders as nodes, one in another.
+/// Reads nested directories as nodes.
 struct Reader {
     builder: TreeBuilder,
-    /// How many entries more are read.
+    /// The number of entries that may still be read.
     entries: usize,
-    /// The node that is being read.
+    /// The path of the current node.
     path: String,
 }
 
@@ -97,7 +97,7 @@ impl Reader {
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            // The kernel's names are texts; others were put there by somebody else.
+            // The kernel's names are valid UTF-8; a copy of the tree can contain other names.
             let Some(text) = name.to_str().ok().filter(|text| is_node_name(text)) else {
                 continue;
             };
@@ -110,7 +110,7 @@ impl Reader {
             match entry.file_type() {
                 FileType::Directory => below.push(text.to_owned()),
                 FileType::RegularFile => self.property(folder.as_fd(), text)?,
-                // Some file systems do not say what an entry is.
+                // Some file systems do not report the type of an entry.
                 FileType::Unknown => match kind(folder.as_fd(), text)? {
                     FileType::Directory => below.push(text.to_owned()),
                     FileType::RegularFile => self.property(folder.as_fd(), text)?,
@@ -135,9 +135,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a file as a property; what only root may read, as keys for updates are, has nothing to do with buffers.
+    /// Reads a file as a property. Files that only root may read, such as keys, do not concern buffers and are skipped.
     fn property(&mut self, folder: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-        // What was a file when it was listed may be a FIFO by now, and is not waited for.
+        // The file can have been replaced by a FIFO since it was listed, and O_NONBLOCK prevents a wait.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let Some(file) = opened(folder, name, flags)? else {
@@ -176,11 +176,11 @@ impl Reader {
     }
 }
 
-/// Opens an entry of a folder; `None` where it may not be opened, is a link, or is gone.
+/// Opens an entry of a directory; `None` if it may not be opened, is a symbolic link, or was removed.
 fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
     match openat(folder, name, flags, Mode::empty()) {
         Ok(file) => Ok(Some(file)),
-        // A FIFO or socket in the place of a file answers ENXIO, a link ELOOP, and a file in the place of a folder ENOTDIR.
+        // The errno is ENXIO for a FIFO or socket, ELOOP for a link, and ENOTDIR for a file instead of a directory.
         Err(
             Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR | Errno::NOENT | Errno::NXIO,
         ) => Ok(None),
@@ -201,7 +201,7 @@ fn is_node_name(name: &str) -> bool {
 fn placed(excess: TreeBuildError, path: &str) -> TreeError {
     let (what, most) = match excess {
         TreeBuildError::TooMany { what, most } => (what, most),
-        // No folder has a name twice.
+        // A directory has no two entries with one name.
         TreeBuildError::Duplicate { .. } => ("properties of one name", 1),
     };
     TreeError::TooMany {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tree_of_folders_is_read_with_its_properties() {
+    fn tree_of_directories_is_read_with_its_properties() {
         let folder = tempfile::tempdir().unwrap();
         let pool = folder.path().join("reserved-memory/isp@90000000");
         fs::create_dir_all(&pool).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_with_links_fifos_and_odd_names_is_read_without_them() {
+    fn links_fifos_and_invalid_names_are_skipped() {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("secret"), b"secret").unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -249,7 +249,7 @@ mod tests {
         fs::create_dir(own("odd name")).unwrap();
         std::os::unix::fs::symlink(outside.path(), own("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("secret"), own("file")).unwrap();
-        // Opening this for reading would wait for a writer.
+        // Opening it for reading without O_NONBLOCK would wait for a writer.
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, own("fifo"), FileType::Fifo, mode, 0).unwrap();
         let tree = read(folder.path()).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_is_larger_than_a_tree_is_refused_with_its_place() {
+    fn directory_that_exceeds_the_limits_is_refused_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let mut deep = folder.path().to_owned();
         for _ in 0..Tree::MAXIMUM_DEPTH {
@@ -269,23 +269,23 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         let error = read(folder.path()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let words = error.to_string();
-        assert!(words.contains("more than 64 levels"), "{words}");
-        assert!(words.contains("/n/n"), "{words}");
-        // A file without an end, as far as this is concerned: nothing of it is stored on the disk.
+        let message = error.to_string();
+        assert!(message.contains("more than 64 levels"), "{message}");
+        assert!(message.contains("/n/n"), "{message}");
+        // A sparse file: no block is allocated on the disk.
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("soc")).unwrap();
         let long = File::create(folder.path().join("soc/blob")).unwrap();
         long.set_len(1 << 40).unwrap();
-        let words = read(folder.path()).unwrap_err().to_string();
+        let message = read(folder.path()).unwrap_err().to_string();
         assert!(
-            words.contains("16777216 bytes") && words.contains("/soc"),
-            "{words}"
+            message.contains("16777216 bytes") && message.contains("/soc"),
+            "{message}"
         );
     }
 
     #[test]
-    fn device_without_a_node_has_none() {
+    fn device_without_a_devicetree_node_has_none() {
         let device = |node: &str| DeviceIdentity {
             driver: String::new(),
             location: String::new(),

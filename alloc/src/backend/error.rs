@@ -1,4 +1,4 @@
-//! Why a backend did not do what was asked: one error for all of them.
+//! The common error type of all backends.
 
 use std::error::Error;
 use std::fmt;
@@ -9,10 +9,10 @@ use rustix::io::Errno;
 
 use crate::text::Printable;
 
-/// Why a backend did not do what was asked.
+/// Why a backend operation failed.
 ///
-/// It prints what happened in one line with the device, the operation and, where there is one, the remedy. Its [`source`] chain
-/// leads to the kernel's or the driver's own answer.
+/// It is displayed in one line with the device, the operation and, if there is one, the remedy. Its [`source`] chain leads to the
+/// error of the kernel or the driver.
 ///
 /// [`source`]: Error::source
 pub struct BackendError {
@@ -25,25 +25,25 @@ pub struct BackendError {
 
 crate::debug_as_display!(BackendError);
 
-/// What kind of failure it is, which decides what helps.
+/// The kind of a failure, which decides about the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendErrorKind {
-    /// The device cannot be opened, or is no device of this backend.
+    /// The device cannot be opened, or is not a device of this backend.
     Open,
-    /// Another program uses it.
+    /// Another program uses the device.
     Busy,
-    /// It went away.
+    /// The device was removed.
     Gone,
-    /// There is not enough memory, or not enough file descriptors, at this moment.
+    /// Memory or file descriptors are not sufficient at present.
     Exhausted,
     /// The plan is for another source.
     NotPlanned,
-    /// The device has no way to say this format, size or layout.
+    /// The device's API cannot express this format, size or layout.
     Unsuitable,
-    /// The kernel or the driver refused.
+    /// The kernel or the driver refused the operation.
     Refused,
-    /// What came back is not what was asked for.
+    /// The result is not what was requested.
     Unusable,
 }
 
@@ -53,19 +53,19 @@ impl fmt::Display for BackendErrorKind {
             Self::Open => "cannot be opened",
             Self::Busy => "is in use",
             Self::Gone => "is gone",
-            Self::Exhausted => "has not enough memory now",
+            Self::Exhausted => "does not have enough memory at present",
             Self::NotPlanned => "is not the source of the plan",
-            Self::Unsuitable => "cannot express what was asked",
+            Self::Unsuitable => "cannot express the format, size or layout",
             Self::Refused => "refused",
-            Self::Unusable => "gave something else than was asked",
+            Self::Unusable => "returned another result than requested",
         })
     }
 }
 
 impl BackendError {
-    /// Describes a failure of `operation` on `device`, which `driver` drives.
+    /// Makes an error for a failed `operation` on `device`, whose driver is `driver`.
     ///
-    /// `cause` is printed as it is where it names the device already, as the errors of this crate's backends do.
+    /// If `cause` contains the name of the device, as the errors of this crate's backends do, it is displayed unchanged.
     pub fn new(
         device: impl Into<String>,
         driver: impl Into<String>,
@@ -82,25 +82,25 @@ impl BackendError {
         }
     }
 
-    /// Returns the device: the path of its node where it has one, else its name.
+    /// Returns the device: the path of its device node, or its name.
     #[must_use]
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// Returns the kernel's or the API's name of the driver; empty where it is not known.
+    /// Returns the driver's name in the kernel or the API; empty if it is not known.
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.driver
     }
 
-    /// Returns what was asked, as the kernel or the API names it, such as `VIDIOC_REQBUFS`.
+    /// Returns the operation, as the kernel or the API names it, such as `VIDIOC_REQBUFS`.
     #[must_use]
     pub fn operation(&self) -> &str {
         &self.operation
     }
 
-    /// Returns what kind of failure it is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> BackendErrorKind {
         self.kind
@@ -112,24 +112,24 @@ impl BackendError {
         &*self.cause
     }
 
-    /// Returns the kernel's error number, where the failure has one among its causes.
+    /// Returns the errno of the failure, if there is one among its causes.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         let cause: &(dyn Error + 'static) = &*self.cause;
         errno_of(cause)
     }
 
-    /// Returns how a trial ended that failed so: a refusal, or untestable where the device is merely in use.
+    /// Returns the outcome of a trial that failed with this error: a refusal, or untestable if the device is in use.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let words = self.to_string();
+        let message = self.to_string();
         if self.kind == BackendErrorKind::Busy {
-            return Outcome::Untestable(words);
+            return Outcome::Untestable(message);
         }
         let (device, operation) = (self.device.clone(), self.operation.clone());
         let mut refusal = match self.errno() {
-            Some(errno) => Refusal::of_errno(device, operation, errno, words),
-            None => Refusal::structural(device, operation, words),
+            Some(errno) => Refusal::of_errno(device, operation, errno, message),
+            None => Refusal::structural(device, operation, message),
         };
         if matches!(
             self.kind,
@@ -140,7 +140,7 @@ impl BackendError {
         Outcome::Refused(refusal)
     }
 
-    /// Returns the same failure as one of another operation, such as `allocate` for a call that an allocation consists of.
+    /// Returns the same failure as one of another operation, such as `allocate` for a call of which an allocation consists.
     #[must_use]
     pub(crate) fn in_operation(self, device: &str, operation: &str) -> Self {
         Self {
@@ -153,9 +153,9 @@ impl BackendError {
 
 impl fmt::Display for BackendError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.cause.to_string();
-        if words.contains(&self.device) {
-            return write!(out, "{}", Printable(&words));
+        let message = self.cause.to_string();
+        if message.contains(&self.device) {
+            return write!(out, "{}", Printable(&message));
         }
         write!(out, "{}", Printable(&self.device))?;
         if !self.driver.is_empty() {
@@ -165,19 +165,19 @@ impl fmt::Display for BackendError {
             out,
             ": {} failed: {}",
             Printable(&self.operation),
-            Printable(&words)
+            Printable(&message)
         )
     }
 }
 
 impl Error for BackendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // The cause itself is what is printed.
+        // The cause itself is part of the displayed message.
         self.cause.source()
     }
 }
 
-/// Returns the first of the kernel's numbers among an error and its causes.
+/// Returns the first errno among an error and its causes.
 pub(crate) fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
@@ -201,15 +201,15 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Outer(&'static str, #[source] io::Error);
+    struct OuterError(&'static str, #[source] io::Error);
 
     fn error(kind: BackendErrorKind, errno: i32) -> BackendError {
-        let cause = Outer("outer", io::Error::from_raw_os_error(errno));
+        let cause = OuterError("outer", io::Error::from_raw_os_error(errno));
         BackendError::new("/dev/dri/card0", "vkms", "ADDFB2", kind, cause)
     }
 
     #[test]
-    fn number_of_an_error_is_found_among_its_causes() {
+    fn errno_is_found_among_the_causes() {
         let error = error(BackendErrorKind::Refused, 22);
         assert_eq!(error.errno(), Some(22));
         let outcome = error.outcome();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn message_that_names_the_device_is_printed_as_it_is() {
+    fn message_that_names_the_device_is_displayed_unchanged() {
         let error = BackendError::new(
             "card0",
             "vkms",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn device_in_use_is_untestable_and_one_that_is_gone_is_no_lasting_refusal() {
+    fn device_in_use_is_untestable_and_removed_device_is_a_transient_refusal() {
         let busy = error(BackendErrorKind::Busy, 16).outcome();
         assert!(matches!(busy, Outcome::Untestable(_)), "{busy:?}");
         for kind in [BackendErrorKind::Gone, BackendErrorKind::Exhausted] {

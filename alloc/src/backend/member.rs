@@ -1,4 +1,4 @@
-//! An open device that takes part in a [`BufferCollection`](crate::collection::BufferCollection).
+//! Open devices as members of a [`BufferCollection`](crate::collection::BufferCollection).
 
 use std::fmt;
 
@@ -8,24 +8,28 @@ use crate::constraint::{Participant, Source};
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
 
-/// Who shares a buffer: an open queue, plane, card or GPU, or a [`Participant`] as plain data.
+/// A member of a collection, which shares its buffers: an open queue, plane, card or GPU, or a [`Participant`] as plain data.
 pub trait Member {
-    /// What an import of the buffers is: a stream, framebuffers, images.
+    /// The result of an import of the buffers: a stream, framebuffers or images.
     type Imported;
 
-    /// Declares what it takes for pictures of `extent`, in pixels, and the memory of its own that it can give.
+    /// Declares the member's constraints for images of `extent`, in pixels, and the memory that it can allocate itself.
     ///
-    /// With `fourcc` it need only say what it takes in that format.
+    /// With `fourcc` the declaration may be limited to that format.
     ///
     /// # Errors
-    /// [`BackendError`] where the device does not answer.
-    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError>;
+    /// [`BackendError`] if a query of the device fails.
+    fn join(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<MemberDeclaration, BackendError>;
 
-    /// Imports the buffers of a plan, each at its index. `owner` is what their memory belongs to where that is more than the
-    /// buffers; an import that is the owner itself takes it.
+    /// Imports the buffers of a plan, each at its index. `owner` is the owner of their memory if the buffers do not own it; a
+    /// member whose import is that owner takes it out.
     ///
     /// # Errors
-    /// [`BackendError`] where the device refuses one of them. None stays imported then.
+    /// [`BackendError`] if the import of a buffer fails. After an error no buffer stays imported.
     fn import(
         &self,
         buffers: &[Buffer],
@@ -33,39 +37,39 @@ pub trait Member {
     ) -> Result<Self::Imported, BackendError>;
 }
 
-/// What a member declares.
-pub struct Joined {
-    /// What it takes.
+/// The declaration of a member.
+pub struct MemberDeclaration {
+    /// The constraints of the member.
     pub participant: Participant,
-    /// The memory of its own that it can give, with who allocates it.
-    pub memory: Option<(Source, Box<dyn OwnMemory>)>,
+    /// The memory that the member can allocate, with its allocator.
+    pub memory: Option<(Source, Box<dyn MemberAllocator>)>,
 }
 
-impl fmt::Debug for Joined {
+impl fmt::Debug for MemberDeclaration {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = self.memory.as_ref().map(|(source, _)| source);
-        out.debug_struct("Joined")
+        out.debug_struct("MemberDeclaration")
             .field("participant", &self.participant)
             .field("memory", &memory)
             .finish()
     }
 }
 
-/// Allocates from the memory of a member that is open.
-pub trait OwnMemory {
+/// Allocates from the memory of an open member.
+pub trait MemberAllocator {
     /// Allocates the buffers of a plan.
     ///
     /// # Errors
-    /// [`BackendError`]. Nothing stays allocated then.
+    /// [`BackendError`]. After an error nothing stays allocated.
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError>;
 }
 
-/// A participant as plain data takes part and imports nothing here: a compositor, or a device of another process.
+/// A participant as plain data imports nothing in this process: it is a compositor, or a device of another process.
 impl Member for Participant {
     type Imported = ();
 
-    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
-        Ok(Joined {
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
+        Ok(MemberDeclaration {
             participant: self.clone(),
             memory: None,
         })

@@ -1,7 +1,15 @@
-//! Where memory comes from and who imports it: one folder a kind of device, one feature each. No backend knows another.
+//! The backends, which discover devices, declare constraints, allocate, import and try buffers: one folder and one feature for
+//! each kind of device. No backend depends on another.
 //!
-//! Each folder can be used by itself ([`heap::Heap`], [`v4l2::Queue`], …) and implements [`Backend`], through which everything above
-//! reaches it. [`all`] lists them.
+//! Each folder can be used by itself ([`heap::Heap`], [`v4l2::Queue`], …) and implements [`Backend`], the interface for the rest
+//! of the crate. [`all`] and [`in_process`] list the backends.
+//!
+//! ```text
+//! collection, trial helper, discovery
+//!        │ trait Backend
+//!        ▼
+//! drm  gbm  heap  udmabuf  v4l2  vulkan  cpu
+//! ```
 
 mod contract;
 pub mod cpu;
@@ -13,6 +21,7 @@ mod error;
 pub mod gbm;
 #[cfg(feature = "heap")]
 pub mod heap;
+mod member;
 #[cfg(any(
     feature = "drm",
     feature = "gbm",
@@ -20,8 +29,7 @@ pub mod heap;
     feature = "udmabuf",
     feature = "vulkan"
 ))]
-mod machine;
-mod member;
+mod meminfo;
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 mod node;
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
@@ -37,13 +45,14 @@ pub mod vulkan;
 
 pub use contract::{Allocated, Backend, Declared, Imported, Importer, Owner, Unavailable};
 pub use error::{BackendError, BackendErrorKind};
+pub use member::{Member, MemberAllocator, MemberDeclaration};
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
-pub(crate) use machine::fds_are_out;
-pub use member::{Joined, Member, OwnMemory};
+pub(crate) use meminfo::fd_limit_error;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(crate) use node::cards;
 
-/// Returns every backend of this crate whose drivers run in the kernel: asking them is harmless. Nothing is open yet.
+/// Returns the backends of this crate whose drivers run in the kernel, so that a query cannot end this process. No device is open
+/// yet.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Backend>> {
     vec![
@@ -55,11 +64,11 @@ pub fn all() -> Vec<Box<dyn Backend>> {
         Box::new(heap::Heaps::default()),
         #[cfg(feature = "udmabuf")]
         Box::new(udmabuf::Udmabufs::default()),
-        Box::new(cpu::Processor),
+        Box::new(cpu::Cpu),
     ]
 }
 
-/// Returns the backends whose drivers run in this process, GBM's and Vulkan's, and may end it. Nothing is loaded yet.
+/// Returns the backends whose drivers run in this process and can end it: GBM and Vulkan. No driver is loaded yet.
 #[must_use]
 pub fn in_process() -> Vec<Box<dyn Backend>> {
     vec![
@@ -70,7 +79,7 @@ pub fn in_process() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// What to ask GBM for, which lists nothing: what is linear, and what the card's planes show.
+/// Returns the formats and modifiers to query of GBM, which has no list of them: the linear ones, and those of the card's planes.
 #[cfg(feature = "gbm")]
 fn gbm_candidates(path: &std::path::Path) -> crate::constraint::FormatSet {
     let linear = gbm::Gbm::linear_candidates();

@@ -1,4 +1,4 @@
-//! DRM nodes: which device one belongs to, asked the same way by every backend that opens one.
+//! DRM device nodes: the identity of their devices, which all backends determine in the same way.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::fs::{major, minor};
 
 use crate::model::DeviceIdentity;
 
-/// Asks an open node for its driver, and sysfs for where the device sits: the name of its folder, a PCI address for one.
+/// Returns the identity of an open node: its driver, and the name of the device's directory in sysfs, such as a PCI address.
 pub(super) fn identity(node: BorrowedFd<'_>, path: &Path) -> io::Result<DeviceIdentity> {
     struct Probe<'fd>(BorrowedFd<'fd>);
     impl AsFd for Probe<'_> {
@@ -54,7 +54,7 @@ pub(crate) fn cards() -> Vec<PathBuf> {
     cards.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Returns the path of the node with this number; `None` where there is none.
+/// Returns the path of the device node with this number; `None` if there is none.
 #[cfg(feature = "vulkan")]
 pub(super) fn path_of(major: u32, minor: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/sys/dev/char/{major}:{minor}/uevent")).ok()?;
@@ -64,7 +64,7 @@ pub(super) fn path_of(major: u32, minor: u32) -> Option<PathBuf> {
     Some(Path::new("/dev").join(name))
 }
 
-/// Returns the node through which a card is rendered to; `None` for a card that does not render.
+/// Returns the render node of a card; `None` if it has none.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn render_node(card: &Path) -> Option<PathBuf> {
     let number = rustix::fs::stat(card).ok()?.st_rdev;

@@ -1,41 +1,41 @@
-//! Pixels that the processor writes and a driver has to read back: an import that succeeds can still mean other bytes.
+//! A test pattern that the CPU writes and a driver reads back, because a successful import can still show other bytes.
 
 use crate::buffer::{AccessError, Buffer, CpuAccess};
 
-/// What the processor wrote: for each plane its rows, one after another without padding.
-pub(crate) struct Pattern {
+/// The pattern: for each plane its rows, one after another without padding.
+pub(crate) struct TestPattern {
     planes: Vec<Vec<u8>>,
 }
 
-impl Pattern {
-    /// Writes every pixel; `None` for a buffer that the processor does not map, which nothing can be said of.
+impl TestPattern {
+    /// Writes every pixel of a buffer; `None` if the CPU cannot map it, so that no pixels can be compared.
     pub(crate) fn write(buffer: &Buffer) -> Option<Self> {
         let pattern = Self {
             planes: planes(buffer)?,
         };
-        match pattern.put(buffer) {
+        match pattern.write_to(buffer) {
             Ok(()) => Some(pattern),
             Err(error) => {
-                tracing::debug!(%error, "pixels are not judged");
+                tracing::debug!(%error, "the pixels are not compared");
                 None
             }
         }
     }
 
-    fn put(&self, buffer: &Buffer) -> Result<(), AccessError> {
+    fn write_to(&self, buffer: &Buffer) -> Result<(), AccessError> {
         let mapping = buffer.map()?;
         let guard = mapping.access(CpuAccess::Write)?;
         for (number, pixels) in self.planes.iter().enumerate() {
             let row = row_bytes(buffer, number).unwrap_or(1).max(1);
-            for (place, bytes) in (0_u32..).zip(pixels.chunks(row)) {
-                guard.write_row(number, place, 0, bytes)?;
+            for (row_number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
+                guard.write_row(number, row_number, 0, bytes)?;
             }
         }
         Ok(())
     }
 
-    /// Says where what a driver read is something else; `None` where it is the same.
-    pub(crate) fn differs<P: AsRef<[u8]>>(&self, found: &[P]) -> Option<String> {
+    /// Returns the first difference between the pattern and the pixels that a driver read; `None` if they are equal.
+    pub(crate) fn first_difference<P: AsRef<[u8]>>(&self, found: &[P]) -> Option<String> {
         if found.len() != self.planes.len() {
             return Some(format!(
                 "{} planes were written and {} read",
@@ -49,10 +49,10 @@ impl Pattern {
             .enumerate()
             .find_map(|(plane, (written, read))| {
                 let read = read.as_ref();
-                let place = written.iter().zip(read).position(|(one, two)| one != two);
-                match place {
-                    Some(place) => Some(format!(
-                        "plane {plane} differs from byte {place} on from what the processor wrote"
+                let offset = written.iter().zip(read).position(|(one, two)| one != two);
+                match offset {
+                    Some(offset) => Some(format!(
+                        "plane {plane} differs from what the CPU wrote, first in byte {offset}"
                     )),
                     None if written.len() != read.len() => Some(format!(
                         "plane {plane} has {} bytes, and {} were read",
@@ -69,7 +69,7 @@ fn row_bytes(buffer: &Buffer, plane: usize) -> Option<usize> {
     usize::try_from(buffer.layout().row_bytes(plane)?).ok()
 }
 
-/// No period is a power of two, and no two rows or planes are alike.
+/// Makes a pattern whose period is not a power of two, and in which all rows and planes differ.
 fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
     const PERIOD: usize = 251;
     let layout = buffer.layout();
@@ -81,9 +81,9 @@ fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
             let mut pixels = Vec::with_capacity(row.checked_mul(rows)?);
             for number in 0..rows {
                 let first = begin.checked_add(number.checked_mul(7)?)?;
-                let places = first..first.checked_add(row)?;
+                let offsets = first..first.checked_add(row)?;
                 pixels.extend(
-                    places.filter_map(|place| u8::try_from(place.checked_rem(PERIOD)?).ok()),
+                    offsets.filter_map(|offset| u8::try_from(offset.checked_rem(PERIOD)?).ok()),
                 );
             }
             Some(pixels)

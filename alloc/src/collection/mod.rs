@@ -43,8 +43,8 @@ use covalent_machine::trial_results::TrialResults;
 use covalent_machine::{ReservedMemory, unique_names};
 
 use crate::backend::{
-    self, Backend, BackendError, BackendErrorKind, Declared, Member, OwnMemory, Owner, Unavailable,
-    devicetree,
+    self, Backend, BackendError, BackendErrorKind, Declared, Member, MemberAllocator, Owner,
+    Unavailable, devicetree,
 };
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source, SourceId};
@@ -68,7 +68,7 @@ pub struct BufferCollection {
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
     /// Memory of members, with who allocates it.
-    own: Vec<(Source, Box<dyn OwnMemory>)>,
+    own: Vec<(Source, Box<dyn MemberAllocator>)>,
     /// Memory of this machine; nothing until it was looked for.
     machine: Option<Declared>,
     only: Option<SourceId>,

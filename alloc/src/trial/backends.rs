@@ -72,7 +72,7 @@ impl Backends {
             (backend.name() == drivers.backend()).then(|| backend.discover(extent, drivers.node()))
         })
         .unwrap_or_else(|| {
-            Declared::nothing(
+            Declared::only_unavailable(
                 drivers.name(),
                 "the helper program is compiled without it (cargo's features `gbm` and `vulkan`)"
                     .to_owned(),

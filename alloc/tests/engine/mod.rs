@@ -59,10 +59,10 @@ pub(crate) fn wrong(why: impl Into<String>) -> VulkanError {
 
 /// Makes an error of what a call of the engine answered.
 fn failed(operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
-    move |answer| VulkanError::Call {
+    move |result| VulkanError::Call {
         device: "the engine".to_owned(),
         operation,
-        answer,
+        result,
         hint: String::new(),
     }
 }

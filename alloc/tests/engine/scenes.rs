@@ -94,7 +94,7 @@ pub(crate) fn copies(
     fill(second, &next)?;
     let behind = fence
         .flatten()
-        .map(|fence| gpu.semaphore_after(fence))
+        .map(|fence| gpu.semaphore_from_sync_file(fence))
         .transpose()?;
     let waits: Vec<(vk::Semaphore, u64)> = behind
         .iter()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use covalent_alloc::backend::vulkan::ash::{self, ext, vk};
 use covalent_alloc::backend::vulkan::{
-    ApplicationDevice, Capabilities, Enabled, Features, Gpu, Offered, VulkanError, check,
+    ApplicationDevice, Capabilities, Enabled, Features, Gpu, Supported, VulkanError, check,
 };
 
 use super::{Heard, Setup, failed};
@@ -25,7 +25,7 @@ pub(crate) struct Engine {
     pub(crate) family: u32,
     pub(crate) heard: Heard,
     pub(crate) physical: vk::PhysicalDevice,
-    pub(crate) offered: Offered,
+    pub(crate) offered: Supported,
     pub(crate) instance: ash::Instance,
     setup: Setup,
     enabled: Vec<CString>,
@@ -88,7 +88,7 @@ impl Engine {
             return Ok(None);
         };
         // SAFETY: the physical device is of this instance, of the version that it was made for.
-        let offered = unsafe { Offered::of(&instance, physical, setup.api_version) }?;
+        let offered = unsafe { Supported::of(&instance, physical, setup.api_version) }?;
         let names: Vec<CString> = match setup.only {
             Some(only) => only.iter().map(|name| (*name).to_owned()).collect(),
             // What is required and not there is left out, and the check tells of it.

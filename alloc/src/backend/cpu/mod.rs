@@ -1,4 +1,4 @@
-//! The processor as a backend: it maps a buffer, and reads or writes a row of each plane through the guard.
+//! The CPU as a backend. A trial maps a buffer, and reads or writes a row of each plane through the CPU access guard.
 
 use std::path::Path;
 
@@ -9,17 +9,16 @@ use crate::buffer::{AccessError, Buffer, CpuAccess};
 use crate::constraint::{Participant, Role};
 use crate::model::Extent;
 
-/// The processor.
+/// The CPU.
 #[derive(Debug, Default)]
-pub struct Processor;
+pub struct Cpu;
 
-impl Backend for Processor {
+impl Backend for Cpu {
     fn name(&self) -> &'static str {
         "cpu"
     }
 
-    /// Declares nothing: what the processor touches, and how often, is its user's to say
-    /// ([`Participant::processor`]).
+    /// Declares nothing: the program knows which accesses the CPU makes ([`Participant::processor`]).
     fn discover(&mut self, _: Extent, _: Option<&Path>) -> Declared {
         Declared::default()
     }
@@ -41,7 +40,7 @@ impl Backend for Processor {
     }
 }
 
-/// A row is enough: a mapping is whole or not at all.
+/// The bytes of a row that a trial accesses: a mapping covers the whole buffer, so a part of a row is sufficient.
 const ROW_BYTES: usize = 64;
 
 fn read(buffer: &Buffer) -> Result<(), AccessError> {

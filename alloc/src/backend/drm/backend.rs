@@ -1,4 +1,4 @@
-//! The cards of this machine as one backend: dumb buffers and textures, PRIME import, framebuffers and tested commits.
+//! The DRM cards of this machine as one backend: dumb buffers and textures, PRIME import, framebuffers and TEST_ONLY commits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use covalent_machine::trial_results::Outcome;
 use drm::control::{Device as _, plane};
 use drm::{ClientCapability, Device as _};
 
-use super::trial::show;
+use super::trial::test_commit;
 use super::{Card, DrmError, PlaneKind};
 use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::buffer::Buffer;
@@ -15,43 +15,44 @@ use crate::constraint::{Interface, Participant, Role, SourceId, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The cards of this machine, through the kernel.
+/// The DRM cards of this machine.
 #[derive(Debug, Default)]
 pub struct Cards {
-    /// By node.
+    /// The open cards, by device node.
     open: BTreeMap<String, Card>,
-    /// By node and number.
+    /// The planes, by device node and KMS object id.
     planes: BTreeMap<(String, u32), (plane::Handle, PlaneKind)>,
 }
 
 impl Cards {
-    /// Opens a card, once.
+    /// Opens a card, or returns it if it is open already.
     fn card(&mut self, node: &str) -> Result<Card, DrmError> {
         if let Some(card) = self.open.get(node) {
             return Ok(card.clone());
         }
         let card = Card::open(Path::new(node))?;
-        // Without these only overlays are listed, and no commit can be tested. A card that lacks one says so then.
+        // Without universal planes only overlays are listed, and without atomic no commit can be tested. A card that lacks one of
+        // them fails in those calls.
         let _ = card.set_client_capability(ClientCapability::UniversalPlanes, true);
         let _ = card.set_client_capability(ClientCapability::Atomic, true);
         self.open.insert(node.to_owned(), card.clone());
         Ok(card)
     }
 
-    /// Finds the card that a source belongs to. The identifier decides, as everywhere: a request may say of a source that it is of
-    /// no device.
+    /// Returns the card of a source. The source id decides, because a request can omit the device of a source.
     fn card_of(&mut self, source: &SourceId) -> Option<Card> {
-        let open = self.open.values().find(|card| card.gives(source));
+        let open = self.open.values().find(|card| card.allocates(source));
         if let Some(card) = open {
             return Some(card.clone());
         }
         Card::list().into_iter().find_map(|path| {
             let card = self.card(&path.display().to_string()).ok()?;
-            card.gives(source).then_some(card)
+            card.allocates(source).then_some(card)
         })
     }
 
-    /// Finds the plane that was declared, by its number. Once: asking a card for all of its planes takes long.
+    /// Returns the plane of a participant, by its object id. The result is cached, because listing the planes of a card takes
+    /// long.
     fn plane(
         &mut self,
         card: &Card,
@@ -75,7 +76,7 @@ impl Backend for Cards {
         "drm"
     }
 
-    /// Declares each card's primary plane, or what it imports as a whole where it has no plane, and its dumb buffers.
+    /// Declares for each card its primary plane, or its import if it has no planes; and its dumb buffers or textures.
     fn discover(&mut self, _: Extent, node: Option<&Path>) -> Declared {
         let mut declared = Declared::default();
         let paths = match node {
@@ -100,7 +101,7 @@ impl Backend for Cards {
         declared
     }
 
-    /// Declares each card's dumb buffers, or its textures where it renders.
+    /// Declares each card's dumb buffers, or its textures if it is a virtio-gpu that renders.
     fn sources(&mut self, _: Extent) -> Declared {
         let mut declared = Declared::default();
         for path in Card::list() {
@@ -141,7 +142,7 @@ impl Backend for Cards {
         })))
     }
 
-    /// Imports the buffer; for a plane it makes a framebuffer of it and tests a commit, where this process can be master.
+    /// Imports the buffer. For a plane it also adds a framebuffer and tests a commit, if this process can become DRM master.
     fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
         if !is_own(participant) {
             return None;
@@ -153,7 +154,7 @@ impl Backend for Cards {
         };
         Some(if participant.role == Role::Display {
             let plane = self.plane(&card, participant);
-            show(&card, &buffer, &participant.name, plane)
+            test_commit(&card, &buffer, &participant.name, plane)
         } else {
             match Handles::import(&card, &buffer) {
                 Ok(_) => Outcome::Proved,
@@ -167,14 +168,14 @@ fn is_card(node: &str) -> bool {
     node.starts_with("/dev/dri/card")
 }
 
-/// Whether a participant is a card or a plane of one, asked through the kernel.
+/// Whether a participant is a card or a plane of a card, through the kernel's interface.
 fn is_own(participant: &Participant) -> bool {
     Interface::of(participant) == Interface::Kernel
         && is_card(&participant.device.node)
         && matches!(participant.role, Role::Display | Role::Import)
 }
 
-/// The handles of a buffer's memories; closed on drop.
+/// The GEM handles of a buffer's dma-bufs; closed on drop.
 struct Handles {
     card: Card,
     open: Vec<drm::buffer::Handle>,

@@ -1,4 +1,4 @@
-//! An open card.
+//! An open DRM card.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -28,7 +28,7 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     modifiers: bool,
-    /// Held from import to close; see the module's note on GEM handles.
+    /// Locked from import to close; see the module documentation about GEM handles.
     handles: Mutex<()>,
 }
 
@@ -41,16 +41,17 @@ impl drm::Device for Card {}
 impl drm::control::Device for Card {}
 
 impl Card {
-    /// Opens a card to allocate from, to import into and to ask.
+    /// Opens a card for allocations, imports and queries.
     ///
-    /// A program that shows frames drives it through the `drm` crate, which this module re-exports: a [`Card`] is a
-    /// `drm::control::Device`, and `drm::Device::acquire_master_lock` makes it master. `examples/screen` is the least that this takes.
+    /// A program that displays frames controls the card through the `drm` crate, which this module re-exports: a [`Card`] is a
+    /// `drm::control::Device`, and `drm::Device::acquire_master_lock` makes it DRM master. `examples/screen` is a minimal
+    /// example.
     ///
-    /// Opening a card that nobody drives makes the opener its DRM master, and a compositor that starts later would be shut
-    /// out. That is given up at once.
+    /// Opening a card without a DRM master makes the opener its master, and a compositor that starts later would fail. So this
+    /// function drops master at once.
     ///
     /// # Errors
-    /// [`DrmError::Open`]; [`DrmError::NotCard`] when the file is no DRM device.
+    /// [`DrmError::Open`]; [`DrmError::NotCard`] if the file is not a DRM device.
     pub fn open(path: &Path) -> Result<Self, DrmError> {
         let file = OpenOptions::new()
             .read(true)
@@ -61,7 +62,7 @@ impl Card {
                 source,
             })?;
         let card = Self::from_fd(file.into(), path)?;
-        // Fails where another process is master, which is as good.
+        // Fails if another process is master, which needs no action.
         let _ = card.release_master_lock();
         Ok(card)
     }
@@ -72,16 +73,16 @@ impl Card {
         node::cards()
     }
 
-    /// Returns the render node of the device that a card's node belongs to; `None` for a card that does not render.
+    /// Returns the render node of a card's device; `None` for a card without one.
     ///
-    /// Opening it asks for no rights, and never makes the opener master.
+    /// Opening a render node needs no privileges, and never makes the opener DRM master.
     pub fn render_node(card: &Path) -> Option<PathBuf> {
         node::render_node(card)
     }
 
-    /// Opens the card that a device number belongs to: its primary node, whichever of its nodes was named.
+    /// Opens the card of a device number. It opens the primary node, also if the number is that of the render node.
     ///
-    /// Dumb buffers are not permitted on render nodes, and a protocol may name either.
+    /// Dumb buffers are not permitted on render nodes, and Wayland protocols can name either node.
     ///
     /// # Errors
     /// As [`Card::open`]; [`DrmError::NoSuchDevice`].
@@ -98,10 +99,10 @@ impl Card {
         Self::open(&Path::new("/dev/dri").join(name))
     }
 
-    /// Takes a card that is open already, and leaves it DRM master if it is: for who drives it.
+    /// Wraps an open card and keeps its DRM master state, for a program that displays frames.
     ///
     /// # Errors
-    /// [`DrmError::NotCard`] when the file is no DRM device.
+    /// [`DrmError::NotCard`] if the file is not a DRM device.
     pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<Self, DrmError> {
         let identity = node::identity(fd.as_fd(), path).map_err(|source| DrmError::NotCard {
             card: path.to_owned(),
@@ -112,7 +113,7 @@ impl Card {
             path: path.to_owned(),
             identity,
             import: ImportAbility::Nothing {
-                why: "not asked".to_owned(),
+                why: "not queried".to_owned(),
             },
             modifiers: false,
             handles: Mutex::new(()),
@@ -131,37 +132,37 @@ impl Card {
         Ok(card)
     }
 
-    /// The node that was opened.
+    /// Returns the device node that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Its driver, as the kernel names it.
+    /// Returns the name of the kernel driver.
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.inner.identity.driver
     }
 
-    /// Which device it is.
+    /// Returns the identity of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity
     }
 
-    /// What it says of importing foreign memory.
+    /// Returns whether the card imports the memory of other devices.
     #[must_use]
     pub fn import_ability(&self) -> &ImportAbility {
         &self.inner.import
     }
 
-    /// Whether framebuffers carry modifiers (DRM_CAP_ADDFB2_MODIFIERS).
+    /// Whether framebuffers can have modifiers (DRM_CAP_ADDFB2_MODIFIERS).
     #[must_use]
     pub(crate) fn has_modifiers(&self) -> bool {
         self.inner.modifiers
     }
 
-    /// The device number of the node that was opened.
+    /// Returns the device number of the device node that was opened.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -178,7 +179,7 @@ impl Card {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes handles, each once: planes of one memory have one handle.
+    /// Closes GEM handles, each once: several planes in one dma-buf have the same handle.
     pub(super) fn close_each(&self, mut opened: Vec<buffer::Handle>) {
         opened.sort_unstable_by_key(|handle| u32::from(*handle));
         opened.dedup();

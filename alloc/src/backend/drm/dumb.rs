@@ -1,11 +1,11 @@
-//! Dumb buffers: memory that a card can surely show, allocated by the card itself.
+//! Dumb buffers: memory that a card allocates and can scan out.
 
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::Device as _;
 
 use super::DrmError;
 use super::card::Card;
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::Buffer;
 use crate::model::Layout;
 use crate::solve::Plan;
@@ -13,11 +13,12 @@ use crate::solve::Plan;
 impl Card {
     /// Allocates the dumb buffers, or the textures, of a plan.
     ///
-    /// The kernel chooses the stride; where it is another than planned, every participant must accept it.
+    /// The kernel chooses the stride. If it differs from the planned stride, every participant must accept it.
     ///
     /// # Errors
-    /// [`DrmError::NotPlanned`] for a plan of another source, [`DrmError::Budget`] for more than the machine can spare, [`DrmError::Allocated`] where the kernel's stride is not what
-    /// the participants accept, [`DrmError::Request`]. Nothing stays allocated then.
+    /// [`DrmError::NotPlanned`] for a plan of another source, [`DrmError::Budget`] if the memory available on the machine is not
+    /// sufficient, [`DrmError::Allocated`] if the participants do not accept the kernel's stride, [`DrmError::Request`]. After an
+    /// error nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, DrmError> {
         let textures = *plan.source() == self.texture_id();
         if *plan.source() != self.dumb_id() && !textures {
@@ -26,7 +27,7 @@ impl Card {
                 planned: plan.source_name().to_owned(),
             });
         }
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(DrmError::Budget {
                 card: self.path().to_owned(),
                 needed_bytes: short.needed_bytes,
@@ -45,7 +46,7 @@ impl Card {
     }
 
     fn allocate_one(&self, plan: &Plan) -> Result<Buffer, DrmError> {
-        /// Every card has dumb buffers of 32 bits a pixel, and virtio-gpu no others.
+        /// Every card supports dumb buffers of 32 bits a pixel, and virtio-gpu supports no others.
         const PIXEL_BYTES: u32 = 4;
         let layout = plan.layout();
         let fourcc = layout.format().fourcc;
@@ -59,29 +60,29 @@ impl Card {
             .first()
             .map(|plane| plane.stride_bytes)
             .filter(|stride| *stride > 0)
-            .ok_or_else(|| unsuitable("it has no rows"))?;
+            .ok_or_else(|| unsuitable("the layout has no rows"))?;
         let &[total] = layout.memory_sizes() else {
-            return Err(unsuitable("a dumb buffer is one memory"));
+            return Err(unsuitable("a dumb buffer has all planes in one dma-buf"));
         };
-        // Planes lie one below the other: as many rows of the first plane's stride as hold them all.
+        // Planes follow one another: the dumb buffer has as many rows of the first plane's stride as hold all planes.
         let rows = u32::try_from(total.div_ceil(u64::from(stride).max(1)))
-            .map_err(|_| unsuitable("it is too high"))?;
+            .map_err(|_| unsuitable("the height is too large"))?;
         let width = stride
             .checked_div(PIXEL_BYTES)
             .filter(|_| stride.checked_rem(PIXEL_BYTES) == Some(0))
-            .ok_or_else(|| unsuitable("its stride is no multiple of 4 bytes"))?;
+            .ok_or_else(|| unsuitable("the stride is not a multiple of 4 bytes"))?;
         let guard = self.lock_handles();
         let dumb = self
             .create_dumb_buffer((width, rows), DrmFourcc::Xrgb8888, 32)
             .map_err(|source| self.failed("CREATE_DUMB", source))?;
         let found = dumb.pitch();
         let exported = self.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR);
-        // The dma-buf keeps the memory; the handle is of no more use.
+        // The dma-buf keeps the memory, so the handle is not needed any more.
         let destroyed = self.destroy_dumb_buffer(dumb);
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;
         destroyed.map_err(|source| self.failed("DESTROY_DUMB", source))?;
-        let given = if found == stride {
+        let actual = if found == stride {
             layout.clone()
         } else {
             let allocated = |why: String| DrmError::Allocated {
@@ -97,13 +98,13 @@ impl Card {
                 .map_err(|error| allocated(error.to_string()))?;
             other
         };
-        Buffer::assemble(&given, vec![fd], &self.dumb_name()).map_err(|error| DrmError::Unusable {
+        Buffer::assemble(&actual, vec![fd], &self.dumb_name()).map_err(|error| DrmError::Unusable {
             card: self.path().to_owned(),
             why: error.to_string(),
         })
     }
 
-    /// What messages call this source: `virtio_gpu dumb`.
+    /// Returns the source's name in messages, such as `virtio_gpu dumb`.
     #[must_use]
     pub(crate) fn dumb_name(&self) -> String {
         format!("{} dumb", self.driver())

@@ -1,4 +1,4 @@
-//! Which formats and modifiers a plane shows.
+//! The formats and modifiers of a plane.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub use crate::constraint::PlaneKind;
 use crate::model::{FormatModifier, Fourcc, Modifier, read_in_formats};
 
 impl Card {
-    /// What a plane is for.
+    /// Returns the type of a plane: primary, overlay or cursor.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -25,11 +25,11 @@ impl Card {
         })
     }
 
-    /// The formats and modifiers that a plane shows: IN_FORMATS where the card has it.
+    /// Returns the formats and modifiers of a plane: IN_FORMATS if the card has this property.
     ///
-    /// A card without modifiers says nothing of layouts. Where it does not render, its buffers can only be linear, and
-    /// that is what is listed. Where it renders (virgl) it shows its dumb buffers, which are linear, and what it rendered,
-    /// whose layout and modifier are implicit: both are listed.
+    /// A card without modifiers does not describe layouts. If it does not render, its buffers can only be linear, so the formats
+    /// are listed as linear. If it renders (virgl), it scans out its dumb buffers, which are linear, and rendered buffers with an
+    /// implicit modifier: both are listed.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -50,14 +50,14 @@ impl Card {
                 Err(error) => tracing::warn!(
                     card = %self.path().display(),
                     plane = u32::from(plane),
-                    "{error}; taking the plain list of formats, as linear"
+                    "{error}; using the formats of GETPLANE, as linear"
                 ),
             }
         }
         let info = self
             .get_plane(self.plane_handle(plane)?)
             .map_err(|source| self.failed("GETPLANE", source))?;
-        let modifiers: &[Modifier] = if self.renders_implicitly() {
+        let modifiers: &[Modifier] = if self.renders_with_implicit_modifiers() {
             &[Modifier::LINEAR, Modifier::INVALID]
         } else {
             &[Modifier::LINEAR]
@@ -74,9 +74,9 @@ impl Card {
             .collect())
     }
 
-    /// Every pair that any plane of the card shows, more than once where several do; none for a card without planes.
+    /// Returns the formats and modifiers of all planes of the card, with duplicates; empty for a card without planes.
     pub fn listed_formats(&self) -> Vec<FormatModifier> {
-        // Without this only overlays are listed; a card that lacks it lists what it can.
+        // Without this capability only overlays are listed, and a card that lacks it lists those.
         let _ = self.set_client_capability(ClientCapability::UniversalPlanes, true);
         self.plane_handles()
             .unwrap_or_default()
@@ -85,8 +85,8 @@ impl Card {
             .collect()
     }
 
-    pub(super) fn renders_implicitly(&self) -> bool {
-        self.import_ability().is_of_a_renderer()
+    pub(super) fn renders_with_implicit_modifiers(&self) -> bool {
+        self.import_ability().is_limited_by_rendering()
     }
 
     fn plane_handle(&self, plane: PlaneId) -> Result<plane::Handle, DrmError> {

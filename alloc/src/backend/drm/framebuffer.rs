@@ -1,4 +1,4 @@
-//! A buffer that a card can show.
+//! Framebuffers: buffers that a card can scan out.
 
 use std::os::fd::BorrowedFd;
 use std::slice;
@@ -12,9 +12,9 @@ use crate::buffer::{Buffer, BufferIdentity};
 use crate::model::{Layout, Modifier};
 use crate::trace::{self, Action};
 
-/// A framebuffer of one card over a shared buffer; removed from the card on drop.
+/// A DRM framebuffer of one card with the memory of a buffer; removed (RMFB) on drop.
 ///
-/// Removing one that a plane shows turns the plane off: keep it until the display shows another.
+/// Removing a framebuffer that a plane scans out disables the plane, so keep it until the plane has another one.
 #[derive(Debug)]
 pub struct Framebuffer {
     card: Card,
@@ -23,19 +23,19 @@ pub struct Framebuffer {
 }
 
 impl Framebuffer {
-    /// The card's object, for a commit.
+    /// Returns the framebuffer's handle, for a commit.
     #[must_use]
     pub fn handle(&self) -> framebuffer::Handle {
         self.handle
     }
 
-    /// The buffer behind it, which lives as long as it does.
+    /// Returns the buffer, which lives as long as the framebuffer.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Which buffer it shows.
+    /// Returns the identity of the buffer.
     #[must_use]
     pub fn identity(&self) -> BufferIdentity {
         self.buffer.identity()
@@ -45,21 +45,21 @@ impl Framebuffer {
 impl Drop for Framebuffer {
     fn drop(&mut self) {
         if let Err(error) = self.card.destroy_framebuffer(self.handle) {
-            // The card may be gone; then its objects are as well.
+            // If the card was removed, its framebuffers were removed too.
             tracing::debug!(%error, "RMFB failed");
         }
     }
 }
 
 impl Card {
-    /// Makes a buffer one that this card can show: PRIME import, then ADDFB2.
+    /// Makes a framebuffer of a buffer: PRIME import, then ADDFB2.
     ///
-    /// Pitch, offsets and sizes were checked when the buffer was made, for every card alike: virtio-gpu takes whatever it
-    /// is told, and others answer EINVAL without a word.
+    /// Pitches, offsets and sizes were checked when the buffer was made, for all cards: virtio-gpu accepts any values, and other
+    /// cards return EINVAL without a reason.
     ///
     /// # Errors
-    /// [`DrmError::Import`] when the card does not take the memory, [`DrmError::Unsuitable`] when the format cannot be said
-    /// to it, [`DrmError::Request`] when ADDFB2 is refused. No handle is left.
+    /// [`DrmError::Import`] if the card cannot import the memory, [`DrmError::Unsuitable`] if ADDFB2 cannot express the layout,
+    /// [`DrmError::Request`] if ADDFB2 fails. After an error no handle stays open.
     pub fn framebuffer(&self, buffer: &Buffer) -> Result<Framebuffer, DrmError> {
         let layout = buffer.layout();
         let unsuitable = |why| DrmError::Unsuitable {
@@ -68,29 +68,31 @@ impl Card {
             why,
         };
         let fourcc = DrmFourcc::try_from(layout.format().fourcc.0)
-            .map_err(|_| unsuitable("the format is none that DRM names"))?;
+            .map_err(|_| unsuitable("the format has no DRM fourcc"))?;
         let modifier = layout.format().modifier;
         let explicit = self.has_modifiers() && !modifier.is_implicit();
         if !explicit && modifier != Modifier::LINEAR && !modifier.is_implicit() {
             return Err(unsuitable(
-                "the card knows no modifiers, and this layout needs one",
+                "the card does not support modifiers, and the layout has one",
             ));
         }
         let begun = trace::begin();
         let guard = self.lock_handles();
         let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.memory_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
-            let described = Described::new(layout, fourcc, explicit, &opened)
-                .ok_or_else(|| unsuitable("more than four planes, or an offset past 4 GiB"))?;
+            let fb_layout =
+                FramebufferLayout::new(layout, fourcc, explicit, &opened).ok_or_else(|| {
+                    unsuitable("it has more than four planes, or an offset above 4 GiB")
+                })?;
             let flags = if explicit {
                 FbCmd2Flags::MODIFIERS
             } else {
                 FbCmd2Flags::empty()
             };
-            self.add_planar_framebuffer(&described, flags)
+            self.add_planar_framebuffer(&fb_layout, flags)
                 .map_err(|source| self.failed("ADDFB2", source))
         });
-        // The framebuffer holds the memory by itself.
+        // The framebuffer keeps the memory, so the handles are not needed any more.
         self.close_each(opened);
         drop(guard);
         let handle = result?;
@@ -107,7 +109,8 @@ impl Card {
         })
     }
 
-    /// Imports one memory of a buffer. One that the card has already has the same handle again, and the caller closes it once.
+    /// Imports one dma-buf of a buffer. A dma-buf that is imported already gets the same handle again, and the caller closes it
+    /// once.
     pub(crate) fn import_memory(
         &self,
         buffer: &Buffer,
@@ -139,8 +142,8 @@ impl Card {
     }
 }
 
-/// A layout in the words of ADDFB2.
-struct Described {
+/// A layout as the arguments of ADDFB2.
+struct FramebufferLayout {
     size: (u32, u32),
     fourcc: DrmFourcc,
     modifier: Option<DrmModifier>,
@@ -149,14 +152,14 @@ struct Described {
     handles: [Option<buffer::Handle>; 4],
 }
 
-impl Described {
+impl FramebufferLayout {
     fn new(
         layout: &Layout,
         fourcc: DrmFourcc,
         explicit: bool,
-        memories: &[buffer::Handle],
+        gem_handles: &[buffer::Handle],
     ) -> Option<Self> {
-        let mut described = Self {
+        let mut fb_layout = Self {
             size: (layout.extent().width(), layout.extent().height()),
             fourcc,
             modifier: explicit.then(|| DrmModifier::from(layout.format().modifier.0)),
@@ -165,15 +168,15 @@ impl Described {
             handles: [None; 4],
         };
         for (index, plane) in layout.planes().iter().enumerate() {
-            *described.pitches.get_mut(index)? = plane.stride_bytes;
-            *described.offsets.get_mut(index)? = u32::try_from(plane.offset_bytes).ok()?;
-            *described.handles.get_mut(index)? = Some(*memories.get(plane.memory)?);
+            *fb_layout.pitches.get_mut(index)? = plane.stride_bytes;
+            *fb_layout.offsets.get_mut(index)? = u32::try_from(plane.offset_bytes).ok()?;
+            *fb_layout.handles.get_mut(index)? = Some(*gem_handles.get(plane.memory)?);
         }
-        Some(described)
+        Some(fb_layout)
     }
 }
 
-impl PlanarBuffer for Described {
+impl PlanarBuffer for FramebufferLayout {
     fn size(&self) -> (u32, u32) {
         self.size
     }

@@ -1,9 +1,12 @@
-//! Buffers of which the device keeps a copy of its own.
+//! Buffers of which the device has a shadow copy.
 //!
-//! A virtio-gpu that renders (virgl) has its textures on the host, and memory of the guest behind each. What a camera or the
-//! processor writes lands in the guest's memory, and GPU and display go on to read the texture: whoever writes has to ask for
-//! the copy. It cannot be left to the reader, because a picture that the GPU itself drew is only in the texture, and the same
-//! request would overwrite it.
+//! A virtio-gpu that renders (virgl) has its textures on the host, each with backing memory in the guest. A camera or the CPU
+//! writes to the guest memory, and the GPU and the display read the texture, so the writer has to request a transfer. The reader
+//! cannot request it: the pixels that the GPU rendered are only in the texture, and a transfer would overwrite them.
+//!
+//! ```text
+//! camera or CPU ─▶ guest memory ──VIRTGPU_TRANSFER_TO_HOST──▶ texture on the host ─▶ GPU, display
+//! ```
 
 use std::os::fd::AsFd;
 
@@ -14,18 +17,18 @@ use super::{DrmError, sys};
 use crate::buffer::Buffer;
 use crate::solve::Plan;
 
-/// The device's copies of some buffers.
+/// The shadow copies of some buffers.
 ///
-/// The buffers are imported by a descriptor that nothing else uses, and belong to its rendering context: the handles stay
-/// until it is dropped, and no other import can close them.
+/// The buffers are imported through a file description that nothing else uses, and belong to its rendering context: the handles
+/// stay open until this value is dropped, and no other import can close them.
 #[derive(Debug)]
 pub struct HostTransfer {
     card: Card,
-    pictures: Vec<(Handle, (u32, u32))>,
+    textures: Vec<(Handle, (u32, u32))>,
 }
 
 impl HostTransfer {
-    /// Finds the copies of a plan's buffers; `None` where the device has none.
+    /// Opens the shadow copies of a plan's buffers; `None` if the device has none.
     ///
     /// # Errors
     /// Those of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
@@ -33,7 +36,9 @@ impl HostTransfer {
         let allocated = Card::list()
             .into_iter()
             .filter_map(|path| Card::open(&path).ok())
-            .find(|card| card.renders_implicitly() && card.texture_id() == *plan.source());
+            .find(|card| {
+                card.renders_with_implicit_modifiers() && card.texture_id() == *plan.source()
+            });
         let Some(allocated) = allocated else {
             return Ok(None);
         };
@@ -42,30 +47,30 @@ impl HostTransfer {
             None => Card::open(allocated.path())?,
         };
         if let Err(error) = sys::virtgpu_context(&card) {
-            // Kernels that know one kind of context make it with the first import.
+            // Kernels with a single kind of context create it with the first import.
             tracing::debug!(%error, "the rendering context is left to the kernel");
         }
-        let mut pictures = Vec::with_capacity(buffers.len());
+        let mut textures = Vec::with_capacity(buffers.len());
         for buffer in buffers {
             let layout = buffer.layout();
             let (Some(fd), extent) = (buffer.memory_fd(0), layout.extent()) else {
                 continue;
             };
             let handle = card.import_memory(buffer, fd)?;
-            pictures.push((handle, (extent.width(), extent.height())));
+            textures.push((handle, (extent.width(), extent.height())));
         }
-        Ok(Some(Self { card, pictures }))
+        Ok(Some(Self { card, textures }))
     }
 
-    /// Brings the copy of the buffer at `index` up to date, and returns at once.
+    /// Requests the transfer of the buffer at `index` to the host, and returns without waiting.
     ///
-    /// The buffer carries a fence until it is done, which readers wait for as for any other writer. No processor of this
-    /// machine touches a pixel.
+    /// The buffer has a fence until the transfer has finished, for which readers wait as for any other writer. The CPU of this
+    /// machine does not copy the pixels.
     ///
     /// # Errors
     /// [`DrmError::Request`].
     pub fn update(&self, index: usize) -> Result<(), DrmError> {
-        let Some((handle, size)) = self.pictures.get(index) else {
+        let Some((handle, size)) = self.textures.get(index) else {
             return Ok(());
         };
         sys::virtgpu_transfer_to_host(self.card.as_fd(), u32::from(*handle), *size)
@@ -75,8 +80,8 @@ impl HostTransfer {
 
 impl Drop for HostTransfer {
     fn drop(&mut self) {
-        let pictures = self.pictures.drain(..);
+        let textures = self.textures.drain(..);
         self.card
-            .close_each(pictures.map(|(handle, _)| handle).collect());
+            .close_each(textures.map(|(handle, _)| handle).collect());
     }
 }

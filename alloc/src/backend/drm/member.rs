@@ -1,15 +1,15 @@
-//! A plane, or a card as a whole, in a collection: an import is a framebuffer for each buffer.
+//! A plane, or a card as a display, as a member of a collection; an import makes a framebuffer of each buffer.
 
 use super::{Card, CardPlane, Framebuffer};
-use crate::backend::{BackendError, Joined, Member, Owner};
+use crate::backend::{BackendError, Member, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 
 impl Member for CardPlane {
     type Imported = Vec<Framebuffer>;
 
-    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
-        Ok(Joined {
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
+        Ok(MemberDeclaration {
             participant: self.participant()?,
             memory: None,
         })
@@ -24,12 +24,12 @@ impl Member for CardPlane {
     }
 }
 
-/// A card takes part as a display: its first primary plane, or what it imports where it has no plane.
+/// A card is a member as a display: its first primary plane, or its import if it has no planes.
 impl Member for Card {
     type Imported = Vec<Framebuffer>;
 
-    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
-        Ok(Joined {
+    fn join(&self, _: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
+        Ok(MemberDeclaration {
             participant: self.display()?,
             memory: None,
         })

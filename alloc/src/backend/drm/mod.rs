@@ -1,8 +1,8 @@
-//! DRM cards: dumb buffers as a source, PRIME import and framebuffers as a participant.
+//! DRM cards: dumb buffers as a memory source, PRIME import and framebuffers.
 //!
-//! A GEM handle belongs to the file description and is not counted: importing a dma-buf twice gives the same handle, and
-//! closing it once closes both. So no handle leaves this module, none outlives the call that made it, and a lock on the
-//! card keeps two imports of one buffer from closing each other's handle.
+//! A GEM handle belongs to the file description and is not reference-counted: importing a dma-buf twice returns the same handle,
+//! and closing it once closes both. So no handle leaves this module, none outlives the call that made it, and a lock of the
+//! card prevents two imports of one buffer from closing each other's handle.
 
 mod backend;
 mod card;
@@ -37,120 +37,120 @@ use crate::model::{FormatModifier, Fourcc};
 
 pub use drm;
 
-/// Why a card did not do what was asked.
+/// Why a DRM operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum DrmError {
-    /// The node cannot be opened.
+    /// The device node cannot be opened.
     #[error("{card} cannot be opened: {source}{}", open_remedy(source), card = printable_path(card))]
     Open {
-        /// The node.
+        /// The device node.
         card: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The node is no DRM device.
-    #[error("{card} is no DRM card: DRM_IOCTL_VERSION answered {source}; /dev/dri has those that are there", card = printable_path(card))]
+    /// The file is not a DRM device.
+    #[error("{card} is not a DRM card: DRM_IOCTL_VERSION returned {source}; `ls /dev/dri` lists the cards", card = printable_path(card))]
     NotCard {
-        /// The node.
+        /// The device node.
         card: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// No node belongs to the device number.
-    #[error("device {major}:{minor} is no DRM device of this machine")]
+    /// The device number belongs to no DRM device.
+    #[error("device {major}:{minor} is not a DRM device of this machine")]
     NoSuchDevice {
         /// Its major number.
         major: u32,
         /// Its minor number.
         minor: u32,
     },
-    /// The card has no plane of this kind.
+    /// The card has no plane of this type.
     #[error("{card} ({driver}) has no {} plane: it drives no display", kind.label(), card = printable_path(card))]
     NoPlane {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The card's driver.
         driver: String,
-        /// The kind.
+        /// The type of the plane.
         kind: PlaneKind,
     },
-    /// A request failed.
+    /// An ioctl failed.
     #[error("{card} ({driver}): {operation} failed: {source}", card = printable_path(card))]
     Request {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The card's driver.
         driver: String,
-        /// The request, as the kernel names it.
+        /// The ioctl.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The card refused memory that another device allocated.
+    /// The card cannot import the memory of another device.
     #[error("{card} ({driver}) refused to import a buffer from {origin}: {source}; {ability}", card = printable_path(card))]
     Import {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The card's driver.
         driver: String,
-        /// Where the buffer came from.
+        /// The source that allocated the buffer.
         origin: String,
-        /// What the card says of imports.
+        /// Whether the card imports the memory of other devices.
         ability: ImportAbility,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The buffer cannot be a framebuffer of any card.
-    #[error("{card}: a framebuffer in {format} cannot be made: {why}", card = printable_path(card))]
+    /// The layout cannot be expressed to the card.
+    #[error("{card} cannot have a framebuffer or buffer in {format}: {why}", card = printable_path(card))]
     Unsuitable {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The buffer's format.
         format: FormatModifier,
-        /// What stands in the way.
+        /// The reason.
         why: &'static str,
     },
-    /// What the card allocated is not what was planned.
+    /// The stride of the dumb buffer differs from the plan, and the participants do not accept it.
     #[error(
-        "{card}: the dumb buffer for {fourcc} came with a stride of {found} bytes, planned were {planned}: {why}", card = printable_path(card))]
+        "{card}: the dumb buffer for {fourcc} has a stride of {found} bytes instead of the planned {planned}: {why}", card = printable_path(card))]
     Allocated {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The planned format.
         fourcc: Fourcc,
-        /// The planned stride.
+        /// The planned stride in bytes.
         planned: u32,
-        /// The stride that came.
+        /// The stride of the dumb buffer in bytes.
         found: u32,
-        /// Who does not accept it, or what is wrong with it.
+        /// The participant that does not accept it, or why it is invalid.
         why: String,
     },
-    /// More than the machine can give: the kernel would kill other processes to find it.
+    /// The allocation would exceed the available memory, and the kernel would kill processes to free some.
     #[error(
-        "{card} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", card = printable_path(card))]
+        "{card}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", card = printable_path(card))]
     Budget {
-        /// The node.
+        /// The device node.
         card: PathBuf,
-        /// What all buffers need.
+        /// The size of all buffers.
         needed_bytes: u64,
-        /// What there is.
+        /// The available size.
         available_bytes: u64,
     },
     /// The plan names another source.
     #[error("{card}: the plan is for {planned}, which has to allocate it", card = printable_path(card))]
     NotPlanned {
-        /// The node.
+        /// The device node.
         card: PathBuf,
         /// The source that the plan names.
         planned: String,
     },
-    /// What the card gave is no usable dma-buf.
-    #[error("{card}: what was allocated is unusable: {why}", card = printable_path(card))]
+    /// The exported dma-buf cannot be used for the plan.
+    #[error("{card}: the allocated buffer cannot be used: {why}", card = printable_path(card))]
     Unusable {
-        /// The node.
+        /// The device node.
         card: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -160,9 +160,9 @@ crate::debug_as_display!(DrmError);
 fn open_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "; the user needs the group `video` or a seat of its own"
+            "; add the user to the group `video`, or run the program in an active session"
         }
-        io::ErrorKind::NotFound => "; `ls /dev/dri` lists the cards that are there",
+        io::ErrorKind::NotFound => "; `ls /dev/dri` lists the cards",
         _ => "",
     }
 }

@@ -1,4 +1,4 @@
-//! A card as plain data: what its planes show, what it imports, what it can allocate.
+//! The declaration of a card: the formats of its planes, its import constraints, and the memory that it can allocate.
 
 use std::ops::{Bound, RangeBounds as _};
 
@@ -8,21 +8,21 @@ use drm::{Device as _, DriverCapability};
 
 use super::card::Card;
 use super::{DrmError, PlaneId, PlaneKind};
-use crate::backend::{machine, prime};
+use crate::backend::{meminfo, prime};
 use crate::constraint::{
     Constraints, FormatSet, ImageConstraints, MemoryCost, Participant, Plane, PlanePlacement, Role,
     Source, SourceId, SyncMechanism,
 };
 use crate::model::{FormatModifier, Fourcc};
 
-/// Buffers that a plane holds: the one that is shown, and the one that is next.
+/// Buffers that a plane holds: the one that is scanned out, and the next one.
 const HELD: u32 = 2;
 
 impl Card {
-    /// Declares what one plane of this card shows.
+    /// Declares the constraints of one plane of this card.
     ///
     /// # Errors
-    /// [`DrmError::Request`] where the card has no such plane.
+    /// [`DrmError::Request`] if the card has no such plane.
     pub fn participant(&self, plane: impl Into<PlaneId>) -> Result<Participant, DrmError> {
         let plane = plane.into();
         let plane_kind = self.plane_kind(plane)?;
@@ -62,25 +62,26 @@ impl Card {
         Ok(participant)
     }
 
-    /// The longest side of a cursor in pixels.
+    /// Returns the largest width or height of a cursor, in pixels.
     ///
     /// # References
-    /// `drm.h`, DRM_CAP_CURSOR_WIDTH: 64 where a driver does not say.
+    /// `drm.h`, DRM_CAP_CURSOR_WIDTH: 64 if a driver does not report it.
     fn cursor_side(&self, capability: DriverCapability) -> u32 {
-        const UNSAID: u32 = 64;
-        let said = self.get_driver_capability(capability).ok();
-        said.and_then(|pixels| u32::try_from(pixels).ok())
+        const DEFAULT: u32 = 64;
+        let reported = self.get_driver_capability(capability).ok();
+        reported
+            .and_then(|pixels| u32::try_from(pixels).ok())
             .filter(|pixels| *pixels > 0)
-            .unwrap_or(UNSAID)
+            .unwrap_or(DEFAULT)
     }
 
-    /// Declares what this card as a whole imports, whatever it then does with it.
+    /// Declares what this card imports, independent of its planes.
     #[must_use]
     pub fn importer(&self) -> Participant {
         self.declare(format!("{} import", self.driver()), Role::Import)
     }
 
-    /// Declares the card's dumb buffers; `None` where it has none or cannot export them.
+    /// Declares the card's dumb buffers; `None` if it has none or cannot export them.
     #[must_use]
     pub fn dumb_source(&self) -> Option<Source> {
         /// `DRM_PRIME_CAP_EXPORT`.
@@ -94,22 +95,22 @@ impl Card {
         let mut source = Source::new(self.dumb_id(), self.dumb_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.has_shadow_copy = prime::has_shadow_copy(self, self.driver());
         let image = &mut source.constraints.image;
-        // One memory of 32-bit words, the one kind that every card's dumb buffers have.
+        // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         Some(source)
     }
 
-    /// Declares textures of a virtio-gpu that renders (virgl), with memory of this machine behind them; `None` elsewhere.
+    /// Declares the textures of a virtio-gpu that renders (virgl), with backing memory in this machine; `None` for other cards.
     ///
-    /// They are what its GPU samples and its display shows; a dumb buffer's texture is upside down to the GPU, since the
-    /// host made it for a display. Either has to be told of writes: see [`HostTransfer`](super::HostTransfer).
+    /// The GPU samples them and the display scans them out. A dumb buffer's texture is upside down for the GPU, because the host
+    /// makes it for a display. After a write, both need a transfer to the host: see [`HostTransfer`](super::HostTransfer).
     #[must_use]
     pub(crate) fn texture_source(&self) -> Option<Source> {
-        if !self.renders_implicitly() {
+        if !self.renders_with_implicit_modifiers() {
             return None;
         }
         let mut source = self.dumb_source()?;
@@ -117,20 +118,20 @@ impl Card {
         source.name = self.texture_name();
         let formats = [Fourcc::XRGB8888, Fourcc::ARGB8888].map(FormatModifier::linear);
         source.constraints.formats = Some(formats.to_vec().into());
-        // The host counts rows by the texture's own width.
+        // The host computes the stride from the texture's width.
         source.constraints.image.stride.packed = true;
         Some(source)
     }
 
-    /// Declares the card's own memory: its textures where it has them, since its GPU could not read dumb buffers the right way up,
-    /// else its dumb buffers.
+    /// Declares the memory that the card allocates: its textures if it has them, because its GPU would read dumb buffers upside
+    /// down; otherwise its dumb buffers.
     #[must_use]
     pub fn own_source(&self) -> Option<Source> {
         self.texture_source().or_else(|| self.dumb_source())
     }
 
-    /// Whether a source is one of this card's: its dumb buffers or its textures.
-    pub(super) fn gives(&self, source: &SourceId) -> bool {
+    /// Whether a source id is that of this card's dumb buffers or textures.
+    pub(super) fn allocates(&self, source: &SourceId) -> bool {
         *source == self.dumb_id() || *source == self.texture_id()
     }
 
@@ -157,7 +158,7 @@ impl Card {
     fn has_dumb_buffers(&self) -> bool {
         match self.get_driver_capability(DriverCapability::DumbBuffer) {
             Ok(value) => value != 0,
-            // Cards without a display, like vgem, do not answer this question: only an attempt does.
+            // Cards without a display, such as vgem, do not support this query: only an allocation shows it.
             Err(_) => {
                 let _guard = self.lock_handles();
                 self.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)
@@ -170,7 +171,7 @@ impl Card {
     fn declare(&self, name: String, role: Role) -> Participant {
         let mut participant = Participant::new(name, self.identity().clone(), role);
         let mut constraints = Constraints::default();
-        constraints.memory.imports = self.import_ability().demand(self.identity());
+        constraints.memory.imports = self.import_ability().imports(self.identity());
         constraints.memory.contiguity = prime::contiguity(self, self.driver());
         constraints
             .sync
@@ -186,7 +187,7 @@ impl Card {
     }
 }
 
-/// Not even a cursor's framebuffer may be smaller: virtio-gpu refuses less than 32 pixels a side.
+/// The minimum also applies to the framebuffers of a cursor: virtio-gpu refuses less than 32 pixels a side.
 fn smallest(start: Bound<&u32>) -> u32 {
     match start {
         Bound::Included(pixels) => (*pixels).max(1),

@@ -1,4 +1,4 @@
-//! The planes of a card: what puts pictures on a display.
+//! The planes of a card, which scan out framebuffers.
 
 use drm::control::{Device as _, plane};
 use drm::{ClientCapability, Device as _};
@@ -24,13 +24,13 @@ impl From<PlaneId> for u32 {
 }
 
 impl PlaneId {
-    /// Takes the number that the kernel knows the plane by; `None` for 0, which is no object.
+    /// Makes an id from the kernel's object id; `None` for 0, which is not a valid id.
     #[must_use]
     pub fn new(id: u32) -> Option<Self> {
         (id != 0).then_some(Self(id))
     }
 
-    /// Returns it as the crate `drm` has it. An id is never 0: neither constructor makes such a one.
+    /// Returns the id as a handle of the crate `drm`. An id is never 0, because neither constructor allows that.
     pub(super) fn handle(self) -> Option<plane::Handle> {
         drm::control::from_u32(self.0)
     }
@@ -45,7 +45,7 @@ pub struct CardPlane {
 }
 
 impl CardPlane {
-    /// Returns the card that it belongs to.
+    /// Returns the card of the plane.
     #[must_use]
     pub fn card(&self) -> &Card {
         &self.card
@@ -57,13 +57,13 @@ impl CardPlane {
         self.id
     }
 
-    /// Returns what it is for.
+    /// Returns the type of the plane.
     #[must_use]
     pub fn kind(&self) -> PlaneKind {
         self.kind
     }
 
-    /// Returns the formats and modifiers that it shows; see [`Card::plane_formats`].
+    /// Returns the formats and modifiers of the plane; see [`Card::plane_formats`].
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -71,7 +71,7 @@ impl CardPlane {
         self.card.plane_formats(self.id)
     }
 
-    /// Declares what it shows; see [`Card::participant`].
+    /// Declares the constraints of the plane; see [`Card::participant`].
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -81,14 +81,14 @@ impl CardPlane {
 }
 
 impl Card {
-    /// Lists the card's planes; none for a card without a display.
+    /// Lists the planes of the card; empty for a card without a display.
     ///
     /// # Errors
-    /// [`DrmError::Request`] where a plane does not say of what kind it is.
+    /// [`DrmError::Request`] if the type of a plane cannot be read.
     pub fn planes(&self) -> Result<Vec<CardPlane>, DrmError> {
-        // Without this capability only overlays are listed; a card that lacks it lists what it can.
+        // Without this capability only overlays are listed, and a card that lacks it lists those.
         let _ = self.set_client_capability(ClientCapability::UniversalPlanes, true);
-        // A card that drives no display refuses the question.
+        // GETPLANERESOURCES fails for a card without a display.
         let handles = self.plane_handles().unwrap_or_default();
         handles
             .into_iter()
@@ -102,7 +102,7 @@ impl Card {
             .collect()
     }
 
-    /// Returns the card's first primary plane: what shows a whole screen.
+    /// Returns the card's first primary plane.
     ///
     /// # Errors
     /// [`DrmError::NoPlane`] for a card without one; those of [`Card::planes`].
@@ -117,7 +117,7 @@ impl Card {
             })
     }
 
-    /// Declares the card as a display: its first primary plane, or what it imports as a whole where it has none.
+    /// Declares the card as a display: its first primary plane, or its import if it has no primary plane.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_of_zero_is_no_plane() {
+    fn plane_id_of_zero_is_invalid() {
         assert_eq!(PlaneId::new(0), None);
         let id = PlaneId::new(31).unwrap();
         assert_eq!(u32::from(id), 31);

@@ -1,4 +1,4 @@
-//! What the planes of a card show now, whoever put it there.
+//! The framebuffers that the planes of a card scan out at present, whichever program made them.
 
 use std::fs::File;
 
@@ -10,40 +10,41 @@ use super::card::Card;
 use crate::buffer::{BufferIdentity, identify};
 use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 
-/// A framebuffer that a plane shows.
+/// A framebuffer that a plane scans out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Its size.
+    /// The size in pixels.
     pub extent: Extent,
-    /// Its format and modifier; INVALID where whoever made it said none and it may be other than linear.
+    /// The format and modifier; the modifier is INVALID if the framebuffer was made without one and need not be linear.
     pub format: FormatModifier,
-    /// Where each plane of the picture lies.
+    /// The location of each colour plane.
     pub planes: Vec<ShownPlane>,
 }
 
-/// One plane of a picture that is shown.
+/// The location of one colour plane of a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShownPlane {
-    /// Which dma-buf it lies in.
+    /// The identity of its dma-buf.
     pub memory: BufferIdentity,
-    /// Bytes from its start to the plane.
+    /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u32,
-    /// Bytes from one row to the next.
+    /// The stride in bytes a row.
     pub stride_bytes: u32,
 }
 
 impl Card {
-    /// Lists what the planes of this card show; nothing where the card has no planes, or tells only its master and root.
+    /// Lists the framebuffers that the planes of this card scan out; empty if the card has no planes, or if the process is
+    /// neither DRM master nor has CAP_SYS_ADMIN.
     ///
-    /// What is shown becomes a dma-buf for the length of this call, where it was none.
+    /// A framebuffer that is not a dma-buf is exported as one for the duration of this call.
     ///
     /// # Errors
-    /// [`DrmError::Request`]. No handle is left.
+    /// [`DrmError::Request`]. After an error no handle stays open.
     ///
     /// # References
-    /// `drm_mode.h`, DRM_IOCTL_MODE_GETFB2: handles are given to the master and to CAP_SYS_ADMIN alone.
+    /// `drm_mode.h`, DRM_IOCTL_MODE_GETFB2: only the master and CAP_SYS_ADMIN get the handles.
     pub fn shown(&self) -> Result<Vec<Shown>, DrmError> {
-        // A card without displays (vgem) has no planes to list.
+        // A card without displays (vgem) has no planes.
         let Ok(planes) = self.plane_handles() else {
             return Ok(Vec::new());
         };
@@ -63,7 +64,7 @@ impl Card {
 
     fn describe(&self, handle: framebuffer::Handle) -> Result<Option<Shown>, DrmError> {
         let guard = self.lock_handles();
-        // It may be gone by now, or in a format that has no name.
+        // The framebuffer can have been removed, or have a format that the crate `drm` does not know.
         let Ok(info) = self.get_planar_framebuffer(handle) else {
             return Ok(None);
         };

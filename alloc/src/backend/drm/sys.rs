@@ -1,4 +1,4 @@
-//! The requests that the `drm` crate does not have.
+//! The ioctls that the `drm` crate does not have.
 #![allow(unsafe_code, reason = "ioctls of one driver")]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,17 +23,17 @@ struct ContextInit {
 
 const CONTEXT_INIT: ioctl::Opcode = ioctl::opcode::read_write::<ContextInit>(b'd', 0x4b);
 
-/// Makes the rendering context of an open virtio-gpu; buffers that are imported from then on belong to it.
+/// Creates the rendering context of an open virtio-gpu; buffers that are imported later belong to it.
 ///
 /// # Errors
-/// What the kernel answers: EEXIST where there is one; EINVAL where it makes one by itself.
+/// The error of the kernel: EEXIST if the context exists; EINVAL if the kernel creates it itself.
 ///
 /// # References
 /// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_CONTEXT_INIT.
 pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
     /// `VIRTGPU_CONTEXT_PARAM_CAPSET_ID`.
     const CAPSET_ID: u64 = 1;
-    /// `VIRTIO_GPU_CAPSET_VIRGL2`: the context that knows textures.
+    /// `VIRTIO_GPU_CAPSET_VIRGL2`: the capability set of contexts with textures.
     const VIRGL2: u64 = 2;
     let card: BorrowedFd<'_> = card.as_fd();
     let param = ContextParam {
@@ -45,7 +45,7 @@ pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
         pad: 0,
         ctx_set_params: (&raw const param).expose_provenance() as u64,
     };
-    // SAFETY: the request is of the size in its opcode; the kernel reads one parameter, which outlives the call.
+    // SAFETY: the structure is that of the opcode; the kernel reads one parameter, which outlives the call.
     unsafe {
         ioctl::ioctl(
             card,
@@ -54,7 +54,7 @@ pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// `struct drm_virtgpu_3d_transfer_to_host`, with its box written out.
+/// `struct drm_virtgpu_3d_transfer_to_host`, with the fields of its box.
 #[repr(C)]
 struct TransferToHost {
     bo_handle: u32,
@@ -72,10 +72,10 @@ struct TransferToHost {
 
 const TRANSFER_TO_HOST: ioctl::Opcode = ioctl::opcode::read_write::<TransferToHost>(b'd', 0x47);
 
-/// Asks a virtio-gpu to take over what the guest's memory of a picture holds; the buffer has a fence until that is done.
+/// Requests the transfer of a buffer's guest memory to its texture on the host; the buffer has a fence until that has finished.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 ///
 /// # References
 /// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_TRANSFER_TO_HOST.
@@ -95,11 +95,11 @@ pub(super) fn virtgpu_transfer_to_host(
         depth: 1,
         level: 0,
         offset: 0,
-        // The device knows the rows of its own picture.
+        // 0: the host uses the stride of its texture.
         stride: 0,
         layer_stride: 0,
     };
-    // SAFETY: the request is of the size in its opcode, and holds no pointers; a handle that is none is refused.
+    // SAFETY: the structure is that of the opcode and has no pointers; the kernel refuses an invalid handle.
     unsafe {
         ioctl::ioctl(
             card,
@@ -130,18 +130,18 @@ struct ResourceCreate {
 
 const RESOURCE_CREATE: ioctl::Opcode = ioctl::opcode::read_write::<ResourceCreate>(b'd', 0x44);
 
-/// `VIRGL_FORMAT_B8G8R8A8_UNORM`: ARGB8888 in DRM's words.
+/// `VIRGL_FORMAT_B8G8R8A8_UNORM`, DRM's ARGB8888.
 pub(super) const VIRGL_ARGB8888: u32 = 1;
-/// `VIRGL_FORMAT_B8G8R8X8_UNORM`: XRGB8888 in DRM's words.
+/// `VIRGL_FORMAT_B8G8R8X8_UNORM`, DRM's XRGB8888.
 pub(super) const VIRGL_XRGB8888: u32 = 2;
 
-/// Makes a texture of a virtio-gpu, with memory of the guest behind it; returns its GEM handle.
+/// Creates a texture of a virtio-gpu with backing memory in the guest; returns its GEM handle.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The error of the kernel.
 ///
 /// # References
-/// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE; `virgl_hw.h` for what is bound how.
+/// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE; `virgl_hw.h` for the targets and the bind flags.
 pub(super) fn virtgpu_texture(
     card: impl AsFd,
     format: u32,
@@ -164,7 +164,7 @@ pub(super) fn virtgpu_texture(
         size: size_bytes,
         ..ResourceCreate::default()
     };
-    // SAFETY: the request is of the size in its opcode, and holds no pointers.
+    // SAFETY: the structure is that of the opcode and has no pointers.
     unsafe {
         ioctl::ioctl(
             card,

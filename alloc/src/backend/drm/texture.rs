@@ -1,4 +1,4 @@
-//! Textures of a virtio-gpu that renders, as memory for others to write.
+//! Textures of a virtio-gpu that renders, as memory that other devices write.
 
 use drm::control::{Device as _, from_u32};
 
@@ -21,27 +21,28 @@ impl Card {
             Fourcc::ARGB8888 => sys::VIRGL_ARGB8888,
             _ => {
                 return Err(unsuitable(
-                    "it is no format of a texture that is known here",
+                    "a virtio-gpu texture has the format XR24 or AR24",
                 ));
             }
         };
         let extent = layout.extent();
         let stride = layout.planes().first().map(|plane| plane.stride_bytes);
-        // The host counts rows by the texture's own width, and cannot be told another stride.
+        // The host computes the stride from the texture's width, and no other stride can be passed.
         if stride != extent.width().checked_mul(4) {
             return Err(unsuitable(
-                "a texture's rows follow one another without a gap",
+                "the rows of a virtio-gpu texture have no padding",
             ));
         }
-        let size_bytes =
-            u32::try_from(layout.total_bytes()).map_err(|_| unsuitable("it is too large"))?;
+        let size_bytes = u32::try_from(layout.total_bytes())
+            .map_err(|_| unsuitable("it is larger than 4 GiB"))?;
         let size = (extent.width(), extent.height());
         let guard = self.lock_handles();
         let raw = sys::virtgpu_texture(self, format, size, size_bytes)
             .map_err(|error| self.failed("VIRTGPU_RESOURCE_CREATE", error.into()))?;
-        let handle = from_u32(raw).ok_or_else(|| unsuitable("the kernel gave no handle"))?;
+        let handle =
+            from_u32(raw).ok_or_else(|| unsuitable("the kernel returned no GEM handle"))?;
         let exported = self.buffer_to_prime_fd(handle, drm::CLOEXEC | drm::RDWR);
-        // The dma-buf keeps the memory; the handle is of no more use.
+        // The dma-buf keeps the memory, so the handle is not needed any more.
         let closed = self.close_buffer(handle);
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;

@@ -1,4 +1,4 @@
-//! A commit of a framebuffer that is only tested, where this process can be DRM master.
+//! A TEST_ONLY commit of a framebuffer, for a process that can become DRM master.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::{Card, DrmError, Framebuffer, PlaneKind};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 
-/// Makes a framebuffer of it and tests a commit with it.
-pub(super) fn show(
+/// Makes a framebuffer of a buffer and tests a commit with it.
+pub(super) fn test_commit(
     card: &Card,
     buffer: &Buffer,
     name: &str,
@@ -27,17 +27,20 @@ pub(super) fn show(
     };
     let untested = |why: String| {
         Outcome::Untestable(format!(
-            "{why}; the buffer was imported and is a framebuffer"
+            "{why}; the buffer was imported, and a framebuffer was made"
         ))
     };
     let Some((plane, kind)) = plane else {
-        return untested(format!("{} has no {name} now", card.path().display()));
+        return untested(format!(
+            "{} does not list {name} at present",
+            card.path().display()
+        ));
     };
     let commit = match Commit::prepare(card, plane, &framebuffer) {
         Ok(commit) => commit,
         Err(why) => return untested(why),
     };
-    // Only where nobody drives the card: then for the length of one test, in which nothing is shown.
+    // Only if the card has no master. This process is master for the duration of the test, which displays nothing.
     if let Err(error) = card.acquire_master_lock() {
         commit.discard(card);
         return untested(format!(
@@ -56,7 +59,8 @@ pub(super) fn show(
     }
     match tested {
         Ok(()) => Outcome::Proved,
-        // Only a primary plane in a mode that the display lists must take its picture. Others depend on what is below.
+        // Only a primary plane in a listed mode of the display must accept the framebuffer. Other commits can fail for other
+        // reasons.
         Err(error) if kind == PlaneKind::Primary && commit.is_listed => {
             BackendError::from(DrmError::Request {
                 card: card.path().to_owned(),
@@ -67,7 +71,7 @@ pub(super) fn show(
             .outcome()
         }
         Err(error) => untested(format!(
-            "no commit could be tested that says something of the plane ({error})"
+            "the test commit failed, and the buffer need not be the cause ({error})"
         )),
     }
 }
@@ -88,7 +92,7 @@ struct ModeInfo {
     name: [u8; 32],
 }
 
-/// A commit of one plane that covers its CRTC.
+/// A commit of one plane that covers the whole CRTC.
 struct Commit {
     request: AtomicModeReq,
     mode_blob: u64,
@@ -101,13 +105,14 @@ impl Commit {
         plane: plane::Handle,
         framebuffer: &Framebuffer,
     ) -> Result<Self, String> {
-        let asked = |error: std::io::Error| format!("{} is not told ({error})", "a display");
-        let resources = card.resource_handles().map_err(asked)?;
-        let possible = card.get_plane(plane).map_err(asked)?.possible_crtcs();
+        let failed =
+            |error: std::io::Error| format!("the state of the displays cannot be read ({error})");
+        let resources = card.resource_handles().map_err(failed)?;
+        let possible = card.get_plane(plane).map_err(failed)?.possible_crtcs();
         let crtcs = resources.filter_crtcs(possible);
         let extent = framebuffer.buffer().layout().extent();
         let (connector, crtc, modes) = connected(card, &resources, &crtcs)
-            .ok_or("no connected display reaches this plane".to_owned())?;
+            .ok_or("the plane can reach no connected display".to_owned())?;
         let listed = modes.iter().find(|mode| {
             let (width, height) = mode.size();
             (u32::from(width), u32::from(height)) == (extent.width(), extent.height())
@@ -116,12 +121,12 @@ impl Commit {
         let blob = match listed {
             Some(mode) => card.create_property_blob(mode),
             None => card.create_property_blob(
-                &made_mode(extent.width(), extent.height())
-                    .ok_or("no mode is so large".to_owned())?,
+                &mode_of_size(extent.width(), extent.height())
+                    .ok_or("the size exceeds that of any mode".to_owned())?,
             ),
         };
-        let property::Value::Blob(mode_blob) = blob.map_err(asked)? else {
-            return Err("CREATEPROPBLOB gave no blob".to_owned());
+        let property::Value::Blob(mode_blob) = blob.map_err(failed)? else {
+            return Err("CREATEPROPBLOB returned no blob".to_owned());
         };
         let mut request = AtomicModeReq::new();
         let number = |handle: RawResourceHandle| u64::from(u32::from(handle));
@@ -186,7 +191,7 @@ fn connected(
     crtcs: &[crtc::Handle],
 ) -> Option<(connector::Handle, crtc::Handle, Vec<Mode>)> {
     resources.connectors().iter().find_map(|connector| {
-        // Not probed anew: reading EDID can take long, and only a compositor that has the card should cause it.
+        // Without a probe: reading the EDID can take long, and is left to the compositor that is master.
         let info = card.get_connector(*connector, false).ok()?;
         if info.state() != connector::State::Connected {
             return None;
@@ -201,8 +206,8 @@ fn connected(
     })
 }
 
-/// A mode of exactly one size at about 60 Hz, for displays that take any, as those of virtual machines do.
-fn made_mode(width: u32, height: u32) -> Option<ModeInfo> {
+/// Makes a mode of exactly one size at about 60 Hz, for displays that accept any mode, as those of virtual machines do.
+fn mode_of_size(width: u32, height: u32) -> Option<ModeInfo> {
     let sides = |active: u32| -> Option<[u16; 5]> {
         let active = u16::try_from(active).ok()?;
         Some([
@@ -233,7 +238,7 @@ fn set(
 ) -> Result<(), String> {
     let properties = card
         .get_properties(object)
-        .map_err(|error| format!("properties are not told ({error})"))?;
+        .map_err(|error| format!("the properties cannot be read ({error})"))?;
     let mut by_name = BTreeMap::new();
     for (handle, _) in &properties {
         if let Ok(info) = card.get_property(*handle) {
@@ -241,9 +246,9 @@ fn set(
         }
     }
     for (name, value) in values {
-        let handle = by_name
-            .get(*name)
-            .ok_or_else(|| format!("the card has no atomic commits (no property {name})"))?;
+        let handle = by_name.get(*name).ok_or_else(|| {
+            format!("the card does not support atomic commits (no property {name})")
+        })?;
         request.add_raw_property(object.into(), *handle, *value);
     }
     Ok(())
@@ -254,11 +259,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mode_that_is_made_is_laid_out_as_the_kernels() {
+    fn mode_has_the_layout_of_the_kernel_structure() {
         assert_eq!(size_of::<ModeInfo>(), 68);
-        let mode = made_mode(640, 480).unwrap();
+        let mode = mode_of_size(640, 480).unwrap();
         assert_eq!(mode.horizontal[0], 640);
         assert_eq!(mode.vertical[3], 528);
-        assert!(made_mode(1 << 16, 1).is_none());
+        assert!(mode_of_size(1 << 16, 1).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! GBM of every card as one backend: a buffer is allocated by it, or imported and, where Mesa maps it, read back.
+//! GBM on every card as one backend. A trial imports a buffer and, if Mesa can map it, compares its pixels with what was written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::{Gbm, GbmError};
-use crate::backend::pattern::Pattern;
+use crate::backend::pattern::TestPattern;
 use crate::backend::{
-    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fd_limit_error,
 };
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// Returns what to ask a card's GBM for, which lists nothing by itself.
+/// Returns the formats and modifiers to query for a card, because GBM has no list of them.
 type Candidates = fn(&Path) -> FormatSet;
 
-/// GBM of this machine's cards. Mesa's drivers run in this process, and may end it.
+/// GBM on this machine's cards. Mesa's drivers run in this process and can end it.
 pub struct GbmDevices {
-    /// By the card's primary node.
+    /// The open devices, by the card's primary node.
     open: BTreeMap<PathBuf, Gbm>,
     candidates: Candidates,
 }
@@ -33,7 +33,7 @@ impl fmt::Debug for GbmDevices {
 }
 
 impl GbmDevices {
-    /// Makes the backend, which opens nothing yet. `candidates` returns the pairs that a card's GBM is asked for.
+    /// Makes the backend without opening a device. `candidates` returns the formats and modifiers to query for a card.
     #[must_use]
     pub fn new(candidates: Candidates) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl GbmDevices {
         }
     }
 
-    /// Opens GBM for a card, once.
+    /// Opens GBM on a card, or returns the device if it is open already.
     fn of_card(&mut self, card: &Path) -> Result<&Gbm, GbmError> {
         let open = match self.open.remove(card) {
             Some(open) => open,
@@ -51,11 +51,11 @@ impl GbmDevices {
         Ok(self.open.entry(card.to_owned()).or_insert(open))
     }
 
-    /// Opens GBM for the card of the node under which it was declared, once.
+    /// Opens GBM on the card of a declared device node, or returns the device if it is open already.
     fn of_node(&mut self, node: &str) -> Result<&Gbm, BackendError> {
         let card = Gbm::card_of(Path::new(node)).ok_or_else(|| {
-            // As busy: another moment may have it again.
-            let why = format!("no card is reached through {node} now");
+            // Busy and not an error of the request: the device may be back at the next attempt.
+            let why = format!("no card belongs to {node} at present");
             BackendError::new(node, "", "open", BackendErrorKind::Busy, why)
         })?;
         Ok(self.of_card(&card)?)
@@ -66,12 +66,12 @@ impl GbmDevices {
         let candidates = (self.candidates)(card);
         let gbm = match self.of_card(card) {
             Ok(gbm) => gbm,
-            Err(error) => return Declared::nothing(name, error.to_string()),
+            Err(error) => return Declared::only_unavailable(name, error.to_string()),
         };
         let imports = gbm.imports(&candidates);
         if imports.is_empty() {
-            let why = "it has no format whose arrangement it tells".to_owned();
-            return Declared::nothing(name, why);
+            let why = "GBM supports none of the formats with an explicit modifier".to_owned();
+            return Declared::only_unavailable(name, why);
         }
         Declared {
             participants: vec![gbm.participant(&imports)],
@@ -147,9 +147,9 @@ impl Backend for GbmDevices {
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
-    // A copy of the device's own is not reached by what the processor writes.
+    // What the CPU writes does not reach the shadow copy of a device.
     let pattern = (gbm.has_shadow_copy() == Some(false))
-        .then(|| Pattern::write(buffer))
+        .then(|| TestPattern::write(buffer))
         .flatten();
     let imported = match gbm.import(buffer) {
         Ok(imported) => imported,
@@ -159,17 +159,17 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
         return Outcome::Proved;
     };
     match imported.read() {
-        Ok(pixels) => match pattern.differs(&[pixels]) {
-            Some(words) => Outcome::Refused(Refusal::structural(
+        Ok(pixels) => match pattern.first_difference(&[pixels]) {
+            Some(difference) => Outcome::Refused(Refusal::structural(
                 name,
                 "gbm_bo_map",
-                format!("{name}: {words}"),
+                format!("{name}: {difference}"),
             )),
             None => Outcome::Proved,
         },
-        // A buffer of several planes, or one that this driver does not map: it took it all the same.
+        // GBM cannot map a buffer of several planes, and not every driver maps every buffer. The import itself succeeded.
         Err(error) => {
-            tracing::debug!(%error, "pixels are not judged");
+            tracing::debug!(%error, "the pixels are not compared");
             Outcome::Proved
         }
     }
@@ -198,9 +198,9 @@ impl From<GbmError> for BackendError {
             GbmError::Budget { node, .. } => (node, CREATE, Kind::Exhausted),
             GbmError::NotPlanned { node, .. } => (node, CREATE, Kind::NotPlanned),
         };
-        // Mesa answers with any number where file descriptors are out.
+        // Mesa returns arbitrary errors if no file descriptor is left.
         let kind = match kind {
-            Kind::Refused if fds_are_out().is_some() => Kind::Exhausted,
+            Kind::Refused if fd_limit_error().is_some() => Kind::Exhausted,
             kind => kind,
         };
         Self::new(node.display().to_string(), driver, operation, kind, error)

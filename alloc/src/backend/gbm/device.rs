@@ -1,4 +1,4 @@
-//! An open GBM device, and the formats that it has.
+//! An open GBM device.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -15,10 +15,10 @@ use crate::backend::prime::{self, ImportAbility};
 use crate::constraint::Contiguity;
 use crate::model::DeviceIdentity;
 
-/// Pixels a side of the buffers that are made to see what a driver does.
-pub(super) const SMALL: u32 = 64;
+/// Width and height in pixels of the buffers that are made to test a driver.
+pub(super) const TEST_SIDE: u32 = 64;
 
-/// A file description of GBM's own.
+/// A file description that only GBM uses.
 pub(super) struct Node(OwnedFd);
 
 impl AsFd for Node {
@@ -35,7 +35,7 @@ pub struct Gbm {
 }
 
 struct Inner {
-    /// One call at a time: not every driver of Mesa can be called by two threads.
+    /// Locked for each call, because not every driver of Mesa is thread-safe.
     device: Mutex<gbm::Device<Node>>,
     path: PathBuf,
     identity: DeviceIdentity,
@@ -59,25 +59,25 @@ impl Gbm {
         node::cards()
     }
 
-    /// Returns the primary node of the card that a node belongs to: itself, or the one whose render node it is.
+    /// Returns the primary node of a card, for its primary node or its render node.
     pub(crate) fn card_of(path: &Path) -> Option<PathBuf> {
         Self::list()
             .into_iter()
             .find(|card| card == path || node::render_node(card).is_some_and(|own| own == path))
     }
 
-    /// Opens GBM for a card: on its render node where it has one, and else on the card's own, which is left without a master.
+    /// Opens GBM on a card: on its render node if it has one, otherwise on its primary node without becoming DRM master.
     ///
-    /// A card that does not render may have a render node all the same (vgem has). Mesa then allocates and frees by dumb
-    /// buffers, which a render node forbids: nothing can be made there, and what is imported is never let go. So one small
-    /// buffer is made to see.
+    /// A card that does not render can have a render node too (vgem has). Mesa then allocates and frees dumb buffers, which is
+    /// not permitted on a render node: allocations fail there, and imports are never freed. So one small buffer is allocated to
+    /// test the render node.
     ///
     /// # Errors
-    /// [`GbmError::Open`]; [`GbmError::Device`] where Mesa has no driver for the card.
+    /// [`GbmError::Open`]; [`GbmError::Device`] if Mesa has no driver for the card.
     pub fn open(card: &Path) -> Result<Self, GbmError> {
         if let Some(render) = node::render_node(card) {
             if let Ok(device) = Self::open_node(&render) {
-                if device.makes_one() {
+                if device.can_allocate() {
                     return Ok(device);
                 }
             }
@@ -85,11 +85,11 @@ impl Gbm {
         Self::open_node(card)
     }
 
-    fn makes_one(&self) -> bool {
+    fn can_allocate(&self) -> bool {
         let device = self.lock();
         let flags = BufferObjectFlags::RENDERING;
         device
-            .create_buffer_object::<()>(SMALL, SMALL, gbm::Format::Xrgb8888, flags)
+            .create_buffer_object::<()>(TEST_SIDE, TEST_SIDE, gbm::Format::Xrgb8888, flags)
             .is_ok()
     }
 
@@ -106,7 +106,7 @@ impl Gbm {
             .open(path)
             .map_err(failed)?;
         let node = Node(file.into());
-        // Fails on a render node, and where another process is master, which is as good.
+        // Fails on a render node, and if another process is master, which needs no action.
         let _ = drm::Device::release_master_lock(&node);
         let identity = node::identity(node.as_fd(), path).map_err(failed)?;
         let import = prime::import_ability(&node, &identity.driver);
@@ -129,13 +129,13 @@ impl Gbm {
         })
     }
 
-    /// The node that was opened.
+    /// Returns the device node that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Which device it is.
+    /// Returns the identity of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity
@@ -145,7 +145,7 @@ impl Gbm {
         self.inner.identity.driver.clone()
     }
 
-    /// What the card says of importing foreign memory.
+    /// Returns whether the card imports the memory of other devices.
     #[must_use]
     pub fn import_ability(&self) -> &ImportAbility {
         &self.inner.import
@@ -155,7 +155,8 @@ impl Gbm {
         self.inner.contiguity
     }
 
-    /// Whether the device works on a copy of its own, as where the host renders for a virtio-gpu; none where nothing tells.
+    /// Returns whether the device has a shadow copy of its buffers, as a virtio-gpu whose host renders; `None` if that is not
+    /// known.
     #[must_use]
     pub fn has_shadow_copy(&self) -> Option<bool> {
         self.inner.has_shadow_copy

@@ -1,4 +1,4 @@
-//! A buffer as GBM imports it: with its own layout and an explicit modifier.
+//! Buffers that are imported into GBM with their own layout and an explicit modifier.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use super::participant::format_of;
 use crate::buffer::Buffer;
 use crate::model::Modifier;
 
-/// A buffer that a GBM device has imported; it lets go on drop.
+/// A buffer that a GBM device has imported; the import ends on drop.
 pub struct Imported {
     object: Option<BufferObject<()>>,
     buffer: Buffer,
-    // Kept until the object is gone: the file belongs to it.
+    // Dropped after the object, which uses its file description.
     gbm: Gbm,
 }
 
@@ -35,16 +35,16 @@ impl Drop for Imported {
 }
 
 impl Imported {
-    /// The buffer that it is.
+    /// Returns the buffer that was imported.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Reads every pixel of a buffer with one plane as the driver sees it: rows one after another without padding.
+    /// Reads every pixel of a buffer with one plane through the driver: rows one after another without padding.
     ///
     /// # Errors
-    /// [`GbmError::Unsuitable`] for several planes and for YUV; [`GbmError::Map`].
+    /// [`GbmError::Unsuitable`] for several planes and for YUV formats; [`GbmError::Map`].
     pub fn read(&self) -> Result<Vec<u8>, GbmError> {
         let layout = self.buffer.layout();
         let is_yuv = layout.format().fourcc.info().is_none_or(|info| info.is_yuv);
@@ -54,7 +54,8 @@ impl Imported {
             return Err(GbmError::Unsuitable {
                 node: self.gbm.path().to_owned(),
                 format: layout.format(),
-                why: "GBM maps RGB alone: Mesa ends the process at packed YUV".to_owned(),
+                why: "only RGB formats are mapped, because Mesa ends the process for packed YUV"
+                    .to_owned(),
             });
         };
         let row = usize::try_from(row).unwrap_or(usize::MAX);
@@ -77,10 +78,10 @@ impl Imported {
 impl Gbm {
     /// Imports a buffer.
     ///
-    /// A driver may end the process here: try it in a child process first.
+    /// The driver can end the process during this call; try it in a child process first.
     ///
     /// # Errors
-    /// [`GbmError::Unsuitable`] for what GBM has no way to describe; [`GbmError::Import`].
+    /// [`GbmError::Unsuitable`] if GBM cannot express the layout; [`GbmError::Import`].
     pub fn import(&self, buffer: &Buffer) -> Result<Imported, GbmError> {
         let layout = buffer.layout();
         let unsuitable = |why: &str| GbmError::Unsuitable {
@@ -88,26 +89,28 @@ impl Gbm {
             format: layout.format(),
             why: why.to_owned(),
         };
-        let format =
-            format_of(layout.format().fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        let format = format_of(layout.format().fourcc)
+            .ok_or_else(|| unsuitable("GBM has no such format"))?;
         let modifier = layout.format().modifier;
         if modifier.is_implicit() {
-            return Err(unsuitable("its arrangement is implicit"));
+            return Err(unsuitable("its tiling is implicit"));
         }
         let (width, height) = (layout.extent().width(), layout.extent().height());
         let (mut fds, mut strides, mut offsets) = ([None; 4], [0_i32; 4], [0_i32; 4]);
         for (number, plane) in layout.planes().iter().enumerate() {
-            let places = (
+            let slots = (
                 fds.get_mut(number),
                 strides.get_mut(number),
                 offsets.get_mut(number),
             );
-            let (Some(fd), Some(stride), Some(offset)) = places else {
+            let (Some(fd), Some(stride), Some(offset)) = slots else {
                 return Err(unsuitable("it has more than four planes"));
             };
             *fd = buffer.plane_fd(number);
-            let signed =
-                |value: u64| i32::try_from(value).map_err(|_| unsuitable("a number over 2 GiB"));
+            let signed = |value: u64| {
+                i32::try_from(value)
+                    .map_err(|_| unsuitable("it has an offset or stride above 2 GiB"))
+            };
             *stride = signed(plane.stride_bytes.into())?;
             *offset = signed(plane.offset_bytes)?;
         }
@@ -126,7 +129,7 @@ impl Gbm {
         );
         let [first, ..] = fds;
         let made = match (explicit, first, layout.planes()) {
-            // A driver without modifiers takes linear buffers of one plane.
+            // A driver without modifiers imports linear buffers of one plane.
             (Err(_), Some(fd), [plane])
                 if modifier == Modifier::LINEAR && plane.offset_bytes == 0 =>
             {

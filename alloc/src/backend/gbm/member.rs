@@ -1,43 +1,43 @@
-//! A GBM device in a collection: an import is a GBM buffer object for each buffer.
+//! A GBM device as a member of a collection; an import makes a GBM buffer object of each buffer.
 
 use super::{Gbm, Imported};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::constraint::FormatSet;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
 
-/// A GBM device with the pairs of format and modifier that it is asked for; see [`Gbm::with_formats`].
+/// A GBM device with the formats and modifiers to query, as a member of a collection; see [`Gbm::with_formats`].
 #[derive(Clone, Debug)]
-pub struct GbmUse {
+pub struct GbmMember {
     gbm: Gbm,
     candidates: FormatSet,
 }
 
 impl Gbm {
-    /// Returns the device as a member of a collection that imports buffers in any of `candidates` that it knows.
+    /// Returns the device as a member of a collection that imports buffers in the `candidates` that it supports.
     ///
-    /// GBM lists nothing by itself: name what a display shows ([`Card::listed_formats`](crate::backend::drm::Card::listed_formats)),
-    /// or [`Gbm::linear_candidates`].
+    /// GBM has no list of formats and modifiers. Pass those of a display
+    /// ([`Card::listed_formats`](crate::backend::drm::Card::listed_formats)), or [`Gbm::linear_candidates`].
     #[must_use]
-    pub fn with_formats(&self, candidates: FormatSet) -> GbmUse {
-        GbmUse {
+    pub fn with_formats(&self, candidates: FormatSet) -> GbmMember {
+        GbmMember {
             gbm: self.clone(),
             candidates,
         }
     }
 }
 
-impl Member for GbmUse {
+impl Member for GbmMember {
     type Imported = Vec<Imported>;
 
-    fn join(&self, extent: Extent, _: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(&self, extent: Extent, _: Option<Fourcc>) -> Result<MemberDeclaration, BackendError> {
         let formats = self.gbm.formats(&self.candidates);
         let memory = self.gbm.source_of_size(&formats, extent).map(|source| {
-            let own: Box<dyn OwnMemory> = Box::new(self.gbm.clone());
+            let own: Box<dyn MemberAllocator> = Box::new(self.gbm.clone());
             (source, own)
         });
-        Ok(Joined {
+        Ok(MemberDeclaration {
             participant: self.gbm.participant(&self.gbm.imports(&self.candidates)),
             memory,
         })
@@ -53,7 +53,7 @@ impl Member for GbmUse {
     }
 }
 
-impl OwnMemory for Gbm {
+impl MemberAllocator for Gbm {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         Ok(Allocated::of(Gbm::allocate(self, plan)?))
     }

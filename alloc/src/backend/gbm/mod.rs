@@ -1,11 +1,12 @@
-//! GBM devices: Mesa's allocator as a source with explicit modifiers, and its import.
+//! GBM devices: Mesa's allocator as a memory source with explicit modifiers, and its import.
 //!
-//! - Explicit and implicit modifiers never mix: a buffer is asked for with a list of modifiers, and what came is read back
-//!   plane by plane. Where a driver knows no modifiers, a linear buffer is asked for and believed only if the driver says so.
-//! - The file description is this module's own. Mesa keeps a table of the GEM handles of its file, and a handle that
-//!   somebody else closes on the same file takes the memory away from under it.
-//! - Mesa's drivers run in this process and may end it. Opening a device and [`Gbm::formats`] ask and make one small buffer;
-//!   [`Gbm::allocate`] and [`Gbm::import`] should first be tried in a child process that may die.
+//! - Explicit and implicit modifiers are never mixed: a buffer is allocated with a list of modifiers, and the layout of each
+//!   plane is read back. If a driver does not support modifiers, a linear buffer is allocated, and used only if the driver
+//!   reports it as linear.
+//! - The file description belongs to this module alone. Mesa keeps a table of the GEM handles of its file description, and a
+//!   handle that another user of it closed would free memory that Mesa still uses.
+//! - Mesa's drivers run in this process and can end it. Opening a device and [`Gbm::formats`] only query it and allocate one
+//!   small buffer; try [`Gbm::allocate`] and [`Gbm::import`] in a child process first.
 
 mod backend;
 mod device;
@@ -18,7 +19,7 @@ pub use crate::backend::prime::ImportAbility;
 pub use backend::GbmDevices;
 pub use device::Gbm;
 pub use import::Imported;
-pub use member::GbmUse;
+pub use member::GbmMember;
 
 use crate::text::printable_path;
 use std::io;
@@ -28,100 +29,100 @@ use thiserror::Error;
 
 use crate::model::FormatModifier;
 
-/// Why GBM did not do what was asked.
+/// Why a GBM operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum GbmError {
-    /// The node cannot be opened.
-    #[error("{node} cannot be opened: {source}; the user needs the group `render` or `video`", node = printable_path(node))]
+    /// The device node cannot be opened.
+    #[error("{node} cannot be opened: {source}; add the user to the group `render` or `video`", node = printable_path(node))]
     Open {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// Mesa has no driver for it.
+    /// Mesa has no driver for the device.
     #[error(
-        "{node} ({driver}) has no GBM: {source}; Debian's package libgl1-mesa-dri brings Mesa's drivers", node = printable_path(node))]
+        "{node} ({driver}) has no GBM: {source}; Debian's package libgl1-mesa-dri contains Mesa's drivers", node = printable_path(node))]
     Device {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// The kernel's driver.
+        /// The kernel driver.
         driver: String,
-        /// What GBM answered.
+        /// The error of GBM.
         source: io::Error,
     },
-    /// GBM has no way to describe the buffer.
+    /// GBM cannot express the layout.
     #[error("{node}: GBM has no buffers in {format}: {why}", node = printable_path(node))]
     Unsuitable {
-        /// The node.
+        /// The device node.
         node: PathBuf,
         /// The format.
         format: FormatModifier,
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
-    /// The driver did not allocate.
+    /// The driver could not allocate a buffer.
     #[error("{node} ({driver}): gbm_bo_create_with_modifiers for {format} failed: {source}{hint}", node = printable_path(node))]
     Allocate {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// The kernel's driver.
+        /// The kernel driver.
         driver: String,
         /// The format.
         format: FormatModifier,
-        /// What GBM answered.
+        /// The error of GBM.
         source: io::Error,
-        /// What may stand behind it.
+        /// The probable cause, or empty.
         hint: String,
     },
-    /// The driver refused memory that another device allocated.
+    /// The driver cannot import the memory of another device.
     #[error("{node} ({driver}) refused to import a buffer from {origin}: {source}", node = printable_path(node))]
     Import {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// The kernel's driver.
+        /// The kernel driver.
         driver: String,
-        /// Where the buffer came from.
+        /// The source that allocated the buffer.
         origin: String,
-        /// What GBM answered.
+        /// The error of GBM.
         source: io::Error,
     },
-    /// The driver does not map a buffer.
+    /// The driver cannot map a buffer.
     #[error("{node} ({driver}): gbm_bo_map failed: {source}", node = printable_path(node))]
     Map {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// The kernel's driver.
+        /// The kernel driver.
         driver: String,
-        /// What GBM answered.
+        /// The error of GBM.
         source: io::Error,
     },
-    /// What the driver gave is not what was planned.
-    #[error("{node} ({driver}): what it allocated is not usable: {why}", node = printable_path(node))]
+    /// The allocated buffer cannot be used for the plan.
+    #[error("{node} ({driver}): the allocated buffer cannot be used: {why}", node = printable_path(node))]
     Unusable {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// The kernel's driver.
+        /// The kernel driver.
         driver: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// More than the machine can give.
+    /// The allocation would exceed the available memory.
     #[error(
-        "{node} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", node = printable_path(node))]
+        "{node}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", node = printable_path(node))]
     Budget {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// What all buffers need.
+        /// The size of all buffers.
         needed_bytes: u64,
-        /// What there is.
+        /// The available size.
         available_bytes: u64,
     },
     /// The plan names another source.
     #[error("{node}: the plan is for {planned}, which has to allocate it", node = printable_path(node))]
     NotPlanned {
-        /// The node.
+        /// The device node.
         node: PathBuf,
         /// The source that the plan names.
         planned: String,

@@ -1,9 +1,9 @@
-//! A GBM device as plain data.
+//! The declaration of a GBM device: the formats that it imports and allocates.
 
 use gbm::{BufferObjectFlags, Format};
 
-use super::device::{Gbm, SMALL};
-use crate::backend::machine;
+use super::device::{Gbm, TEST_SIDE};
+use crate::backend::meminfo;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
     Coherency, Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant,
@@ -11,24 +11,24 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
-/// Images that a renderer holds: the one that it reads, and the one that is next.
+/// Images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
 
 impl Gbm {
-    /// Returns those of `candidates` that the driver has, with explicit modifiers alone.
+    /// Returns the `candidates` that the driver supports. All have explicit modifiers.
     ///
-    /// GBM lists no modifiers, so somebody has to name them: a card's planes (IN_FORMATS), EGL, or a compositor's feedback.
-    /// Implicit ones are left out. A driver that knows no modifiers has linear buffers where a small one that was asked for as
-    /// linear says that it is.
+    /// GBM has no list of modifiers, so the caller passes candidates: those of a card's planes (IN_FORMATS), of EGL, or of a
+    /// compositor's dma-buf feedback. Implicit modifiers are left out. For a driver that does not support modifiers, a linear
+    /// format is supported if a small buffer that was allocated as linear is reported as linear.
     #[must_use]
     pub fn formats(&self, candidates: &FormatSet) -> FormatSet {
         candidates
             .iter()
-            .filter(|candidate| !candidate.modifier.is_implicit() && self.has(*candidate))
+            .filter(|candidate| !candidate.modifier.is_implicit() && self.supports(*candidate))
             .collect()
     }
 
-    /// Every format that GBM and this crate both name, in rows: candidates for who has no other list.
+    /// Returns every format of GBM and of this crate as linear: the candidates if there is no other list.
     #[must_use]
     pub fn linear_candidates() -> FormatSet {
         FormatInfo::all()
@@ -38,7 +38,7 @@ impl Gbm {
             .collect()
     }
 
-    fn has(&self, wanted: FormatModifier) -> bool {
+    fn supports(&self, wanted: FormatModifier) -> bool {
         let Some(format) = format_of(wanted.fourcc) else {
             return false;
         };
@@ -51,40 +51,40 @@ impl Gbm {
         wanted.modifier == Modifier::LINEAR
             && device.is_format_supported(format, linear)
             && device
-                .create_buffer_object::<()>(SMALL, SMALL, format, linear)
+                .create_buffer_object::<()>(TEST_SIDE, TEST_SIDE, format, linear)
                 .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
     }
 
-    /// Returns those of `candidates` that the driver imports: the formats that it has, and others that it only reads.
+    /// Returns the `candidates` that the driver imports: the formats that it supports, and others that it can only import.
     ///
-    /// No question of GBM's is about that, so a small buffer of the driver's own is described as each linear format that it
-    /// has not, and imported: Mesa takes YUV as planes of other formats, and says of none that it has it.
+    /// GBM has no query for imports. So a small buffer of the driver is described in each linear format that is not supported,
+    /// and imported: Mesa imports YUV formats as planes of other formats, and reports none of them as supported.
     ///
-    /// A driver may end the process here: ask in a child process.
+    /// The driver can end the process during this call; call it in a child process.
     #[must_use]
     pub fn imports(&self, candidates: &FormatSet) -> FormatSet {
         let own = self.formats(candidates);
         candidates
             .iter()
-            .filter(|candidate| own.contains(*candidate) || self.takes(*candidate))
+            .filter(|candidate| own.contains(*candidate) || self.imports_linear(*candidate))
             .collect()
     }
 
-    fn takes(&self, wanted: FormatModifier) -> bool {
-        /// Rows of XRGB8888 that hold a small picture of every known format with the strides below.
-        const ROWS: u32 = 4 * SMALL;
-        /// Bytes that every driver takes as a step of strides.
+    fn imports_linear(&self, wanted: FormatModifier) -> bool {
+        /// Rows of XRGB8888 that hold a small image of every known format with the strides below.
+        const ROWS: u32 = 4 * TEST_SIDE;
+        /// A stride alignment in bytes that every driver accepts.
         const STEP_BYTES: u32 = 256;
-        // The host has a texture of one format behind the buffer, and is not to be asked to see another in it.
+        // The buffer has a texture of one format on the host, which cannot be imported in another format.
         if wanted.modifier != Modifier::LINEAR || self.has_shadow_copy() != Some(false) {
             return false;
         }
         let plain = FormatModifier::linear(Fourcc::XRGB8888);
-        let Ok(made) = self.create(plain.fourcc, &[plain.modifier], SMALL, ROWS) else {
+        let Ok(made) = self.create(plain.fourcc, &[plain.modifier], TEST_SIDE, ROWS) else {
             return false;
         };
         let described = || {
-            let extent = Extent::new(SMALL, SMALL).ok()?;
+            let extent = Extent::new(TEST_SIDE, TEST_SIDE).ok()?;
             let layout = Layout::linear(extent, wanted.fourcc, STEP_BYTES, 0).ok()?;
             let planes = layout
                 .planes()
@@ -107,7 +107,7 @@ impl Gbm {
         described().is_some_and(|buffer| self.import(&buffer).is_ok())
     }
 
-    /// Declares what this device imports: `formats`, which [`Gbm::formats`] or, for all of them, [`Gbm::imports`] gave.
+    /// Declares what this device imports. `formats` is the result of [`Gbm::formats`], or of [`Gbm::imports`] for all imports.
     #[must_use]
     pub fn participant(&self, formats: &FormatSet) -> Participant {
         let identity = self.identity();
@@ -119,29 +119,29 @@ impl Gbm {
             buffers_held: HELD,
             ..Constraints::default()
         };
-        // For a card that renders Mesa imports through the card's driver, and has to take what that says. For one that only
-        // shows it renders on the processor, and maps what it is given.
-        if self.import_ability().is_of_a_renderer() {
-            constraints.memory.imports = self.import_ability().demand(identity);
+        // On a card that renders, Mesa imports through the kernel driver, so the import limits of the card apply. On a card that
+        // only has a display, Mesa renders on the CPU and maps the imported buffers.
+        if self.import_ability().is_limited_by_rendering() {
+            constraints.memory.imports = self.import_ability().imports(identity);
         }
         constraints.memory.contiguity = self.contiguity();
-        // Mesa's import asks the kernel for no transfer: the driver goes on with the copy that it has.
+        // Mesa's import requests no transfer from the kernel: the driver continues to use its shadow copy.
         constraints.memory.coherency = Coherency::Untransferred;
         constraints.sync.insert(SyncMechanism::Implicit);
         participant.set_constraints(constraints);
         participant
     }
 
-    /// Declares the buffers that this device allocates in `formats`, which [`Gbm::formats`] gave; `None` where it makes none.
+    /// Declares the buffers that this device allocates in `formats`, the result of [`Gbm::formats`]; `None` if it allocates none.
     ///
-    /// What is imported can be more than what is made: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa says so only
-    /// when one is asked for. So one small linear buffer is made in each format; other modifiers are taken at the driver's word.
+    /// A device can import formats that it cannot allocate: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa only
+    /// fails at the allocation. So one small linear buffer is allocated in each format. Other modifiers are not tested.
     #[must_use]
     pub fn source(&self, formats: &FormatSet) -> Option<Source> {
         let makes = |format: &FormatModifier| {
             format.modifier != Modifier::LINEAR
                 || self
-                    .create(format.fourcc, &[format.modifier], SMALL, SMALL)
+                    .create(format.fourcc, &[format.modifier], TEST_SIDE, TEST_SIDE)
                     .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
         };
         let formats: FormatSet = formats.iter().filter(makes).collect();
@@ -151,43 +151,47 @@ impl Gbm {
         let mut source = Source::new(self.source_id(), self.source_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.has_shadow_copy = self.has_shadow_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
     }
 
-    /// The same for pictures of one size, with the strides that the driver gives them.
+    /// Declares the buffers as [`Gbm::source`] does, for one size and with the driver's strides.
     ///
-    /// GBM takes no stride from who asks and tells one only of a buffer that is there, so a linear one of this size is made in
-    /// each format. A format of which none is made now, or whose planes lie otherwise than their strides say, is left out.
+    /// GBM has no parameter for the stride and reports it only for an allocated buffer, so one linear buffer of this size is
+    /// allocated in each format. A format is left out if the allocation fails, or if its planes do not follow one another.
     #[must_use]
     pub fn source_of_size(&self, formats: &FormatSet, extent: Extent) -> Option<Source> {
         let mut source = self.source(formats)?;
-        let given: Vec<FormatModifier> = source
+        let allocatable: Vec<FormatModifier> = source
             .constraints
             .formats
             .iter()
             .flat_map(FormatSet::iter)
             .collect();
-        let mut kept = Vec::new();
-        for format in given {
+        let mut declared = Vec::new();
+        for format in allocatable {
             if format.modifier != Modifier::LINEAR {
-                kept.push(format);
+                declared.push(format);
                 continue;
             }
-            let Some(terms) = self.terms(format, extent) else {
+            let Some(image) = self.image_constraints(format, extent) else {
                 continue;
             };
-            source.constraints.per_fourcc.insert(format.fourcc, terms);
-            kept.push(format);
+            source.constraints.per_fourcc.insert(format.fourcc, image);
+            declared.push(format);
         }
-        source.constraints.formats = Some(kept.into());
+        source.constraints.formats = Some(declared.into());
         Some(source)
     }
 
-    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageConstraints> {
+    fn image_constraints(
+        &self,
+        format: FormatModifier,
+        extent: Extent,
+    ) -> Option<ImageConstraints> {
         let made = match self.create(
             format.fourcc,
             &[format.modifier],
@@ -196,7 +200,7 @@ impl Gbm {
         ) {
             Ok(made) => made,
             Err(error) => {
-                tracing::debug!(%error, %format, "not declared");
+                tracing::debug!(%error, %format, "the format is not declared");
                 return None;
             }
         };
@@ -221,14 +225,14 @@ impl Gbm {
         SourceId::new(format!("gbm:{}@{}", identity.driver, identity.location))
     }
 
-    /// What messages call this source: `virtio_gpu GBM`.
+    /// Returns the source's name in messages, such as `virtio_gpu GBM`.
     #[must_use]
     pub fn source_name(&self) -> String {
         format!("{} GBM", self.identity().driver)
     }
 }
 
-/// GBM's name; `None` for a format that the crate does not know.
+/// Returns the GBM format of a fourcc; `None` if the crate `gbm` does not know it.
 pub(super) fn format_of(fourcc: Fourcc) -> Option<Format> {
     Format::try_from(fourcc.0).ok()
 }

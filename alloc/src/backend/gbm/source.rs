@@ -1,4 +1,4 @@
-//! Buffers that GBM allocates: asked for by modifier, exported plane by plane, read back.
+//! Buffers that GBM allocates: with a list of modifiers, exported plane by plane, with the layout read back.
 
 use std::os::fd::OwnedFd;
 
@@ -7,7 +7,7 @@ use gbm::{BufferObject, BufferObjectFlags};
 use super::GbmError;
 use super::device::Gbm;
 use super::participant::format_of;
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::model::{FormatModifier, Fourcc, Modifier};
 use crate::solve::Plan;
@@ -15,12 +15,12 @@ use crate::solve::Plan;
 impl Gbm {
     /// Allocates the buffers of a plan.
     ///
-    /// The driver chooses strides and offsets; what it chose must be what every participant accepts. A driver may end the
-    /// process here: try it in a child process first.
+    /// The driver chooses strides and offsets, and every participant must accept them. The driver can end the process during this
+    /// call; try the plan in a child process first.
     ///
     /// # Errors
     /// [`GbmError::NotPlanned`] for a plan of another source, [`GbmError::Budget`], [`GbmError::Unsuitable`],
-    /// [`GbmError::Allocate`], [`GbmError::Unusable`]. Nothing stays allocated then.
+    /// [`GbmError::Allocate`], [`GbmError::Unusable`]. After an error nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, GbmError> {
         if *plan.source() != self.source_id() {
             return Err(GbmError::NotPlanned {
@@ -28,7 +28,7 @@ impl Gbm {
                 planned: plan.source_name().to_owned(),
             });
         }
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(GbmError::Budget {
                 node: self.path().to_owned(),
                 needed_bytes: short.needed_bytes,
@@ -55,7 +55,7 @@ impl Gbm {
         let modifier = Modifier(made.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "it says that its arrangement is {modifier:#}, planned was {} or another of {}",
+                "the driver reports the modifier {modifier:#}, and planned was {} or another of {}",
                 planned.format(),
                 plan.modifiers().len()
             )));
@@ -64,7 +64,7 @@ impl Gbm {
         let planes = (0..made.plane_count())
             .map(|plane| plane_of(&made, plane))
             .collect::<Result<_, _>>();
-        // The dma-bufs keep the memory.
+        // The dma-bufs keep the memory, so the buffer object is not needed any more.
         drop(made);
         drop(device);
         let planes = planes.map_err(unusable)?;
@@ -80,7 +80,7 @@ impl Gbm {
         Ok(buffer)
     }
 
-    /// Makes one by the modifier that the driver likes best among these; the caller looks at which came.
+    /// Allocates a buffer object with the driver's preferred one of these modifiers. The caller checks which one that is.
     pub(super) fn create(
         &self,
         fourcc: Fourcc,
@@ -95,10 +95,10 @@ impl Gbm {
             format: wanted,
             why: why.to_owned(),
         };
-        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM does not know it"))?;
+        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
-                "its arrangement is implicit, and buffers are asked for with an explicit one",
+                "its tiling is implicit, and allocations require an explicit modifier",
             ));
         }
         let device = self.lock();
@@ -112,7 +112,7 @@ impl Gbm {
                 if modifiers != [Modifier::LINEAR] {
                     return Err(error);
                 }
-                // A driver without modifiers; the caller looks at what it says of the buffer.
+                // The driver does not support modifiers; the caller checks the modifier that it reports.
                 device.create_buffer_object(width, height, format, BufferObjectFlags::LINEAR)
             });
         made.map_err(|source| GbmError::Allocate {
@@ -120,7 +120,7 @@ impl Gbm {
             driver: self.driver(),
             format: wanted,
             source,
-            hint: machine::fds_are_out().map_or_else(String::new, |error| {
+            hint: meminfo::fd_limit_error().map_or_else(String::new, |error| {
                 format!("; this process has no fds left ({error})")
             }),
         })
@@ -130,7 +130,8 @@ impl Gbm {
 fn plane_of(made: &BufferObject<()>, plane: u32) -> Result<PlaneDescriptor, String> {
     let number = i32::try_from(plane).map_err(|error| error.to_string())?;
     let fd: OwnedFd = made.fd_for_plane(number).map_err(|error| {
-        let cause = machine::fds_are_out().map_or_else(|| error.to_string(), |out| out.to_string());
+        let cause =
+            meminfo::fd_limit_error().map_or_else(|| error.to_string(), |out| out.to_string());
         format!("plane {plane} cannot be exported: {cause}")
     })?;
     Ok(PlaneDescriptor {

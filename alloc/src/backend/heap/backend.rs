@@ -1,4 +1,4 @@
-//! The heaps of this machine as one backend.
+//! The dma-heaps of this machine as one backend.
 
 use std::path::Path;
 
@@ -14,9 +14,9 @@ pub struct Heaps {
 }
 
 impl Heaps {
-    /// Opens every heap that this process may open; of two names of the default CMA region the first alone.
+    /// Opens every heap that this process may open. If the default CMA region has two names, only the first is opened.
     ///
-    /// Those that cannot be opened are among [`Declared::unavailable`] of the second value.
+    /// The heaps that cannot be opened are listed in [`Declared::unavailable`] of the second value.
     #[must_use]
     fn open() -> (Self, Declared) {
         let mut declared = Declared::default();
@@ -27,7 +27,7 @@ impl Heaps {
         let mut open: Vec<Heap> = Vec::new();
         for path in paths {
             match Heap::open(&path) {
-                // Another name of the same region; listed by name, the stable one comes first.
+                // Another name of the same region; the names are sorted, and the stable one comes first.
                 Ok(heap)
                     if heap.kind() == HeapKind::DefaultCma
                         && open

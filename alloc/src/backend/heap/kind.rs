@@ -1,25 +1,25 @@
-//! What a heap is, by its name: the same memory has had several.
+//! The kind of a heap, by its name.
 
-/// Names under which kernels have given out the default CMA region: since 6.17 the first. A kernel may give it out under
-/// two of them at once (CONFIG_DMABUF_HEAPS_CMA_LEGACY).
+/// The names of the default CMA region: the first one since Linux 6.17. A kernel can have two of them at once
+/// (CONFIG_DMABUF_HEAPS_CMA_LEGACY).
 pub(super) const DEFAULT_CMA: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
 
-/// What kind of memory a heap gives.
+/// The kind of memory of a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum HeapKind {
-    /// Pages.
+    /// Ordinary pages.
     System,
-    /// The default CMA region, under any of its names.
+    /// The default CMA region, with any of its names.
     DefaultCma,
-    /// Memory that a trusted system keeps from the processor (the TEE subsystem's heaps).
+    /// Protected memory that the CPU cannot access (the heaps of the TEE subsystem).
     Protected,
-    /// Another region, or a heap of a vendor.
+    /// Another CMA region, or a vendor's heap.
     Other,
 }
 
 impl HeapKind {
-    /// The kind of the heap with this name, as it stands under `/dev/dma_heap`.
+    /// Returns the kind of the heap with this name in `/dev/dma_heap`.
     ///
     /// # References
     /// Kernel documentation, "Allocating dma-buf using heaps".
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_default_region_are_one_kind() {
+    fn names_of_the_default_region_have_one_kind() {
         for name in ["default_cma_region", "linux,cma", "reserved"] {
             assert_eq!(HeapKind::of(name), HeapKind::DefaultCma, "{name}");
         }

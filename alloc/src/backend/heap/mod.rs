@@ -1,8 +1,8 @@
-//! dma-heaps: memory of no device, by name.
+//! dma-heaps: memory that belongs to no device, selected by name.
 //!
-//! No ioctl tells what a heap is, so its name has to: `system` gives pages, the CMA heaps one piece of a region that was
-//! set aside (the default one, or one that the kernel lists by the heap's name), and the protected heaps memory that the
-//! processor does not reach. Of a heap with another name nothing is promised.
+//! No ioctl reports the properties of a heap, so its name decides: `system` allocates pages, the CMA heaps allocate contiguous
+//! memory from a reserved region (the default one, or one with the heap's name), and the protected heaps allocate memory that the
+//! CPU cannot access. A heap with another name has no guarantees.
 
 mod backend;
 mod kind;
@@ -21,61 +21,61 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::machine;
+use super::meminfo;
 use crate::buffer::Buffer;
 use crate::constraint::{AddressWindow, Guarantees, MemoryCost, Source, SourceId};
 use crate::solve::Plan;
 
-/// Where the heaps are.
+/// The directory of the heaps.
 const FOLDER: &str = "/dev/dma_heap";
 
-/// Why a heap did not give memory.
+/// Why a heap operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum HeapError {
-    /// The node cannot be opened.
+    /// The device node cannot be opened.
     #[error("{heap} cannot be opened: {source}{}", open_remedy(*source), heap = printable_path(heap))]
     Open {
-        /// The node.
+        /// The device node.
         heap: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
     /// The plan names another source.
     #[error("{heap}: the plan is for {planned}, which has to allocate it", heap = printable_path(heap))]
     NotPlanned {
-        /// The node.
+        /// The device node.
         heap: PathBuf,
         /// The source that the plan names.
         planned: String,
     },
-    /// More than the machine can give: the kernel would kill other processes to find it.
+    /// The allocation would exceed the available memory, and the kernel would kill processes to free some.
     #[error(
-        "{heap} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others", heap = printable_path(heap))]
+        "{heap}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", heap = printable_path(heap))]
     Budget {
-        /// The node.
+        /// The device node.
         heap: PathBuf,
-        /// What all buffers need.
+        /// The size of all buffers.
         needed_bytes: u64,
-        /// What there is.
+        /// The available size.
         available_bytes: u64,
     },
-    /// The kernel refused.
-    #[error("{heap} did not give {bytes} bytes: {source}", heap = printable_path(heap))]
+    /// The allocation failed.
+    #[error("{heap}: DMA_HEAP_IOCTL_ALLOC of {bytes} bytes failed: {source}", heap = printable_path(heap))]
     Allocate {
-        /// The node.
+        /// The device node.
         heap: PathBuf,
-        /// What was asked for.
+        /// The requested size.
         bytes: u64,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
-    /// What the heap gave is no usable dma-buf.
-    #[error("{heap}: what was allocated is unusable: {why}", heap = printable_path(heap))]
+    /// The allocated dma-buf cannot be used for the plan.
+    #[error("{heap}: the allocated buffer cannot be used: {why}", heap = printable_path(heap))]
     Unusable {
-        /// The node.
+        /// The device node.
         heap: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -85,9 +85,9 @@ crate::debug_as_display!(HeapError);
 fn open_remedy(error: Errno) -> &'static str {
     match error {
         Errno::ACCESS | Errno::PERM => {
-            "; heaps are root's on most distributions, since their memory is not accounted: a udev rule for the subsystem `dma_heap` gives them to a group"
+            "; most distributions reserve heaps for root, because their memory is not accounted: add a udev rule that gives the subsystem `dma_heap` to a group"
         }
-        Errno::NOENT => "; `ls /dev/dma_heap` lists the heaps that are there",
+        Errno::NOENT => "; `ls /dev/dma_heap` lists the heaps",
         _ => "",
     }
 }
@@ -102,10 +102,10 @@ pub struct Heap {
 }
 
 impl Heap {
-    /// Lists the nodes of all heaps, by name; none where the kernel has no heaps.
+    /// Lists the device nodes of all heaps, sorted by name; empty if the kernel has no heaps.
     ///
     /// # Errors
-    /// What the kernel answered, other than that there is no such folder.
+    /// The error of the kernel, except for a missing directory.
     pub fn list() -> io::Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(FOLDER) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -142,19 +142,19 @@ impl Heap {
         })
     }
 
-    /// The heap's name.
+    /// Returns the name of the heap.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What kind of heap its name says that it is.
+    /// Returns the kind of the heap, by its name.
     #[must_use]
     pub fn kind(&self) -> HeapKind {
         HeapKind::of(&self.name)
     }
 
-    /// Declares what the heap gives and promises.
+    /// Declares the heap as a memory source, with its guarantees.
     #[must_use]
     pub fn source(&self) -> Source {
         let mut source = Source::new(self.id(), self.source_name());
@@ -165,7 +165,7 @@ impl Heap {
     /// Allocates the buffers of a plan.
     ///
     /// # Errors
-    /// [`HeapError`]. Nothing stays allocated then.
+    /// [`HeapError`]. After an error nothing stays allocated.
     ///
     /// # References
     /// `linux/dma-heap.h`; kernel documentation, "Allocating dma-buf using heaps".
@@ -183,7 +183,7 @@ impl Heap {
             .map(|bytes| whole_pages(*bytes))
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) = self.fewer_available_than(needed_bytes) {
+        if let Some(available_bytes) = self.available_if_insufficient(needed_bytes) {
             return Err(HeapError::Budget {
                 heap: self.path.clone(),
                 needed_bytes,
@@ -192,12 +192,12 @@ impl Heap {
         }
         (0..plan.count())
             .map(|_| {
-                let memories = layout
+                let dmabufs = layout
                     .memory_sizes()
                     .iter()
                     .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
                     .collect::<Result<Vec<_>, _>>()?;
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
                     HeapError::Unusable {
                         heap: self.path.clone(),
                         why: error.to_string(),
@@ -223,14 +223,14 @@ impl Heap {
         format!("dma-heap {}", self.name)
     }
 
-    /// What can be taken where that is less than `needed_bytes`: all else that is promised costs more to find out than the
-    /// allocation.
-    fn fewer_available_than(&self, needed_bytes: u64) -> Option<u64> {
+    /// Returns the available bytes if they are fewer than `needed_bytes`. The other guarantees are not determined, because that
+    /// takes longer than the allocation.
+    fn available_if_insufficient(&self, needed_bytes: u64) -> Option<u64> {
         match &self.region {
             Some(region) => region
                 .free_bytes()
                 .filter(|available| needed_bytes > *available),
-            None => machine::fewer_available_than(needed_bytes),
+            None => meminfo::available_if_insufficient(needed_bytes),
         }
     }
 
@@ -238,11 +238,11 @@ impl Heap {
         let kind = self.kind();
         if kind == HeapKind::System {
             Guarantees {
-                contiguous_up_to_bytes: machine::page_bytes(),
-                address: machine::memory_window(),
+                contiguous_up_to_bytes: meminfo::page_bytes(),
+                address: meminfo::memory_window(),
                 cached: Some(true),
                 cost: MemoryCost::System,
-                available_bytes: machine::available_bytes(),
+                available_bytes: meminfo::available_bytes(),
                 ..Guarantees::default()
             }
         } else if let Some(region) = &self.region {
@@ -257,38 +257,38 @@ impl Heap {
             }
         } else {
             Guarantees {
-                address: machine::memory_window(),
-                // What the processor must not read is in no cache of its.
+                address: meminfo::memory_window(),
+                // The CPU cannot access protected memory, so it is not cached.
                 cached: (kind == HeapKind::Protected).then_some(false),
                 cost: MemoryCost::Reserved,
-                available_bytes: machine::available_bytes(),
+                available_bytes: meminfo::available_bytes(),
                 ..Guarantees::default()
             }
         }
     }
 }
 
-/// A CMA region, which stays where it is while the machine runs.
+/// A CMA region. It does not change while the machine runs.
 #[derive(Debug)]
 struct Region {
     window: AddressWindow,
     bytes: Option<u64>,
-    tells: Tells,
+    free_memory: FreeMemorySource,
 }
 
-/// Where the kernel tells how much of a region is free.
+/// Where the kernel reports the free memory of a region.
 #[derive(Debug)]
-enum Tells {
-    /// A folder of debugfs, which only root reads and few kernels have.
+enum FreeMemorySource {
+    /// A directory of debugfs, which only root may read and few kernels have.
     Debugfs(PathBuf),
-    /// A folder of sysfs, which tells no address.
+    /// A directory of sysfs, which does not contain the address.
     Sysfs(PathBuf),
-    /// `/proc/meminfo`, for all regions together.
+    /// `/proc/meminfo`, which has the sum of all regions.
     Meminfo,
 }
 
 impl Region {
-    /// Finds the region behind a heap's name; `None` for a heap that is known to be none, or not known at all.
+    /// Finds the CMA region of a heap; `None` if the heap has none, or it is not known.
     fn of(heap: &str) -> Option<Self> {
         let kind = HeapKind::of(heap);
         if kind == HeapKind::System {
@@ -301,39 +301,39 @@ impl Region {
             let mut folders = names.iter().map(|name| Path::new(folder).join(name));
             folders.find_map(read)
         };
-        // Without debugfs the region lies somewhere in memory.
+        // Without debugfs the address of the region is not known.
         found("/sys/kernel/debug/cma", Self::from_debugfs)
             .or_else(|| found("/sys/kernel/mm/cma", Self::from_sysfs))
             .or_else(|| {
                 is_default.then(|| Self {
-                    window: machine::memory_window(),
+                    window: meminfo::memory_window(),
                     bytes: None,
-                    tells: Tells::Meminfo,
+                    free_memory: FreeMemorySource::Meminfo,
                 })
             })
     }
 
-    /// A heap with the name of a CMA region is that region's: `cma_heap` names it so.
+    /// Reads the region from sysfs. A heap with the name of a CMA region allocates from it: `cma_heap` uses that name.
     ///
     /// # References
     /// Linux 7.3, `Documentation/ABI/testing/sysfs-kernel-mm-cma`.
     fn from_sysfs(folder: PathBuf) -> Option<Self> {
-        let pages = machine::number(folder.join("total_pages"))?;
-        machine::number(folder.join("available_pages"))?;
+        let pages = meminfo::read_number(folder.join("total_pages"))?;
+        meminfo::read_number(folder.join("available_pages"))?;
         Some(Self {
-            window: machine::memory_window(),
-            bytes: Some(pages.checked_mul(machine::page_bytes())?),
-            tells: Tells::Sysfs(folder),
+            window: meminfo::memory_window(),
+            bytes: Some(pages.checked_mul(meminfo::page_bytes())?),
+            free_memory: FreeMemorySource::Sysfs(folder),
         })
     }
 
     fn from_debugfs(folder: PathBuf) -> Option<Self> {
-        let page = machine::page_bytes();
-        let bytes = machine::number(folder.join("count"))?.checked_mul(page)?;
-        machine::number(folder.join("used"))?;
-        // Kernels from 6.15 on give a region several ranges, each in a folder of its own.
-        let base = machine::number(folder.join("base_pfn"))
-            .or_else(|| machine::number(folder.join("ranges/0/base_pfn")))?;
+        let page = meminfo::page_bytes();
+        let bytes = meminfo::read_number(folder.join("count"))?.checked_mul(page)?;
+        meminfo::read_number(folder.join("used"))?;
+        // Since Linux 6.15 a region can have several ranges, each in its own directory.
+        let base = meminfo::read_number(folder.join("base_pfn"))
+            .or_else(|| meminfo::read_number(folder.join("ranges/0/base_pfn")))?;
         let lowest = base.checked_mul(page)?;
         if folder.join("ranges/1").exists() {
             return None;
@@ -344,29 +344,30 @@ impl Region {
                 highest: lowest.checked_add(bytes)?.checked_sub(1)?,
             },
             bytes: Some(bytes),
-            tells: Tells::Debugfs(folder),
+            free_memory: FreeMemorySource::Debugfs(folder),
         })
     }
 
-    /// What nobody has taken; `None` where nothing tells.
+    /// Returns the free bytes; `None` if the kernel does not report them.
     fn free_bytes(&self) -> Option<u64> {
-        match &self.tells {
-            Tells::Debugfs(folder) => {
-                let used = machine::number(folder.join("used"))?;
+        match &self.free_memory {
+            FreeMemorySource::Debugfs(folder) => {
+                let used = meminfo::read_number(folder.join("used"))?;
                 self.bytes?
-                    .checked_sub(used.checked_mul(machine::page_bytes())?)
+                    .checked_sub(used.checked_mul(meminfo::page_bytes())?)
             }
-            Tells::Sysfs(folder) => {
-                machine::number(folder.join("available_pages"))?.checked_mul(machine::page_bytes())
+            FreeMemorySource::Sysfs(folder) => {
+                meminfo::read_number(folder.join("available_pages"))?
+                    .checked_mul(meminfo::page_bytes())
             }
-            Tells::Meminfo => machine::cma_free_bytes(),
+            FreeMemorySource::Meminfo => meminfo::cma_free_bytes(),
         }
     }
 }
 
 fn whole_pages(bytes: u64) -> u64 {
     bytes
-        .checked_next_multiple_of(machine::page_bytes())
+        .checked_next_multiple_of(meminfo::page_bytes())
         .unwrap_or(bytes)
 }
 
@@ -375,16 +376,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn region_that_sysfs_lists_has_its_own_size_and_what_is_free_of_it() {
+    fn region_in_sysfs_has_its_size_and_its_free_memory() {
         let folder = tempfile::tempdir().unwrap();
         let of = || Region::from_sysfs(folder.path().to_owned());
-        // Kernels before 6.11 have the folder, and only count in it what was taken.
+        // Before Linux 6.11 the directory exists and only counts allocations.
         fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
         assert!(of().is_none());
         fs::write(folder.path().join("total_pages"), "16384\n").unwrap();
         fs::write(folder.path().join("available_pages"), "16000\n").unwrap();
         let region = of().unwrap();
-        assert_eq!(region.bytes, Some(16384 * machine::page_bytes()));
-        assert_eq!(region.free_bytes(), Some(16000 * machine::page_bytes()));
+        assert_eq!(region.bytes, Some(16384 * meminfo::page_bytes()));
+        assert_eq!(region.free_bytes(), Some(16000 * meminfo::page_bytes()));
     }
 }

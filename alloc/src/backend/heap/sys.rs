@@ -32,10 +32,10 @@ pub(super) fn allocate(heap: BorrowedFd<'_>, length: u64) -> io::Result<OwnedFd>
         fd_flags: (OFlags::RDWR | OFlags::CLOEXEC).bits(),
         heap_flags: 0,
     };
-    // SAFETY: the request is of the size in its opcode, and the kernel reads and writes no more than that.
+    // SAFETY: the structure is that of the opcode, and the kernel reads and writes nothing else.
     unsafe { ioctl::ioctl(heap, Updater::<ALLOC, Allocation>::new(&mut request)) }?;
     let fd = i32::try_from(request.fd).map_err(|_| io::Errno::BADF)?;
-    // SAFETY: the ioctl succeeded, so the number is of a new fd that nobody else knows.
+    // SAFETY: the ioctl succeeded, so the number is a new fd that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structure_and_opcode_are_the_headers() {
+    fn structure_and_opcode_equal_those_of_the_headers() {
         assert_eq!(size_of::<Allocation>(), 24);
         assert_eq!(ALLOC, 0xc018_4800);
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn structure_and_opcode_are_the_headers_of_this_target() {
+    fn structure_and_opcode_equal_those_of_this_targets_headers() {
         let mut ours = crate::abi::layouts! {
             Allocation => "dma_heap_allocation_data" {
                 fd => "fd", fd_flags => "fd_flags", heap_flags => "heap_flags",

@@ -1,5 +1,5 @@
-//! Whether a card can import what another device allocated, and in how many pieces: asked of the card, never judged by its
-//! name alone. Every backend that imports through the card's driver asks here.
+//! PRIME import of a card: whether it imports the memory of other devices, and whether that must be contiguous. The result comes
+//! from queries of the card, not only from its driver's name. Every backend that imports through the kernel driver uses it.
 
 mod sys;
 
@@ -19,10 +19,10 @@ use crate::model::DeviceIdentity;
 
 const VIRTIO_GPU: &str = "virtio_gpu";
 
-/// Drivers that reach their memory page by page: through tables of their own, or with the processor's help. What is not
-/// listed may need one run of addresses, and is said to be unknown.
+/// Drivers that import scattered pages, with page tables or with the CPU. Another driver can require contiguous memory, and is
+/// declared as unknown.
 #[cfg(any(feature = "drm", feature = "gbm"))]
-const PAGED: [&str; 12] = [
+const SCATTER_GATHER_DRIVERS: [&str; 12] = [
     "amdgpu",
     "bochs-drm",
     "gud",
@@ -37,20 +37,20 @@ const PAGED: [&str; 12] = [
     "xe",
 ];
 
-/// What a card says of importing foreign memory.
+/// Whether a card imports the memory of other devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ImportAbility {
-    /// It imports, as far as it says.
+    /// The card reports that it imports.
     Foreign,
-    /// It takes back only what it allocated itself.
+    /// The card imports only the memory that it allocated itself.
     OwnOnly {
-        /// Why, in words.
+        /// The reason.
         why: String,
     },
-    /// It imports nothing, not even its own.
+    /// The card imports nothing, not even its own memory.
     Nothing {
-        /// Why, in words.
+        /// The reason.
         why: String,
     },
 }
@@ -58,7 +58,7 @@ pub enum ImportAbility {
 impl fmt::Display for ImportAbility {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Foreign => out.write_str("it says that it imports"),
+            Self::Foreign => out.write_str("it reports that it imports"),
             Self::OwnOnly { why } => {
                 write!(out, "it takes only buffers that it allocated itself: {why}")
             }
@@ -68,13 +68,13 @@ impl fmt::Display for ImportAbility {
 }
 
 impl ImportAbility {
-    /// Whether it is limited because the card renders: then its driver does the importing, whoever asks.
-    pub(super) fn is_of_a_renderer(&self) -> bool {
+    /// Whether the limit comes from rendering: then it also applies to imports by the card's userspace driver.
+    pub(super) fn is_limited_by_rendering(&self) -> bool {
         matches!(self, Self::OwnOnly { why } if why.contains("3D_FEATURES"))
     }
 
-    /// The same as a demand of a participant on the card `own`.
-    pub(super) fn demand(&self, own: &DeviceIdentity) -> Imports {
+    /// Returns the ability as an import constraint of a participant on the card `own`.
+    pub(super) fn imports(&self, own: &DeviceIdentity) -> Imports {
         match self {
             Self::Foreign => Imports::Any,
             Self::OwnOnly { why } => Imports::only_from(own.clone(), why),
@@ -85,31 +85,31 @@ impl ImportAbility {
     }
 }
 
-/// In how many pieces the card's driver takes memory.
+/// Returns whether the card's driver requires contiguous memory.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
-    if PAGED.contains(&driver) || has_iommu(card) {
+    if SCATTER_GATHER_DRIVERS.contains(&driver) || has_iommu(card) {
         Contiguity::Scattered
     } else {
         Contiguity::Unknown
     }
 }
 
-/// Whether the card's device works on a copy of its own beside the memory that it allocates; none where nothing tells.
+/// Returns whether the device has a shadow copy of the memory that it allocates; `None` if that is not known.
 ///
-/// A virtio-gpu that renders has its textures on the host. Without that it shows the guest's memory, which the kernel brings to
-/// the host at each flip.
+/// A virtio-gpu that renders has its textures on the host. Otherwise it displays the guest's memory, which the kernel transfers
+/// to the host at each flip.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     if driver == VIRTIO_GPU {
-        // A kernel that does not know the question knows no rendering either.
+        // A kernel without this parameter does not support rendering either.
         let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);
         return Some(renders.is_ok_and(|value| value != 0));
     }
-    PAGED.contains(&driver).then_some(false)
+    SCATTER_GATHER_DRIVERS.contains(&driver).then_some(false)
 }
 
-/// Whether an IOMMU stands between the card and memory, so that scattered pages look contiguous to it.
+/// Whether the card is behind an IOMMU, so that scattered pages are contiguous in its address space.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 fn has_iommu(card: impl AsFd) -> bool {
     let Ok(status) = rustix::fs::fstat(card) else {
@@ -120,11 +120,11 @@ fn has_iommu(card: impl AsFd) -> bool {
     Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
 }
 
-/// Asks the card.
+/// Queries the import ability of a card.
 ///
 /// # References
-/// Linux, `drivers/gpu/drm/virtio/virtgpu_prime.c`: a foreign dma-buf becomes a guest blob only where the device has
-/// RESOURCE_BLOB, and only where it does not render (a 3D context cannot use a guest blob of unknown layout).
+/// Linux, `drivers/gpu/drm/virtio/virtgpu_prime.c`: a foreign dma-buf becomes a guest blob only if the device has RESOURCE_BLOB
+/// and does not render (a 3D context cannot use a guest blob of unknown layout).
 pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbility {
     /// `DRM_PRIME_CAP_IMPORT`.
     const IMPORT: u64 = 1;
@@ -137,7 +137,7 @@ pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbi
         }
         Err(error) => {
             return ImportAbility::Nothing {
-                why: format!("DRM_CAP_PRIME is not answered ({error})"),
+                why: format!("the query of DRM_CAP_PRIME failed ({error})"),
             };
         }
     }

@@ -1,4 +1,4 @@
-//! The requests that the `drm` crate does not have.
+//! The ioctls that the `drm` crate does not have.
 #![allow(unsafe_code, reason = "ioctls of one driver")]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,7 +8,7 @@ use rustix::ioctl::{self, Updater};
 
 /// `VIRTGPU_PARAM_3D_FEATURES`: the device renders (virgl, Venus).
 pub(super) const VIRTGPU_3D_FEATURES: u64 = 1;
-/// `VIRTGPU_PARAM_RESOURCE_BLOB`: the device takes memory of the guest as it is.
+/// `VIRTGPU_PARAM_RESOURCE_BLOB`: the device can use memory of the guest directly.
 pub(super) const VIRTGPU_RESOURCE_BLOB: u64 = 3;
 
 /// `struct drm_virtgpu_getparam`.
@@ -20,10 +20,10 @@ struct GetParam {
 
 const GETPARAM: ioctl::Opcode = ioctl::opcode::read_write::<GetParam>(b'd', 0x43);
 
-/// Asks a virtio-gpu for one of its parameters.
+/// Queries a parameter of a virtio-gpu.
 ///
 /// # Errors
-/// What the kernel answers: EINVAL for a parameter that this kernel does not know.
+/// The error of the kernel: EINVAL for a parameter that the kernel does not know.
 ///
 /// # References
 /// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_GETPARAM.
@@ -34,7 +34,7 @@ pub(super) fn virtgpu_parameter(card: impl AsFd, param: u64) -> io::Result<i32> 
         param,
         value: (&raw mut value).expose_provenance() as u64,
     };
-    // SAFETY: the request is of the size in its opcode; the kernel writes one int through `value`, which outlives the call.
+    // SAFETY: the structure is that of the opcode; the kernel writes one int through `value`, which outlives the call.
     unsafe { ioctl::ioctl(card, Updater::<GETPARAM, GetParam>::new(&mut request)) }?;
     Ok(value)
 }

@@ -1,7 +1,7 @@
-//! udmabuf: ordinary memory of this process as dma-bufs, in pages of any size that the machine has.
+//! udmabuf: dma-bufs of memfd pages, of any page size that the machine has.
 //!
-//! The memfd behind each dma-buf is sealed against shrinking, growing and further seals before the kernel takes its pages,
-//! and closed afterwards: nobody can pull memory away from under a mapping.
+//! The memfd of each dma-buf is sealed against shrinking, growing and further seals before UDMABUF_CREATE, and closed afterwards,
+//! so no process can remove pages that are mapped.
 
 mod backend;
 mod pages;
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use self::pages::Pages;
-use super::machine;
+use super::meminfo;
 use crate::buffer::Buffer;
 use crate::constraint::{MemoryCost, Source, SourceId};
 use crate::solve::Plan;
@@ -28,16 +28,16 @@ use crate::solve::Plan;
 const NODE: &str = "/dev/udmabuf";
 const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
 
-/// Why udmabuf gave no memory.
+/// Why a udmabuf operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum UdmabufError {
-    /// The node cannot be opened.
+    /// The device node cannot be opened.
     #[error("{node} cannot be opened: {source}{}", open_remedy(*source), node = printable_path(node))]
     Open {
-        /// The node.
+        /// The device node.
         node: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
     /// The plan names another source.
@@ -48,54 +48,56 @@ pub enum UdmabufError {
         /// The source that the plan names.
         planned: String,
     },
-    /// More than a dma-buf of udmabuf may have.
-    #[error("{source_name} was not asked for {needed_bytes} bytes: {LIMIT} allows {maximum_bytes}")]
+    /// A buffer exceeds the size limit of udmabuf.
+    #[error(
+        "{source_name}: a buffer needs {needed_bytes} bytes, and {LIMIT} allows {maximum_bytes}; nothing was allocated"
+    )]
     Limit {
         /// This source.
         source_name: String,
-        /// What a buffer needs.
+        /// The size of the buffer.
         needed_bytes: u64,
-        /// What is allowed.
+        /// The limit.
         maximum_bytes: u64,
     },
-    /// More than the machine can give.
-    #[error("{source_name} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken{}", budget_remedy(*.huge))]
+    /// The allocation would exceed the available memory.
+    #[error("{source_name}: {needed_bytes} bytes are needed, and only {available_bytes} are available{}; nothing was allocated", budget_remedy(*.huge))]
     Budget {
         /// This source.
         source_name: String,
-        /// What all buffers need.
+        /// The size of all buffers.
         needed_bytes: u64,
-        /// What there is.
+        /// The available size.
         available_bytes: u64,
-        /// Whether huge pages are short.
+        /// Whether the pages are huge pages.
         huge: bool,
     },
-    /// The kernel refused.
+    /// A system call failed.
     #[error("{source_name}: {operation} for {bytes} bytes failed: {source}")]
     Allocate {
         /// This source.
         source_name: String,
         /// The system call.
         operation: &'static str,
-        /// What was asked for.
+        /// The requested size.
         bytes: u64,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
-    /// The caller's memory cannot become a dma-buf.
-    #[error("{source_name} was not asked: {source}")]
+    /// The memory of the caller cannot become a dma-buf.
+    #[error("{source_name}: UDMABUF_CREATE was not called: {source}")]
     Memfd {
         /// This source.
         source_name: String,
-        /// What is wrong with the memory.
+        /// The reason.
         source: MemfdError,
     },
-    /// What udmabuf gave is no usable dma-buf.
-    #[error("{source_name}: what was allocated is unusable: {why}")]
+    /// The dma-buf cannot be used for the plan.
+    #[error("{source_name}: the allocated buffer cannot be used: {why}")]
     Unusable {
         /// This source.
         source_name: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -107,25 +109,25 @@ fn open_remedy(error: Errno) -> &'static str {
         Errno::ACCESS | Errno::PERM => {
             "; the node is for the user of the active seat (udev's tag uaccess) and for the group `kvm`"
         }
-        Errno::NOENT => "; `modprobe udmabuf` makes it, where the kernel has it",
+        Errno::NOENT => "; `modprobe udmabuf` creates it, if the kernel has the module",
         _ => "",
     }
 }
 
 fn budget_remedy(huge: bool) -> &'static str {
     if huge {
-        "; vm.nr_hugepages sets how many huge pages there are"
+        "; vm.nr_hugepages sets the number of huge pages"
     } else {
-        " without harm to others"
+        " without harm to other programs"
     }
 }
 
-/// The open udmabuf device, with one page size.
+/// The open udmabuf device, for one page size.
 #[derive(Debug)]
 pub struct Udmabuf {
     fd: OwnedFd,
     pages: Pages,
-    /// The limit of when it was opened; asked again only where it matters.
+    /// The size limit at the time of opening; it is read again only if it is too low.
     maximum_bytes: Option<u64>,
 }
 
@@ -146,7 +148,7 @@ impl Udmabuf {
         Self::open_pages(Pages::Huge(page_bytes))
     }
 
-    /// Lists the sizes in bytes of huge pages of which the machine has any, smallest first.
+    /// Lists the huge page sizes of which the machine has pages, in bytes, smallest first.
     #[must_use]
     pub fn huge_page_sizes() -> Vec<u64> {
         Pages::huge_sizes()
@@ -166,18 +168,18 @@ impl Udmabuf {
         })
     }
 
-    /// Declares what udmabuf gives and promises with these pages.
+    /// Declares udmabuf as a memory source, with its guarantees for this page size.
     #[must_use]
     pub fn source(&self) -> Source {
         let mut source = Source::new(self.id(), self.source_name());
         if self.pages.is_huge() {
-            // A buffer takes whole pages, and a plan counts them.
+            // A buffer takes whole pages, and the solver counts them.
             source.constraints.image.size_alignment_bytes = self.pages.bytes();
         }
         let guarantees = &mut source.guarantees;
-        // A buffer begins where a page begins.
+        // A buffer begins at the start of a page.
         guarantees.contiguous_up_to_bytes = self.pages.bytes();
-        guarantees.address = machine::memory_window();
+        guarantees.address = meminfo::memory_window();
         guarantees.cached = Some(true);
         guarantees.cost = if self.pages.is_huge() {
             MemoryCost::Reserved
@@ -192,7 +194,7 @@ impl Udmabuf {
     /// Allocates the buffers of a plan.
     ///
     /// # Errors
-    /// [`UdmabufError`]. Nothing stays allocated then.
+    /// [`UdmabufError`]. After an error nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, UdmabufError> {
         if *plan.source() != self.id() {
             return Err(UdmabufError::NotPlanned {
@@ -212,7 +214,7 @@ impl Udmabuf {
             .copied()
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) = self.pages.fewer_available_than(needed_bytes) {
+        if let Some(available_bytes) = self.pages.available_if_insufficient(needed_bytes) {
             return Err(UdmabufError::Budget {
                 source_name: self.source_name(),
                 needed_bytes,
@@ -222,11 +224,11 @@ impl Udmabuf {
         }
         (0..plan.count())
             .map(|_| {
-                let memories = sizes
+                let dmabufs = sizes
                     .iter()
                     .map(|bytes| self.allocate_memory(*bytes))
                     .collect::<Result<Vec<_>, _>>()?;
-                Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| {
+                Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
                     UdmabufError::Unusable {
                         source_name: self.source_name(),
                         why: error.to_string(),
@@ -255,7 +257,7 @@ impl Udmabuf {
         )
         .map_err(failed("F_ADD_SEALS"))?;
         sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(|source| {
-            // All that the kernel calls invalid was checked, but for a limit that has come down since.
+            // All other causes of EINVAL were checked before; the limit can have been lowered since then.
             match self.check_limit_of(maximum_bytes(), bytes) {
                 Err(error) if source == Errno::INVAL => error,
                 _ => failed("UDMABUF_CREATE")(source),
@@ -264,7 +266,7 @@ impl Udmabuf {
     }
 
     fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
-        // A limit that may have gone up since is asked again; reading it each time costs as much as 16 KiB of memory.
+        // The limit can have been raised since the device was opened. Reading it each time costs as much as 16 KiB of memory.
         self.check_limit_of(self.maximum_bytes, needed_bytes)
             .or_else(|_| self.check_limit_of(maximum_bytes(), needed_bytes))
     }
@@ -296,5 +298,5 @@ impl Udmabuf {
 }
 
 fn maximum_bytes() -> Option<u64> {
-    machine::number(LIMIT)?.checked_mul(1 << 20)
+    meminfo::read_number(LIMIT)?.checked_mul(1 << 20)
 }

@@ -1,25 +1,25 @@
-//! The pages that memory is made of: ordinary ones, and huge ones of every size that the machine has.
+//! The page sizes of memfds: the ordinary one, and the huge page sizes of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::MemfdFlags;
 
-use crate::backend::machine;
+use crate::backend::meminfo;
 
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
 /// Pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pages {
-    /// Those of the processor.
+    /// Ordinary pages of the CPU.
     Ordinary,
-    /// hugetlb pages of this many bytes.
+    /// hugetlb pages of this size in bytes.
     Huge(u64),
 }
 
 impl Pages {
-    /// Lists the sizes in bytes of huge pages of which the machine has any, smallest first.
+    /// Lists the huge page sizes of which the machine has pages, in bytes, smallest first.
     pub(super) fn huge_sizes() -> Vec<u64> {
         let names = fs::read_dir(HUGE_PAGES)
             .into_iter()
@@ -36,7 +36,7 @@ impl Pages {
 
     pub(super) fn bytes(self) -> u64 {
         match self {
-            Self::Ordinary => machine::page_bytes(),
+            Self::Ordinary => meminfo::page_bytes(),
             Self::Huge(bytes) => bytes,
         }
     }
@@ -45,40 +45,40 @@ impl Pages {
         matches!(self, Self::Huge(_))
     }
 
-    /// What can be had at this time; `None` where nothing tells.
+    /// Returns the bytes that are available at present; `None` if the kernel does not report them.
     ///
-    /// Pages that another program has reserved by a mapping are still listed as free, and are not ours.
+    /// Pages that another program has reserved with a mapping are still counted as free, so they are subtracted.
     pub(super) fn available_bytes(self) -> Option<u64> {
         let Self::Huge(bytes) = self else {
-            return machine::available_bytes();
+            return meminfo::available_bytes();
         };
         let free = count(bytes, "free_hugepages")?;
         let reserved = count(bytes, "resv_hugepages").unwrap_or(0);
         free.saturating_sub(reserved).checked_mul(bytes)
     }
 
-    /// What can be had at this time where that is less than `needed_bytes`; `None` where it is enough, or nothing tells.
-    pub(super) fn fewer_available_than(self, needed_bytes: u64) -> Option<u64> {
+    /// Returns the available bytes if they are fewer than `needed_bytes`; `None` if the memory is sufficient, or not known.
+    pub(super) fn available_if_insufficient(self, needed_bytes: u64) -> Option<u64> {
         if self == Self::Ordinary {
-            return machine::fewer_available_than(needed_bytes);
+            return meminfo::available_if_insufficient(needed_bytes);
         }
         self.available_bytes()
             .filter(|available| needed_bytes > *available)
     }
 
-    /// Rounds up to what a memfd of these pages can have.
+    /// Rounds up to whole pages, as a memfd needs.
     pub(super) fn whole(self, bytes: u64) -> u64 {
         bytes
             .checked_next_multiple_of(self.bytes())
             .unwrap_or(u64::MAX)
     }
 
-    /// What `memfd_create` has to be told.
+    /// Returns the flags of `memfd_create` for this page size.
     pub(super) fn flags(self) -> MemfdFlags {
         match self {
             Self::Ordinary => MemfdFlags::empty(),
             Self::Huge(bytes) => {
-                // memfd_create(2): the logarithm of the page size lies above bit 26.
+                // memfd_create(2): the base-2 logarithm of the page size is in the bits from 26 on.
                 let logarithm = bytes.checked_ilog2().unwrap_or_default();
                 MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26)
             }
@@ -98,7 +98,7 @@ fn size_of_folder(name: &str) -> Option<u64> {
 }
 
 fn count(page_bytes: u64, file: &str) -> Option<u64> {
-    machine::number(folder(page_bytes).join(file))
+    meminfo::read_number(folder(page_bytes).join(file))
 }
 
 fn folder(page_bytes: u64) -> PathBuf {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folder_that_names_no_page_size_is_passed_over() {
+    fn directory_without_a_page_size_in_its_name_is_skipped() {
         assert_eq!(size_of_folder("hugepages-2048kB"), Some(2 << 20));
         for name in [
             "hugepages-kB",
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn size_is_rounded_to_whole_pages_and_never_wraps() {
+    fn size_is_rounded_up_to_whole_pages_without_overflow() {
         assert_eq!(Pages::Huge(2 << 20).whole(1), 2 << 20);
         assert_eq!(Pages::Huge(2 << 20).whole(2 << 20), 2 << 20);
         assert_eq!(Pages::Huge(2 << 20).whole(u64::MAX), u64::MAX);
     }
 
     #[test]
-    fn flags_carry_the_page_size() {
+    fn flags_contain_the_page_size() {
         assert_eq!(
             Pages::Huge(2 << 20).flags().bits(),
             (21 << 26) | MemfdFlags::HUGETLB.bits()

@@ -1,4 +1,4 @@
-//! Memory of the caller as a dma-buf: all that the kernel would refuse is refused before, with its reason.
+//! The caller's memory as a dma-buf. The causes of the kernel's EINVAL are checked before, so that the error names the reason.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,58 +7,60 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{Udmabuf, UdmabufError, sys};
-use crate::backend::machine;
+use crate::backend::meminfo;
 
 /// Why a memfd cannot become a dma-buf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MemfdError {
-    /// The file is no memfd.
-    #[error("the fd is no memfd ({0}); memfd_create makes one")]
+    /// The file is not a memfd.
+    #[error("the fd is not a memfd ({0}); create it with memfd_create")]
     NotMemfd(Errno),
-    /// Its owner could take pages away from under a mapping.
+    /// The memfd can shrink, which would remove mapped pages.
     #[error("the memfd can still shrink; seal it with F_SEAL_SHRINK")]
-    CanShrink,
-    /// Devices could not write.
+    NotSealed,
+    /// The memfd is sealed against writing.
     #[error(
-        "the memfd is sealed against writing (F_SEAL_WRITE), and whoever imports a dma-buf may write"
+        "the memfd is sealed against writing (F_SEAL_WRITE), and importers of a dma-buf can write"
     )]
     NotWritable,
-    /// Nothing was asked for.
-    #[error("0 bytes make no dma-buf")]
+    /// The size is 0.
+    #[error("the size is 0 bytes")]
     Empty,
-    /// Not whole pages.
+    /// The range is not whole pages.
     #[error(
-        "{size_bytes} bytes from byte {offset_bytes} on are not whole pages of {page_bytes} bytes"
+        "the range of {size_bytes} bytes from byte {offset_bytes} on is not whole pages of {page_bytes} bytes"
     )]
     Unaligned {
-        /// Where they begin.
+        /// The start of the range in bytes.
         offset_bytes: u64,
-        /// How many there are.
+        /// The size of the range in bytes.
         size_bytes: u64,
-        /// The size of a page.
+        /// The page size in bytes.
         page_bytes: u64,
     },
-    /// The memfd ends before.
-    #[error("{size_bytes} bytes from byte {offset_bytes} on end past the memfd's {memfd_bytes}")]
-    PastTheEnd {
-        /// Where they begin.
+    /// The range exceeds the memfd.
+    #[error(
+        "the range of {size_bytes} bytes from byte {offset_bytes} on exceeds the memfd of {memfd_bytes} bytes"
+    )]
+    ExceedsMemfd {
+        /// The start of the range in bytes.
         offset_bytes: u64,
-        /// How many there are.
+        /// The size of the range in bytes.
         size_bytes: u64,
-        /// The size of the memfd.
+        /// The size of the memfd in bytes.
         memfd_bytes: u64,
     },
 }
 
 impl Udmabuf {
-    /// Makes a dma-buf of a range of a memfd that the caller has: `offset_bytes` and `size_bytes` are whole pages.
+    /// Makes a dma-buf of a range of the caller's memfd. `offset_bytes` and `size_bytes` are multiples of the page size.
     ///
-    /// The memfd must be sealed against shrinking (F_SEAL_SHRINK), so that nobody can pull memory away from under a mapping,
-    /// and not against writing. The dma-buf keeps the pages; the memfd may be closed.
+    /// The memfd must be sealed against shrinking (F_SEAL_SHRINK), so that no process can remove mapped pages, and must not be
+    /// sealed against writing. The dma-buf keeps the pages, so the memfd may be closed.
     ///
     /// # Errors
-    /// [`UdmabufError::Memfd`] for what the kernel would refuse with EINVAL or EBADFD; [`UdmabufError::Limit`];
+    /// [`UdmabufError::Memfd`] for the causes of the kernel's EINVAL and EBADFD; [`UdmabufError::Limit`];
     /// [`UdmabufError::Allocate`].
     ///
     /// # References
@@ -100,7 +102,7 @@ fn check(
     size_bytes: u64,
 ) -> Result<(), MemfdError> {
     if !seals.contains(SealFlags::SHRINK) {
-        return Err(MemfdError::CanShrink);
+        return Err(MemfdError::NotSealed);
     }
     if seals.intersects(SealFlags::WRITE) {
         return Err(MemfdError::NotWritable);
@@ -108,7 +110,7 @@ fn check(
     if size_bytes == 0 {
         return Err(MemfdError::Empty);
     }
-    let page_bytes = machine::page_bytes();
+    let page_bytes = meminfo::page_bytes();
     let whole = |bytes: u64| bytes.checked_rem(page_bytes) == Some(0);
     if !whole(offset_bytes) || !whole(size_bytes) {
         return Err(MemfdError::Unaligned {
@@ -119,7 +121,7 @@ fn check(
     }
     match offset_bytes.checked_add(size_bytes) {
         Some(end) if end <= memfd_bytes => Ok(()),
-        _ => Err(MemfdError::PastTheEnd {
+        _ => Err(MemfdError::ExceedsMemfd {
             offset_bytes,
             size_bytes,
             memfd_bytes,
@@ -132,13 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memfd_that_the_kernel_would_refuse_is_refused_with_its_reason() {
-        let page = machine::page_bytes();
+    fn memfd_that_the_kernel_would_refuse_is_reported_with_the_reason() {
+        let page = meminfo::page_bytes();
         let shrink = SealFlags::SHRINK;
         let of = |seals, offset, size| check(seals, 4 * page, offset, size);
         assert_eq!(of(shrink, 0, 4 * page), Ok(()));
         assert_eq!(of(shrink | SealFlags::GROW, page, 3 * page), Ok(()));
-        assert_eq!(of(SealFlags::GROW, 0, page), Err(MemfdError::CanShrink));
+        assert_eq!(of(SealFlags::GROW, 0, page), Err(MemfdError::NotSealed));
         assert_eq!(
             of(shrink | SealFlags::WRITE, 0, page),
             Err(MemfdError::NotWritable)
@@ -154,7 +156,7 @@ mod tests {
         for (offset, size) in [(0, 5 * page), (4 * page, page), (last, page), (page, last)] {
             assert!(matches!(
                 of(shrink, offset, size),
-                Err(MemfdError::PastTheEnd { .. })
+                Err(MemfdError::ExceedsMemfd { .. })
             ));
         }
     }

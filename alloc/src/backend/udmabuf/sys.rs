@@ -20,7 +20,7 @@ struct Create {
 
 const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
 
-// SAFETY: the opcode reads one struct udmabuf_create, of which Create has the layout, and returns a new fd.
+// SAFETY: the opcode reads one struct udmabuf_create, which Create is equal to, and returns a new fd.
 unsafe impl Ioctl for Create {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;
@@ -34,12 +34,12 @@ unsafe impl Ioctl for Create {
     }
 
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, so its result is a new fd that nobody else knows.
+        // SAFETY: the ioctl succeeded, so its result is a new fd that nothing else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(output) })
     }
 }
 
-/// Makes a dma-buf of a range of a memfd, in bytes that are whole pages.
+/// Makes a dma-buf of a range of a memfd. Offset and size are in bytes, and are multiples of the page size.
 ///
 /// # References
 /// `linux/udmabuf.h`, UDMABUF_CREATE.
@@ -55,7 +55,7 @@ pub(super) fn create(
         offset,
         size,
     };
-    // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, whose opcode it is.
+    // SAFETY: as for the implementation of Ioctl; the fd is of the udmabuf device, to which the opcode belongs.
     unsafe { ioctl::ioctl(udmabuf, request) }
 }
 
@@ -64,14 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structure_and_opcode_are_the_headers() {
+    fn structure_and_opcode_equal_those_of_the_headers() {
         assert_eq!(size_of::<Create>(), 24);
         assert_eq!(CREATE, 0x4018_7542);
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn structure_and_opcode_are_the_headers_of_this_target() {
+    fn structure_and_opcode_equal_those_of_this_targets_headers() {
         let mut ours = crate::abi::layouts! {
             Create => "udmabuf_create" { flags => "flags", offset => "offset", size => "size" }
         };

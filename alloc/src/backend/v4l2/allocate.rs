@@ -1,4 +1,4 @@
-//! Buffers from a queue's own memory, exported for others.
+//! Buffers that a queue allocates (MMAP), exported as dma-bufs (VIDIOC_EXPBUF).
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -14,13 +14,14 @@ use crate::solve::Plan;
 use crate::trace::{self, Action};
 
 impl Queue {
-    /// Allocates the buffers of a plan from the queue's own memory, and exports them.
+    /// Allocates the buffers of a plan from the queue's own memory (MMAP), and exports them as dma-bufs.
     ///
-    /// They are the stream's: another program can use them while it lives, and queueing them by index needs no import.
+    /// The buffers belong to the returned stream: other programs can use them while the stream lives, and they are queued by
+    /// index without an import.
     ///
     /// # Errors
-    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. Nothing stays
-    /// allocated then.
+    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. After an error
+    /// nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
         if *plan.source() != self.source_id() {
             return Err(Error::NotPlanned {
@@ -40,21 +41,21 @@ impl Queue {
         Ok(stream)
     }
 
-    /// Sets the queue to `layout`, lets the device allocate `count` buffers and exports them.
+    /// Sets the format of `layout`, requests `count` buffers from the driver and exports them.
     fn allocate_layout(&self, layout: &Layout, count: usize) -> Result<Stream, Error> {
-        let answered = self.set(layout)?;
+        let negotiated = self.set(layout)?;
         let needed = layout.memory_sizes();
-        let is_enough = answered
+        let is_enough = negotiated
             .sizes_bytes
             .iter()
             .zip(needed)
-            .all(|(given, needed)| u64::from(*given) >= *needed);
+            .all(|(size_image, needed)| u64::from(*size_image) >= *needed);
         if is_enough {
             self.request(sys::MEMORY_MMAP, count)?;
         } else {
-            self.create(&answered, needed, count)?;
+            self.create(&negotiated, needed, count)?;
         }
-        let memory_count = answered.sizes_bytes.len();
+        let memory_count = negotiated.sizes_bytes.len();
         let exported: Result<Vec<Buffer>, Error> = (0..count)
             .map(|index| self.export_buffer(layout, index, memory_count))
             .collect();
@@ -62,12 +63,12 @@ impl Queue {
             Ok(buffers) => Ok(Stream::new(
                 self.clone(),
                 sys::MEMORY_MMAP,
-                answered.sizes_bytes,
+                negotiated.sizes_bytes,
                 buffers,
             )),
             Err(error) => {
                 if let Err(error) = self.free_buffers(sys::MEMORY_MMAP) {
-                    tracing::debug!(%error, "freeing buffers that were not exported");
+                    tracing::debug!(%error, "VIDIOC_REQBUFS failed to free buffers that could not be exported");
                 }
                 Err(error)
             }
@@ -80,45 +81,45 @@ impl Queue {
         index: usize,
         memory_count: usize,
     ) -> Result<Buffer, Error> {
-        let memories = (0..memory_count)
+        let dmabufs = (0..memory_count)
             .map(|plane| self.export(index, plane))
             .collect::<Result<Vec<OwnedFd>, Error>>()?;
-        Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| Error::Unusable {
+        Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| Error::Unusable {
             device: self.device().path().to_owned(),
             driver: self.device().driver().to_owned(),
             why: error.to_string(),
         })
     }
 
-    /// Has the device make buffers that are larger than its format needs, because somebody else needs more.
+    /// Requests buffers that are larger than the sizeimage of the format, because another participant needs more bytes.
     ///
     /// # References
-    /// Linux, `Documentation/userspace-api/media/v4l/vidioc-create-bufs.rst`: the sizes may be larger than the format's.
+    /// Linux, `Documentation/userspace-api/media/v4l/vidioc-create-bufs.rst`: the size may be larger than the format's sizeimage.
     fn create(
         &self,
-        answered: &NegotiatedFormat,
+        negotiated: &NegotiatedFormat,
         needed: &[u64],
         count: usize,
     ) -> Result<(), Error> {
-        let sizes_bytes: Vec<u32> = answered
+        let sizes_bytes: Vec<u32> = negotiated
             .sizes_bytes
             .iter()
             .zip(needed)
-            .map(|(given, needed)| u32::try_from(*needed).unwrap_or(u32::MAX).max(*given))
+            .map(|(size_image, needed)| u32::try_from(*needed).unwrap_or(u32::MAX).max(*size_image))
             .collect();
         let larger = NegotiatedFormat {
             sizes_bytes,
-            ..answered.clone()
+            ..negotiated.clone()
         };
-        let asked = u32::try_from(count).unwrap_or(u32::MAX);
+        let requested = u32::try_from(count).unwrap_or(u32::MAX);
         let mut request =
-            sys::CreateBuffers::new(sys::MEMORY_MMAP, asked, larger.to_request(self.kind()));
+            sys::CreateBuffers::new(sys::MEMORY_MMAP, requested, larger.to_request(self.kind()));
         sys::create_buffers(self.device().as_fd(), &mut request).map_err(|source| {
             match self.device().failed("VIDIOC_CREATE_BUFS", source) {
-                Error::Request { device, driver, .. } => Error::Larger {
+                Error::Request { device, driver, .. } => Error::CreateBuffers {
                     device,
                     driver,
-                    given: answered.sizes_bytes.clone(),
+                    size_image: negotiated.sizes_bytes.clone(),
                     needed: needed.to_vec(),
                     source,
                 },
@@ -130,7 +131,7 @@ impl Queue {
 
     pub(super) fn export(&self, index: usize, plane: usize) -> Result<OwnedFd, Error> {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        // Flags of 0 would give an fd for reading alone.
+        // With flags of 0 the fd would be read-only.
         let flags = OFlags::CLOEXEC | OFlags::RDWR;
         let mut request = sys::ExportBuffer {
             kind: self.kind(),

@@ -1,4 +1,4 @@
-//! The video devices of this machine as one backend: a buffer is queued and taken back, which attaches and maps it; nothing streams.
+//! The V4L2 devices of this machine as one backend. A trial queues a buffer, which attaches and maps it, without streaming.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::constraint::{Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The video devices of this machine. None is kept open: a queue has one owner at a time.
+/// The V4L2 devices of this machine. No device is kept open, because a queue has one owner at a time.
 #[derive(Debug, Default)]
 pub struct VideoDevices;
 
 impl VideoDevices {
-    /// Lists the nodes of all video devices, by number.
+    /// Lists the device nodes of all video devices, by number.
     #[must_use]
     pub fn list() -> Vec<PathBuf> {
         let number = |path: &Path| {
@@ -70,7 +70,7 @@ impl Backend for VideoDevices {
         declared
     }
 
-    /// Declares nothing: a queue's memory belongs to who has the queue open, and is declared with it.
+    /// Declares nothing: the memory of a queue belongs to the program that has the queue open, and is declared together with it.
     fn sources(&mut self, _: Extent) -> Declared {
         Declared::default()
     }
@@ -98,7 +98,7 @@ impl Backend for VideoDevices {
             })
     }
 
-    /// Allocates from the queue's own memory; the [`Stream`] is the owner of what comes.
+    /// Allocates from the queue's own memory. The [`Stream`] owns the buffers.
     fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
         if SourceKind::of(plan.source()) != SourceKind::Queue {
             return None;
@@ -108,7 +108,7 @@ impl Backend for VideoDevices {
             Ok(device) => device,
             Err(error) => return Some(Err(error.into())),
         };
-        // The one of its queues that the plan is for says so; the others answer that they are not meant.
+        // The queue with the plan's source id allocates; the other one returns NotPlanned.
         for direction in [Direction::Capture, Direction::Output] {
             let Ok(queue) = device.queue(direction) else {
                 continue;
@@ -124,7 +124,7 @@ impl Backend for VideoDevices {
                 Err(error) => return Some(Err(error.into())),
             }
         }
-        let why = format!("{node} has no queue that is {}", plan.source());
+        let why = format!("{node} has no queue with the source id {}", plan.source());
         let kind = BackendErrorKind::NotPlanned;
         Some(Err(BackendError::new(
             node,
@@ -142,8 +142,8 @@ impl Backend for VideoDevices {
             Err(error) => return Some(Err(error.into())),
         };
         Some(Ok(Box::new(move |buffer| {
-            // Queued, since a queue looks at a buffer only then. Sizes are checked before the kernel sees the buffer: one too
-            // small would be leaked for good.
+            // The buffer is queued because the driver attaches it only then. The sizes are checked before the kernel gets the
+            // buffer: the kernel would leak a buffer that is too small.
             let mut stream = queue.import(std::slice::from_ref(buffer))?;
             stream.queue(0)?;
             Ok(Box::new(stream))
@@ -155,9 +155,9 @@ impl Backend for VideoDevices {
         let node = Path::new(&participant.device.node);
         let outcome = |error: Error| BackendError::from(error).outcome();
         if let Some(stream) = allocated.owner_mut::<Stream>() {
-            let own = stream.queue_of();
+            let own = stream.as_queue();
             if own.device().path() == node && own.direction() == direction {
-                // Its own memory, which it has already: it is queued by index.
+                // The queue's own memory needs no import: it is queued by index.
                 let queued = stream.queue(0).and_then(|()| stream.stop());
                 return Some(queued.map_or_else(outcome, |()| Outcome::Proved));
             }
@@ -195,10 +195,10 @@ impl From<Error> for BackendError {
             Error::Busy { operation, .. } => (*operation, Kind::Busy),
             Error::Gone { operation, .. } => (*operation, Kind::Gone),
             Error::Request { operation, .. } => (*operation, Kind::Refused),
-            Error::Larger { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
+            Error::CreateBuffers { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
             Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),
-            Error::Unsayable { .. } => ("VIDIOC_S_FMT", Kind::Unsuitable),
-            Error::Nonsense { operation, .. } => (*operation, Kind::Unusable),
+            Error::NoPixelFormat { .. } => ("VIDIOC_S_FMT", Kind::Unsuitable),
+            Error::InvalidLayout { operation, .. } => (*operation, Kind::Unusable),
             Error::NotPlanned { .. } => ("allocate", Kind::NotPlanned),
             Error::Unusable { .. } => ("VIDIOC_EXPBUF", Kind::Unusable),
             _ => ("import", Kind::Refused),

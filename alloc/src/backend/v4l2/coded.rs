@@ -1,4 +1,4 @@
-//! Queues of coded pictures: what an encoder writes and a decoder reads is bytes, in buffers that have no rows.
+//! Queues with coded formats: an encoder writes and a decoder reads a bitstream, in buffers without rows.
 
 use std::os::fd::AsFd;
 
@@ -11,17 +11,18 @@ use crate::buffer::Buffer;
 use crate::model::Extent;
 
 impl Queue {
-    /// Sets the queue to a compressed format for pictures of `extent`, and hands it buffers for the bytes, each at its index for
-    /// good. Of the buffers only the size matters, which may differ: bytes have no rows, so the size and format of the pictures
-    /// are not in a buffer's layout. An encoder and a decoder can share them.
+    /// Sets the queue to a coded format for frames of `extent`, and makes a stream with buffers for the bitstream. Each buffer
+    /// keeps its index. Only the sizes of the buffers matter, and they may differ: a bitstream has no rows, so the layout of a
+    /// buffer does not contain the size and format of the frames. An encoder and a decoder can share the buffers.
     ///
-    /// A decoder's coded queue is set, filled and started before its pictures are asked for: what is in the first bytes decides
-    /// their format. Drivers say by an event (`V4L2_EVENT_SOURCE_CHANGE`) that they have read it, and by a flag that a picture is
-    /// the last. Neither is heard here: this works with vicodec, whose decoder answers at once, and was not tried on hardware.
+    /// The coded queue of a decoder must be set, filled and started before the format of its capture queue is queried, because
+    /// the first bytes of the bitstream decide that format. Drivers report with an event (`V4L2_EVENT_SOURCE_CHANGE`) that they
+    /// have parsed it, and with a flag that a frame is the last one. Neither is handled here: this works with vicodec, whose
+    /// decoder knows the format at once, and was not tried on hardware.
     ///
     /// # Errors
-    /// [`Error::NoBuffers`], [`Error::Busy`], [`Error::Format`] when the driver codes otherwise, [`Error::TooSmall`] for a
-    /// buffer that a picture may not fit, [`Error::Memories`] for one that lies in several, [`Error::Count`].
+    /// [`Error::NoBuffers`], [`Error::Busy`], [`Error::Format`] if the driver sets another coded format, [`Error::TooSmall`] for
+    /// a buffer smaller than sizeimage, [`Error::TooManyDmabufs`] for a buffer of several dma-bufs, [`Error::Count`].
     ///
     /// # References
     /// Kernel documentation, "Memory-to-Memory Stateful Video Decoder Interface", and the encoder's.
@@ -42,13 +43,15 @@ impl Queue {
             strides_bytes: vec![0],
             sizes_bytes: vec![u32::try_from(smallest).unwrap_or(u32::MAX)],
         };
-        // A driver may ask for more bytes than there are, which is found below, and counts no rows.
-        let answered =
-            self.set_format(&wanted, |answered| answered.pixel_format == pixel_format)?;
-        self.stream_into(answered, buffers)
+        // The driver can return a sizeimage that is larger than the buffers, which is checked below; bytesperline is 0.
+        let negotiated = self.set_format(&wanted, |negotiated| {
+            negotiated.pixel_format == pixel_format
+        })?;
+        self.stream_with(negotiated, buffers)
     }
 
-    /// How many buffers the device needs at a time, where it says so: a codec keeps pictures that others refer to.
+    /// Returns the number of buffers that the device needs at the same time, if the driver has the control: a codec keeps
+    /// reference frames.
     pub(super) fn minimum_buffers(&self) -> Option<u32> {
         let mut control = sys::Control {
             id: match self.direction() {

@@ -1,9 +1,9 @@
-//! What a camera's numbers mean as colours.
+//! The colour encoding of a queue's format: V4L2's colorspace, Y'CbCr encoding and quantization.
 
 use super::Error;
 use super::queue::Queue;
 
-/// How luma and chroma become red, green and blue.
+/// The matrix between Y'CbCr and R'G'B'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -15,12 +15,12 @@ pub enum Encoding {
     Bt2020,
 }
 
-/// What the numbers of a queue's pixels mean.
+/// The colour encoding of a queue's pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Colours {
-    /// How luma and chroma become colours; of no meaning for RGB.
+    /// The Y'CbCr matrix; without meaning for RGB formats.
     pub encoding: Encoding,
-    /// Whether numbers go from the first to the last, rather than black from 16 and white to 235.
+    /// Whether the quantization is full range (0 to 255) and not limited range (16 to 235).
     pub is_full_range: bool,
 }
 
@@ -49,9 +49,9 @@ mod quantization {
 }
 
 impl Colours {
-    /// Reads what a driver says; 0 stands for what the colorspace has by default.
+    /// Maps the values of a driver; 0 means the default of the colorspace.
     ///
-    /// SMPTE 240M is taken for BT.709, whose weights differ from its own by a hundredth.
+    /// SMPTE 240M is mapped to BT.709, whose coefficients differ by about a hundredth.
     ///
     /// # References
     /// `linux/videodev2.h`, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.
@@ -78,7 +78,7 @@ impl Colours {
 }
 
 impl Queue {
-    /// Asks what the numbers of the format mean that is set.
+    /// Queries the colour encoding of the current format (VIDIOC_G_FMT).
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_that_are_not_said_are_the_colorspaces_own() {
+    fn default_values_are_those_of_the_colorspace() {
         let webcam = Colours::of(8, 0, 0);
         assert_eq!(
             (webcam.encoding, webcam.is_full_range),
@@ -115,9 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_are_said_win() {
-        let said = Colours::of(3, 1, 1);
-        assert_eq!((said.encoding, said.is_full_range), (Encoding::Bt601, true));
+    fn explicit_values_override_the_colorspace() {
+        let explicit = Colours::of(3, 1, 1);
+        assert_eq!(
+            (explicit.encoding, explicit.is_full_range),
+            (Encoding::Bt601, true)
+        );
         assert!(!Colours::of(7, 0, 2).is_full_range);
     }
 }

@@ -11,7 +11,7 @@ use super::queue::{Direction, Queue};
 use super::{Error, sys};
 use crate::model::DeviceIdentity;
 
-/// An open V4L2 device. Clones share one file, hence one owner of the queues.
+/// An open V4L2 device. Clones share one file description, hence they are one owner of the queues.
 #[derive(Clone, Debug)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -33,10 +33,10 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens a video device. Nothing on it ever blocks.
+    /// Opens a video device with O_NONBLOCK.
     ///
     /// # Errors
-    /// [`Error::Open`] when there is no such file or no right to it; [`Error::NotVideo`] when it is something else.
+    /// [`Error::Open`] if the file does not exist or may not be opened; [`Error::NotVideo`] if it is not a V4L2 device.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let device = path.to_owned();
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -54,7 +54,7 @@ impl Device {
             device: device.clone(),
             source,
         })?;
-        // `capabilities` is of the whole device with all its nodes; `device_caps` of this node.
+        // `capabilities` covers the device with all its nodes, `device_caps` this node.
         let capabilities = if capability.capabilities & sys::CAP_DEVICE_CAPS != 0 {
             capability.device_caps
         } else {
@@ -77,38 +77,38 @@ impl Device {
         })
     }
 
-    /// The node that was opened.
+    /// Returns the device node that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Its driver, as the kernel names it.
+    /// Returns the name of the kernel driver.
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.inner.identity.driver
     }
 
-    /// Tells whether it only captures: a camera, and no codec or converter, which has a queue to read from as well.
+    /// Returns whether the device can only capture: a camera, and not a codec or converter, which also has an output queue.
     #[must_use]
     pub fn is_camera(&self) -> bool {
         self.queue(Direction::Capture).is_ok() && self.queue(Direction::Output).is_err()
     }
 
-    /// What it calls itself to people.
+    /// Returns the device's name for display (v4l2_capability::card).
     #[must_use]
     pub fn card(&self) -> &str {
         &self.inner.card
     }
 
-    /// Where it sits.
+    /// Returns the location of the device (v4l2_capability::bus_info).
     #[must_use]
     pub fn bus(&self) -> &str {
         &self.inner.identity.location
     }
 
-    /// What tells a device that converts from others of its driver at the same place: the node's name in sysfs; `None` for one
-    /// that does not convert.
+    /// Returns the node's name in sysfs for a memory-to-memory device, which distinguishes it from others of its driver with the
+    /// same bus_info; `None` for other devices.
     pub(super) fn converter_name(&self) -> Option<String> {
         if self.capabilities() & (sys::CAP_M2M | sys::CAP_M2M_MPLANE) == 0 {
             return None;
@@ -119,19 +119,19 @@ impl Device {
         Some(name.trim().replace(char::is_whitespace, "-"))
     }
 
-    /// Which device it is.
+    /// Returns the identity of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity
     }
 
-    /// What this node can do, as `V4L2_CAP_` bits.
+    /// Returns the `V4L2_CAP_` bits of this node.
     #[must_use]
     pub(crate) fn capabilities(&self) -> u32 {
         self.inner.capabilities
     }
 
-    /// The queue of one direction; the multi-planar one where the device has it.
+    /// Returns the queue of one direction. It is the multi-planar one if the device has it.
     ///
     /// # Errors
     /// [`Error::NoQueue`].
@@ -159,7 +159,7 @@ impl Device {
         }
     }
 
-    /// Turns what the kernel answered into the error that says what to do.
+    /// Makes the error for an errno of a failed ioctl.
     pub(super) fn failed(&self, operation: &'static str, source: Errno) -> Error {
         let (device, driver) = (self.path().to_owned(), self.driver().to_owned());
         match source {
@@ -184,7 +184,7 @@ impl Device {
     }
 }
 
-/// Text that ends at the first zero, or nowhere.
+/// Converts a C string in an array, which need not be terminated.
 pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes
         .iter()
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn device_that_is_none_is_named_as_such() {
+    fn file_that_is_not_a_v4l2_device_is_reported_as_such() {
         let open = |path: &str| Device::open(Path::new(path)).unwrap_err();
         assert!(matches!(
             open("/nowhere/video0"),
@@ -215,11 +215,11 @@ mod tests {
             }
         ));
         assert!(matches!(open("/"), Error::NotVideo { .. }));
-        assert!(open("/dev/null").to_string().contains("no V4L2 device"));
+        assert!(open("/dev/null").to_string().contains("not a V4L2 device"));
     }
 
     #[test]
-    fn text_without_an_end_is_taken_whole() {
+    fn text_without_a_terminator_is_converted_completely() {
         assert_eq!(
             (text(b"vivid\0rest"), text(b"vivid"), text(b"")),
             ("vivid".into(), "vivid".into(), String::new())

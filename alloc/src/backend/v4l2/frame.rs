@@ -1,80 +1,80 @@
-//! A picture that the device is done with, and the frame that has its buffer for as long as somebody looks at it.
+//! A dequeued buffer as a frame, which queues the buffer again when its last clone is dropped.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::stream::Lender;
+use super::stream::StreamInner;
 use crate::buffer::Buffer;
 
-/// What the device says of a picture that it is done with.
+/// What the driver reports about a dequeued buffer (struct v4l2_buffer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameInfo {
-    /// Index of its buffer.
+    /// Index of the buffer.
     pub index: usize,
-    /// The driver's count; a gap is a frame that the driver dropped.
+    /// The driver's sequence number; a gap means that the driver dropped frames.
     pub sequence: u32,
-    /// When it was captured.
+    /// The time of the capture.
     pub timestamp: Duration,
-    /// Whether the timestamp is of CLOCK_MONOTONIC; if not, the driver does not say of which clock.
+    /// Whether the timestamp is of CLOCK_MONOTONIC; otherwise the driver does not report the clock.
     pub is_monotonic: bool,
-    /// Bytes that the device wrote into the first memory.
+    /// Bytes that the device wrote into the first plane (bytesused).
     pub bytes_used: u32,
-    /// The device says that the picture is damaged.
+    /// Whether the driver reports that the data might be corrupted (V4L2_BUF_FLAG_ERROR).
     pub is_damaged: bool,
 }
 
-/// A picture and its buffer, which goes back to the device by itself when the last clone is dropped.
+/// A dequeued buffer, which is queued to the device again when the last clone is dropped.
 ///
-/// Clones are cheap and may be dropped on any thread. Nothing has to be waited for before the picture is read: V4L2 has no
-/// fences, and a frame comes when the device has finished. The way back has none either, so whoever drops the last clone has
-/// waited for everybody else who uses the memory, as for [`Stream::queue`](super::Stream::queue); a GPU's work is among the
-/// fences of [`Buffer::reservation`].
+/// Clones are cheap and may be dropped on any thread. The pixels can be read without a wait: V4L2 has no fences, and the driver
+/// dequeues a buffer when the device has finished. VIDIOC_QBUF has no fence either, so before the last clone is dropped, all
+/// other accesses to the memory must have finished, as for [`Stream::queue`](super::Stream::queue); the work of a GPU is among
+/// the fences of [`Buffer::reservation`].
 ///
-/// The drop is one VIDIOC_QBUF. Where it fails, the stream's next call answers [`Error::Requeue`](super::Error::Requeue), and
-/// the buffer is the caller's to queue. Where the stream does not stream, nothing is given to the device; where it is gone, the
-/// frame keeps its memory readable until it is dropped, and nothing else.
+/// The drop calls VIDIOC_QBUF. If that fails, the next call of the stream returns [`Error::Requeue`](super::Error::Requeue), and
+/// the caller can queue the buffer. If the stream is stopped, the buffer is not queued. If the stream was dropped, the frame
+/// only keeps its memory readable until it is dropped itself.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    lent: Arc<Lent>,
+    inner: Arc<FrameInner>,
 }
 
 #[derive(Debug)]
-struct Lent {
+struct FrameInner {
     info: FrameInfo,
     buffer: Buffer,
-    // A frame does not keep the device open.
-    lender: Weak<Lender>,
+    // Weak, because a frame does not keep the device open.
+    stream: Weak<StreamInner>,
 }
 
 impl Frame {
-    pub(super) fn new(info: FrameInfo, buffer: Buffer, lender: &Arc<Lender>) -> Self {
+    pub(super) fn new(info: FrameInfo, buffer: Buffer, stream: &Arc<StreamInner>) -> Self {
         Self {
-            lent: Arc::new(Lent {
+            inner: Arc::new(FrameInner {
                 info,
                 buffer,
-                lender: Arc::downgrade(lender),
+                stream: Arc::downgrade(stream),
             }),
         }
     }
 
-    /// What the device says of it.
+    /// Returns what the driver reports about the buffer.
     #[must_use]
     pub fn info(&self) -> &FrameInfo {
-        &self.lent.info
+        &self.inner.info
     }
 
-    /// The picture's memory. A clone of the buffer does not keep the device from writing the next picture to it; the frame does.
+    /// Returns the buffer. A clone of it does not prevent the device from writing the next frame to it; the [`Frame`] does.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
-        &self.lent.buffer
+        &self.inner.buffer
     }
 }
 
-impl Drop for Lent {
+impl Drop for FrameInner {
     fn drop(&mut self) {
-        if let Some(lender) = self.lender.upgrade() {
-            lender.give_back(self.info.index);
+        if let Some(stream) = self.stream.upgrade() {
+            stream.requeue(self.info.index);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Buffers of others, handed to a queue: everything is checked before the kernel sees one.
+//! The import of dma-bufs into a queue. Every buffer is checked before the kernel gets it.
 
 use super::negotiate::NegotiatedFormat;
 use super::queue::Queue;
@@ -9,25 +9,25 @@ use crate::model::Layout;
 use crate::trace::{self, Action};
 
 impl Queue {
-    /// Sets the queue to the layout of `buffers` and hands them to it to stream with, each at its index for good.
+    /// Sets the format of the queue to the layout of `buffers` and makes a stream with them. Each buffer keeps its index.
     ///
-    /// Everything is checked before the kernel sees a buffer: all have one layout, what the driver set is what was asked for,
-    /// and every memory is as large as the driver writes. How large the memories are may differ from buffer to buffer.
+    /// The checks precede VIDIOC_QBUF: all buffers have the same layout, the driver set exactly the requested format, and every
+    /// dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between buffers.
     ///
     /// # Errors
-    /// [`Error::NoBuffers`], [`Error::Layouts`] when the layouts differ, [`Error::Busy`] when another file owns the queue,
-    /// [`Error::Format`] when the driver wants another layout, [`Error::TooSmall`], [`Error::Memories`], [`Error::Count`].
+    /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
+    /// [`Error::Format`] if the driver sets another format, [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
     pub fn import(&self, buffers: &[Buffer]) -> Result<Stream, Error> {
         let begun = trace::begin();
         let layout = self.common_layout(buffers)?;
-        let answered = self.set(layout)?;
-        let stream = self.stream_into(answered, buffers)?;
+        let negotiated = self.set(layout)?;
+        let stream = self.stream_with(negotiated, buffers)?;
         let node = self.device().path().display().to_string();
         trace::end(&node, Action::Import, buffers, begun);
         Ok(stream)
     }
 
-    /// The layout that all buffers have.
+    /// Returns the layout of all buffers, which must be equal.
     fn common_layout<'buffers>(
         &self,
         buffers: &'buffers [Buffer],
@@ -38,7 +38,7 @@ impl Queue {
         let other = buffers
             .iter()
             .enumerate()
-            .find(|(_, buffer)| !is_alike(first.layout(), buffer.layout()));
+            .find(|(_, buffer)| !is_same_layout(first.layout(), buffer.layout()));
         match other {
             None => Ok(first.layout()),
             Some((index, buffer)) => Err(Error::Layouts {
@@ -59,28 +59,28 @@ impl Queue {
         }
     }
 
-    /// Makes a stream of a format that is set and of buffers that hold what it takes, each at its index for good.
-    pub(super) fn stream_into(
+    /// Makes a stream with buffers that fit the format that was set. Each buffer keeps its index.
+    pub(super) fn stream_with(
         &self,
-        answered: NegotiatedFormat,
+        negotiated: NegotiatedFormat,
         buffers: &[Buffer],
     ) -> Result<Stream, Error> {
         for buffer in buffers {
-            self.check_sizes(&answered, buffer)?;
+            self.check_sizes(&negotiated, buffer)?;
         }
         self.request(sys::MEMORY_DMABUF, buffers.len())?;
         Ok(Stream::new(
             self.clone(),
             sys::MEMORY_DMABUF,
-            answered.sizes_bytes,
+            negotiated.sizes_bytes,
             buffers.to_vec(),
         ))
     }
 
-    /// Fails where a buffer's memories are not as many, or not as large, as the driver writes.
-    fn check_sizes(&self, answered: &NegotiatedFormat, buffer: &Buffer) -> Result<(), Error> {
+    /// Checks that a buffer has as many dma-bufs as the format has planes, each at least as large as sizeimage.
+    fn check_sizes(&self, negotiated: &NegotiatedFormat, buffer: &Buffer) -> Result<(), Error> {
         let sizes = buffer.layout().memory_sizes();
-        for (memory, needed) in answered.sizes_bytes.iter().enumerate() {
+        for (memory, needed) in negotiated.sizes_bytes.iter().enumerate() {
             let needed_bytes = u64::from(*needed);
             let found_bytes = sizes.get(memory).copied().unwrap_or(0);
             if found_bytes < needed_bytes {
@@ -97,12 +97,12 @@ impl Queue {
                 });
             }
         }
-        if sizes.len() > answered.sizes_bytes.len() {
-            return Err(Error::Memories {
+        if sizes.len() > negotiated.sizes_bytes.len() {
+            return Err(Error::TooManyDmabufs {
                 device: self.device().path().to_owned(),
                 driver: self.device().driver().to_owned(),
                 identity: buffer.identity(),
-                taken: answered.sizes_bytes.len(),
+                taken: negotiated.sizes_bytes.len(),
                 found: sizes.len(),
             });
         }
@@ -110,24 +110,24 @@ impl Queue {
     }
 }
 
-/// Whether two buffers hold a picture at the same places. An allocator may round up the memory of one further than another's.
-fn is_alike(one: &Layout, other: &Layout) -> bool {
+/// Whether two layouts are equal except for the sizes of the dma-bufs, which allocators round up differently.
+fn is_same_layout(one: &Layout, other: &Layout) -> bool {
     one.extent() == other.extent()
         && one.format() == other.format()
         && one.planes() == other.planes()
         && one.memory_sizes().len() == other.memory_sizes().len()
 }
 
-/// A layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
+/// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
 fn summary(layout: &Layout) -> String {
-    let mut words = format!("{} in {}", layout.extent(), layout.format());
+    let mut text = format!("{} in {}", layout.extent(), layout.format());
     for (number, plane) in layout.planes().iter().enumerate() {
-        words.push_str(&format!(
+        text.push_str(&format!(
             ", plane {number} at byte {} of memory {} with {} bytes a row",
             plane.offset_bytes, plane.memory, plane.stride_bytes
         ));
     }
-    words
+    text
 }
 
 #[cfg(test)]
@@ -141,23 +141,23 @@ mod tests {
     }
 
     #[test]
-    fn layouts_that_differ_in_one_thing_are_not_alike() {
+    fn layouts_that_differ_in_one_property_are_not_the_same() {
         let one = layout(642, Fourcc::XRGB8888, 1);
-        assert!(is_alike(&one, &one));
+        assert!(is_same_layout(&one, &one));
         for other in [
             layout(640, Fourcc::XRGB8888, 1),
             layout(642, Fourcc::ARGB8888, 1),
             layout(642, Fourcc::XRGB8888, 64),
         ] {
-            assert!(!is_alike(&one, &other), "{}", summary(&other));
+            assert!(!is_same_layout(&one, &other), "{}", summary(&other));
         }
     }
 
     #[test]
-    fn layouts_in_memories_of_other_sizes_are_alike() {
+    fn layouts_that_differ_only_in_dmabuf_sizes_are_the_same() {
         let one = layout(640, Fourcc::XRGB8888, 1);
         let rounded = one.with_memory_sizes(vec![1 << 21]).unwrap();
-        assert!(is_alike(&one, &rounded));
+        assert!(is_same_layout(&one, &rounded));
         assert_ne!(one, rounded);
     }
 

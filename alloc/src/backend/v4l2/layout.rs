@@ -1,10 +1,10 @@
-//! The structures of `sys.rs` held against the kernel's headers.
+//! Compares the structures of `sys` with the kernel's headers.
 
 use super::sys::*;
 use crate::abi::{self, Entry, layouts};
 
 #[test]
-fn structures_and_requests_are_the_headers_of_this_target() {
+fn structures_and_requests_equal_those_of_this_targets_headers() {
     let mut ours: Vec<Entry> = layouts! {
         Capability => "v4l2_capability" {
             card => "card", bus_info => "bus_info", version => "version", capabilities => "capabilities",
@@ -58,7 +58,7 @@ fn structures_and_requests_are_the_headers_of_this_target() {
             interval => "parm.capture.timeperframe",
         }
     };
-    // The two directions agree in this field, which one structure of ours stands for.
+    // Both directions have this field at the same offset, so one structure is used for both.
     ours.push((
         "offset v4l2_streamparm.parm.output.timeperframe",
         std::mem::offset_of!(StreamParameters, interval) as u64,

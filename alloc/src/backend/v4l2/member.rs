@@ -1,9 +1,9 @@
-//! A queue in a collection: it declares its own memory too, and its import is a stream.
+//! A queue as a member of a collection. It also declares its own memory, and its import is a [`Stream`].
 
 use std::any::Any;
 
 use super::{Queue, Stream};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
@@ -11,18 +11,22 @@ use crate::solve::Plan;
 impl Member for Queue {
     type Imported = Stream;
 
-    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<MemberDeclaration, BackendError> {
         let participant = self.participant(extent, fourcc)?;
         let memory = self
             .source(&participant)?
-            .map(|source| (source, Box::new(self.clone()) as Box<dyn OwnMemory>));
-        Ok(Joined {
+            .map(|source| (source, Box::new(self.clone()) as Box<dyn MemberAllocator>));
+        Ok(MemberDeclaration {
             participant,
             memory,
         })
     }
 
-    /// Makes a stream of the buffers. Where they are the queue's own memory, it is the stream that allocated them.
+    /// Makes a stream with the buffers. If they are the queue's own memory, it is the stream that allocated them.
     fn import(
         &self,
         buffers: &[Buffer],
@@ -30,7 +34,7 @@ impl Member for Queue {
     ) -> Result<Stream, BackendError> {
         let is_own = |owner: &dyn Any| {
             owner.downcast_ref::<Stream>().is_some_and(|stream| {
-                let (one, two) = (stream.queue_of(), self);
+                let (one, two) = (stream.as_queue(), self);
                 one.device().path() == two.device().path() && one.direction() == two.direction()
             })
         };
@@ -44,7 +48,7 @@ impl Member for Queue {
     }
 }
 
-impl OwnMemory for Queue {
+impl MemberAllocator for Queue {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         let stream = Queue::allocate(self, plan)?;
         Ok(Allocated {

@@ -1,21 +1,21 @@
-//! V4L2 queues: cameras, video outputs and converters, single- and multi-planar, as importers and as sources.
+//! V4L2 queues of cameras, video outputs, codecs and converters, single-planar and multi-planar, as importers and as sources.
 //!
-//! A device that converts has both queues on one file: open it once, and ask it for each. Every open file is a job of its
-//! own, so that nobody else can make it busy.
+//! A memory-to-memory device has its two queues on one file description: open it once, and get both queues from it. Each further
+//! open is an independent context, so other programs cannot make it busy.
 //!
-//! Three things that surprise:
-//! - QBUF with a length over the dma-buf's size answers EFAULT and leaks the dma-buf for good, so lengths are always the
-//!   kernel's own size of the buffer and formats that need more are refused before the request.
-//! - vb2 attaches a buffer anew when the fd at an index changes, so a buffer keeps its index for the stream's life.
-//! - No capability says whether a queue needs contiguous memory. Its own exported buffer does: fdinfo names the exporter,
-//!   and `videobuf2_dma_contig` wants what it gives.
+//! Three properties of the kernel shape this module:
+//! - VIDIOC_QBUF with a length larger than the dma-buf fails with EFAULT and leaks the dma-buf. So the length is always the
+//!   size that the kernel reports for the dma-buf, and a format with a larger sizeimage is refused before VIDIOC_QBUF.
+//! - videobuf2 attaches a buffer again when the fd at an index changes. So a buffer keeps its index during the stream.
+//! - No capability tells whether a queue needs contiguous memory. The exporter of the queue's own buffers does, which fdinfo
+//!   names: `videobuf2_dma_contig` allocates and imports contiguous memory.
 
 mod allocate;
 mod backend;
+mod buffer_states;
 mod coded;
 mod colours;
 mod device;
-mod evidence;
 mod frame;
 mod import;
 #[cfg(test)]
@@ -26,8 +26,8 @@ mod negotiate;
 mod participant;
 mod pixel_format;
 mod queue;
+mod queue_memory;
 mod rate;
-mod slots;
 mod stream;
 mod strides;
 mod sys;
@@ -35,11 +35,11 @@ mod sys;
 pub use backend::VideoDevices;
 pub use colours::{Colours, Encoding};
 pub use device::Device;
-pub use evidence::QueueMemory;
 pub use frame::{Frame, FrameInfo};
 pub use negotiate::NegotiatedFormat;
 pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
+pub use queue_memory::QueueMemory;
 pub use rate::{FrameRate, FrameRateError};
 pub use stream::Stream;
 
@@ -52,91 +52,91 @@ use thiserror::Error;
 use crate::buffer::BufferIdentity;
 use crate::model::{Extent, LayoutError};
 
-/// Why a video device did not do what was asked.
+/// Why a V4L2 operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such file, or it may not be opened.
+    /// The file does not exist, or may not be opened.
     #[error("{device} cannot be opened: {source}{}", open_remedy(*source), device = printable_path(device))]
     Open {
-        /// The node.
+        /// The device node.
         device: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
-    /// The file is no video device.
+    /// The file is not a V4L2 device.
     #[error(
-        "{device} is no V4L2 device ({source}); `v4l2-ctl --list-devices` lists those that are there", device = printable_path(device))]
+        "{device} is not a V4L2 device ({source}); `v4l2-ctl --list-devices` lists the devices", device = printable_path(device))]
     NotVideo {
-        /// The node.
+        /// The device node.
         device: PathBuf,
-        /// What the kernel answered to QUERYCAP.
+        /// The error of VIDIOC_QUERYCAP or open.
         source: Errno,
     },
     /// The device has no streaming queue of that direction.
     #[error(
-        "{device} ({driver}) has no {direction} queue that streams; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
+        "{device} ({driver}) has no {direction} queue with streaming I/O; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked for.
+        /// The requested direction.
         direction: Direction,
-        /// What it says of itself.
+        /// Its capabilities, as `V4L2_CAP_` bits.
         capabilities: u32,
     },
-    /// Another program, or another part of this one, uses the queue.
+    /// Another program, or another part of this program, uses the queue.
     #[error(
-        "{device} ({driver}) is in use: {operation} answered EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
+        "{device} ({driver}) is in use: {operation} returned EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
     Busy {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked.
+        /// The ioctl.
         operation: &'static str,
     },
-    /// The device went away.
-    #[error("{device} ({driver}) is gone: {operation} answered {source}; was it unplugged?", device = printable_path(device))]
+    /// The device was removed.
+    #[error("{device} ({driver}) is gone: {operation} returned {source}; was it unplugged?", device = printable_path(device))]
     Gone {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked.
+        /// The ioctl.
         operation: &'static str,
         /// ENODEV or ENXIO.
         source: Errno,
     },
-    /// A request failed.
+    /// An ioctl failed.
     #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
     Request {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// The request, as the kernel names it.
+        /// The ioctl.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: Errno,
     },
-    /// The driver wants another format than the buffers have.
-    #[error("{device} ({driver}) was asked for {asked} and set {answered}", device = printable_path(device))]
+    /// The driver set another format than the requested one.
+    #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
     Format {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked, in words.
-        asked: String,
-        /// What it set, in words.
-        answered: String,
+        /// The requested format.
+        requested: String,
+        /// The format that the driver set.
+        set: String,
     },
-    /// No V4L2 code exists for what was asked.
+    /// V4L2 has no pixel format for the layout.
     #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or no size {extent}, so the queue cannot be set to it", device = printable_path(device))]
-    Unsayable {
-        /// The node.
+    NoPixelFormat {
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
@@ -145,141 +145,141 @@ pub enum Error {
         /// The format.
         format: String,
     },
-    /// What the driver answered makes no sense.
-    #[error("{device} ({driver}) answered {operation} with a layout that cannot be: {source}", device = printable_path(device))]
-    Nonsense {
-        /// The node.
+    /// The driver returned an inconsistent format.
+    #[error("{device} ({driver}): {operation} returned an invalid layout: {source}", device = printable_path(device))]
+    InvalidLayout {
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked.
+        /// The ioctl.
         operation: &'static str,
-        /// What is wrong with it.
+        /// The inconsistency.
         source: LayoutError,
     },
-    /// The queue was handed no buffer.
+    /// No buffer was passed for the stream.
     #[error(
-        "{device} ({driver}) was handed no buffers to stream with; a stream needs one at least", device = printable_path(device))]
+        "{device} ({driver}) got no buffers to stream with; a stream needs at least one", device = printable_path(device))]
     NoBuffers {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
     },
-    /// A buffer has another layout than the first one.
+    /// A buffer has another layout than the first buffer.
     #[error(
         "{device} ({driver}): buffer {index} ({identity}) is {found}, and buffer 0 is {expected}; a queue streams with one layout, so allocate all buffers by one plan", device = printable_path(device))]
     Layouts {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// Index of the buffer among those that were handed over.
+        /// Index of the buffer in the slice that was passed.
         index: usize,
-        /// Which buffer.
+        /// The buffer.
         identity: BufferIdentity,
-        /// The layout of the first buffer, in words.
+        /// The layout of the first buffer.
         expected: String,
-        /// The layout of this one, in words.
+        /// The layout of this buffer.
         found: String,
     },
-    /// A buffer is smaller than the queue writes.
+    /// A buffer is smaller than sizeimage.
     #[error(
         "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// Index of the memory.
+        /// Index of the dma-buf.
         memory: usize,
-        /// Which buffer.
+        /// The buffer.
         identity: BufferIdentity,
-        /// What the driver writes.
+        /// The sizeimage of the format.
         needed_bytes: u64,
-        /// What is there.
+        /// The size of the dma-buf.
         found_bytes: u64,
     },
-    /// A buffer lies in more memories than the queue takes for one.
+    /// A buffer has more dma-bufs than the format has planes.
     #[error(
-        "{device} ({driver}): a buffer ({identity}) lies in {found} dma-bufs, and with this format the queue takes {taken}; ask for one with its planes together", device = printable_path(device))]
-    Memories {
-        /// The node.
+        "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and with this format the queue takes {taken}; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
+    TooManyDmabufs {
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// Which buffer.
+        /// The buffer.
         identity: BufferIdentity,
-        /// How many the queue takes.
+        /// The number of dma-bufs that the format takes.
         taken: usize,
-        /// How many there are.
+        /// The number of dma-bufs of the buffer.
         found: usize,
     },
-    /// The index is not one of the stream's, or its buffer is with the driver already.
+    /// The stream has no buffer with this index, or the buffer cannot be queued now.
     #[error("{device}: buffer {index} {why}", device = printable_path(device))]
     Index {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// The index.
         index: usize,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
-    /// A frame was dropped, and its buffer could not be given back to the device. The call that answers this did nothing else;
-    /// [`Stream::stop`] has stopped.
+    /// The buffer of a dropped frame could not be queued. The call that returns this error had no other effect, except that
+    /// [`Stream::stop`] has stopped the stream.
     #[error(
-        "{device}: buffer {index} of a frame that was dropped could not be given back to the device ({source}); it can be queued again", device = printable_path(device))]
+        "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue it again", device = printable_path(device))]
     Requeue {
-        /// The node.
+        /// The device node.
         device: PathBuf,
-        /// Index of the buffer, which is the caller's now.
+        /// Index of the buffer, which the caller owns now.
         index: usize,
-        /// Why.
+        /// The error of VIDIOC_QBUF.
         source: Box<Error>,
     },
-    /// The driver gives fewer buffers than were asked for.
-    #[error("{device} ({driver}) gives {granted} buffers, {asked} are needed", device = printable_path(device))]
+    /// The driver allocated fewer buffers than requested.
+    #[error("{device} ({driver}) allocates {granted} buffers, and {requested} are needed", device = printable_path(device))]
     Count {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What was asked.
-        asked: usize,
-        /// What it gives.
+        /// The requested number.
+        requested: usize,
+        /// The number that the driver allocates.
         granted: usize,
     },
-    /// Buffers have to be larger than the driver makes them.
+    /// The driver cannot allocate buffers as large as the plan needs.
     #[error(
-        "{device} ({driver}) makes buffers of {given:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS, which makes larger ones, failed: {source}; take memory from another source", device = printable_path(device))]
-    Larger {
-        /// The node.
+        "{device} ({driver}) allocates buffers of {size_image:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS for larger ones failed: {source}; allocate from another source", device = printable_path(device))]
+    CreateBuffers {
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What it gives for each memory.
-        given: Vec<u32>,
-        /// What each has to hold.
+        /// The sizeimage of each plane.
+        size_image: Vec<u32>,
+        /// The size that the plan needs for each dma-buf.
         needed: Vec<u64>,
-        /// What the kernel answered.
+        /// The error of VIDIOC_CREATE_BUFS.
         source: Errno,
     },
     /// The plan names another source.
     #[error("{device}: the plan is for {planned}, which has to allocate it", device = printable_path(device))]
     NotPlanned {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// The source that the plan names.
         planned: String,
     },
-    /// What the driver exported is no usable dma-buf.
-    #[error("{device} ({driver}): what it exported is unusable: {why}", device = printable_path(device))]
+    /// The exported dma-buf cannot be used for the plan.
+    #[error("{device} ({driver}): the exported buffer cannot be used: {why}", device = printable_path(device))]
     Unusable {
-        /// The node.
+        /// The device node.
         device: PathBuf,
         /// Its driver.
         driver: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -287,7 +287,7 @@ pub enum Error {
 crate::debug_as_display!(Error);
 
 impl Error {
-    /// Returns the device's node and its driver; the latter is empty where it is not known.
+    /// Returns the device node and the driver; the driver is empty if it is not known.
     #[must_use]
     pub fn device(&self) -> (&Path, &str) {
         match self {
@@ -301,14 +301,14 @@ impl Error {
             | Self::Gone { device, driver, .. }
             | Self::Request { device, driver, .. }
             | Self::Format { device, driver, .. }
-            | Self::Unsayable { device, driver, .. }
-            | Self::Nonsense { device, driver, .. }
+            | Self::NoPixelFormat { device, driver, .. }
+            | Self::InvalidLayout { device, driver, .. }
             | Self::TooSmall { device, driver, .. }
-            | Self::Memories { device, driver, .. }
+            | Self::TooManyDmabufs { device, driver, .. }
             | Self::Count { device, driver, .. }
             | Self::NoBuffers { device, driver }
             | Self::Layouts { device, driver, .. }
-            | Self::Larger { device, driver, .. }
+            | Self::CreateBuffers { device, driver, .. }
             | Self::Unusable { device, driver, .. } => (device, driver),
         }
     }
@@ -316,9 +316,9 @@ impl Error {
 
 fn open_remedy(error: Errno) -> &'static str {
     match error {
-        Errno::ACCESS | Errno::PERM => "; the user needs the group `video`",
-        Errno::NOENT => "; `v4l2-ctl --list-devices` lists the cameras that are there",
-        Errno::BUSY => "; another program has it open for itself",
+        Errno::ACCESS | Errno::PERM => "; add the user to the group `video`",
+        Errno::NOENT => "; `v4l2-ctl --list-devices` lists the devices",
+        Errno::BUSY => "; another program has it open exclusively",
         _ => "",
     }
 }

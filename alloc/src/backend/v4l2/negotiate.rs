@@ -1,4 +1,4 @@
-//! A format as a queue has it: parsed from what TRY_FMT, S_FMT and G_FMT answer.
+//! The format of a queue, as VIDIOC_TRY_FMT, VIDIOC_S_FMT and VIDIOC_G_FMT return it.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use super::pixel_format::{Disjoint, PixelFormat};
 use super::sys;
 use crate::model::{Extent, ExtentError, FormatModifier, Fourcc, Layout, LayoutError, PlaneLayout};
 
-/// What a queue made of a format that it was asked for. The driver may change every number.
+/// The format that a queue set or would set for a request. The driver may change every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NegotiatedFormat {
     /// Width and height in pixels.
     pub extent: Extent,
-    /// Its code.
+    /// The pixel format.
     pub pixel_format: PixelFormat,
-    /// For each memory: bytes from one row to the next, of its first plane.
+    /// For each memory plane: bytesperline, the stride in bytes of its first colour plane.
     pub strides_bytes: Vec<u32>,
-    /// For each memory: bytes that the driver writes or reads.
+    /// For each memory plane: sizeimage, the bytes that the driver reads or writes.
     pub sizes_bytes: Vec<u32>,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for NegotiatedFormat {
 }
 
 impl NegotiatedFormat {
-    /// What to ask for to get `layout`; `None` when no V4L2 code says it.
+    /// Returns the format to request for `layout`; `None` if V4L2 has no pixel format for it.
     pub(super) fn of_layout(layout: &Layout) -> Option<Self> {
         let disjoint = if layout.memory_sizes().len() > 1 {
             Disjoint::Yes
@@ -46,7 +46,7 @@ impl NegotiatedFormat {
                 .iter()
                 .filter(|plane| plane.memory == memory);
             let first = planes.next()?;
-            // What the picture needs, not what the memory has: an allocator rounds up to pages.
+            // The bytes that the pixels need, not the size of the dma-buf, which allocators round up to pages.
             let end = planes.fold(
                 first.size_bytes.checked_add(first.offset_bytes)?,
                 |end, plane| end.max(plane.size_bytes.saturating_add(plane.offset_bytes)),
@@ -62,21 +62,21 @@ impl NegotiatedFormat {
         })
     }
 
-    /// The layout that this format gives; `None` for a code that DRM does not know.
+    /// Returns the layout of this format; `None` for a pixel format without a DRM fourcc.
     ///
-    /// Chroma strides inside one memory follow from the first plane's, as V4L2 defines them.
+    /// The strides of further planes in the same memory plane follow from the first one, as V4L2 defines.
     ///
     /// # Errors
-    /// [`LayoutError`] when the driver's numbers contradict each other.
+    /// [`LayoutError`] if the driver's values are inconsistent.
     pub fn layout(&self) -> Option<Result<Layout, LayoutError>> {
         let (fourcc, disjoint) = self.pixel_format.fourcc()?;
         Some(match disjoint {
-            Disjoint::No => self.joint_layout(fourcc),
-            Disjoint::Yes => self.disjoint_layout(fourcc),
+            Disjoint::No => self.layout_in_one_memory(fourcc),
+            Disjoint::Yes => self.layout_in_several_memories(fourcc),
         })
     }
 
-    fn joint_layout(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
+    fn layout_in_one_memory(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
         let stride = self.strides_bytes.first().copied().unwrap_or(0);
         let size = self.sizes_bytes.first().copied().unwrap_or(0);
         let layout = Layout::linear(self.extent, fourcc, 1, stride)?;
@@ -95,7 +95,7 @@ impl NegotiatedFormat {
         layout.with_memory_sizes(vec![size.into()])
     }
 
-    fn disjoint_layout(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
+    fn layout_in_several_memories(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
         let info = fourcc.info().ok_or(LayoutError::UnknownFormat(fourcc))?;
         let mut planes = Vec::new();
         for (memory, (shape, stride)) in info.planes.iter().zip(&self.strides_bytes).enumerate() {
@@ -157,14 +157,14 @@ impl NegotiatedFormat {
         }
     }
 
-    pub(super) fn of_answer(format: &sys::Format) -> Result<Self, ExtentError> {
+    pub(super) fn from_format(format: &sys::Format) -> Result<Self, ExtentError> {
         if Self::is_multiplanar(format.kind) {
-            let answer = format.multiplanar();
-            let planes = answer.planes;
-            let count = usize::from(answer.plane_count);
+            let returned = format.multiplanar();
+            let planes = returned.planes;
+            let count = usize::from(returned.plane_count);
             Ok(Self {
-                extent: Extent::new(answer.width, answer.height)?,
-                pixel_format: PixelFormat(answer.pixel_format),
+                extent: Extent::new(returned.width, returned.height)?,
+                pixel_format: PixelFormat(returned.pixel_format),
                 strides_bytes: planes
                     .iter()
                     .take(count)
@@ -177,12 +177,12 @@ impl NegotiatedFormat {
                     .collect(),
             })
         } else {
-            let answer = format.pix();
+            let returned = format.pix();
             Ok(Self {
-                extent: Extent::new(answer.width, answer.height)?,
-                pixel_format: PixelFormat(answer.pixel_format),
-                strides_bytes: vec![answer.bytes_per_line],
-                sizes_bytes: vec![answer.size_image],
+                extent: Extent::new(returned.width, returned.height)?,
+                pixel_format: PixelFormat(returned.pixel_format),
+                strides_bytes: vec![returned.bytes_per_line],
+                sizes_bytes: vec![returned.size_image],
             })
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn format_of_one_memory_derives_the_chroma_stride() {
+    fn format_with_one_memory_plane_derives_the_chroma_stride() {
         let layout = format(*b"YU12", &[704], &[704 * 720])
             .layout()
             .unwrap()
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn format_of_several_memories_has_a_plane_in_each() {
+    fn format_with_several_memory_planes_has_a_colour_plane_in_each() {
         let negotiated = format(*b"NM12", &[640, 704], &[640 * 480, 704 * 240]);
         let layout = negotiated.layout().unwrap().unwrap();
         let planes: Vec<_> = layout
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn format_of_a_lying_driver_is_refused() {
+    fn inconsistent_format_is_refused() {
         assert!(
             format(*b"XR24", &[2559], &[1 << 30])
                 .layout()
@@ -248,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn format_survives_the_kernel_structures() {
+    fn format_is_unchanged_by_conversion_to_v4l2_format_and_back() {
         for kind in [sys::CAPTURE, sys::OUTPUT_MPLANE] {
             let negotiated = format(*b"NV12", &[640], &[460_800]);
             assert_eq!(
-                NegotiatedFormat::of_answer(&negotiated.to_request(kind)),
+                NegotiatedFormat::from_format(&negotiated.to_request(kind)),
                 Ok(negotiated)
             );
         }
-        assert!(NegotiatedFormat::of_answer(&sys::Format::empty(sys::CAPTURE)).is_err());
+        assert!(NegotiatedFormat::from_format(&sys::Format::empty(sys::CAPTURE)).is_err());
     }
 }

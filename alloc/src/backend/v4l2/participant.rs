@@ -1,10 +1,10 @@
-//! A queue as plain data: the formats and strides that it takes at a size, and the memory that it works with.
+//! The declaration of a queue: its formats and strides for a size, and the memory that it works with.
 
 use std::collections::BTreeMap;
 
-use super::evidence::QueueMemory;
 use super::pixel_format::{Disjoint, PixelFormat};
 use super::queue::{Direction, Queue};
+use super::queue_memory::QueueMemory;
 use super::strides;
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
@@ -13,17 +13,17 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
-/// Buffers that a queue holds: the one that the device works on, and the one that is next.
+/// Buffers that a queue holds: the one that the device works on, and the next one.
 const HELD: u32 = 2;
 
 impl Queue {
-    /// Declares what this queue takes for pictures of one size: in `fourcc` alone, or in every format that it has.
+    /// Declares what this queue accepts for frames of one size: in `fourcc` only, or in every format that it lists.
     ///
-    /// The driver is asked with TRY_FMT, which changes nothing. The queue must be idle: its memory is found out by one buffer
-    /// that is made and freed. Where another program streams, the memory stays unknown and all else is as told.
+    /// The formats are queried with VIDIOC_TRY_FMT, which changes nothing. The queue must be idle, because one buffer is
+    /// allocated and freed to determine its memory. If another program streams, the memory is declared as unknown.
     ///
-    /// A format that the queue does not have at this size is declared with the nearest size that it does have, so that a
-    /// plan can say so.
+    /// If the queue does not support this size for a format, the format is declared with the nearest supported size, so that the
+    /// solver can report it.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -47,21 +47,21 @@ impl Queue {
             if listed.is_compressed || fourcc.is_some_and(|wanted| wanted != known) {
                 continue;
             }
-            let Some(terms) = self.terms(extent, listed.pixel_format, disjoint)? else {
+            let Some(terms) = self.image_constraints(extent, listed.pixel_format, disjoint)? else {
                 continue;
             };
             formats
                 .entry(known)
                 .and_modify(|have| {
-                    // Where no number serves both, the kind that the driver lists first is the one that is declared.
-                    if let Some(both) = either(have, &terms) {
+                    // If no stride satisfies both, the pixel format that the driver lists first is declared.
+                    if let Some(both) = merge_alternatives(have, &terms) {
                         *have = both;
                     }
                 })
                 .or_insert(terms);
         }
         let pairs = formats.keys().map(|fourcc| FormatModifier::linear(*fourcc));
-        // One more than the device cannot do without: the one that is next.
+        // The driver's minimum, and the next buffer.
         let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {
             formats: Some(pairs.collect()),
@@ -71,11 +71,11 @@ impl Queue {
         };
         match self.memory() {
             Ok(QueueMemory::Virtual) => {}
-            Ok(QueueMemory::Scattered) => constraints.memory.address = self.reach(),
+            Ok(QueueMemory::Scattered) => constraints.memory.address = self.dma_window(),
             Ok(QueueMemory::Contiguous) if self.has_iommu() => {}
             Ok(QueueMemory::Contiguous) => {
                 constraints.memory.contiguity = Contiguity::Contiguous;
-                constraints.memory.address = self.reach();
+                constraints.memory.address = self.dma_window();
             }
             Ok(QueueMemory::Other(_) | QueueMemory::Unknown(_)) | Err(Error::Busy { .. }) => {
                 constraints.memory.contiguity = Contiguity::Unknown;
@@ -84,21 +84,22 @@ impl Queue {
         }
         if self.imports()? == Some(false) {
             constraints.memory.imports = Imports::Nothing {
-                reason: "its driver has no DMABUF buffers (VIDIOC_REQBUFS refuses them)".to_owned(),
+                reason: "the driver does not support DMABUF buffers (VIDIOC_REQBUFS fails)"
+                    .to_owned(),
             };
         }
         participant.set_constraints(constraints);
         Ok(participant)
     }
 
-    /// Declares the queue's own memory (MMAP with EXPBUF), for what `participant` says of this queue; `None` where the
-    /// driver exports none.
+    /// Declares the queue's own memory (MMAP with VIDIOC_EXPBUF), with the constraints of this queue's `participant`; `None` if
+    /// the driver exports no buffers.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another program streams; [`Error::Gone`].
+    /// [`Error::Busy`] if another program streams; [`Error::Gone`].
     pub fn source(&self, participant: &Participant) -> Result<Option<Source>, Error> {
         let memory = self.memory()?;
-        // A codec's queue of bytes has no pictures to give.
+        // A queue of coded formats has no frames to export.
         let is_coded = self.formats()?.iter().all(|format| format.is_compressed);
         if matches!(memory, QueueMemory::Unknown(_)) || is_coded {
             return Ok(None);
@@ -112,7 +113,7 @@ impl Queue {
             QueueMemory::Virtual => source.guarantees.cached = Some(true),
             QueueMemory::Contiguous if !self.has_iommu() => {
                 source.guarantees.contiguous_up_to_bytes = u64::MAX;
-                source.guarantees.address = self.reach();
+                source.guarantees.address = self.dma_window();
             }
             _ => {}
         }
@@ -121,7 +122,7 @@ impl Queue {
 
     pub(super) fn source_id(&self) -> SourceId {
         let device = self.device();
-        // One driver can have several converters at one place, as vicodec has; each is a memory of its own.
+        // A driver can have several memory-to-memory devices with one bus_info, as vicodec has; each is a separate source.
         let converter = device
             .converter_name()
             .map_or_else(String::new, |name| format!(":{name}"));
@@ -133,11 +134,11 @@ impl Queue {
         ))
     }
 
-    fn reach(&self) -> AddressWindow {
+    fn dma_window(&self) -> AddressWindow {
         AddressWindow::of_bits(self.dma_mask_bits())
     }
 
-    /// Whether the queue takes dma-bufs; `None` while another program streams.
+    /// Whether the queue imports dma-bufs; `None` while another program streams.
     fn imports(&self) -> Result<Option<bool>, Error> {
         match self.free_buffers(sys::MEMORY_DMABUF) {
             Ok(()) => Ok(Some(true)),
@@ -147,26 +148,26 @@ impl Queue {
         }
     }
 
-    /// What the queue asks of pictures in one format; `None` for a format that it lists and does not have.
-    fn terms(
+    /// Returns the constraints of one format; `None` for a format that the driver lists and does not set.
+    fn image_constraints(
         &self,
         extent: Extent,
         pixel_format: PixelFormat,
         disjoint: Disjoint,
     ) -> Result<Option<ImageConstraints>, Error> {
-        let Some(answered) = self.attempt(extent, pixel_format, 0)? else {
+        let Some(negotiated) = self.try_exactly(extent, pixel_format, 0)? else {
             return Ok(None);
         };
-        let Some(Ok(layout)) = answered.layout() else {
-            tracing::warn!(device = %self.device().path().display(), %answered, "the driver's numbers contradict each other");
+        let Some(Ok(layout)) = negotiated.layout() else {
+            tracing::warn!(device = %self.device().path().display(), %negotiated, "VIDIOC_TRY_FMT returned an inconsistent format");
             return Ok(None);
         };
         let several = layout.planes().len() > 1;
         Ok(Some(ImageConstraints {
-            width: SideConstraints::exactly(answered.extent.width()),
-            height: SideConstraints::exactly(answered.extent.height()),
-            stride: self.strides(&answered)?,
-            minimum_size_bytes: answered
+            width: SideConstraints::exactly(negotiated.extent.width()),
+            height: SideConstraints::exactly(negotiated.extent.height()),
+            stride: self.strides(&negotiated)?,
+            minimum_size_bytes: negotiated
                 .sizes_bytes
                 .iter()
                 .fold(0, |sum, size| sum.saturating_add(u64::from(*size))),
@@ -180,25 +181,25 @@ impl Queue {
         }))
     }
 
-    /// Learns in which steps and how far the driver lets rows grow.
-    fn strides(&self, answered: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
-        let least = answered.strides_bytes.first().copied().unwrap_or(0);
-        strides::learn(least, |stride| {
-            let answer = self.attempt(answered.extent, answered.pixel_format, stride)?;
-            Ok(answer.and_then(|answer| answer.strides_bytes.first().copied()))
+    /// Determines the alignment and the range of the strides that the driver accepts.
+    fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
+        let least = negotiated.strides_bytes.first().copied().unwrap_or(0);
+        strides::probe(least, |stride| {
+            let returned = self.try_exactly(negotiated.extent, negotiated.pixel_format, stride)?;
+            Ok(returned.and_then(|returned| returned.strides_bytes.first().copied()))
         })
     }
 
-    /// What the driver makes of a format; `None` where it takes another or refuses.
-    fn attempt(
+    /// Returns what the driver would set for a format; `None` if it would set another pixel format or fails.
+    fn try_exactly(
         &self,
         extent: Extent,
         pixel_format: PixelFormat,
         stride_bytes: u32,
     ) -> Result<Option<NegotiatedFormat>, Error> {
         match self.try_format(extent, pixel_format, stride_bytes) {
-            Ok(answered) => {
-                Ok(Some(answered).filter(|answered| answered.pixel_format == pixel_format))
+            Ok(negotiated) => {
+                Ok(Some(negotiated).filter(|negotiated| negotiated.pixel_format == pixel_format))
             }
             Err(Error::Request { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -206,9 +207,9 @@ impl Queue {
     }
 }
 
-/// What serves a format that a queue has in one memory as well as in several; `None` where no stride or size does.
-fn either(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
-    // The kinds may differ in their strides: what both take is what surely works.
+/// Merges the constraints of one fourcc with and without separate memory planes; `None` if no stride satisfies both.
+fn merge_alternatives(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
+    // The two pixel formats can differ in their strides: only strides that both accept are safe.
     let mut terms = one.clone();
     terms.placement = if one.placement == two.placement {
         one.placement
@@ -217,7 +218,7 @@ fn either(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstra
     };
     terms.packed_planes = one.packed_planes || two.packed_planes;
     terms.minimum_size_bytes = one.minimum_size_bytes.max(two.minimum_size_bytes);
-    terms.stride = strides::both(&one.stride, &two.stride)?;
+    terms.stride = strides::intersection(&one.stride, &two.stride)?;
     Some(terms)
 }
 
@@ -239,17 +240,23 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_two_kinds_are_joined_by_their_least_common_multiple() {
-        let both = either(&with_stride(640, 20_480, 48), &with_stride(704, 10_240, 64));
+    fn stride_alignments_of_two_pixel_formats_merge_to_their_least_common_multiple() {
+        let both = merge_alternatives(&with_stride(640, 20_480, 48), &with_stride(704, 10_240, 64));
         assert_eq!(both, Some(with_stride(704, 10_240, 192)));
     }
 
     #[test]
-    fn kinds_that_no_stride_serves_are_not_joined() {
+    fn pixel_formats_without_a_common_stride_are_not_merged() {
         let wide = with_stride(0, u32::MAX, 65_536);
-        assert_eq!(either(&wide, &with_stride(0, u32::MAX, 65_537)), None);
+        assert_eq!(
+            merge_alternatives(&wide, &with_stride(0, u32::MAX, 65_537)),
+            None
+        );
         let narrow = with_stride(640, 640, 1);
-        assert_eq!(either(&narrow, &with_stride(704, 704, 1)), None);
-        assert_eq!(either(&narrow, &with_stride(0, u32::MAX, 512)), None);
+        assert_eq!(merge_alternatives(&narrow, &with_stride(704, 704, 1)), None);
+        assert_eq!(
+            merge_alternatives(&narrow, &with_stride(0, u32::MAX, 512)),
+            None
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! V4L2's pixel formats and DRM's: other codes for the same bytes, and the same code for other bytes.
+//! V4L2 pixel formats and DRM fourccs: some formats have different codes, and some codes mean different formats.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use crate::model::Fourcc;
 pub struct PixelFormat(pub u32);
 
 impl PixelFormat {
-    /// The code of vicodec, the kernel's codec without hardware: a fast Walsh-Hadamard transform.
+    /// The coded format of vicodec, the kernel's software codec: a fast Walsh-Hadamard transform.
     pub const FWHT: Self = Self::of(*b"FWHT");
 
-    /// H.264 bytes with start codes.
+    /// H.264 bitstream with start codes.
     pub const H264: Self = Self::of(*b"H264");
-    /// H.265 bytes with start codes.
+    /// H.265 bitstream with start codes.
     pub const HEVC: Self = Self::of(*b"HEVC");
     /// Motion JPEG.
     pub const MJPEG: Self = Self::of(*b"MJPG");
@@ -27,8 +27,8 @@ impl PixelFormat {
         Self(u32::from_le_bytes(characters))
     }
 
-    /// The DRM format of the same bytes, and whether its planes lie in memories of their own; `None` for compressed and raw
-    /// formats.
+    /// Returns the DRM fourcc of the same format, and whether its planes have separate memory planes; `None` for compressed and
+    /// raw (Bayer) formats.
     #[must_use]
     pub fn fourcc(self) -> Option<(Fourcc, Disjoint)> {
         TABLE
@@ -37,22 +37,22 @@ impl PixelFormat {
             .map(|(_, fourcc, disjoint)| (*fourcc, *disjoint))
     }
 
-    /// The code for a DRM format.
+    /// Returns the V4L2 pixel format of a DRM fourcc; `None` if V4L2 has none.
     #[must_use]
     pub fn from_fourcc(fourcc: Fourcc, disjoint: Disjoint) -> Option<Self> {
         TABLE
             .iter()
-            .find(|(_, drm, apart)| *drm == fourcc && *apart == disjoint)
+            .find(|(_, drm, has_own_memory)| *drm == fourcc && *has_own_memory == disjoint)
             .map(|(pixel, _, _)| *pixel)
     }
 }
 
-/// Whether each plane has a memory of its own (V4L2's formats with an M).
+/// Whether each colour plane has a memory plane of its own (V4L2's formats with an M).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Disjoint {
-    /// All planes lie in one memory.
+    /// All colour planes lie in one memory plane.
     No,
-    /// One memory a plane.
+    /// Each colour plane has a memory plane.
     Yes,
 }
 
@@ -68,6 +68,8 @@ impl fmt::Debug for PixelFormat {
     }
 }
 
+/// The V4L2 pixel formats and the DRM fourccs of the same formats.
+///
 /// # References
 /// `linux/videodev2.h` and kernel documentation, "Image Formats": V4L2 names RGB formats by the order of bytes in memory,
 /// DRM by the order of bits in a little-endian word, hence `RGB3` is BGR888.
@@ -107,7 +109,7 @@ const TABLE: [(PixelFormat, Fourcc, Disjoint); 31] = {
         (code(b"YM12"), Fourcc::YUV420, Yes),
         (code(b"YM21"), Fourcc::YVU420, Yes),
         (code(b"YM16"), Fourcc::YUV422, Yes),
-        // Kept last: an older name for the same bytes, found only when a driver lists it.
+        // Last, because it is an older code of the same format and only used if a driver lists it.
         (code(b"BGR4"), Fourcc::XRGB8888, No),
     ]
 };
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pixel_format_survives_the_way_there_and_back() {
+    fn pixel_format_is_unchanged_by_conversion_to_fourcc_and_back() {
         for (pixel, fourcc, disjoint) in &TABLE[..30] {
             assert_eq!(
                 PixelFormat::from_fourcc(*fourcc, *disjoint),

@@ -1,4 +1,4 @@
-//! One queue of a video device: what it can do, and how it becomes a stream.
+//! A queue of a video device: its formats, frame sizes and frame rates, and the allocation of its buffers.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -13,12 +13,12 @@ use super::rate::FrameRate;
 use super::{Error, sys};
 use crate::model::{Extent, Fourcc, Layout};
 
-/// Which way pictures go.
+/// The direction of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The device writes: a camera's or a decoder's pictures, an encoder's bytes.
+    /// The device writes: the frames of a camera or decoder, the bitstream of an encoder.
     Capture,
-    /// The device reads: a video output's or an encoder's pictures, a decoder's bytes.
+    /// The device reads: the frames of a video output or encoder, the bitstream of a decoder.
     Output,
 }
 
@@ -35,38 +35,38 @@ impl fmt::Display for Direction {
 /// A format that a queue lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatDescription {
-    /// Its V4L2 code.
+    /// The V4L2 pixel format.
     pub pixel_format: PixelFormat,
-    /// The DRM format of the same bytes; `None` for compressed and raw ones.
+    /// The DRM fourcc of the same format; `None` for compressed and raw formats.
     pub fourcc: Option<Fourcc>,
-    /// What the driver calls it.
+    /// The driver's description.
     pub description: String,
-    /// A stream of bytes rather than a picture.
+    /// Whether it is a compressed format (V4L2_FMT_FLAG_COMPRESSED).
     pub is_compressed: bool,
-    /// Converted in software by a library rather than made by the device.
+    /// Whether a library converts it in software (V4L2_FMT_FLAG_EMULATED).
     pub is_emulated: bool,
 }
 
-/// The sizes that a queue has for a format.
+/// The frame sizes of a queue for a pixel format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameSizes {
-    /// These alone.
+    /// Exactly these sizes.
     Discrete(Vec<Extent>),
-    /// From the smallest to the largest in steps of width and height, in pixels.
+    /// A range with steps of width and height, in pixels.
     Stepwise {
-        /// The smallest.
+        /// The smallest size.
         minimum: Extent,
-        /// The largest.
+        /// The largest size.
         maximum: Extent,
-        /// Width and height grow by this many pixels.
+        /// The steps of width and height, in pixels.
         step: (u32, u32),
     },
-    /// The driver does not say; TRY_FMT does.
+    /// The driver does not enumerate sizes; use VIDIOC_TRY_FMT.
     Unlisted,
 }
 
 impl FrameSizes {
-    /// Whether `extent` is one of them; `None` when the driver does not say.
+    /// Returns whether `extent` is a supported size; `None` if the driver does not enumerate sizes.
     #[must_use]
     pub fn contain(&self, extent: Extent) -> Option<bool> {
         match self {
@@ -98,8 +98,8 @@ pub struct Queue {
     kind: u32,
 }
 
-/// More entries than any driver lists; an endless list is a driver's fault and must not hang us.
-const LONGEST_LIST: u32 = 1024;
+/// The limit of an enumeration. It is larger than any driver's, and ends the enumeration of a faulty driver.
+const MAXIMUM_ENTRIES: u32 = 1024;
 
 impl Queue {
     pub(super) fn new(device: Device, direction: Direction, kind: u32) -> Self {
@@ -110,19 +110,19 @@ impl Queue {
         }
     }
 
-    /// The device that it belongs to.
+    /// Returns the device of the queue.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Which way pictures go.
+    /// Returns the direction of the queue.
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// Whether a picture may lie in several memories.
+    /// Returns whether the queue is multi-planar, so that a frame can have several memory planes.
     #[must_use]
     pub(crate) fn is_multiplanar(&self) -> bool {
         NegotiatedFormat::is_multiplanar(self.kind)
@@ -132,13 +132,13 @@ impl Queue {
         self.kind
     }
 
-    /// The formats that it lists.
+    /// Lists the formats (VIDIOC_ENUM_FMT).
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
     pub fn formats(&self) -> Result<Vec<FormatDescription>, Error> {
         let mut formats = Vec::new();
-        for index in 0..LONGEST_LIST {
+        for index in 0..MAXIMUM_ENTRIES {
             let mut entry = sys::FormatDescription {
                 index,
                 kind: self.kind,
@@ -161,13 +161,13 @@ impl Queue {
         Ok(formats)
     }
 
-    /// The sizes that it has for a format.
+    /// Lists the frame sizes for a pixel format (VIDIOC_ENUM_FRAMESIZES).
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
     pub fn frame_sizes(&self, format: PixelFormat) -> Result<FrameSizes, Error> {
         let mut discrete = Vec::new();
-        for index in 0..LONGEST_LIST {
+        for index in 0..MAXIMUM_ENTRIES {
             let mut entry = sys::FrameSize {
                 index,
                 pixel_format: format.0,
@@ -200,8 +200,8 @@ impl Queue {
         })
     }
 
-    /// The rates that it has for a format and size, fastest first; empty when the driver does not say. Of a driver that has
-    /// every rate in a range, the fastest alone.
+    /// Lists the frame rates for a pixel format and size (VIDIOC_ENUM_FRAMEINTERVALS), the highest first; empty if the driver
+    /// does not enumerate them. For a driver with a range of rates the list has only the highest one.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -211,7 +211,7 @@ impl Queue {
         extent: Extent,
     ) -> Result<Vec<FrameRate>, Error> {
         let mut rates = Vec::new();
-        for index in 0..LONGEST_LIST {
+        for index in 0..MAXIMUM_ENTRIES {
             let mut entry = sys::FrameInterval {
                 index,
                 pixel_format: format.0,
@@ -236,7 +236,8 @@ impl Queue {
         Ok(rates)
     }
 
-    /// Asks for a rate; returns the one that the driver chose, or `None` where it keeps its own.
+    /// Requests a frame rate (VIDIOC_S_PARM). Returns the rate that the driver set, or `None` if the driver does not support
+    /// this.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Busy`], [`Error::Request`].
@@ -250,15 +251,15 @@ impl Queue {
         }
     }
 
-    /// The format that is set.
+    /// Returns the current format (VIDIOC_G_FMT).
     ///
     /// # Errors
-    /// [`Error::Gone`], [`Error::Request`], [`Error::Unsayable`] when no picture is set.
+    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0.
     pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
         self.parse("VIDIOC_G_FMT", &self.raw_format()?)
     }
 
-    /// The format that is set, as the driver says it.
+    /// Returns the current format as the kernel's structure.
     pub(super) fn raw_format(&self) -> Result<sys::Format, Error> {
         let mut format = sys::Format::empty(self.kind);
         sys::get_format(self.device.as_fd(), &mut format)
@@ -266,7 +267,8 @@ impl Queue {
         Ok(format)
     }
 
-    /// What the driver would make of a size in a format, with `stride_bytes` a row where it leaves the choice (0: its own).
+    /// Returns the format that the driver would set for a size and pixel format, with `stride_bytes` a row if the driver leaves
+    /// the choice (0: the driver's own stride). VIDIOC_TRY_FMT changes nothing.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -288,27 +290,27 @@ impl Queue {
         self.parse("VIDIOC_TRY_FMT", &format)
     }
 
-    /// What messages call this queue's own memory: `vivid MMAP`.
+    /// Returns the name of the queue's own memory in messages, such as `vivid MMAP`.
     #[must_use]
     pub fn source_name(&self) -> String {
         format!("{} MMAP", self.device.driver())
     }
 
     pub(super) fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
-        let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::Unsayable {
+        let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::NoPixelFormat {
             device: self.device.path().to_owned(),
             driver: self.device.driver().to_owned(),
             extent: layout.extent(),
             format: layout.format().to_string(),
         })?;
-        self.set_format(&wanted, |answered| {
-            answered.extent == wanted.extent
-                && answered.pixel_format == wanted.pixel_format
-                && answered.strides_bytes == wanted.strides_bytes
+        self.set_format(&wanted, |negotiated| {
+            negotiated.extent == wanted.extent
+                && negotiated.pixel_format == wanted.pixel_format
+                && negotiated.strides_bytes == wanted.strides_bytes
         })
     }
 
-    /// Sets a format, and fails where what the driver made of it is not as wanted.
+    /// Sets a format, and fails if the format that the driver set is not accepted by `is_as_wanted`.
     pub(super) fn set_format(
         &self,
         wanted: &NegotiatedFormat,
@@ -317,15 +319,15 @@ impl Queue {
         let mut format = wanted.to_request(self.kind);
         sys::set_format(self.device.as_fd(), &mut format)
             .map_err(|source| self.device.failed("VIDIOC_S_FMT", source))?;
-        let answered = self.parse("VIDIOC_S_FMT", &format)?;
-        if is_as_wanted(&answered) {
-            Ok(answered)
+        let negotiated = self.parse("VIDIOC_S_FMT", &format)?;
+        if is_as_wanted(&negotiated) {
+            Ok(negotiated)
         } else {
             Err(Error::Format {
                 device: self.device.path().to_owned(),
                 driver: self.device.driver().to_owned(),
-                asked: wanted.to_string(),
-                answered: answered.to_string(),
+                requested: wanted.to_string(),
+                set: negotiated.to_string(),
             })
         }
     }
@@ -335,13 +337,14 @@ impl Queue {
         operation: &'static str,
         format: &sys::Format,
     ) -> Result<NegotiatedFormat, Error> {
-        NegotiatedFormat::of_answer(format).map_err(|_| self.device.failed(operation, Errno::RANGE))
+        NegotiatedFormat::from_format(format)
+            .map_err(|_| self.device.failed(operation, Errno::RANGE))
     }
 
     pub(super) fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
-        let asked = u32::try_from(count).unwrap_or(u32::MAX);
+        let requested = u32::try_from(count).unwrap_or(u32::MAX);
         let mut request = sys::RequestBuffers {
-            count: asked,
+            count: requested,
             kind: self.kind,
             memory,
             ..Default::default()
@@ -351,17 +354,22 @@ impl Queue {
         self.check_count(memory, count, request.count)
     }
 
-    /// Fails where fewer buffers were given than asked for, and frees them.
-    pub(super) fn check_count(&self, memory: u32, asked: usize, given: u32) -> Result<(), Error> {
-        let granted = usize::try_from(given).unwrap_or(usize::MAX);
-        if granted >= asked && asked > 0 {
+    /// Fails if the driver allocated fewer buffers than requested, and frees them.
+    pub(super) fn check_count(
+        &self,
+        memory: u32,
+        requested: usize,
+        allocated: u32,
+    ) -> Result<(), Error> {
+        let granted = usize::try_from(allocated).unwrap_or(usize::MAX);
+        if granted >= requested && requested > 0 {
             return Ok(());
         }
         self.free_buffers(memory)?;
         Err(Error::Count {
             device: self.device.path().to_owned(),
             driver: self.device.driver().to_owned(),
-            asked,
+            requested,
             granted,
         })
     }
@@ -377,7 +385,7 @@ impl Queue {
     }
 }
 
-/// Some drivers list a largest size past any real one; what is usable of it is kept.
+/// Clamps the largest frame size of a driver, which can exceed [`Extent::LARGEST`].
 fn largest(width: u32, height: u32) -> Result<Extent, crate::model::ExtentError> {
     Extent::new(width.min(Extent::LARGEST), height.min(Extent::LARGEST))
 }
@@ -387,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frame_sizes_contain_what_lies_on_a_step() {
+    fn stepwise_frame_sizes_contain_only_sizes_on_a_step() {
         let extent = |width, height| Extent::new(width, height).unwrap();
         let sizes = FrameSizes::Stepwise {
             minimum: extent(16, 16),

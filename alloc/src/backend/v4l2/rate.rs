@@ -1,4 +1,4 @@
-//! How many frames a second a queue makes: a fraction, as V4L2 has it, because 29.97 is 30000/1001 and no whole number.
+//! The frame rate of a queue. It is a fraction, as in V4L2, because a rate such as 29.97 is 30000/1001.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,13 +8,13 @@ use std::str::FromStr;
 
 use super::sys;
 
-/// Frames a second, as an exact fraction. Two fractions of one value are equal: 60/2 is 30/1.
+/// A frame rate in frames per second, as an exact fraction. Fractions of equal value are equal: 60/2 is 30/1.
 ///
-/// It prints as frames a second in decimals (`30`, `29.97`), and is read from a whole number or a fraction (`30`,
+/// It is displayed as decimal frames per second (`30`, `29.97`), and parsed from a whole number or a fraction (`30`,
 /// `30000/1001`).
 ///
 /// # References
-/// `linux/videodev2.h`, `struct v4l2_fract`: V4L2 counts seconds a frame there, which is the inverse.
+/// `linux/videodev2.h`, `struct v4l2_fract`: V4L2 has the frame interval in seconds, which is the inverse.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRate {
     numerator: NonZeroU32,
@@ -22,7 +22,7 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
-    /// Makes a rate of `numerator` frames in `denominator` seconds; `None` where one of them is 0.
+    /// Makes a rate of `numerator` frames in `denominator` seconds; `None` if one of them is 0.
     #[must_use]
     pub const fn new(numerator: u32, denominator: u32) -> Option<Self> {
         match (NonZeroU32::new(numerator), NonZeroU32::new(denominator)) {
@@ -34,30 +34,30 @@ impl FrameRate {
         }
     }
 
-    /// Frames in [`FrameRate::denominator`] seconds.
+    /// Returns the number of frames in [`FrameRate::denominator`] seconds.
     #[must_use]
     pub const fn numerator(self) -> u32 {
         self.numerator.get()
     }
 
-    /// The seconds in which there are [`FrameRate::numerator`] frames.
+    /// Returns the number of seconds that [`FrameRate::numerator`] frames take.
     #[must_use]
     pub const fn denominator(self) -> u32 {
         self.denominator.get()
     }
 
-    /// Returns the nearest floating-point number of frames a second, for arithmetic that need not be exact.
+    /// Returns the nearest floating-point number of frames per second, for arithmetic that need not be exact.
     #[must_use]
     pub fn as_f64(self) -> f64 {
         f64::from(self.numerator()) / f64::from(self.denominator())
     }
 
-    /// The rate at which a frame takes `interval` seconds; `None` for an interval that is no time.
+    /// Makes the rate of a frame interval in seconds; `None` if numerator or denominator is 0.
     pub(super) fn of_interval(interval: sys::Fraction) -> Option<Self> {
         Self::new(interval.denominator, interval.numerator)
     }
 
-    /// How long a frame takes, in seconds.
+    /// Returns the frame interval in seconds.
     pub(super) fn interval(self) -> sys::Fraction {
         sys::Fraction {
             numerator: self.denominator(),
@@ -65,13 +65,13 @@ impl FrameRate {
         }
     }
 
-    /// The fraction in its lowest terms.
+    /// Returns the fraction in lowest terms.
     fn reduced(self) -> (u32, u32) {
         let (mut large, mut small) = (self.numerator(), self.denominator());
         while let Some(rest) = large.checked_rem(small) {
             (large, small) = (small, rest);
         }
-        // The greatest common divisor of two numbers that are not 0 is not 0.
+        // The greatest common divisor of two positive numbers is positive.
         let lowest = |number: u32| number.checked_div(large).unwrap_or(number);
         (lowest(self.numerator()), lowest(self.denominator()))
     }
@@ -79,7 +79,7 @@ impl FrameRate {
 
 impl Ord for FrameRate {
     fn cmp(&self, other: &Self) -> Ordering {
-        // A product of two 32-bit numbers always fits 64 bits.
+        // The product of two 32-bit numbers fits in 64 bits.
         let product = |one: u32, two: u32| u64::from(one).saturating_mul(u64::from(two));
         product(self.numerator(), other.denominator())
             .cmp(&product(other.numerator(), self.denominator()))
@@ -108,9 +108,9 @@ impl Hash for FrameRate {
 
 impl fmt::Display for FrameRate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = format!("{:.3}", self.as_f64());
-        let short = words.trim_end_matches('0').trim_end_matches('.');
-        // A rate that is too slow for three decimals is no rate of 0.
+        let decimals = format!("{:.3}", self.as_f64());
+        let short = decimals.trim_end_matches('0').trim_end_matches('.');
+        // A rate that three decimals would display as 0 is displayed as a fraction.
         if short == "0" {
             let (numerator, denominator) = self.reduced();
             write!(out, "{numerator}/{denominator}")
@@ -120,10 +120,10 @@ impl fmt::Display for FrameRate {
     }
 }
 
-/// Why a text is no frame rate.
+/// Why a text is not a frame rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no frame rate; write frames a second as a whole number or as a fraction of two, such as 30 or 30000/1001"
+    "{0:?} is not a frame rate; write frames per second as a whole number or as a fraction, such as 30 or 30000/1001"
 )]
 pub struct FrameRateError(String);
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_one_value_are_equal_and_hash_alike() {
+    fn rates_of_equal_value_are_equal_and_have_equal_hashes() {
         assert_eq!(rate(60, 2), rate(30, 1));
         assert_eq!(rate(u32::MAX, u32::MAX), rate(1, 1));
         let all = HashSet::from([rate(30, 1), rate(60, 2), rate(30_000, 1000)]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_that_floating_point_cannot_tell_apart_are_ordered() {
+    fn rates_that_are_equal_in_floating_point_are_ordered_exactly() {
         let (less, more) = (rate(u32::MAX - 1, u32::MAX), rate(u32::MAX, u32::MAX));
         assert!(less < more);
         assert!(rate(30_000, 1001) < rate(30, 1));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_survives_the_interval_that_v4l2_has() {
+    fn rate_is_unchanged_by_conversion_to_interval_and_back() {
         let ntsc = rate(30_000, 1001);
         let interval = ntsc.interval();
         assert_eq!((interval.numerator, interval.denominator), (1001, 30_000));
@@ -185,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn rate_prints_as_frames_a_second() {
+    fn rate_displays_frames_per_second() {
         let printed = [(30, 1), (30_000, 1001), (15, 2), (100, 1), (1, 5000)]
             .map(|(numerator, denominator)| rate(numerator, denominator).to_string());
         assert_eq!(printed, ["30", "29.97", "7.5", "100", "1/5000"]);
     }
 
     #[test]
-    fn text_that_is_no_rate_is_refused_with_what_to_write() {
+    fn text_that_is_not_a_rate_is_refused_with_the_expected_form() {
         assert_eq!("30".parse(), Ok(rate(30, 1)));
         assert_eq!("30000/1001".parse(), Ok(rate(30_000, 1001)));
         for text in [

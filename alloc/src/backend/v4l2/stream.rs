@@ -1,4 +1,4 @@
-//! A queue that streams, with buffers that keep their index.
+//! A queue with its buffers, which keep their indexes.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -6,37 +6,37 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::buffer_states::BufferStates;
 use super::frame::{Frame, FrameInfo};
 use super::queue::{Direction, Queue};
-use super::slots::Slots;
 use super::{Error, sys};
 use crate::buffer::Buffer;
 
-/// A queue with its buffers. Readable (a camera) or writable (an output) when a buffer is done.
+/// A queue with its buffers. Its fd polls as readable (capture) or writable (output) when a buffer can be dequeued.
 ///
-/// A caller that looks at pictures takes them as frames ([`Stream::next_frame`]), which go back by themselves. One that gives a
-/// buffer away until others release it takes the index ([`Stream::dequeue`]) and queues that ([`Stream::queue`]).
+/// A caller that reads frames takes them with [`Stream::next_frame`]; a frame is queued again when it is dropped. A caller that
+/// passes a buffer on until others release it takes the index with [`Stream::dequeue`] and queues it with [`Stream::queue`].
 ///
-/// On drop the device stops and lets go of every buffer.
+/// Dropping the stream stops the queue and frees the buffers.
 #[derive(Debug)]
 pub struct Stream {
-    lender: Arc<Lender>,
+    inner: Arc<StreamInner>,
 }
 
-/// What a stream has in common with its frames.
+/// The part of a stream that its frames share.
 #[derive(Debug)]
-pub(super) struct Lender {
+pub(super) struct StreamInner {
     queue: Queue,
     memory: u32,
-    /// What the driver said that a picture takes, a number a memory.
+    /// The sizeimage of each memory plane.
     sizes_bytes: Vec<u32>,
     buffers: Vec<Buffer>,
-    slots: Slots,
+    states: BufferStates,
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.lender.queue.device().as_fd()
+        self.inner.queue.device().as_fd()
     }
 }
 
@@ -47,97 +47,93 @@ impl Stream {
         sizes_bytes: Vec<u32>,
         buffers: Vec<Buffer>,
     ) -> Self {
-        let slots = Slots::new(buffers.len());
+        let states = BufferStates::new(buffers.len());
         Self {
-            lender: Arc::new(Lender {
+            inner: Arc::new(StreamInner {
                 queue,
                 memory,
                 sizes_bytes,
                 buffers,
-                slots,
+                states,
             }),
         }
     }
 
-    /// The queue that streams.
+    /// Returns the queue.
     #[must_use]
-    pub(crate) fn queue_of(&self) -> &Queue {
-        &self.lender.queue
+    pub(crate) fn as_queue(&self) -> &Queue {
+        &self.inner.queue
     }
 
-    /// The buffers, by index.
+    /// Returns the buffers, by index.
     #[must_use]
     pub fn buffers(&self) -> &[Buffer] {
-        &self.lender.buffers
+        &self.inner.buffers
     }
 
-    /// How many buffers the device has.
+    /// Returns the number of queued buffers.
     #[must_use]
     pub fn queued_count(&self) -> usize {
-        self.lender.slots.with_device()
+        self.inner.states.queued_count()
     }
 
-    /// Gives a buffer to the device. The caller has waited for everybody else to be done with it.
+    /// Queues a buffer (VIDIOC_QBUF). All other accesses to the buffer must have finished, because V4L2 has no fences.
     ///
     /// # Errors
-    /// [`Error::Index`] for an index that is none or is with the device already; [`Error::Gone`], [`Error::Request`].
+    /// [`Error::Index`] for an index that does not exist or is queued already; [`Error::Gone`], [`Error::Request`].
     pub fn queue(&mut self, index: usize) -> Result<(), Error> {
         self.queue_used(index, None)
     }
 
-    /// Gives a buffer to a decoder, with the bytes that are in it.
+    /// Queues a buffer to a decoder, with the number of bytes of bitstream in it.
     ///
     /// # Errors
-    /// As [`Stream::queue`]; [`Error::TooSmall`] for more bytes than it has.
+    /// As [`Stream::queue`]; [`Error::TooSmall`] if `bytes_used` is larger than the buffer.
     pub fn queue_bytes(&mut self, index: usize, bytes_used: u32) -> Result<(), Error> {
         self.queue_used(index, Some(bytes_used))
     }
 
     fn queue_used(&mut self, index: usize, bytes_used: Option<u32>) -> Result<(), Error> {
-        self.tell_failure()?;
-        if let Some(why) = self.lender.slots.refusal(index) {
-            return Err(self.lender.wrong(index, why));
+        self.check_requeue_error()?;
+        if let Some(why) = self.inner.states.refusal(index) {
+            return Err(self.inner.index_error(index, why));
         }
-        self.lender.give_to_device(index, bytes_used)?;
-        self.lender.slots.queued(index);
+        self.inner.queue_buffer(index, bytes_used)?;
+        self.inner.states.queued(index);
         Ok(())
     }
 
-    /// Takes a picture that the device is done with; `None` when there is none yet. Its buffer goes back to the device when the
-    /// frame is dropped.
+    /// Dequeues a frame; `None` if none is ready. The buffer is queued again when the frame is dropped.
     ///
     /// # Errors
-    /// [`Error::Requeue`] where a frame's buffer could not be given back, after which the next call takes a picture;
-    /// [`Error::Gone`] when the device went away, [`Error::Request`].
+    /// [`Error::Requeue`] if the buffer of a dropped frame could not be queued; the next call dequeues a frame then.
+    /// [`Error::Gone`] if the device was removed, [`Error::Request`].
     pub fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
         let Some(info) = self.dequeue()? else {
             return Ok(None);
         };
-        let buffer = self.lender.buffers.get(info.index).ok_or_else(|| {
-            self.lender.wrong(
-                info.index,
-                "was given back by the driver, which did not have it",
-            )
+        let buffer = self.inner.buffers.get(info.index).ok_or_else(|| {
+            self.inner
+                .index_error(info.index, "was dequeued by the driver, and was not queued")
         })?;
-        self.lender.slots.lent(info.index);
-        Ok(Some(Frame::new(info, buffer.clone(), &self.lender)))
+        self.inner.states.in_frame(info.index);
+        Ok(Some(Frame::new(info, buffer.clone(), &self.inner)))
     }
 
-    /// Takes the buffer of a picture that the device is done with; `None` when there is none yet. The buffer is the caller's
-    /// until it is queued.
+    /// Dequeues a buffer (VIDIOC_DQBUF); `None` if none is ready. The caller owns the buffer until it is queued.
     ///
     /// # Errors
-    /// As [`Stream::next_frame`]: [`Error::Requeue`], [`Error::Gone`] when the device went away, [`Error::Request`].
+    /// As [`Stream::next_frame`]: [`Error::Requeue`], [`Error::Gone`] if the device was removed, [`Error::Request`].
     pub fn dequeue(&mut self) -> Result<Option<FrameInfo>, Error> {
-        self.tell_failure()?;
-        let lender = &*self.lender;
+        self.check_requeue_error()?;
+        let inner = &*self.inner;
         let mut request = sys::Buffer {
-            kind: lender.queue.kind(),
-            memory: lender.memory,
+            kind: inner.queue.kind(),
+            memory: inner.memory,
             ..Default::default()
         };
         let mut planes = [sys::Plane::default(); 8];
-        let multiplanar = lender.queue.is_multiplanar();
+        let multiplanar = inner.queue.is_multiplanar();
         if multiplanar {
             request.length = 8;
         }
@@ -147,13 +143,13 @@ impl Stream {
             multiplanar.then_some(&mut planes),
         ) {
             Ok(()) => {}
-            // EPIPE: a decoder's last picture is out.
+            // EPIPE: the last frame of a decoder was dequeued already.
             Err(Errno::AGAIN | Errno::PIPE) => return Ok(None),
-            Err(source) => return Err(lender.failed("VIDIOC_DQBUF", source)),
+            Err(source) => return Err(inner.failed("VIDIOC_DQBUF", source)),
         }
         let index = usize::try_from(request.index).unwrap_or(usize::MAX);
-        if !lender.slots.dequeued(index) {
-            return Err(lender.wrong(index, "was given back by the driver, which did not have it"));
+        if !inner.states.dequeued(index) {
+            return Err(inner.index_error(index, "was dequeued by the driver, and was not queued"));
         }
         let seconds = u64::try_from(request.seconds).unwrap_or(0);
         let microseconds = u64::try_from(request.microseconds).unwrap_or(0);
@@ -176,44 +172,45 @@ impl Stream {
 
     /// Starts the queue (VIDIOC_STREAMON).
     ///
-    /// A new stream has no buffer queued: a capture queue gets its buffers by [`Stream::queue`] before or after this and has a frame
-    /// when the stream polls as readable; an output queue has a buffer free again when it polls as writable.
+    /// A new stream has no queued buffers. The buffers of a capture queue are queued with [`Stream::queue`] before or after this
+    /// call; a frame is ready when the stream polls as readable. A buffer of an output queue can be dequeued when the stream
+    /// polls as writable.
     ///
     /// # Errors
     /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`].
     pub fn start(&mut self) -> Result<(), Error> {
-        self.tell_failure()?;
-        sys::stream_on(self.as_fd(), self.lender.queue.kind())
-            .map_err(|source| self.lender.failed("VIDIOC_STREAMON", source))?;
-        self.lender.slots.started();
+        self.check_requeue_error()?;
+        sys::stream_on(self.as_fd(), self.inner.queue.kind())
+            .map_err(|source| self.inner.failed("VIDIOC_STREAMON", source))?;
+        self.inner.states.started();
         Ok(())
     }
 
-    /// Stops the device. Every buffer is the caller's again, but those of frames that are still held: these are the caller's
-    /// when the frame is dropped.
+    /// Stops the queue (VIDIOC_STREAMOFF). Every buffer is dequeued, except those of frames that are still held: these are
+    /// dequeued when the frame is dropped.
     ///
     /// # Errors
-    /// [`Error::Gone`], [`Error::Request`]; [`Error::Requeue`], after the device has stopped.
+    /// [`Error::Gone`], [`Error::Request`]; [`Error::Requeue`] after the queue has stopped.
     pub fn stop(&mut self) -> Result<(), Error> {
-        let was_streaming = self.lender.slots.hold_returns();
-        if let Err(source) = sys::stream_off(self.as_fd(), self.lender.queue.kind()) {
+        let was_streaming = self.inner.states.block_requeues();
+        if let Err(source) = sys::stream_off(self.as_fd(), self.inner.queue.kind()) {
             if was_streaming {
-                self.lender.slots.started();
+                self.inner.states.started();
             }
-            return Err(self.lender.failed("VIDIOC_STREAMOFF", source));
+            return Err(self.inner.failed("VIDIOC_STREAMOFF", source));
         }
-        self.lender.slots.stopped();
-        self.tell_failure()
+        self.inner.states.stopped();
+        self.check_requeue_error()
     }
 
-    /// Fails with what went wrong when a frame was dropped.
-    fn tell_failure(&self) -> Result<(), Error> {
-        self.lender.slots.take_failure().map_or(Ok(()), Err)
+    /// Returns the error of a requeue that was not reported yet.
+    fn check_requeue_error(&self) -> Result<(), Error> {
+        self.inner.states.take_requeue_error().map_or(Ok(()), Err)
     }
 }
 
-impl Lender {
-    fn wrong(&self, index: usize, why: &'static str) -> Error {
+impl StreamInner {
+    fn index_error(&self, index: usize, why: &'static str) -> Error {
         Error::Index {
             device: self.queue.device().path().to_owned(),
             index,
@@ -225,29 +222,30 @@ impl Lender {
         self.queue.device().failed(operation, source)
     }
 
-    /// Gives the buffer of a frame that was dropped to the device, where that streams.
-    pub(super) fn give_back(&self, index: usize) {
-        if !self.slots.begin_return(index) {
+    /// Queues the buffer of a dropped frame, if the queue streams.
+    pub(super) fn requeue(&self, index: usize) {
+        if !self.states.begin_requeue(index) {
             return;
         }
-        let given = self.give_to_device(index, None);
-        let result = given.map_err(|source| Error::Requeue {
+        let queued = self.queue_buffer(index, None);
+        let result = queued.map_err(|source| Error::Requeue {
             device: self.queue.device().path().to_owned(),
             index,
             source: Box::new(source),
         });
-        self.slots.returned(index, result);
+        self.states.requeued(index, result);
     }
 
-    /// VIDIOC_QBUF, for a buffer that the device does not have; who has it is noted by the caller.
-    fn give_to_device(&self, index: usize, bytes_used: Option<u32>) -> Result<(), Error> {
-        let wrong = |why| self.wrong(index, why);
+    /// Calls VIDIOC_QBUF for a buffer that is not queued. The caller records the new state.
+    fn queue_buffer(&self, index: usize, bytes_used: Option<u32>) -> Result<(), Error> {
+        let index_error = |why| self.index_error(index, why);
         let buffer = self
             .buffers
             .get(index)
-            .ok_or_else(|| wrong("is none of the stream's"))?;
+            .ok_or_else(|| index_error("does not exist in this stream"))?;
         let mut request = sys::Buffer {
-            index: u32::try_from(index).map_err(|_| wrong("is none of the stream's"))?,
+            index: u32::try_from(index)
+                .map_err(|_| index_error("does not exist in this stream"))?,
             kind: self.queue.kind(),
             memory: self.memory,
             field: sys::FIELD_NONE,
@@ -256,16 +254,16 @@ impl Lender {
         let mut planes = [sys::Plane::default(); 8];
         let count = buffer.memory_count().min(planes.len());
         for (memory, plane) in planes.iter_mut().take(count).enumerate() {
-            // The real size, which the kernel itself told: a larger length would leak the dma-buf.
+            // The size that the kernel reports for the dma-buf: a larger length would leak the dma-buf.
             let bytes = buffer
                 .layout()
                 .memory_sizes()
                 .get(memory)
                 .copied()
                 .unwrap_or(0);
-            plane.length =
-                u32::try_from(bytes).map_err(|_| wrong("is larger than a V4L2 buffer can be"))?;
-            // vb2 holds what is used against the picture's size and not against the buffer's, which may end a page later.
+            plane.length = u32::try_from(bytes)
+                .map_err(|_| index_error("is larger than the largest V4L2 buffer"))?;
+            // videobuf2 checks bytesused against sizeimage and not against the length of the buffer, which can be a page longer.
             let most = self
                 .sizes_bytes
                 .get(memory)
@@ -298,7 +296,7 @@ impl Lender {
                 (first.length, first.bytes_used, first.memory);
         }
         if self.memory == sys::MEMORY_MMAP {
-            // The kernel knows its own memory by the index.
+            // An MMAP buffer is identified by its index.
             request.union = sys::Memory::default();
             planes
                 .iter_mut()
@@ -315,15 +313,15 @@ impl Lender {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // A device that is gone has let go already.
+        // VIDIOC_STREAMOFF fails if the device was removed, which has released the buffers already.
         if let Err(error) = self.stop() {
-            tracing::debug!(%error, "stopping a stream");
+            tracing::debug!(%error, "VIDIOC_STREAMOFF failed when a stream was dropped");
         }
-        while let Some(error) = self.lender.slots.take_failure() {
-            tracing::debug!(%error, "a frame of a stream that ends");
+        while let Some(error) = self.inner.states.take_requeue_error() {
+            tracing::debug!(%error, "a requeue failed before the stream was dropped");
         }
-        if let Err(error) = self.lender.queue.free_buffers(self.lender.memory) {
-            tracing::debug!(%error, "freeing a stream's buffers");
+        if let Err(error) = self.inner.queue.free_buffers(self.inner.memory) {
+            tracing::debug!(%error, "VIDIOC_REQBUFS failed to free the buffers of a stream");
         }
     }
 }

@@ -1,97 +1,107 @@
-//! The strides that a driver takes, learnt by asking for them.
+//! The strides that a driver accepts, determined by requesting several.
 
 use crate::constraint::{StrideConstraints, lcm};
 
-/// How much wider rows are asked for, to learn in which steps a driver lets them grow.
-const STEPS_TRIED: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+/// The additional bytes a row that are requested to determine the alignment of strides.
+const ADDITIONAL_BYTES: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// Learns in which steps and how far rows grow from the least stride; `ask` says which stride the driver makes of one.
+/// Determines the alignment and the range of strides from the driver's smallest one. `try_stride` returns the stride that the
+/// driver would set for a requested one.
 ///
 /// # Errors
-/// What `ask` fails with.
-pub(super) fn learn<E>(
-    least: u32,
-    ask: impl Fn(u32) -> Result<Option<u32>, E>,
+/// The error of `try_stride`.
+pub(super) fn probe<E>(
+    smallest: u32,
+    try_stride: impl Fn(u32) -> Result<Option<u32>, E>,
 ) -> Result<StrideConstraints, E> {
-    let mut terms = StrideConstraints {
-        minimum: least,
-        maximum: least,
+    let mut constraints = StrideConstraints {
+        minimum: smallest,
+        maximum: smallest,
         ..StrideConstraints::default()
     };
-    let ask = |stride: Option<u32>| stride.map_or(Ok(None), &ask);
+    let try_stride = |stride: Option<u32>| stride.map_or(Ok(None), &try_stride);
     let mut step = None;
-    for more in STEPS_TRIED {
-        if let Some(wider) = ask(least.checked_add(more))?.filter(|wider| *wider > least) {
-            step = wider.checked_sub(least);
+    for more in ADDITIONAL_BYTES {
+        if let Some(wider) =
+            try_stride(smallest.checked_add(more))?.filter(|wider| *wider > smallest)
+        {
+            step = wider.checked_sub(smallest);
             break;
         }
     }
-    // A driver that rounds rows up to its own least stride has that one alone. So has one whose steps do not lead through the
-    // least stride: an alignment counts from 0, and any that allows the least would allow others that the driver has just not
-    // taken.
-    let Some(step) = step.filter(|step| least.checked_rem(*step) == Some(0)) else {
-        return Ok(terms);
+    // A driver that rounds every request to its smallest stride supports only that one. The same is declared if the smallest
+    // stride is not a multiple of the step: an alignment counts from 0, so an alignment that allows the smallest stride would
+    // also allow strides that the driver has just rejected.
+    let Some(step) = step.filter(|step| smallest.checked_rem(*step) == Some(0)) else {
+        return Ok(constraints);
     };
-    terms.first_plane_alignment = step;
+    constraints.first_plane_alignment = step;
     for times in [2, 4, 8] {
-        let wanted = least.checked_mul(times);
-        match ask(wanted)? {
-            Some(found) if Some(found) == wanted => terms.maximum = found,
+        let wanted = smallest.checked_mul(times);
+        match try_stride(wanted)? {
+            Some(found) if Some(found) == wanted => constraints.maximum = found,
             Some(found) => {
-                terms.maximum = terms.maximum.max(found.min(wanted.unwrap_or(found)));
+                constraints.maximum = constraints.maximum.max(found.min(wanted.unwrap_or(found)));
                 break;
             }
             None => break,
         }
     }
-    Ok(terms)
+    Ok(constraints)
 }
 
-/// Returns the strides that are among both; `None` where none is.
-pub(super) fn both(one: &StrideConstraints, two: &StrideConstraints) -> Option<StrideConstraints> {
+/// Returns the strides that satisfy both constraints; `None` if there are none.
+pub(super) fn intersection(
+    one: &StrideConstraints,
+    two: &StrideConstraints,
+) -> Option<StrideConstraints> {
     let alignment = lcm(
         one.first_plane_alignment.max(1).into(),
         two.first_plane_alignment.max(1).into(),
     )?;
-    let terms = StrideConstraints {
+    let constraints = StrideConstraints {
         minimum: one.minimum.max(two.minimum),
         maximum: one.maximum.min(two.maximum),
         first_plane_alignment: u32::try_from(alignment).ok()?,
         ..one.clone()
     };
-    let first = terms
+    let first = constraints
         .minimum
         .max(1)
-        .checked_next_multiple_of(terms.first_plane_alignment)?;
-    (first <= terms.maximum).then_some(terms)
+        .checked_next_multiple_of(constraints.first_plane_alignment)?;
+    (first <= constraints.maximum).then_some(constraints)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Learns of a driver that answers by a rule.
-    fn learnt(least: u32, rule: impl Fn(u32) -> u32) -> (u32, u32, u32) {
-        let terms = learn::<()>(least, |stride| Ok(Some(rule(stride)))).unwrap();
-        (terms.minimum, terms.maximum, terms.first_plane_alignment)
+    /// Determines the strides of a driver that applies `rule`.
+    fn probed(smallest: u32, rule: impl Fn(u32) -> u32) -> (u32, u32, u32) {
+        let constraints = probe::<()>(smallest, |stride| Ok(Some(rule(stride)))).unwrap();
+        (
+            constraints.minimum,
+            constraints.maximum,
+            constraints.first_plane_alignment,
+        )
     }
 
     #[test]
-    fn driver_that_rounds_up_to_a_step_is_declared_by_it() {
+    fn driver_that_rounds_up_to_a_step_has_it_as_alignment() {
         let rule = |stride: u32| stride.max(640).next_multiple_of(64);
-        assert_eq!(learnt(640, rule), (640, 5120, 64));
+        assert_eq!(probed(640, rule), (640, 5120, 64));
         let odd = |stride: u32| stride.max(960).next_multiple_of(48);
-        assert_eq!(learnt(960, odd), (960, 7680, 48));
+        assert_eq!(probed(960, odd), (960, 7680, 48));
     }
 
     #[test]
-    fn driver_with_one_stride_has_that_alone() {
-        assert_eq!(learnt(642, |_| 642), (642, 642, 1));
+    fn driver_with_one_stride_is_declared_with_that_stride() {
+        assert_eq!(probed(642, |_| 642), (642, 642, 1));
     }
 
     #[test]
-    fn stride_that_a_driver_does_not_take_is_never_allowed() {
-        // The least stride is what the row needs, and others are rounded up to 64.
+    fn stride_that_a_driver_rejects_is_never_declared() {
+        // The smallest stride is that of the pixels, and larger ones are rounded up to 64.
         let rule = |stride: u32| {
             if stride <= 642 {
                 642
@@ -99,9 +109,9 @@ mod tests {
                 stride.next_multiple_of(64)
             }
         };
-        let terms = learn::<()>(642, |stride| Ok(Some(rule(stride)))).unwrap();
-        for stride in terms.minimum..=terms.maximum {
-            if stride % terms.first_plane_alignment == 0 {
+        let constraints = probe::<()>(642, |stride| Ok(Some(rule(stride)))).unwrap();
+        for stride in constraints.minimum..=constraints.maximum {
+            if stride % constraints.first_plane_alignment == 0 {
                 assert_eq!(rule(stride), stride);
             }
         }

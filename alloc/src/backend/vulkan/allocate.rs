@@ -1,4 +1,4 @@
-//! Images as a source: the driver allocates, and everybody else gets a dma-buf.
+//! Vulkan images as a memory source: the driver allocates an image and exports its memory as a dma-buf.
 
 use ash::vk;
 
@@ -6,22 +6,23 @@ use super::image::{self, RawImage};
 use super::participant::Kind;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::buffer::Buffer;
 use crate::model::{Layout, Modifier};
 use crate::solve::Plan;
 
 impl Gpu {
-    /// Allocates the buffers of a plan as images, and exports them. The dma-bufs keep the memory; no image stays.
+    /// Allocates the buffers of a plan as images and exports their memory. The dma-bufs keep the memory; the images are
+    /// destroyed.
     ///
-    /// A linear image has the planned layout, where the driver takes it. Else the driver chooses one for the planned modifier,
-    /// and it must be one that every participant accepts.
+    /// A linear image gets the planned layout if the driver accepts it. Otherwise the driver chooses a layout for the planned
+    /// modifier, and every participant must accept that layout.
     ///
-    /// A driver may end the process here: try it in a child process first.
+    /// The driver can end the process during this call; try the plan in a child process first.
     ///
     /// # Errors
     /// [`VulkanError::NotPlanned`] for a plan of another source, [`VulkanError::Budget`], [`VulkanError::Unsuitable`],
-    /// [`VulkanError::Call`], [`VulkanError::Unusable`]. Nothing stays allocated then.
+    /// [`VulkanError::Call`], [`VulkanError::Unusable`]. After an error nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, VulkanError> {
         if *plan.source() != self.source_id() {
             return Err(VulkanError::NotPlanned {
@@ -30,7 +31,7 @@ impl Gpu {
             });
         }
         let layout = plan.layout();
-        if let Some(short) = machine::shortage(plan) {
+        if let Some(short) = meminfo::shortage(plan) {
             return Err(VulkanError::Budget {
                 device: self.name().to_owned(),
                 needed_bytes: short.needed_bytes,
@@ -48,7 +49,7 @@ impl Gpu {
                 device: self.name().to_owned(),
                 extent: layout.extent(),
                 format: layout.format(),
-                why: "it exports no images of that kind".to_owned(),
+                why: "the device exports no images with this format and modifier".to_owned(),
             })?;
         (0..plan.count())
             .map(|_| self.allocate_one(plan, &kind))
@@ -64,8 +65,8 @@ impl Gpu {
         let needed = raw.requirements(None);
         let memory_type = self
             .exportable_type(needed.type_bits)
-            .ok_or_else(|| unusable("no memory type serves the image".to_owned()))?;
-        // A plan can ask for more behind the picture than the driver, and the driver for more than the plan.
+            .ok_or_else(|| unusable("no memory type of the device fits the image".to_owned()))?;
+        // The plan can ask for more bytes after the last plane than the driver, and the driver for more than the plan.
         let size = needed.size_bytes.max(plan.layout().total_bytes());
         let wants_own = kind
             .support
@@ -73,21 +74,21 @@ impl Gpu {
             .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
         if wants_own && size != needed.size_bytes {
             return Err(unusable(format!(
-                "its images have memory of just their {} bytes, and the plan asks for {size}",
+                "the driver requires a dedicated allocation of exactly {} bytes, and the plan asks for {size}",
                 needed.size_bytes
             )));
         }
         let fd = raw
             .allocate(size, memory_type, size == needed.size_bytes)
-            .map_err(self.failed("vkAllocateMemory, to be exported"))?;
+            .map_err(self.failed("vkAllocateMemory (exportable)"))?;
         Buffer::assemble(&layout, vec![fd], &self.source_name())
             .map_err(|error| unusable(error.to_string()))
     }
 
-    /// Makes the image of a plan, and says where its planes lie.
+    /// Creates the image of a plan without memory, and returns it with the layout of its planes.
     ///
-    /// In rows the plan says it, and the driver is asked for just that. Other arrangements are the driver's to lay out, and so
-    /// are rows where it has strides of its own only.
+    /// For a linear modifier the driver is asked for exactly the planned layout. The driver lays out images with other
+    /// modifiers itself, and also linear images if it supports only its own strides.
     fn image_of(&self, plan: &Plan, kind: &Kind) -> Result<(RawImage, Layout), VulkanError> {
         let (planned, extent) = (plan.layout(), plan.layout().extent());
         if planned.format().modifier == Modifier::LINEAR {
@@ -101,14 +102,15 @@ impl Gpu {
             device: self.name().to_owned(),
             why,
         };
-        let layout = image::read_back(&raw, kind, extent)
-            .ok_or_else(|| unusable("its numbers contradict each other".to_owned()))?;
+        let layout = image::read_back(&raw, kind, extent).ok_or_else(|| {
+            unusable("the layout that the driver reports is inconsistent".to_owned())
+        })?;
         plan.accepts(&layout)
             .map_err(|error| unusable(error.to_string()))?;
         Ok((raw, layout))
     }
 
-    /// The memory type for an image that others use: one that the processor can map, where there is one.
+    /// Selects the memory type of an exported image: one that is HOST_VISIBLE if the image allows it, so that the CPU can map it.
     fn exportable_type(&self, type_bits: u32) -> Option<u32> {
         let visible = self
             .device()

@@ -1,32 +1,32 @@
-//! The Vulkan devices of this machine as one backend: a buffer is exported by one, or becomes an image that is copied out and held
-//! against what was written.
+//! The Vulkan devices of this machine as one backend. A trial imports a buffer as an image, copies its pixels out on the device
+//! and compares them with what the CPU wrote.
 
 use std::path::Path;
 
 use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::{Gpu, Purpose, Vulkan, VulkanError};
-use crate::backend::pattern::Pattern;
+use crate::backend::pattern::TestPattern;
 use crate::backend::{
-    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fds_are_out,
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fd_limit_error,
 };
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
 use crate::model::{DeviceIdentity, Extent};
 use crate::solve::Plan;
 
-/// The Vulkan devices of this machine. Their drivers run in this process, and may end it.
+/// The Vulkan devices of this machine. Their drivers run in this process and can end it.
 #[derive(Debug, Default)]
 pub struct Gpus {
-    /// The loader is asked once: it loads every driver that there is.
+    /// Loaded once, because the loader loads every installed driver.
     loaded: Option<Loaded>,
 }
 
-/// The devices that are open, and why others are not.
+/// The devices that were opened, and the reasons why others were not.
 #[derive(Debug)]
 struct Loaded {
     open: Vec<Gpu>,
-    closed: Vec<String>,
+    unavailable: Vec<String>,
 }
 
 impl Gpus {
@@ -34,10 +34,10 @@ impl Gpus {
         let loaded = match self.loaded.take() {
             Some(loaded) => loaded,
             None => {
-                let (open, closed) = Vulkan::load()?.gpus()?;
+                let (open, unavailable) = Vulkan::load()?.gpus()?;
                 Loaded {
                     open,
-                    closed: closed.iter().map(ToString::to_string).collect(),
+                    unavailable: unavailable.iter().map(ToString::to_string).collect(),
                 }
             }
         };
@@ -49,8 +49,8 @@ impl Gpus {
         open.iter()
             .find(|gpu| gpu.identity().same_device(device))
             .ok_or_else(|| {
-                // As busy: another moment may have it again.
-                let why = format!("Vulkan has no {device} now");
+                // Busy and not an error of the request: the device may be back at the next attempt.
+                let why = format!("Vulkan does not list {device} at present");
                 let name = device.to_string();
                 BackendError::new(
                     name,
@@ -71,14 +71,17 @@ impl Backend for Gpus {
     fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
         let loaded = match self.load() {
             Ok(loaded) => loaded,
-            Err(error) => return Declared::nothing("Vulkan".to_owned(), error.to_string()),
+            Err(error) => {
+                return Declared::only_unavailable("Vulkan".to_owned(), error.to_string());
+            }
         };
         let mut declared = Declared::default();
-        for why in &loaded.closed {
+        for why in &loaded.unavailable {
             declared.add_unavailable("Vulkan", why);
         }
-        let is_meant = |gpu: &&Gpu| node.is_none_or(|node| Path::new(&gpu.identity().node) == node);
-        for gpu in loaded.open.iter().filter(is_meant) {
+        let matches_node =
+            |gpu: &&Gpu| node.is_none_or(|node| Path::new(&gpu.identity().node) == node);
+        for gpu in loaded.open.iter().filter(matches_node) {
             match gpu.participant(extent, None) {
                 Ok(participant) => declared.participants.push(participant),
                 Err(error) => declared.add_unavailable(gpu.name(), &error),
@@ -102,7 +105,7 @@ impl Backend for Gpus {
             .iter()
             .flat_map(FormatSet::iter)
             .map(|format| format.fourcc);
-        // Asking for each format is many questions, and most who ask have one left.
+        // Each format takes many calls of the driver, and most requests have one format left.
         let only = fourccs
             .next()
             .filter(|first| fourccs.all(|other| other == *first));
@@ -151,7 +154,7 @@ impl Backend for Gpus {
             Err(error) => return Some(error.outcome()),
         };
         if matches!(&tried, Err(error) if error.is_device_lost()) {
-            // Nothing works on it any more: the next trial opens it anew.
+            // A lost device does no more work; the next trial opens it again.
             self.loaded = None;
         }
         Some(tried.unwrap_or_else(|error| {
@@ -162,7 +165,7 @@ impl Backend for Gpus {
     }
 }
 
-/// What a participant does with its images.
+/// Returns the purpose for which a participant uses its images.
 fn purpose(participant: &Participant) -> Purpose {
     match participant.role {
         Role::Render => Purpose::Render,
@@ -173,10 +176,10 @@ fn purpose(participant: &Participant) -> Purpose {
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
     let name = &participant.name;
     if purpose(participant) == Purpose::Render {
-        // Before the pixels are held against the processor's: what may be copied out need not be what may be drawn to.
+        // Before the pixels are compared, because a format that can be copied out cannot always be rendered to.
         drop(gpu.import_for(Purpose::Render, buffer)?);
     }
-    let pattern = Pattern::write(buffer);
+    let pattern = TestPattern::write(buffer);
     let image = match gpu.import(buffer) {
         Ok(image) => image,
         Err(VulkanError::Unsuitable { .. }) if purpose(participant) == Purpose::Render => {
@@ -187,11 +190,11 @@ fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outco
     let Some(pattern) = pattern.filter(|_| image.is_readable()) else {
         return Ok(Outcome::Proved);
     };
-    Ok(match pattern.differs(&image.read()?) {
-        Some(words) => Outcome::Refused(Refusal::structural(
+    Ok(match pattern.first_difference(&image.read()?) {
+        Some(difference) => Outcome::Refused(Refusal::structural(
             name,
             "vkCmdCopyImageToBuffer",
-            format!("{name}: {words}"),
+            format!("{name}: {difference}"),
         )),
         None => Outcome::Proved,
     })
@@ -201,7 +204,7 @@ impl From<VulkanError> for BackendError {
     fn from(error: VulkanError) -> Self {
         use BackendErrorKind as Kind;
         let is_short =
-            error.is_out_of_memory() || error.is_device_lost() || fds_are_out().is_some();
+            error.is_out_of_memory() || error.is_device_lost() || fd_limit_error().is_some();
         let operation = match &error {
             VulkanError::Call { operation, .. } | VulkanError::Import { operation, .. } => {
                 operation

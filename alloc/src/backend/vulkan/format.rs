@@ -1,13 +1,14 @@
-//! DRM's formats as Vulkan names them.
+//! The Vulkan formats of DRM fourccs.
 
 use ash::vk;
 
 use crate::model::Fourcc;
 
-/// Which Vulkan format has the same bytes.
+/// The Vulkan format with the same bytes as each fourcc.
 ///
-/// Vulkan names a format by the order of bytes in memory, or, with `PACK`, by the order of bits from the highest down. An
-/// X is an alpha that nobody looks at, and formats with Cr before Cb are those with Cb first, whose reader swaps the two.
+/// Vulkan names a format by the order of bytes in memory, or, with `PACK`, by the order of bits from the highest down. An X
+/// channel is an alpha channel that is ignored. A format with Cr before Cb uses the Vulkan format with Cb first, and the sampler
+/// swaps the two components.
 ///
 /// # References
 /// Vulkan, "Format Definition" and "Compatible Formats of Planes of Multi-Planar Formats"; `drm_fourcc.h`.
@@ -31,12 +32,12 @@ const TABLE: [(Fourcc, vk::Format); 17] = [
     (Fourcc::YUV422, vk::Format::G8_B8_R8_3PLANE_422_UNORM),
 ];
 
-/// Every format that Vulkan has a name for.
+/// Lists every fourcc that has a Vulkan format, with that format.
 pub(super) fn all() -> impl Iterator<Item = (Fourcc, vk::Format)> {
     TABLE.into_iter()
 }
 
-/// Vulkan's name of a format; `None` where it has none.
+/// Returns the Vulkan format of a fourcc; `None` if Vulkan has none.
 #[must_use]
 pub fn of(fourcc: Fourcc) -> Option<vk::Format> {
     TABLE
@@ -45,11 +46,11 @@ pub fn of(fourcc: Fourcc) -> Option<vk::Format> {
         .map(|(_, format)| *format)
 }
 
-/// Columns and rows of which a picture's sides are multiples: a sample of chroma is never cut.
+/// Returns the columns and rows of which an image's width and height must be multiples, so that no chroma sample is cut.
 ///
 /// # References
 /// VUID-VkImageCreateInfo-format-04712 and 04713.
-pub(super) fn steps(fourcc: Fourcc) -> (u32, u32) {
+pub(super) fn size_multiples(fourcc: Fourcc) -> (u32, u32) {
     let planes = fourcc.info().map_or(&[][..], |info| info.planes);
     let largest = |side: fn(&crate::model::PlaneInfo) -> u32| planes.iter().map(side).max();
     (
@@ -72,10 +73,10 @@ mod tests {
     }
 
     #[test]
-    fn sides_of_subsampled_formats_have_steps() {
-        assert_eq!(steps(Fourcc::XRGB8888), (1, 1));
-        assert_eq!(steps(Fourcc::YUYV), (2, 1));
-        assert_eq!(steps(Fourcc::NV16), (2, 1));
-        assert_eq!(steps(Fourcc::YUV420), (2, 2));
+    fn subsampled_formats_have_size_multiples() {
+        assert_eq!(size_multiples(Fourcc::XRGB8888), (1, 1));
+        assert_eq!(size_multiples(Fourcc::YUYV), (2, 1));
+        assert_eq!(size_multiples(Fourcc::NV16), (2, 1));
+        assert_eq!(size_multiples(Fourcc::YUV420), (2, 2));
     }
 }

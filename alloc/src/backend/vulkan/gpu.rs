@@ -1,4 +1,4 @@
-//! The loader, and a device that is open.
+//! The Vulkan loader, and an open device.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -10,32 +10,33 @@ use std::sync::Arc;
 
 use ash::{ext, khr, vk};
 
-use super::sys::{self, Device, Facts, NoInstance, Physical};
-use super::{Complaints, VulkanError};
+use super::sys::{self, Device, DeviceProperties, InstanceError, Physical};
+use super::{ValidationMessages, VulkanError};
 use crate::backend::prime::{self, ImportAbility};
-use crate::backend::{machine, node};
+use crate::backend::{meminfo, node};
 use crate::model::DeviceIdentity;
 
-/// What an image in a dma-buf needs.
-const NEEDED: [&CStr; 3] = [
+/// The device extensions that an image in a dma-buf requires.
+const REQUIRED_EXTENSIONS: [&CStr; 3] = [
     khr::external_memory_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
 ];
 
-/// What [`NEEDED`] depends on. Vulkan 1.2 has taken it in, but instances here are of 1.1, in which it is an extension still.
+/// The dependencies of [`REQUIRED_EXTENSIONS`]. Vulkan 1.2 contains them, but instances here are of 1.1, where they are
+/// extensions.
 ///
 /// # References
 /// VUID-vkCreateDevice-ppEnabledExtensionNames-01387.
-const BELOW_NEEDED: [&CStr; 1] = [khr::image_format_list::NAME];
+const REQUIRED_DEPENDENCIES: [&CStr; 1] = [khr::image_format_list::NAME];
 
-/// How moments come and go, where the driver has it.
-const OF_MOMENTS: [&CStr; 2] = [
+/// Optional device extensions that import and export semaphores and fences.
+const SYNC_EXTENSIONS: [&CStr; 2] = [
     khr::external_semaphore_fd::NAME,
     khr::external_fence_fd::NAME,
 ];
 
-/// The machine's Vulkan loader.
+/// The Vulkan loader of this machine.
 #[derive(Clone)]
 pub struct Vulkan {
     instance: Arc<sys::Instance>,
@@ -48,7 +49,7 @@ impl fmt::Debug for Vulkan {
 }
 
 impl Vulkan {
-    /// Opens the machine's Vulkan loader.
+    /// Loads the Vulkan loader of this machine and creates an instance.
     ///
     /// # Errors
     /// [`VulkanError::Loader`] where there is none; [`VulkanError::Lacks`] for one of Vulkan 1.0; [`VulkanError::Call`].
@@ -56,61 +57,61 @@ impl Vulkan {
         Self::load_with(None)
     }
 
-    /// Opens it with VK_LAYER_KHRONOS_validation and its checks of synchronisation, for who checks this crate: every call takes
-    /// several times as long.
+    /// Loads the loader with VK_LAYER_KHRONOS_validation and its synchronization validation, for tests of this crate. Every call
+    /// takes several times as long.
     ///
     /// # Errors
     /// As [`Vulkan::load`]; [`VulkanError::Lacks`] where the layer is not on this machine.
-    pub fn load_validated() -> Result<(Self, Complaints), VulkanError> {
-        let complaints = Complaints::default();
-        Ok((Self::load_with(Some(&complaints))?, complaints))
+    pub fn load_validated() -> Result<(Self, ValidationMessages), VulkanError> {
+        let messages = ValidationMessages::default();
+        Ok((Self::load_with(Some(&messages))?, messages))
     }
 
-    fn load_with(complaints: Option<&Complaints>) -> Result<Self, VulkanError> {
+    fn load_with(messages: Option<&ValidationMessages>) -> Result<Self, VulkanError> {
         let loader = || "the Vulkan loader".to_owned();
-        match sys::Instance::new(complaints) {
+        match sys::Instance::new(messages) {
             Ok(instance) => Ok(Self { instance }),
-            Err(NoInstance::Loader(error)) => Err(VulkanError::Loader {
+            Err(InstanceError::Loader(error)) => Err(VulkanError::Loader {
                 why: error.to_string(),
             }),
-            Err(NoInstance::Old) => Err(VulkanError::Lacks {
+            Err(InstanceError::Old) => Err(VulkanError::Lacks {
                 device: loader(),
                 lacks: "Vulkan 1.1".to_owned(),
             }),
-            Err(NoInstance::NoLayer) => Err(VulkanError::Lacks {
+            Err(InstanceError::NoLayer) => Err(VulkanError::Lacks {
                 device: loader(),
                 lacks: "VK_LAYER_KHRONOS_validation (Debian's package vulkan-validationlayers)"
                     .to_owned(),
             }),
-            Err(NoInstance::Call(answer)) => Err(VulkanError::Call {
+            Err(InstanceError::Call(result)) => Err(VulkanError::Call {
                 device: loader(),
                 operation: "vkCreateInstance",
-                answer,
-                hint: hint(answer),
+                result,
+                hint: hint(result),
             }),
         }
     }
 
-    /// Opens every device that shares images, and says of the others why they do not.
+    /// Opens every device that can share images, and returns the reasons why the other devices cannot.
     ///
     /// # Errors
     /// [`VulkanError::Call`] where the devices cannot be listed.
     pub fn gpus(&self) -> Result<(Vec<Gpu>, Vec<VulkanError>), VulkanError> {
-        let listed = Physical::list(&self.instance).map_err(|answer| VulkanError::Call {
+        let listed = Physical::list(&self.instance).map_err(|result| VulkanError::Call {
             device: "the Vulkan loader".to_owned(),
             operation: "vkEnumeratePhysicalDevices",
-            answer,
-            hint: hint(answer),
+            result,
+            hint: hint(result),
         })?;
         let mut open = Vec::new();
-        let mut closed = Vec::new();
+        let mut unavailable = Vec::new();
         for physical in listed {
             match Gpu::open(&physical) {
                 Ok(gpu) => open.push(gpu),
-                Err(error) => closed.push(error),
+                Err(error) => unavailable.push(error),
             }
         }
-        Ok((open, closed))
+        Ok((open, unavailable))
     }
 }
 
@@ -124,11 +125,11 @@ struct Inner {
     device: Arc<Device>,
     name: String,
     identity: DeviceIdentity,
-    /// What its card says of importing, where the driver imports through a card that limits it.
+    /// The import limits of the DRM device, if the driver imports through a DRM device that has limits.
     import: Option<ImportAbility>,
-    is_processor: bool,
-    /// Who owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT where the driver knows it.
-    outside: u32,
+    is_cpu: bool,
+    /// The queue family that owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT if the driver supports it.
+    external_family: u32,
 }
 
 impl fmt::Debug for Gpu {
@@ -144,52 +145,56 @@ impl Gpu {
     fn open(physical: &Physical) -> Result<Self, VulkanError> {
         let failed = |operation, device: &str| {
             let device = device.to_owned();
-            move |answer| VulkanError::Call {
+            move |result| VulkanError::Call {
                 device,
                 operation,
-                answer,
-                hint: hint(answer),
+                result,
+                hint: hint(result),
             }
         };
         let extensions = physical.extensions().map_err(failed(
             "vkEnumerateDeviceExtensionProperties",
             "a Vulkan device",
         ))?;
-        let facts = physical.facts(&extensions);
+        let properties = physical.properties(&extensions);
         let lacks = |what: &str| VulkanError::Lacks {
-            device: facts.name.clone(),
+            device: properties.name.clone(),
             lacks: what.to_owned(),
         };
-        if facts.api_version < vk::API_VERSION_1_1 {
+        if properties.api_version < vk::API_VERSION_1_1 {
             return Err(lacks("Vulkan 1.1"));
         }
-        let mut wanted = NEEDED.to_vec();
-        wanted.extend(BELOW_NEEDED.iter().filter(|name| {
-            // A device of 1.2 that does not list it any more has it all the same.
-            facts.api_version < vk::API_VERSION_1_2 || extensions.contains(**name)
+        let mut wanted = REQUIRED_EXTENSIONS.to_vec();
+        wanted.extend(REQUIRED_DEPENDENCIES.iter().filter(|name| {
+            // A device of 1.2 that no longer lists the extension contains its functions.
+            properties.api_version < vk::API_VERSION_1_2 || extensions.contains(**name)
         }));
         if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
-            let why = absent(&facts.driver, facts.is_processor);
+            let why = missing_extension_reason(&properties.driver, properties.is_cpu);
             return Err(lacks(&format!("{}{why}", missing.to_string_lossy())));
         }
         let has_foreign = extensions.contains(ext::queue_family_foreign::NAME);
         if has_foreign {
             wanted.push(ext::queue_family_foreign::NAME);
         }
-        wanted.extend(OF_MOMENTS.iter().filter(|name| extensions.contains(**name)));
-        if facts.moments.timeline {
+        wanted.extend(
+            SYNC_EXTENSIONS
+                .iter()
+                .filter(|name| extensions.contains(**name)),
+        );
+        if properties.sync.timeline {
             wanted.push(khr::timeline_semaphore::NAME);
         }
-        let device = Device::open(physical, &wanted, &facts)
-            .map_err(failed("vkCreateDevice", &facts.name))?;
-        let (identity, import) = identity(&facts, &extensions);
-        Ok(Self::of(device, facts, identity, import, has_foreign))
+        let device = Device::open(physical, &wanted, &properties)
+            .map_err(failed("vkCreateDevice", &properties.name))?;
+        let (identity, import) = identity(&properties, &extensions);
+        Ok(Self::of(device, properties, identity, import, has_foreign))
     }
 
-    /// Wraps a device of which these facts are known.
+    /// Wraps an open device with these properties.
     pub(super) fn of(
         device: Arc<Device>,
-        facts: Facts,
+        properties: DeviceProperties,
         identity: DeviceIdentity,
         import: Option<ImportAbility>,
         has_foreign: bool,
@@ -199,9 +204,9 @@ impl Gpu {
                 device,
                 identity,
                 import,
-                name: facts.name,
-                is_processor: facts.is_processor,
-                outside: if has_foreign {
+                name: properties.name,
+                is_cpu: properties.is_cpu,
+                external_family: if has_foreign {
                     vk::QUEUE_FAMILY_FOREIGN_EXT
                 } else {
                     vk::QUEUE_FAMILY_EXTERNAL
@@ -210,32 +215,32 @@ impl Gpu {
         }
     }
 
-    /// What the device calls itself to people.
+    /// Returns the device's name for display (VkPhysicalDeviceProperties::deviceName).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Which device it is: the DRM device where the driver tells (VK_EXT_physical_device_drm), and else the driver with the
-    /// device's UUID.
+    /// Returns the identity of the device: the DRM device if the driver names it (VK_EXT_physical_device_drm), otherwise the
+    /// driver's name with the device's UUID.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity
     }
 
-    /// Whether the work is done on the processor.
+    /// Returns whether the device is a CPU (VK_PHYSICAL_DEVICE_TYPE_CPU), such as lavapipe.
     #[must_use]
-    pub fn is_processor(&self) -> bool {
-        self.inner.is_processor
+    pub fn is_cpu(&self) -> bool {
+        self.inner.is_cpu
     }
 
-    /// What its card says of importing, where the driver imports through a card that limits it (Venus).
+    /// Returns the import limits of the DRM device, if the driver imports through a DRM device that has limits (Venus).
     #[must_use]
     pub fn import_ability(&self) -> Option<&ImportAbility> {
         self.inner.import.as_ref()
     }
 
-    /// Whether both are one device, and not two that were made of one driver.
+    /// Whether both are clones of one open device, and not two devices that one driver opened.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner.device, &other.inner.device)
     }
@@ -244,33 +249,36 @@ impl Gpu {
         &self.inner.device
     }
 
-    pub(super) fn outside(&self) -> u32 {
-        self.inner.outside
+    /// Returns the queue family that owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT, or VK_QUEUE_FAMILY_EXTERNAL
+    /// if the driver does not support the former.
+    #[must_use]
+    pub(crate) fn external_family(&self) -> u32 {
+        self.inner.external_family
     }
 
-    pub(super) fn speaks_sync_file(&self) -> bool {
-        let moments = self.device_sync();
-        moments.semaphore_from_sync_file && moments.semaphore_to_sync_file
+    pub(super) fn supports_sync_file(&self) -> bool {
+        let sync = self.device_sync();
+        sync.semaphore_from_sync_file && sync.semaphore_to_sync_file
     }
 
     pub(super) fn failed(&self, operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
         let device = self.inner.name.clone();
-        move |answer| VulkanError::Call {
+        move |result| VulkanError::Call {
             device: device.clone(),
             operation,
-            answer,
-            hint: hint(answer),
+            result,
+            hint: hint(result),
         }
     }
 }
 
-/// What may stand behind an answer that says nothing of its cause.
-fn hint(answer: vk::Result) -> String {
-    match answer {
+/// Returns the probable cause of a result code that does not name its cause, for the end of an error message.
+fn hint(result: vk::Result) -> String {
+    match result {
         vk::Result::ERROR_OUT_OF_HOST_MEMORY
         | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
         | vk::Result::ERROR_TOO_MANY_OBJECTS
-        | vk::Result::ERROR_INITIALIZATION_FAILED => machine::fds_are_out()
+        | vk::Result::ERROR_INITIALIZATION_FAILED => meminfo::fd_limit_error()
             .map_or_else(String::new, |error| {
                 format!("; this process has no fds left ({error})")
             }),
@@ -282,27 +290,27 @@ fn hint(answer: vk::Result) -> String {
     }
 }
 
-/// Says why a driver may lack what others have, where that is known.
+/// Returns the known reason why a driver lacks a required extension, for the end of an error message.
 ///
 /// # References
-/// Mesa, `src/gallium/frontends/lavapipe`: dma-bufs are made by `/dev/udmabuf`; `src/virtio/vulkan`: extensions are those of the
-/// host's driver.
-fn absent(driver: &str, is_processor: bool) -> &'static str {
+/// Mesa, `src/gallium/frontends/lavapipe`: dma-bufs are created with `/dev/udmabuf`; `src/virtio/vulkan`: the extensions are
+/// those of the host's driver.
+fn missing_extension_reason(driver: &str, is_cpu: bool) -> &'static str {
     if driver.contains("venus") {
-        " (Venus has what the host's driver has: one that works on the processor needs /dev/udmabuf on the host)"
-    } else if is_processor {
-        " (drivers that work on the processor need /dev/udmabuf for it)"
+        " (Venus has the extensions of the host's driver: a driver that renders on the CPU needs /dev/udmabuf on the host)"
+    } else if is_cpu {
+        " (drivers that render on the CPU need /dev/udmabuf for it)"
     } else {
         ""
     }
 }
 
 pub(super) fn identity(
-    facts: &Facts,
+    properties: &DeviceProperties,
     extensions: &BTreeSet<CString>,
 ) -> (DeviceIdentity, Option<ImportAbility>) {
-    // The render node first: whoever opens a primary node that nobody drives becomes its master.
-    let nodes = [facts.render, facts.primary];
+    // The render node first: opening a primary node that has no DRM master makes the opener its master.
+    let nodes = [properties.render, properties.primary];
     if extensions.contains(ext::physical_device_drm::NAME) {
         for (major, minor) in nodes.into_iter().flatten() {
             if let Some(found) = of_node(major, minor) {
@@ -310,16 +318,16 @@ pub(super) fn identity(
             }
         }
     }
-    let uuid: String = facts
+    let uuid: String = properties
         .uuid
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let identity = DeviceIdentity {
-        driver: if facts.driver.is_empty() {
+        driver: if properties.driver.is_empty() {
             "vulkan".to_owned()
         } else {
-            facts.driver.clone()
+            properties.driver.clone()
         },
         location: format!("uuid:{uuid}"),
         node: String::new(),
@@ -338,11 +346,11 @@ fn of_node(major: u32, minor: u32) -> Option<(DeviceIdentity, Option<ImportAbili
         .ok()?;
     let identity = node::identity(file.as_fd(), &path).ok()?;
     let import = prime::import_ability(&Node(file), &identity.driver);
-    let import = import.is_of_a_renderer().then_some(import);
+    let import = import.is_limited_by_rendering().then_some(import);
     Some((identity, import))
 }
 
-/// A DRM node that is open to be asked.
+/// An open DRM node, for queries.
 struct Node(File);
 
 impl AsFd for Node {
@@ -359,33 +367,33 @@ mod tests {
 
     #[test]
     fn device_without_a_node_is_named_by_driver_and_uuid() {
-        let facts = Facts {
+        let properties = DeviceProperties {
             name: "llvmpipe (LLVM 19)".to_owned(),
             driver: "llvmpipe".to_owned(),
             api_version: vk::API_VERSION_1_3,
             uuid: [0xab; 16],
-            is_processor: true,
+            is_cpu: true,
             primary: None,
             render: None,
             has_ycbcr: true,
-            speaks_syncobj: false,
-            moments: DeviceSync::default(),
+            has_syncobj_timelines: false,
+            sync: DeviceSync::default(),
         };
-        let (found, import) = identity(&facts, &BTreeSet::new());
+        let (found, import) = identity(&properties, &BTreeSet::new());
         assert_eq!(import, None);
         assert_eq!(found.driver, "llvmpipe");
         assert_eq!(found.location, format!("uuid:{}", "ab".repeat(16)));
     }
 
     #[test]
-    fn lack_of_an_extension_is_explained_where_its_cause_is_known() {
-        assert!(absent("venus", true).contains("on the host"));
-        assert!(absent("llvmpipe", true).contains("/dev/udmabuf"));
-        assert_eq!(absent("radv", false), "");
+    fn missing_extension_names_its_cause_only_when_it_is_known() {
+        assert!(missing_extension_reason("venus", true).contains("on the host"));
+        assert!(missing_extension_reason("llvmpipe", true).contains("/dev/udmabuf"));
+        assert_eq!(missing_extension_reason("radv", false), "");
     }
 
     #[test]
-    fn answer_that_names_no_cause_has_none_invented() {
+    fn hint_of_a_result_without_a_known_cause_is_empty() {
         assert_eq!(hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
         assert_eq!(hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
     }

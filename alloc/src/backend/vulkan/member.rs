@@ -1,38 +1,42 @@
-//! A Vulkan device in a collection, for one purpose: an import is an image for each buffer.
+//! A Vulkan device as a member of a collection, with one purpose; an import creates an image of each buffer.
 
 use super::{Gpu, Image, Purpose};
-use crate::backend::{Allocated, BackendError, Joined, Member, OwnMemory, Owner};
+use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
 
-/// A Vulkan device that does one thing with its images; see [`Gpu::for_purpose`].
+/// A Vulkan device with the purpose of its images, as a member of a collection; see [`Gpu::for_purpose`].
 #[derive(Clone, Debug)]
-pub struct GpuUse {
+pub struct GpuMember {
     gpu: Gpu,
     purpose: Purpose,
 }
 
 impl Gpu {
-    /// Returns the device as a member of a collection that samples, draws or copies the images.
+    /// Returns the device as a member of a collection whose images are sampled, rendered to or copied.
     #[must_use]
-    pub fn for_purpose(&self, purpose: Purpose) -> GpuUse {
-        GpuUse {
+    pub fn for_purpose(&self, purpose: Purpose) -> GpuMember {
+        GpuMember {
             gpu: self.clone(),
             purpose,
         }
     }
 }
 
-impl Member for GpuUse {
+impl Member for GpuMember {
     type Imported = Vec<Image>;
 
-    fn join(&self, extent: Extent, fourcc: Option<Fourcc>) -> Result<Joined, BackendError> {
+    fn join(
+        &self,
+        extent: Extent,
+        fourcc: Option<Fourcc>,
+    ) -> Result<MemberDeclaration, BackendError> {
         let memory = self.gpu.source_of_size(extent)?.map(|source| {
-            let own: Box<dyn OwnMemory> = Box::new(self.gpu.clone());
+            let own: Box<dyn MemberAllocator> = Box::new(self.gpu.clone());
             (source, own)
         });
-        Ok(Joined {
+        Ok(MemberDeclaration {
             participant: self.gpu.participant_for(self.purpose, extent, fourcc)?,
             memory,
         })
@@ -50,7 +54,7 @@ impl Member for GpuUse {
     }
 }
 
-impl OwnMemory for Gpu {
+impl MemberAllocator for Gpu {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError> {
         Ok(Allocated::of(Gpu::allocate(self, plan)?))
     }

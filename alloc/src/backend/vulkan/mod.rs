@@ -1,29 +1,30 @@
-//! Vulkan devices: images as a source of dma-bufs, and as importers of them.
+//! Vulkan devices: images as a source of dma-bufs, and images that import dma-bufs.
 //!
-//! [`Vulkan::load`] opens the loader at run time and makes an instance and devices of its own: a machine without Vulkan has no such
-//! sources and everything else. An engine that has an instance, a device and a queue already lends them by [`Gpu::adopt`].
+//! [`Vulkan::load`] loads the Vulkan loader at run time and creates an instance and devices of its own; a machine without Vulkan
+//! only lacks these sources. An engine that already has an instance, a device and a queue passes them to [`Gpu::adopt`].
 //!
-//! Images have their arrangement by modifier (VK_EXT_image_drm_format_modifier), so that nothing is implicit. A device without
-//! that extension takes no part: [`Vulkan::gpus`] leaves it out with the reason, and [`Gpu::adopt`] refuses it with
-//! [`VulkanError::Missing`]. Its pictures then go through memory that the processor copies, which a plan for the processor
-//! ([`Participant::processor`](crate::constraint::Participant::processor)) counts. Drivers without it are old ones (Mesa before 21 for
-//! some hardware), those that work on the processor on a machine without `/dev/udmabuf`, and Venus over one of those.
+//! The tiling of an image is set by its modifier (VK_EXT_image_drm_format_modifier) and never implicit. A device without that
+//! extension cannot share images: [`Vulkan::gpus`] reports it with the reason, and [`Gpu::adopt`] fails with
+//! [`VulkanError::Missing`]. The pixels then go through memory that the CPU copies; a plan for the CPU
+//! ([`Participant::processor`](crate::constraint::Participant::processor)) counts these copies. Drivers without the extension are
+//! old ones (Mesa before 21 for some hardware), CPU drivers on a machine without `/dev/udmabuf`, and Venus over a host driver
+//! without it.
 //!
-//! Drivers run in this process, and one of them was seen to end it: Mesa's Venus aborts when it imports a virtio dumb buffer.
-//! [`Vulkan::load`], [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations ask harmless questions only; [`Gpu::allocate`],
-//! [`Gpu::import`] and what is done with an [`Image`] should first be tried in a child process that may die.
+//! Drivers run in this process and can end it: Mesa's Venus aborts when it imports a virtio dumb buffer. [`Vulkan::load`],
+//! [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations only make calls that are known to be safe. Try [`Gpu::allocate`],
+//! [`Gpu::import`] and operations on an [`Image`] in a child process first.
 //!
 //! # An engine's own device
 //!
-//! 1. Before vkCreateDevice, [`Offered::to_enable`] lists the extensions to enable, those that are required and those that are
-//!    optional and there; [`DEVICE_EXTENSIONS`] says what each is for.
+//! 1. Before vkCreateDevice, [`Supported::to_enable`] lists the extensions to enable: the required ones, and the optional ones
+//!    that the driver has. [`DEVICE_EXTENSIONS`] gives the purpose of each.
 //! 2. [`Gpu::adopt`] checks what is enabled, and lists everything that is missing in one error.
 //! 3. The [`Gpu`] then declares, allocates and imports as any other does. It submits to the engine's queue under the engine's
 //!    lock ([`QueueLock`]).
-//! 4. In its own command buffers the engine takes an image over before it uses the image ([`Image::acquire`]) and hands it back
-//!    ([`Image::release`]). Its submission waits for the producer's fence ([`Gpu::semaphore_after`]) and signals one for the
-//!    consumer ([`Gpu::semaphore`]).
-//! 5. Before the engine destroys the device, it drops what it got here and calls [`Gpu::finish`].
+//! 4. The engine's command buffers acquire ownership of an image before they use it ([`Image::acquire`]) and release it
+//!    afterwards ([`Image::release`]). The engine's submission waits for the producer's fence ([`Gpu::semaphore_from_sync_file`])
+//!    and signals a semaphore for the consumer ([`Gpu::semaphore`]).
+//! 5. Before the engine destroys the device, it drops every object of this module and calls [`Gpu::finish`].
 //!
 //! ```no_run
 //! use std::ffi::CStr;
@@ -31,32 +32,32 @@
 //!
 //! use covalent_alloc::backend::vulkan::ash::{self, vk};
 //! use covalent_alloc::backend::vulkan::{
-//!     ApplicationDevice, Capabilities, Contents, Enabled, Gpu, ImageAccess, Offered, Purpose, VulkanError, YcbcrColours,
+//!     ApplicationDevice, Capabilities, Contents, Enabled, Gpu, ImageAccess, Supported, Purpose, VulkanError, YcbcrColours,
 //! };
 //! use covalent_alloc::buffer::Buffer;
 //! use covalent_alloc::sync::Fence;
 //!
-//! /// What the engine asked its instance for.
+//! /// The API version of the engine's instance.
 //! const VERSION: u32 = vk::API_VERSION_1_2;
 //! const WANTED: Capabilities = Capabilities::SYNC_FILE.union(Capabilities::YCBCR);
 //!
-//! /// The device as the engine makes it, with what sharing needs.
+//! /// Creates the engine's device with the extensions and features that sharing needs.
 //! unsafe fn open(
 //!     instance: &ash::Instance,
 //!     physical: vk::PhysicalDevice,
 //!     family: u32,
 //! ) -> Result<Gpu, Box<dyn std::error::Error>> {
-//!     let offered = unsafe { Offered::of(instance, physical, VERSION) }?;
-//!     let extensions: Vec<&CStr> = offered.to_enable(WANTED, VERSION).collect();
-//!     // SyncPoint them come the engine's own.
+//!     let supported = unsafe { Supported::of(instance, physical, VERSION) }?;
+//!     let extensions: Vec<&CStr> = supported.to_enable(WANTED, VERSION).collect();
+//!     // The engine appends its own extensions here.
 //!     let pointers: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
 //!     let queues = [vk::DeviceQueueCreateInfo::default()
 //!         .queue_family_index(family)
 //!         .queue_priorities(&[1.0])];
 //!     let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
-//!         .sampler_ycbcr_conversion(offered.features.sampler_ycbcr_conversion);
+//!         .sampler_ycbcr_conversion(supported.features.sampler_ycbcr_conversion);
 //!     let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default()
-//!         .timeline_semaphore(offered.features.timeline_semaphore);
+//!         .timeline_semaphore(supported.features.timeline_semaphore);
 //!     let info = vk::DeviceCreateInfo::default()
 //!         .queue_create_infos(&queues)
 //!         .enabled_extension_names(&pointers)
@@ -74,7 +75,7 @@
 //!         enabled: Enabled {
 //!             api_version: VERSION,
 //!             device_extensions: &extensions,
-//!             features: offered.features,
+//!             features: supported.features,
 //!             ..Enabled::default()
 //!         },
 //!         owner: None,
@@ -83,14 +84,14 @@
 //!     Ok(unsafe { Gpu::adopt(application, WANTED) }?)
 //! }
 //!
-//! /// A frame of a camera, sampled in the engine's own commands.
+//! /// Samples a frame of a camera in the engine's own command buffer.
 //! unsafe fn draw(
 //!     gpu: &Gpu,
 //!     commands: vk::CommandBuffer,
 //!     frame: &Buffer,
 //!     filled: Fence,
 //! ) -> Result<Option<Fence>, VulkanError> {
-//!     // Kept with the buffer: a camera gives the same few back for every frame.
+//!     // An engine keeps the image with the buffer: a camera returns the same few buffers for every frame.
 //!     let image = gpu.import_for(Purpose::Sample, frame)?;
 //!     let format = frame.layout().format();
 //!     let conversion = gpu.ycbcr_conversion(format, YcbcrColours::default(), vk::Filter::LINEAR)?;
@@ -103,13 +104,13 @@
 //!     // … the engine draws with `view` and `conversion.sampler()` …
 //!     unsafe { release.record(gpu, commands) };
 //!
-//!     let before = gpu.semaphore_after(filled)?;
+//!     let before = gpu.semaphore_from_sync_file(filled)?;
 //!     let mut after = gpu.semaphore()?;
 //!     // … the engine submits `commands`, which wait for `before.handle()` and signal `after.handle()` …
 //!     unsafe { after.assume_signal_submitted() };
-//!     // When the GPU is done reading: the camera gets the buffer again behind this fence.
+//!     // Signalled when the GPU has finished reading; the camera may reuse the buffer after this fence.
 //!     let read = after.export()?;
-//!     // … and drops `image`, `conversion`, `before`, `after` and destroys `view` when the work is over.
+//!     // … when the work has finished, the engine drops `image`, `conversion`, `before` and `after`, and destroys `view` …
 //! #   let _ = view;
 //!     Ok(read)
 //! }
@@ -139,21 +140,21 @@ pub use ash;
 pub use crate::backend::prime::ImportAbility;
 pub use adopt::{ApplicationDevice, QueueLock, check};
 pub use backend::Gpus;
-pub use copy::Copying;
+pub use copy::PendingCopy;
 pub use format::of as format_of;
 pub use gpu::{Gpu, Vulkan};
 pub use image::Image;
-pub use member::GpuUse;
+pub use member::GpuMember;
 pub use ownership::{Contents, ImageAccess, OwnershipTransfer};
 pub use purpose::Purpose;
 pub use requirement::{
     Capabilities, DEVICE_EXTENSIONS, Enabled, Extension, FEATURES, Feature, Features,
-    INSTANCE_EXTENSIONS, LEAST_API_VERSION, Missing, MissingKind, Offered, missing_requirements,
-    optional_device_extensions, required_device_extensions, required_features,
-    required_instance_extensions,
+    INSTANCE_EXTENSIONS, MINIMUM_API_VERSION, Missing, MissingKind, Supported,
+    missing_requirements, optional_device_extensions, required_device_extensions,
+    required_features, required_instance_extensions,
 };
 pub use sync::{DeviceFence, DeviceSync, DeviceTimeline, Semaphore, Submission, Submitted};
-pub use validation::Complaints;
+pub use validation::ValidationMessages;
 pub use ycbcr::{ChromaSupport, YcbcrColours, YcbcrConversion};
 
 use ash::vk;
@@ -161,47 +162,47 @@ use thiserror::Error;
 
 use crate::model::{Extent, FormatModifier};
 
-/// Why Vulkan did not do what was asked.
+/// Why a Vulkan operation failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum VulkanError {
-    /// There is no loader.
+    /// The machine has no Vulkan loader.
     #[error(
-        "this machine has no Vulkan loader: {why}; Debian's package libvulkan1 brings it, mesa-vulkan-drivers the drivers"
+        "cannot load the Vulkan loader: {why}; Debian's package libvulkan1 contains it, and mesa-vulkan-drivers the drivers"
     )]
     Loader {
-        /// What the dynamic linker said.
+        /// The message of the dynamic linker.
         why: String,
     },
-    /// The device cannot share memory.
-    #[error("{device} has no {lacks}, without which it shares no images")]
+    /// The device lacks something that sharing memory requires.
+    #[error("{device} has no {lacks}, which sharing images requires")]
     Lacks {
         /// The device.
         device: String,
-        /// The extension, or what else.
+        /// The extension, feature or version that is missing.
         lacks: String,
     },
-    /// The application's instance or device was made without what sharing needs.
-    #[error("{device} shares no images as it is; {} missing:{}", count(.missing.len()), adopt::lines(.missing))]
+    /// The application's instance or device was created without something that sharing requires.
+    #[error("{device} cannot share images as it was created; {} missing:{}", count(.missing.len()), adopt::lines(.missing))]
     Missing {
         /// The device.
         device: String,
-        /// All that is missing.
+        /// Everything that is missing.
         missing: Vec<Missing>,
     },
-    /// A call failed.
-    #[error("{device}: {operation} answered {answer}{hint}")]
+    /// A Vulkan call failed.
+    #[error("{device}: {operation} returned {result}{hint}")]
     Call {
         /// The device.
         device: String,
-        /// The call, as Vulkan names it.
+        /// The call, by its name in Vulkan.
         operation: &'static str,
-        /// What the driver answered.
-        answer: vk::Result,
-        /// What may stand behind it.
+        /// The result code.
+        result: vk::Result,
+        /// The probable cause, or empty.
         hint: String,
     },
-    /// The device has no such images.
+    /// The device does not support such images.
     #[error("{device} has no images of {extent} in {format}: {why}")]
     Unsuitable {
         /// The device.
@@ -210,59 +211,59 @@ pub enum VulkanError {
         extent: Extent,
         /// The format.
         format: FormatModifier,
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
-    /// The device does not sample pictures so.
-    #[error("{device} does not sample {format} so: {why}")]
+    /// The device cannot sample the format with these parameters.
+    #[error("{device} cannot sample {format} with these parameters: {why}")]
     Sampling {
         /// The device.
         device: String,
-        /// The format of the pictures.
+        /// The format of the image.
         format: FormatModifier,
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
-    /// The driver does not take this memory.
-    #[error("{device} refused to import a buffer from {origin}: {operation} answered {why}")]
+    /// The driver rejected the memory of a buffer.
+    #[error("{device} refused to import a buffer from {origin}: {operation} returned {why}")]
     Import {
         /// The device.
         device: String,
-        /// Where the buffer came from.
+        /// The source that allocated the buffer.
         origin: String,
-        /// The call, as Vulkan names it.
+        /// The call, by its name in Vulkan.
         operation: &'static str,
-        /// What the driver answered; none where it answered well and nothing serves.
-        answer: Option<vk::Result>,
-        /// The same in words.
+        /// The result code; `None` if the call succeeded and returned nothing usable.
+        result: Option<vk::Result>,
+        /// The reason in words.
         why: String,
     },
-    /// The buffer is smaller than the image needs.
+    /// The buffer is smaller than the image requires.
     #[error(
         "{device} needs {needed_bytes} bytes in memory {memory}, and the buffer from {origin} has {found_bytes}"
     )]
     TooSmall {
         /// The device.
         device: String,
-        /// Where the buffer came from.
+        /// The source that allocated the buffer.
         origin: String,
-        /// Index of the memory.
+        /// Index of the buffer's dma-buf.
         memory: usize,
-        /// What the driver asks for.
+        /// The size that the driver requires.
         needed_bytes: u64,
-        /// What is there.
+        /// The size of the dma-buf.
         found_bytes: u64,
     },
-    /// More than the machine can give.
+    /// The allocation would exceed the available memory.
     #[error(
-        "{device} was not asked for {needed_bytes} bytes: only {available_bytes} can be taken without harm to others"
+        "{device}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated"
     )]
     Budget {
         /// The device.
         device: String,
-        /// What all buffers need.
+        /// The size of all buffers.
         needed_bytes: u64,
-        /// What there is.
+        /// The available size.
         available_bytes: u64,
     },
     /// The plan names another source.
@@ -273,35 +274,35 @@ pub enum VulkanError {
         /// The source that the plan names.
         planned: String,
     },
-    /// What the driver allocated is not what was planned.
+    /// The memory that the driver allocated cannot be used for the plan.
     #[error("{device}: what it allocated is not usable: {why}")]
     Unusable {
         /// The device.
         device: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// A moment was asked for that nobody has said when it comes.
+    /// An export was requested of a semaphore or fence for which no signal operation was submitted.
     #[error(
-        "{device}: no work was submitted that signals this; submit it first, to be exported once"
+        "{device}: no submitted work signals this semaphore or fence; submit such work first, and export once for each signal"
     )]
     NotSubmitted {
         /// The device.
         device: String,
     },
-    /// A timeline would not rise.
+    /// A timeline would be signalled with a value that is not larger than its current value.
     #[error(
-        "{device}: a timeline at {found} cannot be signalled at {asked}: its numbers only rise"
+        "{device}: a timeline at {current} cannot be signalled with {requested}; signal a larger value"
     )]
-    Backwards {
+    NotIncreasing {
         /// The device.
         device: String,
-        /// The number that was to be signalled.
-        asked: u64,
-        /// The number that it has come to.
-        found: u64,
+        /// The value that was to be signalled.
+        requested: u64,
+        /// The current value of the timeline.
+        current: u64,
     },
-    /// Pixels do not fit the image.
+    /// The size of the pixel data does not match the image.
     #[error(
         "{device}: plane {plane} has {expected_bytes} bytes of pixels, and {found_bytes} were given"
     )]
@@ -310,9 +311,9 @@ pub enum VulkanError {
         device: String,
         /// Index of the plane.
         plane: usize,
-        /// What the plane has.
+        /// The size of the plane's pixels without padding.
         expected_bytes: u64,
-        /// What was given.
+        /// The size of the data that was passed.
         found_bytes: u64,
     },
 }
@@ -328,7 +329,7 @@ fn count(missing: usize) -> String {
 }
 
 impl VulkanError {
-    /// Returns the device; `None` where there is no loader.
+    /// Returns the device; `None` if there is no loader.
     pub(super) fn device(&self) -> Option<&str> {
         match self {
             Self::Loader { .. } => None,
@@ -343,24 +344,25 @@ impl VulkanError {
             | Self::NotPlanned { device, .. }
             | Self::Unusable { device, .. }
             | Self::NotSubmitted { device }
-            | Self::Backwards { device, .. }
+            | Self::NotIncreasing { device, .. }
             | Self::Pixels { device, .. } => Some(device),
         }
     }
 
-    fn answer(&self) -> Option<vk::Result> {
+    fn result(&self) -> Option<vk::Result> {
         match self {
-            Self::Call { answer, .. } => Some(*answer),
-            Self::Import { answer, .. } => *answer,
+            Self::Call { result, .. } => Some(*result),
+            Self::Import { result, .. } => *result,
             _ => None,
         }
     }
 
-    /// Whether the driver said that memory is out, as it also does where fds are: another moment may be better.
+    /// Whether the driver reported that memory ran out, as it also does if no file descriptor is left. A later attempt can
+    /// succeed.
     #[must_use]
     pub(crate) fn is_out_of_memory(&self) -> bool {
         matches!(
-            self.answer(),
+            self.result(),
             Some(
                 vk::Result::ERROR_OUT_OF_HOST_MEMORY
                     | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
@@ -369,9 +371,9 @@ impl VulkanError {
         )
     }
 
-    /// Whether the device is lost: it has to be opened anew.
+    /// Whether the device is lost, and must be opened again.
     #[must_use]
     pub(crate) fn is_device_lost(&self) -> bool {
-        self.answer() == Some(vk::Result::ERROR_DEVICE_LOST)
+        self.result() == Some(vk::Result::ERROR_DEVICE_LOST)
     }
 }

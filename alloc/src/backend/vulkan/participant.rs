@@ -1,4 +1,4 @@
-//! A device as plain data: the images that it imports and exports, and what it asks of their layout.
+//! The declaration of a device: the images that it imports and exports, and its constraints on their layout.
 
 use ash::vk;
 
@@ -7,43 +7,43 @@ use super::image::{self, Trial};
 use super::purpose::Purpose;
 use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
-use crate::backend::machine;
+use crate::backend::meminfo;
 use crate::constraint::{
     Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant, PlanePlacement,
     Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
-/// Images that a renderer holds: the one that it reads, and the one that is next.
+/// Images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
 
-/// The alignments that drivers are asked for, in bytes: 1 to a page, each twice the one before.
+/// Exponents of two of the alignments that are tried, in bytes: from 1 byte to a page.
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
 
-/// What a driver that works on the processor draws to: rows that begin at whole lines of its cache, in bytes, and blocks of so many
-/// rows.
+/// The alignment of rows in bytes and the multiple of rows that a CPU driver needs to render to an image: whole cache lines, and
+/// whole blocks.
 ///
-/// lavapipe takes any stride for an image and asks for no byte below it. Then it writes blocks of four by four pixels by instructions
-/// that want them aligned: it ended its process at 322 pixels of four bytes a row, and at 243 rows.
+/// lavapipe accepts any stride for an image and requires no memory beyond it. But it writes blocks of four by four pixels with
+/// instructions that require alignment: it ended its process with images of 322 pixels of four bytes a row, and of 243 rows.
 ///
 /// # References
-/// Mesa, `src/gallium/drivers/llvmpipe/lp_texture.c`, `llvmpipe_texture_layout`: what it has for its own.
-const PROCESSOR_DRAWS: (u32, u32) = (64, 4);
+/// Mesa, `src/gallium/drivers/llvmpipe/lp_texture.c`, `llvmpipe_texture_layout`: the layout of its own images.
+const CPU_RENDER_ALIGNMENT: (u32, u32) = (64, 4);
 
-/// A format with an arrangement, as a device has it.
+/// A format and modifier with what the device supports for it.
 #[derive(Clone)]
 pub(super) struct Kind {
     pub(super) format: FormatModifier,
     pub(super) kind: ImageKind,
     pub(super) support: ImageSupport,
-    /// Whether planes may lie in memories of their own.
+    /// Whether each plane can be bound to memory of its own (VK_FORMAT_FEATURE_DISJOINT_BIT).
     pub(super) disjoint: bool,
-    /// How many planes lie in memory, those of a driver's own bookkeeping included.
+    /// The number of memory planes, including those for the driver's metadata.
     pub(super) memory_planes: u32,
 }
 
 impl Gpu {
-    /// Lists the pairs that this device imports as images, without asking what it demands of their layout.
+    /// Lists the formats and modifiers that this device imports as images. Their layout constraints are not queried.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -52,10 +52,10 @@ impl Gpu {
         Ok(kinds.iter().map(|kind| kind.format).collect())
     }
 
-    /// Declares what this device reads as images of one size: in `fourcc` alone, or in every format that it has.
+    /// Declares the images of one size that this device imports and copies: in `fourcc` only, or in every supported format.
     ///
-    /// Nothing tells in which steps a driver takes strides and offsets, so it is asked for images with some, without memory
-    /// behind them.
+    /// Vulkan has no query for the alignment of strides and offsets, so images with several alignments are created, without
+    /// memory, to find the ones that the driver accepts.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -67,28 +67,28 @@ impl Gpu {
         self.participant_for(Purpose::Copy, extent, fourcc)
     }
 
-    /// Declares what this device takes as images of one size for a purpose: in `fourcc` alone, or in every format that it has.
+    /// Declares the images of one size that this device imports for a purpose: in `fourcc` only, or in every supported format.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] for drawing, where the device has no queue that draws; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] for [`Purpose::Render`] if the device has no graphics queue; [`VulkanError::Call`].
     pub fn participant_for(
         &self,
         purpose: Purpose,
         extent: Extent,
         fourcc: Option<Fourcc>,
     ) -> Result<Participant, VulkanError> {
-        if purpose == Purpose::Render && !self.draws() {
+        if purpose == Purpose::Render && !self.has_graphics() {
             return Err(VulkanError::Lacks {
                 device: self.name().to_owned(),
-                lacks: "queue that draws".to_owned(),
+                lacks: "queue that has_graphics".to_owned(),
             });
         }
-        let (behind, role) = match purpose {
+        let (suffix, role) = match purpose {
             Purpose::Copy => ("", Role::Import),
             Purpose::Sample => (" (sampled)", Role::Import),
             Purpose::Render => (" (rendered)", Role::Render),
         };
-        let name = format!("{} image{behind}", self.identity().driver);
+        let name = format!("{} image{suffix}", self.identity().driver);
         let mut participant = Participant::new(name, self.identity().clone(), role);
         participant.interface = Some(Interface::Vulkan);
         let mut constraints = Constraints::default();
@@ -98,28 +98,28 @@ impl Gpu {
                 continue;
             }
             formats.push(kind.format);
-            // Only linear layouts are chosen by the solver; the demands on others are their drivers'.
+            // The solver chooses only linear layouts; drivers lay out images with other modifiers.
             if kind.format.modifier == Modifier::LINEAR {
-                let terms = self.terms(extent, &kind);
-                constraints.per_fourcc.insert(kind.format.fourcc, terms);
+                let image = self.image_constraints(extent, &kind);
+                constraints.per_fourcc.insert(kind.format.fourcc, image);
             }
         }
         constraints.formats = Some(FormatSet::from(formats));
         constraints.buffers_held = HELD;
-        // The driver imports through the card's, and has to take what that says.
+        // The driver imports through the DRM device, so the limits of that device apply.
         if let Some(ability) = self.import_ability() {
-            constraints.memory.imports = ability.demand(self.identity());
+            constraints.memory.imports = ability.imports(self.identity());
         }
-        if self.speaks_sync_file() {
+        if self.supports_sync_file() {
             constraints.sync.insert(SyncMechanism::SyncFile);
         }
         participant.set_constraints(constraints);
         Ok(participant)
     }
 
-    /// Declares the images that this device exports; `None` where it exports none.
+    /// Declares the images that this device exports; `None` if it exports none.
     ///
-    /// Nothing is said of their strides, which depend on the size: see [`Gpu::source_of_size`].
+    /// The declaration contains no strides, which depend on the size: see [`Gpu::source_of_size`].
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -127,7 +127,7 @@ impl Gpu {
         self.declare_source(None)
     }
 
-    /// Declares the images of one size that this device exports, with the strides that it takes for them.
+    /// Declares the images of one size that this device exports, with the strides that it accepts.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -143,29 +143,35 @@ impl Gpu {
         let mut source = Source::new(self.source_id(), self.source_name());
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
-        if self.is_processor() {
+        if self.is_cpu() {
             source.guarantees.cached = Some(true);
             source.guarantees.has_shadow_copy = Some(false);
         }
-        source.guarantees.available_bytes = machine::available_bytes();
+        source.guarantees.available_bytes = meminfo::available_bytes();
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
-        // One memory holds all planes of an image that is not disjoint.
+        // One dma-buf holds all planes of an image that is not disjoint.
         source.constraints.image.placement = PlanePlacement::Together;
         for kind in kinds {
-            let terms = match extent {
+            let constraints = match extent {
                 Some(extent) if kind.format.modifier == Modifier::LINEAR => {
-                    self.terms(extent, &kind)
+                    self.image_constraints(extent, &kind)
                 }
                 _ => ImageConstraints {
-                    width: sides(kind.support.width, format::steps(kind.format.fourcc).0),
-                    height: sides(kind.support.height, format::steps(kind.format.fourcc).1),
+                    width: sides(
+                        kind.support.width,
+                        format::size_multiples(kind.format.fourcc).0,
+                    ),
+                    height: sides(
+                        kind.support.height,
+                        format::size_multiples(kind.format.fourcc).1,
+                    ),
                     ..ImageConstraints::default()
                 },
             };
             source
                 .constraints
                 .per_fourcc
-                .insert(kind.format.fourcc, terms);
+                .insert(kind.format.fourcc, constraints);
         }
         Ok(Some(source))
     }
@@ -175,13 +181,13 @@ impl Gpu {
         SourceId::new(format!("vulkan:{}@{}", identity.driver, identity.location))
     }
 
-    /// What messages call this source: `llvmpipe Vulkan`.
+    /// Returns the source's name in messages, such as `llvmpipe Vulkan`.
     #[must_use]
     pub fn source_name(&self) -> String {
         format!("{} Vulkan", self.identity().driver)
     }
 
-    /// Lists the pairs of which the device has images in dma-bufs with this ability.
+    /// Lists the formats and modifiers whose dma-buf images have this feature.
     fn kinds(
         &self,
         purpose: Purpose,
@@ -198,7 +204,7 @@ impl Gpu {
         Ok(kinds)
     }
 
-    /// One pair; `None` where the device has no such images.
+    /// Returns what the device supports for one format and modifier; `None` if it supports no such images.
     pub(super) fn kind(
         &self,
         wanted: FormatModifier,
@@ -210,20 +216,21 @@ impl Gpu {
             .find(|kind| kind.format == wanted))
     }
 
-    /// The same kind with planes in memories of their own; `None` where the device imports none.
-    pub(super) fn apart(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
+    /// Returns the same kind as a disjoint image, with each plane in a dma-buf of its own; `None` if the device imports none.
+    pub(super) fn disjoint(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
         if !kind.disjoint || self.binds_the_first_plane_only() {
             return Ok(None);
         }
-        let apart = ImageKind {
+        let disjoint = ImageKind {
             flags: vk::ImageCreateFlags::DISJOINT,
             ..kind.kind
         };
-        // What holds of images in one memory need not hold of these, and none of these has a memory for itself.
+        // The limits of images in one dma-buf need not hold for disjoint images, and a disjoint image cannot have a dedicated
+        // allocation.
         let support = self
             .device()
             .physical
-            .image_support(apart)
+            .image_support(disjoint)
             .map_err(self.failed("vkGetPhysicalDeviceImageFormatProperties2"))?
             .filter(|support| {
                 support
@@ -234,15 +241,15 @@ impl Gpu {
                         .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)
             });
         Ok(support.map(|support| Kind {
-            kind: apart,
+            kind: disjoint,
             support,
             ..kind
         }))
     }
 
-    /// Whether the driver binds each plane of a disjoint image to the memory of its first plane, when planes are named as
-    /// modifiers want them (VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT). The second plane then has none, and the process ends by
-    /// SIGSEGV when pixels are copied.
+    /// Whether the driver binds every plane of a disjoint image to the memory of the first plane if planes are named by memory
+    /// plane aspects (VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT), as modifiers require. The second plane then has no memory, and a
+    /// copy of pixels ends the process with SIGSEGV.
     ///
     /// # References
     /// Mesa 25, `src/gallium/frontends/lavapipe/lvp_private.h`, `lvp_image_aspects_to_plane`;
@@ -284,20 +291,20 @@ impl Gpu {
         Ok(kinds)
     }
 
-    /// Of how many bytes rows and offsets have to be multiples, and of how many rows there has to be memory for a multiple, so that
-    /// the device can draw to images of a kind: beyond what the driver says when it is asked for one.
-    pub(super) fn drawn_steps(&self, kind: &Kind) -> (u32, u32) {
-        let draws = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
-        if draws && self.is_processor() {
-            PROCESSOR_DRAWS
+    /// Returns the alignment of rows and offsets in bytes, and the multiple of rows for which memory is needed, so that the
+    /// device can render to images of this kind. These apply in addition to what the driver requires at image creation.
+    pub(super) fn render_alignment(&self, kind: &Kind) -> (u32, u32) {
+        let is_rendered = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
+        if is_rendered && self.is_cpu() {
+            CPU_RENDER_ALIGNMENT
         } else {
             (1, 1)
         }
     }
 
-    fn terms(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
-        let (horizontal, vertical) = format::steps(kind.format.fourcc);
-        let mut terms = ImageConstraints {
+    fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
+        let (horizontal, vertical) = format::size_multiples(kind.format.fourcc);
+        let mut constraints = ImageConstraints {
             width: sides(kind.support.width, horizontal),
             height: sides(kind.support.height, vertical),
             placement: PlanePlacement::Together,
@@ -305,8 +312,8 @@ impl Gpu {
         };
         let fits = |side: u32, step: u32| side.checked_rem(step) == Some(0);
         if !fits(extent.width(), horizontal) || !fits(extent.height(), vertical) {
-            // No image of this size can be asked for; the sides above say so.
-            return terms;
+            // The device supports no image of this size; the constraints on width and height above say so.
+            return constraints;
         }
         let trial = |alignment: u32, offset: u32| -> Option<Trial> {
             let layout = image::aligned(extent, kind.format.fourcc, alignment, offset)?;
@@ -316,27 +323,27 @@ impl Gpu {
             .map(|power| 1_u32 << power)
             .find_map(|alignment| Some((alignment, trial(alignment, 0)?)));
         if let Some((alignment, found)) = aligned {
-            let (bytes, rows) = self.drawn_steps(kind);
-            terms.stride.alignment = lcm(alignment.into(), bytes.into())
+            let (bytes, rows) = self.render_alignment(kind);
+            constraints.stride.alignment = lcm(alignment.into(), bytes.into())
                 .and_then(|both| u32::try_from(both).ok())
                 .unwrap_or(bytes);
-            terms.rows_multiple_of = rows;
-            terms.padding_bytes = found.padding_bytes;
-            if image::takes_planes_apart(self, kind, extent, alignment) {
-                terms.placement = PlanePlacement::Either;
+            constraints.rows_multiple_of = rows;
+            constraints.padding_bytes = found.padding_bytes;
+            if image::supports_disjoint_planes(self, kind, extent, alignment) {
+                constraints.placement = PlanePlacement::Either;
             }
             let offset = ALIGNMENTS
                 .map(|power| 1_u32 << power)
                 .find(|offset| trial(alignment, *offset).is_some())
                 .map_or(1, u64::from);
-            terms.offset_alignment_bytes = lcm(offset, bytes.into()).unwrap_or(bytes.into());
-            return terms;
+            constraints.offset_alignment_bytes = lcm(offset, bytes.into()).unwrap_or(bytes.into());
+            return constraints;
         }
-        // The driver takes its own stride and no other.
+        // The driver accepts only its own stride.
         if let Some(own) = image::chosen(self, kind, extent).ok().flatten() {
-            terms.stride = exactly(&own);
+            constraints.stride = exactly(&own);
         }
-        terms
+        constraints
     }
 }
 

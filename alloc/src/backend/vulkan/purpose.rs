@@ -1,23 +1,23 @@
-//! What a device does with an image, which decides what its driver has to say of the format before.
+//! The purpose of a device's images, which decides the format features and the image usage that are required.
 
 use ash::vk;
 
-/// What a device does with an image.
+/// The purpose for which a device uses an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// It copies pixels in and out ([`Image::write`](super::Image::write), [`Image::read`](super::Image::read)), and samples them
-    /// where it can.
+    /// The device copies pixels in and out ([`Image::write`](super::Image::write), [`Image::read`](super::Image::read)), and
+    /// samples them if the format supports it.
     #[default]
     Copy,
-    /// It samples pixels while it draws something else, by commands of the program's own.
+    /// The program's commands sample the image.
     Sample,
-    /// It draws pixels, by commands of the program's own. [`Image::write`](super::Image::write) is for [`Purpose::Copy`].
+    /// The program's commands render to the image. [`Image::write`](super::Image::write) requires [`Purpose::Copy`].
     Render,
 }
 
 impl Purpose {
-    /// How an image with these features is used; nothing where they are not enough.
+    /// Returns the image usage for a format with these features; empty if the features are not sufficient.
     pub(super) fn usage(self, features: vk::FormatFeatureFlags) -> vk::ImageUsageFlags {
         let sampled = (
             vk::FormatFeatureFlags::SAMPLED_IMAGE,
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usage_is_what_the_format_has_and_nothing_else() {
+    fn usage_contains_only_what_the_format_features_allow() {
         let sampled = vk::FormatFeatureFlags::SAMPLED_IMAGE;
         assert!(Purpose::Copy.usage(sampled) == vk::ImageUsageFlags::SAMPLED);
         assert!(Purpose::Sample.usage(sampled) == vk::ImageUsageFlags::SAMPLED);

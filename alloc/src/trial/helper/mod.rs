@@ -249,9 +249,9 @@ impl Helper {
             self.allocated = None;
             all.extend(match self.ask(&question, &name, "declare") {
                 Ok((Answer::Declared { declared }, _)) => declared,
-                Ok(_) => Declared::nothing(name, confused().to_string()),
-                Err(Outcome::Refused(refusal)) => Declared::nothing(name, refusal.words),
-                Err(outcome) => Declared::nothing(name, outcome.to_string()),
+                Ok(_) => Declared::only_unavailable(name, confused().to_string()),
+                Err(Outcome::Refused(refusal)) => Declared::only_unavailable(name, refusal.words),
+                Err(outcome) => Declared::only_unavailable(name, outcome.to_string()),
             });
         }
         all

@@ -27,12 +27,12 @@ impl Gpus {
             .and_then(|vulkan| vulkan.gpus())
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let mut unavailable_gpus: Vec<String> = closed.iter().map(ToString::to_string).collect();
-        let (mut open, idle): (Vec<Gpu>, Vec<Gpu>) = open.into_iter().partition(Gpu::draws);
+        let (mut open, idle): (Vec<Gpu>, Vec<Gpu>) = open.into_iter().partition(Gpu::has_graphics);
         let does_not_draw = |gpu: &Gpu| format!("{} has no graphics queue", gpu.name());
         unavailable_gpus.extend(idle.iter().map(does_not_draw));
         open.sort_by_key(|gpu| {
             let is_near = near.iter().any(|one| gpu.identity().same_device(one));
-            (gpu.is_processor(), !is_near)
+            (gpu.is_cpu(), !is_near)
         });
         if open.is_empty() {
             return Err(Failure::new(

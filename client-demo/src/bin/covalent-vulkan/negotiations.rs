@@ -63,5 +63,5 @@ pub(crate) fn join(
 /// hardware drivers crash the importing process. A CPU driver maps the memory as any program does and needs no trial.
 pub(crate) fn trial_participant(collection: &BufferCollection, gpu: &Gpu) -> Option<String> {
     let joined = collection.participants().last()?;
-    (!gpu.is_processor()).then(|| joined.name.clone())
+    (!gpu.is_cpu()).then(|| joined.name.clone())
 }

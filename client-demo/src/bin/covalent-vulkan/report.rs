@@ -149,7 +149,7 @@ impl Report {
             path: stats.path(),
             device: inputs.gpu.name().to_owned(),
             driver: inputs.gpu.identity().driver.clone(),
-            is_processor: inputs.gpu.is_processor(),
+            is_processor: inputs.gpu.is_cpu(),
             sync: if inputs.is_explicit {
                 "explicit"
             } else {

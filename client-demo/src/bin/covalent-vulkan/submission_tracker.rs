@@ -178,7 +178,7 @@ fn submit_with_fence(
         buffer,
     } = frame;
     let mut submitted = recorded.submit(Submission {
-        after: after.into_iter().collect(),
+        wait_fences: after.into_iter().collect(),
         exported: true,
         ..Submission::default()
     })?;

@@ -22,7 +22,7 @@ type Wrong = (&'static str, SealFlags, u64, u64, fn(&MemfdError) -> bool);
 
 const WRONG: &[Wrong] = &[
     ("no_shrink_seal", SealFlags::GROW, 0, PAGE, |error| {
-        *error == MemfdError::CanShrink
+        *error == MemfdError::NotSealed
     }),
     (
         "write_seal",
@@ -41,14 +41,14 @@ const WRONG: &[Wrong] = &[
         *error == MemfdError::Empty
     }),
     ("past_the_end", SealFlags::SHRINK, PAGE, 4 * PAGE, |error| {
-        matches!(error, MemfdError::PastTheEnd { .. })
+        matches!(error, MemfdError::ExceedsMemfd { .. })
     }),
     (
         "offset_that_overflows",
         SealFlags::SHRINK,
         u64::MAX - PAGE + 1,
         PAGE,
-        |error| matches!(error, MemfdError::PastTheEnd { .. }),
+        |error| matches!(error, MemfdError::ExceedsMemfd { .. }),
     ),
 ];
 

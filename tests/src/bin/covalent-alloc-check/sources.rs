@@ -343,7 +343,7 @@ fn more_than_there_is_is_refused_before_the_kernel_is_asked(
         Err(error) => {
             let words = error.to_string();
             ensure!(
-                words.contains("was not asked for"),
+                words.contains("nothing was allocated"),
                 "the kernel was asked: {words}"
             );
         }

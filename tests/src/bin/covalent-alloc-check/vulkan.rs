@@ -3,7 +3,7 @@
 //! Devices that work elsewhere can end the process; they are tried in a process of their own.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::vulkan::{Complaints, Gpu, Vulkan, VulkanError};
+use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan, VulkanError};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -43,7 +43,7 @@ pub(crate) fn run_validated(tally: &mut Tally) {
     sources.add_vulkan(&vulkan);
     drop(vulkan);
     run_with(tally, &sources);
-    let silent = |complaints: &Complaints| -> Result<Seen> {
+    let silent = |complaints: &ValidationMessages| -> Result<Seen> {
         let said = complaints.take();
         ensure!(said.is_empty(), "{}", said.join(" | "));
         Ok(Seen::Passed)
@@ -53,7 +53,7 @@ pub(crate) fn run_validated(tally: &mut Tally) {
     });
     tally.check("vulkan::validation_layer_finds_a_planted_hazard", || {
         for gpu in sources.gpus() {
-            gpu.plant_hazard()?;
+            gpu.submit_write_hazard()?;
             let said = complaints.take();
             ensure!(
                 said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
@@ -71,7 +71,7 @@ pub(crate) fn run_validated(tally: &mut Tally) {
 }
 
 fn run_with(tally: &mut Tally, sources: &Sources) {
-    let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_processor()).collect();
+    let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_cpu()).collect();
     tally.check("vulkan::device_on_the_processor_is_there", || {
         let [gpu] = on_processor.as_slice() else {
             bail!(

@@ -86,7 +86,7 @@ fn lacking(error: &VulkanError) -> Result<Seen> {
         bail!("{error}");
     };
     for one in missing {
-        ensure!(one.remedy.contains("does not have it"), "{one}");
+        ensure!(one.remedy.contains("does not support it"), "{one}");
     }
     let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
     Ok(Seen::PassedBut(names.join(", ")))
@@ -180,7 +180,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
 
 /// That the layer looks at the engine's device at all.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
-    gpu.plant_hazard()?;
+    gpu.submit_write_hazard()?;
     let said = engine.heard.take();
     if !Engine::has_layer() {
         return quiet(engine);

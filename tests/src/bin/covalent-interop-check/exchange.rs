@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
+use covalent_alloc::backend::vulkan::{Gpu, Image, PendingCopy, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Access, Fence, Pollable as _};
 use covalent_tests::held::Held;
@@ -111,13 +111,13 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
 /// A submission behind one fence.
 pub(crate) fn after(fence: Fence) -> Submission {
     Submission {
-        after: vec![fence],
+        wait_fences: vec![fence],
         ..Submission::default()
     }
 }
 
 /// Fails where the device does not wait.
-pub(crate) fn goes_on(copying: &Copying) -> Result<()> {
+pub(crate) fn goes_on(copying: &PendingCopy) -> Result<()> {
     ensure!(
         !copying.wait(HELD_BACK)?,
         "the device is done before the fence that it had to wait for"
@@ -126,7 +126,7 @@ pub(crate) fn goes_on(copying: &Copying) -> Result<()> {
 }
 
 /// The pixels of a copy whose fence was let go.
-pub(crate) fn finished(copying: &Copying) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn finished(copying: &PendingCopy) -> Result<Vec<Vec<u8>>> {
     ensure!(copying.wait(PATIENCE)?, "the device does not end");
     Ok(copying.pixels()?)
 }

@@ -87,7 +87,7 @@ fn is_usable(world: &World, place: usize) -> bool {
         return false;
     };
     let source = size().and_then(|extent| Ok(gpu.source_of_size(extent)?));
-    gpu.is_processor() && matches!(source, Ok(Some(_))) || planned(world, gpu).is_ok()
+    gpu.is_cpu() && matches!(source, Ok(Some(_))) || planned(world, gpu).is_ok()
 }
 
 fn size() -> Result<Extent> {

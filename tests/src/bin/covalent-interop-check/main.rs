@@ -212,7 +212,7 @@ fn validated(world: World, rows: &mut Rows) {
     };
     rows.row("a planted hazard is found by the validation layer", || {
         for (gpu, _) in &world.gpus {
-            gpu.plant_hazard()?;
+            gpu.submit_write_hazard()?;
             let said = complaints.take();
             ensure!(
                 said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")

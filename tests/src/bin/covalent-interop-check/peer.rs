@@ -220,7 +220,7 @@ fn with(gpu: &Gpu, image: &Image, socket: &Socket, ask: Ask, fds: Vec<OwnedFd>) 
         Ask::ReadAfterDevice { seed, point } => {
             let timeline = gpu.import_timeline(fds.next().context("no timeline")?.as_fd())?;
             let reading = image.begin_read(Submission {
-                after_points: vec![(timeline.clone(), point)],
+                wait_points: vec![(timeline.clone(), point)],
                 signal_points: vec![(timeline, point + 1)],
                 ..Submission::default()
             })?;

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
+use covalent_alloc::backend::vulkan::{Gpu, Image, PendingCopy, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
@@ -164,7 +164,7 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
 }
 
 /// Has the device draw behind a fence that is held back, to be exported.
-fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<Copying> {
+fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<PendingCopy> {
     let submission = Submission {
         exported: true,
         ..after(held.fence(1)?)
@@ -174,7 +174,7 @@ fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<Copying> {
     Ok(writing)
 }
 
-fn exported(writing: &mut Copying) -> Result<Fence> {
+fn exported(writing: &mut PendingCopy) -> Result<Fence> {
     writing.submitted().export()?.context("it is over already")
 }
 
@@ -263,7 +263,7 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     let writing = image.begin_write(
         &pixels(image, 28)?,
         Submission {
-            after_points: vec![(timeline.clone(), 1)],
+            wait_points: vec![(timeline.clone(), 1)],
             signal_points: vec![(timeline.clone(), 2)],
             ..Submission::default()
         },

@@ -1,7 +1,7 @@
 //! What this machine has: sources, Vulkan devices, and plans among them.
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::backend::vulkan::{Complaints, Gpu, Vulkan};
+use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
@@ -32,7 +32,7 @@ pub(crate) struct World {
     /// How many frames two processes exchange.
     pub(crate) frames: u64,
     /// What the validation layer says, where it is on.
-    pub(crate) complaints: Option<Complaints>,
+    pub(crate) complaints: Option<ValidationMessages>,
 }
 
 /// How much of the machine is opened, and how far the rows go.
@@ -165,7 +165,7 @@ impl World {
 }
 
 /// What the validation layer has said since the last time fails the row.
-pub(crate) fn judge_complaints(complaints: &Complaints) -> Result<Seen> {
+pub(crate) fn judge_complaints(complaints: &ValidationMessages) -> Result<Seen> {
     let said = complaints.take();
     ensure!(
         said.is_empty(),

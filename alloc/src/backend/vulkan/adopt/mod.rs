@@ -1,4 +1,4 @@
-//! The application's own instance, device and queue, on which a [`Gpu`] then works.
+//! A [`Gpu`] on an application's own instance, device and queue.
 
 mod sys;
 
@@ -10,14 +10,14 @@ use std::time::Duration;
 use ash::vk;
 
 use super::gpu::identity;
-use super::requirement::{Capabilities, Enabled, Missing, Offered, missing_requirements};
-use super::sys::{Given, Instance, Physical, Switched, TimelineFunctions};
+use super::requirement::{Capabilities, Enabled, Missing, Supported, missing_requirements};
+use super::sys::{DeviceAndQueue, EnabledOnDevice, Instance, Physical, TimelineFunctions};
 use super::{Gpu, VulkanError};
 pub use sys::check;
 
-/// The lock of a queue that an application shares: vkQueueSubmit must not be called twice at once with one queue.
+/// The lock of a queue that an application shares with this crate: vkQueueSubmit requires external synchronization of the queue.
 ///
-/// `Mutex<vk::Queue>` implements it. An application that has a lock of its own implements it so that `act` runs while that lock
+/// `Mutex<vk::Queue>` implements this trait. An application with another lock implements it such that `act` runs while the lock
 /// is held.
 ///
 /// ```
@@ -40,9 +40,9 @@ pub use sys::check;
 /// # References
 /// Vulkan, "Threading Behavior"; vkQueueSubmit, "Host access to queue must be externally synchronized".
 pub trait QueueLock: Send + Sync {
-    /// Calls `act` once with the queue, and lets nobody else use the queue until it returns.
+    /// Calls `act` once with the queue, and excludes other uses of the queue until it returns.
     ///
-    /// `act` calls vkQueueSubmit, and in one case vkQueueWaitIdle. It does not call back into the application.
+    /// `act` calls vkQueueSubmit, and after one kind of error vkQueueWaitIdle. It does not call back into the application.
     fn with_queue(&self, act: &mut dyn FnMut(vk::Queue));
 }
 
@@ -52,22 +52,22 @@ impl QueueLock for Mutex<vk::Queue> {
     }
 }
 
-/// What an application has made and keeps: see [`Gpu::adopt`].
+/// The Vulkan objects of an application, which continues to own them: see [`Gpu::adopt`].
 pub struct ApplicationDevice<'a> {
     /// The instance.
     pub instance: ash::Instance,
-    /// The physical device that the device is made of.
+    /// The physical device from which the device was created.
     pub physical_device: vk::PhysicalDevice,
     /// The device.
     pub device: ash::Device,
-    /// A queue of the device, with the lock that everybody takes who uses the queue.
+    /// A queue of the device, with the lock that every user of the queue takes.
     pub queue: Arc<dyn QueueLock>,
-    /// The family of the queue.
+    /// The queue family of the queue.
     pub queue_family: u32,
-    /// What the instance and the device were made with.
+    /// What is enabled in the instance and the device.
     pub enabled: Enabled<'a>,
-    /// Dropped when the last object that was made of the device is gone. An application that puts the owner of its device here
-    /// need not order its drops. `None` where the application takes care of that itself.
+    /// Dropped after the last object that was created from the device. An application that passes the owner of its device here
+    /// does not have to order its drops. `None` if the application orders them itself.
     pub owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -80,26 +80,26 @@ impl fmt::Debug for ApplicationDevice<'_> {
     }
 }
 
-/// Makes the one error that lists everything that is missing.
+/// Checks the requirements, and returns one error that lists everything that is missing.
 ///
 /// # Errors
 /// [`VulkanError::Missing`].
 fn require(
     wanted: Capabilities,
     enabled: &Enabled<'_>,
-    offered: &Offered,
+    supported: &Supported,
 ) -> Result<(), VulkanError> {
-    let missing = missing_requirements(wanted, enabled, offered);
+    let missing = missing_requirements(wanted, enabled, supported);
     if missing.is_empty() {
         return Ok(());
     }
     Err(VulkanError::Missing {
-        device: offered.name.clone(),
+        device: supported.name.clone(),
         missing,
     })
 }
 
-/// The lines of an error, one for each thing that is missing.
+/// Returns the list of an error message: one line for each missing requirement.
 pub(super) fn lines(missing: &[Missing]) -> String {
     missing
         .iter()
@@ -108,36 +108,38 @@ pub(super) fn lines(missing: &[Missing]) -> String {
         .concat()
 }
 
-/// Wraps what an application has. The handles are valid, as [`Gpu::adopt`] asks for.
+/// Wraps an application's device. The handles are valid, as [`Gpu::adopt`] requires.
 fn adopted(
     application: ApplicationDevice<'_>,
     wanted: Capabilities,
-    offered: &Offered,
+    supported: &Supported,
 ) -> Result<Gpu, VulkanError> {
     let enabled = application.enabled;
-    require(wanted, &enabled, offered)?;
+    require(wanted, &enabled, supported)?;
     let physical = Physical {
         instance: Instance::adopted(application.instance),
         raw: application.physical_device,
     };
-    let device = || offered.name.clone();
+    let device = || supported.name.clone();
     let family = application.queue_family;
-    let does = physical
+    let flags = physical
         .family(family)
         .ok_or_else(|| VulkanError::Unusable {
             device: device(),
-            why: format!("it has no queue family {family}; pass the family of the queue"),
+            why: format!(
+                "the device has no queue family {family}; pass the queue family of the queue"
+            ),
         })?;
-    let draws = does.contains(vk::QueueFlags::GRAPHICS);
-    if !draws && !does.intersects(vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER) {
+    let has_graphics = flags.contains(vk::QueueFlags::GRAPHICS);
+    if !has_graphics && !flags.intersects(vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER) {
         return Err(VulkanError::Unusable {
             device: device(),
             why: format!(
-                "queues of family {family} copy no images; pass one that draws, computes or copies"
+                "queue family {family} cannot copy images; pass a queue with graphics, compute or transfer"
             ),
         });
     }
-    let version = enabled.api_version.min(offered.api_version);
+    let version = enabled.api_version.min(supported.api_version);
     let names = enabled.device_extensions;
     let timeline = if !enabled.features.timeline_semaphore {
         None
@@ -150,44 +152,44 @@ fn adopted(
     } else {
         None
     };
-    let mut facts = physical.facts(&offered.extensions);
-    // What the driver has and the application has not enabled is of no use here.
-    facts.moments = physical.device_sync(
+    let mut properties = physical.properties(&supported.extensions);
+    // Extensions that the driver has and the application has not enabled cannot be used here.
+    properties.sync = physical.device_sync(
         &|name| names.contains(&name),
         timeline.is_some(),
-        facts.speaks_syncobj,
+        properties.has_syncobj_timelines,
     );
-    let (identity, import) = identity(&facts, &offered.extensions);
-    let switched = Switched {
+    let (identity, import) = identity(&properties, &supported.extensions);
+    let enabled_on_device = EnabledOnDevice {
         extensions: names,
         has_ycbcr: enabled.features.sampler_ycbcr_conversion,
         timeline,
-        moments: facts.moments,
+        sync: properties.sync,
     };
-    let given = Given {
+    let device_and_queue = DeviceAndQueue {
         raw: application.device,
         queue: application.queue,
         family,
-        draws,
+        has_graphics,
         owner: application.owner,
     };
-    let device = super::sys::Device::adopted(&physical, given, switched);
+    let device = super::sys::Device::adopted(&physical, device_and_queue, enabled_on_device);
     let has_foreign = names.contains(&ash::ext::queue_family_foreign::NAME);
-    Ok(Gpu::of(device, facts, identity, import, has_foreign))
+    Ok(Gpu::of(device, properties, identity, import, has_foreign))
 }
 
 impl Gpu {
-    /// Waits until the device has finished everything that was dropped while the device used it, and gives that back; `false`
-    /// when something is still in use when `patience` is over.
+    /// Waits until all work whose objects were dropped early has finished, and destroys the objects; returns `false` if some of
+    /// it has not finished after `timeout`.
     ///
-    /// An application calls it before it destroys a device that it lent by [`Gpu::adopt`]: a value such as
-    /// [`Submitted`](super::Submitted) that is dropped early leaves its fence and its memory with the device until then.
+    /// An application calls this before it destroys a device that it passed to [`Gpu::adopt`]: if a value such as
+    /// [`Submitted`](super::Submitted) is dropped early, its fence and its memory stay with the device until then.
     ///
     /// # Errors
-    /// [`VulkanError::Call`], such as for a device that is lost. Everything was given back then too.
-    pub fn finish(&self, patience: Duration) -> Result<bool, VulkanError> {
+    /// [`VulkanError::Call`], for example for a lost device. The objects are destroyed in that case too.
+    pub fn finish(&self, timeout: Duration) -> Result<bool, VulkanError> {
         self.device()
-            .finish(patience)
-            .map_err(self.failed("vkWaitForFences of what was dropped early"))
+            .finish(timeout)
+            .map_err(self.failed("vkWaitForFences (pending work)"))
     }
 }

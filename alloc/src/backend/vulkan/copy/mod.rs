@@ -1,4 +1,4 @@
-//! Pixels in and out of an image, by the device: what proves that both sides mean the same bytes.
+//! Copies of pixels into and out of an image by the device. They show whether the device and the CPU agree on the layout.
 
 mod sys;
 
@@ -12,56 +12,56 @@ use super::image::Image;
 use super::ownership::{Contents, ImageAccess};
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
+use sys::{Direction, OwnershipTransfers, Region};
 pub(super) use sys::{OneTime, Staging};
-use sys::{Owned, Region, Way};
 
-/// How long a copy may take that nobody holds back: drivers that do it on an emulated processor need seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit for a copy that waits for nothing. Drivers that run on an emulated CPU need seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a plane begins in the memory between: a multiple of every texel's size that begins there.
+/// The alignment of planes in the staging buffer, in bytes: a multiple of the size of every texel.
 ///
 /// # References
-/// VUID-vkCmdCopyBufferToImage-dstImage-07975 and -07978: multiples of the texel block and of 4.
-const PLANE_STEP: u64 = 16;
+/// VUID-vkCmdCopyBufferToImage-dstImage-07975 and -07978: multiples of the texel block size and of 4.
+const PLANE_ALIGNMENT: u64 = 16;
 
-/// A copy that goes on. What it uses lives until it is over, also when this value is dropped before.
-pub struct Copying {
+/// A submitted copy. The objects that it uses live until it has finished, also if this value is dropped earlier.
+pub struct PendingCopy {
     submitted: Submitted,
     gpu: Gpu,
     staging: Arc<Staging>,
-    /// Where each plane lies in the memory between; of pixels that come out.
+    /// Offset and size of each plane in the staging buffer, for a copy out of the image.
     planes: Vec<(u64, u64)>,
 }
 
-impl fmt::Debug for Copying {
+impl fmt::Debug for PendingCopy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Copying")
+        out.debug_struct("PendingCopy")
             .field("gpu", &self.gpu)
             .finish_non_exhaustive()
     }
 }
 
-impl Copying {
-    /// What the device was given: how far it is, and the moment at which it is over.
+impl PendingCopy {
+    /// Returns the submitted work, to query or export its completion.
     pub fn submitted(&mut self) -> &mut Submitted {
         &mut self.submitted
     }
 
-    /// Waits until it is over; `false` when it is not by then. Not for an event loop.
+    /// Waits until the copy has finished; returns `false` after `timeout`. Not for an event loop.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn wait(&self, patience: Duration) -> Result<bool, VulkanError> {
-        self.submitted.wait(patience)
+    pub fn wait(&self, timeout: Duration) -> Result<bool, VulkanError> {
+        self.submitted.wait(timeout)
     }
 
-    /// The pixels that were read, for each plane its rows without padding; none of a copy that wrote.
+    /// Returns the pixels that were read: for each plane its rows without padding. Empty for a copy into the image.
     ///
     /// # Errors
-    /// [`VulkanError::Call`] with `NOT_READY` while it goes on.
+    /// [`VulkanError::Call`] with `NOT_READY` while the copy is pending.
     pub fn pixels(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
-        if !self.submitted.is_over()? {
-            return Err(self.gpu.failed("vkGetFenceStatus of a copy")(
+        if !self.submitted.is_finished()? {
+            return Err(self.gpu.failed("vkGetFenceStatus (copy)")(
                 vk::Result::NOT_READY,
             ));
         }
@@ -74,10 +74,10 @@ impl Copying {
     }
 
     fn finish(&self) -> Result<(), VulkanError> {
-        if self.wait(PATIENCE)? {
+        if self.wait(TIMEOUT)? {
             Ok(())
         } else {
-            Err(self.gpu.failed("vkWaitForFences of a copy")(
+            Err(self.gpu.failed("vkWaitForFences (copy)")(
                 vk::Result::TIMEOUT,
             ))
         }
@@ -85,28 +85,29 @@ impl Copying {
 }
 
 impl Image {
-    /// Writes every pixel: for each plane its rows, one after another without padding.
+    /// Writes every pixel. `planes` has for each plane its rows, one after another without padding.
     ///
-    /// Returns when the device is done.
+    /// The call returns when the device has finished.
     ///
     /// # Errors
-    /// [`VulkanError::Pixels`] for planes of another size, [`VulkanError::Unsuitable`] where the device writes no such images,
-    /// [`VulkanError::Call`].
+    /// [`VulkanError::Pixels`] for planes of another size, [`VulkanError::Unsuitable`] if the device cannot copy into such
+    /// images, [`VulkanError::Call`].
     pub fn write(&self, planes: &[Vec<u8>]) -> Result<(), VulkanError> {
         self.begin_write(planes, Submission::default())?.finish()
     }
 
-    /// Reads every pixel: for each plane its rows, one after another without padding.
+    /// Reads every pixel. Returns for each plane its rows, one after another without padding.
     ///
     /// # Errors
     /// As [`Image::write`].
     pub fn read(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
-        let copying = self.begin_read(Submission::default())?;
-        copying.finish()?;
-        copying.pixels()
+        let copy = self.begin_read(Submission::default())?;
+        copy.finish()?;
+        copy.pixels()
     }
 
-    /// As [`Image::write`], between moments: returns at once, and the device writes when it may.
+    /// Submits a copy as [`Image::write`] does and returns without waiting. The copy waits for and signals what `submission`
+    /// lists.
     ///
     /// # Errors
     /// As [`Image::write`] and [`Gpu::submit`].
@@ -114,15 +115,15 @@ impl Image {
         &self,
         planes: &[Vec<u8>],
         submission: Submission,
-    ) -> Result<Copying, VulkanError> {
+    ) -> Result<PendingCopy, VulkanError> {
         self.needs(
             vk::ImageUsageFlags::TRANSFER_DST,
-            "it writes no such images",
+            "the device cannot copy into such images",
         )?;
         let regions = self.regions()?;
         for (plane, region) in regions.iter().enumerate() {
-            let given = planes.get(plane).map_or(0, Vec::len);
-            let found_bytes = u64::try_from(given).unwrap_or(u64::MAX);
+            let passed = planes.get(plane).map_or(0, Vec::len);
+            let found_bytes = u64::try_from(passed).unwrap_or(u64::MAX);
             if found_bytes != region.size_bytes {
                 return Err(self.wrong_size(plane, region.size_bytes, found_bytes));
             }
@@ -131,45 +132,49 @@ impl Image {
         for (pixels, region) in planes.iter().zip(&regions) {
             staging.write(region.offset_bytes, pixels);
         }
-        self.begin(staging, &regions, Way::IntoImage, submission)
+        self.begin(staging, &regions, Direction::IntoImage, submission)
     }
 
-    /// As [`Image::read`], between moments: returns at once, and the device reads when it may.
+    /// Submits a copy as [`Image::read`] does and returns without waiting. The copy waits for and signals what `submission`
+    /// lists.
     ///
     /// # Errors
     /// As [`Image::write`] and [`Gpu::submit`].
-    pub fn begin_read(&self, submission: Submission) -> Result<Copying, VulkanError> {
-        self.needs(vk::ImageUsageFlags::TRANSFER_SRC, "it reads no such images")?;
+    pub fn begin_read(&self, submission: Submission) -> Result<PendingCopy, VulkanError> {
+        self.needs(
+            vk::ImageUsageFlags::TRANSFER_SRC,
+            "the device cannot copy out of such images",
+        )?;
         let regions = self.regions()?;
         let staging = self.staging(&regions)?;
-        let mut copying = self.begin(staging, &regions, Way::OutOfImage, submission)?;
-        copying.planes = regions
+        let mut copy = self.begin(staging, &regions, Direction::OutOfImage, submission)?;
+        copy.planes = regions
             .iter()
             .map(|region| (region.offset_bytes, region.size_bytes))
             .collect();
-        Ok(copying)
+        Ok(copy)
     }
 
     fn begin(
         &self,
         staging: Staging,
         regions: &[Region],
-        way: Way,
+        direction: Direction,
         submission: Submission,
-    ) -> Result<Copying, VulkanError> {
+    ) -> Result<PendingCopy, VulkanError> {
         let gpu: &Gpu = &self.gpu;
-        let owned = Owned {
+        let transfers = OwnershipTransfers {
             acquire: self.acquire(ImageAccess::COPY, Contents::Keep)?,
             release: self.release(ImageAccess::COPY)?,
         };
-        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, way, &owned)
+        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, direction, &transfers)
             .map_err(gpu.failed("recording a copy"))?;
         let staging = Arc::clone(&recorded.staging);
         let commands = Commands {
             raw,
             uses: Box::new(recorded),
         };
-        Ok(Copying {
+        Ok(PendingCopy {
             submitted: submit(gpu, submission, Some(commands))?,
             gpu: gpu.clone(),
             staging,
@@ -182,14 +187,14 @@ impl Image {
             .last()
             .map_or(0, |last| last.offset_bytes.saturating_add(last.size_bytes));
         Staging::new(self.gpu.device(), size)
-            .map_err(self.gpu.failed("vkAllocateMemory for a copy"))
+            .map_err(self.gpu.failed("vkAllocateMemory (staging buffer)"))
     }
 
     fn regions(&self) -> Result<Vec<Region>, VulkanError> {
         let (extent, fourcc) = (self.layout.extent(), self.layout.format().fourcc);
         let info = fourcc
             .info()
-            .ok_or_else(|| self.unsuitable("its layout is not known"))?;
+            .ok_or_else(|| self.unsuitable("the layout of the format is not known"))?;
         let several = info.planes.len() > 1;
         let mut offset_bytes = 0_u64;
         let mut regions = Vec::new();
@@ -209,7 +214,7 @@ impl Image {
                 },
                 offset_bytes,
                 size_bytes,
-                // Packed 4:2:2 is one plane of whole pixels, two of which are one block of texels.
+                // Packed 4:2:2 is one plane of whole pixels; two pixels are one texel block.
                 width: if several {
                     extent.width().div_ceil(shape.hsub)
                 } else {
@@ -219,7 +224,7 @@ impl Image {
             });
             offset_bytes = offset_bytes
                 .checked_add(size_bytes)
-                .and_then(|end| end.checked_next_multiple_of(PLANE_STEP))
+                .and_then(|end| end.checked_next_multiple_of(PLANE_ALIGNMENT))
                 .ok_or_else(too_large)?;
         }
         Ok(regions)

@@ -1,4 +1,4 @@
-//! The memory between, and the commands that copy.
+//! The staging buffer of a copy, and its command buffer.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -14,20 +14,20 @@ use crate::backend::vulkan::OwnershipTransfer;
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
-/// Which way pixels go.
+/// The direction of a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Direction {
     IntoImage,
     OutOfImage,
 }
 
-/// How the image is taken over before a copy, and handed back behind it.
-pub(super) struct Owned {
+/// The ownership transfers before and after a copy.
+pub(super) struct OwnershipTransfers {
     pub(super) acquire: OwnershipTransfer,
     pub(super) release: OwnershipTransfer,
 }
 
-/// One plane, and where it lies in the memory between.
+/// One plane, and its location in the staging buffer.
 pub(super) struct Region {
     pub(super) aspect: vk::ImageAspectFlags,
     pub(super) offset_bytes: u64,
@@ -36,7 +36,7 @@ pub(super) struct Region {
     pub(super) height: u32,
 }
 
-/// Memory that the processor and the device both see, mapped.
+/// A mapped buffer that the CPU and the device both access.
 pub(in crate::backend::vulkan) struct Staging {
     device: Arc<Device>,
     buffer: vk::Buffer,
@@ -45,14 +45,14 @@ pub(in crate::backend::vulkan) struct Staging {
     size_bytes: u64,
 }
 
-// SAFETY: the mapping belongs to this value alone, and no thread is bound to it.
+// SAFETY: this value is the only owner of the mapping, which any thread may access.
 unsafe impl Send for Staging {}
-// SAFETY: it is only copied from and to, and never while the device uses it.
+// SAFETY: the mapping is only copied from and to, and never while the device uses it.
 unsafe impl Sync for Staging {}
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // SAFETY: both are of this device or null, and no work uses them any more; freeing memory unmaps it.
+        // SAFETY: both are of this device or null, and no work uses them any more; freeing the memory unmaps it.
         unsafe {
             self.device.raw.destroy_buffer(self.buffer, None);
             self.device.raw.free_memory(self.memory, None);
@@ -71,7 +71,7 @@ impl Staging {
             .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST);
         // SAFETY: the structure is complete.
         let buffer = unsafe { device.raw.create_buffer(&info, None) }?;
-        // From here on a drop gives back what was made.
+        // From here on, dropping the value destroys the objects that were created.
         let mut staging = Self {
             device: Arc::clone(device),
             buffer,
@@ -94,12 +94,12 @@ impl Staging {
         let info = vk::MemoryAllocateInfo::default()
             .allocation_size(needed.size)
             .memory_type_index(memory_type);
-        // SAFETY: size and type are what the buffer asked for.
+        // SAFETY: size and memory type satisfy the requirements of the buffer.
         staging.memory = unsafe { device.raw.allocate_memory(&info, None) }?;
-        // SAFETY: the buffer has no memory yet; the memory is as large as it asked for.
+        // SAFETY: the buffer has no memory yet, and the memory satisfies its requirements.
         unsafe { device.raw.bind_buffer_memory(buffer, staging.memory, 0) }?;
         let (all, flags) = (vk::WHOLE_SIZE, vk::MemoryMapFlags::empty());
-        // SAFETY: the memory is visible to the processor and mapped once.
+        // SAFETY: the memory is HOST_VISIBLE and mapped once.
         staging.start = unsafe { device.raw.map_memory(staging.memory, 0, all, flags) }?;
         Ok(staging)
     }
@@ -108,34 +108,34 @@ impl Staging {
         self.buffer
     }
 
-    /// Copies bytes in; nothing where they do not fit.
+    /// Copies bytes into the mapping. Does nothing if they do not fit.
     pub(super) fn write(&self, offset_bytes: u64, from: &[u8]) {
-        if let Some(into) = self.place(offset_bytes, from.len()) {
-            // SAFETY: `place` checked that the bytes lie inside the mapping, which lives as long as self; no work uses it.
+        if let Some(into) = self.address(offset_bytes, from.len()) {
+            // SAFETY: `address` checked that the bytes lie inside the mapping, which lives as long as self; no work uses it.
             unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
         }
     }
 
-    /// Copies bytes out; nothing where there are fewer.
+    /// Copies bytes out of the mapping. Does nothing if it has fewer.
     pub(super) fn read(&self, offset_bytes: u64, into: &mut [u8]) {
-        if let Some(from) = self.place(offset_bytes, into.len()) {
+        if let Some(from) = self.address(offset_bytes, into.len()) {
             // SAFETY: as in `write`.
             unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
         }
     }
 
-    fn place(&self, offset_bytes: u64, length: usize) -> Option<*mut u8> {
+    fn address(&self, offset_bytes: u64, length: usize) -> Option<*mut u8> {
         let end = offset_bytes.checked_add(u64::try_from(length).ok()?)?;
         if end > self.size_bytes || self.start.is_null() {
             return None;
         }
         let offset = usize::try_from(offset_bytes).ok()?;
-        // SAFETY: the offset lies inside the mapping, as just checked.
+        // SAFETY: the offset lies inside the mapping, as checked above.
         Some(unsafe { self.start.cast::<u8>().add(offset) })
     }
 }
 
-/// Commands that are submitted once. They go with this value, which whoever submits them keeps until they are over.
+/// A command buffer for one submission, with its pool. The submitter keeps this value until the commands have finished.
 pub(in crate::backend::vulkan) struct OneTime {
     device: Arc<Device>,
     pool: vk::CommandPool,
@@ -144,7 +144,7 @@ pub(in crate::backend::vulkan) struct OneTime {
 
 impl Drop for OneTime {
     fn drop(&mut self) {
-        // SAFETY: the pool is of this device; whoever submits its commands keeps this value until they are over.
+        // SAFETY: the pool is of this device; the submitter of its commands keeps this value until they have finished.
         unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
     }
 }
@@ -166,7 +166,7 @@ impl OneTime {
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(1);
-        // SAFETY: the pool is of this device; its command buffers go with it.
+        // SAFETY: the pool is of this device; destroying the pool frees its command buffers.
         let commands = unsafe { raw.allocate_command_buffers(&info) }?;
         made.raw = *commands
             .first()
@@ -175,20 +175,20 @@ impl OneTime {
     }
 }
 
-/// Commands that copy, and all that they use.
+/// A recorded copy, and all objects that it uses.
 pub(super) struct Recorded {
     commands: OneTime,
     image: Arc<RawImage>,
     pub(super) staging: Arc<Staging>,
 }
 
-/// Records a copy that takes the image over from outside and hands it back.
+/// Records a copy that acquires the image first and releases it afterwards.
 pub(super) fn recorded(
     image: &Arc<RawImage>,
     staging: Staging,
     regions: &[Region],
-    way: Way,
-    owned: &Owned,
+    direction: Direction,
+    transfers: &OwnershipTransfers,
 ) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
     let made = Recorded {
         commands: OneTime::new(&image.device)?,
@@ -196,28 +196,38 @@ pub(super) fn recorded(
         staging: Arc::new(staging),
     };
     let commands = made.commands.raw;
-    let copies: Vec<vk::BufferImageCopy> = regions.iter().map(described).collect();
+    let copies: Vec<vk::BufferImageCopy> = regions.iter().map(buffer_image_copy).collect();
     // SAFETY: the command buffer is new; image and memory are of this device and live as long as the commands.
-    unsafe { record(commands, &made.image, &made.staging, &copies, way, owned) }?;
+    unsafe {
+        record(
+            commands,
+            &made.image,
+            &made.staging,
+            &copies,
+            direction,
+            transfers,
+        )
+    }?;
     Ok((commands, made))
 }
 
-/// Records the copy between two hand-overs.
+/// Records acquire, copy and release.
 ///
 /// # Safety
-/// The command buffer is not begun; image, memory and command buffer are of one device and live until it is done.
+/// The command buffer is in the initial state; image, staging buffer and command buffer are of one device and live until the
+/// commands have finished.
 unsafe fn record(
     commands: vk::CommandBuffer,
     image: &RawImage,
     staging: &Staging,
     copies: &[vk::BufferImageCopy],
-    way: Way,
-    owned: &Owned,
+    direction: Direction,
+    transfers: &OwnershipTransfers,
 ) -> Result<(), vk::Result> {
     let device: &Device = &image.device;
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-    let (general, Owned { acquire, release }) = (vk::ImageLayout::GENERAL, owned);
+    let (general, OwnershipTransfers { acquire, release }) = (vk::ImageLayout::GENERAL, transfers);
     let to_host = [vk::MemoryBarrier::default()
         .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
         .dst_access_mask(vk::AccessFlags::HOST_READ)];
@@ -226,7 +236,7 @@ unsafe fn record(
     let begins = (acquire.src_stages(), acquire.dst_stages());
     let end = release.dst_stages() | vk::PipelineStageFlags::HOST;
     let none = vk::DependencyFlags::empty();
-    // SAFETY: by the caller; regions lie inside of image and memory, as `Image::regions` counts them.
+    // SAFETY: the caller guarantees it; the regions lie inside of image and staging buffer, as `Image::regions` computes them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
         raw.cmd_pipeline_barrier(
@@ -238,11 +248,11 @@ unsafe fn record(
             &[],
             acquire.barriers(),
         );
-        match way {
-            Way::IntoImage => {
+        match direction {
+            Direction::IntoImage => {
                 raw.cmd_copy_buffer_to_image(commands, buffer, image.raw, general, copies);
             }
-            Way::OutOfImage => {
+            Direction::OutOfImage => {
                 raw.cmd_copy_image_to_buffer(commands, image.raw, general, buffer, copies);
             }
         }
@@ -259,7 +269,7 @@ unsafe fn record(
     }
 }
 
-fn described(region: &Region) -> vk::BufferImageCopy {
+fn buffer_image_copy(region: &Region) -> vk::BufferImageCopy {
     vk::BufferImageCopy::default()
         .buffer_offset(region.offset_bytes)
         .image_subresource(

@@ -1,8 +1,9 @@
-//! The handles behind a device and its images, for programs that record commands of their own.
+//! The Vulkan handles of a device and its images, for programs that record command buffers of their own.
 //!
-//! Whoever calls Vulkan with these handles keeps its rules: what is made of a device is destroyed before the last clone of its
-//! [`Gpu`] goes, and commands begin by taking an image over from [`Gpu::outside_family`] ([`Image::acquire`]) and end by handing it
-//! back ([`Image::release`]). Commands go to the queue by [`Gpu::submit_commands`], which keeps what they use until they are over.
+//! A program that uses these handles must follow Vulkan's rules: it destroys every object of a device before it drops the last
+//! clone of the [`Gpu`]. Its commands acquire an image from the external queue family first ([`Image::acquire`]) and release it
+//! at the end ([`Image::release`]). [`Gpu::submit_commands`] submits them and keeps the objects that they use until they have
+//! finished.
 
 mod sys;
 
@@ -12,31 +13,25 @@ use super::{Gpu, Image, VulkanError, format};
 use crate::model::FormatModifier;
 
 impl Gpu {
-    /// The functions of the device.
+    /// Returns the function table of the device.
     #[must_use]
     pub fn handle(&self) -> &ash::Device {
         &self.device().raw
     }
 
-    /// The family of the queue.
+    /// Returns the family of the queue.
     #[must_use]
     pub fn queue_family(&self) -> u32 {
         self.device().family
     }
 
-    /// Who owns images while others use them: VK_QUEUE_FAMILY_FOREIGN_EXT, or EXTERNAL where the driver has no other.
+    /// Returns whether the queue supports graphics.
     #[must_use]
-    pub(crate) fn outside_family(&self) -> u32 {
-        self.outside()
+    pub fn has_graphics(&self) -> bool {
+        self.device().has_graphics
     }
 
-    /// Whether the queue draws.
-    #[must_use]
-    pub fn draws(&self) -> bool {
-        self.device().draws
-    }
-
-    /// What images in a format can be used for.
+    /// Returns the format features of a format with a modifier (drmFormatModifierTilingFeatures).
     #[must_use]
     pub fn features(&self, format: FormatModifier) -> vk::FormatFeatureFlags {
         let listed = format::of(format.fourcc)
@@ -49,27 +44,27 @@ impl Gpu {
             .unwrap_or_default()
     }
 
-    /// Makes an error of what a call answered.
+    /// Makes an error from the result code of a Vulkan call; `operation` is the call's name.
     #[must_use]
-    pub fn answered(&self, operation: &'static str, answer: vk::Result) -> VulkanError {
-        self.failed(operation)(answer)
+    pub fn call_error(&self, operation: &'static str, result: vk::Result) -> VulkanError {
+        self.failed(operation)(result)
     }
 }
 
 impl Image {
-    /// The image.
+    /// Returns the VkImage.
     #[must_use]
     pub fn handle(&self) -> vk::Image {
         self.raw.raw
     }
 
-    /// The device that it is of.
+    /// Returns the device that imported the image.
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// Vulkan's name of its format.
+    /// Returns the Vulkan format of the image.
     #[must_use]
     pub fn format(&self) -> vk::Format {
         format::of(self.layout.format().fourcc).unwrap_or_default()

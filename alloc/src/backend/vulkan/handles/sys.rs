@@ -1,4 +1,4 @@
-//! Commands that somebody else recorded.
+//! Submission of commands that a program recorded.
 #![allow(
     unsafe_code,
     reason = "whether recorded commands keep the rules of Vulkan cannot be checked here"
@@ -12,14 +12,14 @@ use crate::backend::vulkan::sync::{Commands, submit};
 use crate::backend::vulkan::{Gpu, Submission, Submitted, VulkanError};
 
 impl Gpu {
-    /// Gives the device commands that the caller recorded; `uses` is kept until they are over.
+    /// Submits a command buffer that the caller recorded. `uses` is kept until the commands have finished.
     ///
     /// # Errors
     /// As [`Gpu::submit`].
     ///
     /// # Safety
-    /// The commands are of this device and its [`Gpu::queue_family`], complete, and not pending. They keep the rules of Vulkan, and
-    /// whatever they use lives as long as `uses`.
+    /// The command buffer is of this device and its [`Gpu::queue_family`], executable, and not pending. The commands follow
+    /// Vulkan's valid usage rules, and every object that they use lives as long as `uses`.
     pub unsafe fn submit_commands(
         &self,
         submission: Submission,

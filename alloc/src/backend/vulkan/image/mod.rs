@@ -1,4 +1,4 @@
-//! A buffer as a Vulkan image: imported with its own layout, never with one that the driver guesses.
+//! A buffer as a Vulkan image. It is imported with its own layout, never with a layout that the driver guesses.
 
 mod sys;
 
@@ -13,13 +13,13 @@ use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc, Layout, Modifier, PlaneLayout};
-use sys::Arrangement;
+use sys::PlaneLayouts;
 pub(super) use sys::RawImage;
 
-/// A buffer that a Vulkan device uses as an image. The buffer lives as long as the image.
+/// A buffer that is imported as a VkImage. The buffer lives as long as the image.
 pub struct Image {
     pub(super) gpu: Gpu,
-    /// Shared with work that goes on.
+    /// Shared with pending work.
     pub(super) raw: Arc<RawImage>,
     pub(super) layout: Layout,
     pub(super) usage: vk::ImageUsageFlags,
@@ -35,14 +35,14 @@ impl fmt::Debug for Image {
     }
 }
 
-/// What a driver made of a layout that it was asked for.
+/// The result of an image that was created with a trial layout.
 pub(super) struct Trial {
-    /// Bytes that it wants behind the last plane.
+    /// Bytes that the driver requires after the last plane.
     pub(super) padding_bytes: u64,
 }
 
-/// A layout whose strides and offset are multiples of these alignments and of nothing more, so that a driver that takes it
-/// takes every multiple; `None` where there is none.
+/// Returns a layout whose strides and offset are multiples of these alignments and of no larger power of two. A driver that
+/// accepts it therefore accepts every multiple. `None` if no such layout exists.
 pub(super) fn aligned(
     extent: Extent,
     fourcc: Fourcc,
@@ -51,7 +51,7 @@ pub(super) fn aligned(
 ) -> Option<Layout> {
     let least = Layout::linear(extent, fourcc, alignment, 0).ok()?;
     let stride = least.planes().first()?.stride_bytes;
-    // An even multiple would also be one of the next alignment.
+    // An even multiple would also be a multiple of the next alignment.
     let odd = stride.checked_div(alignment)? & 1 == 1;
     let stride = if odd {
         stride
@@ -73,22 +73,32 @@ pub(super) fn aligned(
     Layout::new(extent, layout.format(), moved, vec![size]).ok()
 }
 
-/// Asks the driver for an image with this layout, without memory.
+/// Creates an image with this layout, without memory, to test whether the driver accepts it.
 pub(super) fn attempt(gpu: &Gpu, kind: &Kind, layout: &Layout) -> Result<Trial, vk::Result> {
     let planes = subresources(layout);
     let size = (layout.extent().width(), layout.extent().height());
-    let raw = RawImage::new(gpu.device(), kind.kind, size, &Arrangement::Given(&planes))?;
+    let raw = RawImage::new(
+        gpu.device(),
+        kind.kind,
+        size,
+        &PlaneLayouts::Explicit(&planes),
+    )?;
     let needed = raw.requirements(None).size_bytes;
     Ok(Trial {
         padding_bytes: needed.saturating_sub(layout.total_bytes()),
     })
 }
 
-/// Whether the driver takes each plane in a dma-buf of its own, no larger than the plane.
+/// Whether the driver accepts each plane in a dma-buf of its own, no larger than the plane.
 ///
-/// The feature bit alone does not tell: lavapipe has it, and asks for the whole picture's bytes behind each plane.
-pub(super) fn takes_planes_apart(gpu: &Gpu, kind: &Kind, extent: Extent, alignment: u32) -> bool {
-    let Ok(Some(apart)) = gpu.apart(kind.clone()) else {
+/// The feature bit is not sufficient: lavapipe sets it, and requires the size of the whole image for each plane.
+pub(super) fn supports_disjoint_planes(
+    gpu: &Gpu,
+    kind: &Kind,
+    extent: Extent,
+    alignment: u32,
+) -> bool {
+    let Ok(Some(disjoint)) = gpu.disjoint(kind.clone()) else {
         return false;
     };
     let Some(layout) = aligned(extent, kind.format.fourcc, alignment, 0) else {
@@ -101,7 +111,12 @@ pub(super) fn takes_planes_apart(gpu: &Gpu, kind: &Kind, extent: Extent, alignme
         .collect();
     let size = (extent.width(), extent.height());
     let several = layout.planes().len() > 1;
-    let image = RawImage::new(gpu.device(), apart.kind, size, &Arrangement::Given(&planes));
+    let image = RawImage::new(
+        gpu.device(),
+        disjoint.kind,
+        size,
+        &PlaneLayouts::Explicit(&planes),
+    );
     image.is_ok_and(|image| {
         let fits = |(number, plane): (usize, &PlaneLayout)| {
             image.requirements(Some(number)).size_bytes <= plane.size_bytes
@@ -110,14 +125,14 @@ pub(super) fn takes_planes_apart(gpu: &Gpu, kind: &Kind, extent: Extent, alignme
     })
 }
 
-/// The layout that the driver chooses for itself; `None` where its numbers contradict each other.
+/// Returns the layout that the driver chooses for an image; `None` if the reported layout is inconsistent.
 pub(super) fn chosen(gpu: &Gpu, kind: &Kind, extent: Extent) -> Result<Option<Layout>, vk::Result> {
     let size = (extent.width(), extent.height());
-    let raw = RawImage::new(gpu.device(), kind.kind, size, &Arrangement::Chosen)?;
+    let raw = RawImage::new(gpu.device(), kind.kind, size, &PlaneLayouts::DriverChosen)?;
     Ok(read_back(&raw, kind, extent))
 }
 
-/// An image of the driver's own arrangement, or with the layout that is given.
+/// Creates an image without memory, with the given layout or with one that the driver chooses.
 pub(super) fn unbacked(
     gpu: &Gpu,
     kind: &Kind,
@@ -126,13 +141,13 @@ pub(super) fn unbacked(
 ) -> Result<RawImage, vk::Result> {
     let size = (extent.width(), extent.height());
     let planes = layout.map(subresources);
-    let arrangement = planes
+    let plane_layouts = planes
         .as_deref()
-        .map_or(Arrangement::Chosen, Arrangement::Given);
-    RawImage::new(gpu.device(), kind.kind, size, &arrangement)
+        .map_or(PlaneLayouts::DriverChosen, PlaneLayouts::Explicit);
+    RawImage::new(gpu.device(), kind.kind, size, &plane_layouts)
 }
 
-/// Where the driver says that the planes lie; `None` where that cannot be.
+/// Queries the layout of an image's planes; `None` if the reported layout is inconsistent.
 pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<Layout> {
     let format = kind.format;
     if Modifier(raw.modifier().ok()?) != format.modifier {
@@ -143,7 +158,7 @@ pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<L
     for number in 0..count {
         let found = raw.plane(number);
         let stride_bytes = u32::try_from(found.row_pitch).ok()?;
-        // What lies behind the last row is the driver's affair; a linear plane is its rows.
+        // Padding after the last row is the driver's; the size of a linear plane is that of its rows.
         let size_bytes = if format.modifier == Modifier::LINEAR {
             let shape = format.fourcc.info()?.planes.get(number)?;
             u64::from(stride_bytes).checked_mul(shape.rows(extent.height()).into())?
@@ -161,7 +176,7 @@ pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<L
     Layout::new(extent, format, planes, vec![needed]).ok()
 }
 
-/// How many memory planes images of a kind have.
+/// Returns the number of memory planes of images of a kind.
 fn memory_planes(kind: &Kind) -> Option<usize> {
     if kind.format.modifier == Modifier::LINEAR {
         return Some(kind.format.fourcc.info()?.planes.len());
@@ -174,7 +189,7 @@ fn subresources(layout: &Layout) -> Vec<vk::SubresourceLayout> {
         .planes()
         .iter()
         .map(|plane| {
-            // The size is to be 0 (VUID-VkImageDrmFormatModifierExplicitCreateInfoEXT-size-02267).
+            // The size must be 0 (VUID-VkImageDrmFormatModifierExplicitCreateInfoEXT-size-02267).
             vk::SubresourceLayout::default()
                 .offset(plane.offset_bytes)
                 .row_pitch(plane.stride_bytes.into())
@@ -183,13 +198,14 @@ fn subresources(layout: &Layout) -> Vec<vk::SubresourceLayout> {
 }
 
 impl Gpu {
-    /// Imports a buffer as an image with the buffer's own layout. Planes in dma-bufs of their own become a disjoint image, where
-    /// the driver has those.
+    /// Imports a buffer as an image with the buffer's own layout. A buffer whose planes lie in separate dma-bufs becomes a
+    /// disjoint image, if the driver supports that.
     ///
-    /// Nothing is sent to the driver that it has not said to take: the format by its list, the size by what it asks for (which
-    /// can be more than the picture), the memory by vkGetMemoryFdPropertiesKHR.
+    /// The driver only receives what it has declared to accept: the format and modifier from its list, the size from the image's
+    /// memory requirements (which can be more than the pixels), and the memory types from vkGetMemoryFdPropertiesKHR.
     ///
-    /// A driver may end the process here (Mesa's Venus does for a virtio dumb buffer): try it in a child process first.
+    /// The driver can end the process during this call (Mesa's Venus does for a virtio dumb buffer); try it in a child process
+    /// first.
     ///
     /// # Errors
     /// [`VulkanError::Unsuitable`], [`VulkanError::TooSmall`], [`VulkanError::Import`].
@@ -200,7 +216,7 @@ impl Gpu {
         self.import_for(Purpose::Copy, buffer)
     }
 
-    /// Imports a buffer as [`Gpu::import`] does, as an image for a purpose.
+    /// Imports a buffer as [`Gpu::import`] does, as an image with the usage of a purpose.
     ///
     /// # Errors
     /// As [`Gpu::import`].
@@ -214,17 +230,17 @@ impl Gpu {
             why,
         };
         let refused = |operation: &'static str| {
-            move |answer: vk::Result| VulkanError::Import {
+            move |result: vk::Result| VulkanError::Import {
                 device: self.name().to_owned(),
                 origin: buffer.source_name().to_owned(),
                 operation,
-                answer: Some(answer),
-                why: answer.to_string(),
+                result: Some(result),
+                why: result.to_string(),
             }
         };
         if format.modifier.is_implicit() {
             return Err(unsuitable(
-                "its arrangement is implicit, and images have an explicit one".to_owned(),
+                "its tiling is implicit, and images require an explicit modifier".to_owned(),
             ));
         }
         let mut kind = self
@@ -234,54 +250,56 @@ impl Gpu {
                     .memory
                     .contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
             })
-            .ok_or_else(|| unsuitable("it imports no images of that kind".to_owned()))?;
-        let (horizontal, vertical) = super::format::steps(format.fourcc);
+            .ok_or_else(|| {
+                unsuitable("the device imports no images with this format and modifier".to_owned())
+            })?;
+        let (horizontal, vertical) = super::format::size_multiples(format.fourcc);
         if extent.width().checked_rem(horizontal) != Some(0)
             || extent.height().checked_rem(vertical) != Some(0)
             || extent.width() > kind.support.width
             || extent.height() > kind.support.height
         {
             return Err(unsuitable(format!(
-                "its sides are multiples of {horizontal} and {vertical}, up to {} and {}",
+                "the width must be a multiple of {horizontal} and the height of {vertical}, up to {} by {} pixels",
                 kind.support.width, kind.support.height
             )));
         }
-        let (bytes, rows) = self.drawn_steps(&kind);
+        let (bytes, rows) = self.render_alignment(&kind);
         if !layout
             .planes()
             .iter()
-            .all(|plane| is_drawn_to(layout, plane, bytes, rows))
+            .all(|plane| is_renderable(layout, plane, bytes, rows))
         {
             return Err(unsuitable(format!(
-                "it draws to rows that begin at multiples of {bytes} bytes, with memory for a multiple of {rows} of them, whatever vkCreateImage takes"
+                "to render, the driver needs rows that begin at multiples of {bytes} bytes, and memory for a multiple of {rows} rows, even if vkCreateImage accepts other layouts"
             )));
         }
         let disjoint = buffer.memory_count() > 1;
         if disjoint {
-            let apart = buffer.memory_count() == layout.planes().len()
+            let is_disjoint = buffer.memory_count() == layout.planes().len()
                 && layout
                     .planes()
                     .iter()
                     .enumerate()
                     .all(|(number, plane)| plane.memory == number);
-            if !apart {
+            if !is_disjoint {
                 return Err(unsuitable(
-                    "its planes share some dma-bufs, and images have one or one each".to_owned(),
+                    "some planes share a dma-buf and others do not; an image has one dma-buf for all planes, or one for each".to_owned(),
                 ));
             }
-            // What holds of images in one memory need not hold of those.
-            kind = self.apart(kind)?.ok_or_else(|| {
+            // The limits of images in one dma-buf need not hold for disjoint images.
+            kind = self.disjoint(kind)?.ok_or_else(|| {
                 let why = if self.binds_the_first_plane_only() {
-                    "lavapipe binds no plane but the first one of a disjoint image with a modifier"
+                    "lavapipe binds only the first plane of a disjoint image with a modifier"
                 } else {
-                    "the format has no VK_FORMAT_FEATURE_DISJOINT_BIT with this modifier, or no disjoint image of it is imported"
+                    "the format has no VK_FORMAT_FEATURE_DISJOINT_BIT with this modifier, or no disjoint image of it can be imported"
                 };
-                unsuitable(format!("it takes all planes in one dma-buf only: {why}"))
+                unsuitable(format!("the device requires all planes in one dma-buf: {why}"))
             })?;
         }
-        let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|answer| {
+        let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|result| {
             unsuitable(format!(
-                "vkCreateImage answered {answer} to strides of {:?} bytes",
+                "vkCreateImage returned {result} for strides of {:?} bytes",
                 layout
                     .planes()
                     .iter()
@@ -305,7 +323,9 @@ impl Gpu {
                 });
             }
             let Some(fd) = buffer.memory_fd(memory) else {
-                return Err(unsuitable("it has no memory".to_owned()));
+                return Err(unsuitable(
+                    "the buffer has no dma-buf for one of its planes".to_owned(),
+                ));
             };
             let types = self
                 .device()
@@ -316,9 +336,9 @@ impl Gpu {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "vkGetMemoryFdPropertiesKHR",
-                    answer: None,
+                    result: None,
                     why: format!(
-                        "memory types {types:#b}, of which the image takes none ({:#b})",
+                        "the dma-buf has memory types {types:#b}, and the image supports none of them ({:#b})",
                         needed.type_bits
                     ),
                 })?;
@@ -328,7 +348,7 @@ impl Gpu {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "F_DUPFD_CLOEXEC",
-                    answer: Some(vk::Result::ERROR_TOO_MANY_OBJECTS),
+                    result: Some(vk::Result::ERROR_TOO_MANY_OBJECTS),
                     why: error.to_string(),
                 })?;
             let dedicated = !disjoint && (wants_own || needed.wants_dedicated);
@@ -352,21 +372,21 @@ impl Gpu {
 }
 
 impl Image {
-    /// The buffer that it is.
+    /// Returns the buffer that was imported.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Whether the device copies out of such images.
+    /// Whether the device can copy pixels out of the image.
     #[must_use]
     pub(crate) fn is_readable(&self) -> bool {
         self.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC)
     }
 }
 
-/// Whether a plane's rows begin at multiples of so many bytes, and its memory has room for a multiple of so many rows.
-fn is_drawn_to(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> bool {
+/// Whether a plane's rows begin at multiples of `bytes`, and its dma-buf contains a multiple of `rows` rows.
+fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> bool {
     let begins = plane.stride_bytes.checked_rem(bytes) == Some(0)
         && plane.offset_bytes.checked_rem(bytes.into()) == Some(0);
     let end = layout
@@ -376,11 +396,11 @@ fn is_drawn_to(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> b
         .and_then(|rows| u64::from(rows).checked_mul(plane.stride_bytes.into()))
         .and_then(|size| size.checked_add(plane.offset_bytes));
     let found = layout.memory_sizes().get(plane.memory);
-    // Where one row is as good as another, the plane's own size has been checked.
+    // With single rows the size of the plane has been checked already.
     begins && (rows == 1 || end.zip(found).is_some_and(|(end, found)| end <= *found))
 }
 
-/// The lowest bit that is set.
+/// Returns the index of the lowest set bit; `None` for 0.
 pub(super) fn first(bits: u32) -> Option<u32> {
     (bits != 0).then(|| bits.trailing_zeros())
 }
@@ -390,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aligned_layout_is_a_multiple_of_no_larger_power() {
+    fn aligned_layout_is_a_multiple_of_no_larger_power_of_two() {
         let extent = Extent::new(640, 480).unwrap();
         for power in 0..=12 {
             let alignment = 1_u32 << power;
@@ -402,20 +422,20 @@ mod tests {
     }
 
     #[test]
-    fn plane_is_drawn_to_where_its_blocks_are_whole() {
+    fn plane_is_renderable_only_when_its_blocks_are_complete() {
         let extent = Extent::new(322, 243).unwrap();
         let drawn = |stride: u32, bytes: u32, rows: u32, more: u64| {
             let layout = Layout::linear(extent, Fourcc::XRGB8888, 1, stride).unwrap();
             let size = layout.total_bytes() + more;
             let layout = layout.with_memory_sizes(vec![size]).unwrap();
-            is_drawn_to(&layout, &layout.planes()[0], bytes, rows)
+            is_renderable(&layout, &layout.planes()[0], bytes, rows)
         };
         assert!(!drawn(1288, 64, 1, 0) && drawn(1288, 1, 1, 0));
         assert!(!drawn(1344, 64, 4, 0) && drawn(1344, 64, 4, 1344));
     }
 
     #[test]
-    fn first_bit_of_none_is_none() {
+    fn first_set_bit_of_zero_is_none() {
         assert_eq!(
             (first(0), first(0b100), first(1 << 31)),
             (None, Some(2), Some(31))

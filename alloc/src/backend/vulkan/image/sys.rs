@@ -1,4 +1,4 @@
-//! Images, and the memory behind them.
+//! Images and their memory.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -13,15 +13,15 @@ use crate::backend::vulkan::sys::{Device, ImageKind};
 
 const DMA_BUF: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT;
 
-/// Where the planes of an image lie.
-pub(super) enum Arrangement<'a> {
-    /// Where the driver wants them.
-    Chosen,
-    /// Here.
-    Given(&'a [vk::SubresourceLayout]),
+/// The layout of an image's planes at creation.
+pub(super) enum PlaneLayouts<'a> {
+    /// The driver chooses the layout (VkImageDrmFormatModifierListCreateInfoEXT).
+    DriverChosen,
+    /// The caller gives the layout (VkImageDrmFormatModifierExplicitCreateInfoEXT).
+    Explicit(&'a [vk::SubresourceLayout]),
 }
 
-/// What an image, or one of its memory planes, needs.
+/// The memory requirements of an image, or of one memory plane.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::backend::vulkan) struct Requirements {
     pub(in crate::backend::vulkan) size_bytes: u64,
@@ -29,7 +29,7 @@ pub(in crate::backend::vulkan) struct Requirements {
     pub(in crate::backend::vulkan) wants_dedicated: bool,
 }
 
-/// An image with its memory.
+/// An owned VkImage with its memory.
 pub(in crate::backend::vulkan) struct RawImage {
     pub(in crate::backend::vulkan) device: Arc<Device>,
     pub(in crate::backend::vulkan) raw: vk::Image,
@@ -38,7 +38,7 @@ pub(in crate::backend::vulkan) struct RawImage {
 
 impl Drop for RawImage {
     fn drop(&mut self) {
-        // SAFETY: both are of this device, and work that goes on with them holds this value.
+        // SAFETY: image and memory are of this device, and pending work that uses them holds this value.
         unsafe {
             self.device.raw.destroy_image(self.raw, None);
             for memory in &self.memories {
@@ -60,12 +60,12 @@ fn aspect(plane: usize) -> vk::ImageAspectFlags {
 }
 
 impl RawImage {
-    /// Makes an image without memory. The device has images of this kind.
+    /// Creates an image without memory. The device must support this kind.
     pub(super) fn new(
         device: &Arc<Device>,
         kind: ImageKind,
         (width, height): (u32, u32),
-        arrangement: &Arrangement<'_>,
+        plane_layouts: &PlaneLayouts<'_>,
     ) -> Result<Self, vk::Result> {
         let modifiers = [kind.modifier];
         let mut list =
@@ -90,15 +90,15 @@ impl RawImage {
             .sharing_mode(vk::SharingMode::EXCLUSIVE)
             .initial_layout(vk::ImageLayout::UNDEFINED)
             .push_next(&mut external);
-        let info = match arrangement {
-            Arrangement::Chosen => info.push_next(&mut list),
-            Arrangement::Given(planes) => {
+        let info = match plane_layouts {
+            PlaneLayouts::DriverChosen => info.push_next(&mut list),
+            PlaneLayouts::Explicit(planes) => {
                 explicit = explicit.plane_layouts(planes);
                 info.push_next(&mut explicit)
             }
         };
-        // SAFETY: the chain is complete and outlives the call; the kind was asked for before. Of a plane's layout the
-        // driver is to say itself whether it takes it.
+        // SAFETY: the chain is complete and outlives the call; support for the kind was queried before. The driver checks
+        // explicit plane layouts itself.
         let raw = unsafe { device.raw.create_image(&info, None) }?;
         Ok(Self {
             device: Arc::clone(device),
@@ -107,10 +107,10 @@ impl RawImage {
         })
     }
 
-    /// The arrangement that the driver chose.
+    /// Returns the modifier that the driver chose.
     pub(super) fn modifier(&self) -> Result<u64, vk::Result> {
         let mut properties = vk::ImageDrmFormatModifierPropertiesEXT::default();
-        // SAFETY: the image is of this device and has an arrangement by modifier.
+        // SAFETY: the image is of this device and was created with DRM_FORMAT_MODIFIER tiling.
         unsafe {
             self.device
                 .modifier
@@ -119,10 +119,11 @@ impl RawImage {
         Ok(properties.drm_format_modifier)
     }
 
-    /// Where a memory plane lies.
+    /// Returns the layout of a memory plane.
     pub(super) fn plane(&self, plane: usize) -> vk::SubresourceLayout {
         let subresource = vk::ImageSubresource::default().aspect_mask(aspect(plane));
-        // SAFETY: the image has an arrangement by modifier, for which these aspects are; callers ask for planes that it has.
+        // SAFETY: the image was created with DRM_FORMAT_MODIFIER tiling, for which these aspects are valid; callers pass planes
+        // that it has.
         unsafe {
             self.device
                 .raw
@@ -130,7 +131,7 @@ impl RawImage {
         }
     }
 
-    /// What the image needs, or one memory plane of a disjoint one.
+    /// Returns the memory requirements of the image, or of one memory plane of a disjoint image.
     pub(in crate::backend::vulkan) fn requirements(&self, plane: Option<usize>) -> Requirements {
         let mut of_plane = vk::ImagePlaneMemoryRequirementsInfo::default()
             .plane_aspect(aspect(plane.unwrap_or(0)));
@@ -140,7 +141,7 @@ impl RawImage {
         }
         let mut dedicated = vk::MemoryDedicatedRequirements::default();
         let mut found = vk::MemoryRequirements2::default().push_next(&mut dedicated);
-        // SAFETY: the image is of this device; a plane is asked for only of disjoint images.
+        // SAFETY: the image is of this device; a plane is only passed for disjoint images.
         unsafe {
             self.device
                 .raw
@@ -155,7 +156,7 @@ impl RawImage {
         }
     }
 
-    /// Gives the image memory that can be exported, and exports it.
+    /// Allocates and binds memory that can be exported, and exports it as a dma-buf.
     pub(in crate::backend::vulkan) fn allocate(
         &mut self,
         size_bytes: u64,
@@ -171,25 +172,25 @@ impl RawImage {
         if dedicated {
             info = info.push_next(&mut own);
         }
-        // SAFETY: the chain is complete and outlives the call; the type is one that the image asked for, and the size no less.
+        // SAFETY: the chain is complete and outlives the call; the memory type is one of the image's, and the size is sufficient.
         let memory = unsafe { self.device.raw.allocate_memory(&info, None) }?;
         self.memories.push(memory);
-        // SAFETY: the image has no memory yet, and this one was made for it.
+        // SAFETY: the image has no memory yet, and this memory was allocated for it.
         unsafe { self.device.raw.bind_image_memory(self.raw, memory, 0) }?;
         let info = vk::MemoryGetFdInfoKHR::default()
             .memory(memory)
             .handle_type(DMA_BUF);
-        // SAFETY: the memory was made to be exported as such.
+        // SAFETY: the memory was allocated with this export handle type.
         let fd = unsafe { self.device.memory_fd.get_memory_fd(&info) }?;
-        // lavapipe, when the process has no fds left, says that it succeeded and gives -1.
+        // If the process has no file descriptor left, lavapipe reports success and returns -1.
         if fd < 0 {
             return Err(vk::Result::ERROR_TOO_MANY_OBJECTS);
         }
-        // SAFETY: the call succeeded, so the number is of a new fd that nobody else knows.
+        // SAFETY: the call succeeded, so the number is a new fd that nothing else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Imports a dma-buf as memory of this image; bound by [`RawImage::bind`].
+    /// Imports a dma-buf as memory of this image. [`RawImage::bind`] binds it.
     pub(super) fn import(
         &mut self,
         fd: OwnedFd,
@@ -209,21 +210,21 @@ impl RawImage {
         if dedicated {
             info = info.push_next(&mut own);
         }
-        // SAFETY: the chain is complete and outlives the call. The fd is ours to give.
+        // SAFETY: the chain is complete and outlives the call. The fd is owned, and ownership passes to the driver.
         match unsafe { self.device.raw.allocate_memory(&info, None) } {
             Ok(memory) => {
                 self.memories.push(memory);
                 Ok(())
             }
             Err(error) => {
-                // SAFETY: an import that fails does not take the fd (VkImportMemoryFdInfoKHR), so it is ours still.
+                // SAFETY: a failed import does not take ownership of the fd (VkImportMemoryFdInfoKHR).
                 drop(unsafe { OwnedFd::from_raw_fd(number) });
                 Err(error)
             }
         }
     }
 
-    /// Binds what was imported: one memory for all, or one for each memory plane of a disjoint image.
+    /// Binds the imported memory: one for the whole image, or one for each memory plane of a disjoint image.
     pub(super) fn bind(&self, disjoint: bool) -> Result<(), vk::Result> {
         let mut planes: Vec<_> = ASPECTS
             .iter()
@@ -244,7 +245,8 @@ impl RawImage {
                 }
             })
             .collect();
-        // SAFETY: image and memories are of this device, the image has none yet, and there are as many as it asks for.
+        // SAFETY: image and memory are of this device, the image has no memory yet, and there is one memory for each plane or one
+        // for all.
         unsafe { self.device.raw.bind_image_memory2(&binds) }
     }
 }

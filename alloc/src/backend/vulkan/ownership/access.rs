@@ -1,28 +1,28 @@
-//! How an application uses an image that it shares.
+//! The layout, stages and access with which an application uses a shared image.
 
 use std::fmt;
 
 use ash::vk;
 
-/// How an application uses an image first or last: in which layout, in which stages, with which access.
+/// The layout, the pipeline stages and the access of an application's first or last use of an image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ImageAccess {
-    /// The layout in which the application has the image.
+    /// The layout that the image has during the use.
     pub layout: vk::ImageLayout,
-    /// The stages that use it; not none.
+    /// The stages that use the image; not empty.
     pub stages: vk::PipelineStageFlags,
-    /// How they use it.
+    /// The access of these stages.
     pub access: vk::AccessFlags,
 }
 
 impl ImageAccess {
-    /// Fragment shaders sample it.
+    /// Fragment shaders sample the image.
     pub const SAMPLE: Self = Self {
         layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
         stages: vk::PipelineStageFlags::FRAGMENT_SHADER,
         access: vk::AccessFlags::SHADER_READ,
     };
-    /// It is drawn to, and blended with what is there.
+    /// The image is a colour attachment that is written and read for blending.
     pub const RENDER: Self = Self {
         layout: vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL,
         stages: vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT,
@@ -31,19 +31,19 @@ impl ImageAccess {
                 | vk::AccessFlags::COLOR_ATTACHMENT_WRITE.as_raw(),
         ),
     };
-    /// Pixels are copied out of it.
+    /// Pixels are copied out of the image.
     pub const COPY_OUT: Self = Self {
         layout: vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
         stages: vk::PipelineStageFlags::TRANSFER,
         access: vk::AccessFlags::TRANSFER_READ,
     };
-    /// Pixels are copied into it.
+    /// Pixels are copied into the image.
     pub const COPY_IN: Self = Self {
         layout: vk::ImageLayout::TRANSFER_DST_OPTIMAL,
         stages: vk::PipelineStageFlags::TRANSFER,
         access: vk::AccessFlags::TRANSFER_WRITE,
     };
-    /// Copies go both ways, in the layout GENERAL.
+    /// Pixels are copied in or out, in the layout GENERAL.
     pub(in crate::backend::vulkan) const COPY: Self = Self {
         layout: vk::ImageLayout::GENERAL,
         stages: vk::PipelineStageFlags::TRANSFER,
@@ -63,46 +63,46 @@ impl fmt::Debug for ImageAccess {
     }
 }
 
-/// What becomes of the pixels when an image is acquired.
+/// Whether an acquire keeps the pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contents {
-    /// They stay.
+    /// The pixels are kept.
     #[default]
     Keep,
-    /// They may be lost: the application writes all of them. Drivers then need not decompress or copy what is there.
+    /// The pixels may be lost, because the application overwrites all of them. The driver then need not decompress or copy them.
     Discard,
 }
 
-/// Why an image cannot be used so; `None` where it can.
+/// Returns why an image cannot be used with this access; `None` if it can.
 ///
 /// # References
 /// VUID-VkImageMemoryBarrier2-newLayout-01198; -oldLayout-01208, -01211, -01212 and -01213; -srcQueueFamilyIndex-03938, -03939.
 pub(super) fn refusal(access: ImageAccess, usage: vk::ImageUsageFlags) -> Option<&'static str> {
     use vk::{ImageLayout as Layout, ImageUsageFlags as Usage};
     if access.stages.is_empty() {
-        return Some("a barrier needs a stage: name the stages that use the image");
+        return Some("a barrier requires at least one stage: pass the stages that use the image");
     }
     let (needed, why) = match access.layout {
         Layout::GENERAL => return None,
         Layout::COLOR_ATTACHMENT_OPTIMAL | Layout::ATTACHMENT_OPTIMAL => (
             Usage::COLOR_ATTACHMENT,
-            "that layout is for images that are drawn to; import it with Purpose::Render",
+            "the layout requires COLOR_ATTACHMENT usage; import the image with Purpose::Render",
         ),
         Layout::SHADER_READ_ONLY_OPTIMAL | Layout::READ_ONLY_OPTIMAL => (
             Usage::SAMPLED,
-            "that layout is for images that are sampled; import it with Purpose::Sample",
+            "the layout requires SAMPLED usage; import the image with Purpose::Sample",
         ),
         Layout::TRANSFER_SRC_OPTIMAL => (
             Usage::TRANSFER_SRC,
-            "that layout is for images that are copied out of; import it with Purpose::Copy, where the device copies the format",
+            "the layout requires TRANSFER_SRC usage; import the image with Purpose::Copy, if the device can copy the format",
         ),
         Layout::TRANSFER_DST_OPTIMAL => (
             Usage::TRANSFER_DST,
-            "that layout is for images that are copied into; import it with Purpose::Copy, where the device copies the format",
+            "the layout requires TRANSFER_DST usage; import the image with Purpose::Copy, if the device can copy the format",
         ),
         _ => {
             return Some(
-                "a colour image that is shared is in the layout GENERAL, or in one for drawing, sampling or copying",
+                "a shared colour image must have the layout GENERAL, or a layout for attachments, sampling or transfers",
             );
         }
     };
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layout_that_the_usage_rules_out_is_refused() {
+    fn layout_that_the_usage_does_not_allow_is_refused() {
         let sampled = vk::ImageUsageFlags::SAMPLED;
         assert!(refusal(ImageAccess::SAMPLE, sampled).is_none());
         assert!(refusal(ImageAccess::COPY, sampled).is_none());

@@ -1,29 +1,32 @@
-//! Ownership of an image between this device and everybody else, as barriers that an application records among its own.
+//! Queue family ownership transfers of an image between this device and all others, as barriers that an application records.
 //!
-//! A dma-buf that is an image of several devices belongs to one of them at a time. A device *acquires* the image before it first
-//! touches it and *releases* it after the last time. Between the two the image belongs to nobody of this Vulkan instance: the
-//! queue family of the others is [`Gpu::outside_family`], VK_QUEUE_FAMILY_FOREIGN_EXT where the device has enabled
-//! VK_EXT_queue_family_foreign, else VK_QUEUE_FAMILY_EXTERNAL. The layout between the two is GENERAL, on which all sides agree
-//! because a dma-buf carries none.
+//! A dma-buf that several devices use as an image is owned by one of them at a time. A device *acquires* the image before its
+//! first use and *releases* it after its last use. Between release and acquire the image is owned by a queue family outside of
+//! this Vulkan instance, [`Gpu::external_family`]: VK_QUEUE_FAMILY_FOREIGN_EXT if the device has enabled
+//! VK_EXT_queue_family_foreign, otherwise VK_QUEUE_FAMILY_EXTERNAL. The image has the layout GENERAL in between, because a
+//! dma-buf carries no layout and all devices must agree on one.
 //!
-//! Who owns a buffer does not say when: the acquiring submission waits for the fence of whoever had the image before, and the
-//! releasing one signals what the next one waits for ([`Submission`](super::Submission), [`Semaphore`](super::Semaphore)).
+//! Ownership does not order the accesses in time. The acquiring submission waits for the fence of the previous owner, and the
+//! releasing submission signals the fence of the next owner ([`Submission`](super::Submission), [`Semaphore`](super::Semaphore)).
+//!
+//! ```text
+//! other device                     this device
+//! release, signals fence ──fence─▶ submission waits: acquire barrier, commands, release barrier; signals fence ──▶ next owner
+//! ```
 //!
 //! | field | acquire | release |
 //! | --- | --- | --- |
-//! | queue families | outside to own | own to outside |
-//! | layouts | GENERAL, or UNDEFINED to discard, to the application's | the application's to GENERAL |
+//! | queue families | external to own | own to external |
 //! | first scope | ALL_COMMANDS, no access: after the semaphores that the submission waits for | the application's stages and access |
 //! | second scope | the application's stages and access | BOTTOM_OF_PIPE, no access |
 //!
 //! # References
-//! Vulkan, "Queue Family Ownership Transfer" and "External Resource Sharing". The barriers keep
-//! VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070 (one family is the device's own),
-//! VUID-VkImageMemoryBarrier2-image-04072 (the image is of exclusive sharing, and the other family is a special one),
-//! VUID-VkImageMemoryBarrier2-image-01671 and -01672 (COLOR for an image in one memory, planes for a disjoint one), and
-//! [`Image::acquire`] and [`Image::release`] check VUID-VkImageMemoryBarrier2-newLayout-01198 and -oldLayout-01208 to -01213
-//! (the layout suits the image's usage). That the old layout is the current one (-oldLayout-01197) is the application's part.
-//! The same numbers stand under VUID-VkImageMemoryBarrier.
+//! Vulkan, "Queue Family Ownership Transfer" and "External Resource Sharing". The barriers comply with
+//! VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070 (one family is the device's own), VUID-VkImageMemoryBarrier2-image-04072
+//! (the image has exclusive sharing mode, and the other family is a special one) and VUID-VkImageMemoryBarrier2-image-01671 and
+//! -01672 (COLOR for an image in one dma-buf, planes for a disjoint image). [`Image::acquire`] and [`Image::release`] check
+//! VUID-VkImageMemoryBarrier2-newLayout-01198 and -oldLayout-01208 to -01213 (the layout is valid for the image's usage). The
+//! application ensures that the old layout is the current one (-oldLayout-01197). VUID-VkImageMemoryBarrier has the same numbers.
 
 mod access;
 mod sys;
@@ -36,10 +39,10 @@ use super::{Gpu, Image, VulkanError};
 use access::refusal;
 pub use access::{Contents, ImageAccess};
 
-/// A transfer of ownership, to be recorded: one barrier, or one for each plane of a disjoint image.
+/// A queue family ownership transfer: one barrier, or one for each plane of a disjoint image.
 ///
-/// An engine that batches its barriers takes [`OwnershipTransfer::barriers`] or [`OwnershipTransfer::barriers2`] into its own
-/// vkCmdPipelineBarrier, with the stages that it joins; any other calls [`OwnershipTransfer::record`].
+/// An engine that batches its barriers adds [`OwnershipTransfer::barriers`] or [`OwnershipTransfer::barriers2`] to its own
+/// vkCmdPipelineBarrier and combines the stages; other applications call [`OwnershipTransfer::record`].
 #[derive(Clone)]
 pub struct OwnershipTransfer {
     barriers: Vec<vk::ImageMemoryBarrier<'static>>,
@@ -58,19 +61,20 @@ impl fmt::Debug for OwnershipTransfer {
 }
 
 impl OwnershipTransfer {
-    /// The barriers, for vkCmdPipelineBarrier with [`OwnershipTransfer::src_stages`] and [`OwnershipTransfer::dst_stages`].
+    /// Returns the barriers, for vkCmdPipelineBarrier with [`OwnershipTransfer::src_stages`] and
+    /// [`OwnershipTransfer::dst_stages`].
     ///
-    /// The queue family in them is that of the device's queue ([`Gpu::queue_family`]). An application that records for another
-    /// queue of its device puts that queue's family in its place.
+    /// They contain the family of the device's queue ([`Gpu::queue_family`]). An application that records for another queue of
+    /// its device replaces it with that queue's family.
     pub fn barriers(&self) -> &[vk::ImageMemoryBarrier<'static>] {
         &self.barriers
     }
 
-    /// The same barriers for vkCmdPipelineBarrier2, whose stages are in them.
+    /// Returns the same barriers for vkCmdPipelineBarrier2, with their stages.
     #[must_use]
     pub fn barriers2(&self) -> Vec<vk::ImageMemoryBarrier2<'static>> {
         let stages = |of: vk::PipelineStageFlags| {
-            // BOTTOM_OF_PIPE as a second scope is no stage at all.
+            // A second scope of BOTTOM_OF_PIPE is equivalent to NONE.
             if of == vk::PipelineStageFlags::BOTTOM_OF_PIPE {
                 vk::PipelineStageFlags2::NONE
             } else {
@@ -96,23 +100,23 @@ impl OwnershipTransfer {
             .collect()
     }
 
-    /// The stages before the barriers.
+    /// Returns the source stages of the barriers.
     #[must_use]
     pub fn src_stages(&self) -> vk::PipelineStageFlags {
         self.first
     }
 
-    /// The stages behind the barriers.
+    /// Returns the destination stages of the barriers.
     #[must_use]
     pub fn dst_stages(&self) -> vk::PipelineStageFlags {
         self.second
     }
 }
 
-/// Who gives and who takes.
+/// The two queue families of a transfer.
 struct Families {
     own: u32,
-    outside: u32,
+    external: u32,
 }
 
 const PLANES: [vk::ImageAspectFlags; 3] = [
@@ -121,7 +125,8 @@ const PLANES: [vk::ImageAspectFlags; 3] = [
     vk::ImageAspectFlags::PLANE_2,
 ];
 
-/// One barrier for the whole image, or one for each plane of a disjoint one, with everything but scopes and families.
+/// Returns one barrier for the whole image, or one for each plane of a disjoint image, from a template with layouts, access and
+/// families.
 fn barriers(
     image: vk::Image,
     disjoint_planes: Option<usize>,
@@ -157,12 +162,12 @@ fn acquire(
         })
         .new_layout(first.layout)
         .dst_access_mask(first.access)
-        .src_queue_family_index(families.outside)
+        .src_queue_family_index(families.external)
         .dst_queue_family_index(families.own);
     OwnershipTransfer {
         barriers: barriers(image, disjoint_planes, template),
-        // All stages, since the submission's semaphores may be waited for in any: with the top of the pipe alone the barrier
-        // would not come after them.
+        // All stages, because the submission's semaphores can be waited for in any stage: a source stage of TOP_OF_PIPE would not
+        // order the barrier after them.
         first: vk::PipelineStageFlags::ALL_COMMANDS,
         second: first.stages,
     }
@@ -179,7 +184,7 @@ fn release(
         .new_layout(vk::ImageLayout::GENERAL)
         .src_access_mask(last.access)
         .src_queue_family_index(families.own)
-        .dst_queue_family_index(families.outside);
+        .dst_queue_family_index(families.external);
     OwnershipTransfer {
         barriers: barriers(image, disjoint_planes, template),
         first: last.stages,
@@ -188,11 +193,11 @@ fn release(
 }
 
 impl Image {
-    /// Takes the image over from whoever had it: the barriers that a command buffer records before it first uses the image as
-    /// `first` says. The submission waits for the fence of whoever had it.
+    /// Returns the barriers that acquire the image. A command buffer records them before its first use of the image, which is
+    /// `first`. The submission must wait for the fence of the previous owner.
     ///
     /// # Errors
-    /// [`VulkanError::Unsuitable`] for a layout that the image's usage rules out.
+    /// [`VulkanError::Unsuitable`] for a layout that the image's usage does not allow.
     ///
     /// # References
     /// See [`OwnershipTransfer`] and VUID-VkImageMemoryBarrier2-oldLayout-01197: after a release the layout is GENERAL.
@@ -201,7 +206,7 @@ impl Image {
         first: ImageAccess,
         contents: Contents,
     ) -> Result<OwnershipTransfer, VulkanError> {
-        self.suits(first)?;
+        self.check_access(first)?;
         Ok(acquire(
             self.raw.raw,
             self.disjoint_planes(),
@@ -211,13 +216,13 @@ impl Image {
         ))
     }
 
-    /// Hands the image over to everybody else: the barriers that a command buffer records after it last used the image as
-    /// `last` says. The submission signals what the next owner waits for.
+    /// Returns the barriers that release the image. A command buffer records them after its last use of the image, which is
+    /// `last`. The submission must signal the fence for which the next owner waits.
     ///
     /// # Errors
-    /// [`VulkanError::Unsuitable`] for a layout that the image's usage rules out.
+    /// [`VulkanError::Unsuitable`] for a layout that the image's usage does not allow.
     pub fn release(&self, last: ImageAccess) -> Result<OwnershipTransfer, VulkanError> {
-        self.suits(last)?;
+        self.check_access(last)?;
         Ok(release(
             self.raw.raw,
             self.disjoint_planes(),
@@ -226,14 +231,15 @@ impl Image {
         ))
     }
 
-    /// The planes of a disjoint image, each of which lies in a dma-buf of its own; `None` for an image in one dma-buf.
+    /// Returns the number of planes of a disjoint image, each of which lies in its own dma-buf; `None` for an image in one
+    /// dma-buf.
     #[must_use]
     pub fn disjoint_planes(&self) -> Option<usize> {
-        let memories = self.buffer().memory_count();
-        (memories > 1).then_some(memories)
+        let dmabufs = self.buffer().memory_count();
+        (dmabufs > 1).then_some(dmabufs)
     }
 
-    fn suits(&self, access: ImageAccess) -> Result<(), VulkanError> {
+    fn check_access(&self, access: ImageAccess) -> Result<(), VulkanError> {
         match refusal(access, self.usage) {
             None => Ok(()),
             Some(why) => Err(VulkanError::Unsuitable {
@@ -250,7 +256,7 @@ impl Gpu {
     fn families(&self) -> Families {
         Families {
             own: self.queue_family(),
-            outside: self.outside_family(),
+            external: self.external_family(),
         }
     }
 }
@@ -261,15 +267,15 @@ mod tests {
 
     const FOREIGN: Families = Families {
         own: 3,
-        outside: vk::QUEUE_FAMILY_FOREIGN_EXT,
+        external: vk::QUEUE_FAMILY_FOREIGN_EXT,
     };
 
     #[test]
-    fn acquire_goes_from_outside_to_the_own_family_and_release_back() {
+    fn acquire_transfers_from_the_foreign_family_and_release_to_it() {
         let image = vk::Image::null();
-        let taken = acquire(image, None, &FOREIGN, ImageAccess::SAMPLE, Contents::Keep);
-        let [barrier] = taken.barriers() else {
-            panic!("{taken:?}");
+        let acquired = acquire(image, None, &FOREIGN, ImageAccess::SAMPLE, Contents::Keep);
+        let [barrier] = acquired.barriers() else {
+            panic!("{acquired:?}");
         };
         assert_eq!(barrier.src_queue_family_index, vk::QUEUE_FAMILY_FOREIGN_EXT);
         assert_eq!(barrier.dst_queue_family_index, 3);
@@ -278,38 +284,38 @@ mod tests {
         assert!(barrier.src_access_mask.is_empty());
         assert!(barrier.dst_access_mask == vk::AccessFlags::SHADER_READ);
         assert!(barrier.subresource_range.aspect_mask == vk::ImageAspectFlags::COLOR);
-        assert!(taken.src_stages() == vk::PipelineStageFlags::ALL_COMMANDS);
+        assert!(acquired.src_stages() == vk::PipelineStageFlags::ALL_COMMANDS);
 
-        let given = release(image, None, &FOREIGN, ImageAccess::RENDER);
-        let [barrier] = given.barriers() else {
-            panic!("{given:?}");
+        let released = release(image, None, &FOREIGN, ImageAccess::RENDER);
+        let [barrier] = released.barriers() else {
+            panic!("{released:?}");
         };
         assert_eq!(barrier.src_queue_family_index, 3);
         assert_eq!(barrier.dst_queue_family_index, vk::QUEUE_FAMILY_FOREIGN_EXT);
         assert!(barrier.old_layout == vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL);
         assert!(barrier.new_layout == vk::ImageLayout::GENERAL);
         assert!(barrier.dst_access_mask.is_empty());
-        assert!(given.src_stages() == vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT);
+        assert!(released.src_stages() == vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT);
     }
 
     #[test]
-    fn contents_that_may_be_lost_begin_undefined() {
+    fn acquire_that_discards_has_the_old_layout_undefined() {
         let image = vk::Image::null();
-        let taken = acquire(
+        let acquired = acquire(
             image,
             None,
             &FOREIGN,
             ImageAccess::RENDER,
             Contents::Discard,
         );
-        assert!(taken.barriers()[0].old_layout == vk::ImageLayout::UNDEFINED);
-        assert_eq!(taken.barriers()[0].dst_queue_family_index, 3);
+        assert!(acquired.barriers()[0].old_layout == vk::ImageLayout::UNDEFINED);
+        assert_eq!(acquired.barriers()[0].dst_queue_family_index, 3);
     }
 
     #[test]
     fn disjoint_image_has_a_barrier_for_each_plane() {
-        let given = release(vk::Image::null(), Some(2), &FOREIGN, ImageAccess::SAMPLE);
-        let aspects: Vec<u32> = given
+        let released = release(vk::Image::null(), Some(2), &FOREIGN, ImageAccess::SAMPLE);
+        let aspects: Vec<u32> = released
             .barriers()
             .iter()
             .map(|barrier| barrier.subresource_range.aspect_mask.as_raw())
@@ -322,10 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn second_form_of_a_barrier_says_the_same() {
-        let given = release(vk::Image::null(), None, &FOREIGN, ImageAccess::COPY_IN);
-        let [barrier] = given.barriers2()[..] else {
-            panic!("{given:?}");
+    fn barriers2_are_equivalent_to_barriers() {
+        let released = release(vk::Image::null(), None, &FOREIGN, ImageAccess::COPY_IN);
+        let [barrier] = released.barriers2()[..] else {
+            panic!("{released:?}");
         };
         assert!(barrier.src_stage_mask == vk::PipelineStageFlags2::TRANSFER);
         assert!(barrier.src_access_mask == vk::AccessFlags2::TRANSFER_WRITE);
@@ -333,13 +339,13 @@ mod tests {
         assert!(barrier.dst_access_mask.is_empty());
         assert!(barrier.old_layout == vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         assert_eq!(barrier.src_queue_family_index, 3);
-        let taken = acquire(
+        let acquired = acquire(
             vk::Image::null(),
             None,
             &FOREIGN,
             ImageAccess::COPY_OUT,
             Contents::Keep,
         );
-        assert!(taken.barriers2()[0].src_stage_mask == vk::PipelineStageFlags2::ALL_COMMANDS);
+        assert!(acquired.barriers2()[0].src_stage_mask == vk::PipelineStageFlags2::ALL_COMMANDS);
     }
 }

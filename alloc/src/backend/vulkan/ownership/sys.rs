@@ -1,4 +1,4 @@
-//! A transfer of ownership in the application's commands.
+//! Recording of an ownership transfer in an application's command buffer.
 #![allow(
     unsafe_code,
     reason = "whether a command buffer is being recorded cannot be checked here"
@@ -10,18 +10,18 @@ use super::OwnershipTransfer;
 use crate::backend::vulkan::Gpu;
 
 impl OwnershipTransfer {
-    /// Records the barriers with vkCmdPipelineBarrier, which every device has.
+    /// Records the barriers with vkCmdPipelineBarrier, which every device supports.
     ///
     /// # Safety
-    /// - The command buffer is being recorded, outside of a render pass, and is of the device of `gpu`, which is that of the
-    ///   image, and of its [`Gpu::queue_family`].
-    /// - The image lives until the commands are over, and is in the old layout of the barriers when they begin.
-    /// - The family of the queue supports the stages.
+    /// - The command buffer is in the recording state, outside of a render pass, is of the device of `gpu` and of the image, and
+    ///   was allocated for [`Gpu::queue_family`].
+    /// - The image lives until the commands have finished, and has the old layout of the barriers when they begin.
+    /// - The queue family supports the stages.
     ///
     /// # References
     /// VUID-vkCmdPipelineBarrier-srcStageMask-06461 and -dstStageMask-06462; VUID-VkImageMemoryBarrier-oldLayout-01197.
     pub unsafe fn record(&self, gpu: &Gpu, commands: vk::CommandBuffer) {
-        // SAFETY: by the caller; the barriers are complete.
+        // SAFETY: the caller guarantees it, as documented above; the barriers are complete.
         unsafe {
             gpu.handle().cmd_pipeline_barrier(
                 commands,

@@ -1,4 +1,4 @@
-//! What an instance and a device have, and what is missing of it.
+//! What an instance and a device have enabled, what a physical device supports, and which requirements are missing.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -7,11 +7,11 @@ use std::fmt;
 use ash::vk;
 
 use super::{
-    Capabilities, Feature, LEAST_API_VERSION, optional_device_extensions,
+    Capabilities, Feature, MINIMUM_API_VERSION, optional_device_extensions,
     required_device_extensions, required_features, required_instance_extensions,
 };
 
-/// Which of [`FEATURES`](super::FEATURES) are switched on, or there to be switched on.
+/// Which of [`FEATURES`](super::FEATURES) are enabled, or supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore.
@@ -33,33 +33,33 @@ impl Features {
 /// What an application has enabled in its instance and in its device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enabled<'a> {
-    /// What the instance was asked for: VkApplicationInfo::apiVersion.
+    /// The version that the instance requested: VkApplicationInfo::apiVersion.
     pub api_version: u32,
     /// The instance's ppEnabledExtensionNames.
     pub instance_extensions: &'a [&'a CStr],
     /// The device's ppEnabledExtensionNames.
     pub device_extensions: &'a [&'a CStr],
-    /// What was switched on in the device.
+    /// The features that the device has enabled.
     pub features: Features,
 }
 
-/// What a physical device has.
+/// What a physical device supports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Offered {
-    /// What it calls itself to people.
+pub struct Supported {
+    /// The device's name for display.
     pub name: String,
-    /// The version of Vulkan that it has.
+    /// The Vulkan version that the device supports.
     pub api_version: u32,
-    /// The extensions that a device made of it can enable.
+    /// The device extensions that it supports.
     pub extensions: BTreeSet<CString>,
-    /// The features that can be switched on.
+    /// The features that it supports.
     pub features: Features,
 }
 
-impl Offered {
-    /// Lists what a device of this kind should enable for what is wanted: what is required, and what is optional and there.
-    /// What is required and not there is listed too: [`missing_requirements`] tells of it.
+impl Supported {
+    /// Lists the device extensions to enable for `wanted`: the required ones, and the optional ones that the device supports.
+    /// A required extension that the device does not support is listed too: [`missing_requirements`] reports it.
     pub fn to_enable(
         &self,
         wanted: Capabilities,
@@ -74,13 +74,13 @@ impl Offered {
     }
 }
 
-/// Of which kind something is that is missing.
+/// The kind of a missing requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingKind {
-    /// The instance is of too old a version.
+    /// The instance's API version is too old.
     InstanceVersion,
-    /// The physical device is of too old a version.
+    /// The physical device's API version is too old.
     DeviceVersion,
     /// An extension of the instance.
     InstanceExtension,
@@ -90,17 +90,17 @@ pub enum MissingKind {
     Feature,
 }
 
-/// One thing that is missing.
+/// One missing requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missing {
-    /// Of which kind it is.
+    /// Its kind.
     pub kind: MissingKind,
-    /// Its name, as Vulkan has it.
+    /// Its name in Vulkan.
     pub name: String,
-    /// What it is for.
+    /// Why it is required.
     pub reason: &'static str,
-    /// What helps.
+    /// How to provide it.
     pub remedy: String,
 }
 
@@ -121,15 +121,15 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Lists everything that is missing for what is wanted, each with its reason and with what helps; nothing where all is there.
+/// Lists every requirement of `wanted` that is missing, each with its reason and remedy; empty if none is.
 ///
-/// A feature or extension that is enabled and that the physical device does not have is not looked for: vkCreateDevice has
-/// refused it.
+/// An extension or feature that is enabled although the physical device does not support it is not reported, because
+/// vkCreateDevice fails in that case.
 #[must_use]
 pub fn missing_requirements(
     wanted: Capabilities,
     enabled: &Enabled<'_>,
-    offered: &Offered,
+    supported: &Supported,
 ) -> Vec<Missing> {
     let mut found = Vec::new();
     for (kind, version, remedy) in [
@@ -140,15 +140,15 @@ pub fn missing_requirements(
         ),
         (
             MissingKind::DeviceVersion,
-            offered.api_version,
-            "the driver has no newer one; take another device",
+            supported.api_version,
+            "the driver supports no newer version; use another device",
         ),
     ] {
-        if version < LEAST_API_VERSION {
+        if version < MINIMUM_API_VERSION {
             found.push(Missing {
                 kind,
                 name: "1.1".to_owned(),
-                reason: "what asks a device for its memory and its images is in it",
+                reason: "it has the queries for external memory and image formats",
                 remedy: format!("it is {}; {remedy}", version_text(version)),
             });
         }
@@ -163,17 +163,17 @@ pub fn missing_requirements(
             });
         }
     }
-    let version = enabled.api_version.min(offered.api_version);
+    let version = enabled.api_version.min(supported.api_version);
     for one in required_device_extensions(wanted, version) {
         if !enabled.device_extensions.contains(&one.name) {
             found.push(Missing {
                 kind: MissingKind::DeviceExtension,
                 name: text(one.name),
                 reason: one.reason,
-                remedy: if offered.extensions.contains(one.name) {
-                    "the driver has it; enable it in VkDeviceCreateInfo".to_owned()
+                remedy: if supported.extensions.contains(one.name) {
+                    "the driver supports it; enable it in VkDeviceCreateInfo".to_owned()
                 } else {
-                    format!("the driver of {} does not have it", offered.name)
+                    format!("the driver of {} does not support it", supported.name)
                 },
             });
         }
@@ -184,10 +184,10 @@ pub fn missing_requirements(
                 kind: MissingKind::Feature,
                 name: format!("{}::{}", one.structure, one.name),
                 reason: one.reason,
-                remedy: if offered.features.of(one) {
-                    "the driver has it; chain the structure to VkDeviceCreateInfo".to_owned()
+                remedy: if supported.features.of(one) {
+                    "the driver supports it; chain the structure to VkDeviceCreateInfo".to_owned()
                 } else {
-                    format!("the driver of {} does not have it", offered.name)
+                    format!("the driver of {} does not support it", supported.name)
                 },
             });
         }
@@ -214,8 +214,8 @@ mod tests {
     use super::super::DEVICE_EXTENSIONS;
     use super::*;
 
-    fn lavapipe() -> Offered {
-        Offered {
+    fn lavapipe() -> Supported {
+        Supported {
             name: "llvmpipe".to_owned(),
             api_version: vk::API_VERSION_1_3,
             extensions: DEVICE_EXTENSIONS
@@ -230,44 +230,44 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_missing_is_listed_with_what_helps() {
-        let mut offered = lavapipe();
-        offered
+    fn every_missing_requirement_is_listed_with_its_remedy() {
+        let mut supported = lavapipe();
+        supported
             .extensions
             .remove(ext::image_drm_format_modifier::NAME);
-        offered.features.sampler_ycbcr_conversion = false;
+        supported.features.sampler_ycbcr_conversion = false;
         let enabled = Enabled {
             api_version: vk::API_VERSION_1_1,
             device_extensions: &[khr::external_memory_fd::NAME],
             ..Enabled::default()
         };
-        let found = missing_requirements(Capabilities::all(), &enabled, &offered);
+        let found = missing_requirements(Capabilities::all(), &enabled, &supported);
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
             [
-                "device extension VK_EXT_external_memory_dma_buf (makes that file descriptor a dma-buf, which drivers other than \
-                 this one take): the driver has it; enable it in VkDeviceCreateInfo",
-                "device extension VK_EXT_image_drm_format_modifier (says how pixels lie, so that nobody guesses a layout): the \
-                 driver of llvmpipe does not have it",
-                "device extension VK_KHR_image_format_list (VK_EXT_image_drm_format_modifier depends on it): the driver has it; \
+                "device extension VK_EXT_external_memory_dma_buf (makes that file descriptor a dma-buf, which other drivers can import): \
+                 the driver supports it; enable it in VkDeviceCreateInfo",
+                "device extension VK_EXT_image_drm_format_modifier (makes the tiling of an image explicit): the driver of llvmpipe does \
+                 not support it",
+                "device extension VK_KHR_image_format_list (VK_EXT_image_drm_format_modifier depends on it): the driver supports it; \
                  enable it in VkDeviceCreateInfo",
-                "device extension VK_KHR_external_semaphore_fd (hands semaphores over as sync_files, and shares timelines): the \
-                 driver has it; enable it in VkDeviceCreateInfo",
-                "device extension VK_KHR_external_fence_fd (hands fences over as sync_files): the driver has it; enable it in \
-                 VkDeviceCreateInfo",
-                "device extension VK_KHR_timeline_semaphore (numbers the points of a semaphore, as compositors' syncobj \
-                 timelines do): the driver has it; enable it in VkDeviceCreateInfo",
-                "feature VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore (without it no timeline semaphore is made): \
-                 the driver has it; chain the structure to VkDeviceCreateInfo",
-                "feature VkPhysicalDeviceSamplerYcbcrConversionFeatures::samplerYcbcrConversion (without it no sampler converts \
-                 from Y'CbCr): the driver of llvmpipe does not have it",
+                "device extension VK_KHR_external_semaphore_fd (imports and exports semaphores as sync_files, and shares timelines): the \
+                 driver supports it; enable it in VkDeviceCreateInfo",
+                "device extension VK_KHR_external_fence_fd (imports and exports fences as sync_files): the driver supports it; enable it \
+                 in VkDeviceCreateInfo",
+                "device extension VK_KHR_timeline_semaphore (provides timeline semaphores, as compositors' syncobj timelines are): the \
+                 driver supports it; enable it in VkDeviceCreateInfo",
+                "feature VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore (is required to create timeline semaphores): the \
+                 driver supports it; chain the structure to VkDeviceCreateInfo",
+                "feature VkPhysicalDeviceSamplerYcbcrConversionFeatures::samplerYcbcrConversion (is required for samplers that convert from \
+                 Y'CbCr): the driver of llvmpipe does not support it",
             ]
         );
     }
 
     #[test]
-    fn instance_of_an_old_version_is_told_its_version_and_its_extensions() {
+    fn instance_of_an_old_version_lacks_the_version_and_its_extensions() {
         let names = [khr::get_physical_device_properties2::NAME];
         let enabled = Enabled {
             api_version: vk::API_VERSION_1_0,
@@ -291,21 +291,24 @@ mod tests {
     }
 
     #[test]
-    fn device_with_all_that_should_be_enabled_lacks_nothing() {
-        let (offered, wanted) = (lavapipe(), Capabilities::all());
+    fn device_that_enables_the_listed_extensions_lacks_nothing() {
+        let (supported, wanted) = (lavapipe(), Capabilities::all());
         for version in [
             vk::API_VERSION_1_1,
             vk::API_VERSION_1_2,
             vk::API_VERSION_1_3,
         ] {
-            let names: Vec<&CStr> = offered.to_enable(wanted, version).collect();
+            let names: Vec<&CStr> = supported.to_enable(wanted, version).collect();
             let enabled = Enabled {
                 api_version: version,
                 device_extensions: &names,
-                features: offered.features,
+                features: supported.features,
                 ..Enabled::default()
             };
-            assert_eq!(missing_requirements(wanted, &enabled, &offered), Vec::new());
+            assert_eq!(
+                missing_requirements(wanted, &enabled, &supported),
+                Vec::new()
+            );
             assert!(names.contains(&ext::queue_family_foreign::NAME));
         }
     }

@@ -1,7 +1,8 @@
-//! What an application's own instance and device need so that they share images, and what is missing of it.
+//! The requirements on an application's instance and device for sharing images, and the ones that are missing.
 //!
-//! The tables are data: [`INSTANCE_EXTENSIONS`], [`DEVICE_EXTENSIONS`] and [`FEATURES`]. Each entry names the [`Capabilities`] that
-//! are not there without it. What an application wants is then required, and the rest of a table is optional.
+//! The requirements are tables: [`INSTANCE_EXTENSIONS`], [`DEVICE_EXTENSIONS`] and [`FEATURES`]. Each entry names the
+//! [`Capabilities`] that require it. The entries of the capabilities that an application wants are required, and the others
+//! optional.
 
 mod missing;
 mod table;
@@ -10,67 +11,67 @@ use std::ffi::CStr;
 
 use ash::vk;
 
-pub use missing::{Enabled, Features, Missing, MissingKind, Offered, missing_requirements};
+pub use missing::{Enabled, Features, Missing, MissingKind, Supported, missing_requirements};
 pub use table::{DEVICE_EXTENSIONS, FEATURES, INSTANCE_EXTENSIONS};
 
-/// The least version of Vulkan, of the instance and of the device: what asks a device for its memory and its images is in it.
-pub const LEAST_API_VERSION: u32 = vk::API_VERSION_1_1;
+/// The minimum Vulkan version of instance and device, which has the queries for external memory and image formats.
+pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_1;
 
 bitflags::bitflags! {
-    /// What an application wants to do with images that it shares.
+    /// What an application wants to do with shared images.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Capabilities: u32 {
-        /// Importing dma-bufs as images, and allocating images that leave as dma-bufs. Everything else builds on it, so it is
+        /// Import dma-bufs as images, and allocate images that are exported as dma-bufs. Everything else builds on it, so it is
         /// always wanted.
         const IMAGES = 1;
-        /// Semaphores that take sync_files and leave as such.
+        /// Semaphores that import and export sync_files.
         const SYNC_FILE = 1 << 1;
-        /// Fences (VkFence) that take sync_files and leave as such.
+        /// Fences (VkFence) that import and export sync_files.
         const FENCE_SYNC_FILE = 1 << 2;
         /// Timeline semaphores.
         const TIMELINE = 1 << 3;
-        /// Samplers that convert pictures such as NV12 to RGB.
+        /// Samplers that convert Y'CbCr formats such as NV12 to RGB.
         const YCBCR = 1 << 4;
     }
 }
 
-/// An extension that sharing needs or uses.
+/// An extension that sharing requires or uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extension {
-    /// Its name, as ppEnabledExtensionNames takes it.
+    /// The name, as in ppEnabledExtensionNames.
     pub name: &'static CStr,
-    /// What is not there without it; empty for an extension that is optional in any case.
+    /// The capabilities that require it; empty for an extension that is always optional.
     pub needed_for: Capabilities,
-    /// What it is for; of an optional one, what it buys.
+    /// The purpose of the extension, or the advantage of an optional one.
     pub reason: &'static str,
-    /// The version of Vulkan that contains it, so that it need not be enabled; `None` where none does.
+    /// The Vulkan version that contains it, in which it need not be enabled; `None` if no version does.
     pub core_since: Option<u32>,
 }
 
 impl Extension {
-    /// Whether an instance or device of this version contains it.
+    /// Returns whether an instance or device of this version contains the extension.
     #[must_use]
     pub fn is_core_in(&self, api_version: u32) -> bool {
         self.core_since.is_some_and(|since| since <= api_version)
     }
 }
 
-/// A feature of the device that has to be switched on.
+/// A feature of the device that has to be enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Feature {
-    /// Its field.
+    /// The field of the structure.
     pub name: &'static str,
-    /// The structure that has the field. Vulkan 1.2's summary of it serves too.
+    /// The structure with the field. VkPhysicalDeviceVulkan12Features can be used instead if it has the field.
     pub structure: &'static str,
-    /// What is not there without it.
+    /// The capabilities that require it.
     pub needed_for: Capabilities,
-    /// What it is for.
+    /// The purpose of the feature.
     pub reason: &'static str,
 }
 
-/// Lists the extensions that an instance of this version has to enable for what is wanted; none from 1.1 on.
+/// Lists the extensions that an instance of this version must enable for `wanted`; none from 1.1 on.
 pub fn required_instance_extensions(
     wanted: Capabilities,
     api_version: u32,
@@ -78,8 +79,8 @@ pub fn required_instance_extensions(
     required(INSTANCE_EXTENSIONS, wanted, api_version)
 }
 
-/// Lists the extensions that a device has to enable for what is wanted. `api_version` is the lower one of what the application
-/// asked the instance for (VkApplicationInfo::apiVersion) and what the device has.
+/// Lists the extensions that a device must enable for `wanted`. `api_version` is the lower of the version that the instance
+/// requested (VkApplicationInfo::apiVersion) and the device's version.
 pub fn required_device_extensions(
     wanted: Capabilities,
     api_version: u32,
@@ -87,7 +88,7 @@ pub fn required_device_extensions(
     required(DEVICE_EXTENSIONS, wanted, api_version)
 }
 
-/// Lists the extensions that are used where a device has enabled them, beside those that are required.
+/// Lists the extensions that are used if the device has enabled them, and are not required for `wanted`.
 pub fn optional_device_extensions(
     wanted: Capabilities,
     api_version: u32,
@@ -97,7 +98,7 @@ pub fn optional_device_extensions(
     })
 }
 
-/// Lists the features that a device has to switch on for what is wanted.
+/// Lists the features that a device must enable for `wanted`.
 pub fn required_features(wanted: Capabilities) -> impl Iterator<Item = &'static Feature> {
     FEATURES
         .iter()
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_name_each_extension_once_and_give_a_reason() {
+    fn every_extension_is_listed_once_with_a_reason() {
         let names: BTreeSet<&CStr> = DEVICE_EXTENSIONS
             .iter()
             .chain(INSTANCE_EXTENSIONS)

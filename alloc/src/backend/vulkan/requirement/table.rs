@@ -1,38 +1,39 @@
-//! The tables of what sharing needs.
+//! The tables of extensions and features that sharing requires or uses.
 
 use ash::{ext, khr, vk};
 
 use super::{Capabilities, Extension, Feature};
 
-/// What instances need. All of it is in Vulkan 1.1, so an instance of [`LEAST_API_VERSION`](super::LEAST_API_VERSION) enables none.
+/// The instance extensions. Vulkan 1.1 contains all of them, so an instance of
+/// [`MINIMUM_API_VERSION`](super::MINIMUM_API_VERSION) enables none.
 pub const INSTANCE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::get_physical_device_properties2::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "asks a device for the modifiers of its formats",
+        reason: "is required to query the modifiers of a format",
         core_since: Some(vk::API_VERSION_1_1),
     },
     Extension {
         name: khr::external_memory_capabilities::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "asks which images a device imports and exports, and names the device by its UUID",
+        reason: "is required to query which images a device imports and exports, and the UUID of the device",
         core_since: Some(vk::API_VERSION_1_1),
     },
     Extension {
         name: khr::external_semaphore_capabilities::NAME,
         needed_for: Capabilities::SYNC_FILE,
-        reason: "asks in which files semaphores travel",
+        reason: "is required to query the handle types of semaphores",
         core_since: Some(vk::API_VERSION_1_1),
     },
     Extension {
         name: khr::external_fence_capabilities::NAME,
         needed_for: Capabilities::FENCE_SYNC_FILE,
-        reason: "asks in which files fences travel",
+        reason: "is required to query the handle types of fences",
         core_since: Some(vk::API_VERSION_1_1),
     },
 ];
 
-/// What devices need or use.
+/// The device extensions.
 ///
 /// # References
 /// Vulkan, "List of Extensions", with the dependencies of each; VUID-vkCreateDevice-ppEnabledExtensionNames-01387.
@@ -40,19 +41,19 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::external_memory_fd::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "takes memory from a file descriptor and gives it out as one",
+        reason: "imports memory from a file descriptor and exports it as one",
         core_since: None,
     },
     Extension {
         name: ext::external_memory_dma_buf::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "makes that file descriptor a dma-buf, which drivers other than this one take",
+        reason: "makes that file descriptor a dma-buf, which other drivers can import",
         core_since: None,
     },
     Extension {
         name: ext::image_drm_format_modifier::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "says how pixels lie, so that nobody guesses a layout",
+        reason: "makes the tiling of an image explicit",
         core_since: None,
     },
     Extension {
@@ -64,48 +65,48 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::external_semaphore_fd::NAME,
         needed_for: Capabilities::SYNC_FILE,
-        reason: "hands semaphores over as sync_files, and shares timelines",
+        reason: "imports and exports semaphores as sync_files, and shares timelines",
         core_since: None,
     },
     Extension {
         name: khr::external_fence_fd::NAME,
         needed_for: Capabilities::FENCE_SYNC_FILE,
-        reason: "hands fences over as sync_files",
+        reason: "imports and exports fences as sync_files",
         core_since: None,
     },
     Extension {
         name: khr::timeline_semaphore::NAME,
         needed_for: Capabilities::TIMELINE,
-        reason: "numbers the points of a semaphore, as compositors' syncobj timelines do",
+        reason: "provides timeline semaphores, as compositors' syncobj timelines are",
         core_since: Some(vk::API_VERSION_1_2),
     },
     Extension {
         name: ext::queue_family_foreign::NAME,
         needed_for: Capabilities::empty(),
         reason: "names a camera, a display or another driver as the owner of an image (VK_QUEUE_FAMILY_FOREIGN_EXT); \
-                 without it the owner is VK_QUEUE_FAMILY_EXTERNAL, which promises nothing of drivers other than this one",
+                 without it the owner is VK_QUEUE_FAMILY_EXTERNAL, which covers only drivers of the same kind",
         core_since: None,
     },
     Extension {
         name: ext::physical_device_drm::NAME,
         needed_for: Capabilities::empty(),
-        reason: "tells which DRM node the device is, so that the solver knows its memory; it is only asked and need not be enabled",
+        reason: "names the DRM node of the device, so that the solver knows its memory; it is only queried and need not be enabled",
         core_since: None,
     },
 ];
 
-/// Which features have to be switched on.
+/// The device features.
 pub const FEATURES: &[Feature] = &[
     Feature {
         name: "timelineSemaphore",
         structure: "VkPhysicalDeviceTimelineSemaphoreFeatures",
         needed_for: Capabilities::TIMELINE,
-        reason: "without it no timeline semaphore is made",
+        reason: "is required to create timeline semaphores",
     },
     Feature {
         name: "samplerYcbcrConversion",
         structure: "VkPhysicalDeviceSamplerYcbcrConversionFeatures",
         needed_for: Capabilities::YCBCR,
-        reason: "without it no sampler converts from Y'CbCr",
+        reason: "is required for samplers that convert from Y'CbCr",
     },
 ];

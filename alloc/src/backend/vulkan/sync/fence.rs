@@ -1,4 +1,4 @@
-//! A fence of a device: what the processor waits for.
+//! A fence of a Vulkan device (VkFence), for which the CPU waits.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,110 +6,114 @@ use std::time::Duration;
 use ash::vk;
 
 use super::sys::RawFence;
-use super::{nanoseconds, take_out};
+use super::{export_payload, nanoseconds};
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// A moment that the processor asks for: VkFence. (A [`Fence`] is the kernel's.)
+/// A VkFence. ([`Fence`] is a sync_file of the kernel.)
 pub struct DeviceFence {
     gpu: Gpu,
     pub(super) raw: RawFence,
-    /// Whether somebody has said what signals it.
-    pub(super) is_given: bool,
+    /// Whether work was submitted that signals it, or a sync_file was imported.
+    pub(super) signal_submitted: bool,
 }
 
 impl fmt::Debug for DeviceFence {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("DeviceFence")
             .field("gpu", &self.gpu)
-            .field("is_given", &self.is_given)
+            .field("signal_submitted", &self.signal_submitted)
             .finish_non_exhaustive()
     }
 }
 
 impl Gpu {
-    /// Makes a fence that work signals ([`Submission::fence`](super::Submission::fence)) and that can leave as a sync_file.
+    /// Creates a fence that submitted work signals ([`Submission::fence`](super::Submission::fence)) and that can be exported as
+    /// a sync_file.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device's fences do not leave; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] if the device cannot export fences; [`VulkanError::Call`].
     pub fn fence(&self) -> Result<DeviceFence, VulkanError> {
         self.needs(
             self.device_sync().fence_to_sync_file,
-            "fence that leaves as a sync_file (VK_KHR_external_fence_fd)",
+            "fence that can be exported as a sync_file (VK_KHR_external_fence_fd)",
         )?;
         self.make_fence(true)
     }
 
-    /// Makes a fence that signals with a sync_file.
+    /// Creates a fence that is signalled when a sync_file is.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device's fences take no sync_files; [`VulkanError::Call`]. The fence is closed then.
+    /// [`VulkanError::Lacks`] if the device's fences cannot import sync_files; [`VulkanError::Call`]. `fence` is closed in that
+    /// case.
     ///
     /// # References
     /// Vulkan, vkImportFenceFdKHR with VK_FENCE_IMPORT_TEMPORARY_BIT.
-    pub fn fence_after(&self, fence: Fence) -> Result<DeviceFence, VulkanError> {
+    pub fn fence_from_sync_file(&self, fence: Fence) -> Result<DeviceFence, VulkanError> {
         self.needs(
             self.device_sync().fence_from_sync_file,
-            "fence that takes a sync_file (VK_KHR_external_fence_fd)",
+            "fence that can import a sync_file (VK_KHR_external_fence_fd)",
         )?;
         let mut made = self.make_fence(false)?;
         made.raw
-            .take_sync_file(fence.into())
+            .import_sync_file(fence.into())
             .map_err(self.failed("vkImportFenceFdKHR"))?;
-        made.is_given = true;
+        made.signal_submitted = true;
         Ok(made)
     }
 
-    fn make_fence(&self, leaves: bool) -> Result<DeviceFence, VulkanError> {
-        let raw = RawFence::new(self.device(), leaves).map_err(self.failed("vkCreateFence"))?;
+    fn make_fence(&self, exportable: bool) -> Result<DeviceFence, VulkanError> {
+        let raw = RawFence::new(self.device(), exportable).map_err(self.failed("vkCreateFence"))?;
         Ok(DeviceFence {
             gpu: self.clone(),
             raw,
-            is_given: false,
+            signal_submitted: false,
         })
     }
 }
 
 impl DeviceFence {
-    /// The fence, for an application that submits work of its own. What was submitted with it ends before this value goes.
+    /// Returns the VkFence, for an application that submits work of its own. This value must outlive that work.
     #[must_use]
     pub fn handle(&self) -> vk::Fence {
         self.raw.raw
     }
 
-    /// Asks whether it is signalled, and never waits.
+    /// Returns whether the fence is signalled, without waiting.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn is_over(&self) -> Result<bool, VulkanError> {
+    pub fn is_signalled(&self) -> Result<bool, VulkanError> {
         self.raw
             .is_signalled()
             .map_err(self.gpu.failed("vkGetFenceStatus"))
     }
 
-    /// Waits until it is signalled; `false` when it is not by then. Not for an event loop.
+    /// Waits until the fence is signalled; returns `false` after `timeout`. Not for an event loop.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn wait(&self, patience: Duration) -> Result<bool, VulkanError> {
+    pub fn wait(&self, timeout: Duration) -> Result<bool, VulkanError> {
         self.raw
-            .wait(nanoseconds(patience))
+            .wait(nanoseconds(timeout))
             .map_err(self.gpu.failed("vkWaitForFences"))
     }
 
-    /// Takes the moment out; `None` where it is over already.
+    /// Exports the fence's payload as a sync_file; `None` if it is already signalled.
     ///
-    /// Waits with a device that says [`Gpu::exports_wait`].
+    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] when nobody has said what signals it; [`VulkanError::Call`];
-    /// [`VulkanError::Unusable`] where the driver gives something that is no fence.
-    ///
+    /// [`VulkanError::NotSubmitted`] if nothing was submitted that signals the fence; [`VulkanError::Call`];
+    /// [`VulkanError::Unusable`] if the driver returns an fd that is not a sync_file.
     /// # References
     /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
-        take_out(&self.gpu, &mut self.is_given, "vkGetFenceFdKHR", || {
-            self.raw.give_sync_file()
-        })
+        export_payload(
+            &self.gpu,
+            &mut self.signal_submitted,
+            "vkGetFenceFdKHR",
+            || self.raw.export_sync_file(),
+        )
     }
 }

@@ -1,16 +1,16 @@
-//! DeviceSync of a Vulkan device: to and from sync_files, and shared with others of its kind.
+//! Semaphores, fences and timelines of a Vulkan device: import from and export to sync_files, and sharing between processes.
 //!
-//! | moment | comes in by | goes out by |
+//! | object | imported by | exported by |
 //! | --- | --- | --- |
-//! | [`Semaphore`] | [`Submission::after`], a sync_file | [`Submitted::export`], a sync_file |
-//! | [`DeviceFence`] | [`Gpu::fence_after`], a sync_file | [`DeviceFence::export`], a sync_file |
-//! | [`DeviceTimeline`] | [`Gpu::import_timeline`], an fd of the same driver, or a syncobj where the driver's timelines are such | [`DeviceTimeline::export`] |
+//! | [`Semaphore`] | [`Submission::wait_fences`], from a sync_file | [`Submitted::export`], to a sync_file |
+//! | [`DeviceFence`] | [`Gpu::fence_from_sync_file`], from a sync_file | [`DeviceFence::export`], to a sync_file |
+//! | [`DeviceTimeline`] | [`Gpu::import_timeline`], from an fd of the same driver, or a syncobj if the driver's timelines are syncobjs | [`DeviceTimeline::export`] |
 //!
-//! A point of a syncobj goes in and out by its sync_file ([`Point::fence`](crate::sync::Point::fence),
-//! [`Point::set_fence`](crate::sync::Point::set_fence)) with every driver.
+//! With every driver a point of a syncobj can be imported and exported as a sync_file
+//! ([`Point::fence`](crate::sync::Point::fence), [`Point::set_fence`](crate::sync::Point::set_fence)).
 //!
-//! Drivers that work on the processor make a sync_file only when the work is done: lavapipe waits in the export, and hands out one that
-//! is signalled. [`Gpu::exports_wait`] says so; with those, who has an event loop asks [`Submitted::wait`] on another thread.
+//! CPU drivers create a sync_file only when the work has finished: lavapipe waits during the export and returns one that is
+//! signalled. [`Gpu::exports_wait`] reports this; a program with an event loop then calls [`Submitted::wait`] on another thread.
 
 mod fence;
 mod semaphore;
@@ -33,39 +33,39 @@ pub use timeline::DeviceTimeline;
 use super::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// What a device does with moments.
+/// What a device can import, export and share of semaphores and fences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceSync {
-    /// Its semaphores wait for sync_files.
+    /// Semaphores import sync_files.
     pub semaphore_from_sync_file: bool,
-    /// Its semaphores leave as sync_files.
+    /// Semaphores can be exported as sync_files.
     pub semaphore_to_sync_file: bool,
-    /// Its fences signal with sync_files.
+    /// Fences import sync_files.
     pub fence_from_sync_file: bool,
-    /// Its fences leave as sync_files.
+    /// Fences can be exported as sync_files.
     pub fence_to_sync_file: bool,
-    /// It has timelines.
+    /// The device has timeline semaphores.
     pub timeline: bool,
-    /// Other processes with the same driver share its timelines.
+    /// Timeline semaphores can be shared with other processes that use the same driver.
     pub timeline_shared: bool,
-    /// Its shared timelines are syncobjs, which other drivers share too.
+    /// Shared timeline semaphores are DRM syncobjs, which other drivers can import too.
     pub timeline_is_syncobj: bool,
 }
 
 impl Gpu {
-    /// What the device does with moments.
+    /// Returns what the device can import, export and share of semaphores and fences.
     #[must_use]
     pub fn device_sync(&self) -> DeviceSync {
-        self.device().moments
+        self.device().sync
     }
 
-    /// Whether a moment leaves this device only when it is over, so that an export waits: it works on the processor.
+    /// Returns whether an export of a sync_file waits until the work has finished, as CPU drivers do.
     ///
-    /// Such an export has no place in an event loop.
+    /// An event loop must not make such an export.
     #[must_use]
     pub fn exports_wait(&self) -> bool {
-        self.is_processor()
+        self.is_cpu()
     }
 
     fn lacks(&self, what: &str) -> VulkanError {
@@ -84,15 +84,15 @@ impl Gpu {
     }
 }
 
-/// Takes out of a device, once, a moment that submitted work signals: `give` asks the driver for its sync_file, and `call` is how
-/// Vulkan names that. `None` where it is over already.
-fn take_out(
+/// Exports, once for each submitted signal, the payload of a semaphore or fence. `export` calls the driver, and `call` is the
+/// name of that call. Returns `None` if the payload is already signalled.
+fn export_payload(
     gpu: &Gpu,
-    is_given: &mut bool,
+    signal_submitted: &mut bool,
     call: &'static str,
     give: impl FnOnce() -> Result<Option<OwnedFd>, vk::Result>,
 ) -> Result<Option<Fence>, VulkanError> {
-    if !std::mem::take(is_given) {
+    if !std::mem::take(signal_submitted) {
         return Err(VulkanError::NotSubmitted {
             device: gpu.name().to_owned(),
         });
@@ -107,18 +107,19 @@ fn take_out(
         })
 }
 
-/// A deadline as Vulkan counts it.
-pub(super) fn nanoseconds(patience: Duration) -> u64 {
-    u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX)
+/// Converts a timeout to Vulkan's nanoseconds.
+pub(super) fn nanoseconds(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Whether the fds of a driver's timelines are syncobjs of the kernel.
+/// Whether the opaque fds of a driver's timeline semaphores are DRM syncobjs.
 ///
-/// Vulkan leaves open what an opaque fd is. Mesa's drivers for hardware with a DRM device give out syncobjs, and compositors rely on it.
+/// Vulkan does not specify what an opaque fd is. Mesa's drivers for hardware with a DRM device export syncobjs, and compositors
+/// rely on it.
 ///
 /// # References
 /// Mesa, `src/vulkan/runtime/vk_drm_syncobj.c`.
-pub(super) fn speaks_syncobj(driver: vk::DriverId) -> bool {
+pub(super) fn has_syncobj_timelines(driver: vk::DriverId) -> bool {
     [
         vk::DriverId::MESA_RADV,
         vk::DriverId::INTEL_OPEN_SOURCE_MESA,
@@ -135,15 +136,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadline_beyond_what_vulkan_counts_is_the_longest() {
+    fn timeout_larger_than_vulkan_can_express_is_clamped() {
         assert_eq!(nanoseconds(Duration::from_millis(2)), 2_000_000);
         assert_eq!(nanoseconds(Duration::MAX), u64::MAX);
     }
 
     #[test]
-    fn driver_without_a_kernel_device_speaks_no_syncobj() {
-        assert!(!speaks_syncobj(vk::DriverId::MESA_LLVMPIPE));
-        assert!(!speaks_syncobj(vk::DriverId::NVIDIA_PROPRIETARY));
-        assert!(speaks_syncobj(vk::DriverId::MESA_RADV));
+    fn driver_without_a_drm_device_has_no_syncobj_timelines() {
+        assert!(!has_syncobj_timelines(vk::DriverId::MESA_LLVMPIPE));
+        assert!(!has_syncobj_timelines(vk::DriverId::NVIDIA_PROPRIETARY));
+        assert!(has_syncobj_timelines(vk::DriverId::MESA_RADV));
     }
 }

@@ -4,17 +4,17 @@ use std::fmt;
 
 use ash::vk;
 
+use super::export_payload;
 use super::sys::{RawSemaphore, SemaphoreKind};
-use super::take_out;
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// One moment at a time: what work of a device waits for, or signals.
+/// A binary semaphore that work of a device waits for, or signals.
 pub struct Semaphore {
     gpu: Gpu,
     pub(super) raw: RawSemaphore,
     /// Whether work was submitted that signals it.
-    pub(super) is_given: bool,
+    pub(super) signal_submitted: bool,
 }
 
 impl fmt::Debug for Semaphore {
@@ -26,72 +26,78 @@ impl fmt::Debug for Semaphore {
 }
 
 impl Gpu {
-    /// Makes a semaphore that work signals and that then leaves as a sync_file.
+    /// Creates a semaphore that submitted work signals and that can then be exported as a sync_file.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device's semaphores do not leave; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] if the device cannot export semaphores; [`VulkanError::Call`].
     pub fn semaphore(&self) -> Result<Semaphore, VulkanError> {
         self.needs(
             self.device_sync().semaphore_to_sync_file,
-            "semaphore that leaves as a sync_file (VK_KHR_external_semaphore_fd)",
+            "semaphore that can be exported as a sync_file (VK_KHR_external_semaphore_fd)",
         )?;
         self.make_semaphore(true)
     }
 
-    /// Makes a semaphore that is signalled when a fence is: what work has to wait for, whoever signals it.
+    /// Creates a semaphore that is signalled when a fence of any device is, for work that has to wait for that fence.
     ///
-    /// [`Gpu::submit`] does so by itself for [`Submission::after`](super::Submission::after). An application that submits its own
-    /// work puts [`Semaphore::handle`] among what that work waits for, once: the wait takes the fence out again.
+    /// [`Gpu::submit`] does this itself for [`Submission::wait_fences`](super::Submission::wait_fences). An application that
+    /// submits its own work adds [`Semaphore::handle`] to the wait semaphores of one submission: the wait consumes the imported
+    /// payload.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device's semaphores take no sync_files; [`VulkanError::Call`]. The fence is closed then.
+    /// [`VulkanError::Lacks`] if the device's semaphores cannot import sync_files; [`VulkanError::Call`]. `fence` is closed in
+    /// that case.
     ///
     /// # References
     /// Vulkan, vkImportSemaphoreFdKHR with VK_SEMAPHORE_IMPORT_TEMPORARY_BIT.
-    pub fn semaphore_after(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
+    pub fn semaphore_from_sync_file(&self, fence: Fence) -> Result<Semaphore, VulkanError> {
         self.needs(
             self.device_sync().semaphore_from_sync_file,
-            "semaphore that takes a sync_file (VK_KHR_external_semaphore_fd)",
+            "semaphore that can import a sync_file (VK_KHR_external_semaphore_fd)",
         )?;
         let semaphore = self.make_semaphore(false)?;
         semaphore
             .raw
-            .take_sync_file(fence.into())
+            .import_sync_file(fence.into())
             .map_err(self.failed("vkImportSemaphoreFdKHR"))?;
         Ok(semaphore)
     }
 
-    fn make_semaphore(&self, leaves: bool) -> Result<Semaphore, VulkanError> {
-        let raw = RawSemaphore::new(self.device(), SemaphoreKind::Binary { leaves })
+    fn make_semaphore(&self, exportable: bool) -> Result<Semaphore, VulkanError> {
+        let raw = RawSemaphore::new(self.device(), SemaphoreKind::Binary { exportable })
             .map_err(self.failed("vkCreateSemaphore"))?;
         Ok(Semaphore {
             gpu: self.clone(),
             raw,
-            is_given: false,
+            signal_submitted: false,
         })
     }
 }
 
 impl Semaphore {
-    /// The semaphore, for an application that submits work of its own. What was submitted with it ends before this value goes.
+    /// Returns the VkSemaphore, for an application that submits work of its own. This value must outlive that work.
     #[must_use]
     pub fn handle(&self) -> vk::Semaphore {
         self.raw.raw
     }
 
-    /// Takes the moment out that submitted work signals; `None` where it is over already. The semaphore is as new then.
+    /// Exports the payload that submitted work signals as a sync_file; `None` if it is already signalled. The semaphore is then
+    /// unsignalled and can be used again.
     ///
-    /// Waits with a device that says [`Gpu::exports_wait`].
+    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] when no work signals it; [`VulkanError::Call`]; [`VulkanError::Unusable`] where the
-    /// driver gives something that is no fence.
+    /// [`VulkanError::NotSubmitted`] if no submitted work signals it; [`VulkanError::Call`]; [`VulkanError::Unusable`] if the
+    /// driver returns an fd that is not a sync_file.
     ///
     /// # References
     /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254: a signal must have been submitted.
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
-        take_out(&self.gpu, &mut self.is_given, "vkGetSemaphoreFdKHR", || {
-            self.raw.give_sync_file()
-        })
+        export_payload(
+            &self.gpu,
+            &mut self.signal_submitted,
+            "vkGetSemaphoreFdKHR",
+            || self.raw.export_sync_file(),
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Work of a device: what it waits for, and what it signals.
+//! Submissions to a device: the fences and points that they wait for, and those that they signal.
 
 use std::any::Any;
 use std::fmt;
@@ -7,41 +7,41 @@ use std::time::Duration;
 
 use ash::vk;
 
-use super::sys::{self, Place, RawFence};
+use super::sys::{self, RawFence, SemaphorePoint};
 use super::{DeviceFence, DeviceTimeline, Semaphore, nanoseconds};
-use crate::backend::vulkan::sys::{Device, Kept};
+use crate::backend::vulkan::sys::{Device, PendingWork};
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// What work of a device waits for, and what it signals.
+/// The fences and points that submitted work waits for, and those that it signals.
 #[derive(Debug, Default)]
 pub struct Submission {
-    /// Fences that the device waits for.
-    pub after: Vec<Fence>,
-    /// Points of its timelines that it waits for, also such as nobody has submitted yet.
-    pub after_points: Vec<(DeviceTimeline, u64)>,
-    /// Points of its timelines that the work signals; each larger than all before it.
+    /// Fences for which the device waits.
+    pub wait_fences: Vec<Fence>,
+    /// Timeline points for which the device waits. A point may be waited for before work that signals it is submitted.
+    pub wait_points: Vec<(DeviceTimeline, u64)>,
+    /// Timeline points that the work signals; each is larger than the current value of its timeline.
     pub signal_points: Vec<(DeviceTimeline, u64)>,
-    /// A fence that the work signals, by [`Gpu::fence`].
+    /// A fence that the work signals, created by [`Gpu::fence`].
     pub fence: Option<DeviceFence>,
-    /// Whether [`Submitted::export`] will be asked for.
+    /// Whether [`Submitted::export`] will be called.
     pub exported: bool,
 }
 
-/// Commands that are complete, with what they use.
+/// A recorded command buffer, with the objects that it uses.
 pub(in crate::backend::vulkan) struct Commands {
     pub(in crate::backend::vulkan) raw: vk::CommandBuffer,
     pub(in crate::backend::vulkan) uses: Box<dyn Any + Send>,
 }
 
-/// Work that a device has been given.
+/// Work that was submitted to a device.
 ///
-/// What it uses lives until it is over, also when this value is dropped before.
+/// The objects that the work uses live until it has finished, also if this value is dropped earlier.
 pub struct Submitted {
     gpu: Gpu,
-    /// Signals when everything of it is over; its work is kept by the device when this value goes.
+    /// Signalled when all of the work has finished. If this value is dropped earlier, the device keeps the fence and the objects.
     last: Option<RawFence>,
-    kept: Option<Box<dyn Any + Send>>,
+    uses: Option<Box<dyn Any + Send>>,
     semaphore: Option<Semaphore>,
     fence: Option<DeviceFence>,
 }
@@ -60,65 +60,67 @@ impl Drop for Submitted {
             return;
         };
         if last.is_signalled() == Ok(false) {
-            let rest = (self.kept.take(), self.semaphore.take(), self.fence.take());
-            let kept = Kept {
+            let rest = (self.uses.take(), self.semaphore.take(), self.fence.take());
+            let pending = PendingWork {
                 last,
                 _uses: Box::new(rest),
             };
-            self.gpu.device().keep(kept);
+            self.gpu.device().keep(pending);
         }
     }
 }
 
 impl Gpu {
-    /// Has the device wait for moments and signal others, without work in between.
+    /// Submits an empty batch that waits for fences and points and then signals others.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device does not speak of moments so; [`VulkanError::Backwards`] for a point that is not
-    /// larger than what its timeline has; [`VulkanError::Call`]. Nothing was submitted then.
+    /// [`VulkanError::Lacks`] if the device does not support these objects; [`VulkanError::NotIncreasing`] for a signal value
+    /// that is not larger than the current value of its timeline; [`VulkanError::Call`]. After an error nothing was submitted.
     pub fn submit(&self, submission: Submission) -> Result<Submitted, VulkanError> {
         submit(self, submission, None)
     }
 }
 
-/// Gives the device commands to do between moments.
+/// Submits commands that wait for fences and points and then signal others.
 pub(in crate::backend::vulkan) fn submit(
     gpu: &Gpu,
     submission: Submission,
     commands: Option<Commands>,
 ) -> Result<Submitted, VulkanError> {
     let Submission {
-        after,
-        after_points,
+        wait_fences,
+        wait_points,
         signal_points,
         mut fence,
         exported,
     } = submission;
     for (timeline, value) in &signal_points {
-        let found = timeline.value()?;
-        if *value <= found {
-            return Err(VulkanError::Backwards {
+        let current = timeline.value()?;
+        if *value <= current {
+            return Err(VulkanError::NotIncreasing {
                 device: gpu.name().to_owned(),
-                asked: *value,
-                found,
+                requested: *value,
+                current,
             });
         }
     }
-    let waits = after
+    let waits = wait_fences
         .into_iter()
-        .map(|fence| gpu.semaphore_after(fence))
+        .map(|fence| gpu.semaphore_from_sync_file(fence))
         .collect::<Result<Vec<_>, _>>()?;
     let mut semaphore = exported.then(|| gpu.semaphore()).transpose()?;
     let device: &Arc<Device> = gpu.device();
     let last = RawFence::new(device, false).map_err(gpu.failed("vkCreateFence"))?;
-    let point = |(timeline, value): &(DeviceTimeline, u64)| -> Place { (timeline.raw.raw, *value) };
-    let binary = |semaphore: &Semaphore| -> Place { (semaphore.raw.raw, 0) };
-    let before: Vec<Place> = waits
+    let point = |(timeline, value): &(DeviceTimeline, u64)| -> SemaphorePoint {
+        (timeline.raw.raw, *value)
+    };
+    let binary = |semaphore: &Semaphore| -> SemaphorePoint { (semaphore.raw.raw, 0) };
+    let before: Vec<SemaphorePoint> = waits
         .iter()
         .map(binary)
-        .chain(after_points.iter().map(point))
+        .chain(wait_points.iter().map(point))
         .collect();
-    let signals: Vec<Place> = semaphore
+    let signals: Vec<SemaphorePoint> = semaphore
         .iter()
         .map(binary)
         .chain(signal_points.iter().map(point))
@@ -126,54 +128,54 @@ pub(in crate::backend::vulkan) fn submit(
     let (raw, uses) = commands.map_or((None, None), |commands| {
         (Some(commands.raw), Some(commands.uses))
     });
-    device.sweep();
+    device.release_finished();
     let fences = (fence.as_ref().map(|fence| fence.raw.raw), last.raw);
     sys::submit(device, raw.as_slice(), &before, &signals, fences)
         .map_err(gpu.failed("vkQueueSubmit"))?;
     if let Some(fence) = &mut fence {
-        fence.is_given = true;
+        fence.signal_submitted = true;
     }
     if let Some(semaphore) = &mut semaphore {
-        semaphore.is_given = true;
+        semaphore.signal_submitted = true;
     }
     Ok(Submitted {
         gpu: gpu.clone(),
         last: Some(last),
-        kept: Some(Box::new((uses, waits, after_points, signal_points))),
+        uses: Some(Box::new((uses, waits, wait_points, signal_points))),
         semaphore,
         fence,
     })
 }
 
 impl Submitted {
-    /// Asks whether it is over, and never waits.
+    /// Returns whether the work has finished, without waiting.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn is_over(&self) -> Result<bool, VulkanError> {
+    pub fn is_finished(&self) -> Result<bool, VulkanError> {
         self.last.as_ref().map_or(Ok(true), |last| {
             last.is_signalled()
                 .map_err(self.gpu.failed("vkGetFenceStatus"))
         })
     }
 
-    /// Waits until it is over; `false` when it is not by then. Not for an event loop.
+    /// Waits until the work has finished; returns `false` after `timeout`. Not for an event loop.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn wait(&self, patience: Duration) -> Result<bool, VulkanError> {
+    pub fn wait(&self, timeout: Duration) -> Result<bool, VulkanError> {
         self.last.as_ref().map_or(Ok(true), |last| {
-            last.wait(nanoseconds(patience))
+            last.wait(nanoseconds(timeout))
                 .map_err(self.gpu.failed("vkWaitForFences"))
         })
     }
 
-    /// Takes the moment out at which it is over; `None` where it is already. There is one to take out.
+    /// Exports a sync_file that is signalled when the work has finished; `None` if it already has. It can be exported once.
     ///
-    /// Waits with a device that says [`Gpu::exports_wait`].
+    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] unless [`Submission::exported`] asked for it, and a second time; as
+    /// [`VulkanError::NotSubmitted`] if [`Submission::exported`] was not set, and for a second export; as
     /// [`Semaphore::export`].
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
         match &mut self.semaphore {
@@ -184,7 +186,7 @@ impl Submitted {
         }
     }
 
-    /// The fence that was given along.
+    /// Returns the fence that was passed in [`Submission::fence`].
     pub fn fence(&mut self) -> Option<&mut DeviceFence> {
         self.fence.as_mut()
     }

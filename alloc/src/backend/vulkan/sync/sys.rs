@@ -1,4 +1,4 @@
-//! Semaphores and fences, and the fds in which their moments travel.
+//! Semaphores and fences, and their import from and export to file descriptors.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -18,25 +18,25 @@ const OPAQUE: vk::ExternalSemaphoreHandleTypeFlags =
     vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
 const FENCE_SYNC_FILE: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::SYNC_FD;
 
-/// What a function that is not loaded would have answered.
-const NOT_THERE: vk::Result = vk::Result::ERROR_EXTENSION_NOT_PRESENT;
+/// The result for an extension function that is not loaded.
+const NOT_LOADED: vk::Result = vk::Result::ERROR_EXTENSION_NOT_PRESENT;
 
-/// Of which kind a semaphore is.
+/// The type of a semaphore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SemaphoreKind {
-    /// One moment at a time, which can leave as a sync_file.
+    /// A binary semaphore.
     Binary {
-        /// Whether it is made to leave.
-        leaves: bool,
+        /// Whether it can be exported as a sync_file.
+        exportable: bool,
     },
-    /// DeviceSync with numbers.
+    /// A timeline semaphore.
     Timeline {
-        /// Whether another process or driver is to share it.
+        /// Whether it can be shared with another process or driver.
         shared: bool,
     },
 }
 
-/// A semaphore.
+/// An owned VkSemaphore.
 pub(in crate::backend::vulkan) struct RawSemaphore {
     device: Arc<Device>,
     pub(in crate::backend::vulkan) raw: vk::Semaphore,
@@ -44,33 +44,33 @@ pub(in crate::backend::vulkan) struct RawSemaphore {
 
 impl Drop for RawSemaphore {
     fn drop(&mut self) {
-        // SAFETY: it is of this device, and whatever was submitted with it keeps it until it is over.
+        // SAFETY: the semaphore is of this device, and work that was submitted with it keeps it until the work has finished.
         unsafe { self.device.raw.destroy_semaphore(self.raw, None) };
     }
 }
 
 impl RawSemaphore {
-    /// Makes one. The device has semaphores of this kind.
+    /// Creates a semaphore. The device must support this kind.
     pub(super) fn new(device: &Arc<Device>, kind: SemaphoreKind) -> Result<Self, vk::Result> {
         let (kind, handles) = match kind {
-            SemaphoreKind::Binary { leaves } => {
-                (vk::SemaphoreType::BINARY, leaves.then_some(SYNC_FILE))
+            SemaphoreKind::Binary { exportable } => {
+                (vk::SemaphoreType::BINARY, exportable.then_some(SYNC_FILE))
             }
             SemaphoreKind::Timeline { shared } => {
                 (vk::SemaphoreType::TIMELINE, shared.then_some(OPAQUE))
             }
         };
-        let mut numbered = vk::SemaphoreTypeCreateInfo::default().semaphore_type(kind);
+        let mut type_info = vk::SemaphoreTypeCreateInfo::default().semaphore_type(kind);
         let mut export =
             vk::ExportSemaphoreCreateInfo::default().handle_types(handles.unwrap_or_default());
         let mut info = vk::SemaphoreCreateInfo::default();
         if kind == vk::SemaphoreType::TIMELINE {
-            info = info.push_next(&mut numbered);
+            info = info.push_next(&mut type_info);
         }
         if handles.is_some() {
             info = info.push_next(&mut export);
         }
-        // SAFETY: the chain is complete and outlives the call; the device was asked whether it has such semaphores.
+        // SAFETY: the chain is complete and outlives the call; the device supports semaphores of this kind.
         let raw = unsafe { device.raw.create_semaphore(&info, None) }?;
         Ok(Self {
             device: Arc::clone(device),
@@ -78,14 +78,14 @@ impl RawSemaphore {
         })
     }
 
-    /// Makes the next wait for it one for a sync_file.
-    pub(super) fn take_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
-        // By sync_file a moment is handed over, never the semaphore: temporary is the only way that there is.
+    /// Imports a sync_file for the next wait (a temporary import).
+    pub(super) fn import_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
+        // A sync_file transfers a payload by copy, so only temporary imports are allowed.
         self.take(fd, SYNC_FILE, vk::SemaphoreImportFlags::TEMPORARY)
     }
 
-    /// Makes it one with the semaphore of another process or driver.
-    pub(super) fn take_opaque(&self, fd: OwnedFd) -> Result<(), vk::Result> {
+    /// Imports the semaphore of another process or driver permanently.
+    pub(super) fn import_opaque(&self, fd: OwnedFd) -> Result<(), vk::Result> {
         self.take(fd, OPAQUE, vk::SemaphoreImportFlags::empty())
     }
 
@@ -95,29 +95,29 @@ impl RawSemaphore {
         kind: vk::ExternalSemaphoreHandleTypeFlags,
         flags: vk::SemaphoreImportFlags,
     ) -> Result<(), vk::Result> {
-        let functions = self.device.semaphore_fd.as_ref().ok_or(NOT_THERE)?;
+        let functions = self.device.semaphore_fd.as_ref().ok_or(NOT_LOADED)?;
         let number = fd.into_raw_fd();
         let info = vk::ImportSemaphoreFdInfoKHR::default()
             .semaphore(self.raw)
             .flags(flags)
             .handle_type(kind)
             .fd(number);
-        // SAFETY: the semaphore is of this device and no work uses it; the fd is ours to give.
+        // SAFETY: the semaphore is of this device and no work uses it; the fd is owned, and ownership passes to the driver.
         unsafe { functions.import_semaphore_fd(&info) }.inspect_err(|_| {
-            // SAFETY: an import that fails does not take the fd (VkImportSemaphoreFdInfoKHR), so it is ours still.
+            // SAFETY: a failed import does not take ownership of the fd (VkImportSemaphoreFdInfoKHR).
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         })
     }
 
-    /// Takes the moment out that submitted work is to signal; `None` where the driver says that it is over.
+    /// Exports the payload that submitted work signals; `None` if the driver reports that it is already signalled.
     ///
-    /// Some drivers wait here until it is.
-    pub(super) fn give_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
+    /// Some drivers wait here until it is signalled.
+    pub(super) fn export_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
         self.give(SYNC_FILE)
     }
 
-    /// Makes an fd for another process or driver.
-    pub(super) fn give_opaque(&self) -> Result<OwnedFd, vk::Result> {
+    /// Exports the semaphore for another process or driver.
+    pub(super) fn export_opaque(&self) -> Result<OwnedFd, vk::Result> {
         self.give(OPAQUE)?.ok_or(vk::Result::ERROR_TOO_MANY_OBJECTS)
     }
 
@@ -125,18 +125,19 @@ impl RawSemaphore {
         &self,
         kind: vk::ExternalSemaphoreHandleTypeFlags,
     ) -> Result<Option<OwnedFd>, vk::Result> {
-        let functions = self.device.semaphore_fd.as_ref().ok_or(NOT_THERE)?;
+        let functions = self.device.semaphore_fd.as_ref().ok_or(NOT_LOADED)?;
         let info = vk::SemaphoreGetFdInfoKHR::default()
             .semaphore(self.raw)
             .handle_type(kind);
-        // SAFETY: the semaphore was made to leave as such, and, for a sync_file, its signal is submitted and not waited for.
+        // SAFETY: the semaphore was created with this handle type; for a sync_file a signal operation is submitted and not yet
+        // waited for.
         let number = unsafe { functions.get_semaphore_fd(&info) }?;
         Ok(owned(number))
     }
 
-    /// The number that a timeline has come to.
+    /// Returns the current value of a timeline semaphore.
     pub(super) fn value(&self) -> Result<u64, vk::Result> {
-        let functions = self.device.timeline.as_ref().ok_or(NOT_THERE)?;
+        let functions = self.device.timeline.as_ref().ok_or(NOT_LOADED)?;
         // SAFETY: the semaphore is a timeline of this device.
         unsafe {
             match functions {
@@ -146,13 +147,14 @@ impl RawSemaphore {
         }
     }
 
-    /// Brings a timeline to a number from the processor.
+    /// Signals a timeline semaphore from the CPU.
     pub(super) fn signal(&self, value: u64) -> Result<(), vk::Result> {
-        let functions = self.device.timeline.as_ref().ok_or(NOT_THERE)?;
+        let functions = self.device.timeline.as_ref().ok_or(NOT_LOADED)?;
         let info = vk::SemaphoreSignalInfo::default()
             .semaphore(self.raw)
             .value(value);
-        // SAFETY: the semaphore is a timeline of this device; the caller has seen that the number is larger than what it has.
+        // SAFETY: the semaphore is a timeline of this device; the caller has checked that the value is larger than the current
+        // one.
         unsafe {
             match functions {
                 TimelineFunctions::Core => self.device.raw.signal_semaphore(&info),
@@ -161,15 +163,15 @@ impl RawSemaphore {
         }
     }
 
-    /// Waits until a timeline has come to a number; `false` when it has not by then.
+    /// Waits until a timeline semaphore reaches a value; returns `false` after the timeout.
     pub(super) fn wait(&self, value: u64, nanoseconds: u64) -> Result<bool, vk::Result> {
-        let functions = self.device.timeline.as_ref().ok_or(NOT_THERE)?;
+        let functions = self.device.timeline.as_ref().ok_or(NOT_LOADED)?;
         let (semaphores, values) = ([self.raw], [value]);
         let info = vk::SemaphoreWaitInfo::default()
             .semaphores(&semaphores)
             .values(&values);
         // SAFETY: the semaphore is a timeline of this device and lives until the call returns.
-        in_time(unsafe {
+        timeout_as_false(unsafe {
             match functions {
                 TimelineFunctions::Core => self.device.raw.wait_semaphores(&info, nanoseconds),
                 TimelineFunctions::Extension(own) => own.wait_semaphores(&info, nanoseconds),
@@ -179,8 +181,8 @@ impl RawSemaphore {
 }
 
 impl Semaphore {
-    /// Says that the application has submitted work that signals this semaphore, so that [`Semaphore::export`] may take the
-    /// sync_file out.
+    /// Records that the application has submitted work that signals this semaphore, so that [`Semaphore::export`] may export a
+    /// sync_file.
     ///
     /// # Safety
     /// Such work was submitted since the semaphore was made or last exported, everything that it depends on was submitted too,
@@ -189,13 +191,13 @@ impl Semaphore {
     /// # References
     /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254 and -handleType-03253.
     pub unsafe fn assume_signal_submitted(&mut self) {
-        self.is_given = true;
+        self.signal_submitted = true;
     }
 }
 
 impl DeviceFence {
-    /// Says that the application has submitted work that signals this fence, so that [`DeviceFence::export`] may take the
-    /// sync_file out.
+    /// Records that the application has submitted work that signals this fence, so that [`DeviceFence::export`] may export a
+    /// sync_file.
     ///
     /// # Safety
     /// Such work was submitted since the fence was made or last exported.
@@ -203,11 +205,11 @@ impl DeviceFence {
     /// # References
     /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
     pub unsafe fn assume_signal_submitted(&mut self) {
-        self.is_given = true;
+        self.signal_submitted = true;
     }
 }
 
-/// A fence.
+/// An owned VkFence.
 pub(in crate::backend::vulkan) struct RawFence {
     device: Arc<Device>,
     pub(in crate::backend::vulkan) raw: vk::Fence,
@@ -215,20 +217,20 @@ pub(in crate::backend::vulkan) struct RawFence {
 
 impl Drop for RawFence {
     fn drop(&mut self) {
-        // SAFETY: it is of this device, and whatever was submitted with it keeps it until it is over.
+        // SAFETY: the fence is of this device, and work that was submitted with it keeps it until the work has finished.
         unsafe { self.device.raw.destroy_fence(self.raw, None) };
     }
 }
 
 impl RawFence {
-    /// Makes one; one that `leaves` can be exported, which the device was asked for.
+    /// Creates a fence. The device must support the export of fences if `exportable` is set.
     pub(in crate::backend::vulkan) fn new(
         device: &Arc<Device>,
-        leaves: bool,
+        exportable: bool,
     ) -> Result<Self, vk::Result> {
         let mut export = vk::ExportFenceCreateInfo::default().handle_types(FENCE_SYNC_FILE);
         let mut info = vk::FenceCreateInfo::default();
-        if leaves {
+        if exportable {
             info = info.push_next(&mut export);
         }
         // SAFETY: the chain is complete and outlives the call.
@@ -239,43 +241,43 @@ impl RawFence {
         })
     }
 
-    /// Makes it signal with a sync_file.
-    pub(super) fn take_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
-        let functions = self.device.fence_fd.as_ref().ok_or(NOT_THERE)?;
+    /// Imports a sync_file (a temporary import).
+    pub(super) fn import_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
+        let functions = self.device.fence_fd.as_ref().ok_or(NOT_LOADED)?;
         let number = fd.into_raw_fd();
         let info = vk::ImportFenceFdInfoKHR::default()
             .fence(self.raw)
             .flags(vk::FenceImportFlags::TEMPORARY)
             .handle_type(FENCE_SYNC_FILE)
             .fd(number);
-        // SAFETY: the fence is of this device and no work uses it; the fd is ours to give.
+        // SAFETY: the fence is of this device and no work uses it; the fd is owned, and ownership passes to the driver.
         unsafe { functions.import_fence_fd(&info) }.inspect_err(|_| {
-            // SAFETY: an import that fails does not take the fd (VkImportFenceFdInfoKHR), so it is ours still.
+            // SAFETY: a failed import does not take ownership of the fd (VkImportFenceFdInfoKHR).
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         })
     }
 
-    /// Takes the moment out; `None` where the driver says that it is over. The fence is as new afterwards.
-    pub(super) fn give_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
-        let functions = self.device.fence_fd.as_ref().ok_or(NOT_THERE)?;
+    /// Exports the fence as a sync_file, and resets it; `None` if the driver reports that it is already signalled.
+    pub(super) fn export_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
+        let functions = self.device.fence_fd.as_ref().ok_or(NOT_LOADED)?;
         let info = vk::FenceGetFdInfoKHR::default()
             .fence(self.raw)
             .handle_type(FENCE_SYNC_FILE);
-        // SAFETY: the fence was made to leave as such, and its signal is submitted.
+        // SAFETY: the fence was created with this handle type, and a signal operation is submitted.
         let number = unsafe { functions.get_fence_fd(&info) }?;
         Ok(owned(number))
     }
 
-    /// Asks whether it is signalled, and never waits.
+    /// Returns whether the fence is signalled, without waiting.
     pub(in crate::backend::vulkan) fn is_signalled(&self) -> Result<bool, vk::Result> {
         // SAFETY: the fence is of this device.
         unsafe { self.device.raw.get_fence_status(self.raw) }
     }
 
-    /// Waits until it is signalled; `false` when it is not by then.
+    /// Waits until the fence is signalled; returns `false` after the timeout.
     pub(in crate::backend::vulkan) fn wait(&self, nanoseconds: u64) -> Result<bool, vk::Result> {
         // SAFETY: the fence is of this device and lives until the call returns.
-        in_time(unsafe {
+        timeout_as_false(unsafe {
             self.device
                 .raw
                 .wait_for_fences(&[self.raw], true, nanoseconds)
@@ -283,66 +285,67 @@ impl RawFence {
     }
 }
 
-fn in_time(answer: Result<(), vk::Result>) -> Result<bool, vk::Result> {
-    match answer {
+fn timeout_as_false(result: Result<(), vk::Result>) -> Result<bool, vk::Result> {
+    match result {
         Ok(()) => Ok(true),
         Err(vk::Result::TIMEOUT) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// -1 stands for a sync_file that is signalled.
+/// Takes ownership of an exported fd. The value -1 means a sync_file that is already signalled.
 ///
 /// # References
 /// Vulkan, VkImportSemaphoreFdInfoKHR and vkGetSemaphoreFdKHR.
 fn owned(number: i32) -> Option<OwnedFd> {
-    // SAFETY: the call succeeded, so a number that is none of an error is of a new fd that nobody else knows.
+    // SAFETY: the call succeeded, so a number that is not negative is a new fd that nothing else owns.
     (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// What is waited for or signalled, with its number where it is a timeline.
-pub(super) type Place = (vk::Semaphore, u64);
+/// A semaphore to wait for or to signal, with its value if it is a timeline.
+pub(super) type SemaphorePoint = (vk::Semaphore, u64);
 
-/// Gives work to the device's queue.
+/// Submits work to the device's queue.
 ///
-/// Commands, semaphores and fences are of this device, complete and unused by other work, and the caller keeps them until `last`
-/// is signalled, or gives them to [`Device::keep`]. A semaphore without a number has a signal submitted or imported before it is
-/// waited for.
+/// Commands, semaphores and fences are of this device, complete and not used by other work, and the caller keeps them until
+/// `last` is signalled, or passes them to [`Device::keep`]. A binary semaphore must have a submitted or imported signal before it
+/// is waited for.
 pub(super) fn submit(
     device: &Device,
     commands: &[vk::CommandBuffer],
-    after: &[Place],
-    signals: &[Place],
-    (asked, last): (Option<vk::Fence>, vk::Fence),
+    waits: &[SemaphorePoint],
+    signals: &[SemaphorePoint],
+    (fence, last): (Option<vk::Fence>, vk::Fence),
 ) -> Result<(), vk::Result> {
-    let split =
-        |places: &[Place]| -> (Vec<vk::Semaphore>, Vec<u64>) { places.iter().copied().unzip() };
-    let (waits, wait_values) = split(after);
-    let (sets, set_values) = split(signals);
-    let stages = vec![vk::PipelineStageFlags::ALL_COMMANDS; waits.len()];
-    let mut numbers = vk::TimelineSemaphoreSubmitInfo::default()
+    let split = |points: &[SemaphorePoint]| -> (Vec<vk::Semaphore>, Vec<u64>) {
+        points.iter().copied().unzip()
+    };
+    let (wait_semaphores, wait_values) = split(waits);
+    let (signal_semaphores, signal_values) = split(signals);
+    let stages = vec![vk::PipelineStageFlags::ALL_COMMANDS; wait_semaphores.len()];
+    let mut values = vk::TimelineSemaphoreSubmitInfo::default()
         .wait_semaphore_values(&wait_values)
-        .signal_semaphore_values(&set_values);
+        .signal_semaphore_values(&signal_values);
     let mut info = vk::SubmitInfo::default()
         .command_buffers(commands)
-        .wait_semaphores(&waits)
+        .wait_semaphores(&wait_semaphores)
         .wait_dst_stage_mask(&stages)
-        .signal_semaphores(&sets);
+        .signal_semaphores(&signal_semaphores);
     if device.timeline.is_some() {
-        info = info.push_next(&mut numbers);
+        info = info.push_next(&mut values);
     }
     let raw = &device.raw;
     device.on_queue(|queue| {
-        let Some(asked) = asked else {
-            // SAFETY: the queue is used under its lock; what is submitted is as the caller promises above.
+        let Some(fence) = fence else {
+            // SAFETY: the queue is used under its lock; the caller guarantees the rest, as documented above.
             return unsafe { raw.queue_submit(queue, &[info], last) };
         };
         // SAFETY: as above.
-        unsafe { raw.queue_submit(queue, &[info], asked) }?;
-        // The fence of an empty submission signals when everything before it is over.
+        unsafe { raw.queue_submit(queue, &[info], fence) }?;
+        // The fence of an empty submission is signalled when all earlier submissions have finished.
         // SAFETY: as above.
         unsafe { raw.queue_submit(queue, &[], last) }.inspect_err(|_| {
-            // What is in use must not be given back, and nothing tells any more when it is not.
+            // The objects must not be destroyed while they are in use, and no fence reports the end of the work now.
             // SAFETY: as above.
             let _ = unsafe { raw.queue_wait_idle(queue) };
         })

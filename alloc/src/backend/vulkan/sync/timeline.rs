@@ -1,4 +1,4 @@
-//! A timeline of a device.
+//! A timeline semaphore of a device.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,9 +11,10 @@ use super::nanoseconds;
 use super::sys::{RawSemaphore, SemaphoreKind};
 use crate::backend::vulkan::{Gpu, VulkanError};
 
-/// Numbered moments of a device: a timeline semaphore. Clones are one.
+/// A timeline semaphore of a device. Clones share one semaphore.
 ///
-/// Vulkan's numbers only rise: a signal of no larger number than the last is refused here, and none is waited for twice.
+/// The value of a Vulkan timeline only increases, so a signal with a value that is not larger than the current one is refused
+/// here.
 #[derive(Clone)]
 pub struct DeviceTimeline {
     gpu: Gpu,
@@ -29,57 +30,59 @@ impl fmt::Debug for DeviceTimeline {
 }
 
 impl Gpu {
-    /// Makes a timeline at 0, which other processes can share where the device lets them ([`DeviceSync::timeline_shared`](super::DeviceSync)).
+    /// Creates a timeline with value 0. Other processes can share it if the device allows that
+    /// ([`DeviceSync::timeline_shared`](super::DeviceSync)).
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device has none; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] if the device has no timeline semaphores; [`VulkanError::Call`].
     pub fn timeline(&self) -> Result<DeviceTimeline, VulkanError> {
-        let moments = self.device_sync();
+        let sync = self.device_sync();
         self.needs(
-            moments.timeline,
+            sync.timeline,
             "timeline semaphores (VK_KHR_timeline_semaphore)",
         )?;
-        self.make_timeline(moments.timeline_shared)
+        self.make_timeline(sync.timeline_shared)
     }
 
-    /// Takes a timeline that [`DeviceTimeline::export`] gave, in this process or another; or, where the device says
-    /// [`DeviceSync::timeline_is_syncobj`](super::DeviceSync), a syncobj ([`Timeline::export`](crate::sync::Timeline::export)).
+    /// Imports a timeline that [`DeviceTimeline::export`] exported in this process or another. If
+    /// [`DeviceSync::timeline_is_syncobj`](super::DeviceSync) is set, it also imports a syncobj
+    /// ([`Timeline::export`](crate::sync::Timeline::export)).
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device shares none, or the fd is a syncobj and the device's timelines are not;
+    /// [`VulkanError::Lacks`] if the device cannot share timelines, or if the fd is a syncobj and the device's timelines are not;
     /// [`VulkanError::Call`].
     ///
     /// # References
     /// VUID-VkImportSemaphoreFdInfoKHR-handleType-01143: the fd must be of a compatible driver.
     pub fn import_timeline(&self, fd: impl AsFd) -> Result<DeviceTimeline, VulkanError> {
-        let moments = self.device_sync();
+        let sync = self.device_sync();
         self.needs(
-            moments.timeline_shared,
-            "timeline semaphores that are shared (opaque fds of VK_KHR_external_semaphore_fd)",
+            sync.timeline_shared,
+            "shared timeline semaphores (opaque fds of VK_KHR_external_semaphore_fd)",
         )?;
         let is_syncobj = is_syncobj(&fd);
         self.needs(
-            moments.timeline_is_syncobj || !is_syncobj,
-            "timelines that are syncobjs; go by the sync_files of its points",
+            sync.timeline_is_syncobj || !is_syncobj,
+            "timelines that are syncobjs; import the sync_files of its points",
         )?;
         let own = fd
             .as_fd()
             .try_clone_to_owned()
             .map_err(|error| VulkanError::Unusable {
                 device: self.name().to_owned(),
-                why: format!("the timeline's fd cannot be doubled: {error}"),
+                why: format!("the timeline's fd cannot be duplicated: {error}"),
             })?;
         let timeline = self.make_timeline(true)?;
         timeline
             .raw
-            .take_opaque(own)
-            .map_err(self.failed("vkImportSemaphoreFdKHR of a timeline"))?;
+            .import_opaque(own)
+            .map_err(self.failed("vkImportSemaphoreFdKHR (timeline)"))?;
         Ok(timeline)
     }
 
     fn make_timeline(&self, shared: bool) -> Result<DeviceTimeline, VulkanError> {
         let raw = RawSemaphore::new(self.device(), SemaphoreKind::Timeline { shared })
-            .map_err(self.failed("vkCreateSemaphore of a timeline"))?;
+            .map_err(self.failed("vkCreateSemaphore (timeline)"))?;
         Ok(DeviceTimeline {
             gpu: self.clone(),
             raw: Arc::new(raw),
@@ -88,28 +91,28 @@ impl Gpu {
 }
 
 impl DeviceTimeline {
-    /// The semaphore, of type TIMELINE, for an application that submits work of its own. What was submitted with it ends before
-    /// the last clone of this value goes.
+    /// Returns the VkSemaphore of type TIMELINE, for an application that submits work of its own. The last clone of this value
+    /// must outlive that work.
     #[must_use]
     pub fn handle(&self) -> vk::Semaphore {
         self.raw.raw
     }
 
-    /// Makes an fd for another process with the same driver.
+    /// Exports an fd for another process with the same driver.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device shares none; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] if the device cannot share timelines; [`VulkanError::Call`].
     pub fn export(&self) -> Result<OwnedFd, VulkanError> {
         self.gpu.needs(
             self.gpu.device_sync().timeline_shared,
-            "timeline semaphores that are shared (opaque fds of VK_KHR_external_semaphore_fd)",
+            "shared timeline semaphores (opaque fds of VK_KHR_external_semaphore_fd)",
         )?;
         self.raw
-            .give_opaque()
-            .map_err(self.gpu.failed("vkGetSemaphoreFdKHR of a timeline"))
+            .export_opaque()
+            .map_err(self.gpu.failed("vkGetSemaphoreFdKHR (timeline)"))
     }
 
-    /// The number that it has come to.
+    /// Returns the current value.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -119,17 +122,17 @@ impl DeviceTimeline {
             .map_err(self.gpu.failed("vkGetSemaphoreCounterValue"))
     }
 
-    /// Brings it to a number from the processor.
+    /// Signals a value from the CPU.
     ///
     /// # Errors
-    /// [`VulkanError::Backwards`] unless the number is larger than what it has; [`VulkanError::Call`].
+    /// [`VulkanError::NotIncreasing`] if the value is not larger than the current one; [`VulkanError::Call`].
     pub fn signal(&self, value: u64) -> Result<(), VulkanError> {
-        let found = self.value()?;
-        if value <= found {
-            return Err(VulkanError::Backwards {
+        let current = self.value()?;
+        if value <= current {
+            return Err(VulkanError::NotIncreasing {
                 device: self.gpu.name().to_owned(),
-                asked: value,
-                found,
+                requested: value,
+                current,
             });
         }
         self.raw
@@ -137,18 +140,18 @@ impl DeviceTimeline {
             .map_err(self.gpu.failed("vkSignalSemaphore"))
     }
 
-    /// Waits until it has come to a number; `false` when it has not by then. Not for an event loop.
+    /// Waits until the timeline reaches a value; returns `false` after `timeout`. Not for an event loop.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn wait(&self, value: u64, patience: Duration) -> Result<bool, VulkanError> {
+    pub fn wait(&self, value: u64, timeout: Duration) -> Result<bool, VulkanError> {
         self.raw
-            .wait(value, nanoseconds(patience))
+            .wait(value, nanoseconds(timeout))
             .map_err(self.gpu.failed("vkWaitSemaphores"))
     }
 }
 
-/// Whether an fd is a syncobj, by the name that the kernel gives such files.
+/// Whether an fd is a DRM syncobj, by the name that the kernel gives to such files.
 ///
 /// # References
 /// Linux, `drivers/gpu/drm/drm_syncobj.c`, drm_syncobj_get_fd.

@@ -1,4 +1,4 @@
-//! A device with its queue, and what it still uses.
+//! A device with its queue, and the work that is still pending on it.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -10,9 +10,9 @@ use ash::{ext, khr, vk};
 
 use super::super::adopt::QueueLock;
 use super::super::sync::{DeviceSync, RawFence, nanoseconds};
-use super::physical::{Facts, Physical};
+use super::physical::{DeviceProperties, Physical};
 
-/// A device with one queue, and the functions of the extensions that dma-bufs need.
+/// A device with one queue, and the functions of the extensions that dma-bufs require.
 pub(crate) struct Device {
     pub(crate) physical: Physical,
     pub(crate) raw: ash::Device,
@@ -21,48 +21,49 @@ pub(crate) struct Device {
     pub(crate) semaphore_fd: Option<khr::external_semaphore_fd::Device>,
     pub(crate) fence_fd: Option<khr::external_fence_fd::Device>,
     pub(crate) timeline: Option<TimelineFunctions>,
-    pub(crate) moments: DeviceSync,
-    /// Whether samplers that convert from Y'CbCr are switched on.
+    pub(crate) sync: DeviceSync,
+    /// Whether samplerYcbcrConversion is enabled.
     pub(crate) has_ycbcr: bool,
     pub(crate) family: u32,
-    /// Whether queues of this family draw.
-    pub(crate) draws: bool,
+    /// Whether queues of this family support graphics.
+    pub(crate) has_graphics: bool,
     queue: Arc<dyn QueueLock>,
-    /// What was dropped while the device used it. Each holds an Arc of the device, so nothing of it is left when that goes.
-    kept: Mutex<Vec<Kept>>,
-    /// Whether the device was made here; the application destroys its own.
+    /// Work whose objects were dropped while the device used them. Each entry holds an Arc of the device, so the list is empty
+    /// when the device is dropped.
+    pending: Mutex<Vec<PendingWork>>,
+    /// Whether the device was created here. An application destroys its own device.
     is_owned: bool,
-    /// What the application keeps alive as long as this value. Declared last, so that it goes last.
+    /// A value that the application keeps alive as long as this one. Declared last, so that it is dropped last.
     _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// Where the functions of timelines are: an extension's have other names than those of Vulkan 1.2.
+/// The functions of timeline semaphores: the extension's functions have other names than those of Vulkan 1.2.
 pub(crate) enum TimelineFunctions {
-    /// The device's own, of Vulkan 1.2.
+    /// The functions of Vulkan 1.2, in the device's own table.
     Core,
-    /// Those of VK_KHR_timeline_semaphore.
+    /// The functions of VK_KHR_timeline_semaphore.
     Extension(khr::timeline_semaphore::Device),
 }
 
-/// What is switched on in a device.
-pub(crate) struct Switched<'a> {
+/// What is enabled on a device.
+pub(crate) struct EnabledOnDevice<'a> {
     pub(crate) extensions: &'a [&'a CStr],
     pub(crate) has_ycbcr: bool,
     pub(crate) timeline: Option<TimelineFunctions>,
-    pub(crate) moments: DeviceSync,
+    pub(crate) sync: DeviceSync,
 }
 
-/// The application's device and queue.
-pub(crate) struct Given {
+/// A device and its queue.
+pub(crate) struct DeviceAndQueue {
     pub(crate) raw: ash::Device,
     pub(crate) queue: Arc<dyn QueueLock>,
     pub(crate) family: u32,
-    pub(crate) draws: bool,
+    pub(crate) has_graphics: bool,
     pub(crate) owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// What a device still uses, and how it is known when it does not any more.
-pub(crate) struct Kept {
+/// Objects that submitted work still uses, with the fence that is signalled when the work has finished.
+pub(crate) struct PendingWork {
     pub(crate) last: RawFence,
     pub(crate) _uses: Box<dyn Any + Send>,
 }
@@ -70,20 +71,20 @@ pub(crate) struct Kept {
 impl Drop for Device {
     fn drop(&mut self) {
         if self.is_owned {
-            // SAFETY: whatever was made of the device holds an Arc of it, and is gone; so is all work, which is waited for.
+            // SAFETY: every object of the device holds an Arc of it and has been dropped; pending work was waited for.
             unsafe { self.raw.destroy_device(None) };
         }
     }
 }
 
 impl Device {
-    /// Opens a device with these extensions, which it has.
+    /// Creates a device with these extensions, which the physical device has.
     pub(crate) fn open(
         physical: &Physical,
         extensions: &[&CStr],
-        facts: &Facts,
+        properties: &DeviceProperties,
     ) -> Result<Arc<Self>, vk::Result> {
-        let (family, draws) = physical
+        let (family, has_graphics) = physical
             .queue_family()
             .ok_or(vk::Result::ERROR_INITIALIZATION_FAILED)?;
         let queues = [vk::DeviceQueueCreateInfo::default()
@@ -91,7 +92,7 @@ impl Device {
             .queue_priorities(&[1.0])];
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
         let mut ycbcr = vk::PhysicalDeviceSamplerYcbcrConversionFeatures::default()
-            .sampler_ycbcr_conversion(facts.has_ycbcr);
+            .sampler_ycbcr_conversion(properties.has_ycbcr);
         let mut timeline =
             vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true);
         let mut info = vk::DeviceCreateInfo::default()
@@ -104,42 +105,51 @@ impl Device {
             info = info.push_next(&mut timeline);
         }
         let instance = &physical.instance.raw;
-        // SAFETY: the structures are complete and outlive the call; the extensions and the features are there.
+        // SAFETY: the structures are complete and outlive the call; the physical device has the extensions and the features.
         let raw = unsafe { instance.create_device(physical.raw, &info, None) }?;
-        // SAFETY: the device was made with one queue of this family.
+        // SAFETY: the device was created with one queue of this family.
         let queue = unsafe { raw.get_device_queue(family, 0) };
         let timeline = with_timeline.then(|| {
             TimelineFunctions::Extension(khr::timeline_semaphore::Device::new(instance, &raw))
         });
-        let switched = Switched {
+        let enabled_on_device = EnabledOnDevice {
             extensions,
-            has_ycbcr: facts.has_ycbcr,
+            has_ycbcr: properties.has_ycbcr,
             timeline,
-            moments: facts.moments,
+            sync: properties.sync,
         };
-        let given = Given {
+        let device_and_queue = DeviceAndQueue {
             raw,
             queue: Arc::new(Mutex::new(queue)),
             family,
-            draws,
+            has_graphics,
             owner: None,
         };
-        Ok(Self::assemble(physical, given, switched, true))
+        Ok(Self::assemble(
+            physical,
+            device_and_queue,
+            enabled_on_device,
+            true,
+        ))
     }
 
-    /// Wraps the application's device, which is never destroyed here.
-    pub(crate) fn adopted(physical: &Physical, given: Given, switched: Switched<'_>) -> Arc<Self> {
-        Self::assemble(physical, given, switched, false)
+    /// Wraps an application's device, which is never destroyed here.
+    pub(crate) fn adopted(
+        physical: &Physical,
+        device_and_queue: DeviceAndQueue,
+        enabled_on_device: EnabledOnDevice<'_>,
+    ) -> Arc<Self> {
+        Self::assemble(physical, device_and_queue, enabled_on_device, false)
     }
 
     fn assemble(
         physical: &Physical,
-        given: Given,
-        switched: Switched<'_>,
+        device_and_queue: DeviceAndQueue,
+        enabled_on_device: EnabledOnDevice<'_>,
         is_owned: bool,
     ) -> Arc<Self> {
-        let (instance, raw) = (&physical.instance.raw, given.raw);
-        let with = |name: &CStr| switched.extensions.contains(&name);
+        let (instance, raw) = (&physical.instance.raw, device_and_queue.raw);
+        let with = |name: &CStr| enabled_on_device.extensions.contains(&name);
         Arc::new(Self {
             memory_fd: khr::external_memory_fd::Device::new(instance, &raw),
             modifier: ext::image_drm_format_modifier::Device::new(instance, &raw),
@@ -147,83 +157,83 @@ impl Device {
                 .then(|| khr::external_semaphore_fd::Device::new(instance, &raw)),
             fence_fd: with(khr::external_fence_fd::NAME)
                 .then(|| khr::external_fence_fd::Device::new(instance, &raw)),
-            timeline: switched.timeline,
-            moments: switched.moments,
-            has_ycbcr: switched.has_ycbcr,
-            kept: Mutex::new(Vec::new()),
+            timeline: enabled_on_device.timeline,
+            sync: enabled_on_device.sync,
+            has_ycbcr: enabled_on_device.has_ycbcr,
+            pending: Mutex::new(Vec::new()),
             physical: physical.clone(),
             raw,
-            family: given.family,
-            draws: given.draws,
-            queue: given.queue,
+            family: device_and_queue.family,
+            has_graphics: device_and_queue.has_graphics,
+            queue: device_and_queue.queue,
             is_owned,
-            _owner: given.owner,
+            _owner: device_and_queue.owner,
         })
     }
 
-    /// Does something with the queue while nobody else uses it.
+    /// Calls `act` with the queue, under the queue's lock.
     pub(crate) fn on_queue<T>(
         &self,
         act: impl FnOnce(vk::Queue) -> Result<T, vk::Result>,
     ) -> Result<T, vk::Result> {
         let mut act = Some(act);
-        let mut answer = None;
+        let mut result = None;
         self.queue.with_queue(&mut |queue| {
             if let Some(act) = act.take() {
-                answer = Some(act(queue));
+                result = Some(act(queue));
             }
         });
-        // An application's lock that calls nothing has submitted nothing.
-        answer.unwrap_or(Err(vk::Result::ERROR_UNKNOWN))
+        // A lock of the application that did not call `act` has submitted nothing.
+        result.unwrap_or(Err(vk::Result::ERROR_UNKNOWN))
     }
 
-    /// Keeps what is in use until it is not.
-    pub(crate) fn keep(&self, kept: Kept) {
-        self.kept
+    /// Keeps the objects of pending work until it has finished.
+    pub(crate) fn keep(&self, pending: PendingWork) {
+        self.pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(kept);
+            .push(pending);
     }
 
-    /// Gives back what is not in use any more.
-    pub(crate) fn sweep(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // An error is of a device that is lost: nothing of it works any more.
-        let (busy, over): (Vec<_>, Vec<_>) = std::mem::take(&mut *kept)
+    /// Destroys the objects of work that has finished.
+    pub(crate) fn release_finished(&self) {
+        let mut list = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        // An error means that the device is lost: none of its work continues.
+        let (busy, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut *list)
             .into_iter()
-            .partition(|kept| kept.last.is_signalled() == Ok(false));
-        *kept = busy;
-        drop(kept);
-        drop(over);
+            .partition(|pending| pending.last.is_signalled() == Ok(false));
+        *list = busy;
+        drop(list);
+        drop(finished);
     }
 
-    /// Waits until nothing is kept any more, and gives it back; `false` when something is still in use by then.
-    pub(crate) fn finish(&self, patience: Duration) -> Result<bool, vk::Result> {
+    /// Waits until no work is pending, and destroys its objects; returns `false` if some work has not finished after `timeout`.
+    pub(crate) fn finish(&self, timeout: Duration) -> Result<bool, vk::Result> {
         let begun = Instant::now();
-        let kept = {
-            let mut list = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = {
+            let mut list = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *list)
         };
-        let mut answer = Ok(true);
-        for one in kept {
-            let left = patience.saturating_sub(begun.elapsed());
+        let mut all_finished = Ok(true);
+        for one in pending {
+            let left = timeout.saturating_sub(begun.elapsed());
             match one.last.wait(nanoseconds(left)) {
                 Ok(true) => drop(one),
                 Ok(false) => {
-                    answer = answer.map(|_| false);
+                    all_finished = all_finished.map(|_| false);
                     self.keep(one);
                 }
-                // A device that is lost uses nothing any more.
-                Err(error) => answer = Err(error),
+                // No work of a lost device continues.
+                Err(error) => all_finished = Err(error),
             }
         }
-        answer
+        all_finished
     }
 
-    /// The memory types as which a dma-buf can be imported, a bit each.
+    /// Returns the memory types as which a dma-buf can be imported, as a bit mask.
     pub(crate) fn types_of_fd(&self, fd: BorrowedFd<'_>) -> Result<u32, vk::Result> {
         let mut properties = vk::MemoryFdPropertiesKHR::default();
-        // SAFETY: the fd is open and a dma-buf; the call does not take it.
+        // SAFETY: the fd is an open dma-buf; the call does not take ownership of it.
         unsafe {
             self.memory_fd.get_memory_fd_properties(
                 vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT,

@@ -1,92 +1,93 @@
-//! The loader and an instance.
+//! The Vulkan loader and an instance.
 
 use std::ffi::CStr;
 use std::sync::Arc;
 
 use ash::vk;
 
-use super::super::validation::{Complaints, LAYER, Listening, Switches};
-/// An instance: made here, with the loader, or the application's.
+use super::super::validation::{DebugMessenger, LAYER, ValidationMessages, ValidationSettings};
+
+/// An instance: created here, with the loader, or the application's.
 pub(crate) struct Instance {
-    /// Keeps the library loaded; `None` for the application's instance, which the application destroys.
+    /// Keeps the library loaded; `None` for an application's instance, which the application destroys.
     entry: Option<ash::Entry>,
     pub(crate) raw: ash::Instance,
-    listening: Option<Listening>,
+    messenger: Option<DebugMessenger>,
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.end();
+        if let Some(messenger) = &self.messenger {
+            messenger.end();
         }
         if self.entry.is_some() {
-            // SAFETY: whatever was made of the instance holds an Arc of it, and is gone.
+            // SAFETY: every object of the instance holds an Arc of it and has been dropped.
             unsafe { self.raw.destroy_instance(None) };
         }
     }
 }
 
-/// Why there is no instance.
-pub(crate) enum NoInstance {
+/// Why no instance was created.
+pub(crate) enum InstanceError {
     /// The loader is not on this machine.
     Loader(ash::LoadingError),
-    /// The loader is of Vulkan 1.0.
+    /// The loader supports only Vulkan 1.0.
     Old,
-    /// The validation layer was asked for and is not on this machine.
+    /// The validation layer was requested and is not on this machine.
     NoLayer,
     /// A call failed.
     Call(vk::Result),
 }
 
 impl Instance {
-    /// Loads the machine's Vulkan loader, and makes an instance of Vulkan 1.1: without layers and extensions, or with the
-    /// validation layer, whose complaints go to a list.
-    pub(crate) fn new(complaints: Option<&Complaints>) -> Result<Arc<Self>, NoInstance> {
-        // SAFETY: the library is the system's loader by its fixed name, trusted as any library that a program links.
-        let entry = unsafe { ash::Entry::load() }.map_err(NoInstance::Loader)?;
+    /// Loads the machine's Vulkan loader and creates an instance of Vulkan 1.1: without layers and extensions, or with the
+    /// validation layer, whose messages are added to a list.
+    pub(crate) fn new(messages: Option<&ValidationMessages>) -> Result<Arc<Self>, InstanceError> {
+        // SAFETY: the library is the system's loader with its fixed name, which is trusted like any linked library.
+        let entry = unsafe { ash::Entry::load() }.map_err(InstanceError::Loader)?;
         // SAFETY: the entry is loaded.
         let version =
-            unsafe { entry.try_enumerate_instance_version() }.map_err(NoInstance::Call)?;
+            unsafe { entry.try_enumerate_instance_version() }.map_err(InstanceError::Call)?;
         if version.is_none_or(|version| version < vk::API_VERSION_1_1) {
-            return Err(NoInstance::Old);
+            return Err(InstanceError::Old);
         }
         let application = vk::ApplicationInfo::default()
             .application_name(c"covalent")
             .api_version(vk::API_VERSION_1_1);
         let mut info = vk::InstanceCreateInfo::default().application_info(&application);
-        let mut switches = complaints.map(Switches::new);
+        let mut settings = messages.map(ValidationSettings::new);
         let layers = [LAYER.as_ptr()];
-        let extensions = Switches::EXTENSIONS.map(CStr::as_ptr);
-        if let Some(switches) = &mut switches {
-            if !has_layer(&entry).map_err(NoInstance::Call)? {
-                return Err(NoInstance::NoLayer);
+        let extensions = ValidationSettings::EXTENSIONS.map(CStr::as_ptr);
+        if let Some(settings) = &mut settings {
+            if !has_layer(&entry).map_err(InstanceError::Call)? {
+                return Err(InstanceError::NoLayer);
             }
             info = info
                 .enabled_layer_names(&layers)
                 .enabled_extension_names(&extensions)
-                .push_next(&mut switches.features)
-                .push_next(&mut switches.messenger);
+                .push_next(&mut settings.features)
+                .push_next(&mut settings.messenger);
         }
         // SAFETY: the structures are complete and outlive the call.
-        let raw = unsafe { entry.create_instance(&info, None) }.map_err(NoInstance::Call)?;
-        let listened = complaints
-            .map(|complaints| Listening::new(&entry, &raw, complaints.clone()))
+        let raw = unsafe { entry.create_instance(&info, None) }.map_err(InstanceError::Call)?;
+        let messenger = messages
+            .map(|messages| DebugMessenger::new(&entry, &raw, messages.clone()))
             .transpose();
-        // From here on a drop destroys the instance.
+        // From here on, dropping the value destroys the instance.
         let mut instance = Self {
             raw,
-            listening: None,
+            messenger: None,
             entry: Some(entry),
         };
-        instance.listening = listened.map_err(NoInstance::Call)?;
+        instance.messenger = messenger.map_err(InstanceError::Call)?;
         Ok(Arc::new(instance))
     }
 
-    /// Wraps the application's instance, which is never destroyed here.
+    /// Wraps an application's instance, which is never destroyed here.
     pub(crate) fn adopted(raw: ash::Instance) -> Arc<Self> {
         Arc::new(Self {
             raw,
-            listening: None,
+            messenger: None,
             entry: None,
         })
     }

@@ -1,4 +1,4 @@
-//! The loader, an instance and a device: everything of Vulkan that is asked before an image is made.
+//! The loader, the instance, physical devices and devices: all Vulkan calls that precede the creation of an image.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -8,6 +8,6 @@ mod device;
 mod instance;
 mod physical;
 
-pub(super) use device::{Device, Given, Kept, Switched, TimelineFunctions};
-pub(super) use instance::{Instance, NoInstance};
-pub(super) use physical::{Facts, ImageKind, ImageSupport, Physical};
+pub(super) use device::{Device, DeviceAndQueue, EnabledOnDevice, PendingWork, TimelineFunctions};
+pub(super) use instance::{Instance, InstanceError};
+pub(super) use physical::{DeviceProperties, ImageKind, ImageSupport, Physical};

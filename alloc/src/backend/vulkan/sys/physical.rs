@@ -1,4 +1,4 @@
-//! Physical devices, and what they say of themselves.
+//! Physical devices, and their properties and features.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -6,25 +6,26 @@ use std::sync::Arc;
 
 use ash::{ext, khr, vk};
 
-use super::super::sync::{DeviceSync, speaks_syncobj};
+use super::super::sync::{DeviceSync, has_syncobj_timelines};
 use super::instance::Instance;
-/// What a physical device says of itself.
-pub(crate) struct Facts {
+
+/// The properties of a physical device.
+pub(crate) struct DeviceProperties {
     pub(crate) name: String,
     pub(crate) driver: String,
     pub(crate) api_version: u32,
     pub(crate) uuid: [u8; 16],
-    pub(crate) is_processor: bool,
-    /// Major and minor number of its primary and its render node, where it has them.
+    pub(crate) is_cpu: bool,
+    /// Major and minor number of the primary node and of the render node, if the driver names them.
     pub(crate) primary: Option<(u32, u32)>,
     pub(crate) render: Option<(u32, u32)>,
     pub(crate) has_ycbcr: bool,
-    /// Whether its driver's timelines leave as syncobjs.
-    pub(crate) speaks_syncobj: bool,
-    pub(crate) moments: DeviceSync,
+    /// Whether the driver's timeline semaphores are exported as syncobjs.
+    pub(crate) has_syncobj_timelines: bool,
+    pub(crate) sync: DeviceSync,
 }
 
-/// What a physical device does with images of one kind.
+/// The limits of a physical device for one kind of image.
 #[derive(Clone)]
 pub(crate) struct ImageSupport {
     pub(crate) width: u32,
@@ -41,7 +42,7 @@ pub(crate) struct ImageKind {
     pub(crate) flags: vk::ImageCreateFlags,
 }
 
-/// A GPU, or a driver that does its work on the processor.
+/// A physical device: a GPU, or a driver that renders on the CPU.
 #[derive(Clone)]
 pub(crate) struct Physical {
     pub(crate) instance: Arc<Instance>,
@@ -50,7 +51,7 @@ pub(crate) struct Physical {
 
 impl Physical {
     pub(crate) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
-        // SAFETY: the instance lives.
+        // SAFETY: the instance is valid.
         let found = unsafe { instance.raw.enumerate_physical_devices() }?;
         Ok(found
             .into_iter()
@@ -75,14 +76,14 @@ impl Physical {
             .collect())
     }
 
-    /// Asks who it is; `extensions` are those that it has.
-    pub(crate) fn facts(&self, extensions: &BTreeSet<CString>) -> Facts {
+    /// Queries the properties; `extensions` are the extensions that the device has.
+    pub(crate) fn properties(&self, extensions: &BTreeSet<CString>) -> DeviceProperties {
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
         let mut identity = vk::PhysicalDeviceIDProperties::default();
         let mut nodes = vk::PhysicalDeviceDrmPropertiesEXT::default();
         let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut identity);
         let has = |name: &CStr| extensions.contains(name);
-        // Core since 1.2; as an extension before.
+        // Core since 1.2, and an extension before.
         let names_driver = has(khr::driver_properties::NAME);
         if names_driver {
             properties = properties.push_next(&mut driver);
@@ -98,10 +99,10 @@ impl Physical {
                 .get_physical_device_properties2(self.raw, &mut properties);
         }
         let plain = properties.properties;
-        let text = |words: Result<&CStr, std::ffi::FromBytesUntilNulError>| {
-            words.map_or_else(
+        let owned = |text: Result<&CStr, std::ffi::FromBytesUntilNulError>| {
+            text.map_or_else(
                 |_| String::new(),
-                |words| words.to_string_lossy().into_owned(),
+                |text| text.to_string_lossy().into_owned(),
             )
         };
         let number = |present: vk::Bool32, major: i64, minor: i64| {
@@ -122,49 +123,48 @@ impl Physical {
                 .raw
                 .get_physical_device_features2(self.raw, &mut features);
         }
-        let speaks_syncobj = names_driver && speaks_syncobj(driver.driver_id);
-        Facts {
-            name: text(plain.device_name_as_c_str()),
-            driver: text(driver.driver_name_as_c_str()),
+        let has_syncobj_timelines = names_driver && has_syncobj_timelines(driver.driver_id);
+        DeviceProperties {
+            name: owned(plain.device_name_as_c_str()),
+            driver: owned(driver.driver_name_as_c_str()),
             api_version: plain.api_version,
             uuid: identity.device_uuid,
-            is_processor: plain.device_type == vk::PhysicalDeviceType::CPU,
+            is_cpu: plain.device_type == vk::PhysicalDeviceType::CPU,
             primary: number(nodes.has_primary, nodes.primary_major, nodes.primary_minor),
             render: number(nodes.has_render, nodes.render_major, nodes.render_minor),
             has_ycbcr: ycbcr.sampler_ycbcr_conversion == vk::TRUE,
-            moments: self.device_sync(
+            sync: self.device_sync(
                 &has,
                 timeline.timeline_semaphore == vk::TRUE,
-                speaks_syncobj,
+                has_syncobj_timelines,
             ),
-            speaks_syncobj,
+            has_syncobj_timelines,
         }
     }
 
-    /// Asks in which files its moments travel, by the extensions that it has or that are switched on.
+    /// Queries which handle types semaphores and fences support, with the extensions that the device has or has enabled.
     pub(crate) fn device_sync(
         &self,
         has: &impl Fn(&CStr) -> bool,
         timeline: bool,
         timeline_is_syncobj: bool,
     ) -> DeviceSync {
-        let mut moments = DeviceSync {
+        let mut sync = DeviceSync {
             timeline,
             ..DeviceSync::default()
         };
         if has(khr::external_semaphore_fd::NAME) {
             let sync_file = vk::ExternalSemaphoreHandleTypeFlags::SYNC_FD;
             let binary = self.semaphore_features(sync_file, false);
-            moments.semaphore_from_sync_file =
+            sync.semaphore_from_sync_file =
                 binary.contains(vk::ExternalSemaphoreFeatureFlags::IMPORTABLE);
-            moments.semaphore_to_sync_file =
+            sync.semaphore_to_sync_file =
                 binary.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE);
             let opaque = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
             let both = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
                 | vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
-            moments.timeline_shared =
-                timeline && self.semaphore_features(opaque, true).contains(both);
-            moments.timeline_is_syncobj = moments.timeline_shared && timeline_is_syncobj;
+            sync.timeline_shared = timeline && self.semaphore_features(opaque, true).contains(both);
+            sync.timeline_is_syncobj = sync.timeline_shared && timeline_is_syncobj;
         }
         if has(khr::external_fence_fd::NAME) {
             let info = vk::PhysicalDeviceExternalFenceInfo::default()
@@ -177,12 +177,11 @@ impl Physical {
                     .get_physical_device_external_fence_properties(self.raw, &info, &mut found);
             }
             let features = found.external_fence_features;
-            moments.fence_from_sync_file =
+            sync.fence_from_sync_file =
                 features.contains(vk::ExternalFenceFeatureFlags::IMPORTABLE);
-            moments.fence_to_sync_file =
-                features.contains(vk::ExternalFenceFeatureFlags::EXPORTABLE);
+            sync.fence_to_sync_file = features.contains(vk::ExternalFenceFeatureFlags::EXPORTABLE);
         }
-        moments
+        sync
     }
 
     fn semaphore_features(
@@ -190,11 +189,11 @@ impl Physical {
         handle: vk::ExternalSemaphoreHandleTypeFlags,
         is_timeline: bool,
     ) -> vk::ExternalSemaphoreFeatureFlags {
-        let mut numbered =
+        let mut type_info =
             vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
         let mut info = vk::PhysicalDeviceExternalSemaphoreInfo::default().handle_type(handle);
         if is_timeline {
-            info = info.push_next(&mut numbered);
+            info = info.push_next(&mut type_info);
         }
         let mut found = vk::ExternalSemaphoreProperties::default();
         // SAFETY: the chain holds structures of Vulkan 1.1 and of an extension that the device has, and outlives the call.
@@ -206,11 +205,11 @@ impl Physical {
         found.external_semaphore_features
     }
 
-    /// Lists the arrangements of a format. The device has VK_EXT_image_drm_format_modifier.
+    /// Lists the modifiers of a format. The device must have VK_EXT_image_drm_format_modifier.
     pub(crate) fn modifiers(&self, format: vk::Format) -> Vec<vk::DrmFormatModifierPropertiesEXT> {
         let mut list = vk::DrmFormatModifierPropertiesListEXT::default();
         let mut properties = vk::FormatProperties2::default().push_next(&mut list);
-        // SAFETY: without an array the call only counts.
+        // SAFETY: without an array the call only returns the count.
         unsafe {
             self.instance.raw.get_physical_device_format_properties2(
                 self.raw,
@@ -236,7 +235,7 @@ impl Physical {
         found
     }
 
-    /// Asks for images of one kind in dma-bufs; `None` where the device has none.
+    /// Queries the limits of dma-buf images of one kind; `None` if the device does not support them.
     pub(crate) fn image_support(
         &self,
         kind: ImageKind,
@@ -257,12 +256,12 @@ impl Physical {
         let mut memory = vk::ExternalImageFormatProperties::default();
         let mut properties = vk::ImageFormatProperties2::default().push_next(&mut memory);
         // SAFETY: the chains hold structures of Vulkan 1.1 and of an extension that the device has, and outlive the call.
-        let answer = unsafe {
+        let result = unsafe {
             self.instance
                 .raw
                 .get_physical_device_image_format_properties2(self.raw, &info, &mut properties)
         };
-        match answer {
+        match result {
             Ok(()) => {}
             Err(vk::Result::ERROR_FORMAT_NOT_SUPPORTED) => return Ok(None),
             Err(error) => return Err(error),
@@ -275,7 +274,7 @@ impl Physical {
         }))
     }
 
-    /// What each memory type is.
+    /// Returns the property flags of each memory type.
     pub(crate) fn memory_types(&self) -> Vec<vk::MemoryPropertyFlags> {
         // SAFETY: the physical device is of this instance.
         let properties = unsafe {
@@ -290,7 +289,7 @@ impl Physical {
             .collect()
     }
 
-    /// What queues of a family do; `None` where there is no such family.
+    /// Returns the capabilities of a queue family; `None` if the device has no such family.
     pub(crate) fn family(&self, index: u32) -> Option<vk::QueueFlags> {
         // SAFETY: the physical device is of this instance.
         let families = unsafe {
@@ -302,7 +301,7 @@ impl Physical {
         Some(found.queue_flags)
     }
 
-    /// The first family of queues that draws, and else the first that copies images whole; and whether it draws.
+    /// Returns the first queue family with graphics, otherwise the first that can copy whole images; and whether it has graphics.
     pub(crate) fn queue_family(&self) -> Option<(u32, bool)> {
         // SAFETY: the physical device is of this instance.
         let families = unsafe {
@@ -310,14 +309,14 @@ impl Physical {
                 .raw
                 .get_physical_device_queue_family_properties(self.raw)
         };
-        let first = |does: vk::QueueFlags| {
+        let first = |flags: vk::QueueFlags| {
             families
                 .iter()
-                .position(|family| family.queue_flags.intersects(does) && family.queue_count > 0)
+                .position(|family| family.queue_flags.intersects(flags) && family.queue_count > 0)
         };
         let copies = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let draws = first(vk::QueueFlags::GRAPHICS);
-        let family = draws.or_else(|| first(copies))?;
-        Some((u32::try_from(family).ok()?, draws.is_some()))
+        let has_graphics = first(vk::QueueFlags::GRAPHICS);
+        let family = has_graphics.or_else(|| first(copies))?;
+        Some((u32::try_from(family).ok()?, has_graphics.is_some()))
     }
 }

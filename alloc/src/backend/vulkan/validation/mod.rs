@@ -1,4 +1,4 @@
-//! What Khronos' validation layer says of this crate's calls, for checks: whatever it objects to is a defect here.
+//! The messages of Khronos' validation layer about this crate's calls, for tests: every message is a defect of this crate.
 
 mod sys;
 
@@ -9,26 +9,27 @@ use ash::vk;
 
 use super::sync::{Commands, Submission, submit};
 use super::{Gpu, VulkanError};
-pub(super) use sys::{LAYER, Listening, Switches};
+pub(super) use sys::{DebugMessenger, LAYER, ValidationSettings};
 
-/// How long the planted work may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// The limit for the work of [`Gpu::submit_write_hazard`].
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What the layer has objected to, of one [`Vulkan`](super::Vulkan) that was loaded with it. Clones are one list, which outlives
-/// the loader: what was never given back is told when that goes.
+/// The messages of the validation layer for one [`Vulkan`](super::Vulkan) that was loaded with it. Clones share one list, which
+/// outlives the instance, because the layer reports objects that were not destroyed when the instance is destroyed.
 #[derive(Clone, Default)]
-pub struct Complaints {
+pub struct ValidationMessages {
     list: Arc<Mutex<Vec<String>>>,
 }
 
-impl fmt::Debug for Complaints {
+impl fmt::Debug for ValidationMessages {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Complaints").finish_non_exhaustive()
+        out.debug_struct("ValidationMessages")
+            .finish_non_exhaustive()
     }
 }
 
-impl Complaints {
-    /// Takes what was said since the last time, a message each.
+impl ValidationMessages {
+    /// Returns the messages since the last call, and removes them from the list.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner))
@@ -36,23 +37,23 @@ impl Complaints {
 }
 
 impl Gpu {
-    /// Makes the device write the same memory twice with nothing between: harmless, and what the layer's checks of
-    /// synchronisation have to find. A check that finds nothing can thus be told from a layer that looks at nothing.
+    /// Submits two writes of one buffer without a barrier between them. They are harmless, and synchronization validation must
+    /// report a write-after-write hazard. A test that finds no messages calls this to check that the layer is active.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
-    pub fn plant_hazard(&self) -> Result<(), VulkanError> {
-        let (raw, planted) = sys::planted(self.device())
+    pub fn submit_write_hazard(&self) -> Result<(), VulkanError> {
+        let (raw, hazard) = sys::recorded_hazard(self.device())
             .map_err(self.failed("recording two writes without a barrier"))?;
         let commands = Commands {
             raw,
-            uses: Box::new(planted),
+            uses: Box::new(hazard),
         };
         let submitted = submit(self, Submission::default(), Some(commands))?;
-        if submitted.wait(PATIENCE)? {
+        if submitted.wait(TIMEOUT)? {
             Ok(())
         } else {
-            Err(self.failed("vkWaitForFences of two writes")(
+            Err(self.failed("vkWaitForFences (two writes)")(
                 vk::Result::TIMEOUT,
             ))
         }

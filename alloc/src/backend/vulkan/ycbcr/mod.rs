@@ -1,4 +1,4 @@
-//! Sampling of pictures in Y'CbCr: which numbers are which colours, and where chroma lies among the pixels.
+//! Sampling of Y'CbCr images: colour model, range and chroma location.
 
 mod sys;
 
@@ -10,18 +10,19 @@ use super::{Gpu, VulkanError, format};
 use crate::model::{FormatModifier, Fourcc};
 pub use sys::YcbcrConversion;
 
-/// What the numbers of a picture in Y'CbCr mean.
+/// The colour encoding of a Y'CbCr image.
 ///
-/// The default is what cameras and MPEG-2 have: BT.601, narrow range, chroma on the left one of two pixels and between two rows.
+/// The default is the encoding of cameras and MPEG-2: BT.601, narrow range, chroma cosited with even columns and midway between
+/// rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct YcbcrColours {
-    /// The matrix from Y'CbCr to R'G'B': YCBCR_601, YCBCR_709 or YCBCR_2020.
+    /// The matrix between Y'CbCr and R'G'B': YCBCR_601, YCBCR_709 or YCBCR_2020.
     pub model: vk::SamplerYcbcrModelConversion,
     /// Narrow (16 to 235) or full (0 to 255).
     pub range: vk::SamplerYcbcrRange,
-    /// Where a sample of chroma lies among the two columns that share it.
+    /// The horizontal location of a chroma sample in the two columns that share it.
     pub x_chroma: vk::ChromaLocation,
-    /// Where it lies among the two rows that share it.
+    /// The vertical location of a chroma sample in the two rows that share it.
     pub y_chroma: vk::ChromaLocation,
 }
 
@@ -47,19 +48,19 @@ impl fmt::Debug for YcbcrColours {
     }
 }
 
-/// What a device does with the chroma of pictures in one format and modifier.
+/// The chroma sampling features of a device for one format and modifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChromaSupport {
-    /// Chroma on the first one of two pixels (VK_FORMAT_FEATURE_COSITED_CHROMA_SAMPLES_BIT).
+    /// Chroma samples can be cosited with even pixels (VK_FORMAT_FEATURE_COSITED_CHROMA_SAMPLES_BIT).
     pub cosited: bool,
-    /// Chroma between two pixels (VK_FORMAT_FEATURE_MIDPOINT_CHROMA_SAMPLES_BIT).
+    /// Chroma samples can lie midway between pixels (VK_FORMAT_FEATURE_MIDPOINT_CHROMA_SAMPLES_BIT).
     pub midpoint: bool,
-    /// Chroma is interpolated (VK_FORMAT_FEATURE_SAMPLED_IMAGE_YCBCR_CONVERSION_LINEAR_FILTER_BIT).
+    /// Chroma can be filtered linearly (VK_FORMAT_FEATURE_SAMPLED_IMAGE_YCBCR_CONVERSION_LINEAR_FILTER_BIT).
     pub linear_chroma: bool,
-    /// Pixels are interpolated (VK_FORMAT_FEATURE_SAMPLED_IMAGE_FILTER_LINEAR_BIT).
+    /// Pixels can be filtered linearly (VK_FORMAT_FEATURE_SAMPLED_IMAGE_FILTER_LINEAR_BIT).
     pub linear: bool,
-    /// Pixels are interpolated otherwise than chroma
+    /// Pixels and chroma can have different filters
     /// (VK_FORMAT_FEATURE_SAMPLED_IMAGE_YCBCR_CONVERSION_SEPARATE_RECONSTRUCTION_FILTER_BIT).
     pub separate_filter: bool,
 }
@@ -79,7 +80,7 @@ impl ChromaSupport {
         }
     }
 
-    /// The best filter between pixels that the device has for the format.
+    /// Returns the best pixel filter that the device supports for the format.
     #[must_use]
     pub fn filter(self) -> vk::Filter {
         if self.linear && (self.linear_chroma || self.separate_filter) {
@@ -89,27 +90,27 @@ impl ChromaSupport {
         }
     }
 
-    /// The same colours with chroma where the device places it, for an application that would rather be half a pixel off than show
-    /// nothing; `None` where the device places no chroma of the format.
+    /// Returns the same colours with a chroma location that the device supports, for an application that prefers an error of half
+    /// a pixel to no image; `None` if the device supports no chroma location for the format.
     #[must_use]
     pub fn nearest(self, colours: YcbcrColours) -> Option<YcbcrColours> {
-        let place = |at| {
+        let supported = |at| {
             [
                 at,
                 vk::ChromaLocation::COSITED_EVEN,
                 vk::ChromaLocation::MIDPOINT,
             ]
             .into_iter()
-            .find(|at| self.places(*at))
+            .find(|at| self.supports_location(*at))
         };
         Some(YcbcrColours {
-            x_chroma: place(colours.x_chroma)?,
-            y_chroma: place(colours.y_chroma)?,
+            x_chroma: supported(colours.x_chroma)?,
+            y_chroma: supported(colours.y_chroma)?,
             ..colours
         })
     }
 
-    fn places(self, at: vk::ChromaLocation) -> bool {
+    fn supports_location(self, at: vk::ChromaLocation) -> bool {
         match at {
             vk::ChromaLocation::COSITED_EVEN => self.cosited,
             vk::ChromaLocation::MIDPOINT => self.midpoint,
@@ -117,7 +118,8 @@ impl ChromaSupport {
         }
     }
 
-    /// Why the device does not sample so; `None` where it does. Chroma is placed only where a step is more than one pixel.
+    /// Returns why the device cannot sample with these parameters; `None` if it can. The chroma location only matters in a
+    /// direction with subsampling.
     ///
     /// # References
     /// VUID-VkSamplerYcbcrConversionCreateInfo-xChromaOffset-01651 and -01652, -chromaFilter-01657;
@@ -132,22 +134,22 @@ impl ChromaSupport {
             (steps.0, colours.x_chroma, "x_chroma"),
             (steps.1, colours.y_chroma, "y_chroma"),
         ] {
-            if step > 1 && !self.places(at) {
+            if step > 1 && !self.supports_location(at) {
                 let others: Vec<&str> = [
                     vk::ChromaLocation::COSITED_EVEN,
                     vk::ChromaLocation::MIDPOINT,
                 ]
                 .into_iter()
-                .filter(|at| self.places(*at))
+                .filter(|at| self.supports_location(*at))
                 .map(chroma_name)
                 .collect();
                 let has = if others.is_empty() {
-                    "it places no chroma of this format".to_owned()
+                    "it supports no chroma location for this format".to_owned()
                 } else {
-                    format!("it has {}", others.join(" and "))
+                    format!("it supports {}", others.join(" and "))
                 };
                 return Some(format!(
-                    "its samplers do not place chroma at {} ({side}); {has}",
+                    "its samplers do not support the chroma location {} ({side}); {has}",
                     chroma_name(at)
                 ));
             }
@@ -155,20 +157,19 @@ impl ChromaSupport {
         let is_linear = filter == vk::Filter::LINEAR;
         if is_linear && !self.linear {
             return Some(
-                "its samplers do not interpolate pixels of this format; use VK_FILTER_NEAREST"
-                    .to_owned(),
+                "its samplers do not filter this format linearly; use VK_FILTER_NEAREST".to_owned(),
             );
         }
         if is_linear && !self.linear_chroma && !self.separate_filter {
             return Some(
-                "its samplers do not interpolate chroma of this format; use VK_FILTER_NEAREST"
+                "its samplers do not filter the chroma of this format linearly; use VK_FILTER_NEAREST"
                     .to_owned(),
             );
         }
         None
     }
 
-    /// How chroma is interpolated with a filter between pixels: as pixels are, except where the device does only that.
+    /// Returns the chroma filter for a pixel filter: the same filter, or NEAREST if the device cannot filter chroma linearly.
     fn chroma_filter(self, filter: vk::Filter) -> vk::Filter {
         if self.linear_chroma {
             filter
@@ -182,16 +183,16 @@ fn chroma_name(at: vk::ChromaLocation) -> &'static str {
     match at {
         vk::ChromaLocation::COSITED_EVEN => "COSITED_EVEN",
         vk::ChromaLocation::MIDPOINT => "MIDPOINT",
-        _ => "an unknown place",
+        _ => "unknown",
     }
 }
 
-/// Whether pixels are luma and chroma: the pixels of no format that Vulkan names share anything else.
+/// Whether a format has luma and chroma: of the formats that Vulkan supports here, only these have subsampled planes.
 fn is_ycbcr(fourcc: Fourcc) -> bool {
-    format::steps(fourcc) != (1, 1)
+    format::size_multiples(fourcc) != (1, 1)
 }
 
-/// How a component that the sampler reads as red is found, where Cr lies before Cb: Vulkan names formats with Cb first.
+/// Returns the component mapping for formats with Cr before Cb, because Vulkan only has formats with Cb first.
 fn components(fourcc: Fourcc) -> vk::ComponentMapping {
     let mut components = vk::ComponentMapping::default();
     if matches!(fourcc, Fourcc::NV21 | Fourcc::NV61 | Fourcc::YVU420) {
@@ -202,20 +203,20 @@ fn components(fourcc: Fourcc) -> vk::ComponentMapping {
 }
 
 impl Gpu {
-    /// What the device does with the chroma of pictures in a format.
+    /// Returns the chroma sampling features of the device for a format and modifier.
     #[must_use]
     pub fn chroma_support(&self, format: FormatModifier) -> ChromaSupport {
         ChromaSupport::of(self.features(format))
     }
 
-    /// Makes what converts pictures in a format to RGB while they are sampled: a VkSamplerYcbcrConversion and a sampler with it.
+    /// Creates a VkSamplerYcbcrConversion and a sampler that converts a format to RGB while it is sampled.
     ///
-    /// What the device does not do is not approximated: [`Gpu::chroma_support`] says what it does. `filter` is between pixels and
-    /// between samples of chroma; where the device interpolates pixels alone, chroma is not interpolated.
+    /// Parameters that the device does not support are not approximated; [`Gpu::chroma_support`] returns the supported ones.
+    /// `filter` applies to pixels and to chroma; if the device can filter only pixels linearly, chroma uses NEAREST.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where samplerYcbcrConversion is not switched on; [`VulkanError::Sampling`] for a format that is not
-    /// Y'CbCr, that the device does not sample, or whose chroma it does not place or interpolate so; [`VulkanError::Call`].
+    /// [`VulkanError::Lacks`] if samplerYcbcrConversion is not enabled; [`VulkanError::Sampling`] for a format that is not Y'CbCr
+    /// or that the device cannot sample, and for a chroma location or a filter that it does not support; [`VulkanError::Call`].
     ///
     /// # References
     /// Vulkan, "Sampler Y'CBCR Conversion" and "Chroma Reconstruction".
@@ -228,7 +229,7 @@ impl Gpu {
         if !self.device().has_ycbcr {
             return Err(VulkanError::Lacks {
                 device: self.name().to_owned(),
-                lacks: "samplerYcbcrConversion switched on (Capabilities::YCBCR)".to_owned(),
+                lacks: "samplerYcbcrConversion enabled (Capabilities::YCBCR)".to_owned(),
             });
         }
         let refused = |why: String| VulkanError::Sampling {
@@ -238,15 +239,16 @@ impl Gpu {
         };
         let vulkan = format::of(format.fourcc)
             .filter(|_| is_ycbcr(format.fourcc))
-            .ok_or_else(|| {
-                refused("it is no format of luma and chroma that Vulkan names".to_owned())
-            })?;
+            .ok_or_else(|| refused("it is not a Y'CbCr format of Vulkan".to_owned()))?;
         let features = self.features(format);
         if !features.contains(vk::FormatFeatureFlags::SAMPLED_IMAGE) {
-            return Err(refused("it samples no such images".to_owned()));
+            return Err(refused(
+                "the device cannot sample images of this format and modifier".to_owned(),
+            ));
         }
         let support = ChromaSupport::of(features);
-        if let Some(why) = support.refusal(format::steps(format.fourcc), &colours, filter) {
+        if let Some(why) = support.refusal(format::size_multiples(format.fourcc), &colours, filter)
+        {
             return Err(refused(why));
         }
         let info = vk::SamplerYcbcrConversionCreateInfo::default()
@@ -274,11 +276,15 @@ mod tests {
     };
 
     fn refusal(support: ChromaSupport, fourcc: Fourcc, filter: vk::Filter) -> Option<String> {
-        support.refusal(format::steps(fourcc), &YcbcrColours::default(), filter)
+        support.refusal(
+            format::size_multiples(fourcc),
+            &YcbcrColours::default(),
+            filter,
+        )
     }
 
     #[test]
-    fn chroma_is_placed_where_the_device_places_it_and_nowhere_else() {
+    fn chroma_location_that_the_device_lacks_is_refused() {
         let midpoint = ChromaSupport {
             cosited: false,
             ..ALL
@@ -286,24 +292,24 @@ mod tests {
         assert_eq!(refusal(ALL, Fourcc::NV12, vk::Filter::LINEAR), None);
         assert_eq!(
             refusal(midpoint, Fourcc::NV12, vk::Filter::LINEAR).unwrap(),
-            "its samplers do not place chroma at COSITED_EVEN (x_chroma); it has MIDPOINT"
+            "its samplers do not support the chroma location COSITED_EVEN (x_chroma); it supports MIDPOINT"
         );
         let cosited = ChromaSupport {
             midpoint: false,
             ..ALL
         };
-        // Rows share nothing in 4:2:2, so that where chroma lies among them is not asked.
+        // 4:2:2 has no vertical subsampling, so the vertical chroma location does not matter.
         assert_eq!(refusal(cosited, Fourcc::NV16, vk::Filter::LINEAR), None);
         assert_eq!(refusal(cosited, Fourcc::YUYV, vk::Filter::LINEAR), None);
         assert!(refusal(cosited, Fourcc::NV12, vk::Filter::LINEAR).is_some());
         assert!(
             refusal(ChromaSupport::default(), Fourcc::NV12, vk::Filter::NEAREST)
-                .is_some_and(|why| why.ends_with("it places no chroma of this format"))
+                .is_some_and(|why| why.ends_with("it supports no chroma location for this format"))
         );
     }
 
     #[test]
-    fn chroma_that_is_not_placed_as_asked_moves_to_where_it_is() {
+    fn unsupported_chroma_location_moves_to_a_supported_one() {
         let colours = YcbcrColours::default();
         assert_eq!(ALL.nearest(colours), Some(colours));
         let midpoint = ChromaSupport {
@@ -319,29 +325,29 @@ mod tests {
     }
 
     #[test]
-    fn linear_filter_needs_both_of_its_features_or_a_filter_apart() {
+    fn linear_filter_needs_both_features_or_separate_filters() {
         let none = ChromaSupport {
             linear: false,
             ..ALL
         };
         assert!(refusal(none, Fourcc::NV12, vk::Filter::LINEAR).is_some());
         assert_eq!(refusal(none, Fourcc::NV12, vk::Filter::NEAREST), None);
-        let pixels_alone = ChromaSupport {
+        let pixels_only = ChromaSupport {
             linear_chroma: false,
             ..ALL
         };
-        assert!(refusal(pixels_alone, Fourcc::NV12, vk::Filter::LINEAR).is_some());
-        let apart = ChromaSupport {
+        assert!(refusal(pixels_only, Fourcc::NV12, vk::Filter::LINEAR).is_some());
+        let separate = ChromaSupport {
             separate_filter: true,
-            ..pixels_alone
+            ..pixels_only
         };
-        assert_eq!(refusal(apart, Fourcc::NV12, vk::Filter::LINEAR), None);
-        assert!(apart.chroma_filter(vk::Filter::LINEAR) == vk::Filter::NEAREST);
+        assert_eq!(refusal(separate, Fourcc::NV12, vk::Filter::LINEAR), None);
+        assert!(separate.chroma_filter(vk::Filter::LINEAR) == vk::Filter::NEAREST);
         assert!(ALL.chroma_filter(vk::Filter::LINEAR) == vk::Filter::LINEAR);
     }
 
     #[test]
-    fn formats_with_cr_first_have_the_two_swapped() {
+    fn format_with_cr_first_has_red_and_blue_swapped() {
         for (fourcc, is_swapped) in [
             (Fourcc::NV12, false),
             (Fourcc::NV21, true),
@@ -359,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_of_luma_and_chroma_is_found_by_its_steps() {
+    fn every_ycbcr_format_is_recognised_by_its_size_multiples() {
         let found: Vec<Fourcc> = format::all()
             .map(|(fourcc, _)| fourcc)
             .filter(|fourcc| is_ycbcr(*fourcc))

@@ -1,4 +1,4 @@
-//! Conversions, samplers and views as objects of Vulkan.
+//! The Vulkan objects of a Y'CbCr conversion: conversion, sampler and image views.
 #![allow(
     unsafe_code,
     reason = "every call of Vulkan goes through a table of functions that was loaded"
@@ -11,7 +11,7 @@ use ash::vk;
 
 use crate::backend::vulkan::{Gpu, Image, VulkanError};
 
-/// What converts pictures in one format to RGB while they are sampled. Clones are one.
+/// A VkSamplerYcbcrConversion with its sampler, for one format. Clones share the objects.
 #[derive(Clone)]
 pub struct YcbcrConversion {
     raw: Arc<Raw>,
@@ -36,7 +36,7 @@ impl fmt::Debug for YcbcrConversion {
 impl Drop for Raw {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
-        // SAFETY: both are of this device or null; an application that used their handles has seen its work end.
+        // SAFETY: both are of this device or null; an application that used their handles has waited for its work.
         unsafe {
             raw.destroy_sampler(self.sampler, None);
             raw.destroy_sampler_ycbcr_conversion(self.conversion, None);
@@ -45,14 +45,14 @@ impl Drop for Raw {
 }
 
 impl YcbcrConversion {
-    /// Makes one that the device has.
+    /// Creates a conversion with parameters that the device supports.
     pub(super) fn new(
         gpu: &Gpu,
         format: vk::Format,
         info: &vk::SamplerYcbcrConversionCreateInfo<'_>,
         filter: vk::Filter,
     ) -> Result<Self, VulkanError> {
-        // From here on a drop gives back what was made.
+        // From here on, dropping the value destroys the objects that were created.
         let mut made = Raw {
             gpu: gpu.clone(),
             format,
@@ -60,11 +60,11 @@ impl YcbcrConversion {
             sampler: vk::Sampler::null(),
         };
         let raw = gpu.handle();
-        // SAFETY: the structure is complete; the feature is switched on, and format, places and filter are what the device has.
+        // SAFETY: the structure is complete; the feature is enabled, and the device supports format, chroma locations and filter.
         made.conversion = unsafe { raw.create_sampler_ycbcr_conversion(info, None) }
-            .map_err(|answer| gpu.answered("vkCreateSamplerYcbcrConversion", answer))?;
+            .map_err(|result| gpu.call_error("vkCreateSamplerYcbcrConversion", result))?;
         let mut converted = vk::SamplerYcbcrConversionInfo::default().conversion(made.conversion);
-        // A sampler that converts clamps, and neither is anisotropic nor takes coordinates in pixels.
+        // A sampler with a conversion must clamp to the edge, and must have neither anisotropy nor unnormalised coordinates.
         let info = vk::SamplerCreateInfo::default()
             .mag_filter(filter)
             .min_filter(filter)
@@ -75,19 +75,19 @@ impl YcbcrConversion {
             .push_next(&mut converted);
         // SAFETY: the chain is complete and outlives the call; the conversion is of this device.
         made.sampler = unsafe { raw.create_sampler(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
+            .map_err(|result| gpu.call_error("vkCreateSampler", result))?;
         Ok(Self {
             raw: Arc::new(made),
         })
     }
 
-    /// The conversion, for views of an application's own.
+    /// Returns the VkSamplerYcbcrConversion, for an application that creates its own image views.
     #[must_use]
     pub fn handle(&self) -> vk::SamplerYcbcrConversion {
         self.raw.conversion
     }
 
-    /// The sampler. It has to be an immutable sampler of the descriptor set's layout.
+    /// Returns the sampler. The descriptor set layout must contain it as an immutable sampler.
     ///
     /// # References
     /// VUID-VkWriteDescriptorSet-descriptorType-02738.
@@ -96,17 +96,17 @@ impl YcbcrConversion {
         self.raw.sampler
     }
 
-    /// The format that it converts, in which views are made.
+    /// Returns the format that it converts, which its image views must have.
     #[must_use]
     pub fn format(&self) -> vk::Format {
         self.raw.format
     }
 
-    /// Makes a view of an image through which this conversion samples it. The caller destroys it before the image and the
-    /// conversion go.
+    /// Creates an image view through which this conversion samples an image. The caller destroys the view before it drops the
+    /// image and the conversion.
     ///
     /// # Errors
-    /// [`VulkanError::Sampling`] for an image of another format, or that is not sampled; [`VulkanError::Call`].
+    /// [`VulkanError::Sampling`] for an image of another format or without SAMPLED usage; [`VulkanError::Call`].
     ///
     /// # References
     /// VUID-VkImageViewCreateInfo-format-06415 and -pNext-01970.
@@ -117,7 +117,7 @@ impl YcbcrConversion {
             return Err(VulkanError::Sampling {
                 device: gpu.name().to_owned(),
                 format: image.buffer().layout().format(),
-                why: "the conversion is of another format or device, or the image is not sampled"
+                why: "the conversion is of another format or device, or the image has no SAMPLED usage"
                     .to_owned(),
             });
         }
@@ -134,8 +134,8 @@ impl YcbcrConversion {
                     .layer_count(1),
             )
             .push_next(&mut converted);
-        // SAFETY: the chain is complete and outlives the call; image and conversion are of this device and of one format.
+        // SAFETY: the chain is complete and outlives the call; image and conversion are of this device and of the same format.
         unsafe { gpu.handle().create_image_view(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateImageView", answer))
+            .map_err(|result| gpu.call_error("vkCreateImageView", result))
     }
 }

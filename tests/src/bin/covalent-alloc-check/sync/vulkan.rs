@@ -49,7 +49,7 @@ const CHECKS: &[(&str, Check)] = &[
 pub(super) fn run(tally: &mut Tally) {
     let sources = Sources::discover_with_drivers();
     let mut tried = 0;
-    for gpu in sources.gpus().filter(|gpu| gpu.is_processor()) {
+    for gpu in sources.gpus().filter(|gpu| gpu.is_cpu()) {
         tried += 1;
         let driver = gpu.identity().driver.clone();
         for (name, check) in CHECKS {
@@ -78,7 +78,7 @@ fn says(gpu: &Gpu) -> Result<Seen> {
 
 fn after(fence: &Fence) -> Result<Submission> {
     Ok(Submission {
-        after: vec![fence.try_clone()?],
+        wait_fences: vec![fence.try_clone()?],
         ..Submission::default()
     })
 }
@@ -86,14 +86,17 @@ fn after(fence: &Fence) -> Result<Submission> {
 fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
     let held = Held::new()?;
     let work = gpu.submit(after(&held.fence(1)?)?)?;
-    ensure!(!work.wait(BLINK)? && !work.is_over()?, "it did not wait");
+    ensure!(
+        !work.wait(BLINK)? && !work.is_finished()?,
+        "it did not wait"
+    );
     held.advance(1)?;
     ensure!(work.wait(PATIENCE)?, "it waits for ever");
-    ensure!(work.is_over()?, "it is over and is not");
+    ensure!(work.is_finished()?, "it is over and is not");
     // Two fences: the work waits for both.
     let (one, two) = (Held::new()?, Held::new()?);
     let work = gpu.submit(Submission {
-        after: vec![one.fence(1)?, two.fence(1)?],
+        wait_fences: vec![one.fence(1)?, two.fence(1)?],
         ..Submission::default()
     })?;
     one.advance(1)?;
@@ -150,10 +153,10 @@ fn semaphore_to_sync_file(gpu: &Gpu) -> Result<Seen> {
 
 fn sync_file_to_fence(gpu: &Gpu) -> Result<Seen> {
     let held = Held::new()?;
-    let fence = gpu.fence_after(held.fence(1)?)?;
-    ensure!(!fence.is_over()? && !fence.wait(BLINK)?, "it is over");
+    let fence = gpu.fence_from_sync_file(held.fence(1)?)?;
+    ensure!(!fence.is_signalled()? && !fence.wait(BLINK)?, "it is over");
     held.advance(1)?;
-    ensure!(fence.wait(PATIENCE)? && fence.is_over()?, "it goes on");
+    ensure!(fence.wait(PATIENCE)? && fence.is_signalled()?, "it goes on");
     Ok(Seen::Passed)
 }
 
@@ -164,7 +167,7 @@ fn fence_to_sync_file(gpu: &Gpu) -> Result<Seen> {
         ..after(&held.fence(1)?)?
     })?;
     let fence = work.fence().context("no fence")?;
-    ensure!(!fence.is_over()?, "it is over");
+    ensure!(!fence.is_signalled()?, "it is over");
     not_too_early(&held, || fence.export())?;
     ensure!(work.wait(PATIENCE)?, "the work goes on");
     Ok(Seen::Passed)
@@ -209,7 +212,7 @@ fn between_points(gpu: &Gpu) -> Result<Seen> {
 fn timeline(gpu: &Gpu) -> Result<Seen> {
     let (first, second) = (gpu.timeline()?, gpu.timeline()?);
     let work = gpu.submit(Submission {
-        after_points: vec![(first.clone(), 3)],
+        wait_points: vec![(first.clone(), 3)],
         signal_points: vec![(second.clone(), 5)],
         ..Submission::default()
     })?;
@@ -225,8 +228,10 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
         "no signal"
     );
     match first.signal(7) {
-        Err(VulkanError::Backwards {
-            asked: 7, found: 7, ..
+        Err(VulkanError::NotIncreasing {
+            requested: 7,
+            current: 7,
+            ..
         }) => {}
         other => bail!("a number twice: {other:?}"),
     }
@@ -235,8 +240,10 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
         ..Submission::default()
     };
     match gpu.submit(again) {
-        Err(VulkanError::Backwards {
-            asked: 5, found: 5, ..
+        Err(VulkanError::NotIncreasing {
+            requested: 5,
+            current: 5,
+            ..
         }) => Ok(Seen::Passed),
         other => bail!("a number twice by work: {other:?}"),
     }
@@ -287,7 +294,7 @@ fn copy(gpu: &Gpu) -> Result<Seen> {
     same(&read(&buffer)?, &old).context("written while held back")?;
     held.advance(1)?;
     ensure!(writing.wait(PATIENCE)?, "it waits for ever");
-    ensure!(writing.submitted().is_over()?, "it goes on");
+    ensure!(writing.submitted().is_finished()?, "it goes on");
     same(&read(&buffer)?, &new).context("not written")?;
     // And a read: what is there when the fence comes, not what was there when it was asked for.
     let held = Held::new()?;

@@ -81,7 +81,7 @@ impl RecordedFrame {
             .queue_family_index(gpu.queue_family());
         // SAFETY: the structure is complete and the family is the device's.
         let pool = unsafe { raw.create_command_pool(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateCommandPool", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateCommandPool", answer))?;
         let pool = Pool {
             gpu: gpu.clone(),
             raw: pool,
@@ -93,7 +93,7 @@ impl RecordedFrame {
         // SAFETY: the pool is of this device; its commands go with it.
         let commands = unsafe { raw.allocate_command_buffers(&info) }
             .and_then(|all| all.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
-            .map_err(|answer| gpu.answered("vkAllocateCommandBuffers", answer))?;
+            .map_err(|answer| gpu.call_error("vkAllocateCommandBuffers", answer))?;
         let resources = Resources {
             pool,
             target,
@@ -163,7 +163,7 @@ unsafe fn record(
     let graphics = vk::PipelineBindPoint::GRAPHICS;
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
-    let failed = |operation| move |answer| gpu.answered(operation, answer);
+    let failed = |operation| move |answer| gpu.call_error(operation, answer);
     // SAFETY: by the caller; pipelines, pass and sets are of one layout, and dynamic state is set before it is used.
     unsafe {
         raw.begin_command_buffer(commands, &begin)

@@ -70,7 +70,7 @@ impl Target {
             .subresource_range(WHOLE);
         // SAFETY: the image is of this device, has this format, and lives as long as the view.
         target.view = unsafe { gpu.handle().create_image_view(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateImageView", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?;
         let (width, height) = target.size();
         let views = [target.view];
         let info = vk::FramebufferCreateInfo::default()
@@ -81,7 +81,7 @@ impl Target {
             .layers(1);
         // SAFETY: pass and view are of this device, and the view is of the pass's format and of this size.
         target.framebuffer = unsafe { gpu.handle().create_framebuffer(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateFramebuffer", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateFramebuffer", answer))?;
         Ok(target)
     }
 
@@ -142,7 +142,7 @@ impl Texture {
                     .subresource_range(WHOLE);
                 // SAFETY: the structure is complete; the image is of this device and lives as long as the view.
                 unsafe { raw.create_image_view(&info, None) }
-                    .map_err(|answer| gpu.answered("vkCreateImageView", answer))?
+                    .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?
             }
         };
         let sizes = [vk::DescriptorPoolSize::default()
@@ -153,14 +153,14 @@ impl Texture {
             .pool_sizes(&sizes);
         // SAFETY: the structures are complete and outlive the call.
         texture.pool = unsafe { raw.create_descriptor_pool(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateDescriptorPool", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateDescriptorPool", answer))?;
         let layouts = [shared.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default()
             .descriptor_pool(texture.pool)
             .set_layouts(&layouts);
         // SAFETY: pool and layout are of this device, and the pool is new and used by nobody else.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }
-            .map_err(|answer| gpu.answered("vkAllocateDescriptorSets", answer))?;
+            .map_err(|answer| gpu.call_error("vkAllocateDescriptorSets", answer))?;
         texture.set = sets.first().copied().unwrap_or_default();
         let images = [vk::DescriptorImageInfo::default()
             .image_view(texture.view)

@@ -68,7 +68,7 @@ impl SharedLayout {
         }
         // SAFETY: the structures are complete and outlive the call; every device takes 128 bytes of push constants.
         shared.pipeline_layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreatePipelineLayout", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreatePipelineLayout", answer))?;
         Ok(shared)
     }
 
@@ -88,7 +88,7 @@ impl SharedLayout {
                 .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
             // SAFETY: the structure is complete.
             self.sampler = unsafe { raw.create_sampler(&info, None) }
-                .map_err(|answer| gpu.answered("vkCreateSampler", answer))?;
+                .map_err(|answer| gpu.call_error("vkCreateSampler", answer))?;
             [self.sampler]
         };
         // A sampler with a Y'CbCr conversion must be an immutable sampler of the layout.
@@ -100,7 +100,7 @@ impl SharedLayout {
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: the structures are complete and outlive the call; the sampler lives as long as the layout.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateDescriptorSetLayout", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateDescriptorSetLayout", answer))?;
         Ok(())
     }
 

@@ -64,11 +64,11 @@ impl Pipelines {
         };
         let gpu = pipelines.shared.gpu.clone();
         let words = ash::util::read_spv(&mut Cursor::new(SHADERS))
-            .map_err(|_| gpu.answered("reading the shaders", vk::Result::ERROR_UNKNOWN))?;
+            .map_err(|_| gpu.call_error("reading the shaders", vk::Result::ERROR_UNKNOWN))?;
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: the words are a module that naga has validated.
         let module = unsafe { gpu.handle().create_shader_module(&info, None) }
-            .map_err(|answer| gpu.answered("vkCreateShaderModule", answer))?;
+            .map_err(|answer| gpu.call_error("vkCreateShaderModule", answer))?;
         let wanted: &[_] = if pipelines.shared.is_sampling() {
             &[(c"everything", c"camera", EVERYTHING)]
         } else {
@@ -144,7 +144,7 @@ impl Pipelines {
         };
         made.map_err(|(_, answer)| answer)
             .and_then(|made| made.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
-            .map_err(|answer| gpu.answered("vkCreateGraphicsPipelines", answer))
+            .map_err(|answer| gpu.call_error("vkCreateGraphicsPipelines", answer))
     }
 }
 
@@ -169,5 +169,5 @@ fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
         .subpasses(&subpasses);
     // SAFETY: the structures are complete and outlive the call.
     unsafe { gpu.handle().create_render_pass(&info, None) }
-        .map_err(|answer| gpu.answered("vkCreateRenderPass", answer))
+        .map_err(|answer| gpu.call_error("vkCreateRenderPass", answer))
 }

@@ -1,4 +1,4 @@
-//! Which memory a queue works with, judged by what it exports.
+//! The memory that a queue works with, derived from the exporter of its own buffers.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -11,45 +11,45 @@ use super::{Error, sys};
 use crate::buffer::exporter;
 use crate::model::Extent;
 
-/// The allocator behind a queue, as far as it shows.
+/// The videobuf2 memory allocator of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum QueueMemory {
-    /// The CPU does the work: any pages serve (vmalloc).
+    /// vb2-vmalloc: the CPU reads or writes the buffer, so any pages can be imported.
     Virtual,
-    /// A device reads or writes pages in any order (dma-sg).
+    /// vb2-dma-sg: the device reads or writes a scatter list of pages.
     Scattered,
-    /// A device reads or writes one run of DMA addresses (dma-contig).
+    /// vb2-dma-contig: the device reads or writes one contiguous range of DMA addresses.
     Contiguous,
-    /// The exporter is none that is known.
+    /// Another exporter, with its name.
     Other(String),
-    /// Nothing could be seen, for this reason.
+    /// The exporter could not be determined, with the reason.
     Unknown(String),
 }
 
 impl Queue {
-    /// Which memory the queue works with: one buffer is made and exported, and its exporter read from fdinfo.
+    /// Determines the memory that the queue works with: one buffer is allocated and exported, and fdinfo names its exporter.
     ///
-    /// The queue must be idle. It is idle afterwards, with the format that it had.
+    /// The queue must be idle. Afterwards it is idle again, with its previous format.
     ///
     /// # Errors
-    /// [`Error::Busy`] when it is not idle; [`Error::Gone`].
+    /// [`Error::Busy`] if the queue is not idle; [`Error::Gone`].
     ///
     /// # References
-    /// Linux, `drivers/media/common/videobuf2/`: each allocator exports under its module's name.
+    /// Linux, `drivers/media/common/videobuf2/`: the exporter has the name of each allocator's module.
     pub fn memory(&self) -> Result<QueueMemory, Error> {
-        let seen = match self.seen()? {
-            // The picture that somebody has set may be larger than the memory that the device is given.
-            Err(Errno::NOMEM) => self.seen_of_a_small_picture()?,
+        let seen = match self.probe_memory()? {
+            // The current format can need more memory than the device can allocate.
+            Err(Errno::NOMEM) => self.probe_memory_with_smallest_format()?,
             seen => seen,
         };
         Ok(seen.unwrap_or_else(|error| {
-            QueueMemory::Unknown(format!("VIDIOC_REQBUFS for MMAP answered {error}"))
+            QueueMemory::Unknown(format!("VIDIOC_REQBUFS for MMAP returned {error}"))
         }))
     }
 
-    /// Looks at a buffer for the picture that is set; the inner error is why the driver has made none.
-    fn seen(&self) -> Result<Result<QueueMemory, Errno>, Error> {
+    /// Examines one buffer of the current format. The inner error is that of VIDIOC_REQBUFS.
+    fn probe_memory(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let device = self.device();
         let mut request = sys::RequestBuffers {
             count: 1,
@@ -82,33 +82,34 @@ impl Queue {
         Ok(Ok(memory))
     }
 
-    /// Looks at a buffer for the smallest picture that the driver has, and sets the format again that was set.
-    fn seen_of_a_small_picture(&self) -> Result<Result<QueueMemory, Errno>, Error> {
+    /// Examines one buffer of the smallest format that the driver supports, and restores the current format.
+    fn probe_memory_with_smallest_format(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let fd = self.device().as_fd();
-        let mut kept = self.raw_format()?;
+        let mut previous = self.raw_format()?;
         let (Ok(set), Ok(smallest)) = (self.current_format(), Extent::new(1, 1)) else {
             return Ok(Err(Errno::NOMEM));
         };
         let small = self.try_format(smallest, set.pixel_format, 0)?;
         let seen = match sys::set_format(fd, &mut small.to_request(self.kind())) {
-            Ok(()) => self.seen(),
+            Ok(()) => self.probe_memory(),
             Err(_) => Ok(Err(Errno::NOMEM)),
         };
-        sys::set_format(fd, &mut kept)
+        sys::set_format(fd, &mut previous)
             .map_err(|source| self.device().failed("VIDIOC_S_FMT", source))?;
         seen
     }
 
-    /// Whether an IOMMU stands between the device and memory, so that scattered pages look contiguous to it.
+    /// Returns whether the device is behind an IOMMU, so that scattered pages are contiguous in its address space.
     #[must_use]
     pub fn has_iommu(&self) -> bool {
         self.ancestors()
             .any(|folder| folder.join("iommu_group").exists())
     }
 
-    /// How many address bits the device drives.
+    /// Returns the number of address bits of the device's DMA mask.
     ///
-    /// PCI devices tell. For others the kernel starts with 32 bits, and whether the driver asked for more cannot be seen.
+    /// sysfs has the mask of PCI devices. For other devices the kernel's default is 32 bits, and the mask that the driver
+    /// requested is not visible.
     #[must_use]
     pub fn dma_mask_bits(&self) -> u32 {
         const PLATFORM_BITS: u32 = 32;
@@ -123,9 +124,9 @@ impl Queue {
             .unwrap_or(PLATFORM_BITS)
     }
 
-    /// The device's folder in sysfs and those above it, up to the bus.
+    /// Returns the device's directory in sysfs and its parents, up to the bus.
     fn ancestors(&self) -> impl Iterator<Item = PathBuf> {
-        // The path may be a link, as those of /dev/v4l/by-id are.
+        // The path can be a symbolic link, as those in /dev/v4l/by-id are.
         let node = std::fs::canonicalize(self.device().path()).unwrap_or_default();
         let name = node.file_name().unwrap_or_default();
         let device = Path::new("/sys/class/video4linux")

@@ -1,12 +1,12 @@
-//! The V4L2 requests and their structures, for 64-bit and for 32-bit targets.
+//! The V4L2 ioctls and their structures, for 64-bit and for 32-bit targets.
 //!
-//! A request's number contains the size of its structure, and pointers, `unsigned long` and 64-bit time change that size from
-//! target to target: they are `usize` and `i64` here, and the compiler pads them as C does.
+//! An ioctl number contains the size of its structure. Pointers, `unsigned long` and 64-bit time have target-dependent sizes
+//! and alignments: they are `usize` and `i64` here, and the compiler pads them as C does.
 //!
-//! On 32-bit targets C has two `v4l2_buffer`: the old one with 32-bit time, and the one with 64-bit time, which is used here
-//! because every kernel since Linux 5.6 takes it. A 32-bit kernel has it as its own structure
+//! On 32-bit targets C has two versions of `v4l2_buffer`: with 32-bit and with 64-bit time. This module uses 64-bit time, which
+//! every kernel since Linux 5.6 supports. A 32-bit kernel has it as its own structure
 //! (`drivers/media/v4l2-core/v4l2-ioctl.c`, `video_translate_cmd`), and a 64-bit kernel translates it
-//! (`v4l2-compat-ioctl32.c`, `VIDIOC_QBUF32`). Both take the old one only where they are built with CONFIG_COMPAT_32BIT_TIME.
+//! (`v4l2-compat-ioctl32.c`, `VIDIOC_QBUF32`). 32-bit time needs a kernel with CONFIG_COMPAT_32BIT_TIME.
 #![allow(
     unsafe_code,
     reason = "ioctls; every structure is laid out as in linux/videodev2.h, which the tests check"
@@ -15,8 +15,16 @@
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use rustix::io;
-use rustix::ioctl::{self, Getter, Opcode, Setter, Updater, opcode};
+mod requests;
+
+#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+pub(super) use requests::REQUESTS;
+pub(super) use requests::{
+    create_buffers, dequeue_buffer, enumerate_format, enumerate_frame_interval,
+    enumerate_frame_size, export_buffer, get_control, get_format, query_capability, queue_buffer,
+    request_buffers, set_format, set_parameters, stream_off, stream_on, take_fd, try_format,
+};
 
 pub(super) const CAPTURE: u32 = 1;
 pub(super) const OUTPUT: u32 = 2;
@@ -123,7 +131,7 @@ pub(super) union FormatUnion {
     pub(super) pix: Pix,
     pub(super) multiplanar: PixMultiplanar,
     raw: [u8; 200],
-    // v4l2_window holds pointers, which align the union: to 8 bytes on 64-bit targets, to 4 on 32-bit ones.
+    // v4l2_window holds pointers, which set the alignment of the union: 8 bytes on 64-bit targets, 4 on 32-bit ones.
     window_pointers: [usize; 2],
 }
 
@@ -207,7 +215,7 @@ impl CreateBuffers {
     }
 }
 
-/// The union in `struct v4l2_plane` and `struct v4l2_buffer`: where the memory is.
+/// The union in `struct v4l2_plane` and `struct v4l2_buffer` that locates the memory.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union Memory {
@@ -223,7 +231,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A dma-buf, by its descriptor.
+    /// A dma-buf, by its file descriptor.
     pub(super) fn of_fd(fd: BorrowedFd<'_>) -> Self {
         let mut memory = Self::default();
         memory.fd = fd.as_raw_fd();
@@ -237,7 +245,7 @@ impl Memory {
 pub(super) struct Plane {
     pub(super) bytes_used: u32,
     pub(super) length: u32,
-    /// A dma-buf for imports; the kernel's offset for MMAP, which is not used.
+    /// The fd of a dma-buf; for MMAP the kernel's offset, which is not used.
     pub(super) memory: Memory,
     pub(super) data_offset: u32,
     pub(super) reserved: [u32; 11],
@@ -257,7 +265,7 @@ pub(super) struct Buffer {
     pub(super) timecode: [u32; 4],
     pub(super) sequence: u32,
     pub(super) memory: u32,
-    /// A dma-buf, or the address of the planes; by itself a buffer of MMAP is known by its index.
+    /// The fd of a dma-buf, or the address of the planes; not used for MMAP, where the index identifies the buffer.
     pub(super) union: Memory,
     pub(super) length: u32,
     pub(super) reserved: u32,
@@ -321,14 +329,14 @@ pub(super) struct FrameInterval {
     pub(super) reserved: [u32; 2],
 }
 
-/// `struct v4l2_streamparm`, seen as the capture and output parameters, which agree in the fields used here.
+/// `struct v4l2_streamparm`, with the fields that the capture and output parameters have in common.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct StreamParameters {
     pub(super) kind: u32,
     pub(super) capability: u32,
     pub(super) mode: u32,
-    /// Seconds a frame.
+    /// The frame interval in seconds.
     pub(super) interval: Fraction,
     pub(super) rest: [u32; 46],
 }
@@ -345,8 +353,8 @@ impl StreamParameters {
     }
 }
 
-/// Stops the compilation where a structure is not as the headers have it: tests/abi has these numbers, the first for 64-bit
-/// targets and the second for armv7. Other 32-bit targets align 64-bit time otherwise, as C does there.
+/// Fails the compilation if a structure differs from the headers. The values are those of tests/abi: the first for 64-bit
+/// targets, the second for armv7. Other 32-bit targets can align 64-bit time differently, as C does there.
 #[cfg(any(target_pointer_width = "64", target_arch = "arm"))]
 const _: () = {
     const fn either(wide: usize, narrow: usize) -> usize {
@@ -381,148 +389,3 @@ const _: () = {
     assert!(size_of::<FrameInterval>() == 52);
     assert!(size_of::<StreamParameters>() == 204);
 };
-
-/// A request whose structure goes in and comes back.
-pub(super) trait Request: Copy {}
-impl Request for FormatDescription {}
-impl Request for Format {}
-impl Request for RequestBuffers {}
-impl Request for CreateBuffers {}
-impl Request for Control {}
-impl Request for ExportBuffer {}
-impl Request for FrameSize {}
-impl Request for FrameInterval {}
-impl Request for StreamParameters {}
-
-/// Sends one request with its structure in and out.
-fn update<const OPCODE: Opcode, T: Request>(fd: BorrowedFd<'_>, value: &mut T) -> io::Result<()> {
-    loop {
-        // SAFETY: `T` is the structure of this opcode, made of integers alone, and lives through the call; no structure
-        // sent here points to other memory.
-        match unsafe { ioctl::ioctl(fd, Updater::<OPCODE, T>::new(value)) } {
-            Err(io::Errno::INTR) => {}
-            done => return done,
-        }
-    }
-}
-
-const QUERY_CAPABILITY: Opcode = opcode::read::<Capability>(b'V', 0);
-const QUEUE_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 15);
-const DEQUEUE_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 17);
-const STREAM_ON: Opcode = opcode::write::<u32>(b'V', 18);
-const STREAM_OFF: Opcode = opcode::write::<u32>(b'V', 19);
-
-/// The number of every request, with the headers' name for it.
-#[cfg(test)]
-pub(super) const REQUESTS: [(&str, Opcode); 16] = [
-    ("request VIDIOC_QUERYCAP", QUERY_CAPABILITY),
-    ("request VIDIOC_ENUM_FMT", enumerate_format::OPCODE),
-    ("request VIDIOC_G_FMT", get_format::OPCODE),
-    ("request VIDIOC_S_FMT", set_format::OPCODE),
-    ("request VIDIOC_REQBUFS", request_buffers::OPCODE),
-    ("request VIDIOC_QBUF", QUEUE_BUFFER),
-    ("request VIDIOC_EXPBUF", export_buffer::OPCODE),
-    ("request VIDIOC_DQBUF", DEQUEUE_BUFFER),
-    ("request VIDIOC_STREAMON", STREAM_ON),
-    ("request VIDIOC_STREAMOFF", STREAM_OFF),
-    ("request VIDIOC_S_PARM", set_parameters::OPCODE),
-    ("request VIDIOC_G_CTRL", get_control::OPCODE),
-    ("request VIDIOC_TRY_FMT", try_format::OPCODE),
-    (
-        "request VIDIOC_ENUM_FRAMESIZES",
-        enumerate_frame_size::OPCODE,
-    ),
-    (
-        "request VIDIOC_ENUM_FRAMEINTERVALS",
-        enumerate_frame_interval::OPCODE,
-    ),
-    ("request VIDIOC_CREATE_BUFS", create_buffers::OPCODE),
-];
-
-pub(super) fn query_capability(fd: BorrowedFd<'_>) -> io::Result<Capability> {
-    // SAFETY: the kernel fills the whole structure, which is made of integers alone.
-    unsafe { ioctl::ioctl(fd, Getter::<QUERY_CAPABILITY, Capability>::new()) }
-}
-
-macro_rules! updates {
-    ($($name:ident: $structure:ident = $number:literal, $what:literal;)*) => {$(
-        mod $name {
-            pub(super) const OPCODE: super::Opcode =
-                super::opcode::read_write::<super::$structure>(b'V', $number);
-        }
-
-        #[doc = $what]
-        pub(super) fn $name(fd: BorrowedFd<'_>, value: &mut $structure) -> io::Result<()> {
-            update::<{ $name::OPCODE }, $structure>(fd, value)
-        }
-    )*};
-}
-
-updates! {
-    enumerate_format: FormatDescription = 2, "VIDIOC_ENUM_FMT";
-    get_format: Format = 4, "VIDIOC_G_FMT";
-    set_format: Format = 5, "VIDIOC_S_FMT";
-    request_buffers: RequestBuffers = 8, "VIDIOC_REQBUFS";
-    export_buffer: ExportBuffer = 16, "VIDIOC_EXPBUF";
-    set_parameters: StreamParameters = 22, "VIDIOC_S_PARM";
-    get_control: Control = 27, "VIDIOC_G_CTRL";
-    try_format: Format = 64, "VIDIOC_TRY_FMT";
-    enumerate_frame_size: FrameSize = 74, "VIDIOC_ENUM_FRAMESIZES";
-    enumerate_frame_interval: FrameInterval = 75, "VIDIOC_ENUM_FRAMEINTERVALS";
-    create_buffers: CreateBuffers = 92, "VIDIOC_CREATE_BUFS";
-}
-
-/// VIDIOC_QBUF and VIDIOC_DQBUF point to the planes of a multi-planar buffer, so they take them as well.
-fn buffer<const OPCODE: Opcode>(
-    fd: BorrowedFd<'_>,
-    value: &mut Buffer,
-    planes: Option<&mut [Plane; 8]>,
-) -> io::Result<()> {
-    if let Some(planes) = planes {
-        value.union = Memory {
-            address: planes.as_mut_ptr().expose_provenance(),
-        };
-        value.length = value.length.min(8);
-    }
-    loop {
-        // SAFETY: the structure is that of the opcode. For a multi-planar queue `union` is the address of eight planes that
-        // live through the call and `length` is at most eight; for a single-planar one it is an fd or unused.
-        match unsafe { ioctl::ioctl(fd, Updater::<OPCODE, Buffer>::new(value)) } {
-            Err(io::Errno::INTR) => {}
-            done => return done,
-        }
-    }
-}
-
-pub(super) fn queue_buffer(
-    fd: BorrowedFd<'_>,
-    value: &mut Buffer,
-    planes: Option<&mut [Plane; 8]>,
-) -> io::Result<()> {
-    buffer::<QUEUE_BUFFER>(fd, value, planes)
-}
-
-pub(super) fn dequeue_buffer(
-    fd: BorrowedFd<'_>,
-    value: &mut Buffer,
-    planes: Option<&mut [Plane; 8]>,
-) -> io::Result<()> {
-    buffer::<DEQUEUE_BUFFER>(fd, value, planes)
-}
-
-pub(super) fn stream_on(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
-    // SAFETY: the request reads one int.
-    unsafe { ioctl::ioctl(fd, Setter::<STREAM_ON, u32>::new(kind)) }
-}
-
-pub(super) fn stream_off(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
-    // SAFETY: the request reads one int.
-    unsafe { ioctl::ioctl(fd, Setter::<STREAM_OFF, u32>::new(kind)) }
-}
-
-/// Takes the fd that VIDIOC_EXPBUF has just made.
-pub(super) fn take_fd(fd: i32) -> std::os::fd::OwnedFd {
-    use std::os::fd::FromRawFd;
-    // SAFETY: the kernel installed this fd for the request that succeeded a moment ago; nobody else knows its number.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
-}

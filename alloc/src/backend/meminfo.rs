@@ -1,4 +1,4 @@
-//! What the machine has: how much memory is free, and where it lies.
+//! The memory of this machine: how much is available, and its physical addresses.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
@@ -10,85 +10,89 @@ use crate::constraint::AddressWindow;
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 use crate::solve::Plan;
 
-/// Share of all memory that is left to others: a heap that is asked for the last page makes the kernel kill processes.
-const LEFT_TO_OTHERS: u64 = 16;
+/// The divisor of the share of all memory that stays available to other programs: if a heap allocates the last pages, the kernel
+/// kills processes.
+const RESERVED_DIVISOR: u64 = 16;
 
-/// Returns how many bytes of pages can be taken without harm to others; `None` where `/proc` does not tell.
+/// Returns the bytes of pages that can be allocated without harm to other programs; `None` if `/proc` does not report them.
 pub(super) fn available_bytes() -> Option<u64> {
-    spare(&text("/proc/meminfo")?)
+    available_from(&read("/proc/meminfo")?)
 }
 
-/// Returns how many bytes of pages can be taken without harm to others where they are fewer than `needed_bytes`; `None` where
-/// those are to be had, or nothing tells.
-pub(super) fn fewer_available_than(needed_bytes: u64) -> Option<u64> {
-    if needed_bytes <= surely_available_bytes() {
+/// Returns the available bytes if they are fewer than `needed_bytes`; `None` if the memory is sufficient, or not known.
+pub(super) fn available_if_insufficient(needed_bytes: u64) -> Option<u64> {
+    if needed_bytes <= minimum_available_bytes() {
         return None;
     }
     available_bytes().filter(|available| needed_bytes > *available)
 }
 
-/// Returns what can be taken at the least, by one system call in the place of four: the pages that nothing is in, and of
-/// these as much again left alone, for what the kernel keeps of them for itself.
-fn surely_available_bytes() -> u64 {
-    // Set aside when the kernel started, and not for pages that stay where they are.
+/// Returns a lower bound of the available bytes with one system call instead of four: the free pages, less twice the share for
+/// other programs, because the kernel keeps some free pages for itself.
+fn minimum_available_bytes() -> u64 {
+    // CMA regions are reserved at boot, and are not available for pages that cannot be moved.
     static CONTIGUOUS_BYTES: OnceLock<u64> = OnceLock::new();
     let contiguous = *CONTIGUOUS_BYTES.get_or_init(|| {
-        text("/proc/meminfo")
-            .and_then(|text| meminfo(&text, "CmaTotal"))
+        read("/proc/meminfo")
+            .and_then(|text| field_bytes(&text, "CmaTotal"))
             .unwrap_or(0)
     });
     let machine = rustix::system::sysinfo();
     let unit = u64::from(machine.mem_unit);
-    let (total, free) = (wide(machine.totalram), wide(machine.freeram));
-    let kept = total.checked_div(LEFT_TO_OTHERS / 2);
-    let pages = free.saturating_sub(kept.unwrap_or(u64::MAX));
+    let (total, free) = (
+        unsigned_long(machine.totalram),
+        unsigned_long(machine.freeram),
+    );
+    let reserved = total.checked_div(RESERVED_DIVISOR / 2);
+    let pages = free.saturating_sub(reserved.unwrap_or(u64::MAX));
     pages.saturating_mul(unit).saturating_sub(contiguous)
 }
 
-/// An `unsigned long` of the kernel, which has 32 bits on some targets and 64 on others.
-fn wide(number: impl Into<u64>) -> u64 {
+/// Converts an `unsigned long` of the kernel, which has 32 or 64 bits.
+fn unsigned_long(number: impl Into<u64>) -> u64 {
     number.into()
 }
 
-/// Bytes that a plan needs, and those that can be taken, which are fewer.
+/// The bytes that a plan needs, and the available bytes, which are fewer.
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 pub(super) struct Shortage {
     pub(super) needed_bytes: u64,
     pub(super) available_bytes: u64,
 }
 
-/// Holds a plan whose buffers are made of the machine's pages against what can be taken; `None` where it fits or nothing tells.
+/// Compares the memory of a plan, whose buffers are made of pages, with the available memory; `None` if it is sufficient or not
+/// known.
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 pub(super) fn shortage(plan: &Plan) -> Option<Shortage> {
     let needed_bytes = plan
         .layout()
         .total_bytes()
         .saturating_mul(u64::from(plan.count()));
-    fewer_available_than(needed_bytes).map(|available_bytes| Shortage {
+    available_if_insufficient(needed_bytes).map(|available_bytes| Shortage {
         needed_bytes,
         available_bytes,
     })
 }
 
-/// Returns the kernel's words where this process can open no more files: drivers then say that memory is out.
+/// Returns the kernel's error if this process can open no more files; drivers then report that memory ran out.
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
-pub(crate) fn fds_are_out() -> Option<std::io::Error> {
+pub(crate) fn fd_limit_error() -> Option<std::io::Error> {
     fs::File::open("/proc/self/stat")
         .err()
         .filter(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()))
 }
 
-/// Returns how many bytes of the CMA regions are free; `None` where there are none.
+/// Returns the free bytes of all CMA regions; `None` if there are none.
 #[cfg(feature = "heap")]
 pub(super) fn cma_free_bytes() -> Option<u64> {
-    meminfo(&text("/proc/meminfo")?, "CmaFree")
+    field_bytes(&read("/proc/meminfo")?, "CmaFree")
 }
 
-/// Returns the addresses in which all memory lies; all there are where nothing tells.
+/// Returns the range of physical addresses of all memory; the full range if the kernel does not report it.
 #[cfg(any(feature = "heap", feature = "udmabuf"))]
 pub(super) fn memory_window() -> AddressWindow {
-    let highest = text("/proc/zoneinfo")
-        .and_then(|text| highest_frame(&text))
+    let highest = read("/proc/zoneinfo")
+        .and_then(|text| end_frame(&text))
         .and_then(|end| end.checked_mul(page_bytes())?.checked_sub(1));
     AddressWindow {
         lowest: 0,
@@ -96,23 +100,23 @@ pub(super) fn memory_window() -> AddressWindow {
     }
 }
 
-/// Returns the size of a page.
+/// Returns the page size in bytes.
 #[cfg(any(feature = "heap", feature = "udmabuf"))]
 pub(super) fn page_bytes() -> u64 {
     u64::try_from(rustix::param::page_size()).unwrap_or(4096)
 }
 
-/// Reads a number from a file of one line.
+/// Reads a number from a file with one line.
 #[cfg(any(feature = "heap", feature = "udmabuf"))]
-pub(super) fn number(path: impl AsRef<Path>) -> Option<u64> {
-    text(path)?.trim().parse().ok()
+pub(super) fn read_number(path: impl AsRef<Path>) -> Option<u64> {
+    read(path)?.trim().parse().ok()
 }
 
-/// Reads one of the kernel's own files: it says no length, and `fs::read_to_string` finds its end in twice as many calls. One that is
-/// longer than any of these files is not believed.
-fn text(path: impl AsRef<Path>) -> Option<String> {
+/// Reads a file of procfs or sysfs. Such a file has no size, and `fs::read_to_string` needs twice as many calls for it. A file
+/// that is larger than all known ones is refused.
+fn read(path: impl AsRef<Path>) -> Option<String> {
     const STEP: usize = 8192;
-    // The longest is zoneinfo, which has half a KiB for each processor and zone.
+    // The longest one is zoneinfo, with half a KiB for each CPU and zone.
     const MOST: usize = 16 << 20;
     let mut file = fs::File::open(path).ok()?;
     let (mut bytes, mut read) = (Vec::new(), 0_usize);
@@ -129,15 +133,15 @@ fn text(path: impl AsRef<Path>) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn spare(meminfo_text: &str) -> Option<u64> {
-    let kept = meminfo(meminfo_text, "MemTotal")?.checked_div(LEFT_TO_OTHERS)?;
-    // Free contiguous memory counts as available, and buffers whose pages stay where they are get none of it.
-    let contiguous = meminfo(meminfo_text, "CmaFree").unwrap_or(0);
-    let others = kept.saturating_add(contiguous);
-    Some(meminfo(meminfo_text, "MemAvailable")?.saturating_sub(others))
+fn available_from(text: &str) -> Option<u64> {
+    let reserved = field_bytes(text, "MemTotal")?.checked_div(RESERVED_DIVISOR)?;
+    // MemAvailable includes free CMA memory, which is not available for pages that cannot be moved.
+    let contiguous = field_bytes(text, "CmaFree").unwrap_or(0);
+    let others = reserved.saturating_add(contiguous);
+    Some(field_bytes(text, "MemAvailable")?.saturating_sub(others))
 }
 
-fn meminfo(text: &str, field: &str) -> Option<u64> {
+fn field_bytes(text: &str, field: &str) -> Option<u64> {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
@@ -145,9 +149,9 @@ fn meminfo(text: &str, field: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// Returns the first page frame behind all zones that have memory.
+/// Returns the page frame number after the last zone that has memory.
 #[cfg(any(feature = "heap", feature = "udmabuf"))]
-fn highest_frame(zoneinfo: &str) -> Option<u64> {
+fn end_frame(zoneinfo: &str) -> Option<u64> {
     let (mut spanned, mut present) = (0, 0);
     let mut end = None;
     for line in zoneinfo.lines() {
@@ -170,33 +174,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_to_spare_leaves_a_share_to_others() {
+    fn available_memory_excludes_a_share_for_other_programs() {
         let text = "MemTotal:  1600 kB\nMemFree: 1 kB\nMemAvailable:  300 kB\nCmaFree: 7 kB\n";
-        assert_eq!(spare(text), Some(193 * 1024));
+        assert_eq!(available_from(text), Some(193 * 1024));
         assert_eq!(
-            spare("MemTotal: 1600 kB\nMemAvailable: 300 kB\n"),
+            available_from("MemTotal: 1600 kB\nMemAvailable: 300 kB\n"),
             Some(200 * 1024)
         );
-        assert_eq!(spare("MemTotal: 1600 kB\nMemAvailable: 10 kB\n"), Some(0));
-        assert_eq!(spare("MemTotal: x kB\n"), None);
-        assert_eq!(meminfo(text, "CmaFree"), Some(7 * 1024));
-        assert_eq!(meminfo(text, "Mem"), None);
+        assert_eq!(
+            available_from("MemTotal: 1600 kB\nMemAvailable: 10 kB\n"),
+            Some(0)
+        );
+        assert_eq!(available_from("MemTotal: x kB\n"), None);
+        assert_eq!(field_bytes(text, "CmaFree"), Some(7 * 1024));
+        assert_eq!(field_bytes(text, "Mem"), None);
     }
 
     #[test]
-    fn file_without_an_end_is_not_read_on() {
+    fn endless_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meminfo");
-        // Nothing of it is stored on the disk.
+        // A sparse file: no block is allocated on the disk.
         fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(text(&path), None);
+        assert_eq!(read(&path), None);
         fs::write(&path, "MemTotal: 4 kB\n").unwrap();
-        assert_eq!(text(&path).as_deref(), Some("MemTotal: 4 kB\n"));
+        assert_eq!(read(&path).as_deref(), Some("MemTotal: 4 kB\n"));
     }
 
     #[cfg(any(feature = "heap", feature = "udmabuf"))]
     #[test]
-    fn zones_without_memory_do_not_count() {
+    fn zones_without_memory_are_ignored() {
         let zone = |name: &str, spanned: u64, present: u64, first: u64| {
             format!(
                 "Node 0, zone {name}\n  pages free 1\n        spanned  {spanned}\n        present  {present}\n  start_pfn:           {first}\n"
@@ -205,7 +212,7 @@ mod tests {
         let text = zone("DMA", 4095, 3998, 1)
             + &zone("DMA32", 520_160, 520_160, 4096)
             + &zone("Movable", 9, 0, 1 << 40);
-        assert_eq!(highest_frame(&text), Some(4096 + 520_160));
-        assert_eq!(highest_frame(""), None);
+        assert_eq!(end_frame(&text), Some(4096 + 520_160));
+        assert_eq!(end_frame(""), None);
     }
 }
