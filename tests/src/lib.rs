@@ -4,7 +4,7 @@
 //! What runs in the guest needs neither QEMU nor the suite: they are there with the feature `harness`.
 
 pub mod bars;
-pub mod held;
+pub mod check_support;
 pub mod interop;
 pub mod judge;
 #[cfg(feature = "harness")]
@@ -13,8 +13,8 @@ pub mod picture;
 pub mod pipeline;
 #[cfg(feature = "harness")]
 pub mod suite;
+pub mod sw_sync;
 pub mod verdict;
 #[cfg(feature = "harness")]
 pub mod vm;
 pub mod wire;
-pub mod witness;

@@ -2,8 +2,8 @@
 //!
 //! Every check prints a line: `passed NAME`, or `failed NAME: WHY`. The exit status is 1 where one failed.
 
+mod delayed_fences;
 mod errors;
-mod held;
 mod order;
 mod test_client;
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             frames,
             source,
             planted,
-        } => held::run(frames, &source, planted),
+        } => delayed_fences::run(frames, &source, planted),
         Theme::Hang => check("hang", order::hang),
     };
     if passed {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A dma-buf that a process holds an fd of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HeldDmabuf {
     /// The fd's number in that process.
     pub fd: u32,
     /// Inode of the dma-buf.
@@ -30,7 +30,7 @@ pub fn fd_count(process: u32) -> io::Result<usize> {
 ///
 /// # Errors
 /// As [`fd_count`].
-pub fn held(process: u32) -> io::Result<Vec<Held>> {
+pub fn held(process: u32) -> io::Result<Vec<HeldDmabuf>> {
     let mut held = Vec::new();
     for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
         let entry = entry?;
@@ -52,9 +52,9 @@ pub fn held(process: u32) -> io::Result<Vec<Held>> {
 }
 
 /// Reads one fdinfo; `None` when it is not a dma-buf's.
-fn parse(fd: u32, text: &[u8]) -> Option<Held> {
+fn parse(fd: u32, text: &[u8]) -> Option<HeldDmabuf> {
     let found = fdinfo(text)?;
-    Some(Held {
+    Some(HeldDmabuf {
         fd,
         exporter: found.exporter,
         size_bytes: found.size_bytes,

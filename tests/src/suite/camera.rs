@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
 /// What `covalent-judge held` says of a process.
 #[derive(Debug, Deserialize)]
 struct Held {
-    dma_bufs: Vec<crate::judge::process::Held>,
+    dma_bufs: Vec<crate::judge::process::HeldDmabuf>,
 }
 
 /// What `covalent-judge watch` saw of a program.

@@ -15,11 +15,11 @@ mod through;
 
 use super::record::{Record, Verdict};
 use super::{Bench, Case, Outcome};
+use crate::check_support::pixels::{colours, pattern_of, resemble};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
-use crate::witness::pixels::{colours, pattern_of, resemble};
 
 /// Enough for all rows of one configuration on a busy machine without KVM.
 const LONG: Duration = Duration::from_secs(900);

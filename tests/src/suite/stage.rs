@@ -8,7 +8,7 @@ use crate::judge::bufinfo::Object;
 use crate::pipeline::{CameraRecord, FrameRecord, parse_frames};
 use crate::vm::guest::shell;
 use crate::vm::link::{Output, Process};
-use crate::wire::Whom;
+use crate::wire::SignalTarget;
 
 use super::Bench;
 
@@ -155,7 +155,7 @@ impl Stage {
 
     /// Ends the compositor, which has to end well; then no dma-buf is left at all.
     pub(super) fn strike(self, bench: &mut Bench<'_>) -> anyhow::Result<()> {
-        self.compositor.signal(SIGTERM, Whom::Leader)?;
+        self.compositor.signal(SIGTERM, SignalTarget::Leader)?;
         let log = self.log(bench)?;
         let output = self.compositor.wait(SOON)?;
         ensure!(
@@ -168,7 +168,7 @@ impl Stage {
 
     /// Kills the compositor.
     pub(super) fn burn(&self) -> anyhow::Result<()> {
-        Ok(self.compositor.signal(SIGKILL, Whom::Leader)?)
+        Ok(self.compositor.signal(SIGKILL, SignalTarget::Leader)?)
     }
 
     /// Waits for the end of a compositor that was killed; then no dma-buf is left at all.
@@ -216,7 +216,7 @@ impl From<Output> for Ended {
 /// Waits for the end of a client that was started beside the case, after a signal where there is one.
 pub(super) fn end(client: Process, signal: Option<i32>) -> anyhow::Result<Ended> {
     if let Some(signal) = signal {
-        client.signal(signal, Whom::Leader)?;
+        client.signal(signal, SignalTarget::Leader)?;
     }
     Ok(client.wait(RUN)?.into())
 }

@@ -41,7 +41,7 @@ fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
 fn moments(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "moments")
+    check(bench, "device-sync")
 }
 
 fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {

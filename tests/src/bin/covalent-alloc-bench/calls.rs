@@ -6,10 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
-use super::contest::Contest;
+use super::bench_case::BenchCase;
 
 /// Calls by name, with how often they were made; an ioctl and an fcntl by what was asked.
 type Counts = BTreeMap<String, usize>;
@@ -55,16 +55,16 @@ pub(super) struct Calls {
 /// Allocates once each way after a first time that does not count, with a word before and after.
 pub(super) fn once() -> Result<()> {
     let sources = Sources::discover();
-    for contest in Contest::all(&sources)? {
-        drop((contest.bare()?, contest.ours()?));
-        let name = format!("{} {}", contest.source, contest.bytes);
+    for case in BenchCase::all(&sources)? {
+        drop((case.bare()?, case.ours()?));
+        let name = format!("{} {}", case.source, case.bytes);
         say(&format!("begin {name} bare"))?;
-        drop(contest.bare()?);
+        drop(case.bare()?);
         say(&format!("begin {name} ours"))?;
-        drop(contest.ours()?);
+        drop(case.ours()?);
         say("end")?;
         let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
-        let take = || pool.take(owner, &contest.plan, |_| contest.ours());
+        let take = || pool.take(owner, &case.plan, |_| case.ours());
         drop(take()?);
         say(&format!("begin {name} pool"))?;
         drop(take()?);

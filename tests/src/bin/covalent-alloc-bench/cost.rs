@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
-use super::contest::Contest;
+use super::bench_case::BenchCase;
 
 /// How many times a pool gives a buffer in one round: one time is as short as reading the clock.
 const HITS: u64 = 100;
@@ -44,15 +44,15 @@ pub(super) struct Cost {
 pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     ensure!(rounds >= 2, "the first round does not count");
     let sources = Sources::discover();
-    let mut contests = Contest::all(&sources)?;
-    contests.retain(|contest| contest.source.starts_with(prefix));
-    ensure!(!contests.is_empty(), "no source begins with {prefix}");
+    let mut cases = BenchCase::all(&sources)?;
+    cases.retain(|case| case.source.starts_with(prefix));
+    ensure!(!cases.is_empty(), "no source begins with {prefix}");
     let mut costs = Vec::new();
-    for of_one in contests.chunk_by(|one, other| one.source == other.source) {
-        let named = || of_one.first().map(|contest| contest.source.clone());
+    for of_one in cases.chunk_by(|one, other| one.source == other.source) {
+        let named = || of_one.first().map(|case| case.source.clone());
         let mut measured = of_one
             .iter()
-            .map(|contest| one(contest, Pages::Given, rounds))
+            .map(|case| one(case, Pages::Given, rounds))
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("{:?}", named()))?;
         // Memory that has to be zeroed costs more the more there is of it.
@@ -61,8 +61,8 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
             for cost in &mut measured {
                 cost.pages = Pages::Owed;
             }
-            for contest in of_one {
-                measured.push(one(contest, Pages::Touched, rounds)?);
+            for case in of_one {
+                measured.push(one(case, Pages::Touched, rounds)?);
             }
         }
         costs.append(&mut measured);
@@ -70,22 +70,22 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
+fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     let (mut bare, mut ours, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut turn = |first: bool| -> Result<()> {
             settle();
             let from = Instant::now();
             if first {
-                let fd = contest.bare()?;
+                let fd = case.bare()?;
                 if pages == Pages::Touched {
-                    contest.fill(fd.as_fd())?;
+                    case.fill(fd.as_fd())?;
                 }
             } else {
-                let buffers = contest.ours()?;
+                let buffers = case.ours()?;
                 if pages == Pages::Touched {
                     let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
-                    contest.fill(memory.context("no memory")?)?;
+                    case.fill(memory.context("no memory")?)?;
                 }
             }
             let into = if first { &mut bare } else { &mut ours };
@@ -96,11 +96,11 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
         let first = round % 2 == 0;
         turn(first)?;
         turn(!first)?;
-        hits.push(pool_hit(contest)?);
+        hits.push(pool_hit(case)?);
     }
     Ok(Cost {
-        source: contest.source.clone(),
-        bytes: contest.bytes,
+        source: case.source.clone(),
+        bytes: case.bytes,
         pages,
         bare: median(&bare),
         ours: median(&ours),
@@ -109,10 +109,10 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
 }
 
 /// Takes one buffer of a pool again and again.
-fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
+fn pool_hit(case: &BenchCase<'_>) -> Result<u64> {
     let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
     let take = || -> Result<()> {
-        let taken = pool.take(owner, &contest.plan, |_| contest.ours())?;
+        let taken = pool.take(owner, &case.plan, |_| case.ours())?;
         taken.map(drop).context("no buffer")
     };
     take()?;

@@ -3,8 +3,8 @@
 //!
 //! In a guest whose clock counts instructions (`./x vm run --counted`) its nanoseconds are instructions, and repeat.
 
+mod bench_case;
 mod calls;
-mod contest;
 mod cost;
 mod sys;
 

@@ -12,60 +12,60 @@ use covalent_alloc::buffer::{
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally, soak};
+use super::{CheckOutcome, CheckRunner, soak};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for source in sources.declarations() {
         let id = source.id.as_str();
-        tally.check(
+        runner.check(
             &format!("buffers::pool_over_{id}_gives_the_owners_own_again"),
             || pool_hit(&sources, id),
         );
-        tally.check(
+        runner.check(
             &format!("buffers::pool_over_{id}_zeroes_for_another_owner"),
             || pool_crossing(&sources, id),
         );
     }
-    tally.check("buffers::pool_does_not_give_on_what_another_holds", || {
+    runner.check("buffers::pool_does_not_give_on_what_another_holds", || {
         pool_held(&sources)
     });
-    tally.check("buffers::pool_keeps_no_more_than_its_limit", || {
+    runner.check("buffers::pool_keeps_no_more_than_its_limit", || {
         pool_limit(&sources)
     });
-    tally.check("buffers::pool_that_gets_nothing_says_so", || {
+    runner.check("buffers::pool_that_gets_nothing_says_so", || {
         pool_refused(&sources)
     });
-    tally.check("buffers::name_is_what_fdinfo_shows", || name(&sources));
-    tally.check("buffers::planes_under_several_fds_are_one_memory", || {
+    runner.check("buffers::name_is_what_fdinfo_shows", || name(&sources));
+    runner.check("buffers::planes_under_several_fds_are_one_memory", || {
         one_memory(&sources)
     });
-    tally.check(
+    runner.check(
         "buffers::fd_that_is_closed_or_has_no_file_is_refused",
         bad_fd,
     );
     for card in sources.cards() {
         let name = card.path().display();
-        tally.check(
+        runner.check(
             &format!("buffers::import_into_{name}_is_made_once_and_not_kept"),
             || cached(&sources, card),
         );
-        tally.check(
+        runner.check(
             &format!("buffers::threads_that_import_and_close_on_{name}_leak_nothing"),
             || racing(&sources, card),
         );
     }
     for source in sources.declarations() {
         let id = source.id.as_str();
-        tally.check(&format!("buffers::hundred_threads_take_from_{id}"), || {
+        runner.check(&format!("buffers::hundred_threads_take_from_{id}"), || {
             threads(&sources, id)
         });
-        tally.check(
+        runner.check(
             &format!("buffers::thousands_from_{id}_leave_nothing"),
             || soak::allocations(&sources, id, 2000),
         );
@@ -88,7 +88,7 @@ fn take(pool: &Pool, owner: Owner, plan: &Plan, sources: &Sources) -> Result<Poo
     taken.context("the source gave nothing")
 }
 
-fn pool_hit(sources: &Sources, id: &str) -> Result<Seen> {
+fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
     let plan = plan(sources, id, vga()?)?;
     let first = take(&pool, owner, &plan, sources)?;
@@ -111,10 +111,10 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<Seen> {
     // While it is in use, it is not there twice.
     let second = take(&pool, owner, &plan, sources)?;
     ensure!(second.identity() != identity, "one buffer for two");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
+fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     // An odd size, so that there is room behind the picture.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
@@ -142,7 +142,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
         .read(0, 0, &mut bytes)?;
     let dirty = bytes.iter().filter(|byte| **byte != 0).count();
     ensure!(dirty == 0, "{dirty} of {size} bytes are the other owner's");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The whole dma-buf as one plane, padding included.
@@ -165,7 +165,7 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
     })?)
 }
 
-fn pool_held(sources: &Sources) -> Result<Seen> {
+fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     let plan = plan(sources, "heap:system", vga()?)?;
     let first = take(&pool, Owner::new(), &plan, sources)?;
@@ -191,10 +191,10 @@ fn pool_held(sources: &Sources) -> Result<Seen> {
     let fourth = take(&pool, owner, &plan, sources)?;
     ensure!(fourth.identity() != clone.identity(), "one buffer for two");
     ensure!(fourth.identity() != identity, "it was given on");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_limit(sources: &Sources) -> Result<Seen> {
+fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let one = plan.layout().total_bytes();
     let (pool, owner) = (Pool::new(2 * one), Owner::new());
@@ -226,20 +226,20 @@ fn pool_limit(sources: &Sources) -> Result<Seen> {
         "{} bytes are kept",
         pool.kept_bytes()
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_refused(sources: &Sources) -> Result<Seen> {
+fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let pool = Pool::new(u64::MAX);
     let answer = pool.take(Owner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
     ensure!(matches!(answer, Err("no")), "{answer:?}");
     let nothing = pool.take(Owner::new(), &plan, |_| Ok::<Vec<Buffer>, &str>(Vec::new()));
     ensure!(matches!(nothing, Ok(None)), "{nothing:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn name(sources: &Sources) -> Result<Seen> {
+fn name(sources: &Sources) -> Result<CheckOutcome> {
     use std::os::fd::AsRawFd;
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
@@ -260,10 +260,10 @@ fn name(sources: &Sources) -> Result<Seen> {
     ensure!(shown()? == "x".repeat(31), "it is called {:?}", shown()?);
     ensure!(buffer.set_name("a\0b"), "a name with a zero");
     ensure!(shown()? == "a", "it is called {:?}", shown()?);
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn one_memory(sources: &Sources) -> Result<Seen> {
+fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
     let fd = buffer.memory_fd(0).context("no memory")?;
@@ -287,10 +287,10 @@ fn one_memory(sources: &Sources) -> Result<Seen> {
         planar.memory_count()
     );
     ensure!(fds == before + 1, "{} fds for one dma-buf", fds - before);
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn bad_fd() -> Result<Seen> {
+fn bad_fd() -> Result<CheckOutcome> {
     use covalent_alloc::buffer::{DescriptorError, DmabufError};
     use rustix::fs::{Mode, OFlags, open};
     // As near to a closed fd as safe Rust comes: one that names a file and has none open.
@@ -314,7 +314,7 @@ fn bad_fd() -> Result<Seen> {
         ),
         "{answer:?}"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// A buffer that the card takes: its own.
@@ -335,9 +335,11 @@ pub(crate) fn shows(card: &Card) -> bool {
         .is_ok_and(|resources| !resources.crtcs().is_empty())
 }
 
-fn cached(sources: &Sources, card: &Card) -> Result<Seen> {
+fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let cache: ImportCache<Framebuffer> = ImportCache::default();
     let asked = AtomicU32::new(0);
@@ -379,12 +381,14 @@ fn cached(sources: &Sources, card: &Card) -> Result<Seen> {
     ensure!(cache.is_empty(), "the cache keeps an import alive");
     cache.get_or_import(&buffer, import)?;
     ensure!(asked.load(Ordering::Relaxed) == 2, "an import of the dead");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn racing(sources: &Sources, card: &Card) -> Result<Seen> {
+fn racing(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let buffer = own(sources, card)?;
     let failed = thread::scope(|scope| {
@@ -409,10 +413,10 @@ fn racing(sources: &Sources, card: &Card) -> Result<Seen> {
             .collect::<Vec<_>>()
     });
     ensure!(failed.is_empty(), "{failed:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn threads(sources: &Sources, id: &str) -> Result<Seen> {
+fn threads(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
     let failed = thread::scope(|scope| {
         let all: Vec<_> = (0..100)
@@ -436,5 +440,5 @@ fn threads(sources: &Sources, id: &str) -> Result<Seen> {
         .collect();
     ensure!(others.is_empty(), "{others:?}");
     ensure!(failed.len() < 100, "nobody got anything: {failed:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -8,20 +8,20 @@ use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
 use covalent_alloc::constraint::Participant;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use drm::Device as _;
 use drm::control::Device as _;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for card in sources.cards() {
         let path = card.path();
         let name = path.display().to_string();
-        tally.check(&format!("cards::{name}::opening_leaves_no_master"), || {
+        runner.check(&format!("cards::{name}::opening_leaves_no_master"), || {
             let card = Card::open(path)?;
             let other = Raw(File::options().read(true).write(true).open(path)?);
             // Who opens a card without a master becomes one, and only a master can give that up.
@@ -29,9 +29,9 @@ pub(crate) fn run(tally: &mut Tally) {
                 .release_master_lock()
                 .context("the first one was still master")?;
             drop(card);
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
-        tally.check(
+        runner.check(
             &format!("cards::{name}::either_node_leads_to_the_card"),
             || {
                 let card = Card::open(path)?;
@@ -50,19 +50,21 @@ pub(crate) fn run(tally: &mut Tally) {
                     Card::open_by_device(0x7fff_ffff).is_err(),
                     "a device number of nobody led somewhere"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("cards::{name}::framebuffer_that_is_refused_leaves_no_handle"),
             || refused(&sources, card),
         );
         for source in sources.declarations() {
-            tally.check(
+            runner.check(
                 &format!("cards::{name}::framebuffer_from_{}", source.id),
                 || {
                     let Some(display) = display(card)? else {
-                        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+                        return Ok(CheckOutcome::Skipped(
+                            "the card drives no display".to_owned(),
+                        ));
                     };
                     let request = Request {
                         participants: vec![display],
@@ -104,15 +106,15 @@ pub(crate) fn run(tally: &mut Tally) {
                             if let Some(handle) = second.buffer() {
                                 card.close_buffer(handle)?;
                             }
-                            Ok(Seen::Passed)
+                            Ok(CheckOutcome::Passed)
                         }
                         (Some(Verdict::Guaranteed), Err(error)) => {
                             Err(error).context("guaranteed, and yet")
                         }
-                        (Some(_), Err(error)) => Ok(Seen::Skipped(format!(
+                        (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
                             "possible, and not this time: {error}"
                         ))),
-                        (None, Err(DrmError::Import { .. })) => Ok(Seen::Passed),
+                        (None, Err(DrmError::Import { .. })) => Ok(CheckOutcome::Passed),
                         (None, Err(error)) => {
                             Err(error).context("impossible, and for another reason")
                         }
@@ -125,7 +127,7 @@ pub(crate) fn run(tally: &mut Tally) {
 }
 
 /// The card's own memory, so that it is imported, in a format that no plane of these cards has.
-fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
+fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::UYVY));
     request.sources = sources.declarations();
@@ -133,11 +135,13 @@ fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
         .sources
         .retain(|source| source.id.as_str().starts_with("dumb:") && source.is_of(card.identity()));
     let Solution::Share(plan) = solve(&request) else {
-        return Ok(Seen::Skipped("the card gives no dumb buffers".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the card gives no dumb buffers".to_owned(),
+        ));
     };
     let buffers = sources.allocate(&plan)?;
     match card.framebuffer(buffers.first().context("no buffer")?) {
-        Err(DrmError::Request { .. }) => Ok(Seen::Passed),
+        Err(DrmError::Request { .. }) => Ok(CheckOutcome::Passed),
         Err(error) => Err(error).context("for another reason"),
         Ok(_) => bail!("it was taken"),
     }

@@ -6,18 +6,18 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::codec::{
-    FWHT, RESEMBLANCE, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::codec::{
+    FWHT, MIN_PSNR_DB, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
 };
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.check("codecs::vim2m_has_both_queues_on_one_file", || {
+    runner.check("codecs::vim2m_has_both_queues_on_one_file", || {
         let device = Device::open(&node("vim2m", |_| true)?)?;
         let (output, capture) = queues(&device)?;
         for queue in [&output, &capture] {
@@ -39,9 +39,9 @@ pub(crate) fn run(tally: &mut Tally) {
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
         other.import(&buffers).context("the second file")?;
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("codecs::each_converter_is_a_source_of_its_own", || {
+    runner.check("codecs::each_converter_is_a_source_of_its_own", || {
         let mut ids = Vec::new();
         for path in [encoder()?, decoder()?, node("vim2m", |_| true)?] {
             let (output, capture) = queues(&Device::open(&path)?)?;
@@ -55,35 +55,35 @@ pub(crate) fn run(tally: &mut Tally) {
         ids.sort();
         ids.dedup();
         ensure!(ids.len() == 4, "two have one name: {ids:?}");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for source in sources.declarations() {
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
-            tally.check(
+            runner.check(
                 &format!("codecs::vim2m_copies_{fourcc}_in_{}", source.id),
                 || copies(&sources, &source, fourcc),
             );
         }
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
-            tally.check(
+            runner.check(
                 &format!("codecs::vicodec_gives_{fourcc}_back_in_{}", source.id),
                 || codes(&sources, &source, fourcc),
             );
         }
     }
-    tally.check(
+    runner.check(
         "codecs::coded_buffer_that_is_too_small_is_refused_before",
         || {
             let device = Device::open(&encoder()?)?;
             let (_, capture) = queues(&device)?;
             let small = bytes(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
-                Err(Error::TooSmall { .. }) => Ok(Seen::Passed),
+                Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
                 answer => bail!("{answer:?}"),
             }
         },
     );
-    tally.check(
+    runner.check(
         "codecs::more_bytes_than_the_buffer_has_are_refused_before",
         || {
             let device = Device::open(&decoder()?)?;
@@ -95,7 +95,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 answer => bail!("{answer:?}"),
             }
             ensure!(stream.queued_count() == 0, "the device has it");
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         },
     );
 }
@@ -132,7 +132,7 @@ fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
     sources.allocate(&plan)?.pop().context("no buffer")
 }
 
-fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let device = Device::open(&node("vim2m", |_| true)?)?;
     let (output, capture) = queues(&device)?;
     let from = std::slice::from_ref(source);
@@ -150,10 +150,10 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     reader.start()?;
     wait(&mut writer)?;
     pixels::same(&pixels::read(out)?, &pattern)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
     let coded = bytes(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;
@@ -189,10 +189,10 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     wait(&mut writer)?;
     let resemblance = peak_signal_to_noise(&original, &pixels::read(out)?, fourcc)?;
     ensure!(
-        resemblance >= RESEMBLANCE,
+        resemblance >= MIN_PSNR_DB,
         "it resembles itself by {resemblance:.1} dB"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {

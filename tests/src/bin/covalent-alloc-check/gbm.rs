@@ -5,15 +5,15 @@ use covalent_alloc::backend::gbm::{Gbm, GbmError};
 use covalent_alloc::constraint::{FormatSet, Source};
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
-    tally.check("gbm::device_is_there_and_says_nothing_implicit", || {
+    runner.check("gbm::device_is_there_and_says_nothing_implicit", || {
         let mut devices = 0;
         for (gbm, formats) in sources.gbm_devices() {
             ensure!(
@@ -28,21 +28,28 @@ pub(crate) fn run(tally: &mut Tally) {
             devices += 1;
         }
         ensure!(devices > 0, "none; not usable: {:?}", sources.unavailable());
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for (gbm, formats) in sources.gbm_devices() {
         let name = gbm.identity().driver.clone();
         for source in sources.declarations() {
-            tally.check(&format!("gbm::{name}_imports_from_{}", source.id), || {
+            runner.check(&format!("gbm::{name}_imports_from_{}", source.id), || {
                 import(&sources, gbm, formats, &source)
             });
         }
     }
 }
 
-fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) -> Result<Seen> {
+fn import(
+    sources: &Sources,
+    gbm: &Gbm,
+    formats: &FormatSet,
+    source: &Source,
+) -> Result<CheckOutcome> {
     if formats.is_empty() {
-        return Ok(Seen::Skipped("its driver tells no arrangement".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "its driver tells no arrangement".to_owned(),
+        ));
     }
     let request = Request {
         participants: vec![processor(Fourcc::XRGB8888), gbm.participant(formats)],
@@ -61,7 +68,11 @@ fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) ->
             };
             match solve(&alone) {
                 Solution::Share(plan) => (plan, None),
-                solution => return Ok(Seen::Skipped(solution.explain().replace('\n', "; "))),
+                solution => {
+                    return Ok(CheckOutcome::Skipped(
+                        solution.explain().replace('\n', "; "),
+                    ));
+                }
             }
         }
     };
@@ -80,13 +91,13 @@ fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) ->
             pixels::same(&[second.read()?], &pattern).context("GBM reads what was written")?;
             drop(second);
             gbm.import(&buffer).context("after both")?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
         (Some(Verdict::Guaranteed), Err(error)) => Err(error).context("guaranteed, and yet"),
-        (Some(_), Err(error)) => Ok(Seen::Skipped(format!(
+        (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
             "possible, and not this time: {error}"
         ))),
-        (None, Err(GbmError::Import { .. })) => Ok(Seen::Passed),
+        (None, Err(GbmError::Import { .. })) => Ok(CheckOutcome::Passed),
         (None, Err(error)) => Err(error).context("impossible, and for another reason"),
         (None, Ok(imported)) => {
             // What is impossible of a device with a copy of its own is that it sees what the processor wrote.
@@ -98,7 +109,7 @@ fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) ->
                 pixels::same(&[imported.read()?], &pattern).is_err(),
                 "impossible, and yet the pixels are right"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
     }
 }

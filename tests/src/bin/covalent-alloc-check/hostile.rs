@@ -8,11 +8,11 @@ use covalent_alloc::backend::heap::{Heap, HeapError};
 use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::io::Errno;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 /// Offset and stride of each plane.
 type Planes = &'static [(u32, u32)];
@@ -157,20 +157,20 @@ const LIES: &[Lie] = &[
     ),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for lie in LIES {
-        tally.check(&format!("hostile::{}", lie.name), || {
+        runner.check(&format!("hostile::{}", lie.name), || {
             let buffer = real(&sources)?;
             match describe(&buffer, lie.extent, lie.fourcc, lie.planes)? {
-                Err(error) if (lie.refused)(&error) => Ok(Seen::Passed),
+                Err(error) if (lie.refused)(&error) => Ok(CheckOutcome::Passed),
                 Err(error) => bail!("another error: {error}"),
                 Ok(_) => bail!("it was believed"),
             }
         });
     }
-    tally.check("hostile::unknown_fourcc", || {
+    runner.check("hostile::unknown_fourcc", || {
         let buffer = real(&sources)?;
         let answer = describe(&buffer, VGA, Fourcc(0xdead_beef), &[(0, 2560)])?;
         ensure!(
@@ -180,9 +180,9 @@ pub(crate) fn run(tally: &mut Tally) {
             ),
             "{answer:?}"
         );
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::memfd_and_null_and_socket", || {
+    runner.check("hostile::memfd_and_null_and_socket", || {
         let memfd = rustix::fs::memfd_create("frame", rustix::fs::MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&memfd, 1 << 22)?;
         let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
@@ -198,13 +198,13 @@ pub(crate) fn run(tally: &mut Tally) {
                 "{answer:?}"
             );
         }
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::heap_is_never_asked_for_nothing", || {
+    runner.check("hostile::heap_is_never_asked_for_nothing", || {
         nothing(&sources)
     });
-    tally.check("hostile::heap_that_is_none_is_told_by_its_answer", no_heap);
-    tally.check("hostile::truth_is_believed", || {
+    runner.check("hostile::heap_that_is_none_is_told_by_its_answer", no_heap);
+    runner.check("hostile::truth_is_believed", || {
         let buffer = real(&sources)?;
         let whole = describe(&buffer, VGA, Fourcc::XRGB8888, &[(0, 2560)])??;
         ensure!(whole.identity() == buffer.identity(), "another buffer");
@@ -214,19 +214,19 @@ pub(crate) fn run(tally: &mut Tally) {
             "two fds of one dma-buf are two memories"
         );
         whole.map()?;
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::dma_buf_cannot_be_truncated", || {
+    runner.check("hostile::dma_buf_cannot_be_truncated", || {
         let buffer = real(&sources)?;
         let fd = buffer.memory_fd(0).context("no memory")?;
         ensure!(rustix::fs::ftruncate(fd, 4096).is_err(), "it was truncated");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
 }
 
 /// A size of 0, one that whole pages round to 0, and flags that no heap has are all EINVAL: the first two are said by nobody
 /// here, and the third cannot be.
-fn nothing(sources: &Sources) -> Result<Seen> {
+fn nothing(sources: &Sources) -> Result<CheckOutcome> {
     for text in ["\"0x480\"", "\"640x0\"", "\"-1x480\"", "\"\"", "0"] {
         let extent = serde_json::from_str::<Extent>(text);
         ensure!(extent.is_err(), "{text} is {extent:?}");
@@ -267,11 +267,11 @@ fn nothing(sources: &Sources) -> Result<Seen> {
             Ok(buffers) => bail!("{size} bytes: {buffers:?}"),
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// A node that opens and gives no memory: what the kernel answers to the ioctl reaches the caller.
-fn no_heap() -> Result<Seen> {
+fn no_heap() -> Result<CheckOutcome> {
     let heap = Heap::open("/dev/null".as_ref())?;
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));
@@ -284,7 +284,7 @@ fn no_heap() -> Result<Seen> {
             bytes: 1_228_800,
             source: Errno::NOTTY,
             ..
-        }) => Ok(Seen::Passed),
+        }) => Ok(CheckOutcome::Passed),
         answer => bail!("{answer:?}"),
     }
 }

@@ -8,28 +8,28 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameInfo, Queue, 
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::vga;
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::vga;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const CAMERA: &str = "/dev/video0";
 const BUFFERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.check(
+    runner.check(
         "injected::reqbufs_that_fails_is_told_and_tried_again",
         || {
             let (queue, buffers) = camera(&sources)?;
             control("inject_vidioc_reqbufs_error=1")?;
             refused(queue.import(&buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
-            stream(&mut queue.import(&buffers)?, 8).map(|_| Seen::Passed)
+            stream(&mut queue.import(&buffers)?, 8).map(|_| CheckOutcome::Passed)
         },
     );
-    tally.check(
+    runner.check(
         "injected::qbuf_that_fails_leaves_the_stream_as_it_was",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -37,23 +37,23 @@ pub(crate) fn run(tally: &mut Tally) {
             control("inject_vidioc_qbuf_error=1")?;
             refused(stream.queue(0), "VIDIOC_QBUF")?;
             ensure!(stream.queued_count() == 0, "the device has it");
-            self::stream(&mut stream, 8).map(|_| Seen::Passed)
+            self::stream(&mut stream, 8).map(|_| CheckOutcome::Passed)
         },
     );
-    tally.check(
+    runner.check(
         "injected::requeue_that_fails_is_told_by_the_next_call_and_tried_again",
         || requeue(&sources),
     );
-    tally.check("injected::streamon_that_fails_is_tried_again", || {
+    runner.check("injected::streamon_that_fails_is_tried_again", || {
         let (queue, buffers) = camera(&sources)?;
         let mut stream = queue.import(&buffers)?;
         fill(&mut stream)?;
         control("inject_vidioc_streamon_error=1")?;
         refused(stream.start(), "VIDIOC_STREAMON")?;
         stream.start().context("the second time")?;
-        frames(&mut stream, 8).map(|_| Seen::Passed)
+        frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
     });
-    tally.check(
+    runner.check(
         "injected::damaged_frame_is_marked_and_the_next_is_not",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -65,10 +65,10 @@ pub(crate) fn run(tally: &mut Tally) {
             let after = frames(&mut stream, 12)?;
             let damaged = after.iter().filter(|frame| frame.is_damaged).count();
             ensure!(damaged == 1, "{damaged} of {} are damaged", after.len());
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         },
     );
-    tally.check(
+    runner.check(
         "injected::fatal_error_ends_the_stream_and_a_new_start_resumes",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -77,7 +77,7 @@ pub(crate) fn run(tally: &mut Tally) {
             stream.start()?;
             frames(&mut stream, 4)?;
             control("inject_fatal_streaming_error=1")?;
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             loop {
                 ensure!(Instant::now() < until, "nothing is told");
                 match stream.dequeue() {
@@ -94,10 +94,10 @@ pub(crate) fn run(tally: &mut Tally) {
                 }
             }
             stream.stop()?;
-            self::stream(&mut stream, 8).map(|_| Seen::Passed)
+            self::stream(&mut stream, 8).map(|_| CheckOutcome::Passed)
         },
     );
-    tally.check(
+    runner.check(
         "injected::dropped_half_leaves_gaps_and_no_old_frame",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -116,10 +116,10 @@ pub(crate) fn run(tally: &mut Tally) {
                     .all(|pair| matches!(pair, [one, two] if two.timestamp > one.timestamp)),
                 "an old frame came again"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         },
     );
-    tally.check("injected::sequence_that_wraps_goes_on_from_0", || {
+    runner.check("injected::sequence_that_wraps_goes_on_from_0", || {
         let (queue, buffers) = camera(&sources)?;
         let mut stream = queue.import(&buffers)?;
         control("wrap_sequence_number=1")?;
@@ -130,12 +130,12 @@ pub(crate) fn run(tally: &mut Tally) {
 }
 
 /// A frame whose way back fails: the buffer is the caller's, and the stream says so once.
-fn requeue(sources: &Sources) -> Result<Seen> {
+fn requeue(sources: &Sources) -> Result<CheckOutcome> {
     let (queue, buffers) = camera(sources)?;
     let mut stream = queue.import(&buffers)?;
     fill(&mut stream)?;
     stream.start()?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let frame = loop {
         ensure!(Instant::now() < until, "no frame came");
         match stream.next_frame()? {
@@ -158,16 +158,16 @@ fn requeue(sources: &Sources) -> Result<Seen> {
         Ok(_) => bail!("nothing is told"),
     }
     stream.queue(expected).context("the second time")?;
-    frames(&mut stream, 8).map(|_| Seen::Passed)
+    frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
 }
 
 /// From near the largest sequence number over to the small ones.
-fn stream_through(stream: &mut Stream) -> Result<Seen> {
+fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
     fill(stream)?;
     stream.start()?;
     let first = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
     ensure!(first >= 0xffff_ff00, "it begins at {first:#x}");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut last = first;
     while last >= first {
         ensure!(Instant::now() < until, "it is at {last:#x}");
@@ -176,7 +176,7 @@ fn stream_through(stream: &mut Stream) -> Result<Seen> {
         last = next;
     }
     ensure!(last < 0x100, "after the largest comes {last:#x}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
@@ -240,7 +240,7 @@ fn wait(stream: &Stream) -> Result<()> {
 }
 
 fn frames(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut seen = Vec::new();
     while seen.len() < count {
         ensure!(

@@ -12,7 +12,7 @@ mod handles;
 mod hostile;
 mod injected;
 mod memory;
-mod painted;
+mod pictures;
 mod planes;
 mod ported;
 mod queues;
@@ -28,8 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use covalent_alloc::backend::drm::Card;
-use covalent_tests::witness::Baseline;
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Baseline;
+use covalent_tests::check_support::Sources;
 
 /// Holds every backend of the allocator to what it says.
 #[derive(Debug, Parser)]
@@ -95,7 +95,7 @@ enum Theme {
 }
 
 /// How a check ended that did not fail.
-enum Seen {
+enum CheckOutcome {
     /// What it claims was seen.
     Passed,
     /// It cannot be seen here.
@@ -104,12 +104,12 @@ enum Seen {
 
 /// The checks that have ended.
 #[derive(Default)]
-struct Tally {
+struct CheckRunner {
     failed: usize,
     cards: Vec<Card>,
 }
 
-impl Tally {
+impl CheckRunner {
     /// Holds each check that follows to leave no GEM handle and no framebuffer in the files that these sources have open.
     fn watch(&mut self, sources: &Sources) {
         self.cards = sources.cards().cloned().collect();
@@ -117,15 +117,15 @@ impl Tally {
     }
 
     /// Runs one check; what it leaves behind is a failure too.
-    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<Seen>) {
+    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<CheckOutcome>) {
         let outcome = Baseline::take(&self.cards).and_then(|before| {
             let seen = check()?;
             before.compare()?;
             Ok(seen)
         });
         match outcome {
-            Ok(Seen::Passed) => println!("passed {name}"),
-            Ok(Seen::Skipped(why)) => println!("skipped {name}: {why}"),
+            Ok(CheckOutcome::Passed) => println!("passed {name}"),
+            Ok(CheckOutcome::Skipped(why)) => println!("skipped {name}: {why}"),
             Err(error) => {
                 self.failed = self.failed.saturating_add(1);
                 println!("failed {name}: {error:#}");
@@ -135,31 +135,31 @@ impl Tally {
 }
 
 fn main() -> ExitCode {
-    let mut tally = Tally::default();
+    let mut runner = CheckRunner::default();
     let arguments = Arguments::parse();
     match arguments.theme {
-        Theme::Sources => sources::run(&mut tally),
-        Theme::Queues => queues::run(&mut tally),
-        Theme::Cards => cards::run(&mut tally),
-        Theme::Buffers => buffers::run(&mut tally),
-        Theme::Soak => soak::run(&mut tally),
-        Theme::Injected => injected::run(&mut tally),
-        Theme::Views => views::run(&mut tally),
-        Theme::Unplug => unplug::run(&mut tally),
-        Theme::Codecs => codecs::run(&mut tally),
+        Theme::Sources => sources::run(&mut runner),
+        Theme::Queues => queues::run(&mut runner),
+        Theme::Cards => cards::run(&mut runner),
+        Theme::Buffers => buffers::run(&mut runner),
+        Theme::Soak => soak::run(&mut runner),
+        Theme::Injected => injected::run(&mut runner),
+        Theme::Views => views::run(&mut runner),
+        Theme::Unplug => unplug::run(&mut runner),
+        Theme::Codecs => codecs::run(&mut runner),
         #[cfg(feature = "gbm")]
-        Theme::Gbm => gbm::run(&mut tally),
+        Theme::Gbm => gbm::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::Vulkan => vulkan::run(&mut tally),
+        Theme::Vulkan => vulkan::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::Validated => vulkan::run_validated(&mut tally),
-        Theme::Planes => planes::run(&mut tally),
-        Theme::Ported => ported::run(&mut tally),
-        Theme::Hostile => hostile::run(&mut tally),
-        Theme::Memory => memory::run(&mut tally),
-        Theme::Sync => sync::run(&mut tally),
+        Theme::Validated => vulkan::run_validated(&mut runner),
+        Theme::Planes => planes::run(&mut runner),
+        Theme::Ported => ported::run(&mut runner),
+        Theme::Hostile => hostile::run(&mut runner),
+        Theme::Memory => memory::run(&mut runner),
+        Theme::Sync => sync::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::DeviceSync => sync::run_vulkan(&mut tally),
+        Theme::DeviceSync => sync::run_vulkan(&mut runner),
         Theme::Peer => {
             if let Err(error) = sync::serve_as_peer() {
                 eprintln!("{error:#}");
@@ -167,10 +167,10 @@ fn main() -> ExitCode {
             }
         }
         Theme::Hold => return became(sync::hold(&arguments.command)),
-        Theme::Painted => return became(painted::hold(&arguments.command)),
-        Theme::Handovers => sync::run_handovers(&mut tally),
+        Theme::Painted => return became(pictures::hold(&arguments.command)),
+        Theme::Handovers => sync::run_handovers(&mut runner),
     }
-    if tally.failed == 0 {
+    if runner.failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

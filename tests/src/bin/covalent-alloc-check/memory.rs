@@ -9,11 +9,11 @@ use covalent_alloc::buffer::identify;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::{processor, vga};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, ftruncate, memfd_create};
 use rustix::io::Errno;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const PAGE: u64 = 4096;
 
@@ -52,28 +52,30 @@ const WRONG: &[Wrong] = &[
     ),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     for (name, seals, offset, size, wrong) in WRONG {
-        tally.check(
+        runner.check(
             &format!("memory::memfd_with_{name}_is_refused"),
             || match Udmabuf::open()?.share(memfd(*seals)?, *offset, *size) {
-                Err(UdmabufError::Memfd { source, .. }) if wrong(&source) => Ok(Seen::Passed),
+                Err(UdmabufError::Memfd { source, .. }) if wrong(&source) => {
+                    Ok(CheckOutcome::Passed)
+                }
                 Err(error) => bail!("another error: {error}"),
                 Ok(_) => bail!("it was taken"),
             },
         );
     }
-    tally.check("memory::file_that_is_no_memfd_is_refused", || {
+    runner.check("memory::file_that_is_no_memfd_is_refused", || {
         let null = File::open("/dev/null")?;
         match Udmabuf::open()?.share(null, 0, PAGE) {
             Err(UdmabufError::Memfd {
                 source: MemfdError::NotMemfd(Errno::INVAL),
                 ..
-            }) => Ok(Seen::Passed),
+            }) => Ok(CheckOutcome::Passed),
             answer => bail!("{answer:?}"),
         }
     });
-    tally.check("memory::more_than_the_limit_is_refused", || {
+    runner.check("memory::more_than_the_limit_is_refused", || {
         let limit = std::fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb")?;
         let megabytes: u64 = limit.trim().parse()?;
         // Only its size: the pages are never touched.
@@ -82,15 +84,15 @@ pub(crate) fn run(tally: &mut Tally) {
         ftruncate(&large, size)?;
         rustix::fs::fcntl_add_seals(&large, SealFlags::SHRINK)?;
         match Udmabuf::open()?.share(large, 0, size) {
-            Err(UdmabufError::Limit { .. }) => Ok(Seen::Passed),
+            Err(UdmabufError::Limit { .. }) => Ok(CheckOutcome::Passed),
             answer => bail!("{answer:?}"),
         }
     });
-    tally.check(
+    runner.check(
         "memory::limit_that_changes_is_asked_again",
         limit_that_changes,
     );
-    tally.check("memory::shared_memfd_can_no_longer_shrink", || {
+    runner.check("memory::shared_memfd_can_no_longer_shrink", || {
         let memfd = memfd(SealFlags::SHRINK)?;
         let shared = Udmabuf::open()?.share(&memfd, PAGE, 2 * PAGE)?;
         let (_, size) = identify(&shared)?;
@@ -102,15 +104,15 @@ pub(crate) fn run(tally: &mut Tally) {
         drop(memfd);
         let (_, size) = identify(&shared).context("after the memfd")?;
         ensure!(size == 2 * PAGE, "it has {size} bytes");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     let sizes = Udmabuf::huge_page_sizes();
-    tally.check("memory::machine_has_huge_pages_to_check", || {
+    runner.check("memory::machine_has_huge_pages_to_check", || {
         ensure!(!sizes.is_empty(), "it has none");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for page_bytes in sizes {
-        tally.check(
+        runner.check(
             &format!("memory::page_of_{page_bytes}_is_counted_whole"),
             || {
                 let udmabuf = Udmabuf::open_huge(page_bytes)?;
@@ -134,10 +136,10 @@ pub(crate) fn run(tally: &mut Tally) {
                     left == Some(free - page_bytes),
                     "{left:?} are left of {free}"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("memory::page_of_{page_bytes}_that_is_not_free_is_refused_before"),
             || {
                 let udmabuf = Udmabuf::open_huge(page_bytes)?;
@@ -161,14 +163,14 @@ pub(crate) fn run(tally: &mut Tally) {
                     udmabuf.allocate(&plan)?.len() == 1,
                     "not when it is free again"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
     }
 }
 
 /// The limit is read when udmabuf is opened, and again only where it decides.
-fn limit_that_changes() -> Result<Seen> {
+fn limit_that_changes() -> Result<CheckOutcome> {
     const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
     let usual = std::fs::read_to_string(LIMIT)?;
     let seen = (|| {
@@ -187,7 +189,7 @@ fn limit_that_changes() -> Result<Seen> {
         ensure!(late.allocate(&plan).is_err(), "beyond the limit");
         std::fs::write(LIMIT, usual.trim())?;
         late.allocate(&plan).context("after it went up")?;
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     })();
     std::fs::write(LIMIT, usual.trim())?;
     seen

@@ -5,13 +5,13 @@ use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{Extent, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use drm::Device as _;
 use drm::control::{Device as _, plane};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
     let mut kinds = Vec::new();
     for path in Card::list() {
@@ -23,21 +23,21 @@ pub(crate) fn run(tally: &mut Tally) {
         for plane in card.plane_handles().unwrap_or_default() {
             kinds.extend(card.plane_kind(plane));
             let name = format!("planes::{}::plane_{}", path.display(), u32::from(plane));
-            tally.check(&format!("{name}_takes_every_format_that_it_lists"), || {
+            runner.check(&format!("{name}_takes_every_format_that_it_lists"), || {
                 formats(&sources, &card, plane)
             });
-            tally.check(&format!("{name}_takes_its_sizes_and_no_others"), || {
+            runner.check(&format!("{name}_takes_its_sizes_and_no_others"), || {
                 largest(&sources, &card, plane)
             });
         }
     }
-    tally.check("planes::there_is_a_primary_one", || {
+    runner.check("planes::there_is_a_primary_one", || {
         ensure!(kinds.contains(&PlaneKind::Primary), "{kinds:?}");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let listed = display
         .constraints()
@@ -71,10 +71,10 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
         shown += 1;
     }
     ensure!(shown > 0, "it lists nothing that is known");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);
@@ -97,7 +97,7 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
         .checked_add(1)
         .filter(|wider| *wider <= Extent::LARGEST)
     else {
-        return Ok(Seen::Skipped("it has no largest width".to_owned()));
+        return Ok(CheckOutcome::Skipped("it has no largest width".to_owned()));
     };
     if let Solution::Share(_) = solve(&request(wider, rows)?) {
         bail!("{wider} pixels are wider than it takes")
@@ -112,7 +112,7 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
             let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
             card.framebuffer(&buffer)
                 .with_context(|| format!("{width}x{rows}"))?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
         solution => bail!("{}", solution.explain()),
     }

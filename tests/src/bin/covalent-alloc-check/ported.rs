@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, FenceStatus, Pollable as _, Reservation};
-use covalent_tests::held::{Held, signalled, unsignalled};
-use covalent_tests::witness::sys;
+use covalent_tests::check_support::sys;
+use covalent_tests::sw_sync::{SwSyncTimeline, signalled, unsignalled};
 use drm::buffer::{Buffer as _, DrmFourcc, Handle};
 use drm::control::{Device as _, dumbbuffer::DumbBuffer};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 /// After how long vgem gives up a fence that nobody signals, and how much later that is seen at the latest.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_secs(10);
 
-type Check = fn(&Card) -> Result<Seen>;
+type Check = fn(&Card) -> Result<CheckOutcome>;
 
 const OF_CARDS: &[(&str, Check)] = &[
     ("imported_from_itself_is_one_handle", self_import),
@@ -35,7 +35,7 @@ const OF_CARDS: &[(&str, Check)] = &[
     ("framebuffer_without_a_buffer_is_refused", addfb),
 ];
 
-type FenceCheck = fn() -> Result<Seen>;
+type FenceCheck = fn() -> Result<CheckOutcome>;
 
 const OF_FENCES: &[(&str, FenceCheck)] = &[
     ("export_is_of_that_moment_alone", snapshot),
@@ -44,20 +44,20 @@ const OF_FENCES: &[(&str, FenceCheck)] = &[
     ("vgems_forgotten_fence_ends_by_itself", forgotten),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let cards: Vec<Card> = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .collect();
     for card in &cards {
         for (name, check) in OF_CARDS {
-            tally.check(&format!("ported::{}::{name}", card.driver()), || {
+            runner.check(&format!("ported::{}::{name}", card.driver()), || {
                 check(card)
             });
         }
     }
     for (name, check) in OF_FENCES {
-        tally.check(&format!("ported::dma_buf::{name}"), check);
+        runner.check(&format!("ported::dma_buf::{name}"), check);
     }
 }
 
@@ -74,7 +74,7 @@ fn inode(fd: BorrowedFd<'_>) -> Result<u64> {
 }
 
 /// IGT prime_self_import, basic-with_one_bo: the file that exported finds its own handle.
-fn self_import(card: &Card) -> Result<Seen> {
+fn self_import(card: &Card) -> Result<CheckOutcome> {
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
     let found = card.prime_fd_to_buffer(exported.as_fd())?;
@@ -85,11 +85,11 @@ fn self_import(card: &Card) -> Result<Seen> {
         "two exports of one buffer are two dma-bufs"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, basic-with_two_files: another file has a handle of its own, of the same dma-buf.
-fn with_two_files(card: &Card) -> Result<Seen> {
+fn with_two_files(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
@@ -111,11 +111,11 @@ fn with_two_files(card: &Card) -> Result<Seen> {
     ensure!(inode(last.as_fd())? == inode(back.as_fd())?, "it is gone");
     other.close_buffer(theirs)?;
     ensure!(export(&other, theirs).is_err(), "a closed handle exports");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, reimport-vs-gem_close, in turn: a handle that is closed is dead, and the dma-buf gives another.
-fn reimport(card: &Card) -> Result<Seen> {
+fn reimport(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
@@ -125,11 +125,11 @@ fn reimport(card: &Card) -> Result<Seen> {
         ensure!(other.close_buffer(handle).is_err(), "it is closed twice");
     }
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, export-vs-gem_close: what was exported lives without its handle and its file.
-fn export_outlives(card: &Card) -> Result<Seen> {
+fn export_outlives(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(&other)?;
     let exported = export(&other, buffer.handle())?;
@@ -142,18 +142,18 @@ fn export_outlives(card: &Card) -> Result<Seen> {
         "another one"
     );
     card.close_buffer(handle)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// Whether a card has framebuffers at all.
-fn shows(card: &Card) -> Option<Seen> {
+fn shows(card: &Card) -> Option<CheckOutcome> {
     card.resource_handles()
         .is_err()
-        .then(|| Seen::Skipped("the card has no framebuffers".to_owned()))
+        .then(|| CheckOutcome::Skipped("the card has no framebuffers".to_owned()))
 }
 
 /// IGT kms_getfb, getfb-handle-closed and getfb-handle-not-fb.
-fn getfb(card: &Card) -> Result<Seen> {
+fn getfb(card: &Card) -> Result<CheckOutcome> {
     if let Some(seen) = shows(card) {
         return Ok(seen);
     }
@@ -175,11 +175,11 @@ fn getfb(card: &Card) -> Result<Seen> {
         "it goes twice"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, getfb2-handle-closed, getfb2-accept-nv12 and getfb2-into-addfb2: what is got can be added once more.
-fn getfb2(card: &Card) -> Result<Seen> {
+fn getfb2(card: &Card) -> Result<CheckOutcome> {
     if let Some(seen) = shows(card) {
         return Ok(seen);
     }
@@ -211,11 +211,11 @@ fn getfb2(card: &Card) -> Result<Seen> {
         "it is there still"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// IGT kms_addfb_basic, bad-handle and addfb25-bad-modifier, clobbered-modifier: no handle, a dead one, a modifier without its flag.
-fn addfb(card: &Card) -> Result<Seen> {
+fn addfb(card: &Card) -> Result<CheckOutcome> {
     if let Some(seen) = shows(card) {
         return Ok(seen);
     }
@@ -246,7 +246,7 @@ fn addfb(card: &Card) -> Result<Seen> {
         );
     }
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// A dumb buffer as a framebuffer without modifier.
@@ -302,10 +302,10 @@ impl drm::buffer::PlanarBuffer for Got {
 }
 
 /// IGT dmabuf_sync_file, export-before-signal and export-wait-after-attach: what comes later is not in what was exported.
-fn snapshot() -> Result<Seen> {
+fn snapshot() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let before = reservation.fence_before(Access::Write)?;
     reservation.add(&held.fence(1)?, Access::Write)?;
     let first = reservation.fence_before(Access::Read)?;
@@ -319,14 +319,16 @@ fn snapshot() -> Result<Seen> {
     unsignalled(&second)?;
     held.advance(1)?;
     signalled(&second)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, import-multiple-read-write: who exports waits for all that were imported.
-fn several() -> Result<Seen> {
+fn several() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let timelines: Vec<Held> = (0..5).map(|_| Held::new()).collect::<Result<_>>()?;
+    let timelines: Vec<SwSyncTimeline> = (0..5)
+        .map(|_| SwSyncTimeline::new())
+        .collect::<Result<_>>()?;
     for held in &timelines {
         reservation.add(&held.fence(1)?, Access::Write)?;
     }
@@ -342,14 +344,14 @@ fn several() -> Result<Seen> {
     }
     signalled(&all)?;
     ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The same, import-multiple-read-only: readers and writers are told apart, whatever comes after.
-fn both_kinds() -> Result<Seen> {
+fn both_kinds() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (reader, writer) = (Held::new()?, Held::new()?);
+    let (reader, writer) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     reservation.add(&reader.fence(1)?, Access::Read)?;
     signalled(&reservation.fence_before(Access::Read)?)?;
     reservation.add(&writer.fence(1)?, Access::Write)?;
@@ -363,11 +365,11 @@ fn both_kinds() -> Result<Seen> {
     unsignalled(&writing)?;
     reader.advance(1)?;
     signalled(&writing)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// IGT vgem_slow, nohang: a fence that nobody signals ends after ten seconds. (It does not say that nobody did.)
-fn forgotten() -> Result<Seen> {
+fn forgotten() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
@@ -392,5 +394,5 @@ fn forgotten() -> Result<Seen> {
     let status = fence.status()?;
     ensure!(status != FenceStatus::Unsignalled, "it is {status:?}");
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -8,19 +8,19 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, DescriptorError, Pla
 use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc, LayoutError};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 /// How long a camera may take for its first frames: it and the processor are emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// More than a frame of 640x480 in four bytes a pixel has, and in whole pages.
 const WASTEFUL_BYTES: u64 = 2 << 20;
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
     for (node, contiguity) in [
         ("/dev/video0", Contiguity::Scattered),
@@ -28,7 +28,7 @@ pub(crate) fn run(tally: &mut Tally) {
     ] {
         let open =
             || -> Result<Queue> { Ok(Device::open(node.as_ref())?.queue(Direction::Capture)?) };
-        tally.check(
+        runner.check(
             &format!("queues::{node}::memory_is_judged_by_evidence"),
             || {
                 let participant = open()?.participant(vga()?, None)?;
@@ -45,12 +45,12 @@ pub(crate) fn run(tally: &mut Tally) {
                     .as_ref()
                     .map_or(0, |formats| formats.len());
                 ensure!(formats > 10, "only {formats} formats");
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
         for source in sources.declarations() {
             for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
-                tally.check(
+                runner.check(
                     &format!("queues::{node}::{fourcc}_from_{}", source.id),
                     || {
                         let queue = open()?;
@@ -64,18 +64,20 @@ pub(crate) fn run(tally: &mut Tally) {
                         let plan = match solve(&request) {
                             Solution::Share(plan) => plan,
                             solution => {
-                                return Ok(Seen::Skipped(solution.explain().replace('\n', "; ")));
+                                return Ok(CheckOutcome::Skipped(
+                                    solution.explain().replace('\n', "; "),
+                                ));
                             }
                         };
                         let verdict = plan.verdict();
                         let buffers = sources.allocate(&plan)?;
                         let streamed = queue.import(&buffers).map_err(Into::into).and_then(stream);
                         match (verdict, streamed) {
-                            (_, Ok(())) => Ok(Seen::Passed),
+                            (_, Ok(())) => Ok(CheckOutcome::Passed),
                             (Verdict::Guaranteed, Err(error)) => {
                                 Err(error.context("guaranteed, and yet"))
                             }
-                            (_, Err(error)) => Ok(Seen::Skipped(format!(
+                            (_, Err(error)) => Ok(CheckOutcome::Skipped(format!(
                                 "possible, and not this time: {error:#}"
                             ))),
                         }
@@ -83,7 +85,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 );
             }
         }
-        tally.check(&format!("queues::{node}::own_memory_streams"), || {
+        runner.check(&format!("queues::{node}::own_memory_streams"), || {
             let queue = open()?;
             let plan = own(&queue, 3, None)?;
             ensure!(
@@ -91,9 +93,9 @@ pub(crate) fn run(tally: &mut Tally) {
                 "its own memory is not sure"
             );
             stream(queue.allocate(&plan)?)?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
-        tally.check(
+        runner.check(
             &format!("queues::{node}::own_memory_is_as_large_as_others_need"),
             || {
                 let queue = open()?;
@@ -108,10 +110,10 @@ pub(crate) fn run(tally: &mut Tally) {
                     ensure!(bytes >= WASTEFUL_BYTES, "{bytes} bytes");
                 }
                 self::stream(stream)?;
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::buffer_too_small_is_refused_before_the_kernel"),
             || {
                 let queue = open()?;
@@ -139,10 +141,10 @@ pub(crate) fn run(tally: &mut Tally) {
                 if node == "/dev/video0" {
                     stream(queue.import(&large)?).context("after that")?;
                 }
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::buffers_of_two_layouts_are_refused_before_the_kernel"),
             || {
                 let queue = open()?;
@@ -157,10 +159,10 @@ pub(crate) fn run(tally: &mut Tally) {
                     matches!(queue.import(&[]), Err(Error::NoBuffers { .. })),
                     "a stream of no buffers"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::index_that_is_wrong_leaves_the_stream_as_it_was"),
             || {
                 let queue = open()?;
@@ -177,18 +179,18 @@ pub(crate) fn run(tally: &mut Tally) {
                 );
                 own.stop()?;
                 stream(own)?;
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::frame_that_is_held_keeps_its_buffer_from_the_device"),
             || held(&open()?),
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::frame_that_outlives_its_stream_harms_nothing"),
             || outlives(&open()?),
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::frame_rate_that_is_set_is_one_that_was_listed"),
             || {
                 let queue = open()?;
@@ -205,10 +207,10 @@ pub(crate) fn run(tally: &mut Tally) {
                     let set = queue.set_frame_rate(rate)?;
                     ensure!(set == Some(rate), "{rate} was asked, {set:?} set");
                 }
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::second_owner_is_told_busy"),
             || {
                 let queue = open()?;
@@ -224,7 +226,7 @@ pub(crate) fn run(tally: &mut Tally) {
                     unknown.constraints().memory.contiguity == Contiguity::Unknown,
                     "the memory of a busy queue cannot be known"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
     }
@@ -295,7 +297,7 @@ fn fill(stream: &mut Stream) -> Result<()> {
 
 /// Waits for a frame.
 fn next(stream: &mut Stream) -> Result<Frame> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         ensure!(Instant::now() < until, "no frame came");
         let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
@@ -322,7 +324,7 @@ fn row(frame: &Frame) -> Result<Vec<u8>> {
 }
 
 /// A frame keeps its buffer from the device until its last clone is dropped, on whatever thread that is.
-fn held(queue: &Queue) -> Result<Seen> {
+fn held(queue: &Queue) -> Result<CheckOutcome> {
     let mut stream = queue.allocate(&own(queue, 3, None)?)?;
     fill(&mut stream)?;
     let held = next(&mut stream)?;
@@ -349,14 +351,14 @@ fn held(queue: &Queue) -> Result<Seen> {
     );
     for _ in 0..9 {
         if next(&mut stream)?.info().index == index {
-            return Ok(Seen::Passed);
+            return Ok(CheckOutcome::Passed);
         }
     }
     bail!("its buffer never comes again")
 }
 
 /// A frame that is dropped when its stream has stopped, streams again or is gone.
-fn outlives(queue: &Queue) -> Result<Seen> {
+fn outlives(queue: &Queue) -> Result<CheckOutcome> {
     let plan = own(queue, 3, None)?;
     let mut stream = queue.allocate(&plan)?;
     fill(&mut stream)?;
@@ -383,5 +385,5 @@ fn outlives(queue: &Queue) -> Result<Seen> {
     self::stream(queue.allocate(&plan).context("while it is held")?)?;
     drop(last);
     self::stream(queue.allocate(&plan).context("afterwards")?)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -5,12 +5,12 @@ use std::process;
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::model::Extent;
+use covalent_tests::check_support::Sources;
 use covalent_tests::judge::bufinfo;
 use covalent_tests::judge::process::fd_count;
-use covalent_tests::witness::Sources;
 
 use super::buffers::{own, plan, shows};
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 /// How many a long soak makes of each source.
 const LONG: u32 = 100_000;
@@ -22,9 +22,9 @@ const LONG_IMPORTS: u32 = 20_000;
 /// What may be resident more at the end than after the first tenth: less than three bytes a round in a long soak.
 const GROWTH_BYTES: u64 = 256 << 10;
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for source in sources.declarations() {
         let id = source.id.as_str();
         let rounds = if id.starts_with("udmabuf:") {
@@ -32,13 +32,13 @@ pub(crate) fn run(tally: &mut Tally) {
         } else {
             LONG
         };
-        tally.check(&format!("soak::{rounds}_from_{id}_leave_nothing"), || {
+        runner.check(&format!("soak::{rounds}_from_{id}_leave_nothing"), || {
             allocations(&sources, id, rounds)
         });
     }
     for card in sources.cards() {
         let name = card.path().display();
-        tally.check(
+        runner.check(
             &format!("soak::{LONG_IMPORTS}_framebuffers_on_{name}_leave_nothing"),
             || framebuffers(&sources, card),
         );
@@ -46,7 +46,7 @@ pub(crate) fn run(tally: &mut Tally) {
 }
 
 /// Makes and frees `rounds` buffers of a source.
-pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<Seen> {
+pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
     level(rounds, || {
         ensure!(!sources.allocate(&plan)?.is_empty(), "no buffer");
@@ -54,9 +54,11 @@ pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<Se
     })
 }
 
-fn framebuffers(sources: &Sources, card: &Card) -> Result<Seen> {
+fn framebuffers(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let buffer = own(sources, card)?;
     level(LONG_IMPORTS, || {
@@ -66,14 +68,14 @@ fn framebuffers(sources: &Sources, card: &Card) -> Result<Seen> {
 }
 
 /// Looks ten times what is held while something is done again and again: each time the same.
-fn level(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<Seen> {
+fn level(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<CheckOutcome> {
     let mut first = None;
     for tenth in 1..=10 {
         for _ in 0..rounds / 10 {
             act()?;
         }
         // The process's own memory grows to what it needs in the first tenth.
-        let now = Held::now()?;
+        let now = ResourceUsage::now()?;
         let first = first.get_or_insert_with(|| now.clone());
         ensure!(
             now.fds == first.fds && now.dma_bufs == first.dma_bufs,
@@ -84,17 +86,17 @@ fn level(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<Seen> {
             "after {tenth} tenths of {rounds}: {now:?}, and after one {first:?}"
         );
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct ResourceUsage {
     fds: usize,
     dma_bufs: usize,
     resident_bytes: u64,
 }
 
-impl Held {
+impl ResourceUsage {
     fn now() -> Result<Self> {
         let text = std::fs::read_to_string("/proc/self/statm")?;
         let pages = text.split_whitespace().nth(1).context("statm")?;

@@ -9,11 +9,11 @@ use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::constraint::{Guarantees, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 /// Where memory comes from, whichever backend it is.
 pub(crate) enum Backend<'a> {
@@ -75,7 +75,7 @@ impl Backend<'_> {
     }
 }
 
-type Property = fn(&Backend<'_>, &Source) -> Result<Seen>;
+type Property = fn(&Backend<'_>, &Source) -> Result<CheckOutcome>;
 
 macro_rules! suite {
     ($($property:ident),* $(,)?) => {
@@ -92,10 +92,10 @@ suite![
     plan_of_another_source_is_refused,
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
-    tally.watch(&sources);
-    tally.check("sources::all_that_are_there_open", || {
+    runner.watch(&sources);
+    runner.check("sources::all_that_are_there_open", || {
         let closed: Vec<_> = sources
             .unavailable()
             .iter()
@@ -103,21 +103,21 @@ pub(crate) fn run(tally: &mut Tally) {
             .collect();
         ensure!(closed.is_empty(), "{}", closed.join("; "));
         ensure!(!sources.declarations().is_empty(), "there is no source");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     let cards = Card::list().len();
-    tally.check("sources::every_card_gives_dumb_buffers", || {
+    runner.check("sources::every_card_gives_dumb_buffers", || {
         let declared = sources.declarations();
         let dumb = declared
             .iter()
             .filter(|source| source.id.as_str().starts_with("dumb:"))
             .count();
         ensure!(dumb == cards, "{dumb} of {cards} cards");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for source in sources.declarations() {
         let backend = Backend::Neutral(&sources);
-        hold(tally, &backend, &source);
+        hold(runner, &backend, &source);
     }
     for node in ["/dev/video0", "/dev/video1", "/dev/video2", "/dev/video3"] {
         let direction = if node.ends_with(['0', '2']) {
@@ -132,21 +132,21 @@ pub(crate) fn run(tally: &mut Tally) {
             Ok((Backend::Queue(queue), source))
         });
         match declared {
-            Ok((backend, source)) => hold(tally, &backend, &source),
-            Err(error) => tally.check(node, || Err(error)),
+            Ok((backend, source)) => hold(runner, &backend, &source),
+            Err(error) => runner.check(node, || Err(error)),
         }
     }
 }
 
-fn hold(tally: &mut Tally, backend: &Backend<'_>, source: &Source) {
+fn hold(runner: &mut CheckRunner, backend: &Backend<'_>, source: &Source) {
     for (name, property) in SUITE {
-        tally.check(&format!("sources::{}::{name}", source.id), || {
+        runner.check(&format!("sources::{}::{name}", source.id), || {
             property(backend, source)
         });
     }
 }
 
-fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
+fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<CheckOutcome> {
     let mut kept = 0;
     for fourcc in [
         Fourcc::XRGB8888,
@@ -196,13 +196,13 @@ fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
         }
     }
     ensure!(kept > 0, "no plan at all");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn memory_is_zeroed_also_when_it_comes_back(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     let plan = backend
         .plan(source, Fourcc::XRGB8888, vga()?, 2)?
         .context("no plan")?;
@@ -227,10 +227,10 @@ fn memory_is_zeroed_also_when_it_comes_back(
                 .write(0, 0, &vec![0xaa; size])?;
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
+fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<CheckOutcome> {
     let plan = match backend.plan(source, Fourcc::NV12, vga()?, 1)? {
         Some(plan) => plan,
         None => backend
@@ -279,13 +279,13 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<S
             "a guard for reading let something be written"
         );
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn fds_that_run_out_are_an_error_and_later_none(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     let plan = backend
         .plan(source, Fourcc::XRGB8888, vga()?, 8)?
         .context("no plan")?;
@@ -308,15 +308,17 @@ fn fds_that_run_out_are_an_error_and_later_none(
     );
     let allocation = backend.allocate(&plan).context("with fds again")?;
     ensure!(allocation.buffers.len() == 8, "not all buffers");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn more_than_there_is_is_refused_before_the_kernel_is_asked(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     if matches!(backend, Backend::Queue(_)) {
-        return Ok(Seen::Skipped("a queue's sizes are its driver's".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "a queue's sizes are its driver's".to_owned(),
+        ));
     }
     let huge = Extent::new(Extent::LARGEST, Extent::LARGEST / 2)?;
     let refused = backend.plan(source, Fourcc::XRGB8888, huge, 2)?;
@@ -336,7 +338,9 @@ fn more_than_there_is_is_refused_before_the_kernel_is_asked(
                 .contains_key(&Fourcc::XRGB8888),
             "no plan"
         );
-        return Ok(Seen::Skipped("its largest picture is smaller".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "its largest picture is smaller".to_owned(),
+        ));
     };
     match backend.allocate(&plan) {
         Ok(_) => bail!("16 GiB were allocated"),
@@ -348,10 +352,13 @@ fn more_than_there_is_is_refused_before_the_kernel_is_asked(
             );
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn plan_of_another_source_is_refused(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
+fn plan_of_another_source_is_refused(
+    backend: &Backend<'_>,
+    source: &Source,
+) -> Result<CheckOutcome> {
     let mut other = source.clone();
     other.id = covalent_alloc::constraint::SourceId::new("nobody");
     other.name = "nobody".to_owned();
@@ -367,5 +374,5 @@ fn plan_of_another_source_is_refused(backend: &Backend<'_>, source: &Source) -> 
         Ok(_) => bail!("it was allocated"),
         Err(error) => ensure!(error.to_string().contains("nobody"), "{error}"),
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

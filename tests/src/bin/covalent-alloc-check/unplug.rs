@@ -9,22 +9,22 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally, injected};
+use super::{CheckOutcome, CheckRunner, injected};
 
-pub(crate) fn run(tally: &mut Tally) {
-    tally.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);
+pub(crate) fn run(runner: &mut CheckRunner) {
+    runner.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);
     for (name, driver, prefix) in DRIVERS {
-        tally.check(
+        runner.check(
             &format!("unplug::{name}_that_leaves_its_driver_is_told_and_its_memory_stays"),
             || card(name, driver.as_ref(), prefix),
         );
     }
     // The camera is gone for good after this.
-    tally.check(
+    runner.check(
         "unplug::camera_that_leaves_between_plan_and_import_is_told",
         camera,
     );
@@ -50,7 +50,7 @@ fn unload(module: &str) -> Result<bool> {
     Ok(told.status.success())
 }
 
-fn driver() -> Result<Seen> {
+fn driver() -> Result<CheckOutcome> {
     let (sources, _, buffer) = allocate("dumb:vgem")?;
     // No file of the card is left; the dma-buf alone is.
     drop(sources);
@@ -62,7 +62,7 @@ fn driver() -> Result<Seen> {
     ensure!(unload("vgem")?, "the driver is kept by nobody");
     let loaded = Command::new("modprobe").arg("vgem").status()?;
     ensure!(loaded.success(), "it does not come back");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// Where the kernel binds devices to the drivers of these cards, and what the devices' names begin with.
@@ -71,7 +71,7 @@ const DRIVERS: [(&str, &str, &str); 2] = [
     ("virtio_gpu", "/sys/bus/virtio/drivers/virtio_gpu", "virtio"),
 ];
 
-fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
+fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
     let address = std::fs::read_dir(driver)
         .into_iter()
         .flatten()
@@ -79,7 +79,7 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .find(|name| name.starts_with(prefix));
     let Some(address) = address else {
-        return Ok(Seen::Skipped("there is no such card".to_owned()));
+        return Ok(CheckOutcome::Skipped("there is no such card".to_owned()));
     };
     let dumb = format!("dumb:{name}");
     let (sources, plan, buffer) = allocate(&dumb)?;
@@ -112,10 +112,10 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
     std::fs::write(driver.join("bind"), &address)?;
     // It is there again, as if nothing had been.
     allocate(&dumb).context("after it came back")?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn camera() -> Result<Seen> {
+fn camera() -> Result<CheckOutcome> {
     let queue = Device::open("/dev/video0".as_ref())?.queue(Direction::Capture)?;
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
@@ -136,5 +136,5 @@ fn camera() -> Result<Seen> {
         matches!(queue.participant(vga()?, None), Err(Error::Gone { .. })),
         "it still answers"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -8,11 +8,11 @@ use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const FORMATS: [Fourcc; 9] = [
     Fourcc::XRGB8888,
@@ -26,32 +26,32 @@ const FORMATS: [Fourcc; 9] = [
     Fourcc::YUV420,
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
-    run_with(tally, &Sources::discover_with_drivers());
+pub(crate) fn run(runner: &mut CheckRunner) {
+    run_with(runner, &Sources::discover_with_drivers());
 }
 
 /// The same under the eyes of the validation layer, which is shown to look.
-pub(crate) fn run_validated(tally: &mut Tally) {
+pub(crate) fn run_validated(runner: &mut CheckRunner) {
     let (vulkan, complaints) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
-            tally.check("vulkan::validation_layer_is_there", || Err(error.into()));
+            runner.check("vulkan::validation_layer_is_there", || Err(error.into()));
             return;
         }
     };
     let mut sources = Sources::discover();
     sources.add_vulkan(&vulkan);
     drop(vulkan);
-    run_with(tally, &sources);
-    let silent = |complaints: &Complaints| -> Result<Seen> {
+    run_with(runner, &sources);
+    let silent = |complaints: &Complaints| -> Result<CheckOutcome> {
         let said = complaints.take();
         ensure!(said.is_empty(), "{}", said.join(" | "));
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     };
-    tally.check("vulkan::validation_layer_has_nothing_to_say", || {
+    runner.check("vulkan::validation_layer_has_nothing_to_say", || {
         silent(&complaints)
     });
-    tally.check("vulkan::validation_layer_finds_a_planted_hazard", || {
+    runner.check("vulkan::validation_layer_finds_a_planted_hazard", || {
         for gpu in sources.gpus() {
             gpu.plant_hazard()?;
             let said = complaints.take();
@@ -62,17 +62,17 @@ pub(crate) fn run_validated(tally: &mut Tally) {
                 gpu.name()
             );
         }
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     drop(sources);
-    tally.check("vulkan::validation_layer_finds_nothing_left", || {
+    runner.check("vulkan::validation_layer_finds_nothing_left", || {
         silent(&complaints)
     });
 }
 
-fn run_with(tally: &mut Tally, sources: &Sources) {
+fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_processor()).collect();
-    tally.check("vulkan::device_on_the_processor_is_there", || {
+    runner.check("vulkan::device_on_the_processor_is_there", || {
         let [gpu] = on_processor.as_slice() else {
             bail!(
                 "{} devices; not usable: {:?}",
@@ -92,7 +92,7 @@ fn run_with(tally: &mut Tally, sources: &Sources) {
             formats.contains(FormatModifier::linear(Fourcc::XRGB8888)),
             "it exports {formats:?}"
         );
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for gpu in on_processor {
         for source in sources.declarations() {
@@ -102,24 +102,24 @@ fn run_with(tally: &mut Tally, sources: &Sources) {
             }
             for fourcc in FORMATS {
                 let name = format!("vulkan::{fourcc}_from_{}_is_read_both_ways", source.id);
-                tally.check(&name, || both_ways(sources, gpu, &source, fourcc));
+                runner.check(&name, || both_ways(sources, gpu, &source, fourcc));
             }
         }
-        tally.check(
+        runner.check(
             "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
             || disjoint(sources, gpu),
         );
-        tally.check("vulkan::buffer_that_is_too_small_is_refused", || {
+        runner.check("vulkan::buffer_that_is_too_small_is_refused", || {
             too_small(sources, gpu)
         });
-        tally.check(
+        runner.check(
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
             || twice(sources, gpu),
         );
-        tally.check("vulkan::two_images_lie_in_one_dma_buf", || {
+        runner.check("vulkan::two_images_lie_in_one_dma_buf", || {
             suballocated(sources, gpu)
         });
-        tally.check(
+        runner.check(
             "vulkan::order_of_export_import_and_write_does_not_matter",
             || orders(sources, gpu),
         );
@@ -135,7 +135,12 @@ fn sizes() -> Result<[(Extent, u32); 3]> {
     ])
 }
 
-fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+fn both_ways(
+    sources: &Sources,
+    gpu: &Gpu,
+    source: &Source,
+    fourcc: Fourcc,
+) -> Result<CheckOutcome> {
     let mut seen = 0;
     for (extent, least_stride) in sizes()? {
         let mut writer = processor(fourcc);
@@ -147,7 +152,11 @@ fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> R
         };
         let plan = match solve(&request) {
             Solution::Share(plan) => plan,
-            solution => return Ok(Seen::Skipped(solution.explain().replace('\n', "; "))),
+            solution => {
+                return Ok(CheckOutcome::Skipped(
+                    solution.explain().replace('\n', "; "),
+                ));
+            }
         };
         let (sure, what) = (
             plan.verdict() == Verdict::Guaranteed,
@@ -157,14 +166,14 @@ fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> R
             Ok(()) => seen += 1,
             Err(error) if sure => return Err(error.context(format!("guaranteed, and yet {what}"))),
             Err(error) => {
-                return Ok(Seen::Skipped(format!(
+                return Ok(CheckOutcome::Skipped(format!(
                     "possible, and not this time: {error:#}"
                 )));
             }
         }
     }
     ensure!(seen == 3, "only {seen} sizes");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
@@ -192,7 +201,7 @@ fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result
     }
 }
 
-fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
     let formats = participant
         .constraints()
@@ -200,7 +209,7 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         .as_ref()
         .context("any format")?;
     if !formats.contains_fourcc(Fourcc::NV12) {
-        return Ok(Seen::Skipped("it has no NV12".to_owned()));
+        return Ok(CheckOutcome::Skipped("it has no NV12".to_owned()));
     }
     let terms = participant
         .constraints()
@@ -218,20 +227,20 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         (
             PlanePlacement::Together,
             Err(VulkanError::Unsuitable { .. } | VulkanError::TooSmall { .. }),
-        ) => Ok(Seen::Passed),
+        ) => Ok(CheckOutcome::Passed),
         (PlanePlacement::Either, Ok(image)) => {
             let (first, second) = (pattern(&buffer, 3)?, pattern(&buffer, 4)?);
             write(&buffer, &first)?;
             same(&image.read()?, &first)?;
             image.write(&second)?;
             same(&read(&buffer)?, &second)?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
         (said, answer) => bail!("it says {said:?}, and {answer:?}"),
     }
 }
 
-fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
     // The dma-buf ends with the picture: one row more and the image needs what is not there.
@@ -253,10 +262,10 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         Err(VulkanError::TooSmall { .. } | VulkanError::Unsuitable { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
     let pixels = pattern(&buffer, 5)?;
@@ -267,11 +276,11 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     same(&one.read()?, &pixels)?;
     drop(one);
     same(&two.read()?, &pixels)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// One dma-buf with two pictures, the second behind the first: neither is seen in the other.
-fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
@@ -301,11 +310,11 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     let pixels = read(&whole)?.pop().context("no plane")?;
     let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
     ensure!(!touched, "what lies behind both was written");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 /// The device's own memory: exported, imported and written in every order.
-fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let extent = Extent::new(322, 46)?;
     let request = Request {
         participants: vec![
@@ -316,7 +325,7 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        return Ok(Seen::Skipped("it exports nothing".to_owned()));
+        return Ok(CheckOutcome::Skipped("it exports nothing".to_owned()));
     };
     let fresh = || -> Result<Buffer> { sources.allocate(&plan)?.pop().context("no buffer") };
     // Written, then imported.
@@ -340,5 +349,5 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     same(&second.read()?, &pixels).context("written by another import")?;
     drop((first, second));
     same(&read(&buffer)?, &pixels)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 
 use rustix::system::{RebootCommand, reboot};
 
+mod boot;
 mod command;
+mod control_group;
 mod files;
-mod group;
 mod launch;
 mod serve;
-mod stage;
 
 /// The exit status of a wrong command line.
 const USAGE: u8 = 2;
@@ -65,9 +65,9 @@ fn first_process() -> ExitCode {
 }
 
 fn guest() -> io::Result<()> {
-    stage::mount_early()?;
-    let port = stage::open_port()?;
-    serve::Server::new(port, group::Groups::open())?.run(Some(stage::prepare))?;
-    stage::leave();
+    boot::mount_early()?;
+    let port = boot::open_port()?;
+    serve::Server::new(port, control_group::Groups::open())?.run(Some(boot::prepare))?;
+    boot::leave();
     Ok(())
 }

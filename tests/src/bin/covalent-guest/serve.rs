@@ -15,7 +15,7 @@ use rustix::process::{WaitOptions, wait};
 use signal_hook::consts::SIGCHLD;
 
 use super::command::Command;
-use super::group::{Group, Groups};
+use super::control_group::{Group, Groups};
 
 /// While this much waits for the port, no more output of commands is read.
 const BACKLOG_BYTES: usize = 1 << 20;

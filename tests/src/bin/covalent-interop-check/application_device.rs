@@ -9,21 +9,21 @@ use covalent_alloc::backend::vulkan::{Capabilities, Gpu, Purpose, VulkanError};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::{processor, vga};
 
 use super::engine::scenes::{self, Ended, SAMPLED};
 use super::engine::{Engine, Setup};
 use super::exchange;
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
 /// How long what was dropped early may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Formats that the engine copies: one plane, packed 4:2:2, two planes and three.
 const COPIED: [Fourcc; 4] = [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12, Fourcc::YUV420];
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let setup = Setup {
         is_validated: Engine::has_layer(),
         ..Setup::default()
@@ -46,7 +46,7 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
             || bare(number, setup),
         );
         match engine.check(Capabilities::IMAGES) {
-            Ok(()) => on_device(world, rows, &engine),
+            Ok(()) => on_device(machine, rows, &engine),
             Err(error) => rows.row(
                 format!("{} says what it has not", engine.offered.name),
                 || lacking(&error),
@@ -57,7 +57,7 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
 }
 
 /// A device that enabled nothing is told everything.
-fn bare(number: usize, setup: Setup) -> Result<Seen> {
+fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
         only: Some(&[]),
         ..setup
@@ -81,7 +81,7 @@ fn bare(number: usize, setup: Setup) -> Result<Seen> {
 }
 
 /// A device that enabled all it has, and does not share images: each thing that is missing is one that its driver has not.
-fn lacking(error: &VulkanError) -> Result<Seen> {
+fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
     };
@@ -89,10 +89,10 @@ fn lacking(error: &VulkanError) -> Result<Seen> {
         ensure!(one.remedy.contains("does not have it"), "{one}");
     }
     let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
-    Ok(Seen::PassedBut(names.join(", ")))
+    Ok(RowOutcome::PassedWithNote(names.join(", ")))
 }
 
-fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
+fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     let gpu = match engine.adopt(Capabilities::IMAGES) {
         Ok(gpu) => gpu,
         Err(error) => {
@@ -102,7 +102,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
         }
     };
     let device = gpu.identity().driver.clone();
-    let mut sources: Vec<String> = world
+    let mut sources: Vec<String> = machine
         .sources
         .declarations()
         .into_iter()
@@ -114,7 +114,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
     for id in std::iter::once(None).chain(sources.iter().map(Some)) {
         let name = id.map_or("its own memory", String::as_str);
         let memory = Memory {
-            world,
+            machine,
             gpu: &gpu,
             id: id.map(String::as_str),
         };
@@ -142,19 +142,19 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             },
         );
     }
-    for (gpu, _) in world
+    for (gpu, _) in machine
         .gpus
         .iter()
         .filter(|(one, _)| one.name() == gpu.name())
     {
         let row = format!("{device} reads and writes NV12 in two dma-bufs");
         rows.row(row, || {
-            disjoint(world, gpu, |apart, _| exchange::both_ways(gpu, apart))
+            disjoint(machine, gpu, |apart, _| exchange::both_ways(gpu, apart))
         });
     }
     let row = format!("an engine on {device} copies NV12 between one dma-buf and two");
     rows.row(row, || {
-        disjoint(world, &gpu, |apart, together| {
+        disjoint(machine, &gpu, |apart, together| {
             Ok(seen(scenes::copies(engine, &gpu, apart, together)?))
         })
     });
@@ -169,7 +169,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
     rows.row(
         format!("an engine on {device} has its device still when Covalent is done"),
         || {
-            ensure!(gpu.finish(PATIENCE)?, "something is in use still");
+            ensure!(gpu.finish(TIMEOUT)?, "something is in use still");
             drop(gpu);
             ensure!(Arc::strong_count(engine) == 1, "somebody has the engine");
             engine.is_alive()?;
@@ -179,7 +179,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
 }
 
 /// That the layer looks at the engine's device at all.
-fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
+fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.plant_hazard()?;
     let said = engine.heard.take();
     if !Engine::has_layer() {
@@ -190,19 +190,19 @@ fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
             .any(|words| words.contains("WRITE-AFTER-WRITE") || words.contains("WRITE_AFTER_WRITE")),
         "of a hazard it says {said:?}"
     );
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-fn quiet(engine: &Engine) -> Result<Seen> {
+fn quiet(engine: &Engine) -> Result<RowOutcome> {
     if !Engine::has_layer() {
-        return Ok(Seen::Skipped(
+        return Ok(RowOutcome::Skipped(
             "VK_LAYER_KHRONOS_validation is not installed (Debian's package vulkan-validationlayers)"
                 .to_owned(),
         ));
     }
     let said = engine.heard.take();
     ensure!(said.is_empty(), "it says: {}", said.join(" | "));
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 fn size() -> Result<Extent> {
@@ -213,17 +213,17 @@ fn first(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("no buffer")
 }
 
-fn seen(ended: Ended) -> Seen {
+fn seen(ended: Ended) -> RowOutcome {
     match ended {
-        Ended::Seen(words) if words.is_empty() => Seen::Passed,
-        Ended::Seen(words) => Seen::PassedBut(words),
-        Ended::Cannot(why) => Seen::Skipped(why),
+        Ended::Seen(words) if words.is_empty() => RowOutcome::Passed,
+        Ended::Seen(words) => RowOutcome::PassedWithNote(words),
+        Ended::Cannot(why) => RowOutcome::Skipped(why),
     }
 }
 
 /// Where buffers come from: a source of the machine, or the adopted device.
 struct Memory<'a> {
-    world: &'a World,
+    machine: &'a TestMachine,
     gpu: &'a Gpu,
     id: Option<&'a str>,
 }
@@ -236,7 +236,7 @@ impl Memory<'_> {
         extent: Result<Extent>,
         count: u32,
         act: impl FnOnce(&[Buffer]) -> Result<Ended>,
-    ) -> Result<Seen> {
+    ) -> Result<RowOutcome> {
         let extent = extent?;
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
         participants.push(self.gpu.participant_for(purpose, extent, Some(fourcc))?);
@@ -247,36 +247,36 @@ impl Memory<'_> {
         let sources: Vec<Source> = match self.id {
             None => self.gpu.source_of_size(extent)?.into_iter().collect(),
             Some(id) => {
-                let mut all = self.world.sources.declarations();
+                let mut all = self.machine.sources.declarations();
                 all.retain(|source| source.id.as_str() == id);
                 all
             }
         };
-        let plan = match self.world.plan_of(extent, count, participants, sources) {
+        let plan = match self.machine.plan_of(extent, count, participants, sources) {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = match self.id {
             None => self.gpu.allocate(&plan).map_err(anyhow::Error::from),
-            Some(_) => self.world.sources.allocate(&plan).map_err(Into::into),
+            Some(_) => self.machine.sources.allocate(&plan).map_err(Into::into),
         };
-        judge(&plan, buffers.and_then(|buffers| act(&buffers).map(seen)))
+        classify(&plan, buffers.and_then(|buffers| act(&buffers).map(seen)))
     }
 }
 
 /// Does something with a picture whose planes lie in a dma-buf each and with one in a single dma-buf. Both dma-bufs have
 /// more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
 fn disjoint(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
-    act: impl FnOnce(&Buffer, &Buffer) -> Result<Seen>,
-) -> Result<Seen> {
+    act: impl FnOnce(&Buffer, &Buffer) -> Result<RowOutcome>,
+) -> Result<RowOutcome> {
     let extent = size()?;
     let memory = |fourcc| -> Result<Buffer> {
-        let mut sources = world.sources.declarations();
+        let mut sources = machine.sources.declarations();
         sources.retain(|source| source.id.as_str() == "heap:system");
-        match world.plan(vga()?, vec![processor(fourcc)], sources) {
-            Planned::Plan(plan) => world.sources.allocate(&plan)?.pop().context("no buffer"),
+        match machine.plan(vga()?, vec![processor(fourcc)], sources) {
+            Planned::Plan(plan) => machine.sources.allocate(&plan)?.pop().context("no buffer"),
             Planned::Impossible(why) => bail!("{why}"),
         }
     };
@@ -308,7 +308,7 @@ fn disjoint(
     let together = described(vec![plane(&whole, 0)?, plane(&whole, behind.into())?])?;
     ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
     let image = match gpu.import(&apart) {
-        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Seen::Skipped(why)),
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(RowOutcome::Skipped(why)),
         image => image?,
     };
     ensure!(image.disjoint_planes() == Some(2), "it is not disjoint");

@@ -17,7 +17,7 @@ use drm::control::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a flip, or what is written back, may take: vkms composes on the processor, which is emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often a picture is asked for again: vkms loses some that it is to write back.
 const ASKED: usize = 8;
@@ -164,8 +164,8 @@ impl Display {
     }
 
     /// Waits for the flip; `false` when it is not there by then.
-    pub(crate) fn flipped(&self, patience: Duration) -> Result<bool> {
-        let until = Instant::now() + patience;
+    pub(crate) fn flipped(&self, timeout: Duration) -> Result<bool> {
+        let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let wait = Timespec::try_from(left)?;
@@ -201,7 +201,7 @@ impl Display {
             self.card
                 .atomic_commit(flags, request)
                 .context("write back")?;
-            ensure!(self.flipped(PATIENCE)?, "nothing is shown any more");
+            ensure!(self.flipped(TIMEOUT)?, "nothing is shown any more");
             // It is written with the refresh after the flip.
             for _ in 0..10 {
                 if is_there()? {

@@ -7,62 +7,62 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Access, Fence, Pollable as _};
-use covalent_tests::held::Held;
-use covalent_tests::held::unsignalled;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::SwSyncTimeline;
+use covalent_tests::sw_sync::unsignalled;
 
-use super::rows::Seen;
+use super::rows::RowOutcome;
 
 /// How long a copy may take whose fence was let go: processor and device are emulated.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a device is left alone that must not go on.
 const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// What one writes the other reads, both ways.
-pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 1)?, pattern(buffer, 2)?);
     write(buffer, &first)?;
     same(&image.read()?, &first).context("the device reads what the processor wrote")?;
     image.write(&second)?;
     same(&read(buffer)?, &second).context("the processor reads what the device wrote")?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// A row about fences cannot be seen without something that holds them back, or a device that waits for them.
-pub(crate) fn cannot_hold(gpu: &Gpu) -> Option<Seen> {
-    if let Err(error) = Held::new() {
-        return Some(Seen::Skipped(format!(
+pub(crate) fn fences_unavailable(gpu: &Gpu) -> Option<RowOutcome> {
+    if let Err(error) = SwSyncTimeline::new() {
+        return Some(RowOutcome::Skipped(format!(
             "nothing holds fences back: {error:#}"
         )));
     }
     (!gpu.device_sync().semaphore_from_sync_file)
-        .then(|| Seen::Skipped(format!("{} waits for no sync_file", gpu.name())))
+        .then(|| RowOutcome::Skipped(format!("{} waits for no sync_file", gpu.name())))
 }
 
 /// The device is told to read before the pixels are there, behind a fence that is held back: it reads those that come.
-pub(crate) fn reads_behind_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+pub(crate) fn reads_behind_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 3)?, pattern(buffer, 4)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(held.fence(1)?))?;
-    goes_on(&reading)?;
+    expect_pending(&reading)?;
     write(buffer, &new)?;
     held.advance(1)?;
-    same(&finished(&reading)?, &new)
+    same(&pixels_when_done(&reading)?, &new)
         .context("the device read before the fence that it had to wait for")?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// The device writes behind a fence that is held back. Who reads next is told by the buffer's own fences, waits for them in
 /// poll, and reads what was written.
-pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 5)?, pattern(buffer, 6)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut writing = image.begin_write(
         &new,
         Submission {
@@ -70,18 +70,18 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
             ..after(held.fence(1)?)
         },
     )?;
-    goes_on(&writing)?;
+    expect_pending(&writing)?;
     same(&read(buffer)?, &old)
         .context("the device wrote before the fence that it had to wait for")?;
     let reservation = buffer.reservation();
     let words = if gpu.exports_wait() {
         // Its export waits, which has no place in an event loop: another thread asks, and lets a fence go that is there already.
-        let done = Held::new()?;
+        let done = SwSyncTimeline::new()?;
         reservation.add(&done.fence(1)?, Access::Write)?;
-        polls_as(buffer, false)?;
+        expect_ready(buffer, false)?;
         held.advance(1)?;
         let helper = thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(writing.wait(TIMEOUT)?, "it does not end");
             done.advance(1)
         });
         wait_for(buffer)?;
@@ -94,17 +94,17 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
             .context("it is over already")?;
         unsignalled(&fence)?;
         reservation.add(&fence, Access::Write)?;
-        polls_as(buffer, false)?;
+        expect_ready(buffer, false)?;
         held.advance(1)?;
         wait_for(buffer)?;
         ""
     };
-    polls_as(buffer, true)?;
+    expect_ready(buffer, true)?;
     same(&read(buffer)?, &new).context("the processor reads what the device wrote")?;
     Ok(if words.is_empty() {
-        Seen::Passed
+        RowOutcome::Passed
     } else {
-        Seen::PassedBut(words.to_owned())
+        RowOutcome::PassedWithNote(words.to_owned())
     })
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn after(fence: Fence) -> Submission {
 }
 
 /// Fails where the device does not wait.
-pub(crate) fn goes_on(copying: &Copying) -> Result<()> {
+pub(crate) fn expect_pending(copying: &Copying) -> Result<()> {
     ensure!(
         !copying.wait(HELD_BACK)?,
         "the device is done before the fence that it had to wait for"
@@ -126,20 +126,20 @@ pub(crate) fn goes_on(copying: &Copying) -> Result<()> {
 }
 
 /// The pixels of a copy whose fence was let go.
-pub(crate) fn finished(copying: &Copying) -> Result<Vec<Vec<u8>>> {
-    ensure!(copying.wait(PATIENCE)?, "the device does not end");
+pub(crate) fn pixels_when_done(copying: &Copying) -> Result<Vec<Vec<u8>>> {
+    ensure!(copying.wait(TIMEOUT)?, "the device does not end");
     Ok(copying.pixels()?)
 }
 
 /// Writes with the device, and waits for it.
 pub(crate) fn draw(image: &Image, planes: &[Vec<u8>]) -> Result<()> {
     let writing = image.begin_write(planes, Submission::default())?;
-    ensure!(writing.wait(PATIENCE)?, "the device does not end");
+    ensure!(writing.wait(TIMEOUT)?, "the device does not end");
     Ok(())
 }
 
 /// What an event loop sees of the fences that the buffer carries.
-pub(crate) fn polls_as(buffer: &Buffer, ready: bool) -> Result<()> {
+pub(crate) fn expect_ready(buffer: &Buffer, ready: bool) -> Result<()> {
     let is_ready = buffer.reservation().is_ready(Access::Read)?;
     ensure!(
         is_ready == ready,
@@ -154,11 +154,11 @@ pub(crate) fn wait_for(buffer: &Buffer) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     for wait in buffer.reservation().wait(Access::Read)? {
         let mut fds = [PollFd::new(&wait, PollFlags::IN)];
-        let patience = Timespec {
+        let timeout = Timespec {
             tv_sec: 60,
             tv_nsec: 0,
         };
-        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))?;
         if !wait.is_over()? {
             bail!("the buffer's fences do not signal");
         }

@@ -21,15 +21,15 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::{Point, Pollable, SyncDevice, Timeline, Until};
+use covalent_tests::check_support::CardHandles;
 use covalent_tests::judge::process::fd_count;
-use covalent_tests::witness::CardHeld;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use super::peer::{Described, Peer, sync_device};
-use super::rows::{Rows, Seen};
+use super::peer::{BufferDescription, Peer, sync_device};
+use super::rows::{RowOutcome, Rows};
 use super::socket::Socket;
-use super::world::{Planned, World};
+use super::test_machine::{Planned, TestMachine};
 
 const BUFFERS: u64 = 4;
 
@@ -45,22 +45,22 @@ const MOST_UNTIL_KILLED: u64 = 60;
 const SLACK_KIBIBYTES: u64 = 32;
 
 /// How long one moment may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the producer tells the consumer.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
     /// A buffer, the next one in number; its fds come along.
-    Buffer(Described),
+    Buffer(BufferDescription),
     /// The timelines that say when frames are drawn, and when they were read; both come along.
     Timelines,
     /// The number of the next frame.
     Frame(u64),
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
-    let count = world.frames;
-    let Some(place) = (0..world.gpus.len()).find(|place| is_usable(world, *place)) else {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
+    let count = machine.frames;
+    let Some(place) = (0..machine.gpus.len()).find(|place| is_usable(machine, *place)) else {
         rows.skip("frames", "no Vulkan device here draws into what it exports");
         return;
     };
@@ -73,45 +73,45 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
         rows.row(
             format!("frames between two processes {what}"),
             || match sync_device()? {
-                Some(device) => round(world, place, &device, count),
-                None => Ok(Seen::Skipped("no card here has timelines".to_owned())),
+                Some(device) => round(machine, place, &device, count),
+                None => Ok(RowOutcome::Skipped("no card here has timelines".to_owned())),
             },
         );
     }
 }
 
-type Round = fn(&World, usize, &SyncDevice, u64) -> Result<Seen>;
+type Round = fn(&TestMachine, usize, &SyncDevice, u64) -> Result<RowOutcome>;
 
-fn is_usable(world: &World, place: usize) -> bool {
-    let Some((gpu, _)) = world.gpus.get(place) else {
+fn is_usable(machine: &TestMachine, place: usize) -> bool {
+    let Some((gpu, _)) = machine.gpus.get(place) else {
         return false;
     };
     let source = size().and_then(|extent| Ok(gpu.source_of_size(extent)?));
-    gpu.is_processor() && matches!(source, Ok(Some(_))) || planned(world, gpu).is_ok()
+    gpu.is_processor() && matches!(source, Ok(Some(_))) || planned(machine, gpu).is_ok()
 }
 
 fn size() -> Result<Extent> {
     Ok(Extent::new(63, 17)?)
 }
 
-fn planned(world: &World, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
+fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
     let extent = size()?;
     let source = gpu.source_of_size(extent)?.context("it exports nothing")?;
     let participants = vec![gpu.participant(extent, Some(Fourcc::XRGB8888))?];
-    match world.plan(extent, participants, vec![source]) {
+    match machine.plan(extent, participants, vec![source]) {
         Planned::Plan(plan) => Ok(plan),
         Planned::Impossible(why) => bail!("{why}"),
     }
 }
 
 /// What both processes do with one device.
-fn role(world: &World, word: &str, place: usize) -> Result<()> {
+fn role(machine: &TestMachine, word: &str, place: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
+    let (gpu, _) = machine.gpus.get(place).context("no such device")?;
     let outcome = match word {
         "producer" => {
-            let mut producer = Producer::new(world, gpu, &device)?;
+            let mut producer = Producer::new(machine, gpu, &device)?;
             producer.greet(&socket, 0)?;
             (1..).try_for_each(|number| producer.hand_over(&socket, number))
         }
@@ -122,14 +122,14 @@ fn role(world: &World, word: &str, place: usize) -> Result<()> {
     };
     match outcome {
         // Who has seen its frames ends the other by going.
-        Err(error) if error.is::<Gone>() => Ok(()),
+        Err(error) if error.is::<PeerGone>() => Ok(()),
         outcome => outcome,
     }
 }
 
 /// Serves in the other process.
-pub(crate) fn serve(world: &World, word: &str, place: usize) -> Result<()> {
-    role(world, word, place)
+pub(crate) fn serve(machine: &TestMachine, word: &str, place: usize) -> Result<()> {
+    role(machine, word, place)
 }
 
 fn other(word: &str, place: usize) -> Result<Peer> {
@@ -139,16 +139,21 @@ fn other(word: &str, place: usize) -> Result<Peer> {
 /// The other process is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the other process is gone")]
-struct Gone;
+struct PeerGone;
 
-fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
-    let mut producer = Producer::new(world, gpu, device)?;
+fn steady(
+    machine: &TestMachine,
+    place: usize,
+    device: &SyncDevice,
+    count: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine.gpus.get(place).context("no such device")?;
+    let mut producer = Producer::new(machine, gpu, device)?;
     let peer = other("consumer", place)?;
     producer.greet(&peer.socket, 0)?;
-    let cards: Vec<&Card> = world.sources.cards().collect();
+    let cards: Vec<&Card> = machine.sources.cards().collect();
     let handles =
-        || -> Result<Vec<CardHeld>> { cards.iter().map(|card| CardHeld::by(card)).collect() };
+        || -> Result<Vec<CardHandles>> { cards.iter().map(|card| CardHandles::of(card)).collect() };
     let before = handles()?;
     let mut samples = Vec::new();
     for number in 1..=count {
@@ -181,7 +186,7 @@ fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Resul
         usual_growth(&here) <= SLACK_KIBIBYTES && usual_growth(&there) <= SLACK_KIBIBYTES,
         "KiB in both processes grow: {kibibytes:?}"
     );
-    Ok(Seen::PassedBut(format!(
+    Ok(RowOutcome::PassedWithNote(format!(
         "{count} frames, none wrong; in both processes {:?} fds, {:?} KiB in the middle and {:?} at the end",
         last.fds, middle.kibibytes, last.kibibytes
     )))
@@ -232,9 +237,14 @@ fn chance(below: u64) -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes) % below)
 }
 
-fn consumer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
-    let mut producer = Producer::new(world, gpu, device)?;
+fn consumer_killed(
+    machine: &TestMachine,
+    place: usize,
+    device: &SyncDevice,
+    _: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine.gpus.get(place).context("no such device")?;
+    let mut producer = Producer::new(machine, gpu, device)?;
     let mut number = 0;
     let mut fds = None;
     let mut at = Vec::new();
@@ -252,7 +262,7 @@ fn consumer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> 
         // Frames that nobody will ever give back.
         let lost = producer.settle(number, &peer.socket);
         ensure!(
-            lost.is_ok() || lost.is_err_and(|error| error.is::<Gone>()),
+            lost.is_ok() || lost.is_err_and(|error| error.is::<PeerGone>()),
             "it is not seen that the consumer is gone"
         );
         drop(peer);
@@ -263,11 +273,18 @@ fn consumer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> 
             "{now} fds after a kill, and {most} after the first"
         );
     }
-    Ok(Seen::PassedBut(format!("killed after frames {at:?}")))
+    Ok(RowOutcome::PassedWithNote(format!(
+        "killed after frames {at:?}"
+    )))
 }
 
-fn producer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
+fn producer_killed(
+    machine: &TestMachine,
+    place: usize,
+    device: &SyncDevice,
+    _: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine.gpus.get(place).context("no such device")?;
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=KILLS {
@@ -285,7 +302,7 @@ fn producer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> 
             match consumer.take(&peer.socket) {
                 Ok(Some(())) => {}
                 Ok(None) => break,
-                Err(error) if error.is::<Gone>() => break,
+                Err(error) if error.is::<PeerGone>() => break,
                 Err(error) => return Err(error),
             }
         }
@@ -297,7 +314,9 @@ fn producer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> 
             "{now} fds after a kill, and {most} after the first"
         );
     }
-    Ok(Seen::PassedBut(format!("killed after {at:?} frames each")))
+    Ok(RowOutcome::PassedWithNote(format!(
+        "killed after {at:?} frames each"
+    )))
 }
 
 /// Who draws. A thread of its own waits for the device, which completes before it says so.
@@ -312,11 +331,15 @@ struct Producer {
 }
 
 impl Producer {
-    fn new(world: &World, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
-        let plan = planned(world, gpu)?;
+    fn new(machine: &TestMachine, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
+        let plan = planned(machine, gpu)?;
         let mut images = Vec::new();
         for _ in 0..BUFFERS {
-            let buffer = world.sources.allocate(&plan)?.pop().context("no buffer")?;
+            let buffer = machine
+                .sources
+                .allocate(&plan)?
+                .pop()
+                .context("no buffer")?;
             images.push(gpu.import(&buffer)?);
         }
         let (jobs, queue) = channel();
@@ -343,7 +366,7 @@ impl Producer {
     /// Gives a consumer the buffers, and timelines on which nothing of another consumer stands.
     fn greet(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
-            let (picture, fds) = Described::of(image.buffer())?;
+            let (picture, fds) = BufferDescription::of(image.buffer())?;
             socket.send(&Told::Buffer(picture), &fds)?;
         }
         self.first = number;
@@ -360,7 +383,9 @@ impl Producer {
         if number > BUFFERS {
             self.wait_for_reader(number - BUFFERS, socket)?;
         }
-        socket.send(&Told::Frame(number), &[]).map_err(|_| Gone)?;
+        socket
+            .send(&Told::Frame(number), &[])
+            .map_err(|_| PeerGone)?;
         let place = usize::try_from(number % BUFFERS)?;
         let image = self.images.remove(place);
         let point = self.drawn.point(number)?;
@@ -411,7 +436,7 @@ impl Consumer {
     fn greeted(gpu: &Gpu, device: &SyncDevice, socket: &Socket) -> Result<Self> {
         let mut images = Vec::new();
         loop {
-            let (told, fds) = socket.receive::<Told>()?.ok_or(Gone)?;
+            let (told, fds) = socket.receive::<Told>()?.ok_or(PeerGone)?;
             match told {
                 Told::Buffer(picture) => images.push(gpu.import(&picture.take(fds)?)?),
                 Told::Timelines => {
@@ -458,15 +483,15 @@ impl Consumer {
 /// Sleeps in poll until a moment has come, or the other process is gone.
 ///
 /// # Errors
-/// [`Gone`]; and where neither happens.
+/// [`PeerGone`]; and where neither happens.
 pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<()> {
-    let patience = Timespec::try_from(PATIENCE)?;
+    let timeout = Timespec::try_from(TIMEOUT)?;
     let other: Option<BorrowedFd<'_>> = socket.map(Socket::as_fd);
     loop {
         let awaited = moment.as_fd();
         let mut fds = vec![PollFd::new(&awaited, PollFlags::IN)];
         fds.extend(other.iter().map(|fd| PollFd::new(fd, PollFlags::empty())));
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))?;
         let is_gone = fds
             .get(1)
             .is_some_and(|fd| fd.revents().contains(PollFlags::HUP));
@@ -475,7 +500,7 @@ pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<(
             return Ok(());
         }
         if is_gone {
-            return Err(Gone.into());
+            return Err(PeerGone.into());
         }
         ensure!(ready > 0, "a moment does not come");
     }

@@ -10,11 +10,13 @@ mod display;
 mod engine;
 mod exchange;
 mod frames;
-mod hdmi;
+mod hdmi_loopback;
 mod memory;
 mod peer;
 mod rows;
 mod socket;
+mod supervisor;
+mod test_machine;
 mod v4l2_to_vulkan;
 #[cfg(feature = "gbm")]
 mod vulkan_and_gbm;
@@ -24,8 +26,6 @@ mod vulkan_to_encoder;
 mod vulkan_to_kms;
 mod vulkan_to_v4l2_output;
 mod vulkan_to_vulkan;
-mod watch;
-mod world;
 
 use std::process::ExitCode;
 
@@ -35,7 +35,7 @@ use covalent_tests::interop::{BEHAVIOURS, Row};
 use covalent_tests::verdict::Verdict;
 
 use rows::{Rows, Told, tell};
-use world::{Scope, World};
+use test_machine::{Scope, TestMachine};
 
 /// Tries every way between Vulkan and the other drivers of this machine.
 #[derive(Debug, Parser)]
@@ -118,16 +118,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if let Some(role) = arguments.role {
-        let world = World::open(&Scope::default());
+        let machine = TestMachine::open(&Scope::default());
         match role {
-            Role::Peer => peer::serve(&world)?,
-            Role::Producer => frames::serve(&world, "producer", arguments.place)?,
-            Role::Consumer => frames::serve(&world, "consumer", arguments.place)?,
+            Role::Peer => peer::serve(&machine)?,
+            Role::Producer => frames::serve(&machine, "producer", arguments.place)?,
+            Role::Consumer => frames::serve(&machine, "consumer", arguments.place)?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(card) = &arguments.show {
-        vulkan_to_kms::show(&World::open(&Scope::default()), card, arguments.seed)?;
+        vulkan_to_kms::show(&TestMachine::open(&Scope::default()), card, arguments.seed)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(done) = arguments.after {
@@ -135,7 +135,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut found: Vec<Row> = Vec::new();
-    watch::watch(&arguments.words(), |row| {
+    supervisor::watch(&arguments.words(), |row| {
         if arguments.json {
             eprintln!("{row}");
         } else {
@@ -154,11 +154,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-type Behaviour = fn(&World, &mut Rows);
+type Behaviour = fn(&TestMachine, &mut Rows);
 
 /// Tries all rows, in the process that may die.
 fn attempt(arguments: &Arguments, done: usize) {
-    let world = World::open(&Scope {
+    let machine = TestMachine::open(&Scope {
         full: arguments.full,
         validated: arguments.validated,
         #[cfg(feature = "gbm")]
@@ -183,35 +183,35 @@ fn attempt(arguments: &Arguments, done: usize) {
             continue;
         }
         rows.of(name);
-        if world.gpus.is_empty() {
+        if machine.gpus.is_empty() {
             let why = format!(
                 "no Vulkan device here shares images: {}",
-                world.lacking.join("; ")
+                machine.lacking.join("; ")
             );
             rows.skip("any", &why);
             continue;
         }
-        for why in &world.lacking {
+        for why in &machine.lacking {
             rows.skip("a device that takes no part", why);
         }
-        behaviour(&world, &mut rows);
-        if let Some(complaints) = &world.complaints {
+        behaviour(&machine, &mut rows);
+        if let Some(complaints) = &machine.complaints {
             rows.row("says nothing to the validation layer", || {
-                world::judge_complaints(complaints)
+                test_machine::expect_no_complaints(complaints)
             });
         }
     }
-    validated(world, &mut rows);
+    validated(machine, &mut rows);
     tell(&Told::Done);
 }
 
 /// That the layer looks at all, and what it says when everything has gone.
-fn validated(world: World, rows: &mut Rows) {
-    let Some(complaints) = world.complaints.clone() else {
+fn validated(machine: TestMachine, rows: &mut Rows) {
+    let Some(complaints) = machine.complaints.clone() else {
         return;
     };
     rows.row("a planted hazard is found by the validation layer", || {
-        for (gpu, _) in &world.gpus {
+        for (gpu, _) in &machine.gpus {
             gpu.plant_hazard()?;
             let said = complaints.take();
             ensure!(
@@ -221,10 +221,10 @@ fn validated(world: World, rows: &mut Rows) {
                 gpu.name()
             );
         }
-        Ok(rows::Seen::Passed)
+        Ok(rows::RowOutcome::Passed)
     });
-    drop(world);
+    drop(machine);
     rows.row("nothing is left when all is closed", || {
-        world::judge_complaints(&complaints)
+        test_machine::expect_no_complaints(&complaints)
     });
 }

@@ -9,18 +9,21 @@ use covalent_alloc::backend::vulkan::{Gpu, Image, Submission};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline, Until};
-use covalent_tests::witness::pixels::{pattern, same};
+use covalent_tests::check_support::pixels::{pattern, same};
 use serde::{Deserialize, Serialize};
 
-use super::exchange::{PATIENCE, after, finished, goes_on};
+use super::exchange::{TIMEOUT, after, expect_pending, pixels_when_done};
 use super::socket::Socket;
-use super::world::World;
+use super::test_machine::TestMachine;
 
 /// What the other process is asked.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Ask {
+pub(crate) enum PeerRequest {
     /// To import this buffer with one of its devices.
-    Take { device: usize, picture: Described },
+    Take {
+        device: usize,
+        picture: BufferDescription,
+    },
     /// Whether its device reads this pattern.
     Read { seed: usize },
     /// To let its device write this pattern.
@@ -37,7 +40,7 @@ pub(crate) enum Ask {
 
 /// What it answers.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum PeerReply {
     /// It has done so.
     Done,
     /// It waits, and has seen that it has to.
@@ -48,7 +51,7 @@ pub(crate) enum Answer {
 
 /// A picture in memory that has come along, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Described {
+pub(crate) struct BufferDescription {
     width: u32,
     height: u32,
     fourcc: u32,
@@ -56,7 +59,7 @@ pub(crate) struct Described {
     planes: Vec<(u32, u32)>,
 }
 
-impl Described {
+impl BufferDescription {
     /// Describes a buffer, with an fd for each of its planes.
     pub(crate) fn of(buffer: &Buffer) -> Result<(Self, Vec<BorrowedFd<'_>>)> {
         let layout = buffer.layout();
@@ -122,21 +125,21 @@ impl Peer {
     }
 
     /// Asks, and waits for the first answer.
-    pub(crate) fn ask(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<Answer> {
+    pub(crate) fn ask(&self, ask: &PeerRequest, fds: &[BorrowedFd<'_>]) -> Result<PeerReply> {
         self.socket.send(ask, fds)?;
         self.answer()
     }
 
     /// Asks for something that has to be done.
-    pub(crate) fn must(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    pub(crate) fn must(&self, ask: &PeerRequest, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let answer = self.ask(ask, fds)?;
-        ensure!(answer == Answer::Done, "the other process: {answer:?}");
+        ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
         Ok(())
     }
 
     /// Waits for an answer.
-    pub(crate) fn answer(&self) -> Result<Answer> {
-        match self.socket.receive::<Answer>()? {
+    pub(crate) fn answer(&self) -> Result<PeerReply> {
+        match self.socket.receive::<PeerReply>()? {
             Some((answer, _)) => Ok(answer),
             None => bail!("the other process is gone"),
         }
@@ -158,13 +161,13 @@ pub(crate) fn sync_device() -> Result<Option<SyncDevice>> {
 }
 
 /// What the other process does, until nobody asks any more.
-pub(crate) fn serve(world: &World) -> Result<()> {
+pub(crate) fn serve(machine: &TestMachine) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let mut taken: Option<(Gpu, Image)> = None;
-    while let Some((ask, fds)) = socket.receive::<Ask>()? {
-        let answer = match act(world, &socket, &mut taken, ask, fds) {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(format!("{error:#}")),
+    while let Some((ask, fds)) = socket.receive::<PeerRequest>()? {
+        let answer = match act(machine, &socket, &mut taken, ask, fds) {
+            Ok(()) => PeerReply::Done,
+            Err(error) => PeerReply::Failed(format!("{error:#}")),
         };
         socket.send(&answer, &[])?;
     }
@@ -172,20 +175,20 @@ pub(crate) fn serve(world: &World) -> Result<()> {
 }
 
 fn act(
-    world: &World,
+    machine: &TestMachine,
     socket: &Socket,
     taken: &mut Option<(Gpu, Image)>,
-    ask: Ask,
+    ask: PeerRequest,
     fds: Vec<OwnedFd>,
 ) -> Result<()> {
     match (ask, taken.as_ref()) {
-        (Ask::Take { device, picture }, _) => {
-            let (gpu, _) = world.gpus.get(device).context("no such device here")?;
+        (PeerRequest::Take { device, picture }, _) => {
+            let (gpu, _) = machine.gpus.get(device).context("no such device here")?;
             let image = gpu.import(&picture.take(fds)?)?;
             *taken = Some((gpu.clone(), image));
             Ok(())
         }
-        (Ask::Drop, _) => {
+        (PeerRequest::Drop, _) => {
             *taken = None;
             Ok(())
         }
@@ -194,41 +197,47 @@ fn act(
     }
 }
 
-fn with(gpu: &Gpu, image: &Image, socket: &Socket, ask: Ask, fds: Vec<OwnedFd>) -> Result<()> {
+fn with(
+    gpu: &Gpu,
+    image: &Image,
+    socket: &Socket,
+    ask: PeerRequest,
+    fds: Vec<OwnedFd>,
+) -> Result<()> {
     let pixels = |seed| pattern(image.buffer(), seed);
     let mut fds = fds.into_iter();
     match ask {
-        Ask::Read { seed } => same(&image.read()?, &pixels(seed)?),
-        Ask::Draw { seed } => Ok(image.write(&pixels(seed)?)?),
-        Ask::ReadAfter { seed } => {
+        PeerRequest::Read { seed } => same(&image.read()?, &pixels(seed)?),
+        PeerRequest::Draw { seed } => Ok(image.write(&pixels(seed)?)?),
+        PeerRequest::ReadAfter { seed } => {
             let fence = Fence::import(fds.next().context("no fence came along")?)?;
             let reading = image.begin_read(after(fence))?;
-            goes_on(&reading)?;
-            socket.send(&Answer::Waits, &[])?;
-            same(&finished(&reading)?, &pixels(seed)?)
+            expect_pending(&reading)?;
+            socket.send(&PeerReply::Waits, &[])?;
+            same(&pixels_when_done(&reading)?, &pixels(seed)?)
         }
-        Ask::ReadAfterPoint { seed, point } => {
+        PeerRequest::ReadAfterPoint { seed, point } => {
             let device = sync_device()?.context("no card has timelines")?;
             let timeline = Timeline::import(&device, fds.next().context("no timeline")?)?;
             let wait = timeline.point(point)?.wait(Until::Signalled)?;
             ensure!(!wait.is_over()?, "the point is there before its time");
-            socket.send(&Answer::Waits, &[])?;
+            socket.send(&PeerReply::Waits, &[])?;
             super::frames::sleep(&wait, None)?;
             same(&image.read()?, &pixels(seed)?)?;
             Ok(timeline.point(point + 1)?.signal()?)
         }
-        Ask::ReadAfterDevice { seed, point } => {
+        PeerRequest::ReadAfterDevice { seed, point } => {
             let timeline = gpu.import_timeline(fds.next().context("no timeline")?.as_fd())?;
             let reading = image.begin_read(Submission {
                 after_points: vec![(timeline.clone(), point)],
                 signal_points: vec![(timeline, point + 1)],
                 ..Submission::default()
             })?;
-            goes_on(&reading)?;
-            socket.send(&Answer::Waits, &[])?;
-            ensure!(reading.wait(PATIENCE)?, "the device does not end");
+            expect_pending(&reading)?;
+            socket.send(&PeerReply::Waits, &[])?;
+            ensure!(reading.wait(TIMEOUT)?, "the device does not end");
             same(&reading.pixels()?, &pixels(seed)?)
         }
-        Ask::Take { .. } | Ask::Drop => bail!("that needs no buffer"),
+        PeerRequest::Take { .. } | PeerRequest::Drop => bail!("that needs no buffer"),
     }
 }

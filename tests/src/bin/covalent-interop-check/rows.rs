@@ -8,11 +8,11 @@ use covalent_tests::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// How a row ended that did not fail.
-pub(crate) enum Seen {
+pub(crate) enum RowOutcome {
     /// What it claims was seen.
     Passed,
     /// The same, and what is to be known of it.
-    PassedBut(String),
+    PassedWithNote(String),
     /// It cannot be seen here.
     Skipped(String),
 }
@@ -60,7 +60,11 @@ impl Rows {
     }
 
     /// Tries one row, unless an earlier process has.
-    pub(crate) fn row(&mut self, row: impl Into<String>, attempt: impl FnOnce() -> Result<Seen>) {
+    pub(crate) fn row(
+        &mut self,
+        row: impl Into<String>,
+        attempt: impl FnOnce() -> Result<RowOutcome>,
+    ) {
         let (behaviour, row) = (self.behaviour.to_owned(), row.into());
         self.begun = self.begun.saturating_add(1);
         if self.begun <= self.done {
@@ -71,9 +75,9 @@ impl Rows {
             row: row.clone(),
         });
         let (verdict, reason) = match attempt() {
-            Ok(Seen::Passed) => (Verdict::Passed, String::new()),
-            Ok(Seen::PassedBut(words)) => (Verdict::Passed, words),
-            Ok(Seen::Skipped(why)) => (Verdict::Skipped, why),
+            Ok(RowOutcome::Passed) => (Verdict::Passed, String::new()),
+            Ok(RowOutcome::PassedWithNote(words)) => (Verdict::Passed, words),
+            Ok(RowOutcome::Skipped(why)) => (Verdict::Skipped, why),
             Err(error) => (Verdict::Failed, format!("{error:#}")),
         };
         tell(&Told::End(Row {
@@ -86,7 +90,7 @@ impl Rows {
 
     /// A row that cannot be tried at all.
     pub(crate) fn skip(&mut self, row: impl Into<String>, why: &str) {
-        self.row(row, || Ok(Seen::Skipped(why.to_owned())));
+        self.row(row, || Ok(RowOutcome::Skipped(why.to_owned())));
     }
 }
 

@@ -9,13 +9,13 @@ use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::Access;
-use covalent_tests::held::Held;
-use covalent_tests::witness::codec::wait;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::codec::wait;
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, after, finished, goes_on, polls_as};
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_done};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
 /// Cameras that are tried: of the guest's, one takes pages from anywhere and one memory in one piece.
 const CAMERAS: usize = 4;
@@ -25,30 +25,30 @@ fn size() -> Result<Extent> {
     Ok(Extent::new(320, 180)?)
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let cameras = cameras();
     if cameras.is_empty() {
         rows.skip("any", "no V4L2 device here captures pictures of this size");
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for path in &cameras {
-            for fourcc in world.formats(formats) {
+            for fourcc in machine.formats(formats) {
                 rows.row(format!("{path} to {device} in {fourcc}"), || {
-                    streamed(world, gpu, path, fourcc, &look)
+                    streamed(machine, gpu, path, fourcc, &look)
                 });
             }
             rows.row(format!("{path} to {device} behind a held fence"), || {
-                match exchange::cannot_hold(gpu) {
+                match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
-                    None => streamed(world, gpu, path, Fourcc::XRGB8888, &early),
+                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &early),
                 }
             });
             rows.row(
                 format!("{path} waits in poll until {device} has read"),
-                || match exchange::cannot_hold(gpu) {
+                || match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
-                    None => streamed(world, gpu, path, Fourcc::XRGB8888, &late),
+                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &late),
                 },
             );
         }
@@ -70,39 +70,39 @@ fn cameras() -> Vec<String> {
 }
 
 fn streamed(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
     path: &str,
     fourcc: Fourcc,
-    look: &dyn Fn(&Gpu, &mut Stream) -> Result<Seen>,
-) -> Result<Seen> {
+    look: &dyn Fn(&Gpu, &mut Stream) -> Result<RowOutcome>,
+) -> Result<RowOutcome> {
     let queue: Queue = Device::open(path.as_ref())?.queue(Direction::Capture)?;
     let extent = size()?;
     let camera = queue.participant(extent, Some(fourcc))?;
     let own = queue.source(&camera)?;
     let participants = vec![camera, gpu.participant(extent, Some(fourcc))?];
-    let mut sources = world.sources.declarations();
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     sources.extend(own.clone());
-    let plan = match world.plan(extent, participants, sources) {
+    let plan = match machine.plan(extent, participants, sources) {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let is_own = own.is_some_and(|own| own.id == *plan.source());
     let stream = if is_own {
         queue.allocate(&plan).map_err(anyhow::Error::from)
     } else {
-        world
+        machine
             .sources
             .allocate(&plan)
             .map_err(anyhow::Error::from)
             .and_then(|buffers| Ok(queue.import(&buffers)?))
     };
-    judge(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
+    classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }
 
 /// Reads a picture with the device and with the processor.
-fn look(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 7)?;
     write(&buffer, &before)?;
@@ -116,41 +116,41 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
         same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
         stream.stop()?;
     }
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// The device is told to read before the camera has written, behind a fence that signals when the picture is complete.
-fn early(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 8)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(held.fence(1)?))?;
-    goes_on(&reading)?;
+    expect_pending(&reading)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
-    goes_on(&reading)?;
+    expect_pending(&reading)?;
     held.advance(1)?;
-    let seen = finished(&reading)?;
+    let seen = pixels_when_done(&reading)?;
     ensure!(
         seen != before,
         "the device read before the camera had written"
     );
     same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// A reader that is not done keeps the camera away: the queue is deaf, so the buffer's fences are polled before QBUF.
-fn late(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let image = gpu.import(&buffer)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
     let picture = read(&buffer)?;
-    let (slow, done) = (Held::new()?, Held::new()?);
+    let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let reading = image.begin_read(after(slow.fence(1)?))?;
     let reservation = buffer.reservation();
     reservation.add(&done.fence(1)?, Access::Read)?;
@@ -158,14 +158,14 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
         !reservation.is_ready(Access::Write)?,
         "the camera would be given a buffer that is read"
     );
-    polls_as(&buffer, true).context("readers do not wait for readers")?;
+    expect_ready(&buffer, true).context("readers do not wait for readers")?;
     slow.advance(1)?;
-    same(&finished(&reading)?, &picture)?;
+    same(&pixels_when_done(&reading)?, &picture)?;
     done.advance(1)?;
     ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
     stream.queue(0)?;
     wait(stream)?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 fn first(stream: &Stream) -> Result<Buffer> {

@@ -2,11 +2,11 @@
 
 use super::memory;
 use super::rows::Rows;
-use super::world::World;
+use super::test_machine::TestMachine;
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     memory::exchange(
-        world,
+        machine,
         rows,
         "udmabuf",
         "udmabuf cannot be opened (/dev/udmabuf)",

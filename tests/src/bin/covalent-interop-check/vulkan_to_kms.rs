@@ -9,14 +9,14 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc};
 use covalent_alloc::solve::Plan;
-use covalent_tests::held::Held;
-use covalent_tests::witness::pixels::{colours, pattern, read, resemble};
-use covalent_tests::witness::processor;
+use covalent_tests::check_support::pixels::{colours, pattern, read, resemble};
+use covalent_tests::check_support::processor;
+use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::display::Display;
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
 /// Formats of which it is known which colours their bytes are.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
@@ -27,13 +27,13 @@ const HELD_BACK: Duration = Duration::from_millis(100);
 /// How far channels may be apart: a display with fewer bits rounds.
 const TOLERANCE: u8 = 8;
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let cards: Vec<Card> = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .collect();
     let mut any = false;
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for card in &cards {
             let name = card.driver().to_owned();
@@ -52,17 +52,17 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
                         .listed_formats()
                         .contains(&FormatModifier::linear(fourcc));
                 if is_common
-                    && (world.full || fourcc == Fourcc::XRGB8888 || fourcc == Fourcc::RGB565)
+                    && (machine.full || fourcc == Fourcc::XRGB8888 || fourcc == Fourcc::RGB565)
                 {
                     rows.row(format!("{device} to {name} in {fourcc}"), || {
-                        shown(world, gpu, card, fourcc)
+                        shown(machine, gpu, card, fourcc)
                     });
                 }
             }
             rows.row(format!("{device} to {name} behind a held fence"), || {
-                match exchange::cannot_hold(gpu) {
+                match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
-                    None => flipped(world, gpu, card),
+                    None => flipped(machine, gpu, card),
                 }
             });
         }
@@ -72,37 +72,37 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
     }
 }
 
-fn plan(world: &World, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
+fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;
     shown.for_each_choice(|own| {
         own.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]))
     });
     let participants = vec![shown, gpu.participant(extent, Some(fourcc))?];
-    Ok(world.plan(extent, participants, world.sources.declarations()))
+    Ok(machine.plan(extent, participants, machine.sources.declarations()))
 }
 
 /// The picture that the display shows is the one that the device drew.
-fn shown(world: &World, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<Seen> {
+fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display is gone")?;
-    let plan = match plan(world, gpu, &display, fourcc)? {
+    let plan = match plan(machine, gpu, &display, fourcc)? {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = |display: &mut Display| -> Result<Seen> {
-        let buffer = one(world, &plan)?;
+    let attempt = |display: &mut Display| -> Result<RowOutcome> {
+        let buffer = one(machine, &plan)?;
         let pixels = pattern(&buffer, 13)?;
         draw(&gpu.import(&buffer)?, &pixels)?;
         let framebuffer = card.framebuffer(&buffer)?;
         display.show(&framebuffer, None)?;
-        ensure!(display.flipped(PATIENCE)?, "it is never shown");
+        ensure!(display.flipped(TIMEOUT)?, "it is never shown");
         if !display.writes_back() {
-            return Ok(Seen::PassedBut(
+            return Ok(RowOutcome::PassedWithNote(
                 "it flipped; this card writes nothing back, so its picture is judged from outside"
                     .to_owned(),
             ));
         }
-        let back = written(world, display)?;
+        let back = written(machine, display)?;
         let into = card.framebuffer(&back)?;
         let expected = colours(fourcc, &pixels)?;
         let is_there = || -> Result<bool> {
@@ -113,30 +113,32 @@ fn shown(world: &World, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<Seen> 
             display.write_back(&framebuffer, &into, is_there)?,
             "what the card writes back is not what the device drew"
         );
-        Ok(Seen::Passed)
+        Ok(RowOutcome::Passed)
     };
     let seen = attempt(&mut display);
-    judge(&plan, seen)
+    classify(&plan, seen)
 }
 
 /// The display waits for a fence that is held back, which signals when the device has drawn.
-fn flipped(world: &World, gpu: &Gpu, card: &Card) -> Result<Seen> {
+fn flipped(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display is gone")?;
     if !display.takes_fences() {
-        return Ok(Seen::Skipped("its plane waits for no fence".to_owned()));
+        return Ok(RowOutcome::Skipped(
+            "its plane waits for no fence".to_owned(),
+        ));
     }
-    let plan = match plan(world, gpu, &display, Fourcc::XRGB8888)? {
+    let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = |display: &mut Display| -> Result<Seen> {
-        let (before, buffer) = (one(world, &plan)?, one(world, &plan)?);
+    let attempt = |display: &mut Display| -> Result<RowOutcome> {
+        let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
         let first = card.framebuffer(&before)?;
         display.show(&first, None)?;
-        ensure!(display.flipped(PATIENCE)?, "nothing is shown");
+        ensure!(display.flipped(TIMEOUT)?, "nothing is shown");
         let image = gpu.import(&buffer)?;
         let pixels = pattern(&buffer, 14)?;
-        let (slow, done) = (Held::new()?, Held::new()?);
+        let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
         let writing = image.begin_write(&pixels, after(slow.fence(1)?))?;
         let framebuffer = card.framebuffer(&buffer)?;
         let drawn = done.fence(1)?;
@@ -145,51 +147,51 @@ fn flipped(world: &World, gpu: &Gpu, card: &Card) -> Result<Seen> {
             !display.flipped(HELD_BACK)?,
             "it is shown before the fence that it had to wait for"
         );
-        goes_on(&writing)?;
+        expect_pending(&writing)?;
         slow.advance(1)?;
-        ensure!(writing.wait(PATIENCE)?, "the device does not end");
+        ensure!(writing.wait(TIMEOUT)?, "the device does not end");
         ensure!(!display.flipped(HELD_BACK)?, "it is shown too early");
         done.advance(1)?;
-        ensure!(display.flipped(PATIENCE)?, "it is never shown");
-        Ok(Seen::PassedBut(
+        ensure!(display.flipped(TIMEOUT)?, "it is never shown");
+        Ok(RowOutcome::PassedWithNote(
             "the device's completion reaches the display's fence from this thread".to_owned(),
         ))
     };
     let seen = attempt(&mut display);
-    judge(&plan, seen)
+    classify(&plan, seen)
 }
 
-fn one(world: &World, plan: &Plan) -> Result<Buffer> {
-    world.sources.allocate(plan)?.pop().context("no buffer")
+fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
+    machine.sources.allocate(plan)?.pop().context("no buffer")
 }
 
 /// A buffer for what the card writes back: its own memory.
-fn written(world: &World, display: &Display) -> Result<Buffer> {
-    let mut sources = world.sources.declarations();
+fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| {
         source.id.as_str().starts_with("dumb:") && source.is_of(display.card.identity())
     });
     let participants = vec![processor(Fourcc::XRGB8888)];
-    match world.plan(display.extent()?, participants, sources) {
-        Planned::Plan(plan) => one(world, &plan),
+    match machine.plan(display.extent()?, participants, sources) {
+        Planned::Plan(plan) => one(machine, &plan),
         Planned::Impossible(why) => anyhow::bail!("{why}"),
     }
 }
 
 /// Shows one picture until standard input ends, for who judges it from outside.
-pub(crate) fn show(world: &World, card: &str, seed: usize) -> Result<()> {
+pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()> {
     let card = Card::open(card.as_ref())?;
     let mut display = Display::take(&card)?.context("it drives no display")?;
-    let (gpu, _) = world.gpus.first().context("no Vulkan device")?;
-    let plan = match plan(world, gpu, &display, Fourcc::XRGB8888)? {
+    let (gpu, _) = machine.gpus.first().context("no Vulkan device")?;
+    let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
         Planned::Plan(plan) => plan,
         Planned::Impossible(why) => anyhow::bail!("{why}"),
     };
-    let buffer = one(world, &plan)?;
+    let buffer = one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;
     let framebuffer = card.framebuffer(&buffer)?;
     display.show(&framebuffer, None)?;
-    ensure!(display.flipped(PATIENCE)?, "it is never shown");
+    ensure!(display.flipped(TIMEOUT)?, "it is never shown");
     println!(
         "shown {} from {}",
         gpu.identity().driver,

@@ -9,14 +9,14 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::sync::{Access, Fence, Timeline};
-use covalent_tests::held::Held;
-use covalent_tests::witness::pixels::{pattern_of, same};
+use covalent_tests::check_support::pixels::{pattern_of, same};
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::frames;
-use super::peer::{Answer, Ask, Described, Peer, sync_device};
-use super::rows::{Rows, Seen};
-use super::world::{World, odd};
+use super::peer::{BufferDescription, Peer, PeerReply, PeerRequest, sync_device};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{TestMachine, odd};
 
 /// A pair of devices: the one that draws here, and the one that reads in the other process.
 #[derive(Clone, Copy)]
@@ -27,11 +27,11 @@ struct Pair<'a> {
     place: usize,
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     // One other process for all rows; it is started by the first that needs it, and anew after one that failed.
     let mut peer = None;
-    for (here, formats) in &world.gpus {
-        for (place, (there, others)) in world.gpus.iter().enumerate() {
+    for (here, formats) in &machine.gpus {
+        for (place, (there, others)) in machine.gpus.iter().enumerate() {
             let pair = Pair { here, there, place };
             let names = format!("{} to {}", here.identity().driver, there.identity().driver);
             let common: Vec<FormatModifier> = formats
@@ -39,32 +39,32 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
                 .filter(|format| others.contains(format))
                 .copied()
                 .collect();
-            for fourcc in world.formats(&common) {
+            for fourcc in machine.formats(&common) {
                 let format = FormatModifier::linear(fourcc);
                 rows.row(format!("{names} in {format}"), || {
-                    shared(world, pair, format, &mut peer, both_read)
+                    shared(machine, pair, format, &mut peer, both_read)
                 });
             }
-            arranged(world, rows, pair, &names, &common, &mut peer);
+            arranged(machine, rows, pair, &names, &common, &mut peer);
             let linear = FormatModifier::linear(Fourcc::XRGB8888);
             rows.row(format!("{names} behind a sync_file"), || {
-                behind(world, pair, linear, &mut peer, sync_file)
+                behind(machine, pair, linear, &mut peer, sync_file)
             });
             rows.row(format!("{names} behind a syncobj's point"), || {
-                behind(world, pair, linear, &mut peer, syncobj)
+                behind(machine, pair, linear, &mut peer, syncobj)
             });
             rows.row(format!("{names} behind the driver's own timeline"), || {
-                shared(world, pair, linear, &mut peer, own_timeline)
+                shared(machine, pair, linear, &mut peer, own_timeline)
             });
         }
     }
     drop(peer);
-    frames::run(world, rows);
+    frames::run(machine, rows);
 }
 
 /// Arrangements that are not rows, each with the driver's own timeline where there is one.
 fn arranged(
-    world: &World,
+    machine: &TestMachine,
     rows: &mut Rows,
     pair: Pair<'_>,
     names: &str,
@@ -74,7 +74,7 @@ fn arranged(
     let mut arrangements: Vec<FormatModifier> = common
         .iter()
         .filter(|format| format.modifier != Modifier::LINEAR)
-        .filter(|format| world.full || format.fourcc == Fourcc::XRGB8888)
+        .filter(|format| machine.full || format.fourcc == Fourcc::XRGB8888)
         .copied()
         .collect();
     arrangements.sort();
@@ -84,40 +84,42 @@ fn arranged(
     }
     for format in arrangements {
         rows.row(format!("{names} in {format}"), || {
-            shared(world, pair, format, peer, both_read)
+            shared(machine, pair, format, peer, both_read)
         });
         rows.row(format!("{names} in {format} behind a timeline"), || {
-            shared(world, pair, format, peer, own_timeline)
+            shared(machine, pair, format, peer, own_timeline)
         });
     }
 }
 
-type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<Seen>;
+type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<RowOutcome>;
 
 fn behind(
-    world: &World,
+    machine: &TestMachine,
     pair: Pair<'_>,
     format: FormatModifier,
     peer: &mut Option<Peer>,
     exchange: Exchange,
-) -> Result<Seen> {
-    match exchange::cannot_hold(pair.here).or_else(|| exchange::cannot_hold(pair.there)) {
+) -> Result<RowOutcome> {
+    match exchange::fences_unavailable(pair.here)
+        .or_else(|| exchange::fences_unavailable(pair.there))
+    {
         Some(seen) => Ok(seen),
-        None => shared(world, pair, format, peer, exchange),
+        None => shared(machine, pair, format, peer, exchange),
     }
 }
 
 /// Allocates with the one, has the other import it, and lets them exchange something.
 fn shared(
-    world: &World,
+    machine: &TestMachine,
     pair: Pair<'_>,
     format: FormatModifier,
     peer: &mut Option<Peer>,
     exchange: Exchange,
-) -> Result<Seen> {
+) -> Result<RowOutcome> {
     let extent = odd(format.fourcc)?;
     let Some(source) = pair.here.source_of_size(extent)? else {
-        return Ok(Seen::Skipped(format!(
+        return Ok(RowOutcome::Skipped(format!(
             "{} exports no images",
             pair.here.name()
         )));
@@ -128,25 +130,25 @@ fn shared(
         participant.for_each_choice(|own| own.formats = Some(FormatSet::from([format])));
         participants.push(participant);
     }
-    let planned = world.plan(extent, participants, vec![source]);
+    let planned = machine.plan(extent, participants, vec![source]);
     let other = match peer.take() {
         Some(peer) => peer,
         None => Peer::start(&["--role", "peer"])?,
     };
-    let seen = world.with_buffer(planned, |buffer| {
+    let seen = machine.with_buffer(planned, |buffer| {
         let image = pair.here.import(buffer)?;
         sent(buffer, pair.place, &other)?;
         exchange(pair, &image, &other)
     });
-    if seen.is_ok() && other.must(&Ask::Drop, &[]).is_ok() {
+    if seen.is_ok() && other.must(&PeerRequest::Drop, &[]).is_ok() {
         *peer = Some(other);
     }
     seen
 }
 
 fn sent(buffer: &Buffer, device: usize, peer: &Peer) -> Result<()> {
-    let (picture, fds) = Described::of(buffer)?;
-    peer.must(&Ask::Take { device, picture }, &fds)
+    let (picture, fds) = BufferDescription::of(buffer)?;
+    peer.must(&PeerRequest::Take { device, picture }, &fds)
 }
 
 fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
@@ -155,22 +157,22 @@ fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Both ways, plainly.
-fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     draw(image, &pixels(image, 21)?)?;
-    peer.must(&Ask::Read { seed: 21 }, &[])?;
-    peer.must(&Ask::Draw { seed: 22 }, &[])?;
+    peer.must(&PeerRequest::Read { seed: 21 }, &[])?;
+    peer.must(&PeerRequest::Draw { seed: 22 }, &[])?;
     same(&image.read()?, &pixels(image, 22)?).context("what the other process drew")?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// Has the device draw behind a fence that is held back, to be exported.
-fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<Copying> {
+fn begin_behind(image: &Image, held: &SwSyncTimeline, seed: usize) -> Result<Copying> {
     let submission = Submission {
         exported: true,
         ..after(held.fence(1)?)
     };
     let writing = image.begin_write(&pixels(image, seed)?, submission)?;
-    goes_on(&writing)?;
+    expect_pending(&writing)?;
     Ok(writing)
 }
 
@@ -179,8 +181,8 @@ fn exported(writing: &mut Copying) -> Result<Fence> {
 }
 
 /// What this device draws is held back; the other is handed its sync_file, and waits.
-fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
-    let (held, done) = (Held::new()?, Held::new()?);
+fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
+    let (held, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
     let mut writing = begin_behind(image, &held, 24)?;
     let from_helper = pair.here.exports_wait();
@@ -189,12 +191,12 @@ fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
     } else {
         exported(&mut writing)?
     };
-    let answer = peer.ask(&Ask::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
+    let answer = peer.ask(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
+    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
     held.advance(1)?;
     if from_helper {
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(writing.wait(TIMEOUT)?, "it does not end");
             done.advance(1)
         })
         .join()
@@ -202,36 +204,36 @@ fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
         .context("the helper thread died")??;
     }
     let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
+    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
     Ok(told(from_helper, "the fence"))
 }
 
 /// The same by a point of a syncobj, for which the other waits in its event loop; it answers with the next point.
-fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let Some(device) = sync_device()? else {
-        return Ok(Seen::Skipped("no card here has timelines".to_owned()));
+        return Ok(RowOutcome::Skipped("no card here has timelines".to_owned()));
     };
     let timeline = Timeline::create(&device)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     draw(image, &pixels(image, 25)?)?;
     let mut writing = begin_behind(image, &held, 26)?;
     let from_helper = pair.here.exports_wait();
     if !from_helper {
         timeline.point(1)?.set_fence(&exported(&mut writing)?)?;
     }
-    let ask = Ask::ReadAfterPoint { seed: 26, point: 1 };
+    let ask = PeerRequest::ReadAfterPoint { seed: 26, point: 1 };
     let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
+    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
     held.advance(1)?;
     let helper = from_helper.then(|| {
         let point = timeline.point(1);
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(writing.wait(TIMEOUT)?, "it does not end");
             Ok(point?.signal()?)
         })
     });
     let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
+    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
     if let Some(helper) = helper {
         helper.join().ok().context("the helper thread died")??;
     }
@@ -244,17 +246,17 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
 }
 
 /// Both devices wait for points of the driver's own timeline, which the other process has been given; no processor comes in between.
-fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     for gpu in [pair.here, pair.there] {
         if !gpu.device_sync().timeline_shared {
-            return Ok(Seen::Skipped(format!(
+            return Ok(RowOutcome::Skipped(format!(
                 "{} shares no timelines between processes",
                 gpu.name()
             )));
         }
     }
     if pair.here.identity() != pair.there.identity() {
-        return Ok(Seen::Skipped(
+        return Ok(RowOutcome::Skipped(
             "two drivers share no timeline of either".to_owned(),
         ));
     }
@@ -268,25 +270,25 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
             ..Submission::default()
         },
     )?;
-    goes_on(&writing)?;
-    let ask = Ask::ReadAfterDevice { seed: 28, point: 2 };
+    expect_pending(&writing)?;
+    let ask = PeerRequest::ReadAfterDevice { seed: 28, point: 2 };
     let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
+    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
     timeline.signal(1)?;
     let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
-    if !timeline.wait(3, PATIENCE)? {
+    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
+    if !timeline.wait(3, TIMEOUT)? {
         bail!("it gives nothing back");
     }
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-fn told(from_helper: bool, what: &str) -> Seen {
+fn told(from_helper: bool, what: &str) -> RowOutcome {
     if from_helper {
-        Seen::PassedBut(format!(
+        RowOutcome::PassedWithNote(format!(
             "the driver completes before it exports: its completion reaches {what} from a helper thread"
         ))
     } else {
-        Seen::Passed
+        RowOutcome::Passed
     }
 }

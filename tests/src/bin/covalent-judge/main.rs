@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use covalent_tests::judge::{bufinfo, maps, process, scanout};
 use serde::Serialize;
 
-mod watch;
+mod mappings;
 
 /// Asks the kernel what really happens, from outside of the processes under test; prints JSON.
 #[derive(Debug, Parser)]
@@ -53,7 +53,7 @@ enum Verb {
 struct HeldBy {
     process: u32,
     fds: usize,
-    dma_bufs: Vec<process::Held>,
+    dma_bufs: Vec<process::HeldDmabuf>,
     mappings: Vec<maps::FrameMapping>,
 }
 
@@ -96,7 +96,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 .split_first()
                 .ok_or_else(|| anyhow::anyhow!("no command"))?;
             let child = Command::new(program).args(arguments).spawn()?;
-            let (seen, status) = watch::until_exit(child, frame_bytes)?;
+            let (seen, status) = mappings::until_exit(child, frame_bytes)?;
             serde_json::to_writer(std::fs::File::create(output)?, &seen)?;
             return Ok(status
                 .code()

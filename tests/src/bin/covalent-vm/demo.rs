@@ -17,7 +17,7 @@ use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, qemu};
 
 /// How long the pipeline may take beyond the time that its frames take at their rate.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Shows a camera on a display, in a guest.
 #[derive(Debug, Args)]
@@ -106,7 +106,7 @@ fn show(
     let Arguments {
         frames, fps, size, ..
     } = arguments;
-    let output = guest.sh("v4l2-ctl -d /dev/video0 -c test_pattern=1", PATIENCE)?;
+    let output = guest.sh("v4l2-ctl -d /dev/video0 -c test_pattern=1", TIMEOUT)?;
     ensure!(
         output.status.success(),
         "the camera's pattern cannot be set: {}",
@@ -119,13 +119,13 @@ fn show(
     };
     let step = progress.step("camera to display");
     let mut running = pipeline.start(guest)?;
-    let limit = Duration::from_secs(u64::from(frames / fps)) + PATIENCE;
+    let limit = Duration::from_secs(u64::from(frames / fps)) + TIMEOUT;
     let count = usize::try_from(*frames)?;
     let tell = |done: usize| step.detail(&format!("{} of {frames} frames", done.min(count)));
     running.wait_for_frames_with(count / 2, limit, tell)?;
     let picture = guest.screendump()?;
     running.wait_for_frames_with(count, limit, tell)?;
-    let finished = running.finish(PATIENCE)?;
+    let finished = running.finish(TIMEOUT)?;
     step.done();
     Ok((picture, finished))
 }

@@ -13,8 +13,8 @@ use covalent_alloc::sync::{
     Access, Accessor, Acquire, Fence, Point, Pollable, SyncDevice, SyncPoint, SyncPointWait,
     Timeline, Until,
 };
-use covalent_tests::held::Held;
-use covalent_tests::witness::sys::Pixels;
+use covalent_tests::check_support::sys::Pixels;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// A buffer and the view of it that devices have.
@@ -26,7 +26,7 @@ pub(super) struct Shared {
 /// What a device says when it is done.
 pub(super) enum Signal {
     /// The next value of its sw_sync timeline.
-    Held,
+    SwSyncTimeline,
     /// A point, which nobody has submitted before.
     Point(Point),
 }
@@ -43,7 +43,7 @@ pub(super) struct Job {
 pub(super) struct Device {
     pub(super) party: Accessor,
     pub(super) language: Option<SyncMechanism>,
-    held: Arc<Held>,
+    held: Arc<SwSyncTimeline>,
     fences: u32,
     /// What it is told by points, and tells by points.
     timelines: (Timeline, Timeline),
@@ -63,7 +63,7 @@ impl Device {
         seed: u64,
         slowest: Duration,
     ) -> Result<Self> {
-        let held = Arc::new(Held::new()?);
+        let held = Arc::new(SwSyncTimeline::new()?);
         let (jobs, queue) = channel();
         let (report, done) = channel();
         let driver = Arc::clone(&held);
@@ -131,7 +131,7 @@ impl Device {
                     }
                     Some(_) => Some(fence.into()),
                 };
-                (Signal::Held, behind)
+                (Signal::SwSyncTimeline, behind)
             }
         };
         let job = Job {
@@ -170,7 +170,7 @@ impl Device {
 }
 
 /// Does one job; true where the pixels were right.
-fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
+fn work(job: Job, held: &SwSyncTimeline, delay: Duration) -> Result<bool> {
     if let Some(after) = &job.after {
         sleep_until(after)?;
     }
@@ -184,7 +184,7 @@ fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
         Access::Read => pixels.are(job.number),
     };
     match job.signal {
-        Signal::Held => held.advance(1)?,
+        Signal::SwSyncTimeline => held.advance(1)?,
         Signal::Point(point) => point.signal()?,
     }
     Ok(right)

@@ -5,15 +5,15 @@ use std::fs::File;
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, SyncDevice, Timeline, Until};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use drm::control::Device as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check("sync::process_without_fds_is_told_and_loses_nothing", told);
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check("sync::process_without_fds_is_told_and_loses_nothing", told);
 }
 
 /// Does something while no fd is left.
@@ -38,9 +38,9 @@ fn without_fds<T>(act: impl FnOnce() -> T) -> Result<T> {
     Ok(outcome)
 }
 
-fn told() -> Result<Seen> {
+fn told() -> Result<CheckOutcome> {
     let Some(found) = device()? else {
-        return Ok(Seen::Skipped("no card has timelines".to_owned()));
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let card = Card::list()
         .iter()
@@ -55,7 +55,7 @@ fn told() -> Result<Seen> {
     };
     let buffer = dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (one, other) = (Held::new()?, Held::new()?);
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, second) = (one.fence(1)?, other.fence(1)?);
     reservation.add(&fence, Access::Write)?;
     let timeline = Timeline::create(&device)?;
@@ -112,5 +112,5 @@ fn told() -> Result<Seen> {
         ensure!(answer.is_none(), "{what}, with fds again: {answer:?}");
     }
     ensure!(next_handle()? == handle, "a syncobj's handle is left");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

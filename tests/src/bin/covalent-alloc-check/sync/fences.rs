@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::sync::{Fence, FenceError, FenceStatus, Pollable as _, Timeline};
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, signalled, unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check("sync::fence_signals_when_its_driver_says_so", one);
-    tally.check("sync::fences_merged_signal_with_the_last", merged);
-    tally.check("sync::fence_of_a_driver_that_is_gone_has_failed", failed);
-    tally.check("sync::fd_that_is_no_fence_is_refused", hostile);
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check("sync::fence_signals_when_its_driver_says_so", one);
+    runner.check("sync::fences_merged_signal_with_the_last", merged);
+    runner.check("sync::fence_of_a_driver_that_is_gone_has_failed", failed);
+    runner.check("sync::fd_that_is_no_fence_is_refused", hostile);
 }
 
 fn now() -> Result<Duration> {
@@ -28,8 +28,8 @@ fn now() -> Result<Duration> {
     ))
 }
 
-fn one() -> Result<Seen> {
-    let driver = Held::new()?;
+fn one() -> Result<CheckOutcome> {
+    let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
     ensure!(fence.signalled_at()?.is_none(), "it says when it signalled");
     let parts = fence.parts()?;
@@ -46,11 +46,11 @@ fn one() -> Result<Seen> {
         "it signalled at {at:?}, and was told to at {before:?}"
     );
     signalled(&fence.try_clone()?)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn merged() -> Result<Seen> {
-    let (one, other) = (Held::new()?, Held::new()?);
+fn merged() -> Result<CheckOutcome> {
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let fences = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
     let all = Fence::merge_all(&fences)?.context("none")?;
     // Of one timeline the later fence is enough.
@@ -65,11 +65,11 @@ fn merged() -> Result<Seen> {
     signalled(&all)?;
     let last = fences[2].signalled_at()?;
     ensure!(last.is_some() && all.signalled_at()? == last, "at {last:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn failed() -> Result<Seen> {
-    let (gone, stays) = (Held::new()?, Held::new()?);
+fn failed() -> Result<CheckOutcome> {
+    let (gone, stays) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, good) = (gone.fence(1)?, stays.fence(1)?);
     let both = fence.merge(&good)?;
     drop(gone);
@@ -80,10 +80,10 @@ fn failed() -> Result<Seen> {
     stays.advance(1)?;
     ensure!(both.status()? == expected, "it is {:?}", both.status()?);
     ensure!(both.is_over()?, "who waits for both waits for ever");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn hostile() -> Result<Seen> {
+fn hostile() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let dmabuf = buffer.memory_fd(0).context("no memory")?;
     let memfd = rustix::fs::memfd_create("no fence", rustix::fs::MemfdFlags::CLOEXEC)?;
@@ -103,5 +103,5 @@ fn hostile() -> Result<Seen> {
             other => bail!("{name}: {other:?}"),
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -10,23 +10,23 @@ use covalent_alloc::sync::{
     Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, Acquire,
     FenceState, Kind, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
 };
-use covalent_tests::witness::sys::Pixels;
+use covalent_tests::check_support::sys::Pixels;
 
 use super::device::{Device, Random, Shared, sleep_until};
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
 /// Hand-overs behind a moment that was seen pending.
 const HANDOVERS: u32 = 10_000;
 const BUFFERS: usize = 6;
 const SLOWEST: Duration = Duration::from_micros(800);
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check(
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
         "sync::10000_handovers_behind_held_fences_arrive_in_order",
         || {
             let Some(syncobjs) = device()? else {
-                return Ok(Seen::Skipped("no card has timelines".to_owned()));
+                return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
             };
             let seen = pipeline(&syncobjs, &[], HANDOVERS)?;
             println!("note handovers: {seen:?}");
@@ -41,7 +41,7 @@ pub(super) fn run(tally: &mut Tally) {
                 seen.told.iter().all(|count| *count > 0),
                 "a language was never spoken: {seen:?}"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         },
     );
     let deaf: [(&str, &[SyncMechanism]); 4] = [
@@ -59,9 +59,9 @@ pub(super) fn run(tally: &mut Tally) {
     ];
     for (what, deaf) in deaf {
         let name = format!("sync::handovers_that_do_not_wait_for_{what}_arrive_in_disorder");
-        tally.check(&name, || {
+        runner.check(&name, || {
             let Some(syncobjs) = device()? else {
-                return Ok(Seen::Skipped("no card has timelines".to_owned()));
+                return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
             };
             let seen = pipeline(&syncobjs, deaf, 1_000)?;
             println!("note handovers: {seen:?}");
@@ -69,7 +69,7 @@ pub(super) fn run(tally: &mut Tally) {
                 seen.wrong > 0,
                 "nobody comes too early, so the other check sees nothing: {seen:?}"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
     }
 }

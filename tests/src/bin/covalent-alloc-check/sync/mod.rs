@@ -1,11 +1,11 @@
 //! Fences, timelines and reservations on the drivers that are there, with fences that are held back.
 
-mod access;
+mod cpu_access;
 mod device;
 mod exhaustion;
 mod fences;
 mod handovers;
-mod left;
+mod inherited_fence;
 mod peer;
 mod reservations;
 mod timelines;
@@ -18,24 +18,24 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sync::SyncDevice;
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 
-use super::Tally;
+use super::CheckRunner;
 
-pub(crate) fn run(tally: &mut Tally) {
-    fences::run(tally);
-    reservations::run(tally);
-    timelines::run(tally);
-    access::run(tally);
-    peer::run(tally);
-    exhaustion::run(tally);
+pub(crate) fn run(runner: &mut CheckRunner) {
+    fences::run(runner);
+    reservations::run(runner);
+    timelines::run(runner);
+    cpu_access::run(runner);
+    peer::run(runner);
+    exhaustion::run(runner);
 }
 
 /// DeviceSync of Vulkan devices, whose drivers take their time to load.
 #[cfg(feature = "vulkan")]
-pub(crate) fn run_vulkan(tally: &mut Tally) {
-    vulkan::run(tally);
+pub(crate) fn run_vulkan(runner: &mut CheckRunner) {
+    vulkan::run(runner);
 }
 
 /// The other process of a check.
@@ -43,11 +43,11 @@ pub(crate) fn serve_as_peer() -> Result<()> {
     peer::serve()
 }
 
-pub(crate) use left::hold;
+pub(crate) use inherited_fence::hold;
 
 /// Hand-overs without end take longer.
-pub(crate) fn run_handovers(tally: &mut Tally) {
-    handovers::run(tally);
+pub(crate) fn run_handovers(runner: &mut CheckRunner) {
+    handovers::run(runner);
 }
 
 /// The first card that has timelines.

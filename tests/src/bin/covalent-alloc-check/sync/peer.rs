@@ -14,10 +14,10 @@ use covalent_alloc::sync::{
 };
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check(
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
         "sync::peer_killed_between_acquire_and_release_is_given_up",
         killed,
     );
@@ -35,9 +35,9 @@ pub(super) fn serve() -> Result<()> {
     }
 }
 
-fn killed() -> Result<Seen> {
+fn killed() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
-        return Ok(Seen::Skipped("no card has timelines".to_owned()));
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let buffer = dumb("vgem")?;
     let release = Timeline::create(&device)?;
@@ -94,5 +94,5 @@ fn killed() -> Result<Seen> {
     };
     ensure!(after.is_empty(), "it waits for the dead: {after:?}");
     ledger.end(turn, None)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -6,50 +6,50 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
-use covalent_tests::held::{Held, signalled, unsignalled};
-use covalent_tests::witness::sys;
+use covalent_tests::check_support::sys;
+use covalent_tests::sw_sync::{SwSyncTimeline, signalled, unsignalled};
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
 use super::dumb;
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     for driver in ["vgem", "virtio_gpu", "bochs-drm", "vkms"] {
         let there = Card::list()
             .iter()
             .any(|path| Card::open(path).is_ok_and(|card| card.driver() == driver));
         if there {
-            tally.check(
+            runner.check(
                 &format!("sync::writers_fence_on_{driver}s_buffer_holds_readers_and_writers"),
                 || writer(driver),
             );
-            tally.check(
+            runner.check(
                 &format!("sync::readers_fence_on_{driver}s_buffer_holds_writers_alone"),
                 || reader(driver),
             );
         }
     }
-    tally.check("sync::vgems_own_fences_are_seen_on_its_buffer", vgem);
-    tally.check(
+    runner.check("sync::vgems_own_fences_are_seen_on_its_buffer", vgem);
+    runner.check(
         "sync::reservation_of_a_file_that_is_no_dmabuf_is_refused",
         || {
             let null = File::open("/dev/null")?;
             match Reservation::of(null.as_fd()) {
-                Err(ReservationError::Dmabuf(_)) => Ok(Seen::Passed),
+                Err(ReservationError::Dmabuf(_)) => Ok(CheckOutcome::Passed),
                 other => bail!("{other:?}"),
             }
         },
     );
 }
 
-fn writer(driver: &str) -> Result<Seen> {
+fn writer(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
     signalled(&reservation.fence_before(Access::Write)?)?;
     ensure!(reservation.wait(Access::Write)?.is_empty(), "it is busy");
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     reservation.add(&held.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
@@ -66,13 +66,13 @@ fn writer(driver: &str) -> Result<Seen> {
         signalled(&reservation.fence_before(access)?)?;
         ensure!(reservation.is_ready(access)?, "it may not {access}");
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn reader(driver: &str) -> Result<Seen> {
+fn reader(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     reservation.add(&held.fence(1)?, Access::Read)?;
     signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
@@ -89,10 +89,10 @@ fn reader(driver: &str) -> Result<Seen> {
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
         "a wait goes on"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn vgem() -> Result<Seen> {
+fn vgem() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
@@ -120,5 +120,5 @@ fn vgem() -> Result<Seen> {
         ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
     }
     card.destroy_dumb_buffer(dumb)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -10,15 +10,15 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
     Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, signalled, unsignalled};
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dumb;
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
 /// What one check does with a card.
-type Check = fn(&SyncDevice) -> Result<Seen>;
+type Check = fn(&SyncDevice) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("sync_file_becomes_a_point_and_comes_back", round_trip),
@@ -37,7 +37,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("100000_points_leave_nothing_behind", many),
 ];
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     let mut with = 0;
     for path in Card::list() {
         let opened = Card::open(&path).map_err(anyhow::Error::from);
@@ -45,38 +45,38 @@ pub(super) fn run(tally: &mut Tally) {
         let (device, _card) = match device {
             Ok(opened) => opened,
             Err(error) => {
-                tally.check(&format!("sync::{}", path.display()), || Err(error));
+                runner.check(&format!("sync::{}", path.display()), || Err(error));
                 continue;
             }
         };
         let driver = device.driver();
         if !device.ability().eventfd {
-            tally.check(&format!("sync::{driver}_without_timelines_says_so"), || {
+            runner.check(&format!("sync::{driver}_without_timelines_says_so"), || {
                 lacking(&device)
             });
             continue;
         }
         with += 1;
         for (name, check) in CHECKS {
-            tally.check(&format!("sync::{driver}::{name}"), || check(&device));
+            runner.check(&format!("sync::{driver}::{name}"), || check(&device));
         }
     }
-    tally.check("sync::some_card_has_timelines", || {
+    runner.check("sync::some_card_has_timelines", || {
         ensure!(with > 0, "none has");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn lacking(device: &SyncDevice) -> Result<Seen> {
+fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
-        Err(TimelineError::Unsupported { .. }) => Ok(Seen::Passed),
+        Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),
         other => bail!("{other:?}"),
     }
 }
 
-/// How often poll returns within `patience`, and whether the moment is over then. Once is once.
-fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
-    let deadline = Instant::now() + patience;
+/// How often poll returns within `timeout`, and whether the moment is over then. Once is once.
+fn wakes(moment: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
+    let deadline = Instant::now() + timeout;
     let mut wakes = 0;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -95,8 +95,8 @@ fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
     }
 }
 
-fn round_trip(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(7)?;
     match point.fence() {
         Err(TimelineError::NotSubmitted { point: 7 }) => {}
@@ -115,11 +115,11 @@ fn round_trip(device: &SyncDevice) -> Result<Seen> {
     ensure!(point.is_signalled()? && other.is_signalled()?, "a point");
     ensure!(timeline.last_signalled()? == 7, "{timeline:?}");
     signalled(&point.fence()?)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn binary(device: &SyncDevice) -> Result<Seen> {
-    let (held, binary) = (Held::new()?, Binary::create(device)?);
+fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (held, binary) = (SwSyncTimeline::new()?, Binary::create(device)?);
     ensure!(
         matches!(
             binary.fence(),
@@ -145,23 +145,23 @@ fn binary(device: &SyncDevice) -> Result<Seen> {
     point.put_into(&binary)?;
     signalled(&binary.fence()?)?;
     signalled(&Fence::signalled(device)?)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn wait_before(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(5)?;
     let (submitted, done) = (point.wait(Until::Submitted)?, point.wait(Until::Signalled)?);
-    let patience = Duration::from_millis(300);
+    let timeout = Duration::from_millis(300);
     for wait in [&submitted, &done] {
-        let seen = wakes(wait, patience)?;
+        let seen = wakes(wait, timeout)?;
         ensure!(seen == (0, false), "before submission: {seen:?}");
     }
     point.set_fence(&held.fence(1)?)?;
-    ensure!(wakes(&submitted, patience)? == (1, true), "submitted");
-    ensure!(wakes(&done, patience)? == (0, false), "before the signal");
+    ensure!(wakes(&submitted, timeout)? == (1, true), "submitted");
+    ensure!(wakes(&done, timeout)? == (0, false), "before the signal");
     held.advance(1)?;
-    ensure!(wakes(&done, patience)? == (1, true), "signalled");
+    ensure!(wakes(&done, timeout)? == (1, true), "signalled");
     // Who waits when all is over does not wait.
     ensure!(point.wait(Until::Signalled)?.is_over()?, "it is over");
     // By another thread, while this one sleeps.
@@ -174,11 +174,11 @@ fn wait_before(device: &SyncDevice) -> Result<Seen> {
     let seen = wakes(&wait, Duration::from_secs(20))?;
     signals.join().map_err(|_| anyhow::anyhow!("a panic"))??;
     ensure!(seen == (1, true), "{seen:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn out_of_order(device: &SyncDevice) -> Result<Seen> {
-    let (first, second) = (Held::new()?, Held::new()?);
+fn out_of_order(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (first, second) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let timeline = Timeline::create(device)?;
     let (one, two) = (timeline.point(1)?, timeline.point(2)?);
     let waits = [one.wait(Until::Signalled)?, two.wait(Until::Signalled)?];
@@ -194,10 +194,10 @@ fn out_of_order(device: &SyncDevice) -> Result<Seen> {
     first.advance(1)?;
     ensure!(timeline.last_signalled()? == 2, "{timeline:?}");
     ensure!(waits[0].is_over()? && waits[1].is_over()?, "a wait goes on");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn backwards(device: &SyncDevice) -> Result<Seen> {
+fn backwards(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     timeline.point(9)?.signal()?;
     timeline.point(4)?.signal()?;
@@ -222,11 +222,11 @@ fn backwards(device: &SyncDevice) -> Result<Seen> {
         matches!(timeline.point(0), Err(TimelineError::PointZero)),
         "0 is a point"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn failed(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(1)?;
     let wait = point.wait(Until::Signalled)?;
     point.set_fence(&held.fence(1)?)?;
@@ -237,10 +237,10 @@ fn failed(device: &SyncDevice) -> Result<Seen> {
     ensure!(point.is_signalled()?, "the point");
     // Whether the error came along is the kernel's affair: Linux 7.3 says that the fence is signalled.
     ensure!(fence.status()? != FenceStatus::Unsignalled, "the fence");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn dropped(device: &SyncDevice) -> Result<Seen> {
+fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
     let theirs = Timeline::create(device)?;
     let ours = Timeline::import(device, theirs.export()?)?;
     let wait = ours.point(3)?.wait(Until::Signalled)?;
@@ -258,10 +258,10 @@ fn dropped(device: &SyncDevice) -> Result<Seen> {
         wait.is_over()?,
         "the timeline went although it is waited for"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn imported(device: &SyncDevice) -> Result<Seen> {
+fn imported(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     let fd = timeline.export()?;
     let (one, other) = (
@@ -272,16 +272,16 @@ fn imported(device: &SyncDevice) -> Result<Seen> {
     other.point(2)?.signal()?;
     drop(other);
     ensure!(timeline.last_signalled()? == 2, "it is another timeline");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn between_files(device: &SyncDevice) -> Result<Seen> {
+fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == device.driver()))
         .context("the card has gone")?;
     let elsewhere = SyncDevice::new(Card::open(&path)?)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     // The same handle means another syncobj there.
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
@@ -294,12 +294,12 @@ fn between_files(device: &SyncDevice) -> Result<Seen> {
     );
     held.advance(1)?;
     ensure!(there.last_signalled()? == 4, "{}", there.last_signalled()?);
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn hostile(device: &SyncDevice) -> Result<Seen> {
+fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let others: [(&str, OwnedFd); 5] = [
         (
             "a dma-buf",
@@ -326,12 +326,12 @@ fn hostile(device: &SyncDevice) -> Result<Seen> {
         }
     }
     match SyncDevice::new(File::open("/dev/null")?) {
-        Err(TimelineError::Request { .. }) => Ok(Seen::Passed),
+        Err(TimelineError::Request { .. }) => Ok(CheckOutcome::Passed),
         other => bail!("/dev/null: {other:?}"),
     }
 }
 
-fn many(device: &SyncDevice) -> Result<Seen> {
+fn many(device: &SyncDevice) -> Result<CheckOutcome> {
     const POINTS: u32 = 100_000;
     let path = Card::list()
         .into_iter()
@@ -339,7 +339,7 @@ fn many(device: &SyncDevice) -> Result<Seen> {
         .context("the card has gone")?;
     let card = Card::open(&path)?;
     let device = SyncDevice::new(&card)?;
-    let (held, timeline) = (Held::new()?, Timeline::create(&device)?);
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(&device)?);
     let fds = || covalent_tests::judge::process::fd_count(std::process::id());
     // The kernel gives the least handle that is free.
     let next_handle = || -> Result<u32> {
@@ -375,5 +375,5 @@ fn many(device: &SyncDevice) -> Result<Seen> {
         before == after,
         "fds and next handle: {before:?}, then {after:?}"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

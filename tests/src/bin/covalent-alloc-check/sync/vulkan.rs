@@ -10,20 +10,20 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
 use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled};
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use crate::{CheckOutcome, CheckRunner};
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::{SwSyncTimeline, signalled};
 
 /// Longer than a device takes that does not wait for what it should.
 const BLINK: Duration = Duration::from_millis(200);
 
 /// Enough for an emulated processor that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-type Check = fn(&Gpu) -> Result<Seen>;
+type Check = fn(&Gpu) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("it_says_what_it_does_with_moments", says),
@@ -46,23 +46,23 @@ const CHECKS: &[(&str, Check)] = &[
     ("thousand_moments_leave_nothing_behind", many),
 ];
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
     let mut tried = 0;
     for gpu in sources.gpus().filter(|gpu| gpu.is_processor()) {
         tried += 1;
         let driver = gpu.identity().driver.clone();
         for (name, check) in CHECKS {
-            tally.check(&format!("sync::{driver}::{name}"), || check(gpu));
+            runner.check(&format!("sync::{driver}::{name}"), || check(gpu));
         }
     }
-    tally.check("sync::some_vulkan_device_is_there", || {
+    runner.check("sync::some_vulkan_device_is_there", || {
         ensure!(tried > 0, "none is: {:?}", sources.unavailable());
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn says(gpu: &Gpu) -> Result<Seen> {
+fn says(gpu: &Gpu) -> Result<CheckOutcome> {
     let moments = gpu.device_sync();
     ensure!(
         moments.semaphore_from_sync_file
@@ -73,7 +73,7 @@ fn says(gpu: &Gpu) -> Result<Seen> {
         "{moments:?}"
     );
     ensure!(gpu.exports_wait(), "its exports do not wait");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn after(fence: &Fence) -> Result<Submission> {
@@ -83,15 +83,15 @@ fn after(fence: &Fence) -> Result<Submission> {
     })
 }
 
-fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
+    let held = SwSyncTimeline::new()?;
     let work = gpu.submit(after(&held.fence(1)?)?)?;
     ensure!(!work.wait(BLINK)? && !work.is_over()?, "it did not wait");
     held.advance(1)?;
-    ensure!(work.wait(PATIENCE)?, "it waits for ever");
+    ensure!(work.wait(TIMEOUT)?, "it waits for ever");
     ensure!(work.is_over()?, "it is over and is not");
     // Two fences: the work waits for both.
-    let (one, two) = (Held::new()?, Held::new()?);
+    let (one, two) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let work = gpu.submit(Submission {
         after: vec![one.fence(1)?, two.fence(1)?],
         ..Submission::default()
@@ -99,13 +99,13 @@ fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
     one.advance(1)?;
     ensure!(!work.wait(BLINK)?, "it waited for the first alone");
     two.advance(1)?;
-    ensure!(work.wait(PATIENCE)?, "it waits for ever");
-    Ok(Seen::Passed)
+    ensure!(work.wait(TIMEOUT)?, "it waits for ever");
+    Ok(CheckOutcome::Passed)
 }
 
 /// What `export` gives, which returns only once `held` is advanced.
 fn not_too_early(
-    held: &Held,
+    held: &SwSyncTimeline,
     export: impl FnOnce() -> Result<Option<Fence>, VulkanError> + Send,
 ) -> Result<()> {
     thread::scope(|scope| {
@@ -115,9 +115,9 @@ fn not_too_early(
             // A device that does not wait gives a fence that is pending.
             Ok(given) => {
                 let fence = given?.context("it says that it is over while it is held back")?;
-                covalent_tests::held::unsignalled(&fence)?;
+                covalent_tests::sw_sync::unsignalled(&fence)?;
                 held.advance(1)?;
-                let limit = std::time::Instant::now() + PATIENCE;
+                let limit = std::time::Instant::now() + TIMEOUT;
                 while !fence.is_over()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -125,7 +125,7 @@ fn not_too_early(
             }
             Err(RecvTimeoutError::Timeout) => {
                 held.advance(1)?;
-                match receiver.recv_timeout(PATIENCE).context("no export")?? {
+                match receiver.recv_timeout(TIMEOUT).context("no export")?? {
                     Some(fence) => signalled(&fence),
                     None => Ok(()),
                 }
@@ -135,30 +135,30 @@ fn not_too_early(
     })
 }
 
-fn semaphore_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn semaphore_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+    let held = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         exported: true,
         ..after(&held.fence(1)?)?
     })?;
     not_too_early(&held, || work.export())?;
     match work.export() {
-        Err(VulkanError::NotSubmitted { .. }) => Ok(Seen::Passed),
+        Err(VulkanError::NotSubmitted { .. }) => Ok(CheckOutcome::Passed),
         other => bail!("a moment that was taken out is there again: {other:?}"),
     }
 }
 
-fn sync_file_to_fence(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn sync_file_to_fence(gpu: &Gpu) -> Result<CheckOutcome> {
+    let held = SwSyncTimeline::new()?;
     let fence = gpu.fence_after(held.fence(1)?)?;
     ensure!(!fence.is_over()? && !fence.wait(BLINK)?, "it is over");
     held.advance(1)?;
-    ensure!(fence.wait(PATIENCE)? && fence.is_over()?, "it goes on");
-    Ok(Seen::Passed)
+    ensure!(fence.wait(TIMEOUT)? && fence.is_over()?, "it goes on");
+    Ok(CheckOutcome::Passed)
 }
 
-fn fence_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn fence_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+    let held = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         fence: Some(gpu.fence()?),
         ..after(&held.fence(1)?)?
@@ -166,8 +166,8 @@ fn fence_to_sync_file(gpu: &Gpu) -> Result<Seen> {
     let fence = work.fence().context("no fence")?;
     ensure!(!fence.is_over()?, "it is over");
     not_too_early(&held, || fence.export())?;
-    ensure!(work.wait(PATIENCE)?, "the work goes on");
-    Ok(Seen::Passed)
+    ensure!(work.wait(TIMEOUT)?, "the work goes on");
+    Ok(CheckOutcome::Passed)
 }
 
 fn timelines() -> Result<SyncDevice> {
@@ -175,9 +175,9 @@ fn timelines() -> Result<SyncDevice> {
 }
 
 /// A point that nobody has signalled, through a device, to a point of another timeline: by a thread where the device waits.
-fn between_points(gpu: &Gpu) -> Result<Seen> {
+fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
     let card = timelines()?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let (acquire, release) = (
         Timeline::create(&card)?.point(4)?,
         Timeline::create(&card)?.point(9)?,
@@ -203,10 +203,10 @@ fn between_points(gpu: &Gpu) -> Result<Seen> {
             .map_err(|_| anyhow::anyhow!("the thread died"))?
     })?;
     ensure!(release.is_signalled()?, "the point did not come");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn timeline(gpu: &Gpu) -> Result<Seen> {
+fn timeline(gpu: &Gpu) -> Result<CheckOutcome> {
     let (first, second) = (gpu.timeline()?, gpu.timeline()?);
     let work = gpu.submit(Submission {
         after_points: vec![(first.clone(), 3)],
@@ -221,7 +221,7 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
     ensure!(!work.wait(BLINK)?, "it waited for less");
     first.signal(7)?;
     ensure!(
-        second.wait(5, PATIENCE)? && second.value()? == 5,
+        second.wait(5, TIMEOUT)? && second.value()? == 5,
         "no signal"
     );
     match first.signal(7) {
@@ -237,35 +237,35 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
     match gpu.submit(again) {
         Err(VulkanError::Backwards {
             asked: 5, found: 5, ..
-        }) => Ok(Seen::Passed),
+        }) => Ok(CheckOutcome::Passed),
         other => bail!("a number twice by work: {other:?}"),
     }
 }
 
-fn unshared(gpu: &Gpu) -> Result<Seen> {
+fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
     let syncobj = Timeline::create(&timelines()?)?.export()?;
     let moments = gpu.device_sync();
     if moments.timeline_is_syncobj {
         gpu.import_timeline(&syncobj)?;
-        return Ok(Seen::Passed);
+        return Ok(CheckOutcome::Passed);
     }
     match gpu.import_timeline(&syncobj) {
         Err(VulkanError::Lacks { .. }) => {}
         other => bail!("a syncobj is taken by who has none: {other:?}"),
     }
     match (moments.timeline_shared, gpu.timeline()?.export()) {
-        (false, Err(VulkanError::Lacks { .. })) => Ok(Seen::Passed),
+        (false, Err(VulkanError::Lacks { .. })) => Ok(CheckOutcome::Passed),
         (true, Ok(fd)) => {
             let (one, other) = (gpu.import_timeline(&fd)?, gpu.import_timeline(&fd)?);
             one.signal(2)?;
             ensure!(other.value()? == 2, "they are two");
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
         (said, answer) => bail!("shared: {said}, and {answer:?}"),
     }
 }
 
-fn unsubmitted(gpu: &Gpu) -> Result<Seen> {
+fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
         other => bail!("{other:?}"),
@@ -273,60 +273,60 @@ fn unsubmitted(gpu: &Gpu) -> Result<Seen> {
     not_there(gpu.semaphore()?.export())?;
     not_there(gpu.fence()?.export())?;
     not_there(gpu.submit(Submission::default())?.export())?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn copy(gpu: &Gpu) -> Result<Seen> {
+fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 11)?, pattern(&buffer, 12)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut writing = image.begin_write(&new, after(&held.fence(1)?)?)?;
     ensure!(!writing.wait(BLINK)?, "it did not wait");
     same(&read(&buffer)?, &old).context("written while held back")?;
     held.advance(1)?;
-    ensure!(writing.wait(PATIENCE)?, "it waits for ever");
+    ensure!(writing.wait(TIMEOUT)?, "it waits for ever");
     ensure!(writing.submitted().is_over()?, "it goes on");
     same(&read(&buffer)?, &new).context("not written")?;
     // And a read: what is there when the fence comes, not what was there when it was asked for.
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(&held.fence(1)?)?)?;
     ensure!(reading.pixels().is_err(), "pixels of a copy that goes on");
     ensure!(!reading.wait(BLINK)?, "it did not wait");
     write(&buffer, &old)?;
     held.advance(1)?;
-    ensure!(reading.wait(PATIENCE)?, "it waits for ever");
+    ensure!(reading.wait(TIMEOUT)?, "it waits for ever");
     same(&reading.pixels()?, &old)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn dropped(gpu: &Gpu) -> Result<Seen> {
+fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 13)?, pattern(&buffer, 14)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     drop(image.begin_write(&new, after(&held.fence(1)?)?)?);
     drop(image);
     same(&read(&buffer)?, &old)?;
     held.advance(1)?;
     // Work is done in the order in which it was given.
     ensure!(
-        gpu.submit(Submission::default())?.wait(PATIENCE)?,
+        gpu.submit(Submission::default())?.wait(TIMEOUT)?,
         "it waits"
     );
     same(&read(&buffer)?, &new).context("work that was dropped was not done")?;
     // What it used goes with the next that is given.
     ensure!(
-        gpu.submit(Submission::default())?.wait(PATIENCE)?,
+        gpu.submit(Submission::default())?.wait(TIMEOUT)?,
         "it waits"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn many(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn many(gpu: &Gpu) -> Result<CheckOutcome> {
+    let held = SwSyncTimeline::new()?;
     for number in 1..=1000 {
         let mut work = gpu.submit(Submission {
             exported: true,
@@ -336,7 +336,7 @@ fn many(gpu: &Gpu) -> Result<Seen> {
         if let Some(fence) = work.export()? {
             signalled(&fence)?;
         }
-        ensure!(work.wait(PATIENCE)?, "moment {number} does not come");
+        ensure!(work.wait(TIMEOUT)?, "moment {number} does not come");
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -13,14 +13,14 @@ use anyhow::{Context as _, ensure};
 use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, MapGuard, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
 const WIDTH: u32 = 64;
 const HEIGHT: u32 = 48;
 const STRIDE: u32 = WIDTH * 4;
 const BYTES: usize = STRIDE as usize * HEIGHT as usize;
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     for (name, check) in [
         (
             "what_a_guard_writes_arrives_when_it_ends",
@@ -32,7 +32,7 @@ pub(super) fn run(tally: &mut Tally) {
         ("guard_ends_in_a_panic", panicking),
         ("without_a_guard_nothing_arrives", without),
     ] {
-        tally.check(name, || check().map(|()| Seen::Passed));
+        runner.check(name, || check().map(|()| CheckOutcome::Passed));
     }
 }
 

@@ -8,24 +8,24 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_tests::witness::pixels::{pattern, read};
-use covalent_tests::witness::vga;
+use covalent_tests::check_support::pixels::{pattern, read};
+use covalent_tests::check_support::vga;
 
 use super::exchange::draw;
-use super::rows::Seen;
+use super::rows::RowOutcome;
+use super::test_machine::{Planned, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
-use super::world::{Planned, World, judge};
 
 /// How long the picture may take to arrive: both ends are emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Both ends of a cable. It leads to the camera's own test pattern again when this value goes.
-pub(crate) struct Cable {
+pub(crate) struct HdmiLoopback {
     output: String,
     capture: String,
 }
 
-impl Drop for Cable {
+impl Drop for HdmiLoopback {
     fn drop(&mut self) {
         // What it was before: a webcam, and an input on which the camera draws.
         let _ = control(&self.capture, &["-c", "hdmi_000_0_is_connected_to=0"]);
@@ -48,7 +48,7 @@ fn control(node: &str, words: &[&str]) -> Result<()> {
 }
 
 /// The first output of vivid and the camera of the same instance; `None` where there is none.
-pub(crate) fn find() -> Option<Cable> {
+pub(crate) fn find() -> Option<HdmiLoopback> {
     let nodes: Vec<(String, Device)> = (0..64)
         .map(|number| format!("/dev/video{number}"))
         .filter_map(|path| Some((path.clone(), Device::open(path.as_ref()).ok()?)))
@@ -61,13 +61,13 @@ pub(crate) fn find() -> Option<Cable> {
     let (capture, _) = nodes
         .iter()
         .find(|(_, device)| has(device, Direction::Capture) && device.bus() == sender.bus())?;
-    Some(Cable {
+    Some(HdmiLoopback {
         output: output.clone(),
         capture: capture.clone(),
     })
 }
 
-impl Cable {
+impl HdmiLoopback {
     /// Puts it in, at 640x480 on both ends: asked what it sees, the input would say 720p.
     fn plug(&self) -> Result<()> {
         control(
@@ -86,16 +86,21 @@ impl Cable {
     }
 
     /// Sends what the device draws, until the camera has it.
-    pub(crate) fn send(&self, world: &World, gpu: &Gpu, fourcc: Fourcc) -> Result<Seen> {
+    pub(crate) fn send(
+        &self,
+        machine: &TestMachine,
+        gpu: &Gpu,
+        fourcc: Fourcc,
+    ) -> Result<RowOutcome> {
         self.plug()?;
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
-        let plan = match planned(world, gpu, &output, extent, fourcc)? {
+        let plan = match planned(machine, gpu, &output, extent, fourcc)? {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
-        let attempt = || -> Result<Seen> {
-            let buffers = world.sources.allocate(&plan)?;
+        let attempt = || -> Result<RowOutcome> {
+            let buffers = machine.sources.allocate(&plan)?;
             let first = buffers.first().context("no buffer")?;
             let pixels = pattern(first, 15)?;
             for buffer in &buffers {
@@ -106,36 +111,36 @@ impl Cable {
                 sending.queue(index)?;
             }
             sending.start()?;
-            let mut arriving = self.arriving(world, fourcc, extent)?;
+            let mut arriving = self.arriving(machine, fourcc, extent)?;
             for index in 0..arriving.buffers().len() {
                 arriving.queue(index)?;
             }
             arriving.start()?;
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             while Instant::now() < until {
                 // What was sent is sent again.
                 drop(sending.next_frame()?);
                 if let Some(frame) = arriving.next_frame()?
                     && read(frame.buffer())? == pixels
                 {
-                    return Ok(Seen::Passed);
+                    return Ok(RowOutcome::Passed);
                 }
                 thread::sleep(Duration::from_millis(2));
             }
             bail!("what the device drew never arrives");
         };
-        judge(&plan, attempt())
+        classify(&plan, attempt())
     }
 
     fn arriving(
         &self,
-        world: &World,
+        machine: &TestMachine,
         fourcc: Fourcc,
         extent: Extent,
     ) -> Result<covalent_alloc::backend::v4l2::Stream> {
         let capture: Queue = Device::open(self.capture.as_ref())?.queue(Direction::Capture)?;
-        let plan = planned_back(world, &capture, extent, fourcc)?;
-        let buffers = world.sources.allocate(&plan)?;
+        let plan = planned_back(machine, &capture, extent, fourcc)?;
+        let buffers = machine.sources.allocate(&plan)?;
         Ok(capture.import(&buffers)?)
     }
 }

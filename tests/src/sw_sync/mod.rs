@@ -13,11 +13,11 @@ const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
 /// A timeline of sw_sync: it stands at 0 and moves when it is told to. When it is dropped its fences end with an error.
 #[derive(Debug)]
-pub struct Held {
+pub struct SwSyncTimeline {
     file: File,
 }
 
-impl Held {
+impl SwSyncTimeline {
     /// Makes one that stands at 0.
     ///
     /// # Errors

@@ -6,9 +6,9 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 
-use super::rows::{Seen, Told, tell};
+use super::rows::{RowOutcome, Told, tell};
 
 /// One format of each kind that the planes of pictures come in.
 const REPRESENTATIVES: [Fourcc; 6] = [
@@ -21,7 +21,7 @@ const REPRESENTATIVES: [Fourcc; 6] = [
 ];
 
 /// Everything on this machine, opened once.
-pub(crate) struct World {
+pub(crate) struct TestMachine {
     pub(crate) sources: Sources,
     /// Vulkan devices, with the pairs that each imports.
     pub(crate) gpus: Vec<(Gpu, Vec<FormatModifier>)>,
@@ -56,7 +56,7 @@ pub(crate) enum Planned {
     Impossible(String),
 }
 
-impl World {
+impl TestMachine {
     pub(crate) fn open(scope: &Scope) -> Self {
         let mut sources = Sources::discover();
         #[cfg(feature = "gbm")]
@@ -152,27 +152,27 @@ impl World {
     pub(crate) fn with_buffer(
         &self,
         planned: Planned,
-        attempt: impl FnOnce(&Buffer) -> Result<Seen>,
-    ) -> Result<Seen> {
+        attempt: impl FnOnce(&Buffer) -> Result<RowOutcome>,
+    ) -> Result<RowOutcome> {
         let plan = match planned {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = self.sources.allocate(&plan).map_err(anyhow::Error::from);
         let outcome = buffers.and_then(|mut buffers| attempt(&buffers.pop().context("no buffer")?));
-        judge(&plan, outcome)
+        classify(&plan, outcome)
     }
 }
 
 /// What the validation layer has said since the last time fails the row.
-pub(crate) fn judge_complaints(complaints: &Complaints) -> Result<Seen> {
+pub(crate) fn expect_no_complaints(complaints: &Complaints) -> Result<RowOutcome> {
     let said = complaints.take();
     ensure!(
         said.is_empty(),
         "the validation layer says: {}",
         said.join(" | ")
     );
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 /// The demands that stand in the way, of all that the solver says.
@@ -192,12 +192,12 @@ fn predicted(explained: &str) -> String {
 }
 
 /// Refusals of what was only possible are skips.
-pub(crate) fn judge(plan: &Plan, outcome: Result<Seen>) -> Result<Seen> {
+pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOutcome> {
     match outcome {
         Err(error) if plan.verdict() == Verdict::Guaranteed => {
             Err(error.context("guaranteed, and yet"))
         }
-        Err(error) => Ok(Seen::Skipped(format!(
+        Err(error) => Ok(RowOutcome::Skipped(format!(
             "possible ({}), and not this time: {error:#}",
             plan.caveats().join("; ")
         ))),

@@ -12,8 +12,8 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc, PlaneLayout};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_tests::bars::BARS_100;
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{pixels, processor};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{pixels, processor};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;
 

@@ -9,7 +9,7 @@ mod sources;
 pub mod sys;
 
 pub use baseline::Baseline;
-pub use handles::CardHeld;
+pub use handles::CardHandles;
 pub use sources::Sources;
 
 use anyhow::Result;

@@ -10,13 +10,13 @@ use covalent_alloc::model::Fourcc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long one picture may take: device and processor are emulated.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// vicodec's own code.
 pub const FWHT: PixelFormat = PixelFormat::FWHT;
 
 /// The least that a picture that was coded and decoded resembles itself, in decibels.
-pub const RESEMBLANCE: f64 = 30.0;
+pub const MIN_PSNR_DB: f64 = 30.0;
 
 /// The first node of a driver that is as wanted.
 ///
@@ -68,7 +68,7 @@ pub fn queues(device: &Device) -> Result<(Queue, Queue)> {
 /// # Errors
 /// Where nothing comes, or a picture that is damaged.
 pub fn wait(stream: &mut Stream) -> Result<u32> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         ensure!(Instant::now() < until, "nothing came");
         let mut fds = [PollFd::new(&*stream, PollFlags::IN)];

@@ -7,18 +7,18 @@ use drm::control::Device as _;
 
 /// What one open file of a card holds.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CardHeld {
+pub struct CardHandles {
     /// The handle that comes next. The kernel gives the lowest that is free, so every handle that is kept moves it on.
     next_handle: u32,
     framebuffers: usize,
 }
 
-impl CardHeld {
+impl CardHandles {
     /// Asks the card.
     ///
     /// # Errors
     /// Where it gives no dumb buffer.
-    pub fn by(card: &Card) -> Result<Self> {
+    pub fn of(card: &Card) -> Result<Self> {
         let dumb = card.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)?;
         let next_handle = u32::from(dumb.handle());
         card.destroy_dumb_buffer(dumb)?;

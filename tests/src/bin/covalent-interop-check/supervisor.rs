@@ -14,7 +14,7 @@ use covalent_tests::verdict::Verdict;
 use super::rows::Told;
 
 /// How long one row may take: processor and devices are emulated, Vulkan's drivers load in the first, and one hands 10,000 frames over.
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// How many times a process that tries may end before its time.
 const DEATHS: usize = 50;
@@ -55,7 +55,7 @@ fn listen(child: &mut Child, done: &mut usize, give: &mut impl FnMut(Row)) -> Re
     let lines = lines(child)?;
     let mut open: Open = None;
     loop {
-        let line = match lines.recv_timeout(PATIENCE) {
+        let line = match lines.recv_timeout(TIMEOUT) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => return Ok(open),
             Err(RecvTimeoutError::Disconnected) => match open {
@@ -102,7 +102,7 @@ fn lines(child: &mut Child) -> Result<Receiver<String>> {
 /// What a row is worth whose process ended in it.
 fn ended((behaviour, row): (String, String), doubt: Option<String>, status: ExitStatus) -> Row {
     let how = match status.signal() {
-        Some(9) => format!("it hung for {} s and was killed", PATIENCE.as_secs()),
+        Some(9) => format!("it hung for {} s and was killed", TIMEOUT.as_secs()),
         Some(signal) => format!("the driver ended the process by signal {signal}"),
         None => format!("the driver ended the process with {status}"),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use covalent_alloc::backend::drm::Card;
 
-use super::handles::CardHeld;
+use super::handles::CardHandles;
 use crate::judge::bufinfo;
 use crate::judge::process::fd_count;
 
@@ -20,7 +20,7 @@ const LOOKS: u32 = 20;
 pub struct Baseline<'a> {
     fds: usize,
     dma_bufs: usize,
-    cards: Vec<(&'a Card, CardHeld)>,
+    cards: Vec<(&'a Card, CardHandles)>,
 }
 
 impl<'a> Baseline<'a> {
@@ -29,7 +29,7 @@ impl<'a> Baseline<'a> {
     /// # Errors
     /// Where `/proc` or debugfs cannot be read.
     pub fn take(cards: &'a [Card]) -> Result<Self> {
-        let held = |card| Ok((card, CardHeld::by(card)?));
+        let held = |card| Ok((card, CardHandles::of(card)?));
         Ok(Self {
             fds: fd_count(process::id())?,
             dma_bufs: bufinfo::read()?.len(),
@@ -50,7 +50,7 @@ impl<'a> Baseline<'a> {
             thread::sleep(Duration::from_millis(50));
         }
         for (card, before) in &self.cards {
-            let now = CardHeld::by(card)?;
+            let now = CardHandles::of(card)?;
             ensure!(
                 now == *before,
                 "{} holds {now:?}, and before {before:?}",

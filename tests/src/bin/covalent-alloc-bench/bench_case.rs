@@ -10,7 +10,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::sys;
@@ -29,7 +29,7 @@ enum Bare {
 }
 
 /// One source and one size.
-pub(super) struct Contest<'a> {
+pub(super) struct BenchCase<'a> {
     /// The source's identifier.
     pub(super) source: String,
     /// The size of a buffer.
@@ -40,17 +40,17 @@ pub(super) struct Contest<'a> {
     bare: Bare,
 }
 
-impl<'a> Contest<'a> {
+impl<'a> BenchCase<'a> {
     /// Every source that has bare ioctls, in every size; `sources` are those that are open.
     pub(super) fn all(sources: &'a Sources) -> Result<Vec<Self>> {
-        let mut contests = Vec::new();
+        let mut cases = Vec::new();
         for source in sources.declarations() {
             for bytes in SIZES {
                 let id = source.id.as_str();
                 let Some(bare) = Bare::of(id)? else {
                     continue;
                 };
-                contests.push(Self {
+                cases.push(Self {
                     source: id.to_owned(),
                     bytes,
                     plan: plan(sources, id, bytes)?,
@@ -59,7 +59,7 @@ impl<'a> Contest<'a> {
                 });
             }
         }
-        Ok(contests)
+        Ok(cases)
     }
 
     /// Allocates through the crate.

@@ -9,17 +9,17 @@ use covalent_alloc::sync::{
     Access, AccessDecision, AccessTracker, Accessor, CpuAccessDecision, Point, Pollable as _,
 };
 use covalent_alloc::sync::{SyncPoint, Timeline};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check(
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
         "sync::processor_is_told_of_carried_fences_and_does_not_sleep",
         carried,
     );
-    tally.check(
+    runner.check(
         "sync::processor_is_told_of_points_that_no_buffer_carries",
         explicit,
     );
@@ -28,10 +28,10 @@ pub(super) fn run(tally: &mut Tally) {
 /// What no question may take: a fence of this check is held for as long as it likes.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-fn carried() -> Result<Seen> {
+fn carried() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     buffer.reservation().add(&held.fence(1)?, Access::Read)?;
     let asked = Instant::now();
     // Readers do not wait for a reader.
@@ -47,14 +47,14 @@ fn carried() -> Result<Seen> {
     held.advance(1)?;
     ensure!(waits[0].is_over()?, "{waits:?}");
     match mapping.try_access(CpuAccess::ReadWrite, &[])? {
-        CpuAccessDecision::Now(_) => Ok(Seen::Passed),
+        CpuAccessDecision::Now(_) => Ok(CheckOutcome::Passed),
         CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
 }
 
-fn explicit() -> Result<Seen> {
+fn explicit() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
-        return Ok(Seen::Skipped("no card has timelines".to_owned()));
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
@@ -91,5 +91,5 @@ fn explicit() -> Result<Seen> {
         CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
     ledger.end(turn, None)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
